@@ -1,0 +1,137 @@
+"""Configuration: defaults < user file < workspace file < initializationOptions, into one frozen value.
+
+A workspace comes from anywhere, so its file (``.midfill.toml``) may only choose harmless things: never a model path,
+an engine address or a command (``WORKSPACE_KEYS``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from midfill import paths
+from midfill.types import MidfillError
+
+WORKSPACE_FILE = ".midfill.toml"
+WORKSPACE_KEYS = frozenset({"enabled", "adapter", "max_tokens", "languages_off"})
+ADAPTER_NAME = r"[A-Za-z0-9._-]{1,64}"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting. The comments are what `midfill doctor` and the README say of them."""
+
+    enabled: bool = True
+    model: str = "auto"  # auto, a hub id, a directory, a .gguf file, or "embedded"
+    adapter: str = "none"  # a registered name, a directory, or none
+    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
+    dtype: str = "auto"  # auto, bfloat16, float16, float32
+    template: str = "auto"  # auto (from the tokenizer), a name of fim.TEMPLATES, or prefix
+    order: str = "psm"  # psm or spm, where the template allows both
+    context_tokens: int = 0  # prompt budget; 0: what the device answers in good time
+    max_tokens: int = 64  # longest middle
+    languages_off: tuple[str, ...] = ()  # LSP language ids without automatic suggestions
+    first_answer_s: float = 10.0  # an invoked request waits this long for its answer
+    engine_idle_exit_s: float = 900.0  # the engine leaves after this long without a client
+    log_level: str = "warning"
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("context_tokens", 0, 1_000_000),
+            ("max_tokens", 1, 4096),
+            ("first_answer_s", 0.1, 600),
+            ("engine_idle_exit_s", 1, 1e7),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise MidfillError(f"{name} = {getattr(self, name)} is out of range", f"use {low} to {high:g}")
+        for name, allowed in (
+            ("order", ("psm", "spm")),
+            ("dtype", ("auto", "bfloat16", "float16", "float32")),
+            ("log_level", ("debug", "info", "warning", "error")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise MidfillError(f"{name} = {getattr(self, name)!r} is not known", f"use one of {', '.join(allowed)}")
+
+
+_HINTS = typing.get_type_hints(Config)
+DEFAULT = Config()
+
+
+def merged(config: Config, values: Mapping[str, Any], where: str) -> Config:
+    """``config`` with ``values`` on top. ``where`` names their source in errors. Raises MidfillError.
+
+    Keys may be snake_case or camelCase (what LSP clients send).
+    """
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        name = _snake(str(key))
+        if name not in _HINTS:
+            near = difflib.get_close_matches(name, _HINTS, n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(_HINTS))}"
+            raise MidfillError(f"unknown setting {str(key)[:60]!r} in {where}", remedy)
+        changes[name] = _typed(name, value, where)
+    try:
+        return dataclasses.replace(config, **changes)
+    except MidfillError as error:
+        raise MidfillError(f"{error.message} in {where}", error.remedy) from None
+
+
+def load_file(config: Config, file: Path) -> Config:
+    """``config`` with the TOML ``file`` on top, if it is there. Raises MidfillError."""
+    return merged(config, _read(file), str(file))
+
+
+def load_user() -> Config:
+    """Defaults with the user's file on top. Raises MidfillError."""
+    return load_file(DEFAULT, paths.config_file())
+
+
+def load_workspace(config: Config, root: Path) -> Config:
+    """``config`` with the workspace's harmless settings on top. Raises MidfillError."""
+    file = root / WORKSPACE_FILE
+    values = _read(file)
+    for key, value in values.items():
+        if _snake(key) in _HINTS and _snake(key) not in WORKSPACE_KEYS:
+            raise MidfillError(
+                f"{file} may not set {key!r}", f"a workspace may set {', '.join(sorted(WORKSPACE_KEYS))}; "
+                f"put {key!r} into {paths.config_file()}",
+            )
+        if _snake(key) == "adapter" and isinstance(value, str) and ("/" in value or "\\" in value or "~" in value):
+            raise MidfillError(f"{file} may not name an adapter directory", "name a registered adapter")
+    return merged(config, values, str(file))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MidfillError(f"cannot read {file}: {reason}", "mend the file or remove it") from error
+
+
+def _snake(key: str) -> str:
+    return "".join("_" + char.lower() if char.isupper() else char for char in key)
+
+
+def _typed(name: str, value: Any, where: str) -> Any:
+    hint = _HINTS[name]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, types.GenericAlias):  # tuple[str, ...]
+        if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise MidfillError(f"{name} in {where} is not a list of strings", f'write {name} = ["..."]')
+    if type(value) is not hint:
+        kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[hint]
+        raise MidfillError(f"{name} in {where} is not {kind}", f"it is {type(value).__name__}")
+    return value

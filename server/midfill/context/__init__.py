@@ -1,0 +1,1 @@
+"""What besides the current file goes into a prompt."""

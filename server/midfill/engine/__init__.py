@@ -1,0 +1,1 @@
+"""Engines: token ids in, text out, cancellable at every step."""

@@ -1,0 +1,1 @@
+"""The resident engine: the only part of the server that knows torch and transformers."""

@@ -1,0 +1,113 @@
+"""Where midfill keeps things on this machine. Every folder is private to the user (0700)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+from midfill.types import MidfillError
+
+# A Unix socket's path may be 108 bytes with its closing zero on Linux and 104 on macOS.
+MAX_SOCKET_PATH = 100
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(tempfile.gettempdir())
+
+
+def _base(override: str, xdg: str, windows: str, fallback: str) -> Path:
+    if value := os.environ.get(override):
+        return Path(value).expanduser()
+    if value := os.environ.get(xdg):
+        return Path(value) / "midfill"
+    if sys.platform == "win32" and (value := os.environ.get(windows)):
+        return Path(value) / "midfill"
+    return _home() / fallback / "midfill"
+
+
+def config_file() -> Path:
+    """The user's configuration."""
+    if value := os.environ.get("MIDFILL_CONFIG"):
+        return Path(value).expanduser()
+    return _base("MIDFILL_CONFIG_DIR", "XDG_CONFIG_HOME", "APPDATA", ".config") / "config.toml"
+
+
+def cache_dir() -> Path:
+    """Prepared models: large, and made again when lost."""
+    return _base("MIDFILL_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA", ".cache")
+
+
+def data_dir() -> Path:
+    """What cannot be made again without work: adapters."""
+    return _base("MIDFILL_DATA_DIR", "XDG_DATA_HOME", "LOCALAPPDATA", ".local/share")
+
+
+def state_dir() -> Path:
+    """Logs."""
+    return _base("MIDFILL_STATE_DIR", "XDG_STATE_HOME", "LOCALAPPDATA", ".local/state")
+
+
+def models_dir() -> Path:
+    """One folder a prepared model."""
+    return cache_dir() / "models"
+
+
+def adapters_dir() -> Path:
+    """One folder a named adapter."""
+    return data_dir() / "adapters"
+
+
+def private_dir(path: Path) -> Path:
+    """Make ``path`` with mode 0700 if it is missing, and return it. Raises MidfillError with the remedy."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise MidfillError(
+            f"cannot create {path}: {error.strerror or error}",
+            "make it writable, or point MIDFILL_CACHE_DIR, MIDFILL_STATE_DIR and MIDFILL_RUNTIME_DIR elsewhere",
+        ) from error
+    return path
+
+
+def runtime_dir() -> Path:
+    """The folder of sockets, locks and tokens: ours alone, mode 0700, checked.
+
+    Raises MidfillError where another user owns it: that folder could redirect us to a foreign engine.
+    """
+    path = _runtime_candidate()
+    private_dir(path)
+    if sys.platform == "win32":
+        return path
+    info = path.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+        raise MidfillError(f"{path} belongs to another user", "remove it or set MIDFILL_RUNTIME_DIR to a private folder")
+    if info.st_mode & 0o077:
+        with contextlib.suppress(OSError):
+            path.chmod(0o700)
+    if path.lstat().st_mode & 0o077:
+        raise MidfillError(f"{path} is open to other users", f"run: chmod 700 {path}")
+    return path
+
+
+def _runtime_candidate() -> Path:
+    if value := os.environ.get("MIDFILL_RUNTIME_DIR"):
+        path = Path(value).expanduser()
+    elif (value := os.environ.get("XDG_RUNTIME_DIR")) and Path(value).is_dir():
+        path = Path(value) / "midfill"
+    elif sys.platform == "win32":
+        return state_dir() / "run"
+    else:
+        path = Path(tempfile.gettempdir()) / f"midfill-{os.getuid()}"
+    if len(os.fsencode(path / "engine-0123456789ab.sock")) > MAX_SOCKET_PATH and sys.platform != "win32":
+        # Too long for a socket: a short, stable stand-in below /tmp, still 0700 and ours.
+        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+        path = Path("/tmp") / f"midfill-{os.getuid()}-{digest}"  # noqa: S108 - checked by runtime_dir
+    return path

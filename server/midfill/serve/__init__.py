@@ -1,0 +1,1 @@
+"""The engine process, and how a front end finds, starts and follows it."""

@@ -1,0 +1,124 @@
+"""The nouns every layer shares. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["starting", "ready", "generating", "off", "error"]
+Trigger = Literal["automatic", "invoked"]
+
+
+class MidfillError(Exception):
+    """Something a person can mend: one line that says what is wrong, and one that says what to do.
+
+    The text of both is shown to people as it is, so it holds no source code and no secrets.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the editor showed when the request arrived.
+
+    ``text`` has ``\\n`` line ends whatever the buffer has; ``eol`` is what the buffer uses, and what a completion
+    is given back in. ``cursor`` counts code points of ``text``.
+    """
+
+    uri: str
+    version: int
+    language: str
+    text: str
+    cursor: int
+    eol: str = "\n"
+    path: str = ""  # relative to the workspace, "/" separated; what the model sees as the file's name
+
+    @property
+    def prefix(self) -> str:
+        """The text before the cursor."""
+        return self.text[: self.cursor]
+
+    @property
+    def suffix(self) -> str:
+        """The text after the cursor."""
+        return self.text[self.cursor :]
+
+    @property
+    def line_before(self) -> str:
+        """The cursor's line up to the cursor."""
+        return self.text[self.text.rfind("\n", 0, self.cursor) + 1 : self.cursor]
+
+    @property
+    def line_after(self) -> str:
+        """The cursor's line from the cursor on, without its line end."""
+        end = self.text.find("\n", self.cursor)
+        return self.text[self.cursor :] if end < 0 else self.text[self.cursor : end]
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """A piece of another file that goes into the prompt."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Figures of one generation. Counts are tokens; ``*_s`` are seconds on a monotonic clock."""
+
+    n_prompt: int = 0
+    n_cached: int = 0  # prompt tokens whose KV was already there
+    n_decoded: int = 0
+    queue_s: float = 0.0
+    ttft_s: float = 0.0  # from the request's arrival at the engine to its first token
+    total_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A middle as it stands. Each value of one stream replaces the one before."""
+
+    text: str  # with "\n" line ends, ready to be shown; may be empty
+    snapshot: Snapshot
+    finished: bool = False
+    source: Literal["engine", "cache"] = "engine"
+    finish_reason: str = ""  # "stop", "length", "unit" (ended by our own rule), "cancelled"
+    stats: Stats | None = None
+    raw: str = ""  # what the model said, before post-processing
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """What a person is told about the engine."""
+
+    state: State
+    message: str = ""
+    remedy: str = ""
+    stage: str = ""  # while starting: "assembling", "converting", "loading" ...
+    progress: float | None = None  # of that stage, 0..1
+    model: str = ""
+    adapter: str = "none"
+    device: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a front end must know of the engine's model to write prompts for it."""
+
+    name: str
+    tokenizer_file: str
+    template: str | None  # a key of fim.TEMPLATES, or None: prefix only
+    context_tokens: int  # prompt budget that this device answers in good time
+    max_context: int  # what the model can take at all
+    device: str
+    dtype: str
+    parameters: int = 0

@@ -1,0 +1,245 @@
+"""Which model is meant, where it lies, and making it ready: once, whole, verified.
+
+A *prepared* model is a folder that transformers could load as well: ``config.json``, ``model*.safetensors``,
+``tokenizer.json``, and our ``manifest.json`` with the sha256 of each, written last. Folders appear by one rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from midfill import paths
+from midfill.engine.local import embedded
+from midfill.engine.local.embedded import EMBEDDED, Progress
+from midfill.types import MidfillError
+
+REFERENCE = "google/codegemma-7b"
+REFERENCE_BYTES = 20 << 30  # bfloat16 weights, KV cache and workspace
+MANIFEST = "manifest.json"
+FORMAT = 2  # raised when a prepared folder's content changes meaning: older ones are made again
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model as it is named, before it is prepared."""
+
+    kind: Literal["embedded", "gguf", "directory", "hub"]
+    name: str
+    path: Path | None = None
+    hub_id: str = ""
+
+
+def resolve(spec: str) -> ModelSource:
+    """What the setting ``model`` means. Raises MidfillError where nothing of that name can be there."""
+    if spec == "embedded":
+        return ModelSource("embedded", EMBEDDED.name)
+    if spec == "auto":
+        return ModelSource("hub", REFERENCE, hub_id=REFERENCE) if reference_is_usable() else resolve("embedded")
+    path = Path(spec).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise MidfillError(f"model file {path} is not there", "check the setting model")
+        return ModelSource("gguf", path.stem, path.resolve())
+    if path.is_dir():
+        return ModelSource("directory", path.resolve().name, path.resolve())
+    if path.is_absolute() or spec.startswith((".", "~")) or spec.count("/") != 1:
+        raise MidfillError(
+            f"model {spec!r} is neither a folder, a .gguf file nor a hub id", "use auto, embedded, a path or owner/name"
+        )
+    return ModelSource("hub", spec, hub_id=spec)
+
+
+def reference_is_usable() -> bool:
+    """Whether CodeGemma-7B would fit the GPU here, and its weights are here or may be fetched."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return False
+    free, _total = torch.cuda.mem_get_info()
+    return free >= REFERENCE_BYTES and (hub_folder(REFERENCE) is not None or _hub_token_works())
+
+
+def _hub_token_works() -> bool:
+    import huggingface_hub
+
+    return not huggingface_hub.constants.HF_HUB_OFFLINE and huggingface_hub.get_token() is not None
+
+
+def hub_folder(hub_id: str) -> Path | None:
+    """The local snapshot of a hub model, if it is complete. Touches no network."""
+    import huggingface_hub
+
+    try:
+        folder = Path(huggingface_hub.snapshot_download(hub_id, local_files_only=True))
+    except (OSError, ValueError):
+        return None
+    return folder if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")) else None
+
+
+def find_prepared(source: ModelSource) -> Path | None:
+    """The folder to load ``source`` from, if it is ready. Cheap: no hashing, no network."""
+    if source.kind == "directory":
+        return source.path
+    if source.kind == "hub":
+        return hub_folder(source.hub_id)
+    for folder in sorted(paths.models_dir().glob("*/")):
+        manifest = read_manifest(folder)
+        if manifest is not None and _is_from(manifest.get("source", {}), source):
+            return folder
+    return None
+
+
+def _is_from(recorded: dict[str, Any], source: ModelSource) -> bool:
+    if source.kind == "embedded":
+        return recorded.get("sha256") == EMBEDDED.sha256
+    assert source.path is not None
+    info = source.path.stat()
+    known = (recorded.get("path"), recorded.get("size"), recorded.get("mtime_ns"))
+    return known == (str(source.path), info.st_size, info.st_mtime_ns)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a prepared folder of the present format, or None."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
+
+
+def prepare(source: ModelSource, progress: Progress, *, force: bool = False) -> Path:
+    """The folder to load ``source`` from, made ready first if need be.
+
+    Several processes may call this at once: one works, the others wait for it. Raises MidfillError, and leaves
+    nothing half-written.
+    """
+    if not force and (folder := find_prepared(source)) is not None:
+        return folder
+    if source.kind == "directory":
+        assert source.path is not None
+        return source.path
+    if source.kind == "hub":
+        return _fetch(source.hub_id, progress)
+    models = paths.private_dir(paths.models_dir())
+    progress("waiting for another midfill that prepares this model", 0.0)
+    with FileLock(models / f".{source.name}.lock"):
+        if not force and (folder := find_prepared(source)) is not None:
+            return folder
+        return _prepare_gguf(source, models, progress)
+
+
+def _prepare_gguf(source: ModelSource, models: Path, progress: Progress) -> Path:
+    file_size = EMBEDDED.size if source.path is None else source.path.stat().st_size
+    # At four to six bits a weight, sixteen-bit weights take about four times the file, and the joined file itself.
+    need_space(models, file_size * 4)
+    _drop_leftovers(models)
+    with _work_folder(models) as work:
+        if source.kind == "embedded":
+            file = work / "model.gguf"
+            embedded.assemble(file, progress)
+            origin: dict[str, Any] = {"kind": "embedded", "sha256": EMBEDDED.sha256, "size": EMBEDDED.size}
+        else:
+            assert source.path is not None
+            file = source.path
+            info = file.stat()
+            origin = {"kind": "gguf", "path": str(file), "size": info.st_size, "mtime_ns": info.st_mtime_ns}
+        out = work / "prepared"
+        out.mkdir()
+        from midfill.engine.local.convert import convert_gguf
+
+        figures = convert_gguf(file, out, progress)
+        write_manifest(out, source.name, origin, figures)
+        key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
+        return _publish(out, models / f"{source.name}-{key}")
+
+
+def write_manifest(folder: Path, name: str, origin: dict[str, Any], figures: dict[str, Any]) -> None:
+    """Record size and sha256 of every file of ``folder``, and sync all of it to the disk. The manifest comes last."""
+    files = {}
+    for file in sorted(folder.iterdir()):
+        with file.open("rb") as stream:
+            files[file.name] = {"size": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+            os.fsync(stream.fileno())
+    manifest = {"format": FORMAT, "name": name, "source": origin, **figures, "files": files}
+    with (folder / MANIFEST).open("w", encoding="utf-8") as out:
+        json.dump(manifest, out, indent=1)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _publish(folder: Path, target: Path) -> Path:
+    if target.exists():  # damaged, of an older format, or forced: set aside, so that a reader keeps its open files
+        old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
+        target.rename(old / "model")
+        folder.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        folder.rename(target)
+    return target
+
+
+@contextlib.contextmanager
+def _work_folder(parent: Path) -> Iterator[Path]:
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".work-", dir=parent))
+    except OSError as error:
+        raise MidfillError(f"cannot write to {parent}: {error.strerror}", "set MIDFILL_CACHE_DIR elsewhere") from error
+    try:
+        yield folder
+    except OSError as error:
+        raise MidfillError(f"preparing the model failed: {error.strerror or error}", f"see the disk of {parent}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _drop_leftovers(models: Path) -> None:
+    """Remove what a killed preparation left. Called under the lock of this model; others' folders are young."""
+    import time
+
+    for folder in models.glob(".work-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > 3600:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def need_space(folder: Path, n_bytes: int) -> None:
+    """Raises MidfillError where the disk of ``folder`` has less than ``n_bytes`` free."""
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        raise MidfillError(
+            f"preparing the model needs {n_bytes / 1e9:.1f} GB on the disk of {folder}, {free / 1e9:.1f} GB are free",
+            "free some space or set MIDFILL_CACHE_DIR to another disk",
+        )
+
+
+def _fetch(hub_id: str, progress: Progress) -> Path:
+    import huggingface_hub
+
+    progress(f"fetching {hub_id}", 0.0)
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        raise MidfillError(f"{hub_id} is not on this machine and HF_HUB_OFFLINE is set", "unset it, or choose another model")
+    try:
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                hub_id, allow_patterns=["*.safetensors", "*.safetensors.index.json", "*.json"]
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - the hub client raises many kinds; all mean the same here
+        kind = type(error).__name__
+        remedy = "check the network, or set model = \"embedded\""
+        if "Gated" in kind:
+            remedy = f"accept the licence of {hub_id} on its page and log in (hf auth login), or set model = \"embedded\""
+        raise MidfillError(f"cannot fetch {hub_id} ({kind})", remedy) from error
+    progress(f"fetching {hub_id}", 1.0)
+    return folder

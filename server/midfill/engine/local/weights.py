@@ -1,0 +1,93 @@
+"""Reading safetensors files whole, verified, into private memory.
+
+Private memory rather than a memory map: a file that is truncated or changed under a running engine must not be able to
+kill it (SIGBUS) or change its answers. The hash is computed on the bytes that are used, while they are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from midfill.types import MidfillError
+
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # fmt: skip
+MAX_HEADER = 100_000_000
+
+
+def read_safetensors(
+    file: Path, *, sha256: str | None = None, on_bytes: Callable[[int], None] = lambda n: None
+) -> dict[str, torch.Tensor]:
+    """Every tensor of ``file``. ``on_bytes`` is told how many bytes each read brought.
+
+    Raises MidfillError, naming the file, where it is missing, truncated, malformed or has another sha256.
+    """
+    try:
+        size = file.stat().st_size
+        data = bytearray(size)
+        digest = hashlib.sha256()
+        view, at = memoryview(data), 0
+        with file.open("rb", buffering=0) as stream:
+            while at < size and (n := stream.readinto(view[at : at + (16 << 20)])):
+                if sha256 is not None:
+                    digest.update(view[at : at + n])
+                at += n
+                on_bytes(n)
+    except OSError as error:
+        raise MidfillError(f"cannot read {file}: {error.strerror}", "prepare the model again") from error
+    if sha256 is not None and digest.hexdigest() != sha256:
+        raise MidfillError(f"{file} is damaged: its sha256 is not the recorded one", "run: midfill model prepare --force")
+    return parse_safetensors(data, file)
+
+
+def parse_safetensors(data: bytearray, file: Path) -> dict[str, torch.Tensor]:
+    """The tensors in ``data``, which they share. ``file`` is named in errors."""
+    header, base = read_header(data, file)
+    tensors = {}
+    for name, entry in header.items():
+        dtype, shape, (start, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+        if end == start:
+            tensors[name] = torch.empty(shape, dtype=dtype)
+            continue
+        flat = torch.frombuffer(data, dtype=torch.uint8, count=end - start, offset=base + start)
+        aligned = (base + start) % dtype.itemsize == 0
+        tensors[name] = (flat if aligned else flat.clone()).view(dtype).view(shape)
+    return tensors
+
+
+def read_header(data: bytes | bytearray, file: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """The checked header of a safetensors file and where its data begins. Raises MidfillError."""
+
+    def bad(reason: str) -> MidfillError:
+        return MidfillError(f"{file} is not a sound safetensors file: {reason}", "fetch or prepare it again")
+
+    if len(data) < 8:
+        raise bad("it is truncated")
+    (length,) = struct.unpack_from("<Q", data)
+    if length > min(MAX_HEADER, len(data) - 8):
+        raise bad("its header is longer than the file")
+    try:
+        header = json.loads(bytes(data[8 : 8 + length]))
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            start, end = entry["data_offsets"]
+            dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
+            sound = all(type(n) is int and n >= 0 for n in (start, end, *shape)) and start <= end
+            if not sound or end - start != math.prod(shape) * dtype.itemsize:
+                raise bad(f"tensor {name[:80]} has a wrong size")
+            if 8 + length + end > len(data):
+                raise bad(f"tensor {name[:80]} ends outside the file (truncated?)")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise bad(f"damaged header ({type(error).__name__})") from error
+    return header, 8 + length

@@ -1,0 +1,154 @@
+"""A model's tokenizer.json for code: text in a buffer can never become a control token.
+
+Uses the ``tokenizers`` library alone, so that the front end needs no transformers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from midfill.types import MidfillError
+
+# Added tokens that are ordinary text (Gemma has runs of white space and HTML tags among its added tokens).
+_TEXT_TOKEN = re.compile(r"\s+|▁+|</?(?!s>|pad>|eos>|bos>|unk>|mask>)[a-z][a-z0-9]{0,9}>")
+_CONTROL_TOKEN = re.compile(r"▁?<\|.*\|>|▁?<｜.*｜>|▁?<[A-Za-z_]+>|\[[A-Z_]+\]|<unused\d+>|</s>")
+
+
+class CodeTokenizer:
+    """Encodes text to ids and back; knows which ids are control tokens."""
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        """``description`` is the content of a tokenizer.json."""
+        self._plain = Tokenizer.from_str(json.dumps(_without_control(description)))
+        added = description.get("added_tokens", ())
+        self._names = {int(token["id"]): str(token["content"]) for token in added if _is_control(token)}
+        self._ids = {name: token_id for token_id, name in self._names.items()}
+        self.control_ids = frozenset(self._names)
+        # Decoders may strip a space from the first token of a text (Llama's do): an anchor in front takes that.
+        self._anchor = self._plain.encode("a", add_special_tokens=False).ids[-1:]
+        self._anchor_text = self._plain.decode(self._anchor, skip_special_tokens=False)
+
+    @classmethod
+    def from_file(cls, file: Path) -> CodeTokenizer:
+        """Read a tokenizer.json. Raises MidfillError."""
+        try:
+            return cls(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise MidfillError(f"{file} is missing", "midfill needs the model's tokenizer.json beside it") from None
+        except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception for what it cannot read
+            raise MidfillError(f"{file} cannot be read as a tokenizer: {str(error)[:200]}", "fetch it again") from error
+
+    def id_of(self, names: Iterable[str]) -> int | None:
+        """The id of the first of ``names`` that is a token."""
+        for name in names:
+            token_id = self._ids.get(name, self._plain.token_to_id(name))
+            if token_id is not None:
+                return int(token_id)
+        return None
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of ``text`` as plain text: no BOS, and no control token whatever it spells."""
+        return self.encode_with_offsets(text)[0]
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[int]]:
+        """The ids of ``text`` and where in it (in code points) each begins."""
+        text = _without_lone_surrogates(text)
+        encoding = self._plain.encode(text, add_special_tokens=False)
+        ids, starts = encoding.ids, [start for start, _ in encoding.offsets]
+        if self.control_ids.isdisjoint(ids):
+            return ids, starts
+        # Reached through merges: split after the first character of what spells it.
+        at = next(i for i, token in enumerate(ids) if token in self.control_ids)
+        cut = max(starts[at] + 1, 1)
+        if cut >= len(text):
+            keep = [i for i, token in enumerate(ids) if token not in self.control_ids]
+            return [ids[i] for i in keep], [starts[i] for i in keep]
+        left, right = self.encode_with_offsets(text[:cut]), self.encode_with_offsets(text[cut:])
+        return left[0] + right[0], left[1] + [cut + start for start in right[1]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ``ids`` with control tokens spelled out, and no space lost at the front.
+
+        One tokenizer does both ways, to hold a vocabulary of 150,000 only once in memory.
+        """
+        text = ""
+        for is_control, run in itertools.groupby(ids, key=self.control_ids.__contains__):
+            if is_control:
+                text += "".join(self._names[token] for token in run)
+            else:
+                decoded = self._plain.decode([*self._anchor, *run], skip_special_tokens=False)
+                text += decoded.removeprefix(self._anchor_text)
+        return text
+
+
+class TextStream:
+    """Turns ids into text as they come, holding back bytes of a character that is not complete."""
+
+    # A character has at most four bytes, so no more byte tokens than that can be waiting for one.
+    MAX_PENDING = 4
+
+    def __init__(self, tokenizer: CodeTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._pending: list[int] = []
+
+    def push(self, token: int) -> str:
+        """The text that became complete with ``token``; may be empty."""
+        self._pending.append(token)
+        text = self._tokenizer.decode(self._pending)
+        if text.endswith("\ufffd") and len(self._pending) < self.MAX_PENDING:
+            return ""
+        self._pending.clear()
+        return text
+
+    def flush(self) -> str:
+        """What is left when no more ids come. An incomplete character is dropped."""
+        text = self._tokenizer.decode(self._pending) if self._pending else ""
+        self._pending.clear()
+        return text.rstrip("\ufffd")
+
+
+def _is_control(token: dict[str, Any]) -> bool:
+    content = str(token["content"])
+    if token.get("special"):
+        return True
+    return not _TEXT_TOKEN.fullmatch(content) and bool(_CONTROL_TOKEN.fullmatch(content))
+
+
+def _without_control(description: dict[str, Any]) -> dict[str, Any]:
+    """The same tokenizer without control tokens, BOS and the space some put before a text."""
+    plain = dict(description)
+    plain["added_tokens"] = [token for token in description.get("added_tokens", ()) if not _is_control(token)]
+    plain["post_processor"] = None
+    plain["truncation"] = plain["padding"] = None
+    plain["normalizer"] = _without_prepend(description.get("normalizer"))
+    plain["pre_tokenizer"] = _without_prepend(description.get("pre_tokenizer"))
+    return plain
+
+
+def _without_prepend(part: dict[str, Any] | None) -> dict[str, Any] | None:
+    if part is None or part.get("type") == "Prepend":
+        return None
+    part = dict(part)
+    if part["type"] == "Metaspace":
+        part["prepend_scheme"] = "never"
+    if part["type"] == "ByteLevel":
+        part["add_prefix_space"] = False
+    for key in ("normalizers", "pretokenizers"):
+        if key in part:
+            part[key] = [kept for item in part[key] if (kept := _without_prepend(item)) is not None]
+    return part
+
+
+def _without_lone_surrogates(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -1,0 +1,231 @@
+"""The text that the editor has: kept exactly as LSP defines it, never read from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from midfill.lsp.notebooks import Notebooks
+from midfill.lsp.positions import Encoding, content, join_surrogates, split_lines, to_character, to_index
+from midfill.lsp.uris import display_path
+from midfill.types import Snapshot
+
+MAX_TEXT = 64 << 20  # code points; a longer document is not kept
+LARGE_TEXT = 1 << 20  # above this a snapshot shows only what is near the cursor
+WINDOW = 200_000  # code points on each side of the cursor, at least
+STEP_LINES = 32  # the window's start moves in steps, so that prompts keep their head
+STEP_CHARS = 1 << 16
+
+
+class Span(NamedTuple):
+    """An LSP range: two positions, in the client's units."""
+
+    start_line: int
+    start_character: int
+    end_line: int
+    end_character: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of a didChange. Without a span ``text`` is the whole document."""
+
+    text: str
+    span: Span | None = None
+
+
+class Document:
+    """One text, as a list of lines."""
+
+    def __init__(self, uri: str, language: str, version: int, text: str, encoding: Encoding = "utf-16") -> None:
+        self.uri = uri
+        self.language = language
+        self.version = version
+        self.encoding = encoding
+        self.stale = False  # edits were lost: nothing is known until the full text comes
+        self.lines: list[str] = [""]
+        self.n_chars = 0
+        self.replace(text)
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.lines)
+
+    def replace(self, text: str) -> None:
+        """Take a full text."""
+        self.stale = len(text) > MAX_TEXT
+        self.lines = [""] if self.stale else split_lines(join_surrogates(text))
+        self.n_chars = sum(map(len, self.lines))
+
+    def edit(self, text: str, span: Span) -> None:
+        """Replace what ``span`` covers."""
+        start, end = self.locate(span.start_line, span.start_character), self.locate(span.end_line, span.end_character)
+        if start > end:
+            start, end = end, start
+        (first, start_index), (last, end_index) = start, end
+        changed = self.lines[first][:start_index] + text + self.lines[last][end_index:]
+        if first > 0:  # its end may be a \r that now meets a \n
+            first -= 1
+            changed = self.lines[first] + changed
+        lines = split_lines(join_surrogates(changed))
+        if last + 1 < len(self.lines):
+            lines.pop()  # the empty rest after the last line's end
+        self.n_chars += sum(map(len, lines)) - sum(map(len, self.lines[first : last + 1]))
+        self.lines[first : last + 1] = lines
+        if self.n_chars > MAX_TEXT:
+            self.replace("")
+            self.stale = True
+
+    def locate(self, line: int, character: int) -> tuple[int, int]:
+        """The line and the code point in it that a position means; past an end means that end."""
+        if line >= len(self.lines):
+            return len(self.lines) - 1, len(self.lines[-1])
+        return line, to_index(content(self.lines[line]), character, self.encoding)
+
+    def around(self, start: tuple[int, int], end: tuple[int, int]) -> tuple[str, str]:
+        """What stands before ``start`` and after ``end``; of a large document only the nearer part."""
+        head, tail = self.lines[start[0]][: start[1]], self.lines[end[0]][end[1] :]
+        if self.n_chars <= LARGE_TEXT:
+            return "".join(self.lines[: start[0]]) + head, tail + "".join(self.lines[end[0] + 1 :])
+        first, n_head = start[0], len(head)
+        while first > 0 and (n_head < WINDOW or first % STEP_LINES) and n_head < 4 * WINDOW:
+            first -= 1
+            n_head += len(self.lines[first])
+        last, n_tail = end[0] + 1, len(tail)
+        while last < len(self.lines) and n_tail < WINDOW:
+            n_tail += len(self.lines[last])
+            last += 1
+        head = "".join(self.lines[first : start[0]]) + head
+        cut = max(0, len(head) - WINDOW) // STEP_CHARS * STEP_CHARS if len(head) > 4 * WINDOW else 0
+        return head[cut:], (tail + "".join(self.lines[end[0] + 1 : last]))[:WINDOW]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a completion goes, in the client's units."""
+
+    line: int
+    character: int
+    before: str  # the line up to there
+
+    def back(self, n_chars: int, encoding: Encoding) -> int:
+        """The character that is ``n_chars`` code points further left."""
+        return to_character(self.before[: len(self.before) - n_chars], encoding)
+
+
+class Documents:
+    """Everything that is open."""
+
+    def __init__(self) -> None:
+        self.encoding: Encoding = "utf-16"
+        self.gaps_allowed = False  # some editors skip version numbers, as LSP lets them
+        self.folders: tuple[str, ...] = ()  # URIs
+        self.notebooks = Notebooks()
+        self._open: dict[str, Document] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, uri: str) -> Document | None:
+        """The open document, stale or not."""
+        return self._open.get(uri)
+
+    def open(self, uri: str, language: str, version: int, text: str) -> None:
+        """didOpen, also a second one."""
+        self._open[uri] = Document(uri, language, version, text, self.encoding)
+
+    def close(self, uri: str) -> None:
+        """didClose."""
+        self._open.pop(uri, None)
+
+    def change(self, uri: str, version: int | None, edits: Sequence[Edit] | None) -> None:
+        """didChange. ``edits`` None: they could not be understood. ``version`` None: the client does not count."""
+        document = self._open.get(uri)
+        if document is None:
+            return
+        if edits is None or not self._follows(document, version):
+            document.stale = True
+        document.version = document.version + 1 if version is None else version
+        for edit in edits or ():
+            if edit.span is None:
+                document.replace(edit.text)
+            elif not document.stale:
+                document.edit(edit.text, edit.span)
+
+    def _follows(self, document: Document, version: int | None) -> bool:
+        if version is None:
+            return True
+        return version > document.version if self.gaps_allowed else version == document.version + 1
+
+    def fits(self, document: Document, version: int) -> bool:
+        """Whether an answer made for ``version`` of ``document`` still fits."""
+        return self._open.get(document.uri) is document and document.version == version and not document.stale
+
+    def place(self, uri: str, line: int, character: int) -> Place | None:
+        """Where a position really is; None for a document that is not known."""
+        document = self._known(uri)
+        if document is None:
+            return None
+        row, index = document.locate(line, character)
+        before = document.lines[row][:index]
+        return Place(row, to_character(before, document.encoding), before)
+
+    def snapshot(
+        self, uri: str, line: int, character: int, selected: tuple[Span, str] | None = None
+    ) -> Snapshot | None:
+        """What the editor shows now. ``selected`` is a text that a popup is about to put in place of a span."""
+        document = self._known(uri)
+        if document is None:
+            return None
+        start = end = document.locate(line, character)
+        insert = ""
+        if selected is not None:
+            span, insert = selected
+            start = document.locate(span.start_line, span.start_character)
+            end = document.locate(span.end_line, span.end_character)
+            start, end = min(start, end), max(start, end)
+        head, tail = document.around(start, end)
+        eol = dominant_eol(head, tail)
+        earlier, later = self._cells_around(document)
+        prefix = "".join(f"{cell}\n\n" for cell in earlier) + unix(head.removeprefix("\ufeff") + insert)
+        suffix = unix(tail if head else tail.removeprefix("\ufeff")) + "".join(f"\n\n{cell}" for cell in later)
+        path = display_path(self.notebooks.notebook_of(uri) or uri, self.folders)
+        return Snapshot(uri, document.version, document.language, prefix + suffix, len(prefix), eol, path)
+
+    def _known(self, uri: str) -> Document | None:
+        document = self._open.get(uri)
+        return None if document is None or document.stale else document
+
+    def _cells_around(self, document: Document) -> tuple[list[str], list[str]]:
+        """The notebook's other cells in the same language: the near ones, in order."""
+        before, after = self.notebooks.neighbours(document.uri)
+        earlier = self._cell_texts(reversed(before), document.language)
+        return earlier[::-1], self._cell_texts(after, document.language)
+
+    def _cell_texts(self, uris: Iterable[str], language: str) -> list[str]:
+        texts: list[str] = []
+        n_left = WINDOW
+        for uri in uris:
+            cell = self._known(uri)
+            if cell is None or cell.language != language:
+                continue
+            n_left -= cell.n_chars
+            if n_left < 0:
+                break
+            texts.append(unix(cell.text.removeprefix("\ufeff")))
+        return texts
+
+
+def unix(text: str) -> str:
+    """``text`` with \\n line ends."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def dominant_eol(*texts: str) -> str:
+    """The line end that a buffer uses most; \\n where it has none."""
+    n_crlf = sum(text.count("\r\n") for text in texts)
+    n_lf = sum(text.count("\n") for text in texts) - n_crlf
+    n_cr = sum(text.count("\r") for text in texts) - n_crlf
+    return max((n_lf, "\n"), (n_crlf, "\r\n"), (n_cr, "\r"), key=lambda pair: pair[0])[1]

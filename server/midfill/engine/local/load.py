@@ -1,0 +1,154 @@
+"""A prepared folder into a model on a device."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from midfill.engine.local.models import read_manifest
+from midfill.engine.local.weights import read_safetensors
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import MidfillError
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to run, and what goes with it."""
+
+    name: str
+    folder: Path
+    model: PreTrainedModel
+    tokenizer: CodeTokenizer
+    device: torch.device
+    dtype: torch.dtype
+    base_names: frozenset[str]  # what adapters may call their base
+
+    @property
+    def max_context(self) -> int:
+        """Positions the model was made for."""
+        return int(getattr(self.model.config, "max_position_embeddings", 4096))
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it has."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device of the setting ``device``. Raises MidfillError where it is not there."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise MidfillError(f"device {wanted!r} cannot be used here", 'set device = "auto" or "cpu"') from error
+    return device
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """The number format of the setting ``dtype``; "auto" is bfloat16 where the hardware multiplies it."""
+    if wanted != "auto":
+        dtype = getattr(torch, wanted)
+        assert isinstance(dtype, torch.dtype)
+        return dtype
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu":
+        return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+    return torch.float16
+
+
+def load(folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", progress: Progress) -> LoadedModel:
+    """Load the model in ``folder``. Raises MidfillError naming what is wrong and what to do."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    target = pick_device(device)
+    wanted = pick_dtype(dtype, target)
+    config = _config(folder)
+    tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
+    weights = _weights(folder, target, wanted, progress)
+    progress("building the model", 0.0)
+    try:
+        model = _build(config, weights, wanted)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise MidfillError(f"the weights in {folder} do not fit its config.json", "prepare or fetch the model again") from error
+    model.to(target)
+    return LoadedModel(name, folder, model, tokenizer, target, wanted, _base_names(folder, name, config))
+
+
+def _build(config: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:
+    kind = type(_skeleton(config))
+    model, info = kind.from_pretrained(
+        None, config=config, state_dict=weights, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+    )
+    wrong = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"]) + sorted(map(str, info["mismatched_keys"]))
+    if wrong:
+        raise ValueError(", ".join(wrong[:3]))
+    model.eval()
+    model.requires_grad_(False)
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def _skeleton(config: Any) -> torch.nn.Module:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert isinstance(model, torch.nn.Module)
+    return model
+
+
+def _config(folder: Path) -> Any:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise MidfillError(f"{folder} is not a model folder: it has no config.json", "check the setting model")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if "auto_map" in content:  # names code to be run from the folder
+            content.pop("auto_map")
+        kind = content.pop("model_type")
+        return AutoConfig.for_model(kind, **content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MidfillError(
+            f"{file} does not describe a model that transformers knows", "midfill never runs code that comes with a model"
+        ) from error
+
+
+def _weights(
+    folder: Path, device: torch.device, dtype: torch.dtype, progress: Progress
+) -> dict[str, torch.Tensor]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
+        reason = "only pickled weights, which midfill never loads" if pickled else "no *.safetensors"
+        raise MidfillError(f"{folder} has {reason}", "convert them to safetensors with transformers")
+    manifest = (read_manifest(folder) or {}).get("files", {})
+    total = sum(file.stat().st_size for file in files)
+    done = 0
+
+    def on_bytes(n: int) -> None:
+        nonlocal done
+        done += n
+        progress("loading", done / total)
+
+    weights: dict[str, torch.Tensor] = {}
+    for file in files:
+        sha256 = manifest.get(file.name, {}).get("sha256")
+        for name, tensor in read_safetensors(file, sha256=sha256, on_bytes=on_bytes).items():
+            floating = tensor.is_floating_point()
+            weights[name] = tensor.to(device, dtype if floating else tensor.dtype)
+    return weights
+
+
+def _base_names(folder: Path, name: str, config: Any) -> frozenset[str]:
+    recorded = str(getattr(config, "_name_or_path", "") or "")
+    return frozenset({str(folder), folder.name, name, recorded} - {""})

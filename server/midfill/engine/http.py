@@ -1,0 +1,112 @@
+"""Client of any OpenAI-compatible /v1/completions that takes token-id prompts: our own engine, vLLM, llama.cpp."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+from midfill.engine.base import Delta, EngineError, GenerateRequest
+from midfill.types import Stats
+
+CONNECT_S = 2.0
+# Between two pieces of an answer. A long prompt on a slow machine takes its time before the first.
+READ_S = 60.0
+_STATS = frozenset(Stats.__dataclass_fields__)
+
+
+class HttpEngine:
+    """One engine behind HTTP. Closing a stream closes its connection, which is what stops the engine."""
+
+    def __init__(self, base_url: str, *, token: str = "", uds: str | None = None, model: str = "") -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=uds, retries=0),
+            base_url=base_url,
+            headers=headers,
+            timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self._model = model
+
+    @property
+    def client(self) -> httpx.AsyncClient:
+        """For the routes beside completions."""
+        return self._client
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """Yield the middle piece by piece. Raises EngineError."""
+        body = {
+            "model": request.adapter or self._model,
+            "prompt": list(request.prompt),
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "seed": request.seed,
+            "stop": list(request.stop),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "request_id": request.request_id,
+        }
+        try:
+            async with self._client.stream("POST", "/v1/completions", json=body) as response:
+                if response.status_code != 200:
+                    raise _refusal(response.status_code, await response.aread())
+                async for delta in _deltas(response):
+                    yield delta
+        except httpx.HTTPError as error:
+            raise EngineError(f"the engine does not answer ({type(error).__name__})", "it is started again") from error
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+async def _deltas(response: httpx.Response) -> AsyncIterator[Delta]:
+    finished: str | None = None
+    async for line in response.aiter_lines():
+        if not line.startswith("data:"):
+            continue
+        data = line[5:].strip()
+        if data == "[DONE]":
+            if finished is None:
+                raise EngineError("the engine's answer ended early", "ask again")
+            return
+        chunk = _parse(data)
+        if "error" in chunk:
+            raise _refusal(200, data.encode())
+        choices = chunk.get("choices") or [{}]
+        finished = choices[0].get("finish_reason") or finished
+        yield Delta(str(choices[0].get("text") or ""), choices[0].get("finish_reason"), _stats(chunk))
+    if finished is None:
+        raise EngineError("the engine broke off its answer", "it is started again")
+
+
+def _parse(data: str) -> dict[str, Any]:
+    try:
+        chunk = json.loads(data)
+    except ValueError:
+        chunk = None
+    if not isinstance(chunk, dict):
+        raise EngineError("the engine sent something that is not an answer", "check the engine's address")
+    return chunk
+
+
+def _stats(chunk: dict[str, Any]) -> Stats | None:
+    if isinstance(own := chunk.get("midfill"), dict):
+        return Stats(**{key: value for key, value in own.items() if key in _STATS})
+    if isinstance(usage := chunk.get("usage"), dict):
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        return Stats(usage.get("prompt_tokens", 0), cached, usage.get("completion_tokens", 0))
+    return None
+
+
+def _refusal(status: int, body: bytes) -> EngineError:
+    try:
+        error = json.loads(body)["error"]
+        return EngineError(str(error["message"])[:300], str(error.get("remedy", ""))[:300])
+    except (ValueError, KeyError, TypeError):
+        return EngineError(f"the engine refused the request (HTTP {status})", "run: midfill doctor")

@@ -1,0 +1,166 @@
+"""From what the model said to what is shown: pure rules over (middle, snapshot), and where a middle ends.
+
+Line or block: a middle is the rest of a line unless that line opens a block or the cursor stands on a blank line; then
+it is the block, to its dedent. ``unit_end`` decides it while the middle still grows, so that no token is decoded in vain.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+from midfill.types import Snapshot
+
+Rule = Callable[[str, Snapshot], str]
+
+_OPENERS, _CLOSERS = "([{", ")]}"
+_CONTINUES = re.compile(r"(else|elif|except|finally|catch|rescue|case|default|while)\b|\}?\s*(else|catch|finally)\b")
+
+
+def drop_invisible(middle: str, snapshot: Snapshot) -> str:
+    """Drop control, bidirectional and zero-width characters, unless the cursor's line has them already.
+
+    They can make code read otherwise than it runs (Boucher & Anderson 2021, "Trojan Source", arXiv:2111.00169).
+    """
+    if middle.isascii() and middle.isprintable():
+        return middle
+    line = snapshot.line_before + snapshot.line_after
+    return "".join(char for char in middle if char in "\n\t" or char in line or not _is_invisible(char))
+
+
+def _is_invisible(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
+def first_unit(middle: str, snapshot: Snapshot) -> str:
+    """Keep the first unit: the rest of the line, or the block."""
+    end = unit_end(middle, snapshot)
+    return middle if end is None else middle[:end]
+
+
+def drop_suffix_overlap(middle: str, snapshot: Snapshot) -> str:
+    """Cut the tail that already stands to the right of the cursor."""
+    rest = snapshot.line_after.rstrip()
+    if not rest.strip():
+        return middle
+    for start in range(min(len(rest), len(middle)), 0, -1):
+        if middle.endswith(rest[:start]) and _is_whole(rest, start):
+            return middle[: len(middle) - start]
+    return middle
+
+
+def _is_whole(rest: str, length: int) -> bool:
+    """Whether the first ``length`` characters of ``rest`` are an overlap worth the name: all of it, or closers."""
+    return length == len(rest) or all(char in ")]}>\"'`;, " for char in rest[:length])
+
+
+def drop_repeated_line(middle: str, snapshot: Snapshot) -> str:
+    """End before a line that says again what the line before it, or the line above the cursor, says."""
+    lines = middle.split("\n")
+    above = snapshot.prefix.rsplit("\n", 2)[-2].strip() if snapshot.prefix.count("\n") else ""
+    first = (snapshot.line_before + lines[0]).strip()
+    if len(first) > 3 and first == above:
+        return ""
+    for i in range(1, len(lines)):
+        if len(lines[i].strip()) > 3 and lines[i] == lines[i - 1]:
+            return "\n".join(lines[:i])
+    return middle
+
+
+def drop_doubled_space(middle: str, snapshot: Snapshot) -> str:
+    """Drop a leading space where the cursor already stands behind one."""
+    line = snapshot.line_before
+    return middle.lstrip(" ") if line.strip() and line.endswith((" ", "\t")) else middle
+
+
+def trim_end(middle: str, snapshot: Snapshot) -> str:
+    """Drop trailing white space; a middle of white space alone is nothing."""
+    return middle.rstrip()
+
+
+PIPELINE: tuple[Rule, ...] = (
+    drop_invisible, first_unit, drop_repeated_line, drop_doubled_space, drop_suffix_overlap, trim_end,
+)  # fmt: skip
+
+
+def postprocess(middle: str, snapshot: Snapshot, *, cut_short: bool = False) -> str:
+    """What is shown of ``middle``. ``cut_short``: it ran to its token limit, so its last line may be half a line."""
+    if cut_short and unit_end(middle, snapshot) is None and "\n" in middle.strip("\n"):
+        middle = middle[: middle.rfind("\n")]
+    for rule in PIPELINE:
+        middle = rule(middle, snapshot)
+    return middle
+
+
+def ends_here(middle: str, snapshot: Snapshot) -> bool:
+    """Whether nothing the model could add would be shown."""
+    return unit_end(middle, snapshot) is not None
+
+
+def unit_end(middle: str, snapshot: Snapshot) -> int | None:
+    """Where in ``middle`` its first unit ends, or None while that is not decided."""
+    end_of_line = middle.find("\n")
+    if end_of_line < 0:
+        return None
+    before = snapshot.line_before
+    on_blank_line = not before.strip()
+    if snapshot.line_after.strip() or not (on_blank_line or _opens_block(before + middle[:end_of_line])):
+        return end_of_line
+    if on_blank_line and not middle[:end_of_line].strip():
+        return _leading_blank(middle, snapshot)
+    return _block_end(middle, end_of_line, snapshot)
+
+
+def _leading_blank(middle: str, snapshot: Snapshot) -> int | None:
+    """A middle that begins with an empty line leaves the place where the cursor stands: nothing fits here."""
+    return 0 if middle.strip() else None
+
+
+def _block_end(middle: str, at: int, snapshot: Snapshot) -> int | None:
+    before = snapshot.line_before
+    base = _indent(before) if before.strip() else len(before)
+    opened = bool(before.strip()) or _opens_block(middle[:at])
+    stop_line = next((line for line in snapshot.suffix.split("\n")[1:] if line.strip()), None)
+    while True:
+        end = middle.find("\n", at + 1)
+        line = middle[at + 1 : end if end >= 0 else len(middle)]
+        if not line.strip():
+            if end < 0:
+                return None
+            if not opened:
+                return at
+        elif end < 0 and len(line.strip()) < 8:
+            return None  # too little of the line to tell what it is
+        elif line == stop_line or (end < 0 and stop_line is not None and stop_line.startswith(line)):
+            return at if end >= 0 else None
+        elif (verdict := _line_verdict(line, base, opened=opened)) != "inside":
+            if verdict == "last" and end < 0:
+                return None
+            return at if verdict == "outside" else end
+        if end < 0:
+            return None
+        opened = opened or _opens_block(line)
+        at = end
+
+
+def _line_verdict(line: str, base: int, *, opened: bool) -> str:
+    indent, text = _indent(line), line.strip()
+    if indent > base or (indent == base and not opened):
+        return "inside"
+    if indent < base:
+        return "outside"
+    if _CONTINUES.match(text):
+        return "inside"
+    return "last" if text[0] in _CLOSERS or text.startswith("end") else "outside"
+
+
+def _opens_block(line: str) -> bool:
+    """Whether ``line`` leaves a bracket open or ends as a line before a block does."""
+    text = line.rstrip()
+    depth = sum((char in _OPENERS) - (char in _CLOSERS) for char in text)
+    return depth > 0 or text.endswith((":", "{", "=>", "->", "do", "then"))
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" \t"))

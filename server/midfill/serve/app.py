@@ -1,0 +1,340 @@
+"""The engine as a web service: OpenAI's /v1/completions over token ids, streamed as server-sent events.
+
+Routes beside OpenAI's own use the names vLLM gave them (``/v1/load_lora_adapter``, ``/health``); ours are below
+``/midfill``. Every route wants the bearer token; a request with an Origin header comes from a web page and is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from midfill import __version__
+from midfill.config import ADAPTER_NAME
+from midfill.engine.base import Delta, Engine, EngineError, GenerateRequest
+from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
+
+MAX_BODY = 4 << 20
+MAX_PROMPT_IDS = 200_000
+HEARTBEAT_S = 1.0
+ALLOWED_HOSTS = frozenset({"midfill", "localhost", "127.0.0.1", "[::1]"})
+
+
+class Resident(Engine, Protocol):
+    """What the service needs of an engine beyond generating."""
+
+    status: EngineStatus
+    info: ModelInfo | None
+
+    async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]: ...
+    async def unload_adapter(self, name: str) -> None: ...
+    async def block(self, seconds: float) -> None: ...
+    def adapters(self) -> list[dict[str, Any]]: ...
+    def figures(self) -> dict[str, Any]: ...
+
+
+class Guard:
+    """Lets in only who knows the token: checked before anything of the request is read."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app, self._expected = app, f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0]
+        refusal = None
+        if not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
+            refusal = JSONResponse(_error("missing or wrong bearer token"), 401)
+        elif b"origin" in headers or host not in ALLOWED_HOSTS:
+            refusal = JSONResponse(_error("requests from web pages are refused"), 403)
+        elif scope["method"] == "POST" and not headers.get(b"content-type", b"").startswith(b"application/json"):
+            refusal = JSONResponse(_error("content type must be application/json"), 415)
+        await (refusal or self._app)(scope, receive, send)
+
+
+@dataclass(slots=True)
+class Clients:
+    """Who is connected, to know when to leave."""
+
+    n_watching: int = 0
+    n_requests: int = 0
+    last_seen: float = 0.0
+
+    def touch(self) -> None:
+        """Somebody is here."""
+        self.last_seen = time.monotonic()
+
+    def idle_s(self) -> float:
+        """Seconds since the last client left."""
+        return 0.0 if self.n_watching or self.n_requests else time.monotonic() - self.last_seen
+
+
+class Service:
+    """The routes over one engine."""
+
+    def __init__(self, engine: Resident, token: str, leave: Callable[[], None]) -> None:
+        self.engine = engine
+        self.clients = Clients(last_seen=time.monotonic())
+        self._leave = leave
+        self._token = token
+        self.draining = False
+
+    def app(self) -> ASGIApp:
+        """The ASGI application."""
+        route = self._route
+        return Guard(
+            Starlette(
+                routes=[
+                    route("/health", self.health, "GET"),
+                    route("/v1/models", self.models, "GET"),
+                    route("/v1/completions", self.completions, "POST"),
+                    route("/v1/load_lora_adapter", self.load_adapter, "POST"),
+                    route("/v1/unload_lora_adapter", self.unload_adapter, "POST"),
+                    route("/midfill/status", self.status, "GET"),
+                    route("/midfill/events", self.events, "GET"),
+                    route("/midfill/stats", self.stats, "GET"),
+                    route("/midfill/shutdown", self.shutdown, "POST"),
+                    *([route("/midfill/debug/block", self.block, "POST")] if os.environ.get("MIDFILL_DEBUG_METHODS") == "1" else []),
+                ]
+            ),
+            self._token,
+        )
+
+    def _route(self, path: str, handler: Callable[[Request], Awaitable[Response]], method: str) -> Route:
+        async def guarded(request: Request) -> Response:
+            self.clients.touch()
+            try:
+                return await handler(request)
+            except BadRequest as error:
+                return JSONResponse(_error(str(error)), 400)
+            except EngineError as error:
+                return JSONResponse(_error(error.message, error.remedy), 503)
+            except MidfillError as error:
+                return JSONResponse(_error(error.message, error.remedy), 400)
+            except ClientDisconnect:
+                return Response(status_code=499)
+
+        return Route(path, guarded, methods=[method])
+
+    async def health(self, _: Request) -> Response:
+        """200 when the engine can answer, else 503."""
+        return Response(status_code=200 if self.engine.info is not None else 503)
+
+    async def status(self, _: Request) -> Response:
+        """Status, model and adapters as JSON."""
+        return JSONResponse(self._snapshot())
+
+    def _snapshot(self) -> dict[str, Any]:
+        info = self.engine.info
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "draining": self.draining,
+            "status": asdict(self.engine.status),
+            "info": asdict(info) if info else None,
+            "adapters": self.engine.adapters(),
+        }
+
+    async def events(self, request: Request) -> Response:
+        """The status whenever it changes, and a comment each second: a client that stays connected keeps us here."""
+
+        async def lines() -> AsyncIterator[str]:
+            self.clients.n_watching += 1
+            last, beat = "", 0.0
+            try:
+                while not self.draining:
+                    now = json.dumps(self._snapshot())
+                    if now != last:
+                        last = now
+                        yield f"data: {now}\n\n"
+                    elif time.monotonic() - beat >= HEARTBEAT_S:
+                        beat = time.monotonic()
+                        yield ": alive\n\n"
+                    await asyncio.sleep(0.1)
+                    if await request.is_disconnected():
+                        return
+                yield f"data: {json.dumps(self._snapshot())}\n\n"
+            finally:
+                self.clients.n_watching -= 1
+                self.clients.touch()
+
+        return StreamingResponse(lines(), media_type="text/event-stream")
+
+    async def models(self, _: Request) -> Response:
+        """The base and the adapters, as OpenAI lists models."""
+        info = self.engine.info
+        names = ([info.name] if info else []) + [adapter["name"] for adapter in self.engine.adapters()]
+        data = [{"id": name, "object": "model", "owned_by": "midfill"} for name in names]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def stats(self, _: Request) -> Response:
+        """Counters and the last requests."""
+        return JSONResponse({**self.engine.figures(), "pid": os.getpid(), "clients": self.clients.n_watching})
+
+    async def load_adapter(self, request: Request) -> Response:
+        """``{lora_name, lora_path}``: check it and make it usable."""
+        body = await _body(request)
+        name, path = body.get("lora_name"), body.get("lora_path")
+        if not isinstance(name, str) or not re.fullmatch(ADAPTER_NAME, name) or not isinstance(path, str):
+            raise BadRequest("lora_name must be a plain name and lora_path a folder")
+        return JSONResponse(await self.engine.load_adapter(name, Path(path)))
+
+    async def unload_adapter(self, request: Request) -> Response:
+        """``{lora_name}``."""
+        body = await _body(request)
+        await self.engine.unload_adapter(str(body.get("lora_name")))
+        return JSONResponse({})
+
+    async def shutdown(self, _: Request) -> Response:
+        """Finish what runs, take nothing new, leave."""
+        self.draining = True
+        self._leave()
+        return JSONResponse({})
+
+    async def block(self, request: Request) -> Response:
+        """Keep the worker busy; only with MIDFILL_DEBUG_METHODS=1."""
+        body = await _body(request)
+        await self.engine.block(min(float(body.get("seconds", 0)), 60.0))
+        return JSONResponse({})
+
+    async def completions(self, request: Request) -> Response:
+        """OpenAI's completions; ``prompt`` must be a list of token ids, one choice."""
+        if self.draining:
+            raise EngineError("the engine is leaving", "ask again")
+        body = await _body(request)
+        wanted = self._request(body)
+        if body.get("stream"):
+            return StreamingResponse(self._events(wanted), media_type="text/event-stream")
+        text, last = "", Delta("")
+        async with aclosing(self._counted(wanted)) as deltas:
+            waiting = asyncio.ensure_future(_collect(deltas))
+            try:
+                while not waiting.done():
+                    await asyncio.wait([waiting], timeout=0.1)
+                    if await request.is_disconnected():
+                        raise ClientDisconnect
+                text, last = waiting.result()
+            finally:
+                waiting.cancel()
+                await asyncio.wait([waiting])
+        return JSONResponse(_chunk(wanted, text, last))
+
+    def _request(self, body: dict[str, Any]) -> GenerateRequest:
+        prompt = body.get("prompt")
+        if not isinstance(prompt, list) or not prompt or not all(type(token) is int for token in prompt):
+            raise BadRequest("prompt must be a list of token ids")
+        if len(prompt) > MAX_PROMPT_IDS:
+            raise BadRequest("prompt is too long")
+        stop = body.get("stop") or []
+        stop = [stop] if isinstance(stop, str) else stop
+        if not isinstance(stop, list) or not all(isinstance(item, str) for item in stop) or len(stop) > 16:
+            raise BadRequest("stop must be up to 16 strings")
+        model = body.get("model")
+        base = self.engine.info.name if self.engine.info else None
+        return GenerateRequest(
+            prompt=tuple(prompt),
+            max_tokens=_number(body, "max_tokens", 16, 1, 4096, int),
+            stop=tuple(stop),
+            adapter=None if model in (None, "", base) else str(model),
+            temperature=_number(body, "temperature", 0.0, 0.0, 2.0, float),
+            top_p=_number(body, "top_p", 1.0, 0.0, 1.0, float),
+            seed=body["seed"] if type(body.get("seed")) is int else None,
+            request_id=str(body.get("request_id", ""))[:64],
+        )
+
+    async def _counted(self, wanted: GenerateRequest) -> AsyncIterator[Delta]:
+        self.clients.n_requests += 1
+        try:
+            async with aclosing(self.engine.stream(wanted)) as deltas:  # type: ignore[type-var]
+                async for delta in deltas:
+                    yield delta
+        finally:
+            self.clients.n_requests -= 1
+            self.clients.touch()
+
+    async def _events(self, wanted: GenerateRequest) -> AsyncIterator[str]:
+        try:
+            async with aclosing(self._counted(wanted)) as deltas:  # type: ignore[type-var]
+                async for delta in deltas:
+                    yield f"data: {json.dumps(_chunk(wanted, delta.text, delta))}\n\n"
+            yield "data: [DONE]\n\n"
+        except EngineError as error:
+            yield f"data: {json.dumps(_error(error.message, error.remedy))}\n\n"
+
+
+class BadRequest(Exception):  # noqa: N818 - named after the status
+    """The body is not what the route takes."""
+
+
+async def _collect(deltas: AsyncIterator[Delta]) -> tuple[str, Delta]:
+    text, last = "", Delta("")
+    async for last in deltas:
+        text += last.text
+    return text, last
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > MAX_BODY:
+            raise BadRequest("the body is too large")
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise BadRequest("the body is not an object")
+    return body
+
+
+def _number(body: dict[str, Any], key: str, default: Any, low: float, high: float, kind: type) -> Any:
+    value = body.get(key)
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, (int, kind)) or not low <= value <= high:
+        raise BadRequest(f"{key} must be a number from {low} to {high}")
+    return kind(value)
+
+
+def _chunk(wanted: GenerateRequest, text: str, delta: Delta) -> dict[str, Any]:
+    chunk: dict[str, Any] = {
+        "id": wanted.request_id,
+        "object": "text_completion",
+        "model": wanted.adapter or "base",
+        "choices": [{"index": 0, "text": text, "finish_reason": delta.finish_reason, "logprobs": None}],
+    }
+    if (stats := delta.stats) is not None:
+        chunk["usage"] = _usage(stats)
+        chunk["midfill"] = asdict(stats)
+    return chunk
+
+
+def _usage(stats: Stats) -> dict[str, Any]:
+    return {
+        "prompt_tokens": stats.n_prompt,
+        "completion_tokens": stats.n_decoded,
+        "total_tokens": stats.n_prompt + stats.n_decoded,
+        "prompt_tokens_details": {"cached_tokens": stats.n_cached},
+    }
+
+
+def _error(message: str, remedy: str = "") -> dict[str, Any]:
+    return {"error": {"message": message, "remedy": remedy, "type": "midfill"}}

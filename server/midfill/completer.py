@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Protocol
@@ -80,23 +81,31 @@ class Completer:
             shown = postprocess(known.text, snapshot, cut_short=known.finish_reason == "length")
             yield Completion(shown, snapshot, True, "cache", known.finish_reason, raw=known.text)
             return
+        start = time.monotonic()
         snippets = gather(self.sources, snapshot)
         prompt = await self.renderer.render(snapshot, snippets, self.budget)
         request = GenerateRequest(
             prompt.ids, self.config.max_tokens, adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}"
         )
-        raw, reason, stats = "", "", None
+        raw, reason, stats = "", "", Stats(n_prompt=len(prompt.ids))
+        n_deltas, first_at = 0, 0.0
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
                 raw += delta.text
                 stats = delta.stats or stats
+                n_deltas += 1
+                first_at = first_at or time.monotonic()
                 reason = delta.finish_reason or ("unit" if ends_here(raw, snapshot) else "")
                 if reason:
                     break
                 yield Completion(postprocess(raw, snapshot), snapshot, raw=raw)
         self.cache.store(snapshot, self._answered_by, Middle(raw, reason))
         shown = postprocess(raw, snapshot, cut_short=reason == "length")
-        yield Completion(shown, snapshot, True, "engine", reason, stats or Stats(n_prompt=len(prompt.ids)), raw)
+        now = time.monotonic()
+        stats = dataclasses.replace(
+            stats, n_decoded=max(stats.n_decoded, n_deltas), ttft_s=(first_at or now) - start, total_s=now - start
+        )
+        yield Completion(shown, snapshot, True, "engine", reason, stats, raw)
 
     async def last(self, snapshot: Snapshot, *, trigger: Trigger = "invoked") -> Completion:
         """The whole middle. Raises EngineError."""

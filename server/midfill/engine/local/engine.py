@@ -353,6 +353,7 @@ class LocalEngine:
             self._switch.active = None
         if token is None:
             return True
+        is_first = not job.first_token
         job.first_token = job.first_token or time.monotonic()
         if token in self._model.tokenizer.control_ids:
             return self._finish(job, "stop", self._rest(job))
@@ -362,8 +363,8 @@ class LocalEngine:
             return self._finish(job, "stop", text)
         if job.n_decoded >= job.request.max_tokens:
             return self._finish(job, "length", text + self._rest(job))
-        if text:
-            job.send(Delta(text))
+        if text or is_first:
+            job.send(Delta(text, stats=job.stats() if is_first else None))
         return True
 
     @staticmethod

@@ -1,0 +1,169 @@
+"""The command line. Each command imports its own module, so that `midfill lsp` starts without the others."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from midfill import __version__
+from midfill.types import MidfillError
+
+if TYPE_CHECKING:
+    from midfill.config import Config
+
+Handler = Callable[[argparse.Namespace, "Config"], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code. A person's mistake prints one line and what to do."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except MidfillError as error:
+        print(f"midfill: {error.message}", file=sys.stderr)
+        if error.remedy:
+            print(f"  -> {error.remedy}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="midfill",
+        description="A local code-completion language server: fill-in-the-middle models with LoRA adapters.",
+    )
+    parser.add_argument("--version", action="version", version=f"midfill {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    lsp = commands.add_parser("lsp", help="the language server that an editor starts")
+    lsp.add_argument("--stdio", action="store_true", help="speak over standard input and output (the default)")
+    lsp.add_argument("--tcp", metavar="HOST:PORT", help="listen on this machine instead, for debugging")
+    lsp.set_defaults(run=_lsp)
+
+    serve = commands.add_parser("serve", help="the resident engine; editors start it by themselves")
+    _model_options(serve)
+    serve.add_argument("--idle-exit", type=float, metavar="SECONDS", help="leave after so long without a client")
+    serve.add_argument("--tcp", metavar="HOST:PORT", help="listen on the loopback instead of a Unix socket")
+    serve.add_argument("--quiet", action="store_true", help="print nothing")
+    serve.set_defaults(run=_serve)
+
+    complete = commands.add_parser("complete", help="print the middle at a place in a file")
+    complete.add_argument("place", metavar="FILE:LINE:COL", help="line and column count from 1; the cursor is before COL")
+    _model_options(complete)
+    complete.add_argument("--adapter", help="a registered name, a folder, or none")
+    complete.add_argument("--max-tokens", type=int, help="longest middle")
+    complete.add_argument("--raw", action="store_true", help="what the model said, without post-processing")
+    complete.add_argument("--json", action="store_true", help="the middle with every figure")
+    complete.set_defaults(run=_complete)
+
+    model = commands.add_parser("model", help="list, prepare or describe models")
+    kinds = model.add_subparsers(dest="kind", required=True, metavar="list|prepare|info")
+    listing = kinds.add_parser("list", help="the models on this machine")
+    listing.add_argument("--json", action="store_true")
+    prepare = kinds.add_parser("prepare", help="make a model ready, so that the first start is quick")
+    prepare.add_argument("model", nargs="?", help="auto, embedded, a hub id, a folder or a .gguf file")
+    prepare.add_argument("--force", action="store_true", help="make it again")
+    info = kinds.add_parser("info", help="what a model is, and what midfill makes of it")
+    info.add_argument("model", nargs="?")
+    info.add_argument("--json", action="store_true")
+    model.set_defaults(run=_model)
+
+    adapters = commands.add_parser("adapters", help="list, add, check or remove LoRA adapters")
+    actions = adapters.add_subparsers(dest="kind", required=True, metavar="list|add|check|remove")
+    actions.add_parser("list", help="the registered adapters")
+    add = actions.add_parser("add", help="register a PEFT adapter folder under a name (a checked copy)")
+    add.add_argument("folder")
+    add.add_argument("--name", help="default: the folder's name")
+    check = actions.add_parser("check", help="whether an adapter fits a model")
+    check.add_argument("adapter", help="a name or a folder")
+    for action in (add, check):
+        action.add_argument("--model", help="the base, if not the configured one")
+    remove = actions.add_parser("remove", help="forget a registered adapter")
+    remove.add_argument("name")
+    adapters.set_defaults(run=_adapters)
+
+    demo = commands.add_parser("demo", help="a short typing session with the real server, in this terminal")
+    demo.add_argument("--fast", action="store_true", help="type without pauses")
+    demo.set_defaults(run=_demo)
+
+    doctor = commands.add_parser("doctor", help="look for what could be wrong, and say what to do")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="auto, embedded, a hub id, a folder or a .gguf file")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--dtype", help="auto, bfloat16, float16 or float32")
+    parser.add_argument("--template", help="auto, prefix, or the name of a FIM template")
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    from midfill import config
+
+    loaded = config.load_user()
+    given = {
+        field.name: value
+        for field in dataclasses.fields(config.Config)
+        if (value := getattr(arguments, field.name, None)) is not None
+    }
+    return config.merged(loaded, given, "the command line")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise MidfillError(f"{text!r} is not HOST:PORT", "for example 127.0.0.1:9257")
+    return host.strip("[]"), int(port)
+
+
+def _lsp(arguments: argparse.Namespace) -> int:
+    from midfill.lsp import server
+
+    if arguments.tcp:
+        return server.serve_tcp(*_address(arguments.tcp))
+    return server.serve_stdio()
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from midfill.serve import daemon
+
+    config = _config(arguments)
+    if arguments.idle_exit is not None:
+        config = dataclasses.replace(config, engine_idle_exit_s=arguments.idle_exit)
+    return daemon.serve(config, tcp=_address(arguments.tcp) if arguments.tcp else None, quiet=arguments.quiet)
+
+
+def _complete(arguments: argparse.Namespace) -> int:
+    from midfill.commands import complete
+
+    return complete.run(arguments, _config(arguments))
+
+
+def _model(arguments: argparse.Namespace) -> int:
+    from midfill.commands import model
+
+    return model.run(arguments, _config(arguments))
+
+
+def _adapters(arguments: argparse.Namespace) -> int:
+    from midfill.commands import adapters
+
+    return adapters.run(arguments, _config(arguments))
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from midfill.demo import play
+
+    return play.run(fast=arguments.fast)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from midfill.commands import doctor
+
+    return doctor.run(as_json=arguments.json)

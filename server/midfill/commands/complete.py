@@ -1,0 +1,89 @@
+"""``midfill complete FILE:LINE:COL``: the middle at a place, through the same path as an editor's request."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from midfill.commands.session import session
+from midfill.config import Config
+from midfill.types import MidfillError, Snapshot
+
+LANGUAGES = {
+    ".py": "python", ".js": "javascript", ".ts": "typescript", ".go": "go", ".java": "java", ".rs": "rust", ".c": "c",
+    ".cpp": "cpp", ".rb": "ruby", ".lua": "lua", ".sh": "shellscript", ".php": "php", ".cs": "csharp", ".kt": "kotlin",
+}  # fmt: skip
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Print the middle, or with ``--json`` all that is known of it."""
+    snapshot = read_snapshot(arguments.place)
+    result = asyncio.run(_complete(snapshot, config))
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(result["raw" if arguments.raw else "middle"])
+    return 0
+
+
+def read_snapshot(place: str) -> Snapshot:
+    """The file and cursor that ``FILE:LINE:COL`` names. Raises MidfillError."""
+    name, line, column = _split(place)
+    path = Path(name)
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        raise MidfillError(f"cannot read {name}: {error.strerror}", "FILE:LINE:COL, for example main.py:10:5") from error
+    except UnicodeDecodeError:
+        raise MidfillError(f"{name} is not UTF-8 text", "midfill completes text files") from None
+    eol = "\r\n" if "\r\n" in text else "\n"
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if not 1 <= line <= len(lines):
+        raise MidfillError(f"{name} has {len(lines)} lines, there is no line {line}", "LINE counts from 1")
+    if not 1 <= column <= len(lines[line - 1]) + 1:
+        raise MidfillError(
+            f"line {line} of {name} has {len(lines[line - 1])} characters, there is no column {column}",
+            f"COL counts from 1 and may be {len(lines[line - 1]) + 1} for the end of the line",
+        )
+    cursor = sum(len(earlier) + 1 for earlier in lines[: line - 1]) + column - 1
+    language = LANGUAGES.get(path.suffix, "")
+    return Snapshot(path.resolve().as_uri(), 0, language, "\n".join(lines), cursor, eol, path.name)
+
+
+def _split(place: str) -> tuple[str, int, int]:
+    name, _, column = place.rpartition(":")
+    name, _, line = name.rpartition(":")
+    if not name or not line.isdecimal() or not column.isdecimal():
+        raise MidfillError(f"{place!r} is not FILE:LINE:COL", "for example main.py:10:5")
+    return name, int(line), int(column)
+
+
+async def _complete(snapshot: Snapshot, config: Config) -> dict[str, Any]:
+    async with session(config) as completer:
+        start = time.monotonic()
+        completion = await completer.last(snapshot)
+        total_s = time.monotonic() - start
+        stats, info = completion.stats, completer.info
+        assert stats is not None
+        decode_s = stats.total_s - stats.ttft_s
+        return {
+            "middle": completion.text.replace("\n", snapshot.eol),
+            "raw": completion.raw,
+            "finish_reason": completion.finish_reason,
+            **dataclasses.asdict(stats),
+            "wall_s": total_s,
+            "tokens_per_s": (stats.n_decoded - 1) / decode_s if stats.n_decoded > 1 and decode_s > 0 else None,
+            "budget_tokens": completer.budget,
+            "model": info.name,
+            "adapter": completer.adapter or "none",
+            "template": info.template or "prefix",
+            "device": info.device,
+            "dtype": info.dtype,
+            "parameters": info.parameters,
+        }

@@ -1,0 +1,148 @@
+"""``midfill doctor``: each thing midfill needs, whether it is there, and what to do if not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from midfill import __version__, config, paths
+from midfill.serve import daemon
+from midfill.types import MidfillError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``state`` is "ok", "warning" or "fault"."""
+
+    what: str
+    state: str
+    says: str
+    remedy: str = ""
+
+
+def run(*, as_json: bool) -> int:
+    """Print the findings; 1 if there is a fault."""
+    findings = list(examine())
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        marks = {"ok": "ok     ", "warning": "warning", "fault": "FAULT  "}
+        for finding in findings:
+            print(f"{marks[finding.state]}  {finding.what:<16} {finding.says}")
+            if finding.remedy and finding.state != "ok":
+                print(f"{'':<9}{'':<17} -> {finding.remedy}")
+    return int(any(finding.state == "fault" for finding in findings))
+
+
+def examine() -> Iterator[Finding]:
+    """Every check in turn; a check that fails by itself is a fault, not a crash."""
+    for check in (_python, _packages, _configuration, _folders, _model, _gpu, _adapters, _engine):
+        try:
+            yield from check()
+        except MidfillError as error:
+            yield Finding(check.__name__.strip("_"), "fault", error.message, error.remedy)
+        except Exception as error:  # noqa: BLE001 - the doctor must not die of the illness
+            yield Finding(check.__name__.strip("_"), "fault", f"{type(error).__name__}: {error}")
+
+
+def _python() -> Iterator[Finding]:
+    state = "ok" if sys.version_info >= (3, 11) else "fault"
+    yield Finding("python", state, f"{sys.version.split()[0]} at {sys.executable}", "midfill needs Python 3.11 or newer")
+    yield Finding("midfill", "ok", f"{__version__} at {Path(__file__).parents[1]}")
+
+
+def _packages() -> Iterator[Finding]:
+    front = [name for name in ("pygls", "lsprotocol", "tokenizers", "httpx", "starlette", "uvicorn") if not _version(name)]
+    if front:
+        yield Finding("front end", "fault", f"missing: {', '.join(front)}", "pip install --force-reinstall midfill")
+    else:
+        yield Finding("front end", "ok", f"pygls {_version('pygls')}, tokenizers {_version('tokenizers')}")
+    missing = [name for name in ("torch", "transformers", "safetensors", "gguf") if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Finding("local engine", "fault", f"missing: {', '.join(missing)}", "pip install 'midfill[embedded]'")
+    else:
+        yield Finding("local engine", "ok", f"torch {_version('torch')}, transformers {_version('transformers')}")
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _configuration() -> Iterator[Finding]:
+    settings = config.load_user()
+    file = paths.config_file()
+    says = f"{file}" if file.is_file() else f"defaults ({file} is not there)"
+    yield Finding("configuration", "ok", f"{says}: model {settings.model}, adapter {settings.adapter}")
+
+
+def _folders() -> Iterator[Finding]:
+    for name, folder in (("cache", paths.cache_dir()), ("state", paths.state_dir()), ("data", paths.data_dir())):
+        paths.private_dir(folder)
+        writable = os.access(folder, os.W_OK)
+        free = shutil.disk_usage(folder).free / 1e9
+        state = "fault" if not writable else "warning" if name == "cache" and free < 2 else "ok"
+        yield Finding(name, state, f"{folder}, {free:.1f} GB free", f"make it writable, or set MIDFILL_{name.upper()}_DIR")
+    yield Finding("runtime", "ok", f"{paths.runtime_dir()}")
+
+
+def _model() -> Iterator[Finding]:
+    if importlib.util.find_spec("gguf") is None:
+        return
+    from midfill.engine.local import embedded, models
+
+    settings = config.load_user()
+    if not embedded.is_installed():
+        yield Finding("embedded model", "warning", "its packages are not installed", embedded.INSTALL)
+    source = models.resolve(settings.model)
+    folder = models.find_prepared(source)
+    if folder is None:
+        yield Finding("model", "warning", f"{source.name} is not prepared", "the first start does it, or: midfill model prepare")
+        return
+    manifest = models.read_manifest(folder)
+    for name, recorded in (manifest or {}).get("files", {}).items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != recorded["size"]:
+            yield Finding("model", "fault", f"{file} is missing or truncated", "run: midfill model prepare --force")
+            return
+    yield Finding("model", "ok", f"{source.name} in {folder}")
+
+
+def _gpu() -> Iterator[Finding]:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        yield Finding("gpu", "ok", "none; the engine runs on the CPU")
+        return
+    command = [tool, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 - found on PATH
+    says = answer.stdout.strip().replace("\n", "; ")
+    state = "ok" if answer.returncode == 0 else "warning"
+    yield Finding("gpu", state, says or "nvidia-smi fails", "check the driver")
+    if answer.returncode == 0 and "+cpu" in _version("torch"):
+        yield Finding("gpu", "warning", "torch is a CPU build", "install torch's CUDA build to use the GPU")
+
+
+def _adapters() -> Iterator[Finding]:
+    names = sorted(folder.name for folder in paths.adapters_dir().glob("*/") if not folder.name.startswith("."))
+    yield Finding("adapters", "ok", ", ".join(names) or f"none in {paths.adapters_dir()}")
+
+
+def _engine() -> Iterator[Finding]:
+    where = daemon.place(config.load_user())
+    address = daemon.find(where)
+    if address is None or not daemon.is_running(where):
+        yield Finding("engine", "ok", "not running; the first editor starts it")
+        return
+    yield Finding("engine", "ok", f"running, pid {address.pid}, version {address.version}, log in {paths.state_dir() / 'log'}")
+
+

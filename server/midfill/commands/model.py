@@ -1,0 +1,101 @@
+"""``midfill model list|prepare|info``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from midfill import fim, paths
+from midfill.commands.progress import stages
+from midfill.config import Config
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import MidfillError
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Dispatch."""
+    spec = getattr(arguments, "model", None) or config.model
+    if arguments.kind == "list":
+        return _list(as_json=arguments.json)
+    if arguments.kind == "prepare":
+        return _prepare(spec, force=arguments.force)
+    return _info(spec, as_json=arguments.json)
+
+
+def _models() -> Any:
+    try:
+        from midfill.engine.local import models
+    except ImportError as error:
+        raise MidfillError(f"the local engine is not installed ({error.name} is missing)", "pip install 'midfill[embedded]'") from error
+    return models
+
+
+def _list(*, as_json: bool) -> int:
+    models = _models()
+    from midfill.engine.local import embedded
+
+    rows: list[dict[str, Any]] = []
+    for folder in sorted(paths.models_dir().glob("*/")):
+        manifest = models.read_manifest(folder)
+        if manifest is not None:
+            size = sum(file["size"] for file in manifest["files"].values())
+            rows.append({"name": manifest["name"], "state": "prepared", "bytes": size, "where": str(folder)})
+    if not any(row["name"] == embedded.EMBEDDED.name for row in rows):
+        state = "installed, not prepared" if embedded.is_installed() else "not installed"
+        rows.append({"name": embedded.EMBEDDED.name, "state": state, "bytes": embedded.EMBEDDED.size, "where": embedded.INSTALL})
+    reference = models.hub_folder(models.REFERENCE)
+    where = str(reference) if reference else "needs a GPU with 20 GiB and a hub account"
+    rows.append({"name": models.REFERENCE, "state": "fetched" if reference else "not here", "bytes": None, "where": where})
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    table = Table("model", "state", "size", "where", box=None, pad_edge=False)
+    for row in rows:
+        size = f"{row['bytes'] / 1e6:.0f} MB" if row["bytes"] else ""
+        table.add_row(row["name"], row["state"], size, row["where"])
+    Console(width=max(120, Console().width)).print(table)
+    return 0
+
+
+def _prepare(spec: str, *, force: bool) -> int:
+    models = _models()
+    source = models.resolve(spec)
+    with stages() as report:
+        folder = models.prepare(source, report, force=force)
+    print(f"{source.name} is ready: {folder}")
+    return 0
+
+
+def _info(spec: str, *, as_json: bool) -> int:
+    models = _models()
+    source = models.resolve(spec)
+    folder: Path | None = models.find_prepared(source)
+    facts: dict[str, Any] = {"model": spec, **dataclasses.asdict(source), "folder": str(folder) if folder else None}
+    facts["path"] = str(source.path) if source.path else None
+    if folder is not None:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
+        template = fim.detect(tokenizer)
+        facts |= {
+            "architecture": (config.get("architectures") or [config.get("model_type")])[0],
+            "layers": config.get("num_hidden_layers"), "hidden_size": config.get("hidden_size"),
+            "vocabulary": config.get("vocab_size"), "max_context": config.get("max_position_embeddings"),
+            "parameters": (models.read_manifest(folder) or {}).get("parameters"),
+            "template": template.name, "fills_in_the_middle": template is not fim.PREFIX_ONLY,
+            "several_files": template.file is not None, "control_tokens": len(tokenizer.control_ids),
+        }  # fmt: skip
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    for key, value in facts.items():
+        if value not in (None, ""):
+            print(f"{key:<20} {value}")
+    if folder is None:
+        print("not prepared yet: run  midfill model prepare")
+    return 0

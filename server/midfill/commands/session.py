@@ -1,0 +1,56 @@
+"""A short-lived front end for commands: connects to the engine (or starts it), shows how it loads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+
+from midfill import fim
+from midfill.commands.progress import stages
+from midfill.completer import Completer, InlineRenderer
+from midfill.config import Config
+from midfill.engine.http import HttpEngine
+from midfill.serve import daemon
+from midfill.serve.link import load_adapter
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import MidfillError, ModelInfo
+
+
+@contextlib.asynccontextmanager
+async def session(config: Config) -> AsyncIterator[Completer]:
+    """A completer over the engine of ``config``. Raises MidfillError with what the engine says is wrong."""
+    engine = await daemon.find_or_spawn(config)
+    try:
+        info = await _ready(engine)
+        adapter = await load_adapter(engine, config.adapter)
+        tokenizer = await asyncio.to_thread(CodeTokenizer.from_file, Path(info.tokenizer_file))
+        template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
+        renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order))
+        yield Completer(engine, renderer, info, config, adapter=adapter)
+    finally:
+        await engine.aclose()
+
+
+async def _ready(engine: HttpEngine) -> ModelInfo:
+    with stages() as report:
+        try:
+            async with engine.client.stream("GET", "/midfill/events", timeout=30.0) as response:
+                async for line in response.aiter_lines():
+                    if not line.startswith("data: "):
+                        continue
+                    state = json.loads(line[6:])
+                    status = state["status"]
+                    if status["state"] == "error":
+                        raise MidfillError(status["message"], status["remedy"])
+                    if state["info"]:
+                        return ModelInfo(**state["info"])
+                    if status["stage"]:
+                        report(status["stage"], status["progress"] or 0.0)
+        except httpx.HTTPError as error:
+            raise MidfillError(f"the engine was lost while loading ({type(error).__name__})", "run: midfill doctor") from error
+    raise MidfillError("the engine left while loading", "run: midfill doctor")

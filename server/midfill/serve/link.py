@@ -1,0 +1,300 @@
+"""A front end's connection to its engine: found or started, followed, and started again when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+
+from midfill import paths
+from midfill.completer import Completer, Renderer
+from midfill.config import ADAPTER_NAME, Config
+from midfill.engine.base import EngineError
+from midfill.engine.http import HttpEngine
+from midfill.engine.scripted import ScriptedEngine
+from midfill.fim import Prompt
+from midfill.serve import daemon
+from midfill.serve.rendering import RenderProcess
+from midfill.types import EngineStatus, MidfillError, ModelInfo, Snapshot
+
+log = logging.getLogger(__name__)
+
+SILENT_S = 15.0  # an engine sends something every second; so long without is a stuck one, and it is killed
+BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 15.0, 60.0)
+
+StatusHandler = Callable[[EngineStatus], None]
+
+
+class Link(Protocol):
+    """What the language server needs of its engine."""
+
+    completer: Completer | None
+    status: EngineStatus
+
+    def start(self) -> None: ...
+    async def wait_ready(self, timeout_s: float) -> Completer | None: ...
+    async def stats(self) -> dict[str, Any]: ...
+    async def debug_block(self, seconds: float) -> None: ...
+    def report(self, error: EngineError) -> None: ...
+    async def aclose(self) -> None: ...
+
+
+def make_link(config: Config, on_status: StatusHandler) -> Link:
+    """The link for ``config``. MIDFILL_SCRIPT names a scripted engine, for tests."""
+    if script := os.environ.get("MIDFILL_SCRIPT"):
+        return ScriptedLink(config, on_status, Path(script))
+    return EngineLink(config, on_status)
+
+
+class EngineLink:
+    """Follows one engine process for ever."""
+
+    def __init__(self, config: Config, on_status: StatusHandler) -> None:
+        self._config = config
+        self._on_status = on_status
+        self._engine: HttpEngine | None = None
+        self._renderer: RenderProcess | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._pid = 0
+        self.completer: Completer | None = None
+        self.status = EngineStatus("starting", model=config.model)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def wait_ready(self, timeout_s: float) -> Completer | None:
+        """The completer as soon as the engine is ready; None after ``timeout_s`` or when it cannot be."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.completer is None and self.status.state != "error":
+                    self._changed.clear()
+                    await self._changed.wait()
+        return self.completer
+
+    async def stats(self) -> dict[str, Any]:
+        """The engine's counters; {} while there is none."""
+        if self._engine is None:
+            return {}
+        try:
+            answer = await self._engine.client.get("/midfill/stats", timeout=5.0)
+            content = answer.json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    async def debug_block(self, seconds: float) -> None:
+        """Keep the engine's worker busy."""
+        if self._engine is None:
+            raise EngineError("no engine", "wait")
+        with contextlib.suppress(httpx.HTTPError):
+            await self._engine.client.post("/midfill/debug/block", json={"seconds": seconds}, timeout=seconds + 30)
+
+    def report(self, error: EngineError) -> None:
+        """A request failed. A lost engine shows in the followed events; nothing more is needed."""
+        log.warning("a request failed: %s", error.message)
+
+    async def aclose(self) -> None:
+        """Let the engine go; it stays for others."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._drop()
+
+    # ---- following -------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                self._engine = await daemon.find_or_spawn(self._config)
+                await self._follow(self._engine)
+                failures = 0 if self.status.state == "ready" else failures + 1
+                lost = EngineError("the engine is gone", "it is started again")
+            except MidfillError as error:
+                lost, failures = EngineError(error.message, error.remedy), failures + 1
+            except (httpx.HTTPError, OSError, ValueError) as error:
+                lost, failures = EngineError(f"the engine was lost ({type(error).__name__})", "it is started again"), 1
+            await self._drop()
+            if self.status.state != "error":
+                state = "starting" if failures <= 1 else "error"
+                self._set(EngineStatus(state, lost.message, lost.remedy, model=self._config.model))  # type: ignore[arg-type]
+            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+
+    async def _follow(self, engine: HttpEngine) -> None:
+        """Take over every status until the connection ends."""
+        async for state in self._events(engine):
+            self._pid = int(state.get("pid") or 0)
+            status = EngineStatus(**state["status"])
+            if state.get("draining"):
+                if status.state == "error":
+                    self._set(status)
+                return
+            if status.state == "ready" and self.completer is None and state.get("info"):
+                status = await self._make_ready(engine, ModelInfo(**state["info"]), status)
+            if status.state == "ready" and self.completer is not None and self.status.state == "error":
+                continue  # ready, but with an adapter that was refused: keep saying so
+            self._set(status)
+
+    async def _events(self, engine: HttpEngine) -> AsyncIterator[dict[str, Any]]:
+        try:
+            async with engine.client.stream(
+                "GET", "/midfill/events", timeout=httpx.Timeout(SILENT_S, connect=2.0)
+            ) as response:
+                async for line in response.aiter_lines():
+                    if line.startswith("data: "):
+                        yield json.loads(line[6:])
+        except httpx.ReadTimeout:
+            self._kill_stuck()
+            raise
+
+    def _kill_stuck(self) -> None:
+        where = daemon.place(self._config)
+        recorded = daemon.find(where)
+        if self._pid and recorded is not None and recorded.pid == self._pid and daemon.is_running(where):
+            with contextlib.suppress(OSError):
+                os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    async def _make_ready(self, engine: HttpEngine, info: ModelInfo, status: EngineStatus) -> EngineStatus:
+        adapter, refusal = None, None
+        try:
+            adapter = await load_adapter(engine, self._config.adapter)
+        except MidfillError as error:
+            refusal = error
+        self._renderer = RenderProcess(info.tokenizer_file, info.template, self._config.order)
+        renderer: Renderer = self._renderer
+        await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
+        self.completer = Completer(engine, renderer, info, self._config, adapter=adapter)
+        if refusal is not None:
+            return EngineStatus(
+                "error", f"{refusal.message}; the plain base answers", refusal.remedy, model=info.name, device=info.device
+            )
+        return EngineStatus(
+            "ready", status.message, status.remedy, model=info.name, adapter=adapter or "none", device=info.device,
+            pid=status.pid,
+        )  # fmt: skip
+
+    def _set(self, status: EngineStatus) -> None:
+        if self.completer is not None and status.state == "ready":
+            status = EngineStatus(
+                "ready", status.message, status.remedy, model=status.model, adapter=self.completer.adapter or "none",
+                device=status.device, pid=status.pid,
+            )  # fmt: skip
+        if status != self.status:
+            self.status = status
+            self._on_status(status)
+        self._changed.set()
+
+    async def _drop(self) -> None:
+        self.completer = None
+        if self._renderer is not None:
+            await self._renderer.aclose()
+            self._renderer = None
+        if self._engine is not None:
+            await self._engine.aclose()
+            self._engine = None
+
+
+async def load_adapter(engine: HttpEngine, adapter: str) -> str | None:
+    """Load the adapter that the setting means into the engine; its name there. Raises MidfillError."""
+    if adapter in ("", "none"):
+        return None
+    folder = paths.adapters_dir() / adapter
+    name = adapter
+    if not re.fullmatch(ADAPTER_NAME, adapter) or not folder.is_dir():
+        folder = Path(adapter).expanduser()
+        if not folder.is_dir():
+            raise MidfillError(
+                f"adapter {adapter!r} is neither a folder nor a name in {paths.adapters_dir()}",
+                "run: midfill adapters list, or set adapter = \"none\"",
+            )
+        folder = folder.resolve()
+        plain = re.sub(r"[^A-Za-z0-9._-]", "-", folder.name)[:40]
+        name = f"{plain}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}"
+    try:
+        answer = await engine.client.post(
+            "/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)}, timeout=120
+        )
+        content = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise EngineError("the engine did not answer while loading the adapter", "run: midfill doctor") from error
+    if answer.status_code != 200:
+        error = content.get("error") or {}
+        raise MidfillError(str(error.get("message", "the adapter was refused")), str(error.get("remedy", "")))
+    return name
+
+
+class ScriptedLink:
+    """A link to a scripted engine: ready at once, no process, no model."""
+
+    def __init__(self, config: Config, on_status: StatusHandler, script: Path) -> None:
+        self._config, self._on_status, self._script = config, on_status, script
+        self._engine: ScriptedEngine | None = None
+        self.completer: Completer | None = None
+        self.status = EngineStatus("starting", model="scripted")
+
+    def start(self) -> None:
+        """Become ready."""
+        try:
+            self._engine = ScriptedEngine.from_file(self._script)
+        except MidfillError as error:
+            self.status = EngineStatus("error", error.message, error.remedy, model="scripted")
+        else:
+            info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
+            self.completer = Completer(self._engine, CharRenderer(), info, self._config)
+            self.status = EngineStatus("ready", model="scripted", device="cpu")
+        self._on_status(self.status)
+
+    async def wait_ready(self, timeout_s: float) -> Completer | None:
+        """The completer."""
+        return self.completer
+
+    async def stats(self) -> dict[str, Any]:
+        """How often it was asked and cancelled."""
+        engine = self._engine
+        if engine is None:
+            return {}
+        totals = {"n_requests": engine.n_requests, "n_cancelled": engine.n_cancelled, "n_decoded": engine.n_chunks}
+        return {"totals": totals}
+
+    async def debug_block(self, seconds: float) -> None:
+        """Nothing to block: wait."""
+        await asyncio.sleep(seconds)
+
+    def report(self, error: EngineError) -> None:
+        """Nothing to restart."""
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
+
+
+class CharRenderer:
+    """Code points as ids behind control ids above Unicode: a renderer for tests, no tokenizer needed."""
+
+    PRE, SUF, MID = 0x110000, 0x110001, 0x110002
+    NAMES = {PRE: "<|fim_prefix|>", SUF: "<|fim_suffix|>", MID: "<|fim_middle|>"}  # noqa: RUF012 - constant
+
+    async def render(self, snapshot: Snapshot, snippets: Any, budget: int) -> Prompt:
+        """Prefix and suffix, each at most half the budget."""
+        half = budget // 2
+        prefix, suffix = snapshot.prefix[-half:], snapshot.suffix[:half]
+        ids = (self.PRE, *map(ord, prefix), self.SUF, *map(ord, suffix), self.MID)
+        return Prompt(ids, 3, len(prefix), len(suffix), 0)
+
+    async def spell(self, prompt: Prompt) -> str:
+        """The prompt as text."""
+        return "".join(self.NAMES.get(token) or chr(token) for token in prompt.ids)
+
+

@@ -1,0 +1,156 @@
+"""Prompts written in a process of their own.
+
+Building a tokenizer of 150,000 entries holds Python's lock for 0.3 s and encoding a long file for milliseconds; in the
+language server's process that would delay every message. The child speaks one JSON object a line over its pipes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from midfill import fim, paths
+from midfill.engine.base import EngineError
+from midfill.fim import FimRenderer, Prompt
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import Snapshot, Snippet
+
+# The child needs only what can fit into a prompt. Cuts fall on multiples of this many lines, a multiple of every step
+# in which fim.tail moves its window, so that the window begins at the same line as in the whole text.
+LINE_MULTIPLE = 256
+MAX_LINE = 64 << 20
+
+
+class RenderProcess:
+    """A child that renders for one tokenizer, template and order; started when first needed, and again if it dies."""
+
+    def __init__(self, tokenizer_file: str, template: str | None, order: str) -> None:
+        self._arguments = [tokenizer_file, template or fim.PREFIX_ONLY.name, order]
+        self._child: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._numbers = itertools.count(1)
+        self._starting = asyncio.Lock()
+
+    async def render(self, snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> Prompt:
+        """The prompt for the middle at the cursor. Raises EngineError."""
+        window = window_of(snapshot, budget)
+        message = {
+            "snapshot": {"prefix": window.prefix, "suffix": window.suffix, "path": snapshot.path},
+            "snippets": [[snippet.path, snippet.text] for snippet in snippets],
+            "budget": budget,
+        }
+        answer = await self._ask(message)
+        return Prompt(**{**answer["prompt"], "ids": tuple(answer["prompt"]["ids"])})
+
+    async def spell(self, prompt: Prompt) -> str:
+        """The prompt as text. Raises EngineError."""
+        return str((await self._ask({"spell": list(prompt.ids)}))["text"])
+
+    async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        child = await self._alive()
+        assert child.stdin is not None
+        number = next(self._numbers)
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        try:
+            child.stdin.write(json.dumps({"n": number, **message}).encode() + b"\n")
+            answer = await future
+        except (OSError, RuntimeError) as error:
+            raise EngineError("the tokenizer process does not answer", "it is started again") from error
+        finally:
+            self._waiting.pop(number, None)
+        if "error" in answer:
+            raise EngineError(f"the prompt could not be written: {answer['error']}", "run: midfill doctor")
+        return answer
+
+    async def _alive(self) -> asyncio.subprocess.Process:
+        async with self._starting:
+            if self._child is not None and self._child.returncode is None:
+                return self._child
+            env = {**os.environ, "PYTHONSAFEPATH": "1", "TOKENIZERS_PARALLELISM": "false"}
+            self._child = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", "midfill.serve.rendering", *self._arguments,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+                limit=MAX_LINE, env=env, cwd=paths.runtime_dir(), start_new_session=True,
+            )  # fmt: skip
+            self._reader = asyncio.create_task(self._read(self._child))
+            return self._child
+
+    async def _read(self, child: asyncio.subprocess.Process) -> None:
+        assert child.stdout is not None
+        with contextlib.suppress(OSError, ValueError):
+            while line := await child.stdout.readline():
+                answer = json.loads(line)
+                future = self._waiting.pop(answer["n"], None)
+                if future is not None and not future.done():
+                    future.set_result(answer)
+        await child.wait()
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(EngineError("the tokenizer process ended", "it is started again"))
+        self._waiting.clear()
+
+    async def aclose(self) -> None:
+        """End the child: it leaves when its input ends."""
+        if self._child is not None and self._child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.kill()
+        if self._reader is not None:
+            self._reader.cancel()
+
+
+def window_of(snapshot: Snapshot, budget: int) -> Snapshot:
+    """``snapshot`` cut to what a prompt of ``budget`` tokens can hold."""
+    n_chars = budget * 10
+    prefix, suffix = snapshot.prefix, snapshot.suffix[:n_chars]
+    if len(prefix) > n_chars:
+        start = _line_start(prefix, len(prefix) - n_chars)
+        prefix = prefix[start:]
+    return dataclasses.replace(snapshot, text=prefix + suffix, cursor=len(prefix))
+
+
+def _line_start(text: str, at: int) -> int:
+    """The last start of a line numbered a multiple of LINE_MULTIPLE before ``at``; ``at`` where lines are too long."""
+    number = text.count("\n", 0, at)
+    start = text.rfind("\n", 0, at) + 1
+    for _ in range(number % LINE_MULTIPLE):
+        start = text.rfind("\n", 0, start - 1) + 1
+    return start if at - start < 200_000 else at
+
+
+def _answer(renderer: FimRenderer, message: dict[str, Any]) -> dict[str, Any]:
+    if "spell" in message:
+        return {"text": renderer.tokenizer.decode(message["spell"])}
+    given = message["snapshot"]
+    snapshot = Snapshot("", 0, "", given["prefix"] + given["suffix"], len(given["prefix"]), path=given["path"])
+    snippets = [Snippet(path, text) for path, text in message["snippets"]]
+    return {"prompt": dataclasses.asdict(renderer.render(snapshot, snippets, message["budget"]))}
+
+
+def main() -> None:
+    """The child: reads requests from its standard input until that ends."""
+    tokenizer_file, template, order = sys.argv[1:4]
+    tokenizer = CodeTokenizer.from_file(Path(tokenizer_file))
+    renderer = FimRenderer(fim.find(template, tokenizer), tokenizer, order)
+    out = sys.stdout.buffer
+    for line in sys.stdin.buffer:
+        message = json.loads(line)
+        try:
+            answer = _answer(renderer, message)
+        except Exception as error:  # noqa: BLE001 - one bad request must not end the child
+            answer = {"error": type(error).__name__}
+        out.write(json.dumps({"n": message["n"], **answer}).encode() + b"\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()

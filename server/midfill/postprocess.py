@@ -15,6 +15,8 @@ from midfill.types import Snapshot
 Rule = Callable[[str, Snapshot], str]
 
 _OPENERS, _CLOSERS = "([{", ")]}"
+# Characters of a line that must be there before it is judged while it still grows.
+MIN_SEEN = 8
 _CONTINUES = re.compile(r"(else|elif|except|finally|catch|rescue|case|default|while)\b|\}?\s*(else|catch|finally)\b")
 
 
@@ -69,9 +71,8 @@ def drop_repeated_line(middle: str, snapshot: Snapshot) -> str:
 
 
 def drop_doubled_space(middle: str, snapshot: Snapshot) -> str:
-    """Drop a leading space where the cursor already stands behind one."""
-    line = snapshot.line_before
-    return middle.lstrip(" ") if line.strip() and line.endswith((" ", "\t")) else middle
+    """Drop leading white space where the cursor already stands behind some, in a line or at its indentation."""
+    return middle.lstrip(" \t") if snapshot.line_before.endswith((" ", "\t")) else middle
 
 
 def trim_end(middle: str, snapshot: Snapshot) -> str:
@@ -118,41 +119,45 @@ def _leading_blank(middle: str, snapshot: Snapshot) -> int | None:
 
 
 def _block_end(middle: str, at: int, snapshot: Snapshot) -> int | None:
+    """Where the block that begins with ``middle[:at]`` ends, or None while more of it may come.
+
+    On a blank line that is the run of statements from the cursor's indentation on, to a blank line or a dedent; after
+    a line that opens a block it is what is indented deeper, with the line that closes it.
+    """
     before = snapshot.line_before
-    base = _indent(before) if before.strip() else len(before)
-    opened = bool(before.strip()) or _opens_block(middle[:at])
+    on_blank_line = not before.strip()
+    base = _indent(before)
     stop_line = next((line for line in snapshot.suffix.split("\n")[1:] if line.strip()), None)
     while True:
         end = middle.find("\n", at + 1)
-        line = middle[at + 1 : end if end >= 0 else len(middle)]
+        complete = end >= 0
+        line = middle[at + 1 : end if complete else len(middle)]
         if not line.strip():
-            if end < 0:
+            if not complete:
                 return None
-            if not opened:
+            if on_blank_line:
                 return at
-        elif end < 0 and len(line.strip()) < 8:
-            return None  # too little of the line to tell what it is
-        elif line == stop_line or (end < 0 and stop_line is not None and stop_line.startswith(line)):
-            return at if end >= 0 else None
-        elif (verdict := _line_verdict(line, base, opened=opened)) != "inside":
-            if verdict == "last" and end < 0:
-                return None
-            return at if verdict == "outside" else end
-        if end < 0:
+        elif line == stop_line:
+            return at
+        elif not complete and (len(line.strip()) < MIN_SEEN or (stop_line or "").startswith(line)):
             return None
-        opened = opened or _opens_block(line)
+        elif (end_here := _ends_before(line, base, on_blank_line=on_blank_line)) is not None:
+            return at if end_here else end if complete else None
+        if not complete:
+            return None
         at = end
 
 
-def _line_verdict(line: str, base: int, *, opened: bool) -> str:
+def _ends_before(line: str, base: int, *, on_blank_line: bool) -> bool | None:
+    """True: the unit ended before ``line``. False: ``line`` is its last. None: ``line`` is inside."""
     indent, text = _indent(line), line.strip()
-    if indent > base or (indent == base and not opened):
-        return "inside"
-    if indent < base:
-        return "outside"
+    if indent > base or (indent == base and on_blank_line and text[0] not in _CLOSERS):
+        return None
+    if indent < base or on_blank_line:
+        return True
     if _CONTINUES.match(text):
-        return "inside"
-    return "last" if text[0] in _CLOSERS or text.startswith("end") else "outside"
+        return None
+    return not (text[0] in _CLOSERS or text.startswith("end"))
 
 
 def _opens_block(line: str) -> bool:

@@ -1,0 +1,11 @@
+"""What tests share."""
+
+from __future__ import annotations
+
+from midfill.types import Snapshot
+
+
+def at(buffer: str, *, path: str = "main.py", language: str = "python") -> Snapshot:
+    """A snapshot of ``buffer`` with the cursor at ``‸``."""
+    cursor = buffer.index("‸")
+    return Snapshot("file:///w/" + path, 1, language, buffer.replace("‸", ""), cursor, path=path)

@@ -37,7 +37,7 @@ ROWS: dict[str, tuple[bytes, list[Any]]] = {
     "too large by a lot": (frame(A, 5000) + frame(B) + frame(C), [A, B, C]),
     "cut and too large": (frame(A, 5000)[:-3] + frame(B), ["cut", B]),
     "not json": (b"Content-Length: 4\r\n\r\n{{{{" + frame(A), ["json", A]),
-    "not utf-8": (b"Content-Length: 4\r\n\r\n\"\xff\xfe\"" + frame(A), ["json", A]),
+    "not utf-8": (b'Content-Length: 4\r\n\r\n"\xff\xfe"' + frame(A), ["json", A]),
     "NaN": (b"Content-Length: 3\r\n\r\nNaN" + frame(A), ["json", A]),
     "deep": (frame(0, 200_000)[:-1] + b"[" * 200_000 + frame(A), ["json", A]),
     "refused": (frame(A, 10**12) + frame(B), ["size", B]),

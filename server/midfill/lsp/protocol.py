@@ -11,6 +11,7 @@ import inspect
 import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lsprotocol import types as lsp
@@ -69,11 +70,12 @@ class Sender(Protocol):
 class Pending:
     """A request that waits for its answer. The first answer counts, later ones are ignored."""
 
-    __slots__ = ("_answer", "id", "open", "task")
+    __slots__ = ("_answer", "cancelled", "id", "open", "task")
 
     def __init__(self, msg_id: Id, answer: Callable[[Pending, Any, RequestError | None], None]) -> None:
         self.id = msg_id
         self.open = True
+        self.cancelled = False  # by the client
         self.task: asyncio.Task[None] | None = None
         self._answer = answer
 
@@ -90,9 +92,12 @@ class Pending:
             self._answer(self, None, error)
 
     def stop(self) -> None:
-        """Cancel what still works on it."""
+        """Cancel what still works on it: in a moment, so that it has begun and can clean up.
+
+        A newer request's first step comes before the older one's end, too, and may take its generation over.
+        """
         if self.task is not None:
-            self.task.cancel()
+            asyncio.get_running_loop().call_soon(self.task.cancel)
 
 
 class MidfillProtocol(LanguageServerProtocol):
@@ -108,6 +113,7 @@ class MidfillProtocol(LanguageServerProtocol):
         self.current: Pending | None = None  # the request whose handler runs now
         self._tasks: set[asyncio.Task[None]] = set()
         self._initialized = False
+        self._n_asked = 0
 
     def _register_builtin_features(self) -> None:
         """None: documents and life cycle are ours."""
@@ -136,18 +142,17 @@ class MidfillProtocol(LanguageServerProtocol):
     def _dispatch(self, message: Any) -> None:
         if not isinstance(message, dict):
             return self._answer_id(None, error=RequestError(INVALID_REQUEST, "not a request object"))
-        msg_id = message.get("id")
-        usable = isinstance(msg_id, int | str) and not isinstance(msg_id, bool)
+        msg_id = _usable_id(message.get("id"))
         if message.get("jsonrpc") != "2.0" or not (
             isinstance(message.get("method"), str) or ("method" not in message and "id" in message)
         ):
-            return self._answer_id(msg_id if usable else None, error=RequestError(INVALID_REQUEST, "invalid request"))
+            return self._answer_id(msg_id, error=RequestError(INVALID_REQUEST, "invalid request"))
         if "method" not in message:
-            return self._take_response(msg_id if usable else "", message)
+            return self._take_response(msg_id, message)
         params = message.get("params")
         if "id" not in message:
             return self._notified(message["method"], params if isinstance(params, dict) else {})
-        if not usable:
+        if msg_id is None:
             return self._answer_id(None, error=RequestError(INVALID_REQUEST, "invalid id"))
         return self._requested(msg_id, message["method"], params if isinstance(params, dict) else {})
 
@@ -192,6 +197,7 @@ class MidfillProtocol(LanguageServerProtocol):
         pending.task = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _task: work.close())
         task.add_done_callback(lambda _task: pending.fail(RequestError(CANCELLED, "cancelled")))
 
     async def _work(self, pending: Pending, method: str, work: Coroutine[Any, Any, Any]) -> None:
@@ -203,8 +209,6 @@ class MidfillProtocol(LanguageServerProtocol):
             pending.fail(RequestError(CANCELLED, "cancelled"))
         except BaseException as error:  # noqa: BLE001 - SystemExit would end the loop
             self._failed(pending, method, error)
-        finally:
-            work.close()
 
     def _failed(self, pending: Pending, method: str, error: BaseException) -> None:
         log.error("%s failed: %s", _printable(method), type(error).__name__)
@@ -217,25 +221,23 @@ class MidfillProtocol(LanguageServerProtocol):
         if not self._initialized or self._shutdown:
             return None
         if method == "$/cancelRequest":
-            return self._cancel(params.get("id"))
+            return self._cancel(_usable_id(params.get("id")))
         if (handler := self.fm.features.get(method)) is not None:
             try:
                 handler(params)
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 log.error("%s failed: %s", _printable(method), type(error).__name__)
                 log.debug("%s failed", _printable(method), exc_info=error)
         return None
 
-    def _cancel(self, msg_id: Any) -> None:
-        if not isinstance(msg_id, int | str) or isinstance(msg_id, bool):
-            return
-        if (pending := self.pending.get(msg_id)) is not None:
+    def _cancel(self, msg_id: Id | None) -> None:
+        if msg_id is not None and (pending := self.pending.get(msg_id)) is not None:
+            pending.cancelled = True
             pending.fail(RequestError(CANCELLED, "cancelled"))  # now, however long its work takes to notice
             pending.stop()
 
-    def _take_response(self, msg_id: Id, message: Mapping[str, Any]) -> None:
-        self._result_types.pop(msg_id, None)
-        future = self._request_futures.pop(msg_id, None)
+    def _take_response(self, msg_id: Id | None, message: Mapping[str, Any]) -> None:
+        future = self._request_futures.pop(msg_id, None) if msg_id is not None else None
         if future is None or future.done():
             return
         if "error" in message:
@@ -249,7 +251,7 @@ class MidfillProtocol(LanguageServerProtocol):
         server = self._server
         encoding = server.initialize(params)
         self.client_capabilities = lsp.ClientCapabilities()  # read from the raw params, which may hold anything
-        capabilities = ServerCapabilitiesBuilder(
+        capabilities: lsp.ServerCapabilities = ServerCapabilitiesBuilder(  # type: ignore[no-untyped-call]
             self.client_capabilities,
             set(self.fm.features),
             self.fm.feature_options,
@@ -307,6 +309,22 @@ class MidfillProtocol(LanguageServerProtocol):
         """Send a notification."""
         self._send_data({"jsonrpc": "2.0", "method": method, "params": self.plain(params)})
 
+    def send_request(
+        self,
+        method: str,
+        params: Any | None = None,
+        callback: Callable[[Any], None] | None = None,
+        msg_id: Id | None = None,
+    ) -> Future[Any]:
+        """Ask the client something. The future may never be done: clients need not answer."""
+        self._n_asked += 1
+        msg_id = f"midfill-{self._n_asked}" if msg_id is None else msg_id
+        future = self._request_futures[msg_id] = Future()
+        if callback is not None:
+            future.add_done_callback(lambda done: callback(done.result()))
+        self._send_data({"jsonrpc": "2.0", "id": msg_id, "method": method, "params": self.plain(params)})
+        return future
+
     def _send_data(self, data: Any) -> None:
         if self.sender is None:
             return
@@ -318,6 +336,10 @@ class MidfillProtocol(LanguageServerProtocol):
     def plain(self, value: Any) -> Any:
         """LSP's own types as JSON values, in camelCase."""
         return self._converter.unstructure(value) if hasattr(value, "__attrs_attrs__") else value
+
+
+def _usable_id(value: Any) -> Id | None:
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 
 def _printable(method: str) -> str:

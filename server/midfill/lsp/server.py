@@ -1,0 +1,268 @@
+"""The language server: which method is answered by what."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+from lsprotocol import types as lsp
+from pygls.lsp.server import LanguageServer
+
+from midfill import __version__
+from midfill import config as configuration
+from midfill.config import Config
+from midfill.engine.base import EngineError
+from midfill.lsp import debug, settings, suggest, sync, transport
+from midfill.lsp.documents import Documents
+from midfill.lsp.positions import Encoding
+from midfill.lsp.protocol import MidfillProtocol, Params
+from midfill.lsp.settings import Client
+from midfill.lsp.status import StageProgress, StatusBoard
+from midfill.types import Completion, EngineStatus, MidfillError, Snapshot, Trigger
+
+log = logging.getLogger(__name__)
+
+TRIGGERS = [".", " ", "(", "[", "{", ":", "=", ","]
+OFF = EngineStatus("off", "midfill is turned off", "set enabled = true")
+
+
+class Completes(Protocol):
+    """What the server needs of a Completer."""
+
+    def stream(self, snapshot: Snapshot, *, trigger: Trigger = "automatic") -> AsyncIterator[Completion]: ...  # noqa: D102
+    async def prompt(self, snapshot: Snapshot) -> Any: ...  # noqa: D102
+
+
+class Link(Protocol):
+    """What the server needs of an EngineLink."""
+
+    @property
+    def completer(self) -> Completes | None: ...  # noqa: D102
+    def start(self) -> None: ...  # noqa: D102
+    async def wait_ready(self, timeout_s: float) -> Completes | None: ...  # noqa: D102
+    async def stats(self) -> dict[str, object]: ...  # noqa: D102
+    async def debug_block(self, seconds: float) -> None: ...  # noqa: D102
+    def report(self, error: EngineError) -> None: ...  # noqa: D102
+    async def aclose(self) -> None: ...  # noqa: D102
+
+
+MakeLink = Callable[[Config, Callable[[EngineStatus], None]], Link]
+
+
+def serve_stdio(config: Config | None = None) -> int:
+    """Serve the client on stdin and stdout until it leaves. Ends the process.
+
+    ``config`` None: the user's file is read when the client initializes, and a mistake in it is shown there.
+    """
+    return transport.serve_stdio(lambda: MidfillServer(config))
+
+
+def serve_tcp(host: str, port: int, config: Config | None = None) -> int:
+    """Serve clients on a loopback address, each with a session of its own. For debugging."""
+    return transport.serve_tcp(lambda: MidfillServer(config), host, port)
+
+
+class MidfillServer(LanguageServer):
+    """One session: its documents, its configuration and its link to the engine."""
+
+    protocol: MidfillProtocol
+
+    def __init__(self, config: Config | None = None, make_link: MakeLink | None = None) -> None:
+        super().__init__("midfill", __version__, protocol_cls=MidfillProtocol)
+        self.documents = Documents()
+        self.latest = suggest.Latest()
+        self.board = StatusBoard(self.protocol.notify)
+        self.client = Client()
+        self.config = config or configuration.DEFAULT
+        self.link: Link | None = None
+        self.on_process_id: Callable[[int], None] = lambda _pid: None
+        self.notebook_sync = lsp.NotebookDocumentSyncOptions(
+            notebook_selector=[lsp.NotebookDocumentFilterWithNotebook(notebook="*")]
+        )
+        self._base = config
+        self._make_link = make_link
+        self._linked = asyncio.Event()
+        self._n_links = 0
+        self._background: set[asyncio.Task[None]] = set()
+        for method, handler, options in _features():
+            self.feature(method, options)(handler)
+
+    # -- life cycle ----------------------------------------------------------------------------------------------------
+
+    def initialize(self, params: Params) -> Encoding:
+        """Read what the client says; the engine is looked for once it has its answer."""
+        self.client = settings.read_client(params)
+        self.documents.encoding = self.client.encoding
+        self.documents.gaps_allowed = self.client.skips_versions
+        self.documents.folders = self.client.folders
+        self.config, trouble = settings.resolve(self._base, self.client)
+        transport.set_log_level(self.config.log_level)
+        self.on_process_id(self.client.process_id)
+        asyncio.get_running_loop().call_soon(self._begin, trouble)
+        return self.client.encoding
+
+    def _begin(self, trouble: MidfillError | None) -> None:
+        if self.client.work_done:
+            self.board.show_progress(StageProgress(self.protocol.notify, self.protocol.send_request))
+        self.board.trouble(trouble)
+        self.connect()
+
+    def connect(self) -> None:
+        """Follow an engine with the present configuration; leave the one before."""
+        self._n_links += 1
+        old, self.link = self.link, None
+        self._linked.clear()
+        if old is not None:
+            self._spawn(old.aclose())
+        if self.config.enabled:
+            self._spawn(self._connect(self._n_links))
+        else:
+            self.board.engine(OFF)
+
+    async def _connect(self, number: int) -> None:
+        def on_status(status: EngineStatus) -> None:
+            if number == self._n_links:
+                self.board.engine(status)
+
+        try:
+            make_link = self._make_link
+            if make_link is None:
+                make_link = await asyncio.to_thread(_load_make_link)
+            link = make_link(self.config, on_status)
+        except Exception as error:
+            log.error("no link to the engine: %s", error if isinstance(error, MidfillError) else type(error).__name__)
+            log.debug("no link to the engine", exc_info=error)
+            known = error if isinstance(error, MidfillError) else MidfillError("no engine", "run `midfill doctor`")
+            on_status(EngineStatus("error", known.message, known.remedy))
+            return
+        if number == self._n_links:
+            self.link = link
+            link.start()
+            self._linked.set()
+
+    def stopping(self) -> None:
+        """`shutdown` came, or the client went."""
+        self._n_links += 1
+        self.latest.clear()
+        link, self.link = self.link, None
+        if link is not None:
+            self._spawn(link.aclose())
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # -- the engine ----------------------------------------------------------------------------------------------------
+
+    @property
+    def completer(self) -> Completes | None:
+        """Ready to answer, or None."""
+        return self.link.completer if self.link is not None else None
+
+    async def wait_ready(self, timeout_s: float) -> Completes | None:
+        """The completer, as soon as there is one."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._linked.wait()
+                return await self.link.wait_ready(timeout_s) if self.link is not None else None
+        except TimeoutError:
+            return None
+
+    def engine_failed(self, error: EngineError) -> None:
+        """A request failed in the engine: the link looks after it, and the status shows it."""
+        log.warning("the engine failed: %s", error)
+        if self.link is not None:
+            self.link.report(error)
+
+    def drop_suggestions(self, uri: str) -> None:
+        """End what runs for a document."""
+        self.latest.drop("inline", uri)
+        self.latest.drop("popup", uri)
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """Never a popup."""
+        log.error("%s", type(error).__name__)
+
+
+def _load_make_link() -> MakeLink:
+    """The engine's client, imported when the client has its first answer already."""
+    make_link: MakeLink = importlib.import_module("midfill.serve.link").make_link
+    return make_link
+
+
+def current_status(ls: MidfillServer, params: Params) -> Any:
+    """midfill/status as a request."""
+    return ls.board.payload()
+
+
+def stats(ls: MidfillServer, params: Params) -> Any:
+    """midfill/stats."""
+    return _stats(ls)
+
+
+async def _stats(ls: MidfillServer) -> Any:
+    try:
+        engine = await ls.link.stats() if ls.link is not None else {}
+    except EngineError:
+        engine = {}
+    return {**ls.latest.counts, "documents": len(ls.documents), "engine": engine}
+
+
+def did_change_configuration(ls: MidfillServer, params: Params) -> None:
+    """workspace/didChangeConfiguration."""
+    section = settings.own_section(params.get("settings"))
+    if not section:
+        return
+    old = ls.config
+    try:
+        ls.config = configuration.merged(old, section, "didChangeConfiguration")
+    except MidfillError as error:
+        ls.board.trouble(error)
+        return
+    ls.board.trouble(None)
+    transport.set_log_level(ls.config.log_level)
+    if ls.config.enabled != old.enabled or settings.needs_new_link(old, ls.config):
+        ls.connect()
+
+
+def did_change_folders(ls: MidfillServer, params: Params) -> None:
+    """workspace/didChangeWorkspaceFolders."""
+    event = params.get("event")
+    event = event if isinstance(event, dict) else {}
+    removed = settings.read_folders(event.get("removed"))
+    kept = tuple(folder for folder in ls.documents.folders if folder not in removed)
+    ls.documents.folders = kept + settings.read_folders(event.get("added"))
+
+
+def ignored(ls: MidfillServer, params: Params) -> None:
+    """A notification that means nothing here."""
+
+
+def _features() -> list[tuple[str, Callable[[Any, Params], Any], Any]]:
+    """Every method beside the life cycle, its handler, and what is advertised with it."""
+    return [
+        (lsp.TEXT_DOCUMENT_DID_OPEN, sync.did_open, None),
+        (lsp.TEXT_DOCUMENT_DID_CHANGE, sync.did_change, None),
+        (lsp.TEXT_DOCUMENT_DID_CLOSE, sync.did_close, None),
+        (lsp.TEXT_DOCUMENT_DID_SAVE, sync.did_save, lsp.SaveOptions(include_text=False)),
+        (lsp.NOTEBOOK_DOCUMENT_DID_OPEN, sync.notebook_did_open, None),
+        (lsp.NOTEBOOK_DOCUMENT_DID_CHANGE, sync.notebook_did_change, None),
+        (lsp.NOTEBOOK_DOCUMENT_DID_CLOSE, sync.notebook_did_close, None),
+        (lsp.WORKSPACE_DID_CHANGE_CONFIGURATION, did_change_configuration, None),
+        (lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, did_change_folders, None),
+        (lsp.INITIALIZED, ignored, None),
+        (lsp.TEXT_DOCUMENT_INLINE_COMPLETION, suggest.inline_completion, lsp.InlineCompletionOptions()),
+        (
+            lsp.TEXT_DOCUMENT_COMPLETION,
+            suggest.popup_completion,
+            lsp.CompletionOptions(trigger_characters=TRIGGERS, resolve_provider=False),
+        ),
+        ("midfill/inlineCompletion", suggest.streaming_inline_completion, None),
+        ("midfill/status", current_status, None),
+        ("midfill/stats", stats, None),
+        *((method, handler, None) for method, handler in debug.HANDLERS.items() if debug.enabled()),
+    ]

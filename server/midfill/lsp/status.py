@@ -1,0 +1,162 @@
+"""What the person is told: the midfill/status notification and the progress of the engine's start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+from midfill.types import EngineStatus, MidfillError
+
+log = logging.getLogger(__name__)
+
+PROGRESS_EVERY_S = 0.2
+Notify = Callable[[str, Any], None]
+Ask = Callable[[str, Any], "Future[Any]"]
+
+
+class StatusBoard:
+    """Puts together what the engine says and what this process knows, and sends it when it changed."""
+
+    def __init__(self, notify: Notify) -> None:
+        self._notify = notify
+        self._engine = EngineStatus("starting")
+        self._trouble: MidfillError | None = None  # a mistake in the configuration
+        self._n_generating = 0
+        self._sent: dict[str, Any] = {}
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._stage: StageProgress | None = None
+
+    def show_progress(self, stage: StageProgress) -> None:
+        """Also show the start as the client's own progress bar."""
+        self._stage = stage
+
+    def engine(self, status: EngineStatus) -> None:
+        """The engine's status changed."""
+        self._engine = status
+        self._push()
+        if self._stage is not None:
+            self._stage.follow(status)
+
+    def trouble(self, error: MidfillError | None) -> None:
+        """Something is wrong with the configuration; what is not wrong works on."""
+        self._trouble = error
+        if error is not None:
+            log.error("configuration: %s", error)
+            self._send({**self.payload(), "state": "error", "message": error.message, "remedy": error.remedy})
+        else:
+            self._push()
+
+    @contextlib.contextmanager
+    def generating(self) -> Iterator[None]:
+        """While at least one generation runs."""
+        self._n_generating += 1
+        self._push()
+        try:
+            yield
+        finally:
+            self._n_generating -= 1
+            self._push()
+
+    def payload(self) -> dict[str, Any]:
+        """The status as it stands."""
+        status = self._engine
+        if status.state == "ready" and self._n_generating:
+            status = replace(status, state="generating")
+        if self._trouble is not None and not status.message:
+            status = replace(status, message=self._trouble.message, remedy=self._trouble.remedy)
+        return {
+            "state": status.state,
+            "message": status.message,
+            "remedy": status.remedy,
+            "stage": status.stage,
+            "progress": status.progress,
+            "model": status.model,
+            "adapter": status.adapter,
+            "device": status.device,
+        }
+
+    def _push(self) -> None:
+        payload = self.payload()
+        if payload == self._sent:
+            return
+        loop = asyncio.get_running_loop()
+        early = loop.time() - self._sent_at < PROGRESS_EVERY_S
+        if early and {**payload, "progress": None} == {**self._sent, "progress": None}:
+            if self._timer is None:
+                self._timer = loop.call_later(PROGRESS_EVERY_S, self._late)
+            return
+        self._send(payload)
+
+    def _late(self) -> None:
+        self._timer = None
+        self._push()
+
+    def _send(self, payload: dict[str, Any]) -> None:
+        self._sent = payload
+        self._sent_at = asyncio.get_running_loop().time()
+        self._notify("midfill/status", payload)
+
+
+class StageProgress:
+    """The engine's start as work-done progress. A client that never answers the create request sees nothing."""
+
+    def __init__(self, notify: Notify, ask: Ask) -> None:
+        self._notify = notify
+        self._ask = ask
+        self._n_tokens = 0
+        self._token = ""
+        self._begun = False
+        self._last: EngineStatus | None = None
+        self._sent: tuple[str, int | None] | None = None
+        self._sent_at = 0.0
+
+    def follow(self, status: EngineStatus) -> None:
+        """Begin, report or end."""
+        working = status.state == "starting" and bool(status.stage)
+        self._last = status if working else None
+        if not working:
+            self._end()
+        elif not self._token:
+            self._create()
+        elif self._begun:
+            self._report(status)
+
+    def _create(self) -> None:
+        self._n_tokens += 1
+        token = self._token = f"midfill-start-{self._n_tokens}"
+        answer = self._ask("window/workDoneProgress/create", {"token": token})
+        answer.add_done_callback(lambda future: self._created(token, future))
+
+    def _created(self, token: str, answer: Future[Any]) -> None:
+        if answer.cancelled() or answer.exception() is not None or token != self._token or self._last is None:
+            return
+        self._begun = True
+        value = {"kind": "begin", "title": "midfill", "message": "preparing the model…", "cancellable": False}
+        self._send(token, {**value, "percentage": _percent(self._last) or 0})
+
+    def _report(self, status: EngineStatus) -> None:
+        now = asyncio.get_running_loop().time()
+        state = (status.stage, _percent(status))
+        if state == self._sent or now - self._sent_at < PROGRESS_EVERY_S:
+            return
+        self._sent, self._sent_at = state, now
+        value: dict[str, Any] = {"kind": "report", "message": f"preparing the model… ({status.stage})"}
+        self._send(self._token, value if state[1] is None else {**value, "percentage": state[1]})
+
+    def _end(self) -> None:
+        if self._begun:
+            self._send(self._token, {"kind": "end"})
+        self._token, self._begun, self._sent = "", False, None
+
+    def _send(self, token: str, value: dict[str, Any]) -> None:
+        self._notify("$/progress", {"token": token, "value": value})
+
+
+def _percent(status: EngineStatus) -> int | None:
+    return None if status.progress is None else round(100 * min(1.0, max(0.0, status.progress)))

@@ -1,0 +1,278 @@
+"""Suggestion requests: inlineCompletion, its streaming sister, and the completion popup.
+
+Each takes its snapshot at once and generates in a task. Per document the latest request of a family wins; the older
+one is answered empty at that moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+from midfill.engine.base import EngineError
+from midfill.lsp import convert
+from midfill.lsp.documents import Document, Place, Span
+from midfill.lsp.protocol import InvalidParams, Params, Pending
+from midfill.types import Completion, Snapshot, Trigger
+
+if TYPE_CHECKING:
+    from midfill.lsp.server import MidfillServer
+
+log = logging.getLogger(__name__)
+
+Family = Literal["inline", "popup"]
+
+
+class Shape(Protocol):
+    """How one method shows completions."""
+
+    def empty(self) -> Any: ...  # noqa: D102
+    def partial(self, completion: Completion) -> None: ...  # noqa: D102
+    def final(self, completion: Completion) -> Any: ...  # noqa: D102
+
+
+@dataclass(eq=False, slots=True)
+class Suggestion:
+    """One request for a suggestion."""
+
+    pending: Pending
+    family: Family
+    document: Document
+    snapshot: Snapshot
+    place: Place
+    trigger: Trigger
+    selected: tuple[Span, str] | None = None
+    token: int | str | None = None
+    last: Completion | None = None  # as far as it is generated
+
+
+def inline_completion(ls: MidfillServer, params: Params) -> Any:
+    """textDocument/inlineCompletion."""
+    return _suggest(ls, params, "inline", lambda asked: Inline(ls, asked))
+
+
+def streaming_inline_completion(ls: MidfillServer, params: Params) -> Any:
+    """midfill/inlineCompletion."""
+    return _suggest(ls, params, "inline", lambda asked: StreamingInline(ls, asked))
+
+
+def popup_completion(ls: MidfillServer, params: Params) -> Any:
+    """textDocument/completion."""
+    return _suggest(ls, params, "popup", lambda asked: Popup(ls, asked))
+
+
+class Inline:
+    """One answer at the end, or null."""
+
+    def __init__(self, ls: MidfillServer, asked: Suggestion | None) -> None:
+        self.ls = ls
+        self.asked = asked
+
+    def empty(self) -> Any:
+        """No suggestion."""
+        return None
+
+    def partial(self, completion: Completion) -> None:
+        """LSP has no token for it."""
+
+    def final(self, completion: Completion) -> Any:
+        """The whole suggestion."""
+        return self.value(completion) if completion.text else self.empty()
+
+    def value(self, completion: Completion) -> Any:
+        """As the client gets it."""
+        assert self.asked is not None
+        return self.ls.protocol.plain(convert.inline_items(completion, self.asked.place, self.asked.selected))
+
+
+class StreamingInline(Inline):
+    """Values that replace each other; the answer is the last one."""
+
+    def __init__(self, ls: MidfillServer, asked: Suggestion | None) -> None:
+        super().__init__(ls, asked)
+        self.sent: Any = self.empty()
+
+    def empty(self) -> Any:
+        """No suggestion."""
+        return {"items": []}
+
+    def partial(self, completion: Completion) -> None:
+        """Send the suggestion so far, if it is another."""
+        value = self.value(completion)
+        if self.asked is not None and self.asked.token is not None and value != self.sent:
+            self.sent = value
+            self.ls.protocol.notify("$/progress", {"token": self.asked.token, "value": value})
+
+
+class Popup:
+    """Entries of the completion popup. Partial values add up: the first line early, then the whole."""
+
+    def __init__(self, ls: MidfillServer, asked: Suggestion | None) -> None:
+        self.ls = ls
+        self.asked = asked
+        self.n_sent = 0
+
+    def empty(self) -> Any:
+        """No entries, or none that were not sent already."""
+        return {"isIncomplete": True, "items": []}
+
+    def partial(self, completion: Completion) -> None:
+        """Send the first line once it is whole and more follows."""
+        if self.asked is None or self.asked.token is None or self.n_sent:
+            return
+        text = completion.text
+        start = len(text) - len(text.lstrip())
+        end = text.find("\n", start)
+        if end >= 0 and text[end:].strip():
+            self._send(self._item(text[:end], "midfill-0"))
+
+    def final(self, completion: Completion) -> Any:
+        """The whole suggestion."""
+        if not completion.text.strip():
+            return self.empty()
+        item = self._item(completion.text, "midfill-1")
+        if self.asked is None or self.asked.token is None:
+            return {"isIncomplete": True, "items": [item]}
+        self._send(item)
+        return self.empty()
+
+    def _send(self, item: Any) -> None:
+        assert self.asked is not None
+        value = [item] if self.n_sent else {"isIncomplete": True, "items": [item]}
+        self.n_sent += 1
+        self.ls.protocol.notify("$/progress", {"token": self.asked.token, "value": value})
+
+    def _item(self, text: str, sort: str) -> Any:
+        assert self.asked is not None
+        asked, as_is = self.asked, self.ls.client.as_is
+        return self.ls.protocol.plain(
+            convert.completion_item(text, asked.snapshot, asked.place, asked.document.encoding, as_is=as_is, sort=sort)
+        )
+
+
+class Latest:
+    """The suggestion each document waits for, by family."""
+
+    def __init__(self) -> None:
+        self._running: dict[tuple[Family, str], tuple[Suggestion, Shape]] = {}
+        self.counts = {"requests": 0, "answered": 0, "shown": 0, "cancelled": 0, "superseded": 0}
+
+    def drop(self, family: Family, uri: str) -> None:
+        """Answer what waits, empty, and stop its generation."""
+        running = self._running.pop((family, uri), None)
+        if running is None:
+            return
+        asked, shape = running
+        self.counts["superseded"] += asked.pending.open
+        asked.pending.resolve(shape.empty())
+        asked.pending.stop()
+
+    def put(self, asked: Suggestion, shape: Shape) -> None:
+        """This is the one now."""
+        self._running[asked.family, asked.snapshot.uri] = (asked, shape)
+
+    def done(self, asked: Suggestion) -> None:
+        """It needs no stopping any more."""
+        key = (asked.family, asked.snapshot.uri)
+        if (running := self._running.get(key)) is not None and running[0] is asked:
+            del self._running[key]
+
+    def clear(self) -> None:
+        """Stop everything."""
+        for family, uri in list(self._running):
+            self.drop(family, uri)
+
+
+def _suggest(ls: MidfillServer, params: Params, family: Family, shape_of: Callable[[Suggestion | None], Shape]) -> Any:
+    """Take the snapshot and decide whether to generate; the coroutine does it."""
+    uri, position = convert.read_uri(params), convert.read_position(params.get("position"))
+    ls.latest.counts["requests"] += 1
+    ls.latest.drop(family, uri)
+    asked = _read(ls, params, family, uri, position)
+    if asked is None or not _wanted(ls, asked):
+        ls.latest.counts["answered"] += 1
+        return shape_of(None).empty()
+    shape = shape_of(asked)
+    ls.latest.put(asked, shape)
+    return _run(ls, asked, shape)
+
+
+def _read(ls: MidfillServer, params: Params, family: Family, uri: str, position: tuple[int, int]) -> Suggestion | None:
+    context = convert.read_object(params, "context")
+    selected = _read_selected(context) if family == "inline" else None
+    document, place = ls.documents.get(uri), ls.documents.place(uri, *position)
+    snapshot = ls.documents.snapshot(uri, *position, selected)
+    pending = ls.protocol.current
+    if document is None or place is None or snapshot is None or pending is None:
+        return None
+    kind = context.get("triggerKind", 1)
+    automatic = kind == 2 if family == "inline" else kind in (2, 3)
+    token = convert.read_token(params)
+    trigger: Trigger = "automatic" if automatic else "invoked"
+    return Suggestion(pending, family, document, snapshot, place, trigger, selected, token)
+
+
+def _read_selected(context: Params) -> tuple[Span, str] | None:
+    info = convert.read_object(context, "selectedCompletionInfo")
+    text = info.get("text")
+    if isinstance(text, dict):
+        text = text.get("value")
+    try:
+        return (convert.read_span(info.get("range")), text) if isinstance(text, str) else None
+    except InvalidParams:
+        return None
+
+
+def _wanted(ls: MidfillServer, asked: Suggestion) -> bool:
+    if not ls.config.enabled:
+        return False
+    if asked.trigger == "invoked":
+        return True
+    return asked.snapshot.language not in ls.config.languages_off and ls.completer is not None
+
+
+async def _run(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
+    """Generate until the end; answer then, or at the deadline with what stands. The rest goes on into the cache."""
+    timer = asyncio.get_running_loop().call_later(ls.config.first_answer_s, _answer, ls, asked, shape)
+    try:
+        if asked.pending.open:
+            await _generate(ls, asked, shape)
+    except EngineError as error:
+        asked.last = None
+        ls.engine_failed(error)
+    except Exception as error:  # someone types: no suggestion is better than an error
+        asked.last = None
+        log.error("a suggestion failed: %s", type(error).__name__)
+        log.debug("a suggestion failed", exc_info=error)
+    finally:
+        timer.cancel()
+        ls.latest.done(asked)
+        ls.latest.counts["cancelled"] += asked.pending.cancelled
+    _answer(ls, asked, shape)
+
+
+async def _generate(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
+    completer = ls.completer or await ls.wait_ready(ls.config.first_answer_s)
+    if completer is None:
+        return
+    stream = cast("AsyncGenerator[Completion, None]", completer.stream(asked.snapshot, trigger=asked.trigger))
+    with ls.board.generating():
+        async with contextlib.aclosing(stream):
+            async for completion in stream:
+                asked.last = completion
+                if asked.pending.open and ls.documents.fits(asked.document, asked.snapshot.version):
+                    shape.partial(completion)
+
+
+def _answer(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
+    """Answer with what stands, if it fits the text as it is now."""
+    if not asked.pending.open:
+        return
+    last = asked.last if ls.documents.fits(asked.document, asked.snapshot.version) else None
+    ls.latest.counts["answered"] += 1
+    ls.latest.counts["shown"] += bool(last is not None and last.text)
+    asked.pending.resolve(shape.empty() if last is None else shape.final(last))

@@ -1,0 +1,105 @@
+"""Document notifications: what the editor opens, changes and closes. Applied at once, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from midfill.lsp import convert
+from midfill.lsp.protocol import InvalidParams, Params
+
+if TYPE_CHECKING:
+    from midfill.lsp.server import MidfillServer
+
+
+def did_open(ls: MidfillServer, params: Params) -> None:
+    """textDocument/didOpen."""
+    _open(ls, convert.read_object(params, "textDocument"))
+
+
+def did_change(ls: MidfillServer, params: Params) -> None:
+    """textDocument/didChange."""
+    _change(ls, convert.read_object(params, "textDocument"), params.get("contentChanges"))
+
+
+def did_close(ls: MidfillServer, params: Params) -> None:
+    """textDocument/didClose."""
+    _close(ls, convert.read_uri(params))
+
+
+def did_save(ls: MidfillServer, params: Params) -> None:
+    """textDocument/didSave: nothing to do, the text is known."""
+
+
+def notebook_did_open(ls: MidfillServer, params: Params) -> None:
+    """notebookDocument/didOpen."""
+    notebook = convert.read_object(params, "notebookDocument")
+    for item in _objects(params.get("cellTextDocuments")):
+        _open(ls, item)
+    if isinstance(notebook.get("uri"), str):
+        ls.documents.notebooks.open(notebook["uri"], convert.read_cells(notebook.get("cells")))
+
+
+def notebook_did_change(ls: MidfillServer, params: Params) -> None:
+    """notebookDocument/didChange: structure first, then texts."""
+    uri = convert.read_object(params, "notebookDocument").get("uri")
+    cells = convert.read_object(convert.read_object(params, "change"), "cells")
+    if not isinstance(uri, str):
+        raise InvalidParams
+    _restructure(ls, uri, convert.read_object(cells, "structure"))
+    ls.documents.notebooks.update(uri, convert.read_cells(cells.get("data")))
+    for content in _objects(cells.get("textContent")):
+        _change(ls, convert.read_object(content, "document"), content.get("changes"))
+
+
+def notebook_did_close(ls: MidfillServer, params: Params) -> None:
+    """notebookDocument/didClose."""
+    uri = convert.read_object(params, "notebookDocument").get("uri")
+    closed = {item.get("uri") for item in _objects(params.get("cellTextDocuments"))}
+    if isinstance(uri, str):
+        closed |= set(ls.documents.notebooks.close(uri))
+    for cell in closed:
+        if isinstance(cell, str):
+            _close(ls, cell)
+
+
+def _restructure(ls: MidfillServer, uri: str, structure: Mapping[str, Any]) -> None:
+    for item in _objects(structure.get("didOpen")):
+        _open(ls, item)
+    array = convert.read_object(structure, "array")
+    start, n_delete = array.get("start"), array.get("deleteCount")
+    if isinstance(start, int) and isinstance(n_delete, int) and start >= 0 and n_delete >= 0:
+        ls.documents.notebooks.splice(uri, start, n_delete, convert.read_cells(array.get("cells")))
+    for item in _objects(structure.get("didClose")):
+        if isinstance(item.get("uri"), str):
+            _close(ls, item["uri"])
+
+
+def _open(ls: MidfillServer, item: Mapping[str, Any]) -> None:
+    uri, language, version, text = (item.get(key) for key in ("uri", "languageId", "version", "text"))
+    if not isinstance(uri, str) or not isinstance(text, str):
+        raise InvalidParams
+    ls.drop_suggestions(uri)
+    number = version if isinstance(version, int) and not isinstance(version, bool) else 0
+    ls.documents.open(uri, language if isinstance(language, str) else "", number, text)
+
+
+def _change(ls: MidfillServer, document: Mapping[str, Any], changes: Any) -> None:
+    uri = document.get("uri")
+    if not isinstance(uri, str):
+        raise InvalidParams
+    edits = convert.read_edits(changes)
+    try:
+        version = convert.read_version(document.get("version"))
+    except InvalidParams:
+        version, edits = None, None
+    ls.documents.change(uri, version, edits)
+
+
+def _close(ls: MidfillServer, uri: str) -> None:
+    ls.drop_suggestions(uri)
+    ls.documents.close(uri)
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

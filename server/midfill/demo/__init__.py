@@ -1,0 +1,1 @@
+"""The demonstration: a typing session with the real server."""

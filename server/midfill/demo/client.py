@@ -1,0 +1,92 @@
+"""A small LSP client: starts the real `midfill lsp --stdio` and speaks to it as an editor does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+Params = dict[str, Any]
+
+
+class ServerGone(Exception):  # noqa: N818 - says what happened
+    """The server ended."""
+
+
+class Client:
+    """One server process and the messages to and from it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self.on_notification: dict[str, Callable[[Params], None]] = {}
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(cls) -> AsyncIterator[Client]:
+        """A running server; shut down in good order at the end."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "midfill", "lsp", "--stdio",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        client = cls(process)
+        try:
+            yield client
+            with contextlib.suppress(ServerGone, TimeoutError):
+                async with asyncio.timeout(2):
+                    await client.request("shutdown")
+                    client.notify("exit")
+                    await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            client._reader.cancel()
+
+    def notify(self, method: str, params: Params | None = None) -> None:
+        """Send a notification."""
+        self._send({"method": method, "params": params or {}})
+
+    def send_request(self, method: str, params: Params | None = None) -> tuple[int, asyncio.Future[Any]]:
+        """Send a request; its id and the future of its result."""
+        number = next(self._numbers)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        self._send({"id": number, "method": method, "params": params or {}})
+        return number, future
+
+    async def request(self, method: str, params: Params | None = None) -> Any:
+        """Send a request and wait for its result. Raises ServerGone."""
+        return await self.send_request(method, params)[1]
+
+    def _send(self, message: Params) -> None:
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        stream = self._process.stdout
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                header = await stream.readuntil(b"\r\n\r\n")
+                length = int(header.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                self._take(json.loads(await stream.readexactly(length)))
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(ServerGone())
+
+    def _take(self, message: Params) -> None:
+        if "method" not in message:
+            future = self._waiting.pop(message["id"], None)
+            if future is not None and not future.done():
+                future.set_result(message.get("result"))
+        elif "id" in message:
+            self._send({"id": message["id"], "result": None})
+        elif (handler := self.on_notification.get(message["method"])) is not None:
+            handler(message["params"])

@@ -108,7 +108,7 @@ def inline_items(completion: Completion, place: Place, selected: tuple[Span, str
         item = lsp.InlineCompletionItem(insert_text=text, range=lsp.Range(start=here, end=here))
     else:
         span, chosen = selected
-        item = lsp.InlineCompletionItem(insert_text=chosen + text, filter_text=chosen, range=_range(span))
+        item = lsp.InlineCompletionItem(insert_text=chosen + text, range=_range(span))
     return lsp.InlineCompletionList(items=[item])
 
 
@@ -127,7 +127,7 @@ def completion_item(
         detail="midfill",
         documentation=lsp.MarkupContent(kind=lsp.MarkupKind.Markdown, value=fenced(whole, snapshot.language)),
         text_edit=lsp.TextEdit(range=lsp.Range(start=start, end=end), new_text=native(whole, snapshot)),
-        filter_text=whole.split("\n", 1)[0] or word,
+        filter_text=whole.split("\n", 1)[0] or None,
         sort_text=sort,
         insert_text_format=lsp.InsertTextFormat.PlainText,
         insert_text_mode=lsp.InsertTextMode.AsIs if as_is else None,

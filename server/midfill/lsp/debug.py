@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 MAX_THREADS = 16
 PROMPT_WAIT_S = 60.0
-_slots = threading.BoundedSemaphore(MAX_THREADS)
 
 
 def enabled() -> bool:
@@ -62,7 +61,7 @@ async def _sleep(seconds: float) -> Any:
 def sleep_thread(ls: MidfillServer, params: Params) -> Any:
     """Waits in a thread, which a cancel frees."""
     stop, seconds = threading.Event(), convert.read_seconds(params)
-    return _in_thread(lambda: stop.wait(seconds), stop)
+    return _in_thread(ls, lambda: stop.wait(seconds), stop)
 
 
 def block(ls: MidfillServer, params: Params) -> Any:
@@ -76,7 +75,7 @@ def block(ls: MidfillServer, params: Params) -> Any:
         while time.monotonic() < end and not stop.is_set():
             sum(range(1000))
 
-    return _in_thread(spin, stop)
+    return _in_thread(ls, spin, stop)
 
 
 async def _block_engine(ls: MidfillServer, seconds: float) -> Any:
@@ -85,24 +84,22 @@ async def _block_engine(ls: MidfillServer, seconds: float) -> Any:
     return {}
 
 
-async def _in_thread(work: Callable[[], object], stop: threading.Event) -> Any:
+async def _in_thread(ls: MidfillServer, work: Callable[[], object], stop: threading.Event) -> Any:
     loop = asyncio.get_running_loop()
-    while not _slots.acquire(blocking=False):
-        await asyncio.sleep(0.02)
     done = asyncio.Event()
 
     def run() -> None:
         try:
             work()
         finally:
-            _slots.release()
             loop.call_soon_threadsafe(done.set)
 
-    threading.Thread(target=run, name="midfill-debug", daemon=True).start()
-    try:
-        await done.wait()
-    finally:
-        stop.set()
+    async with ls.debug_threads:
+        threading.Thread(target=run, name="midfill-debug", daemon=True).start()
+        try:
+            await done.wait()
+        finally:
+            stop.set()
     return {}
 
 

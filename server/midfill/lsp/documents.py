@@ -14,7 +14,7 @@ from midfill.types import Snapshot
 MAX_TEXT = 64 << 20  # code points; a longer document is not kept
 LARGE_TEXT = 1 << 20  # above this a snapshot shows only what is near the cursor
 WINDOW = 200_000  # code points on each side of the cursor, at least
-STEP_LINES = 32  # the window's start moves in steps, so that prompts keep their head
+STEP_LINES = 256  # the window's start moves in steps, so that prompts keep their head
 STEP_CHARS = 1 << 16
 
 

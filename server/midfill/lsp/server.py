@@ -82,6 +82,7 @@ class MidfillServer(LanguageServer):
         self.notebook_sync = lsp.NotebookDocumentSyncOptions(
             notebook_selector=[lsp.NotebookDocumentFilterWithNotebook(notebook="*")]
         )
+        self.debug_threads = asyncio.Semaphore(debug.MAX_THREADS)
         self._base = config
         self._make_link = make_link
         self._linked = asyncio.Event()

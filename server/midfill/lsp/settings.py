@@ -16,6 +16,9 @@ from midfill.types import MidfillError
 # Settings that this process alone follows; a change of any other needs another link to the engine.
 OWN_SETTINGS = frozenset({"enabled", "languages_off", "first_answer_s", "log_level"})
 
+# What editors keep in the same section for themselves.
+EDITOR_SETTINGS = frozenset({"trace"})
+
 # LSP lets versions skip numbers, and these do: they send the editor's change counter, or merge changes. Elsewhere a
 # skipped number means a lost edit.
 SKIPPING_CLIENTS = (
@@ -77,10 +80,11 @@ def resolve(base: Config | None, client: Client) -> tuple[Config, MidfillError |
 
 
 def own_section(options: Any) -> dict[str, Any]:
-    """Our settings out of what a client sends: at the top, or under "midfill"."""
+    """Our settings out of what a client sends: at the top, or under "midfill". null means not set."""
     if not isinstance(options, dict):
         return {}
-    return options["midfill"] if isinstance(options.get("midfill"), dict) else options
+    section = options["midfill"] if isinstance(options.get("midfill"), dict) else options
+    return {key: value for key, value in section.items() if value is not None and key not in EDITOR_SETTINGS}
 
 
 def needs_new_link(old: Config, new: Config) -> bool:

@@ -18,17 +18,32 @@ class Launch(Protocol):
     def __call__(self, **options: Any) -> Client: ...
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    script = tmp_path / "script.json"
+def private_environment(folder: Path) -> dict[str, str]:
+    script = folder / "script.json"
     script.write_text(json.dumps({"chunks": ["a", " + b"], "delay_s": 0.02}))
-    folders = {f"MIDFILL_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "CACHE", "DATA", "STATE", "RUNTIME")}
+    folders = {f"MIDFILL_{name}_DIR": str(folder / name) for name in ("CONFIG", "CACHE", "DATA", "STATE", "RUNTIME")}
     return {
         **folders,
         "MIDFILL_SCRIPT": str(script),
         "MIDFILL_DEBUG_METHODS": "1",
         "PYTHONPATH": str(REPOSITORY / "server"),
     }
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return private_environment(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """One server for the tests of a module that leave it as it was."""
+    folder = tmp_path_factory.mktemp("shared")
+    client = Client(private_environment(folder), folder)
+    client.initialize()
+    client.ready()
+    yield client
+    client.kill()
 
 
 @pytest.fixture

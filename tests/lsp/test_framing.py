@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -103,3 +104,42 @@ def test_a_large_body_arrives_whole() -> None:
     for at in range(0, len(data), 65536):
         events += reader.feed(data[at : at + 65536])
     assert shown(events) == [value]
+
+
+PIECES = [
+    b"Content-Length: ",
+    b"content-length:",
+    b"7",
+    b"12",
+    b"99999999999999999999",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\n",
+    b"\r",
+    b"{",
+    b"}",
+    b'{"a": 1}',
+    b'"',
+    b"\xff\x00",
+    b"X: y\r\n",
+    b"Content-Length: 8\r\n\r\n",
+    b"Content-Length: 400\r\n\r\n",
+    b" ",
+    b"Con",
+]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_came_before_the_second_good_message_arrives(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(200):
+        garbage = b"".join(rng.choices(PIECES, k=rng.randint(0, 12)))
+        data = garbage + frame({"first": 1}) + frame({"second": 2}) + frame({"third": 3})
+        reader = FrameReader()
+        events: list[Event] = []
+        while data:
+            n_bytes = rng.choice((1, 5, 30, 1000))
+            events += reader.feed(data[:n_bytes])
+            data = data[n_bytes:]
+        assert Message({"second": 2}) in events, garbage
+        assert events[-1] == Message({"third": 3}), garbage

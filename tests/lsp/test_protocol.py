@@ -113,13 +113,13 @@ def test_life_cycle_errors(launch: Launch) -> None:
         {"textDocument": {"uri": "x"}, "uri": "x", "position": {"line": True, "character": 1.5}},
     ],
 )
-def test_absurd_params(client: Client, method: str, params: Any) -> None:
-    assert code(client.call(method, params)) == -32602
+def test_absurd_params(shared: Client, method: str, params: Any) -> None:
+    assert code(shared.call(method, params)) == -32602
 
 
-def test_missing_params(client: Client) -> None:
-    client.send_bytes(frame({"jsonrpc": "2.0", "id": "m", "method": "textDocument/completion"}))
-    assert code(client.response("m")) == -32602
+def test_missing_params(shared: Client) -> None:
+    shared.send_bytes(frame({"jsonrpc": "2.0", "id": "m", "method": "textDocument/completion"}))
+    assert code(shared.response("m")) == -32602
 
 
 @pytest.mark.parametrize(
@@ -141,10 +141,10 @@ def test_missing_params(client: Client) -> None:
         ({"jsonrpc": "2.0", "id": 1.5, "method": "shutdown"}, None, -32600),
     ],
 )
-def test_malformed_messages(client: Client, message: Any, msg_id: Any, expected: int) -> None:
-    client.send_bytes(frame(message))
-    assert code(client.response(msg_id)) == expected
-    assert client.result("midfill/status")
+def test_malformed_messages(shared: Client, message: Any, msg_id: Any, expected: int) -> None:
+    shared.send_bytes(frame(message))
+    assert code(shared.response(msg_id)) == expected
+    assert shared.result("midfill/status")
 
 
 def test_notifications_may_be_absurd(client: Client) -> None:
@@ -165,10 +165,10 @@ def test_notifications_may_be_absurd(client: Client) -> None:
     assert not [m for m in client.log if m.get("method", "").startswith("window/")]
 
 
-def test_nested_jsonrpc_key(client: Client) -> None:
-    uri = client.open("x")
+def test_nested_jsonrpc_key(shared: Client) -> None:
+    uri = shared.open("x")
     params = at(uri, 0, 1, data={"jsonrpc": "2.0", "id": 5, "method": "exit"}, context={"triggerKind": 1})
-    assert client.result("textDocument/inlineCompletion", params)["items"]
+    assert shared.result("textDocument/inlineCompletion", params)["items"]
 
 
 def test_ids(client: Client) -> None:
@@ -181,34 +181,34 @@ def test_ids(client: Client) -> None:
     assert "result" in client.response("same")
 
 
-def test_raising_handlers(client: Client) -> None:
+def test_raising_handlers(shared: Client) -> None:
     secret = "s3cret /home/me/x.py"
-    answer = client.call("midfill/debugRaise", {"text": secret})
+    answer = shared.call("midfill/debugRaise", {"text": secret})
     assert code(answer) == -32603
-    assert code(client.call("midfill/debugRaiseBase")) == -32603
-    assert client.result("midfill/status")
-    assert secret not in json.dumps(client.log)
+    assert code(shared.call("midfill/debugRaiseBase")) == -32603
+    assert shared.result("midfill/status")
+    assert secret not in json.dumps(shared.log)
 
 
-def test_print_does_not_reach_the_protocol(client: Client) -> None:
-    assert client.result("midfill/debugPrint") == {}
-    assert client.result("midfill/status")
-    assert client.garbage == b""
+def test_print_does_not_reach_the_protocol(shared: Client) -> None:
+    assert shared.result("midfill/debugPrint") == {}
+    assert shared.result("midfill/status")
+    assert shared.garbage == b""
 
 
 @pytest.mark.parametrize("method", ["midfill/debugSleep", "midfill/debugSleepThread", "midfill/debugBlock"])
-def test_cancel(client: Client, method: str) -> None:
+def test_cancel(shared: Client, method: str) -> None:
     times = []
     for _ in range(20):
-        msg_id = client.request(method, {"seconds": 30})
+        msg_id = shared.request(method, {"seconds": 30})
         start = time.monotonic()
-        client.notify("$/cancelRequest", {"id": msg_id})
-        assert code(client.response(msg_id)) == -32800
+        shared.notify("$/cancelRequest", {"id": msg_id})
+        assert code(shared.response(msg_id)) == -32800
         times.append(time.monotonic() - start)
     print(f"{method}: cancelled in {max(times) * 1000:.1f} ms at most")
     assert max(times) < 2
     time.sleep(0.1)
-    assert len(client.answers(msg_id)) == 1
+    assert len(shared.answers(msg_id)) == 1
 
 
 def test_ping_under_load(client: Client) -> None:
@@ -253,19 +253,19 @@ def test_debug_methods_need_the_environment(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize("length", [3, 60, 5000, 10**12])
-def test_wrong_content_length(client: Client, length: int) -> None:
+def test_wrong_content_length(shared: Client, length: int) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": "bad", "method": "midfill/status"}).encode()
-    client.send_bytes(b"Content-Length: %d\r\n\r\n%b" % (length, body))
-    client.send_bytes(b"cOnTenT-LENGTH: %d\r\nX-Other: 1\r\n\r\n%b" % (len(body), body.replace(b"bad", b"far")))
-    assert "result" in client.response("far")
-    assert client.result("midfill/status")
+    shared.send_bytes(b"Content-Length: %d\r\n\r\n%b" % (length, body))
+    shared.send_bytes(b"cOnTenT-LENGTH: %d\r\nX-Other: 1\r\n\r\n%b" % (len(body), body.replace(b"bad", b"far")))
+    assert "result" in shared.response("far")
+    assert shared.result("midfill/status")
 
 
-def test_a_lone_message_with_a_length_too_large(client: Client) -> None:
+def test_a_lone_message_with_a_length_too_large(shared: Client) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": "lone", "method": "midfill/status"}).encode()
-    client.send_bytes(b"Content-Length: %d\r\n\r\n%b" % (len(body) + 7, body))
-    assert "result" in client.response("lone")
-    assert client.result("midfill/status")
+    shared.send_bytes(b"Content-Length: %d\r\n\r\n%b" % (len(body) + 7, body))
+    assert "result" in shared.response("lone")
+    assert shared.result("midfill/status")
 
 
 def test_a_huge_message_is_refused(client: Client) -> None:

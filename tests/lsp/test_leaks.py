@@ -1,0 +1,101 @@
+"""The server in this process, so that its inside can be looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from typing import Any
+
+from midfill.config import Config
+from midfill.lsp.framing import Message
+from midfill.lsp.server import MidfillServer
+
+from . import fakes
+from .client import at
+
+
+class Sent:
+    """A sender that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+
+    def send(self, frame: bytes, *, droppable: bool = False) -> None:
+        self.messages.append(json.loads(frame.partition(b"\r\n\r\n")[2]))
+
+
+async def started() -> tuple[MidfillServer, Sent]:
+    script = {"chunks": ["a"] * 50, "delay_s": 0.01}
+    server = MidfillServer(Config(), lambda _config, on_status: fakes.FakeLink(script, on_status))
+    sender = server.protocol.sender = Sent()
+    ask(server, 0, "initialize", {"capabilities": {}})
+    item = {"uri": "file:///a.py", "languageId": "python", "version": 1, "text": "x = "}
+    notify(server, "textDocument/didOpen", {"textDocument": item})
+    await asyncio.sleep(0.05)
+    return server, sender
+
+
+def ask(server: MidfillServer, msg_id: int, method: str, params: Any) -> None:
+    server.protocol.handle_event(Message({"jsonrpc": "2.0", "id": msg_id, "method": method, "params": params}))
+
+
+def notify(server: MidfillServer, method: str, params: Any) -> None:
+    server.protocol.handle_event(Message({"jsonrpc": "2.0", "method": method, "params": params}))
+
+
+def n_answers(sender: Sent, msg_id: int) -> int:
+    return sum("method" not in message and message["id"] == msg_id for message in sender.messages)
+
+
+async def test_a_thousand_requests_leave_nothing() -> None:
+    server, sender = await started()
+    protocol = server.protocol
+    n_tasks = len(asyncio.all_tasks())
+    methods = ("textDocument/inlineCompletion", "midfill/inlineCompletion", "textDocument/completion")
+    for n in range(1, 1001):
+        ask(server, n, methods[n % 3], at("file:///a.py", 0, 4, partialResultToken=n))
+        if n % 2:
+            await asyncio.sleep(0)
+        if n % 5:
+            notify(server, "$/cancelRequest", {"id": n})
+    notify(server, "textDocument/didClose", {"textDocument": {"uri": "file:///a.py"}})
+    await asyncio.sleep(0.1)
+    gc.collect()
+    assert all(n_answers(sender, n) == 1 for n in range(1, 1001))
+    assert protocol.pending == {}
+    assert protocol._tasks == set()
+    assert protocol._request_futures == {}
+    assert server.latest._running == {}
+    assert len(asyncio.all_tasks()) <= n_tasks
+    completer = server.completer
+    assert isinstance(completer, fakes.FakeCompleter)
+    assert completer.n_open == 0
+    assert server.board.payload()["state"] == "ready"
+
+
+async def test_a_newer_request_begins_before_the_older_one_ends() -> None:
+    server, _ = await started()
+    completer = server.completer
+    assert isinstance(completer, fakes.FakeCompleter)
+    opened: list[int] = []
+    ask(server, 1, "midfill/inlineCompletion", at("file:///a.py", 0, 3))
+    await asyncio.sleep(0.03)
+    ask(server, 2, "midfill/inlineCompletion", at("file:///a.py", 0, 4))
+    for _ in range(4):
+        opened.append(completer.n_open)
+        await asyncio.sleep(0)
+    assert max(opened) == 2  # both for a moment: the newer one can take the generation over
+    await asyncio.sleep(0.01)
+    assert completer.n_open == 1
+
+
+async def test_shutdown_ends_everything() -> None:
+    server, sender = await started()
+    ask(server, 1, "midfill/inlineCompletion", at("file:///a.py", 0, 4))
+    await asyncio.sleep(0.02)
+    ask(server, 2, "shutdown", None)
+    await asyncio.sleep(0.05)
+    assert n_answers(sender, 1) == n_answers(sender, 2) == 1
+    assert server.protocol._tasks == set()
+    assert server.link is None

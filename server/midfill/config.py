@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import types
 import typing
@@ -21,7 +22,7 @@ from midfill.types import MidfillError
 
 WORKSPACE_FILE = ".midfill.toml"
 WORKSPACE_KEYS = frozenset({"enabled", "adapter", "max_tokens", "languages_off"})
-ADAPTER_NAME = r"[A-Za-z0-9._-]{1,64}"
+ADAPTER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"  # no leading dot: "." and ".." are folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,10 @@ def load_workspace(config: Config, root: Path) -> Config:
     for key, value in values.items():
         if _snake(key) in _HINTS and _snake(key) not in WORKSPACE_KEYS:
             raise MidfillError(
-                f"{file} may not set {key!r}", f"a workspace may set {', '.join(sorted(WORKSPACE_KEYS))}; "
-                f"put {key!r} into {paths.config_file()}",
+                f"{file} may not set {key!r}",
+                f"a workspace may set {', '.join(sorted(WORKSPACE_KEYS))}; put {key!r} into {paths.config_file()}",
             )
-        if _snake(key) == "adapter" and isinstance(value, str) and ("/" in value or "\\" in value or "~" in value):
+        if _snake(key) == "adapter" and isinstance(value, str) and not re.fullmatch(ADAPTER_NAME, value):
             raise MidfillError(f"{file} may not name an adapter directory", "name a registered adapter")
     return merged(config, values, str(file))
 
@@ -125,7 +126,7 @@ def _snake(key: str) -> str:
 
 def _typed(name: str, value: Any, where: str) -> Any:
     hint = _HINTS[name]
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and type(value) is int and abs(value) < 1 << 53:
         return float(value)
     if isinstance(hint, types.GenericAlias):  # tuple[str, ...]
         if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):

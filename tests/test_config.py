@@ -1,0 +1,116 @@
+"""Layers of configuration, and what is wrong with one, in words that help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from midfill import config
+from midfill.config import DEFAULT, Config
+from midfill.types import MidfillError
+
+
+@pytest.fixture
+def user_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MIDFILL_CONFIG", raising=False)
+    monkeypatch.setenv("MIDFILL_CONFIG_DIR", str(tmp_path / "user"))
+    (tmp_path / "user").mkdir()
+    return tmp_path / "user" / "config.toml"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    (tmp_path / "workspace").mkdir()
+    return tmp_path / "workspace"
+
+
+def layered(workspace: Path, options: dict[str, Any]) -> Config:
+    return config.merged(config.load_workspace(config.load_user(), workspace), options, "initializationOptions")
+
+
+def test_without_files_the_defaults_hold(user_file: Path, workspace: Path) -> None:
+    assert layered(workspace, {}) == DEFAULT
+
+
+def test_later_layers_win(user_file: Path, workspace: Path) -> None:
+    user_file.write_text('max_tokens = 10\nadapter = "a"\nmodel = "owner/name"\norder = "spm"\n')
+    (workspace / config.WORKSPACE_FILE).write_text('adapter = "b"\nmax_tokens = 20\nlanguages_off = ["markdown"]\n')
+    found = layered(workspace, {"maxTokens": 30, "contextTokens": 500})
+    assert (found.max_tokens, found.adapter, found.model, found.order) == (30, "b", "owner/name", "spm")
+    assert (found.languages_off, found.context_tokens) == (("markdown",), 500)
+
+
+def test_the_environment_names_the_user_file(
+    user_file: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_file.write_text("max_tokens = 10\n")
+    (tmp_path / "other.toml").write_text("max_tokens = 11\n")
+    monkeypatch.setenv("MIDFILL_CONFIG", str(tmp_path / "other.toml"))
+    assert layered(workspace, {}).max_tokens == 11
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'model = "/tmp/evil"', 'device = "cuda"', "engine_idle_exit_s = 5", 'template = "prefix"', "contextTokens = 4",
+        'adapter = "./lora"', 'adapter = "/lora"', 'adapter = "~/lora"', 'adapter = "a\\\\b"', 'adapter = ".."',
+        'adapter = "."', 'adapter = ""',
+    ],
+)  # fmt: skip
+def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> None:
+    (workspace / config.WORKSPACE_FILE).write_text(line + "\n")
+    with pytest.raises(MidfillError, match="may not") as caught:
+        layered(workspace, {})
+    assert config.WORKSPACE_FILE in caught.value.message
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "remedy"),
+    [
+        ("max_token = 1", "unknown setting 'max_token'", "did you mean max_tokens?"),
+        ("zzz = 1", "unknown setting 'zzz'", "known: adapter"),
+        ('max_tokens = "9"', "max_tokens in .* is not a whole number", "it is str"),
+        ("max_tokens = true", "is not a whole number", "it is bool"),
+        ("max_tokens = 1.5", "is not a whole number", "it is float"),
+        ("enabled = 1", "is not true or false", "it is int"),
+        ("adapter = []", "is not a string", "it is list"),
+        ("languages_off = 'go'", "is not a list of strings", 'write languages_off = ["..."]'),
+        ("languages_off = [1]", "is not a list of strings", ""),
+        ("first_answer_s = true", "is not a number", "it is bool"),
+        (f"first_answer_s = {'9' * 400}", "is not a number", "it is int"),
+        ("first_answer_s = nan", "out of range", "use 0.1 to 600"),
+        ("engine_idle_exit_s = inf", "out of range", "use 1 to"),
+        ("max_tokens = 0", "max_tokens = 0 is out of range", "use 1 to 4096"),
+        ("context_tokens = -1", "out of range", "use 0 to"),
+        ('order = "mps"', "order = 'mps' is not known", "use one of psm, spm"),
+        ('dtype = "int8"', "is not known", "bfloat16"),
+        ('log_level = "loud"', "is not known", "debug"),
+        ("max_tokens = ", "cannot read", "mend the file"),
+        ("max_tokens = 1\nmax_tokens = 2", "cannot read", "mend the file"),
+        ("\x00", "cannot read", "mend the file"),
+    ],
+)
+def test_wrong_content(user_file: Path, content: str, message: str, remedy: str) -> None:
+    user_file.write_text(content)
+    with pytest.raises(MidfillError, match=message) as caught:
+        config.load_user()
+    assert str(user_file) in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_a_file_that_cannot_be_read(user_file: Path) -> None:
+    user_file.write_bytes(b"\xff\xfe")
+    with pytest.raises(MidfillError, match="cannot read"):
+        config.load_user()
+    user_file.unlink()
+    user_file.mkdir()
+    with pytest.raises(MidfillError, match="cannot read"):
+        config.load_user()
+
+
+@pytest.mark.parametrize("key", ["firstAnswerS", "first_answer_s"])
+def test_numbers_and_keys_as_clients_write_them(key: str) -> None:
+    assert config.merged(DEFAULT, {key: 2}, "x").first_answer_s == 2.0

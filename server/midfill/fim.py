@@ -46,8 +46,8 @@ class FimTemplate:
     """How one family of models writes a hole.
 
     ``psm`` and ``spm`` are the file with the hole; ``repo`` opens a prompt of several files, ``file`` is one of the
-    others and ``here`` comes before the file with the hole. ``inside`` puts the other files into the prefix (after
-    its sentinel) instead of before the sentinels.
+    others, ``here`` comes before the file with the hole and ``title`` begins its prefix. ``inside`` puts the other
+    files into the prefix (after its sentinel) instead of before the sentinels.
     """
 
     name: str
@@ -57,6 +57,7 @@ class FimTemplate:
     repo: tuple[Part, ...] = ()
     file: tuple[Part, ...] | None = None
     here: tuple[Part, ...] = ()
+    title: tuple[Part, ...] = ()
     inside: bool = False
     stops: tuple[str, ...] = ()
 
@@ -64,7 +65,11 @@ class FimTemplate:
 P, S = Slot.PREFIX, Slot.SUFFIX
 _PIPE_PRE, _PIPE_SUF, _PIPE_MID = _control("<|fim_prefix|>"), _control("<|fim_suffix|>"), _control("<|fim_middle|>")
 _STAR_PRE, _STAR_SUF, _STAR_MID = _control("<fim_prefix>"), _control("<fim_suffix>"), _control("<fim_middle>")
-_LLAMA_PRE, _LLAMA_SUF, _LLAMA_MID = _control("▁<PRE>", "<PRE>"), _control("▁<SUF>", "<SUF>"), _control("▁<MID>", "<MID>")
+_LLAMA_PRE, _LLAMA_SUF, _LLAMA_MID = (
+    _control("▁<PRE>", "<PRE>"),
+    _control("▁<SUF>", "<SUF>"),
+    _control("▁<MID>", "<MID>"),
+)
 _DEEP_PRE, _DEEP_HOLE, _DEEP_END = _control("<｜fim▁begin｜>"), _control("<｜fim▁hole｜>"), _control("<｜fim▁end｜>")
 _MISTRAL_SUF, _MISTRAL_PRE = _control("[SUFFIX]"), _control("[PREFIX]")
 
@@ -96,11 +101,12 @@ TEMPLATES = {
         ),
         FimTemplate(  # StarCoder2 paper, section on repository context (BigCode, 2024)
             "starcoder2",
-            psm=(_STAR_PRE, P, _STAR_SUF, S, _STAR_MID),
+            psm=_STAR_PSM,
             spm=_STAR_SPM,
             repo=(_control("<repo_name>"), Slot.REPO),
             file=(_control("<file_sep>"), Slot.PATH, "\n", Slot.CODE),
             here=(_control("<file_sep>"),),
+            title=(Slot.PATH, "\n"),
             stops=("<|endoftext|>", "<file_sep>", "<repo_name>"),
         ),
         FimTemplate(  # Granite code models follow StarCoder's tokens (IBM, 2024)
@@ -169,7 +175,7 @@ def find(name: str, tokenizer: CodeTokenizer) -> FimTemplate:
 
 def _parts(template: FimTemplate) -> tuple[Part, ...]:
     hole = template.psm or template.spm or ()
-    return (*hole, *template.repo, *(template.file or ()), *template.here)
+    return (*hole, *template.repo, *(template.file or ()), *template.here, *template.title)
 
 
 def _missing(template: FimTemplate, tokenizer: CodeTokenizer) -> str | None:
@@ -224,28 +230,32 @@ class FimRenderer:
         are taken in their order while they fit. The prefix begins at a coarse step of lines, so that typing on
         keeps the head of the prompt, and with it the KV cache.
         """
-        budget -= len(self._bos) + sum(isinstance(part, Control) for part in self._hole)
+        budget -= len(self._assemble([], [], [], []))
         files: list[int] = []
+        title: list[int] = []
         if snippets and self.template.file is not None:
-            files = self._files(snapshot, snippets, int(budget * self.SNIPPET_SHARE), repo)
-        n_suffix = int((budget - len(files)) * self.SUFFIX_SHARE) if Slot.SUFFIX in self._hole else 0
+            title = self._fill(self.template.title, {Slot.PATH: snapshot.path or "untitled"})
+            files = self._files(snapshot, snippets, int(budget * self.SNIPPET_SHARE) - len(title), repo)
+            title = title if files else []
+            budget -= len(files) + len(title)
+        n_suffix = int(budget * self.SUFFIX_SHARE) if Slot.SUFFIX in self._hole else 0
         suffix = head(self.tokenizer, snapshot.suffix, n_suffix)
-        prefix = tail(self.tokenizer, snapshot.prefix, max(budget - len(files) - len(suffix), 16))
-        ids = self._assemble(files, prefix, suffix)
+        prefix = tail(self.tokenizer, snapshot.prefix, budget - len(suffix))
+        ids = self._assemble(files, title, prefix, suffix)
         n_control = sum(token in self.tokenizer.control_ids for token in ids)
-        return Prompt(tuple(ids), n_control, len(prefix), len(suffix), len(files))
+        return Prompt(tuple(ids), n_control, len(prefix), len(suffix), len(files) + len(title))
 
     def spell(self, prompt: Prompt) -> str:
         """The prompt as text, for people."""
         return self.tokenizer.decode(prompt.ids)
 
-    def _assemble(self, files: list[int], prefix: list[int], suffix: list[int]) -> list[int]:
+    def _assemble(self, files: list[int], title: list[int], prefix: list[int], suffix: list[int]) -> list[int]:
         ids = list(self._bos)
         if not self.template.inside:
             ids += files
         for part in self._hole:
             if part is Slot.PREFIX:
-                ids += files + prefix if self.template.inside else prefix
+                ids += files + prefix if self.template.inside else title + prefix
             elif part is Slot.SUFFIX:
                 ids += suffix
             else:
@@ -279,12 +289,14 @@ class FimRenderer:
 
 
 # More characters than this a token are rare in code; a window of so many characters is enough to fill a budget.
-_CHARS_PER_TOKEN = 8
+CHARS_PER_TOKEN = 8
 
 
 def tail(tokenizer: CodeTokenizer, text: str, budget: int) -> list[int]:
     """The last at most ``budget`` tokens of ``text``, begun at a coarse step of lines where one is near."""
-    clip = max(0, len(text) - budget * _CHARS_PER_TOKEN)
+    if budget <= 0:
+        return []
+    clip = max(0, len(text) - budget * CHARS_PER_TOKEN)
     ids, starts = tokenizer.encode_with_offsets(text[clip:])
     if clip == 0 and len(ids) <= budget:
         return ids
@@ -297,7 +309,7 @@ def head(tokenizer: CodeTokenizer, text: str, budget: int) -> list[int]:
     """The first at most ``budget`` tokens of ``text``, ended at a line end where one is near."""
     if budget <= 0:
         return []
-    text = text[: budget * _CHARS_PER_TOKEN]
+    text = text[: budget * CHARS_PER_TOKEN]
     ids, starts = tokenizer.encode_with_offsets(text)
     if len(ids) <= budget:
         return ids
@@ -305,10 +317,13 @@ def head(tokenizer: CodeTokenizer, text: str, budget: int) -> list[int]:
     return tokenizer.encode(text[: end + 1])[:budget] if end >= 0 else ids[:budget]
 
 
+MAX_STEP = 256
+
+
 def _step(budget: int) -> int:
     """Lines a window's start moves at once: about a quarter of what the budget holds at ten tokens a line."""
     step = 8
-    while step * 2 * 40 <= budget:
+    while step * 2 * 40 <= budget and step < MAX_STEP:
         step *= 2
     return step
 

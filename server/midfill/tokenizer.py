@@ -59,19 +59,26 @@ class CodeTokenizer:
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[int]]:
         """The ids of ``text`` and where in it (in code points) each begins."""
-        text = _without_lone_surrogates(text)
-        encoding = self._plain.encode(text, add_special_tokens=False)
-        ids, starts = encoding.ids, [start for start, _ in encoding.offsets]
-        if self.control_ids.isdisjoint(ids):
-            return ids, starts
-        # Reached through merges: split after the first character of what spells it.
-        at = next(i for i, token in enumerate(ids) if token in self.control_ids)
-        cut = max(starts[at] + 1, 1)
-        if cut >= len(text):
-            keep = [i for i, token in enumerate(ids) if token not in self.control_ids]
-            return [ids[i] for i in keep], [starts[i] for i in keep]
-        left, right = self.encode_with_offsets(text[:cut]), self.encode_with_offsets(text[cut:])
-        return left[0] + right[0], left[1] + [cut + start for start in right[1]]
+        ids: list[int] = []
+        starts: list[int] = []
+        pieces = [(0, _without_lone_surrogates(text))]  # a stack: the first of the text on top
+        while pieces:
+            at, piece = pieces.pop()
+            encoding = self._plain.encode(piece, add_special_tokens=False)
+            spelled = [
+                start
+                for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True)
+                if token in self.control_ids
+            ]  # reached through merges
+            if spelled and len(piece) > 1:  # split after the first character of each
+                cuts = [0, *sorted({min(start + 1, len(piece) - 1) for start in spelled}), len(piece)]
+                pieces += [(at + cut, piece[cut:end]) for cut, end in itertools.pairwise(cuts)][::-1]
+                continue
+            for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True):
+                if token not in self.control_ids:
+                    ids.append(token)
+                    starts.append(at + start)
+        return ids, starts
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ``ids`` with control tokens spelled out, and no space lost at the front.

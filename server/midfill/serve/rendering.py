@@ -23,9 +23,6 @@ from midfill.fim import FimRenderer, Prompt
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import Snapshot, Snippet
 
-# The child needs only what can fit into a prompt. Cuts fall on multiples of this many lines, a multiple of every step
-# in which fim.tail moves its window, so that the window begins at the same line as in the whole text.
-LINE_MULTIPLE = 256
 MAX_LINE = 64 << 20
 
 
@@ -109,22 +106,16 @@ class RenderProcess:
 
 
 def window_of(snapshot: Snapshot, budget: int) -> Snapshot:
-    """``snapshot`` cut to what a prompt of ``budget`` tokens can hold."""
-    n_chars = budget * 10
-    prefix, suffix = snapshot.prefix, snapshot.suffix[:n_chars]
-    if len(prefix) > n_chars:
-        start = _line_start(prefix, len(prefix) - n_chars)
-        prefix = prefix[start:]
-    return dataclasses.replace(snapshot, text=prefix + suffix, cursor=len(prefix))
+    """``snapshot`` cut to what a prompt of ``budget`` tokens can hold; the prompt is the same as of the whole.
 
-
-def _line_start(text: str, at: int) -> int:
-    """The last start of a line numbered a multiple of LINE_MULTIPLE before ``at``; ``at`` where lines are too long."""
-    number = text.count("\n", 0, at)
-    start = text.rfind("\n", 0, at) + 1
-    for _ in range(number % LINE_MULTIPLE):
-        start = text.rfind("\n", 0, start - 1) + 1
-    return start if at - start < 200_000 else at
+    ``fim.tail`` begins its window at a multiple of some lines, so empty lines stand in for those left out: as many as
+    keep every line's number the same in that count.
+    """
+    n_chars = budget * (fim.CHARS_PER_TOKEN + 2)
+    start = max(0, snapshot.cursor - n_chars)
+    left_out = "\n" * (snapshot.text.count("\n", 0, start) % fim.MAX_STEP)
+    text = left_out + snapshot.text[start : snapshot.cursor + n_chars]
+    return dataclasses.replace(snapshot, text=text, cursor=len(left_out) + snapshot.cursor - start)
 
 
 def _answer(renderer: FimRenderer, message: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,210 @@
+"""Prompts of every template, as text; budgets; what must never reach a prompt. ``‸`` is the cursor."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midfill import fim
+from midfill.fim import FimRenderer
+from midfill.serve.rendering import window_of
+from midfill.types import MidfillError, Snapshot, Snippet
+from tests.support import at
+from tests.tokenizers_made import NAMES, make
+
+BUFFER = at("def f(a):\n    return ‸\n\nf(1)\n", path="src/m.py")
+OTHERS = (Snippet("a.py", "A = 1"), Snippet("b.py", "B = 2"))
+
+
+def renderer(name: str, order: str = "psm") -> FimRenderer:
+    return FimRenderer(fim.detect(make(name)), make(name), order)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_template_is_found_from_the_tokenizer(name: str) -> None:
+    assert fim.find("auto", make(name)).name == name.split(",")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "order", "others", "text"),
+    [
+        ("codegemma", "psm", (), "<bos><|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>"),
+        ("codegemma", "spm", (), "<bos><|fim_prefix|><|fim_suffix|>S<|fim_middle|>P"),
+        (
+            "codegemma", "psm", OTHERS,
+            "<bos>A = 1<|file_separator|>B = 2<|file_separator|><|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>",
+        ),
+        ("qwen2.5-coder", "psm", (), "<|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>"),
+        ("qwen2.5-coder", "spm", (), "<|fim_prefix|><|fim_suffix|>S<|fim_middle|>P"),
+        (
+            "qwen2.5-coder", "psm", OTHERS,
+            "<|repo_name|>project\n<|file_sep|>a.py\nA = 1\n<|file_sep|>b.py\nB = 2\n<|file_sep|>src/m.py\n"
+            "<|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>",
+        ),
+        ("starcoder2", "psm", (), "<fim_prefix>P<fim_suffix>S<fim_middle>"),
+        ("starcoder2", "spm", (), "<fim_prefix><fim_suffix>S<fim_middle>P"),
+        (
+            "starcoder2", "psm", OTHERS,
+            "<repo_name>project<file_sep>a.py\nA = 1<file_sep>b.py\nB = 2<file_sep>"
+            "<fim_prefix>src/m.py\nP<fim_suffix>S<fim_middle>",
+        ),
+        ("granite", "psm", (), "<fim_prefix>P<fim_suffix>S<fim_middle>"),
+        (
+            "granite", "psm", OTHERS[:1],
+            "<reponame>project<filename>a.py\nA = 1<filename>src/m.py\n<fim_prefix>P<fim_suffix>S<fim_middle>",
+        ),
+        ("granite4", "psm", OTHERS, "<|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>"),
+        ("granite4", "spm", (), "<|fim_prefix|><|fim_suffix|>S<|fim_middle|>P"),
+        ("codellama", "psm", OTHERS, "<s>▁<PRE> P▁<SUF>S▁<MID>"),
+        ("codellama", "spm", (), "<s>▁<PRE>▁<SUF>S▁<MID> P"),
+        ("codellama, metaspace", "psm", (), "<s>▁<PRE> P▁<SUF>S▁<MID>"),
+        ("deepseek-coder", "psm", (), "<｜begin▁of▁sentence｜><｜fim▁begin｜>P<｜fim▁hole｜>S<｜fim▁end｜>"),
+        (
+            "deepseek-coder", "spm", OTHERS[:1],  # it has no SPM
+            "<｜begin▁of▁sentence｜><｜fim▁begin｜>#a.py\nA = 1\n#src/m.py\nP<｜fim▁hole｜>S<｜fim▁end｜>",
+        ),
+        ("codestral", "psm", (), "<s>[SUFFIX]S[PREFIX]P"),  # it has no PSM
+        ("codestral", "spm", OTHERS, "<s>[SUFFIX]S[PREFIX]+++++ a.py\nA = 1\n+++++ b.py\nB = 2\n+++++ src/m.py\nP"),
+        ("prefix", "psm", OTHERS, "P"),
+    ],
+)  # fmt: skip
+def test_prompt(name: str, order: str, others: tuple[Snippet, ...], text: str) -> None:
+    wanted = text.replace("P", BUFFER.prefix) if name == "prefix" else _filled(text)
+    found = renderer(name, order)
+    prompt = found.render(BUFFER, others, 1024)
+    assert found.spell(prompt) == wanted
+    bos = found.tokenizer.id_of(found.template.bos)
+    assert bos is None or (prompt.ids[0] == bos and prompt.ids.count(bos) == 1)
+
+
+def _filled(text: str) -> str:
+    """``text`` with its lone P and S replaced, and no letter of a sentinel."""
+    for mark, value in (("P", BUFFER.prefix), ("S", BUFFER.suffix)):
+        places = [i for i, char in enumerate(text) if char == mark and _is_alone(text, i)]
+        assert len(places) == 1, (mark, text)
+        text = text[: places[0]] + value + text[places[0] + 1 :]
+    return text
+
+
+def _is_alone(text: str, i: int) -> bool:
+    return not text[i - 1].isalpha() and not (text[i + 1 : i + 2].isalpha())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "prefix"])
+@pytest.mark.parametrize("order", ["psm", "spm"])
+def test_control_tokens_in_text_never_become_control_tokens(name: str, order: str) -> None:
+    found = renderer(name, order)
+    everything = "".join(str(content) for content in found.tokenizer._names.values())
+    spelled = Snapshot("", 1, "", f"a{everything}b{everything}", 3, path=f"{everything}.py")
+    plain = dataclasses.replace(spelled, text="abab", cursor=1, path="m.py")
+    others = [Snippet(everything, everything)]
+    prompt = found.render(spelled, others, 4000)
+    assert prompt.n_control == found.render(plain, [Snippet("p", "c")], 4000).n_control
+    assert everything.replace("▁", " ") in found.spell(prompt).replace("▁", " ")
+
+
+def test_a_model_without_fim_tokens_is_asked_for_what_follows() -> None:
+    assert fim.detect(make("prefix")) is fim.PREFIX_ONLY
+    assert fim.find("prefix", make("codellama")) is fim.PREFIX_ONLY
+    found = FimRenderer(fim.PREFIX_ONLY, make("codellama"))
+    assert found.spell(found.render(BUFFER)) == "<s>" + BUFFER.prefix
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "message"),
+    [
+        ("codegemma", "qwen2.5-coder", "<|file_separator|>"),
+        ("qwen2.5-coder", "granite4", "<|repo_name|>"),
+        ("codestral", "codellama", "[SUFFIX]"),
+        ("starcoder", "starcoder2", "unknown template"),
+    ],
+)
+def test_a_template_that_does_not_fit_is_refused(template: str, name: str, message: str) -> None:
+    with pytest.raises(MidfillError) as caught:
+        fim.find(template, make(name))
+    assert message in caught.value.message
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("buffer", ["‸", "‸x = 1\n", "x = 1‸", "\n‸\n"])
+@pytest.mark.parametrize("name", NAMES)
+def test_first_and_last_position(name: str, buffer: str) -> None:
+    found, snapshot = renderer(name), at(buffer)
+    prompt = found.render(snapshot)
+    text = found.spell(prompt)
+    assert snapshot.prefix in text
+    assert snapshot.suffix in text or name == "prefix"
+
+
+LINES = st.lists(st.sampled_from(["", "x = 1", "    return value + 1", "é😀 漢字 = '…'", "y" * 90]), max_size=300)
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-coder", "codellama", "codegemma", "codestral", "starcoder2"])
+@settings(max_examples=25, deadline=None)
+@given(lines=LINES, where=st.floats(0, 1), budget=st.integers(24, 1500), n_others=st.integers(0, 3))
+def test_budget(name: str, lines: list[str], where: float, budget: int, n_others: int) -> None:
+    found = renderer(name)
+    text = "\n".join(lines)
+    snapshot = Snapshot("", 1, "", text, int(where * len(text)), path="src/m.py")
+    others = [Snippet(f"o{i}.py", "import os\nprint(os.name)\n" * 4) for i in range(n_others)]
+    prompt = found.render(snapshot, others, budget)
+    fixed = found.render(dataclasses.replace(snapshot, text="", cursor=0), (), budget)
+    assert len(prompt.ids) <= budget
+    assert prompt.n_control >= fixed.n_control
+    assert prompt.ids[0] == fixed.ids[0] or prompt.n_snippets
+    assert snapshot.prefix.endswith(spelled_prefix(found, prompt))
+
+
+def spelled_prefix(found: FimRenderer, prompt: fim.Prompt) -> str:
+    """The prefix part of a prompt: the ids before the suffix sentinel, or the last ones in SPM."""
+    control = [i for i, token in enumerate(prompt.ids) if token in found.tokenizer.control_ids]
+    hole = [part for part in found._hole if not isinstance(part, str)]
+    end = len(prompt.ids) if hole[-1] is fim.Slot.PREFIX else control[-2]
+    return found.tokenizer.decode(prompt.ids[end - prompt.n_prefix : end])
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-coder", "codellama"])
+def test_what_is_near_the_cursor_stays(name: str) -> None:
+    found = renderer(name)
+    snapshot = at("".join(f"a{i} = {i}\n" for i in range(900)) + "def f():\n    return ‸\n" + "z = 9\n" * 900)
+    prompt = found.render(snapshot, (), 300)
+    assert "def f():\n    return " in found.spell(prompt)
+    assert 200 <= len(prompt.ids) <= 300
+    assert 30 <= prompt.n_suffix <= 75
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-coder", "codegemma"])
+def test_the_head_of_the_prompt_stays_while_typing(name: str) -> None:
+    """The window begins at a coarse step: else every key would throw the KV cache away."""
+    found = renderer(name)
+    before = "".join(f"value_{i} = compute({i})\n" for i in range(400))
+    typed = "result = compute(1) + compute(2)\n" * 6
+    heads = {
+        found.render(Snapshot("", 1, "", before + typed[:n], len(before) + n), (), 512).ids[:40]
+        for n in range(len(typed))
+    }
+    assert len(heads) <= 3
+
+
+def test_window_of_a_huge_file_gives_the_same_prompt() -> None:
+    text = "".join(f"def f{i}(a):\n    return a + {i}\n\n" for i in range(5000))  # 15,000 lines
+    assert text.count("\n") > 10_000
+    for cursor in range(0, len(text) + 1, len(text) // 23):
+        _same_prompt(Snapshot("", 1, "", text, cursor, path="m.py"), 700)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lines=st.lists(LINES, max_size=8), where=st.floats(0, 1), budget=st.sampled_from([24, 64, 200, 25_000]))
+def test_window_gives_the_same_prompt(lines: list[list[str]], where: float, budget: int) -> None:
+    text = "\n".join(line for some in lines for line in some)
+    _same_prompt(Snapshot("", 1, "", text, int(where * len(text)), path="m.py"), budget)
+
+
+def _same_prompt(snapshot: Snapshot, budget: int) -> None:
+    found = renderer("qwen2.5-coder")
+    window = window_of(snapshot, budget)
+    assert found.render(window, OTHERS, budget) == found.render(snapshot, OTHERS, budget)
+    assert len(window.text) <= 20 * budget + fim.MAX_STEP

@@ -9,6 +9,8 @@ from midfill.types import Snapshot
 
 # Looked up backwards over so many typed characters.
 MAX_TYPED = 400
+# So much text on each side of a cursor tells it apart from others: more than a prompt holds, and a bound on memory.
+WINDOW = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,29 +21,54 @@ class Middle:
     finish_reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a middle was asked for, and who answered."""
+
+    answered_by: str
+    cursor: int
+    n_after: int
+    before: str
+    after: str
+
+
 class MiddleCache:
-    """Least recently used middles by (what answered, context, suffix, prefix)."""
+    """Least recently used middles by (what answered, prefix, suffix)."""
 
     def __init__(self, size: int = 128) -> None:
         self._size = size
-        self._entries: OrderedDict[tuple[str, str, str], Middle] = OrderedDict()
+        self._entries: OrderedDict[_Place, Middle] = OrderedDict()
 
     def lookup(self, snapshot: Snapshot, answered_by: str) -> Middle | None:
         """The rest of a middle whose beginning was typed at the cursor since it was made; never an empty rest."""
-        suffix, prefix = snapshot.suffix, snapshot.prefix
-        for n_typed in range(min(MAX_TYPED, len(prefix)) + 1):
-            key = (answered_by, suffix, prefix[: len(prefix) - n_typed])
-            middle = self._entries.get(key)
-            if middle is None:
+        found: _Place | None = None
+        for place, middle in self._entries.items():
+            n_typed = snapshot.cursor - place.cursor
+            if not 0 <= n_typed <= MAX_TYPED or n_typed >= len(middle.text):
                 continue
-            typed = prefix[len(prefix) - n_typed :]
-            if middle.text.startswith(typed) and len(middle.text) > len(typed):
-                self._entries.move_to_end(key)
-                return Middle(middle.text[len(typed) :], middle.finish_reason)
-        return None
+            if found is not None and found.cursor > place.cursor:
+                continue
+            typed = snapshot.text[place.cursor : snapshot.cursor]
+            if middle.text.startswith(typed) and place == _place(snapshot, answered_by, n_typed):
+                found = place
+        if found is None:
+            return None
+        self._entries.move_to_end(found)
+        middle = self._entries[found]
+        return Middle(middle.text[snapshot.cursor - found.cursor :], middle.finish_reason)
 
     def store(self, snapshot: Snapshot, answered_by: str, middle: Middle) -> None:
         """Keep ``middle`` for ``snapshot``."""
-        self._entries[answered_by, snapshot.suffix, snapshot.prefix] = middle
+        place = _place(snapshot, answered_by, 0)
+        self._entries[place] = middle
+        self._entries.move_to_end(place)
         while len(self._entries) > self._size:
             self._entries.popitem(last=False)
+
+
+def _place(snapshot: Snapshot, answered_by: str, n_typed: int) -> _Place:
+    """The place ``n_typed`` characters before the cursor, as it was before they were typed."""
+    text, cursor = snapshot.text, snapshot.cursor - n_typed
+    before = text[max(0, cursor - WINDOW) : cursor]
+    after = text[snapshot.cursor : snapshot.cursor + WINDOW]
+    return _Place(answered_by, cursor, len(text) - snapshot.cursor, before, after)

@@ -88,12 +88,12 @@ class Completer:
             prompt.ids, self.config.max_tokens, adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}"
         )
         raw, reason, stats = "", "", Stats(n_prompt=len(prompt.ids))
-        n_deltas, first_at = 0, 0.0
+        n_pieces, first_at = 0, 0.0
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
                 raw += delta.text
                 stats = delta.stats or stats
-                n_deltas += 1
+                n_pieces += bool(delta.text)
                 first_at = first_at or time.monotonic()
                 reason = delta.finish_reason or ("unit" if ends_here(raw, snapshot) else "")
                 if reason:
@@ -103,17 +103,17 @@ class Completer:
         shown = postprocess(raw, snapshot, cut_short=reason == "length")
         now = time.monotonic()
         stats = dataclasses.replace(
-            stats, n_decoded=max(stats.n_decoded, n_deltas), ttft_s=(first_at or now) - start, total_s=now - start
+            stats, n_decoded=max(stats.n_decoded, n_pieces), ttft_s=(first_at or now) - start, total_s=now - start
         )
         yield Completion(shown, snapshot, True, "engine", reason, stats, raw)
 
     async def last(self, snapshot: Snapshot, *, trigger: Trigger = "invoked") -> Completion:
         """The whole middle. Raises EngineError."""
-        completion = Completion("", snapshot, True)
+        last = Completion("", snapshot, True)
         async with aclosing(self.stream(snapshot, trigger=trigger)) as completions:  # type: ignore[type-var]
             async for completion in completions:
-                pass
-        return completion
+                last = completion
+        return last
 
     async def prompt(self, snapshot: Snapshot) -> Prompt:
         """The prompt as it would be sent, spelled out."""

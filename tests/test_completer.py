@@ -1,0 +1,121 @@
+"""The path of one keystroke over an engine that replays a script. ``‸`` is the cursor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from midfill.completer import Completer
+from midfill.config import Config
+from midfill.engine.base import EngineError
+from midfill.engine.scripted import ScriptedEngine
+from midfill.serve.link import CharRenderer
+from midfill.types import Completion, ModelInfo, Snapshot, Snippet
+from tests.support import at
+
+INFO = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
+
+
+def completer(*chunks: str, **settings: Any) -> tuple[Completer, ScriptedEngine]:
+    engine = ScriptedEngine(list(chunks))
+    return Completer(engine, CharRenderer(), INFO, Config(**settings)), engine
+
+
+async def values(subject: Completer, snapshot: Snapshot) -> list[Completion]:
+    return [completion async for completion in subject.stream(snapshot)]
+
+
+async def test_each_value_replaces_the_one_before() -> None:
+    subject, engine = completer("a", " + ", "b")
+    found = await values(subject, at("return ‸"))
+    assert [value.text for value in found] == ["a", "a +", "a + b", "a + b"]
+    assert [value.finished for value in found] == [False, False, False, True]
+    last = found[-1]
+    assert (last.source, last.finish_reason, last.raw) == ("engine", "stop", "a + b")
+    assert last.stats is not None
+    assert (last.stats.n_prompt, last.stats.n_decoded) == (len("return ") + 3, 3)
+    assert last.stats.total_s >= last.stats.ttft_s > 0
+    assert engine.n_cancelled == 0
+
+
+async def test_typed_through_needs_no_engine() -> None:
+    subject, engine = completer("a", " + ", "b")
+    await values(subject, at("return ‸\n"))
+    (again,) = await values(subject, at("return a +‸\n"))
+    assert (again.text, again.source, again.finished, engine.n_requests) == (" b", "cache", True, 1)
+
+
+@pytest.mark.parametrize("buffer", ["return a‸)\n", "return b‸\n", "return ‸ \n"])
+async def test_what_does_not_fit_is_asked_again(buffer: str) -> None:
+    subject, engine = completer("a", " + ", "b")
+    await values(subject, at("return ‸\n"))
+    found = await values(subject, at(buffer))
+    assert (found[-1].source, engine.n_requests) == ("engine", 2)
+
+
+async def test_the_unit_ends_the_engine() -> None:
+    """Nothing is decoded that would not be shown."""
+    subject, engine = completer("a + b", "\n", "def never():", "\n    pass")
+    last = (await values(subject, at("return ‸")))[-1]
+    assert (last.text, last.finish_reason) == ("a + b", "unit")
+    assert (engine.n_chunks, engine.n_cancelled) == (2, 1)
+
+
+async def test_closing_cancels_and_keeps_nothing() -> None:
+    subject, engine = completer("a", "b", "c")
+    async with aclosing(subject.stream(at("return ‸"))) as stream:  # type: ignore[type-var]
+        await anext(stream)
+    assert (engine.n_chunks, engine.n_cancelled) == (1, 1)
+    await values(subject, at("return ‸"))
+    assert engine.n_requests == 2
+
+
+async def test_a_cancelled_task_cancels_the_engine() -> None:
+    subject, engine = completer(*"abcdef")
+    engine.delay_s = 0.01
+    task = asyncio.ensure_future(values(subject, at("return ‸")))
+    while not engine.n_chunks:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert engine.n_cancelled == 1
+
+
+async def test_an_engine_error_reaches_the_caller_and_nothing_is_kept() -> None:
+    subject, engine = completer("a", "!error")
+    for _ in range(2):
+        with pytest.raises(EngineError):
+            await subject.last(at("return ‸"))
+    assert engine.n_requests == 2
+
+
+async def test_a_middle_of_nothing() -> None:
+    subject, _ = completer()
+    last = await subject.last(at("‸"))
+    assert (last.text, last.finished, last.finish_reason) == ("", True, "stop")
+
+
+async def test_max_tokens_and_budget() -> None:
+    subject, engine = completer(*"abcdef", max_tokens=2, context_tokens=100)
+    assert subject.budget == 100
+    await subject.last(at("x" * 500 + "‸"))
+    assert engine.n_chunks == 2
+    assert completer(context_tokens=9000, max_tokens=96)[0].budget == 4000
+    assert completer()[0].budget == 1024
+
+
+async def test_the_prompt_as_it_would_be_sent() -> None:
+    class Source:
+        def snippets(self, snapshot: Snapshot) -> Iterable[Snippet]:
+            return [Snippet("a.py", "1"), Snippet("b.py", "1")]
+
+    subject, engine = completer()
+    subject.sources = [Source()]
+    prompt = await subject.prompt(at("<|fim_middle|>‸b"))
+    assert prompt.text == "<|fim_prefix|><|fim_middle|><|fim_suffix|>b<|fim_middle|>"
+    assert (prompt.n_control, engine.n_requests) == (3, 0)

@@ -56,7 +56,8 @@ class Client:
         self._n_ids = 0
         self.reading = threading.Event()
         self.reading.set()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -178,6 +179,7 @@ class Client:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        self._reader.join(TIMEOUT_S)  # before its descriptor is closed, and is perhaps the next server's
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()

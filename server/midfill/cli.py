@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
 
     complete = commands.add_parser("complete", help="print the middle at a place in a file")
-    complete.add_argument("place", metavar="FILE:LINE:COL", help="line and column count from 1; the cursor is before COL")
+    complete.add_argument(
+        "place", metavar="FILE:LINE:COL", help="line and column count from 1; the cursor is before COL"
+    )
     _model_options(complete)
     complete.add_argument("--adapter", help="a registered name, a folder, or none")
     complete.add_argument("--max-tokens", type=int, help="longest middle")

@@ -5,6 +5,7 @@ Goldens are properties and known completions, not whole outputs of the model.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -21,7 +22,9 @@ from tests.lsp.client import Client, at
 pytestmark = pytest.mark.model
 
 # Long enough that its evaluation takes a while, and that the model has much to say at its end.
-LONG = "".join(f"def area_{n}(width: float, height: float) -> float:\n    return width * height\n\n\n" for n in range(40))
+LONG = "".join(
+    f"def area_{n}(width: float, height: float) -> float:\n    return width * height\n\n\n" for n in range(40)
+)
 STORY = LONG + "class Matrix:\n    def transpose(self) -> 'Matrix':\n        ‸\n"
 
 
@@ -64,16 +67,42 @@ def last_number(client: Client) -> int:
     return max((entry["n"] for entry in recent(client)), default=0)
 
 
+SUM_GO = """package main
+
+func sum(values []int) int {
+\ttotal := 0
+\tfor _, v := range values {
+\t\t‸
+\t}
+\treturn total
+}
+"""
+COUNTER_JAVA = """class Counter {
+    private int count = 0;
+
+    int getCount() {
+        return ‸
+    }
+}
+"""
+AREA_JS = """function area(width, height) {
+  return ‸
+}
+
+console.log(area(2, 3));
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "language", "buffer", "contains"),
     [
         ("add.py", "python", "def add(a, b):\n    return ‸", "a + b"),
         ("area.py", "python", "def area(width, height):\n    return ‸\n\nprint(area(2, 3))\n", "width * height"),
-        ("area.js", "javascript", "function area(width, height) {\n  return ‸\n}\n\nconsole.log(area(2, 3));\n", "width * height;"),
-        ("sum.go", "go", "package main\n\nfunc sum(values []int) int {\n\ttotal := 0\n\tfor _, v := range values {\n\t\t‸\n\t}\n\treturn total\n}\n", "total += v"),
-        ("Counter.java", "java", "class Counter {\n    private int count = 0;\n\n    int getCount() {\n        return ‸\n    }\n}\n", "count;"),
+        ("area.js", "javascript", AREA_JS, "width * height;"),
+        ("sum.go", "go", SUM_GO, "total += v"),
+        ("Counter.java", "java", COUNTER_JAVA, "count;"),
     ],
-)  # fmt: skip
+)
 def test_known_completions(start: Start, name: str, language: str, buffer: str, contains: str) -> None:
     result = inline(start(), buffer, uri=f"file:///w/{name}", language=language)
     assert contains in text_of(result)
@@ -118,7 +147,7 @@ def test_a_suggestion_grows_and_each_value_holds_the_one_before(start: Start) ->
     final = text_of(client.response(msg_id, 60)["result"])
     frames = [text_of(m["params"]["value"]) for m in client.log if m.get("method") == "$/progress"]
     assert len(frames) >= 3
-    assert all(len(a) <= len(b) for a, b in zip(frames, frames[1:], strict=False))
+    assert all(len(a) <= len(b) for a, b in itertools.pairwise(frames))
     assert final.startswith(frames[1])
 
 
@@ -141,7 +170,9 @@ def test_typing_along_needs_no_engine(start: Start) -> None:
 
 
 @pytest.mark.parametrize("how", ["$/cancelRequest", "newer request", "didClose", "client gone"])
-def test_a_stale_request_stops_within_one_decode_step(start: Start, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stale_request_stops_within_one_decode_step(
+    start: Start, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     client, other = start(), start()
     text, line, character = place(STORY)
     uri = client.open(text + f"# {how}\n")
@@ -228,7 +259,8 @@ def test_the_loop_answers_while_the_engine_works(start: Start, capsys: pytest.Ca
     times.sort()
     with capsys.disabled():
         p99 = times[int(len(times) * 0.99)]
-        print(f"\n  {len(times)} pings while generating: p50 {statistics.median(times) * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms")
+        p50 = statistics.median(times)
+        print(f"\n  {len(times)} pings while generating: p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms")
     assert times[-1] < 5
 
 

@@ -43,7 +43,9 @@ def _list() -> int:
     for folder in folders:
         try:
             content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-            print(f"{folder.name:<24} rank {content['r']}, alpha {content['lora_alpha']}, base {content['base_model_name_or_path']}")
+            print(
+                f"{folder.name:<24} rank {content['r']}, alpha {content['lora_alpha']}, base {content['base_model_name_or_path']}"
+            )
         except (OSError, ValueError, KeyError, TypeError):
             print(f"{folder.name:<24} damaged: no readable adapter_config.json")
     if not folders:
@@ -85,7 +87,7 @@ def _add(folder: Path, name: str | None, config: Config) -> int:
         raise MidfillError(f"cannot write {target}: {error.strerror}", "nothing was changed") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(f"{name} is registered: set adapter = \"{name}\"")
+    print(f'{name} is registered: set adapter = "{name}"')
     return 0
 
 

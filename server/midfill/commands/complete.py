@@ -39,7 +39,9 @@ def read_snapshot(place: str) -> Snapshot:
         raw = path.read_bytes()
         text = raw.decode("utf-8-sig")
     except OSError as error:
-        raise MidfillError(f"cannot read {name}: {error.strerror}", "FILE:LINE:COL, for example main.py:10:5") from error
+        raise MidfillError(
+            f"cannot read {name}: {error.strerror}", "FILE:LINE:COL, for example main.py:10:5"
+        ) from error
     except UnicodeDecodeError:
         raise MidfillError(f"{name} is not UTF-8 text", "midfill completes text files") from None
     eol = "\r\n" if "\r\n" in text else "\n"

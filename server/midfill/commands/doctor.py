@@ -55,17 +55,23 @@ def examine() -> Iterator[Finding]:
 
 def _python() -> Iterator[Finding]:
     state = "ok" if sys.version_info >= (3, 11) else "fault"
-    yield Finding("python", state, f"{sys.version.split()[0]} at {sys.executable}", "midfill needs Python 3.11 or newer")
+    yield Finding(
+        "python", state, f"{sys.version.split()[0]} at {sys.executable}", "midfill needs Python 3.11 or newer"
+    )
     yield Finding("midfill", "ok", f"{__version__} at {Path(__file__).parents[1]}")
 
 
 def _packages() -> Iterator[Finding]:
-    front = [name for name in ("pygls", "lsprotocol", "tokenizers", "httpx", "starlette", "uvicorn") if not _version(name)]
+    front = [
+        name for name in ("pygls", "lsprotocol", "tokenizers", "httpx", "starlette", "uvicorn") if not _version(name)
+    ]
     if front:
         yield Finding("front end", "fault", f"missing: {', '.join(front)}", "pip install --force-reinstall midfill")
     else:
         yield Finding("front end", "ok", f"pygls {_version('pygls')}, tokenizers {_version('tokenizers')}")
-    missing = [name for name in ("torch", "transformers", "safetensors", "gguf") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("torch", "transformers", "safetensors", "gguf") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         yield Finding("local engine", "fault", f"missing: {', '.join(missing)}", "pip install 'midfill[embedded]'")
     else:
@@ -92,7 +98,9 @@ def _folders() -> Iterator[Finding]:
         writable = os.access(folder, os.W_OK)
         free = shutil.disk_usage(folder).free / 1e9
         state = "fault" if not writable else "warning" if name == "cache" and free < 2 else "ok"
-        yield Finding(name, state, f"{folder}, {free:.1f} GB free", f"make it writable, or set MIDFILL_{name.upper()}_DIR")
+        yield Finding(
+            name, state, f"{folder}, {free:.1f} GB free", f"make it writable, or set MIDFILL_{name.upper()}_DIR"
+        )
     yield Finding("runtime", "ok", f"{paths.runtime_dir()}")
 
 
@@ -107,7 +115,9 @@ def _model() -> Iterator[Finding]:
     source = models.resolve(settings.model)
     folder = models.find_prepared(source)
     if folder is None:
-        yield Finding("model", "warning", f"{source.name} is not prepared", "the first start does it, or: midfill model prepare")
+        yield Finding(
+            "model", "warning", f"{source.name} is not prepared", "the first start does it, or: midfill model prepare"
+        )
         return
     manifest = models.read_manifest(folder)
     for name, recorded in (manifest or {}).get("files", {}).items():
@@ -143,6 +153,6 @@ def _engine() -> Iterator[Finding]:
     if address is None or not daemon.is_running(where):
         yield Finding("engine", "ok", "not running; the first editor starts it")
         return
-    yield Finding("engine", "ok", f"running, pid {address.pid}, version {address.version}, log in {paths.state_dir() / 'log'}")
-
-
+    yield Finding(
+        "engine", "ok", f"running, pid {address.pid}, version {address.version}, log in {paths.state_dir() / 'log'}"
+    )

@@ -32,7 +32,9 @@ def _models() -> Any:
     try:
         from midfill.engine.local import models
     except ImportError as error:
-        raise MidfillError(f"the local engine is not installed ({error.name} is missing)", "pip install 'midfill[embedded]'") from error
+        raise MidfillError(
+            f"the local engine is not installed ({error.name} is missing)", "pip install 'midfill[embedded]'"
+        ) from error
     return models
 
 
@@ -48,10 +50,14 @@ def _list(*, as_json: bool) -> int:
             rows.append({"name": manifest["name"], "state": "prepared", "bytes": size, "where": str(folder)})
     if not any(row["name"] == embedded.EMBEDDED.name for row in rows):
         state = "installed, not prepared" if embedded.is_installed() else "not installed"
-        rows.append({"name": embedded.EMBEDDED.name, "state": state, "bytes": embedded.EMBEDDED.size, "where": embedded.INSTALL})
+        rows.append(
+            {"name": embedded.EMBEDDED.name, "state": state, "bytes": embedded.EMBEDDED.size, "where": embedded.INSTALL}
+        )
     reference = models.hub_folder(models.REFERENCE)
     where = str(reference) if reference else "needs a GPU with 20 GiB and a hub account"
-    rows.append({"name": models.REFERENCE, "state": "fetched" if reference else "not here", "bytes": None, "where": where})
+    rows.append(
+        {"name": models.REFERENCE, "state": "fetched" if reference else "not here", "bytes": None, "where": where}
+    )
     if as_json:
         print(json.dumps(rows, indent=2))
         return 0

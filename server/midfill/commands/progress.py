@@ -17,7 +17,12 @@ def stages() -> Iterator[Callable[[str, float], None]]:
     if not console.is_terminal:
         yield _plain(console)
         return
-    columns = (TextColumn("  {task.description:<28}"), BarColumn(32), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+    columns = (
+        TextColumn("  {task.description:<28}"),
+        BarColumn(32),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as bars:
         present: tuple[str, TaskID] | None = None
 

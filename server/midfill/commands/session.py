@@ -52,5 +52,7 @@ async def _ready(engine: HttpEngine) -> ModelInfo:
                     if status["stage"]:
                         report(status["stage"], status["progress"] or 0.0)
         except httpx.HTTPError as error:
-            raise MidfillError(f"the engine was lost while loading ({type(error).__name__})", "run: midfill doctor") from error
+            raise MidfillError(
+                f"the engine was lost while loading ({type(error).__name__})", "run: midfill doctor"
+            ) from error
     raise MidfillError("the engine left while loading", "run: midfill doctor")

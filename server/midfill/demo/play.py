@@ -24,6 +24,7 @@ from midfill.demo.client import Client, ServerGone
 from midfill.types import MidfillError
 
 FILE = "inventory.py"
+SOURCE = "inventory.txt"  # unfinished code, so no module
 N_LINES = 18
 START_LIMIT_S = 900.0
 
@@ -69,7 +70,9 @@ class Screen:
                 self._cursor_line(body, lines[number], column)
             body.append("\n")
         body.rstrip()
-        return Panel(body, title=FILE, subtitle=Text.from_markup(self.says), width=100, title_align="left", subtitle_align="left")
+        return Panel(
+            body, title=FILE, subtitle=Text.from_markup(self.says), width=100, title_align="left", subtitle_align="left"
+        )
 
     def _cursor_line(self, body: Text, line: str, column: int) -> None:
         body.append_text(_highlighted(line[:column]))
@@ -214,7 +217,9 @@ async def _play(*, fast: bool) -> int:
         client.notify("initialized")
         console.print(f"  `midfill lsp --stdio` answered [bold]initialize[/] after {time.monotonic() - start:.2f} s")
         final = await _wait_ready(console, status)
-        console.print(f"  ready after {time.monotonic() - start:.1f} s: {final['model']} on {final['device']}, adapter {final['adapter']}\n")
+        console.print(
+            f"  ready after {time.monotonic() - start:.1f} s: {final['model']} on {final['device']}, adapter {final['adapter']}\n"
+        )
         with Live(console=console, auto_refresh=False, transient=False) as live:
             session = Session(client, Screen(live if console.is_terminal else None), 0.0 if fast else 0.05)
             await _story(session)
@@ -257,7 +262,7 @@ async def _wait_ready(console: Console, states: asyncio.Queue[dict[str, Any]]) -
 
 async def _story(session: Session) -> None:
     screen = session._screen
-    session.open(resources.files(__package__).joinpath(FILE).read_text(encoding="utf-8"))
+    session.open(resources.files(__package__).joinpath(SOURCE).read_text(encoding="utf-8"))
 
     session.go_to("def total(self) -> float:")
     screen.says = "typing …"
@@ -317,7 +322,8 @@ def _summary(console: Console, figures: Figures, engine: dict[str, Any]) -> None
         steps = figures.cancelled["n_steps_after_cancel"]
         after = figures.cancelled["cancel_to_free_s"] * 1000
         table.add_row(
-            "stale request", f"cancelled after {figures.cancelled['n_decoded']} tokens; "
+            "stale request",
+            f"cancelled after {figures.cancelled['n_decoded']} tokens; "
             f"{steps} decode steps ran on, the slot was free after {after:.1f} ms",
         )
     console.print()
@@ -329,7 +335,9 @@ def _connect(console: Console) -> None:
     group = Group(
         Text("\nConnect your editor:", style="bold"),
         Text(f"  VS Code     a generic LSP client extension with the command: {command} lsp --stdio"),
-        Text(f"  Neovim      vim.lsp.config('midfill', {{ cmd = {{ '{command}', 'lsp', '--stdio' }} }}); vim.lsp.enable('midfill')"),
+        Text(
+            f"  Neovim      vim.lsp.config('midfill', {{ cmd = {{ '{command}', 'lsp', '--stdio' }} }}); vim.lsp.enable('midfill')"
+        ),
         Text(f"  any other   start `{command} lsp --stdio` as a language server for your files\n"),
     )
     console.print(group, soft_wrap=True)

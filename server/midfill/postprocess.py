@@ -1,7 +1,7 @@
 """From what the model said to what is shown: pure rules over (middle, snapshot), and where a middle ends.
 
 Line or block: a middle is the rest of a line unless that line opens a block or the cursor stands on a blank line; then
-it is the block, to its dedent. ``unit_end`` decides it while the middle still grows, so that no token is decoded in vain.
+it is the block, to its dedent. ``unit_end`` decides it while the middle still grows, so no token is decoded in vain.
 """
 
 from __future__ import annotations

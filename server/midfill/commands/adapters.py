@@ -43,9 +43,8 @@ def _list() -> int:
     for folder in folders:
         try:
             content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-            print(
-                f"{folder.name:<24} rank {content['r']}, alpha {content['lora_alpha']}, base {content['base_model_name_or_path']}"
-            )
+            facts = f"rank {content['r']}, alpha {content['lora_alpha']}, base {content['base_model_name_or_path']}"
+            print(f"{folder.name:<24} {facts}")
         except (OSError, ValueError, KeyError, TypeError):
             print(f"{folder.name:<24} damaged: no readable adapter_config.json")
     if not folders:

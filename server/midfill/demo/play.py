@@ -217,9 +217,8 @@ async def _play(*, fast: bool) -> int:
         client.notify("initialized")
         console.print(f"  `midfill lsp --stdio` answered [bold]initialize[/] after {time.monotonic() - start:.2f} s")
         final = await _wait_ready(console, status)
-        console.print(
-            f"  ready after {time.monotonic() - start:.1f} s: {final['model']} on {final['device']}, adapter {final['adapter']}\n"
-        )
+        what = f"{final['model']} on {final['device']}, adapter {final['adapter']}"
+        console.print(f"  ready after {time.monotonic() - start:.1f} s: {what}\n")
         with Live(console=console, auto_refresh=False, transient=False) as live:
             session = Session(client, Screen(live if console.is_terminal else None), 0.0 if fast else 0.05)
             await _story(session)
@@ -332,12 +331,11 @@ def _summary(console: Console, figures: Figures, engine: dict[str, Any]) -> None
 
 def _connect(console: Console) -> None:
     command = _command()
+    neovim = f"vim.lsp.config('midfill', {{ cmd = {{ '{command}', 'lsp', '--stdio' }} }}); vim.lsp.enable('midfill')"
     group = Group(
         Text("\nConnect your editor:", style="bold"),
         Text(f"  VS Code     a generic LSP client extension with the command: {command} lsp --stdio"),
-        Text(
-            f"  Neovim      vim.lsp.config('midfill', {{ cmd = {{ '{command}', 'lsp', '--stdio' }} }}); vim.lsp.enable('midfill')"
-        ),
+        Text(f"  Neovim      {neovim}"),
         Text(f"  any other   start `{command} lsp --stdio` as a language server for your files\n"),
     )
     console.print(group, soft_wrap=True)

@@ -88,7 +88,9 @@ def runtime_dir() -> Path:
         return path
     info = path.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
-        raise MidfillError(f"{path} belongs to another user", "remove it or set MIDFILL_RUNTIME_DIR to a private folder")
+        raise MidfillError(
+            f"{path} belongs to another user", "remove it or set MIDFILL_RUNTIME_DIR to a private folder"
+        )
     if info.st_mode & 0o077:
         with contextlib.suppress(OSError):
             path.chmod(0o700)

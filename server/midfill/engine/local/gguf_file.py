@@ -71,7 +71,12 @@ class GgufFile:
         if tensor.kind == gguf.GGMLQuantizationType.F32:
             return raw.view(np.float32).reshape(tensor.shape)
         rows = raw.reshape(math.prod(tensor.shape[:-1]), -1)
-        return np.asarray(gguf.dequantize(rows, tensor.kind), dtype=np.float32).reshape(tensor.shape)
+        try:
+            return np.asarray(gguf.dequantize(rows, tensor.kind), dtype=np.float32).reshape(tensor.shape)
+        except NotImplementedError:
+            raise MidfillError(
+                f"{self.file.name} is quantised as {tensor.kind.name}, which cannot be read", "use another quantisation"
+            ) from None
 
     def _read(self) -> tuple[dict[str, Any], tuple[GgufTensor, ...]]:
         magic, version, n_tensors, n_values = self._unpack("<4sIQQ")
@@ -105,8 +110,8 @@ class GgufFile:
         if not 1 <= n_dims <= 8:
             raise GgufError(self.file, f"tensor {name[:80]} has {n_dims} dimensions")
         dims = self._unpack(f"<{n_dims}Q")
-        if math.prod(dims) > 1 << 40:
-            raise GgufError(self.file, f"tensor {name[:80]} is absurdly large")
+        if not 0 < math.prod(dims) <= 1 << 40:
+            raise GgufError(self.file, f"tensor {name[:80]} is empty or absurdly large")
         kind, offset = self._unpack("<IQ")
         return name, tuple(reversed(dims)), kind, offset
 

@@ -87,7 +87,7 @@ class Slot:
 
     cache: SlotCache
     ids: list[int] = field(default_factory=list)
-    adapter: str | None = None
+    adapter: str | None = None  # the digest of the adapter it was computed with
     busy: bool = False
     last_used: int = 0
 
@@ -129,12 +129,6 @@ class KVSlots:
         """Give it back; what it holds stays for the next prompt."""
         slot.truncate(len(slot.ids))
         slot.busy = False
-
-    def forget(self, adapter: str | None) -> None:
-        """Drop what was computed with an adapter that is replaced or gone."""
-        for slot in self._slots:
-            if slot.adapter == adapter and not slot.busy:
-                slot.truncate(0)
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

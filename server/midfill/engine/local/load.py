@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from midfill.engine.local.models import read_manifest
+from midfill.engine.local.models import read_manifest, weight_files
 from midfill.engine.local.weights import read_safetensors
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
@@ -80,9 +80,15 @@ def load(folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", 
     progress("building the model", 0.0)
     try:
         model = _build(config, weights, wanted)
+        model.to(target)
+    except torch.OutOfMemoryError as error:
+        raise MidfillError(
+            f"the model does not fit into the memory of {target}", 'choose a smaller one or device = "cpu"'
+        ) from error
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise MidfillError(f"the weights in {folder} do not fit its config.json", "prepare or fetch the model again") from error
-    model.to(target)
+        raise MidfillError(
+            f"the weights in {folder} do not fit its config.json", "prepare or fetch the model again"
+        ) from error
     return LoadedModel(name, folder, model, tokenizer, target, wanted, _base_names(folder, name, config))
 
 
@@ -119,20 +125,22 @@ def _config(folder: Path) -> Any:
         return AutoConfig.for_model(kind, **content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MidfillError(
-            f"{file} does not describe a model that transformers knows", "midfill never runs code that comes with a model"
+            f"{file} does not describe a model that transformers knows",
+            "midfill never runs code that comes with a model",
         ) from error
 
 
-def _weights(
-    folder: Path, device: torch.device, dtype: torch.dtype, progress: Progress
-) -> dict[str, torch.Tensor]:
-    files = sorted(folder.glob("*.safetensors"))
+def _weights(folder: Path, device: torch.device, dtype: torch.dtype, progress: Progress) -> dict[str, torch.Tensor]:
+    files = weight_files(folder)
     if not files:
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
         reason = "only pickled weights, which midfill never loads" if pickled else "no *.safetensors"
         raise MidfillError(f"{folder} has {reason}", "convert them to safetensors with transformers")
     manifest = (read_manifest(folder) or {}).get("files", {})
-    total = sum(file.stat().st_size for file in files)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise MidfillError(f"{folder} lacks {missing[0]}", "fetch or prepare the model again")
+    total = max(1, sum(file.stat().st_size for file in files))
     done = 0
 
     def on_bytes(n: int) -> None:

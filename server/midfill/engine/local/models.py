@@ -10,8 +10,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,16 +46,19 @@ def resolve(spec: str) -> ModelSource:
         return ModelSource("embedded", EMBEDDED.name)
     if spec == "auto":
         return ModelSource("hub", REFERENCE, hub_id=REFERENCE) if reference_is_usable() else resolve("embedded")
+    # A path is written as one: what merely looks like a hub id never means a folder of the workspace we were started in.
     path = Path(spec).expanduser()
+    is_path = path.is_absolute() or spec.startswith((".", "~"))
     if path.suffix == ".gguf":
         if not path.is_file():
             raise MidfillError(f"model file {path} is not there", "check the setting model")
         return ModelSource("gguf", path.stem, path.resolve())
-    if path.is_dir():
+    if is_path and path.is_dir():
         return ModelSource("directory", path.resolve().name, path.resolve())
-    if path.is_absolute() or spec.startswith((".", "~")) or spec.count("/") != 1:
+    if is_path or not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", spec):
         raise MidfillError(
-            f"model {spec!r} is neither a folder, a .gguf file nor a hub id", "use auto, embedded, a path or owner/name"
+            f"model {spec!r} is neither a folder, a .gguf file nor a hub id",
+            "use auto, embedded, owner/name, or a path that begins with / or ./",
         )
     return ModelSource("hub", spec, hub_id=spec)
 
@@ -84,7 +87,22 @@ def hub_folder(hub_id: str) -> Path | None:
         folder = Path(huggingface_hub.snapshot_download(hub_id, local_files_only=True))
     except (OSError, ValueError):
         return None
-    return folder if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")) else None
+    files = weight_files(folder)
+    return folder if (folder / "config.json").is_file() and files and all(file.is_file() for file in files) else None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that make up the model: the index's, or the one, or all there are."""
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        return [folder / name for name in sorted({Path(str(file)).name for file in index["weight_map"].values()})]
+    except FileNotFoundError:
+        single = folder / "model.safetensors"
+        return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MidfillError(
+            f"the index of weights in {folder} is damaged", "fetch or prepare the model again"
+        ) from error
 
 
 def find_prepared(source: ModelSource) -> Path | None:
@@ -133,18 +151,34 @@ def prepare(source: ModelSource, progress: Progress, *, force: bool = False) -> 
         return _fetch(source.hub_id, progress)
     models = paths.private_dir(paths.models_dir())
     progress("waiting for another midfill that prepares this model", 0.0)
-    with FileLock(models / f".{source.name}.lock"):
+    with _lock(models / f".{source.name}.lock"):
         if not force and (folder := find_prepared(source)) is not None:
             return folder
         return _prepare_gguf(source, models, progress)
 
 
+@contextlib.contextmanager
+def _lock(file: Path) -> Iterator[None]:
+    lock = FileLock(file)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise MidfillError(
+            f"cannot write to {file.parent}: {error.strerror}", "set MIDFILL_CACHE_DIR elsewhere"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _prepare_gguf(source: ModelSource, models: Path, progress: Progress) -> Path:
     file_size = EMBEDDED.size if source.path is None else source.path.stat().st_size
     # At four to six bits a weight, sixteen-bit weights take about four times the file, and the joined file itself.
+    work_folder = models / f".work-{source.name}"
+    shutil.rmtree(work_folder, ignore_errors=True)  # what a killed preparation left: we hold the lock
     need_space(models, file_size * 4)
-    _drop_leftovers(models)
-    with _work_folder(models) as work:
+    with _working_in(work_folder) as work:
         if source.kind == "embedded":
             file = work / "model.gguf"
             embedded.assemble(file, progress)
@@ -169,7 +203,10 @@ def write_manifest(folder: Path, name: str, origin: dict[str, Any], figures: dic
     files = {}
     for file in sorted(folder.iterdir()):
         with file.open("rb") as stream:
-            files[file.name] = {"size": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+            files[file.name] = {
+                "size": file.stat().st_size,
+                "sha256": hashlib.file_digest(stream, "sha256").hexdigest(),
+            }
             os.fsync(stream.fileno())
     manifest = {"format": FORMAT, "name": name, "source": origin, **figures, "files": files}
     with (folder / MANIFEST).open("w", encoding="utf-8") as out:
@@ -180,37 +217,22 @@ def write_manifest(folder: Path, name: str, origin: dict[str, Any], figures: dic
 
 def _publish(folder: Path, target: Path) -> Path:
     if target.exists():  # damaged, of an older format, or forced: set aside, so that a reader keeps its open files
-        old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
-        target.rename(old / "model")
-        folder.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        folder.rename(target)
+        target.rename(folder.parent / "old")
+    folder.rename(target)
     return target
 
 
 @contextlib.contextmanager
-def _work_folder(parent: Path) -> Iterator[Path]:
+def _working_in(folder: Path) -> Iterator[Path]:
+    """Make ``folder``, and remove it with all that is left in it."""
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".work-", dir=parent))
-    except OSError as error:
-        raise MidfillError(f"cannot write to {parent}: {error.strerror}", "set MIDFILL_CACHE_DIR elsewhere") from error
-    try:
+        folder.mkdir(mode=0o700)
         yield folder
     except OSError as error:
-        raise MidfillError(f"preparing the model failed: {error.strerror or error}", f"see the disk of {parent}") from error
+        reason = error.strerror or str(error)
+        raise MidfillError(f"preparing the model failed: {reason}", f"see the disk of {folder.parent}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _drop_leftovers(models: Path) -> None:
-    """Remove what a killed preparation left. Called under the lock of this model; others' folders are young."""
-    import time
-
-    for folder in models.glob(".work-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > 3600:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def need_space(folder: Path, n_bytes: int) -> None:
@@ -228,7 +250,9 @@ def _fetch(hub_id: str, progress: Progress) -> Path:
 
     progress(f"fetching {hub_id}", 0.0)
     if huggingface_hub.constants.HF_HUB_OFFLINE:
-        raise MidfillError(f"{hub_id} is not on this machine and HF_HUB_OFFLINE is set", "unset it, or choose another model")
+        raise MidfillError(
+            f"{hub_id} is not on this machine and HF_HUB_OFFLINE is set", "unset it, or choose another model"
+        )
     try:
         folder = Path(
             huggingface_hub.snapshot_download(
@@ -237,9 +261,9 @@ def _fetch(hub_id: str, progress: Progress) -> Path:
         )
     except Exception as error:  # noqa: BLE001 - the hub client raises many kinds; all mean the same here
         kind = type(error).__name__
-        remedy = "check the network, or set model = \"embedded\""
+        remedy = 'check the network, or set model = "embedded"'
         if "Gated" in kind:
-            remedy = f"accept the licence of {hub_id} on its page and log in (hf auth login), or set model = \"embedded\""
+            remedy = f'accept the licence of {hub_id} on its page and log in (hf auth login), or set model = "embedded"'
         raise MidfillError(f"cannot fetch {hub_id} ({kind})", remedy) from error
     progress(f"fetching {hub_id}", 1.0)
     return folder

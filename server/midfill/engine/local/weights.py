@@ -47,7 +47,9 @@ def read_safetensors(
     except OSError as error:
         raise MidfillError(f"cannot read {file}: {error.strerror}", "prepare the model again") from error
     if sha256 is not None and digest.hexdigest() != sha256:
-        raise MidfillError(f"{file} is damaged: its sha256 is not the recorded one", "run: midfill model prepare --force")
+        raise MidfillError(
+            f"{file} is damaged: its sha256 is not the recorded one", "run: midfill model prepare --force"
+        )
     return parse_safetensors(data, file)
 
 
@@ -84,6 +86,7 @@ def read_header(data: bytes | bytearray, file: Path) -> tuple[dict[str, dict[str
             start, end = entry["data_offsets"]
             dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
             sound = all(type(n) is int and n >= 0 for n in (start, end, *shape)) and start <= end
+            sound = sound and max(shape, default=0) < 1 << 48
             if not sound or end - start != math.prod(shape) * dtype.itemsize:
                 raise bad(f"tensor {name[:80]} has a wrong size")
             if 8 + length + end > len(data):

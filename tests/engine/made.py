@@ -1,0 +1,56 @@
+"""Tiny random models in float32, saved as transformers saves them, with a small tokenizer beside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GemmaConfig,
+    LlamaConfig,
+    Qwen2Config,
+    Starcoder2Config,
+)
+
+from midfill.engine.local.load import LoadedModel, load
+from tests.tokenizers_made import describe
+
+VOCABULARY = 352
+_SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 2048,
+    "bos_token_id": None, "eos_token_id": None, "pad_token_id": None,
+}  # fmt: skip
+CONFIGS: dict[str, Any] = {
+    "llama": lambda: LlamaConfig(**_SIZES),
+    "qwen2": lambda: Qwen2Config(**_SIZES),
+    "gemma": lambda: GemmaConfig(**_SIZES),
+    # A window that is smaller than the sequences of the tests, on two of three layers.
+    "gemma3": lambda: Gemma3TextConfig(
+        **_SIZES,
+        sliding_window=16,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        query_pre_attn_scalar=16,
+    ),
+    "starcoder2": lambda: Starcoder2Config(**_SIZES, sliding_window=None),
+}
+
+
+def save_tiny(kind: str, folder: Path, *, tokenizer: str = "qwen2.5-coder", seed: int = 0) -> Path:
+    """Write a random model of ``kind`` into ``folder``."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(CONFIGS[kind]())
+    for parameter in model.parameters():  # larger than the usual start: so that tokens differ and ties do not happen
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(json.dumps(describe(tokenizer)), encoding="utf-8")
+    return folder
+
+
+def load_tiny(folder: Path, dtype: str = "float32") -> LoadedModel:
+    """Load it as the engine does."""
+    return load(folder, folder.name, device="cpu", dtype=dtype, progress=lambda stage, fraction: None)

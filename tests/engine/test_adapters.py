@@ -1,0 +1,340 @@
+"""Our LoRA is PEFT's LoRA; what does not fit is refused before it touches the model, and the old adapter stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from midfill.engine.local.adapters import AdapterSwitch, read_adapter
+from midfill.engine.local.load import LoadedModel, load
+from midfill.types import MidfillError
+from tests.engine.made import load_tiny, save_tiny
+
+EVERY_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+REFERENCE: dict[str, Any] = {"r": 4, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": EVERY_LINEAR}
+IDS = torch.arange(24)[None] * 13 % 350
+MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
+
+
+@pytest.fixture(scope="module")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("gemma", tmp_path_factory.mktemp("models") / "tiny-gemma")
+
+
+@pytest.fixture
+def loaded(base_folder: Path) -> LoadedModel:
+    return load_tiny(base_folder)
+
+
+@pytest.fixture(scope="module")
+def make_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """An adapter that PEFT made and saved, with a B that is not zero."""
+
+    def make(seed: int = 0, **settings: Any) -> Path:
+        folder = tmp_path_factory.mktemp("adapter")
+        base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
+        _save_adapter(base, folder, seed, **settings)
+        return folder
+
+    return make
+
+
+def _save_adapter(base: Any, folder: Path, seed: int = 0, **settings: Any) -> None:
+    torch.manual_seed(seed)
+    model = get_peft_model(base, LoraConfig(**{**REFERENCE, "task_type": "CAUSAL_LM", **settings}))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(folder)
+
+
+def peft_logits(base_folder: Path, folder: Path, ids: torch.Tensor = IDS, dtype: torch.dtype = torch.float32) -> Any:
+    """PEFT's own forward pass."""
+    base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=dtype)
+    model = PeftModel.from_pretrained(base, folder).eval()
+    with torch.inference_mode():
+        return model(input_ids=ids).logits
+
+
+def our_logits(loaded: LoadedModel, switch: AdapterSwitch, name: str | None, ids: torch.Tensor = IDS) -> torch.Tensor:
+    switch.active = switch.adapters[name] if name is not None else None
+    with torch.inference_mode():
+        logits: torch.Tensor = loaded.model(input_ids=ids).logits
+    switch.active = None
+    return logits
+
+
+def read(loaded: LoadedModel, folder: Path, name: str = "x") -> Any:
+    return read_adapter(name, folder, loaded.model, loaded.base_names)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"r": 1},
+        {"r": 64, "lora_alpha": 8},
+        {"use_rslora": True},
+        {
+            "r": 8,
+            "rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 6},
+            "alpha_pattern": {"q_proj": 3, "down_proj": 40},
+        },
+        {"target_modules": ["q_proj"], "layers_to_transform": [1]},
+        {"target_modules": r".*layers\.[02]\.mlp\..*_proj"},
+        {"target_modules": "all-linear"},
+        {"init_lora_weights": "gaussian"},
+    ],
+)
+def test_the_output_is_pefts(
+    make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel, settings: dict[str, Any]
+) -> None:
+    folder = make_adapter(**settings)
+    switch = AdapterSwitch(loaded.model)
+    plain = our_logits(loaded, switch, None)
+    switch.add(read(loaded, folder))
+    ours = our_logits(loaded, switch, "x")
+    torch.testing.assert_close(ours, peft_logits(base_folder, folder), atol=2e-4, rtol=1e-4)
+    assert (ours - plain).abs().max() > 0.05  # it does something
+    assert torch.equal(our_logits(loaded, switch, None), plain)
+    switch.remove("x")
+    assert torch.equal(our_logits(loaded, switch, None), plain)
+
+
+def test_none_is_the_plain_base(make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel) -> None:
+    base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32, attn_implementation="sdpa")
+    with torch.inference_mode():
+        wanted = base(input_ids=IDS).logits
+    switch = AdapterSwitch(loaded.model)
+    assert torch.equal(our_logits(loaded, switch, None), wanted)
+    switch.add(read(loaded, make_adapter()))
+    assert torch.equal(our_logits(loaded, switch, None), wanted)
+
+
+def test_adapters_take_turns(make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel) -> None:
+    folders = {"one": make_adapter(1), "two": make_adapter(2, r=2, target_modules=["v_proj"])}
+    switch = AdapterSwitch(loaded.model)
+    for name, folder in folders.items():
+        switch.add(read(loaded, folder, name))
+    wanted = {name: peft_logits(base_folder, folder) for name, folder in folders.items()}
+    for name in ("one", "two", "one", "two"):
+        torch.testing.assert_close(our_logits(loaded, switch, name), wanted[name], atol=2e-4, rtol=1e-4)
+    switch.remove("one")
+    torch.testing.assert_close(our_logits(loaded, switch, "two"), wanted["two"], atol=2e-4, rtol=1e-4)
+
+
+def test_a_request_keeps_the_adapter_it_began_with(make_adapter: Callable[..., Path], loaded: LoadedModel) -> None:
+    switch = AdapterSwitch(loaded.model)
+    switch.add(read(loaded, make_adapter(1)))
+    before = our_logits(loaded, switch, "x")
+    began_with = switch.adapters["x"]
+    switch.add(read(loaded, make_adapter(2)))
+    assert not torch.allclose(our_logits(loaded, switch, "x"), before)
+    switch.active = began_with
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(input_ids=IDS).logits, before)
+
+
+def test_a_folder_as_a_trainer_leaves_it(
+    make_adapter: Callable[..., Path], loaded: LoadedModel, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(make_adapter(), tmp_path / "trained"))
+    (folder / "training_args.bin").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    (folder / "trainer_state.json").write_text('{"epoch": 1}')
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "optimizer.pt").write_bytes(b"\x80")
+    opened: list[str] = []
+    hooked = {"on": True}
+
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
+        if hooked["on"] and event == "open":
+            opened.append(Path(str(arguments[0])).name)
+
+    import sys
+
+    sys.addaudithook(audit)
+    try:
+        read(loaded, folder)
+    finally:
+        hooked["on"] = False
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= set(opened)
+    assert not {"training_args.bin", "optimizer.pt", "trainer_state.json", "tokenizer.json"} & set(opened)
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny-gemma", "owner/Tiny-Gemma", "/models/tiny-gemma/", "x/tiny-gemma-instruct", None]
+)
+def test_names_of_the_same_base(
+    make_adapter: Callable[..., Path], loaded: LoadedModel, tmp_path: Path, name: Any
+) -> None:
+    folder = Path(shutil.copytree(make_adapter(), tmp_path / "a"))
+    _set(base_model_name_or_path=name)(folder)
+    assert read(loaded, folder).rank == 4
+
+
+def _set(**values: Any) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        file = folder / "adapter_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+    return damage
+
+
+def _text(content: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / "adapter_config.json").write_text(content) and None
+
+
+def _tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        tensors = load_file(folder / "adapter_model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "adapter_model.safetensors")
+
+    return damage
+
+
+def _fill(value: float) -> Callable[[dict[str, torch.Tensor]], object]:
+    return lambda tensors: tensors[f"{MODULE}.lora_A.weight"][0, 0].fill_(value)
+
+
+def _fifo(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").unlink()
+    os.mkfifo(folder / "adapter_model.safetensors")
+
+
+def _link_outside(folder: Path) -> None:
+    moved = folder.parent / "outside.safetensors"
+    (folder / "adapter_model.safetensors").rename(moved)
+    (folder / "adapter_model.safetensors").symlink_to(moved)
+
+
+def _truncate(folder: Path) -> None:
+    file = folder / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+def _pickled(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+
+
+def _put(key: str, *shape: int, dtype: torch.dtype = torch.float32) -> Callable[[dict[str, torch.Tensor]], object]:
+    return lambda tensors: tensors.__setitem__(key, torch.zeros(shape, dtype=dtype))
+
+
+def _pair(module: str) -> Callable[[dict[str, torch.Tensor]], object]:
+    """Both sides for ``module``."""
+    keys = [f"base_model.model.{module}.lora_{side}.weight" for side in "AB"]
+    return lambda tensors: tensors.update({key: torch.zeros(4, 4) for key in keys})
+
+
+REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "another base": (_set(base_model_name_or_path="google/codegemma-7b"), "trained on google/codegemma-7b, anoth"),
+    "rank": (_set(r=8), "has shapes"),
+    "rank too large": (_set(r=100_000), "rank 100000 is not"),
+    "rank no number": (_set(r="4"), "rank 4 is not"),
+    "rank true": (_set(r=True), "rank True is not"),
+    "alpha infinite": (_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 1e999}'), "lora_alpha inf is not sensible"),
+    "alpha huge": (_set(lora_alpha=1e308), "lora_alpha 1e.308 is not sensible"),
+    "alpha zero": (_set(lora_alpha=0), "lora_alpha 0 is not sensible"),
+    "alpha nan": (_set(lora_alpha=float("nan")), "lora_alpha nan is not sensible"),
+    "alpha missing": (_set(lora_alpha=None), "lora_alpha None is not sensible"),
+    "dora": (_set(use_dora=True), "use_dora = True is not supported"),
+    "modules to save": (_set(modules_to_save=["lm_head"]), "modules_to_save = .* is not supported"),
+    "bias": (_set(bias="all"), "bias = all is not supported"),
+    "pissa": (_set(init_lora_weights="pissa_niter_16"), "init_lora_weights = pissa_niter_16 changes the base"),
+    "init of odd kind": (_set(init_lora_weights=["x"]), "changes the base"),
+    "replicated layers": (_set(layer_replication=[[0, 2]]), "layer_replication"),
+    "another kind": (_set(peft_type="IA3"), "not a LoRA adapter"),
+    "regex in the rank pattern": (_set(rank_pattern={"(a+)+$": 4}), "holds regular expressions"),
+    "rank pattern of odd kind": (_set(rank_pattern=[1]), "holds regular expressions"),
+    "rank pattern no number": (_set(rank_pattern={"q_proj": "4"}), "not a sensible number"),
+    "alpha pattern huge": (_set(alpha_pattern={"q_proj": 1e300}), "not a sensible number"),
+    "config no JSON": (_text("{"), "is not JSON"),
+    "config no object": (_text("[]"), "not a LoRA adapter"),
+    "config deep": (_text("[" * 100_000), "is not JSON"),
+    "config bomb": (_text(" " * (2 << 20)), "is larger than 1 MiB"),
+    "config missing": (lambda folder: (folder / "adapter_config.json").unlink(), "adapter_config.json is missing"),
+    "weights missing": (_pickled, "adapter_model.safetensors is missing"),
+    "weights a pipe": (_fifo, "is not a plain file in the folder"),
+    "weights outside": (_link_outside, "is not a plain file in the folder"),
+    "weights truncated": (_truncate, "not a sound safetensors file"),
+    "weights empty": (_tensors(lambda tensors: tensors.clear()), "holds no weights"),
+    "nan": (_tensors(_fill(float("nan"))), "holds NaN, infinity or"),
+    "infinity": (_tensors(_fill(float("inf"))), "holds NaN, infinity or"),
+    "integers": (_tensors(_put(f"{MODULE}.lora_A.weight", 4, 64, dtype=torch.int32)), "holds NaN, infinity or"),
+    "shape of A": (_tensors(_put(f"{MODULE}.lora_A.weight", 4, 65)), "has shapes"),
+    "shape of B": (_tensors(_put(f"{MODULE}.lora_B.weight", 63, 4)), "has shapes"),
+    "no dimension": (_tensors(_put(f"{MODULE}.lora_A.weight")), "has shapes"),
+    "a pair's half": (_tensors(lambda tensors: tensors.pop(f"{MODULE}.lora_B.weight")), "lacks lora_B"),
+    "another tensor": (_tensors(_put("base_model.model.lm_head.weight", 2, 2)), "unexpected tensor"),
+    "an embedding's": (_tensors(_put("base_model.model.model.embed_tokens.lora_A", 4, 352)), "unexpected tensor"),
+    "twice": (_tensors(_put(f"{MODULE}.lora_A.default.weight", 4, 64)), "has two lora_A"),
+    "unknown module": (
+        _tensors(_pair("model.layers.9.q_proj")),
+        "the model has no linear layer model.layers.9.q_proj",
+    ),
+    "no linear layer": (
+        _tensors(_pair("model.norm")),
+        "the model has no linear layer model.norm",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", REFUSALS)
+def test_refused_and_the_old_one_stays(
+    make_adapter: Callable[..., Path], loaded: LoadedModel, tmp_path: Path, damage: str
+) -> None:
+    switch = AdapterSwitch(loaded.model)
+    switch.add(read(loaded, make_adapter()))
+    before, plain = our_logits(loaded, switch, "x"), our_logits(loaded, switch, None)
+    folder = Path(shutil.copytree(make_adapter(3), tmp_path / "new"))
+    change, message = REFUSALS[damage]
+    change(folder)
+    with pytest.raises(MidfillError, match=message) as caught:
+        switch.add(read(loaded, folder))
+    assert caught.value.remedy
+    assert str(folder) in str(caught.value) or "adapter new" in caught.value.message
+    assert torch.equal(our_logits(loaded, switch, "x"), before)
+    assert torch.equal(our_logits(loaded, switch, None), plain)
+
+
+def test_target_modules_are_never_run_as_an_expression(
+    make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel, tmp_path: Path
+) -> None:
+    """The tensors say what is adapted; a catastrophic expression would hang whoever tried it."""
+    folder = Path(shutil.copytree(make_adapter(), tmp_path / "a"))
+    wanted = peft_logits(base_folder, folder)
+    _set(target_modules="(([a-z._0-9]+)+)+!", exclude_modules="((.*)*)*!", layers_pattern="((.*)*)*!")(folder)
+    switch = AdapterSwitch(loaded.model)
+    switch.add(read(loaded, folder))
+    torch.testing.assert_close(our_logits(loaded, switch, "x"), wanted, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("dtype", ["bfloat16"])
+def test_the_output_is_pefts_on_the_embedded_model(embedded_folder: Path, tmp_path: Path, dtype: str) -> None:
+    loaded = load(embedded_folder, "embedded", device="cpu", dtype=dtype, progress=lambda stage, fraction: None)
+    ids = torch.tensor(
+        [loaded.tokenizer.encode("def add(a, b):\n    return a + b\n\n\nclass Thing:\n    def __init__(")]
+    )
+    base = AutoModelForCausalLM.from_pretrained(embedded_folder, dtype=torch.bfloat16, attn_implementation="sdpa")
+    _save_adapter(base, tmp_path / "adapter", base_model_name_or_path=str(embedded_folder))
+    del base
+    switch = AdapterSwitch(loaded.model)
+    plain = our_logits(loaded, switch, None, ids)
+    switch.add(read(loaded, tmp_path / "adapter"))
+    ours = our_logits(loaded, switch, "x", ids)
+    theirs = peft_logits(embedded_folder, tmp_path / "adapter", ids, torch.bfloat16)
+    assert (ours - plain).abs().max() > 1
+    # bfloat16 has eight bits: the same operations in the same order, so nearly always the same numbers.
+    torch.testing.assert_close(ours, theirs, atol=0.1, rtol=0.02)

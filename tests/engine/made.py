@@ -43,11 +43,15 @@ CONFIGS: dict[str, Any] = {
 def save_tiny(kind: str, folder: Path, *, tokenizer: str = "qwen2.5-coder", seed: int = 0) -> Path:
     """Write a random model of ``kind`` into ``folder``."""
     torch.manual_seed(seed)
+    description = describe(tokenizer)
     model = AutoModelForCausalLM.from_config(CONFIGS[kind]())
     for parameter in model.parameters():  # larger than the usual start: so that tokens differ and ties do not happen
         torch.nn.init.normal_(parameter, std=0.2)
+    if not model.config.tie_word_embeddings:
+        with torch.no_grad():  # never a control token, which would end an answer by chance
+            model.get_output_embeddings().weight[len(description["model"]["vocab"]) :] = 0
     model.save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(json.dumps(describe(tokenizer)), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(json.dumps(description), encoding="utf-8")
     return folder
 
 

@@ -191,7 +191,10 @@ def _set(**values: Any) -> Callable[[Path], None]:
 
 
 def _text(content: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / "adapter_config.json").write_text(content) and None
+    def damage(folder: Path) -> None:
+        (folder / "adapter_config.json").write_text(content)
+
+    return damage
 
 
 def _tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:

@@ -111,7 +111,8 @@ def _delta(chunk: dict[str, Any]) -> Delta:
 
 def _stats(chunk: dict[str, Any]) -> Stats | None:
     if isinstance(own := chunk.get("midfill"), dict):
-        return Stats(**{key: value for key, value in own.items() if key in _STATS and isinstance(value, int | float)})
+        numbers: dict[str, Any] = {key: own[key] for key in _STATS & own.keys() if isinstance(own[key], int | float)}
+        return Stats(**numbers)
     if isinstance(usage := chunk.get("usage"), dict):
         details = usage.get("prompt_tokens_details")
         cached = _count(details, "cached_tokens") if isinstance(details, dict) else 0

@@ -59,15 +59,19 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0]
+        host = re.sub(r":\d+$", "", headers.get(b"host", b"").decode("latin-1"))
         refusal = None
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
             refusal = JSONResponse(_error("missing or wrong bearer token"), 401)
         elif b"origin" in headers or host not in ALLOWED_HOSTS:
             refusal = JSONResponse(_error("requests from web pages are refused"), 403)
-        elif scope["method"] == "POST" and not headers.get(b"content-type", b"").startswith(b"application/json"):
+        elif scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
             refusal = JSONResponse(_error("content type must be application/json"), 415)
         await (refusal or self._app)(scope, receive, send)
+
+
+def _is_json(content_type: bytes) -> bool:
+    return content_type.split(b";")[0].strip().lower() == b"application/json"
 
 
 @dataclass(slots=True)
@@ -112,7 +116,11 @@ class Service:
                     route("/midfill/events", self.events, "GET"),
                     route("/midfill/stats", self.stats, "GET"),
                     route("/midfill/shutdown", self.shutdown, "POST"),
-                    *([route("/midfill/debug/block", self.block, "POST")] if os.environ.get("MIDFILL_DEBUG_METHODS") == "1" else []),
+                    *(
+                        [route("/midfill/debug/block", self.block, "POST")]
+                        if os.environ.get("MIDFILL_DEBUG_METHODS") == "1"
+                        else []
+                    ),
                 ]
             ),
             self._token,
@@ -224,7 +232,7 @@ class Service:
         if body.get("stream"):
             return StreamingResponse(self._events(wanted), media_type="text/event-stream")
         text, last = "", Delta("")
-        async with aclosing(self._counted(wanted)) as deltas:
+        async with aclosing(self._counted(wanted)) as deltas:  # type: ignore[type-var]
             waiting = asyncio.ensure_future(_collect(deltas))
             try:
                 while not waiting.done():
@@ -309,7 +317,7 @@ async def _body(request: Request) -> dict[str, Any]:
 def _number(body: dict[str, Any], key: str, default: Any, low: float, high: float, kind: type) -> Any:
     value = body.get(key)
     value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, (int, kind)) or not low <= value <= high:
+    if type(value) not in (int, kind) or not low <= value <= high:
         raise BadRequest(f"{key} must be a number from {low} to {high}")
     return kind(value)
 

@@ -76,8 +76,14 @@ class Place:
 
 def place(config: Config) -> Place:
     """One engine a model, device and number format; windows that want the same share it. Raises MidfillError."""
-    identity = json.dumps([config.model, config.device, config.dtype, config.template])
+    identity = json.dumps([_model(config), config.device, config.dtype, config.template])
     return Place(paths.runtime_dir(), hashlib.sha256(identity.encode()).hexdigest()[:12])
+
+
+def _model(config: Config) -> str:
+    """The setting, a relative path made absolute: the engine runs in another folder than whoever starts it."""
+    is_path = config.model.startswith((".", "~")) or config.model.endswith(".gguf")
+    return str(Path(config.model).expanduser().absolute()) if is_path else config.model
 
 
 def find(where: Place) -> Address | None:
@@ -109,9 +115,8 @@ def spawn(config: Config) -> subprocess.Popen[bytes]:
     # Idle threads must not spin: a language server lives beside builds and tests (docs/log.md).
     env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = [sys.executable, "-P", "-m", "midfill", "serve", "--quiet"]
-    for name in ("model", "device", "dtype", "template"):
-        command += [f"--{name}", getattr(config, name)]
-    command += ["--idle-exit", str(config.engine_idle_exit_s)]
+    command += [f"--model={_model(config)}", f"--device={config.device}", f"--dtype={config.dtype}"]
+    command += [f"--template={config.template}", f"--idle-exit={config.engine_idle_exit_s}"]
     with _log_file(folder / "engine.log") as out:
         try:
             return subprocess.Popen(  # noqa: S603 - our own interpreter

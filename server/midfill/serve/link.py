@@ -144,7 +144,7 @@ class EngineLink:
                 return
             if status.state == "ready" and self.completer is None and state.get("info"):
                 status = await self._make_ready(engine, ModelInfo(**state["info"]), status)
-            if status.state == "ready" and self.completer is not None and self.status.state == "error":
+            elif status.state == "ready" and self.status.state == "error":
                 continue  # ready, but with an adapter that was refused: keep saying so
             self._set(status)
 
@@ -179,7 +179,11 @@ class EngineLink:
         self.completer = Completer(engine, renderer, info, self._config, adapter=adapter)
         if refusal is not None:
             return EngineStatus(
-                "error", f"{refusal.message}; the plain base answers", refusal.remedy, model=info.name, device=info.device
+                "error",
+                f"{refusal.message}; the plain base answers",
+                refusal.remedy,
+                model=info.name,
+                device=info.device,
             )
         return EngineStatus(
             "ready", status.message, status.remedy, model=info.name, adapter=adapter or "none", device=info.device,
@@ -211,17 +215,17 @@ async def load_adapter(engine: HttpEngine, adapter: str) -> str | None:
     """Load the adapter that the setting means into the engine; its name there. Raises MidfillError."""
     if adapter in ("", "none"):
         return None
-    folder = paths.adapters_dir() / adapter
+    # A plain name is looked up among the registered ones only: it never means a folder of the workspace.
+    is_name = re.fullmatch(ADAPTER_NAME, adapter) is not None
+    folder = paths.adapters_dir() / adapter if is_name else Path(adapter).expanduser().resolve()
+    if not folder.is_dir():
+        raise MidfillError(
+            f"adapter {adapter!r} is neither a folder nor a name in {paths.adapters_dir()}",
+            'run: midfill adapters list, write a folder with its path (./name), or set adapter = "none"',
+        )
     name = adapter
-    if not re.fullmatch(ADAPTER_NAME, adapter) or not folder.is_dir():
-        folder = Path(adapter).expanduser()
-        if not folder.is_dir():
-            raise MidfillError(
-                f"adapter {adapter!r} is neither a folder nor a name in {paths.adapters_dir()}",
-                "run: midfill adapters list, or set adapter = \"none\"",
-            )
-        folder = folder.resolve()
-        plain = re.sub(r"[^A-Za-z0-9._-]", "-", folder.name)[:40]
+    if not is_name:
+        plain = re.sub(r"[^A-Za-z0-9_-]", "-", folder.name)[:40]
         name = f"{plain}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}"
     try:
         answer = await engine.client.post(
@@ -231,8 +235,8 @@ async def load_adapter(engine: HttpEngine, adapter: str) -> str | None:
     except (httpx.HTTPError, ValueError) as error:
         raise EngineError("the engine did not answer while loading the adapter", "run: midfill doctor") from error
     if answer.status_code != 200:
-        error = content.get("error") or {}
-        raise MidfillError(str(error.get("message", "the adapter was refused")), str(error.get("remedy", "")))
+        refusal = content.get("error") or {}
+        raise MidfillError(str(refusal.get("message", "the adapter was refused")), str(refusal.get("remedy", "")))
     return name
 
 
@@ -296,5 +300,3 @@ class CharRenderer:
     async def spell(self, prompt: Prompt) -> str:
         """The prompt as text."""
         return "".join(self.NAMES.get(token) or chr(token) for token in prompt.ids)
-
-

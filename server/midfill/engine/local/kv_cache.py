@@ -23,6 +23,8 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
 
     is_sliding = False  # all positions are kept; a sliding window is the mask's work
     is_croppable = True
+    keys: torch.Tensor
+    values: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,16 +33,14 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Make the first buffers, in the shape and on the device of what comes in."""
         self.dtype, self.device = key_states.dtype, key_states.device
-        self._grow(key_states, value_states, 256)
+        self.keys, self.values = _buffer(key_states, 256), _buffer(value_states, 256)
         self.is_initialized = True
 
-    def _grow(self, keys: torch.Tensor, values: torch.Tensor, capacity: int) -> None:
+    def _grow(self, capacity: int) -> None:
         old_keys, old_values = self.keys, self.values
-        self.keys = keys.new_empty((*keys.shape[:2], capacity, keys.shape[3]))
-        self.values = values.new_empty((*values.shape[:2], capacity, values.shape[3]))
-        if old_keys is not None:
-            self.keys[:, :, : self.length] = old_keys[:, :, : self.length]
-            self.values[:, :, : self.length] = old_values[:, :, : self.length]
+        self.keys, self.values = _buffer(old_keys, capacity), _buffer(old_values, capacity)
+        self.keys[:, :, : self.length] = old_keys[:, :, : self.length]
+        self.values[:, :, : self.length] = old_values[:, :, : self.length]
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -50,7 +50,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
             self.lazy_initialization(key_states, value_states)
         end = self.length + key_states.shape[2]
         if end > self.keys.shape[2]:
-            self._grow(key_states, value_states, max(end, 2 * self.keys.shape[2]))
+            self._grow(max(end, 2 * self.keys.shape[2]))
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
@@ -67,6 +67,10 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def get_max_length(self) -> int:
         """No bound."""
         return -1
+
+
+def _buffer(like: torch.Tensor, capacity: int) -> torch.Tensor:
+    return like.new_empty((*like.shape[:2], capacity, like.shape[3]))
 
 
 class SlotCache(Cache):  # type: ignore[misc]

@@ -93,7 +93,7 @@ def load(folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", 
 
 
 def _build(config: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:
-    kind = type(_skeleton(config))
+    kind: Any = type(_skeleton(config))
     model, info = kind.from_pretrained(
         None, config=config, state_dict=weights, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
     )

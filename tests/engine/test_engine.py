@@ -1,0 +1,366 @@
+"""The resident engine: requests take turns, end where they should, and never harm each other."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from midfill import fim
+from midfill.engine.base import Delta, EngineError, GenerateRequest
+from midfill.engine.local import engine as engine_module
+from midfill.engine.local.engine import LocalEngine, StopStrings
+from midfill.types import MidfillError, Stats
+from tests.engine.made import VOCABULARY, save_tiny
+from tests.engine.test_adapters import _save_adapter
+from tests.support import at
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
+
+
+@asynccontextmanager
+async def running(spec: str, **settings: Any) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(spec, device="cpu", **settings)
+    engine.start()
+    while engine.status.state == "starting":
+        await asyncio.sleep(0.01)
+    try:
+        yield engine
+    finally:
+        await engine.aclose()
+        await asyncio.to_thread(engine._thread.join)
+
+
+@pytest.fixture
+async def engine(folder: Path) -> AsyncIterator[LocalEngine]:
+    async with running(str(folder), dtype="float32") as engine:
+        assert engine.status.state == "ready", engine.status
+        yield engine
+
+
+def asked(seed: int = 1, length: int = 20, max_tokens: int = 12, **settings: Any) -> GenerateRequest:
+    return GenerateRequest(tuple((seed * 37 + i * i * 7) % 300 for i in range(length)), max_tokens, **settings)
+
+
+async def whole(engine: LocalEngine, request: GenerateRequest) -> tuple[str, Delta]:
+    text, last = "", Delta("")
+    async for last in engine.stream(request):
+        text += last.text
+    return text, last
+
+
+def stats_of(delta: Delta) -> Stats:
+    assert delta.stats is not None
+    return delta.stats
+
+
+async def test_ready(engine: LocalEngine, folder: Path) -> None:
+    info = engine.info
+    assert info is not None
+    assert (info.name, info.template, info.dtype, info.device) == ("tiny-qwen", "qwen2.5-coder", "float32", "cpu")
+    assert info.tokenizer_file == str(folder / "tokenizer.json")
+    assert info.context_tokens <= info.max_context // 2
+
+
+async def test_max_tokens_and_figures(engine: LocalEngine) -> None:
+    text, last = await whole(engine, asked())
+    assert last.finish_reason == "length"
+    stats = stats_of(last)
+    assert (stats.n_prompt, stats.n_cached, stats.n_decoded) == (20, 0, 12)
+    assert stats.total_s >= stats.ttft_s >= stats.queue_s >= 0
+    again, last = await whole(engine, asked())
+    assert again == text
+    assert stats_of(last).n_cached == 19
+    await idle(engine)
+    figures = engine.figures()
+    assert figures["totals"] == {"n_length": 2, "n_requests": 2, "n_prompt": 40, "n_cached": 19, "n_decoded": 24}
+    assert figures["n_active"] == figures["n_waiting"] == 0
+
+
+async def test_stop_strings(engine: LocalEngine) -> None:
+    text, _ = await whole(engine, asked())
+    assert len(text) > 6
+    for stop in (text[3:6], text[4], text[-1]):
+        said, last = await whole(engine, asked(stop=("never said", stop)))
+        assert (said, last.finish_reason) == (text[: text.index(stop)], "stop")
+
+
+@pytest.mark.parametrize(
+    ("stops", "pieces", "text", "met"),
+    [
+        ((), ["a", "b"], "ab", False),
+        (("",), ["a"], "a", False),
+        (("\n\n",), ["a\n", "b\n", "\nc"], "a\nb", True),
+        (("\n\n",), ["a\n"], "a\n", False),  # half of it is text at the end
+        (("xyz", "yq"), ["ax", "y", "q"], "ax", True),
+        (("aab",), ["aaa", "b"], "a", True),
+    ],
+)
+def test_stop_strings_hold_back(stops: tuple[str, ...], pieces: list[str], text: str, met: bool) -> None:
+    subject, shown, ended = StopStrings(stops), "", False
+    for piece in pieces:
+        more, ended = subject.push(piece)
+        shown += more
+        if ended:
+            break
+    assert (shown + ("" if ended else subject.flush()), ended) == (text, met)
+
+
+async def test_a_control_token_ends_it(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = asked(max_tokens=6)
+    text, _ = await whole(engine, request)
+    assert engine._model is not None
+    (said,) = [slot.ids[20:] for slot in engine._slots._slots if slot.ids[:20] == list(request.prompt)]
+    tokenizer = engine._model.tokenizer
+    monkeypatch.setattr(tokenizer, "control_ids", tokenizer.control_ids | {said[3]})
+    cut, last = await whole(engine, request)
+    assert (last.finish_reason, stats_of(last).n_decoded) == ("stop", said.index(said[3]))
+    assert text.startswith(cut)
+    assert cut == tokenizer.decode(said[: said.index(said[3])]).rstrip("\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (GenerateRequest(()), "empty or holds ids outside the vocabulary"),
+        (GenerateRequest((-1,)), "outside the vocabulary"),
+        (GenerateRequest((VOCABULARY,)), "outside the vocabulary"),
+        (GenerateRequest((10**30,)), "outside the vocabulary"),
+        (GenerateRequest((1,) * 2040, 9), "the prompt of 2040 tokens leaves no room"),
+        (GenerateRequest((1,), adapter="x"), "adapter 'x' is not loaded"),
+    ],
+)
+async def test_refused(engine: LocalEngine, request_: GenerateRequest, message: str) -> None:
+    with pytest.raises(EngineError, match=message) as caught:
+        await whole(engine, request_)
+    assert caught.value.remedy
+    await whole(engine, asked())
+
+
+async def test_interleaved_is_as_alone(engine: LocalEngine) -> None:
+    """More than there are slots, of different lengths, some sampled."""
+    requests = [
+        dataclasses.replace(asked(seed, 5 + 97 * seed, 3 + seed * 5), temperature=0.8 * (seed % 2), seed=seed)
+        for seed in range(6)
+    ]
+    alone = [await whole(engine, request) for request in requests]
+    together = await asyncio.gather(*(whole(engine, request) for request in requests))
+    assert [text for text, _ in together] == [text for text, _ in alone]
+    assert len({text for text, _ in alone}) == 6
+
+
+@pytest.mark.parametrize("n_pieces", [0, 1, 3])
+async def test_cancelled(engine: LocalEngine, n_pieces: int) -> None:
+    """By closing the stream, before the first piece or later."""
+    expected, _ = await whole(engine, asked(2, length=300))
+    stream = engine.stream(asked(3, length=900, max_tokens=900))
+    first = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    if n_pieces == 0:
+        first.cancel()
+        await asyncio.wait([first])
+    else:
+        await first
+        for _ in range(n_pieces - 1):
+            await anext(stream)
+    await stream.aclose()  # type: ignore[attr-defined]
+    await idle(engine)
+    last = engine.figures()["recent"][-1]
+    assert last["finish_reason"] == "cancelled"
+    assert 0 <= last["n_steps_after_cancel"] <= 1
+    assert engine._slots.n_free == engine_module.N_SLOTS
+    assert (await whole(engine, asked(2, length=300)))[0] == expected
+
+
+async def idle(engine: LocalEngine) -> None:
+    while (figures := engine.figures())["n_active"] or figures["n_waiting"] or engine.busy:
+        await asyncio.sleep(0.005)
+
+
+async def test_too_many_are_refused_and_the_cancelled_do_not_count(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "MAX_WAITING", 2)
+    blocked = asyncio.ensure_future(engine.block(0.3))
+    await asyncio.sleep(0.05)
+    waiting = [asyncio.ensure_future(whole(engine, asked(seed))) for seed in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(EngineError, match="too many waiting requests"):
+        await whole(engine, asked(9))
+    waiting[0].cancel()
+    await blocked
+    assert (await waiting[1])[1].finish_reason == "length"
+    await idle(engine)
+    assert engine.figures()["totals"]["n_cancelled"] == 1
+    await whole(engine, asked(9))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("broken"), r"the generation failed \(RuntimeError\)"),
+        (torch.OutOfMemoryError("none left"), "the device ran out of memory"),
+    ],
+)
+async def test_one_broken_request_does_not_end_the_worker(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    expected, _ = await whole(engine, asked())
+    forward = engine._runner.forward
+
+    def sometimes(ids: Any, slot: Any, cancelled: Any = None) -> torch.Tensor:
+        if 299 in ids:
+            raise error
+        return forward(ids, slot, cancelled)
+
+    monkeypatch.setattr(engine._runner, "forward", sometimes)
+    bad = GenerateRequest((1, 2, 299), 8)
+    results = await asyncio.gather(whole(engine, asked()), whole(engine, bad), return_exceptions=True)
+    assert isinstance(results[1], EngineError)
+    with pytest.raises(EngineError, match=message):
+        raise results[1]
+    assert not isinstance(results[0], BaseException)
+    assert results[0][0] == expected
+    assert engine._slots.n_free == engine_module.N_SLOTS
+    assert engine.figures()["totals"]["n_error"] == 1
+
+
+@pytest.fixture(scope="module")
+def adapters(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    from transformers import AutoModelForCausalLM
+
+    folders = [tmp_path_factory.mktemp(f"adapter{i}") for i in range(2)]
+    for seed, target in enumerate(folders):
+        _save_adapter(AutoModelForCausalLM.from_pretrained(folder), target, seed)
+    return folders
+
+
+async def test_adapters_without_a_restart(engine: LocalEngine, adapters: list[Path], tmp_path: Path) -> None:
+    """Each request has its own; what was computed with one is never used for another."""
+    plain, _ = await whole(engine, asked())
+    assert (await engine.load_adapter("a", adapters[0]))["rank"] == 4
+    with_a, last = await whole(engine, asked(adapter="a"))
+    assert stats_of(last).n_cached == 0
+    assert (await whole(engine, asked()))[0] == plain != with_a
+    assert stats_of((await whole(engine, asked(adapter="a")))[1]).n_cached == 19
+    await engine.load_adapter("a", adapters[1])
+    replaced, last = await whole(engine, asked(adapter="a"))
+    assert stats_of(last).n_cached == 0
+    assert replaced not in (plain, with_a)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(MidfillError, match="not a LoRA adapter"):
+        await engine.load_adapter("a", tmp_path)
+    assert (await whole(engine, asked(adapter="a")))[0] == replaced
+    assert [adapter["name"] for adapter in engine.adapters()] == ["a"]
+    await engine.unload_adapter("a")
+    with pytest.raises(EngineError, match="is not loaded"):
+        await whole(engine, asked(adapter="a"))
+    assert (await whole(engine, asked()))[0] == plain
+
+
+async def test_an_adapter_replaced_under_a_request(engine: LocalEngine, adapters: list[Path]) -> None:
+    """It ends with the one it began with, and its keys and values are not taken for the new one's."""
+    await engine.load_adapter("a", adapters[0])
+    request = asked(adapter="a", max_tokens=60)
+    expected, _ = await whole(engine, request)
+    said = ""
+    async with aclosing(engine.stream(request)) as stream:  # type: ignore[type-var]
+        said += (await anext(stream)).text
+        await engine.load_adapter("a", adapters[1])
+        async for delta in stream:
+            said += delta.text
+    assert said == expected
+    after, last = await whole(engine, request)
+    assert stats_of(last).n_cached == 0
+    await engine.unload_adapter("a")
+    await engine.load_adapter("b", adapters[1])
+    assert (await whole(engine, asked(adapter="b", max_tokens=60)))[0] == after != expected
+
+
+async def test_closing_answers_everyone(folder: Path) -> None:
+    async with running(str(folder), dtype="float32") as engine:
+        requests = [asyncio.ensure_future(whole(engine, asked(seed, max_tokens=1000))) for seed in range(6)]
+        while not engine.figures()["n_active"]:
+            await asyncio.sleep(0.005)
+        await engine.aclose()
+        for result in await asyncio.gather(*requests, return_exceptions=True):
+            assert isinstance(result, EngineError)
+            assert "leaving" in result.message
+        for late in (whole(engine, asked()), engine.load_adapter("x", folder)):
+            with pytest.raises(EngineError, match="leaving"):
+                await late
+
+
+async def test_a_model_that_cannot_be_loaded(folder: Path, tmp_path: Path) -> None:
+    async with running(str(tmp_path)) as engine:
+        assert engine.status.state == "error"
+        assert "config.json" in engine.status.message
+        assert engine.status.remedy
+        with pytest.raises(EngineError, match="not ready"):
+            await whole(engine, asked())
+        with pytest.raises(EngineError, match=r"leaving|no model"):
+            await engine.load_adapter("x", folder)
+
+
+async def test_a_model_without_fim_tokens_says_so(tmp_path: Path) -> None:
+    async with running(str(save_tiny("llama", tmp_path / "plain", tokenizer="prefix")), dtype="float32") as engine:
+        assert engine.status.state == "ready"
+        assert "no FIM tokens" in engine.status.message
+        assert engine.info is not None
+        assert engine.info.template is None
+
+
+async def test_a_template_that_does_not_fit_is_an_error(folder: Path) -> None:
+    async with running(str(folder), template="codestral") as engine:
+        assert engine.status.state == "error"
+        assert "[SUFFIX]" in engine.status.message
+
+
+@pytest.mark.model
+async def test_cancelled_on_the_embedded_model(embedded_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with running("embedded") as engine:
+        assert engine.status.state == "ready", engine.status
+        assert engine._model is not None
+        tokenizer = engine._model.tokenizer
+        renderer = fim.FimRenderer(fim.detect(tokenizer), tokenizer)
+        code = "".join(f"def add_{i}(a, b):\n    return a + b + {i}\n\n\n" for i in range(60))
+        short = renderer.render(at("def add(a, b):\n    return ‸")).ids
+        long = renderer.render(at(code + "def mul(a, b):\n    return ‸"), (), 900).ids
+        text, _ = await whole(engine, GenerateRequest(short, 4))
+        assert text.startswith("a + b")
+        figures = {}
+        for name, request, n_pieces in (
+            ("mid-generation", GenerateRequest(short, 200), 3), ("mid-prefill", GenerateRequest(long, 8), 0),
+        ):  # fmt: skip
+            stream = engine.stream(request)
+            first = asyncio.ensure_future(anext(stream))
+            if n_pieces:
+                await first
+                for _ in range(n_pieces - 1):
+                    await anext(stream)
+            else:
+                while not engine.figures()["n_active"]:
+                    await asyncio.sleep(0.005)
+                await asyncio.sleep(0.05)  # inside a forward pass
+                first.cancel()
+                await asyncio.wait([first])
+            await stream.aclose()  # type: ignore[attr-defined]
+            await idle(engine)
+            last = engine.figures()["recent"][-1]
+            assert last["finish_reason"] == "cancelled"
+            assert last["n_steps_after_cancel"] <= 1
+            assert n_pieces or last["n_decoded"] == 0
+            figures[name] = {key: last[key] for key in ("n_steps_after_cancel", "cancel_to_free_s", "n_decoded")}
+        assert (await whole(engine, GenerateRequest(short, 4)))[0] == text
+    with capsys.disabled():
+        print("\n" + json.dumps({"cancel": figures}))

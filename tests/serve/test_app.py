@@ -1,0 +1,315 @@
+"""The engine as a web service: who is let in, what is a sound request, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from midfill.engine.base import Delta, EngineError, GenerateRequest
+from midfill.engine.http import HttpEngine
+from midfill.serve import app as app_module
+from midfill.serve.app import Service
+from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
+
+TOKEN = "a-token"
+STATS = Stats(3, 1, 2, 0.0, 0.1, 0.2)
+
+
+class FakeResident:
+    """Says "a", "b"; may break in between, or wait for ever."""
+
+    def __init__(self) -> None:
+        self.status = EngineStatus("ready", model="m")
+        self.info: ModelInfo | None = ModelInfo("m", "", None, 10, 20, "cpu", "float32")
+        self.asked: list[GenerateRequest] = []
+        self.blocked_s = 0.0
+        self.error: MidfillError | None = None
+        self.waits = False
+        self.n_open = 0
+        self.began = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        self.asked.append(request)
+        self.n_open += 1
+        try:
+            yield Delta("a", stats=STATS)
+            self.began.set()
+            if self.waits:
+                await asyncio.Event().wait()
+            if self.error is not None:
+                raise self.error
+            yield Delta("b", "stop", STATS)
+        finally:
+            self.n_open -= 1
+            self.ended.set()
+
+    async def aclose(self) -> None: ...
+
+    async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
+        if self.error is not None:
+            raise self.error
+        return {"name": name, "folder": str(folder)}
+
+    async def unload_adapter(self, name: str) -> None: ...
+
+    async def block(self, seconds: float) -> None:
+        self.blocked_s = seconds
+
+    def adapters(self) -> list[dict[str, Any]]:
+        return [{"name": "lora"}]
+
+    def figures(self) -> dict[str, Any]:
+        return {"n_active": self.n_open}
+
+
+@pytest.fixture
+def resident() -> FakeResident:
+    return FakeResident()
+
+
+@pytest.fixture
+def service(resident: FakeResident) -> Service:
+    return Service(resident, TOKEN, lambda: None)
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(service.app())  # type: ignore[arg-type]
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://midfill", headers=headers) as client:
+        yield client
+
+
+ROUTES = [
+    ("GET", "/health"), ("GET", "/v1/models"), ("POST", "/v1/completions"), ("POST", "/v1/load_lora_adapter"),
+    ("POST", "/v1/unload_lora_adapter"), ("GET", "/midfill/status"), ("GET", "/midfill/events"),
+    ("GET", "/midfill/stats"), ("POST", "/midfill/shutdown"), ("GET", "/not/there"), ("OPTIONS", "/v1/completions"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Authorization": ""}, 401),
+        ({"Authorization": f"Bearer {TOKEN}x"}, 401),
+        ({"Authorization": TOKEN}, 401),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example:80"}, 403),
+        ({"Host": ""}, 403),
+    ],
+)
+async def test_who_is_let_in(
+    client: httpx.AsyncClient, resident: FakeResident, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = await client.request(method, path, headers=headers)
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"]
+    assert "access-control-allow-origin" not in answer.headers
+    assert resident.asked == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9257", "[::1]", "[::1]:9257", "midfill"])
+async def test_hosts_of_this_machine(client: httpx.AsyncClient, host: str) -> None:
+    assert (await client.get("/health", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
+async def test_only_json_is_read(client: httpx.AsyncClient, kind: str) -> None:
+    """A web page can send the others without asking first."""
+    answer = await client.post("/v1/completions", content=b'{"prompt": [1]}', headers={"Content-Type": kind})
+    assert answer.status_code == 415
+
+
+async def test_the_health_of_an_engine_that_loads(client: httpx.AsyncClient, resident: FakeResident) -> None:
+    resident.info = None
+    assert (await client.get("/health")).status_code == 503
+
+
+BAD_BODIES: dict[str, list[Any]] = {
+    "the body is not JSON": [b"", b"{", b"[" * 100_000, b"\xff"],
+    "the body is not an object": [b"[]", b"1"],
+    "prompt must be a list of token ids": [
+        {}, *({"prompt": prompt} for prompt in ([], "text", [True], [1.0], [[1]], ["1"], {}))
+    ],
+    "prompt is too long": [{"prompt": [0] * 200_001}],
+    "max_tokens must be": [{"prompt": [1], "max_tokens": value} for value in (0, 5000, True, "9", 1.5, [])],
+    "temperature must be": [b'{"prompt": [1], "temperature": NaN}', {"prompt": [1], "temperature": -1}],
+    "top_p must be": [{"prompt": [1], "top_p": 2}],
+    "stop must be": [{"prompt": [1], "stop": value} for value in (3, [3], ["x"] * 17)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", BAD_BODIES)
+async def test_bad_bodies(client: httpx.AsyncClient, resident: FakeResident, message: str) -> None:
+    for body in BAD_BODIES[message]:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer = await client.post("/v1/completions", content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 400
+        assert message in answer.json()["error"]["message"]
+    assert resident.asked == []
+
+
+async def test_a_body_without_end_is_not_read(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "MAX_BODY", 1000)
+    n_sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal n_sent
+        while True:
+            n_sent += 1
+            yield b" " * 400
+
+    answer = await client.post("/v1/completions", content=endless(), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "the body is too large")
+    assert n_sent < 10
+
+
+async def test_the_request_as_the_engine_gets_it(client: httpx.AsyncClient, resident: FakeResident) -> None:
+    body = {"prompt": [1, 2], "max_tokens": 9, "stop": "x", "model": "lora", "temperature": 1, "top_p": 0.5, "seed": 4}
+    await client.post("/v1/completions", json=body | {"request_id": "r" * 99})
+    assert resident.asked == [GenerateRequest((1, 2), 9, ("x",), "lora", 1.0, 0.5, 4, "r" * 64)]
+    for base in (None, "", "m"):
+        await client.post("/v1/completions", json={"prompt": [1], "model": base})
+        assert resident.asked[-1].adapter is None
+
+
+async def test_a_whole_answer(client: httpx.AsyncClient) -> None:
+    answer = (await client.post("/v1/completions", json={"prompt": [1]})).json()
+    assert answer["choices"] == [{"index": 0, "text": "ab", "finish_reason": "stop", "logprobs": None}]
+    usage = {
+        "prompt_tokens": 3,
+        "completion_tokens": 2,
+        "total_tokens": 5,
+        "prompt_tokens_details": {"cached_tokens": 1},
+    }
+    assert answer["usage"] == usage
+
+
+async def test_a_stream(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/completions", json={"prompt": [1], "stream": True})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
+    assert events[-1] == "[DONE]"
+    choices = [json.loads(event)["choices"][0] for event in events[:-1]]
+    assert [(choice["text"], choice["finish_reason"]) for choice in choices] == [("a", None), ("b", "stop")]
+
+
+def engine_over(service: Service) -> HttpEngine:
+    """The client that front ends use, on the service itself."""
+    engine = HttpEngine("http://midfill", token=TOKEN)
+    transport = httpx.ASGITransport(service.app())  # type: ignore[arg-type]
+    engine._client = httpx.AsyncClient(transport=transport, base_url="http://midfill", headers=engine._client.headers)
+    return engine
+
+
+async def test_the_client_reads_what_the_service_writes(service: Service) -> None:
+    deltas = [delta async for delta in engine_over(service).stream(GenerateRequest((1, 2)))]
+    assert deltas == [Delta("a", None, STATS), Delta("b", "stop", STATS)]
+
+
+async def test_an_error_in_the_stream_reaches_the_client(service: Service, resident: FakeResident) -> None:
+    resident.error = EngineError("out of memory", "a shorter prompt")
+    stream = engine_over(service).stream(GenerateRequest((1, 2)))
+    assert (await anext(stream)).text == "a"
+    with pytest.raises(EngineError) as caught:
+        await anext(stream)
+    assert (caught.value.message, caught.value.remedy) == ("out of memory", "a shorter prompt")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_goes_away_ends_its_generation(
+    service: Service, resident: FakeResident, stream: bool
+) -> None:
+    resident.waits = True
+    body = json.dumps({"prompt": [1], "stream": stream}).encode()
+    gone = asyncio.Event()
+    received = [{"type": "http.request", "body": body}]
+
+    async def receive() -> dict[str, Any]:
+        if received:
+            return received.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None: ...
+
+    headers = {"authorization": f"Bearer {TOKEN}", "host": "midfill", "content-type": "application/json"}
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/completions", "query_string": b"", "http_version": "1.1",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "asgi": {"spec_version": "2.3"},
+    }  # fmt: skip
+    running = asyncio.ensure_future(service.app()(scope, receive, send))  # type: ignore[arg-type]
+    await resident.began.wait()
+    assert (resident.n_open, service.clients.n_requests) == (1, 1)
+    gone.set()
+    await asyncio.wait_for(resident.ended.wait(), 5)
+    await asyncio.wait([running])
+    assert (resident.n_open, service.clients.n_requests) == (0, 0)
+    assert service.clients.idle_s() >= 0
+
+
+async def test_adapters(client: httpx.AsyncClient, resident: FakeResident, tmp_path: Path) -> None:
+    answer = await client.post("/v1/load_lora_adapter", json={"lora_name": "x", "lora_path": str(tmp_path)})
+    assert answer.json() == {"name": "x", "folder": str(tmp_path)}
+    for name in ("..", "a/b", "", ".x", "x" * 65, 7):
+        answer = await client.post("/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(tmp_path)})
+        assert answer.status_code == 400
+    resident.error = MidfillError("it does not fit", "train it again")
+    answer = await client.post("/v1/load_lora_adapter", json={"lora_name": "x", "lora_path": str(tmp_path)})
+    assert (answer.status_code, answer.json()["error"]["remedy"]) == (400, "train it again")
+    assert [model["id"] for model in (await client.get("/v1/models")).json()["data"]] == ["m", "lora"]
+    assert (await client.post("/v1/unload_lora_adapter", json={"lora_name": "x"})).status_code == 200
+
+
+async def test_who_leaves_takes_nothing_new(client: httpx.AsyncClient, service: Service) -> None:
+    assert (await client.post("/midfill/shutdown", json={})).status_code == 200
+    assert (await client.get("/midfill/status")).json()["draining"] is True
+    answer = await client.post("/v1/completions", json={"prompt": [1]})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (503, "the engine is leaving")
+
+
+@pytest.mark.parametrize(("value", "there"), [("1", True), ("0", False), (None, False)])
+async def test_debug_routes_only_when_asked_for(
+    resident: FakeResident, monkeypatch: pytest.MonkeyPatch, value: str | None, there: bool
+) -> None:
+    monkeypatch.delenv("MIDFILL_DEBUG_METHODS", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MIDFILL_DEBUG_METHODS", value)
+    transport = httpx.ASGITransport(Service(resident, TOKEN, lambda: None).app())  # type: ignore[arg-type]
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://midfill", headers=headers) as client:
+        answer = await client.post("/midfill/debug/block", json={"seconds": 0.5})
+    assert (answer.status_code, resident.blocked_s) == ((200, 0.5) if there else (404, 0.0))
+
+
+async def test_events_follow_the_status(service: Service, resident: FakeResident) -> None:
+    """A watcher keeps the engine here; the last event says that it leaves."""
+    engine = engine_over(service)
+
+    async def change() -> None:
+        while not service.clients.n_watching:
+            await asyncio.sleep(0.01)
+        assert service.clients.idle_s() == 0.0
+        await asyncio.sleep(0.15)
+        resident.status = EngineStatus("error", "broken")
+        await asyncio.sleep(0.15)
+        service.draining = True
+
+    changing = asyncio.ensure_future(change())
+    answer = await engine.client.get("/midfill/events")
+    await changing
+    states = [json.loads(line[6:]) for line in answer.text.split("\n\n") if line.startswith("data: ")]
+    assert [state["status"]["state"] for state in states] == ["ready", "error", "error"]
+    assert [state["draining"] for state in states] == [False, False, True]
+    assert service.clients.n_watching == 0

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -203,6 +204,7 @@ def serve(config: Config, *, tcp: tuple[str, int] | None = None, quiet: bool = F
     if not quiet:
         print(f"midfill engine for model {config.model!r} listens on {address.socket or f'127.0.0.1:{address.port}'}")
         print(f"address and token: {where.record}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it is done
     try:
         asyncio.run(_serve(config, where, listener, address))
     finally:

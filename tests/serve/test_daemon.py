@@ -1,0 +1,327 @@
+"""Real engine processes with a tiny model: found, shared, lost, started again, and gone when nobody needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from midfill import __version__, paths
+from midfill.config import Config
+from midfill.engine.base import GenerateRequest
+from midfill.engine.http import HttpEngine
+from midfill.serve import daemon, link
+from midfill.serve.daemon import Address, Place
+from midfill.serve.link import EngineLink
+from midfill.types import EngineStatus, MidfillError
+from tests.engine.made import save_tiny
+from tests.support import at
+
+PATIENCE_S = 90.0  # a machine that is busy with other things
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
+
+
+@pytest.fixture(autouse=True)
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime folder whose path is short enough for a socket; every engine in it is ended."""
+    with tempfile.TemporaryDirectory(prefix="mf-") as folder:
+        monkeypatch.setenv("MIDFILL_RUNTIME_DIR", folder)
+        yield Path(folder)
+        for lock in Path(folder).glob("engine-*.lock"):
+            where = Place(Path(folder), lock.stem.removeprefix("engine-"))
+            if daemon.is_running(where) and (address := daemon.find(where)) is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(address.pid, signal.SIGKILL)
+
+
+def config_of(model: Path, **settings: Any) -> Config:
+    return Config(model=str(model), device="cpu", dtype="float32", max_tokens=8, **settings)
+
+
+async def until(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not what():
+        assert time.monotonic() < deadline, what
+        await asyncio.sleep(0.02)
+
+
+async def ready(engine: HttpEngine) -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        state: dict[str, Any] = (await engine.client.get("/midfill/status")).json()
+        if state["status"]["state"] == "ready":
+            return state
+        assert state["status"]["state"] == "starting", state
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+async def text_of(engine: HttpEngine) -> str:
+    return "".join([delta.text async for delta in engine.stream(GenerateRequest((1, 2, 3), 8))])
+
+
+def engines_of(model: Path) -> list[int]:
+    """The processes that serve ``model``."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                if b"serve" in arguments and f"--model={model}".encode() in arguments:
+                    found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.model
+async def test_eight_at_once_leave_one_engine_that_they_share(tiny: Path, runtime: Path) -> None:
+    config = config_of(tiny)
+    engines = await asyncio.gather(*(daemon.find_or_spawn(config) for _ in range(8)))
+    states = [await ready(engine) for engine in engines]
+    (pid,) = {state["pid"] for state in states}
+    await until(lambda: engines_of(tiny) == [pid])
+    texts = await asyncio.gather(text_of(engines[0]), text_of(engines[7]))
+    assert texts[0] == texts[1] != ""
+
+    where = daemon.place(config)
+    modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in (runtime, where.record, where.socket)}
+    assert list(modes.values()) == [0o700, 0o600, 0o600]
+    strangers = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(where.socket)), base_url="http://midfill")
+    async with strangers as client:
+        assert (await client.get("/midfill/status")).status_code == 401
+
+    again = [sys.executable, "-P", "-m", "midfill", "serve", f"--model={tiny}", "--device=cpu", "--dtype=float32"]
+    said = await asyncio.to_thread(subprocess.run, again, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == f"an engine for this model is already running (pid {pid})"
+
+    os.kill(pid, signal.SIGTERM)
+    await until(lambda: not daemon.is_running(where))
+    await until(lambda: not where.record.exists() and not where.socket.exists())
+    for engine in engines:
+        await engine.aclose()
+
+
+@pytest.mark.model
+async def test_stale_files_are_no_obstacle_and_an_idle_engine_leaves(tiny: Path) -> None:
+    config = config_of(tiny, engine_idle_exit_s=1.5)
+    where = daemon.place(config)
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(where.socket))
+    left.close()
+    daemon.write_record(where, Address(1, str(where.socket), 0, "old", __version__))
+    engine = await daemon.find_or_spawn(config)
+    assert (await ready(engine))["pid"] != 1
+    watching = asyncio.ensure_future(_watch(engine, 3.0))
+    await asyncio.sleep(2.5)
+    assert daemon.is_running(where)  # somebody watches
+    await watching
+    await engine.aclose()
+    await until(lambda: not daemon.is_running(where))
+    assert not where.record.exists()
+    assert "Traceback" not in (paths.state_dir() / "log" / "engine.log").read_text()
+
+
+async def _watch(engine: HttpEngine, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            async with engine.client.stream("GET", "/midfill/events") as response:
+                async for _ in response.aiter_lines():
+                    pass
+
+
+@contextlib.asynccontextmanager
+async def followed(config: Config) -> AsyncIterator[tuple[EngineLink, list[EngineStatus]]]:
+    statuses: list[EngineStatus] = []
+    subject = EngineLink(config, statuses.append)
+    subject.start()
+    try:
+        yield subject, statuses
+    finally:
+        await subject.aclose()
+
+
+@pytest.mark.model
+async def test_a_killed_engine_is_started_again(tiny: Path) -> None:
+    config = config_of(tiny)
+    async with followed(config) as (subject, statuses):
+        first = await subject.wait_ready(PATIENCE_S)
+        assert first is not None
+        said = await first.last(at("def f(a):\n    return ‸\n"))
+        assert said.stats is not None
+        assert said.stats.n_prompt > 10
+        pid = subject.status.pid
+        assert engines_of(tiny) == [pid]
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: subject.completer is None)
+        assert [status.state for status in statuses][-2:] == ["ready", "starting"]
+        second = await subject.wait_ready(PATIENCE_S)
+        assert second is not None
+        assert subject.status.pid != pid
+        assert (await second.last(at("def f(a):\n    return ‸\n"))).raw == said.raw
+        assert (await subject.stats())["totals"]["n_requests"] == 1
+        assert all(status.state != "error" for status in statuses)
+
+
+@pytest.mark.model
+async def test_a_model_that_cannot_be_loaded_is_told_and_mended(tiny: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    async with followed(config_of(model)) as (subject, _):
+        assert await subject.wait_ready(PATIENCE_S) is None
+        assert subject.status.state == "error"
+        assert "it has no config.json" in subject.status.message
+        assert subject.status.remedy == "check the setting model"
+        (pid,) = engines_of(model)
+        shutil.copytree(tiny, model, dirs_exist_ok=True)
+        await until(lambda: subject.completer is not None and subject.status.state == "ready")
+        assert pid not in engines_of(model)  # it left by itself
+
+
+@contextlib.asynccontextmanager
+async def pretending(runtime: Path, state: dict[str, Any]) -> AsyncIterator[tuple[Address, list[str]]]:
+    """Somebody who answers as an engine with ``state``; and what it was asked."""
+    asked: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head.split("\r\n")[0])
+        body = json.dumps(state).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, runtime / "pretend.sock")
+    async with server:
+        yield Address(1, str(runtime / "pretend.sock"), 0, "t", "x"), asked
+
+
+@pytest.mark.parametrize(
+    ("state", "is_ours", "told_to_leave"),
+    [
+        ({"version": __version__}, True, False),
+        ({"version": __version__, "draining": True}, False, False),
+        ({"version": "0.0.0"}, False, True),
+        ({"version": "0.0.0", "draining": True}, False, False),
+    ],
+)
+async def test_only_an_engine_of_our_version_is_used(
+    runtime: Path, state: dict[str, Any], is_ours: bool, told_to_leave: bool
+) -> None:
+    async with pretending(runtime, state) as (address, asked):
+        engine = await daemon._greet(address)
+        assert (engine is not None) is is_ours
+        assert ("POST /midfill/shutdown HTTP/1.1" in asked) is told_to_leave
+        if engine is not None:
+            await engine.aclose()
+
+
+class TestRecords:
+    """Which addresses are believed."""
+
+    def test_what_was_written_is_found(self) -> None:
+        where, address = daemon.place(Config()), Address(1, "/s", 0, "t", "v")
+        assert daemon.find(where) is None
+        daemon.write_record(where, address)
+        assert daemon.find(where) == address
+        assert [path.suffix for path in where.folder.iterdir()] == [".json"]
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"pid": 1}', '{"pid": 1, "x": 2}', "\x00"])
+    def test_garbage_is_not(self, content: str) -> None:
+        where = daemon.place(Config())
+        where.record.touch(0o600)
+        where.record.write_text(content)
+        assert daemon.find(where) is None
+
+    def test_one_that_others_could_write_is_not(self) -> None:
+        where = daemon.place(Config())
+        daemon.write_record(where, Address(1, "/s", 0, "t", "v"))
+        where.record.chmod(0o644)
+        assert daemon.find(where) is None
+
+    def test_a_lock_tells_who_runs(self) -> None:
+        from filelock import FileLock
+
+        where = daemon.place(Config())
+        assert not daemon.is_running(where)
+        with FileLock(where.lock):
+            assert daemon.is_running(where)
+        assert not daemon.is_running(where)
+
+    def test_one_engine_a_model_device_and_format(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        keys = {daemon.place(config).key for config in (Config(), Config(dtype="float32"), Config(model="a/b"))}
+        assert len(keys) == 3
+        assert daemon.place(Config(max_tokens=9, adapter="x")) == daemon.place(Config())
+        monkeypatch.chdir(tmp_path)
+        assert daemon.place(Config(model="./m")) == daemon.place(Config(model=str(tmp_path / "m")))
+        assert daemon.place(Config(model="m.gguf")) == daemon.place(Config(model=str(tmp_path / "m.gguf")))
+
+
+class TestAdapterNames:
+    """Which folder a setting means. What is asked of the engine is looked at, no engine is there."""
+
+    async def load(self, adapter: str) -> tuple[str | None, list[dict[str, str]]]:
+        asked: list[dict[str, str]] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            asked.append(json.loads(request.content))
+            return httpx.Response(200, json={})
+
+        engine = HttpEngine("http://midfill")
+        engine._client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://midfill")
+        return await link.load_adapter(engine, adapter), asked
+
+    async def test_none(self) -> None:
+        assert await self.load("none") == await self.load("") == (None, [])
+
+    async def test_registered_and_by_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (paths.adapters_dir() / "mine").mkdir(parents=True)
+        (tmp_path / "other.v1").mkdir()
+        name, asked = await self.load("mine")
+        assert (name, asked) == ("mine", [{"lora_name": "mine", "lora_path": str(paths.adapters_dir() / "mine")}])
+        monkeypatch.chdir(tmp_path)
+        for setting in ("./other.v1", str(tmp_path / "other.v1")):
+            name, asked = await self.load(setting)
+            assert name is not None
+            assert name.startswith("other-v1-")
+            assert asked[0]["lora_path"] == str(tmp_path / "other.v1")
+
+    @pytest.mark.parametrize("setting", ["evil", "..", ".", "../x", "/not/there", "~nobody/x"])
+    async def test_a_folder_of_the_workspace_is_no_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+    ) -> None:
+        (tmp_path / "w" / "evil").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / "w" / "evil" if setting in (".", "..") else tmp_path / "w")
+        if setting in (".", ".."):  # paths, and taken as such: never a place among the registered ones
+            _, asked = await self.load(setting)
+            assert Path(asked[0]["lora_path"]).is_relative_to(tmp_path / "w")
+            return
+        with pytest.raises(MidfillError, match="neither a folder nor a name") as caught:
+            await self.load(setting)
+        assert "adapters list" in caught.value.remedy
+
+
+def test_the_front_end_imports_no_torch() -> None:
+    code = (
+        "import sys, midfill.lsp.server, midfill.serve.link, midfill.cli, midfill.commands.complete\n"
+        "print([name for name in ('torch', 'transformers', 'peft', 'safetensors', 'gguf') if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"

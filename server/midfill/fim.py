@@ -300,9 +300,11 @@ def tail(tokenizer: CodeTokenizer, text: str, budget: int) -> list[int]:
     ids, starts = tokenizer.encode_with_offsets(text[clip:])
     if clip == 0 and len(ids) <= budget:
         return ids
-    first = clip + (starts[len(ids) - budget] if len(ids) > budget else 0)
+    at = _whole_character(starts, len(ids) - budget, 1)
+    first = clip + starts[at] if at < len(starts) else len(text)
     start = _coarse_start(text, first, step=_step(budget), latest=len(text) - (len(text) - first) // 2)
-    return tokenizer.encode(text[start:])[-budget:]
+    ids, starts = tokenizer.encode_with_offsets(text[start:])
+    return ids[_whole_character(starts, len(ids) - budget, 1) :]
 
 
 def head(tokenizer: CodeTokenizer, text: str, budget: int) -> list[int]:
@@ -314,7 +316,17 @@ def head(tokenizer: CodeTokenizer, text: str, budget: int) -> list[int]:
     if len(ids) <= budget:
         return ids
     end = text.rfind("\n", starts[budget] // 2, starts[budget])
-    return tokenizer.encode(text[: end + 1])[:budget] if end >= 0 else ids[:budget]
+    if end >= 0:
+        ids, starts = tokenizer.encode_with_offsets(text[: end + 1])
+    return ids[: _whole_character(starts, budget, -1)]
+
+
+def _whole_character(starts: Sequence[int], at: int, step: int) -> int:
+    """The token nearest to ``at``, in the direction of ``step``, that does not begin inside a character of several."""
+    at = max(at, 0)
+    while 0 < at < len(starts) and starts[at] == starts[at - 1]:
+        at += step
+    return at
 
 
 MAX_STEP = 256

@@ -16,6 +16,14 @@ from midfill.types import MidfillError
 MAX_SOCKET_PATH = 100
 
 
+def expanded(text: str) -> Path:
+    """``text`` as a path, with ``~`` and ``~user`` replaced where that user is known."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def _home() -> Path:
     try:
         return Path.home()
@@ -25,7 +33,7 @@ def _home() -> Path:
 
 def _base(override: str, xdg: str, windows: str, fallback: str) -> Path:
     if value := os.environ.get(override):
-        return Path(value).expanduser()
+        return expanded(value)
     if value := os.environ.get(xdg):
         return Path(value) / "midfill"
     if sys.platform == "win32" and (value := os.environ.get(windows)):
@@ -36,7 +44,7 @@ def _base(override: str, xdg: str, windows: str, fallback: str) -> Path:
 def config_file() -> Path:
     """The user's configuration."""
     if value := os.environ.get("MIDFILL_CONFIG"):
-        return Path(value).expanduser()
+        return expanded(value)
     return _base("MIDFILL_CONFIG_DIR", "XDG_CONFIG_HOME", "APPDATA", ".config") / "config.toml"
 
 
@@ -101,7 +109,7 @@ def runtime_dir() -> Path:
 
 def _runtime_candidate() -> Path:
     if value := os.environ.get("MIDFILL_RUNTIME_DIR"):
-        path = Path(value).expanduser()
+        path = expanded(value)
     elif (value := os.environ.get("XDG_RUNTIME_DIR")) and Path(value).is_dir():
         path = Path(value) / "midfill"
     elif sys.platform == "win32":

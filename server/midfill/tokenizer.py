@@ -42,7 +42,7 @@ class CodeTokenizer:
             return cls(json.loads(file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise MidfillError(f"{file} is missing", "midfill needs the model's tokenizer.json beside it") from None
-        except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception for what it cannot read
+        except Exception as error:  # tokenizers raises bare Exception for what it cannot read
             raise MidfillError(f"{file} cannot be read as a tokenizer: {str(error)[:200]}", "fetch it again") from error
 
     def id_of(self, names: Iterable[str]) -> int | None:

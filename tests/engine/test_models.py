@@ -69,7 +69,7 @@ class TestResolve:
     @pytest.mark.parametrize(
         ("spec", "message"),
         [
-            ("/not/there", "neither a folder"), ("./not/there", "neither a folder"), ("~/no", "neither a folder"),
+            ("/not/there", "neither a folder"), ("./not/there", "neither a folder"), ("~x-x/no", "neither a folder"),
             ("name", "neither a folder"), ("a/b/c", "neither a folder"), ("", "neither a folder"),
             ("http://host/x", "neither a folder"), ("a b/c", "neither a folder"), ("../x", "neither a folder"),
             ("/not/there.gguf", "is not there"), ("x.gguf", "is not there"),

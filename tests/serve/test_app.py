@@ -139,7 +139,7 @@ BAD_BODIES: dict[str, list[Any]] = {
     "the body is not JSON": [b"", b"{", b"[" * 100_000, b"\xff"],
     "the body is not an object": [b"[]", b"1"],
     "prompt must be a list of token ids": [
-        {}, {"prompt": []}, {"prompt": "text"}, {"prompt": [True]}, {"prompt": [1.0]}, {"prompt": [[1]]}, {"prompt": {}},
+        {}, {"prompt": []}, {"prompt": "text"}, {"prompt": [True]}, {"prompt": [1.0]}, {"prompt": [[1]]},
     ],
     "prompt is too long": [{"prompt": [0] * 200_001}],
     "max_tokens must be": [{"prompt": [1], "max_tokens": n} for n in (0, 5000, True, "9", 1.5)],

@@ -303,7 +303,7 @@ class TestAdapterNames:
             assert name.startswith("other-v1-")
             assert asked[0]["lora_path"] == str(tmp_path / "other.v1")
 
-    @pytest.mark.parametrize("setting", ["evil", "..", ".", "../x", "/not/there", "~nobody/x"])
+    @pytest.mark.parametrize("setting", ["evil", "..", ".", "../x", "/not/there", "~no-such-user/x"])
     async def test_a_folder_of_the_workspace_is_no_name(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
     ) -> None:

@@ -41,11 +41,25 @@ class Resident(Engine, Protocol):
     status: EngineStatus
     info: ModelInfo | None
 
-    async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]: ...
-    async def unload_adapter(self, name: str) -> None: ...
-    async def block(self, seconds: float) -> None: ...
-    def adapters(self) -> list[dict[str, Any]]: ...
-    def figures(self) -> dict[str, Any]: ...
+    async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
+        """Make the adapter in ``folder`` usable as ``name``. Raises MidfillError."""
+        ...
+
+    async def unload_adapter(self, name: str) -> None:
+        """Forget it."""
+        ...
+
+    async def block(self, seconds: float) -> None:
+        """Keep the worker from its work, for tests."""
+        ...
+
+    def adapters(self) -> list[dict[str, Any]]:
+        """The resident adapters."""
+        ...
+
+    def figures(self) -> dict[str, Any]:
+        """Counters and the last requests."""
+        ...
 
 
 class Guard:
@@ -55,6 +69,7 @@ class Guard:
         self._app, self._expected = app, f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

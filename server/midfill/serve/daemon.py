@@ -1,4 +1,4 @@
-"""The engine process: found by a record in the runtime folder, exactly one a model by a lock, started by whoever needs it."""
+"""The engine process: found by a record in the runtime folder, one a model by a lock, started by whoever needs it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def place(config: Config) -> Place:
 def _model(config: Config) -> str:
     """The setting, a relative path made absolute: the engine runs in another folder than whoever starts it."""
     is_path = config.model.startswith((".", "~")) or config.model.endswith(".gguf")
-    return str(Path(config.model).expanduser().absolute()) if is_path else config.model
+    return str(paths.expanded(config.model).absolute()) if is_path else config.model
 
 
 def find(where: Place) -> Address | None:

@@ -41,12 +41,29 @@ class Link(Protocol):
     completer: Completer | None
     status: EngineStatus
 
-    def start(self) -> None: ...
-    async def wait_ready(self, timeout_s: float) -> Completer | None: ...
-    async def stats(self) -> dict[str, Any]: ...
-    async def debug_block(self, seconds: float) -> None: ...
-    def report(self, error: EngineError) -> None: ...
-    async def aclose(self) -> None: ...
+    def start(self) -> None:
+        """Begin; returns at once."""
+        ...
+
+    async def wait_ready(self, timeout_s: float) -> Completer | None:
+        """The completer as soon as there is one; None after ``timeout_s`` or when it cannot be."""
+        ...
+
+    async def stats(self) -> dict[str, Any]:
+        """The engine's counters."""
+        ...
+
+    async def debug_block(self, seconds: float) -> None:
+        """Keep the engine busy."""
+        ...
+
+    def report(self, error: EngineError) -> None:
+        """A request failed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let the engine go."""
+        ...
 
 
 def make_link(config: Config, on_status: StatusHandler) -> Link:
@@ -215,18 +232,7 @@ async def load_adapter(engine: HttpEngine, adapter: str) -> str | None:
     """Load the adapter that the setting means into the engine; its name there. Raises MidfillError."""
     if adapter in ("", "none"):
         return None
-    # A plain name is looked up among the registered ones only: it never means a folder of the workspace.
-    is_name = re.fullmatch(ADAPTER_NAME, adapter) is not None
-    folder = paths.adapters_dir() / adapter if is_name else Path(adapter).expanduser().resolve()
-    if not folder.is_dir():
-        raise MidfillError(
-            f"adapter {adapter!r} is neither a folder nor a name in {paths.adapters_dir()}",
-            'run: midfill adapters list, write a folder with its path (./name), or set adapter = "none"',
-        )
-    name = adapter
-    if not is_name:
-        plain = re.sub(r"[^A-Za-z0-9_-]", "-", folder.name)[:40]
-        name = f"{plain}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}"
+    name, folder = _adapter_folder(adapter)
     try:
         answer = await engine.client.post(
             "/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)}, timeout=120
@@ -238,6 +244,22 @@ async def load_adapter(engine: HttpEngine, adapter: str) -> str | None:
         refusal = content.get("error") or {}
         raise MidfillError(str(refusal.get("message", "the adapter was refused")), str(refusal.get("remedy", "")))
     return name
+
+
+def _adapter_folder(adapter: str) -> tuple[str, Path]:
+    """What the setting means: the name to use in the engine, and the folder. Raises MidfillError."""
+    # A plain name is looked up among the registered ones only: it never means a folder of the workspace.
+    is_name = re.fullmatch(ADAPTER_NAME, adapter) is not None
+    folder = paths.adapters_dir() / adapter if is_name else paths.expanded(adapter).resolve()
+    if not folder.is_dir():
+        raise MidfillError(
+            f"adapter {adapter!r} is neither a folder nor a name in {paths.adapters_dir()}",
+            'run: midfill adapters list, write a folder with its path (./name), or set adapter = "none"',
+        )
+    if is_name:
+        return adapter, folder
+    plain = re.sub(r"[^A-Za-z0-9_-]", "-", folder.name)[:40]
+    return f"{plain}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}", folder
 
 
 class ScriptedLink:

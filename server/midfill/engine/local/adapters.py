@@ -1,8 +1,8 @@
 """LoRA adapters in PEFT's format, checked before they touch the model, switched per request without merging.
 
 LoRA: Hu et al. 2021, arXiv:2106.09685; the scale of rank-stabilised LoRA: Kalajdzievski 2023, arXiv:2312.03732.
-The format is PEFT's: ``adapter_config.json`` and ``adapter_model.safetensors``. The computation follows PEFT's own, so the
-output equals its forward pass: the low-rank path runs in float32 beside the base's number format.
+The format is PEFT's: ``adapter_config.json`` and ``adapter_model.safetensors``. The computation follows PEFT's own, so
+the output equals its forward pass: the low-rank path runs in float32 beside the base's number format.
 """
 
 from __future__ import annotations

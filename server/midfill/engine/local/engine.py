@@ -56,7 +56,7 @@ class Job:
     started: float = 0.0
     first_token: float = 0.0
     slot: Slot | None = None
-    tokens: Iterator[int | None] = iter(())
+    tokens: Iterator[int | None] = field(default_factory=lambda: iter(()))
     text: TextStream | None = None
     stops: StopStrings | None = None
 
@@ -177,7 +177,7 @@ class LocalEngine:
         return adapter
 
     async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
-        """Check the adapter in ``folder`` and make it usable as ``name``. Raises MidfillError; the old one then stays."""
+        """Make the adapter in ``folder`` usable as ``name``. Raises MidfillError, and the old one stays."""
         return await self._call(lambda: self._load_adapter(name, folder))  # type: ignore[no-any-return]
 
     async def unload_adapter(self, name: str) -> None:
@@ -359,7 +359,10 @@ class LocalEngine:
 
     def _step(self, job: Job) -> bool:
         """One piece of prompt or one token for ``job``; False when it is done."""
-        assert self._model is not None and self._switch is not None and job.text is not None and job.stops is not None
+        assert self._model is not None
+        assert self._switch is not None
+        assert job.text is not None
+        assert job.stops is not None
         self._switch.active = job.adapter
         try:
             token = next(job.tokens)
@@ -394,7 +397,8 @@ class LocalEngine:
     @staticmethod
     def _rest(job: Job) -> str:
         """What was held back, now that nothing more comes."""
-        assert job.text is not None and job.stops is not None
+        assert job.text is not None
+        assert job.stops is not None
         text, stopped = job.stops.push(job.text.flush())
         return text if stopped else text + job.stops.flush()
 

@@ -46,8 +46,8 @@ def resolve(spec: str) -> ModelSource:
         return ModelSource("embedded", EMBEDDED.name)
     if spec == "auto":
         return ModelSource("hub", REFERENCE, hub_id=REFERENCE) if reference_is_usable() else resolve("embedded")
-    # A path is written as one: what merely looks like a hub id never means a folder of the workspace we were started in.
-    path = Path(spec).expanduser()
+    # A path is written as one: what looks like a hub id never means a folder of the workspace we were started in.
+    path = paths.expanded(spec)
     is_path = path.is_absolute() or spec.startswith((".", "~"))
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -259,7 +259,7 @@ def _fetch(hub_id: str, progress: Progress) -> Path:
                 hub_id, allow_patterns=["*.safetensors", "*.safetensors.index.json", "*.json"]
             )
         )
-    except Exception as error:  # noqa: BLE001 - the hub client raises many kinds; all mean the same here
+    except Exception as error:  # the hub client raises many kinds; all mean the same here
         kind = type(error).__name__
         remedy = 'check the network, or set model = "embedded"'
         if "Gated" in kind:

@@ -97,12 +97,12 @@ class RenderProcess:
         self._waiting.clear()
 
     async def aclose(self) -> None:
-        """End the child: it leaves when its input ends."""
-        if self._child is not None and self._child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._child.kill()
-        if self._reader is not None:
-            self._reader.cancel()
+        """End the child and wait until it is gone; who waits for a prompt is told."""
+        if self._child is None or self._reader is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._child.kill()
+        await asyncio.wait([self._reader])
 
 
 def window_of(snapshot: Snapshot, budget: int) -> Snapshot:

@@ -86,7 +86,7 @@ def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> Non
         ("max_tokens = 0", "max_tokens = 0 is out of range", "use 1 to 4096"),
         ("context_tokens = -1", "out of range", "use 0 to"),
         ('order = "mps"', "order = 'mps' is not known", "use one of psm, spm"),
-        ('dtype = "int8"', "is not known", "bfloat16"),
+        ('dtype = "int3"', "is not known", "bfloat16"),
         ('log_level = "loud"', "is not known", "debug"),
         ("max_tokens = ", "cannot read", "mend the file"),
         ("max_tokens = 1\nmax_tokens = 2", "cannot read", "mend the file"),

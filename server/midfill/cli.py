@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "place", metavar="FILE:LINE:COL", help="line and column count from 1; the cursor is before COL"
     )
     _model_options(complete)
-    complete.add_argument("--adapter", help="a registered name, a folder, or none")
+    complete.add_argument("--adapter", help="a registered name, ./a/folder, or none")
     complete.add_argument("--max-tokens", type=int, help="longest middle")
     complete.add_argument("--raw", action="store_true", help="what the model said, without post-processing")
     complete.add_argument("--json", action="store_true", help="the middle with every figure")
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     listing = kinds.add_parser("list", help="the models on this machine")
     listing.add_argument("--json", action="store_true")
     prepare = kinds.add_parser("prepare", help="make a model ready, so that the first start is quick")
-    prepare.add_argument("model", nargs="?", help="auto, embedded, a hub id, a folder or a .gguf file")
+    prepare.add_argument("model", nargs="?", help="auto, embedded, owner/name on the hub, ./a/folder or a .gguf file")
     prepare.add_argument("--force", action="store_true", help="make it again")
     info = kinds.add_parser("info", help="what a model is, and what midfill makes of it")
     info.add_argument("model", nargs="?")
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("folder")
     add.add_argument("--name", help="default: the folder's name")
     check = actions.add_parser("check", help="whether an adapter fits a model")
-    check.add_argument("adapter", help="a name or a folder")
+    check.add_argument("adapter", help="a registered name or ./a/folder")
     for action in (add, check):
         action.add_argument("--model", help="the base, if not the configured one")
     remove = actions.add_parser("remove", help="forget a registered adapter")
@@ -99,9 +99,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", help="auto, embedded, a hub id, a folder or a .gguf file")
+    parser.add_argument("--model", help="auto, embedded, owner/name on the hub, ./a/folder or a .gguf file")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", help="auto, bfloat16, float16 or float32")
+    parser.add_argument("--dtype", help="auto, int8 (CPU), bfloat16, float16 or float32")
     parser.add_argument("--template", help="auto, prefix, or the name of a FIM template")
 
 

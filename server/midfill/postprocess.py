@@ -17,6 +17,8 @@ Rule = Callable[[str, Snapshot], str]
 _OPENERS, _CLOSERS = "([{", ")]}"
 # Characters of a line that must be there before it is judged while it still grows.
 MIN_SEEN = 8
+# What follows after more blank lines than this is no end of what is written here.
+MAX_BLANK_LINES = 50
 _CONTINUES = re.compile(r"(else|elif|except|finally|catch|rescue|case|default|while)\b|\}?\s*(else|catch|finally)\b")
 
 
@@ -60,7 +62,7 @@ def _is_whole(rest: str, length: int) -> bool:
 def drop_repeated_line(middle: str, snapshot: Snapshot) -> str:
     """End before a line that says again what the line before it, or the line above the cursor, says."""
     lines = middle.split("\n")
-    above = snapshot.prefix.rsplit("\n", 2)[-2].strip() if snapshot.prefix.count("\n") else ""
+    above = _line_above(snapshot).strip()
     first = (snapshot.line_before + lines[0]).strip()
     if len(first) > 3 and first == above:
         return ""
@@ -127,7 +129,7 @@ def _block_end(middle: str, at: int, snapshot: Snapshot) -> int | None:
     before = snapshot.line_before
     on_blank_line = not before.strip()
     base = _indent(before)
-    stop_line = next((line for line in snapshot.suffix.split("\n")[1:] if line.strip()), None)
+    stop_line = _line_below(snapshot)
     while True:
         end = middle.find("\n", at + 1)
         complete = end >= 0
@@ -158,6 +160,26 @@ def _ends_before(line: str, base: int, *, on_blank_line: bool) -> bool | None:
     if _CONTINUES.match(text):
         return None
     return not (text[0] in _CLOSERS or text.startswith("end"))
+
+
+def _line_above(snapshot: Snapshot) -> str:
+    """The line above the cursor's; found from the cursor, as a file may be large."""
+    end = snapshot.text.rfind("\n", 0, snapshot.cursor)
+    return snapshot.text[snapshot.text.rfind("\n", 0, end) + 1 : end] if end >= 0 else ""
+
+
+def _line_below(snapshot: Snapshot) -> str | None:
+    """The first line below the cursor's that is not blank, if it is near."""
+    start = snapshot.text.find("\n", snapshot.cursor) + 1
+    for _ in range(MAX_BLANK_LINES):
+        if start <= 0:
+            return None
+        end = snapshot.text.find("\n", start)
+        line = snapshot.text[start : end if end >= 0 else len(snapshot.text)]
+        if line.strip():
+            return line
+        start = end + 1
+    return None
 
 
 def _opens_block(line: str) -> bool:

@@ -43,13 +43,13 @@ def make_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     def make(seed: int = 0, **settings: Any) -> Path:
         folder = tmp_path_factory.mktemp("adapter")
         base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
-        _save_adapter(base, folder, seed, **settings)
+        save_adapter(base, folder, seed, **settings)
         return folder
 
     return make
 
 
-def _save_adapter(base: Any, folder: Path, seed: int = 0, **settings: Any) -> None:
+def save_adapter(base: Any, folder: Path, seed: int = 0, **settings: Any) -> None:
     torch.manual_seed(seed)
     model = get_peft_model(base, LoraConfig(**{**REFERENCE, "task_type": "CAUSAL_LM", **settings}))
     for name, parameter in model.named_parameters():
@@ -331,7 +331,7 @@ def test_the_output_is_pefts_on_the_embedded_model(embedded_folder: Path, tmp_pa
         [loaded.tokenizer.encode("def add(a, b):\n    return a + b\n\n\nclass Thing:\n    def __init__(")]
     )
     base = AutoModelForCausalLM.from_pretrained(embedded_folder, dtype=torch.bfloat16, attn_implementation="sdpa")
-    _save_adapter(base, tmp_path / "adapter", base_model_name_or_path=str(embedded_folder))
+    save_adapter(base, tmp_path / "adapter", base_model_name_or_path=str(embedded_folder))
     del base
     switch = AdapterSwitch(loaded.model)
     plain = our_logits(loaded, switch, None, ids)

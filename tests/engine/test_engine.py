@@ -19,7 +19,7 @@ from midfill.engine.local import engine as engine_module
 from midfill.engine.local.engine import LocalEngine, StopStrings
 from midfill.types import MidfillError, Stats
 from tests.engine.made import VOCABULARY, save_tiny
-from tests.engine.test_adapters import _save_adapter
+from tests.engine.test_adapters import save_adapter
 from tests.support import at
 
 
@@ -241,7 +241,7 @@ def adapters(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
 
     folders = [tmp_path_factory.mktemp(f"adapter{i}") for i in range(2)]
     for seed, target in enumerate(folders):
-        _save_adapter(AutoModelForCausalLM.from_pretrained(folder), target, seed)
+        save_adapter(AutoModelForCausalLM.from_pretrained(folder), target, seed)
     return folders
 
 

@@ -68,7 +68,7 @@ def _add(folder: Path, name: str | None, config: Config) -> int:
         raise MidfillError(f"{name!r} is no adapter name", "letters, digits, dot, dash and underscore, at most 64")
     if not folder.is_dir():
         raise MidfillError(f"{folder} is not a folder", "give the folder that holds adapter_config.json")
-    _check(str(folder), config)
+    _check(str(folder.resolve()), config)
     target = paths.private_dir(paths.adapters_dir()) / name
     work = Path(tempfile.mkdtemp(prefix=".add-", dir=target.parent))
     try:

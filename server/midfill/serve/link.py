@@ -142,7 +142,7 @@ class EngineLink:
                 lost = EngineError("the engine is gone", "it is started again")
             except MidfillError as error:
                 lost, failures = EngineError(error.message, error.remedy), failures + 1
-            except (httpx.HTTPError, OSError, ValueError) as error:
+            except (httpx.HTTPError, OSError, ValueError, TypeError, KeyError) as error:
                 lost, failures = EngineError(f"the engine was lost ({type(error).__name__})", "it is started again"), 1
             await self._drop()
             if self.status.state != "error":

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from midfill.engine.local.int8 import Int8Linear
 from midfill.engine.local.weights import read_safetensors
 from midfill.types import MidfillError
 
@@ -176,7 +177,7 @@ def _pair(
 ) -> LoraPair:
     if isinstance(target, LoraLinear):
         target = target.base
-    if not isinstance(target, nn.Linear):
+    if not isinstance(target, (nn.Linear, Int8Linear)):
         raise _refuse(folder, f"the model has no linear layer {module[:100]}", "the adapter is for another base")
     if pair.keys() != {"A", "B"}:
         raise _refuse(folder, f"{module[:100]} lacks lora_{'B' if 'A' in pair else 'A'}", "save the adapter again")
@@ -216,7 +217,7 @@ def _for_module(folder: Path, pattern: Any, module: str, default: Any) -> Any:
 class LoraLinear(nn.Module):
     """A linear layer beside which ``switch.active`` takes part."""
 
-    def __init__(self, base: nn.Linear, path: str, switch: AdapterSwitch) -> None:
+    def __init__(self, base: nn.Linear | Int8Linear, path: str, switch: AdapterSwitch) -> None:
         super().__init__()
         self.base = base
         self._path = path
@@ -259,6 +260,6 @@ class AdapterSwitch:
         layer = self._model.get_submodule(path)
         if isinstance(layer, LoraLinear):
             return
-        assert isinstance(layer, nn.Linear)
+        assert isinstance(layer, (nn.Linear, Int8Linear))
         parent, _, child = path.rpartition(".")
         setattr(self._model.get_submodule(parent), child, LoraLinear(layer, path, self))

@@ -19,6 +19,7 @@ from transformers.integrations.gguf import GGUF_TOKENIZER_MAPPING
 from transformers.integrations.gguf.gguf_tokenizer_mapping import convert_gguf_tokenizer
 from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
 
+from midfill.engine.local import int8
 from midfill.engine.local.embedded import Progress
 from midfill.engine.local.gguf_file import GgufFile, GgufTensor
 from midfill.types import MidfillError
@@ -61,13 +62,17 @@ def _convert(source: GgufFile, out: Path, progress: Progress) -> dict[str, Any]:
     _check(model, tensors, tied=bool(config.tie_word_embeddings))
     progress("writing", 0.0)
     _write(tensors, out)
+    figures = {"architecture": source.architecture, "parameters": sum(t.numel() for t in tensors.values())}
+    if int8.is_supported():
+        progress("quantising", 0.0)
+        save_file(int8.quantise_state(tensors, model), out / int8.FILE, metadata={"format": "pt"})
     config.architectures = [type(model).__name__]
     config.dtype = "bfloat16"
     config.save_pretrained(out)
     progress("writing the tokenizer", 0.9)
     _write_tokenizer(source, out)
     progress("writing", 1.0)
-    return {"architecture": source.architecture, "parameters": sum(t.numel() for t in tensors.values())}
+    return figures
 
 
 def _config(source: GgufFile) -> tuple[PretrainedConfig, dict[str, Any]]:

@@ -86,7 +86,11 @@ def generate(
     assert logits is not None, "at least the prompt's last token is evaluated"
     random = None
     if sampling.temperature > 0:
-        random = torch.Generator(device="cpu").manual_seed(sampling.seed if sampling.seed is not None else 0)
+        random = torch.Generator(device="cpu")
+        if sampling.seed is not None:
+            random.manual_seed(sampling.seed)
+        else:
+            random.seed()
     while True:
         token = pick(logits, sampling, random)
         yield token

@@ -161,7 +161,7 @@ class LocalEngine:
 
     def _check(self, request: GenerateRequest) -> Adapter | None:
         assert self._model is not None
-        vocabulary = int(self._model.model.get_input_embeddings().weight.shape[0])
+        vocabulary = int(self._model.model.get_input_embeddings().num_embeddings)
         if not request.prompt or min(request.prompt) < 0 or max(request.prompt) >= vocabulary:
             raise EngineError("the prompt is empty or holds ids outside the vocabulary", "render it for this model")
         if len(request.prompt) + request.max_tokens > self._model.max_context:
@@ -284,7 +284,7 @@ class LocalEngine:
             context_tokens=min(budget, loaded.max_context // 2),
             max_context=loaded.max_context,
             device=_device_name(loaded.device),
-            dtype=str(loaded.dtype).removeprefix("torch."),
+            dtype=loaded.number_format,
             parameters=loaded.parameters,
         )
         says = (

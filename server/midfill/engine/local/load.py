@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from midfill.engine.local import int8
 from midfill.engine.local.models import read_manifest, weight_files
 from midfill.engine.local.weights import read_safetensors
 from midfill.tokenizer import CodeTokenizer
@@ -29,18 +30,14 @@ class LoadedModel:
     model: PreTrainedModel
     tokenizer: CodeTokenizer
     device: torch.device
-    dtype: torch.dtype
+    number_format: str  # of the weights: int8, bfloat16, ...
+    parameters: int
     base_names: frozenset[str]  # what adapters may call their base
 
     @property
     def max_context(self) -> int:
         """Positions the model was made for."""
         return int(getattr(self.model.config, "max_position_embeddings", 4096))
-
-    @property
-    def parameters(self) -> int:
-        """How many weights it has."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -55,17 +52,22 @@ def pick_device(wanted: str) -> torch.device:
     return device
 
 
-def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """The number format of the setting ``dtype``; "auto" is bfloat16 where the hardware multiplies it."""
+def pick_format(wanted: str, device: torch.device) -> str:
+    """The number format of the setting ``dtype``; "auto" is the fastest that the hardware multiplies (docs/log.md).
+
+    Raises MidfillError for int8 where it cannot be had.
+    """
+    if wanted == "int8" and not (device.type == "cpu" and int8.is_supported()):
+        raise MidfillError("int8 weights need a CPU with VNNI or AMX", 'set dtype = "auto"')
     if wanted != "auto":
-        dtype = getattr(torch, wanted)
-        assert isinstance(dtype, torch.dtype)
-        return dtype
+        return wanted
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "cpu":
-        return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
-    return torch.float16
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    if device.type != "cpu":
+        return "float16"
+    if int8.is_supported():
+        return "int8"
+    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
 
 
 def load(folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", progress: Progress) -> LoadedModel:
@@ -73,14 +75,18 @@ def load(folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     target = pick_device(device)
-    wanted = pick_dtype(dtype, target)
+    chosen = pick_format(dtype, target)
     config = _config(folder)
     tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
-    weights = _weights(folder, target, wanted, progress)
-    progress("building the model", 0.0)
     try:
-        model = _build(config, weights, wanted)
-        model.to(target)
+        if chosen == "int8":
+            model, parameters = _build_int8(folder, config, progress)
+        else:
+            wanted = getattr(torch, chosen)
+            weights = _weights(folder, weight_files(folder), target, wanted, progress)
+            progress("building the model", 0.0)
+            model = _build(config, weights, wanted).to(target)
+            parameters = sum(parameter.numel() for parameter in model.parameters())
     except torch.OutOfMemoryError as error:
         raise MidfillError(
             f"the model does not fit into the memory of {target}", 'choose a smaller one or device = "cpu"'
@@ -89,7 +95,26 @@ def load(folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", 
         raise MidfillError(
             f"the weights in {folder} do not fit its config.json", "prepare or fetch the model again"
         ) from error
-    return LoadedModel(name, folder, model, tokenizer, target, wanted, _base_names(folder, name, config))
+    model.eval()
+    model.requires_grad_(False)
+    return LoadedModel(name, folder, model, tokenizer, target, chosen, parameters, _base_names(folder, name, config))
+
+
+def _build_int8(folder: Path, config: Any, progress: Progress) -> tuple[PreTrainedModel, int]:
+    """The model with int8 weights, from the prepared ones or quantised here, and its number of weights."""
+    cpu, ready = torch.device("cpu"), folder / int8.FILE
+    files = [ready] if ready.is_file() else weight_files(folder)
+    state = _weights(folder, files, cpu, None, progress)
+    if not int8.is_quantised_state(state):
+        progress("quantising", 0.0)
+        state = int8.quantise_state(state, _skeleton(config))
+    progress("building the model", 0.0)
+    parameters = sum(t.numel() for name, t in state.items() if not name.endswith(int8.SCALE_SUFFIX))
+    with int8.weightless_linears():
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    int8.install(model, state)
+    assert isinstance(model, PreTrainedModel)
+    return model, parameters
 
 
 def _build(config: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:
@@ -100,8 +125,6 @@ def _build(config: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype) ->
     wrong = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"]) + sorted(map(str, info["mismatched_keys"]))
     if wrong:
         raise ValueError(", ".join(wrong[:3]))
-    model.eval()
-    model.requires_grad_(False)
     assert isinstance(model, PreTrainedModel)
     return model
 
@@ -130,8 +153,10 @@ def _config(folder: Path) -> Any:
         ) from error
 
 
-def _weights(folder: Path, device: torch.device, dtype: torch.dtype, progress: Progress) -> dict[str, torch.Tensor]:
-    files = weight_files(folder)
+def _weights(
+    folder: Path, files: list[Path], device: torch.device, dtype: torch.dtype | None, progress: Progress
+) -> dict[str, torch.Tensor]:
+    """Every tensor of ``files`` on ``device``; floating ones in ``dtype``, None: as they are."""
     if not files:
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
         reason = "only pickled weights, which midfill never loads" if pickled else "no *.safetensors"
@@ -152,8 +177,7 @@ def _weights(folder: Path, device: torch.device, dtype: torch.dtype, progress: P
     for file in files:
         sha256 = manifest.get(file.name, {}).get("sha256")
         for name, tensor in read_safetensors(file, sha256=sha256, on_bytes=on_bytes).items():
-            floating = tensor.is_floating_point()
-            weights[name] = tensor.to(device, dtype if floating else tensor.dtype)
+            weights[name] = tensor.to(device, dtype if dtype and tensor.is_floating_point() else tensor.dtype)
     return weights
 
 

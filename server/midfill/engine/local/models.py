@@ -1,7 +1,8 @@
 """Which model is meant, where it lies, and making it ready: once, whole, verified.
 
 A *prepared* model is a folder that transformers could load as well: ``config.json``, ``model*.safetensors``,
-``tokenizer.json``, and our ``manifest.json`` with the sha256 of each, written last. Folders appear by one rename.
+``tokenizer.json``, and of ours ``int8.safetensors`` where the CPU can use it, and ``manifest.json`` with the sha256 of
+each, written last. Folders appear by one rename.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from midfill.types import MidfillError
 REFERENCE = "google/codegemma-7b"
 REFERENCE_BYTES = 20 << 30  # bfloat16 weights, KV cache and workspace
 MANIFEST = "manifest.json"
-FORMAT = 2  # raised when a prepared folder's content changes meaning: older ones are made again
+FORMAT = 3  # raised when a prepared folder's content changes meaning: older ones are made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +175,10 @@ def _lock(file: Path) -> Iterator[None]:
 
 def _prepare_gguf(source: ModelSource, models: Path, progress: Progress) -> Path:
     file_size = EMBEDDED.size if source.path is None else source.path.stat().st_size
-    # At four to six bits a weight, sixteen-bit weights take about four times the file, and the joined file itself.
+    # At four to six bits a weight: the file, and of it four times as much in sixteen-bit and eight-bit weights.
     work_folder = models / f".work-{source.name}"
     shutil.rmtree(work_folder, ignore_errors=True)  # what a killed preparation left: we hold the lock
-    need_space(models, file_size * 4)
+    need_space(models, file_size * 5)
     with _working_in(work_folder) as work:
         if source.kind == "embedded":
             file = work / "model.gguf"

@@ -1,0 +1,218 @@
+"""Int8 weights on a CPU: half of bfloat16's memory traffic, and eight-bit matrix products.
+
+Each weight row has one scale, each activation row another: x / absmax(x) in 127 steps, int8 product, times both scales.
+One scale for a whole call (torch's stock dynamic quantisation) loses quality; a scale a row keeps it, and makes a row's
+result independent of the rows beside it. The product is oneDNN's ``qlinear_pointwise`` (VNNI or AMX); it reads the
+weights once, whether for one token or for sixteen (docs/log.md). Activations stay float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+STEPS = 127
+FILE = "int8.safetensors"  # beside a prepared model's own weights
+SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weight_scale"
+# Layers that read the same input are one product: fewer calls, and none so narrow that oneDNN's threads cost more
+# than the work (a product 128 wide took ten times as long as one 1152 wide).
+FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+
+def is_supported() -> bool:
+    """Whether this CPU multiplies int8 in hardware and this torch knows how."""
+    return bool(torch.cpu._is_vnni_supported()) and hasattr(torch.ops.onednn, "qlinear_pointwise")
+
+
+def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(int8, scale a row) of a float weight: (rows, columns) -> (rows, columns), (rows,)."""
+    values = weight.float()  # the weight itself where it is float32: not to be written to
+    scale = values.abs().amax(dim=1).clamp_(min=1e-12).div_(STEPS)
+    return (values / scale[:, None]).round_().to(torch.int8), scale
+
+
+def quantise_state(weights: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
+    """``weights`` with those of linear layers and of a plain embedding in int8, the others in float32.
+
+    Empties ``weights`` on the way, so that the two are never in memory together.
+    """
+    names = {f"{path}.weight" for path, module in model.named_modules() if _is_quantised(module)}
+    state: dict[str, torch.Tensor] = {}
+    for name in list(weights):
+        tensor = weights.pop(name)
+        if name in names:
+            state[name], state[name + SCALE_SUFFIX] = quantise(tensor)
+        else:
+            state[name] = tensor.float() if tensor.is_floating_point() else tensor
+    return state
+
+
+def is_quantised_state(weights: dict[str, torch.Tensor]) -> bool:
+    """Whether ``weights`` come from quantise_state."""
+    return any(name.endswith(".weight" + SCALE_SUFFIX) for name in weights)
+
+
+@contextlib.contextmanager
+def weightless_linears() -> Iterator[None]:
+    """Inside, linear layers and embeddings are made without memory; everything else is real."""
+    originals = {kind: kind.__init__ for kind in (nn.Linear, nn.Embedding)}
+
+    def on_meta(kind: Any) -> Any:
+        original = originals[kind]
+
+        def init(self: Any, *args: Any, **kwargs: Any) -> None:
+            original(self, *args, **{**kwargs, "device": "meta"})
+
+        return init
+
+    for kind in originals:
+        kind.__init__ = on_meta(kind)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for kind, original in originals.items():
+            kind.__init__ = original  # type: ignore[method-assign]
+
+
+def install(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Put ``state`` (of quantise_state) into ``model`` (made under weightless_linears). Raises ValueError.
+
+    A head without weights of its own takes the embedding's. What stays unpacked is copied: tensors of one file share
+    its memory, and one of them would hold all of it.
+    """
+    _share_tied_head(model, state)
+    for path, parent in list(model.named_modules()):
+        children = dict(parent.named_children())
+        linears = {name for name, child in children.items() if type(child) is nn.Linear}
+        for group in FUSED:
+            if linears.issuperset(group):
+                _replace(parent, path, group, state)
+                linears -= set(group)
+        for name in sorted(linears):
+            _replace(parent, path, (name,), state)
+        for name, child in children.items():
+            if type(child) is nn.Embedding:
+                weight, scale = _take(state, _join(path, name))
+                setattr(parent, name, Int8Embedding(weight.clone(), scale.clone()))
+    copies = {name: state.pop(name).clone() for name in list(state)}
+    missing, unexpected = model.load_state_dict(copies, strict=False, assign=True)
+    if missing or unexpected:
+        raise ValueError(", ".join([*missing, *unexpected][:3]))
+
+
+def _is_quantised(module: nn.Module) -> bool:
+    return type(module) in (nn.Linear, nn.Embedding)  # a subclass computes something of its own
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _take(state: dict[str, torch.Tensor], path: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The int8 weight and scale of the module ``path``. Raises ValueError."""
+    try:
+        return state.pop(f"{path}.weight"), state.pop(f"{path}.weight{SCALE_SUFFIX}")
+    except KeyError as error:
+        raise ValueError(str(error)) from None
+
+
+def _share_tied_head(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    paths = {id(module): path for path, module in model.named_modules()}
+    source = paths.get(id(model.get_input_embeddings()))  # type: ignore[operator]
+    head = paths.get(id(model.get_output_embeddings()))  # type: ignore[operator]
+    if source is None or head is None or f"{head}.weight" in state or f"{source}.weight" not in state:
+        return
+    weight, scale = state[f"{source}.weight"], state.get(f"{source}.weight{SCALE_SUFFIX}")
+    if scale is None:  # an embedding with a forward of its own stays float
+        weight, scale = quantise(weight)
+    state[f"{head}.weight"], state[f"{head}.weight{SCALE_SUFFIX}"] = weight, scale
+
+
+def _replace(parent: nn.Module, path: str, names: tuple[str, ...], state: dict[str, torch.Tensor]) -> None:
+    weights, scales, biases = [], [], []
+    for name in names:
+        weight, scale = _take(state, _join(path, name))
+        linear = parent.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        if tuple(weight.shape) != (linear.out_features, linear.in_features):
+            raise ValueError(f"{_join(path, name)} has shape {tuple(weight.shape)}")
+        weights.append(weight)
+        scales.append(scale)
+        biases.append(state.pop(_join(path, name) + ".bias", None))
+    product = Int8Product(torch.cat(weights), torch.cat(scales), biases, [len(weight) for weight in weights])
+    for index, (name, weight) in enumerate(zip(names, weights, strict=True)):
+        setattr(parent, name, Int8Linear(product, index, weight.shape[1], weight.shape[0]))
+
+
+class Int8Product:
+    """The product of one input with one or several weights stacked: (tokens, in) -> (tokens, out_1 + out_2 + ...)."""
+
+    def __init__(
+        self, weight: torch.Tensor, scale: torch.Tensor, biases: list[torch.Tensor | None], sizes: list[int]
+    ) -> None:
+        self._packed = torch.ops.onednn.qlinear_prepack(weight, None)
+        self._scale = scale / STEPS
+        # oneDNN is asked for the bare sums and the scales are multiplied here: its kernels for one row and for many
+        # round in different orders, and a row must come out the same whoever is beside it.
+        self._one = torch.ones(len(scale))
+        self._zero = torch.zeros(len(scale), dtype=torch.long)
+        self._sizes = sizes
+        bias = [b.float() if b is not None else torch.zeros(n) for b, n in zip(biases, sizes, strict=True)]
+        self._bias = torch.cat(bias) if any(b is not None for b in biases) else None
+        self._input: torch.Tensor | None = None
+        self._parts: tuple[torch.Tensor, ...] = ()
+
+    def part(self, x: torch.Tensor, index: int) -> torch.Tensor:
+        """The output of the layer ``index``. The first one asked for an input computes all of them."""
+        if len(self._sizes) == 1:
+            return self._compute(x)
+        if self._input is not x:
+            self._input, self._parts = x, torch.split(self._compute(x), self._sizes, dim=-1)
+        y = self._parts[index]
+        if index == len(self._sizes) - 1:
+            self._input, self._parts = None, ()
+        return y
+
+    def _compute(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1]).float()
+        largest = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12)
+        steps = (rows * (STEPS / largest)).round_().to(torch.int8)
+        y = torch.ops.onednn.qlinear_pointwise(
+            steps, 1.0, 0, self._packed, self._one, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        y = y.mul_(self._scale).mul_(largest)
+        if self._bias is not None:
+            y += self._bias
+        out: torch.Tensor = y.to(x.dtype).view(*x.shape[:-1], -1)
+        return out
+
+
+class Int8Linear(nn.Module):
+    """A linear layer whose product may be shared with its neighbours."""
+
+    def __init__(self, product: Int8Product, index: int, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self._product, self._index = product, index
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = torch.empty(0)  # for code that asks for its dtype or device
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (..., in_features) -> (..., out_features)."""
+        return self._product.part(x, self._index)
+
+
+class Int8Embedding(nn.Module):
+    """Rows of an int8 embedding as float32."""
+
+    def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
+        super().__init__()
+        self._weight, self._scale = weight, scale
+        self.num_embeddings, self.embedding_dim = weight.shape
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """ids: (...) -> (..., embedding_dim)."""
+        return self._weight[ids].float() * self._scale[ids][..., None]

@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check install -q
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
 .PHONY: demo test check lint format unit wheel clean
 

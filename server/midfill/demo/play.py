@@ -224,7 +224,7 @@ async def _play(*, fast: bool) -> int:
             await _story(session)
         if not console.is_terminal:
             console.print(session._screen.frame())
-        _summary(console, session.figures, await session.engine())
+        _summary(console, session.figures)
     _connect(console)
     return 0
 
@@ -251,10 +251,10 @@ async def _wait_ready(console: Console, states: asyncio.Queue[dict[str, Any]]) -
                 raise MidfillError(state["message"], state["remedy"])
             if state["state"] == "ready":
                 return state
-            bar = ProgressBar(total=1.0, completed=state.get("progress") or 0.0, width=40)
+            done = state.get("progress") or 0.0
             stage = Text(f"  {state.get('stage') or 'starting'}  ")
-            row = Table.grid()
-            row.add_row(stage, bar)
+            row = Table.grid(padding=(0, 1))
+            row.add_row(stage, ProgressBar(total=1.0, completed=done, width=40), Text(f"{done:.0%}"))
             live.update(row, refresh=True)
     raise AssertionError("unreachable")
 
@@ -280,6 +280,7 @@ async def _story(session: Session) -> None:
     screen.says = "[yellow]… but the typing goes on: the request is stale, the model stops[/]"
     await session.type("item = ")
     session.figures.cancelled = await _last_cancelled(session)
+    screen.says = f"[yellow]{_stale(session.figures.cancelled)}[/]"
     await session.suggest()
     screen.says = "[green]Tab: accepted[/]"
     await session.accept()
@@ -308,7 +309,17 @@ async def _last_cancelled(session: Session) -> dict[str, Any]:
     return {}
 
 
-def _summary(console: Console, figures: Figures, engine: dict[str, Any]) -> None:
+def _stale(cancelled: dict[str, Any]) -> str:
+    """What became of the request that typing on made stale."""
+    if not cancelled:
+        return "was finished before it became stale"
+    return (
+        f"cancelled after {cancelled['n_decoded']} tokens; {cancelled['n_steps_after_cancel']} decode steps ran on, "
+        f"the slot was free after {cancelled['cancel_to_free_s'] * 1000:.1f} ms"
+    )
+
+
+def _summary(console: Console, figures: Figures) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     if figures.ttft_s:
         times = ", ".join(f"{value:.2f} s" for value in figures.ttft_s)
@@ -317,14 +328,7 @@ def _summary(console: Console, figures: Figures, engine: dict[str, Any]) -> None
     if figures.decode_s:
         table.add_row("tokens per second", f"{figures.n_decoded / figures.decode_s:.1f}")
     table.add_row("suggestions accepted", str(figures.n_accepted))
-    if figures.cancelled:
-        steps = figures.cancelled["n_steps_after_cancel"]
-        after = figures.cancelled["cancel_to_free_s"] * 1000
-        table.add_row(
-            "stale request",
-            f"cancelled after {figures.cancelled['n_decoded']} tokens; "
-            f"{steps} decode steps ran on, the slot was free after {after:.1f} ms",
-        )
+    table.add_row("stale request", _stale(figures.cancelled))
     console.print()
     console.print(table)
 

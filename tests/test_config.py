@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,10 @@ def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> Non
         ("max_tokens = ", "cannot read", "mend the file"),
         ("max_tokens = 1\nmax_tokens = 2", "cannot read", "mend the file"),
         ("\x00", "cannot read", "mend the file"),
+        ("x = " + "[" * 5000, "cannot read", "mend the file"),
+        ("#" * (64 << 10 | 1), "larger than 64 KiB", "shorten"),
+        ('model = "a\\u0000b"', "model in .* holds a control character", "remove it"),
+        ('adapter = "./a\\u001bb"', "adapter in .* holds a control character", "remove it"),
     ],
 )
 def test_wrong_content(user_file: Path, content: str, message: str, remedy: str) -> None:
@@ -109,6 +114,21 @@ def test_a_file_that_cannot_be_read(user_file: Path) -> None:
     user_file.mkdir()
     with pytest.raises(MidfillError, match="cannot read"):
         config.load_user()
+
+
+def test_a_workspace_file_made_to_hang_or_to_fill_the_memory(user_file: Path, workspace: Path) -> None:
+    file = workspace / config.WORKSPACE_FILE
+    os.mkfifo(file)
+    assert layered(workspace, {}) == DEFAULT  # nobody writes into it: empty
+    file.unlink()
+    for source in ("/dev/zero", None):
+        if source is None:
+            file.write_text("a." * 50_000 + "b = 1")
+        else:
+            file.symlink_to(source)
+        with pytest.raises(MidfillError, match="larger than 8 KiB"):
+            layered(workspace, {})
+        file.unlink()
 
 
 @pytest.mark.parametrize("key", ["firstAnswerS", "first_answer_s"])

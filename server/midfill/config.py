@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 import tomllib
 import types
@@ -22,6 +23,9 @@ from midfill.types import MidfillError
 
 WORKSPACE_FILE = ".midfill.toml"
 WORKSPACE_KEYS = frozenset({"enabled", "adapter", "max_tokens", "languages_off"})
+# A workspace's file may be a pipe, a link to an endless device, or made to be slow to parse: tomllib takes time and
+# memory with the square of a dotted key's length.
+MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
 ADAPTER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"  # no leading dot: "." and ".." are folders
 
 
@@ -86,7 +90,7 @@ def merged(config: Config, values: Mapping[str, Any], where: str) -> Config:
 
 def load_file(config: Config, file: Path) -> Config:
     """``config`` with the TOML ``file`` on top, if it is there. Raises MidfillError."""
-    return merged(config, _read(file), str(file))
+    return merged(config, _read(file, MAX_USER_BYTES), str(file))
 
 
 def load_user() -> Config:
@@ -97,7 +101,7 @@ def load_user() -> Config:
 def load_workspace(config: Config, root: Path) -> Config:
     """``config`` with the workspace's harmless settings on top. Raises MidfillError."""
     file = root / WORKSPACE_FILE
-    values = _read(file)
+    values = _read(file, MAX_WORKSPACE_BYTES)
     for key, value in values.items():
         if _snake(key) in _HINTS and _snake(key) not in WORKSPACE_KEYS:
             raise MidfillError(
@@ -109,15 +113,23 @@ def load_workspace(config: Config, root: Path) -> Config:
     return merged(config, values, str(file))
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, limit: int) -> dict[str, Any]:
     try:
-        with file.open("rb") as stream:
-            return tomllib.load(stream)
+        with open(file, "rb", opener=_open_at_once) as stream:
+            content = stream.read(limit + 1) or b""
+        if len(content) > limit:
+            raise MidfillError(f"{file} is larger than {limit >> 10} KiB", "shorten the file or remove it")
+        return tomllib.loads(content.decode("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MidfillError(f"cannot read {file}: {reason}", "mend the file or remove it") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A pipe that nobody writes to must not keep us waiting."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _snake(key: str) -> str:
@@ -135,4 +147,6 @@ def _typed(name: str, value: Any, where: str) -> Any:
     if type(value) is not hint:
         kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[hint]
         raise MidfillError(f"{name} in {where} is not {kind}", f"it is {type(value).__name__}")
+    if isinstance(value, str) and any(char < " " for char in value):
+        raise MidfillError(f"{name} in {where} holds a control character", "remove it")
     return value

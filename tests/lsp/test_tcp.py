@@ -15,8 +15,8 @@ import pytest
 from .client import COMMAND, frame
 
 
-def start(host: str, environment: dict[str, str], cwd: Path) -> subprocess.Popen[str]:
-    command = [*COMMAND, "--tcp", f"{host}:0"]
+def start(host: str, environment: dict[str, str], cwd: Path, port: int = 0) -> subprocess.Popen[str]:
+    command = [*COMMAND, "--tcp", f"{host}:{port}"]
     return subprocess.Popen(command, env=environment, cwd=cwd, stderr=subprocess.PIPE, text=True)
 
 
@@ -65,11 +65,14 @@ def test_sessions_are_separate(port: int) -> None:
     three.close()
 
 
-def test_a_web_page_is_no_client(port: int) -> None:
+@pytest.mark.parametrize("path", ["/", "/a:b", "http://127.0.0.1/"])
+def test_a_web_page_is_no_client(port: int, path: str) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}).encode()
     with socket.create_connection(("127.0.0.1", port), 10) as web:
-        web.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        web.sendall(head.encode() + body)
         data = b""
+        web.settimeout(5)
         while chunk := web.recv(65536):
             data += chunk
     assert data == b""
@@ -80,3 +83,12 @@ def test_only_loopback(environment: dict[str, str], tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=20)
     assert process.returncode
     assert "not a loopback address" in errors
+
+
+def test_a_port_in_use(environment: dict[str, str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = start("127.0.0.1", environment, tmp_path, taken.getsockname()[1])
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "Address already in use\n  -> choose another port" in errors
+    assert "Traceback" not in errors

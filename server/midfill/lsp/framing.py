@@ -170,7 +170,7 @@ def _content_length(block: bytes) -> int | None:
     lengths = set()
     for line in block.split(b"\r\n"):
         name, colon, value = line.partition(b":")
-        if not colon or not name.strip():
+        if not colon or len(name.split()) != 1:  # "POST /a:b HTTP/1.1" is a web page's
             return None
         if name.strip().lower() == b"content-length":
             lengths.add(value.strip())

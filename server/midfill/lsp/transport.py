@@ -168,7 +168,11 @@ def serve_tcp(make_server: MakeServer, host: str, port: int) -> int:
     leaving = Leaving(lambda _timeout_s: None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, _frame: leaving.leave(128 + signum))
-    asyncio.run(_run_tcp(make_server, host, port))
+    try:
+        asyncio.run(_run_tcp(make_server, host, port))
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise MidfillError(f"cannot listen on {host}:{port}: {reason}", "choose another port") from error
     return 0
 
 

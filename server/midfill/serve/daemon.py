@@ -25,7 +25,7 @@ from midfill import __version__, paths
 from midfill.config import Config
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
-from midfill.types import MidfillError
+from midfill.types import EngineStatus, MidfillError
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +184,10 @@ async def _greet(address: Address) -> HttpEngine | None:
 
 
 def serve(config: Config, *, tcp: tuple[str, int] | None = None, quiet: bool = False) -> int:
-    """Run an engine until it is told to leave or has been idle. Returns the exit code."""
+    """Run an engine until it is told to leave or has been idle. Returns the exit code.
+
+    Raises MidfillError where it could not load its model; its front ends were told so meanwhile.
+    """
     where = place(config)
     lock = FileLock(where.lock, mode=0o600)
     try:
@@ -206,12 +209,14 @@ def serve(config: Config, *, tcp: tuple[str, int] | None = None, quiet: bool = F
         print(f"address and token: {where.record}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it is done
     try:
-        asyncio.run(_serve(config, where, listener, address))
+        last = asyncio.run(_serve(config, where, listener, address))
     finally:
         where.record.unlink(missing_ok=True)
         if address.socket:
             where.socket.unlink(missing_ok=True)
         lock.release()
+    if last.state == "error":
+        raise MidfillError(last.message, last.remedy)
     return 0
 
 
@@ -246,7 +251,7 @@ def write_record(where: Place, address: Address) -> None:
     temporary.replace(where.record)
 
 
-async def _serve(config: Config, where: Place, listener: socket.socket, address: Address) -> None:
+async def _serve(config: Config, where: Place, listener: socket.socket, address: Address) -> EngineStatus:
     import uvicorn
 
     from midfill.engine.local.engine import LocalEngine
@@ -270,6 +275,7 @@ async def _serve(config: Config, where: Place, listener: socket.socket, address:
     write_record(where, address)
     try:
         await server.serve(sockets=[listener])
+        return engine.status
     finally:
         service.draining = True
         housekeeping.cancel()

@@ -28,6 +28,8 @@ WORKSPACE_KEYS = frozenset({"enabled", "adapter", "max_tokens", "languages_off"}
 MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
 ADAPTER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"  # no leading dot: "." and ".." are folders
 
+NO_ADAPTER = ("", "none")
+
 
 @dataclass(frozen=True, slots=True)
 class Config:

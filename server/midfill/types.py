@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["starting", "ready", "generating", "off", "error"]
 Trigger = Literal["automatic", "invoked"]
+
+# What would break a line or steer a terminal: control characters, line separators, bidirectional overrides.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def one_line(text: str) -> str:
+    """``text`` from a file or another process, safe to print."""
+    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class MidfillError(Exception):
@@ -17,8 +26,8 @@ class MidfillError(Exception):
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self.message = one_line(message)
+        self.remedy = one_line(remedy)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.remedy})" if self.remedy else self.message

@@ -13,14 +13,10 @@ from pathlib import Path
 
 from midfill import paths
 from midfill.commands.session import session
-from midfill.config import ADAPTER_NAME, Config
-from midfill.types import MidfillError
+from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
+from midfill.types import MidfillError, one_line
 
-# What PEFT and its trainer write; midfill reads the first two and never the pickle.
-FILES = (
-    "adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "trainer_state.json", "training_args.bin",
-    "README.md",
-)  # fmt: skip
+FILES = ("adapter_config.json", "adapter_model.safetensors")  # what is checked, and so all that is copied
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
@@ -44,7 +40,7 @@ def _list() -> int:
         try:
             content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
             facts = f"rank {content['r']}, alpha {content['lora_alpha']}, base {content['base_model_name_or_path']}"
-            print(f"{folder.name:<24} {facts}")
+            print(f"{folder.name:<24} {one_line(facts)}")
         except (OSError, ValueError, KeyError, TypeError):
             print(f"{folder.name:<24} damaged: no readable adapter_config.json")
     if not folders:
@@ -54,6 +50,8 @@ def _list() -> int:
 
 def _check(adapter: str, config: Config) -> None:
     """The engine's own check, on the engine's own model. Raises MidfillError."""
+    if adapter in NO_ADAPTER:
+        raise MidfillError(f"{adapter!r} means no adapter", "name a registered one, or write a folder with its path")
 
     async def ask() -> None:
         async with session(dataclasses.replace(config, adapter=adapter)):
@@ -64,8 +62,8 @@ def _check(adapter: str, config: Config) -> None:
 
 def _add(folder: Path, name: str | None, config: Config) -> int:
     name = name or folder.resolve().name
-    if not re.fullmatch(ADAPTER_NAME, name) or name.startswith("."):
-        raise MidfillError(f"{name!r} is no adapter name", "letters, digits, dot, dash and underscore, at most 64")
+    if not re.fullmatch(ADAPTER_NAME, name) or name in NO_ADAPTER:
+        raise MidfillError(f"{name!r} is no adapter name", "--name: letters, digits, dot, dash, underscore, at most 64")
     if not folder.is_dir():
         raise MidfillError(f"{folder} is not a folder", "give the folder that holds adapter_config.json")
     _check(str(folder.resolve()), config)
@@ -73,8 +71,7 @@ def _add(folder: Path, name: str | None, config: Config) -> int:
     work = Path(tempfile.mkdtemp(prefix=".add-", dir=target.parent))
     try:
         for file in FILES:
-            if (folder / file).is_file():
-                shutil.copyfile(folder / file, work / file)
+            shutil.copyfile(folder / file, work / file)
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
             target.rename(old / name)
@@ -94,6 +91,12 @@ def _remove(name: str) -> int:
     folder = paths.adapters_dir() / name
     if not re.fullmatch(ADAPTER_NAME, name) or not folder.is_dir():
         raise MidfillError(f"no adapter {name!r} is registered", "run: midfill adapters list")
-    shutil.rmtree(folder)
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise MidfillError(f"cannot remove {folder}: {error.strerror}", "make it writable") from error
     print(f"{name} is gone")
     return 0

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ LANGUAGES = {
     ".py": "python", ".js": "javascript", ".ts": "typescript", ".go": "go", ".java": "java", ".rs": "rust", ".c": "c",
     ".cpp": "cpp", ".rb": "ruby", ".lua": "lua", ".sh": "shellscript", ".php": "php", ".cs": "csharp", ".kt": "kotlin",
 }  # fmt: skip
+
+MAX_BYTES = 64 << 20
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
@@ -36,8 +39,12 @@ def read_snapshot(place: str) -> Snapshot:
     name, line, column = _split(place)
     path = Path(name)
     try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8-sig")
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
+            raise MidfillError(
+                f"{name} is not a plain file of at most {MAX_BYTES >> 20} MiB", "midfill completes text files"
+            )
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise MidfillError(
             f"cannot read {name}: {error.strerror}", "FILE:LINE:COL, for example main.py:10:5"
@@ -61,7 +68,7 @@ def read_snapshot(place: str) -> Snapshot:
 def _split(place: str) -> tuple[str, int, int]:
     name, _, column = place.rpartition(":")
     name, _, line = name.rpartition(":")
-    if not name or not line.isdecimal() or not column.isdecimal():
+    if not name or not all(number.isdecimal() and len(number) < 10 for number in (line, column)):
         raise MidfillError(f"{place!r} is not FILE:LINE:COL", "for example main.py:10:5")
     return name, int(line), int(column)
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from midfill import __version__, config, paths
+from midfill.commands.model import check_whole
 from midfill.serve import daemon
 from midfill.types import MidfillError
 
@@ -119,6 +120,7 @@ def _model() -> Iterator[Finding]:
             "model", "warning", f"{source.name} is not prepared", "the first start does it, or: midfill model prepare"
         )
         return
+    check_whole(folder)
     manifest = models.read_manifest(folder)
     for name, recorded in (manifest or {}).get("files", {}).items():
         file = folder / name

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from midfill import fim, paths
@@ -50,9 +51,8 @@ def _list(*, as_json: bool) -> int:
             rows.append({"name": manifest["name"], "state": "prepared", "bytes": size, "where": str(folder)})
     if not any(row["name"] == embedded.EMBEDDED.name for row in rows):
         state = "installed, not prepared" if embedded.is_installed() else "not installed"
-        rows.append(
-            {"name": embedded.EMBEDDED.name, "state": state, "bytes": embedded.EMBEDDED.size, "where": embedded.INSTALL}
-        )
+        where = "run: midfill model prepare" if embedded.is_installed() else embedded.INSTALL
+        rows.append({"name": embedded.EMBEDDED.name, "state": state, "bytes": embedded.EMBEDDED.size, "where": where})
     reference = models.hub_folder(models.REFERENCE)
     where = str(reference) if reference else "needs a GPU with 20 GiB and a hub account"
     rows.append(
@@ -64,7 +64,7 @@ def _list(*, as_json: bool) -> int:
     table = Table("model", "state", "size", "where", box=None, pad_edge=False)
     for row in rows:
         size = f"{row['bytes'] / 1e6:.0f} MB" if row["bytes"] else ""
-        table.add_row(row["name"], row["state"], size, row["where"])
+        table.add_row(escape(row["name"]), row["state"], size, escape(row["where"]))
     Console(width=max(120, Console().width)).print(table)
     return 0
 
@@ -74,8 +74,16 @@ def _prepare(spec: str, *, force: bool) -> int:
     source = models.resolve(spec)
     with stages() as report:
         folder = models.prepare(source, report, force=force)
+    check_whole(folder)
     print(f"{source.name} is ready: {folder}")
     return 0
+
+
+def check_whole(folder: Path) -> None:
+    """Raises MidfillError where ``folder`` lacks what every model folder has."""
+    for name in ("config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise MidfillError(f"{folder} is not a model folder: it has no {name}", "check the setting model")
 
 
 def _info(spec: str, *, as_json: bool) -> int:
@@ -85,7 +93,8 @@ def _info(spec: str, *, as_json: bool) -> int:
     facts: dict[str, Any] = {"model": spec, **dataclasses.asdict(source), "folder": str(folder) if folder else None}
     facts["path"] = str(source.path) if source.path else None
     if folder is not None:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        check_whole(folder)
+        config = _read_config(folder / "config.json")
         tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
         template = fim.detect(tokenizer)
         facts |= {
@@ -103,5 +112,15 @@ def _info(spec: str, *, as_json: bool) -> int:
         if value not in (None, ""):
             print(f"{key:<20} {value}")
     if folder is None:
-        print("not prepared yet: run  midfill model prepare")
+        print(f"not prepared yet: run  midfill model prepare {spec}")
     return 0
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise MidfillError(f"{file} cannot be read as JSON", "fetch the model again")
+    return config

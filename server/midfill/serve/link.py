@@ -18,7 +18,7 @@ import httpx
 
 from midfill import paths
 from midfill.completer import Completer, Renderer
-from midfill.config import ADAPTER_NAME, Config
+from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.engine.scripted import ScriptedEngine
@@ -230,7 +230,7 @@ class EngineLink:
 
 async def load_adapter(engine: HttpEngine, adapter: str) -> str | None:
     """Load the adapter that the setting means into the engine; its name there. Raises MidfillError."""
-    if adapter in ("", "none"):
+    if adapter in NO_ADAPTER:
         return None
     name, folder = _adapter_folder(adapter)
     try:

@@ -20,9 +20,11 @@ class Sent:
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
+        self.is_slow = False
 
     def send(self, frame: bytes, *, droppable: bool = False) -> None:
-        self.messages.append(json.loads(frame.partition(b"\r\n\r\n")[2]))
+        if not (droppable and self.is_slow):
+            self.messages.append(json.loads(frame.partition(b"\r\n\r\n")[2]))
 
 
 async def started() -> tuple[MidfillServer, Sent]:
@@ -99,3 +101,22 @@ async def test_shutdown_ends_everything() -> None:
     assert n_answers(sender, 1) == n_answers(sender, 2) == 1
     assert server.protocol._tasks == set()
     assert server.link is None
+
+
+async def test_a_slow_client_misses_only_what_the_answer_repeats() -> None:
+    server, sender = await started()
+    sender.is_slow = True
+    params = at("file:///a.py", 0, 4, partialResultToken="t")
+    for msg_id, method, n_values in ((1, "midfill/inlineCompletion", 0), (2, "textDocument/completion", 1)):
+        sender.messages.clear()
+        ask(server, msg_id, method, params)
+        while not n_answers(sender, msg_id):
+            await asyncio.sleep(0.01)
+        items = [m["params"]["value"]["items"] for m in sender.messages if m.get("method") == "$/progress"]
+        assert len(items) == n_values
+        items += [m["result"]["items"] for m in sender.messages if "result" in m]
+        assert sum(map(len, items)) == 1
+        await asyncio.sleep(0.05)
+        states = [m["params"]["state"] for m in sender.messages if m.get("method") == "midfill/status"]
+        assert states == ["generating", "ready"]
+    server.stopping()

@@ -33,7 +33,6 @@ INTERNAL_ERROR = -32603
 NOT_INITIALIZED = -32002
 CANCELLED = -32800
 
-DROPPABLE = frozenset({"$/progress", "midfill/status", "window/logMessage"})
 BAD = {
     "header": (PARSE_ERROR, "malformed header"),
     "size": (INVALID_REQUEST, "message too large"),
@@ -305,9 +304,10 @@ class MidfillProtocol(LanguageServerProtocol):
         message["error"] = {"code": error.code, "message": error.message}
         return self._send_data(message)
 
-    def notify(self, method: str, params: Any | None = None) -> None:
-        """Send a notification."""
-        self._send_data({"jsonrpc": "2.0", "method": method, "params": self.plain(params)})
+    def notify(self, method: str, params: Any | None = None, *, droppable: bool = False) -> None:
+        """Send a notification. ``droppable``: the answer that follows says it all, if the client cannot keep up."""
+        message = {"jsonrpc": "2.0", "method": method, "params": self.plain(params)}
+        self._send_data(message, droppable=droppable)
 
     def send_request(
         self,
@@ -325,13 +325,12 @@ class MidfillProtocol(LanguageServerProtocol):
         self._send_data({"jsonrpc": "2.0", "id": msg_id, "method": method, "params": self.plain(params)})
         return future
 
-    def _send_data(self, data: Any) -> None:
+    def _send_data(self, data: Any, *, droppable: bool = False) -> None:
         if self.sender is None:
             return
-        plain = self.plain(data)
-        body = json.dumps(plain).encode("ascii")  # escapes lone surrogates
+        body = json.dumps(self.plain(data)).encode("ascii")  # escapes lone surrogates
         frame = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-        self.sender.send(frame, droppable=plain.get("method") in DROPPABLE)
+        self.sender.send(frame, droppable=droppable)
 
     def plain(self, value: Any) -> Any:
         """LSP's own types as JSON values, in camelCase."""

@@ -105,7 +105,8 @@ class StreamingInline(Inline):
         value = self.value(completion)
         if self.asked is not None and self.asked.token is not None and value != self.sent:
             self.sent = value
-            self.ls.protocol.notify("$/progress", {"token": self.asked.token, "value": value})
+            progress = {"token": self.asked.token, "value": value}
+            self.ls.protocol.notify("$/progress", progress, droppable=True)
 
 
 class Popup:

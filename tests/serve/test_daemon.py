@@ -195,6 +195,16 @@ async def test_a_model_that_cannot_be_loaded_is_told_and_mended(tiny: Path, tmp_
         assert pid not in engines_of(model)  # it left by itself
 
 
+@pytest.mark.model
+def test_serve_says_why_it_leaves(tiny: Path) -> None:
+    command = [sys.executable, "-P", "-m", "midfill", "serve", f"--model={tiny}", "--device=nowhere", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "midfill: device 'nowhere' cannot be used here", '  -> set device = "auto" or "cpu"'
+    ]  # fmt: skip
+
+
 @contextlib.asynccontextmanager
 async def pretending(runtime: Path, state: dict[str, Any]) -> AsyncIterator[tuple[Address, list[str]]]:
     """Somebody who answers as an engine with ``state``; and what it was asked."""

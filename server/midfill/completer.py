@@ -84,9 +84,7 @@ class Completer:
         start = time.monotonic()
         snippets = gather(self.sources, snapshot)
         prompt = await self.renderer.render(snapshot, snippets, self.budget)
-        request = GenerateRequest(
-            prompt.ids, self.config.max_tokens, adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}"
-        )
+        request = self._request(prompt)
         raw, reason, stats = "", "", Stats(n_prompt=len(prompt.ids))
         n_pieces, first_at = 0, 0.0
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
@@ -106,6 +104,15 @@ class Completer:
             stats, n_decoded=max(stats.n_decoded, n_pieces), ttft_s=(first_at or now) - start, total_s=now - start
         )
         yield Completion(shown, snapshot, True, "engine", reason, stats, raw)
+
+    def _request(self, prompt: Prompt) -> GenerateRequest:
+        shift = self.config.suffix_shift
+        keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
+        return GenerateRequest(
+            prompt.ids, self.config.max_tokens, adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}",
+            suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning,
+            speculate=self.config.prompt_lookup, window=str(os.getpid()),
+        )  # fmt: skip
 
     async def last(self, snapshot: Snapshot, *, trigger: Trigger = "invoked") -> Completion:
         """The whole middle. Raises EngineError."""

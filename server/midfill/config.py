@@ -44,6 +44,9 @@ class Config:
     order: str = "psm"  # psm or spm, where the template allows both
     context_tokens: int = 0  # prompt budget; 0: what the device answers in good time
     max_tokens: int = 64  # longest middle
+    token_healing: bool = True  # a cursor inside a word: the model writes the whole word, in its own tokens
+    suffix_shift: str = "auto"  # auto, on or off: keep what was read of the text after the cursor when the cursor moves
+    prompt_lookup: bool = True  # guess tokens from the prompt and verify several at once; never another answer
     languages_off: tuple[str, ...] = ()  # LSP language ids without automatic suggestions
     first_answer_s: float = 10.0  # an invoked request waits this long for its answer
     engine_idle_exit_s: float = 900.0  # the engine leaves after this long without a client
@@ -60,6 +63,7 @@ class Config:
                 raise MidfillError(f"{name} = {getattr(self, name)} is out of range", f"use {low} to {high:g}")
         for name, allowed in (
             ("order", ("psm", "spm")),
+            ("suffix_shift", ("auto", "on", "off")),
             ("dtype", ("auto", "int8", "bfloat16", "float16", "float32")),
             ("log_level", ("debug", "info", "warning", "error")),
         ):

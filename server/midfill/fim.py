@@ -9,6 +9,7 @@ front). What each model was trained on comes from its authors' model card or rep
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -199,6 +200,10 @@ class Prompt:
     n_suffix: int
     n_snippets: int
     text: str = ""
+    suffix: tuple[int, int] | None = (
+        None  # the text after the cursor with its sentinel, where it comes after the prefix
+    )
+    beginning: str = ""  # text before the cursor that is not in the prompt: the middle has to begin with it
 
 
 class FimRenderer:
@@ -208,10 +213,14 @@ class FimRenderer:
     SUFFIX_SHARE = 0.25
     SNIPPET_SHARE = 0.4
 
-    def __init__(self, template: FimTemplate, tokenizer: CodeTokenizer, order: str = "psm") -> None:
+    def __init__(
+        self, template: FimTemplate, tokenizer: CodeTokenizer, order: str = "psm", *, heal: bool = False
+    ) -> None:
+        """``heal``: leave the part of a word that stands before the cursor to the middle (token healing)."""
         wanted, other = (template.psm, template.spm) if order == "psm" else (template.spm, template.psm)
         self.template = template
         self.tokenizer = tokenizer
+        self._heal = heal
         self._hole = wanted or other or ()
         self._bos = [bos] if template.bos and (bos := tokenizer.id_of(template.bos)) is not None else []
 
@@ -240,10 +249,27 @@ class FimRenderer:
             budget -= len(files) + len(title)
         n_suffix = int(budget * self.SUFFIX_SHARE) if Slot.SUFFIX in self._hole else 0
         suffix = head(self.tokenizer, snapshot.suffix, n_suffix)
-        prefix = tail(self.tokenizer, snapshot.prefix, budget - len(suffix))
+        beginning = word_before(snapshot.prefix) if self._heal else ""
+        before = snapshot.prefix.removesuffix(beginning) if beginning else snapshot.prefix
+        prefix = tail(self.tokenizer, before, budget - len(suffix))
         ids = self._assemble(files, title, prefix, suffix)
         n_control = sum(token in self.tokenizer.control_ids for token in ids)
-        return Prompt(tuple(ids), n_control, len(prefix), len(suffix), len(files) + len(title))
+        n_files = len(files) + len(title)
+        bounds = self._suffix_bounds(n_files + len(prefix), len(suffix))
+        return Prompt(
+            tuple(ids), n_control, len(prefix), len(suffix), n_files, suffix=bounds, beginning=beginning
+        )  # fmt: skip
+
+    def _suffix_bounds(self, n_before: int, n_suffix: int) -> tuple[int, int] | None:
+        """Where the suffix and the sentinel before it stand, if the prefix comes first."""
+        hole = self._hole
+        if Slot.SUFFIX not in hole or hole.index(Slot.SUFFIX) < hole.index(Slot.PREFIX):
+            return None
+        start = len(self._bos) + n_before
+        for part in hole[: hole.index(Slot.SUFFIX) - 1]:
+            start += len(self._fixed(part)) if not isinstance(part, Slot) else 0
+        sentinel = hole[hole.index(Slot.SUFFIX) - 1]
+        return start, start + len(self._fixed(sentinel)) + n_suffix
 
     def spell(self, prompt: Prompt) -> str:
         """The prompt as text, for people."""
@@ -286,6 +312,19 @@ class FimRenderer:
             return [token]
         assert isinstance(part, str)
         return self.tokenizer.encode(part)
+
+
+# A longer word is no name that somebody is typing.
+MAX_WORD = 40
+_WORD = re.compile(r" ?[^\W\d]\w{0,39}\Z")
+
+
+def word_before(text: str) -> str:
+    """The word that ``text`` ends in, with the space in front of it, which is part of its first token."""
+    match = _WORD.search(text, max(0, len(text) - MAX_WORD - 1))
+    if match is None or re.match(r"\w", text[match.start() - 1 : match.start()]):
+        return ""
+    return match.group()
 
 
 # More characters than this a token are rare in code; a window of so many characters is enough to fill a budget.

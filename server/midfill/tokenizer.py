@@ -94,6 +94,15 @@ class CodeTokenizer:
                 text += decoded.removeprefix(self._anchor_text)
         return text
 
+    def texts(self, size: int) -> list[str]:
+        """The text of each id below ``size``; empty for control tokens and unused ids."""
+        known = [token for token in range(min(size, self._plain.get_vocab_size())) if token not in self.control_ids]
+        texts = [""] * size
+        decoded = self._plain.decode_batch([[*self._anchor, token] for token in known], skip_special_tokens=False)
+        for token, text in zip(known, decoded, strict=True):
+            texts[token] = text.removeprefix(self._anchor_text)
+        return texts
+
 
 class TextStream:
     """Turns ids into text as they come, holding back bytes of a character that is not complete."""

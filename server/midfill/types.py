@@ -89,6 +89,8 @@ class Stats:
     queue_s: float = 0.0
     ttft_s: float = 0.0  # from the request's arrival at the engine to its first token
     total_s: float = 0.0
+    n_drafted: int = 0  # tokens guessed by prompt lookup, and of these the right ones
+    n_accepted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +133,4 @@ class ModelInfo:
     device: str
     dtype: str
     parameters: int = 0
+    suffix_shift: bool = False  # whether keeping the suffix's KV pays here; it is approximate

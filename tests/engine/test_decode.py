@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,23 @@ import torch
 
 from midfill import fim
 from midfill.engine.local import decode
-from midfill.engine.local.decode import Cancelled, Runner, Sampling, generate
-from midfill.engine.local.kv_cache import KVSlots, Slot, SlotCache
+from midfill.engine.local.attention import Rows
+from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling
+from midfill.engine.local.healing import Beginning, Vocabulary
+from midfill.engine.local.kv_cache import MAX_AGE, MIN_SUFFIX, KVSlots, Rotate, Slot
 from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.prompt_lookup import Drafter
 from tests.engine.made import CONFIGS, VOCABULARY, load_tiny, save_tiny
 from tests.support import at
 
 GREEDY = Sampling()
 N_NEW = 12
+LEAN = {"llama", "qwen2", "gemma"}
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load_tiny(save_tiny(request.param, tmp_path_factory.mktemp(request.param)))
+    return load_tiny(save_tiny(request.param, tmp_path_factory.mktemp(request.param) / request.param))
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +45,39 @@ def prompt(length: int, seed: int = 0) -> list[int]:
     return random.Random(seed).choices(range(VOCABULARY), k=length)
 
 
+def run(runner: Runner, generation: Generation, n: int, max_drafts: int = 0, limit: int = 256) -> list[int]:
+    """The next ``n`` tokens."""
+    said: list[int] = []
+    while len(said) < n:
+        rows = generation.rows(limit, max_drafts)
+        (logits,) = runner.forward([rows])
+        said += [token.id for token in generation.take(rows, logits)]
+    return said[:n]
+
+
 def answer(runner: Runner, slot: Slot, ids: list[int], sampling: Sampling = GREEDY, n: int = N_NEW) -> list[int]:
-    """The next ``n`` tokens after ``ids`` with what ``slot`` holds of them."""
-    shared = next(
-        (i for i, (a, b) in enumerate(zip(slot.ids, ids, strict=False)) if a != b), min(len(slot.ids), len(ids))
-    )
-    slot.truncate(min(shared, len(ids) - 1))
-    tokens = generate(runner, slot, ids, sampling, threading.Event())
-    return list(itertools.islice((token for token in tokens if token is not None), n))
+    """The next ``n`` tokens after ``ids`` with what ``slot`` knows of them."""
+    slot.begin(ids, None, None)
+    return run(runner, Generation(slot, sampling), n)
+
+
+def evaluate(
+    runner: Runner, ids: list[int], slot: Slot, nobody_waits: Callable[[], bool] | None = None
+) -> torch.Tensor:
+    """The logits after ``ids``, which follow what ``slot`` holds."""
+    positions = range(len(slot.ids), len(slot.ids) + len(ids))
+    slot.ids += ids
+    slot.known += bytes(len(ids))
+    (logits,) = runner.forward([Rows(slot, ids, positions)], nobody_waits)
+    return logits[-1]
 
 
 def fresh(runner: Runner) -> Slot:
-    return Slot(SlotCache(runner.n_layers))
+    return Slot()
 
 
 def test_greedy_is_transformers_greedy(loaded: LoadedModel, runner: Runner) -> None:
+    assert (runner.lean is not None) == (loaded.name in LEAN)
     for length in (1, 7, 40):
         ids = prompt(length, seed=length)
         tensor = torch.tensor([ids])
@@ -64,6 +85,12 @@ def test_greedy_is_transformers_greedy(loaded: LoadedModel, runner: Runner) -> N
             input_ids=tensor, attention_mask=torch.ones_like(tensor), max_new_tokens=N_NEW, do_sample=False
         )
         assert answer(runner, fresh(runner), ids) == whole[0, length:].tolist()
+
+
+def test_the_short_way_is_the_modules_way(loaded: LoadedModel, runner: Runner) -> None:
+    modules = Runner(loaded.model, lean=False)
+    ids = prompt(60)
+    assert answer(runner, fresh(runner), ids) == answer(modules, fresh(runner), ids)
 
 
 def test_answers_differ(runner: Runner) -> None:
@@ -81,67 +108,284 @@ def test_reuse_after_any_edit_changes_nothing(runner: Runner) -> None:
         assert answer(runner, slot, ids, n=4) == answer(runner, fresh(runner), ids, n=4)
 
 
-def test_a_prompt_in_pieces_is_the_prompt(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_in_pieces_is_the_prompt(runner: Runner) -> None:
     ids = prompt(70)
     whole = answer(runner, fresh(runner), ids)
     for chunk in (1, 16, 33, 69, 70):
-        monkeypatch.setattr(decode, "PREFILL_CHUNK", chunk)
-        assert answer(runner, fresh(runner), ids) == whole
+        slot = fresh(runner)
+        slot.begin(ids, None, None)
+        assert run(runner, Generation(slot, GREEDY), N_NEW, limit=chunk) == whole
 
 
 def test_a_long_prompt_grows_the_buffers(runner: Runner) -> None:
     ids = prompt(600)
-    slot = fresh(runner)
-    logits = runner.forward(ids, slot)
+    logits = evaluate(runner, ids, fresh(runner))
     pieces = fresh(runner)
     for start in range(0, 600, 150):
-        last = runner.forward(ids[start : start + 150], pieces)
+        last = evaluate(runner, ids[start : start + 150], pieces)
     torch.testing.assert_close(last, logits, atol=1e-3, rtol=1e-3)
+
+
+def test_prefill_is_the_same(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = prompt(70)
+    monkeypatch.setattr(decode, "PREFILL_CHUNK", 32)
+    slot = fresh(runner)
+    slot.begin(ids, None, None)
+    pieces = list(runner.prefill(slot))
+    assert pieces[:-1] == [None, None]
+    assert pieces[-1] is not None
+    torch.testing.assert_close(pieces[-1], evaluate(runner, ids, fresh(runner)), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize("step", ["prefill", "decode"])
 def test_cancelled_between_layers(loaded: LoadedModel, runner: Runner, layer: int, step: str) -> None:
-    """The slot is as it was before the step, and the next answer is right."""
-    slot, ids, cancelled = fresh(runner), prompt(30), threading.Event()
+    """Nothing has become known, and the next answer is right."""
+    slot, ids = fresh(runner), prompt(30)
     if step == "decode":
         answer(runner, slot, ids, n=3)
-    held = list(slot.ids)
-    hook = decode.decoder_layers(loaded.model)[layer].register_forward_hook(lambda *_: cancelled.set())
-    first = [5] if step == "decode" else ids
-    if layer == 2:  # set in the last layer: that step still ends, the next does not begin
-        runner.forward(first, slot, cancelled)
-        held += first
+    known = bytes(slot.known)
+    n_asked = 0
+
+    def nobody_waits() -> bool:
+        nonlocal n_asked
+        n_asked += 1
+        return n_asked > layer + 1
+
     with pytest.raises(Cancelled):
-        runner.forward(first, slot, cancelled)
-    hook.remove()
-    assert slot.ids == held
-    assert {cached.length for cached in slot.cache.layers} == {len(slot.ids)}
+        evaluate(runner, [5] if step == "decode" else ids, slot, nobody_waits)
+    assert n_asked == layer + 2
+    assert slot.known.rstrip(b"\0") == known.rstrip(b"\0")
     assert answer(runner, slot, ids) == answer(runner, fresh(runner), ids)
 
 
 def test_cancelled_before_it_began(runner: Runner) -> None:
-    cancelled = threading.Event()
-    cancelled.set()
     slot = fresh(runner)
     with pytest.raises(Cancelled):
-        next(generate(runner, slot, prompt(10), GREEDY, cancelled))
-    assert slot.ids == []
+        evaluate(runner, prompt(10), slot, lambda: True)
+    assert not any(slot.known)
 
 
-def test_a_step_that_fails_leaves_the_slot(loaded: LoadedModel, runner: Runner) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("broken")
-
+def test_a_step_that_fails_leaves_the_slot(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     slot, ids = fresh(runner), prompt(30)
     answer(runner, slot, ids, n=2)
-    held = list(slot.ids)
-    hook = decode.decoder_layers(loaded.model)[1].register_forward_hook(fail)
-    with pytest.raises(RuntimeError):
-        runner.forward([5], slot)
-    hook.remove()
-    assert slot.ids == held
+    known = bytes(slot.known)
+    with monkeypatch.context() as patch:
+        patch.setattr(Slot, "write", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(runner, [5], slot)
+    assert bytes(slot.known[:-1]) == known
     assert answer(runner, slot, ids) == answer(runner, fresh(runner), ids)
+
+
+def test_a_batch_is_its_parts(runner: Runner) -> None:
+    """Two sequences, one with its prompt and one with its tokens, in the same steps."""
+    prompts = [prompt(40, 1), prompt(70, 2), prompt(9, 3)]
+    alone = [answer(runner, fresh(runner), ids) for ids in prompts]
+    generations = []
+    for ids in prompts:
+        slot = fresh(runner)
+        slot.begin(ids, None, None)
+        generations.append(Generation(slot, GREEDY))
+    said: list[list[int]] = [[] for _ in prompts]
+    while min(map(len, said)) < N_NEW:
+        batch = [generation.rows(25) for generation in generations]
+        for generation, rows, logits, its in zip(generations, batch, runner.forward(batch), said, strict=True):
+            its += [token.id for token in generation.take(rows, logits)]
+    assert [its[:N_NEW] for its in said] == alone
+
+
+def test_log_probabilities(loaded: LoadedModel, runner: Runner) -> None:
+    ids = prompt(20)
+    slot = fresh(runner)
+    slot.begin(ids, None, None)
+    generation, tokens = Generation(slot, GREEDY), list[decode.Token]()
+    while len(tokens) < 5:
+        rows = generation.rows()
+        (logits,) = runner.forward([rows])
+        tokens += generation.take(rows, logits)
+    whole = loaded.model(torch.tensor([ids + [token.id for token in tokens]])).logits[0].log_softmax(-1)
+    for i, token in enumerate(tokens):
+        assert token.logprob == pytest.approx(float(whole[len(ids) + i - 1, token.id]), abs=1e-3)
+
+
+class TestPromptLookup:
+    """Drafts change the number of steps, never the answer."""
+
+    @pytest.mark.parametrize("sampling", [GREEDY, Sampling(0.9, 0.9, 4)], ids=["greedy", "sampled"])
+    def test_the_answer_is_the_same(self, runner: Runner, sampling: Sampling) -> None:
+        ids = prompt(60) * 2
+        plain = answer(runner, fresh(runner), ids, sampling, n=40)
+        for others in ([], [plain], [ids[-3:] + plain[:7] + [1] + plain[8:]]):
+            slot = fresh(runner)
+            slot.begin(ids, None, None)
+            generation = Generation(slot, sampling, drafter=Drafter(others))
+            assert run(runner, generation, 40, max_drafts=8) == plain
+        assert generation.n_drafted > 0
+
+    def test_right_drafts_save_steps(self, runner: Runner) -> None:
+        ids = prompt(50)
+        plain = answer(runner, fresh(runner), ids, n=30)
+        slot = fresh(runner)
+        slot.begin(ids, None, None)
+        generation = Generation(slot, GREEDY, drafter=Drafter([ids[-4:] + plain]))
+        n_steps, said = 0, 0
+        while said < 30:
+            rows = generation.rows(max_drafts=8)
+            (logits,) = runner.forward([rows])
+            said += len(generation.take(rows, logits))
+            n_steps += 1
+        assert n_steps < 20
+        assert generation.n_accepted >= 12
+
+    def test_the_last_place_counts_and_the_longest_match(self) -> None:
+        ids = [1, 2, 3, 7, 7, 1, 2, 3, 8, 8, 9, 2, 3, 6, 1, 2, 3]
+        assert Drafter().draft(ids, 2) == [8, 8]
+        assert Drafter([[1, 2, 3, 4, 5]]).draft([2, 3], 9) == [4, 5]
+        assert Drafter([[1, 2, 3, 4, 5]]).draft([2, 3], 1) == [4]
+        assert Drafter().draft([1, 2, 3], 4) == []
+        assert Drafter([[5]]).draft([], 4) == []
+
+    def test_the_length_follows_success(self) -> None:
+        drafter = Drafter([list(range(50))])
+        lengths = []
+        for n_right in (1.0, 1.0, 0.0, 0.0, 0.0):
+            drafted = len(drafter.draft([0, 1, 2, 3], 99))
+            lengths.append(drafted)
+            drafter.learn(drafted, int(n_right * drafted))
+        assert lengths == [4, 8, 12, 6, 3]
+
+
+@pytest.fixture(scope="module")
+def rotate(loaded: LoadedModel, runner: Runner) -> Rotate:
+    found = runner.find_rotation()
+    assert found is not None
+    return found
+
+
+class TestSuffixShift:
+    """The text after the cursor is kept when the cursor moves."""
+
+    @staticmethod
+    def parts() -> tuple[list[int], list[int], int]:
+        return prompt(40, 1), prompt(30, 2), 7
+
+    def test_rotated_keys_are_the_keys_of_that_place(self, runner: Runner, rotate: Rotate) -> None:
+        for before, after in ((5, 300), (90, 2)):
+            for layer, (here, there) in enumerate(zip(runner._keys_at(before), runner._keys_at(after), strict=True)):
+                torch.testing.assert_close(rotate(layer, here, after - before), there, atol=1e-3, rtol=1e-3)
+
+    def test_only_what_was_typed_is_evaluated(self, runner: Runner, rotate: Rotate) -> None:
+        prefix, suffix, end = self.parts()
+        slot, n_typed_before = fresh(runner), 0
+        for n_typed in (0, 2, 3, 1, 5):
+            ids = [*prefix, *prompt(n_typed, 3), *suffix, end]
+            n_known = slot.begin(ids, (len(ids) - 31, len(ids) - 1), rotate)
+            assert n_known == (0 if not n_typed else len(ids) - 1 - max(0, n_typed - n_typed_before))
+            n_typed_before = n_typed
+            run(runner, Generation(slot, GREEDY), 4)
+        assert slot.age == 2 + 1 + 2 + 4
+
+    def test_it_is_near_and_exact_after_a_refresh(self, runner: Runner, rotate: Rotate) -> None:
+        prefix, suffix, end = self.parts()
+        slot = fresh(runner)
+        ids = [*prefix, *suffix, end]
+        slot.begin(ids, (40, 70), rotate)
+        run(runner, Generation(slot, GREEDY), 3)
+        ids = [*prefix, 9, 8, *suffix, end]
+        bounds = (42, 72)
+        slot.begin(ids, bounds, rotate)
+        run(runner, Generation(slot, GREEDY), 3)
+        assert slot.age == 2
+        while rows := slot.stale_rows(13):
+            runner.forward([Rows(slot, [slot.ids[i] for i in rows], rows, 0)])
+            slot.refreshed(len(rows))
+            if not slot.age:
+                break
+        assert slot.begin(ids, bounds, rotate) == len(ids) - 1
+        exact = evaluate(runner, ids, fresh(runner))
+        (logits,) = runner.forward([Generation(slot, GREEDY).rows()])
+        torch.testing.assert_close(logits[-1], exact, atol=1e-3, rtol=1e-3)
+
+    def test_it_is_read_again_when_too_much_has_changed(self, runner: Runner, rotate: Rotate) -> None:
+        prefix, suffix, end = self.parts()
+        slot = fresh(runner)
+        slot.begin([*prefix, *suffix, end], (40, 70), rotate)
+        run(runner, Generation(slot, GREEDY), 1)
+        longer = [*prefix, *prompt(MAX_AGE + 1, 5), *suffix, end]
+        assert slot.begin(longer, (len(longer) - 31, len(longer) - 1), rotate) == 40
+        assert slot.age == 0
+
+    def test_without_permission_or_rotation_it_is_exact(self, runner: Runner, rotate: Rotate) -> None:
+        prefix, suffix, end = self.parts()
+        for bounds, how in ((None, rotate), ((42, 72), None)):
+            slot = fresh(runner)
+            slot.begin([*prefix, *suffix, end], (40, 70), rotate)
+            run(runner, Generation(slot, GREEDY), 1)
+            assert slot.begin([*prefix, 1, 2, *suffix, end], bounds, how) == 40
+
+    def test_what_was_taken_from_the_suffix_or_put_there(self, runner: Runner, rotate: Rotate) -> None:
+        """The cursor goes over text, or a bracket closes by itself: the end of the suffix is still the same."""
+        prefix, suffix, end = self.parts()
+        slot = fresh(runner)
+        slot.begin([*prefix, *suffix, end], (40, 70), rotate)
+        run(runner, Generation(slot, GREEDY), 1)
+        ids = [*prefix, *suffix[1:5], suffix[0], *suffix[5:], end]  # the sentinel stands behind four more tokens
+        assert slot.begin(ids, (44, 70), rotate) == len(ids) - 1 - 5
+        ids = [*prefix, *suffix[1:5], suffix[0], 3, *suffix[5:], end]
+        assert slot.begin(ids, (44, 71), rotate) in (len(ids) - 7, len(ids) - 2)
+        short = [*prefix, suffix[0], *suffix[-MIN_SUFFIX + 2 :], end]
+        assert slot.begin(short, (40, len(short) - 1), rotate) == 40
+
+
+@pytest.fixture(scope="module")
+def vocabulary(loaded: LoadedModel) -> Vocabulary:
+    return Vocabulary(loaded.tokenizer, loaded.vocabulary)
+
+
+class TestHealing:
+    """The middle begins with the part of the word that was taken off the prompt."""
+
+    def test_only_tokens_that_agree(self, vocabulary: Vocabulary) -> None:
+        for beginning in ("a", "ret", "x_"):
+            ids = vocabulary.agreeing(beginning)
+            assert ids
+            texts = {vocabulary.text_of[i] for i in ids}
+            assert all(text.startswith(beginning) or beginning.startswith(text) for text in texts)
+            everything = {text for text in vocabulary.text_of if text and "\ufffd" not in text}
+            assert texts == {t for t in everything if t.startswith(beginning) or beginning.startswith(t)}
+
+    @pytest.mark.parametrize("max_drafts", [0, 8])
+    def test_the_text_begins_so(
+        self, loaded: LoadedModel, runner: Runner, vocabulary: Vocabulary, max_drafts: int
+    ) -> None:
+        for seed, beginning in enumerate(("retu", "abc", "x")):
+            slot = fresh(runner)
+            slot.begin(prompt(30, seed), None, None)
+            generation = Generation(slot, GREEDY, beginning=Beginning(beginning, vocabulary))
+            said = run(runner, generation, 12, max_drafts)
+            assert loaded.tokenizer.decode(said).startswith(beginning)
+
+    def test_what_the_model_says_anyway_stays(
+        self, loaded: LoadedModel, runner: Runner, vocabulary: Vocabulary
+    ) -> None:
+        ids = next(
+            ids
+            for seed in range(50)
+            if vocabulary.text_of[answer(runner, Slot(), ids := prompt(20, seed))[0]].isalnum()
+        )
+        plain = answer(runner, fresh(runner), ids)
+        slot = fresh(runner)
+        slot.begin(ids, None, None)
+        beginning = Beginning(vocabulary.text_of[plain[0]][:1], vocabulary)
+        assert run(runner, Generation(slot, GREEDY, beginning=beginning), N_NEW) == plain
+
+
+def test_ranks_begin_differently(runner: Runner) -> None:
+    ids = prompt(20)
+    firsts = [answer(runner, fresh(runner), ids, Sampling(rank=rank))[0] for rank in range(3)]
+    logits = evaluate(runner, ids, fresh(runner))
+    assert firsts == logits.topk(3).indices.tolist()
 
 
 def test_sampling_with_a_seed(runner: Runner) -> None:
@@ -163,11 +407,11 @@ class TestSlots:
 
     @staticmethod
     def filled(*contents: tuple[list[int], str | None]) -> tuple[KVSlots, list[Slot]]:
-        slots = KVSlots(1, len(contents))
+        slots = KVSlots(len(contents))
         taken = []
         for ids, adapter in contents:
             slot, _ = slots.take([0], adapter)
-            slot.ids[:] = ids
+            slot.ids[:], slot.known[:] = ids, b"\1" * len(ids)
             taken.append(slot)
         for slot in taken:
             slots.release(slot)
@@ -176,7 +420,7 @@ class TestSlots:
     def test_the_longest_common_beginning(self) -> None:
         slots, (_, second) = self.filled(([1, 2, 9, 9], None), ([1, 2, 3, 9], None))
         assert slots.take([1, 2, 3, 4], None) == (second, 3)
-        assert second.ids == [1, 2, 3]
+        assert (second.ids, bytes(second.known)) == ([1, 2, 3, 4], b"\1\1\1\0")
 
     def test_the_last_token_is_evaluated_again(self) -> None:
         slots, _ = self.filled(([1, 2, 3], None))
@@ -190,13 +434,25 @@ class TestSlots:
     def test_the_oldest_where_little_is_shared(self) -> None:
         slots, (old, _) = self.filled(([7], None), ([1] + [9] * 20, None))
         slot, n_cached = slots.take([1] + [2] * 20, None)
-        assert (slot, n_cached, slot.ids) == (old, 0, [])
+        assert (slot, n_cached) == (old, 0)
+        assert not any(slot.known)
 
-    def test_a_busy_slot_is_left_alone(self) -> None:
+    def test_a_busy_slot_is_left_alone_but_read(self) -> None:
         slots, (first, second) = self.filled(([1, 2, 3], None), ([4], None))
         assert slots.take([1, 2, 3, 4], None) == (first, 3)
-        assert slots.take([1, 2, 3, 4], None) == (second, 0)
+        assert slots.take([1, 2, 3, 5], None) == (second, 3)
+        assert (first.ids, second.ids) == ([1, 2, 3, 4], [1, 2, 3, 5])
         assert slots.n_free == 0
+
+
+def test_a_copied_beginning_is_the_same(runner: Runner) -> None:
+    ids = prompt(50)
+    slots = KVSlots(2)
+    first, _ = slots.take(ids, None)
+    run(runner, Generation(first, GREEDY), 3)
+    second, n_cached = slots.take([*ids[:45], 7], None)
+    assert (n_cached, second is first) == (45, False)
+    assert run(runner, Generation(second, GREEDY), N_NEW) == answer(runner, Slot(), [*ids[:45], 7])
 
 
 @pytest.mark.model

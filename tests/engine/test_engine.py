@@ -16,7 +16,8 @@ import torch
 from midfill import fim
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.local import engine as engine_module
-from midfill.engine.local.engine import LocalEngine, StopStrings
+from midfill.engine.local.engine import LocalEngine
+from midfill.engine.local.job import StopStrings
 from midfill.types import MidfillError, Stats
 from tests.engine.made import VOCABULARY, save_tiny
 from tests.engine.test_adapters import save_adapter
@@ -120,7 +121,7 @@ async def test_a_control_token_ends_it(engine: LocalEngine, monkeypatch: pytest.
     request = asked(max_tokens=6)
     text, _ = await whole(engine, request)
     assert engine._model is not None
-    (said,) = [slot.ids[20:] for slot in engine._slots._slots if slot.ids[:20] == list(request.prompt)]
+    (said,) = [slot.ids[20:] for slot in engine._slots.slots if slot.ids[:20] == list(request.prompt)]
     tokenizer = engine._model.tokenizer
     monkeypatch.setattr(tokenizer, "control_ids", tokenizer.control_ids | {said[3]})
     cut, last = await whole(engine, request)
@@ -218,10 +219,10 @@ async def test_one_broken_request_does_not_end_the_worker(
     expected, _ = await whole(engine, asked())
     forward = engine._runner.forward
 
-    def sometimes(ids: Any, slot: Any, cancelled: Any = None) -> torch.Tensor:
-        if 299 in ids:
+    def sometimes(batch: Any, nobody_waits: Any = None) -> list[torch.Tensor]:
+        if any(299 in rows.ids for rows in batch):
             raise error
-        return forward(ids, slot, cancelled)
+        return forward(batch, nobody_waits)
 
     monkeypatch.setattr(engine._runner, "forward", sometimes)
     bad = GenerateRequest((1, 2, 299), 8)

@@ -30,7 +30,7 @@ async def session(config: Config) -> AsyncIterator[Completer]:
         adapter = await load_adapter(engine, config.adapter)
         tokenizer = await asyncio.to_thread(CodeTokenizer.from_file, Path(info.tokenizer_file))
         template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
-        renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order))
+        renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order, heal=config.token_healing))
         yield Completer(engine, renderer, info, config, adapter=adapter)
     finally:
         await engine.aclose()

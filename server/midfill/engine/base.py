@@ -18,7 +18,14 @@ class GenerateRequest:
     """One generation.
 
     ``adapter`` names a registered adapter, ``None`` the plain base. ``stop`` are strings that end the text and are
-    not part of it; control tokens always end it. ``temperature`` 0 is greedy.
+    not part of it; control tokens always end it. ``temperature`` 0 is greedy. ``n`` candidates: greedy ones differ in
+    their first token. ``logprobs``: whether to tell each token's.
+
+    What follows is for our own engine; others ignore it. ``suffix``: where in the prompt the text after
+    the cursor stands, from its sentinel to its end; the engine may then keep what it read of it earlier though the
+    cursor has moved (approximate; None: exact). ``beginning``: the text must begin with it and is given without it
+    (token healing). ``speculate``: whether tokens may be drafted (the answer is the same). ``window``: whose request
+    this is; windows take turns, and the newest request of a window goes first. ``background``: only while nobody waits.
     """
 
     prompt: tuple[int, ...]
@@ -29,15 +36,27 @@ class GenerateRequest:
     top_p: float = 1.0
     seed: int | None = None
     request_id: str = ""
+    n: int = 1
+    logprobs: bool = False
+    suffix: tuple[int, int] | None = None
+    beginning: str = ""
+    speculate: bool = True
+    window: str = ""
+    background: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The next piece of text. The last one carries ``finish_reason`` and ``stats``."""
+    """The next piece of text of candidate ``index``. Its last one carries ``finish_reason`` and ``stats``.
+
+    ``logprobs``, where asked for: of the tokens that came with this piece, natural logarithms under the model.
+    """
 
     text: str
     finish_reason: str | None = None
     stats: Stats | None = None
+    index: int = 0
+    logprobs: tuple[float, ...] = ()
 
 
 class Engine(Protocol):

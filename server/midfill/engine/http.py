@@ -48,10 +48,16 @@ class HttpEngine:
             "top_p": request.top_p,
             "seed": request.seed,
             "stop": list(request.stop),
+            "n": request.n,
+            "logprobs": 1 if request.logprobs else None,
             "stream": True,
             "stream_options": {"include_usage": True},
             "request_id": request.request_id,
-        }
+            "midfill": {
+                "suffix": request.suffix, "beginning": request.beginning, "speculate": request.speculate,
+                "window": request.window, "background": request.background,
+            },
+        }  # fmt: skip
         try:
             async with self._client.stream("POST", "/v1/completions", json=body) as response:
                 if response.status_code != 200:
@@ -104,10 +110,15 @@ def _delta(chunk: dict[str, Any]) -> Delta:
     """One chunk; the one that only brings the usage has no choices."""
     choices = chunk.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else {}
-    text, reason = (choice.get("text"), choice.get("finish_reason")) if isinstance(choice, dict) else (0, 0)
+    if not isinstance(choice, dict):
+        raise _garbage()
+    text, reason = choice.get("text"), choice.get("finish_reason")
     if not isinstance(text, str | None) or not isinstance(reason, str | None) or "choices" not in chunk:
         raise _garbage()
-    return Delta(text or "", reason or None, _stats(chunk))
+    index, logprobs = choice.get("index", 0), choice.get("logprobs")
+    told = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
+    numbers = tuple(float(value) for value in told or () if isinstance(value, int | float))
+    return Delta(text or "", reason or None, _stats(chunk), index if type(index) is int else 0, numbers)
 
 
 def _stats(chunk: dict[str, Any]) -> Stats | None:

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +31,8 @@ from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 
 MAX_BODY = 4 << 20
 MAX_PROMPT_IDS = 200_000
+MAX_CANDIDATES = 8
+MAX_BEGINNING = 256
 HEARTBEAT_S = 1.0
 ALLOWED_HOSTS = frozenset({"midfill", "localhost", "127.0.0.1", "[::1]"})
 
@@ -246,7 +248,8 @@ class Service:
         wanted = self._request(body)
         if body.get("stream"):
             return StreamingResponse(self._events(wanted), media_type="text/event-stream")
-        text, last = "", Delta("")
+        if wanted.n > 1:
+            raise BadRequest("several candidates are streamed: set stream")
         async with aclosing(self._counted(wanted)) as deltas:  # type: ignore[type-var]
             waiting = asyncio.ensure_future(_collect(deltas))
             try:
@@ -254,11 +257,11 @@ class Service:
                     await asyncio.wait([waiting], timeout=0.1)
                     if await request.is_disconnected():
                         raise ClientDisconnect
-                text, last = waiting.result()
+                last = waiting.result()
             finally:
                 waiting.cancel()
                 await asyncio.wait([waiting])
-        return JSONResponse(_chunk(wanted, text, last))
+        return JSONResponse(_chunk(wanted, last))
 
     def _request(self, body: dict[str, Any]) -> GenerateRequest:
         prompt = body.get("prompt")
@@ -281,6 +284,9 @@ class Service:
             top_p=_number(body, "top_p", 1.0, 0.0, 1.0, float),
             seed=body["seed"] if type(body.get("seed")) is int else None,
             request_id=str(body.get("request_id", ""))[:64],
+            n=_number(body, "n", 1, 1, MAX_CANDIDATES, int),
+            logprobs=bool(body.get("logprobs")),
+            **_extension(body, len(prompt)),
         )
 
     async def _counted(self, wanted: GenerateRequest) -> AsyncIterator[Delta]:
@@ -297,7 +303,7 @@ class Service:
         try:
             async with aclosing(self._counted(wanted)) as deltas:  # type: ignore[type-var]
                 async for delta in deltas:
-                    yield f"data: {json.dumps(_chunk(wanted, delta.text, delta))}\n\n"
+                    yield f"data: {json.dumps(_chunk(wanted, delta))}\n\n"
             yield "data: [DONE]\n\n"
         except EngineError as error:
             yield f"data: {json.dumps(_error(error.message, error.remedy))}\n\n"
@@ -307,11 +313,14 @@ class BadRequest(Exception):  # noqa: N818 - named after the status
     """The body is not what the route takes."""
 
 
-async def _collect(deltas: AsyncIterator[Delta]) -> tuple[str, Delta]:
+async def _collect(deltas: AsyncIterator[Delta]) -> Delta:
+    """All of them as one."""
     text, last = "", Delta("")
+    logprobs: tuple[float, ...] = ()
     async for last in deltas:
         text += last.text
-    return text, last
+        logprobs += last.logprobs
+    return replace(last, text=text, logprobs=logprobs)
 
 
 async def _body(request: Request) -> dict[str, Any]:
@@ -329,6 +338,25 @@ async def _body(request: Request) -> dict[str, Any]:
     return body
 
 
+def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
+    """What only midfill's own clients send, under the key "midfill"."""
+    own = body.get("midfill")
+    own = {} if own is None else own
+    if not isinstance(own, dict):
+        raise BadRequest("midfill must be an object")
+    suffix, beginning, window = own.get("suffix"), own.get("beginning", ""), own.get("window", "")
+    if suffix is not None:
+        sound = isinstance(suffix, list) and len(suffix) == 2 and all(type(at) is int for at in suffix)
+        if not sound or not 0 < suffix[0] <= suffix[1] <= n_prompt:
+            raise BadRequest("suffix must be two positions of the prompt")
+    if not isinstance(beginning, str) or len(beginning) > MAX_BEGINNING or not isinstance(window, str):
+        raise BadRequest(f"beginning must be a text of up to {MAX_BEGINNING} characters, window a text")
+    return {
+        "suffix": tuple(suffix) if suffix else None, "beginning": beginning, "window": window[:64],
+        "speculate": own.get("speculate", True) is not False, "background": own.get("background") is True,
+    }  # fmt: skip
+
+
 def _number(body: dict[str, Any], key: str, default: Any, low: float, high: float, kind: type) -> Any:
     value = body.get(key)
     value = default if value is None else value
@@ -337,12 +365,15 @@ def _number(body: dict[str, Any], key: str, default: Any, low: float, high: floa
     return kind(value)
 
 
-def _chunk(wanted: GenerateRequest, text: str, delta: Delta) -> dict[str, Any]:
+def _chunk(wanted: GenerateRequest, delta: Delta) -> dict[str, Any]:
+    logprobs = {"token_logprobs": list(delta.logprobs)} if wanted.logprobs else None
     chunk: dict[str, Any] = {
         "id": wanted.request_id,
         "object": "text_completion",
         "model": wanted.adapter or "base",
-        "choices": [{"index": 0, "text": text, "finish_reason": delta.finish_reason, "logprobs": None}],
+        "choices": [
+            {"index": delta.index, "text": delta.text, "finish_reason": delta.finish_reason, "logprobs": logprobs}
+        ],
     }
     if (stats := delta.stats) is not None:
         chunk["usage"] = _usage(stats)

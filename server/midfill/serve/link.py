@@ -190,7 +190,9 @@ class EngineLink:
             adapter = await load_adapter(engine, self._config.adapter)
         except MidfillError as error:
             refusal = error
-        self._renderer = RenderProcess(info.tokenizer_file, info.template, self._config.order)
+        self._renderer = RenderProcess(
+            info.tokenizer_file, info.template, self._config.order, heal=self._config.token_healing
+        )
         renderer: Renderer = self._renderer
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
         self.completer = Completer(engine, renderer, info, self._config, adapter=adapter)

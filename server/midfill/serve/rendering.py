@@ -29,8 +29,8 @@ MAX_LINE = 64 << 20
 class RenderProcess:
     """A child that renders for one tokenizer, template and order; started when first needed, and again if it dies."""
 
-    def __init__(self, tokenizer_file: str, template: str | None, order: str) -> None:
-        self._arguments = [tokenizer_file, template or fim.PREFIX_ONLY.name, order]
+    def __init__(self, tokenizer_file: str, template: str | None, order: str, *, heal: bool = False) -> None:
+        self._arguments = [tokenizer_file, template or fim.PREFIX_ONLY.name, order, "heal" if heal else "plain"]
         self._child: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -46,7 +46,9 @@ class RenderProcess:
             "budget": budget,
         }
         answer = await self._ask(message)
-        return Prompt(**{**answer["prompt"], "ids": tuple(answer["prompt"]["ids"])})
+        found = answer["prompt"]
+        suffix = tuple(found["suffix"]) if found["suffix"] else None
+        return Prompt(**{**found, "ids": tuple(found["ids"]), "suffix": suffix})
 
     async def spell(self, prompt: Prompt) -> str:
         """The prompt as text. Raises EngineError."""
@@ -129,9 +131,9 @@ def _answer(renderer: FimRenderer, message: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """The child: reads requests from its standard input until that ends."""
-    tokenizer_file, template, order = sys.argv[1:4]
+    tokenizer_file, template, order, heal = sys.argv[1:5]
     tokenizer = CodeTokenizer.from_file(Path(tokenizer_file))
-    renderer = FimRenderer(fim.find(template, tokenizer), tokenizer, order)
+    renderer = FimRenderer(fim.find(template, tokenizer), tokenizer, order, heal=heal == "heal")
     out = sys.stdout.buffer
     for line in sys.stdin.buffer:
         message = json.loads(line)

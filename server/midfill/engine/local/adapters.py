@@ -13,7 +13,7 @@ import math
 import re
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,42 @@ class Adapter:
     digest: str  # of config and weights
     pairs: dict[str, LoraPair]  # by module path
 
+    stacks: dict[tuple[str, ...], tuple[torch.Tensor, torch.Tensor] | None] = field(default_factory=dict)
+
+    def add_to(self, y: torch.Tensor, x: torch.Tensor, paths: tuple[str, ...], sizes: list[int]) -> torch.Tensor:
+        """y of the layers ``paths`` with what the adapter adds. x: (rows, in); y: (rows, out_1 + out_2 + ...)."""
+        if paths not in self.stacks:
+            self.stacks[paths] = _stack([self.pairs.get(path) for path in paths], sizes)
+        stack = self.stacks[paths]
+        if stack is None:
+            return y
+        a, b = stack
+        low = nn.functional.linear(x.to(a.dtype), a)
+        if y.dtype == a.dtype:
+            return torch.addmm(y, low, b.t())
+        return (y + nn.functional.linear(low, b)).to(y.dtype)
+
     @property
     def parameters(self) -> int:
         """How many weights it has."""
         return sum(pair.a.numel() + pair.b.numel() for pair in self.pairs.values())
+
+
+def _stack(pairs: list[LoraPair | None], sizes: list[int]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Several pairs as one: a (ranks, in), b (out_1 + out_2 + ..., ranks), block by block, with the scales in b."""
+    present = [pair for pair in pairs if pair is not None]
+    if not present:
+        return None
+    a = torch.cat([pair.a for pair in present])
+    b = a.new_zeros((sum(sizes), len(a)))
+    row = column = 0
+    for pair, size in zip(pairs, sizes, strict=True):
+        if pair is not None:
+            rank = len(pair.a)
+            b[row : row + size, column : column + rank] = pair.b * pair.scale
+            column += rank
+        row += size
+    return a, b
 
 
 def _refuse(folder: Path, reason: str, remedy: str) -> MidfillError:

@@ -1,9 +1,13 @@
-"""The decode loop: token ids in, token ids out, the cancel flag read at every layer of every step."""
+"""The decode loop: token ids in, token ids out, over steps that several generations share.
+
+A generation says which tokens it wants evaluated (a piece of its prompt, or its last token with drafted ones behind
+it), the runner evaluates what all of them want in one forward pass, each takes its logits.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,57 +15,154 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.adapters import AdapterSwitch
+from midfill.engine.local.attention import ROWWISE, Rows, Step, current
+from midfill.engine.local.healing import Beginning
+from midfill.engine.local.kv_cache import Rotate, Slot
+from midfill.engine.local.lean import LeanModel
+from midfill.engine.local.prompt_lookup import Drafter
+from midfill.engine.local.rotation import find_rotation
+from midfill.types import MidfillError
 
 # Tokens of a prompt evaluated in one forward pass: long enough to be fast, short enough to take turns.
 PREFILL_CHUNK = 256
+# Two ways through a model agree when their logits differ by less than this part (int8 rounds small differences up).
+AGREE = 0.2
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: somebody typed on
-    """The request was cancelled; raised between two layers."""
+    """Nobody waits for what this step computes; raised between two layers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """``temperature`` 0 is greedy; otherwise nucleus sampling with ``top_p``."""
+    """``temperature`` 0 is greedy; otherwise nucleus sampling with ``top_p``. ``rank`` chooses the first token: 0 the
+    most probable, 1 the next, and so on; for candidates that differ."""
 
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A generated token and its log probability under the model, before temperature and constraints."""
+
+    id: int
+    logprob: float
 
 
 class Runner:
-    """A model's forward pass over a slot, stoppable between layers."""
+    """A model's forward pass over slots, stoppable between layers."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._model = model
-        self._cancelled: threading.Event | None = None
+    def __init__(self, model: PreTrainedModel, switch: AdapterSwitch | None = None, *, lean: bool = True) -> None:
+        self.model = model
+        self.lean: LeanModel | None = None
+        self._nobody_waits: Callable[[], bool] | None = None
         self.n_layers = int(model.config.get_text_config().num_hidden_layers)
         for layer in decoder_layers(model):
             layer.register_forward_pre_hook(self._check)
+        if lean:
+            with torch.inference_mode():
+                self.lean = self._lean_model(switch or AdapterSwitch(model))
+
+    def _lean_model(self, switch: AdapterSwitch) -> LeanModel | None:
+        """The short way through the model, if there is one and it computes the same."""
+        try:
+            lean = LeanModel(self.model, switch)
+        except (TypeError, AttributeError):
+            return None
+        expected = self._probe()
+        self.lean = lean
+        found, self.lean = self._probe(), None
+        near = float((found - expected).norm()) <= AGREE * float(expected.norm())
+        return lean if near and bool((found.argmax(-1) == expected.argmax(-1)).all()) else None
+
+    def _probe(self) -> torch.Tensor:
+        slot = Slot()
+        slot.begin([1, 5, 2, 9, 7, 3], None, None)
+        (logits,) = self.forward([Rows(slot, slot.ids, range(6), 6)])
+        return logits.float() - logits.float().mean(-1, keepdim=True)
 
     def _check(self, *_: Any) -> None:
-        if self._cancelled is not None and self._cancelled.is_set():
+        if self._nobody_waits is not None and self._nobody_waits():
             raise Cancelled
 
-    def forward(self, ids: Sequence[int], slot: Slot, cancelled: threading.Event | None = None) -> torch.Tensor:
-        """Evaluate ``ids`` after what ``slot`` holds; the logits after the last of them: (vocabulary,).
+    def forward(self, batch: Sequence[Rows], nobody_waits: Callable[[], bool] | None = None) -> list[torch.Tensor]:
+        """Evaluate ``batch``; for each of its rows' last ``n_logits``: (n_logits, vocabulary).
 
-        Raises Cancelled with the slot as it was before.
+        Raises Cancelled as soon as ``nobody_waits()``; then, and on any error, no token has become known.
         """
-        self._cancelled = cancelled
+        self._nobody_waits = nobody_waits
+        device = self.model.device
+        ids = torch.tensor([[token for rows in batch for token in rows.ids]], device=device)  # (1, rows)
+        positions = torch.tensor([[at for rows in batch for at in rows.positions]], device=device)
+        wanted: list[int] = []
+        end = 0
+        for rows in batch:
+            end += len(rows.ids)
+            wanted += range(end - rows.n_logits, end)
+        keep = torch.tensor(wanted, dtype=torch.long, device=device)
+        current.step = Step.of(batch, device)
         try:
             self._check()
-            tokens = torch.tensor([ids], dtype=torch.long, device=self._model.device)  # (1, tokens)
-            out = self._model(input_ids=tokens, past_key_values=slot.cache, use_cache=True, logits_to_keep=1)
-        except BaseException:
-            slot.cache.truncate(len(slot.ids))
-            raise
+            if self.lean is not None:
+                kept = self.lean(ids, positions, keep, current.step, self._check)
+            else:
+                kept = self.model(
+                    input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep
+                ).logits[0]  # fmt: skip
         finally:
-            self._cancelled = None
-        slot.ids.extend(ids)
-        logits: torch.Tensor = out.logits[0, -1]
+            current.step = self._nobody_waits = None
+        for rows in batch:
+            for at in rows.positions:
+                rows.slot.known[at] = 1
+        logits: list[torch.Tensor] = list(torch.split(kept, [rows.n_logits for rows in batch]))
         return logits
+
+    def prefill(self, slot: Slot, nobody_waits: Callable[[], bool] | None = None) -> Iterator[torch.Tensor | None]:
+        """Evaluate what ``slot`` does not know yet, a piece at a time; the last value: logits (vocabulary,)."""
+        unknown = list(slot.unknown())
+        for start in range(0, len(unknown), PREFILL_CHUNK):
+            positions = unknown[start : start + PREFILL_CHUNK]
+            is_last = start + PREFILL_CHUNK >= len(unknown)
+            rows = Rows(slot, [slot.ids[at] for at in positions], positions, int(is_last))
+            (logits,) = self.forward([rows], nobody_waits)
+            yield logits[-1] if is_last else None
+
+    def find_rotation(self) -> Rotate | None:
+        """How keys are moved to other positions, or None where the model does not allow it.
+
+        Raises MidfillError where attention cannot be put into the model at all.
+        """
+        with torch.inference_mode():
+            return find_rotation(self.model, self._keys_at)
+
+    def _keys_at(self, position: int) -> list[torch.Tensor]:
+        probe = _Probe()
+        current.step = probe  # type: ignore[assignment]
+        try:
+            one = torch.tensor([[1]], device=self.model.device)
+            self.model(input_ids=one, position_ids=one * position, use_cache=False)
+        finally:
+            current.step = None
+        if len(probe.keys) != self.n_layers:
+            name = type(self.model).__name__
+            raise MidfillError(f"{name} has layers without attention over keys and values", "choose another model")
+        return probe.keys
+
+
+class _Probe:
+    """A step of one token that sees itself alone; keeps its keys."""
+
+    def __init__(self) -> None:
+        self.keys: list[torch.Tensor] = []
+
+    def attend(self, _layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: Any) -> torch.Tensor:
+        """As Step.attend."""
+        self.keys.append(k)
+        return v.repeat_interleave(q.shape[0] // v.shape[0], dim=0).transpose(0, 1)
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
@@ -70,35 +171,99 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     return max(stacks, key=len)
 
 
-def generate(
-    runner: Runner, slot: Slot, prompt: Sequence[int], sampling: Sampling, cancelled: threading.Event
-) -> Iterator[int | None]:
-    """Yield the tokens after ``prompt`` without end; the caller stops at control ids and at its limit.
+class Generation:
+    """One answer on its way: the prompt in ``slot``, then token after token, without end; the caller stops."""
 
-    Yields None after each piece of the prompt, so that requests can take turns. ``slot`` holds the beginning of
-    ``prompt`` already (KVSlots.take). Raises Cancelled within one layer of the flag being set.
-    """
-    logits: torch.Tensor | None = None
-    while (n_cached := len(slot.ids)) < len(prompt):
-        logits = runner.forward(prompt[n_cached : n_cached + PREFILL_CHUNK], slot, cancelled)
-        if len(slot.ids) < len(prompt):
-            yield None
-    assert logits is not None, "at least the prompt's last token is evaluated"
-    random = None
-    if sampling.temperature > 0:
-        random = torch.Generator(device="cpu")
-        if sampling.seed is not None:
-            random.manual_seed(sampling.seed)
-        else:
-            random.seed()
-    while True:
-        token = pick(logits, sampling, random)
-        yield token
-        logits = runner.forward([token], slot, cancelled)
+    def __init__(
+        self, slot: Slot, sampling: Sampling, *, beginning: Beginning | None = None, drafter: Drafter | None = None
+    ) -> None:
+        self._slot, self._sampling, self._beginning, self._drafter = slot, sampling, beginning, drafter
+        self._n_prompt = len(slot.ids)
+        self._random = _random(sampling)
+        self.n_drafted = self.n_accepted = 0
+
+    @property
+    def n_pending(self) -> int:
+        """Tokens of the prompt that are still to be evaluated."""
+        return self._slot.known.count(0)
+
+    def rows(self, limit: int = PREFILL_CHUNK, max_drafts: int = 0) -> Rows:
+        """What to evaluate next: at most ``limit`` tokens of the prompt, or the last token and at most ``max_drafts``
+        drafts."""
+        slot = self._slot
+        unknown = slot.unknown()
+        positions = list(itertools.islice(unknown, limit))
+        is_last = next(unknown, None) is None
+        drafts = self._drafts(min(max_drafts, ROWWISE - len(positions))) if is_last else []
+        positions += range(len(slot.ids), len(slot.ids) + len(drafts))
+        slot.ids += drafts
+        slot.known += bytes(len(drafts))
+        return Rows(slot, [slot.ids[at] for at in positions], positions, len(drafts) + 1 if is_last else 0)
+
+    def _drafts(self, limit: int) -> list[int]:
+        if limit <= 0:
+            return []
+        if self._beginning is not None and not self._beginning.met:
+            return self._beginning.spelled()[:limit]
+        return self._drafter.draft(self._slot.ids, limit) if self._drafter is not None else []
+
+    def take(self, rows: Rows, logits: torch.Tensor) -> list[Token]:
+        """The tokens that ``logits`` (of ``rows``) decide: none while the prompt lasts, then one and the drafts that
+        were right."""
+        if rows.n_logits == 0:
+            return []
+        slot, drafts = self._slot, list(rows.ids[len(rows.ids) - rows.n_logits + 1 :])
+        n_kept = len(slot.ids) - len(drafts)
+        tokens: list[Token] = []
+        for i in range(rows.n_logits):
+            token = self._pick(logits[i], is_first=n_kept == self._n_prompt and i == 0)
+            tokens.append(token)
+            if i < len(drafts) and drafts[i] != token.id:
+                break
+        slot.truncate(n_kept + len(tokens) - 1)
+        slot.ids.append(tokens[-1].id)
+        slot.known.append(0)
+        self.n_drafted += len(drafts)
+        self.n_accepted += len(tokens) - 1
+        if self._drafter is not None and drafts:
+            self._drafter.learn(len(drafts), len(tokens) - 1)
+        return tokens
+
+    def abandon(self, rows: Rows) -> None:
+        """The step that was to evaluate ``rows`` did not happen: forget its drafts."""
+        if rows.n_logits > 1:
+            self._slot.truncate(len(self._slot.ids) - rows.n_logits + 1)
+
+    def _pick(self, logits: torch.Tensor, *, is_first: bool) -> Token:
+        allowed = self._beginning.allowed() if self._beginning is not None and not self._beginning.met else None
+        rank = self._sampling.rank if is_first else 0
+        token = pick(logits, self._sampling, self._random, allowed, rank)
+        if self._beginning is not None:
+            self._beginning.advance(token)
+        return Token(token, float(logits[token].float() - logits.float().logsumexp(-1)))
 
 
-def pick(logits: torch.Tensor, sampling: Sampling, random: torch.Generator | None) -> int:
-    """The next token. ``logits``: (vocabulary,)."""
+def _random(sampling: Sampling) -> torch.Generator | None:
+    if sampling.temperature <= 0:
+        return None
+    random = torch.Generator(device="cpu")
+    if sampling.seed is not None:
+        random.manual_seed(sampling.seed)
+    else:
+        random.seed()
+    return random
+
+
+def pick(
+    logits: torch.Tensor, sampling: Sampling, random: torch.Generator | None, allowed: torch.Tensor | None = None,
+    rank: int = 0,
+) -> int:  # fmt: skip
+    """The next token, among ``allowed`` ids if given. ``logits``: (vocabulary,)."""
+    if allowed is not None:
+        chosen = pick(logits[allowed], sampling, random, None, min(rank, len(allowed) - 1))
+        return int(allowed[chosen])
+    if rank:
+        return int(logits.topk(rank + 1).indices[rank])
     if random is None:
         return int(logits.argmax())
     probabilities = torch.softmax(logits.float().cpu() / sampling.temperature, dim=-1)

@@ -9,8 +9,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,15 @@ from midfill import fim
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.local import models
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
-from midfill.engine.local.decode import Cancelled, Runner, Sampling, generate
+from midfill.engine.local.attention import Rows
+from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling, Token
+from midfill.engine.local.healing import Beginning, Vocabulary
+from midfill.engine.local.job import Job, Output
 from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.engine.local.load import LoadedModel, load
-from midfill.tokenizer import TextStream
-from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
+from midfill.engine.local.prompt_lookup import Drafter
+from midfill.engine.local.scheduler import Scheduler
+from midfill.types import EngineStatus, MidfillError, ModelInfo
 
 log = logging.getLogger(__name__)
 
@@ -35,75 +39,10 @@ MAX_WAITING = 64
 CONTEXT_TOKENS = {"cpu": 768, "cuda": 2048}
 # After loading, the model must still say this; a library upgrade that breaks it shows here, not in someone's code.
 SELF_TEST = ("def add(a, b):\n    return ", "a + b")
+# A suffix that was kept though the cursor moved is read again when nobody has asked for so long.
+REFRESH_AFTER_S = 0.4
+REFRESH_CHUNK = 64
 LEAVING = ("the engine is leaving", "ask again")
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One request on its way through the worker."""
-
-    request: GenerateRequest
-    loop: asyncio.AbstractEventLoop
-    out: asyncio.Queue[Delta | Exception]
-    adapter: Adapter | None = None
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    arrived: float = field(default_factory=time.monotonic)
-    cancelled_at: float = 0.0
-    steps_at_cancel: int = 0
-    n_steps: int = 0  # forward passes that ran to their end
-    n_cached: int = 0
-    n_decoded: int = 0
-    started: float = 0.0
-    first_token: float = 0.0
-    slot: Slot | None = None
-    tokens: Iterator[int | None] = field(default_factory=lambda: iter(()))
-    text: TextStream | None = None
-    stops: StopStrings | None = None
-
-    def cancel(self) -> None:
-        """Ask the worker to stop; safe from any thread."""
-        if not self.cancelled.is_set():
-            self.cancelled_at = time.monotonic()
-            self.steps_at_cancel = self.n_steps
-            self.cancelled.set()
-
-    def send(self, item: Delta | Exception) -> None:
-        """Hand an item to whoever waits; nobody may."""
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.out.put_nowait, item)
-
-    def stats(self) -> Stats:
-        """The figures so far."""
-        now = time.monotonic()
-        return Stats(
-            n_prompt=len(self.request.prompt), n_cached=self.n_cached, n_decoded=self.n_decoded,
-            queue_s=self.started - self.arrived, ttft_s=(self.first_token or now) - self.arrived,
-            total_s=now - self.arrived,
-        )  # fmt: skip
-
-
-class StopStrings:
-    """Ends a text at the first of some strings, holding back what might be the beginning of one."""
-
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self._stops = tuple(stop for stop in stops if stop)
-        self._held = ""
-
-    def push(self, text: str) -> tuple[str, bool]:
-        """(text that is safe to show, whether a stop string was met)."""
-        self._held += text
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:
-            shown, self._held = self._held[: min(found)], ""
-            return shown, True
-        keep = max((n for stop in self._stops for n in range(1, len(stop)) if self._held.endswith(stop[:n])), default=0)
-        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        return shown, False
-
-    def flush(self) -> str:
-        """What was held back, when no more comes."""
-        held, self._held = self._held, ""
-        return held
 
 
 class LocalEngine:
@@ -113,15 +52,15 @@ class LocalEngine:
         self, spec: str = "auto", *, device: str = "auto", dtype: str = "auto", template: str = "auto"
     ) -> None:
         self._spec, self._device, self._dtype, self._template = spec, device, dtype, template
-        self._calls: collections.deque[Any] = collections.deque()
-        self._jobs: collections.deque[Job] = collections.deque()
+        self._calls: list[Any] = []
+        self._vocabulary: Vocabulary | None = None
+        self._scheduler = Scheduler()
         self._wake = threading.Condition()
         self._closing = False
         self._model: LoadedModel | None = None
         self._switch: AdapterSwitch | None = None
         self._recent: collections.deque[dict[str, Any]] = collections.deque(maxlen=32)
         self._totals = collections.Counter[str]()
-        self._n_active = 0
         self._numbers = itertools.count(1)
         self.info: ModelInfo | None = None
         self.status = EngineStatus("starting", pid=os.getpid())
@@ -140,29 +79,30 @@ class LocalEngine:
         if self.info is None:
             raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
         adapter = self._check(request)
-        job = Job(request, asyncio.get_running_loop(), asyncio.Queue(), adapter)
+        out: asyncio.Queue[Delta | Exception] = asyncio.Queue()
+        jobs = [Job(request, asyncio.get_running_loop(), out, adapter, index) for index in range(request.n)]
         with self._wake:
             if self._closing:
                 raise EngineError(*LEAVING)
-            if len(self._jobs) >= MAX_WAITING:
+            if len(self._scheduler.waiting) >= MAX_WAITING:
                 raise EngineError("the engine has too many waiting requests", "try again")
-            self._jobs.append(job)
+            self._scheduler.waiting += jobs
             self._wake.notify()
+        n_open = len(jobs)
         try:
-            while True:
-                item = await job.out.get()
+            while n_open:
+                item = await out.get()
                 if isinstance(item, Exception):
                     raise item
+                n_open -= item.finish_reason is not None
                 yield item
-                if item.finish_reason is not None:
-                    return
         finally:
-            job.cancel()
+            for job in jobs:
+                job.cancel()
 
     def _check(self, request: GenerateRequest) -> Adapter | None:
         assert self._model is not None
-        vocabulary = int(self._model.model.get_input_embeddings().num_embeddings)
-        if not request.prompt or min(request.prompt) < 0 or max(request.prompt) >= vocabulary:
+        if not request.prompt or min(request.prompt) < 0 or max(request.prompt) >= self._model.vocabulary:
             raise EngineError("the prompt is empty or holds ids outside the vocabulary", "render it for this model")
         if len(request.prompt) + request.max_tokens > self._model.max_context:
             raise EngineError(
@@ -212,7 +152,8 @@ class LocalEngine:
 
     def figures(self) -> dict[str, Any]:
         """Counters since the start, and the last requests."""
-        slots = {"n_slots": N_SLOTS, "n_active": self._n_active, "n_waiting": len(self._jobs)}
+        scheduler = self._scheduler
+        slots = {"n_slots": N_SLOTS, "n_active": len(scheduler.running), "n_waiting": len(scheduler.waiting)}
         return {**slots, "totals": dict(self._totals), "recent": list(self._recent)}
 
     def adapters(self) -> list[dict[str, Any]]:
@@ -269,9 +210,10 @@ class LocalEngine:
             folder = models.prepare(source, self._progress)
         loaded = load(folder, source.name, device=self._device, dtype=self._dtype, progress=self._progress)
         template = fim.find(self._template, loaded.tokenizer)
-        self._runner = Runner(loaded.model)
-        self._slots = KVSlots(self._runner.n_layers, N_SLOTS)
         self._switch = AdapterSwitch(loaded.model)
+        self._runner = Runner(loaded.model, self._switch)
+        self._slots = KVSlots(N_SLOTS)
+        self._rotate = self._runner.find_rotation()
         self._model = loaded
         self._progress("checking", 0.0)
         if source.kind == "embedded":
@@ -286,6 +228,7 @@ class LocalEngine:
             device=_device_name(loaded.device),
             dtype=loaded.number_format,
             parameters=loaded.parameters,
+            suffix_shift=loaded.device.type == "cpu" and self._rotate is not None,
         )
         says = (
             ""
@@ -303,9 +246,12 @@ class LocalEngine:
 
         ids = fim.FimRenderer(template, tokenizer).render(Snapshot("", 0, "python", prompt, len(prompt))).ids
         slot, _ = self._slots.take(ids, None)
+        generation, answer = Generation(slot, Sampling()), list[int]()
         with torch.inference_mode():
-            tokens = generate(self._runner, slot, ids, Sampling(), threading.Event())
-            answer = [token for token, _ in zip(tokens, tokenizer.encode(expected), strict=False) if token is not None]
+            while len(answer) < len(tokenizer.encode(expected)):
+                rows = generation.rows()
+                (logits,) = self._runner.forward([rows])
+                answer += [token.id for token in generation.take(rows, logits)]
         self._slots.release(slot)
         if (said := tokenizer.decode(answer)) != expected:
             raise MidfillError(
@@ -314,32 +260,27 @@ class LocalEngine:
             )
 
     def _serve(self) -> None:
-        active: collections.deque[Job] = collections.deque()
+        scheduler = self._scheduler
         while True:
             with self._wake:
-                self.busy = bool(active or self._jobs or self._calls)
+                self.busy = bool(scheduler.running or scheduler.waiting or self._calls)
                 self.progress_at = time.monotonic()
-                while not (active or self._jobs or self._calls or self._closing):
-                    self._wake.wait()
+                if not (self.busy or self._closing):
+                    self._wake.wait(REFRESH_AFTER_S if self._stale() else None)
                     self.progress_at = time.monotonic()
                 if self._closing:
                     break
-                self.busy = True
-                calls, started = list(self._calls), [job for job in self._jobs if job.cancelled.is_set()]
-                self._calls.clear()
-                self._jobs = collections.deque(job for job in self._jobs if job not in started)
-                n_free = N_SLOTS - len(active)
-                started += [self._jobs.popleft() for _ in range(min(n_free, len(self._jobs)))]
+                calls, self._calls = self._calls, []
+                started = scheduler.start(N_SLOTS - len(scheduler.running))
+                self.busy = bool(scheduler.running or started or calls)
+            if not self.busy:
+                self._refresh()
+                continue
             for call in calls:
                 call()
-            active.extend(job for job in started if self._begin(job))
-            self._n_active = len(active)
-            for _ in range(len(active)):
-                job = active.popleft()
-                if self._step(job):
-                    active.append(job)
-            self._n_active = len(active)
-        for job in [*active, *self._jobs]:
+            scheduler.running += [job for job in started if self._begin(job)]
+            self._step()
+        for job in [*scheduler.running, *scheduler.waiting]:
             self._fail(job, EngineError(*LEAVING))
         for call in self._calls:
             call()
@@ -351,84 +292,138 @@ class LocalEngine:
             return False
         request = job.request
         assert self._model is not None
-        job.slot, job.n_cached = self._slots.take(request.prompt, job.adapter.digest if job.adapter else None)
-        job.text, job.stops = TextStream(self._model.tokenizer), StopStrings(request.stop)
-        sampling = Sampling(request.temperature, request.top_p, request.seed)
-        job.tokens = generate(self._runner, job.slot, request.prompt, sampling, job.cancelled)
+        job.slot, job.n_cached = self._slots.take(request.prompt, job.digest, request.suffix, self._rotate)
+        job.output = Output(self._model.tokenizer, request)
+        beginning = self._beginning(request.beginning) if request.beginning else None
+        drafter = Drafter([slot.completion for slot in [job.slot, *self._slots.slots]]) if request.speculate else None
+        rank = job.index if request.temperature == 0 else 0
+        seed = request.seed + job.index if request.seed is not None else None
+        sampling = Sampling(request.temperature, request.top_p, seed, rank)
+        job.generation = Generation(job.slot, sampling, beginning=beginning, drafter=drafter)
         return True
 
-    def _step(self, job: Job) -> bool:
-        """One piece of prompt or one token for ``job``; False when it is done."""
+    def _beginning(self, text: str) -> Beginning:
         assert self._model is not None
+        if self._vocabulary is None:
+            self._vocabulary = Vocabulary(self._model.tokenizer, self._model.vocabulary)
+        return Beginning(text, self._vocabulary)
+
+    def _step(self) -> None:
+        """One forward pass for as many jobs as go together."""
+        for job in [job for job in self._scheduler.running if job.cancelled.is_set()]:
+            self._finish(job, "cancelled")
+        batch = [(job, job.generation.rows(limit, drafts)) for job, limit, drafts in self._scheduler.batch()]  # type: ignore[union-attr]
+        if batch:
+            self._scheduler.turn([job for job, _ in batch])
+            self._evaluate(batch)
+
+    def _evaluate(self, batch: list[tuple[Job, Rows]]) -> None:
+        jobs = [job for job, _ in batch]
         assert self._switch is not None
-        assert job.text is not None
-        assert job.stops is not None
-        self._switch.active = job.adapter
+        self._switch.active = jobs[0].adapter
         try:
-            token = next(job.tokens)
-            job.n_steps += 1
+            logits = self._runner.forward([rows for _, rows in batch], lambda: self._nobody_waits(jobs))
         except Cancelled:
-            return self._finish(job, "cancelled")
-        except torch.OutOfMemoryError:
-            return self._fail(job, EngineError("the device ran out of memory", "a shorter context is used for a while"))
-        except Exception as error:  # one broken request must not end the worker
-            log.exception("a generation failed")
-            return self._fail(
-                job, EngineError(f"the generation failed ({type(error).__name__})", "run: midfill doctor")
-            )
+            for job, rows in batch:
+                job.generation.abandon(rows)  # type: ignore[union-attr]
+            return
+        except Exception as error:  # noqa: BLE001 - one broken request must not end the worker, nor those beside it
+            if len(batch) == 1:
+                self._broken(jobs[0], error)
+            for one in batch if len(batch) > 1 else []:
+                self._evaluate([one])
+            return
         finally:
             self._switch.active = None
-        if token is None:
+        for (job, rows), its in zip(batch, logits, strict=True):
+            job.n_steps += 1
+            self._hand_out(job, job.generation.take(rows, its))  # type: ignore[union-attr]
+
+    def _nobody_waits(self, jobs: list[Job]) -> bool:
+        """Whether the present step is for nobody any more, or for the background while somebody came."""
+        if all(job.cancelled.is_set() for job in jobs):
             return True
-        is_first = not job.first_token
-        job.first_token = job.first_token or time.monotonic()
-        if token in self._model.tokenizer.control_ids:
-            return self._finish(job, "stop", self._rest(job))
-        job.n_decoded += 1
-        text, stopped = job.stops.push(job.text.push(token))
-        if stopped:
-            return self._finish(job, "stop", text)
-        if job.n_decoded >= job.request.max_tokens:
-            return self._finish(job, "length", text + self._rest(job))
-        if text or is_first:
-            job.send(Delta(text, stats=job.stats() if is_first else None))
-        return True
+        return jobs[0].request.background and any(not job.request.background for job in self._scheduler.waiting)
 
-    @staticmethod
-    def _rest(job: Job) -> str:
-        """What was held back, now that nothing more comes."""
-        assert job.text is not None
-        assert job.stops is not None
-        text, stopped = job.stops.push(job.text.flush())
-        return text if stopped else text + job.stops.flush()
+    def _broken(self, job: Job, error: Exception) -> None:
+        if isinstance(error, torch.OutOfMemoryError):
+            answer = EngineError("the device ran out of memory", "a shorter context is used for a while")
+        else:
+            log.error("a generation failed", exc_info=error)
+            answer = EngineError(f"the generation failed ({type(error).__name__})", "run: midfill doctor")
+        self._fail(job, answer)
 
-    def _finish(self, job: Job, reason: str, text: str = "") -> bool:
+    def _hand_out(self, job: Job, tokens: list[Token]) -> None:
+        """What ``tokens`` say, to whoever waits for it."""
+        assert job.output is not None
+        text, reason, logprobs = "", "", []
+        is_first = bool(tokens) and not job.first_token
+        if is_first:
+            job.first_token = time.monotonic()
+        for token in tokens:
+            piece, reason = job.output.push(token)
+            text += piece
+            if token.id not in self._model.tokenizer.control_ids:  # type: ignore[union-attr]
+                job.n_decoded += 1
+                logprobs.append(token.logprob)
+            if reason:
+                break
+        told = tuple(logprobs) if job.request.logprobs else ()
+        if reason:
+            self._finish(job, reason, text, told)
+        elif text or is_first or told:
+            job.send(Delta(text, None, job.stats() if is_first else None, job.index, told))
+
+    def _finish(self, job: Job, reason: str, text: str = "", logprobs: tuple[float, ...] = ()) -> None:
         self._free(job)
         self._record(job, reason)
-        job.send(Delta(text, reason, job.stats()))
-        return False
+        job.send(Delta(text, reason, job.stats(), job.index, logprobs))
 
-    def _fail(self, job: Job, error: EngineError) -> bool:
+    def _fail(self, job: Job, error: EngineError) -> None:
         if job.slot is not None:
             job.slot.truncate(0)
         self._free(job)
         self._record(job, "error")
         job.send(error)
-        return False
 
     def _free(self, job: Job) -> None:
         if job.slot is not None:
             self._slots.release(job.slot)
             job.slot = None
-        job.tokens = iter(())
+        if job in self._scheduler.running:
+            self._scheduler.running.remove(job)
+
+    def _stale(self) -> list[Slot]:
+        """Slots whose suffix was read before the text in front of it changed, the latest used first."""
+        stale = [slot for slot in self._slots.slots if slot.age and not slot.busy]
+        return sorted(stale, key=lambda slot: -slot.last_used)
+
+    def _refresh(self) -> None:
+        """Read one piece of a stale suffix again, as it is without shifting; a request that comes goes first."""
+        assert self._switch is not None
+        for slot in self._stale()[:1]:
+            adapters = {adapter.digest: adapter for adapter in self._switch.adapters.values()}
+            if slot.adapter is not None and slot.adapter not in adapters:
+                slot.truncate(0)
+                continue
+            self._switch.active = adapters[slot.adapter] if slot.adapter is not None else None
+            rows = slot.stale_rows(REFRESH_CHUNK)
+            try:
+                self._runner.forward(
+                    [Rows(slot, [slot.ids[at] for at in rows], rows, 0)], lambda: bool(self._scheduler.waiting)
+                )
+                slot.refreshed(len(rows))
+            except Cancelled:
+                pass
+            except Exception as error:  # what is kept may be half new: forget it
+                log.error("refreshing failed", exc_info=error)
+                slot.truncate(0)
+            finally:
+                self._switch.active = None
 
     def _record(self, job: Job, reason: str) -> None:
         entry: dict[str, Any] = {"n": next(self._numbers), "id": job.request.request_id, "finish_reason": reason}
-        entry |= asdict(job.stats())
-        if job.cancelled.is_set():
-            entry["n_steps_after_cancel"] = job.n_steps - job.steps_at_cancel
-            entry["cancel_to_free_s"] = time.monotonic() - job.cancelled_at
-        self._recent.append(entry)
+        self._recent.append(entry | asdict(job.stats()) | job.figures())
         self._totals[f"n_{reason}"] += 1
         self._totals["n_requests"] += 1
         self._totals["n_prompt"] += len(job.request.prompt)

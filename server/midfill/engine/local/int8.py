@@ -169,15 +169,18 @@ class Int8Product:
     def part(self, x: torch.Tensor, index: int) -> torch.Tensor:
         """The output of the layer ``index``. The first one asked for an input computes all of them."""
         if len(self._sizes) == 1:
-            return self._compute(x)
+            return self.compute(x)
         if self._input is not x:
-            self._input, self._parts = x, torch.split(self._compute(x), self._sizes, dim=-1)
+            self._input, self._parts = x, torch.split(self.compute(x), self._sizes, dim=-1)
         y = self._parts[index]
         if index == len(self._sizes) - 1:
             self._input, self._parts = None, ()
         return y
 
-    def _compute(self, x: torch.Tensor) -> torch.Tensor:
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        """All outputs beside each other."""
+        if not x.numel():  # a piece of a prompt that wants no logits
+            return x.new_empty((*x.shape[:-1], len(self._scale)))
         rows = x.reshape(-1, x.shape[-1]).float()
         largest = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12)
         steps = (rows * (STEPS / largest)).round_().to(torch.int8)
@@ -196,13 +199,13 @@ class Int8Linear(nn.Module):
 
     def __init__(self, product: Int8Product, index: int, in_features: int, out_features: int) -> None:
         super().__init__()
-        self._product, self._index = product, index
+        self.product, self._index = product, index
         self.in_features, self.out_features = in_features, out_features
         self.weight = torch.empty(0)  # for code that asks for its dtype or device
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (..., in_features) -> (..., out_features)."""
-        return self._product.part(x, self._index)
+        return self.product.part(x, self._index)
 
 
 class Int8Embedding(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from midfill.engine.local import int8
+from midfill.engine.local import attention, int8
 from midfill.engine.local.models import read_manifest, weight_files
 from midfill.engine.local.weights import read_safetensors
 from midfill.tokenizer import CodeTokenizer
@@ -33,6 +33,11 @@ class LoadedModel:
     number_format: str  # of the weights: int8, bfloat16, ...
     parameters: int
     base_names: frozenset[str]  # what adapters may call their base
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids the model knows."""
+        return int(self.model.get_input_embeddings().num_embeddings)
 
     @property
     def max_context(self) -> int:
@@ -111,7 +116,7 @@ def _build_int8(folder: Path, config: Any, progress: Progress) -> tuple[PreTrain
     progress("building the model", 0.0)
     parameters = sum(t.numel() for name, t in state.items() if not name.endswith(int8.SCALE_SUFFIX))
     with int8.weightless_linears():
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention.NAME)
     int8.install(model, state)
     assert isinstance(model, PreTrainedModel)
     return model, parameters
@@ -120,7 +125,12 @@ def _build_int8(folder: Path, config: Any, progress: Progress) -> tuple[PreTrain
 def _build(config: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:
     kind: Any = type(_skeleton(config))
     model, info = kind.from_pretrained(
-        None, config=config, state_dict=weights, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+        None,
+        config=config,
+        state_dict=weights,
+        dtype=dtype,
+        attn_implementation=attention.NAME,
+        output_loading_info=True,
     )
     wrong = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"]) + sorted(map(str, info["mismatched_keys"]))
     if wrong:

@@ -1,0 +1,180 @@
+"""Attention over KV slots, put into transformers' models through their attention interface.
+
+A step evaluates tokens of one or several slots in one forward pass. Each token's keys and values are written to its own
+position of its slot, and its query sees that slot up to and including that position. So a step may continue several
+sequences at once, verify drafted tokens, or fill a gap in the middle of a sequence (suffix shift).
+
+A few tokens are attended row by row, each with just the shapes it would have alone: together with products that treat
+rows independently (int8.py) a token's result is the same bit for bit whether it was drafted or decoded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from midfill.engine.local.kv_cache import Slot
+
+NAME = "midfill"
+# Up to so many tokens of a sequence are attended row by row; more make blocks, which are faster and round differently.
+ROWWISE = 17
+
+
+@dataclass(slots=True)
+class Rows:
+    """What one sequence contributes to a step: tokens, where in the slot they stand (ascending), how many of the last
+    ones are to give logits."""
+
+    slot: Slot
+    ids: Sequence[int]
+    positions: Sequence[int]
+    n_logits: int = 1
+
+
+@dataclass(slots=True)
+class _Run:
+    """Rows at consecutive positions."""
+
+    first: int  # row
+    start: int  # position
+    n: int
+
+
+@dataclass(slots=True)
+class _Part:
+    slot: Slot
+    rows: slice
+    positions: torch.Tensor
+    runs: list[_Run]
+    rowwise: bool
+
+
+@dataclass(slots=True)
+class Step:
+    """One forward pass: which row belongs where."""
+
+    parts: list[_Part] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, batch: Sequence[Rows], device: torch.device) -> Step:
+        """The step that evaluates ``batch``, row after row."""
+        step, at = cls(), 0
+        for rows in batch:
+            runs: list[_Run] = []
+            for i, position in enumerate(rows.positions):
+                if runs and position == runs[-1].start + runs[-1].n:
+                    runs[-1].n += 1
+                else:
+                    runs.append(_Run(at + i, position, 1))
+            n = len(rows.ids)
+            positions = torch.tensor(rows.positions, device=device)
+            step.parts.append(_Part(rows.slot, slice(at, at + n), positions, runs, n <= ROWWISE))
+            at += n
+        return step
+
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float | None, window: int | None,
+        softcap: float | None,
+    ) -> torch.Tensor:  # fmt: skip
+        """q: (heads, rows, dim); k, v: (kv_heads, rows, dim) -> (rows, heads, dim)."""
+        out = q.new_empty((q.shape[1], q.shape[0], v.shape[2]))
+        for part in self.parts:
+            keys, values = part.slot.write(layer, part.positions, k[:, part.rows], v[:, part.rows])
+            for run in part.runs:
+                rows = slice(run.first, run.first + run.n)
+                if part.rowwise:
+                    for i in range(run.n):
+                        row = slice(run.first + i, run.first + i + 1)
+                        out[row] = _attend(q[:, row], keys, values, run.start + i, scale, window, softcap)
+                else:
+                    out[rows] = _attend(q[:, rows], keys, values, run.start, scale, window, softcap)
+        return out
+
+
+def _attend(
+    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, start: int, scale: float | None, window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:  # fmt: skip
+    """Queries at ``start``, ``start`` + 1, ... over the positions up to each. q: (heads, n, dim) -> (n, heads, dim)."""
+    heads, n, dim = q.shape
+    kv_heads = keys.shape[0]
+    low = max(0, start + 1 - window) if window else 0
+    end = start + n
+    keys, values = keys[None, :, low:end], values[None, :, low:end]
+    if n == 1:  # the heads of a group are the queries of their common keys: nothing is copied, nothing masked
+        q = q.view(1, kv_heads, heads // kv_heads, dim)
+        mask = None
+    else:
+        q = q[None]
+        mask = _mask(start, n, low, end, window, q.device)
+        keys, values = _repeat(keys, heads // kv_heads), _repeat(values, heads // kv_heads)
+    if softcap:
+        out = _capped(q, keys, values, mask, scale, softcap)
+    else:
+        out = scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scale)
+    return out.view(1, heads, -1) if n == 1 else out[0].transpose(0, 1)
+
+
+def _mask(start: int, n: int, low: int, end: int, window: int | None, device: torch.device) -> torch.Tensor:
+    rows = torch.arange(start, start + n, device=device)[:, None]
+    columns = torch.arange(low, end, device=device)[None]
+    mask = columns <= rows
+    return mask & (rows - columns < window) if window else mask
+
+
+def _repeat(x: torch.Tensor, times: int) -> torch.Tensor:
+    return x if times == 1 else x.repeat_interleave(times, dim=1)
+
+
+def _capped(
+    q: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float | None,
+    cap: float,
+) -> torch.Tensor:
+    scores = q @ keys.transpose(-1, -2) * (scale if scale is not None else q.shape[-1] ** -0.5)
+    scores = (scores / cap).tanh() * cap
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype) @ values
+
+
+class _Current(threading.local):
+    step: Step | None = None
+
+
+current = _Current()
+
+
+def _attention(
+    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any,
+    scaling: float | None = None, sliding_window: int | None = None, softcap: float | None = None, **kwargs: Any,
+) -> tuple[torch.Tensor, None]:  # fmt: skip
+    """What a model's layer calls. Outside a step it is transformers' own, so that a loaded model still works alone."""
+    step = current.step
+    if step is None:
+        if softcap is not None:
+            kwargs["softcap"] = softcap
+        return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **kwargs)  # type: ignore[no-any-return]
+    if kwargs.get("s_aux") is not None:
+        raise NotImplementedError("attention sinks")
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    return step.attend(layer, query[0], key[0], value[0], scaling, sliding_window, softcap)[None], None
+
+
+def _no_mask(*args: Any, **kwargs: Any) -> Any:
+    return None if current.step is not None else sdpa_mask(*args, **kwargs)
+
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, _no_mask)

@@ -1,0 +1,68 @@
+"""Token healing: the middle begins with the part of a word that stands before the cursor, in the model's own tokens.
+
+A cursor inside a word cuts a token in two, and models are bad at going on from half a token. So the word's beginning
+is taken off the prompt, and the first tokens may only be ones that agree with it (Lundberg 2023, "The Art of Prompt
+Design: Prompt Boundaries and Token Healing").
+"""
+
+from __future__ import annotations
+
+import bisect
+
+import torch
+
+from midfill.tokenizer import CodeTokenizer
+
+
+class Vocabulary:
+    """The texts of all tokens, sorted, to find those that agree with a beginning."""
+
+    def __init__(self, tokenizer: CodeTokenizer, size: int) -> None:
+        texts = tokenizer.texts(size)
+        # Parts of characters have no text of their own, and control tokens none that counts.
+        usable = [(text, token) for token, text in enumerate(texts) if text and "\ufffd" not in text]
+        usable.sort()
+        self._texts = [text for text, _ in usable]
+        self._ids = [token for _, token in usable]
+        self.tokenizer = tokenizer
+        self.text_of = texts
+
+    def agreeing(self, beginning: str) -> list[int]:
+        """Tokens that begin with ``beginning``, and those that it begins with."""
+        low = bisect.bisect_left(self._texts, beginning)
+        high = bisect.bisect_left(self._texts, beginning + "\U0010ffff")
+        ids = self._ids[low:high]
+        for n in range(1, len(beginning)):
+            at = bisect.bisect_left(self._texts, beginning[:n])
+            while at < len(self._texts) and self._texts[at] == beginning[:n]:
+                ids.append(self._ids[at])
+                at += 1
+        return ids
+
+
+class Beginning:
+    """What a middle must begin with, as far as it is not generated yet."""
+
+    def __init__(self, text: str, vocabulary: Vocabulary) -> None:
+        self._left, self._vocabulary = text, vocabulary
+
+    @property
+    def met(self) -> bool:
+        """Whether all of it is there."""
+        return not self._left
+
+    def allowed(self) -> torch.Tensor | None:
+        """The ids that may come next; None where no token fits, and the rest is given up."""
+        ids = self._vocabulary.agreeing(self._left)
+        if not ids:
+            self._left = ""
+            return None
+        return torch.tensor(ids)
+
+    def advance(self, token: int) -> None:
+        """``token`` was generated."""
+        self._left = self._left[len(self._vocabulary.text_of[token]) :]
+
+    def spelled(self) -> list[int]:
+        """The rest as the tokenizer would write it, without the last token: that one may go beyond it."""
+        return self._vocabulary.tokenizer.encode(self._left)[:-1]

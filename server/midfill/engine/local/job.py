@@ -1,0 +1,134 @@
+"""One request on its way through the engine, and what becomes of its tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from midfill.engine.base import Delta, GenerateRequest
+from midfill.engine.local.adapters import Adapter
+from midfill.engine.local.decode import Generation, Token
+from midfill.engine.local.kv_cache import Slot
+from midfill.tokenizer import CodeTokenizer, TextStream
+from midfill.types import Stats
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One candidate of one request. Made on the event loop; after that the worker's, but for ``cancel``."""
+
+    request: GenerateRequest
+    loop: asyncio.AbstractEventLoop
+    out: asyncio.Queue[Delta | Exception]
+    adapter: Adapter | None = None
+    index: int = 0
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    arrived: float = field(default_factory=time.monotonic)
+    cancelled_at: float = 0.0
+    steps_at_cancel: int = 0
+    n_steps: int = 0  # forward passes that ran to their end
+    n_cached: int = 0
+    n_decoded: int = 0
+    started: float = 0.0
+    first_token: float = 0.0
+    slot: Slot | None = None
+    generation: Generation | None = None
+    output: Output | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """Which adapter's keys and values it can use."""
+        return self.adapter.digest if self.adapter else None
+
+    def cancel(self) -> None:
+        """Ask the worker to stop; safe from any thread."""
+        if not self.cancelled.is_set():
+            self.cancelled_at = time.monotonic()
+            self.steps_at_cancel = self.n_steps
+            self.cancelled.set()
+
+    def send(self, item: Delta | Exception) -> None:
+        """Hand an item to whoever waits; nobody may."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.out.put_nowait, item)
+
+    def stats(self) -> Stats:
+        """The figures so far."""
+        now = time.monotonic()
+        drafts = (self.generation.n_drafted, self.generation.n_accepted) if self.generation else (0, 0)
+        return Stats(
+            n_prompt=len(self.request.prompt), n_cached=self.n_cached, n_decoded=self.n_decoded, n_drafted=drafts[0],
+            n_accepted=drafts[1], queue_s=self.started - self.arrived, ttft_s=(self.first_token or now) - self.arrived,
+            total_s=now - self.arrived,
+        )  # fmt: skip
+
+    def figures(self) -> dict[str, Any]:
+        """What the cancelling of it cost."""
+        if not self.cancelled.is_set():
+            return {}
+        return {
+            "n_steps_after_cancel": self.n_steps - self.steps_at_cancel,
+            "cancel_to_free_s": time.monotonic() - self.cancelled_at,
+        }
+
+
+class Output:
+    """Tokens to text: whole characters, without the beginning that was asked for, ended by stop strings."""
+
+    def __init__(self, tokenizer: CodeTokenizer, request: GenerateRequest) -> None:
+        self._control = tokenizer.control_ids
+        self._text, self._stops = TextStream(tokenizer), StopStrings(request.stop)
+        self._beginning = request.beginning
+        self._max_tokens, self._n = request.max_tokens, 0
+
+    def push(self, token: Token) -> tuple[str, str]:
+        """(text that became complete, why it ends: "stop", "length" or ""). A control token is no part of it."""
+        if token.id in self._control:
+            return self.rest(), "stop"
+        self._n += 1
+        text, stopped = self._stops.push(self._without_beginning(self._text.push(token.id)))
+        if stopped:
+            return text, "stop"
+        if self._n >= self._max_tokens:
+            return text + self.rest(), "length"
+        return text, ""
+
+    def rest(self) -> str:
+        """What was held back, when nothing more comes."""
+        text, stopped = self._stops.push(self._without_beginning(self._text.flush()))
+        return text if stopped else text + self._stops.flush()
+
+    def _without_beginning(self, text: str) -> str:
+        n = min(len(text), len(self._beginning))
+        if text[:n] == self._beginning[:n]:
+            self._beginning = self._beginning[n:]
+            return text[n:]
+        self._beginning = ""  # no token agreed with it: what came instead is shown, and post-processing judges it
+        return text
+
+
+class StopStrings:
+    """Ends a text at the first of some strings, holding back what might be the beginning of one."""
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""
+
+    def push(self, text: str) -> tuple[str, bool]:
+        """(text that is safe to show, whether a stop string was met)."""
+        self._held += text
+        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
+            shown, self._held = self._held[: min(found)], ""
+            return shown, True
+        keep = max((n for stop in self._stops for n in range(1, len(stop)) if self._held.endswith(stop[:n])), default=0)
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return shown, False
+
+    def flush(self) -> str:
+        """What was held back, when no more comes."""
+        held, self._held = self._held, ""
+        return held

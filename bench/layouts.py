@@ -3,7 +3,7 @@
     python bench/layouts.py [--holes 160] [--seed 1] [--form int8]
 
 Each hole is asked for in four ways: plain (exact layout, no healing), healed (exact layout), and healed after the
-suffix was kept while 8 and while 40 characters were typed before the cursor. Judged by exact match of the hole's first line.
+suffix was kept while 8 and while 40 characters were typed before the cursor. Judged by exact match of the first line.
 Ends with one line of JSON.
 """
 
@@ -84,18 +84,20 @@ class Layouts:
         rotate = self.runner.find_rotation()
         assert rotate is not None
         self.rotate: Rotate = rotate
+        self.slot = Slot()
         self.vocabulary = Vocabulary(self.loaded.tokenizer, self.loaded.vocabulary)
         template = fim.detect(self.loaded.tokenizer)
         self.renderers = {heal: fim.FimRenderer(template, self.loaded.tokenizer, heal=heal) for heal in (False, True)}
 
     def ask(self, snapshot: Snapshot, *, heal: bool, typed: int = 0) -> str:
         """The answer's first line. ``typed``: the suffix was read so many characters before."""
-        slot = Slot()
+        slot = self.slot  # the prefix is read once for all ways, which is exact
         if typed:
             earlier = Snapshot("", 0, "python", snapshot.text[: snapshot.cursor - typed] + snapshot.suffix,
                                snapshot.cursor - typed)  # fmt: skip
             before = self.renderers[heal].render(earlier, budget=BUDGET)
-            slot.begin(before.ids, before.suffix, self.rotate)
+            slot.begin(before.ids, None, None)
+            slot.suffix_start, slot.suffix_end = before.suffix or (0, 0)
             for _ in self.runner.prefill(slot):
                 pass
         prompt = self.renderers[heal].render(snapshot, budget=BUDGET)

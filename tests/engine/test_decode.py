@@ -307,6 +307,16 @@ class TestSuffixShift:
         (logits,) = runner.forward([Generation(slot, GREEDY).rows()])
         torch.testing.assert_close(logits[-1], exact, atol=1e-3, rtol=1e-3)
 
+    def test_an_exact_request_does_not_take_what_is_stale(self, runner: Runner, rotate: Rotate) -> None:
+        prefix, suffix, end = self.parts()
+        slot = fresh(runner)
+        ids = [*prefix, 4, *suffix, end]
+        for prompt_, bounds in (([*prefix, *suffix, end], (40, 70)), (ids, (41, 71))):
+            slot.begin(prompt_, bounds, rotate)
+            run(runner, Generation(slot, GREEDY), 2)
+        assert slot.begin(ids, None, None) == 41
+        assert run(runner, Generation(slot, GREEDY), N_NEW) == answer(runner, fresh(runner), ids)
+
     def test_it_is_read_again_when_too_much_has_changed(self, runner: Runner, rotate: Rotate) -> None:
         prefix, suffix, end = self.parts()
         slot = fresh(runner)

@@ -84,7 +84,7 @@ class Slot:
         ``suffix`` are the bounds of the suffix block in ``prompt``; with ``rotate`` it may be kept by shifting it. The
         last token always counts as unknown: its logits start the answer.
         """
-        n_head = min(self.known_beginning(prompt), len(prompt) - 1)
+        n_head = min(self.known_beginning(prompt, exact=rotate is None or suffix is None), len(prompt) - 1)
         moved = self._shift(prompt, suffix, n_head, rotate) if suffix and rotate else 0
         end = suffix[1] if suffix else 0
         if len(self.ids) > self.n_prompt:
@@ -99,9 +99,11 @@ class Slot:
         self.suffix_start, self.suffix_end = suffix or (0, 0)
         return n_head + moved
 
-    def known_beginning(self, prompt: Sequence[int]) -> int:
-        """How many tokens at the beginning of ``prompt`` are known here."""
+    def known_beginning(self, prompt: Sequence[int], *, exact: bool = True) -> int:
+        """How many tokens at the beginning of ``prompt`` are known here; ``exact``: a stale suffix does not count."""
         n = common(self.ids, prompt)
+        if exact and self.age:
+            n = min(n, self.suffix_start)
         gap = self.known.find(0, 0, n)
         return n if gap < 0 else gap
 
@@ -187,7 +189,10 @@ class KVSlots:
         """A free slot made ready for ``prompt`` and how many of its tokens are known there; the slot is then busy."""
         free = [slot for slot in self.slots if not slot.busy]
         assert free, "the worker takes a request only when a slot is free"
-        shared = {id(slot): slot.known_beginning(prompt) if slot.adapter == adapter else 0 for slot in self.slots}
+        exact = suffix is None or rotate is None
+        shared = {
+            id(slot): slot.known_beginning(prompt, exact=exact) if slot.adapter == adapter else 0 for slot in self.slots
+        }
         slot = max(free, key=lambda slot: (shared[id(slot)], slot.last_used))
         source = max(self.slots, key=lambda slot: shared[id(slot)])
         enough = WORTH_KEEPING * len(prompt)

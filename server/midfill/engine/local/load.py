@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,16 +83,26 @@ def load(folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", 
     target = pick_device(device)
     chosen = pick_format(dtype, target)
     config = _config(folder)
-    tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
+    with ThreadPoolExecutor(1) as pool:  # the tokenizer is read while the weights are packed
+        tokenizer = pool.submit(CodeTokenizer.from_file, folder / "tokenizer.json")
+        model, parameters = _model(folder, config, chosen, target, progress)
+    model.eval()
+    model.requires_grad_(False)
+    names = _base_names(folder, name, config)
+    return LoadedModel(name, folder, model, tokenizer.result(), target, chosen, parameters, names)
+
+
+def _model(
+    folder: Path, config: Any, chosen: str, target: torch.device, progress: Progress
+) -> tuple[PreTrainedModel, int]:
     try:
         if chosen in ("int8", "int4"):
-            model, parameters = _build_int8(folder, config, 8 if chosen == "int8" else 4, progress)
-        else:
-            wanted = getattr(torch, chosen)
-            weights = _weights(folder, weight_files(folder), target, wanted, progress)
-            progress("building the model", 0.0)
-            model = _build(config, weights, wanted).to(target)
-            parameters = sum(parameter.numel() for parameter in model.parameters())
+            return _build_int8(folder, config, 8 if chosen == "int8" else 4, progress)
+        wanted = getattr(torch, chosen)
+        weights = _weights(folder, weight_files(folder), target, wanted, progress)
+        progress("building the model", 0.0)
+        model = _build(config, weights, wanted).to(target)
+        return model, sum(parameter.numel() for parameter in model.parameters())
     except torch.OutOfMemoryError as error:
         raise MidfillError(
             f"the model does not fit into the memory of {target}", 'choose a smaller one or device = "cpu"'
@@ -100,9 +111,6 @@ def load(folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", 
         raise MidfillError(
             f"the weights in {folder} do not fit its config.json", "prepare or fetch the model again"
         ) from error
-    model.eval()
-    model.requires_grad_(False)
-    return LoadedModel(name, folder, model, tokenizer, target, chosen, parameters, _base_names(folder, name, config))
 
 
 def _build_int8(folder: Path, config: Any, bits: int, progress: Progress) -> tuple[PreTrainedModel, int]:

@@ -365,3 +365,21 @@ async def test_cancelled_on_the_embedded_model(embedded_folder: Path, capsys: py
         assert (await whole(engine, GenerateRequest(short, 4)))[0] == text
     with capsys.disabled():
         print("\n" + json.dumps({"cancel": figures}))
+
+
+async def test_a_stale_suffix_is_read_again_when_nobody_asks(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After typing, with the suffix kept, the idle engine makes it exact; the next answer is the exact one."""
+    monkeypatch.setattr(engine_module, "REFRESH_AFTER_S", 0.01)
+    prefix, suffix, end = asked(1, 60).prompt, asked(2, 30).prompt, (7,)
+    typed = (*prefix, 9, 8, *suffix, *end)
+    exact, _ = await whole(engine, GenerateRequest(typed, 12))
+    await whole(engine, GenerateRequest((*prefix, *suffix, *end), 4, suffix=(60, 90)))
+    _, last = await whole(engine, GenerateRequest(typed, 12, suffix=(62, 92)))
+    assert stats_of(last).n_cached == 90  # the suffix was kept
+    while any(slot.age for slot in engine._slots.slots):
+        await asyncio.sleep(0.01)
+    text, last = await whole(engine, GenerateRequest(typed, 12, suffix=(62, 92)))
+    assert text == exact
+    assert stats_of(last).n_cached == len(typed) - 1

@@ -275,7 +275,8 @@ class LocalEngine:
                 started = scheduler.start(N_SLOTS - len(scheduler.running))
                 self.busy = bool(scheduler.running or started or calls)
             if not self.busy:
-                self._refresh()
+                if self._stale():
+                    self._refresh()
                 continue
             for call in calls:
                 call()
@@ -397,31 +398,34 @@ class LocalEngine:
 
     def _stale(self) -> list[Slot]:
         """Slots whose suffix was read before the text in front of it changed, the latest used first."""
-        stale = [slot for slot in self._slots.slots if slot.age and not slot.busy]
+        stale = [slot for slot in self._slots.slots if slot.age and not slot.busy and slot.can_refresh]
         return sorted(stale, key=lambda slot: -slot.last_used)
 
     def _refresh(self) -> None:
-        """Read one piece of a stale suffix again, as it is without shifting; a request that comes goes first."""
+        """Read a stale suffix again, as it is without shifting, piece by piece; whatever comes goes first."""
         assert self._switch is not None
-        for slot in self._stale()[:1]:
-            adapters = {adapter.digest: adapter for adapter in self._switch.adapters.values()}
-            if slot.adapter is not None and slot.adapter not in adapters:
-                slot.truncate(0)
-                continue
-            self._switch.active = adapters[slot.adapter] if slot.adapter is not None else None
-            rows = slot.stale_rows(REFRESH_CHUNK)
-            try:
-                self._runner.forward(
-                    [Rows(slot, [slot.ids[at] for at in rows], rows, 0)], lambda: bool(self._scheduler.waiting)
-                )
+        slot = self._stale()[0]
+        adapters = {adapter.digest: adapter for adapter in self._switch.adapters.values()}
+        if slot.adapter is not None and slot.adapter not in adapters:
+            slot.truncate(0)
+            return
+        self._switch.active = adapters[slot.adapter] if slot.adapter is not None else None
+        try:
+            while slot.age and not self._something_came():
+                rows = slot.stale_rows(REFRESH_CHUNK)
+                self._runner.forward([Rows(slot, [slot.ids[at] for at in rows], rows, 0)], self._something_came)
                 slot.refreshed(len(rows))
-            except Cancelled:
-                pass
-            except Exception as error:  # what is kept may be half new: forget it
-                log.error("refreshing failed", exc_info=error)
-                slot.truncate(0)
-            finally:
-                self._switch.active = None
+                self.progress_at = time.monotonic()
+        except Cancelled:
+            pass
+        except Exception as error:  # what is kept may be half new: forget it
+            log.error("refreshing failed", exc_info=error)
+            slot.truncate(0)
+        finally:
+            self._switch.active = None
+
+    def _something_came(self) -> bool:
+        return bool(self._scheduler.waiting or self._calls or self._closing)
 
     def _record(self, job: Job, reason: str) -> None:
         entry: dict[str, Any] = {"n": next(self._numbers), "id": job.request.request_id, "finish_reason": reason}

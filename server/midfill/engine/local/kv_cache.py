@@ -138,6 +138,11 @@ class Slot:
             keys[:, target : target + n] = rotate(layer, keys[:, source : source + n], target - source)
             values[:, target : target + n] = values[:, source : source + n].clone()
 
+    @property
+    def can_refresh(self) -> bool:
+        """Whether all that a suffix block reads is known."""
+        return self.known.find(0, 0, self.suffix_end) < 0
+
     def stale_rows(self, limit: int) -> list[int]:
         """The next at most ``limit`` positions of the suffix block that were read with another text before them."""
         start = self.suffix_start + self.n_refreshed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from midfill.engine.base import GenerateRequest
 from midfill.engine.local.attention import ROWWISE
 from midfill.engine.local.decode import PREFILL_CHUNK
 from midfill.engine.local.job import Job
@@ -31,23 +32,38 @@ class Scheduler:
 
         A person before background work, the window that was served longest ago first, of each window the newest.
         """
-        started = [job for job in self.waiting if job.cancelled.is_set()]
-        self.waiting = [job for job in self.waiting if job not in started]
-        while n_free > 0 and self.waiting:
-            job = min(self.waiting, key=self._turn)
-            if job.request.background and self.someone_waits:
-                break
+        cancelled = [job for job in self.waiting if job.cancelled.is_set()]
+        self.waiting = [job for job in self.waiting if not job.cancelled.is_set()]
+        fit = [job for job in self.waiting if not self._reads_the_same(job)]
+        started: list[Job] = []
+        while len(started) < n_free and fit:
+            job = min(fit, key=self._turn)
+            if job.request.background and (self.someone_waits or self.running or started):
+                break  # alone: whoever comes finds a free slot
+            fit.remove(job)
             self.waiting.remove(job)
-            self._clock += 1
-            self._served[job.request.window] = self._clock
+            if not job.request.background:
+                self._clock += 1
+                self._served[job.request.window] = self._clock
             started.append(job)
-            n_free -= 1
-        if not self.waiting and not self.running:
+        if not (self.waiting or self.running or started):
             self._served.clear()
-        return started
+        return cancelled + started
+
+    def n_before(self, request: GenerateRequest) -> int:
+        """How many wait whose turn comes before a new one's or with it: a person does not queue behind background."""
+        return sum(job.request.background <= request.background and not job.cancelled.is_set() for job in self.waiting)
+
+    def _reads_the_same(self, job: Job) -> bool:
+        """Whether ``job`` is a further candidate of a request whose prompt is still to be read by the first one."""
+        first = (other for other in (*self.waiting, *self.running) if other.out is job.out and other.index == 0)
+        return job.index > 0 and any(other.generation is None or _n_pending(other) > 1 for other in first)
 
     def _turn(self, job: Job) -> tuple[bool, int, float, int]:
-        return job.request.background, self._served.get(job.request.window, 0), -job.arrived, job.index
+        window = job.request.window
+        # Of a window the newest; those that do not say whose they are come in order.
+        age = -job.arrived if window else job.arrived
+        return job.request.background, self._served.get(window, 0), age, job.index
 
     def batch(self) -> list[tuple[Job, int, int]]:
         """(job, tokens of its prompt at most, drafts at most) for the next forward pass.

@@ -1,0 +1,226 @@
+"""Who is next: windows in turn, the newest of each, nobody behind the background."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from midfill.engine.base import GenerateRequest
+from midfill.engine.local.adapters import Adapter
+from midfill.engine.local.attention import ROWWISE
+from midfill.engine.local.decode import PREFILL_CHUNK
+from midfill.engine.local.job import Job
+from midfill.engine.local.scheduler import SHARED_CHUNK, Scheduler
+
+_times = itertools.count()
+
+
+class FakeGeneration:
+    """How much of the prompt is still to be read."""
+
+    def __init__(self, n_pending: int) -> None:
+        self.n_pending = n_pending
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+class Office:
+    """A scheduler, and jobs by name: ``A1`` is window A's first."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.scheduler = Scheduler()
+        self._loop = loop
+        self._names: dict[int, str] = {}
+
+    def come(self, *names: str, n: int = 1, **settings: Any) -> list[Job]:
+        """Jobs that wait from now on."""
+        jobs = []
+        for name in names:
+            window = "" if name[0] == "-" else name[0]
+            request, out = GenerateRequest((1, 2), n=n, window=window, **settings), asyncio.Queue[Any]()
+            arrived = float(next(_times))
+            jobs += [Job(request, self._loop, out, None, index, arrived=arrived) for index in range(n)]
+            self._names |= {id(job): name + "." * job.index for job in jobs[-n:]}
+        self.scheduler.waiting += jobs
+        return jobs
+
+    def run(self, name: str, n_pending: int, adapter: str = "", **settings: Any) -> Job:
+        """A job that runs."""
+        (job,) = self.come(name, **settings)
+        self.scheduler.waiting.remove(job)
+        job.generation = FakeGeneration(n_pending)  # type: ignore[assignment]
+        job.adapter = Adapter(adapter, Path(), "", 1, 1.0, adapter, {}) if adapter else None
+        self.scheduler.running.append(job)
+        return job
+
+    def start(self, n_free: int, n_pending: int = 1) -> list[str]:
+        """Who is given a slot; it then runs."""
+        started = self.scheduler.start(n_free)
+        for job in started:
+            job.generation = FakeGeneration(n_pending)  # type: ignore[assignment]
+        self.scheduler.running += [job for job in started if not job.cancelled.is_set()]
+        return [self._names[id(job)] for job in started]
+
+    def end(self, *names: str) -> None:
+        """They are done."""
+        running = self.scheduler.running
+        self.scheduler.running = [job for job in running if self._names[id(job)] not in names]
+
+    def step(self) -> list[tuple[str, int, int]]:
+        """The next batch, evaluated."""
+        batch = self.scheduler.batch()
+        self.scheduler.turn([job for job, _, _ in batch])
+        return [(self._names[id(job)], limit, drafts) for job, limit, drafts in batch]
+
+
+@pytest.fixture
+def office(loop: asyncio.AbstractEventLoop) -> Office:
+    return Office(loop)
+
+
+def test_of_a_window_the_newest_first(office: Office) -> None:
+    office.come("A1", "A2", "A3")
+    assert office.start(2) == ["A3", "A2"]
+    office.come("A4")
+    assert office.start(2) == ["A4", "A1"]
+
+
+def test_those_that_do_not_say_whose_they_are_come_in_order(office: Office) -> None:
+    office.come("-1", "-2", "-3")
+    assert office.start(2) == ["-1", "-2"]
+
+
+def test_windows_take_turns(office: Office) -> None:
+    office.come("A1", "A2", "A3", "A4", "B1", "C1", "B2")
+    assert [office.start(1)[0][0] for _ in range(7)] == ["B", "C", "A", "B", "A", "A", "A"]
+
+
+def test_a_window_that_asks_all_the_time_does_not_keep_others_waiting(office: Office) -> None:
+    office.come("A1")
+    assert office.start(1) == ["A1"]
+    office.come("B1")
+    office.come("A2", "A3", "A4")
+    office.end("A1")
+    assert office.start(1) == ["B1"]
+
+
+def test_windows_in_turn_also_right_after_idleness(office: Office) -> None:
+    office.come("A1")
+    office.start(4)
+    office.come("A2", "B1", "A3")
+    assert office.start(1) == ["B1"]
+
+
+def test_turns_are_forgotten_when_nobody_is_there(office: Office) -> None:
+    office.come("A1")
+    office.start(1)
+    office.end("A1")
+    assert office.start(4) == []
+    assert office.scheduler._served == {}
+
+
+def test_background_only_when_nobody_waits(office: Office) -> None:
+    office.come("A1", background=True)
+    office.come("B1")
+    assert office.start(4) == ["B1"]
+    assert office.start(4) == []
+    office.end("B1")
+    assert office.start(4) == ["A1"]
+
+
+def test_background_alone_so_that_slots_stay_free(office: Office) -> None:
+    office.come("A1", "B1", "C1", "D1", background=True)
+    assert len(office.start(4)) == 1
+    assert office.start(3) == []
+    office.come("E1")
+    assert office.start(3) == ["E1"]
+    office.end("E1", "D1")
+    assert len(office.start(4)) == 1
+
+
+def test_background_stands_still_while_somebody_waits(office: Office) -> None:
+    office.run("A1", 500, background=True)
+    assert office.step() == [("A1", PREFILL_CHUNK, ROWWISE)]
+    office.run("B1", 100)
+    assert [office.step()[0][0] for _ in range(3)] == ["B1", "B1", "B1"]
+    office.end("B1")
+    assert office.step()[0][0] == "A1"
+
+
+def test_a_person_does_not_queue_behind_background(office: Office) -> None:
+    office.come("A1", "A2", background=True)
+    (gone,) = office.come("B1")
+    gone.cancel()
+    assert office.scheduler.n_before(GenerateRequest((1,))) == 0
+    assert office.scheduler.n_before(GenerateRequest((1,), background=True)) == 2
+    office.come("B2")
+    assert office.scheduler.n_before(GenerateRequest((1,))) == 1
+
+
+@pytest.mark.parametrize("n_free", [0, 1])
+def test_the_cancelled_leave_whether_a_slot_is_free_or_not(office: Office, n_free: int) -> None:
+    office.come("A1")
+    (gone,) = office.come("B1")
+    gone.cancel()
+    assert office.start(n_free) == ["B1", "A1"][: 1 + n_free]
+    assert gone not in office.scheduler.waiting
+    assert len(office.scheduler.running) == n_free
+
+
+def test_further_candidates_wait_until_the_first_has_read_the_prompt(office: Office) -> None:
+    office.come("A1", n=3)
+    assert office.start(4, n_pending=300) == ["A1"]
+    assert office.start(3) == []
+    office.scheduler.running[0].generation.n_pending = 1  # type: ignore[union-attr, misc]
+    assert office.start(3) == ["A1.", "A1.."]
+
+
+def test_further_candidates_do_not_wait_for_a_first_one_that_is_gone(office: Office) -> None:
+    first, *_ = office.come("A1", n=3)
+    first.cancel()
+    assert office.start(0) == ["A1"]
+    assert office.start(4) == ["A1.", "A1.."]
+
+
+def test_all_that_decode_go_together_and_share_the_drafts(office: Office) -> None:
+    for name in ("A1", "B1"):
+        office.run(name, 1)
+    office.run("C1", 1, speculate=False)
+    drafts = ROWWISE // 3 - 1
+    assert office.step() == [("A1", 1, drafts), ("B1", 1, drafts), ("C1", 1, 0)]
+
+
+def test_a_prompt_is_read_in_smaller_pieces_while_others_decode(office: Office) -> None:
+    office.run("A1", 900)
+    assert office.step() == [("A1", PREFILL_CHUNK, ROWWISE)]
+    office.run("B1", 1)
+    assert office.step() == [("B1", 1, ROWWISE - 1), ("A1", SHARED_CHUNK, 0)]
+
+
+def test_prompts_take_turns(office: Office) -> None:
+    office.run("A1", 900)
+    office.run("B1", 900)
+    assert [[name for name, *_ in office.step()] for _ in range(4)] == [["A1"], ["B1"], ["A1"], ["B1"]]
+
+
+def test_adapters_take_turns(office: Office) -> None:
+    for name, adapter in (("A1", "x"), ("B1", ""), ("C1", "x"), ("D1", "y")):
+        office.run(name, 1, adapter)
+    assert [[name for name, *_ in office.step()] for _ in range(5)] == [
+        ["A1", "C1"], ["B1"], ["D1"], ["A1", "C1"], ["B1"],
+    ]  # fmt: skip
+
+
+def test_nobody_there(office: Office) -> None:
+    assert office.start(4) == []
+    assert office.step() == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from midfill import cli, paths
+from midfill.commands import adapters
 
 Fails = Callable[..., tuple[str, str]]
 
@@ -76,8 +77,74 @@ def test_names_that_an_adapter_cannot_have(fails: Fails, tmp_path: Path, name: s
     assert "is no adapter name" in fails("adapters", "add", str(tmp_path), "--name", name)[0]
 
 
-def test_none_is_not_checked(fails: Fails) -> None:
-    assert "means no adapter" in fails("adapters", "check", "none")[0]
+@pytest.mark.parametrize(
+    ("adapter", "message"), [("none", "means no adapter"), ("not-there", "neither a folder nor"), ("a\x1b", "control")]
+)
+def test_checking_says_why_in_one_line(capsys: pytest.CaptureFixture[str], adapter: str, message: str) -> None:
+    assert cli.main(["adapters", "check", adapter]) == 1
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert line.startswith("midfill: ")
+    assert message in line
+    assert line.endswith(")")
+    assert out == ""
+
+
+def _adapter(folder: Path) -> Path:
+    """One that says of itself what PEFT's do."""
+    folder.mkdir(parents=True)
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": "Qwen/Qwen2.5-Coder-0.5B"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    tensors = {f"base_model.model.layers.{n}.mlp.up_proj.lora_{side}.weight": 16 for n in range(2) for side in "AB"}
+    header, at = {}, 0
+    for name, n in tensors.items():
+        header[name] = {"dtype": "F32", "shape": [4, n // 4], "data_offsets": [at, at + 4 * n]}
+        at += 4 * n
+    text = json.dumps(header).encode()
+    (folder / "adapter_model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(at))
+    return folder
+
+
+def test_what_an_adapter_is(tmp_path: Path, capsys: pytest.CaptureFixture[str], fails: Fails) -> None:
+    for adapter in (str(_adapter(tmp_path / "mine")), _adapter(paths.adapters_dir() / "named").name):
+        assert cli.main(["adapters", "info", adapter, "--no-check"]) == 0
+        rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+        assert (rows["rank"], rows["alpha"], rows["parameters"]) == ("4", "8", "64")
+        assert (rows["base"], rows["targets"]) == ("Qwen/Qwen2.5-Coder-0.5B", "up_proj (2 layers)")
+        assert len(rows["digest"]) == 64
+        assert "fits" not in rows
+        assert cli.main(["adapters", "info", adapter, "--no-check", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["targets"] == ["up_proj"]
+    (tmp_path / "mine" / "adapter_config.json").write_text("{")
+    assert "is not JSON" in fails("adapters", "info", str(tmp_path / "mine"), "--no-check")[0]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_adding_whole_or_not_at_all(
+    tmp_path: Path, fails: Fails, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """When the new one cannot be put into its place, the old one is back in it."""
+    monkeypatch.setattr(adapters, "_check", lambda folder, config: None)
+    new, target = _adapter(tmp_path / "new"), paths.adapters_dir() / "mine"
+    if is_there:
+        _adapter(target)
+        (target / "mark").touch()
+    rename = Path.rename
+
+    def fails_once(self: Path, to: Path) -> Path:
+        if self.name.startswith(".add-"):
+            raise OSError(28, "No space left on device")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", fails_once)
+    assert "No space left" in fails("adapters", "add", str(new), "--name", "mine")[0]
+    assert [path.name for path in target.parent.iterdir()] == (["mine"] if is_there else [])
+    assert not is_there or (target / "mark").exists()
+    monkeypatch.setattr(Path, "rename", rename)
+    assert cli.main(["adapters", "add", str(new), "--name", "mine"]) == 0
+    assert 'set adapter = "mine"' in capsys.readouterr().out
+    assert sorted(path.name for path in target.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert [path.name for path in target.parent.iterdir()] == ["mine"]
 
 
 def test_listing_and_removing_adapters(tmp_path: Path, fails: Fails, capsys: pytest.CaptureFixture[str]) -> None:

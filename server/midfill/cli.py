@@ -23,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except MidfillError as error:
+        if getattr(arguments, "one_line", False):
+            print(f"midfill: {error}", file=sys.stderr)
+            return 1
         print(f"midfill: {error.message}", file=sys.stderr)
         if error.remedy:
             print(f"  -> {error.remedy}", file=sys.stderr)
@@ -46,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="the resident engine; editors start it by themselves")
     _model_options(serve)
+    serve.add_argument("--max-adapters", type=int, metavar="N", help="adapters in memory at once")
     serve.add_argument("--idle-exit", type=float, metavar="SECONDS", help="leave after so long without a client")
     serve.add_argument("--tcp", metavar="HOST:PORT", help="listen on the loopback instead of a Unix socket")
     serve.add_argument("--quiet", action="store_true", help="print nothing")
@@ -74,15 +78,20 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true")
     model.set_defaults(run=_model)
 
-    adapters = commands.add_parser("adapters", help="list, add, check or remove LoRA adapters")
-    actions = adapters.add_subparsers(dest="kind", required=True, metavar="list|add|check|remove")
+    adapters = commands.add_parser("adapters", help="list, add, check, describe or remove LoRA adapters")
+    actions = adapters.add_subparsers(dest="kind", required=True, metavar="list|add|check|info|remove")
     actions.add_parser("list", help="the registered adapters")
     add = actions.add_parser("add", help="register a PEFT adapter folder under a name (a checked copy)")
     add.add_argument("folder")
     add.add_argument("--name", help="default: the folder's name")
-    check = actions.add_parser("check", help="whether an adapter fits a model")
-    check.add_argument("adapter", help="a registered name or ./a/folder")
-    for action in (add, check):
+    check = actions.add_parser("check", help="whether an adapter fits the model: 0, or 1 and one line that says why")
+    check.set_defaults(one_line=True)
+    about = actions.add_parser("info", help="rank, targets, size and base of an adapter, and whether it fits the model")
+    about.add_argument("--no-check", dest="check", action="store_false", help="without asking the engine")
+    about.add_argument("--json", action="store_true")
+    for action in (check, about):
+        action.add_argument("adapter", help="a registered name or a folder")
+    for action in (add, check, about):
         action.add_argument("--model", help="the base, if not the configured one")
     remove = actions.add_parser("remove", help="forget a registered adapter")
     remove.add_argument("name")

@@ -64,7 +64,11 @@ class Completer:
         self.engine, self.renderer, self.info, self.config, self.adapter = engine, renderer, info, config, adapter
         self.cache = MiddleCache()
         self.sources = sources
-        self._answered_by = f"{info.name}/{adapter}/{info.template}/{config.order}"
+        self.adapter_digest = ""  # changes with the adapter's files; middles of the earlier ones are not shown again
+
+    @property
+    def _answered_by(self) -> str:
+        return f"{self.info.name}/{self.adapter}/{self.adapter_digest}/{self.info.template}/{self.config.order}"
 
     @property
     def budget(self) -> int:
@@ -81,7 +85,7 @@ class Completer:
             shown = postprocess(known.text, snapshot, cut_short=known.finish_reason == "length")
             yield Completion(shown, snapshot, True, "cache", known.finish_reason, raw=known.text)
             return
-        start = time.monotonic()
+        start, answered_by = time.monotonic(), self._answered_by
         snippets = gather(self.sources, snapshot)
         prompt = await self.renderer.render(snapshot, snippets, self.budget)
         request = self._request(prompt)
@@ -97,7 +101,7 @@ class Completer:
                 if reason:
                     break
                 yield Completion(postprocess(raw, snapshot), snapshot, raw=raw)
-        self.cache.store(snapshot, self._answered_by, Middle(raw, reason))
+        self.cache.store(snapshot, answered_by, Middle(raw, reason))
         shown = postprocess(raw, snapshot, cut_short=reason == "length")
         now = time.monotonic()
         stats = dataclasses.replace(

@@ -49,6 +49,7 @@ class Config:
     prompt_lookup: bool = True  # guess tokens from the prompt and verify several at once; never another answer
     languages_off: tuple[str, ...] = ()  # LSP language ids without automatic suggestions
     first_answer_s: float = 10.0  # an invoked request waits this long for its answer
+    max_adapters: int = 8  # adapters in memory at once; of more, the one that was used longest ago is loaded again
     engine_idle_exit_s: float = 900.0  # the engine leaves after this long without a client
     log_level: str = "warning"
 
@@ -56,6 +57,7 @@ class Config:
         for name, low, high in (
             ("context_tokens", 0, 1_000_000),
             ("max_tokens", 1, 4096),
+            ("max_adapters", 1, 1000),
             ("first_answer_s", 0.1, 600),
             ("engine_idle_exit_s", 1, 1e7),
         ):

@@ -15,6 +15,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from midfill.engine.local.adapter_files import describe
 from midfill.engine.local.adapters import AdapterSwitch, read_adapter
 from midfill.engine.local.load import LoadedModel, load
 from midfill.types import MidfillError
@@ -251,6 +252,10 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
     "alpha zero": (_set(lora_alpha=0), "lora_alpha 0 is not sensible"),
     "alpha nan": (_set(lora_alpha=float("nan")), "lora_alpha nan is not sensible"),
     "alpha missing": (_set(lora_alpha=None), "lora_alpha None is not sensible"),
+    "alpha true": (_set(lora_alpha=True), "lora_alpha True is not sensible"),
+    "rslora no truth value": (_set(use_rslora="yes"), "use_rslora = yes is neither true nor false"),
+    "rslora a number": (_set(use_rslora=1), "use_rslora = 1 is neither true nor false"),
+    "alpha pattern true": (_set(alpha_pattern={"q_proj": True}), "not a sensible number"),
     "dora": (_set(use_dora=True), "use_dora = True is not supported"),
     "modules to save": (_set(modules_to_save=["lm_head"]), "modules_to_save = .* is not supported"),
     "bias": (_set(bias="all"), "bias = all is not supported"),
@@ -309,6 +314,40 @@ def test_refused_and_the_old_one_stays(
     assert str(folder) in str(caught.value) or "adapter new" in caught.value.message
     assert torch.equal(our_logits(loaded, switch, "x"), before)
     assert torch.equal(our_logits(loaded, switch, None), plain)
+
+
+def test_the_facts_without_torch_are_the_engines(make_adapter: Callable[..., Path], loaded: LoadedModel) -> None:
+    folder = make_adapter(target_modules=["q_proj", "down_proj"])
+    facts, adapter = describe(folder), read(loaded, folder)
+    assert (facts.digest, facts.parameters, facts.base) == (adapter.digest, adapter.parameters, adapter.base)
+    assert (facts.rank, facts.alpha, facts.targets, facts.n_layers) == (4, 16.0, ("down_proj", "q_proj"), 6)
+    assert facts.size == (folder / "adapter_model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("damage", ["config no JSON", "weights missing", "weights a pipe", "weights truncated"])
+def test_what_cannot_be_described(make_adapter: Callable[..., Path], tmp_path: Path, damage: str) -> None:
+    folder = Path(shutil.copytree(make_adapter(), tmp_path / "new"))
+    REFUSALS[damage][0](folder)
+    with pytest.raises(MidfillError, match="adapter new cannot be used"):
+        describe(folder)
+
+
+def test_laid_out_for_the_short_way_it_is_the_same_and_held_once(
+    make_adapter: Callable[..., Path], loaded: LoadedModel
+) -> None:
+    """Layers with the same input are stacked; the pairs become parts of the stacks."""
+    adapter = read(loaded, make_adapter(target_modules=["q_proj", "v_proj", "down_proj"]))
+    path, sizes = "model.layers.1.self_attn", [64, 32, 32]
+    paths = tuple(f"{path}.{name}" for name in ("q_proj", "k_proj", "v_proj"))
+    x, y = torch.randn(5, 64), torch.randn(5, 128)
+    pairs = [adapter.pairs.get(each) for each in paths]
+    deltas = [pair.delta(x) if pair else torch.zeros(5, size) for pair, size in zip(pairs, sizes, strict=True)]
+    torch.testing.assert_close(adapter.add_to(y, x, paths, sizes), y + torch.cat(deltas, dim=1))
+    for each, delta in zip(paths, deltas, strict=True):
+        if (pair := adapter.pairs.get(each)) is not None:
+            torch.testing.assert_close(pair.delta(x), delta)
+            assert pair.a.untyped_storage().data_ptr() == adapter.stacks[paths][0].untyped_storage().data_ptr()
+    assert adapter.add_to(y, x, ("model.layers.1.mlp.up_proj",), [96]) is y
 
 
 def test_target_modules_are_never_run_as_an_expression(

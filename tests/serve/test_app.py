@@ -57,6 +57,11 @@ class FakeResident:
             raise self.error
         return {"name": name, "folder": str(folder)}
 
+    async def check_adapter(self, folder: Path) -> dict[str, Any]:
+        if self.error is not None:
+            raise self.error
+        return {"folder": str(folder)}
+
     async def unload_adapter(self, name: str) -> None: ...
 
     async def block(self, seconds: float) -> None:

@@ -20,8 +20,10 @@ from typing import Any
 
 import httpx
 import pytest
+from transformers import AutoModelForCausalLM
 
 from midfill import __version__, paths
+from midfill.cache import MiddleCache
 from midfill.config import Config
 from midfill.engine.base import GenerateRequest
 from midfill.engine.http import HttpEngine
@@ -30,6 +32,7 @@ from midfill.serve.daemon import Address, Place
 from midfill.serve.link import EngineLink
 from midfill.types import EngineStatus, MidfillError
 from tests.engine.made import save_tiny
+from tests.engine.test_adapters import save_adapter
 from tests.support import at
 
 PATIENCE_S = 90.0  # a machine that is busy with other things
@@ -326,6 +329,79 @@ class TestAdapterNames:
         with pytest.raises(MidfillError, match="neither a folder nor a name") as caught:
             await self.load(setting)
         assert "adapters list" in caught.value.remedy
+
+
+@pytest.mark.model
+def test_adapters_on_the_command_line(tiny: Path, tmp_path: Path) -> None:
+    """check: 0, or 1 and one line; neither it nor add leaves anything in the engine."""
+    model = AutoModelForCausalLM.from_pretrained(tiny)
+    save_adapter(model, tmp_path / "good", base_model_name_or_path=str(tiny))
+    shutil.copytree(tmp_path / "good", tmp_path / "bad")
+    (tmp_path / "bad" / "adapter_model.safetensors").write_bytes(b"")
+
+    def midfill(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "midfill", "adapters", *arguments, f"--model={tiny}"]
+        env = {**os.environ, "MIDFILL_CONFIG": str(tmp_path / "config.toml")}
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=tmp_path, env=env, check=False
+        )
+
+    (tmp_path / "config.toml").write_text('device = "cpu"\ndtype = "float32"\n')
+    good, bad = midfill("check", "good"), midfill("check", str(tmp_path / "bad"))
+    assert (good.returncode, good.stdout, good.stderr) == (0, f"good fits {tiny}\n", "")
+    assert (bad.returncode, bad.stdout) == (1, "")
+    (line,) = bad.stderr.splitlines()
+    assert line.startswith("midfill: ")
+    assert "not a sound safetensors file" in line
+    assert line.endswith("(fetch or prepare it again)")
+    assert midfill("add", "good", "--name", "mine").returncode == 0
+    assert f"{tiny}: yes" in midfill("info", "mine").stdout
+    assert midfill("info", "bad").returncode == 1
+    assert midfill("check", "mine").returncode == 0
+    engine = asyncio.run(_adapters_of(config_of(tiny)))
+    assert engine == []
+
+
+async def _adapters_of(config: Config) -> list[Any]:
+    address = daemon.find(daemon.place(config))
+    assert address is not None
+    engine = address.connect()
+    try:
+        state = (await engine.client.get("/midfill/status")).json()
+    finally:
+        await engine.aclose()
+    return list(state["adapters"])
+
+
+@pytest.mark.model
+async def test_a_front_end_loads_again_what_made_room_and_hears_of_bad_files(tiny: Path, tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        save_adapter(AutoModelForCausalLM.from_pretrained(tiny), tmp_path / name, seed)
+    configs = [config_of(tiny, adapter=str(tmp_path / name), max_adapters=1) for name in "ab"]
+    async with followed(configs[0]) as (first, statuses), followed(configs[1]) as (second, _):
+        completers = [await subject.wait_ready(PATIENCE_S) for subject in (first, second)]
+        said = []
+        for i in range(4):
+            completer = completers[i % 2]
+            assert completer is not None
+            completer.cache = MiddleCache()
+            said.append((await completer.last(at("def f(a):\n    return ‸\n"))).raw)
+        assert said[:2] == said[2:]
+        assert said[0] != said[1]
+        (entry,) = (await _adapters_of(configs[0]),)
+        assert [adapter["name"][0] for adapter in entry] == ["b"]
+
+        weights = tmp_path / "b" / "adapter_model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-10])
+        await until(lambda: "the one loaded before stays" in second.status.message)
+        assert second.status.state == "ready"
+        assert second.status.remedy
+        assert all("stays" not in status.message for status in statuses)
+        shutil.copyfile(tmp_path / "a" / "adapter_model.safetensors", weights)
+        await until(lambda: not second.status.message)
+        completer = completers[1]
+        assert completer is not None
+        assert (await completer.last(at("def f(a):\n    return ‸\n"))).source == "engine"  # the old answer is not shown
 
 
 def test_the_front_end_imports_no_torch() -> None:

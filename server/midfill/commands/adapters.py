@@ -1,4 +1,4 @@
-"""``midfill adapters list|add|check|remove``."""
+"""``midfill adapters list|add|check|info|remove``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import tempfile
 from pathlib import Path
 
 from midfill import paths
-from midfill.commands.session import session
+from midfill.commands.session import connected
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
+from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
+from midfill.serve.link import check_adapter
 from midfill.types import MidfillError, one_line
 
-FILES = ("adapter_config.json", "adapter_model.safetensors")  # what is checked, and so all that is copied
+FILES = (CONFIG_FILE, WEIGHTS_FILE)  # what is checked, and so all that is copied
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
@@ -28,9 +30,11 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.kind == "add":
         return _add(Path(arguments.folder), arguments.name, config)
     if arguments.kind == "check":
-        _check(arguments.adapter, config)
+        _check(_folder(arguments.adapter), config)
         print(f"{arguments.adapter} fits {config.model}")
         return 0
+    if arguments.kind == "info":
+        return _info(_folder(arguments.adapter), config if arguments.check else None, as_json=arguments.json)
     return _remove(arguments.name)
 
 
@@ -48,16 +52,54 @@ def _list() -> int:
     return 0
 
 
-def _check(adapter: str, config: Config) -> None:
-    """The engine's own check, on the engine's own model. Raises MidfillError."""
+def _folder(adapter: str) -> Path:
+    """A registered name, else a folder. Raises MidfillError."""
     if adapter in NO_ADAPTER:
         raise MidfillError(f"{adapter!r} means no adapter", "name a registered one, or write a folder with its path")
+    if re.fullmatch(ADAPTER_NAME, adapter) and (paths.adapters_dir() / adapter).is_dir():
+        return (paths.adapters_dir() / adapter).absolute()
+    folder = paths.expanded(adapter)
+    if not folder.is_dir():
+        raise MidfillError(
+            f"{adapter!r} is neither a folder nor a registered adapter",
+            "run: midfill adapters list, or give the folder that holds adapter_config.json",
+        )
+    return folder.resolve()
+
+
+def _check(folder: Path, config: Config) -> None:
+    """The engine's own check, on the engine's own model. Raises MidfillError."""
 
     async def ask() -> None:
-        async with session(dataclasses.replace(config, adapter=adapter)):
-            pass
+        async with connected(config, quiet=True) as (engine, _):
+            await check_adapter(engine, folder)
 
     asyncio.run(ask())
+
+
+def _info(folder: Path, config: Config | None, *, as_json: bool) -> int:
+    """What it is; with ``config``, whether it fits the configured model as well."""
+    facts = describe(folder)
+    misfit: MidfillError | None = None
+    if config is not None:
+        try:
+            _check(folder, config)
+        except MidfillError as error:
+            misfit = error
+    if as_json:
+        fits = {} if config is None else {"model": config.model, "fits": misfit is None, "reason": str(misfit or "")}
+        print(json.dumps({"folder": str(folder), **dataclasses.asdict(facts), **fits}, indent=2))
+        return 0
+    rows = {
+        "folder": str(folder), "base": facts.base or "not recorded", "rank": facts.rank, "alpha": f"{facts.alpha:g}",
+        "targets": f"{', '.join(facts.targets)} ({facts.n_layers} layers)", "parameters": f"{facts.parameters:,}",
+        "size": f"{facts.size / 1e6:.1f} MB", "digest": facts.digest,
+    }  # fmt: skip
+    if config is not None:
+        rows["fits"] = f"{config.model}: yes" if misfit is None else f"{config.model}: no, {misfit}"
+    for name, value in rows.items():
+        print(f"{name:<12}{one_line(str(value))}")
+    return 0
 
 
 def _add(folder: Path, name: str | None, config: Config) -> int:
@@ -66,25 +108,37 @@ def _add(folder: Path, name: str | None, config: Config) -> int:
         raise MidfillError(f"{name!r} is no adapter name", "--name: letters, digits, dot, dash, underscore, at most 64")
     if not folder.is_dir():
         raise MidfillError(f"{folder} is not a folder", "give the folder that holds adapter_config.json")
-    _check(str(folder.resolve()), config)
+    _check(folder.resolve(), config)
     target = paths.private_dir(paths.adapters_dir()) / name
     work = Path(tempfile.mkdtemp(prefix=".add-", dir=target.parent))
     try:
         for file in FILES:
             shutil.copyfile(folder / file, work / file)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
-            target.rename(old / name)
-            work.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            work.rename(target)
+        _put(work, target)
     except OSError as error:
         raise MidfillError(f"cannot write {target}: {error.strerror}", "nothing was changed") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(f'{name} is registered: set adapter = "{name}"')
     return 0
+
+
+def _put(work: Path, target: Path) -> None:
+    """Rename ``work`` to ``target``; what was there before is put back if that fails."""
+    if not (target.exists() or target.is_symlink()):
+        work.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
+    try:
+        target.rename(old / target.name)
+        try:
+            work.rename(target)
+        except OSError:
+            (old / target.name).rename(target)
+            raise
+    finally:
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _remove(name: str) -> int:

@@ -11,11 +11,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 
 @contextlib.contextmanager
-def stages() -> Iterator[Callable[[str, float], None]]:
-    """Call it with (stage, fraction): one bar a stage, on standard error; plain lines where that is no terminal."""
+def stages(*, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """Call it with (stage, fraction): one bar a stage, on standard error.
+
+    Where that is no terminal: plain lines, or nothing if ``quiet``.
+    """
     console = Console(file=sys.stderr)
     if not console.is_terminal:
-        yield _plain(console)
+        yield (lambda stage, fraction: None) if quiet else _plain(console)
         return
     columns = (
         TextColumn("  {task.description:<28}"),

@@ -16,7 +16,7 @@ from midfill.completer import Completer, InlineRenderer
 from midfill.config import Config
 from midfill.engine.http import HttpEngine
 from midfill.serve import daemon
-from midfill.serve.link import load_adapter
+from midfill.serve.link import AdapterKeeper, load_adapter
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
 
@@ -24,20 +24,26 @@ from midfill.types import MidfillError, ModelInfo
 @contextlib.asynccontextmanager
 async def session(config: Config) -> AsyncIterator[Completer]:
     """A completer over the engine of ``config``. Raises MidfillError with what the engine says is wrong."""
-    engine = await daemon.find_or_spawn(config)
-    try:
-        info = await _ready(engine)
+    async with connected(config) as (engine, info):
         adapter = await load_adapter(engine, config.adapter)
         tokenizer = await asyncio.to_thread(CodeTokenizer.from_file, Path(info.tokenizer_file))
         template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
         renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order, heal=config.token_healing))
-        yield Completer(engine, renderer, info, config, adapter=adapter)
+        yield Completer(AdapterKeeper(engine, config.adapter), renderer, info, config, adapter=adapter)
+
+
+@contextlib.asynccontextmanager
+async def connected(config: Config, *, quiet: bool = False) -> AsyncIterator[tuple[HttpEngine, ModelInfo]]:
+    """The engine of ``config``, ready, and what it serves. ``quiet``: loading shows in a terminal only."""
+    engine = await daemon.find_or_spawn(config)
+    try:
+        yield engine, await _ready(engine, quiet)
     finally:
         await engine.aclose()
 
 
-async def _ready(engine: HttpEngine) -> ModelInfo:
-    with stages() as report:
+async def _ready(engine: HttpEngine, quiet: bool) -> ModelInfo:
+    with stages(quiet=quiet) as report:
         try:
             async with engine.client.stream("GET", "/midfill/events", timeout=30.0) as response:
                 async for line in response.aiter_lines():

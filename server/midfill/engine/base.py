@@ -8,9 +8,15 @@ from typing import Protocol
 
 from midfill.types import MidfillError, Stats
 
+ADAPTER_MISSING = "adapter_missing"  # AdapterMissingError on the wire
+
 
 class EngineError(MidfillError):
     """The engine cannot answer now. Never shown as a dialog: the caller answers empty and sets the status."""
+
+
+class AdapterMissingError(EngineError):
+    """The engine does not know the adapter, or had to make room: whoever knows its folder loads it (again)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from midfill.engine.base import Delta, EngineError, GenerateRequest
+from midfill.engine.base import ADAPTER_MISSING, AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.types import Stats
 
 CONNECT_S = 2.0
@@ -140,6 +140,7 @@ def _count(values: dict[str, Any], key: str) -> int:
 def _refusal(status: int, body: bytes) -> EngineError:
     try:
         error = json.loads(body)["error"]
-        return EngineError(str(error["message"])[:300], str(error.get("remedy", ""))[:300])
+        kind = AdapterMissingError if error.get("code") == ADAPTER_MISSING else EngineError
+        return kind(str(error["message"])[:300], str(error.get("remedy", ""))[:300])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return EngineError(f"the engine refused the request (HTTP {status})", "run: midfill doctor")

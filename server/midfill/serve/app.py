@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from midfill import __version__
 from midfill.config import ADAPTER_NAME
-from midfill.engine.base import Delta, Engine, EngineError, GenerateRequest
+from midfill.engine.base import ADAPTER_MISSING, AdapterMissingError, Delta, Engine, EngineError, GenerateRequest
 from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 
 MAX_BODY = 4 << 20
@@ -45,6 +45,10 @@ class Resident(Engine, Protocol):
 
     async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
         """Make the adapter in ``folder`` usable as ``name``. Raises MidfillError."""
+        ...
+
+    async def check_adapter(self, folder: Path) -> dict[str, Any]:
+        """Whether the adapter in ``folder`` could be loaded; nothing of it stays. Raises MidfillError."""
         ...
 
     async def unload_adapter(self, name: str) -> None:
@@ -79,11 +83,11 @@ class Guard:
         host = re.sub(r":\d+$", "", headers.get(b"host", b"").decode("latin-1"))
         refusal = None
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
-            refusal = JSONResponse(_error("missing or wrong bearer token"), 401)
+            refusal = JSONResponse(_error(MidfillError("missing or wrong bearer token")), 401)
         elif b"origin" in headers or host not in ALLOWED_HOSTS:
-            refusal = JSONResponse(_error("requests from web pages are refused"), 403)
+            refusal = JSONResponse(_error(MidfillError("requests from web pages are refused")), 403)
         elif scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
-            refusal = JSONResponse(_error("content type must be application/json"), 415)
+            refusal = JSONResponse(_error(MidfillError("content type must be application/json")), 415)
         await (refusal or self._app)(scope, receive, send)
 
 
@@ -129,6 +133,7 @@ class Service:
                     route("/v1/completions", self.completions, "POST"),
                     route("/v1/load_lora_adapter", self.load_adapter, "POST"),
                     route("/v1/unload_lora_adapter", self.unload_adapter, "POST"),
+                    route("/midfill/check_adapter", self.check_adapter, "POST"),
                     route("/midfill/status", self.status, "GET"),
                     route("/midfill/events", self.events, "GET"),
                     route("/midfill/stats", self.stats, "GET"),
@@ -149,11 +154,13 @@ class Service:
             try:
                 return await handler(request)
             except BadRequest as error:
-                return JSONResponse(_error(str(error)), 400)
+                return JSONResponse(_error(MidfillError(str(error))), 400)
+            except AdapterMissingError as error:
+                return JSONResponse(_error(error), 404)
             except EngineError as error:
-                return JSONResponse(_error(error.message, error.remedy), 503)
+                return JSONResponse(_error(error), 503)
             except MidfillError as error:
-                return JSONResponse(_error(error.message, error.remedy), 400)
+                return JSONResponse(_error(error), 400)
             except ClientDisconnect:
                 return Response(status_code=499)
 
@@ -221,6 +228,13 @@ class Service:
         if not isinstance(name, str) or not re.fullmatch(ADAPTER_NAME, name) or not isinstance(path, str):
             raise BadRequest("lora_name must be a plain name and lora_path a folder")
         return JSONResponse(await self.engine.load_adapter(name, Path(path)))
+
+    async def check_adapter(self, request: Request) -> Response:
+        """``{lora_path}``: whether it could be loaded."""
+        path = (await _body(request)).get("lora_path")
+        if not isinstance(path, str):
+            raise BadRequest("lora_path must be a folder")
+        return JSONResponse(await self.engine.check_adapter(Path(path)))
 
     async def unload_adapter(self, request: Request) -> Response:
         """``{lora_name}``."""
@@ -306,7 +320,7 @@ class Service:
                     yield f"data: {json.dumps(_chunk(wanted, delta))}\n\n"
             yield "data: [DONE]\n\n"
         except EngineError as error:
-            yield f"data: {json.dumps(_error(error.message, error.remedy))}\n\n"
+            yield f"data: {json.dumps(_error(error))}\n\n"
 
 
 class BadRequest(Exception):  # noqa: N818 - named after the status
@@ -390,5 +404,6 @@ def _usage(stats: Stats) -> dict[str, Any]:
     }
 
 
-def _error(message: str, remedy: str = "") -> dict[str, Any]:
-    return {"error": {"message": message, "remedy": remedy, "type": "midfill"}}
+def _error(error: MidfillError) -> dict[str, Any]:
+    code = ADAPTER_MISSING if isinstance(error, AdapterMissingError) else None
+    return {"error": {"message": error.message, "remedy": error.remedy, "type": "midfill", "code": code}}

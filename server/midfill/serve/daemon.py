@@ -118,6 +118,7 @@ def spawn(config: Config) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "midfill", "serve", "--quiet"]
     command += [f"--model={_model(config)}", f"--device={config.device}", f"--dtype={config.dtype}"]
     command += [f"--template={config.template}", f"--idle-exit={config.engine_idle_exit_s}"]
+    command += [f"--max-adapters={config.max_adapters}"]
     with _log_file(folder / "engine.log") as out:
         try:
             return subprocess.Popen(  # noqa: S603 - our own interpreter
@@ -257,7 +258,10 @@ async def _serve(config: Config, where: Place, listener: socket.socket, address:
     from midfill.engine.local.engine import LocalEngine
     from midfill.serve.app import Service
 
-    engine = LocalEngine(config.model, device=config.device, dtype=config.dtype, template=config.template)
+    engine = LocalEngine(
+        config.model, device=config.device, dtype=config.dtype, template=config.template,
+        max_adapters=config.max_adapters,
+    )  # fmt: skip
 
     def leave() -> None:
         server.should_exit = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import json
 import logging
@@ -11,6 +12,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +21,7 @@ import httpx
 from midfill import paths
 from midfill.completer import Completer, Renderer
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
-from midfill.engine.base import EngineError
+from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.engine.scripted import ScriptedEngine
 from midfill.fim import Prompt
@@ -163,7 +165,17 @@ class EngineLink:
                 status = await self._make_ready(engine, ModelInfo(**state["info"]), status)
             elif status.state == "ready" and self.status.state == "error":
                 continue  # ready, but with an adapter that was refused: keep saying so
-            self._set(status)
+            self._set(self._of_adapter(status, state.get("adapters") or []))
+
+    def _of_adapter(self, status: EngineStatus, adapters: list[dict[str, Any]]) -> EngineStatus:
+        """``status`` with what became of our adapter's files since it was loaded."""
+        completer = self.completer
+        if completer is not None and status.state == "ready":
+            for entry in (entry for entry in adapters if entry["name"] == completer.adapter):
+                completer.adapter_digest = str(entry["digest"])
+                if (problem := entry.get("problem")) is not None:
+                    return dataclasses.replace(status, message=problem["message"], remedy=problem["remedy"])
+        return status
 
     async def _events(self, engine: HttpEngine) -> AsyncIterator[dict[str, Any]]:
         try:
@@ -195,7 +207,9 @@ class EngineLink:
         )
         renderer: Renderer = self._renderer
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
-        self.completer = Completer(engine, renderer, info, self._config, adapter=adapter)
+        self.completer = Completer(
+            AdapterKeeper(engine, self._config.adapter), renderer, info, self._config, adapter=adapter
+        )
         if refusal is not None:
             return EngineStatus(
                 "error",
@@ -230,22 +244,56 @@ class EngineLink:
             self._engine = None
 
 
+class AdapterKeeper:
+    """An engine whose adapter is loaded again where the engine had to make room for others."""
+
+    def __init__(self, engine: HttpEngine, adapter: str) -> None:
+        self._engine, self._adapter = engine, adapter
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """Yield the middle piece by piece. Raises EngineError."""
+        try:
+            async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
+                async for delta in deltas:
+                    yield delta
+            return
+        except AdapterMissingError as error:
+            missing = error
+        try:
+            await load_adapter(self._engine, self._adapter)
+        except MidfillError as error:
+            raise EngineError(error.message, error.remedy) from missing
+        async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                yield delta
+
+    async def aclose(self) -> None:
+        """The engine is whoever's who made it."""
+
+
 async def load_adapter(engine: HttpEngine, adapter: str) -> str | None:
     """Load the adapter that the setting means into the engine; its name there. Raises MidfillError."""
     if adapter in NO_ADAPTER:
         return None
     name, folder = _adapter_folder(adapter)
+    await _ask(engine, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+    return name
+
+
+async def check_adapter(engine: HttpEngine, folder: Path) -> None:
+    """Whether the adapter in ``folder`` (absolute) fits the engine's model; it is not loaded. Raises MidfillError."""
+    await _ask(engine, "/midfill/check_adapter", {"lora_path": str(folder)})
+
+
+async def _ask(engine: HttpEngine, route: str, body: dict[str, str]) -> None:
     try:
-        answer = await engine.client.post(
-            "/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)}, timeout=120
-        )
+        answer = await engine.client.post(route, json=body, timeout=120)
         content = answer.json()
     except (httpx.HTTPError, ValueError) as error:
-        raise EngineError("the engine did not answer while loading the adapter", "run: midfill doctor") from error
+        raise EngineError("the engine did not answer while reading the adapter", "run: midfill doctor") from error
     if answer.status_code != 200:
         refusal = content.get("error") or {}
         raise MidfillError(str(refusal.get("message", "the adapter was refused")), str(refusal.get("remedy", "")))
-    return name
 
 
 def _adapter_folder(adapter: str) -> tuple[str, Path]:

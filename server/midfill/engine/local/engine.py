@@ -9,16 +9,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from midfill import fim
-from midfill.engine.base import Delta, EngineError, GenerateRequest
+from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.local import models
+from midfill.engine.local.adapter_loader import AdapterLoader
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
 from midfill.engine.local.attention import Rows
 from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling, Token
@@ -32,6 +34,7 @@ from midfill.engine.local.threads import Threads
 from midfill.types import EngineStatus, MidfillError, ModelInfo
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 N_SLOTS = 4
 # Waiting requests beyond this are refused: nobody reads an answer that comes after so many others.
@@ -50,11 +53,16 @@ class LocalEngine:
     """Owns the model. Everything that touches torch happens on its one worker thread."""
 
     def __init__(
-        self, spec: str = "auto", *, device: str = "auto", dtype: str = "auto", template: str = "auto"
-    ) -> None:
+        self, spec: str = "auto", *, device: str = "auto", dtype: str = "auto", template: str = "auto",
+        max_adapters: int = 8,
+    ) -> None:  # fmt: skip
         self._spec, self._device, self._dtype, self._template = spec, device, dtype, template
-        self._calls: list[Any] = []
         self._threads = Threads()
+        self._max_adapters = max_adapters
+        self._adapter_used: dict[str, int] = {}  # when each was last asked for, to know which makes room
+        self._clock = itertools.count(1)
+        self._loader = AdapterLoader(self)
+        self._calls: list[Callable[[], None]] = []
         self._vocabulary: Vocabulary | None = None
         self._scheduler = Scheduler()
         self._wake = threading.Condition()
@@ -73,6 +81,7 @@ class LocalEngine:
     def start(self) -> None:
         """Begin loading; ``status`` tells how far it is."""
         self._thread.start()
+        self._loader.start()
 
     # ---- asked from the event loop -----------------------------------------------------------------------------
 
@@ -82,11 +91,12 @@ class LocalEngine:
             raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
         adapter = self._check(request)
         out: asyncio.Queue[Delta | Exception] = asyncio.Queue()
-        jobs = [Job(request, asyncio.get_running_loop(), out, adapter, index) for index in range(request.n)]
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        jobs = [Job(request, loop, out, adapter, index, arrived=now) for index in range(request.n)]
         with self._wake:
             if self._closing:
                 raise EngineError(*LEAVING)
-            if len(self._scheduler.waiting) >= MAX_WAITING:
+            if self._scheduler.n_before(request) >= MAX_WAITING:
                 raise EngineError("the engine has too many waiting requests", "try again")
             self._scheduler.waiting += jobs
             self._wake.notify()
@@ -115,42 +125,56 @@ class LocalEngine:
             return None
         assert self._switch is not None
         if (adapter := self._switch.adapters.get(request.adapter)) is None:
-            raise EngineError(f"adapter {request.adapter[:64]!r} is not loaded", "load it first")
+            raise AdapterMissingError(f"adapter {request.adapter[:64]!r} is not loaded", "load it first")
+        self._adapter_used[request.adapter] = next(self._clock)
         return adapter
 
     async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
-        """Make the adapter in ``folder`` usable as ``name``. Raises MidfillError, and the old one stays."""
-        return await self._call(lambda: self._load_adapter(name, folder))  # type: ignore[no-any-return]
+        """Make the adapter in ``folder`` usable as ``name``. Raises MidfillError, and the old one stays.
+
+        Generating goes on meanwhile. Files that are replaced later are noticed (adapter_loader.py).
+        """
+        return _facts(await self._while_serving(lambda: self._loader.load(name, folder)))
+
+    async def check_adapter(self, folder: Path) -> dict[str, Any]:
+        """Whether the adapter in ``folder`` could be loaded; nothing of it stays. Raises MidfillError."""
+        return _facts(await self._while_serving(lambda: self._loader.check(folder)))
 
     async def unload_adapter(self, name: str) -> None:
         """Forget the adapter ``name``."""
-        await self._call(lambda: self._unload_adapter(name))
+        await self._while_serving(lambda: self._post(lambda: self._unload_adapter(name)))
 
     async def block(self, seconds: float) -> None:
         """Keep the worker from its work, for tests."""
-        await self._call(lambda: time.sleep(seconds))
+        await self._while_serving(lambda: self._post(lambda: time.sleep(seconds)))
 
-    async def _call(self, action: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+    async def _while_serving(self, begin: Callable[[], Future[T]]) -> T:
+        with self._wake:
+            if self._closing:
+                raise EngineError(*LEAVING)
+            future = begin()
+        return await asyncio.wrap_future(future)
 
-        def answer(value: Any, error: BaseException | None) -> None:
-            if not future.cancelled():
-                future.set_exception(error) if error is not None else future.set_result(value)
+    def _post(self, action: Callable[[], None]) -> Future[None]:
+        """Have the worker do it after its present step. Raises EngineError."""
+        future: Future[None] = Future()
 
         def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
-                value, error = action(), None
-            except Exception as caught:  # noqa: BLE001 - handed to the caller
-                value, error = None, caught
-            loop.call_soon_threadsafe(answer, value, error)
+                action()
+            except Exception as error:  # noqa: BLE001 - handed to the caller
+                future.set_exception(error)
+            else:
+                future.set_result(None)
 
         with self._wake:
             if self._closing:
                 raise EngineError(*LEAVING)
             self._calls.append(run)
             self._wake.notify()
-        return await future
+        return future
 
     def figures(self) -> dict[str, Any]:
         """Counters since the start, and the last requests."""
@@ -164,7 +188,7 @@ class LocalEngine:
             return []
         return [
             {"name": a.name, "folder": str(a.folder), "rank": a.rank, "alpha": a.alpha, "base": a.base,
-             "parameters": a.parameters, "digest": a.digest}
+             "parameters": a.parameters, "digest": a.digest, "problem": _problem(self._loader.problems.get(a.name))}
             for a in self._switch.adapters.values()
         ]  # fmt: skip
 
@@ -173,6 +197,25 @@ class LocalEngine:
         with self._wake:
             self._closing = True
             self._wake.notify()
+
+    # ---- on the loader's thread --------------------------------------------------------------------------------
+
+    def resident_adapters(self) -> Mapping[str, Adapter]:
+        """By name; a mapping that does not change any more."""
+        return self._switch.adapters if self._switch is not None else {}
+
+    def read_adapter(self, name: str, folder: Path) -> Adapter:
+        """Read, check and make ready for use. Raises MidfillError."""
+        if self.info is None or self._model is None:
+            raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
+        adapter = read_adapter(name, folder, self._model.model, self._model.base_names)
+        if self._runner.lean is not None:
+            self._runner.lean.make_ready(adapter)
+        return adapter
+
+    def install_adapter(self, adapter: Adapter, *, replacing: Adapter | None) -> None:
+        """Make it usable and wait until it is; nothing if ``replacing`` is not resident any more."""
+        self._post(lambda: self._install_adapter(adapter, replacing)).result()
 
     # ---- on the worker thread ----------------------------------------------------------------------------------
 
@@ -187,6 +230,7 @@ class LocalEngine:
             self._give_up(MidfillError(f"loading the model failed: {reason}", "run: midfill doctor"))
         with torch.inference_mode():
             self._serve()
+        self._loader.close()
 
     def _give_up(self, error: MidfillError) -> None:
         self.status = EngineStatus("error", error.message, error.remedy, pid=os.getpid())
@@ -395,6 +439,8 @@ class LocalEngine:
             job.slot = None
         if job in self._scheduler.running:
             self._scheduler.running.remove(job)
+        if job.adapter is not None:
+            self._make_room()
 
     def _stale(self) -> list[Slot]:
         """Slots whose suffix was read before the text in front of it changed, the latest used first."""
@@ -436,18 +482,38 @@ class LocalEngine:
         self._totals["n_cached"] += job.n_cached
         self._totals["n_decoded"] += job.n_decoded
 
-    def _load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
-        if self._model is None or self._switch is None:
-            raise EngineError("the engine has no model", self.status.remedy)
-        adapter = read_adapter(name, folder, self._model.model, self._model.base_names)
-        present = self._switch.adapters.get(name)
-        if present is None or present.digest != adapter.digest:
+    def _install_adapter(self, adapter: Adapter, replacing: Adapter | None) -> None:
+        assert self._switch is not None
+        if replacing is None or self._switch.adapters.get(adapter.name) is replacing:
             self._switch.add(adapter)
-        return {"name": name, "rank": adapter.rank, "alpha": adapter.alpha, "parameters": adapter.parameters}
+            self._adapter_used[adapter.name] = next(self._clock)
+            self._make_room(adapter.name)
+
+    def _make_room(self, newest: str = "") -> None:
+        """Forget the adapters that were asked for longest ago, beyond how many may be resident."""
+        assert self._switch is not None
+        adapters = self._switch.adapters
+        needed = {id(job.adapter) for job in (*self._scheduler.running, *self._scheduler.waiting)}
+        idle = [name for name, adapter in adapters.items() if id(adapter) not in needed and name != newest]
+        idle.sort(key=lambda name: self._adapter_used.get(name, 0))
+        for name in idle[: max(0, len(adapters) - self._max_adapters)]:
+            self._unload_adapter(name)
 
     def _unload_adapter(self, name: str) -> None:
         if self._switch is not None:
             self._switch.remove(name)
+            self._adapter_used.pop(name, None)
+
+
+def _facts(adapter: Adapter) -> dict[str, Any]:
+    return {
+        "name": adapter.name, "rank": adapter.rank, "alpha": adapter.alpha, "parameters": adapter.parameters,
+        "digest": adapter.digest,
+    }  # fmt: skip
+
+
+def _problem(error: MidfillError | None) -> dict[str, str] | None:
+    return {"message": error.message, "remedy": error.remedy} if error is not None else None
 
 
 def _device_name(device: torch.device) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from midfill.engine.local.adapters import AdapterSwitch
+from midfill.engine.local.adapters import Adapter, AdapterSwitch
 from midfill.engine.local.attention import Step
 from midfill.engine.local.int8 import Int8Linear
 
@@ -120,6 +120,12 @@ class LeanModel:
         self._layers = [_layer(layer, f"model.layers.{i}", switch) for i, layer in enumerate(decoder.layers)]
         self._norm = Norm.of(decoder.norm)
         self._head: nn.Module = model.lm_head
+
+    def make_ready(self, adapter: Adapter) -> None:
+        """Lay out ``adapter`` as the products want it, so that its first use costs no more than the next."""
+        for layer in self._layers:
+            for product in (layer.qkv, layer.output, layer.gate_up, layer.down):
+                adapter.stack(product.paths, product.sizes)
 
     def __call__(
         self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor, step: Step, check: Callable[[], None]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,11 @@ import torch
 from midfill import fim
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.local import engine as engine_module
+from midfill.engine.local.attention import Rows
+from midfill.engine.local.decode import Cancelled
 from midfill.engine.local.engine import LocalEngine
 from midfill.engine.local.job import StopStrings
+from midfill.engine.local.kv_cache import KVSlots
 from midfill.types import MidfillError, Stats
 from tests.engine.made import VOCABULARY, save_tiny
 from tests.engine.test_adapters import save_adapter
@@ -49,8 +52,12 @@ async def engine(folder: Path) -> AsyncIterator[LocalEngine]:
         yield engine
 
 
-def asked(seed: int = 1, length: int = 20, max_tokens: int = 12, **settings: Any) -> GenerateRequest:
-    return GenerateRequest(tuple((seed * 37 + i * i * 7) % 300 for i in range(length)), max_tokens, **settings)
+def asked(
+    seed: int = 1, length: int = 20, max_tokens: int = 12, seed_: int | None = None, **settings: Any
+) -> GenerateRequest:
+    """``seed`` chooses the prompt; ``seed_`` is the request's own."""
+    prompt = tuple((seed * 37 + i * i * 7) % 300 for i in range(length))
+    return GenerateRequest(prompt, max_tokens, seed=seed_, **settings)
 
 
 async def whole(engine: LocalEngine, request: GenerateRequest) -> tuple[str, Delta]:
@@ -150,10 +157,7 @@ async def test_refused(engine: LocalEngine, request_: GenerateRequest, message: 
 
 async def test_interleaved_is_as_alone(engine: LocalEngine) -> None:
     """More than there are slots, of different lengths, some sampled."""
-    requests = [
-        dataclasses.replace(asked(seed, 5 + 97 * seed, 3 + seed * 5), temperature=0.8 * (seed % 2), seed=seed)
-        for seed in range(6)
-    ]
+    requests = [asked(seed, 5 + 97 * seed, 3 + seed * 5, seed_=seed, temperature=0.8 * (seed % 2)) for seed in range(6)]
     alone = [await whole(engine, request) for request in requests]
     together = await asyncio.gather(*(whole(engine, request) for request in requests))
     assert [text for text, _ in together] == [text for text, _ in alone]
@@ -186,6 +190,141 @@ async def test_cancelled(engine: LocalEngine, n_pieces: int) -> None:
 async def idle(engine: LocalEngine) -> None:
     while (figures := engine.figures())["n_active"] or figures["n_waiting"] or engine.busy:
         await asyncio.sleep(0.005)
+
+
+async def candidates(engine: LocalEngine, request: GenerateRequest) -> tuple[list[str], list[list[float]], list[Delta]]:
+    """Text, log probabilities and last delta of each."""
+    said = [""] * request.n
+    logprobs: list[list[float]] = [[] for _ in said]
+    last = [Delta("")] * request.n
+    async for delta in engine.stream(request):
+        said[delta.index] += delta.text
+        logprobs[delta.index] += delta.logprobs
+        last[delta.index] = delta
+    return said, logprobs, last
+
+
+async def test_candidates_differ_and_read_the_prompt_once(engine: LocalEngine) -> None:
+    request = asked(length=400, n=3, logprobs=True)
+    alone, _ = await whole(engine, asked(length=400))
+    engine._slots.slots[:] = KVSlots(engine_module.N_SLOTS).slots  # nothing is known any more
+    said, logprobs, last = await candidates(engine, request)
+    assert said[0] == alone
+    assert len(set(said)) == 3
+    assert [delta.finish_reason for delta in last] == ["length"] * 3
+    assert [stats_of(delta).n_cached for delta in last] == [0, 399, 399]
+    assert logprobs[0][0] > logprobs[1][0] > logprobs[2][0]
+    for i in range(3):
+        assert len(logprobs[i]) == stats_of(last[i]).n_decoded == 12
+
+
+async def test_sampled_candidates_are_the_seeds(engine: LocalEngine) -> None:
+    settings: dict[str, Any] = {"temperature": 1.0, "length": 40}
+    said, _, _ = await candidates(engine, asked(n=3, seed_=5, **settings))
+    assert said == [(await whole(engine, asked(seed_=5 + i, **settings)))[0] for i in range(3)]
+
+
+@pytest.mark.parametrize("speculate", [True, False])
+async def test_log_probabilities_are_the_models(engine: LocalEngine, speculate: bool) -> None:
+    request = asked(length=30, logprobs=True, speculate=speculate)
+    _, (logprobs,), _ = await candidates(engine, request)
+    assert engine._model is not None
+    (slot,) = [slot for slot in engine._slots.slots if slot.ids[:30] == list(request.prompt)]
+    ids = slot.ids[: 30 + 12]
+    with torch.inference_mode():
+        wanted = engine._model.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    expected = [float(wanted[at - 1, ids[at]]) for at in range(30, 42)]
+    assert logprobs == pytest.approx(expected, abs=1e-3)
+    assert all(not delta.logprobs for delta in [item async for item in engine.stream(asked(length=30))])
+
+
+async def test_the_beginning_is_said_but_not_told(engine: LocalEngine) -> None:
+    """Token healing: the tokens spell it in their own way, and the text comes without it."""
+    tokenizer = engine._model.tokenizer if engine._model is not None else None
+    assert tokenizer is not None
+    prompt = tuple(tokenizer.encode("def add(a, b):\n    "))
+    for beginning in ("ret", "return a", "x"):
+        said, last = await whole(engine, GenerateRequest(prompt, 12, beginning=beginning))
+        slot = next(slot for slot in engine._slots.slots if slot.ids[: len(prompt)] == list(prompt))
+        spoken = tokenizer.decode(slot.ids[len(prompt) : len(prompt) + stats_of(last).n_decoded])
+        assert spoken == beginning + said
+
+
+async def test_eight_windows_at_once_are_answered_as_alone(engine: LocalEngine, adapters: list[Path]) -> None:
+    await engine.load_adapter("a", adapters[0])
+    requests = [
+        asked(seed, 30 + 67 * seed, 10 + seed, window=f"w{seed}", adapter="a" if seed % 3 == 2 else None)
+        for seed in range(8)
+    ]
+    alone = [await whole(engine, request) for request in requests]
+    together = await asyncio.gather(*(whole(engine, request) for request in requests))
+    assert [text for text, _ in together] == [text for text, _ in alone]
+    assert [delta.finish_reason for _, delta in together] == ["length"] * 8
+    assert len({text for text, _ in alone}) == 8
+
+
+async def test_background_gives_way_between_two_layers_and_is_finished_afterwards(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind, person = asked(2, 200, background=True, window="a"), asked(9, window="b")
+    alone, expected = (await whole(engine, behind))[0], (await whole(engine, person))[0]
+    engine._slots.slots[:] = KVSlots(engine_module.N_SLOTS).slots
+    forward, began, came = engine._runner.forward, threading.Event(), threading.Event()
+    evaluated: list[str] = []
+
+    def told(batch: Sequence[Rows], nobody_waits: Callable[[], bool]) -> list[torch.Tensor]:
+        who = "behind" if batch[0].slot.ids[:20] == list(behind.prompt[:20]) else "person"
+        began.set()
+        assert came.wait(30)
+        try:
+            logits = forward(batch, nobody_waits)
+        except Cancelled:
+            evaluated.append(who + " given up")
+            raise
+        evaluated.append(who)
+        return logits
+
+    monkeypatch.setattr(engine._runner, "forward", told)
+    working = asyncio.ensure_future(whole(engine, behind))
+    await asyncio.to_thread(began.wait, 30)
+    answering = asyncio.ensure_future(whole(engine, person))
+    await asyncio.sleep(0.05)
+    came.set()
+    assert (await answering)[0] == expected
+    assert (await working)[0] == alone
+    assert evaluated[0] == "behind given up"
+    assert evaluated.count("behind given up") == 1
+    assert evaluated.index("behind") > max(i for i, who in enumerate(evaluated) if who == "person")
+
+
+async def test_much_background_keeps_nobody_waiting(engine: LocalEngine) -> None:
+    """More than there are slots: none of them may hold one that a person needs."""
+    behind = [asked(seed, 600, 20, background=True, window=f"w{seed}") for seed in range(6)]
+    alone = [await whole(engine, request) for request in behind]
+    expected, _ = await whole(engine, asked(9))
+    engine._slots.slots[:] = KVSlots(engine_module.N_SLOTS).slots
+    working = [asyncio.ensure_future(whole(engine, request)) for request in behind]
+    while not engine.figures()["n_active"]:
+        await asyncio.sleep(0.001)
+    persons = [asyncio.ensure_future(whole(engine, asked(9, window=f"p{n}"))) for n in range(5)]
+    assert [(await person)[0] for person in persons] == [expected] * 5
+    assert not all(work.done() for work in working)
+    assert [(await work)[0] for work in working] == [text for text, _ in alone]
+    assert engine._slots.n_free == engine_module.N_SLOTS
+
+
+async def test_a_person_is_not_refused_because_of_background(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "MAX_WAITING", 2)
+    blocked = asyncio.ensure_future(engine.block(0.3))
+    await asyncio.sleep(0.05)
+    behind = [asyncio.ensure_future(whole(engine, asked(seed, background=True))) for seed in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(EngineError, match="too many waiting requests"):
+        await whole(engine, asked(9, background=True))
+    assert (await whole(engine, asked(9)))[1].finish_reason == "length"
+    await asyncio.gather(blocked, *behind)
 
 
 async def test_too_many_are_refused_and_the_cancelled_do_not_count(

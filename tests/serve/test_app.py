@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from midfill.engine.base import Delta, EngineError, GenerateRequest
+from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.serve import app as app_module
 from midfill.serve.app import Service
@@ -30,6 +30,7 @@ class FakeResident:
         self.asked: list[GenerateRequest] = []
         self.blocked_s = 0.0
         self.error: MidfillError | None = None
+        self.logprobs: tuple[float, ...] = ()
         self.waits = False
         self.n_open = 0
         self.began = asyncio.Event()
@@ -39,13 +40,15 @@ class FakeResident:
         self.asked.append(request)
         self.n_open += 1
         try:
-            yield Delta("a", stats=STATS)
+            for index in range(1, request.n):
+                yield Delta(f"a{index}", "length", STATS, index, self.logprobs)
+            yield Delta("a", stats=STATS, logprobs=self.logprobs)
             self.began.set()
             if self.waits:
                 await asyncio.Event().wait()
             if self.error is not None:
                 raise self.error
-            yield Delta("b", "stop", STATS)
+            yield Delta("b", "stop", STATS, logprobs=self.logprobs)
         finally:
             self.n_open -= 1
             self.ended.set()
@@ -94,7 +97,8 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 ROUTES = [
     ("GET", "/health"), ("GET", "/v1/models"), ("POST", "/v1/completions"), ("POST", "/v1/load_lora_adapter"),
-    ("POST", "/v1/unload_lora_adapter"), ("GET", "/midfill/status"), ("GET", "/midfill/events"),
+    ("POST", "/v1/unload_lora_adapter"), ("POST", "/midfill/check_adapter"), ("GET", "/midfill/status"),
+    ("GET", "/midfill/events"),
     ("GET", "/midfill/stats"), ("POST", "/midfill/shutdown"), ("GET", "/not/there"), ("OPTIONS", "/v1/completions"),
 ]  # fmt: skip
 
@@ -140,6 +144,10 @@ async def test_the_health_of_an_engine_that_loads(client: httpx.AsyncClient, res
     assert (await client.get("/health")).status_code == 503
 
 
+_LISTS: list[Any] = ["x", 1, [], ["x"]]
+_NO_SUFFIXES: list[Any] = [
+    [], [1], [1, 2, 3], [0, 2], [2, 1], [1, 4], [-1, 2], [1.0, 2], [True, 2], ["1", 2], "12", {}, 1,
+]  # fmt: skip
 BAD_BODIES: dict[str, list[Any]] = {
     "the body is not JSON": [b"", b"{", b"[" * 100_000, b"\xff"],
     "the body is not an object": [b"[]", b"1"],
@@ -150,6 +158,18 @@ BAD_BODIES: dict[str, list[Any]] = {
     "max_tokens must be": [{"prompt": [1], "max_tokens": n} for n in (0, 5000, True, "9", 1.5)],
     "temperature must be": [b'{"prompt": [1], "temperature": NaN}', {"prompt": [1], "temperature": -1}],
     "top_p must be": [{"prompt": [1], "top_p": 2}],
+    "n must be": [{"prompt": [1], "n": n} for n in (0, 9, -1, True, 1.5, "2", [2])],
+    "several candidates are streamed": [{"prompt": [1], "n": 2}, {"prompt": [1], "n": 2, "stream": False}],
+    "logprobs must be": [{"prompt": [1], "logprobs": n} for n in (-1, 6, "1", 1.5, [1])],
+    "seed must be": [{"prompt": [1], "seed": seed} for seed in ("1", 1.5, True, 1 << 64, -(1 << 64))],
+    "model must be": [{"prompt": [1], "model": model} for model in (7, ["lora"], {"x": 1})],
+    "midfill must be an object": [{"prompt": [1], "midfill": own} for own in _LISTS],
+    "suffix must be two positions": [{"prompt": [1, 2, 3], "midfill": {"suffix": suffix}} for suffix in _NO_SUFFIXES],
+    "beginning must be": [{"prompt": [1], "midfill": {"beginning": text}} for text in (*_LISTS[1:], "x" * 257)],
+    "window a text": [{"prompt": [1], "midfill": {"window": window}} for window in _LISTS[1:]],
+    "speculate and background must be": [
+        {"prompt": [1], "midfill": {key: value}} for key in ("speculate", "background") for value in (*_LISTS[:3], "no")
+    ],
     "stop must be": [{"prompt": [1], "stop": stop} for stop in (3, [3], ["x"] * 17)],
 }  # fmt: skip
 
@@ -188,6 +208,33 @@ async def test_the_request_as_the_engine_gets_it(client: httpx.AsyncClient, resi
         assert resident.asked[-1].adapter is None
 
 
+async def test_the_extension_as_the_engine_gets_it(client: httpx.AsyncClient, resident: FakeResident) -> None:
+    own = {"suffix": [1, 3], "beginning": "re", "speculate": False, "window": "w" * 99, "background": True, "new": 1}
+    for midfill, expected in (
+        (own, {"suffix": (1, 3), "beginning": "re", "speculate": False, "window": "w" * 64, "background": True}),
+        ({"suffix": [3, 3], "beginning": "x" * 256}, {"suffix": (3, 3), "beginning": "x" * 256}),
+        (dict.fromkeys(own), {}),
+        ({}, {}),
+        (None, {}),
+    ):
+        await client.post("/v1/completions", json={"prompt": [1, 2, 3], "midfill": midfill})
+        assert resident.asked[-1] == GenerateRequest((1, 2, 3), 16, **expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(0, True), (1, True), (5, True), (True, True), (False, False), (None, False)]
+)
+async def test_whether_log_probabilities_are_wanted(
+    client: httpx.AsyncClient, resident: FakeResident, given: Any, expected: bool
+) -> None:
+    """OpenAI's number says how many alternatives; none of them is told, the token's own always is."""
+    resident.logprobs = (-0.5, -1.25)
+    answer = (await client.post("/v1/completions", json={"prompt": [1], "logprobs": given})).json()
+    assert resident.asked[-1].logprobs is expected
+    (choice,) = answer["choices"]
+    assert choice["logprobs"] == ({"token_logprobs": [-0.5, -1.25, -0.5, -1.25]} if expected else None)
+
+
 async def test_a_whole_answer(client: httpx.AsyncClient) -> None:
     answer = (await client.post("/v1/completions", json={"prompt": [1]})).json()
     assert answer["choices"] == [{"index": 0, "text": "ab", "finish_reason": "stop", "logprobs": None}]
@@ -220,6 +267,33 @@ def engine_over(service: Service) -> HttpEngine:
 async def test_the_client_reads_what_the_service_writes(service: Service) -> None:
     deltas = [delta async for delta in engine_over(service).stream(GenerateRequest((1, 2)))]
     assert deltas == [Delta("a", None, STATS), Delta("b", "stop", STATS)]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GenerateRequest((1, 2)),
+        GenerateRequest((1, 2, 3), 9, ("x", "y"), "lora", 0.5, 0.25, 7, "r", 1, True, (1, 2), "be", False, "w", True),
+        GenerateRequest((0,), seed=-3, n=8, temperature=2.0, top_p=0.0, suffix=(1, 1)),
+    ],
+)
+async def test_a_request_there_and_its_answer_back(
+    service: Service, resident: FakeResident, request_: GenerateRequest
+) -> None:
+    resident.logprobs = (-0.5, -1.25)
+    told = resident.logprobs if request_.logprobs else ()
+    deltas = [delta async for delta in engine_over(service).stream(request_)]
+    assert resident.asked == [request_]
+    others = [Delta(f"a{index}", "length", STATS, index, told) for index in range(1, request_.n)]
+    assert deltas == [*others, Delta("a", None, STATS, 0, told), Delta("b", "stop", STATS, 0, told)]
+
+
+async def test_an_adapter_that_made_room_is_told_apart(service: Service, resident: FakeResident) -> None:
+    resident.error = AdapterMissingError("adapter 'x' is not loaded", "load it first")
+    with pytest.raises(AdapterMissingError, match="'x' is not loaded"):
+        _ = [delta async for delta in engine_over(service).stream(GenerateRequest((1, 2)))]
+    answer = await engine_over(service).client.post("/v1/completions", json={"prompt": [1]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "adapter_missing")
 
 
 async def test_an_error_in_the_stream_reaches_the_client(service: Service, resident: FakeResident) -> None:
@@ -273,6 +347,13 @@ async def test_adapters(client: httpx.AsyncClient, resident: FakeResident, tmp_p
     resident.error = MidfillError("it does not fit", "train it again")
     answer = await client.post("/v1/load_lora_adapter", json={"lora_name": "x", "lora_path": str(tmp_path)})
     assert (answer.status_code, answer.json()["error"]["remedy"]) == (400, "train it again")
+    answer = await client.post("/midfill/check_adapter", json={"lora_path": str(tmp_path)})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "it does not fit")
+    resident.error = None
+    assert (await client.post("/midfill/check_adapter", json={"lora_path": str(tmp_path)})).status_code == 200
+    for body in ({}, {"lora_path": 7}, {"lora_path": ""}, {"lora_path": "not/absolute"}, {"lora_path": "/\0"}):
+        for route, more in (("/midfill/check_adapter", {}), ("/v1/load_lora_adapter", {"lora_name": "x"})):
+            assert (await client.post(route, json={**body, **more})).status_code == 400
     assert [model["id"] for model in (await client.get("/v1/models")).json()["data"]] == ["m", "lora"]
     assert (await client.post("/v1/unload_lora_adapter", json={"lora_name": "x"})).status_code == 200
 

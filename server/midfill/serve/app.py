@@ -33,6 +33,7 @@ MAX_BODY = 4 << 20
 MAX_PROMPT_IDS = 200_000
 MAX_CANDIDATES = 8
 MAX_BEGINNING = 256
+MAX_LOGPROBS = 5
 HEARTBEAT_S = 1.0
 ALLOWED_HOSTS = frozenset({"midfill", "localhost", "127.0.0.1", "[::1]"})
 
@@ -224,17 +225,14 @@ class Service:
     async def load_adapter(self, request: Request) -> Response:
         """``{lora_name, lora_path}``: check it and make it usable."""
         body = await _body(request)
-        name, path = body.get("lora_name"), body.get("lora_path")
-        if not isinstance(name, str) or not re.fullmatch(ADAPTER_NAME, name) or not isinstance(path, str):
-            raise BadRequest("lora_name must be a plain name and lora_path a folder")
-        return JSONResponse(await self.engine.load_adapter(name, Path(path)))
+        name = body.get("lora_name")
+        if not isinstance(name, str) or not re.fullmatch(ADAPTER_NAME, name):
+            raise BadRequest("lora_name must be a plain name")
+        return JSONResponse(await self.engine.load_adapter(name, _folder(body)))
 
     async def check_adapter(self, request: Request) -> Response:
         """``{lora_path}``: whether it could be loaded."""
-        path = (await _body(request)).get("lora_path")
-        if not isinstance(path, str):
-            raise BadRequest("lora_path must be a folder")
-        return JSONResponse(await self.engine.check_adapter(Path(path)))
+        return JSONResponse(await self.engine.check_adapter(_folder(await _body(request))))
 
     async def unload_adapter(self, request: Request) -> Response:
         """``{lora_name}``."""
@@ -287,19 +285,23 @@ class Service:
         stop = [stop] if isinstance(stop, str) else stop
         if not isinstance(stop, list) or not all(isinstance(item, str) for item in stop) or len(stop) > 16:
             raise BadRequest("stop must be up to 16 strings")
-        model = body.get("model")
+        model, seed = body.get("model"), body.get("seed")
+        if not isinstance(model, str | None):
+            raise BadRequest("model must be a text")
+        if seed is not None and (type(seed) is not int or not -(1 << 63) <= seed < 1 << 63):
+            raise BadRequest("seed must be a whole number of 64 bits")
         base = self.engine.info.name if self.engine.info else None
         return GenerateRequest(
             prompt=tuple(prompt),
             max_tokens=_number(body, "max_tokens", 16, 1, 4096, int),
             stop=tuple(stop),
-            adapter=None if model in (None, "", base) else str(model),
+            adapter=None if model in (None, "", base) else model,
             temperature=_number(body, "temperature", 0.0, 0.0, 2.0, float),
             top_p=_number(body, "top_p", 1.0, 0.0, 1.0, float),
-            seed=body["seed"] if type(body.get("seed")) is int else None,
+            seed=seed,
             request_id=str(body.get("request_id", ""))[:64],
             n=_number(body, "n", 1, 1, MAX_CANDIDATES, int),
-            logprobs=bool(body.get("logprobs")),
+            logprobs=_wants_logprobs(body.get("logprobs")),
             **_extension(body, len(prompt)),
         )
 
@@ -352,22 +354,33 @@ async def _body(request: Request) -> dict[str, Any]:
     return body
 
 
+def _folder(body: dict[str, Any]) -> Path:
+    path = body.get("lora_path")
+    if not isinstance(path, str) or "\0" in path or not Path(path).is_absolute():
+        raise BadRequest("lora_path must be a folder's absolute path")
+    return Path(path)
+
+
 def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     """What only midfill's own clients send, under the key "midfill"."""
     own = body.get("midfill")
     own = {} if own is None else own
     if not isinstance(own, dict):
         raise BadRequest("midfill must be an object")
+    own = {key: value for key, value in own.items() if value is not None}
     suffix, beginning, window = own.get("suffix"), own.get("beginning", ""), own.get("window", "")
+    speculate, background = own.get("speculate", True), own.get("background", False)
     if suffix is not None:
         sound = isinstance(suffix, list) and len(suffix) == 2 and all(type(at) is int for at in suffix)
         if not sound or not 0 < suffix[0] <= suffix[1] <= n_prompt:
             raise BadRequest("suffix must be two positions of the prompt")
     if not isinstance(beginning, str) or len(beginning) > MAX_BEGINNING or not isinstance(window, str):
         raise BadRequest(f"beginning must be a text of up to {MAX_BEGINNING} characters, window a text")
+    if not isinstance(speculate, bool) or not isinstance(background, bool):
+        raise BadRequest("speculate and background must be true or false")
     return {
         "suffix": tuple(suffix) if suffix else None, "beginning": beginning, "window": window[:64],
-        "speculate": own.get("speculate", True) is not False, "background": own.get("background") is True,
+        "speculate": speculate, "background": background,
     }  # fmt: skip
 
 
@@ -377,6 +390,15 @@ def _number(body: dict[str, Any], key: str, default: Any, low: float, high: floa
     if type(value) not in (int, kind) or not low <= value <= high:
         raise BadRequest(f"{key} must be a number from {low} to {high}")
     return kind(value)
+
+
+def _wants_logprobs(value: Any) -> bool:
+    """OpenAI's number of alternatives, 0 to 5 (none are told), or true and false."""
+    if isinstance(value, bool | None):
+        return bool(value)
+    if type(value) is not int or not 0 <= value <= MAX_LOGPROBS:
+        raise BadRequest(f"logprobs must be a number from 0 to {MAX_LOGPROBS}")
+    return True
 
 
 def _chunk(wanted: GenerateRequest, delta: Delta) -> dict[str, Any]:

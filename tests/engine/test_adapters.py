@@ -332,21 +332,25 @@ def test_what_cannot_be_described(make_adapter: Callable[..., Path], tmp_path: P
         describe(folder)
 
 
+@pytest.mark.parametrize("rank", [4, 32])
 def test_laid_out_for_the_short_way_it_is_the_same_and_held_once(
-    make_adapter: Callable[..., Path], loaded: LoadedModel
+    make_adapter: Callable[..., Path], loaded: LoadedModel, rank: int
 ) -> None:
     """Layers with the same input are stacked; the pairs become parts of the stacks."""
-    adapter = read(loaded, make_adapter(target_modules=["q_proj", "v_proj", "down_proj"]))
+    adapter = read(loaded, make_adapter(target_modules=["q_proj", "v_proj", "down_proj"], r=rank))
     path, sizes = "model.layers.1.self_attn", [64, 32, 32]
     paths = tuple(f"{path}.{name}" for name in ("q_proj", "k_proj", "v_proj"))
     x, y = torch.randn(5, 64), torch.randn(5, 128)
     pairs = [adapter.pairs.get(each) for each in paths]
     deltas = [pair.delta(x) if pair else torch.zeros(5, size) for pair, size in zip(pairs, sizes, strict=True)]
-    torch.testing.assert_close(adapter.add_to(y, x, paths, sizes), y + torch.cat(deltas, dim=1))
+    expected = y + torch.cat(deltas, dim=1)
+    torch.testing.assert_close(adapter.add_to(y.clone(), x, paths, sizes), expected)
+    half = adapter.add_to(y.bfloat16(), x, paths, sizes)
+    torch.testing.assert_close(half, (y.bfloat16().float() + expected - y).bfloat16())
     for each, delta in zip(paths, deltas, strict=True):
         if (pair := adapter.pairs.get(each)) is not None:
             torch.testing.assert_close(pair.delta(x), delta)
-            assert pair.a.untyped_storage().data_ptr() == adapter.stacks[paths][0].untyped_storage().data_ptr()
+            assert pair.a.untyped_storage().data_ptr() == adapter.stacks[paths].a.untyped_storage().data_ptr()
     assert adapter.add_to(y, x, ("model.layers.1.mlp.up_proj",), [96]) is y
 
 

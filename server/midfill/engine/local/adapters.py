@@ -31,6 +31,8 @@ from midfill.engine.local.adapter_files import (
 from midfill.engine.local.int8 import Int8Linear
 from midfill.engine.local.weights import read_safetensors
 
+MAX_STACKED_RANK = 16  # measured in docs/log.md
+
 
 @dataclass(frozen=True, slots=True)
 class LoraPair:
@@ -45,6 +47,36 @@ class LoraPair:
         return nn.functional.linear(nn.functional.linear(x.to(self.a.dtype), self.a), self.b) * self.scale
 
 
+Block = tuple[slice, slice, torch.Tensor]  # outputs, places in the low rank, (outputs, rank) with the scale in it
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The pairs of layers that read the same input. ``a``: (rank_1 + rank_2 + ..., in).
+
+    Of small ranks one block with zeros where a pair has nothing to say to another's outputs: one product instead of
+    several. Of large ones a block each, as the zeros would have to be read.
+    """
+
+    a: torch.Tensor
+    blocks: list[Block]
+
+    def add_to(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """As Adapter.add_to."""
+        low = nn.functional.linear(x.to(self.a.dtype), self.a)
+        for rows, columns, b in self.blocks:
+            part = y[:, rows]
+            if y.dtype == b.dtype:
+                part.addmm_(low[:, columns], b.t())
+            else:
+                part += nn.functional.linear(low[:, columns], b)  # added in float32, then rounded
+        return y
+
+    def to(self, device: torch.device) -> Stack:
+        """The same in the memory of ``device``."""
+        return Stack(self.a.to(device), [(rows, columns, b.to(device)) for rows, columns, b in self.blocks])
+
+
 @dataclass(frozen=True, slots=True)
 class Adapter:
     """A checked adapter in memory. Later changes of its files do not reach it."""
@@ -57,20 +89,17 @@ class Adapter:
     digest: str  # of config and weights
     pairs: dict[str, LoraPair]  # by module path
 
-    stacks: dict[tuple[str, ...], tuple[torch.Tensor, torch.Tensor] | None] = field(default_factory=dict)
+    stacks: dict[tuple[str, ...], Stack | None] = field(default_factory=dict)
 
     def add_to(self, y: torch.Tensor, x: torch.Tensor, paths: tuple[str, ...], sizes: list[int]) -> torch.Tensor:
-        """y of the layers ``paths`` with what the adapter adds. x: (rows, in); y: (rows, out_1 + out_2 + ...)."""
-        stack = self.stack(paths, sizes)
-        if stack is None:
-            return y
-        a, b = stack
-        low = nn.functional.linear(x.to(a.dtype), a)
-        if y.dtype == a.dtype:
-            return torch.addmm(y, low, b.t())
-        return (y + nn.functional.linear(low, b)).to(y.dtype)
+        """y of the layers ``paths`` with what the adapter adds. x: (rows, in); y: (rows, out_1 + out_2 + ...).
 
-    def stack(self, paths: tuple[str, ...], sizes: list[int]) -> tuple[torch.Tensor, torch.Tensor] | None:
+        y may be written to.
+        """
+        stack = self.stack(paths, sizes)
+        return y if stack is None else stack.add_to(y, x)
+
+    def stack(self, paths: tuple[str, ...], sizes: list[int]) -> Stack | None:
         """The pairs of ``paths`` as one, None where there are none. Made once; ahead of use where time matters."""
         if paths not in self.stacks:
             stack, parts = _stack([self.pairs.get(path) for path in paths], sizes)
@@ -81,7 +110,7 @@ class Adapter:
     def to(self, device: torch.device) -> Adapter:
         """The same adapter in the memory of ``device``."""
         pairs = {path: LoraPair(p.a.to(device), p.b.to(device), p.scale) for path, p in self.pairs.items()}
-        stacks = {paths: s and (s[0].to(device), s[1].to(device)) for paths, s in self.stacks.items()}
+        stacks = {paths: stack and stack.to(device) for paths, stack in self.stacks.items()}
         return dataclasses.replace(self, pairs=pairs, stacks=stacks)
 
     @property
@@ -90,28 +119,30 @@ class Adapter:
         return sum(pair.a.numel() + pair.b.numel() for pair in self.pairs.values())
 
 
-def _stack(
-    pairs: list[LoraPair | None], sizes: list[int]
-) -> tuple[tuple[torch.Tensor, torch.Tensor] | None, list[LoraPair | None]]:
-    """Several pairs as one: a (ranks, in), b (out_1 + out_2 + ..., ranks), block by block, with the scales in b; and
-    the pairs again as parts of it, so that nothing need be held twice."""
+def _stack(pairs: list[LoraPair | None], sizes: list[int]) -> tuple[Stack | None, list[LoraPair | None]]:
+    """Several pairs as one; and the pairs again as parts of it, so that nothing need be held twice."""
     present = [pair for pair in pairs if pair is not None]
     if not present:
         return None, list(pairs)
     a = torch.cat([pair.a for pair in present])
-    b = a.new_zeros((sum(sizes), len(a)))
+    whole = a.new_zeros((sum(sizes), len(a))) if max(len(pair.a) for pair in present) <= MAX_STACKED_RANK else None
+    blocks: list[Block] = []
     parts: list[LoraPair | None] = []
     row = column = 0
     for pair, size in zip(pairs, sizes, strict=True):
         if pair is not None:
-            block = b[row : row + size, column : column + len(pair.a)]
-            torch.mul(pair.b, pair.scale, out=block)
-            parts.append(LoraPair(a[column : column + len(pair.a)], block, 1.0))
+            rows, columns = slice(row, row + size), slice(column, column + len(pair.a))
+            if whole is not None:
+                b = torch.mul(pair.b, pair.scale, out=whole[rows, columns])
+            else:
+                b = pair.b * pair.scale
+                blocks.append((rows, columns, b))
+            parts.append(LoraPair(a[columns], b, 1.0))
             column += len(pair.a)
         else:
             parts.append(None)
         row += size
-    return (a, b), parts
+    return Stack(a, [(slice(0, row), slice(0, column), whole)] if whole is not None else blocks), parts
 
 
 def read_adapter(name: str, folder: Path, model: nn.Module, base_names: Iterable[str]) -> Adapter:

@@ -201,7 +201,7 @@ class Prompt:
     n_snippets: int
     text: str = ""
     suffix: tuple[int, int] | None = (
-        None  # the text after the cursor with its sentinel, where it comes after the prefix
+        None  # where the text after the cursor stands, if it comes after the prefix
     )
     beginning: str = ""  # text before the cursor that is not in the prompt: the middle has to begin with it
 
@@ -261,15 +261,17 @@ class FimRenderer:
         )  # fmt: skip
 
     def _suffix_bounds(self, n_before: int, n_suffix: int) -> tuple[int, int] | None:
-        """Where the suffix and the sentinel before it stand, if the prefix comes first."""
+        """Where the suffix stands, if the prefix comes first.
+
+        Without the sentinel before it, which tells the model where the prefix ended and must be read at each keystroke.
+        """
         hole = self._hole
         if Slot.SUFFIX not in hole or hole.index(Slot.SUFFIX) < hole.index(Slot.PREFIX):
             return None
         start = len(self._bos) + n_before
-        for part in hole[: hole.index(Slot.SUFFIX) - 1]:
+        for part in hole[: hole.index(Slot.SUFFIX)]:
             start += len(self._fixed(part)) if not isinstance(part, Slot) else 0
-        sentinel = hole[hole.index(Slot.SUFFIX) - 1]
-        return start, start + len(self._fixed(sentinel)) + n_suffix
+        return start, start + n_suffix
 
     def spell(self, prompt: Prompt) -> str:
         """The prompt as text, for people."""

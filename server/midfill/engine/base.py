@@ -28,7 +28,7 @@ class GenerateRequest:
     their first token. ``logprobs``: whether to tell each token's.
 
     What follows is for our own engine; others ignore it. ``suffix``: where in the prompt the text after
-    the cursor stands, from its sentinel to its end; the engine may then keep what it read of it earlier though the
+    the cursor stands, without sentinels; the engine may then keep what it read of it earlier though the
     cursor has moved (approximate; None: exact). ``beginning``: the text must begin with it and is given without it
     (token healing). ``speculate``: whether tokens may be drafted (the answer is the same). ``window``: whose request
     this is; windows take turns, and the newest request of a window goes first. ``background``: only while nobody waits.

@@ -200,9 +200,7 @@ class Prompt:
     n_suffix: int
     n_snippets: int
     text: str = ""
-    suffix: tuple[int, int] | None = (
-        None  # where the text after the cursor stands, if it comes after the prefix
-    )
+    suffix: tuple[int, int] | None = None  # where the text after the cursor stands, if it comes after the prefix
     beginning: str = ""  # text before the cursor that is not in the prompt: the middle has to begin with it
 
 

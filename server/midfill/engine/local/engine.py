@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,7 +63,7 @@ class LocalEngine:
         self._clock = itertools.count(1)
         self._loader = AdapterLoader(self)
         self._calls: list[Callable[[], None]] = []
-        self._vocabulary: Vocabulary | None = None
+        self._vocabulary: Future[Vocabulary] = Future()
         self._scheduler = Scheduler()
         self._wake = threading.Condition()
         self._closing = False
@@ -260,9 +260,11 @@ class LocalEngine:
         self._slots = KVSlots(N_SLOTS)
         self._rotate = self._runner.find_rotation()
         self._model = loaded
-        self._progress("checking", 0.0)
-        if source.kind == "embedded":
-            self._self_test(template)
+        with ThreadPoolExecutor(1) as pool:  # half a second, beside the self-test
+            self._vocabulary = pool.submit(Vocabulary, loaded.tokenizer, loaded.vocabulary)
+            self._progress("checking", 0.0)
+            if source.kind == "embedded":
+                self._self_test(template)
         budget = CONTEXT_TOKENS.get(loaded.device.type, CONTEXT_TOKENS["cpu"])
         self.info = ModelInfo(
             name=source.name,
@@ -350,9 +352,7 @@ class LocalEngine:
 
     def _beginning(self, text: str) -> Beginning:
         assert self._model is not None
-        if self._vocabulary is None:
-            self._vocabulary = Vocabulary(self._model.tokenizer, self._model.vocabulary)
-        return Beginning(text, self._vocabulary)
+        return Beginning(text, self._vocabulary.result())
 
     def _step(self) -> None:
         """One forward pass for as many jobs as go together."""

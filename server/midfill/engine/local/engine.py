@@ -351,7 +351,6 @@ class LocalEngine:
         return True
 
     def _beginning(self, text: str) -> Beginning:
-        assert self._model is not None
         return Beginning(text, self._vocabulary.result())
 
     def _step(self) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -114,13 +115,24 @@ def _attend(
         mask = None
     else:
         q = q[None]
-        mask = _mask(start, n, low, end, window, q.device)
         keys, values = _repeat(keys, heads // kv_heads), _repeat(values, heads // kv_heads)
+        if q.is_cuda and low == 0 and not (softcap or (window and window < end)):
+            return causal(q, keys, values, scale)[0].transpose(0, 1)
+        mask = _mask(start, n, low, end, window, q.device)
     if softcap:
         out = _capped(q, keys, values, mask, scale, softcap)
     else:
         out = scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scale)
     return out.view(1, heads, -1) if n == 1 else out[0].transpose(0, 1)
+
+
+def causal(q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float | None) -> torch.Tensor:
+    """The last queries of a sequence over all of it, each up to itself, by a kernel that needs no mask in memory
+    (FlashAttention). q: (1, heads, n, dim); keys, values: (1, heads, end, dim) -> (1, heads, n, dim)."""
+    n, end = q.shape[2], keys.shape[2]
+    if n == end:
+        return scaled_dot_product_attention(q, keys, values, is_causal=True, scale=scale)
+    return scaled_dot_product_attention(q, keys, values, attn_mask=causal_lower_right(n, end), scale=scale)
 
 
 def _mask(start: int, n: int, low: int, end: int, window: int | None, device: torch.device) -> torch.Tensor:

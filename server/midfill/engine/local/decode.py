@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from midfill.engine.local.adapters import AdapterSwitch
 from midfill.engine.local.attention import ROWWISE, Rows, Step, current
+from midfill.engine.local.cuda import StaticDecoder
 from midfill.engine.local.healing import Beginning
 from midfill.engine.local.kv_cache import Rotate, Slot
 from midfill.engine.local.lean import LeanModel
@@ -59,13 +60,15 @@ class Runner:
     def __init__(self, model: PreTrainedModel, switch: AdapterSwitch | None = None, *, lean: bool = True) -> None:
         self.model = model
         self.lean: LeanModel | None = None
+        self.switch = switch or AdapterSwitch(model)
+        self.static: StaticDecoder | None = None  # takes over the steps it can
         self._nobody_waits: Callable[[], bool] | None = None
         self.n_layers = int(model.config.get_text_config().num_hidden_layers)
         for layer in decoder_layers(model):
             layer.register_forward_pre_hook(self._check)
         if lean:
             with torch.inference_mode():
-                self.lean = self._lean_model(switch or AdapterSwitch(model))
+                self.lean = self._lean_model(self.switch)
 
     def _lean_model(self, switch: AdapterSwitch) -> LeanModel | None:
         """The short way through the model, if there is one and it computes the same."""
@@ -94,6 +97,8 @@ class Runner:
 
         Raises Cancelled as soon as ``nobody_waits()``; then, and on any error, no token has become known.
         """
+        if self.static is not None and self.static.takes(batch):
+            return [self._static_step(self.static, batch[0], nobody_waits)]
         self._nobody_waits = nobody_waits
         device = self.model.device
         ids = torch.tensor([[token for rows in batch for token in rows.ids]], device=device)  # (1, rows)
@@ -119,6 +124,15 @@ class Runner:
             for at in rows.positions:
                 rows.slot.known[at] = 1
         logits: list[torch.Tensor] = list(torch.split(kept, [rows.n_logits for rows in batch]))
+        return logits
+
+    @staticmethod
+    def _static_step(static: StaticDecoder, rows: Rows, nobody_waits: Callable[[], bool] | None) -> torch.Tensor:
+        if nobody_waits is not None and nobody_waits():
+            raise Cancelled
+        logits = static.step(rows)
+        for at in rows.positions:
+            rows.slot.known[at] = 1
         return logits
 
     def prefill(self, slot: Slot, nobody_waits: Callable[[], bool] | None = None) -> Iterator[torch.Tensor | None]:

@@ -22,7 +22,8 @@ from midfill.engine.base import AdapterMissingError, Delta, EngineError, Generat
 from midfill.engine.local import models
 from midfill.engine.local.adapter_loader import AdapterLoader
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
-from midfill.engine.local.attention import Rows
+from midfill.engine.local.attention import ROWWISE, Rows
+from midfill.engine.local.cuda import static_decoder
 from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling, Token
 from midfill.engine.local.healing import Beginning, Vocabulary
 from midfill.engine.local.job import Job, Output
@@ -46,6 +47,8 @@ SELF_TEST = ("def add(a, b):\n    return ", "a + b")
 # A suffix that was kept though the cursor moved is read again when nobody has asked for so long.
 REFRESH_AFTER_S = 0.4
 REFRESH_CHUNK = 64
+# A graph (cuda.py) takes some ten milliseconds to capture: not while the next request is to be expected at once.
+CAPTURE_AFTER_S = 0.02
 LEAVING = ("the engine is leaving", "ask again")
 
 
@@ -114,12 +117,13 @@ class LocalEngine:
 
     def _check(self, request: GenerateRequest) -> Adapter | None:
         assert self._model is not None
+        assert self.info is not None
         if not request.prompt or min(request.prompt) < 0 or max(request.prompt) >= self._model.vocabulary:
             raise EngineError("the prompt is empty or holds ids outside the vocabulary", "render it for this model")
-        if len(request.prompt) + request.max_tokens > self._model.max_context:
+        if len(request.prompt) + request.max_tokens > self.info.max_context:
             raise EngineError(
                 f"the prompt of {len(request.prompt)} tokens leaves no room",
-                f"the model takes {self._model.max_context}",
+                f"the model takes {self.info.max_context}",
             )
         if request.adapter is None:
             return None
@@ -179,7 +183,8 @@ class LocalEngine:
     def figures(self) -> dict[str, Any]:
         """Counters since the start, and the last requests."""
         scheduler = self._scheduler
-        slots = {"n_slots": N_SLOTS, "n_active": len(scheduler.running), "n_waiting": len(scheduler.waiting)}
+        n_slots = len(self._slots.slots) if self.info is not None else 0
+        slots = {"n_slots": n_slots, "n_active": len(scheduler.running), "n_waiting": len(scheduler.waiting)}
         return {**slots, "totals": dict(self._totals), "recent": list(self._recent)}
 
     def adapters(self) -> list[dict[str, Any]]:
@@ -257,21 +262,21 @@ class LocalEngine:
         template = fim.find(self._template, loaded.tokenizer)
         self._switch = AdapterSwitch(loaded.model)
         self._runner = Runner(loaded.model, self._switch)
-        self._slots = KVSlots(N_SLOTS)
         self._rotate = self._runner.find_rotation()
+        budget = min(CONTEXT_TOKENS.get(loaded.device.type, CONTEXT_TOKENS["cpu"]), loaded.max_context // 2)
+        self._slots, max_context = self._make_slots(loaded, budget)
         self._model = loaded
         with ThreadPoolExecutor(1) as pool:  # half a second, beside the self-test
             self._vocabulary = pool.submit(Vocabulary, loaded.tokenizer, loaded.vocabulary)
             self._progress("checking", 0.0)
             if source.kind == "embedded":
                 self._self_test(template)
-        budget = CONTEXT_TOKENS.get(loaded.device.type, CONTEXT_TOKENS["cpu"])
         self.info = ModelInfo(
             name=source.name,
             tokenizer_file=str(folder / "tokenizer.json"),
             template=None if template is fim.PREFIX_ONLY else template.name,
-            context_tokens=min(budget, loaded.max_context // 2),
-            max_context=loaded.max_context,
+            context_tokens=budget,
+            max_context=max_context,
             device=_device_name(loaded.device),
             dtype=loaded.number_format,
             parameters=loaded.parameters,
@@ -283,6 +288,14 @@ class LocalEngine:
             else "the model has no FIM tokens: it completes from the text before the cursor only"
         )
         self.status = EngineStatus("ready", says, model=source.name, device=self.info.device, pid=os.getpid())
+
+    def _make_slots(self, loaded: LoadedModel, budget: int) -> tuple[KVSlots, int]:
+        """Slots, and how many tokens a request may have: on a GPU what fits its memory, once and for all."""
+        if loaded.device.type != "cuda":
+            return KVSlots(N_SLOTS), loaded.max_context
+        static = static_decoder(self._runner, budget, loaded.max_context, N_SLOTS)
+        self._runner.static = static
+        return KVSlots(slots=static.slots), min(loaded.max_context, static.capacity - ROWWISE)
 
     def _self_test(self, template: fim.FimTemplate) -> None:
         """The embedded model's known answer; also warms it up. Raises MidfillError."""
@@ -313,16 +326,15 @@ class LocalEngine:
                 self.busy = bool(scheduler.running or scheduler.waiting or self._calls)
                 self.progress_at = time.monotonic()
                 if not (self.busy or self._closing):
-                    self._wake.wait(REFRESH_AFTER_S if self._stale() else None)
+                    self._wake.wait(self._rest_s())
                     self.progress_at = time.monotonic()
                 if self._closing:
                     break
                 calls, self._calls = self._calls, []
-                started = scheduler.start(N_SLOTS - len(scheduler.running))
+                started = scheduler.start(len(self._slots.slots) - len(scheduler.running))
                 self.busy = bool(scheduler.running or started or calls)
             if not self.busy:
-                if self._stale():
-                    self._refresh()
+                self._use_rest()
                 continue
             for call in calls:
                 call()
@@ -440,6 +452,19 @@ class LocalEngine:
             self._scheduler.running.remove(job)
         if job.adapter is not None:
             self._make_room()
+
+    def _rest_s(self) -> float | None:
+        """How long to wait for a request before the time is used otherwise; None: there is nothing to do."""
+        if self._runner.static is not None and self._runner.static.pending:
+            return CAPTURE_AFTER_S
+        return REFRESH_AFTER_S if self._stale() else None
+
+    def _use_rest(self) -> None:
+        """One short piece of the work that nobody waits for."""
+        if self._runner.static is not None and self._runner.static.pending:
+            self._runner.static.capture_next()
+        elif self._stale():
+            self._refresh()
 
     def _stale(self) -> list[Slot]:
         """Slots whose suffix was read before the text in front of it changed, the latest used first."""

@@ -44,6 +44,7 @@ class Slot:
     n_refreshed: int = 0  # tokens of a stale suffix block that were read again
     n_prompt: int = 0  # of ids; what follows was generated
     completion: list[int] = field(default_factory=list)  # the last answer with what stood before it, to draft from
+    capacity: int = 0  # tokens it has room for, once and for all; 0: its buffers grow
 
     def write(
         self, layer: int, positions: torch.Tensor, k: torch.Tensor, v: torch.Tensor
@@ -59,6 +60,10 @@ class Slot:
         return self.keys[layer], self.values[layer]
 
     def _reserve(self, layer: int, length: int) -> None:
+        if self.capacity:  # captured graphs hold the addresses of these buffers (static.py)
+            if length > self.capacity:
+                raise ValueError(f"{length} tokens do not fit a slot of {self.capacity}")
+            return
         for buffers in (self.keys, self.values):
             old = buffers[layer]
             if old.shape[1] < length:
@@ -178,8 +183,9 @@ def _buffer(like: torch.Tensor, capacity: int) -> torch.Tensor:
 class KVSlots:
     """A few slots. Not thread-safe: only the worker thread touches it."""
 
-    def __init__(self, n_slots: int = 4) -> None:
-        self.slots = [Slot() for _ in range(n_slots)]
+    def __init__(self, n_slots: int = 4, slots: Sequence[Slot] | None = None) -> None:
+        """``n_slots`` that grow, or those given."""
+        self.slots = list(slots) if slots is not None else [Slot() for _ in range(n_slots)]
         self._clock = itertools.count(1)
 
     @property

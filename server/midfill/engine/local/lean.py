@@ -144,6 +144,11 @@ class LeanModel:
         logits: torch.Tensor = self._head(kept)
         return logits
 
+    @property
+    def products(self) -> list[Product]:
+        """Every product an adapter may take part in."""
+        return [p for layer in self._layers for p in (layer.qkv, layer.output, layer.gate_up, layer.down)]
+
 
 SUPPORTED = frozenset(
     {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "GemmaForCausalLM"}

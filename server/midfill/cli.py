@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
 def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="auto, embedded, owner/name on the hub, ./a/folder or a .gguf file")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", help="auto, int8 or int4 (CPU), bfloat16, float16 or float32")
+    parser.add_argument("--dtype", help="auto, int8 or int4 (CPU or CUDA), bfloat16, float16 or float32")
     parser.add_argument("--template", help="auto, prefix, or the name of a FIM template")
 
 

@@ -39,7 +39,7 @@ class Config:
     model: str = "auto"  # auto, a hub id, a directory, a .gguf file, or "embedded"
     adapter: str = "none"  # a registered name, a directory, or none
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
-    dtype: str = "auto"  # auto, int8 and int4 (CPU), bfloat16, float16, float32
+    dtype: str = "auto"  # auto, int8 and int4 (CPU or CUDA), bfloat16, float16, float32
     template: str = "auto"  # auto (from the tokenizer), a name of fim.TEMPLATES, or prefix
     order: str = "psm"  # psm or spm, where the template allows both
     context_tokens: int = 0  # prompt budget; 0: what the device answers in good time

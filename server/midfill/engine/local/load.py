@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from midfill.engine.local import attention, int8
+from midfill.engine.local import attention, gpu_formats, int8
 from midfill.engine.local.models import read_manifest, weight_files
 from midfill.engine.local.weights import read_safetensors
 from midfill.tokenizer import CodeTokenizer
@@ -61,9 +61,11 @@ def pick_device(wanted: str) -> torch.device:
 def pick_format(wanted: str, device: torch.device) -> str:
     """The number format of the setting ``dtype``; "auto" is the fastest that the hardware multiplies (docs/log.md).
 
-    Raises MidfillError for int8 where it cannot be had.
+    Raises MidfillError for one that cannot be had.
     """
-    if wanted in ("int8", "int4") and not (device.type == "cpu" and int8.is_supported()):
+    if wanted in ("int8", "int4") and device.type == "cuda":
+        gpu_formats.check(wanted, device)
+    elif wanted in ("int8", "int4") and not (device.type == "cpu" and int8.is_supported()):
         raise MidfillError(f"{wanted} weights need a CPU with VNNI or AMX", 'set dtype = "auto"')
     if wanted != "auto":
         return wanted
@@ -96,6 +98,8 @@ def _model(
     folder: Path, config: Any, chosen: str, target: torch.device, progress: Progress
 ) -> tuple[PreTrainedModel, int]:
     try:
+        if chosen in ("int8", "int4") and target.type != "cpu":
+            return _build_quantised(folder, config, chosen, target, progress)
         if chosen in ("int8", "int4"):
             return _build_int8(folder, config, 8 if chosen == "int8" else 4, progress)
         wanted = getattr(torch, chosen)
@@ -111,6 +115,26 @@ def _model(
         raise MidfillError(
             f"the weights in {folder} do not fit its config.json", "prepare or fetch the model again"
         ) from error
+
+
+def _build_quantised(
+    folder: Path, config: Any, form: str, target: torch.device, progress: Progress
+) -> tuple[PreTrainedModel, int]:
+    """The model with ``form`` weights on a GPU, file by file, and their number."""
+    ready = folder / int8.FILE
+    files = [ready] if form == "int8" and ready.is_file() else weight_files(folder)
+    builder = gpu_formats.Builder(config, form, target, getattr(torch, pick_format("auto", target)))
+    cpu = torch.device("cpu")
+    if not files:
+        _weights(folder, files, cpu, None, progress)  # says why
+    for number, file in enumerate(files):
+
+        def on_part(stage: str, fraction: float, n_done: int = number) -> None:
+            progress(stage, (n_done + fraction) / len(files))
+
+        builder.add(_weights(folder, [file], cpu, None, on_part).items())
+    progress("building the model", 0.0)
+    return builder.finish(), builder.parameters
 
 
 def _build_int8(folder: Path, config: Any, bits: int, progress: Progress) -> tuple[PreTrainedModel, int]:

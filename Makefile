@@ -1,6 +1,7 @@
 # make demo   a typing session with the real server and the real model, in this terminal
 # make test   everything CI runs
 # make bench  the engine beside transformers' generate(), and beside llama.cpp: make bench LLAMA_SERVER=/path/to/llama-server
+# make bench-gpu   decoding on a CUDA device against its memory bandwidth; TORCH must be a build for it
 #
 # TORCH is installed first, so that nothing else decides which build comes; to choose another:
 #   make demo TORCH='torch==2.13.0 --index-url ...'
@@ -12,13 +13,16 @@ BENCH  ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
-.PHONY: demo bench test check lint format unit wheel clean
+.PHONY: demo bench bench-gpu test check lint format unit wheel clean
 
 demo: $(VENV)/.embedded
 	@$(BIN)/midfill demo
 
 bench: $(VENV)/.bench
 	@$(BIN)/midfill bench $(if $(LLAMA_SERVER),--llama-server '$(LLAMA_SERVER)') $(BENCH)
+
+bench-gpu: $(VENV)/.embedded
+	@$(BIN)/python bench/gpu.py $(BENCH)
 
 # Lint, formatting, types and layers first: they take seconds. pytest's closing line comes last.
 test: check unit

@@ -522,3 +522,16 @@ async def test_a_stale_suffix_is_read_again_when_nobody_asks(
     text, last = await whole(engine, GenerateRequest(typed, 12, suffix=(62, 92)))
     assert text == exact
     assert stats_of(last).n_cached == len(typed) - 1
+
+
+async def test_with_one_slot_background_work_gives_it_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU with little memory has one. A step for the background is stopped while somebody waits, so it would last."""
+    monkeypatch.setattr(engine_module, "N_SLOTS", 1)
+    async with running(str(folder), dtype="float32") as engine:
+        background = asyncio.create_task(whole(engine, asked(seed=2, max_tokens=1500, background=True)))
+        while not engine.figures()["n_active"]:
+            await asyncio.sleep(0.001)
+        _, last = await asyncio.wait_for(whole(engine, asked(max_tokens=3)), 20)
+        assert last.finish_reason == "length"
+        _, ended = await asyncio.wait_for(background, 20)
+        assert ended.finish_reason == "cancelled"

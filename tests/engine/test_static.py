@@ -254,13 +254,33 @@ class TestAdapters:
             switch.active = adapter
             answer(fixed, slot_of(fixed), prompt(9), n=2)
             if rank == 4:
-                buffers = decoder(fixed)._lora
-            assert (decoder(fixed)._lora is buffers) == (rank <= 16)  # 4 makes room for 16
+                buffers = decoder(fixed).lora
+            assert (decoder(fixed).lora is buffers) == (rank <= 16)  # 4 makes room for 16
         switch.active = switch.adapters["a4"]
-        buffers = decoder(fixed)._lora
+        buffers = decoder(fixed).lora
         answer(fixed, slot_of(fixed), prompt(9), n=2)
-        assert decoder(fixed)._lora is buffers
+        assert decoder(fixed).lora is buffers
         switch.active = None
+
+
+def test_python_does_not_run_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+
+    class Event:
+        n = 0
+
+        def record(self) -> None:
+            Event.n += 1
+            self.number = Event.n
+
+        def synchronize(self) -> None:
+            log.append(f"{Event.n} waits for {self.number}")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    pace = cuda.Pace()
+    for _ in range(6):
+        pace()
+    assert log == ["5 waits for 1", "6 waits for 2"]
 
 
 class TestPlan:

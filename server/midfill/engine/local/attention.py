@@ -77,7 +77,9 @@ class Step:
                     runs.append(_Run(at + i, position, 1))
             n = len(rows.ids)
             positions = torch.tensor(rows.positions, device=device)
-            step.parts.append(_Part(rows.slot, slice(at, at + n), positions, runs, n <= ROWWISE))
+            # On a GPU launching a kernel a row would take longer than what they compute.
+            rowwise = n <= ROWWISE and device.type != "cuda"
+            step.parts.append(_Part(rows.slot, slice(at, at + n), positions, runs, rowwise))
             at += n
         return step
 

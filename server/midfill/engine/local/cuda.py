@@ -17,6 +17,7 @@ this module runs with ``graphs=False``, both give the same tokens.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -45,8 +46,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# While a prompt is read, how many layers Python may be ahead of the device: enough that the device never waits, few
+# enough that a cancelled request stops soon (what is launched cannot be taken back).
+LAYERS_AHEAD = 4
 # Before a capture the step runs as it is: libraries set themselves up on first use, which a capture does not allow.
 N_REHEARSALS = 2
+
+
+class Pace:
+    """Keeps Python near the device."""
+
+    def __init__(self) -> None:
+        self._passed: collections.deque[torch.cuda.Event] = collections.deque()
+
+    def __call__(self) -> None:
+        """Between two layers of a step: wait until the device has come near."""
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
+        self._passed.append(event)
+        if len(self._passed) > LAYERS_AHEAD:
+            self._passed.popleft().synchronize()
 
 
 class Key(NamedTuple):
@@ -71,12 +90,14 @@ class StaticDecoder:
         """``slots`` of make_slots. Without ``graphs`` the same steps run kernel by kernel, on any device."""
         self.slots, self.capacity = list(slots), slots[0].capacity
         self._runner, self._graphs_wanted = runner, graphs and runner.lean is not None
-        self._numbers = {id(slot): number for number, slot in enumerate(slots)}
+        # Without the lean pass nothing can be captured, and kernel by kernel the usual way is the better one.
+        usable = self._graphs_wanted or not graphs
+        self._numbers = {id(slot): number for number, slot in enumerate(slots) if usable}
         self._buckets = buckets(self.capacity)
         device = runner.model.device
         self._inputs = torch.zeros((2, ROWWISE), dtype=torch.long, device=device)  # ids, positions
         self._rows = torch.arange(ROWWISE, device=device)
-        self._lora: StaticLora | None = None
+        self.lora: StaticLora | None = None
         self._graphs: dict[Key, _Graph] = {}
         self._missed: list[Key] = []
         self._to_warm = [
@@ -99,7 +120,7 @@ class StaticDecoder:
         key = self._key(batch[0])
         if not self._graphs_wanted or key in self._graphs:
             return True
-        if self._runner.lean is not None and key not in self._missed:
+        if key not in self._missed:
             self._missed.append(key)
         return False
 
@@ -111,8 +132,8 @@ class StaticDecoder:
         self._inputs[:, : key.n_rows] = torch.tensor(inputs)
         adapter = self._runner.switch.active
         if adapter is not None and key.adapted:
-            assert self._lora is not None
-            self._lora.switch_to(adapter)
+            assert self.lora is not None
+            self.lora.switch_to(adapter)
         if self._graphs_wanted:
             graph = self._graphs[key]
             graph.graph.replay()
@@ -124,7 +145,7 @@ class StaticDecoder:
     def _key(self, rows: Rows) -> Key:
         adapter = self._runner.switch.active
         adapted = adapter is not None and self._runner.lean is not None
-        if adapted and adapter is not None and (self._lora is None or not self._lora.holds(adapter)):
+        if adapted and adapter is not None and (self.lora is None or not self.lora.holds(adapter)):
             self._make_lora(adapter)
         n_rows, bucket = smallest(N_ROWS, len(rows.ids)), smallest(self._buckets, rows.positions[-1] + 1)
         return Key(self._numbers[id(rows.slot)], n_rows, bucket, adapted)
@@ -133,8 +154,8 @@ class StaticDecoder:
         """Buffers that hold ``adapter`` and all that are resident; graphs over the old ones are of no use any more."""
         assert self._runner.lean is not None
         self._graphs = {key: graph for key, graph in self._graphs.items() if not key.adapted}
-        self._lora = None  # its memory first
-        self._lora = StaticLora(self._runner.lean.products, [*self._runner.switch.adapters.values(), adapter])
+        self.lora = None  # its memory first
+        self.lora = StaticLora(self._runner.lean.products, [*self._runner.switch.adapters.values(), adapter])
 
     def _compute(self, key: Key) -> torch.Tensor:
         """One forward pass over what stands in the inputs: (n_rows, vocabulary)."""
@@ -159,7 +180,7 @@ class StaticDecoder:
         """Inside, the adapter of a step is what stands in the buffers, or none."""
         switch = self._runner.switch
         active = switch.active
-        switch.active = self._lora.buffers if key.adapted and self._lora is not None else None
+        switch.active = self.lora.buffers if key.adapted and self.lora is not None else None
         try:
             yield
         finally:
@@ -175,7 +196,7 @@ class StaticDecoder:
     def capture_next(self) -> None:
         """Capture one graph; the engine calls it while nobody waits. Never raises: without a graph steps run on."""
         key = self._missed.pop() if self._missed else self._to_warm.pop(0)
-        if key in self._graphs or (key.adapted and self._lora is None):
+        if key in self._graphs or (key.adapted and self.lora is None):
             return
         try:
             self._graphs[key] = self._capture(key)

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from midfill.engine.local.adapters import AdapterSwitch
 from midfill.engine.local.attention import ROWWISE, Rows, Step, current
-from midfill.engine.local.cuda import StaticDecoder
+from midfill.engine.local.cuda import Pace, StaticDecoder
 from midfill.engine.local.healing import Beginning
 from midfill.engine.local.kv_cache import Rotate, Slot
 from midfill.engine.local.lean import LeanModel
@@ -63,6 +63,7 @@ class Runner:
         self.switch = switch or AdapterSwitch(model)
         self.static: StaticDecoder | None = None  # takes over the steps it can
         self._nobody_waits: Callable[[], bool] | None = None
+        self._pace: Pace | None = None
         self.n_layers = int(model.config.get_text_config().num_hidden_layers)
         for layer in decoder_layers(model):
             layer.register_forward_pre_hook(self._check)
@@ -89,6 +90,8 @@ class Runner:
         return logits.float() - logits.float().mean(-1, keepdim=True)
 
     def _check(self, *_: Any) -> None:
+        if self._pace is not None:
+            self._pace()
         if self._nobody_waits is not None and self._nobody_waits():
             raise Cancelled
 
@@ -99,8 +102,8 @@ class Runner:
         """
         if self.static is not None and self.static.takes(batch):
             return [self._static_step(self.static, batch[0], nobody_waits)]
-        self._nobody_waits = nobody_waits
-        device = self.model.device
+        self._nobody_waits, device = nobody_waits, self.model.device
+        self._pace = Pace() if device.type == "cuda" and nobody_waits is not None else None
         ids = torch.tensor([[token for rows in batch for token in rows.ids]], device=device)  # (1, rows)
         positions = torch.tensor([[at for rows in batch for at in rows.positions]], device=device)
         wanted: list[int] = []
@@ -119,7 +122,7 @@ class Runner:
                     input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep
                 ).logits[0]  # fmt: skip
         finally:
-            current.step = self._nobody_waits = None
+            current.step = self._nobody_waits = self._pace = None
         for rows in batch:
             for at in rows.positions:
                 rows.slot.known[at] = 1

@@ -42,6 +42,8 @@ N_SLOTS = 4
 MAX_WAITING = 64
 # A prompt budget that is answered in good time: measured in docs/log.md.
 CONTEXT_TOKENS = {"cpu": 768, "cuda": 2048}
+# Each step reads all weights, so a GPU reads a prompt in long pieces: a suffix after a keystroke is one.
+GPU_CHUNK = 1024
 # After loading, the model must still say this; a library upgrade that breaks it shows here, not in someone's code.
 SELF_TEST = ("def add(a, b):\n    return ", "a + b")
 # A suffix that was kept though the cursor moved is read again when nobody has asked for so long.
@@ -295,6 +297,7 @@ class LocalEngine:
             return KVSlots(N_SLOTS), loaded.max_context
         static = static_decoder(self._runner, budget, loaded.max_context, N_SLOTS)
         self._runner.static = static
+        self._scheduler.chunk, self._scheduler.shared_chunk = GPU_CHUNK, GPU_CHUNK // 4
         return KVSlots(slots=static.slots), min(loaded.max_context, static.capacity - ROWWISE)
 
     def _self_test(self, template: fim.FimTemplate) -> None:
@@ -331,6 +334,7 @@ class LocalEngine:
                 if self._closing:
                     break
                 calls, self._calls = self._calls, []
+                self._make_way()
                 started = scheduler.start(len(self._slots.slots) - len(scheduler.running))
                 self.busy = bool(scheduler.running or started or calls)
             if not self.busy:
@@ -452,6 +456,15 @@ class LocalEngine:
             self._scheduler.running.remove(job)
         if job.adapter is not None:
             self._make_room()
+
+    def _make_way(self) -> None:
+        """Background work that holds every slot gives them up to a person: it would wait for that person's end, who
+        waits for a slot."""
+        running, waiting = self._scheduler.running, self._scheduler.waiting
+        is_full = len(running) == len(self._slots.slots) and all(job.request.background for job in running)
+        if is_full and any(not job.request.background for job in waiting):
+            for job in running:
+                job.cancel()
 
     def _rest_s(self) -> float | None:
         """How long to wait for a request before the time is used otherwise; None: there is nothing to do."""

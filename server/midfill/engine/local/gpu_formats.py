@@ -179,6 +179,9 @@ def nf4(weight: torch.Tensor) -> Packed:
 class _GpuProduct(Product):
     """Rows stay in the model's format; subclasses multiply."""
 
+    _weight: torch.Tensor
+    _scale: torch.Tensor
+
     def __init__(self, biases: list[torch.Tensor | None], shapes: list[tuple[int, int]], dtype: torch.dtype) -> None:
         super().__init__([n_out for n_out, _ in shapes], [None] * len(shapes))
         self._dtype = dtype
@@ -186,6 +189,12 @@ class _GpuProduct(Product):
         if present:
             parts = [b if b is not None else present[0].new_zeros(n) for b, n in zip(biases, self._sizes, strict=True)]
             self._bias = torch.cat(parts)
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the weights with their scales: what every step reads."""
+        tensors = [self._weight, self._scale] if self._bias is None else [self._weight, self._scale, self._bias]
+        return sum(t.numel() * t.element_size() for t in tensors)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) -> (..., out_1 + out_2 + ...)."""
@@ -232,11 +241,11 @@ class Nf4Product(_GpuProduct):
         library = _bitsandbytes()
         self._matmul = library.matmul_4bit
         self._weight = torch.cat([values for values, _ in packed])[:, None]
-        absmax = torch.cat([scales for _, scales in packed])
+        self._scale = torch.cat([scales for _, scales in packed])
         # Blocks do not straddle rows, so that layers beside each other are one.
         self._state = library.functional.QuantState(
-            absmax=absmax, shape=torch.Size((sum(self._sizes), shapes[0][1])), blocksize=NF4_BLOCK, quant_type="nf4",
-            code=library.functional.get_4bit_type("nf4", device=absmax.device), dtype=dtype,
+            absmax=self._scale, shape=torch.Size((sum(self._sizes), shapes[0][1])), blocksize=NF4_BLOCK,
+            quant_type="nf4", code=library.functional.get_4bit_type("nf4", device=self._scale.device), dtype=dtype,
         )  # fmt: skip
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:

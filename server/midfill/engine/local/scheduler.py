@@ -17,6 +17,7 @@ class Scheduler:
     """Jobs that wait and jobs that run. Not thread-safe: the engine holds its lock, or is the worker."""
 
     def __init__(self) -> None:
+        self.chunk, self.shared_chunk = PREFILL_CHUNK, SHARED_CHUNK
         self.waiting: list[Job] = []
         self.running: list[Job] = []
         self._served: dict[str, int] = {}  # window -> when it was last given a slot
@@ -81,7 +82,7 @@ class Scheduler:
         batch = [(job, 1, n_drafts if job.request.speculate else 0) for job in decoding]
         if reading is not None:
             n_drafts = ROWWISE if reading.request.speculate and not decoding else 0
-            batch.append((reading, SHARED_CHUNK if decoding else PREFILL_CHUNK, n_drafts))
+            batch.append((reading, self.shared_chunk if decoding else self.chunk, n_drafts))
         return batch
 
     def turn(self, served: Sequence[Job]) -> None:

@@ -35,9 +35,8 @@ from midfill.bench.holes import Hole, cut
 from midfill.bench.load import Strangers, cpu_s, load_average, until_quiet
 from midfill.bench.prompts import Layouts, Windows, shortened
 from midfill.bench.replay import Replay, replay
-from midfill.commands.session import session
+from midfill.commands.session import connected
 from midfill.config import Config
-from midfill.engine.http import HttpEngine
 from midfill.engine.local import embedded, models
 from midfill.serve import daemon
 from midfill.tokenizer import CodeTokenizer
@@ -208,14 +207,13 @@ async def _engine(config: Config, say: Callable[[str], None]) -> AsyncIterator[t
     say("starting midfill serve")
     where = daemon.place(config)
     try:
-        async with session(config) as completer:
-            address, info = daemon.find(where), completer.info
+        async with connected(config) as (engine, info):
+            address = daemon.find(where)
             assert address is not None
-            assert isinstance(completer.engine, HttpEngine)
             tokenizer = CodeTokenizer.from_file(Path(info.tokenizer_file))
             template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
             layouts = Layouts(template, tokenizer, keeps_suffix=info.suffix_shift)
-            yield Midfill(completer.engine, layouts, address.pid), layouts, tokenizer
+            yield Midfill(engine, layouts, address.pid), layouts, tokenizer
     finally:
         await _end(where)
 

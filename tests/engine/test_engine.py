@@ -16,6 +16,7 @@ import torch
 from midfill import fim
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.local import engine as engine_module
+from midfill.engine.local import worker
 from midfill.engine.local.attention import Rows
 from midfill.engine.local.decode import Cancelled
 from midfill.engine.local.engine import LocalEngine
@@ -510,7 +511,7 @@ async def test_a_stale_suffix_is_read_again_when_nobody_asks(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After typing, with the suffix kept, the idle engine makes it exact; the next answer is the exact one."""
-    monkeypatch.setattr(engine_module, "REFRESH_AFTER_S", 0.01)
+    monkeypatch.setattr(worker, "REFRESH_AFTER_S", 0.01)
     prefix, suffix, end = asked(1, 60).prompt, asked(2, 30).prompt, (7,)
     typed = (*prefix, 9, 8, *suffix, *end)
     exact, _ = await whole(engine, GenerateRequest(typed, 12))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import itertools
 import logging
 import os
@@ -11,7 +10,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,16 +20,15 @@ from midfill.engine.base import AdapterMissingError, Delta, EngineError, Generat
 from midfill.engine.local import models
 from midfill.engine.local.adapter_loader import AdapterLoader
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
-from midfill.engine.local.attention import ROWWISE, Rows
+from midfill.engine.local.attention import ROWWISE
 from midfill.engine.local.cuda import static_decoder
-from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling, Token
-from midfill.engine.local.healing import Beginning, Vocabulary
-from midfill.engine.local.job import Job, Output
-from midfill.engine.local.kv_cache import KVSlots, Slot
+from midfill.engine.local.decode import Generation, Runner, Sampling
+from midfill.engine.local.healing import Vocabulary
+from midfill.engine.local.job import Job
+from midfill.engine.local.kv_cache import KVSlots
 from midfill.engine.local.load import LoadedModel, load
-from midfill.engine.local.prompt_lookup import Drafter
 from midfill.engine.local.scheduler import Scheduler
-from midfill.engine.local.threads import Threads
+from midfill.engine.local.worker import Records, Worker
 from midfill.types import EngineStatus, MidfillError, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -46,11 +43,6 @@ CONTEXT_TOKENS = {"cpu": 768, "cuda": 2048}
 GPU_CHUNK = 1024
 # After loading, the model must still say this; a library upgrade that breaks it shows here, not in someone's code.
 SELF_TEST = ("def add(a, b):\n    return ", "a + b")
-# A suffix that was kept though the cursor moved is read again when nobody has asked for so long.
-REFRESH_AFTER_S = 0.4
-REFRESH_CHUNK = 64
-# A graph (cuda.py) takes some ten milliseconds to capture: not while the next request is to be expected at once.
-CAPTURE_AFTER_S = 0.02
 LEAVING = ("the engine is leaving", "ask again")
 
 
@@ -62,7 +54,6 @@ class LocalEngine:
         max_adapters: int = 8,
     ) -> None:  # fmt: skip
         self._spec, self._device, self._dtype, self._template = spec, device, dtype, template
-        self._threads = Threads()
         self._max_adapters = max_adapters
         self._adapter_used: dict[str, int] = {}  # when each was last asked for, to know which makes room
         self._clock = itertools.count(1)
@@ -74,9 +65,7 @@ class LocalEngine:
         self._closing = False
         self._model: LoadedModel | None = None
         self._switch: AdapterSwitch | None = None
-        self._recent: collections.deque[dict[str, Any]] = collections.deque(maxlen=32)
-        self._totals = collections.Counter[str]()
-        self._numbers = itertools.count(1)
+        self._records = Records()
         self.info: ModelInfo | None = None
         self.status = EngineStatus("starting", pid=os.getpid())
         self.progress_at = time.monotonic()  # when the worker last got on; a watchdog reads it
@@ -187,7 +176,7 @@ class LocalEngine:
         scheduler = self._scheduler
         n_slots = len(self._slots.slots) if self.info is not None else 0
         slots = {"n_slots": n_slots, "n_active": len(scheduler.running), "n_waiting": len(scheduler.waiting)}
-        return {**slots, "totals": dict(self._totals), "recent": list(self._recent)}
+        return {**slots, "totals": dict(self._records.totals), "recent": list(self._records.recent)}
 
     def adapters(self) -> list[dict[str, Any]]:
         """The resident adapters."""
@@ -227,16 +216,20 @@ class LocalEngine:
     # ---- on the worker thread ----------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        worker = None
         try:
-            self._load()
+            worker = self._load()
         except MidfillError as error:
             self._give_up(error)
         except Exception as error:  # the thread's last words must reach a person
             log.exception("loading failed")
             reason = f"{type(error).__name__}: {str(error)[:200]}"
             self._give_up(MidfillError(f"loading the model failed: {reason}", "run: midfill doctor"))
-        with torch.inference_mode():
-            self._serve()
+        if worker is not None:
+            with torch.inference_mode():
+                self._serve(worker)
+        for call in self._calls:  # whoever waits is told
+            call()
         self._loader.close()
 
     def _give_up(self, error: MidfillError) -> None:
@@ -250,7 +243,7 @@ class LocalEngine:
             "starting", stage=stage, progress=min(1.0, fraction), model=self._spec, pid=os.getpid()
         )
 
-    def _load(self) -> None:
+    def _load(self) -> Worker:
         self._progress("starting", 0.0)
         source = models.resolve(self._spec)
         try:
@@ -290,6 +283,17 @@ class LocalEngine:
             else "the model has no FIM tokens: it completes from the text before the cursor only"
         )
         self.status = EngineStatus("ready", says, model=source.name, device=self.info.device, pid=os.getpid())
+        return Worker(
+            loaded.tokenizer, self._vocabulary, self._runner, self._slots, self._switch, self._rotate, self._scheduler,
+            self._records, self._get_on, self._ended,
+        )  # fmt: skip
+
+    def _get_on(self) -> None:
+        self.progress_at = time.monotonic()
+
+    def _ended(self, job: Job) -> None:
+        if job.adapter is not None:
+            self._make_room()
 
     def _make_slots(self, loaded: LoadedModel, budget: int) -> tuple[KVSlots, int]:
         """Slots, and how many tokens a request may have: on a GPU what fits its memory, once and for all."""
@@ -322,202 +326,33 @@ class LocalEngine:
                 "a library upgrade may have broken it: run midfill model prepare --force, then midfill doctor",
             )
 
-    def _serve(self) -> None:
+    def _serve(self, worker: Worker) -> None:
         scheduler = self._scheduler
         while True:
             with self._wake:
                 self.busy = bool(scheduler.running or scheduler.waiting or self._calls)
                 self.progress_at = time.monotonic()
                 if not (self.busy or self._closing):
-                    self._wake.wait(self._rest_s())
+                    self._wake.wait(worker.rest_s())
                     self.progress_at = time.monotonic()
                 if self._closing:
                     break
                 calls, self._calls = self._calls, []
-                self._make_way()
+                worker.make_way()
                 started = scheduler.start(len(self._slots.slots) - len(scheduler.running))
                 self.busy = bool(scheduler.running or started or calls)
             if not self.busy:
-                self._use_rest()
+                worker.use_rest(self._something_came)
                 continue
             for call in calls:
                 call()
-            scheduler.running += [job for job in started if self._begin(job)]
-            self._step()
+            scheduler.running += [job for job in started if worker.begin(job)]
+            worker.step()
         for job in [*scheduler.running, *scheduler.waiting]:
-            self._fail(job, EngineError(*LEAVING))
-        for call in self._calls:
-            call()
-
-    def _begin(self, job: Job) -> bool:
-        job.started = time.monotonic()
-        if job.cancelled.is_set():
-            self._finish(job, "cancelled")
-            return False
-        request = job.request
-        assert self._model is not None
-        job.slot, job.n_cached = self._slots.take(request.prompt, job.digest, request.suffix, self._rotate)
-        job.output = Output(self._model.tokenizer, request)
-        beginning = self._beginning(request.beginning) if request.beginning else None
-        drafter = Drafter([slot.completion for slot in [job.slot, *self._slots.slots]]) if request.speculate else None
-        rank = job.index if request.temperature == 0 else 0
-        seed = request.seed + job.index if request.seed is not None else None
-        sampling = Sampling(request.temperature, request.top_p, seed, rank)
-        job.generation = Generation(job.slot, sampling, beginning=beginning, drafter=drafter)
-        return True
-
-    def _beginning(self, text: str) -> Beginning:
-        return Beginning(text, self._vocabulary.result())
-
-    def _step(self) -> None:
-        """One forward pass for as many jobs as go together."""
-        for job in [job for job in self._scheduler.running if job.cancelled.is_set()]:
-            self._finish(job, "cancelled")
-        batch = [(job, job.generation.rows(limit, drafts)) for job, limit, drafts in self._scheduler.batch()]  # type: ignore[union-attr]
-        if batch:
-            self._threads.adjust()
-            self._scheduler.turn([job for job, _ in batch])
-            self._evaluate(batch)
-
-    def _evaluate(self, batch: list[tuple[Job, Rows]]) -> None:
-        jobs = [job for job, _ in batch]
-        assert self._switch is not None
-        self._switch.active = jobs[0].adapter
-        try:
-            logits = self._runner.forward([rows for _, rows in batch], lambda: self._nobody_waits(jobs))
-        except Cancelled:
-            for job, rows in batch:
-                job.generation.abandon(rows)  # type: ignore[union-attr]
-            return
-        except Exception as error:  # noqa: BLE001 - one broken request must not end the worker, nor those beside it
-            if len(batch) == 1:
-                self._broken(jobs[0], error)
-            for one in batch if len(batch) > 1 else []:
-                self._evaluate([one])
-            return
-        finally:
-            self._switch.active = None
-        for (job, rows), its in zip(batch, logits, strict=True):
-            job.n_steps += 1
-            self._hand_out(job, job.generation.take(rows, its))  # type: ignore[union-attr]
-
-    def _nobody_waits(self, jobs: list[Job]) -> bool:
-        """Whether the present step is for nobody any more, or for the background while somebody came."""
-        if all(job.cancelled.is_set() for job in jobs):
-            return True
-        return jobs[0].request.background and any(not job.request.background for job in self._scheduler.waiting)
-
-    def _broken(self, job: Job, error: Exception) -> None:
-        if isinstance(error, torch.OutOfMemoryError):
-            answer = EngineError("the device ran out of memory", "a shorter context is used for a while")
-        else:
-            log.error("a generation failed", exc_info=error)
-            answer = EngineError(f"the generation failed ({type(error).__name__})", "run: midfill doctor")
-        self._fail(job, answer)
-
-    def _hand_out(self, job: Job, tokens: list[Token]) -> None:
-        """What ``tokens`` say, to whoever waits for it."""
-        assert job.output is not None
-        text, reason, logprobs = "", "", []
-        is_first = bool(tokens) and not job.first_token
-        if is_first:
-            job.first_token = time.monotonic()
-        for token in tokens:
-            piece, reason = job.output.push(token)
-            text += piece
-            if token.id not in self._model.tokenizer.control_ids:  # type: ignore[union-attr]
-                job.n_decoded += 1
-                logprobs.append(token.logprob)
-            if reason:
-                break
-        told = tuple(logprobs) if job.request.logprobs else ()
-        if reason:
-            self._finish(job, reason, text, told)
-        elif text or is_first or told:
-            job.send(Delta(text, None, job.stats() if is_first else None, job.index, told))
-
-    def _finish(self, job: Job, reason: str, text: str = "", logprobs: tuple[float, ...] = ()) -> None:
-        self._free(job)
-        self._record(job, reason)
-        job.send(Delta(text, reason, job.stats(), job.index, logprobs))
-
-    def _fail(self, job: Job, error: EngineError) -> None:
-        if job.slot is not None:
-            job.slot.truncate(0)
-        self._free(job)
-        self._record(job, "error")
-        job.send(error)
-
-    def _free(self, job: Job) -> None:
-        if job.slot is not None:
-            self._slots.release(job.slot)
-            job.slot = None
-        if job in self._scheduler.running:
-            self._scheduler.running.remove(job)
-        if job.adapter is not None:
-            self._make_room()
-
-    def _make_way(self) -> None:
-        """Background work that holds every slot gives them up to a person: it would wait for that person's end, who
-        waits for a slot."""
-        running, waiting = self._scheduler.running, self._scheduler.waiting
-        is_full = len(running) == len(self._slots.slots) and all(job.request.background for job in running)
-        if is_full and any(not job.request.background for job in waiting):
-            for job in running:
-                job.cancel()
-
-    def _rest_s(self) -> float | None:
-        """How long to wait for a request before the time is used otherwise; None: there is nothing to do."""
-        if self._runner.static is not None and self._runner.static.pending:
-            return CAPTURE_AFTER_S
-        return REFRESH_AFTER_S if self._stale() else None
-
-    def _use_rest(self) -> None:
-        """One short piece of the work that nobody waits for."""
-        if self._runner.static is not None and self._runner.static.pending:
-            self._runner.static.capture_next()
-        elif self._stale():
-            self._refresh()
-
-    def _stale(self) -> list[Slot]:
-        """Slots whose suffix was read before the text in front of it changed, the latest used first."""
-        stale = [slot for slot in self._slots.slots if slot.age and not slot.busy and slot.can_refresh]
-        return sorted(stale, key=lambda slot: -slot.last_used)
-
-    def _refresh(self) -> None:
-        """Read a stale suffix again, as it is without shifting, piece by piece; whatever comes goes first."""
-        assert self._switch is not None
-        slot = self._stale()[0]
-        adapters = {adapter.digest: adapter for adapter in self._switch.adapters.values()}
-        if slot.adapter is not None and slot.adapter not in adapters:
-            slot.truncate(0)
-            return
-        self._switch.active = adapters[slot.adapter] if slot.adapter is not None else None
-        try:
-            while slot.age and not self._something_came():
-                rows = slot.stale_rows(REFRESH_CHUNK)
-                self._runner.forward([Rows(slot, [slot.ids[at] for at in rows], rows, 0)], self._something_came)
-                slot.refreshed(len(rows))
-                self.progress_at = time.monotonic()
-        except Cancelled:
-            pass
-        except Exception as error:  # what is kept may be half new: forget it
-            log.error("refreshing failed", exc_info=error)
-            slot.truncate(0)
-        finally:
-            self._switch.active = None
+            worker.fail(job, EngineError(*LEAVING))
 
     def _something_came(self) -> bool:
         return bool(self._scheduler.waiting or self._calls or self._closing)
-
-    def _record(self, job: Job, reason: str) -> None:
-        entry: dict[str, Any] = {"n": next(self._numbers), "id": job.request.request_id, "finish_reason": reason}
-        self._recent.append(entry | asdict(job.stats()) | job.figures())
-        self._totals[f"n_{reason}"] += 1
-        self._totals["n_requests"] += 1
-        self._totals["n_prompt"] += len(job.request.prompt)
-        self._totals["n_cached"] += job.n_cached
-        self._totals["n_decoded"] += job.n_decoded
 
     def _install_adapter(self, adapter: Adapter, replacing: Adapter | None) -> None:
         assert self._switch is not None

@@ -128,9 +128,10 @@ class LlamaServer:
         command = [str(binary), "-m", str(gguf), "-t", str(cores()), "-c", str(CONTEXT), "-np", "1"]
         command += ["--host", "127.0.0.1", "--port", str(port)]
         version = await _version(binary)
+        url, limits = f"http://127.0.0.1:{port}", httpx.Limits(max_keepalive_connections=0)  # it closes idle ones
         async with (
             _child(command) as child,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_S, trust_env=False) as client,
+            httpx.AsyncClient(base_url=url, timeout=ANSWER_S, limits=limits, trust_env=False) as client,
         ):
             await _until_healthy(client, child)
             yield cls(client, child.pid, version)

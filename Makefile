@@ -28,8 +28,8 @@ bench-gpu: $(VENV)/.embedded
 test: check unit
 
 check: $(VENV)/.dev
-	$(BIN)/ruff check server tests
-	$(BIN)/ruff format --check server tests
+	$(BIN)/ruff check server tests bench
+	$(BIN)/ruff format --check server tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -37,8 +37,8 @@ unit: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 format: $(VENV)/.dev
-	$(BIN)/ruff check --fix server tests
-	$(BIN)/ruff format server tests
+	$(BIN)/ruff check --fix server tests bench
+	$(BIN)/ruff format server tests bench
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel

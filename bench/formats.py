@@ -19,11 +19,12 @@ import time
 import torch
 
 from midfill.engine.local import models
+from midfill.engine.local.attention import Rows
 from midfill.engine.local.decode import Runner
-from midfill.engine.local.kv_cache import KVSlots, Slot
+from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel, load
 
-FORMATS = ("int8", "bfloat16")
+FORMATS = ("int8", "int4", "bfloat16")
 SIZES = (1, 2, 4, 8, 16, 64, 256)
 
 
@@ -32,11 +33,11 @@ def prepare(form: str, context: int) -> tuple[LoadedModel, Runner, Slot]:
     folder = models.prepare(models.resolve("embedded"), lambda stage, fraction: None)
     loaded = load(folder, "embedded", device="cpu", dtype=form, progress=lambda stage, fraction: None)
     runner = Runner(loaded.model)
-    slot, _ = KVSlots(runner.n_layers).take([0, 0], None)
-    ids = (loaded.tokenizer.encode(source()) * 4)[:context]
+    slot = Slot()
+    slot.begin((loaded.tokenizer.encode(source()) * 4)[:context], None, None)
     with torch.inference_mode():
-        for start in range(0, context, 256):
-            runner.forward(ids[start : start + 256], slot)
+        for _ in runner.prefill(slot):
+            pass
     return loaded, runner, slot
 
 
@@ -47,10 +48,12 @@ def source() -> str:
 
 def forward_s(runner: Runner, slot: Slot, n_tokens: int) -> float:
     """Seconds to evaluate ``n_tokens`` after what the slot holds."""
-    length = len(slot.ids)
+    length, ids = len(slot.ids), slot.ids[:n_tokens]
+    slot.ids += ids
+    slot.known += bytes(n_tokens)
     start = time.perf_counter()
     with torch.inference_mode():
-        runner.forward(slot.ids[:n_tokens], slot)
+        runner.forward([Rows(slot, ids, range(length, length + n_tokens))])
     spent = time.perf_counter() - start
     slot.truncate(length)
     return spent
@@ -79,8 +82,8 @@ def main() -> None:
     p50 = {form: {size: statistics.median(values) for size, values in rows.items()} for form, rows in times.items()}
     print(f"{'tokens':>8}" + "".join(f"{form:>12}" for form in FORMATS) + f"{'ratio':>8}")
     for size in SIZES:
-        a, b = (p50[form][size] for form in FORMATS)
-        print(f"{size:>8}{a:>9.1f} ms{b:>9.1f} ms{b / a:>8.2f}")
+        values = [p50[form][size] for form in FORMATS]
+        print(f"{size:>8}" + "".join(f"{value:>9.1f} ms" for value in values) + f"{values[-1] / values[0]:>8.2f}")
     judged = {form: judge(loaded) for form, (loaded, _, _) in ready.items()}
     agreement = float((judged["int8"][1] == judged["bfloat16"][1]).float().mean())
     for form, (loss, _) in judged.items():

@@ -199,7 +199,7 @@ def test_log_probabilities(loaded: LoadedModel, runner: Runner) -> None:
     ids = prompt(20)
     slot = fresh(runner)
     slot.begin(ids, None, None)
-    generation, tokens = Generation(slot, GREEDY), list[decode.Token]()
+    generation, tokens = Generation(slot, GREEDY, logprobs=True), list[decode.Token]()
     while len(tokens) < 5:
         rows = generation.rows()
         (logits,) = runner.forward([rows])

@@ -88,6 +88,10 @@ class Step:
         softcap: float | None,
     ) -> torch.Tensor:  # fmt: skip
         """q: (heads, rows, dim); k, v: (kv_heads, rows, dim) -> (rows, heads, dim)."""
+        if q.shape[1] == 1:  # the usual step: one token of one sequence
+            part = self.parts[0]
+            keys, values = part.slot.write(layer, part.positions, k, v)
+            return _attend(q, keys, values, part.runs[0].start, scale, window, softcap)
         out = q.new_empty((q.shape[1], q.shape[0], v.shape[2]))
         for part in self.parts:
             keys, values = part.slot.write(layer, part.positions, k[:, part.rows], v[:, part.rows])

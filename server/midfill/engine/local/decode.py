@@ -7,6 +7,7 @@ it), the runner evaluates what all of them want in one forward pass, each takes 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,8 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A generated token and its log probability under the model, before temperature and constraints."""
+    """A generated token and, where asked for (else NaN), its log probability under the model, before temperature and
+    constraints."""
 
     id: int
     logprob: float
@@ -192,11 +194,12 @@ class Generation:
     """One answer on its way: the prompt in ``slot``, then token after token, without end; the caller stops."""
 
     def __init__(
-        self, slot: Slot, sampling: Sampling, *, beginning: Beginning | None = None, drafter: Drafter | None = None
-    ) -> None:
+        self, slot: Slot, sampling: Sampling, *, beginning: Beginning | None = None, drafter: Drafter | None = None,
+        logprobs: bool = False,
+    ) -> None:  # fmt: skip
         self._slot, self._sampling, self._beginning, self._drafter = slot, sampling, beginning, drafter
         self._n_prompt = len(slot.ids)
-        self._random = _random(sampling)
+        self._random, self._logprobs = _random(sampling), logprobs
         self.n_drafted = self.n_accepted = 0
 
     @property
@@ -257,7 +260,8 @@ class Generation:
         token = pick(logits, self._sampling, self._random, allowed, rank)
         if self._beginning is not None:
             self._beginning.advance(token)
-        return Token(token, float(logits[token].float() - logits.float().logsumexp(-1)))
+        logprob = float(logits[token].float() - logits.float().logsumexp(-1)) if self._logprobs else math.nan
+        return Token(token, logprob)
 
 
 def _random(sampling: Sampling) -> torch.Generator | None:

@@ -186,6 +186,6 @@ def _run(layer: Layer, number: int, x: torch.Tensor, cos: torch.Tensor, sin: tor
     qk = torch.addcmul(qk * cos, qk.roll(layer.head_dim // 2, -1), sin).transpose(0, 1)  # (heads, rows, dim)
     v = y[:, n_rotated:].view(n, -1, layer.head_dim).transpose(0, 1)
     seen = step.attend(number, qk[:n_heads], qk[n_heads:], v, layer.scale, layer.window, None)
-    x = x + layer.output(seen.reshape(n, -1))
+    x = layer.output(seen.reshape(n, -1)).add_(x)
     gate, up = torch.split(layer.gate_up(layer.before_mlp(x)), layer.gate_up.sizes, dim=1)
-    return x + layer.down(layer.activation(gate) * up)
+    return layer.down(layer.activation(gate).mul_(up)).add_(x)

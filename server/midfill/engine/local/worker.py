@@ -83,7 +83,7 @@ class Worker:
         rank = job.index if request.temperature == 0 else 0
         seed = request.seed + job.index if request.seed is not None else None
         sampling = Sampling(request.temperature, request.top_p, seed, rank)
-        job.generation = Generation(job.slot, sampling, beginning=beginning, drafter=drafter)
+        job.generation = Generation(job.slot, sampling, beginning=beginning, drafter=drafter, logprobs=request.logprobs)
         return True
 
     def _beginning(self, text: str) -> Beginning:

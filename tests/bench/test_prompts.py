@@ -46,7 +46,7 @@ def test_default_layout() -> None:
     assert request.beginning == " wid"
     assert request.suffix is not None
     start, end = request.suffix
-    assert TOKENIZER.decode(request.prompt[start:end]) == "<|fim_suffix|>\nreturn total\n"
+    assert TOKENIZER.decode(request.prompt[start:end]) == "\nreturn total\n"  # without the sentinel before it
     assert (request.max_tokens, request.temperature, request.speculate, request.window) == (32, 0, True, WINDOW)
 
 

@@ -121,14 +121,16 @@ def _attend(
         mask = None
     else:
         q = q[None]
-        keys, values = _repeat(keys, heads // kv_heads), _repeat(values, heads // kv_heads)
-        if q.is_cuda and low == 0 and not (softcap or (window and window < end)):
+        if low == 0 and not (softcap or (window and window < end)) and q.is_cuda:
+            keys, values = _repeat(keys, heads // kv_heads), _repeat(values, heads // kv_heads)
             return causal(q, keys, values, scale)[0].transpose(0, 1)
         mask = _mask(start, n, low, end, window, q.device)
     if softcap:
+        if n > 1:
+            keys, values = _repeat(keys, heads // kv_heads), _repeat(values, heads // kv_heads)
         out = _capped(q, keys, values, mask, scale, softcap)
     else:
-        out = scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scale)
+        out = scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scale, enable_gqa=n > 1)
     return out.view(1, heads, -1) if n == 1 else out[0].transpose(0, 1)
 
 

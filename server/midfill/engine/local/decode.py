@@ -28,7 +28,8 @@ from midfill.types import MidfillError
 
 # Tokens of a prompt evaluated in one forward pass: long enough to be fast, short enough to take turns.
 PREFILL_CHUNK = 256
-# Two ways through a model agree when their logits differ by less than this part (int8 rounds small differences up).
+# Two ways through a model agree when their logits differ by less than this part: int8 rounds the smallest differences
+# up to an eighth, and what is not the same model differs by about the whole.
 AGREE = 0.2
 
 
@@ -82,8 +83,7 @@ class Runner:
         expected = self._probe()
         self.lean = lean
         found, self.lean = self._probe(), None
-        near = float((found - expected).norm()) <= AGREE * float(expected.norm())
-        return lean if near and bool((found.argmax(-1) == expected.argmax(-1)).all()) else None
+        return lean if float((found - expected).norm()) <= AGREE * float(expected.norm()) else None
 
     def _probe(self) -> torch.Tensor:
         slot = Slot()
@@ -286,7 +286,7 @@ def pick(
     if rank:
         return int(logits.topk(rank + 1).indices[rank])
     if random is None:
-        return int(logits.argmax())
+        return int(logits.numpy().argmax()) if logits.dtype == torch.float32 and logits.is_cpu else int(logits.argmax())
     probabilities = torch.softmax(logits.float().cpu() / sampling.temperature, dim=-1)
     ordered, order = probabilities.sort(descending=True)
     before = ordered.cumsum(0) - ordered

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 STEPS = 127
+MANY = 32  # from so many rows on, writing their magnitudes takes longer than reading the rows twice
 GROUP = 32  # columns that share a scale in four bits
 FILE = "int8.safetensors"  # beside a prepared model's own weights
 SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weight_scale"
@@ -201,14 +202,31 @@ class Int8Product(Product):
         self._one = torch.ones(len(scale))
         self._zero = torch.zeros(len(scale), dtype=torch.long)
 
+    def compute_normed(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        """All outputs for x / sqrt(sum(x²) + eps) * weight, x: (tokens, in). The roots only change the rows' scales:
+        no normed row is ever written."""
+        y = self._product(x * weight, x.square().sum(dim=1, keepdim=True).add_(eps).rsqrt_())
+        return y if self._bias is None else y.add_(self._bias)
+
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
-        largest = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12)
+        return self._product(rows)
+
+    def _product(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
+        """``rows`` (tokens, in), each times its ``factor`` (tokens, 1)."""
+        largest = _largest(rows).clamp_(min=1e-12)
         steps = (rows * (STEPS / largest)).round_().to(torch.int8)
         y = torch.ops.onednn.qlinear_pointwise(
             steps, 1.0, 0, self._packed, self._one, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        out: torch.Tensor = y.mul_(self._scale).mul_(largest)
+        out: torch.Tensor = y.mul_(self._scale).mul_(largest if factor is None else largest.mul_(factor))
         return out
+
+
+def _largest(rows: torch.Tensor) -> torch.Tensor:
+    """The largest magnitude of each row, (tokens, 1)."""
+    if len(rows) < MANY:
+        return rows.abs().amax(dim=1, keepdim=True)
+    return torch.maximum(rows.amax(dim=1, keepdim=True), rows.amin(dim=1, keepdim=True).neg_())
 
 
 class Int4Product(Product):

@@ -8,6 +8,7 @@ Whether it is the same is checked on the loaded model; any other architecture ru
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,8 @@ from torch.nn import functional
 
 from midfill.engine.local.adapters import Adapter, AdapterSwitch
 from midfill.engine.local.attention import Step
-from midfill.engine.local.int8 import Int8Linear
+from midfill.engine.local.int8 import Int4Product, Int8Linear, Int8Product
+from midfill.engine.local.int8 import Product as Quantised
 
 
 class Product:
@@ -29,7 +31,8 @@ class Product:
         self.paths = tuple(f"{path}.{name}" for name in names)
         self.sizes = [layer.out_features for layer in layers]
         self._switch = switch
-        self._compute = _int8(layers) if isinstance(layers[0], Int8Linear) else _fused(layers)
+        self._quantised = _product(layers) if isinstance(layers[0], Int8Linear) else None
+        self._compute = self._quantised.compute if self._quantised is not None else _fused(layers)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x: (rows, in) -> (rows, out_1 + out_2 + ...)."""
@@ -37,17 +40,27 @@ class Product:
         adapter = self._switch.active
         return y if adapter is None else adapter.add_to(y, x, self.paths, self.sizes)
 
+    def of_normed(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
+        """The product of ``norm(x)``."""
+        if isinstance(self._quantised, Int8Product) and self._switch.active is None:
+            return self._quantised.compute_normed(x, *norm.of_sum)
+        return self(norm(x))
+
+    @property
+    def rounds_activations(self) -> bool:
+        """Whether what it reads is rounded to eight bits or to bfloat16."""
+        return isinstance(self._quantised, Int8Product | Int4Product)
+
 
 def _base(layer: nn.Module) -> Any:
     return getattr(layer, "base", layer)
 
 
-def _int8(layers: list[Any]) -> Callable[[torch.Tensor], torch.Tensor]:
-    product = layers[0].product
+def _product(layers: list[Any]) -> Quantised:
+    product: Quantised = layers[0].product
     if any(layer.product is not product for layer in layers):
         raise TypeError("int8 layers that were not fused")
-    compute: Callable[[torch.Tensor], torch.Tensor] = product.compute
-    return compute
+    return product
 
 
 def _fused(layers: list[Any]) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -65,7 +78,7 @@ def _fused(layers: list[Any]) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda x: functional.linear(x, weight, bias)
 
 
-@dataclass(slots=True)
+@dataclass
 class Norm:
     """Root mean square norm (Zhang and Sennrich 2019, arXiv:1910.07467), its weight as it is multiplied."""
 
@@ -89,6 +102,12 @@ class Norm:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x: (..., features)."""
         return functional.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+
+    @functools.cached_property
+    def of_sum(self) -> tuple[torch.Tensor, float]:
+        """The weight and epsilon with which the sum of squares stands for their mean."""
+        n = self.weight.numel()
+        return self.weight * n**0.5, self.eps * n
 
 
 @dataclass(slots=True)
@@ -177,7 +196,7 @@ def _layer(layer: Any, path: str, switch: AdapterSwitch) -> Layer:
 def _run(layer: Layer, number: int, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, step: Step) -> torch.Tensor:
     """x: (rows, hidden) through ``layer``."""
     n = len(x)
-    y = layer.qkv(layer.before_attention(x))
+    y = layer.qkv.of_normed(x, layer.before_attention)
     n_rotated = layer.qkv.sizes[0] + layer.qkv.sizes[1]
     qk = y[:, :n_rotated].view(n, -1, layer.head_dim)
     n_heads = layer.qkv.sizes[0] // layer.head_dim
@@ -185,7 +204,9 @@ def _run(layer: Layer, number: int, x: torch.Tensor, cos: torch.Tensor, sin: tor
         qk = torch.cat((layer.q_norm(qk[:, :n_heads]), layer.k_norm(qk[:, n_heads:])), dim=1)
     qk = torch.addcmul(qk * cos, qk.roll(layer.head_dim // 2, -1), sin).transpose(0, 1)  # (heads, rows, dim)
     v = y[:, n_rotated:].view(n, -1, layer.head_dim).transpose(0, 1)
-    seen = step.attend(number, qk[:n_heads], qk[n_heads:], v, layer.scale, layer.window, None)
+    if layer.qkv.rounds_activations:  # half the memory to read, and far less is lost than by the products' rounding
+        qk, v = qk.bfloat16(), v.bfloat16()
+    seen = step.attend(number, qk[:n_heads], qk[n_heads:], v, layer.scale, layer.window, None).to(x.dtype)
     x = layer.output(seen.reshape(n, -1)).add_(x)
-    gate, up = torch.split(layer.gate_up(layer.before_mlp(x)), layer.gate_up.sizes, dim=1)
+    gate, up = torch.split(layer.gate_up.of_normed(x, layer.before_mlp), layer.gate_up.sizes, dim=1)
     return layer.down(layer.activation(gate).mul_(up)).add_(x)

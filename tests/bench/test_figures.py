@@ -14,12 +14,10 @@ from midfill.bench.figures import (
     SESSION,
     TOKEN,
     Samples,
-    compare,
-    mcnemar,
-    percentile,
     prefill,
 )  # fmt: skip
 from midfill.bench.goals import GOALS, exit_code, judge
+from midfill.eval.figures import compare, mcnemar, percentile
 
 Seconds = dict[str, dict[str, list[float]]]
 

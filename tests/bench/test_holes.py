@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from midfill.bench.holes import BLOCK_LINES, KINDS, Code, Hole, cut, first_line, is_leak_free, read_module
+from midfill.bench.holes import BLOCK_LINES, KINDS, Code, cut, read_module
+from midfill.eval.holes import Hole, first_line, is_leak_free
 
 CODE = '''"""A docstring that spells total = add(one, two)."""
 
@@ -53,10 +54,10 @@ def test_cut() -> None:
     holes = cut(30, seed=1)
     assert len(holes) == 30
     assert {hole.kind for hole in holes} == set(KINDS)
-    assert len({(hole.module, len(hole.prefix)) for hole in holes}) == 30
-    assert len({hole.module for hole in holes}) > 8
+    assert len({(hole.source, len(hole.prefix)) for hole in holes}) == 30
+    assert len({hole.source for hole in holes}) > 8
     for hole in holes:
-        assert hole.prefix + hole.middle + hole.suffix == read_module(hole.module)
+        assert hole.prefix + hole.middle + hole.suffix == read_module(hole.source)
         assert len(hole.prefix) >= 4000
         assert len(hole.suffix) >= 1500
         assert hole.first_line
@@ -74,7 +75,7 @@ def test_the_prompt_lacks_the_hole() -> None:
         snapshot = hole.snapshot()
         assert snapshot.text == hole.prefix + hole.suffix
         assert not snapshot.suffix.startswith(hole.middle)
-        assert len(snapshot.text) == len(read_module(hole.module)) - len(hole.middle)
+        assert len(snapshot.text) == len(read_module(hole.source)) - len(hole.middle)
         earlier = hole.snapshot(8)
         assert earlier.prefix + hole.prefix[-8:] == hole.prefix
         assert earlier.suffix == hole.suffix

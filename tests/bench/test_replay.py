@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from midfill.bench.replay import GAP_S, Replay, Typist, added, gaps, keys_of, text_of
+from midfill.bench.replay import Replay, Typist, text_of
+from midfill.eval.keys import GAP_S, added, gaps, keys_of
 
 
 def test_keys() -> None:

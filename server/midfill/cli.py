@@ -113,10 +113,45 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json-only", action="store_true", help="print nothing but the line of JSON")
     bench.set_defaults(run=_bench)
 
+    _eval_options(commands.add_parser("eval", help="how good the suggestions are: pass@1, exact match, latency"))
+
     doctor = commands.add_parser("doctor", help="look for what could be wrong, and say what to do")
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _eval_options(parser: argparse.ArgumentParser) -> None:
+    suites = parser.add_subparsers(dest="kind", required=True, metavar="humaneval|compare")
+    humaneval = suites.add_parser("humaneval", help="HumanEval infilling, judged by running the tests")
+    humaneval.add_argument("--suite", default="single", metavar="single|multi|random", help="kind of hole (single)")
+    humaneval.add_argument("--data", metavar="FILE", help="HumanEval.jsonl.gz, if not the installed package's")
+    humaneval.add_argument(
+        "--no-run", dest="run_tests", action="store_false", help="run no tests: text metrics alone, no pass@1"
+    )
+    _run_options(humaneval)
+    humaneval.set_defaults(run=_eval)
+    compare = suites.add_parser("compare", help="two files of --out, hole by hole")
+    compare.add_argument("files", nargs=2, metavar="FILE")
+    compare.set_defaults(run=_eval_compare)
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    """What every suite of `midfill eval` can be told."""
+    parser.add_argument("--limit", type=int, metavar="N", help="so many holes, drawn by the seed; default: all")
+    parser.add_argument("--split", choices=("dev", "test", "all"), default="dev", help="tune on dev, report test (dev)")
+    parser.add_argument("--seed", type=int, default=1, help="of the drawing (1)")
+    parser.add_argument("--raw", action="store_true", help="a bare FIM endpoint's output: nothing cut, no context")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting; may be repeated")
+    parser.add_argument(
+        "--against", metavar="KEY=VALUE[;...]|raw", help="a second configuration at the same holes, compared in pairs"
+    )
+    parser.add_argument("--trigger", choices=("invoked", "automatic"), default="invoked", help="(invoked)")
+    parser.add_argument("--out", metavar="FILE", help="every answer as a line of JSON")
+    parser.add_argument("--plot", metavar="FILE", help="an SVG or PNG")
+    _model_options(parser)
+    parser.add_argument("--adapter", help="a registered name, ./a/folder, or none")
+    parser.add_argument("--max-tokens", type=int, help="longest middle")
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
@@ -190,6 +225,18 @@ def _bench(arguments: argparse.Namespace) -> int:
     from midfill.bench import run
 
     return run.run(arguments)
+
+
+def _eval(arguments: argparse.Namespace) -> int:
+    from midfill.commands import eval as evaluation
+
+    return evaluation.run(arguments, _config(arguments))
+
+
+def _eval_compare(arguments: argparse.Namespace) -> int:
+    from midfill.commands import eval as evaluation
+
+    return evaluation.compare(arguments)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -122,24 +122,33 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _eval_options(parser: argparse.ArgumentParser) -> None:
-    suites = parser.add_subparsers(dest="kind", required=True, metavar="humaneval|compare")
+    suites = parser.add_subparsers(dest="kind", required=True, metavar="humaneval|repo|compare")
     humaneval = suites.add_parser("humaneval", help="HumanEval infilling, judged by running the tests")
     humaneval.add_argument("--suite", default="single", metavar="single|multi|random", help="kind of hole (single)")
     humaneval.add_argument("--data", metavar="FILE", help="HumanEval.jsonl.gz, if not the installed package's")
     humaneval.add_argument(
         "--no-run", dest="run_tests", action="store_false", help="run no tests: text metrics alone, no pass@1"
     )
-    _run_options(humaneval)
+    _run_options(humaneval, split="dev")
     humaneval.set_defaults(run=_eval)
+    repo = suites.add_parser("repo", help="holes cut from any repository, compared with what stood there")
+    repo.add_argument("folder", metavar="DIR")
+    repo.add_argument(
+        "--kinds", default="rest-of-line,line,block,call-arguments,mid-word,cross-file", help="of holes, with commas"
+    )
+    _run_options(repo, split="all", limit=120)
+    repo.set_defaults(run=_eval)
     compare = suites.add_parser("compare", help="two files of --out, hole by hole")
     compare.add_argument("files", nargs=2, metavar="FILE")
     compare.set_defaults(run=_eval_compare)
 
 
-def _run_options(parser: argparse.ArgumentParser) -> None:
+def _run_options(parser: argparse.ArgumentParser, split: str, limit: int | None = None) -> None:
     """What every suite of `midfill eval` can be told."""
-    parser.add_argument("--limit", type=int, metavar="N", help="so many holes, drawn by the seed; default: all")
-    parser.add_argument("--split", choices=("dev", "test", "all"), default="dev", help="tune on dev, report test (dev)")
+    parser.add_argument("--limit", type=int, default=limit, metavar="N", help=f"holes, by the seed ({limit or 'all'})")
+    parser.add_argument(
+        "--split", choices=("dev", "test", "all"), default=split, help=f"tune on dev, report test ({split})"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the drawing (1)")
     parser.add_argument("--raw", action="store_true", help="a bare FIM endpoint's output: nothing cut, no context")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting; may be repeated")

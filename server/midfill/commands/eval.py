@@ -19,7 +19,8 @@ from midfill import config as configuration
 from midfill import paths
 from midfill.commands.session import session
 from midfill.config import Config
-from midfill.eval import humaneval, report, sandbox, summary
+from midfill.context.gather import ContextSource
+from midfill.eval import humaneval, report, repository, sandbox, summary
 from midfill.eval.about import need_matplotlib, rounded
 from midfill.eval.ask import Asker, asker, bare
 from midfill.eval.holes import Hole, chosen
@@ -39,6 +40,7 @@ class Suite:
     judge: Judge
     see: See
     about: Mapping[str, Any]
+    sources: Sequence[ContextSource] = ()
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
@@ -77,9 +79,21 @@ def _first(records: Sequence[Record]) -> list[Record]:
 @contextlib.contextmanager
 def _suite(arguments: argparse.Namespace) -> Iterator[Suite]:
     """What is asked for. Raises MidfillError."""
-    drawn = {"split": arguments.split, "limit": arguments.limit, "seed": arguments.seed}
     if arguments.limit is not None and arguments.limit < 1:
         raise MidfillError(f"--limit {arguments.limit} leaves nothing to do", "use 1 or more")
+    drawn = {"split": arguments.split, "limit": arguments.limit, "seed": arguments.seed}
+    if arguments.kind == "humaneval":
+        yield _humaneval(arguments, drawn)
+        return
+    root, kinds = paths.expanded(arguments.folder).resolve(), _kinds(arguments.kinds)
+    with repository.copied(root) as workspace:
+        holes = repository.Cutter(workspace.texts, arguments.split).cut(arguments.limit, kinds, arguments.seed)
+        about = {"eval": "repo", "folder": root.name, "kinds": kinds, **drawn}
+        sources = repository.context_for(workspace)
+        yield Suite(f"holes in {root.name}", holes, judge_text, workspace.see, about, sources)
+
+
+def _humaneval(arguments: argparse.Namespace, drawn: dict[str, Any]) -> Suite:
     tasks = humaneval.load(paths.expanded(arguments.data) if arguments.data else None)
     holes = chosen(humaneval.holes(tasks, arguments.suite), **drawn)
     judge: Judge = judge_text
@@ -87,7 +101,15 @@ def _suite(arguments: argparse.Namespace) -> Iterator[Suite]:
         sandbox.need()
         judge = ByTests({task.id: task for task in tasks})
     about = {"eval": "humaneval", "suite": arguments.suite, **drawn}
-    yield Suite(f"HumanEval infilling, {arguments.suite}", holes, judge, Hole.snapshot, about)
+    return Suite(f"HumanEval infilling, {arguments.suite}", holes, judge, Hole.snapshot, about)
+
+
+def _kinds(given: str) -> list[str]:
+    kinds = [kind.strip() for kind in given.split(",") if kind.strip()]
+    for kind in kinds:
+        if kind not in repository.ALL_KINDS:
+            raise MidfillError(f"there is no kind of hole {kind!r}", f"use {', '.join(repository.ALL_KINDS)}")
+    return kinds
 
 
 def _configs(arguments: argparse.Namespace, config: Config) -> dict[str, tuple[Config, bool]]:
@@ -144,6 +166,7 @@ async def _evaluate(
         askers: dict[str, Asker] = {}
         for name, (config, raw) in configs.items():
             completer = await stack.enter_async_context(session(config))
+            completer.sources = suite.sources
             askers[name] = asker(completer, raw=raw, trigger=trigger)
         say, write = _progress(len(suite.holes), list(askers)), writer(out)
 

@@ -20,7 +20,7 @@ class Hole:
     """``prefix + middle + suffix`` is the file's text.
 
     ``source`` is the file, module or task it comes from; holes of one source are not independent. ``name``: what the
-    answer has to mention, defined in another file.
+    answer has to mention, defined in another file; ``note`` says whether this file imports it.
     """
 
     source: str
@@ -32,6 +32,7 @@ class Hole:
     id: str = ""
     language: str = "python"
     name: str = ""
+    note: str = ""
 
     @property
     def first_line(self) -> str:

@@ -74,6 +74,7 @@ def _record(who: str, hole: Hole, answer: Answer, metrics: dict[str, float]) -> 
             "language": hole.language,
             "split": split_of(hole.source),
             "name": hole.name,
+            "note": hole.note,
             "metrics": metrics,
             "ttft_s": answer.ttft_s,
             "total_s": answer.total_s,

@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.set_defaults(run=_bench)
 
     _eval_options(commands.add_parser("eval", help="how good the suggestions are: pass@1, exact match, latency"))
+    _replay_options(commands.add_parser("replay", help="type real files: keystrokes saved, acceptance, flicker"))
 
     doctor = commands.add_parser("doctor", help="look for what could be wrong, and say what to do")
     doctor.add_argument("--json", action="store_true")
@@ -143,20 +144,38 @@ def _eval_options(parser: argparse.ArgumentParser) -> None:
     compare.set_defaults(run=_eval_compare)
 
 
+def _replay_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument("--chars", type=int, default=400, metavar="N", help="typed at each place (400)")
+    parser.add_argument("--places", type=int, default=3, metavar="N", help="in each file (3)")
+    parser.add_argument("--accept", default="whole,line,word", help="what may be taken of a suggestion, with commas")
+    parser.add_argument("--least", type=int, default=4, metavar="N", help="characters that are worth taking (4)")
+    parser.add_argument("--real-time", action="store_true", help="sleep between the keys as a person does")
+    parser.add_argument("--wait", action="store_true", help="for every answer: what could be saved at best")
+    parser.add_argument("--growth", action="store_true", help="as an editor that shows suggestions while they grow")
+    _common_options(parser)
+    parser.set_defaults(run=_replay)
+
+
 def _run_options(parser: argparse.ArgumentParser, split: str, limit: int | None = None) -> None:
     """What every suite of `midfill eval` can be told."""
     parser.add_argument("--limit", type=int, default=limit, metavar="N", help=f"holes, by the seed ({limit or 'all'})")
     parser.add_argument(
         "--split", choices=("dev", "test", "all"), default=split, help=f"tune on dev, report test ({split})"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the drawing (1)")
     parser.add_argument("--raw", action="store_true", help="a bare FIM endpoint's output: nothing cut, no context")
+    parser.add_argument("--trigger", choices=("invoked", "automatic"), default="invoked", help="(invoked)")
+    _common_options(parser, against="KEY=VALUE[;...]|raw")
+
+
+def _common_options(parser: argparse.ArgumentParser, against: str = "KEY=VALUE[;...]") -> None:
+    """What `midfill eval` and `midfill replay` can be told."""
+    parser.add_argument("--seed", type=int, default=1, help="of what is drawn by chance (1)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting; may be repeated")
     parser.add_argument(
-        "--against", metavar="KEY=VALUE[;...]|raw", help="a second configuration at the same holes, compared in pairs"
+        "--against", metavar=against, help="a second configuration at the same places, compared in pairs"
     )
-    parser.add_argument("--trigger", choices=("invoked", "automatic"), default="invoked", help="(invoked)")
-    parser.add_argument("--out", metavar="FILE", help="every answer as a line of JSON")
+    parser.add_argument("--out", metavar="FILE", help="every answer or event as a line of JSON")
     parser.add_argument("--plot", metavar="FILE", help="an SVG or PNG")
     _model_options(parser)
     parser.add_argument("--adapter", help="a registered name, ./a/folder, or none")
@@ -246,6 +265,12 @@ def _eval_compare(arguments: argparse.Namespace) -> int:
     from midfill.commands import eval as evaluation
 
     return evaluation.compare(arguments)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from midfill.commands import replay
+
+    return replay.run(arguments, _config(arguments))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, TextIO
 
 from midfill import config as configuration
 from midfill import paths
+from midfill.commands.options import opened, settings
 from midfill.commands.session import session
 from midfill.config import Config
 from midfill.context.gather import ContextSource
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     """Evaluate or compare; the exit code."""
     if arguments.plot is not None:
         need_matplotlib()
-    with _suite(arguments) as suite, _opened(arguments.out) as out:
+    with _suite(arguments) as suite, opened(arguments.out) as out:
         if not suite.holes:
             raise MidfillError("the suite has no such holes", "choose another split, seed or kind")
         start = time.monotonic()
@@ -127,36 +127,6 @@ def _configs(arguments: argparse.Namespace, config: Config) -> dict[str, tuple[C
             changed = configuration.merged(base, settings(other.split(";")), "--against")
             configs[other] = (bare(changed) if raw else changed, raw)
     return configs
-
-
-def settings(given: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` each, the value as in TOML or a plain word. Raises MidfillError."""
-    found: dict[str, Any] = {}
-    for one in given:
-        key, equals, value = one.partition("=")
-        if not equals or not key.strip():
-            raise MidfillError(f"{one[:60]!r} is not key=value", "for example max_tokens=96")
-        try:
-            found[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[key.strip()] = value.strip()
-    return found
-
-
-@contextlib.contextmanager
-def _opened(name: str | None) -> Iterator[TextIO | None]:
-    """The file for the records, opened before anything is measured. Raises MidfillError."""
-    if name is None:
-        yield None
-        return
-    file = paths.expanded(name)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        out = file.open("w", encoding="utf-8")
-    except OSError as error:
-        raise MidfillError(f"cannot write {file}: {error.strerror}", "name another file with --out") from error
-    with out:
-        yield out
 
 
 async def _evaluate(

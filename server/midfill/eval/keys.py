@@ -15,7 +15,7 @@ PAUSE_ELSEWHERE = 0.03
 
 def keys_of(text: str) -> list[str]:
     """The keystrokes that write ``text``: editors indent a new line by themselves."""
-    return re.findall(r"\n[\n ]*|.", text)
+    return re.findall(r"\n[\n\t ]*|.", text)
 
 
 def gaps(keys: Sequence[str], rng: random.Random) -> list[float]:

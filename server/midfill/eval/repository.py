@@ -84,7 +84,7 @@ def read(root: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
     seen: set[bytes] = set()
     for path in sorted(_files(root))[:MAX_FILES]:
-        text = _text(root / path)
+        text = read_text(root / path)
         digest = hashlib.sha256(text.encode()).digest() if text else b""
         if text and digest not in seen:
             seen.add(digest)
@@ -102,7 +102,7 @@ def _files(root: Path) -> Iterator[str]:
                 yield Path(folder, name).relative_to(root).as_posix()
 
 
-def _text(file: Path) -> str:
+def read_text(file: Path) -> str:
     """The file's text; "" of what is no plain, small, readable text file."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         info = file.lstat()

@@ -13,7 +13,8 @@ MAX_CHARS = 2000
 MIN_LINE = 4
 # What the templates' control tokens look like. A file may hold such text; then an answer may too.
 _CONTROL = re.compile(
-    r"<\|[\w ]{1,40}\|>|<｜[^｜\n]{1,40}｜>|</?(?:fim|file|repo)_?[a-z]*>|\[(?:PREFIX|SUFFIX|MIDDLE)\]|<EOT>"
+    r"<\|\w{1,40}\|>|<｜[^｜\n]{1,40}｜>|<(?:fim|file|repo)_\w+>|<(?:filename|reponame|EOT|PRE|SUF|MID)>|"
+    r"\[(?:PREFIX|SUFFIX|MIDDLE)\]"
 )
 
 

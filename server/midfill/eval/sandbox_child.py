@@ -85,7 +85,9 @@ def main() -> None:
     """
     job = json.loads(sys.stdin.buffer.read())
     says = os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1):
+        os.dup2(nothing, standard)
     shut(job["limits"])
     exec(compile(job["program"], "program", "exec"), {"__name__": "program"})  # noqa: S102 - what the sandbox is for
     os.write(says, job["word"].encode())

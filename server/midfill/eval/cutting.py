@@ -145,9 +145,9 @@ def _places(text: str) -> list[int]:
 
 def _defined(node: Node, kind: str) -> Node | None:
     """The name that a node defines for other files: of functions, classes and the like, and of module variables."""
-    if kind == "assignment" and node.parent is not None and node.parent.parent is not None:
-        target = node.child_by_field_name("left")
-        is_outer = "module" in (node.parent.type, node.parent.parent.type)
+    if kind == "assignment":
+        target, parent = node.child_by_field_name("left"), node.parent
+        is_outer = parent is not None and "module" in (parent.type, parent.parent.type if parent.parent else "")
         return target if is_outer and target is not None and target.type == "identifier" else None
     if kind == "function_definition" and (inner := node.child_by_field_name("declarator")) is not None:
         for _ in range(4):  # C: the name is inside of pointers and the list of parameters

@@ -183,6 +183,14 @@ def test_lines_that_stand_elsewhere_are_no_hole() -> None:
     assert len(Cutter({"a.py": body}).cut(5)) == 5
 
 
+def test_a_minified_line_is_no_hole() -> None:
+    long = "total = [" + ", ".join(f"item_{n}" for n in range(200)) + "]\n"
+    body = "".join(f"first_{n} = second_{n}\n" for n in range(40))
+    holes = Cutter({"a.py": body + long + body.replace("first", "third")}).cut(200)
+    assert len(holes) > 50
+    assert max(len(hole.middle) for hole in holes) < 600
+
+
 @pytest.mark.parametrize("make", [lambda root: root / "missing", lambda root: root])
 def test_no_repository(tmp_path: Path, make: object) -> None:
     with pytest.raises(MidfillError, match=r"no folder|no source files"), copied(make(tmp_path)):  # type: ignore[operator]

@@ -28,6 +28,7 @@ CROSS_FILE = "cross-file"
 ALL_KINDS = (*KINDS, CROSS_FILE)
 MAX_FILES, MAX_FILE_BYTES, MAX_FOLDERS = 4000, 300_000, 20_000
 MIN_BEFORE, MIN_AFTER = 200, 100  # characters around a hole: less gives nothing to go by
+MAX_HOLE = 600  # characters: a minified line is no hole
 MIN_NAME = 5
 SKIPPED = frozenset({"node_modules", "__pycache__", "build", "dist", "target", "vendor", "venv", "site-packages"})
 COPIED_ANYWAY = frozenset({".gitignore"})
@@ -181,7 +182,7 @@ class Cutter:
     def _is_sound(self, path: str, start: int, end: int) -> bool:
         """Whether there is enough around the hole, and nothing says elsewhere what is in it."""
         text = self._texts[path]
-        if start < MIN_BEFORE or len(text) - end < MIN_AFTER:
+        if start < MIN_BEFORE or len(text) - end < MIN_AFTER or end - start > MAX_HOLE:
             return False
         if not is_leak_free(text[:start], text[start:end], text[end:]):
             return False

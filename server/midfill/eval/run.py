@@ -21,13 +21,13 @@ LATENCIES = ("ttft_s", "total_s")
 MAX_RECORD_BYTES = 256 << 20
 
 Record = dict[str, Any]
-Judge = Callable[[Hole, str], dict[str, float]]
+Judge = Callable[[Hole, Answer], dict[str, float]]
 See = Callable[[Hole], Snapshot]
 
 
-def judge_text(hole: Hole, text: str) -> dict[str, float]:
+def judge_text(hole: Hole, answer: Answer) -> dict[str, float]:
     """By what was taken out alone."""
-    return judged(hole, text)
+    return judged(hole, answer.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,20 @@ class ByTests:
     tasks: Mapping[str, Task]
     timeout_s: float = sandbox.TIMEOUT_S
 
-    def __call__(self, hole: Hole, text: str) -> dict[str, float]:
-        """Also by what was taken out."""
-        outcome = sandbox.run(program(self.tasks[hole.source], hole, text), timeout_s=self.timeout_s)
-        return {"passed": float(outcome == "passed"), **judged(hole, text)}
+    def __call__(self, hole: Hole, answer: Answer) -> dict[str, float]:
+        """Also by what was taken out.
+
+        ``oracle``: whether what the model said passes when it is cut to as many lines as were taken out, which is what
+        stopping in the right place could reach.
+        """
+        found = {"passed": self._passes(hole, answer.text)}
+        if hole.ends_with_line:
+            lines = answer.raw.split("\n")[: hole.middle.count("\n") + 1]
+            found["oracle"] = self._passes(hole, "\n".join(lines))
+        return {**found, **judged(hole, answer.text)}
+
+    def _passes(self, hole: Hole, text: str) -> float:
+        return float(sandbox.run(program(self.tasks[hole.source], hole, text), timeout_s=self.timeout_s) == "passed")
 
 
 def program(task: Task, hole: Hole, middle: str) -> str:
@@ -58,7 +68,7 @@ async def evaluate(
         at = turn % len(names)
         for name in names[at:] + names[:at]:
             answer = await askers[name].answer(see(hole))
-            record = _record(name, hole, answer, judge(hole, answer.text))
+            record = _record(name, hole, answer, judge(hole, answer))
             records.append(record)
             on_record(record)
     return records

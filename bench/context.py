@@ -2,8 +2,8 @@
 
     python bench/context.py FOLDER... [--holes 40] [--seed 1] [--form int8] [--ways none,all,-similar] [--dry]
 
-A hole is the rest of a line whose middle has a name that another file of the repository defines and this one does not
-(three definitions at most, four letters at least, no import, no comment). It is cut out of the text before anything is
+A hole goes from a name to the end of its line. The name is one that exactly one other file of the repository defines,
+and that this file says nowhere else, except where it imports it. The hole is cut out of the text before anything is
 looked up. A way is ``none`` (no context), ``all``, ``-NAME`` (all but one source) or ``+NAME`` (one source alone). An
 answer counts where its first line has the name. ``--dry`` asks no model: it tells how often the name stands in the
 snippets. Ends with one line of JSON.
@@ -28,13 +28,12 @@ from midfill.context.kinds import KINDS
 from midfill.context.sources import SOURCES
 from midfill.context.view import View
 from midfill.context.walk import Folder
+from midfill.fim import Prompt
 from midfill.syntax.parsers import language_of, parser_for
 from midfill.types import Snapshot, Snippet
 
-MAX_PLACES = 3
 MIN_NAME = 4
 MIN_BEFORE = 400  # characters before a hole
-UNITS = (" ", "(", "[", ".", "=", ",", "{")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def holes(repo: str, index: Index, n: int, seed: int) -> list[Hole]:
         for file in files:
             rng.shuffle(places[file.key])
             for at, name in places[file.key]:
-                hole = _cut(repo, file, at, name, rng)
+                hole = _cut(repo, file, at, name)
                 used = any(one.file is file and abs(one.start - at) < 200 for one in found)
                 if hole is not None and not used and names.get(name, 0) < 2:
                     found.append(hole)
@@ -100,40 +99,40 @@ def _places(index: Index, file: SourceFile) -> Iterator[tuple[int, str]]:
     parser = parser_for(file.language)
     assert parser is not None
     own = {definition.name for definition in file.definitions}
-    skipped = [(node.start_byte, node.end_byte) for node in _texts(parser.parse(file.text.encode()).root_node)]
-    offsets = file.text.isascii()
-    for match in WORD.finditer(file.text) if offsets else ():
-        name = match[0]
-        if len(name) < MIN_NAME or name in own or not index.is_defined(name):
+    said: dict[str, list[int]] = {}
+    skipped = list(_texts(parser.parse(file.text.encode()).root_node)) if file.text.isascii() else []
+    for match in WORD.finditer(file.text) if file.text.isascii() else ():
+        inside = next((kind for start, end, kind in skipped if start <= match.start() < end), "")
+        if inside != "import":
+            said.setdefault(match[0], []).append(-1 if inside else match.start())
+    for name, places in said.items():
+        if len(places) > 1 or places[0] < 0 or len(name) < MIN_NAME or name in own:
             continue
-        places = [place for place in index.defining(name) if place.file.family == file.family]
-        if not 0 < len(places) <= MAX_PLACES or any(start <= match.start() < end for start, end in skipped):
-            continue
-        yield match.start(), name
+        definers = {place.file.key for place in index.defining(name) if place.file.family == file.family}
+        if len(definers) == 1:
+            yield places[0], name
 
 
-def _texts(node: Any) -> Iterator[Any]:
-    """Comments, strings and imports."""
+def _texts(node: Any) -> Iterator[tuple[int, int, str]]:
+    """Comments, strings and imports: bounds and which."""
     waiting = [node]
     while waiting:
         at = waiting.pop()
-        if re.search(r"comment|string|import|include|package|using|template_string", at.type):
-            yield at
+        if re.search(r"import|include|package|using|future", at.type):
+            yield at.start_byte, at.end_byte, "import"
+        elif re.search(r"comment|string", at.type):
+            yield at.start_byte, at.end_byte, "text"
         else:
             waiting += at.named_children
 
 
-def _cut(repo: str, file: SourceFile, at: int, name: str, rng: random.Random) -> Hole | None:
+def _cut(repo: str, file: SourceFile, at: int, name: str) -> Hole | None:
     text = file.text
-    line = text.rfind("\n", 0, at) + 1
     end = text.find("\n", at)
     end = len(text) if end < 0 else end
-    first = line + len(text[line:at]) - len(text[line:at].lstrip())
-    starts = [i for i in range(first + 1, at + 1) if text[i - 1] in UNITS and text[i] not in UNITS]
-    start = rng.choice(starts) if starts else first
-    if start < MIN_BEFORE or not text[line:end].strip() or end - start > 160:
+    if at < MIN_BEFORE or end - at > 160:
         return None
-    return Hole(repo, file, start, end, name)
+    return Hole(repo, file, at, end, name)
 
 
 def snippets(index: Index, hole: Hole, way: str, budget: int) -> tuple[Snippet, ...]:
@@ -175,17 +174,24 @@ class Model:
         self.loaded = load(folder, "embedded", device="cpu", dtype=form, progress=lambda *_: None)
         self.runner = Runner(self.loaded.model, AdapterSwitch(self.loaded.model))
         self.slot, self.n_tokens = Slot(), n_tokens
+        self.answers: dict[str, str] = {}
         self.vocabulary = Vocabulary(self.loaded.tokenizer, self.loaded.vocabulary)
         self.renderer = fim.FimRenderer(fim.detect(self.loaded.tokenizer), self.loaded.tokenizer, heal=True)
 
     def ask(self, snapshot: Snapshot, context: Sequence[Snippet], budget: int) -> tuple[str, int]:
         """The answer's first line, and how many tokens of context were in the prompt."""
+        prompt = self.renderer.render(snapshot, context, budget)
+        known = " ".join(map(str, (*prompt.ids, prompt.beginning, self.n_tokens)))
+        if known not in self.answers:
+            self.answers[known] = self._answer(prompt)
+        return self.answers[known], prompt.n_snippets
+
+    def _answer(self, prompt: Prompt) -> str:
         import torch
 
         from midfill.engine.local.decode import Generation, Sampling
         from midfill.engine.local.healing import Beginning
 
-        prompt = self.renderer.render(snapshot, context, budget)
         self.slot.begin(prompt.ids, None, None)
         beginning = Beginning(prompt.beginning, self.vocabulary) if prompt.beginning else None
         generation = Generation(self.slot, Sampling(), beginning=beginning)
@@ -199,7 +205,7 @@ class Model:
                 if "\n" in decode(said[-1:]).lstrip("\n"):
                     break
         text = decode([token for token in said if token not in control]).removeprefix(prompt.beginning)
-        return text.lstrip("\n").split("\n", 1)[0], prompt.n_snippets
+        return text.lstrip("\n").split("\n", 1)[0]
 
 
 def main() -> None:
@@ -211,8 +217,9 @@ def main() -> None:
     parser.add_argument("--form", default="int8")
     parser.add_argument("--budget", type=int, default=1024)
     parser.add_argument("--share", type=float, default=0.4, help="of the budget for context")
-    parser.add_argument("--tokens", type=int, default=40)
+    parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--ways", default="none,all")
+    parser.add_argument("--answers", type=Path, help="a file that keeps answers between runs")
     parser.add_argument("--dry", action="store_true")
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
@@ -220,6 +227,8 @@ def main() -> None:
     model = None if options.dry else Model(options.form, options.tokens)
     if model is not None:
         model.renderer.SNIPPET_SHARE = options.share
+        if options.answers is not None and options.answers.exists():
+            model.answers = json.loads(options.answers.read_text())
     met: dict[str, list[int]] = {way: [] for way in ways}
     within: dict[str, list[int]] = {way: [] for way in ways}
     seen: list[int] = []
@@ -269,6 +278,8 @@ def main() -> None:
             "met": sum(marks), "interval": [low, high], "within": sum(within[way]), "unseen": [sum(unseen), len(unseen)]
         }  # fmt: skip
     print(json.dumps(report))
+    if model is not None and options.answers is not None:
+        options.answers.write_text(json.dumps(model.answers))
 
 
 if __name__ == "__main__":

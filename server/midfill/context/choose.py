@@ -21,7 +21,7 @@ CHARS_PER_TOKEN = 3.0  # of code, at least: the budget is not passed
 TOKENS_PER_FILE = 6  # of the template, beside its path
 LINE_TOKENS = 2  # line end and indentation of a signature
 GOOD_ENOUGH = 0.85  # the share of the best worth with which an earlier choice stays
-MIN_SCORE = 0.05
+MIN_SCORE = 0.2  # what is less likely is worth less than the text around the cursor
 MAX_FOUND = 3000
 
 Key = tuple[str, int, int]  # file, and a definition's index and -1, or a window's lines

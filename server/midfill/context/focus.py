@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,6 +71,11 @@ class Focus:
         return found
 
     @cached_property
+    def used(self) -> Counter[str]:
+        """How often this file says each word."""
+        return Counter(WORD.findall(self.text[:MAX_CHARS]))
+
+    @cached_property
     def scopes(self) -> list[str]:
         """The lines that open what the cursor stands in, from the inside out; told by their indentation."""
         found: list[str] = []
@@ -89,8 +95,7 @@ class Focus:
     @cached_property
     def receiver(self) -> str:
         """The name whose member is being written: ``client`` in ``self.client.se``; "" where none is."""
-        match = _RECEIVER.search(self.before[0][-200:])
-        return match[1] if match else ""
+        return receiver_in(self.before[0][-200:])
 
     @cached_property
     def types(self) -> dict[str, float]:
@@ -103,10 +108,13 @@ class Focus:
             weight = 1.0 if name == self.receiver else 0.5 * self.near.get(name, 0.0)
             if weight:
                 found[kind] = max(found.get(kind, 0.0), weight)
+        if self.receiver and not found.get(self.receiver):  # variables are often called after their class
+            found.setdefault("".join(part.capitalize() for part in self.receiver.strip("_").split("_")), 1.0)
+            found.setdefault(self.receiver, 1.0)  # or are one
         if self.receiver in ("self", "this", "super", "cls"):
             for line in self.scopes:
                 if re.match(r"\s*(?:\w+\s+)*class\b", line):
-                    found |= {word: 0.9 for word in WORD.findall(line)[2:] if word[0].isupper()}
+                    found |= {word: 1.0 for word in WORD.findall(line)[2:] if word[0].isupper()}
         return found
 
     @cached_property
@@ -127,6 +135,12 @@ _ANNOTATED = re.compile(r"\b([^\W\d]\w*)\??:[ \t]*(?:[\w.]+\[|&|\*|mut |dyn |['\
 _MADE = re.compile(r"\b([^\W\d]\w*)[ \t]*:?=[ \t]*(?:await |new |&)*(?:\w+\.)*([A-Z]\w*)(?:[({<]|::|\.\w+\()")
 # Type name, Type<...> name, Type *name
 _DECLARED = re.compile(r"\b([A-Z]\w*)(?:<[\w, <>?]{0,60}>)?[ \t*&]+([^\W\d]\w*)[ \t]*[=;,)]")
+
+
+def receiver_in(before: str) -> str:
+    """The name whose member is being written at the end of ``before``; "" where none is."""
+    match = _RECEIVER.search(before)
+    return match[1] if match else ""
 
 
 def _note(found: dict[str, float], line: str, weight: float) -> None:

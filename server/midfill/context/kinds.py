@@ -35,7 +35,7 @@ _SCRIPT = _kinds(
     function="function_declaration generator_function_declaration function_signature method_definition method_signature"
     " abstract_method_signature",
     record="interface_declaration type_alias_declaration enum_declaration",
-    field="public_field_definition field_definition property_signature",
+    field="public_field_definition field_definition property_signature pair",
     constant="variable_declarator assignment_expression",
 )
 _C = _kinds(
@@ -47,6 +47,8 @@ _C = _kinds(
     field="field_declaration",
     constant="preproc_def",
 )
+
+SCRIPTS = frozenset({"javascript", "javascriptreact", "typescript", "typescriptreact"})
 
 KINDS = {
     "python": _kinds(

@@ -12,17 +12,19 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from midfill.context.kinds import KINDS, Kind, Kinds
+from midfill.context import signatures
+from midfill.context.kinds import KINDS, SCRIPTS, Kind, Kinds
 from midfill.syntax.parsers import parser_for
 
 MAX_DEFINITIONS = 2000
 MAX_NODES = 40_000
 MAX_DEPTH = 12  # of holders and classes inside each other
-MAX_SIGNATURE = 320  # characters
-MAX_RECORD = 600
-MAX_RECORD_LINES = 16
-MAX_CONSTANT = 100
-MAX_DOC = 90
+MAX_HEAD = 1500  # bytes of a definition before its body
+MAX_RECORD = 1500
+MAX_VALUE = 300
+MAX_CONSTRUCTOR = 8000
+MAX_ATTRIBUTES = 40
+MAX_DOC = 90  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class _Walk:
                 return  # a variable of C
             kind = "function" if _has(node, "function_declarator") else "field"
         name, scope = self._name(node, kind)
-        if kind == "constant" and "require(" in self._text(node, MAX_CONSTANT):
+        if kind == "constant" and "require(" in self._text(node, MAX_VALUE):
             return  # an import
         if not name:
             if kind == "field" and body is not None:
@@ -89,6 +91,8 @@ class _Walk:
             return
         owner = owner or scope or self._receiver(node)
         shown = self._signature(node, kind, body)
+        if kind == "function" and self._is_property(node):
+            kind, shown = "field", name + shown.partition(")")[2].replace(" ->", ":")
         doc = self._doc(node, body)
         level = self.found[parent].depth + 1 if parent >= 0 else 0
         at = len(self.found)
@@ -104,6 +108,8 @@ class _Walk:
         value = node.child_by_field_name("value") or node.child_by_field_name("right")
         if value is not None and value.type in ("arrow_function", "function_expression", "generator_function"):
             return "function", value.child_by_field_name("body")
+        if self.language in SCRIPTS and value is not None and parent < 0 and (body := _object(value)) is not None:
+            return "class", body
         return ("field" if parent >= 0 else "constant"), None
 
     def _name(self, node: Node, kind: Kind) -> tuple[str, str]:
@@ -142,16 +148,12 @@ class _Walk:
             outer = node  # a decorator is seldom worth its tokens
         if kind == "record":
             keyword = "type " if node.type in ("type_spec", "type_alias") else ""  # Go has it outside of the node
-            return keyword + _record(self._text(outer, MAX_RECORD), outer.start_point.column)
+            return keyword + signatures.record(self._text(outer, MAX_RECORD), outer.start_point.column)
         if kind in ("constant", "field"):
-            return self._text(outer, MAX_CONSTANT).split("\n", 1)[0].rstrip(" {;,")
+            return signatures.value(self._text(outer, MAX_VALUE))
         end = body.start_byte if body is not None else node.end_byte
-        text = self.source[outer.start_byte : min(end, outer.start_byte + MAX_SIGNATURE)].decode("utf-8", "replace")
-        if node.type in ("assignment_expression", "variable_declarator"):
-            text = text.rstrip("\ufffd").rstrip().removesuffix("{")
-        text = re.sub(r"\s+", " ", text).strip().rstrip(":{;").rstrip()
-        text = re.sub(r"([(\[]) | ,?(?=[)\]])", r"\1", text) if "\n" not in text else text
-        return text.replace(",)", ")")
+        text = self.source[outer.start_byte : min(end, outer.start_byte + MAX_HEAD)].decode("utf-8", "replace")
+        return signatures.call(text)
 
     def _doc(self, node: Node, body: Node | None) -> str:
         """The first line of a Python docstring, or of a comment that ends right above."""
@@ -169,22 +171,30 @@ class _Walk:
         return text.strip().split("\n", 1)[0].removesuffix("*/").strip()[:MAX_DOC]
 
     def _attributes(self, body: Node, parent: int, owner: str, level: int) -> None:
-        """Fields that a constructor makes: ``self.name = value``."""
-        seen: set[str] = set()
-        for match in _ATTRIBUTE.finditer(self._text(body, 8000)):
+        """Fields that a constructor makes: ``self.name = value``; those that the class declares are known."""
+        seen = {one.name for one in self.found if one.owner == owner}
+        line = body.start_point.row
+        for match in _ATTRIBUTE.finditer(self._text(body, MAX_CONSTRUCTOR)):
             name = match["name"]
-            if name in seen or len(seen) >= 30 or len(self.found) >= MAX_DEFINITIONS:
+            if name in seen or len(seen) >= MAX_ATTRIBUTES or len(self.found) >= MAX_DEFINITIONS:
                 continue
             seen.add(name)
-            line = body.start_point.row
-            self.found.append(Definition(name, "field", match[0].strip()[:60], line, line, parent, owner, "", level))
+            shown = signatures.value(match[0].strip())
+            self.found.append(Definition(name, "field", shown, line, line, parent, owner, "", level))
+
+    def _is_property(self, node: Node) -> bool:
+        """Whether a method of Python is read like a field."""
+        outer = node.parent
+        if outer is None or outer.type != "decorated_definition":
+            return False
+        return any("property" in self._text(child, 60) for child in outer.named_children if child.type == "decorator")
 
     def _text(self, node: Node, limit: int) -> str:
         return self.source[node.start_byte : min(node.end_byte, node.start_byte + limit)].decode("utf-8", "replace")
 
 
 _ATTRIBUTE = re.compile(
-    r"(?:self\.|this\.|@)(?P<name>[A-Za-z]\w*)(?:[ \t]*:[ \t]*[^=\n]{1,60})?[ \t]*=(?!=)[ \t]*[^\n]{1,40}"
+    r"(?:self\.|this\.|@)(?P<name>[A-Za-z]\w*)(?:[ \t]*:[ \t]*[^=\n]{1,60})?[ \t]*=(?!=)[ \t]*[^\n]{1,120}"
 )
 _NAMES = frozenset({"simple_identifier", "type_identifier", "identifier", "property_identifier", "constant", "name"})
 _BODIES = frozenset({
@@ -203,6 +213,14 @@ def _body(node: Node) -> Node | None:
     if body is not None:
         return body
     return next((child for child in node.named_children if child.type in _BODIES), None)
+
+
+def _object(value: Node) -> Node | None:
+    """The object that a value is, or that it is made from: ``freeze({...})``."""
+    if value.type == "call_expression" and (given := value.child_by_field_name("arguments")) is not None:
+        value = given.named_children[0] if given.named_child_count == 1 else value
+    methods = ("method_definition", "pair", "shorthand_property_identifier")
+    return value if value.type == "object" and any(one.type in methods for one in value.named_children) else None
 
 
 def _declared(node: Node) -> Node | None:
@@ -234,10 +252,3 @@ def _has(node: Node, declarator: str) -> bool:
 
 def _is_name(text: str) -> bool:
     return 0 < len(text) <= 100 and re.fullmatch(r"[^\W\d][\w?!]*", text) is not None
-
-
-def _record(text: str, column: int) -> str:
-    """The first lines of a record, without the indentation of its place and without empty lines."""
-    lines = [line.rstrip() for line in text.split("\n") if line.strip()]
-    shown = [line[column:] if not line[:column].strip() else line.strip() for line in lines[:MAX_RECORD_LINES]]
-    return "\n".join([line[:160] for line in shown])

@@ -46,6 +46,10 @@ class Folder:
         self.root = path.resolve(strict=True)
         self.ignore = Ignore(self.root)
 
+    def forget_rules(self) -> None:
+        """Read ``.gitignore`` files again when they are needed next."""
+        self.ignore = Ignore(self.root)
+
     @property
     def is_too_wide(self) -> bool:
         """A file system's root, everybody's home or somebody's: not a project."""

@@ -58,6 +58,7 @@ class Workspace:
         self._chosen: dict[str, Choice] = {}
         self._thread: threading.Thread | None = None
         self._busy = self._stopped = False
+        self._n_waiting = 0
 
     # ---- told by the language server: memory only, at once -----------------------------------------------------------
 
@@ -107,10 +108,23 @@ class Workspace:
         """Wait until there is nothing left to do; whether that came about. Not for the language server's loop."""
         end = time.monotonic() + timeout_s
         with self._changed:
-            while self._stopped is False and (self._busy or self._has_work()):
-                if not self._changed.wait(max(0.0, min(0.05, end - time.monotonic()))) and time.monotonic() >= end:
-                    return False
-        return True
+            self._n_waiting += 1
+            self._changed.notify_all()
+            while not self._stopped and (self._busy or self._has_work()) and time.monotonic() < end:
+                self._changed.wait(max(0.0, end - time.monotonic()))
+            self._n_waiting -= 1
+            return not (self._busy or self._has_work())
+
+    def prepare(self, snapshot: Snapshot, timeout_s: float) -> bool:
+        """Wait until the snippets for ``snapshot`` are chosen from all that there is; False where time ran out first.
+
+        For commands that ask once; nobody may wait for this while typing.
+        """
+        if not self.settle(timeout_s):
+            return False
+        self._marks.pop(snapshot.uri, None)
+        self._look(snapshot)
+        return self.settle(timeout_s)
 
     # ---- handing over ------------------------------------------------------------------------------------------------
 
@@ -201,7 +215,7 @@ class Workspace:
     def _rest(self, worked_s: float) -> None:
         """Leave the processor to others for as long as it was used; whoever waits for a choice ends the rest."""
         with self._changed:
-            if not (self._calls or self._places or self._stopped):
+            if not (self._calls or self._places or self._n_waiting or self._stopped):
                 self._changed.wait(min(worked_s, 0.25))
 
     def _choose(self, uri: str, snapshot: Snapshot) -> None:

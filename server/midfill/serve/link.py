@@ -47,6 +47,10 @@ class Link(Protocol):
         """Begin; returns at once."""
         ...
 
+    def configure(self, config: Config) -> None:
+        """Other settings of the front end's own; the engine's are as before."""
+        ...
+
     async def wait_ready(self, timeout_s: float) -> Completer | None:
         """The completer as soon as there is one; None after ``timeout_s`` or when it cannot be."""
         ...
@@ -93,6 +97,12 @@ class EngineLink:
         """Begin; returns at once."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
+
+    def configure(self, config: Config) -> None:
+        """Other settings of the front end's own."""
+        self._config = config
+        if self.completer is not None:
+            self.completer.config = config
 
     async def wait_ready(self, timeout_s: float) -> Completer | None:
         """The completer as soon as the engine is ready; None after ``timeout_s`` or when it cannot be."""
@@ -208,7 +218,7 @@ class EngineLink:
         renderer: Renderer = self._renderer
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
         self.completer = Completer(
-            AdapterKeeper(engine, self._config.adapter), renderer, info, self._config, adapter=adapter
+            AdapterKeeper(engine, self._config.adapter), renderer, info, self._config, adapter=adapter, resident=True
         )
         if refusal is not None:
             return EngineStatus(
@@ -235,7 +245,9 @@ class EngineLink:
         self._changed.set()
 
     async def _drop(self) -> None:
-        self.completer = None
+        completer, self.completer = self.completer, None
+        if completer is not None:
+            await completer.aclose()
         if self._renderer is not None:
             await self._renderer.aclose()
             self._renderer = None
@@ -329,9 +341,15 @@ class ScriptedLink:
             self.status = EngineStatus("error", error.message, error.remedy, model="scripted")
         else:
             info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
-            self.completer = Completer(self._engine, CharRenderer(), info, self._config)
+            self.completer = Completer(self._engine, CharRenderer(), info, self._config, resident=True)
             self.status = EngineStatus("ready", model="scripted", device="cpu")
         self._on_status(self.status)
+
+    def configure(self, config: Config) -> None:
+        """Other settings of the front end's own."""
+        self._config = config
+        if self.completer is not None:
+            self.completer.config = config
 
     async def wait_ready(self, timeout_s: float) -> Completer | None:
         """The completer."""
@@ -343,6 +361,7 @@ class ScriptedLink:
         if engine is None:
             return {}
         totals = {"n_requests": engine.n_requests, "n_cancelled": engine.n_cancelled, "n_decoded": engine.n_chunks}
+        totals["n_background"] = engine.n_background
         return {"totals": totals}
 
     async def debug_block(self, seconds: float) -> None:
@@ -353,7 +372,9 @@ class ScriptedLink:
         """Nothing to restart."""
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Stop what runs."""
+        if self.completer is not None:
+            await self.completer.aclose()
 
 
 class CharRenderer:

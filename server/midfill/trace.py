@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from midfill.types import Snapshot, Stats, Trigger
+from midfill.types import Snapshot, Stats, Trigger, one_line
 
 GENERATION = ("snippets", "n_prefix", "n_suffix", "n_snippets", "budget", "context_s", "render_s")
 MAX_TEXT = 4000  # characters of what the model said that are kept
@@ -96,7 +96,7 @@ def story(trace: Trace) -> str:
     """For people. The first line says what was shown, or why nothing."""
     lines = [headline(trace), ""]
     lines += [f"  {name:<11}{text}" for name, text in _facts(trace) if text]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def headline(trace: Trace) -> str:
@@ -178,4 +178,4 @@ def _seconds(value: float) -> str:
 
 def _quoted(text: str) -> str:
     """A text on one line, so that the story keeps its shape whatever the model said."""
-    return ascii(text) if any(not char.isprintable() and char not in "\n\t" for char in text) else repr(text)
+    return repr(text)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import re
 import stat
 import time
 from pathlib import Path
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def read_snapshot(place: str) -> Snapshot:
-    """The file and cursor that ``FILE:LINE:COL`` names. Raises MidfillError."""
+    """The file and cursor that ``FILE:LINE:COL`` names; without COL the end of the line. Raises MidfillError."""
     name, line, column = _split(place)
     path = Path(name)
     try:
@@ -55,6 +56,8 @@ def read_snapshot(place: str) -> Snapshot:
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if not 1 <= line <= len(lines):
         raise MidfillError(f"{name} has {len(lines)} lines, there is no line {line}", "LINE counts from 1")
+    if column is None:
+        column = len(lines[line - 1]) + 1
     if not 1 <= column <= len(lines[line - 1]) + 1:
         raise MidfillError(
             f"line {line} of {name} has {len(lines[line - 1])} characters, there is no column {column}",
@@ -65,12 +68,12 @@ def read_snapshot(place: str) -> Snapshot:
     return Snapshot(path.resolve().as_uri(), 0, language, "\n".join(lines), cursor, eol, path.name)
 
 
-def _split(place: str) -> tuple[str, int, int]:
-    name, _, column = place.rpartition(":")
-    name, _, line = name.rpartition(":")
-    if not name or not all(number.isdecimal() and len(number) < 10 for number in (line, column)):
+def _split(place: str) -> tuple[str, int, int | None]:
+    match = re.fullmatch(r"(.+?):(\d{1,9})(?::(\d{1,9}))?", place, re.ASCII | re.DOTALL)
+    if match is None:
         raise MidfillError(f"{place!r} is not FILE:LINE:COL", "for example main.py:10:5")
-    return name, int(line), int(column)
+    name, line, column = match.groups()
+    return name, int(line), None if column is None else int(column)
 
 
 async def _complete(snapshot: Snapshot, config: Config) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from midfill import completer as path
+from midfill import growing
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.serve.link import CharRenderer
 from midfill.trace import Trace
-from midfill.types import Completion, ModelInfo, Snapshot, Snippet, Trigger
+from midfill.types import Completion, ModelInfo, Snapshot, Snippet, Stats, Trigger
 from tests.support import at
 
 INFO = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
@@ -345,6 +346,28 @@ async def test_the_first_one_stays_and_the_others_come_by_probability() -> None:
     last = await subject.last(at("x = ‸"), n=3, trace=trace)
     assert last.texts == ("text0", "text2", "text1")
     assert trace.confidence == pytest.approx(0.1353, abs=1e-3)
+
+
+@pytest.mark.parametrize(("patience_s", "shown"), [(0.0, ("add", "sub")), (60.0, ("add", "sub", "mmmul"))])
+async def test_slow_candidates_are_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, patience_s: float, shown: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(growing, "PATIENCE_S", patience_s)
+
+    class Engine(ScriptedEngine):
+        async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+            yield Delta("sub", "stop", Stats(n_prompt=9, n_decoded=1), 1)
+            yield Delta("add", "stop", Stats(n_prompt=9, n_decoded=1))
+            for _ in range(3):
+                await asyncio.sleep(0.01)
+                yield Delta("m", index=2)
+            yield Delta("ul", "stop", Stats(n_prompt=9, n_decoded=4), 2)
+
+    subject = Completer(Engine([]), CharRenderer(), INFO, Config())
+    last = await subject.last(at("x = ‸"), n=3)
+    assert last.texts == shown
+    assert last.stats is not None
+    assert (last.stats.n_prompt, last.stats.n_decoded) == (9, 2 if patience_s == 0.0 else 6)
 
 
 async def test_asking_for_several_does_not_follow_a_single_one() -> None:

@@ -182,9 +182,7 @@ class Completer:
     def _along(self, snapshot: Snapshot, n: int) -> Growing | None:
         """What grows where this request only typed along it; the nearest one."""
         fitting = [
-            growing
-            for growing in self._growing
-            if len(growing.candidates) >= n and growing.fits(snapshot, self._answered_by)
+            growing for growing in self._growing if growing.n_asked >= n and growing.fits(snapshot, self._answered_by)
         ]
         return max(fitting, key=lambda growing: growing.place.cursor, default=None)
 
@@ -215,11 +213,11 @@ class Completer:
         trace.render_s, trace.budget = time.monotonic() - start, self.budget
         trace.n_prefix, trace.n_suffix, trace.n_snippets = prompt.n_prefix, prompt.n_suffix, prompt.n_snippets
         request = self._request(prompt, len(growing.candidates), background=background)
-        growing.stats = dataclasses.replace(growing.stats, n_prompt=len(prompt.ids))
+        growing.n_prompt = len(prompt.ids)
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
                 growing.push(delta)
-                if growing.complete:
+                if growing.enough:
                     break
         growing.end()
         if not background:

@@ -22,6 +22,8 @@ from midfill.types import Snapshot, Stats
 
 # Characters that may be typed ahead of what stands; whoever is further ahead asks anew.
 MAX_AHEAD = 16
+# The further candidates get as long as the first one took from its first piece on, but so long at least.
+PATIENCE_S = 0.3
 
 
 class Judge(Protocol):
@@ -70,12 +72,16 @@ class Candidate:
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
         self.raw = self.reason = ""
-        self.n_tokens, self._sum = 0, 0.0
+        self.stats = Stats()
+        self.n_pieces = self.n_tokens = 0
+        self._sum = 0.0
 
     def push(self, delta: Delta) -> None:
         """Take its next piece; what comes after its end is not its own."""
+        self.stats = delta.stats or self.stats
         if self.reason:
             return
+        self.n_pieces += bool(delta.text)
         self.raw += delta.text
         self.n_tokens += len(delta.logprobs)
         self._sum += sum(delta.logprobs)
@@ -106,10 +112,12 @@ class Growing:
         self.snapshot, self.answered_by, self.candidates, self.id = snapshot, answered_by, candidates, id
         self.trace = trace or Trace()
         self.place: Place = place_of(snapshot, answered_by, 0)
-        self.stats = Stats()
+        self.n_prompt = 0  # tokens
         self.first_at = 0.0  # when its first piece came, on the monotonic clock
+        self._best_ended = 0.0  # when its first candidate did
         self.n_followers = 0
-        self._n_pieces = self._n_changes = 0
+        self.n_asked = len(candidates)
+        self._n_changes = 0
         self._event = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -130,25 +138,39 @@ class Growing:
 
     def push(self, delta: Delta) -> None:
         """A piece came."""
-        self.first_at = self.first_at or time.monotonic()
-        self._n_pieces += bool(delta.text)
-        self.stats = delta.stats or self.stats
+        now = time.monotonic()
+        self.first_at = self.first_at or now
         if delta.index < len(self.candidates):
             self.candidates[delta.index].push(delta)
-        if not self.complete:
+        if self.candidates[0].reason:
+            self._best_ended = self._best_ended or now
+        if not self.enough:
             self._wake()
 
     def end(self) -> None:
         """No more comes: an engine that gives fewer candidates, or no reason, has said all it has to say."""
         self.first_at = self.first_at or time.monotonic()
-        self.stats = replace(self.stats, n_decoded=max(self.stats.n_decoded, self._n_pieces))
-        for candidate in self.candidates:
-            candidate.reason = candidate.reason or "stop"
+        if not self.enough:
+            for candidate in self.candidates:
+                candidate.reason = candidate.reason or "stop"
+        self.candidates = [candidate for candidate in self.candidates if candidate.reason]
 
     @property
-    def complete(self) -> bool:
-        """Whether every candidate has its end."""
-        return all(candidate.reason for candidate in self.candidates)
+    def enough(self) -> bool:
+        """Whether every candidate has its end, or the first one has and the others take much longer than it did."""
+        if all(candidate.reason for candidate in self.candidates):
+            return True
+        if not self._best_ended:
+            return False
+        patience = max(PATIENCE_S, self._best_ended - self.first_at)
+        return time.monotonic() - self._best_ended > patience
+
+    @property
+    def stats(self) -> Stats:
+        """The figures of the first candidate, with the tokens of all."""
+        first = self.candidates[0].stats
+        n_decoded = sum(max(candidate.stats.n_decoded, candidate.n_pieces) for candidate in self.candidates)
+        return replace(first, n_prompt=first.n_prompt or self.n_prompt, n_decoded=n_decoded)
 
     def cancel(self) -> None:
         """Stop it in a moment."""
@@ -234,6 +256,6 @@ class Growing:
         if typed and not left:
             return None
         return Middle(
-            best.raw, best.reason, left, self.id, len(self.candidates), best.probability, tuple(best.judge.rules),
+            best.raw, best.reason, left, self.id, self.n_asked, best.probability, tuple(best.judge.rules),
             len(typed),
         )  # fmt: skip

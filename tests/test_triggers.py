@@ -104,15 +104,15 @@ def test_switches(language: str, path: str, name: str) -> None:
     ("keys_s", "answer_s", "longest_s", "pause_s"),
     [
         ([0.0], 0.0, 0.25, 0.0),  # nothing is known of the rhythm
-        ([0.0, 0.1, 0.2], 0.0, 0.25, 0.1),
-        ([0.0, 0.1, 0.2], 0.04, 0.25, 0.06),  # less what the answer takes
+        ([0.0, 0.1, 0.2], 0.0, 0.25, 0.15),
+        ([0.0, 0.1, 0.2], 0.04, 0.25, 0.11),  # less what the answer takes
         ([0.0, 0.1, 0.2], 0.3, 0.25, 0.0),
-        ([0.0, 0.1, 0.2], 0.09, 0.25, 0.0),  # too short to matter
+        ([0.0, 0.1, 0.2], 0.14, 0.25, 0.0),  # too short to matter
         ([0.0, 0.5, 1.0], 0.0, 0.25, 0.25),  # bounded
         ([0.0, 0.5, 1.0], 0.0, 0.0, 0.0),  # switched off
         ([0.0, 0.1, 0.2, 9.0], 0.0, 0.25, 0.0),  # a pause: the first key of a burst does not wait
-        ([0.0, 0.1, 0.2, 9.0, 9.2], 0.0, 0.25, 0.2),
-        ([5.0, 4.0, 4.1], 0.0, 0.25, 0.1),  # a clock that jumps back
+        ([0.0, 0.1, 0.2, 9.0, 9.1], 0.0, 0.25, 0.15),
+        ([5.0, 4.0, 4.1], 0.0, 0.25, 0.15),  # a clock that jumps back
     ],
 )
 def test_debounce(keys_s: list[float], answer_s: float, longest_s: float, pause_s: float) -> None:

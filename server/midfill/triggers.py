@@ -20,6 +20,8 @@ MAX_RIGHT = 8
 MAX_DOCUMENTS = 64
 # Keys that the mean is taken of; a longer gap is a pause for thought, not a rhythm.
 N_GAPS, MAX_GAP_S = 8, 1.0
+# Half of the gaps are longer than their mean; hardly one is longer than this many means.
+BEYOND_MEAN = 1.5
 # Waiting for less than this costs more than it saves.
 MIN_PAUSE_S = 0.02
 
@@ -86,7 +88,7 @@ def _past_any(patterns: Sequence[str], at: set[int]) -> set[int]:
 
 
 class Debounce:
-    """How long an automatic request waits: about the time to the next key, less what the answer takes anyway.
+    """How long an automatic request waits: until the next key should have come, less what the answer takes anyway.
 
     Whoever types steadily gets one generation at the end of a burst instead of one cancelled at every key; where the
     answer takes longer than the gap, waiting would only add to it. The idea is that of Tabby's client.
@@ -120,5 +122,5 @@ class Debounce:
         gaps = self._gaps.get(uri)
         if not gaps:
             return 0.0
-        seconds = min(longest, statistics.fmean(gaps) - self._answer_s)
+        seconds = min(longest, BEYOND_MEAN * statistics.fmean(gaps) - self._answer_s)
         return seconds if seconds >= MIN_PAUSE_S else 0.0

@@ -134,10 +134,73 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json-only", action="store_true", help="print nothing but the line of JSON")
     bench.set_defaults(run=_bench)
 
+    _eval_options(commands.add_parser("eval", help="how good the suggestions are: pass@1, exact match, latency"))
+    _replay_options(commands.add_parser("replay", help="type real files: keystrokes saved, acceptance, flicker"))
+
     doctor = commands.add_parser("doctor", help="look for what could be wrong, and say what to do")
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _eval_options(parser: argparse.ArgumentParser) -> None:
+    suites = parser.add_subparsers(dest="kind", required=True, metavar="humaneval|repo|compare")
+    humaneval = suites.add_parser("humaneval", help="HumanEval infilling, judged by running the tests")
+    humaneval.add_argument("--suite", default="single", metavar="single|multi|random", help="kind of hole (single)")
+    humaneval.add_argument("--data", metavar="FILE", help="HumanEval.jsonl.gz, if not the installed package's")
+    humaneval.add_argument(
+        "--no-run", dest="run_tests", action="store_false", help="run no tests: text metrics alone, no pass@1"
+    )
+    _run_options(humaneval, split="dev")
+    humaneval.set_defaults(run=_eval)
+    repo = suites.add_parser("repo", help="holes cut from any repository, compared with what stood there")
+    repo.add_argument("folder", metavar="DIR")
+    repo.add_argument(
+        "--kinds", default="rest-of-line,line,block,call-arguments,mid-word,cross-file", help="of holes, with commas"
+    )
+    _run_options(repo, split="all", limit=120)
+    repo.set_defaults(run=_eval)
+    compare = suites.add_parser("compare", help="two files of --out, hole by hole")
+    compare.add_argument("files", nargs=2, metavar="FILE")
+    compare.set_defaults(run=_eval_compare)
+
+
+def _replay_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument("--chars", type=int, default=400, metavar="N", help="typed at each place (400)")
+    parser.add_argument("--places", type=int, default=3, metavar="N", help="in each file (3)")
+    parser.add_argument("--accept", default="whole,line,word", help="what may be taken of a suggestion, with commas")
+    parser.add_argument("--least", type=int, default=4, metavar="N", help="characters that are worth taking (4)")
+    parser.add_argument("--real-time", action="store_true", help="sleep between the keys as a person does")
+    parser.add_argument("--wait", action="store_true", help="for every answer: what could be saved at best")
+    parser.add_argument("--growth", action="store_true", help="as an editor that shows suggestions while they grow")
+    _common_options(parser)
+    parser.set_defaults(run=_replay)
+
+
+def _run_options(parser: argparse.ArgumentParser, split: str, limit: int | None = None) -> None:
+    """What every suite of `midfill eval` can be told."""
+    parser.add_argument("--limit", type=int, default=limit, metavar="N", help=f"holes, by the seed ({limit or 'all'})")
+    parser.add_argument(
+        "--split", choices=("dev", "test", "all"), default=split, help=f"tune on dev, report test ({split})"
+    )
+    parser.add_argument("--raw", action="store_true", help="a bare FIM endpoint's output: nothing cut, no context")
+    parser.add_argument("--trigger", choices=("invoked", "automatic"), default="invoked", help="(invoked)")
+    _common_options(parser, against="KEY=VALUE[;...]|raw")
+
+
+def _common_options(parser: argparse.ArgumentParser, against: str = "KEY=VALUE[;...]") -> None:
+    """What `midfill eval` and `midfill replay` can be told."""
+    parser.add_argument("--seed", type=int, default=1, help="of what is drawn by chance (1)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting; may be repeated")
+    parser.add_argument(
+        "--against", metavar=against, help="a second configuration at the same places, compared in pairs"
+    )
+    parser.add_argument("--out", metavar="FILE", help="every answer or event as a line of JSON")
+    parser.add_argument("--plot", metavar="FILE", help="an SVG or PNG")
+    _model_options(parser)
+    parser.add_argument("--adapter", help="a registered name, ./a/folder, or none")
+    parser.add_argument("--max-tokens", type=int, help="longest middle")
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
@@ -223,6 +286,24 @@ def _bench(arguments: argparse.Namespace) -> int:
     from midfill.bench import run
 
     return run.run(arguments)
+
+
+def _eval(arguments: argparse.Namespace) -> int:
+    from midfill.commands import eval as evaluation
+
+    return evaluation.run(arguments, _config(arguments))
+
+
+def _eval_compare(arguments: argparse.Namespace) -> int:
+    from midfill.commands import eval as evaluation
+
+    return evaluation.compare(arguments)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from midfill.commands import replay
+
+    return replay.run(arguments, _config(arguments))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

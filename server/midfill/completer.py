@@ -16,11 +16,12 @@ from typing import Literal, Protocol
 
 from midfill import triggers
 from midfill.cache import Middle, MiddleCache, accepted, entered
-from midfill.config import Config
+from midfill.config import SCOPES, Config
 from midfill.context.gather import ContextSource, gather
 from midfill.engine.base import Engine, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
-from midfill.growing import Candidate, Growing, Judge, PlainJudge
+from midfill.growing import Candidate, Growing
+from midfill.postprocess import Judge, Place
 from midfill.trace import Trace
 from midfill.triggers import Debounce, Refusal, ScopeAt
 from midfill.types import Completion, ModelInfo, Snapshot, Snippet, Trigger
@@ -60,6 +61,12 @@ class InlineRenderer:
         return self._renderer.spell(prompt)
 
 
+def scope_of(snapshot: Snapshot) -> str:
+    """Where the cursor stands: one of config.SCOPES, or code."""
+    kind = Place.of(snapshot).kind
+    return kind if kind in SCOPES else "code"
+
+
 class Completer:
     """Turns snapshots into middles.
 
@@ -76,8 +83,8 @@ class Completer:
         *,
         adapter: str | None = None,
         sources: Sequence[ContextSource] = (),
-        judge_of: Callable[[Snapshot, Trigger], Judge] = lambda snapshot, _trigger: PlainJudge(snapshot),
-        scope_at: ScopeAt = triggers.everything_is_code,
+        judge_of: Callable[[Snapshot, Trigger], Judge] = lambda snapshot, _trigger: Judge(snapshot),
+        scope_at: ScopeAt = scope_of,
         resident: bool = False,
     ) -> None:
         self.engine, self.renderer, self.info, self.config, self.adapter = engine, renderer, info, config, adapter

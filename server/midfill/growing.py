@@ -12,11 +12,11 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from midfill.cache import MAX_TYPED, Middle, Place, place_of, rests
 from midfill.engine.base import Delta
-from midfill.postprocess import PIPELINE, ends_here, unit_end
+from midfill.postprocess import Judge
 from midfill.trace import Trace
 from midfill.types import Snapshot, Stats
 
@@ -24,46 +24,6 @@ from midfill.types import Snapshot, Stats
 MAX_AHEAD = 16
 # The further candidates get as long as the first one took from its first piece on, but so long at least.
 PATIENCE_S = 0.3
-
-
-class Judge(Protocol):
-    """Decides for one candidate where it ends and what of it is shown."""
-
-    rules: list[tuple[str, int]]  # what the last `shown` applied: the rule's name and how many characters it took
-
-    def ends(self, raw: str) -> str | None:
-        """Why nothing more is needed after ``raw``, or None."""
-        ...
-
-    def shown(self, raw: str, finished: str) -> str:
-        """What is shown of ``raw``; ``finished``: why it ended, "" while it grows."""
-        ...
-
-
-class PlainJudge:
-    """The present rules, one after the other."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self.rules: list[tuple[str, int]] = []
-
-    def ends(self, raw: str) -> str | None:
-        """Why nothing more is needed after ``raw``, or None."""
-        return "unit" if ends_here(raw, self._snapshot) else None
-
-    def shown(self, raw: str, finished: str) -> str:
-        """What is shown of ``raw``. One that ran to its token limit loses its last line, which may be half a line."""
-        self.rules, text = [], raw
-        if finished == "length" and unit_end(raw, self._snapshot) is None and "\n" in raw.strip("\n"):
-            text = self._note("drop_half_line", raw, raw[: raw.rfind("\n")])
-        for rule in PIPELINE:
-            text = self._note(rule.__name__, text, rule(text, self._snapshot))
-        return text
-
-    def _note(self, name: str, before: str, after: str) -> str:
-        if before != after:
-            self.rules.append((name, len(before) - len(after)))
-        return after
 
 
 class Candidate:
@@ -85,12 +45,17 @@ class Candidate:
         self.raw += delta.text
         self.n_tokens += len(delta.logprobs)
         self._sum += sum(delta.logprobs)
-        self.reason = delta.finish_reason or self.judge.ends(self.raw) or ""
+        self.reason = delta.finish_reason or ("unit" if self.judge.ends(self.raw) else "")
 
     @property
     def shown(self) -> str:
         """What is shown of it as it stands."""
-        return self.judge.shown(self.raw, self.reason)
+        return self.judge.shown(self.raw, cut_short=self.reason == "length")
+
+    @property
+    def rules(self) -> tuple[tuple[str, int], ...]:
+        """Which rules made `shown` of it, and how many characters each took."""
+        return tuple((applied.rule, applied.n_removed) for applied in self.judge.applied)
 
     @property
     def probability(self) -> float | None:
@@ -256,6 +221,6 @@ class Growing:
         if typed and not left:
             return None
         return Middle(
-            best.raw, best.reason, left, self.id, self.n_asked, best.probability, tuple(best.judge.rules),
+            best.raw, best.reason, left, self.id, self.n_asked, best.probability, best.rules,
             len(typed),
         )  # fmt: skip

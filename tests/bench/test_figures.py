@@ -14,12 +14,10 @@ from midfill.bench.figures import (
     SESSION,
     TOKEN,
     Samples,
-    compare,
-    mcnemar,
-    percentile,
     prefill,
 )  # fmt: skip
 from midfill.bench.goals import GOALS, exit_code, judge
+from midfill.eval.figures import compare
 
 Seconds = dict[str, dict[str, list[float]]]
 
@@ -44,27 +42,6 @@ def test_ratio_of_medians() -> None:
 def test_ratio_of_a_session_is_of_sums() -> None:
     made = samples({ANSWER: {OURS: [1.0, 1.0, 4.0], GENERATE: [10.0, 10.0, 10.0]}})
     assert made.ratio(SESSION, GENERATE) == pytest.approx(0.2)
-
-
-@pytest.mark.parametrize(("values", "share", "expected"), [
-    ([], 0.5, None),
-    ([3.0], 0.95, 3.0),
-    ([1.0, 2.0, 3.0, 4.0], 0.5, 2.0),
-    ([float(n) for n in range(1, 101)], 0.95, 95.0),
-])  # fmt: skip
-def test_percentile(values: list[float], share: float, expected: float | None) -> None:
-    assert percentile(values, share) == expected
-
-
-@pytest.mark.parametrize(("better", "worse", "p"), [
-    (0, 0, 1.0),
-    (1, 1, 1.0),
-    (0, 5, 2 / 32),
-    (5, 0, 2 / 32),
-    (1, 5, 14 / 64),
-])  # fmt: skip
-def test_mcnemar(better: int, worse: int, p: float) -> None:
-    assert mcnemar([1] * better + [-1] * worse + [0] * 7) == pytest.approx(p)
 
 
 @pytest.mark.parametrize(("better", "worse", "is_worse"), [

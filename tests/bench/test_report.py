@@ -15,9 +15,11 @@ from rich.console import Console
 from midfill import cli, paths
 from midfill.bench import report as reporting
 from midfill.bench import run
-from midfill.bench.figures import ANSWER, COLD, EXACT, GENERATE, KEY, LLAMA, OURS, TOKEN, Samples, compare, prefill
+from midfill.bench.figures import ANSWER, COLD, EXACT, GENERATE, KEY, LLAMA, OURS, TOKEN, Samples, prefill
 from midfill.bench.goals import judge
 from midfill.bench.replay import Replay
+from midfill.eval.about import rounded
+from midfill.eval.figures import compare
 from midfill.types import MidfillError
 
 
@@ -59,7 +61,7 @@ def test_a_busy_machine_is_told() -> None:
 
 
 def test_json_line() -> None:
-    line = json.loads(json.dumps(run._rounded(made(LLAMA, GENERATE).line())))
+    line = json.loads(json.dumps(rounded(made(LLAMA, GENERATE).line())))
     assert line["bench"] == "midfill"
     assert line["p50"][KEY] == {OURS: 0.051, EXACT: 0.2, LLAMA: 0.101, GENERATE: 0.151}
     assert line["ratio"][LLAMA][KEY] == pytest.approx(0.051 / 0.101, abs=1e-5)

@@ -21,10 +21,10 @@ from typing import Any, Protocol
 import httpx
 
 from midfill.bench.figures import GENERATE, LLAMA, OURS
-from midfill.bench.load import cores
 from midfill.bench.prompts import Layouts, continuation
 from midfill.engine.base import GenerateRequest
 from midfill.engine.http import HttpEngine
+from midfill.eval.about import cores
 from midfill.types import MidfillError, Snapshot, Stats
 
 CONTEXT = 4096

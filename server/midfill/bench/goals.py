@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from midfill.bench.figures import ANSWER, COLD, GENERATE, KEY, LLAMA, SESSION, TOKEN, Paired, Samples
+from midfill.bench.figures import ANSWER, COLD, GENERATE, KEY, LLAMA, SESSION, TOKEN, Samples
+from midfill.eval.figures import Paired
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,47 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from midfill.types import Snapshot
+from midfill.eval.holes import MIN_CHARS, Hole, is_leak_free
 
 MODULES = (
     "argparse", "statistics", "json.decoder", "textwrap", "difflib", "configparser", "fractions", "shutil", "optparse",
     "calendar", "ipaddress", "mailbox", "http.client", "http.cookiejar", "logging.handlers", "pprint",
 )  # fmt: skip
-MIN_CHARS = 4  # of a hole: less is guessed too easily
 BLOCK_LINES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """``prefix + middle + suffix`` is the module's text."""
-
-    module: str
-    kind: str
-    prefix: str
-    middle: str
-    suffix: str
-
-    @property
-    def first_line(self) -> str:
-        """What an answer's first line is compared with."""
-        return first_line(self.middle)
-
-    def is_answered_by(self, middle: str) -> bool:
-        """First-line exact match. Where text follows on the line, an answer may go on with that."""
-        said, wanted = first_line(middle), self.first_line
-        following = "" if "\n" in self.middle else self.suffix.split("\n", 1)[0].strip()
-        return said == wanted or (bool(following) and said.startswith(wanted + following[0]))
-
-    def snapshot(self, n_untyped: int = 0) -> Snapshot:
-        """The cursor at the hole, or so many characters before, which are not typed yet."""
-        prefix = self.prefix[: len(self.prefix) - n_untyped]
-        name = self.module.rpartition(".")[2] + ".py"
-        return Snapshot(f"file:///bench/{name}", 0, "python", prefix + self.suffix, len(prefix), path=name)
-
-
-def first_line(middle: str) -> str:
-    """The first line of a middle, without the spaces at its end."""
-    return middle.split("\n", 1)[0].rstrip()
 
 
 def read_module(name: str) -> str:
@@ -95,16 +61,9 @@ def cut(
         if spans:
             start, end = rng.choice(spans)
             taken.append((name, start, end))
-            holes.append(Hole(name, kind, text[:start], text[start:end], text[end:]))
+            path = name.rpartition(".")[2] + ".py"
+            holes.append(Hole(name, kind, text[:start], text[start:end], text[end:], path))
     return holes
-
-
-def is_leak_free(prefix: str, middle: str, suffix: str) -> bool:
-    """Whether the text beside the hole does not say what is in it."""
-    bare = middle.strip()
-    if len(bare) < MIN_CHARS:
-        return False
-    return not suffix.lstrip().startswith(bare) and not prefix.rstrip().endswith(bare)
 
 
 @dataclass(slots=True)

@@ -19,11 +19,6 @@ CALM_S, CALM_CPU_S = 0.7, 0.04
 BUSY = 0.1  # a larger part of the machine used by strangers makes the ratios doubtful
 
 
-def cores() -> int:
-    """Cores that we may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def load_average() -> list[float]:
     """How much the machine has to do; [] where it does not say."""
     return list(os.getloadavg()) if hasattr(os, "getloadavg") else []

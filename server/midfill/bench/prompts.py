@@ -6,8 +6,9 @@ import dataclasses
 import random
 from collections.abc import Sequence
 
-from midfill.bench.holes import Hole, read_module
+from midfill.bench.holes import read_module
 from midfill.engine.base import GenerateRequest
+from midfill.eval.holes import Hole
 from midfill.fim import CHARS_PER_TOKEN, FimRenderer, FimTemplate, Prompt
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import Snapshot

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import math
 import os
 import random
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from midfill.bench.figures import percentile
 from midfill.bench.holes import read_module
 from midfill.demo.client import Client, ServerGone
+from midfill.eval.figures import percentile
+from midfill.eval.keys import added, gaps, keys_of
 from midfill.types import MidfillError
 
 MODULE = "textwrap"
@@ -24,11 +23,6 @@ START = "    def _handle_long_word"  # what comes before is there already; from 
 URI = "file:///bench/textwrap.py"
 READY_S = 180.0
 LAST_S = 20.0  # how long the last key waits for the engine to finish
-
-GAP_S, GAP_SPREAD = 0.15, 0.4  # log-normal
-PAUSE_S, PAUSE_SPREAD = 1.0, 0.5
-PAUSES = {"\n": 0.3, "(": 0.1}  # how often a key is followed by thinking; other keys:
-PAUSE_ELSEWHERE = 0.03
 
 
 @dataclass(slots=True)
@@ -49,22 +43,6 @@ class Replay:
         """For the JSON line."""
         times = {"p50_s": percentile(self.shown_s, 0.5), "p95_s": percentile(self.shown_s, 0.95)}
         return {**dataclasses.asdict(self), **times, "n_keys_with_text": len(self.shown_s), "n_wasted": self.n_wasted}
-
-
-def keys_of(text: str) -> list[str]:
-    """The keystrokes that write ``text``: editors indent a new line by themselves."""
-    return re.findall(r"\n[\n ]*|.", text)
-
-
-def gaps(keys: Sequence[str], rng: random.Random) -> list[float]:
-    """Seconds after each key: quick and uneven, now and then a pause to think."""
-    found = []
-    for key in keys:
-        gap = rng.lognormvariate(math.log(GAP_S), GAP_SPREAD)
-        if rng.random() < PAUSES.get(key[0], PAUSE_ELSEWHERE):
-            gap += rng.lognormvariate(math.log(PAUSE_S), PAUSE_SPREAD)
-        found.append(gap)
-    return found
 
 
 async def replay(n_keys: int, count_tokens: Callable[[str], int], seed: int = 1) -> Replay:
@@ -175,14 +153,6 @@ class Typist:
     def _position(self) -> dict[str, int]:
         line_start = self._before.rfind("\n") + 1
         return {"line": self._before.count("\n"), "character": len(self._before) - line_start}
-
-
-def added(before: str, now: str) -> str:
-    """What ``now`` says that ``before`` did not: all behind the beginning they share."""
-    n_shared = next(
-        (i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), min(len(before), len(now))
-    )
-    return now[n_shared:]
 
 
 def text_of(result: Any) -> str:

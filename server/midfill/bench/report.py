@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import importlib.util
-import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +18,14 @@ from midfill.bench.figures import (
     KEY,
     OURS,
     TOKEN,
-    Paired,
     Samples,
-    percentile,
     prefill,
 )
 from midfill.bench.goals import Verdict
-from midfill.bench.load import BUSY, cores
+from midfill.bench.load import BUSY
 from midfill.bench.replay import Replay
+from midfill.eval.about import commit, machine, need_matplotlib, versions
+from midfill.eval.figures import Paired, percentile
 from midfill.types import MidfillError
 
 COLOURS = dict(zip(CONTENDERS, ("#1f77b4", "#9ecae1", "#ff7f0e", "#7f7f7f"), strict=True))
@@ -155,12 +151,6 @@ def _goals(verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
-def need_matplotlib() -> None:
-    """Raises MidfillError where the plot cannot be drawn: better before the run than after it."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MidfillError("the plot needs matplotlib", "pip install 'midfill[bench]', or say --plot none")
-
-
 def plot(report: Report, file: Path) -> None:
     """Bars of every metric, and how soon the replay's ghost text came. Raises MidfillError."""
     need_matplotlib()
@@ -209,41 +199,3 @@ def _curve(axes: Any, replay: Replay | None) -> None:
     if replay is not None and replay.shown_s:
         axes.ecdf([time * 1000 for time in replay.shown_s], color=COLOURS[OURS])
     axes.set_ylim(0, 1)
-
-
-def machine() -> dict[str, Any]:
-    """Where it ran."""
-    return {"cpu": _cpu(), "cores": cores(), "system": platform.platform(terse=True)}
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def versions() -> dict[str, str]:
-    """Of what takes part."""
-    found = {"python": platform.python_version()}
-    for name in ("midfill", "torch", "transformers", "tokenizers"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = ""
-    return found
-
-
-def commit() -> str:
-    """Of the checkout that runs; "" where it is none."""
-    here = Path(__file__).parent
-    try:
-        asked = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=9"],  # noqa: S607
-            cwd=here, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    except OSError:
-        return ""
-    return asked.stdout.strip()

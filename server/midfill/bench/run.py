@@ -21,7 +21,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -29,15 +28,18 @@ from midfill import config as configuration
 from midfill import fim, paths
 from midfill.bench import report as reporting
 from midfill.bench.contenders import OPENMP, Contender, Generate, LlamaServer, Midfill, Timing
-from midfill.bench.figures import ANSWER, COLD, EXACT, KEY, OURS, TOKEN, Paired, Samples, compare, prefill
+from midfill.bench.figures import ANSWER, COLD, EXACT, KEY, OURS, TOKEN, Samples, prefill
 from midfill.bench.goals import exit_code, judge
-from midfill.bench.holes import Hole, cut
+from midfill.bench.holes import cut
 from midfill.bench.load import Strangers, cpu_s, load_average, until_quiet
 from midfill.bench.prompts import Layouts, Windows, shortened
 from midfill.bench.replay import Replay, replay
 from midfill.commands.session import connected
 from midfill.config import Config
 from midfill.engine.local import embedded, models
+from midfill.eval.about import need_matplotlib, rounded
+from midfill.eval.figures import Paired, compare
+from midfill.eval.holes import Hole
 from midfill.serve import daemon
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
@@ -110,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     picture = _plot_file(arguments.plot, settings)
     if picture is not None:
-        reporting.need_matplotlib()
+        need_matplotlib()
     console = reporting.console(quiet=arguments.json_only)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     with _own_folders() as folder:
@@ -119,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     if picture is not None:
         reporting.plot(result, picture)
         console.print(f"plot: {picture}")
-    print(json.dumps(_rounded(result.line())))
+    print(json.dumps(rounded(result.line())))
     return exit_code(result.verdicts)
 
 
@@ -138,14 +140,6 @@ def _plot_file(given: str | None, settings: Settings) -> Path | None:
         return None if given == "none" else paths.expanded(given)
     is_checkout = REPOSITORY_PLOT.parent.is_dir() and Path("server/midfill").is_dir()
     return REPOSITORY_PLOT if is_checkout and not settings.quick else None
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 6)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @contextlib.contextmanager
@@ -258,7 +252,7 @@ async def _holes(turns: Turns) -> None:
     """At each hole: the whole prompt, some typing, and then the keystroke that is measured."""
     settings = turns.settings
     for i, hole in enumerate(cut(settings.holes, settings.seed)):
-        turns.say(f"hole {i + 1} of {settings.holes}: {hole.kind} in {hole.module}")
+        turns.say(f"hole {i + 1} of {settings.holes}: {hole.kind} in {hole.source}")
         hole = shortened(hole, turns.tokenizer, settings.context_tokens)
         answers = {}
         for contender in turns.order(i):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,14 +17,20 @@ from midfill.completer import Completer, InlineRenderer
 from midfill.config import Config
 from midfill.engine.http import HttpEngine
 from midfill.serve import daemon
-from midfill.serve.link import AdapterKeeper, load_adapter
+from midfill.serve.link import AdapterKeeper, load_adapter, scripted
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
 
 
 @contextlib.asynccontextmanager
 async def session(config: Config) -> AsyncIterator[Completer]:
-    """A completer over the engine of ``config``. Raises MidfillError with what the engine says is wrong."""
+    """A completer over the engine of ``config``. Raises MidfillError with what the engine says is wrong.
+
+    MIDFILL_SCRIPT names a scripted engine, for tests.
+    """
+    if script := os.environ.get("MIDFILL_SCRIPT"):
+        yield scripted(config, Path(script))
+        return
     async with connected(config) as (engine, info):
         adapter = await load_adapter(engine, config.adapter)
         tokenizer = await asyncio.to_thread(CodeTokenizer.from_file, Path(info.tokenizer_file))

@@ -329,19 +329,16 @@ class ScriptedLink:
 
     def __init__(self, config: Config, on_status: StatusHandler, script: Path) -> None:
         self._config, self._on_status, self._script = config, on_status, script
-        self._engine: ScriptedEngine | None = None
         self.completer: Completer | None = None
         self.status = EngineStatus("starting", model="scripted")
 
     def start(self) -> None:
         """Become ready."""
         try:
-            self._engine = ScriptedEngine.from_file(self._script)
+            self.completer = scripted(self._config, self._script, resident=True)
         except MidfillError as error:
             self.status = EngineStatus("error", error.message, error.remedy, model="scripted")
         else:
-            info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
-            self.completer = Completer(self._engine, CharRenderer(), info, self._config, resident=True)
             self.status = EngineStatus("ready", model="scripted", device="cpu")
         self._on_status(self.status)
 
@@ -357,8 +354,8 @@ class ScriptedLink:
 
     async def stats(self) -> dict[str, Any]:
         """How often it was asked and cancelled."""
-        engine = self._engine
-        if engine is None:
+        engine = self.completer.engine if self.completer is not None else None
+        if not isinstance(engine, ScriptedEngine):
             return {}
         totals = {"n_requests": engine.n_requests, "n_cancelled": engine.n_cancelled, "n_decoded": engine.n_chunks}
         totals["n_background"] = engine.n_background
@@ -375,6 +372,12 @@ class ScriptedLink:
         """Stop what runs."""
         if self.completer is not None:
             await self.completer.aclose()
+
+
+def scripted(config: Config, script: Path, *, resident: bool = False) -> Completer:
+    """A completer over a script. Raises MidfillError."""
+    info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
+    return Completer(ScriptedEngine.from_file(script), CharRenderer(), info, config, resident=resident)
 
 
 class CharRenderer:

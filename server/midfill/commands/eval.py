@@ -1,0 +1,190 @@
+"""``midfill eval``: suites of holes through the whole server path, and comparisons of two runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from midfill import config as configuration
+from midfill import paths
+from midfill.commands.options import opened, settings
+from midfill.commands.session import session
+from midfill.config import Config
+from midfill.context.gather import ContextSource
+from midfill.eval import humaneval, report, repository, sandbox, summary
+from midfill.eval.about import need_matplotlib, rounded
+from midfill.eval.ask import Asker, asker, bare
+from midfill.eval.holes import Hole, chosen
+from midfill.eval.run import ByTests, Judge, Record, See, evaluate, judge_text, read_records, writer
+from midfill.types import MidfillError, ModelInfo
+
+RAW = "raw"
+SAY_EVERY = 10  # holes
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """The holes of a run, how they are seen and judged, and what the line of JSON says of them."""
+
+    name: str
+    holes: Sequence[Hole]
+    judge: Judge
+    see: See
+    about: Mapping[str, Any]
+    sources: Sequence[ContextSource] = ()
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Evaluate or compare; the exit code."""
+    if arguments.plot is not None:
+        need_matplotlib()
+    with _suite(arguments) as suite, opened(arguments.out) as out:
+        if not suite.holes:
+            raise MidfillError("the suite has no such holes", "choose another split, seed or kind")
+        start = time.monotonic()
+        configs = _configs(arguments, config)
+        runs, info = asyncio.run(_evaluate(suite, configs, out, arguments.trigger))
+        _report(suite, arguments, configs, runs, info, time.monotonic() - start)
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """The paired comparison of two files of records; the exit code."""
+    files = [paths.expanded(name) for name in arguments.files]
+    a, b = (_first(read_records(file)) for file in files)
+    found = summary.paired(a, b)
+    if not found:
+        raise MidfillError("the two runs have no hole in common", "compare runs of the same suite and seed")
+    names = [f"{letter}: {file.name}" for letter, file in zip("AB", files, strict=True)]
+    report.console().print(report.differences(names, found))
+    about = {"eval": "compare", "files": [str(file) for file in files]}
+    print(json.dumps(rounded({**about, "paired": [dataclasses.asdict(one) for one in found]})))
+    return 0
+
+
+def _first(records: Sequence[Record]) -> list[Record]:
+    """The records of the first configuration, where a run had two."""
+    return [record for record in records if record.get("who") == records[0].get("who")]
+
+
+@contextlib.contextmanager
+def _suite(arguments: argparse.Namespace) -> Iterator[Suite]:
+    """What is asked for. Raises MidfillError."""
+    if arguments.limit is not None and arguments.limit < 1:
+        raise MidfillError(f"--limit {arguments.limit} leaves nothing to do", "use 1 or more")
+    drawn = {"split": arguments.split, "limit": arguments.limit, "seed": arguments.seed}
+    if arguments.kind == "humaneval":
+        yield _humaneval(arguments, drawn)
+        return
+    root, kinds = paths.expanded(arguments.folder).resolve(), _kinds(arguments.kinds)
+    with repository.copied(root) as workspace:
+        holes = repository.Cutter(workspace.texts, arguments.split).cut(arguments.limit, kinds, arguments.seed)
+        about = {"eval": "repo", "folder": root.name, "kinds": kinds, **drawn}
+        sources = repository.context_for(workspace)
+        yield Suite(f"holes in {root.name}", holes, judge_text, workspace.see, about, sources)
+
+
+def _humaneval(arguments: argparse.Namespace, drawn: dict[str, Any]) -> Suite:
+    tasks = humaneval.load(paths.expanded(arguments.data) if arguments.data else None)
+    holes = chosen(humaneval.holes(tasks, arguments.suite), **drawn)
+    judge: Judge = judge_text
+    if arguments.run_tests:
+        sandbox.need()
+        judge = ByTests({task.id: task for task in tasks})
+    about = {"eval": "humaneval", "suite": arguments.suite, **drawn}
+    return Suite(f"HumanEval infilling, {arguments.suite}", holes, judge, Hole.snapshot, about)
+
+
+def _kinds(given: str) -> list[str]:
+    kinds = [kind.strip() for kind in given.split(",") if kind.strip()]
+    for kind in kinds:
+        if kind not in repository.ALL_KINDS:
+            raise MidfillError(f"there is no kind of hole {kind!r}", f"use {', '.join(repository.ALL_KINDS)}")
+    return kinds
+
+
+def _configs(arguments: argparse.Namespace, config: Config) -> dict[str, tuple[Config, bool]]:
+    """(configuration, whether it is the bare endpoint) by name: one, or two to be compared."""
+    raw = bool(arguments.raw)
+    base = configuration.merged(config, settings(arguments.set), "--set")
+    configs = {RAW if raw else "server": (bare(base) if raw else base, raw)}
+    if arguments.against is not None:
+        other = arguments.against
+        if other == RAW:
+            if raw:
+                raise MidfillError("--raw --against raw compares nothing", "leave one of them away")
+            configs[RAW] = (bare(base), True)
+        else:
+            changed = configuration.merged(base, settings(other.split(";")), "--against")
+            configs[other] = (bare(changed) if raw else changed, raw)
+    return configs
+
+
+async def _evaluate(
+    suite: Suite, configs: Mapping[str, tuple[Config, bool]], out: TextIO | None, trigger: Any
+) -> tuple[dict[str, list[Record]], ModelInfo]:
+    async with contextlib.AsyncExitStack() as stack:
+        askers: dict[str, Asker] = {}
+        for name, (config, raw) in configs.items():
+            completer = await stack.enter_async_context(session(config))
+            completer.sources = suite.sources
+            askers[name] = asker(completer, raw=raw, trigger=trigger)
+        say, write = _progress(len(suite.holes), list(askers)), writer(out)
+
+        def take(record: Record) -> None:
+            write(record)
+            say(record)
+
+        records = await evaluate(suite.holes, askers, suite.judge, suite.see, take)
+        runs = {name: [record for record in records if record["who"] == name] for name in askers}
+        return runs, completer.info
+
+
+def _progress(n_holes: int, names: Sequence[str]) -> Callable[[Record], None]:
+    """A line now and then: how far, and how good so far."""
+    start, done = time.monotonic(), dict.fromkeys(names, 0)
+    sums: dict[str, float] = dict.fromkeys(names, 0.0)
+
+    def say(record: Record) -> None:
+        who, metrics = record["who"], record["metrics"]
+        done[who] += 1
+        metric = "passed" if "passed" in metrics else "first_line"
+        sums[who] += metrics[metric]
+        if all(n == done[who] for n in done.values()) and (done[who] % SAY_EVERY == 0 or done[who] == n_holes):
+            shares = ", ".join(f"{name} {report.COLUMNS[metric]} {sums[name] / done[name]:.0%}" for name in names)
+            print(
+                f"[{time.monotonic() - start:6.0f} s] {done[who]} of {n_holes}: {shares}", file=sys.stderr, flush=True
+            )
+
+    return say
+
+
+def _report(
+    suite: Suite, arguments: argparse.Namespace, configs: Mapping[str, tuple[Config, bool]],
+    runs: Mapping[str, Sequence[Record]], info: ModelInfo, seconds: float,
+) -> None:  # fmt: skip
+    console = report.console()
+    figures = {name: summary.of(records) for name, records in runs.items()}
+    for name, rows in figures.items():
+        console.print(report.table(f"{suite.name}: {name}", rows))
+    line = report.line({**suite.about, "seconds": seconds}, {name: one for name, (one, _) in configs.items()}, info)
+    line["figures"] = rounded(figures)
+    names = list(runs)
+    if len(names) == 2:
+        found = summary.paired(runs[names[0]], runs[names[1]])
+        console.print(report.differences(names, found))
+        line["paired"] = rounded([dataclasses.asdict(one) for one in found])
+    if arguments.plot is not None:
+        file = Path(paths.expanded(arguments.plot))
+        report.plot(suite.name, runs, figures, file)
+        console.print(f"plot: {file}")
+    print(json.dumps(line))

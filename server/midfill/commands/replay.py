@@ -1,0 +1,136 @@
+"""``midfill replay``: types real files through the server and tells what that would have saved."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from midfill import config as configuration
+from midfill import paths
+from midfill.commands.options import opened, settings
+from midfill.commands.session import session
+from midfill.completer import Completer
+from midfill.config import Config
+from midfill.eval import replay_report, report
+from midfill.eval.about import need_matplotlib, rounded
+from midfill.eval.replay import WAYS, Habits, Place, Tally, Typist, places
+from midfill.eval.repository import read_text
+from midfill.syntax.parsers import language_of
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import MidfillError, ModelInfo
+
+MAX_FILES, MAX_CHARS, MAX_PLACES = 1000, 100_000, 1000
+
+
+@dataclass(slots=True)
+class Run:
+    """What one configuration came to, place by place."""
+
+    config: Config
+    tallies: list[tuple[Place, Tally]] = field(default_factory=list)
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Type, and show what came of it; the exit code."""
+    if arguments.plot is not None:
+        need_matplotlib()
+    habits, found = _habits(arguments), _places(arguments)
+    runs = {name: Run(one) for name, one in _configs(arguments, config).items()}
+    start = time.monotonic()
+    with opened(arguments.out) as out:
+        info = asyncio.run(_type(runs, found, habits, out))
+    _report(arguments, habits, runs, info, time.monotonic() - start)
+    return 0
+
+
+def _configs(arguments: argparse.Namespace, config: Config) -> dict[str, Config]:
+    base = configuration.merged(config, settings(arguments.set), "--set")
+    if arguments.against is None:
+        return {"server": base}
+    other = configuration.merged(base, settings(arguments.against.split(";")), "--against")
+    return {"server": base, str(arguments.against): other}
+
+
+def _habits(arguments: argparse.Namespace) -> Habits:
+    ways = tuple(way for way in WAYS if way in arguments.accept.split(","))
+    for way in arguments.accept.split(","):
+        if way not in WAYS:
+            raise MidfillError(f"there is no way {way!r} of accepting", f"use {', '.join(WAYS)}")
+    for name, high in (("least", 1000), ("chars", MAX_CHARS), ("places", MAX_PLACES)):
+        if not 1 <= getattr(arguments, name) <= high:
+            raise MidfillError(f"--{name} {getattr(arguments, name)} is out of range", f"use 1 to {high}")
+    return Habits(arguments.least, ways, arguments.real_time, arguments.wait, arguments.growth, arguments.seed)
+
+
+def _places(arguments: argparse.Namespace) -> list[Place]:
+    """Where is typed. Raises MidfillError."""
+    if len(arguments.files) > MAX_FILES:
+        raise MidfillError(f"{len(arguments.files)} files are too many", f"name at most {MAX_FILES}")
+    found: list[Place] = []
+    for name in arguments.files:
+        file = paths.expanded(name)
+        if not (text := read_text(file)).strip():
+            raise MidfillError(f"{name} is not a plain, small file of UTF-8 text", "midfill replay types source files")
+        found += places(file.name, language_of(file.name), text, arguments.places, arguments.chars)
+    return found
+
+
+async def _type(runs: Mapping[str, Run], found: Sequence[Place], habits: Habits, out: TextIO | None) -> ModelInfo:
+    """Every place by every configuration in turn; another one begins each time."""
+    async with AsyncExitStack() as stack:
+        completers = {name: await stack.enter_async_context(session(one.config)) for name, one in runs.items()}
+        count, names, start = _counter(next(iter(completers.values()))), list(runs), time.monotonic()
+        for turn, place in enumerate(found):
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                typist = Typist(completers[name], place, habits, count, _events(out, name))
+                runs[name].tallies.append((place, await typist.type()))
+            print(f"[{time.monotonic() - start:6.0f} s] {turn + 1} of {len(found)}: {place.path}", file=sys.stderr)
+        return next(iter(completers.values())).info
+
+
+def _counter(completer: Completer) -> Callable[[str], int]:
+    """Counts tokens; characters where there is no tokenizer (a script)."""
+    if not completer.info.tokenizer_file:
+        return len
+    tokenizer = CodeTokenizer.from_file(Path(completer.info.tokenizer_file))
+    return lambda text: len(tokenizer.encode(text))
+
+
+def _events(out: TextIO | None, who: str) -> Callable[[dict[str, Any]], None]:
+    def write(event: dict[str, Any]) -> None:
+        if out is not None:
+            out.write(json.dumps({"who": who, **event}) + "\n")
+
+    return write
+
+
+def _report(
+    arguments: argparse.Namespace, habits: Habits, runs: Mapping[str, Run], info: ModelInfo, seconds: float
+) -> None:
+    console = report.console()
+    totals = {name: replay_report.total(one.tallies) for name, one in runs.items()}
+    for name, one in runs.items():
+        console.print(replay_report.table(f"typing replay: {name}", one.tallies))
+    names = [file.name for file in map(Path, arguments.files)]
+    about = {"eval": "replay", "files": names, "chars": arguments.chars, "places": arguments.places}
+    about |= {**dataclasses.asdict(habits), "seconds": seconds}
+    line = report.line(about, {name: one.config for name, one in runs.items()}, info)
+    line["figures"] = rounded({name: tally.figures() for name, tally in totals.items()})
+    if len(runs) == 2:
+        compared = replay_report.paired([one.tallies for one in runs.values()])
+        console.print(replay_report.differences(list(runs), compared))
+        line["paired"] = rounded(compared)
+    if arguments.plot is not None:
+        file = paths.expanded(arguments.plot)
+        replay_report.plot({name: one.tallies for name, one in runs.items()}, file)
+        console.print(f"plot: {file}")
+    print(json.dumps(line))

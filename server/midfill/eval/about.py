@@ -1,0 +1,71 @@
+"""Where and with what something was measured: what every line of JSON carries."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from midfill.types import MidfillError
+
+
+def machine() -> dict[str, Any]:
+    """Where it ran."""
+    return {"cpu": _cpu(), "cores": cores(), "system": platform.platform(terse=True)}
+
+
+def cores() -> int:
+    """Cores that we may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Of what takes part."""
+    found = {"python": platform.python_version()}
+    for name in ("midfill", "torch", "transformers", "tokenizers"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def commit() -> str:
+    """Of the checkout that runs; "" where it is none."""
+    here = Path(__file__).parent
+    try:
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=9"],  # noqa: S607
+            cwd=here, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    except OSError:
+        return ""
+    return asked.stdout.strip()
+
+
+def rounded(value: Any) -> Any:
+    """``value`` with floats of six decimals, for JSON."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def need_matplotlib() -> None:
+    """Raises MidfillError where a plot cannot be drawn: better before the run than after it."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MidfillError("the plot needs matplotlib", "pip install 'midfill[bench]', or leave --plot away")

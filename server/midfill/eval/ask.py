@@ -1,0 +1,82 @@
+"""How a hole is asked for: through the whole server path, or as a bare fill-in-the-middle endpoint would be."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from midfill.cache import MiddleCache
+from midfill.completer import Completer
+from midfill.config import Config
+from midfill.engine.base import GenerateRequest
+from midfill.types import Snapshot, Stats, Trigger
+
+NO_STATS = Stats()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``text`` is what is shown, ``raw`` what the model said. Seconds are the caller's, from asking on."""
+
+    text: str
+    raw: str
+    finish_reason: str
+    stats: Stats
+    ttft_s: float
+    total_s: float
+
+
+class Asker(Protocol):
+    """Answers holes, one after another."""
+
+    async def answer(self, snapshot: Snapshot) -> Answer:
+        """The middle at the cursor. Raises EngineError."""
+        ...
+
+
+class Server:
+    """What a person would be shown: context, prompt, engine, stopping, post-processing, as in an editor."""
+
+    def __init__(self, completer: Completer, trigger: Trigger = "invoked") -> None:
+        self.completer, self._trigger = completer, trigger
+
+    async def answer(self, snapshot: Snapshot) -> Answer:
+        """The middle at the cursor. Raises EngineError."""
+        self.completer.cache = MiddleCache()  # holes of one file must not answer each other
+        start = time.perf_counter()
+        last = await self.completer.last(snapshot, trigger=self._trigger)
+        total_s, stats = time.perf_counter() - start, last.stats or NO_STATS
+        return Answer(last.text, last.raw, last.finish_reason, stats, stats.ttft_s, total_s)
+
+
+class Bare:
+    """The endpoint of a model server: the plain prompt, no context, and all that the model says to its token limit."""
+
+    def __init__(self, completer: Completer) -> None:
+        self.completer = completer
+
+    async def answer(self, snapshot: Snapshot) -> Answer:
+        """The middle at the cursor. Raises EngineError."""
+        completer, start = self.completer, time.perf_counter()
+        prompt = await completer.renderer.render(snapshot, (), completer.budget)
+        request = GenerateRequest(prompt.ids, completer.config.max_tokens, adapter=completer.adapter, window="eval")
+        text, reason, stats, first_s = "", "", NO_STATS, 0.0
+        async with aclosing(completer.engine.stream(request)) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                first_s = first_s or time.perf_counter() - start
+                text += delta.text
+                stats, reason = delta.stats or stats, delta.finish_reason or reason
+        return Answer(text, text, reason, stats, first_s, time.perf_counter() - start)
+
+
+def bare(config: Config) -> Config:
+    """``config`` for ``Bare``: nothing that only our own server does at the prompt or in the engine."""
+    return dataclasses.replace(config, token_healing=False, suffix_shift="off")
+
+
+def asker(completer: Completer, *, raw: bool, trigger: Trigger = "invoked") -> Asker:
+    """The bare endpoint's, or the server's."""
+    return Bare(completer) if raw else Server(completer, trigger)

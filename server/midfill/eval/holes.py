@@ -1,0 +1,81 @@
+"""A hole: text taken out of a file, and what the server sees of that file."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from midfill.types import Snapshot
+
+MIN_CHARS = 4  # of a hole: less is guessed too easily
+
+Split = Literal["dev", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """``prefix + middle + suffix`` is the file's text.
+
+    ``source`` is the file, module or task it comes from; holes of one source are not independent. ``name``: what the
+    answer has to mention, defined in another file; ``note`` says whether this file imports it.
+    """
+
+    source: str
+    kind: str
+    prefix: str
+    middle: str
+    suffix: str
+    path: str = "main.py"  # in its workspace
+    id: str = ""
+    language: str = "python"
+    name: str = ""
+    note: str = ""
+
+    @property
+    def first_line(self) -> str:
+        """What an answer's first line is compared with."""
+        return first_line(self.middle)
+
+    @property
+    def ends_with_line(self) -> bool:
+        """Whether whole lines were taken out, to the end of the last."""
+        return self.prefix.endswith("\n") and self.suffix.startswith("\n")
+
+    def is_answered_by(self, middle: str) -> bool:
+        """First-line exact match. Where text follows on the line, an answer may go on with that."""
+        said, wanted = first_line(middle), self.first_line
+        following = "" if "\n" in self.middle else self.suffix.split("\n", 1)[0].strip()
+        return said == wanted or (bool(following) and said.startswith(wanted + following[0]))
+
+    def snapshot(self, n_untyped: int = 0, root: str = "file:///bench") -> Snapshot:
+        """The cursor at the hole, or so many characters before, which are not typed yet."""
+        prefix = self.prefix[: len(self.prefix) - n_untyped]
+        return Snapshot(f"{root}/{self.path}", 0, self.language, prefix + self.suffix, len(prefix), path=self.path)
+
+
+def first_line(middle: str) -> str:
+    """The first line of a middle, without the spaces at its end."""
+    return middle.split("\n", 1)[0].rstrip()
+
+
+def is_leak_free(prefix: str, middle: str, suffix: str) -> bool:
+    """Whether the text beside the hole does not say what is in it."""
+    bare = middle.strip()
+    if len(bare) < MIN_CHARS:
+        return False
+    return not suffix.lstrip().startswith(bare) and not prefix.rstrip().endswith(bare)
+
+
+def split_of(source: str) -> Split:
+    """Half of all sources are for development, the others for the test; by a hash, so that it never changes."""
+    return "dev" if hashlib.sha256(source.encode()).digest()[0] % 2 == 0 else "test"
+
+
+def chosen(holes: Sequence[Hole], *, split: str = "all", limit: int | None = None, seed: int = 1) -> list[Hole]:
+    """``limit`` holes of the split, drawn by ``seed``; a smaller limit gives the beginning of a larger one's list."""
+    found = [hole for hole in holes if split in ("all", split_of(hole.source))]
+    random.Random(seed).shuffle(found)  # noqa: S311 - the same holes each time
+    return found[:limit]

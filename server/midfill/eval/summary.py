@@ -1,0 +1,106 @@
+"""What the records of a run come to: shares and times by kind of hole, and paired differences of two runs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from midfill.eval.figures import interval, percentile
+from midfill.eval.run import LATENCIES, Record
+
+ALL = "all"
+N_RESAMPLES = 2000
+COSTS = ("total_s", "n_decoded")  # beside the metrics, what is compared
+
+
+def of(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """Every kind's figures, and those of all holes together."""
+    kinds = list(dict.fromkeys(record["kind"] for record in records))
+    found = {kind: _figures([record for record in records if record["kind"] == kind]) for kind in kinds}
+    return {**found, ALL: _figures(records)}
+
+
+def _figures(records: Sequence[Record]) -> dict[str, Any]:
+    figures: dict[str, Any] = {"n": len(records)}
+    for metric in metrics_of(records):
+        groups = _grouped({record["id"]: record for record in records}, metric)
+        figures[metric] = statistics.fmean(value for group in groups for value in group)
+        figures[f"{metric}_ci"] = interval(groups, N_RESAMPLES)
+    for name in LATENCIES:
+        times = [record[name] for record in records if record["metrics"].get("shown") or name == "total_s"]
+        figures |= {f"{name}_p50": percentile(times, 0.5), f"{name}_p95": percentile(times, 0.95)}
+    figures["n_decoded"] = sum(record["stats"]["n_decoded"] for record in records)
+    return figures
+
+
+def metrics_of(records: Sequence[Record]) -> list[str]:
+    """Every metric that some record has, in order."""
+    return list(dict.fromkeys(metric for record in records for metric in record["metrics"]))
+
+
+def _grouped(records: dict[str, Record], metric: str) -> list[list[float]]:
+    groups: dict[str, list[float]] = {}
+    for record in records.values():
+        if metric in record["metrics"]:
+            groups.setdefault(record["source"], []).append(record["metrics"][metric])
+    return list(groups.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One metric of the same holes under two configurations; ``low`` to ``high`` is the 95 % interval of b - a."""
+
+    kind: str
+    metric: str
+    n: int
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves no difference out."""
+        return self.low > 0 or self.high < 0
+
+
+def paired(a: Sequence[Record], b: Sequence[Record]) -> list[Difference]:
+    """Differences of every metric over the holes that both have, all kinds together first."""
+    others = {record["id"]: record for record in b}
+    pairs = [(record, others[record["id"]]) for record in a if record["id"] in others]
+    kinds = list(dict.fromkeys(mine["kind"] for mine, _ in pairs))
+    found = _differences(ALL, pairs)
+    for kind in kinds if len(kinds) > 1 else ():
+        found += _differences(kind, [pair for pair in pairs if pair[0]["kind"] == kind])
+    return found
+
+
+def _differences(kind: str, pairs: Sequence[tuple[Record, Record]]) -> list[Difference]:
+    found = []
+    for metric in (*metrics_of([mine for mine, _ in pairs]), *COSTS):
+        values = [
+            (mine["source"], a, b)
+            for mine, other in pairs
+            if (a := _value(mine, metric)) is not None and (b := _value(other, metric)) is not None
+        ]
+        if values:
+            found.append(_difference(kind, metric, values))
+    return found
+
+
+def _difference(kind: str, metric: str, values: Sequence[tuple[str, float, float]]) -> Difference:
+    groups: dict[str, list[float]] = {}
+    for source, a, b in values:
+        groups.setdefault(source, []).append(b - a)
+    low, high = interval(list(groups.values()), N_RESAMPLES)
+    mean_a, mean_b = statistics.fmean(a for _, a, _ in values), statistics.fmean(b for _, _, b in values)
+    return Difference(kind, metric, len(values), mean_a, mean_b, mean_b - mean_a, low, high)
+
+
+def _value(record: Record, metric: str) -> float | None:
+    """A metric, or what the answer cost; None where the record does not have it."""
+    value = {**record["stats"], **record, **record["metrics"]}.get(metric)
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,35 @@
+"""Which keys write a text, and how soon after one another."""
+
+from __future__ import annotations
+
+import random
+import statistics
+
+import pytest
+
+from midfill.eval.keys import GAP_S, added, gaps, keys_of
+
+
+def test_keys() -> None:
+    assert keys_of("if x:\n        y\n\n    z") == ["i", "f", " ", "x", ":", "\n        ", "y", "\n\n    ", "z"]
+    assert keys_of("a\n\t\tb") == ["a", "\n\t\t", "b"]
+    assert "".join(keys_of("a\n  b")) == "a\n  b"
+
+
+def test_gaps_are_human() -> None:
+    keys = ["a", "b", "c", "\n    "] * 500
+    found = gaps(keys, random.Random(1))
+    assert gaps(keys, random.Random(1)) == found
+    assert 0.8 * GAP_S < statistics.median(found) < 1.3 * GAP_S
+    assert 0.02 < sum(gap > 0.6 for gap in found) / len(found) < 0.25
+    assert min(found) > 0.02
+
+
+@pytest.mark.parametrize(("before", "now", "new"), [
+    ("", "a + b", "a + b"),
+    ("a", "a + b", " + b"),
+    ("a + b", "a", ""),
+    ("a - b", "a + b", "+ b"),
+])  # fmt: skip
+def test_added(before: str, now: str, new: str) -> None:
+    assert added(before, now) == new

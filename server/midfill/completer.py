@@ -90,6 +90,8 @@ class Completer:
         self.engine, self.renderer, self.info, self.config, self.adapter = engine, renderer, info, config, adapter
         self.sources, self.judge_of, self.scope_at, self.resident = sources, judge_of, scope_at, resident
         self.cache, self.debounce = MiddleCache(), Debounce()
+        for source in sources:
+            source.budget = self.snippet_budget
         self.adapter_digest = ""  # changes with the adapter's files; middles of the earlier ones are not shown again
         self._growing: list[Growing] = []
         self._idle: asyncio.TimerHandle | None = None
@@ -103,6 +105,11 @@ class Completer:
         """Tokens a prompt may have."""
         wanted = self.config.context_tokens or self.info.context_tokens
         return max(64, min(wanted, self.info.max_context - self.config.max_tokens))
+
+    @property
+    def snippet_budget(self) -> int:
+        """Tokens of these that pieces of other files may have."""
+        return int(self.budget * FimRenderer.SNIPPET_SHARE)
 
     async def stream(
         self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1, trace: Trace | None = None

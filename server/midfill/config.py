@@ -22,7 +22,10 @@ from midfill import paths
 from midfill.types import MidfillError
 
 WORKSPACE_FILE = ".midfill.toml"
-WORKSPACE_KEYS = frozenset({"enabled", "adapter", "max_tokens", "languages_off", "globs_off", "scopes_off"})
+WORKSPACE_KEYS = frozenset({
+    "enabled", "adapter", "max_tokens", "languages_off", "globs_off", "scopes_off", "context_off",
+})  # fmt: skip
+CONTEXT_SOURCES = ("imports", "names", "similar", "edits", "open", "siblings")  # context.sources.SOURCES
 # A workspace's file may be a pipe, a link to an endless device, or made to be slow to parse: tomllib takes time and
 # memory with the square of a dotted key's length.
 MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
@@ -52,14 +55,13 @@ class Config:
     suffix_shift: str = "auto"  # auto, on or off: keep what was read of the text after the cursor when the cursor moves
     prompt_lookup: bool = True  # guess tokens from the prompt and verify several at once; never another answer
     languages_off: tuple[str, ...] = ()  # LSP language ids without automatic suggestions
-    globs_off: tuple[
-        str, ...
-    ] = ()  # files without them: "*.md", "secrets/**"; with a "/" the whole path in the workspace
+    globs_off: tuple[str, ...] = ()  # files without them: "*.md" by name, "secrets/**" by path in the workspace
     scopes_off: tuple[str, ...] = ()  # where the cursor gets none: comment, string, docstring
     max_debounce_s: float = 0.25  # an automatic request waits at most so long for the next key; 0: never
     candidates: int = 3  # an invoked request gets up to so many different suggestions
     ahead: bool = True  # while a suggestion is shown, the engine goes on in the background as if it were accepted
     records: bool = True  # what is shown and accepted is counted on this machine, without any source text
+    context_off: tuple[str, ...] = ()  # sources of context from other files that are not asked (CONTEXT_SOURCES)
     first_answer_s: float = 10.0  # an invoked request waits this long for its answer
     max_adapters: int = 8  # adapters in memory at once; of more, the one that was used longest ago is loaded again
     engine_idle_exit_s: float = 900.0  # the engine leaves after this long without a client
@@ -89,6 +91,8 @@ class Config:
             raise MidfillError(f"scopes_off: {unknown[0][:60]!r} is not known", f"use some of {', '.join(SCOPES)}")
         if len(self.globs_off) > MAX_GLOBS or any(len(glob) > MAX_GLOB_CHARS for glob in self.globs_off):
             raise MidfillError("globs_off is too long", f"use at most {MAX_GLOBS} globs of {MAX_GLOB_CHARS} characters")
+        if unknown := [name for name in self.context_off if name not in CONTEXT_SOURCES]:
+            raise MidfillError(f"context_off names {unknown[0]!r}", f"known: {', '.join(CONTEXT_SOURCES)}")
 
 
 _HINTS = typing.get_type_hints(Config)

@@ -77,8 +77,8 @@ class Snippet:
 
     path: str
     text: str
-    source: str = ""  # who found it
-    score: float = 0.0  # how well it fits, by that source's own measure
+    source: str = ""  # which context source found it
+    score: float = 0.0  # how likely it is needed, up to about 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,10 @@ def test_kept_share(text: str, lines: list[str], share: float) -> None:
 async def test_what_was_accepted_is_looked_at_again(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text('{"chunks": ["add(1)"]}')
-    server = MidfillServer(Config(ahead=False), lambda config, on_status: ScriptedLink(config, on_status, script))
+    server = MidfillServer(
+        Config(ahead=False),
+        lambda config, on_status, sources: ScriptedLink(config, on_status, script, sources),
+    )
     sender = server.protocol.sender = Sent()
     ask(server, 0, "initialize", {"capabilities": {}})
     item = {"uri": "file:///a.py", "languageId": "python", "version": 1, "text": "x = "}

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from midfill.postprocess import Judge, Place, rules
-from midfill.postprocess.rules import drop_doubled_space, drop_invisible, drop_repeated_line, drop_suffix_overlap, trim_end
+from midfill.postprocess.rules import (
+    drop_doubled_space,
+    drop_invisible,
+    drop_repeated_line,
+    drop_suffix_overlap,
+    trim_end,
+)
 from midfill.postprocess.unit import unit_end
 from tests.support import at
 

@@ -111,6 +111,8 @@ async def test_max_tokens_and_budget() -> None:
 
 async def test_the_prompt_as_it_would_be_sent() -> None:
     class Source:
+        budget = 0
+
         def snippets(self, snapshot: Snapshot) -> Iterable[Snippet]:
             return [Snippet("a.py", "1"), Snippet("b.py", "1")]
 

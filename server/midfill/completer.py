@@ -64,6 +64,8 @@ class Completer:
         self.engine, self.renderer, self.info, self.config, self.adapter = engine, renderer, info, config, adapter
         self.cache = MiddleCache()
         self.sources = sources
+        for source in sources:
+            source.budget = self.snippet_budget
         self.adapter_digest = ""  # changes with the adapter's files; middles of the earlier ones are not shown again
 
     @property
@@ -75,6 +77,11 @@ class Completer:
         """Tokens a prompt may have."""
         wanted = self.config.context_tokens or self.info.context_tokens
         return max(64, min(wanted, self.info.max_context - self.config.max_tokens))
+
+    @property
+    def snippet_budget(self) -> int:
+        """Tokens of these that pieces of other files may have."""
+        return int(self.budget * FimRenderer.SNIPPET_SHARE)
 
     async def stream(self, snapshot: Snapshot, *, trigger: Trigger = "automatic") -> AsyncIterator[Completion]:
         """Yield the middle as it grows; each value replaces the one before. Raises EngineError.

@@ -22,7 +22,8 @@ from midfill import paths
 from midfill.types import MidfillError
 
 WORKSPACE_FILE = ".midfill.toml"
-WORKSPACE_KEYS = frozenset({"enabled", "adapter", "max_tokens", "languages_off"})
+WORKSPACE_KEYS = frozenset({"enabled", "adapter", "max_tokens", "languages_off", "context_off"})
+CONTEXT_SOURCES = ("imports", "names", "similar", "edits", "open", "siblings")  # context.sources.SOURCES
 # A workspace's file may be a pipe, a link to an endless device, or made to be slow to parse: tomllib takes time and
 # memory with the square of a dotted key's length.
 MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
@@ -48,6 +49,7 @@ class Config:
     suffix_shift: str = "auto"  # auto, on or off: keep what was read of the text after the cursor when the cursor moves
     prompt_lookup: bool = True  # guess tokens from the prompt and verify several at once; never another answer
     languages_off: tuple[str, ...] = ()  # LSP language ids without automatic suggestions
+    context_off: tuple[str, ...] = ()  # sources of context from other files that are not asked (CONTEXT_SOURCES)
     first_answer_s: float = 10.0  # an invoked request waits this long for its answer
     max_adapters: int = 8  # adapters in memory at once; of more, the one that was used longest ago is loaded again
     engine_idle_exit_s: float = 900.0  # the engine leaves after this long without a client
@@ -71,6 +73,8 @@ class Config:
         ):
             if getattr(self, name) not in allowed:
                 raise MidfillError(f"{name} = {getattr(self, name)!r} is not known", f"use one of {', '.join(allowed)}")
+        if unknown := [name for name in self.context_off if name not in CONTEXT_SOURCES]:
+            raise MidfillError(f"context_off names {unknown[0]!r}", f"known: {', '.join(CONTEXT_SOURCES)}")
 
 
 _HINTS = typing.get_type_hints(Config)

@@ -77,6 +77,8 @@ class Snippet:
 
     path: str
     text: str
+    source: str = ""  # which context source found it
+    score: float = 0.0  # how likely it is needed, up to about 1
 
 
 @dataclass(frozen=True, slots=True)

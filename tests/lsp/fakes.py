@@ -93,6 +93,6 @@ class FakeLink:
         self._task.cancel()
 
 
-def make_link(config: Config, on_status: Callable[[EngineStatus], None]) -> FakeLink:
+def make_link(config: Config, on_status: Callable[[EngineStatus], None], sources: object = ()) -> FakeLink:
     script = json.loads(Path(os.environ["MIDFILL_SCRIPT"]).read_text(encoding="utf-8"))
     return FakeLink(script, on_status)

@@ -29,7 +29,7 @@ class Sent:
 
 async def started() -> tuple[MidfillServer, Sent]:
     script = {"chunks": ["a"] * 50, "delay_s": 0.01}
-    server = MidfillServer(Config(), lambda _config, on_status: fakes.FakeLink(script, on_status))
+    server = MidfillServer(Config(), lambda _config, on_status, _sources: fakes.FakeLink(script, on_status))
     sender = server.protocol.sender = Sent()
     ask(server, 0, "initialize", {"capabilities": {}})
     item = {"uri": "file:///a.py", "languageId": "python", "version": 1, "text": "x = "}

@@ -13,12 +13,11 @@ from typing import Any
 
 from midfill.commands.session import session
 from midfill.config import Config
+from midfill.context.keeper import Document
+from midfill.context.walk import printable
+from midfill.context.workspace import Workspace
+from midfill.syntax.parsers import language_of
 from midfill.types import MidfillError, Snapshot
-
-LANGUAGES = {
-    ".py": "python", ".js": "javascript", ".ts": "typescript", ".go": "go", ".java": "java", ".rs": "rust", ".c": "c",
-    ".cpp": "cpp", ".rb": "ruby", ".lua": "lua", ".sh": "shellscript", ".php": "php", ".cs": "csharp", ".kt": "kotlin",
-}  # fmt: skip
 
 MAX_BYTES = 64 << 20
 
@@ -26,7 +25,7 @@ MAX_BYTES = 64 << 20
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Print the middle, or with ``--json`` all that is known of it."""
     snapshot = read_snapshot(arguments.place)
-    result = asyncio.run(_complete(snapshot, config))
+    result = asyncio.run(_complete(snapshot, Path(_split(arguments.place)[0]).resolve(), config))
     if arguments.json:
         print(json.dumps(result, indent=2))
     else:
@@ -61,7 +60,7 @@ def read_snapshot(place: str) -> Snapshot:
             f"COL counts from 1 and may be {len(lines[line - 1]) + 1} for the end of the line",
         )
     cursor = sum(len(earlier) + 1 for earlier in lines[: line - 1]) + column - 1
-    language = LANGUAGES.get(path.suffix, "")
+    language = language_of(path.name)
     return Snapshot(path.resolve().as_uri(), 0, language, "\n".join(lines), cursor, eol, path.name)
 
 
@@ -73,8 +72,36 @@ def _split(place: str) -> tuple[str, int, int]:
     return name, int(line), int(column)
 
 
-async def _complete(snapshot: Snapshot, config: Config) -> dict[str, Any]:
+# What lies at the top of a project.
+MARKS = (".git", ".hg", "pyproject.toml", "setup.py", "package.json", "Cargo.toml", "go.mod", "pom.xml", "build.gradle",
+         "CMakeLists.txt", "Makefile", "composer.json", "Gemfile")  # fmt: skip
+MAX_UP = 12
+READ_S = 10.0  # a project is read for so long at most
+
+
+def project_of(file: Path) -> Path:
+    """The folder of the project that ``file`` (absolute) lies in; without a sign of one its own folder."""
+    for folder in list(file.parents)[:MAX_UP]:
+        if any((folder / mark).exists() for mark in MARKS):
+            return folder
+    return file.parent
+
+
+def _read_project(snapshot: Snapshot, file: Path, config: Config, budget: int) -> tuple[Workspace, Snapshot]:
+    """The workspace around ``file``, with the snippets for ``snapshot`` chosen."""
+    root = project_of(file)
+    snapshot = dataclasses.replace(snapshot, path=printable(file.relative_to(root).as_posix()))
+    workspace = Workspace(off=config.context_off, budget=budget)
+    workspace.set_folders([root])
+    workspace.opened(Document(snapshot.uri, file, snapshot.path, snapshot.language, snapshot.text))
+    workspace.prepare(snapshot, READ_S)
+    return workspace, snapshot
+
+
+async def _complete(snapshot: Snapshot, file: Path, config: Config) -> dict[str, Any]:
     async with session(config) as completer:
+        workspace, snapshot = await asyncio.to_thread(_read_project, snapshot, file, config, completer.snippet_budget)
+        completer.sources = (workspace,)
         start = time.monotonic()
         completion = await completer.last(snapshot)
         total_s = time.monotonic() - start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
 
 from lsprotocol import types as lsp
@@ -14,8 +14,10 @@ from pygls.lsp.server import LanguageServer
 from midfill import __version__
 from midfill import config as configuration
 from midfill.config import Config
+from midfill.context.gather import ContextSource
+from midfill.context.workspace import Workspace
 from midfill.engine.base import EngineError
-from midfill.lsp import debug, settings, suggest, sync, transport
+from midfill.lsp import context, debug, settings, suggest, sync, transport
 from midfill.lsp.documents import Documents
 from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol, Params
@@ -49,7 +51,7 @@ class Link(Protocol):
     async def aclose(self) -> None: ...  # noqa: D102
 
 
-MakeLink = Callable[[Config, Callable[[EngineStatus], None]], Link]
+MakeLink = Callable[[Config, Callable[[EngineStatus], None], Sequence[ContextSource]], Link]
 
 
 def serve_stdio(config: Config | None = None) -> int:
@@ -73,6 +75,7 @@ class MidfillServer(LanguageServer):
     def __init__(self, config: Config | None = None, make_link: MakeLink | None = None) -> None:
         super().__init__("midfill", __version__, protocol_cls=MidfillProtocol)
         self.documents = Documents()
+        self.project = Workspace()
         self.latest = suggest.Latest()
         self.board = StatusBoard(self.protocol.notify)
         self.client = Client()
@@ -109,6 +112,9 @@ class MidfillServer(LanguageServer):
         if self.client.work_done:
             self.board.show_progress(StageProgress(self.protocol.notify, self.protocol.send_request))
         self.board.trouble(trouble)
+        self.project.set_off(self.config.context_off)
+        if self.config.enabled:
+            context.folders_changed(self)
         self.connect()
 
     def connect(self) -> None:
@@ -132,7 +138,7 @@ class MidfillServer(LanguageServer):
             make_link = self._make_link
             if make_link is None:
                 make_link = await asyncio.to_thread(_load_make_link)
-            link = make_link(self.config, on_status)
+            link = make_link(self.config, on_status, (self.project,))
         except Exception as error:
             log.error("no link to the engine: %s", error if isinstance(error, MidfillError) else type(error).__name__)
             log.debug("no link to the engine", exc_info=error)
@@ -147,6 +153,7 @@ class MidfillServer(LanguageServer):
     def stopping(self) -> None:
         """`shutdown` came, or the client went."""
         self._n_links += 1
+        self.project.stop()
         self.latest.clear()
         link, self.link = self.link, None
         if link is not None:
@@ -226,6 +233,7 @@ def did_change_configuration(ls: MidfillServer, params: Params) -> None:
         return
     ls.board.trouble(None)
     transport.set_log_level(ls.config.log_level)
+    ls.project.set_off(ls.config.context_off)
     if ls.config.enabled != old.enabled or settings.needs_new_link(old, ls.config):
         ls.connect()
 
@@ -237,6 +245,8 @@ def did_change_folders(ls: MidfillServer, params: Params) -> None:
     removed = settings.read_folders(event.get("removed"))
     kept = tuple(folder for folder in ls.documents.folders if folder not in removed)
     ls.documents.folders = kept + settings.read_folders(event.get("added"))
+    if ls.config.enabled:
+        context.folders_changed(ls)
 
 
 def ignored(ls: MidfillServer, params: Params) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from midfill.lsp import convert
+from midfill.lsp import context, convert
 from midfill.lsp.protocol import InvalidParams, Params
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def _open(ls: MidfillServer, item: Mapping[str, Any]) -> None:
     ls.drop_suggestions(uri)
     number = version if isinstance(version, int) and not isinstance(version, bool) else 0
     ls.documents.open(uri, language if isinstance(language, str) else "", number, text)
+    context.opened(ls, uri)
 
 
 def _change(ls: MidfillServer, document: Mapping[str, Any], changes: Any) -> None:
@@ -94,11 +95,13 @@ def _change(ls: MidfillServer, document: Mapping[str, Any], changes: Any) -> Non
     except InvalidParams:
         version, edits = None, None
     ls.documents.change(uri, version, edits)
+    context.changed(ls, uri, edits)
 
 
 def _close(ls: MidfillServer, uri: str) -> None:
     ls.drop_suggestions(uri)
     ls.documents.close(uri)
+    context.closed(ls, uri)
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:

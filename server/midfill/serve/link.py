@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ import httpx
 from midfill import paths
 from midfill.completer import Completer, Renderer
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
+from midfill.context.gather import ContextSource
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.engine.scripted import ScriptedEngine
@@ -68,19 +69,20 @@ class Link(Protocol):
         ...
 
 
-def make_link(config: Config, on_status: StatusHandler) -> Link:
+def make_link(config: Config, on_status: StatusHandler, sources: Sequence[ContextSource] = ()) -> Link:
     """The link for ``config``. MIDFILL_SCRIPT names a scripted engine, for tests."""
     if script := os.environ.get("MIDFILL_SCRIPT"):
-        return ScriptedLink(config, on_status, Path(script))
-    return EngineLink(config, on_status)
+        return ScriptedLink(config, on_status, Path(script), sources)
+    return EngineLink(config, on_status, sources)
 
 
 class EngineLink:
     """Follows one engine process for ever."""
 
-    def __init__(self, config: Config, on_status: StatusHandler) -> None:
+    def __init__(self, config: Config, on_status: StatusHandler, sources: Sequence[ContextSource] = ()) -> None:
         self._config = config
         self._on_status = on_status
+        self._sources = sources
         self._engine: HttpEngine | None = None
         self._renderer: RenderProcess | None = None
         self._task: asyncio.Task[None] | None = None
@@ -208,8 +210,9 @@ class EngineLink:
         renderer: Renderer = self._renderer
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
         self.completer = Completer(
-            AdapterKeeper(engine, self._config.adapter), renderer, info, self._config, adapter=adapter
-        )
+            AdapterKeeper(engine, self._config.adapter), renderer, info, self._config, adapter=adapter,
+            sources=self._sources,
+        )  # fmt: skip
         if refusal is not None:
             return EngineStatus(
                 "error",
@@ -315,18 +318,23 @@ def _adapter_folder(adapter: str) -> tuple[str, Path]:
 class ScriptedLink:
     """A link to a scripted engine: ready at once, no process, no model."""
 
-    def __init__(self, config: Config, on_status: StatusHandler, script: Path) -> None:
-        self._config, self._on_status, self._script = config, on_status, script
+    def __init__(
+        self, config: Config, on_status: StatusHandler, script: Path, sources: Sequence[ContextSource] = ()
+    ) -> None:
+        self._config, self._on_status, self._script, self._sources = config, on_status, script, sources
+        self._engine: ScriptedEngine | None = None
         self.completer: Completer | None = None
         self.status = EngineStatus("starting", model="scripted")
 
     def start(self) -> None:
         """Become ready."""
         try:
-            self.completer = scripted(self._config, self._script)
+            self._engine = ScriptedEngine.from_file(self._script)
         except MidfillError as error:
             self.status = EngineStatus("error", error.message, error.remedy, model="scripted")
         else:
+            info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
+            self.completer = Completer(self._engine, CharRenderer(), info, self._config, sources=self._sources)
             self.status = EngineStatus("ready", model="scripted", device="cpu")
         self._on_status(self.status)
 
@@ -336,8 +344,8 @@ class ScriptedLink:
 
     async def stats(self) -> dict[str, Any]:
         """How often it was asked and cancelled."""
-        engine = self.completer.engine if self.completer is not None else None
-        if not isinstance(engine, ScriptedEngine):
+        engine = self._engine
+        if engine is None:
             return {}
         totals = {"n_requests": engine.n_requests, "n_cancelled": engine.n_cancelled, "n_decoded": engine.n_chunks}
         return {"totals": totals}
@@ -351,12 +359,6 @@ class ScriptedLink:
 
     async def aclose(self) -> None:
         """Nothing to release."""
-
-
-def scripted(config: Config, script: Path) -> Completer:
-    """A completer over a script. Raises MidfillError."""
-    info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
-    return Completer(ScriptedEngine.from_file(script), CharRenderer(), info, config)
 
 
 class CharRenderer:

@@ -1,0 +1,152 @@
+"""The files that are known, in memory: their text, their definitions, and where a name is defined or used.
+
+Changed by the workspace's one thread, and read there only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from midfill.context.kinds import family
+from midfill.context.outline import Definition, outline
+
+MAX_FILES = 4000
+MAX_CHARS = 24_000_000  # of all texts together
+MAX_FILE_WORDS = 3000  # distinct words of one file that are looked up
+MIN_WORD = 3
+
+WORD = re.compile(r"[^\W\d]\w*")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFile:
+    """One file of the workspace, or an open document."""
+
+    key: str  # what tells it apart: the real path, or the URI of what is no file
+    path: str  # what the model sees as its name
+    language: str
+    text: str
+    definitions: tuple[Definition, ...] = ()
+    stamp: tuple[int, int] = (0, 0)  # of the file on disk
+
+    @classmethod
+    def read(cls, key: str, path: str, language: str, text: str, stamp: tuple[int, int] = (0, 0)) -> SourceFile:
+        """With the definitions of ``text``."""
+        return cls(key, path, language, text, outline(text, language), stamp)
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The text's lines, kept: they are asked for again and again."""
+        return self.text.split("\n")
+
+    @property
+    def folder(self) -> str:
+        """Where it lies, by its path."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def family(self) -> str:
+        """Languages that see each other's definitions have the same."""
+        return family(self.language)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A definition in its file."""
+
+    file: SourceFile
+    at: int
+
+    @property
+    def definition(self) -> Definition:
+        """What is defined."""
+        return self.file.definitions[self.at]
+
+
+class Index:
+    """Every known file by key, by file name, by the names it defines and the words it uses."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, SourceFile] = {}
+        self.n_chars = 0
+        self.generation = 0  # changes with every change
+        self._by_name: defaultdict[str, set[str]] = defaultdict(set)
+        self._by_folder: defaultdict[str, set[str]] = defaultdict(set)
+        self._defined: defaultdict[str, dict[str, list[int]]] = defaultdict(dict)
+        self._used: defaultdict[str, set[str]] = defaultdict(set)
+
+    def put(self, file: SourceFile) -> bool:
+        """Take ``file`` in place of the one with its key; False where there is no room."""
+        self.remove(file.key)
+        if len(self.files) >= MAX_FILES or self.n_chars + len(file.text) > MAX_CHARS:
+            return False
+        self.generation += 1
+        self.files[file.key] = file
+        self.n_chars += len(file.text)
+        self._by_name[_file_name(file)].add(file.key)
+        self._by_folder[file.folder].add(file.key)
+        for at, definition in enumerate(file.definitions):
+            if definition.kind != "impl":
+                self._defined[definition.name].setdefault(file.key, []).append(at)
+        for word in _words(file.text):
+            self._used[word].add(file.key)
+        return True
+
+    def remove(self, key: str) -> None:
+        """Forget a file."""
+        file = self.files.pop(key, None)
+        if file is None:
+            return
+        self.generation += 1
+        self.n_chars -= len(file.text)
+        self._by_name[_file_name(file)].discard(key)
+        self._by_folder[file.folder].discard(key)
+        for definition in file.definitions:
+            self._defined[definition.name].pop(key, None)
+            if not self._defined[definition.name]:
+                del self._defined[definition.name]
+        for word in _words(file.text):
+            self._used[word].discard(key)
+            if not self._used[word]:
+                del self._used[word]
+
+    def defining(self, name: str) -> list[Place]:
+        """Where ``name`` is defined, in whatever language."""
+        found = self._defined.get(name, {})
+        return [Place(self.files[key], at) for key, places in found.items() for at in places]
+
+    def is_defined(self, name: str) -> bool:
+        """Whether any file defines ``name``."""
+        return name in self._defined
+
+    def users(self, word: str) -> Iterable[str]:
+        """Keys of the files in which ``word`` occurs."""
+        return self._used.get(word, ())
+
+    def ending(self, path: str) -> list[SourceFile]:
+        """The files whose path is ``path`` or ends in it."""
+        keys = self._by_name.get(path.rpartition("/")[2], ())
+        files = (self.files[key] for key in sorted(keys))
+        return [file for file in files if file.path == path or file.path.endswith("/" + path)]
+
+    def folders_ending(self, path: str) -> list[str]:
+        """The folders with files that are ``path`` or end in it."""
+        folders = (folder for folder, keys in self._by_folder.items() if keys)
+        return sorted(folder for folder in folders if folder == path or folder.endswith("/" + path))
+
+    def in_folder(self, folder: str) -> list[SourceFile]:
+        """The files that lie in ``folder`` itself."""
+        return [self.files[key] for key in sorted(self._by_folder.get(folder, ()))]
+
+
+def _file_name(file: SourceFile) -> str:
+    return file.path.rpartition("/")[2]
+
+
+def _words(text: str) -> set[str]:
+    words = {word for word in WORD.findall(text) if len(word) >= MIN_WORD}
+    return words if len(words) <= MAX_FILE_WORDS else set(sorted(words)[:MAX_FILE_WORDS])

@@ -1,0 +1,16 @@
+"""Where context comes from: one file a source, each a function from a view and a focus to what it finds there."""
+
+from __future__ import annotations
+
+from midfill.context.sources import edits, imports, names, opened, siblings, similar
+from midfill.context.view import Source
+
+# By the names that the setting ``context_off`` takes.
+SOURCES: dict[str, Source] = {
+    "imports": imports.find,
+    "names": names.find,
+    "similar": similar.find,
+    "edits": edits.find,
+    "open": opened.find,
+    "siblings": siblings.find,
+}

@@ -1,0 +1,225 @@
+"""The workspace as it is now: fed by the language server, read by its requests, and worked on by one thread.
+
+The language server tells what is opened, changed and closed, and asks for snippets; both only touch memory and return
+at once. The thread does the rest in the background: it reads folders and documents into the index, and chooses the
+snippets for the place somebody works at, before they are asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from midfill.context.choose import Choice
+from midfill.context.focus import receiver_in
+from midfill.context.keeper import Document, Keeper
+from midfill.types import Snapshot, Snippet
+
+log = logging.getLogger(__name__)
+
+QUIET_S = 0.4  # a changed document is read again when nobody has typed in it for so long
+MOVED_LINES = 4  # a cursor that moved less needs no other snippets
+MAX_TEXT = 400_000  # characters; a longer document is not looked into
+MAX_OPEN = 500  # documents that are kept in mind
+DEFAULT_BUDGET = 400  # tokens
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What the last choice for a document was made for."""
+
+    line: int
+    receiver: str
+    path: str
+
+    def is_near(self, other: _Mark) -> bool:
+        """Whether a choice for this place is good for the other one."""
+        moved = abs(self.line - other.line) >= MOVED_LINES or other.path != self.path
+        return not moved and other.receiver in ("", self.receiver)
+
+
+class Workspace:
+    """A context source (``gather.ContextSource``) over everything that is known of the workspace."""
+
+    def __init__(self, *, off: Iterable[str] = (), budget: int = DEFAULT_BUDGET) -> None:
+        """``off``: names of sources that are not asked. ``budget``: tokens of all snippets of a prompt."""
+        self.budget = budget
+        self._keeper = Keeper(off)
+        self._changed = threading.Condition()
+        self._texts: OrderedDict[str, tuple[float, Document]] = OrderedDict()  # due when, and what
+        self._places: OrderedDict[str, Snapshot] = OrderedDict()  # to choose for
+        self._calls: list[Callable[[], None]] = []  # to do first
+        self._marks: OrderedDict[str, _Mark] = OrderedDict()
+        self._chosen: dict[str, Choice] = {}
+        self._thread: threading.Thread | None = None
+        self._busy = self._stopped = False
+        self._n_waiting = 0
+
+    # ---- told by the language server: memory only, at once -----------------------------------------------------------
+
+    def set_folders(self, folders: Iterable[Path]) -> None:
+        """The workspace's folders, as absolute paths."""
+        wanted = tuple(folders)
+        self._do(lambda: self._keeper.set_folders(wanted))
+
+    def set_off(self, off: Iterable[str]) -> None:
+        """Sources that are not asked from now on."""
+        names = tuple(off)
+        self._do(lambda: self._keeper.set_off(names))
+
+    def opened(self, document: Document) -> None:
+        """A document was opened."""
+        self._take(document, 0.0)
+
+    def changed(self, document: Document, cursor: int | None = None) -> None:
+        """A document has another text. ``cursor``: where somebody is typing, as code points of it."""
+        self._take(document, QUIET_S)
+        if cursor is not None and len(document.text) <= MAX_TEXT:
+            self._look(Snapshot(document.uri, 0, document.language, document.text, cursor, path=document.path))
+
+    def closed(self, uri: str) -> None:
+        """A document was closed: what is on disk counts again, if it is a file of the workspace."""
+        with self._changed:
+            self._texts.pop(uri, None)
+            self._places.pop(uri, None)
+            self._marks.pop(uri, None)
+            self._chosen.pop(uri, None)
+        self._do(lambda: self._keeper.forget(uri))
+
+    def snippets(self, snapshot: Snapshot) -> tuple[Snippet, ...]:
+        """What was chosen for the place of ``snapshot`` or the one before; asks for a new choice if it is due."""
+        if len(snapshot.text) <= MAX_TEXT:
+            self._look(snapshot)
+        choice = self._chosen.get(snapshot.uri)
+        return choice.snippets if choice is not None else ()
+
+    def stop(self) -> None:
+        """End the thread; does not wait for it."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until there is nothing left to do; whether that came about. Not for the language server's loop."""
+        end = time.monotonic() + timeout_s
+        with self._changed:
+            self._n_waiting += 1
+            self._changed.notify_all()
+            while not self._stopped and (self._busy or self._has_work()) and time.monotonic() < end:
+                self._changed.wait(max(0.0, end - time.monotonic()))
+            self._n_waiting -= 1
+            return not (self._busy or self._has_work())
+
+    def prepare(self, snapshot: Snapshot, timeout_s: float) -> bool:
+        """Wait until the snippets for ``snapshot`` are chosen from all that there is; False where time ran out first.
+
+        For commands that ask once; nobody may wait for this while typing.
+        """
+        if not self.settle(timeout_s):
+            return False
+        self._marks.pop(snapshot.uri, None)
+        self._look(snapshot)
+        return self.settle(timeout_s)
+
+    # ---- handing over ------------------------------------------------------------------------------------------------
+
+    def _do(self, call: Callable[[], None]) -> None:
+        with self._changed:
+            self._calls.append(call)
+            self._wake()
+
+    def _take(self, document: Document, delay_s: float) -> None:
+        with self._changed:
+            if len(document.text) > MAX_TEXT:
+                self._texts.pop(document.uri, None)
+            else:
+                self._texts[document.uri] = (time.monotonic() + delay_s, document)
+                self._texts.move_to_end(document.uri)
+            while len(self._texts) > MAX_OPEN:
+                self._texts.popitem(last=False)
+            self._wake()
+
+    def _look(self, snapshot: Snapshot) -> None:
+        """Ask for a choice, if the cursor is at another place than at the last one."""
+        before = snapshot.text[max(0, snapshot.cursor - 200) : snapshot.cursor]
+        mark = _Mark(snapshot.text.count("\n", 0, snapshot.cursor), receiver_in(before), snapshot.path)
+        known = self._marks.get(snapshot.uri)
+        if known is not None and known.is_near(mark) and not self._keeper.is_news(snapshot.uri):
+            return
+        with self._changed:
+            self._marks[snapshot.uri] = mark
+            self._marks.move_to_end(snapshot.uri)
+            while len(self._marks) > MAX_OPEN:
+                old, _ = self._marks.popitem(last=False)
+                self._chosen.pop(old, None)
+            self._places[snapshot.uri] = snapshot
+            self._wake()
+
+    def _wake(self) -> None:
+        """Start the thread when there is something to do for the first time. With the lock held."""
+        if self._thread is None and not self._stopped:
+            self._thread = threading.Thread(target=self._run, name="midfill-context", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    # ---- the thread --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (work := self._next()) is not None:
+            began = time.monotonic()
+            try:
+                work()
+            except Exception as error:  # a file that breaks the reader must not end the thread
+                log.error("context: %s", type(error).__name__)
+                log.debug("context", exc_info=error)
+            self._rest(time.monotonic() - began)
+
+    def _next(self) -> Callable[[], None] | None:
+        """What to do now: calls, then choices, then documents that are quiet, then a step through the folders."""
+        with self._changed:
+            self._busy = False
+            while not self._stopped:
+                self._busy = True
+                if self._calls:
+                    return self._calls.pop(0)
+                if self._places:
+                    uri, snapshot = self._places.popitem()
+                    return lambda: self._choose(uri, snapshot)
+                if (document := self._due()) is not None:
+                    return lambda: self._keeper.take(document)
+                if self._keeper.has_steps:
+                    return self._keeper.step
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait(self._until_due())
+        return None
+
+    def _due(self) -> Document | None:
+        now = time.monotonic()
+        uri = next((uri for uri, (due, _) in self._texts.items() if due <= now), None)
+        return self._texts.pop(uri)[1] if uri is not None else None
+
+    def _until_due(self) -> float | None:
+        if not self._texts:
+            return None
+        return max(0.01, min(due for due, _ in self._texts.values()) - time.monotonic())
+
+    def _has_work(self) -> bool:
+        return bool(self._calls or self._places or self._texts or self._keeper.has_steps)
+
+    def _rest(self, worked_s: float) -> None:
+        """Leave the processor to others for as long as it was used; whoever waits for a choice ends the rest."""
+        with self._changed:
+            if not (self._calls or self._places or self._n_waiting or self._stopped):
+                self._changed.wait(min(worked_s, 0.25))
+
+    def _choose(self, uri: str, snapshot: Snapshot) -> None:
+        choice = self._keeper.choose(snapshot, self.budget, self._chosen.get(uri))
+        with self._changed:
+            if uri in self._marks:  # still open
+                self._chosen[uri] = choice

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from midfill.postprocess import (
-    drop_doubled_space,
-    drop_invisible,
-    drop_repeated_line,
-    drop_suffix_overlap,
-    ends_here,
-    postprocess,
-    trim_end,
-    unit_end,
-)
+from midfill.postprocess import Judge, Place, rules
+from midfill.postprocess.rules import drop_doubled_space, drop_invisible, drop_repeated_line, drop_suffix_overlap, trim_end
+from midfill.postprocess.unit import unit_end
 from tests.support import at
+
+
+def place(buffer: str, language: str = "python") -> Place:
+    return Place.of(at(buffer, language=language))
 
 
 @pytest.mark.parametrize(
@@ -29,7 +26,7 @@ from tests.support import at
     ],
 )
 def test_suffix_overlap(buffer: str, middle: str, shown: str) -> None:
-    assert drop_suffix_overlap(middle, at(buffer)) == shown
+    assert drop_suffix_overlap(middle, place(buffer)) == shown
 
 
 @pytest.mark.parametrize(
@@ -42,7 +39,7 @@ def test_suffix_overlap(buffer: str, middle: str, shown: str) -> None:
     ],
 )
 def test_invisible(buffer: str, middle: str, shown: str) -> None:
-    assert drop_invisible(middle, at(buffer)) == shown
+    assert drop_invisible(middle, place(buffer)) == shown
 
 
 @pytest.mark.parametrize(
@@ -55,7 +52,7 @@ def test_invisible(buffer: str, middle: str, shown: str) -> None:
     ],
 )
 def test_doubled_space(buffer: str, middle: str, shown: str) -> None:
-    assert drop_doubled_space(middle, at(buffer)) == shown
+    assert drop_doubled_space(middle, place(buffer)) == shown
 
 
 @pytest.mark.parametrize(
@@ -68,12 +65,12 @@ def test_doubled_space(buffer: str, middle: str, shown: str) -> None:
     ],
 )
 def test_repeated_line(buffer: str, middle: str, shown: str) -> None:
-    assert drop_repeated_line(middle, at(buffer)) == shown
+    assert drop_repeated_line(middle, place(buffer)) == shown
 
 
 def test_trim() -> None:
-    assert trim_end("  \n ", at("‸")) == ""
-    assert trim_end("  a", at("‸")) == "  a"
+    assert trim_end("  \n ", place("‸")) == ""
+    assert trim_end("  a", place("‸")) == "  a"
 
 
 @pytest.mark.parametrize(
@@ -92,25 +89,70 @@ def test_trim() -> None:
         ("    ‸\n    return x\n", "x = 1\n    return x\n", "x = 1"),  # what already follows
         ("def f():\n    ‸\n", "a = 1\n    b", None),
         ("x = 1‸\n", "\ny = 2", ""),  # a finished line: nothing to add to it
-        ("def f():‸\n", "\n    return 1\n\nx = 1\n", "\n    return 1\n"),
+        ("def f():‸\n", "\n    return 1\n\nx = 1\n", "\n    return 1"),
     ],
 )
 def test_unit(buffer: str, middle: str, unit: str | None) -> None:
-    snapshot = at(buffer)
-    end = unit_end(middle, snapshot)
+    end = unit_end(middle, place(buffer))
     assert (None if end is None else middle[:end]) == unit
-    assert ends_here(middle, snapshot) is (unit is not None)
 
 
 def test_a_middle_cut_short_loses_its_half_line() -> None:
-    snapshot = at("def f():\n    ‸\n")
-    assert postprocess("a = 1\n    b = a +", snapshot, cut_short=True) == "a = 1"
-    assert postprocess("a = 1", snapshot, cut_short=True) == "a = 1"
+    judge = Judge(at("def f():\n    ‸\n"))
+    assert judge.shown("a = 1\n    b = a +", cut_short=True) == "a = 1"
+    assert [applied.rule for applied in judge.applied] == ["whole_lines"]
+    assert judge.shown("a = 1", cut_short=True) == "a = 1"
 
 
 @pytest.mark.parametrize("length", range(1, 40))
 def test_growing_never_takes_back_a_decision(length: int) -> None:
     """Once the unit has ended, more text must not move its end."""
-    snapshot, whole = at("def f():\n    ‸\n"), "with x:\n        y()\n    return 1\n\nz = 1\n"
-    early, final = unit_end(whole[:length], snapshot), unit_end(whole, snapshot)
+    here, whole = place("def f():\n    ‸\n"), "with x:\n        y()\n    return 1\n\nz = 1\n"
+    early, final = unit_end(whole[:length], here), unit_end(whole, here)
     assert early is None or early == final
+
+
+@pytest.mark.parametrize(
+    ("rule", "buffer", "middle", "shown"),
+    [
+        (rules.drop_markup, "def f():\n‸", "```python\n    return 1\n```\nThis returns 1.", "    return 1"),
+        (rules.drop_markup, "def f():\n‸", "    return 1\n```\n", "    return 1"),
+        (rules.drop_markup, "def f():\n‸", "Here is the completed function:\n    return 1", ""),
+        (rules.drop_markup, "# note: ‸", "Here is why: ", "Here is why: "),  # prose belongs into a comment
+        (rules.drop_markup, "def f():\n‸", "    text = '`x`'", "    text = '`x`'"),
+        (rules.drop_repeated_prefix, "total = ‸", "total = a + b", " a + b"),
+        (rules.drop_repeated_prefix, "x = ‸", "x = 1", "x = 1"),  # too short to be no accident
+        (rules.drop_repeated_prefix, "    ‸", "    return", "    return"),
+        (rules.drop_repeated_block, "‸", "a = 1111\nb = 2222\na = 1111\nb = 2222\na = 1", "a = 1111\nb = 2222"),
+        (rules.drop_repeated_block, "‸", "a = 1111\nb = 2222\na = 1111\nb = 3333", "a = 1111\nb = 2222\na = 1111\nb = 3333"),
+        (rules.own_indentation, "if a:\n\tb()\n\tif c:\n‸", "        d()\n", "\t\td()\n"),
+        (rules.own_indentation, "if a:\n  b()\n‸", "\tif c:\n\t\td()", "  if c:\n    d()"),
+        (rules.own_indentation, "if a:\n    b()\n‸", "    d('\t')", "    d('\t')"),
+        (rules.drop_suffix_overlap, "f(‸)", "g(a)", "g(a)"),  # it closes what it opened itself
+        (rules.drop_suffix_overlap, "f(‸)", "g(a))", "g(a)"),
+        (rules.drop_suffix_overlap, "print('‸')", "it')", "it"),
+        (rules.drop_what_follows, "def f():\n    ‸\n    return total\n", "return total", ""),
+        (rules.drop_what_follows, "f() {\n  ‸\n}\n", "a();\n}", "a();"),
+        (rules.drop_what_follows, "f() {\n  ‸\n}\n", "if (a) {\n  }\n  b();", "if (a) {\n  }\n  b();"),
+        (rules.drop_what_follows, "x = ‸\ny = 1", "2", "2"),
+        (rules.balance, "f(a‸", "b))", "b)"),
+        (rules.balance, "f(a‸", "[0], b)", "[0], b)"),
+        (rules.balance, "# a ‸", "b)", "b)"),
+        (rules.balance, "x = '‸'", "a)", "a)"),
+    ],
+)  # fmt: skip
+def test_rules(rule: rules.Rule, buffer: str, middle: str, shown: str) -> None:
+    assert rule(middle, place(buffer)) == shown
+
+
+@pytest.mark.parametrize("rule", rules.PIPELINE)
+def test_each_rule_has_a_name_and_a_switch(rule: rules.Rule) -> None:
+    judge = Judge(at("total = ‸"), off=[rule.__name__])
+    judge.shown("total = a + b  \n\u202e```\nx\nx\n")
+    assert rule.__name__ not in {applied.rule for applied in judge.applied}
+
+
+def test_what_was_applied_is_told() -> None:
+    judge = Judge(at("total = add(‸)"))
+    assert judge.shown("a, b)  \nx") == "a, b"
+    assert [applied.rule for applied in judge.applied] == ["first_unit"]

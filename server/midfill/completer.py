@@ -15,7 +15,7 @@ from midfill.config import Config
 from midfill.context.gather import ContextSource, gather
 from midfill.engine.base import Engine, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
-from midfill.postprocess import ends_here, postprocess
+from midfill.postprocess import Judge
 from midfill.types import Completion, ModelInfo, Snapshot, Snippet, Stats, Trigger
 
 _numbers = itertools.count(1)
@@ -89,10 +89,10 @@ class Completer:
         Closing the iterator stops the engine within one step.
         """
         if (known := self.cache.lookup(snapshot, self._answered_by)) is not None:
-            shown = postprocess(known.text, snapshot, cut_short=known.finish_reason == "length")
+            shown = Judge(snapshot).shown(known.text, cut_short=known.finish_reason == "length")
             yield Completion(shown, snapshot, True, "cache", known.finish_reason, raw=known.text)
             return
-        start, answered_by = time.monotonic(), self._answered_by
+        start, answered_by, judge = time.monotonic(), self._answered_by, Judge(snapshot)
         snippets = gather(self.sources, snapshot)
         prompt = await self.renderer.render(snapshot, snippets, self.budget)
         request = self._request(prompt)
@@ -104,12 +104,12 @@ class Completer:
                 stats = delta.stats or stats
                 n_pieces += bool(delta.text)
                 first_at = first_at or time.monotonic()
-                reason = delta.finish_reason or ("unit" if ends_here(raw, snapshot) else "")
+                reason = delta.finish_reason or ("unit" if judge.ends(raw) else "")
                 if reason:
                     break
-                yield Completion(postprocess(raw, snapshot), snapshot, raw=raw)
+                yield Completion(judge.shown(raw), snapshot, raw=raw)
         self.cache.store(snapshot, answered_by, Middle(raw, reason))
-        shown = postprocess(raw, snapshot, cut_short=reason == "length")
+        shown = judge.shown(raw, cut_short=reason == "length")
         now = time.monotonic()
         stats = dataclasses.replace(
             stats, n_decoded=max(stats.n_decoded, n_pieces), ttft_s=(first_at or now) - start, total_s=now - start

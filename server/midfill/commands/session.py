@@ -17,7 +17,7 @@ from midfill.completer import Completer, InlineRenderer
 from midfill.config import Config
 from midfill.engine.http import HttpEngine
 from midfill.serve import daemon
-from midfill.serve.link import AdapterKeeper, ScriptedLink, load_adapter
+from midfill.serve.link import AdapterKeeper, load_adapter, scripted
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
 
@@ -29,7 +29,7 @@ async def session(config: Config) -> AsyncIterator[Completer]:
     MIDFILL_SCRIPT names a scripted engine, for tests.
     """
     if script := os.environ.get("MIDFILL_SCRIPT"):
-        yield _scripted(config, Path(script))
+        yield scripted(config, Path(script))
         return
     async with connected(config) as (engine, info):
         adapter = await load_adapter(engine, config.adapter)
@@ -37,14 +37,6 @@ async def session(config: Config) -> AsyncIterator[Completer]:
         template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
         renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order, heal=config.token_healing))
         yield Completer(AdapterKeeper(engine, config.adapter), renderer, info, config, adapter=adapter)
-
-
-def _scripted(config: Config, script: Path) -> Completer:
-    link = ScriptedLink(config, lambda status: None, script)
-    link.start()
-    if link.completer is None:
-        raise MidfillError(link.status.message, link.status.remedy)
-    return link.completer
 
 
 @contextlib.asynccontextmanager

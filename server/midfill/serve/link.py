@@ -322,19 +322,16 @@ class ScriptedLink:
         self, config: Config, on_status: StatusHandler, script: Path, sources: Sequence[ContextSource] = ()
     ) -> None:
         self._config, self._on_status, self._script, self._sources = config, on_status, script, sources
-        self._engine: ScriptedEngine | None = None
         self.completer: Completer | None = None
         self.status = EngineStatus("starting", model="scripted")
 
     def start(self) -> None:
         """Become ready."""
         try:
-            self._engine = ScriptedEngine.from_file(self._script)
+            self.completer = scripted(self._config, self._script, self._sources)
         except MidfillError as error:
             self.status = EngineStatus("error", error.message, error.remedy, model="scripted")
         else:
-            info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
-            self.completer = Completer(self._engine, CharRenderer(), info, self._config, sources=self._sources)
             self.status = EngineStatus("ready", model="scripted", device="cpu")
         self._on_status(self.status)
 
@@ -344,8 +341,8 @@ class ScriptedLink:
 
     async def stats(self) -> dict[str, Any]:
         """How often it was asked and cancelled."""
-        engine = self._engine
-        if engine is None:
+        engine = self.completer.engine if self.completer is not None else None
+        if not isinstance(engine, ScriptedEngine):
             return {}
         totals = {"n_requests": engine.n_requests, "n_cancelled": engine.n_cancelled, "n_decoded": engine.n_chunks}
         return {"totals": totals}
@@ -359,6 +356,12 @@ class ScriptedLink:
 
     async def aclose(self) -> None:
         """Nothing to release."""
+
+
+def scripted(config: Config, script: Path, sources: Sequence[ContextSource] = ()) -> Completer:
+    """A completer over a script. Raises MidfillError."""
+    info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
+    return Completer(ScriptedEngine.from_file(script), CharRenderer(), info, config, sources=sources)
 
 
 class CharRenderer:

@@ -1,0 +1,239 @@
+"""Line or block: where the first whole unit of a middle ends, decided while it still grows.
+
+The rest of a line, what is inside brackets, a string, a comment, or on a blank line a statement with its body, or
+the rest of a block. What already stands below the cursor decides with: a body that is there is not written again,
+a block that goes on gets the statements it lacks, one that ends is written to its end. Once an end is decided, more
+text never moves it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from midfill.postprocess.place import Place, code_of, indent, is_closer, opens_block
+from midfill.syntax.lexical import START, State, scan, string_end, unopened_at
+
+# Characters of a line that must be there before it is judged while it still grows.
+MIN_SEEN = 8
+_CONTINUES = re.compile(r"(else|elif|except|finally|catch|rescue|case|default|when|ensure|while)\b|\}")
+_LEAVES = re.compile(r"(return|raise|throw|break|continue|goto)\b")
+_BY_LINE = frozenset({"python", "ruby", "go", "lua", "shellscript", "yaml", "toml", ""})  # a line's end ends a statement
+_OPERATOR = re.compile(r"(?:[-+*/%&|^,=<>?.\\]|\b(?:and|or|not|in|is))\s*\Z")
+_WORD = re.compile(r"[A-Za-z_]\w*")
+
+
+def unit_end(middle: str, place: Place) -> int | None:
+    """Where in ``middle`` its first unit ends, or None while that is not decided."""
+    match place.kind:
+        case "comment" | "rest":
+            return _newline(middle)
+        case "string":
+            return _string_end(middle, place)
+        case "docstring":
+            return _docstring_end(middle, place)
+        case "inside":
+            return _inside_end(middle, place)
+        case "line":
+            return _line_end(middle, place)
+        case _:
+            return _block_end(middle, place)
+
+
+def _newline(middle: str) -> int | None:
+    end = middle.find("\n")
+    return end if end >= 0 else None
+
+
+def _string_end(middle: str, place: Place) -> int | None:
+    end, line_end = string_end(middle, place.language, place.state.string), _newline(middle)
+    if end is not None and line_end is not None and end > line_end:
+        return line_end
+    if end is None or end == line_end or place.after.strip():
+        return end if end is not None else line_end
+    return line_end  # the string's own line goes on behind it
+
+
+def _docstring_end(middle: str, place: Place) -> int | None:
+    """The closing quotes, or a blank line; a line that was begun ends with itself."""
+    closing = place.state.string or place.state.comment
+    at = middle.find(closing)
+    if at >= 0:
+        return at + len(closing)
+    if place.before.strip() not in ("", closing, "/*", "/**", "*"):
+        return _newline(middle)
+    at = middle.find("\n\n", 1)
+    return at if at >= 0 else None
+
+
+def _inside_end(middle: str, place: Place) -> int | None:
+    """The closer that stands right of the cursor, or the line's end where nothing was opened on the way to it."""
+    closer, line_end = unopened_at(middle, place.language), _newline(middle)
+    if closer is not None and (line_end is None or closer < line_end):
+        return closer
+    for at in _line_ends(middle):
+        if closer is not None and closer < at:
+            return closer
+        if at > 0 and scan(middle[:at], place.language).depth <= 0:
+            return at
+    return closer
+
+
+def _line_ends(middle: str) -> Iterator[int]:
+    at = middle.find("\n")
+    while at >= 0:
+        yield at
+        at = middle.find("\n", at + 1)
+
+
+def _line_end(middle: str, place: Place) -> int | None:
+    end = _newline(middle)
+    if end is None:
+        return None
+    line = place.before + middle[:end]
+    state = scan(line, place.language)
+    is_open = state.depth > 0 or bool(state.string)
+    if not (is_open or opens_block(line, place.language)) or _body_follows(place, is_open=is_open):
+        return end
+    return _Reader(middle, place, indent(place.before), after_line=True).end()
+
+
+def _body_follows(place: Place, *, is_open: bool) -> bool:
+    """Whether what the cursor's line opens stands below it already."""
+    if place.below is None:
+        return False
+    return indent(place.below) > place.base or (is_open and indent(place.below) == place.base and is_closer(
+        place.below.strip()
+    ))  # fmt: skip
+
+
+def _block_end(middle: str, place: Place) -> int | None:
+    end = _newline(middle)
+    if end is None:
+        return None
+    if not (place.before + middle[:end]).strip():  # it leaves the line where the cursor stands: nothing fits here
+        return 0 if middle.strip() else None
+    return _Reader(middle, place, indent(place.before + middle[:end]), after_line=False).end()
+
+
+@dataclass(slots=True)
+class _Line:
+    start: int
+    end: int
+    complete: bool
+    text: str
+
+
+class _Reader:
+    """Follows a middle line by line, from a first line indented by ``base``."""
+
+    def __init__(self, middle: str, place: Place, base: int, *, after_line: bool) -> None:
+        """``after_line``: the first line opened something that the unit has to close, and then it is whole."""
+        self._middle, self._place, self._base, self._after_line = middle, place, base, after_line
+        below = place.below
+        self._below = None if below is None else indent(below)
+
+    def end(self) -> int | None:
+        """Where the unit ends."""
+        state, last = START, 0
+        previous: _Line | None = None
+        for line in self._lines():
+            if previous is not None and state.is_code and state.depth <= 0:
+                if not line.complete and self._undecided(line):
+                    return None
+                if self._ends_before(line, previous):
+                    return last
+            elif previous is not None and self._fell_out(line, state):
+                return last
+            if not line.complete:
+                return None
+            state = self._after(line, state)
+            if state.is_code and state.depth <= 0 and self._ends_after(line, is_first=previous is None):
+                return line.end
+            previous, last = line, line.end
+        return None
+
+    def _lines(self) -> Iterator[_Line]:
+        at, before = 0, self._place.before
+        while at <= len(self._middle):
+            end = self._middle.find("\n", at)
+            complete = end >= 0
+            end = end if complete else len(self._middle)
+            yield _Line(at, end, complete, before + self._middle[at:end])
+            at, before = end + 1, ""
+
+    def _after(self, line: _Line, state: State) -> State:
+        state = scan(line.text + "\n", self._place.language, state)
+        return START if state.is_code and state.depth <= 0 else state
+
+    def _undecided(self, line: _Line) -> bool:
+        """Whether a line that still grows may yet turn out either way."""
+        text = line.text.strip()
+        return len(text) < MIN_SEEN or (self._place.below or "").startswith(line.text)
+
+    def _fell_out(self, line: _Line, state: State) -> bool:
+        """Inside brackets that were opened in the middle: whether ``line`` cannot be in them."""
+        text = line.text.strip()
+        return bool(text) and line.complete and not state.string and line.text == self._place.below and (
+            not is_closer(text)
+        )  # fmt: skip
+
+    def _ends_before(self, line: _Line, previous: _Line) -> bool:
+        """Whether the unit was whole before ``line``, at which nothing is open."""
+        text, depth = line.text.strip(), indent(line.text)
+        if not text:
+            return line.complete and self._blank_ends(previous)
+        if line.text.rstrip() == (self._place.below or "").rstrip():
+            return True
+        if depth < self._base:
+            return True
+        if depth > self._base:
+            return False
+        if _CONTINUES.match(text) or (is_closer(text) and self._after_line):
+            return False
+        if is_closer(text):
+            return not self._opened_before(line)
+        return self._after_line or self._is_enough(line.start - 1)
+
+    def _blank_ends(self, previous: _Line) -> bool:
+        """A blank line ends a unit but for one between the statements of a body that is written at once."""
+        return indent(previous.text) <= self._base or self._after_line
+
+    def _opened_before(self, line: _Line) -> bool:
+        return scan(self._place.before + self._middle[: line.start], self._place.language).depth > 0
+
+    def _ends_after(self, line: _Line, *, is_first: bool) -> bool:
+        """Whether the unit is whole with ``line``, after which nothing is open."""
+        text, depth = line.text.strip(), indent(line.text)
+        code = code_of(line.text, self._place.language).strip()
+        if not text or not code or code.startswith("@"):
+            return False  # comments and decorators belong to what comes after them
+        if self._after_line:
+            return not is_first and depth == self._base and is_closer(text)
+        if self._is_header_of_what_follows(line.text):
+            return True
+        if depth != self._base or opens_block(line.text, self._place.language):
+            return False
+        if _LEAVES.match(code) and self._by_line(code):
+            return True
+        return self._by_line(code) and self._is_enough(line.end)
+
+    def _is_header_of_what_follows(self, line: str) -> bool:
+        if self._below is None or not opens_block(line, self._place.language):
+            return False
+        return 0 < self._below - indent(line) <= self._place.step
+
+    def _by_line(self, code: str) -> bool:
+        """Whether a statement that ends with ``code`` ends there, whatever comes."""
+        if _OPERATOR.search(code):
+            return False
+        return self._place.language in _BY_LINE or code.endswith((";", "}"))
+
+    def _is_enough(self, end: int) -> bool:
+        """Whether the middle up to ``end`` is all that a block needs which goes on below."""
+        if self._below is None or self._below < self._base:
+            return False
+        if self._below > self._base:
+            return False  # a header is missing
+        return self._place.needed <= set(_WORD.findall(self._middle[:end]))

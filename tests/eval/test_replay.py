@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ class Oracle:
 
 def place(text: str) -> Place:
     before, typed, after = text.split("‸")
-    return Place("a.py", "python", before + typed + after, len(before), len(before) + len(typed))
+    return Place(Path("/w"), "a.py", "python", before + typed + after, len(before), len(before) + len(typed))
 
 
 async def typed(engine: Any, text: str, habits: Habits = PATIENT) -> tuple[Tally, list[dict[str, Any]]]:
@@ -156,7 +157,7 @@ async def test_real_time_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     ("", 2, 5, []),
 ])  # fmt: skip
 def test_places(text: str, n_places: int, n_chars: int, typed_there: list[str]) -> None:
-    found = places("a.py", "python", text, n_places, n_chars)
+    found = places(Path("/w"), "a.py", "python", text, n_places, n_chars)
     assert [text[one.start : one.end] for one in found] == typed_there
 
 

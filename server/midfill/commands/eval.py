@@ -18,14 +18,15 @@ from midfill import config as configuration
 from midfill import paths
 from midfill.commands.options import opened, settings
 from midfill.commands.session import session
+from midfill.completer import Completer
 from midfill.config import Config
-from midfill.context.gather import ContextSource
 from midfill.eval import humaneval, report, repository, sandbox, summary
 from midfill.eval.about import need_matplotlib, rounded
-from midfill.eval.ask import Asker, asker, bare
+from midfill.eval.ask import Asker, Bare, Server, bare
+from midfill.eval.context import ProjectContext
 from midfill.eval.holes import Hole, chosen
 from midfill.eval.run import ByTests, Judge, Record, See, evaluate, judge_text, read_records, writer
-from midfill.types import MidfillError, ModelInfo
+from midfill.types import MidfillError, ModelInfo, Trigger
 
 RAW = "raw"
 SAY_EVERY = 10  # holes
@@ -40,7 +41,7 @@ class Suite:
     judge: Judge
     see: See
     about: Mapping[str, Any]
-    sources: Sequence[ContextSource] = ()
+    folder: Path | None = None  # of the project that the holes are in
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
@@ -89,8 +90,7 @@ def _suite(arguments: argparse.Namespace) -> Iterator[Suite]:
     with repository.copied(root) as workspace:
         holes = repository.Cutter(workspace.texts, arguments.split).cut(arguments.limit, kinds, arguments.seed)
         about = {"eval": "repo", "folder": root.name, "kinds": kinds, **drawn}
-        sources = repository.context_for(workspace)
-        yield Suite(f"holes in {root.name}", holes, judge_text, workspace.see, about, sources)
+        yield Suite(f"holes in {root.name}", holes, judge_text, workspace.see, about, workspace.folder)
 
 
 def _humaneval(arguments: argparse.Namespace, drawn: dict[str, Any]) -> Suite:
@@ -130,14 +130,13 @@ def _configs(arguments: argparse.Namespace, config: Config) -> dict[str, tuple[C
 
 
 async def _evaluate(
-    suite: Suite, configs: Mapping[str, tuple[Config, bool]], out: TextIO | None, trigger: Any
+    suite: Suite, configs: Mapping[str, tuple[Config, bool]], out: TextIO | None, trigger: Trigger
 ) -> tuple[dict[str, list[Record]], ModelInfo]:
     async with contextlib.AsyncExitStack() as stack:
         askers: dict[str, Asker] = {}
         for name, (config, raw) in configs.items():
             completer = await stack.enter_async_context(session(config))
-            completer.sources = suite.sources
-            askers[name] = asker(completer, raw=raw, trigger=trigger)
+            askers[name] = Bare(completer) if raw else _server(completer, suite, trigger, stack)
         say, write = _progress(len(suite.holes), list(askers)), writer(out)
 
         def take(record: Record) -> None:
@@ -147,6 +146,14 @@ async def _evaluate(
         records = await evaluate(suite.holes, askers, suite.judge, suite.see, take)
         runs = {name: [record for record in records if record["who"] == name] for name in askers}
         return runs, completer.info
+
+
+def _server(completer: Completer, suite: Suite, trigger: Trigger, stack: contextlib.AsyncExitStack) -> Server:
+    if suite.folder is None:
+        return Server(completer, trigger)
+    context = ProjectContext(completer, suite.folder)
+    stack.callback(context.close)
+    return Server(completer, trigger, context.open)
 
 
 def _progress(n_holes: int, names: Sequence[str]) -> Callable[[Record], None]:

@@ -16,12 +16,14 @@ from typing import Any, TextIO
 
 from midfill import config as configuration
 from midfill import paths
+from midfill.commands.complete import project_of
 from midfill.commands.options import opened, settings
 from midfill.commands.session import session
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.eval import replay_report, report
 from midfill.eval.about import need_matplotlib, rounded
+from midfill.eval.context import ProjectContext
 from midfill.eval.replay import WAYS, Habits, Place, Tally, Typist, places
 from midfill.eval.repository import read_text
 from midfill.syntax.parsers import language_of
@@ -80,7 +82,9 @@ def _places(arguments: argparse.Namespace) -> list[Place]:
         file = paths.expanded(name)
         if not (text := read_text(file)).strip():
             raise MidfillError(f"{name} is not a plain, small file of UTF-8 text", "midfill replay types source files")
-        found += places(file.name, language_of(file.name), text, arguments.places, arguments.chars)
+        root = project_of(file := file.resolve())
+        path = file.relative_to(root).as_posix()
+        found += places(root, path, language_of(path), text, arguments.places, arguments.chars)
     return found
 
 
@@ -91,10 +95,24 @@ async def _type(runs: Mapping[str, Run], found: Sequence[Place], habits: Habits,
         count, names, start = _counter(next(iter(completers.values()))), list(runs), time.monotonic()
         for turn, place in enumerate(found):
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                typist = Typist(completers[name], place, habits, count, _events(out, name))
-                runs[name].tallies.append((place, await typist.type()))
+                tally = await _type_one(completers[name], place, habits, count, _events(out, name))
+                runs[name].tallies.append((place, tally))
             print(f"[{time.monotonic() - start:6.0f} s] {turn + 1} of {len(found)}: {place.path}", file=sys.stderr)
         return next(iter(completers.values())).info
+
+
+async def _type_one(
+    completer: Completer, place: Place, habits: Habits, count: Callable[[str], int],
+    on_event: Callable[[dict[str, Any]], None],
+) -> Tally:  # fmt: skip
+    """In a project that has been read before the first key."""
+    context = ProjectContext(completer, place.folder)
+    typist = Typist(completer, place, habits, count, on_event, context.changed)
+    try:
+        await asyncio.to_thread(context.open, typist.snapshot())
+        return await typist.type()
+    finally:
+        context.close()
 
 
 def _counter(completer: Completer) -> Callable[[str], int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,14 +39,23 @@ class Asker(Protocol):
         ...
 
 
+Prepare = Callable[[Snapshot], None]
+
+
+def _nothing(snapshot: Snapshot) -> None:
+    """There are no other files."""
+
+
 class Server:
     """What a person would be shown: context, prompt, engine, stopping, post-processing, as in an editor."""
 
-    def __init__(self, completer: Completer, trigger: Trigger = "invoked") -> None:
-        self.completer, self._trigger = completer, trigger
+    def __init__(self, completer: Completer, trigger: Trigger = "invoked", prepare: Prepare = _nothing) -> None:
+        """``prepare`` is what went on before somebody asked: the other files are read. It may block."""
+        self.completer, self._trigger, self._prepare = completer, trigger, prepare
 
     async def answer(self, snapshot: Snapshot) -> Answer:
         """The middle at the cursor. Raises EngineError."""
+        await asyncio.to_thread(self._prepare, snapshot)
         self.completer.cache = MiddleCache()  # holes of one file must not answer each other
         start = time.perf_counter()
         last = await self.completer.last(snapshot, trigger=self._trigger)
@@ -75,8 +86,3 @@ class Bare:
 def bare(config: Config) -> Config:
     """``config`` for ``Bare``: nothing that only our own server does at the prompt or in the engine."""
     return dataclasses.replace(config, token_healing=False, suffix_shift="off")
-
-
-def asker(completer: Completer, *, raw: bool, trigger: Trigger = "invoked") -> Asker:
-    """The bare endpoint's, or the server's."""
-    return Bare(completer) if raw else Server(completer, trigger)

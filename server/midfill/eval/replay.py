@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from midfill.completer import Completer
@@ -29,8 +30,12 @@ _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """``text[start:end]`` is typed; what comes before and after it stands there already."""
+    """``text[start:end]`` is typed; what comes before and after it stands there already.
 
+    The file is at ``path`` of the project in ``folder``.
+    """
+
+    folder: Path
     path: str
     language: str
     text: str
@@ -104,7 +109,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def places(path: str, language: str, text: str, n_places: int, n_chars: int) -> list[Place]:
+def places(folder: Path, path: str, language: str, text: str, n_places: int, n_chars: int) -> list[Place]:
     """``n_places`` pieces of ``n_chars`` that begin with a line, evenly over the file; fewer if it is short."""
     found: list[Place] = []
     for number in range(n_places):
@@ -116,7 +121,7 @@ def places(path: str, language: str, text: str, n_places: int, n_chars: int) -> 
         end = min(start + n_chars, len(text.rstrip()))
         if start >= end or (found and start < found[-1].end):
             break
-        found.append(Place(path, language, text, start, end))
+        found.append(Place(folder, path, language, text, start, end))
     return found
 
 
@@ -141,9 +146,11 @@ class Typist:
     def __init__(
         self, completer: Completer, place: Place, habits: Habits, count: Callable[[str], int],
         on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+        on_change: Callable[[Snapshot], None] = lambda snapshot: None,
     ) -> None:  # fmt: skip
+        """``on_event`` is told what happened, ``on_change`` each new text, as a language server is."""
         self._completer, self._place, self._habits = completer, place, habits
-        self._count, self._on_event = count, on_event
+        self._count, self._on_event, self._on_change = count, on_event, on_change
         self._target = place.text[place.start : place.end]
         self._typed = ""
         self._standing = ""  # the suggestion that is on the screen, without what was typed over it
@@ -190,7 +197,9 @@ class Typist:
 
     async def _ask(self, gap_s: float) -> None:
         """Ask, and look at what comes until the next key."""
-        start, last = time.perf_counter(), Completion("", self._snapshot())
+        last = Completion("", self.snapshot())
+        self._on_change(last.snapshot)
+        start = time.perf_counter()
         before, self.tally.n_asked = self._standing, self.tally.n_asked + 1
         try:
             async with asyncio.timeout(None if self._habits.waits else gap_s):
@@ -227,12 +236,15 @@ class Typist:
             tally.n_shown += 1
             self._event("shown", text, after_s=round(after_s, 4))
 
-    def _snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
+        """What the editor shows now."""
         self._version += 1
         place = self._place
         before = place.text[: place.start] + self._typed
-        text, uri = before + place.text[place.end :], f"file:///replay/{place.path}"
-        return Snapshot(uri, self._version, place.language, text, len(before), path=place.path)
+        return Snapshot(
+            (place.folder / place.path).as_uri(), self._version, place.language, before + place.text[place.end :],
+            len(before), path=place.path,
+        )  # fmt: skip
 
     def _event(self, kind: str, text: str, **more: Any) -> None:
         line = self._typed.rpartition("\n")[2]

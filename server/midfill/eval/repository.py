@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from midfill.context.gather import ContextSource
 from midfill.eval.cutting import KINDS, Code, Span, cross_file
 from midfill.eval.holes import Hole, is_leak_free, split_of
 from midfill.syntax.parsers import language_of
@@ -57,11 +56,6 @@ class Workspace:
 
     def _write(self, path: str, text: str) -> None:
         (self.folder / path).write_text(text, encoding="utf-8", newline="")
-
-
-def context_for(workspace: Workspace) -> Sequence[ContextSource]:
-    """What knows the other files of the copy."""
-    return ()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,43 @@
+"""The other files, as the language server's context knows them while somebody works in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from midfill.completer import Completer
+from midfill.context.keeper import Document
+from midfill.context.workspace import Workspace
+from midfill.types import MidfillError, Snapshot
+
+READ_S = 60.0  # a project is read for so long at most
+
+
+class ProjectContext:
+    """Feeds one completer from the project in ``folder`` (absolute). All here wait for the context's thread."""
+
+    def __init__(self, completer: Completer, folder: Path) -> None:
+        self._completer, self._folder = completer, folder
+        self._workspace = Workspace()
+
+    def open(self, snapshot: Snapshot) -> None:
+        """Begin anew: the project is read from the disk, but for the one file, which is open. Raises MidfillError."""
+        self.close()
+        self._workspace = Workspace(off=self._completer.config.context_off, budget=self._completer.snippet_budget)
+        self._workspace.opened(self._document(snapshot))  # first, so that its text on disk is never read
+        self._workspace.set_folders([self._folder])
+        if not self._workspace.prepare(snapshot, READ_S):
+            raise MidfillError(f"{self._folder.name} is not read after {READ_S:.0f} s", "choose a smaller folder")
+        self._completer.sources = (self._workspace,)
+
+    def changed(self, snapshot: Snapshot) -> None:
+        """Somebody typed. Does not wait."""
+        self._workspace.changed(self._document(snapshot), snapshot.cursor)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._completer.sources = ()
+        self._workspace.stop()
+
+    def _document(self, snapshot: Snapshot) -> Document:
+        where = self._folder / snapshot.path
+        return Document(snapshot.uri, where, snapshot.path, snapshot.language, snapshot.text)

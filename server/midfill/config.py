@@ -56,6 +56,7 @@ class Config:
     prompt_lookup: bool = True  # guess tokens from the prompt and verify several at once; never another answer
     languages_off: tuple[str, ...] = ()  # LSP language ids without automatic suggestions
     globs_off: tuple[str, ...] = ()  # files without them: "*.md" by name, "secrets/**" by path in the workspace
+    rules_off: tuple[str, ...] = ()  # post-processing that is not applied, by the names that `midfill explain` shows
     scopes_off: tuple[str, ...] = ()  # where the cursor gets none: comment, string, docstring
     max_debounce_s: float = 0.25  # an automatic request waits at most so long for the next key; 0: never
     candidates: int = 3  # an invoked request gets up to so many different suggestions

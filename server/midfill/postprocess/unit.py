@@ -19,7 +19,9 @@ from midfill.syntax.lexical import START, State, scan, string_end, unopened_at
 MIN_SEEN = 8
 _CONTINUES = re.compile(r"(else|elif|except|finally|catch|rescue|case|default|when|ensure|while)\b|\}")
 _LEAVES = re.compile(r"(return|raise|throw|break|continue|goto)\b")
-_BY_LINE = frozenset({"python", "ruby", "go", "lua", "shellscript", "yaml", "toml", ""})  # a line's end ends a statement
+_BY_LINE = frozenset(
+    {"python", "ruby", "go", "lua", "shellscript", "yaml", "toml", ""}
+)  # a line's end ends a statement
 _OPERATOR = re.compile(r"(?:[-+*/%&|^,=<>?.\\]|\b(?:and|or|not|in|is))\s*\Z")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 

@@ -94,7 +94,7 @@ def learn(outcomes: Sequence[tuple[float, bool]], default: float) -> float:
     """
     if len(outcomes) < MIN_OUTCOMES:
         return default
-    ordered = sorted(outcomes)
+    ordered = sorted(outcomes, key=lambda outcome: (outcome[0], not outcome[1]))
     best, n_taken = default - REACH, 0
     for i in range(1, int(MAX_HIDDEN * len(ordered))):
         n_taken += ordered[i - 1][1]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from midfill.postprocess.place import Place, code_of, indent, is_closer, opens_block
-from midfill.syntax.lexical import START, State, scan, string_end, unopened_at
+from midfill.syntax.lexical import OPENERS, START, State, scan, string_end, unopened_at
 
 # Characters of a line that must be there before it is judged while it still grows.
 MIN_SEEN = 8
@@ -72,6 +72,8 @@ def _docstring_end(middle: str, place: Place) -> int | None:
 def _inside_end(middle: str, place: Place) -> int | None:
     """The closer that stands right of the cursor, or the line's end where nothing was opened on the way to it."""
     closer, line_end = unopened_at(middle, place.language), _newline(middle)
+    if line_end is not None and not middle[:line_end].strip() and place.before.rstrip()[-1:] in OPENERS:
+        return closer  # what is inside goes over several lines
     if closer is not None and (line_end is None or closer < line_end):
         return closer
     for at in _line_ends(middle):

@@ -193,11 +193,26 @@ def test_what_was_applied_is_told() -> None:
         ("python", "x = foo(\n    a,\n    ‸\n)\n", "b,\n    c,\n)\ny = 1\n", "b,\n    c,"),
         ("python", "x = foo(‸\n", "\n    a,\n    b,\n)\ny = 1\n", "\n    a,\n    b,\n)"),
         ("python", "‸\n    return n\n\nx = 1\n", "def f(n):\n    return n\n", "def f(n):"),
-        ("python", "def f(xs):\n    ‸\n        total += x\n", "total = 0\n    for x in xs:\n        total", "total = 0\n    for x in xs:"),
-        ("python", "def f(xs):\n    total = 0\n    ‸\n    return total\n", "for x in xs:\n        total += x\n    print(1)\n", "for x in xs:\n        total += x"),
-        ("python", "def f(xs):\n    ‸\n    return total\n", "n = len(xs)\n    total = n * 2\n    print(1)\n", "n = len(xs)\n    total = n * 2"),
-        ("python", "def f(xs):\n    limit = 3\n    ‸\n    return xs\n", "xs = sorted(xs)\n    xs = xs[:limit]\n    y", "xs = sorted(xs)\n    xs = xs[:limit]"),
-        ("python", "def f(n):\n    if n == 0:\n        ‸\n", "return 0\n    return n\n\ndef g", "return 0\n    return n"),
+        (
+            "python", "def f(xs):\n    ‸\n        total += x\n",
+            "total = 0\n    for x in xs:\n        total", "total = 0\n    for x in xs:",
+        ),
+        (
+            "python", "def f(xs):\n    total = 0\n    ‸\n    return total\n",
+            "for x in xs:\n        total += x\n    print(1)\n", "for x in xs:\n        total += x",
+        ),
+        (
+            "python", "def f(xs):\n    ‸\n    return total\n",
+            "n = len(xs)\n    total = n * 2\n    print(1)\n", "n = len(xs)\n    total = n * 2",
+        ),
+        (
+            "python", "def f(xs):\n    limit = 3\n    ‸\n    return xs\n",
+            "xs = sorted(xs)\n    xs = xs[:limit]\n    y", "xs = sorted(xs)\n    xs = xs[:limit]",
+        ),
+        (
+            "python", "def f(n):\n    if n == 0:\n        ‸\n",
+            "return 0\n    return n\n\ndef g", "return 0\n    return n",
+        ),
     ],
 )  # fmt: skip
 def test_unit_of_a_language(language: str, buffer: str, middle: str, unit: str) -> None:

@@ -33,6 +33,8 @@ _numbers = itertools.count(1)
 
 # A client that cancels before it asks again: so long a generation waits for the next request, which may go on with it.
 LINGER_S = 0.05
+# Who asks gets an answer so many times as long as what comes unasked: a block, not a line of it.
+INVOKED = 3
 # A suggestion that was shown for so long is perhaps about to be accepted.
 IDLE_S = 0.15
 
@@ -112,7 +114,10 @@ class Completer:
     def budget(self) -> int:
         """Tokens a prompt may have."""
         wanted = self.config.context_tokens or self.info.context_tokens
-        return max(64, min(wanted, self.info.max_context - self.config.max_tokens))
+        return max(64, min(wanted, self.info.max_context - self._max_tokens("invoked")))
+
+    def _max_tokens(self, trigger: Trigger) -> int:
+        return self.config.max_tokens * (INVOKED if trigger == "invoked" else 1)
 
     @property
     def snippet_budget(self) -> int:
@@ -234,7 +239,7 @@ class Completer:
         prompt = await self.renderer.render(growing.snapshot, snippets, self.budget)
         trace.render_s, trace.budget = time.monotonic() - start, self.budget
         trace.n_prefix, trace.n_suffix, trace.n_snippets = prompt.n_prefix, prompt.n_suffix, prompt.n_snippets
-        request = self._request(prompt, len(growing.candidates), background=background)
+        request = self._request(prompt, len(growing.candidates), trace.trigger, background=background)
         growing.n_prompt = len(prompt.ids)
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
@@ -254,11 +259,11 @@ class Completer:
         """Seconds that ``growing`` waits for another request; a newer generation has taken its place otherwise."""
         return LINGER_S if self.resident and self._growing[-1:] == [growing] else 0.0
 
-    def _request(self, prompt: Prompt, n: int, *, background: bool) -> GenerateRequest:
+    def _request(self, prompt: Prompt, n: int, trigger: Trigger, *, background: bool) -> GenerateRequest:
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
         return GenerateRequest(
-            prompt.ids, self.config.max_tokens, adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}",
+            prompt.ids, self._max_tokens(trigger), adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}",
             n=n, logprobs=True, suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning,
             speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
         )  # fmt: skip

@@ -21,8 +21,10 @@ CHARS_PER_TOKEN = 3.0  # of code, at least: the budget is not passed
 TOKENS_PER_FILE = 6  # of the template, beside its path
 LINE_TOKENS = 2  # line end and indentation of a signature
 GOOD_ENOUGH = 0.85  # the share of the best worth with which an earlier choice stays
+URGENT = 1.12  # a score with which something comes in at once
 MIN_SCORE = 0.2  # what is less likely is worth less than the text around the cursor
 MAX_FOUND = 3000
+MAX_REPEATED = 2  # signatures that a window may show again
 
 Key = tuple[str, int, int]  # file, and a definition's index and -1, or a window's lines
 
@@ -45,7 +47,9 @@ class _Basket:
     files: set[str] = field(default_factory=set)
 
     def offer(self, key: Key, found: Found) -> None:
-        """Take it if there is room."""
+        """Take it if there is room, and if it is not said already."""
+        if self._has(found):
+            return
         cost = _cost(found) + (0 if found.file.key in self.files else _path_cost(found.file))
         if isinstance(found, Pick):
             parent = found.file.definitions[found.at].parent
@@ -57,29 +61,44 @@ class _Basket:
             self.keys[key] = found
             self.files.add(found.file.key)
 
+    def _has(self, found: Found) -> bool:
+        """Whether a window shows the definition, or the signatures that a window would show are there."""
+        taken = [one for one in self.keys.values() if one.file is found.file]
+        if isinstance(found, Pick):
+            line = found.file.definitions[found.at].line
+            return any(isinstance(one, Window) and one.start <= line < one.end for one in taken)
+        lines = [one.file.definitions[one.at].line for one in taken if isinstance(one, Pick)]
+        return sum(found.start <= line < found.end for line in lines) >= MAX_REPEATED
+
 
 def choose(
     view: View, focus: Focus, budget: int, before: Choice | None = None, sources: Mapping[str, Source] = SOURCES
 ) -> Choice:
     """The snippets for ``focus``: about ``budget`` tokens, as much as possible of ``before`` first."""
     found = _best(view, focus, sources)
-    ranked = sorted(found, key=lambda key: (-_rank(found[key]), key))
-    best = _Basket(budget)
-    for key in ranked:
-        best.offer(key, found[key])
+    ranked = sorted(found, key=lambda key: (-found[key].score, key))
+    chosen = _filled(found, ranked, budget)
     if before is not None and before.keys:
-        kept = _Basket(budget)
-        for key in ranked:
-            if key in before.keys:
-                kept.offer(key, found[key])
-        if len(kept.keys) == len(before.keys) and kept.worth >= GOOD_ENOUGH * best.worth:
-            best = kept
-    return Choice(_ordered(_snippets(best, view), before), frozenset(best.keys))
+        kept = _kept(found, ranked, budget, before)
+        if kept.worth >= GOOD_ENOUGH * chosen.worth:
+            chosen = kept
+    return Choice(_ordered(_snippets(chosen), before), frozenset(chosen.keys))
 
 
-def _rank(found: Found) -> float:
-    """Worth by tokens, with a floor: a short signature is not better because it is short."""
-    return found.score
+def _filled(found: Mapping[Key, Found], order: Iterable[Key], budget: int) -> _Basket:
+    basket = _Basket(budget)
+    for key in order:
+        basket.offer(key, found[key])
+    return basket
+
+
+def _kept(found: Mapping[Key, Found], ranked: Sequence[Key], budget: int, before: Choice) -> _Basket:
+    """The earlier choice, and in front of it what cannot wait; without that exactly the earlier choice."""
+    urgent = [key for key in ranked if found[key].score >= URGENT]
+    kept = [key for key in ranked if key in before.keys and key not in urgent]
+    if all(key in before.keys for key in urgent):
+        return _filled(found, [*urgent, *kept], budget)
+    return _filled(found, [*urgent, *kept, *ranked], budget)
 
 
 def _best(view: View, focus: Focus, sources: Mapping[str, Source]) -> dict[Key, Found]:
@@ -117,7 +136,7 @@ def _path_cost(file: SourceFile) -> float:
     return len(file.path) / CHARS_PER_TOKEN + TOKENS_PER_FILE
 
 
-def _snippets(basket: _Basket, view: View) -> list[Snippet]:
+def _snippets(basket: _Basket) -> list[Snippet]:
     """Signatures by file, windows each by itself; the best last."""
     picks: defaultdict[str, list[Pick]] = defaultdict(list)
     snippets: list[Snippet] = []

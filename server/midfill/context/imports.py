@@ -93,7 +93,7 @@ def _python(text: str, folder: str) -> Iterator[Import]:
         base = _up(folder, dots - 1)
         if dots and base is None:
             continue
-        start = posixpath.join(base or "", module) if dots else module
+        start = posixpath.join(base or "", module).rstrip("/") if dots else module
         yield Import(_python_files(start), names, exact=dots > 0)
         for name in names:  # a name may be a module of the package
             yield Import(_python_files(posixpath.join(start, name)), alias=name, exact=dots > 0)
@@ -138,7 +138,7 @@ def _javascript(text: str, folder: str) -> Iterator[Import]:
                          alias, exact)  # fmt: skip
 
 
-_JAVA = re.compile(r"^[ \t]*import[ \t]+(static[ \t]+)?([\w.]{3,300})(\.\*)?", re.M)
+_JAVA = re.compile(r"^[ \t]*import[ \t]+(static[ \t]+)?([\w.]{1,300}\w)(\.\*)?", re.M)
 
 
 def _java(text: str, folder: str) -> Iterator[Import]:

@@ -23,6 +23,7 @@ MAX_WINDOWS = 5
 MAX_LINES = 3000  # of one file
 VISITED = 1.3  # a file that was looked at lately
 MIN_SCORE = 0.08
+MAX_SCORE = 0.9
 NAME = "similar"
 
 
@@ -77,7 +78,8 @@ def _windows(view: View, file: SourceFile, weights: dict[str, float]) -> Iterato
         end = min(start + WINDOW, len(lines))
         shared = set().union(*words[start:end])
         if shared:
-            yield Window(file, start, end, bonus * sum(weights[word] for word in shared) / total, NAME)
+            score = bonus * sum(weights[word] for word in shared) / total
+            yield Window(file, start, end, min(MAX_SCORE, score), NAME)
 
 
 def _words(lines: list[str]) -> set[str]:

@@ -12,7 +12,7 @@ from midfill.context.sources.members import whole
 from midfill.context.view import Pick, View
 
 MAX_PLACES = 4  # a name that is defined more often says little
-NEAR = 0.7
+NEAR = 0.5
 MIN_MEMBER = 5  # letters: members with short names have many namesakes
 MEMBER_NEAR = 0.5
 TYPE = 1.25  # the class whose member is being written: more than an import that waits for its use

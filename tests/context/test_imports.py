@@ -58,7 +58,18 @@ def test_an_import_means_a_file(path: str, text: str, tree: str, expected: dict[
     assert meant(path, text, tree) == expected
 
 
-@pytest.mark.parametrize("text", ["import a\n" * 5000, "from a import (" + "x, " * 5000, "import " + "{" * 9000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import a\n" * 5000,
+        "from a import (" + "x, " * 5000,
+        "import " + "{" * 9000,
+        "import " + " " * 60_000,
+        "import a" * 9000,
+        "from " + "." * 60_000,
+        "const " * 9000,
+    ],
+)
 @pytest.mark.parametrize("name", ["python", "javascript", "rust", "java", "go", "c", "php", "ruby", "csharp"])
 def test_endless_imports_end(name: str, text: str) -> None:
     assert len(imports_of(text, "a", name)) <= MAX_IMPORTS

@@ -65,6 +65,13 @@ def test_no_secret(text: str) -> None:
     assert not has_secret(text)
 
 
+@pytest.mark.parametrize(
+    "piece", ["eyJ", "-----BEGIN ", "password", "a://", "token: ", "xxxxxxx.", "SG.aaaaaaaaaaaaaaaa", "'"]
+)
+def test_endless_texts_are_judged(piece: str) -> None:
+    assert has_secret(piece * 20_000) in (True, False)
+
+
 def test_a_canary_is_in_0_of_1000_snippets() -> None:
     """Keys planted in many forms, beside names that the file needs: the names come, the keys do not."""
     rng = random.Random(3)

@@ -14,7 +14,7 @@ LINES_BEFORE, LINES_AFTER = 40, 16
 FADE = 8  # lines after which a word counts half
 MAX_LINES_UP = 400  # how far up a scope's first line is looked for
 SCOPE_WEIGHT = 0.6
-MAX_CHARS = 400_000  # of a text that types are looked for in
+MAX_CHARS = 200_000  # of a text that words and types are looked for in
 # So much of the file stands in the prompt at least; what is in there need not be said again.
 SHOWN_BEFORE, SHOWN_AFTER = 1600, 500
 

@@ -32,13 +32,13 @@ _DENIED_FOLDER = frozenset(DENIED_FOLDERS)
 _SECRETS = tuple(
     re.compile(pattern)
     for pattern in (
-        r"-----BEGIN [A-Z0-9 ]*(?:PRIVATE KEY|CERTIFICATE|PGP)",
+        r"-----BEGIN [A-Z0-9 ]{0,40}(?:PRIVATE KEY|CERTIFICATE|PGP)",
         r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}\b",
         r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}",
         r"\bxox[abeoprs]-[\w-]{10,}|\bhooks\.slack\.com/services/\w",
         r"\bsk-[A-Za-z0-9_-]{20,}|\b[rsp]k_(?:live|test)_\w{10,}|\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}",
-        r"\bhf_[A-Za-z0-9]{20,}|\bnpm_[A-Za-z0-9]{30,}|\bpypi-[\w-]{30,}|\bSG\.[\w-]{16,}\.[\w-]{16,}",
-        r"\beyJ[\w-]{10,}\.[\w-]{10,}\.",  # a JSON web token
+        r"\bhf_[A-Za-z0-9]{20,}|\bnpm_[A-Za-z0-9]{30,}|\bpypi-[\w-]{30,}|\bSG\.[\w-]{16,80}\.[\w-]{16,}",
+        r"\beyJ[\w-]{10,400}\.[\w-]{10,400}\.",  # a JSON web token
         r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"]{1,64}:[^\s/@'\"{}$<%]{3,}@",  # a URL with a password
         r"(?i)\b(?:authorization|proxy-authorization)\b['\"]?\s*[:=]\s*['\"]?(?:basic|bearer|token)\s+[\w+/=.-]{8,}",
     )

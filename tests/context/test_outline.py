@@ -204,3 +204,19 @@ def test_what_is_broken_or_endless_is_read_within_bounds(language: str, text: st
     found = outline(text, language)
     assert len(found) <= MAX_DEFINITIONS
     assert all(len(one.name) <= 100 and len(one.signature) < 3000 for one in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "signature", "shown"),
+    [
+        ("send", "def send(self, data: bytes) -> int", "send(data: bytes) -> int"),
+        ("make", "def make(cls)", "make()"),
+        ("size", "self.size: int", "size: int"),
+        ("f", "public String f(int a) throws E", "f(int a) throws E"),
+        ("x", "private final int x = 1", "x = 1"),
+        ("f", "pub fn f(&self, a: i32) -> String", "f(a: i32) -> String"),
+        ("F", "func (t *T) F(a int) string", "F(a int) string"),
+    ],
+)
+def test_a_member_as_it_is_used(name: str, signature: str, shown: str) -> None:
+    assert signatures.use(name, signature) == shown

@@ -101,14 +101,14 @@ def test_nothing_is_said_twice() -> None:
     signatures = {name: source for name, source in SOURCES.items() if name != "similar"}
     snippets = choose(view_of(files, ("b.py",)), focus, 500, None, signatures).snippets
     text = "\n".join(snippet.text for snippet in snippets)
-    assert text.count("class Client(Base):") == text.count("def send(self, data)") == 1
+    assert text.count("class Client(Base):") == text.count("client.send(data)") == 1
     assert "def connect" not in text
 
 
 def test_a_window_does_not_say_what_signatures_say() -> None:
     focus = focus_at("a.py", "from b import Client, connect\n\nclient = connect()\nclient.‸")
     text = "\n".join(one.text for one in choose(view_of({"b.py": CLIENT}, ("b.py",)), focus, 500).snippets)
-    assert text.count("class Client(Base):") == text.count("def send(self, data)") == 1
+    assert text.count("class Client(Base):") == text.count("send(") == 1
 
 
 def test_a_file_itself_is_never_its_own_context() -> None:

@@ -46,17 +46,17 @@ async def test_documents_and_folders_reach_the_workspace(tmp_path: Path) -> None
     (tmp_path / "client.py").write_text(CLIENT)
     server = await started(tmp_path)
     uri, client = (tmp_path / "main.py").as_uri(), (tmp_path / "client.py").as_uri()
-    assert "def send" in await shown(server, uri, USE)
+    assert "client.send(data)" in await shown(server, uri, USE)
     open_text(server, client, CLIENT.replace("send", "post"))
-    assert "def post" in await shown(server, uri, USE)
+    assert "client.post(data)" in await shown(server, uri, USE)
     change = {
         "textDocument": {"uri": client, "version": 2},
         "contentChanges": [{"text": CLIENT.replace("send", "put")}],
     }
     notify(server, "textDocument/didChange", change)
-    assert "def put" in await shown(server, uri, USE)
+    assert "client.put(data)" in await shown(server, uri, USE)
     notify(server, "textDocument/didClose", {"textDocument": {"uri": client}})
-    assert "def send" in await shown(server, uri, USE)
+    assert "client.send(data)" in await shown(server, uri, USE)
     removed = {"event": {"removed": [{"uri": tmp_path.as_uri(), "name": "r"}], "added": []}}
     notify(server, "workspace/didChangeWorkspaceFolders", removed)
     assert await shown(server, uri, USE) == ""
@@ -70,7 +70,7 @@ async def test_sources_are_switched_off_while_it_runs(tmp_path: Path) -> None:
     assert await shown(server, uri, USE) == ""
     link = server.link
     notify(server, "workspace/didChangeConfiguration", {"settings": {"midfill": {"contextOff": []}}})
-    assert "def send" in await shown(server, uri, USE)
+    assert "client.send(data)" in await shown(server, uri, USE)
     assert server.link is link  # that needs no other engine
 
 

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from midfill.context import signatures
 from midfill.context.focus import Focus
 from midfill.context.index import Index, SourceFile
 from midfill.context.secrets import has_secret
@@ -96,7 +97,10 @@ def choose(
     behind.fill(found, [key for key in ranked if key in late])
     behind.fill(found, [key for key in before.behind if key in found]).fill(found, ranked)
     rest = {key: one for key, one in behind.keys.items() if key not in front.keys}
-    return Choice(_ordered([*_snippets(front.keys), *_snippets(rest)], before), front.keys, tuple(rest))
+    members = {key: one for key, one in rest.items() if isinstance(one, Pick) and key in late}
+    others = {key: one for key, one in rest.items() if key not in members}
+    snippets = [*_snippets(front.keys), *_snippets(others), *_snippets(members, focus.access)]
+    return Choice(_ordered(snippets, before), front.keys, tuple(rest))
 
 
 def _is_behind(key: Key, found: Mapping[Key, Found]) -> bool:
@@ -152,8 +156,8 @@ def _path_cost(file: SourceFile) -> float:
     return len(file.path) / CHARS_PER_TOKEN + TOKENS_PER_FILE
 
 
-def _snippets(chosen: Mapping[Key, Found]) -> list[Snippet]:
-    """Signatures by file, windows each by itself; the best last."""
+def _snippets(chosen: Mapping[Key, Found], access: str = "") -> list[Snippet]:
+    """Signatures by file, windows each by itself; the best last. ``access``: what members are written behind."""
     picks: defaultdict[str, list[Pick]] = defaultdict(list)
     snippets: list[Snippet] = []
     for found in chosen.values():
@@ -163,13 +167,17 @@ def _snippets(chosen: Mapping[Key, Found]) -> list[Snippet]:
             snippets.append(Snippet(found.file.path, found.text, found.source, round(found.score, 3)))
     for of_file in picks.values():
         best = max(of_file, key=lambda pick: pick.score)
-        text = stub(best.file, {pick.at for pick in of_file})
+        text = stub(best.file, {pick.at for pick in of_file}, access)
         snippets.append(Snippet(best.file.path, text, best.source, round(best.score, 3)))
     return sorted(snippets, key=lambda snippet: (snippet.score, snippet.path))
 
 
-def stub(file: SourceFile, chosen: Iterable[int]) -> str:
-    """The chosen definitions of a file by their signatures, in its order, each below the class it stands in."""
+def stub(file: SourceFile, chosen: Iterable[int], access: str = "") -> str:
+    """The chosen definitions of a file by their signatures, in its order, each below the class it stands in.
+
+    With ``access`` members are shown as they are used behind it, ``client.send(data)``: a model that has just read
+    ``client.`` goes on with what followed it elsewhere.
+    """
     shown = set(chosen)
     for at in tuple(shown):
         while (at := file.definitions[at].parent) >= 0:
@@ -178,6 +186,9 @@ def stub(file: SourceFile, chosen: Iterable[int]) -> str:
     for at in sorted(shown):
         definition = file.definitions[at]
         if has_secret(definition.signature):
+            continue
+        if access and definition.owner and definition.kind in ("function", "field"):
+            lines.append(access + signatures.use(definition.name, definition.signature))
             continue
         indent = "    " * definition.depth
         end = ""

@@ -14,11 +14,15 @@ from tests.support import at
 STORED = at("x = ‸\ny = 2\n")
 
 
+def made(*shown: str, n_asked: int = 1) -> Middle:
+    return Middle("raw", "stop", shown, n_asked=n_asked)
+
+
 def rest(buffer: str | Snapshot, answered_by: str = "model", *, middle: str = "add(1, 2)") -> str | None:
     known = MiddleCache()
-    known.store(STORED, "model", Middle(middle, "stop"))
+    known.store(STORED, "model", made(middle))
     found = known.lookup(at(buffer) if isinstance(buffer, str) else buffer, answered_by)
-    return found.text if found else None
+    return found.shown[0] if found else None
 
 
 @pytest.mark.parametrize(
@@ -53,19 +57,99 @@ def test_typed_further_than_it_is_looked_back() -> None:
 
 def test_the_nearest_place_answers() -> None:
     known = MiddleCache()
-    known.store(at("x = a‸"), "model", Middle("bc", "stop"))
-    known.store(at("x = ‸"), "model", Middle("abd", "stop"))
+    known.store(at("x = a‸"), "model", made("bc"))
+    known.store(at("x = ‸"), "model", made("abd"))
     found = known.lookup(at("x = ab‸"), "model")
     assert found is not None
-    assert found.text == "c"
+    assert (found.shown, found.n_typed) == (("c",), 1)
+
+
+@pytest.mark.parametrize(
+    ("buffer", "shown"),
+    [
+        ("x = ‸\ny = 2\n", ("add(1)", "addition", "b")),
+        ("x = add‸\ny = 2\n", ("(1)", "ition")),
+        ("x = b‸\ny = 2\n", None),  # the third was typed whole
+        ("x = addi‸\ny = 2\n", ("tion",)),
+    ],
+)
+def test_candidates_that_were_not_typed_fall_away(buffer: str, shown: tuple[str, ...] | None) -> None:
+    known = MiddleCache()
+    known.store(STORED, "model", made("add(1)", "addition", "b", n_asked=3))
+    found = known.lookup(at(buffer), "model", n_wanted=3)
+    assert (found and found.shown) == shown
+
+
+def test_whoever_wants_several_is_not_answered_with_one() -> None:
+    known = MiddleCache()
+    known.store(STORED, "model", made("a"))
+    assert known.lookup(STORED, "model", n_wanted=3) is None
+    assert known.lookup(STORED, "model", n_wanted=1) is not None
+
+
+def test_nothing_is_an_answer_at_its_own_place_only() -> None:
+    known = MiddleCache()
+    known.store(STORED, "model", made())
+    found = known.lookup(STORED, "model")
+    assert found is not None
+    assert found.shown == ()
+    assert known.lookup(at("x = r‸\ny = 2\n"), "model") is None
+
+
+@pytest.mark.parametrize(
+    ("age_s", "context", "is_found"),
+    [
+        (0.0, "as before", True),
+        (0.0, "another", True),  # what is being typed along stays
+        (cache.FRESH_S + 1, "as before", True),
+        (cache.FRESH_S + 1, "another", False),
+    ],
+)
+@pytest.mark.parametrize("buffer", ["x = ‸\ny = 2\n", "x = ad‸\ny = 2\n"])
+def test_the_context_belongs_to_the_key(buffer: str, age_s: float, context: str, is_found: bool) -> None:
+    now = [100.0]
+    known = MiddleCache(clock=lambda: now[0])
+    known.store(STORED, "model", made("add"), context="as before")
+    now[0] += age_s
+    asked: list[Snapshot] = []
+
+    def context_of(snapshot: Snapshot) -> str:
+        asked.append(snapshot)
+        return context
+
+    assert (known.lookup(at(buffer), "model", context_of) is not None) is is_found
+    assert asked == ([STORED] if age_s else [])  # for the place where it was made, not for what was typed since
+
+
+def test_typing_along_keeps_it_fresh() -> None:
+    now = [0.0]
+    known = MiddleCache(clock=lambda: now[0])
+    known.store(STORED, "model", made("abcdef"))
+    for n in range(5):
+        now[0] += cache.FRESH_S - 1
+        assert known.lookup(at("x = " + "abcdef"[:n] + "‸\ny = 2\n"), "model", lambda _: "another") is not None
+
+
+@pytest.mark.parametrize(
+    ("buffer", "after"),
+    [
+        ("    x = 1‸\ny", "    x = 1\n    ‸\ny"),
+        ("if a:‸", "if a:\n    ‸"),
+        ("\tif (a) {‸ \n", "\tif (a) {\n\t\t‸ \n"),
+        ("f(‸)", None),
+        ("    ‸", None),
+    ],
+)
+def test_after_enter(buffer: str, after: str | None) -> None:
+    assert cache.entered(at(buffer)) == (at(after) if after else None)
 
 
 def test_the_least_recently_used_goes_first() -> None:
     known = MiddleCache(size=2)
-    known.store(at("a‸"), "model", Middle("1", "stop"))
-    known.store(at("b‸"), "model", Middle("2", "stop"))
+    known.store(at("a‸"), "model", made("1"))
+    known.store(at("b‸"), "model", made("2"))
     assert known.lookup(at("a‸"), "model")
-    known.store(at("c‸"), "model", Middle("3", "stop"))
+    known.store(at("c‸"), "model", made("3"))
     assert [known.lookup(at(f"{name}‸"), "model") is not None for name in "abc"] == [True, False, True]
 
 
@@ -74,8 +158,8 @@ def test_a_large_file_is_not_kept() -> None:
     text = "x = 1\n" * 1_000_000
     snapshot = dataclasses.replace(STORED, text=text, cursor=3_000_000)
     known = MiddleCache()
-    known.store(snapshot, "model", Middle("add", "stop"))
+    known.store(snapshot, "model", made("add"))
     (place,) = known._entries
     assert len(place.before) + len(place.after) <= 2 * cache.WINDOW
-    assert known.lookup(snapshot, "model") == Middle("add", "stop")
+    assert known.lookup(snapshot, "model") == made("add")
     assert known.lookup(dataclasses.replace(snapshot, text=text[6:], cursor=2_999_994), "model") is None

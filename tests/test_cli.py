@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
         ("a.py:0:1", "there is no line 0"),
         ("a.py:3:1", "has 2 lines"),
         ("a.py:1:6", "there is no column 6"),
+        ("a.py:9", "has 2 lines"),
         ("b.py:1:1", "cannot read b.py"),
         (".:1:1", "not a plain file"),
         ("/dev/zero:1:1", "not a plain file"),
@@ -170,3 +172,63 @@ def test_a_port_in_use(fails: Fails) -> None:
         port = taken.getsockname()[1]
         message, _ = fails("serve", "--tcp", f"127.0.0.1:{port}")
     assert message == f"midfill: cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+def test_a_place_without_a_column_is_the_end_of_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from midfill.commands.complete import read_snapshot
+
+    monkeypatch.chdir(tmp_path)
+    Path("a.py").write_text("a = \nb")
+    assert read_snapshot("a.py:1").prefix == "a = "
+    assert read_snapshot("a.py:2:1").prefix == "a = \n"
+    Path("a.py:1").write_text("other")
+    assert read_snapshot("a.py:1:1").text == "a = \nb"
+
+
+def test_explaining_the_last_request(fails: Fails, capsys: pytest.CaptureFixture[str]) -> None:
+    from midfill import records
+    from midfill.trace import Trace
+
+    assert "no request of a language server is recorded" in fails("explain")[0]
+    trace = Trace(language="python", line=3, column=7)
+    trace.refuse("text_right", "much text stands right of the cursor")
+    subject = records.Records()
+    subject.trace(trace.without_text())
+    subject.close()
+    assert cli.main(["explain"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Nothing was shown: much text stands right of the cursor."
+    assert "3:7 python" in lines[2]
+    assert cli.main(["explain", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["refused"] == "text_right"
+    for damaged in ('{"stats": {"n_prompt": []}, "rules": 5}', '{"rules": [1]}', '{"snippets": 5}'):
+        records.trace_file().write_text(damaged)
+        assert "is damaged" in fails("explain")[0]
+
+
+def test_explaining_a_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from midfill.commands import explain
+    from midfill.completer import Completer
+    from midfill.config import Config
+    from midfill.engine.scripted import ScriptedEngine
+    from midfill.serve.link import CharRenderer
+    from midfill.types import ModelInfo
+
+    @contextlib.asynccontextmanager
+    async def session(config: Config) -> AsyncIterator[Completer]:
+        info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
+        yield Completer(ScriptedEngine(["1 + 2"], others=[["3"]]), CharRenderer(), info, config)
+
+    monkeypatch.setattr(explain, "session", session)
+    monkeypatch.chdir(tmp_path)
+    Path("a.py").write_text("a = \nname")
+    for arguments, first in [
+        (["a.py:1"], "Shown: 5 characters, from the model"),
+        (["a.py:1", "--invoked"], "Shown: 5 characters and 1 more, from the model"),
+        (["a.py:2:3"], "Nothing was shown: the cursor stands in a word or right before one."),
+        (["a.py:2:3", "--invoked"], "Shown: 5 characters and 1 more"),
+    ]:
+        assert cli.main(["explain", *arguments]) == 0
+        assert capsys.readouterr().out.startswith(first)

@@ -32,8 +32,8 @@ async def values(subject: Completer, snapshot: Snapshot) -> list[Completion]:
 async def test_each_value_replaces_the_one_before() -> None:
     subject, engine = completer("a", " + ", "b")
     found = await values(subject, at("return ‸"))
-    assert [value.text for value in found] == ["a", "a +", "a + b", "a + b"]
-    assert [value.finished for value in found] == [False, False, False, True]
+    assert [value.text for value in found] == ["a", "a +", "a + b"]
+    assert [value.finished for value in found] == [False, False, True]
     last = found[-1]
     assert (last.source, last.finish_reason, last.raw) == ("engine", "stop", "a + b")
     assert last.stats is not None

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from midfill.postprocess import Judge, Place, rules
-from midfill.postprocess.rules import drop_doubled_space, drop_invisible, drop_repeated_line, drop_suffix_overlap, trim_end
+from midfill.postprocess.rules import (
+    drop_doubled_space,
+    drop_invisible,
+    drop_repeated_line,
+    drop_suffix_overlap,
+    trim_end,
+)
 from midfill.postprocess.unit import unit_end
 from tests.support import at
 
@@ -82,7 +88,8 @@ def test_trim() -> None:
         ("if ‸\n", "x:\n    y()\nz()\n", "x:\n    y()"),
         ("if ‸\n", "x:\n    y()\nelse:\n    z()\nw = 1\n", "x:\n    y()\nelse:\n    z()"),
         ("if (‸\n", "x) {\n  y();\n}\nz();\n", "x) {\n  y();\n}"),
-        ("def f():\n    ‸\n", "a = 1\n    b = 2\n\n    c", "a = 1\n    b = 2"),
+        ("‸\n", "a = 1\nb = 2\n\nc", "a = 1\nb = 2"),
+        ("def f():\n    ‸\n", "a = 1\n\n    return a\n\ndef g", "a = 1\n\n    return a"),  # a body goes on
         ("def f():\n    ‸\n", "with x:\n        y()\n    return 1\n\n", "with x:\n        y()\n    return 1"),
         ("def f():\n    ‸\n", "return 1\n\ndef g", "return 1"),
         ("f() {\n  ‸\n}\n", "a();\n}\n", "a();"),

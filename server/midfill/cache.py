@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from midfill.types import Snapshot
 
@@ -11,18 +14,31 @@ from midfill.types import Snapshot
 MAX_TYPED = 400
 # So much text on each side of a cursor tells it apart from others: more than a prompt holds, and a bound on memory.
 WINDOW = 20_000
+# What was made or shown so recently is what is being typed along: it stays, whatever the context makes of the typed
+# characters. Of what is older, the context is gathered again and must be the same.
+FRESH_S = 20.0
+
+_TAB = re.compile(r"^\t", re.MULTILINE)
+
+ContextOf = Callable[[Snapshot], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Middle:
-    """What the model said, whole."""
+    """A finished middle: what was shown of it at its place, and what the model had said."""
 
-    text: str
+    raw: str
     finish_reason: str
+    shown: tuple[str, ...] = ()  # the candidates that show something, the best first
+    id: str = ""
+    n_asked: int = 1  # candidates that the model was asked for
+    confidence: float | None = None
+    rules: tuple[tuple[str, int], ...] = ()
+    n_typed: int = 0  # characters of it that stand before the cursor already
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """Where a middle was asked for, and who answered."""
 
     answered_by: str
@@ -32,43 +48,99 @@ class _Place:
     after: str
 
 
+@dataclass(slots=True)
+class _Entry:
+    middle: Middle
+    context: str
+    used_at: float
+
+
 class MiddleCache:
-    """Least recently used middles by (what answered, prefix, suffix)."""
+    """Least recently used middles by (what answered, prefix, suffix), and the context they were made with."""
 
-    def __init__(self, size: int = 128) -> None:
-        self._size = size
-        self._entries: OrderedDict[_Place, Middle] = OrderedDict()
+    def __init__(self, size: int = 128, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size, self._clock = size, clock
+        self._entries: OrderedDict[Place, _Entry] = OrderedDict()
 
-    def lookup(self, snapshot: Snapshot, answered_by: str) -> Middle | None:
-        """The rest of a middle whose beginning was typed at the cursor since it was made; never an empty rest."""
-        found: _Place | None = None
-        for place, middle in self._entries.items():
+    def lookup(
+        self, snapshot: Snapshot, answered_by: str, context_of: ContextOf | None = None, n_wanted: int = 1
+    ) -> Middle | None:
+        """What is left of a middle whose shown beginning was typed since it was made, of the nearest place first.
+
+        At its very place an empty middle is an answer too; further on there is always something left. ``context_of``
+        tells the context of a snapshot as it would be gathered now; ``n_wanted`` candidates must have been asked for.
+        """
+        found: Place | None = None
+        for place, entry in self._entries.items():
             n_typed = snapshot.cursor - place.cursor
-            if not 0 <= n_typed <= MAX_TYPED or n_typed >= len(middle.text):
+            if not 0 <= n_typed <= MAX_TYPED or entry.middle.n_asked < n_wanted:
                 continue
             if found is not None and found.cursor > place.cursor:
                 continue
             typed = snapshot.text[place.cursor : snapshot.cursor]
-            if middle.text.startswith(typed) and place == _place(snapshot, answered_by, n_typed):
+            if n_typed and not rests(entry.middle.shown, typed):
+                continue
+            if place == place_of(snapshot, answered_by, n_typed):
                 found = place
-        if found is None:
+        if found is None or not self._is_current(found, snapshot, context_of):
             return None
         self._entries.move_to_end(found)
-        middle = self._entries[found]
-        return Middle(middle.text[snapshot.cursor - found.cursor :], middle.finish_reason)
+        entry = self._entries[found]
+        entry.used_at = self._clock()
+        typed = snapshot.text[found.cursor : snapshot.cursor]
+        return replace(entry.middle, shown=rests(entry.middle.shown, typed), n_typed=len(typed))
 
-    def store(self, snapshot: Snapshot, answered_by: str, middle: Middle) -> None:
+    def _is_current(self, place: Place, snapshot: Snapshot, context_of: ContextOf | None) -> bool:
+        entry = self._entries[place]
+        if context_of is None or self._clock() - entry.used_at <= FRESH_S:
+            return True
+        return context_of(rewound(snapshot, snapshot.cursor - place.cursor)) == entry.context
+
+    def has(self, snapshot: Snapshot, answered_by: str) -> bool:
+        """Whether the middle at this very place is known."""
+        return place_of(snapshot, answered_by, 0) in self._entries
+
+    def store(self, snapshot: Snapshot, answered_by: str, middle: Middle, context: str = "") -> None:
         """Keep ``middle`` for ``snapshot``."""
-        place = _place(snapshot, answered_by, 0)
-        self._entries[place] = middle
+        place = place_of(snapshot, answered_by, 0)
+        self._entries[place] = _Entry(middle, context, self._clock())
         self._entries.move_to_end(place)
         while len(self._entries) > self._size:
             self._entries.popitem(last=False)
 
 
-def _place(snapshot: Snapshot, answered_by: str, n_typed: int) -> _Place:
+def rests(shown: tuple[str, ...], typed: str) -> tuple[str, ...]:
+    """What is left of each candidate that begins with ``typed`` and goes on."""
+    return tuple(text[len(typed) :] for text in shown if len(text) > len(typed) and text.startswith(typed))
+
+
+def rewound(snapshot: Snapshot, n_typed: int) -> Snapshot:
+    """``snapshot`` as it was before the ``n_typed`` characters left of the cursor were typed."""
+    if not n_typed:
+        return snapshot
+    cursor = snapshot.cursor - n_typed
+    return replace(snapshot, text=snapshot.text[:cursor] + snapshot.text[snapshot.cursor :], cursor=cursor)
+
+
+def accepted(snapshot: Snapshot, text: str) -> Snapshot:
+    """``snapshot`` with ``text`` put in at the cursor."""
+    return replace(snapshot, text=snapshot.prefix + text + snapshot.suffix, cursor=snapshot.cursor + len(text))
+
+
+def entered(snapshot: Snapshot) -> Snapshot | None:
+    """``snapshot`` after Enter, as an editor indents it; None where the cursor is not at the end of a written line."""
+    line = snapshot.line_before
+    if snapshot.line_after.strip() or not line.strip():
+        return None
+    indent = line[: len(line) - len(line.lstrip(" \t"))]
+    if line.rstrip().endswith((":", "{", "(", "[")):
+        indent += "\t" if _TAB.search(snapshot.text, max(0, snapshot.cursor - WINDOW), snapshot.cursor) else "    "
+    return accepted(snapshot, "\n" + indent)
+
+
+def place_of(snapshot: Snapshot, answered_by: str, n_typed: int) -> Place:
     """The place ``n_typed`` characters before the cursor, as it was before they were typed."""
     text, cursor = snapshot.text, snapshot.cursor - n_typed
     before = text[max(0, cursor - WINDOW) : cursor]
     after = text[snapshot.cursor : snapshot.cursor + WINDOW]
-    return _Place(answered_by, cursor, len(text) - snapshot.cursor, before, after)
+    return Place(answered_by, cursor, len(text) - snapshot.cursor, before, after)

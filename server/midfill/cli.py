@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
 
     complete = commands.add_parser("complete", help="print the middle at a place in a file")
     complete.add_argument(
-        "place", metavar="FILE:LINE:COL", help="line and column count from 1; the cursor is before COL"
+        "place",
+        metavar="FILE:LINE[:COL]",
+        help="line and column count from 1; the cursor is before COL, or at the line's end",
     )
     _model_options(complete)
     complete.add_argument("--adapter", help="a registered name, ./a/folder, or none")
@@ -65,6 +67,25 @@ def _parser() -> argparse.ArgumentParser:
     complete.add_argument("--raw", action="store_true", help="what the model said, without post-processing")
     complete.add_argument("--json", action="store_true", help="the middle with every figure")
     complete.set_defaults(run=_complete)
+
+    explain = commands.add_parser("explain", help="why a suggestion comes or not: the whole trace of a request")
+    explain.add_argument(
+        "place",
+        nargs="?",
+        metavar="FILE:LINE[:COL]",
+        help="ask there; without it the last request of a language server, without its text",
+    )
+    explain.add_argument("--invoked", action="store_true", help="as if asked for by hand, not by typing")
+    explain.add_argument("--json", action="store_true", help="the trace as one line of JSON")
+    _model_options(explain)
+    explain.add_argument("--adapter", help="a registered name, ./a/folder, or none")
+    explain.set_defaults(run=_explain)
+
+    stats = commands.add_parser("stats", help="what was shown and accepted on this machine")
+    stats.add_argument("--days", type=float, metavar="N", help="of the last N days only")
+    stats.add_argument("--json", action="store_true", help="one line of JSON")
+    stats.add_argument("--clear", action="store_true", help="forget everything")
+    stats.set_defaults(run=_stats)
 
     model = commands.add_parser("model", help="list, prepare or describe models")
     kinds = model.add_subparsers(dest="kind", required=True, metavar="list|prepare|info")
@@ -229,6 +250,18 @@ def _complete(arguments: argparse.Namespace) -> int:
     from midfill.commands import complete
 
     return complete.run(arguments, _config(arguments))
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from midfill.commands import explain
+
+    return explain.run(arguments, _config(arguments))
+
+
+def _stats(arguments: argparse.Namespace) -> int:
+    from midfill.commands import stats
+
+    return stats.run(arguments)
 
 
 def _model(arguments: argparse.Namespace) -> int:

@@ -1,24 +1,37 @@
-"""The path of one keystroke: cache, context, prompt, engine, post-processing."""
+"""The path of one keystroke: cache, growing generation, trigger, context, prompt, engine, post-processing."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import functools
+import hashlib
 import itertools
 import os
+import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Literal, Protocol
 
-from midfill.cache import Middle, MiddleCache
-from midfill.config import Config
+from midfill import triggers
+from midfill.cache import Middle, MiddleCache, accepted, entered
+from midfill.config import SCOPES, Config
 from midfill.context.gather import ContextSource, gather
 from midfill.engine.base import Engine, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
-from midfill.postprocess import Judge
-from midfill.types import Completion, ModelInfo, Snapshot, Snippet, Stats, Trigger
+from midfill.growing import Candidate, Growing
+from midfill.postprocess import Judge, Place
+from midfill.trace import Trace
+from midfill.triggers import Debounce, Refusal, ScopeAt
+from midfill.types import Completion, ModelInfo, Snapshot, Snippet, Trigger
 
 _numbers = itertools.count(1)
+
+# A client that cancels before it asks again: so long a generation waits for the next request, which may go on with it.
+LINGER_S = 0.05
+# A suggestion that was shown for so long is perhaps about to be accepted.
+IDLE_S = 0.15
 
 
 class Renderer(Protocol):
@@ -48,8 +61,18 @@ class InlineRenderer:
         return self._renderer.spell(prompt)
 
 
+def scope_of(snapshot: Snapshot) -> str:
+    """Where the cursor stands: one of config.SCOPES, or code."""
+    kind = Place.of(snapshot).kind
+    return kind if kind in SCOPES else "code"
+
+
 class Completer:
-    """Turns snapshots into middles."""
+    """Turns snapshots into middles.
+
+    ``resident``: in a process that lives on, a generation that nobody follows lingers for a moment, and idle time is
+    used to go on after the suggestion that is shown.
+    """
 
     def __init__(
         self,
@@ -60,13 +83,18 @@ class Completer:
         *,
         adapter: str | None = None,
         sources: Sequence[ContextSource] = (),
+        judge_of: Callable[[Snapshot, Trigger], Judge] = lambda snapshot, _trigger: Judge(snapshot),
+        scope_at: ScopeAt = scope_of,
+        resident: bool = False,
     ) -> None:
         self.engine, self.renderer, self.info, self.config, self.adapter = engine, renderer, info, config, adapter
-        self.cache = MiddleCache()
-        self.sources = sources
+        self.sources, self.judge_of, self.scope_at, self.resident = sources, judge_of, scope_at, resident
+        self.cache, self.debounce = MiddleCache(), Debounce()
         for source in sources:
             source.budget = self.snippet_budget
         self.adapter_digest = ""  # changes with the adapter's files; middles of the earlier ones are not shown again
+        self._growing: list[Growing] = []
+        self._idle: asyncio.TimerHandle | None = None
 
     @property
     def _answered_by(self) -> str:
@@ -83,57 +111,191 @@ class Completer:
         """Tokens of these that pieces of other files may have."""
         return int(self.budget * FimRenderer.SNIPPET_SHARE)
 
-    async def stream(self, snapshot: Snapshot, *, trigger: Trigger = "automatic") -> AsyncIterator[Completion]:
+    async def stream(
+        self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1, trace: Trace | None = None
+    ) -> AsyncIterator[Completion]:
         """Yield the middle as it grows; each value replaces the one before. Raises EngineError.
 
-        Closing the iterator stops the engine within one step.
+        ``n`` candidates are asked for; the last value has them. ``trace`` is told what happens. Closing the iterator
+        stops the engine within one step, unless another request follows the same generation by then.
         """
-        if (known := self.cache.lookup(snapshot, self._answered_by)) is not None:
-            shown = Judge(snapshot).shown(known.text, cut_short=known.finish_reason == "length")
-            yield Completion(shown, snapshot, True, "cache", known.finish_reason, raw=known.text)
+        trace = trace or Trace()
+        self._arrived(snapshot, trigger, trace)
+        if trigger == "automatic" and (off := self._switched_off(snapshot)) is not None:
+            yield _refused(off, snapshot, trace)
             return
-        start, answered_by, judge = time.monotonic(), self._answered_by, Judge(snapshot)
+        if (known := self.cache.lookup(snapshot, self._answered_by, self._context_of, n)) is not None:
+            trace.hit = "typed through" if known.n_typed else "cache"
+            yield self._final(known, snapshot, trace)
+            return
+        if trigger == "automatic" and self._along(snapshot, n) is None:
+            if (odd := self._out_of_place(snapshot, trace)) is not None:
+                yield _refused(odd, snapshot, trace)
+                return
+            await self._wait_for_the_next_key(snapshot, trace)
+        start, middle = time.monotonic(), None
+        while middle is None:
+            growing = self._along(snapshot, n) or self._begin(snapshot, trigger, n, trace)
+            trace.take_over(growing.trace)
+            typed, n_seen = snapshot.text[growing.place.cursor : snapshot.cursor], 0
+            async with growing.followed(functools.partial(self._lingers, growing)):
+                while growing.leads_on(typed) and (n_seen := await growing.grown(n_seen)):
+                    standing = growing.standing(typed)
+                    yield Completion("".join(standing[:1]), snapshot, raw=growing.candidates[0].raw, id=growing.id)
+            middle = growing.middle(typed)
+        trace.take_over(growing.trace)
+        ttft_s = max(0.0, (growing.first_at or time.monotonic()) - start)
+        trace.stats = dataclasses.replace(growing.stats, ttft_s=ttft_s, total_s=time.monotonic() - start)
+        yield self._final(middle, snapshot, trace)
+
+    async def last(
+        self, snapshot: Snapshot, *, trigger: Trigger = "invoked", n: int = 1, trace: Trace | None = None
+    ) -> Completion:
+        """The whole middle. Raises EngineError."""
+        last = Completion("", snapshot, True)
+        async with aclosing(self.stream(snapshot, trigger=trigger, n=n, trace=trace)) as completions:  # type: ignore[type-var]
+            async for completion in completions:
+                last = completion
+        return last
+
+    async def aclose(self) -> None:
+        """Stop whatever runs."""
+        self._not_idle()
+        for growing in list(self._growing):
+            await growing.stop()
+
+    # ---- before the engine -----------------------------------------------------------------------------------------
+
+    def _arrived(self, snapshot: Snapshot, trigger: Trigger, trace: Trace) -> None:
+        self._not_idle()
+        trace.place(snapshot, trigger)
+        trace.model, trace.adapter = self.info.name, self.adapter or "none"
+        if trigger == "automatic":
+            self.debounce.key(snapshot.uri, time.monotonic())
+
+    def _switched_off(self, snapshot: Snapshot) -> Refusal | None:
+        return triggers.switched_off(snapshot, self.config.languages_off, self.config.globs_off)
+
+    def _out_of_place(self, snapshot: Snapshot, trace: Trace) -> Refusal | None:
+        def scope_at(snapshot: Snapshot) -> str:
+            trace.scope = self.scope_at(snapshot)
+            return trace.scope
+
+        return triggers.out_of_place(snapshot, self.config.scopes_off, scope_at)
+
+    async def _wait_for_the_next_key(self, snapshot: Snapshot, trace: Trace) -> None:
+        trace.debounce_s = self.debounce.pause(snapshot.uri, self.config.max_debounce_s)
+        if trace.debounce_s:
+            await asyncio.sleep(trace.debounce_s)
+
+    def _context_of(self, snapshot: Snapshot) -> str:
+        return digest(gather(self.sources, snapshot))
+
+    # ---- the engine ------------------------------------------------------------------------------------------------
+
+    def _along(self, snapshot: Snapshot, n: int) -> Growing | None:
+        """What grows where this request only typed along it; the nearest one."""
+        fitting = [
+            growing for growing in self._growing if growing.n_asked >= n and growing.fits(snapshot, self._answered_by)
+        ]
+        return max(fitting, key=lambda growing: growing.place.cursor, default=None)
+
+    def _begin(
+        self, snapshot: Snapshot, trigger: Trigger, n: int, trace: Trace, *, background: bool = False
+    ) -> Growing:
+        """Generate. What nobody follows gives way: something else was done than what it was for."""
+        for old in self._growing:
+            if not old.n_followers:
+                old.cancel()
+        start = time.monotonic()
         snippets = gather(self.sources, snapshot)
-        prompt = await self.renderer.render(snapshot, snippets, self.budget)
-        request = self._request(prompt)
-        raw, reason, stats = "", "", Stats(n_prompt=len(prompt.ids))
-        n_pieces, first_at = 0, 0.0
+        trace.context_s = time.monotonic() - start
+        trace.snippets = [
+            {"path": each.path, "source": each.source, "score": each.score, "n_chars": len(each.text)}
+            for each in snippets
+        ]
+        candidates = [Candidate(self.judge_of(snapshot, trigger)) for _ in range(n)]
+        growing = Growing(snapshot, self._answered_by, candidates, secrets.token_hex(8), trace)
+        self._growing.append(growing)
+        growing.start(self._generate(growing, snippets, background=background), self._growing.remove)
+        return growing
+
+    async def _generate(self, growing: Growing, snippets: Sequence[Snippet], *, background: bool) -> None:
+        """The engine's part: prompt, generation, and into the cache with what came of it."""
+        start, trace = time.monotonic(), growing.trace
+        prompt = await self.renderer.render(growing.snapshot, snippets, self.budget)
+        trace.render_s, trace.budget = time.monotonic() - start, self.budget
+        trace.n_prefix, trace.n_suffix, trace.n_snippets = prompt.n_prefix, prompt.n_suffix, prompt.n_snippets
+        request = self._request(prompt, len(growing.candidates), background=background)
+        growing.n_prompt = len(prompt.ids)
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
-                raw += delta.text
-                stats = delta.stats or stats
-                n_pieces += bool(delta.text)
-                first_at = first_at or time.monotonic()
-                reason = delta.finish_reason or ("unit" if judge.ends(raw) else "")
-                if reason:
+                growing.push(delta)
+                if growing.enough:
                     break
-                yield Completion(judge.shown(raw), snapshot, raw=raw)
-        self.cache.store(snapshot, answered_by, Middle(raw, reason))
-        shown = judge.shown(raw, cut_short=reason == "length")
-        now = time.monotonic()
-        stats = dataclasses.replace(
-            stats, n_decoded=max(stats.n_decoded, n_pieces), ttft_s=(first_at or now) - start, total_s=now - start
-        )
-        yield Completion(shown, snapshot, True, "engine", reason, stats, raw)
+        growing.end()
+        if not background:
+            self.debounce.answered(growing.first_at - start)
+        middle = growing.middle("")
+        assert middle is not None
+        self.cache.store(growing.snapshot, growing.answered_by, middle, digest(snippets))
+        if background and not middle.shown and (later := entered(growing.snapshot)) is not None:
+            asyncio.get_running_loop().call_soon(self._go_ahead, later)
 
-    def _request(self, prompt: Prompt) -> GenerateRequest:
+    def _lingers(self, growing: Growing) -> float:
+        """Seconds that ``growing`` waits for another request; a newer generation has taken its place otherwise."""
+        return LINGER_S if self.resident and self._growing[-1:] == [growing] else 0.0
+
+    def _request(self, prompt: Prompt, n: int, *, background: bool) -> GenerateRequest:
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
         return GenerateRequest(
             prompt.ids, self.config.max_tokens, adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}",
-            suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning,
-            speculate=self.config.prompt_lookup, window=str(os.getpid()),
+            n=n, logprobs=n > 1, suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning,
+            speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
         )  # fmt: skip
 
-    async def last(self, snapshot: Snapshot, *, trigger: Trigger = "invoked") -> Completion:
-        """The whole middle. Raises EngineError."""
-        last = Completion("", snapshot, True)
-        async with aclosing(self.stream(snapshot, trigger=trigger)) as completions:  # type: ignore[type-var]
-            async for completion in completions:
-                last = completion
-        return last
+    # ---- after it --------------------------------------------------------------------------------------------------
+
+    def _final(self, middle: Middle, snapshot: Snapshot, trace: Trace) -> Completion:
+        trace.id, trace.finish_reason, trace.confidence = middle.id, middle.finish_reason, middle.confidence
+        trace.show(middle.shown, middle.raw, middle.rules)
+        text, *others = middle.shown or ("",)
+        if self.resident and self.config.ahead and text:
+            self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._go_ahead, accepted(snapshot, text))
+        source: Literal["engine", "cache"] = "cache" if trace.hit in ("cache", "typed through") else "engine"
+        return Completion(
+            text, snapshot, True, source, middle.finish_reason, trace.stats, middle.raw, middle.id, tuple(others)
+        )  # fmt: skip
+
+    def _go_ahead(self, snapshot: Snapshot) -> None:
+        """Ask in the background what comes after the suggestion, as if it were accepted."""
+        self._idle = None
+        is_known = self.cache.has(snapshot, self._answered_by) or self._along(snapshot, 1) is not None
+        if not is_known:
+            self._begin(snapshot, "automatic", 1, Trace(), background=True)
+
+    def _not_idle(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
 
     async def prompt(self, snapshot: Snapshot) -> Prompt:
         """The prompt as it would be sent, spelled out."""
         prompt = await self.renderer.render(snapshot, gather(self.sources, snapshot), self.budget)
         return dataclasses.replace(prompt, text=await self.renderer.spell(prompt))
+
+
+def digest(snippets: Sequence[Snippet]) -> str:
+    """What tells one context from another."""
+    known = hashlib.blake2b(digest_size=16)
+    for snippet in snippets:
+        known.update(
+            f"{len(snippet.path)} {len(snippet.text)} {snippet.path}{snippet.text}".encode(errors="surrogatepass")
+        )
+    return known.hexdigest()
+
+
+def _refused(refusal: Refusal, snapshot: Snapshot, trace: Trace) -> Completion:
+    trace.refuse(refusal.name, refusal.why)
+    return Completion("", snapshot, True, finish_reason="refused")

@@ -22,7 +22,9 @@ from midfill import paths
 from midfill.types import MidfillError
 
 WORKSPACE_FILE = ".midfill.toml"
-WORKSPACE_KEYS = frozenset({"enabled", "adapter", "max_tokens", "languages_off", "context_off"})
+WORKSPACE_KEYS = frozenset({
+    "enabled", "adapter", "max_tokens", "languages_off", "globs_off", "scopes_off", "context_off",
+})  # fmt: skip
 CONTEXT_SOURCES = ("imports", "names", "similar", "edits", "open", "siblings")  # context.sources.SOURCES
 # A workspace's file may be a pipe, a link to an endless device, or made to be slow to parse: tomllib takes time and
 # memory with the square of a dotted key's length.
@@ -30,6 +32,10 @@ MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
 ADAPTER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"  # no leading dot: "." and ".." are folders
 
 NO_ADAPTER = ("", "none")
+SCOPES = ("comment", "string", "docstring")
+MAX_CANDIDATES = 8
+# Asked at every keystroke, and a workspace's file may set them.
+MAX_GLOBS, MAX_GLOB_CHARS = 100, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,12 @@ class Config:
     suffix_shift: str = "auto"  # auto, on or off: keep what was read of the text after the cursor when the cursor moves
     prompt_lookup: bool = True  # guess tokens from the prompt and verify several at once; never another answer
     languages_off: tuple[str, ...] = ()  # LSP language ids without automatic suggestions
+    globs_off: tuple[str, ...] = ()  # files without them: "*.md" by name, "secrets/**" by path in the workspace
+    scopes_off: tuple[str, ...] = ()  # where the cursor gets none: comment, string, docstring
+    max_debounce_s: float = 0.25  # an automatic request waits at most so long for the next key; 0: never
+    candidates: int = 3  # an invoked request gets up to so many different suggestions
+    ahead: bool = True  # while a suggestion is shown, the engine goes on in the background as if it were accepted
+    records: bool = True  # what is shown and accepted is counted on this machine, without any source text
     context_off: tuple[str, ...] = ()  # sources of context from other files that are not asked (CONTEXT_SOURCES)
     first_answer_s: float = 10.0  # an invoked request waits this long for its answer
     max_adapters: int = 8  # adapters in memory at once; of more, the one that was used longest ago is loaded again
@@ -60,6 +72,8 @@ class Config:
             ("context_tokens", 0, 1_000_000),
             ("max_tokens", 1, 4096),
             ("max_adapters", 1, 1000),
+            ("max_debounce_s", 0, 5),
+            ("candidates", 1, MAX_CANDIDATES),
             ("first_answer_s", 0.1, 600),
             ("engine_idle_exit_s", 1, 1e7),
         ):
@@ -73,6 +87,10 @@ class Config:
         ):
             if getattr(self, name) not in allowed:
                 raise MidfillError(f"{name} = {getattr(self, name)!r} is not known", f"use one of {', '.join(allowed)}")
+        if unknown := [scope for scope in self.scopes_off if scope not in SCOPES]:
+            raise MidfillError(f"scopes_off: {unknown[0][:60]!r} is not known", f"use some of {', '.join(SCOPES)}")
+        if len(self.globs_off) > MAX_GLOBS or any(len(glob) > MAX_GLOB_CHARS for glob in self.globs_off):
+            raise MidfillError("globs_off is too long", f"use at most {MAX_GLOBS} globs of {MAX_GLOB_CHARS} characters")
         if unknown := [name for name in self.context_off if name not in CONTEXT_SOURCES]:
             raise MidfillError(f"context_off names {unknown[0]!r}", f"known: {', '.join(CONTEXT_SOURCES)}")
 

@@ -106,6 +106,13 @@ class Completion:
     finish_reason: str = ""  # "stop", "length", "unit" (ended by our own rule), "cancelled"
     stats: Stats | None = None
     raw: str = ""  # what the model said, before post-processing
+    id: str = ""  # of the suggestion; it keeps it while the user types along it
+    others: tuple[str, ...] = ()  # further candidates, the more probable first
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every candidate that shows something, the best first."""
+        return tuple(text for text in (self.text, *self.others) if text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ LOAD_S = 180.0  # the model may have to be prepared first
 class Start(Protocol):
     """Start a front end on the shared engine and wait until it is ready."""
 
-    def __call__(self, capabilities: dict[str, Any] | None = None) -> Client: ...
+    def __call__(self, capabilities: dict[str, Any] | None = None, **options: Any) -> Client: ...
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("midfill")
     env = {f"MIDFILL_{name}_DIR": str(home / name) for name in ("CONFIG", "DATA", "STATE", "RUNTIME")}
     (home / "CONFIG").mkdir()
-    (home / "CONFIG" / "config.toml").write_text('model = "embedded"\nengine_idle_exit_s = 60\n')
+    (home / "CONFIG" / "config.toml").write_text(
+        # One request to the engine for one of the client's: tests that want more say so.
+        'model = "embedded"\nengine_idle_exit_s = 60\ncandidates = 1\nahead = false\n'
+    )
     return {**env, "MIDFILL_DEBUG_METHODS": "1", "PYTHONPATH": str(REPOSITORY / "server")}
 
 
@@ -37,10 +40,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def start(folders: dict[str, str], tmp_path: Path) -> Iterator[Start]:
     clients: list[Client] = []
 
-    def launch(capabilities: dict[str, Any] | None = None) -> Client:
+    def launch(capabilities: dict[str, Any] | None = None, **options: Any) -> Client:
         client = Client(folders, tmp_path)
         clients.append(client)
-        client.initialize(capabilities=capabilities or {})
+        client.initialize(capabilities=capabilities or {}, initializationOptions=options)
         wait_ready(client)
         return client
 

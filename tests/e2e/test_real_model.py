@@ -169,6 +169,38 @@ def test_typing_along_needs_no_engine(start: Start) -> None:
     assert last_number(client) == before
 
 
+def test_asked_by_hand_it_gives_candidates_that_differ(start: Start) -> None:
+    client = start(candidates=3)
+    result = inline(client, "def load(path):\n    with open(path) as file:\n        return ‸\n")
+    texts = [item["insertText"] for item in result["items"]]
+    assert 2 <= len(texts) <= 3
+    assert len({text[:1] for text in texts}) > 1 or len(set(texts)) == len(texts)
+    trace = client.result("midfill/explain")["trace"]
+    assert 0 < trace["confidence"] <= 1
+    assert trace["n_candidates"] == len(texts)
+
+
+def test_what_comes_after_accepting_is_there_already(start: Start) -> None:
+    client = start(ahead=True)
+    start_of_test = last_number(client)
+    shown = text_of(inline(client, "def subtract(a, b):\n    return ‸\n\n\nprint(subtract(2, 1))\n"))
+    first = wait_recorded(client, start_of_test)["n"]
+    wait_recorded(client, first)  # the background's
+    deadline = time.monotonic() + 30
+    while client.result("midfill/stats")["engine"]["n_active"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)  # another one may follow, for the line below
+    before = last_number(client)
+    change = {"range": {"start": {"line": 1, "character": 11}, "end": {"line": 1, "character": 11}}, "text": shown}
+    client.notify(
+        "textDocument/didChange",
+        {"textDocument": {"uri": "file:///w/a.py", "version": 2}, "contentChanges": [change]},
+    )
+    client.call("textDocument/inlineCompletion", at("file:///w/a.py", 1, 11 + len(shown), context={"triggerKind": 2}))
+    assert client.result("midfill/explain")["trace"]["hit"] == "cache"
+    assert last_number(client) == before
+
+
 @pytest.mark.parametrize("how", ["$/cancelRequest", "newer request", "didClose", "client gone"])
 def test_a_stale_request_stops_within_one_decode_step(
     start: Start, how: str, capsys: pytest.CaptureFixture[str]

@@ -12,6 +12,7 @@ from typing import Any
 
 from midfill.config import Config
 from midfill.engine.base import EngineError
+from midfill.trace import Trace
 from midfill.types import Completion, EngineStatus, Snapshot, Trigger
 
 
@@ -31,7 +32,9 @@ class FakeCompleter:
         self.snapshots: list[Snapshot] = []
         self.n_open = 0
 
-    async def stream(self, snapshot: Snapshot, *, trigger: Trigger = "automatic") -> AsyncGenerator[Completion, None]:
+    async def stream(
+        self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1, trace: Trace | None = None
+    ) -> AsyncGenerator[Completion, None]:
         self.snapshots.append(snapshot)
         self.n_open += 1
         text = ""
@@ -61,6 +64,9 @@ class FakeLink:
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def configure(self, config: Config) -> None:
+        """It has no settings."""
 
     async def _run(self) -> None:
         ready_s = self.script.get("ready_s", 0.0)

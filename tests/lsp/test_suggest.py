@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .client import Client, at
+from .client import COMMAND, Client, at
 from .conftest import Launch
 
 INVOKED = {"triggerKind": 1}
@@ -18,8 +18,9 @@ POPUP = "textDocument/completion"
 EMPTY: dict[str, Any] = {INLINE: None, STREAMING: {"items": []}, POPUP: {"isIncomplete": True, "items": []}}
 
 
-def ready(launch: Launch, script: dict[str, Any], **params: Any) -> Client:
-    client = launch(script=script)
+def ready(launch: Launch, script: dict[str, Any], *, real: bool = False, **params: Any) -> Client:
+    """A server whose completer says what the script says; ``real``: only its engine does."""
+    client = launch(script=script, args=[*COMMAND, "--stdio"]) if real else launch(script=script)
     client.initialize(**params)
     if script.get("ready_s", 0) >= 0:
         client.ready()
@@ -201,7 +202,7 @@ def test_engine_errors_are_empty_answers(launch: Launch, method: str) -> None:
 
 
 def test_switched_off(launch: Launch) -> None:
-    client = ready(launch, {"chunks": ["a"]}, initializationOptions={"languagesOff": ["python"]})
+    client = ready(launch, {"chunks": ["a"]}, real=True, initializationOptions={"languagesOff": ["python"]})
     uri = client.open("x")
     assert client.result(INLINE, at(uri, 0, 1, context=AUTOMATIC)) is None
     assert client.result(INLINE, at(uri, 0, 1, context=INVOKED))["items"]

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import re
 import stat
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ MAX_BYTES = 64 << 20
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Print the middle, or with ``--json`` all that is known of it."""
     snapshot = read_snapshot(arguments.place)
-    result = asyncio.run(_complete(snapshot, Path(_split(arguments.place)[0]).resolve(), config))
+    result = asyncio.run(_complete(snapshot, file_of(arguments.place), config))
     if arguments.json:
         print(json.dumps(result, indent=2))
     else:
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def read_snapshot(place: str) -> Snapshot:
-    """The file and cursor that ``FILE:LINE:COL`` names. Raises MidfillError."""
+    """The file and cursor that ``FILE:LINE:COL`` names; without COL the end of the line. Raises MidfillError."""
     name, line, column = _split(place)
     path = Path(name)
     try:
@@ -54,6 +55,8 @@ def read_snapshot(place: str) -> Snapshot:
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if not 1 <= line <= len(lines):
         raise MidfillError(f"{name} has {len(lines)} lines, there is no line {line}", "LINE counts from 1")
+    if column is None:
+        column = len(lines[line - 1]) + 1
     if not 1 <= column <= len(lines[line - 1]) + 1:
         raise MidfillError(
             f"line {line} of {name} has {len(lines[line - 1])} characters, there is no column {column}",
@@ -64,12 +67,17 @@ def read_snapshot(place: str) -> Snapshot:
     return Snapshot(path.resolve().as_uri(), 0, language, "\n".join(lines), cursor, eol, path.name)
 
 
-def _split(place: str) -> tuple[str, int, int]:
-    name, _, column = place.rpartition(":")
-    name, _, line = name.rpartition(":")
-    if not name or not all(number.isdecimal() and len(number) < 10 for number in (line, column)):
+def file_of(place: str) -> Path:
+    """The file that ``FILE:LINE:COL`` names. Raises MidfillError."""
+    return Path(_split(place)[0]).resolve()
+
+
+def _split(place: str) -> tuple[str, int, int | None]:
+    match = re.fullmatch(r"(.+?):(\d{1,9})(?::(\d{1,9}))?", place, re.ASCII | re.DOTALL)
+    if match is None:
         raise MidfillError(f"{place!r} is not FILE:LINE:COL", "for example main.py:10:5")
-    return name, int(line), int(column)
+    name, line, column = match.groups()
+    return name, int(line), None if column is None else int(column)
 
 
 # What lies at the top of a project.
@@ -87,7 +95,7 @@ def project_of(file: Path) -> Path:
     return file.parent
 
 
-def _read_project(snapshot: Snapshot, file: Path, config: Config, budget: int) -> tuple[Workspace, Snapshot]:
+def read_project(snapshot: Snapshot, file: Path, config: Config, budget: int) -> tuple[Workspace, Snapshot]:
     """The workspace around ``file``, with the snippets for ``snapshot`` chosen."""
     root = project_of(file)
     snapshot = dataclasses.replace(snapshot, path=printable(file.relative_to(root).as_posix()))
@@ -100,7 +108,7 @@ def _read_project(snapshot: Snapshot, file: Path, config: Config, budget: int) -
 
 async def _complete(snapshot: Snapshot, file: Path, config: Config) -> dict[str, Any]:
     async with session(config) as completer:
-        workspace, snapshot = await asyncio.to_thread(_read_project, snapshot, file, config, completer.snippet_budget)
+        workspace, snapshot = await asyncio.to_thread(read_project, snapshot, file, config, completer.snippet_budget)
         completer.sources = (workspace,)
         start = time.monotonic()
         completion = await completer.last(snapshot)

@@ -1,14 +1,16 @@
 """An engine that replays a script: fast tests of everything above the engine.
 
-Script: ``{"chunks": ["a", " + b"], "delay_s": 0.05}``, the same for every request.
+Script: ``{"chunks": ["a", " + b"], "delay_s": 0.05}``, the same for every request; ``"others": [["c"], ["d"]]`` are
+the chunks of the second, third ... candidate, for requests that want several.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from midfill.engine.base import Delta, EngineError, GenerateRequest
@@ -16,39 +18,49 @@ from midfill.types import MidfillError, Stats
 
 
 class ScriptedEngine:
-    """Replays ``chunks`` with ``delay_s`` before each."""
+    """Replays ``chunks`` with ``delay_s`` before each; those of several candidates in turn."""
 
-    def __init__(self, chunks: list[str], delay_s: float = 0.0) -> None:
-        self.chunks, self.delay_s = chunks, delay_s
-        self.n_requests = self.n_cancelled = self.n_chunks = 0
+    def __init__(self, chunks: list[str], delay_s: float = 0.0, others: Sequence[list[str]] = ()) -> None:
+        self.chunks, self.delay_s, self.others = chunks, delay_s, others
+        self.n_requests = self.n_background = self.n_cancelled = self.n_chunks = 0
 
     @classmethod
     def from_file(cls, file: Path) -> ScriptedEngine:
         """Read a script. Raises MidfillError."""
         try:
             script = json.loads(file.read_text(encoding="utf-8"))
-            return cls([str(chunk) for chunk in script["chunks"]], float(script.get("delay_s", 0)))
+            others = [[str(chunk) for chunk in chunks] for chunks in script.get("others", ())]
+            return cls([str(chunk) for chunk in script["chunks"]], float(script.get("delay_s", 0)), others)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MidfillError(f"cannot read the script {file}", '{"chunks": ["..."], "delay_s": 0.05}') from error
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        """Yield the chunks. A chunk "!error" raises EngineError."""
+        """Yield the chunks. "!error" raises EngineError. The n-th candidate has log probabilities of -n."""
         self.n_requests += 1
+        self.n_background += request.background
         start, n, first, done = time.monotonic(), 0, 0.0, False
+        told = [self.chunks, *self.others][: request.n]
         try:
-            for chunk in self.chunks[: request.max_tokens]:
+            for index, chunk in _in_turn([chunks[: request.max_tokens] for chunks in told]):
                 await asyncio.sleep(self.delay_s)
                 if chunk == "!error":
                     raise EngineError("the script says so", "nothing to do")
                 first = first or time.monotonic()
                 n += 1
                 self.n_chunks += 1
-                yield Delta(chunk)
+                yield Delta(chunk, index=index, logprobs=(-1.0 - index,) if request.logprobs else ())
             done = True
             now = time.monotonic()
-            yield Delta("", "stop", Stats(len(request.prompt), 0, n, 0.0, (first or now) - start, now - start))
+            stats = Stats(len(request.prompt), 0, n, 0.0, (first or now) - start, now - start)
+            for index in range(len(told)):
+                yield Delta("", "stop", stats, index)
         finally:
             self.n_cancelled += not done
 
     async def aclose(self) -> None:
         """Nothing to release."""
+
+
+def _in_turn(candidates: list[list[str]]) -> Iterator[tuple[int, str]]:
+    for row in itertools.zip_longest(*candidates):
+        yield from ((index, chunk) for index, chunk in enumerate(row) if chunk is not None)

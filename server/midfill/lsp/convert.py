@@ -16,6 +16,7 @@ from midfill.types import Completion, Snapshot
 
 MAX_NUMBER = 2**31 - 1  # an uinteger of LSP
 LABEL_CHARS = 80
+ACCEPTED = "midfill.accepted"
 _WORD = re.compile(r"\w+$")
 
 
@@ -100,16 +101,23 @@ def read_cells(value: Any) -> list[Cell]:
 
 def inline_items(completion: Completion, place: Place, selected: tuple[Span, str] | None) -> lsp.InlineCompletionList:
     """What inlineCompletion answers: an empty range at the cursor, or the popup's range with its text before ours."""
-    text = native(completion.text, completion.snapshot)
-    if not completion.text:
-        return lsp.InlineCompletionList(items=[])
-    if selected is None:
-        here = lsp.Position(line=place.line, character=place.character)
-        item = lsp.InlineCompletionItem(insert_text=text, range=lsp.Range(start=here, end=here))
-    else:
-        span, chosen = selected
-        item = lsp.InlineCompletionItem(insert_text=chosen + text, range=_range(span))
-    return lsp.InlineCompletionList(items=[item])
+    here = lsp.Position(line=place.line, character=place.character)
+    span, chosen = (lsp.Range(start=here, end=here), "") if selected is None else (_range(selected[0]), selected[1])
+    return lsp.InlineCompletionList(
+        items=[
+            lsp.InlineCompletionItem(
+                insert_text=chosen + native(text, completion.snapshot),
+                range=span,
+                command=accepted_command(completion.id, index),
+            )
+            for index, text in enumerate(completion.texts)
+        ]
+    )
+
+
+def accepted_command(id: str, index: int) -> lsp.Command | None:
+    """What the client calls when the item is taken: the one accept signal that LSP has."""
+    return lsp.Command(title="accepted", command=ACCEPTED, arguments=[id, index]) if id else None
 
 
 def completion_item(

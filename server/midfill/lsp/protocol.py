@@ -262,8 +262,8 @@ class MidfillProtocol(LanguageServerProtocol):
         if isinstance(capabilities.text_document_sync, lsp.TextDocumentSyncOptions):
             capabilities.text_document_sync.open_close = True
         capabilities.notebook_document_sync = server.notebook_sync
-        capabilities.execute_command_provider = None
-        capabilities.experimental = {"midfill": {"inlineCompletion": True, "status": True}}
+        capabilities.execute_command_provider = lsp.ExecuteCommandOptions(commands=list(server.commands))
+        capabilities.experimental = {"midfill": {"inlineCompletion": True, "status": True, "explain": True}}
         self.server_capabilities = capabilities
         self._initialized = True
         return lsp.InitializeResult(capabilities=capabilities, server_info=self.server_info)

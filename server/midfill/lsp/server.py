@@ -17,12 +17,13 @@ from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.context.workspace import Workspace
 from midfill.engine.base import EngineError
-from midfill.lsp import context, debug, settings, suggest, sync, transport
+from midfill.lsp import context, convert, debug, explain, outcomes, settings, suggest, sync, transport
 from midfill.lsp.documents import Documents
 from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol, Params
 from midfill.lsp.settings import Client
 from midfill.lsp.status import StageProgress, StatusBoard
+from midfill.trace import Trace
 from midfill.types import Completion, EngineStatus, MidfillError, Snapshot, Trigger
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,9 @@ OFF = EngineStatus("off", "midfill is turned off", "set enabled = true")
 class Completes(Protocol):
     """What the server needs of a Completer."""
 
-    def stream(self, snapshot: Snapshot, *, trigger: Trigger = "automatic") -> AsyncIterator[Completion]: ...  # noqa: D102
+    def stream(  # noqa: D102
+        self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1, trace: Trace | None = None
+    ) -> AsyncIterator[Completion]: ...
     async def prompt(self, snapshot: Snapshot) -> Any: ...  # noqa: D102
 
 
@@ -44,6 +47,7 @@ class Link(Protocol):
     @property
     def completer(self) -> Completes | None: ...  # noqa: D102
     def start(self) -> None: ...  # noqa: D102
+    def configure(self, config: Config) -> None: ...  # noqa: D102
     async def wait_ready(self, timeout_s: float) -> Completes | None: ...  # noqa: D102
     async def stats(self) -> dict[str, object]: ...  # noqa: D102
     async def debug_block(self, seconds: float) -> None: ...  # noqa: D102
@@ -77,6 +81,9 @@ class MidfillServer(LanguageServer):
         self.documents = Documents()
         self.project = Workspace()
         self.latest = suggest.Latest()
+        self.traces = explain.Traces()
+        self.outcomes = outcomes.Outcomes(self)
+        self.commands = (convert.ACCEPTED,)
         self.board = StatusBoard(self.protocol.notify)
         self.client = Client()
         self.config = config or configuration.DEFAULT
@@ -155,6 +162,7 @@ class MidfillServer(LanguageServer):
         self._n_links += 1
         self.project.stop()
         self.latest.clear()
+        self._spawn(asyncio.to_thread(self.outcomes.stop().close))
         link, self.link = self.link, None
         if link is not None:
             self._spawn(link.aclose())
@@ -236,6 +244,8 @@ def did_change_configuration(ls: MidfillServer, params: Params) -> None:
     ls.project.set_off(ls.config.context_off)
     if ls.config.enabled != old.enabled or settings.needs_new_link(old, ls.config):
         ls.connect()
+    elif ls.link is not None:
+        ls.link.configure(ls.config)
 
 
 def did_change_folders(ls: MidfillServer, params: Params) -> None:
@@ -275,5 +285,9 @@ def _features() -> list[tuple[str, Callable[[Any, Params], Any], Any]]:
         ("midfill/inlineCompletion", suggest.streaming_inline_completion, None),
         ("midfill/status", current_status, None),
         ("midfill/stats", stats, None),
+        ("midfill/explain", explain.explain, None),
+        (lsp.WORKSPACE_EXECUTE_COMMAND, outcomes.execute_command, None),
+        ("textDocument/didShowCompletion", outcomes.did_show, None),
+        ("textDocument/didPartiallyAcceptCompletion", outcomes.did_partly_accept, None),
         *((method, handler, None) for method, handler in debug.HANDLERS.items() if debug.enabled()),
     ]

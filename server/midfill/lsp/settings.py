@@ -14,7 +14,10 @@ from midfill.lsp.uris import folder_path
 from midfill.types import MidfillError
 
 # Settings that this process alone follows; a change of any other needs another link to the engine.
-OWN_SETTINGS = frozenset({"enabled", "languages_off", "first_answer_s", "log_level", "context_off"})
+OWN_SETTINGS = frozenset({
+    "enabled", "languages_off", "globs_off", "scopes_off", "max_debounce_s", "candidates", "ahead", "records",
+    "context_off",    "first_answer_s", "log_level",
+})  # fmt: skip
 
 # What editors keep in the same section for themselves.
 EDITOR_SETTINGS = frozenset({"trace"})

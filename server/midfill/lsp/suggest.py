@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from midfill.engine.base import EngineError
 from midfill.lsp import convert
 from midfill.lsp.documents import Document, Place, Span
 from midfill.lsp.protocol import InvalidParams, Params, Pending
+from midfill.trace import Trace
 from midfill.types import Completion, Snapshot, Trigger
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class Suggestion:
     selected: tuple[Span, str] | None = None
     token: int | str | None = None
     last: Completion | None = None  # as far as it is generated
+    trace: Trace = field(default_factory=Trace)
+    arrived: float = field(default_factory=time.monotonic)
 
 
 def inline_completion(ls: MidfillServer, params: Params) -> Any:
@@ -81,7 +85,7 @@ class Inline:
 
     def final(self, completion: Completion) -> Any:
         """The whole suggestion."""
-        return self.value(completion) if completion.text else self.empty()
+        return self.value(completion) if completion.texts else self.empty()
 
     def value(self, completion: Completion) -> Any:
         """As the client gets it."""
@@ -129,30 +133,31 @@ class Popup:
         start = len(text) - len(text.lstrip())
         end = text.find("\n", start)
         if end >= 0 and text[end:].strip():
-            self._send(self._item(text[:end], "midfill-0"))
+            self._send([self._item(completion, 0, text[:end], "midfill-0")])
 
     def final(self, completion: Completion) -> Any:
-        """The whole suggestion."""
-        if not completion.text.strip():
+        """The whole suggestion, and what else it could be."""
+        texts = [text for text in completion.texts if text.strip()]
+        items = [self._item(completion, n, text, f"midfill-{n + 1}") for n, text in enumerate(texts)]
+        if items and self.asked is not None and self.asked.token is not None:
+            self._send(items)
             return self.empty()
-        item = self._item(completion.text, "midfill-1")
-        if self.asked is None or self.asked.token is None:
-            return {"isIncomplete": True, "items": [item]}
-        self._send(item)
-        return self.empty()
+        return {"isIncomplete": True, "items": items}
 
-    def _send(self, item: Any) -> None:
+    def _send(self, items: list[Any]) -> None:
         assert self.asked is not None
-        value = [item] if self.n_sent else {"isIncomplete": True, "items": [item]}
+        value = items if self.n_sent else {"isIncomplete": True, "items": items}
         self.n_sent += 1
         self.ls.protocol.notify("$/progress", {"token": self.asked.token, "value": value})
 
-    def _item(self, text: str, sort: str) -> Any:
+    def _item(self, completion: Completion, index: int, text: str, sort: str) -> Any:
         assert self.asked is not None
         asked, as_is = self.asked, self.ls.client.as_is
-        return self.ls.protocol.plain(
-            convert.completion_item(text, asked.snapshot, asked.place, asked.document.encoding, as_is=as_is, sort=sort)
+        item = convert.completion_item(
+            text, asked.snapshot, asked.place, asked.document.encoding, as_is=as_is, sort=sort
         )
+        item.command = convert.accepted_command(completion.id, index)
+        return self.ls.protocol.plain(item)
 
 
 class Latest:
@@ -169,6 +174,8 @@ class Latest:
             return
         asked, shape = running
         self.counts["superseded"] += asked.pending.open
+        if asked.pending.open:
+            asked.trace.refuse("superseded", "a newer request, or the document's end, took its place")
         asked.pending.resolve(shape.empty())
         asked.pending.stop()
 
@@ -194,12 +201,28 @@ def _suggest(ls: MidfillServer, params: Params, family: Family, shape_of: Callab
     ls.latest.counts["requests"] += 1
     ls.latest.drop(family, uri)
     asked = _read(ls, params, family, uri, position)
-    if asked is None or not _wanted(ls, asked):
+    if asked is None:
+        trace = Trace(uri=uri, line=position[0] + 1)
+        trace.refuse("unknown_document", "the document is not open, or some of its edits were lost")
+    else:
+        trace = asked.trace
+        trace.place(asked.snapshot, asked.trigger)
+        _check_engine(ls, asked)
+    ls.traces.add(trace)
+    if asked is None or trace.refused:
         ls.latest.counts["answered"] += 1
+        ls.outcomes.traced(trace)
         return shape_of(None).empty()
     shape = shape_of(asked)
     ls.latest.put(asked, shape)
     return _run(ls, asked, shape)
+
+
+def _check_engine(ls: MidfillServer, asked: Suggestion) -> None:
+    if not ls.config.enabled:
+        asked.trace.refuse("disabled", "midfill is turned off (enabled)")
+    elif asked.trigger == "automatic" and ls.completer is None:
+        asked.trace.refuse("no_engine", "the engine is not ready yet")
 
 
 def _read(ls: MidfillServer, params: Params, family: Family, uri: str, position: tuple[int, int]) -> Suggestion | None:
@@ -228,14 +251,6 @@ def _read_selected(context: Params) -> tuple[Span, str] | None:
         return None
 
 
-def _wanted(ls: MidfillServer, asked: Suggestion) -> bool:
-    if not ls.config.enabled:
-        return False
-    if asked.trigger == "invoked":
-        return True
-    return asked.snapshot.language not in ls.config.languages_off and ls.completer is not None
-
-
 async def _run(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
     """Generate until the end; answer then, or at the deadline with what stands. The rest goes on into the cache."""
     timer = asyncio.get_running_loop().call_later(ls.config.first_answer_s, _answer, ls, asked, shape)
@@ -244,23 +259,30 @@ async def _run(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
             await _generate(ls, asked, shape)
     except EngineError as error:
         asked.last = None
+        asked.trace.refuse("engine_error", error.message)
         ls.engine_failed(error)
     except Exception as error:  # someone types: no suggestion is better than an error
         asked.last = None
+        asked.trace.refuse("fault", f"midfill failed ({type(error).__name__}); the log has more")
         log.error("a suggestion failed: %s", type(error).__name__)
         log.debug("a suggestion failed", exc_info=error)
     finally:
         timer.cancel()
         ls.latest.done(asked)
         ls.latest.counts["cancelled"] += asked.pending.cancelled
+        if asked.pending.cancelled:
+            asked.trace.refuse("cancelled", "the editor cancelled the request")
     _answer(ls, asked, shape)
 
 
 async def _generate(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
     completer = ls.completer or await ls.wait_ready(ls.config.first_answer_s)
     if completer is None:
+        asked.trace.refuse("no_engine", "the engine is not ready yet")
         return
-    stream = cast("AsyncGenerator[Completion, None]", completer.stream(asked.snapshot, trigger=asked.trigger))
+    n = ls.config.candidates if asked.trigger == "invoked" else 1
+    values = completer.stream(asked.snapshot, trigger=asked.trigger, n=n, trace=asked.trace)
+    stream = cast("AsyncGenerator[Completion, None]", values)
     with ls.board.generating():
         async with contextlib.aclosing(stream):
             async for completion in stream:
@@ -273,7 +295,19 @@ def _answer(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
     """Answer with what stands, if it fits the text as it is now."""
     if not asked.pending.open:
         return
-    last = asked.last if ls.documents.fits(asked.document, asked.snapshot.version) else None
+    trace, last = asked.trace, asked.last
+    trace.answer_s = time.monotonic() - asked.arrived
+    if not ls.documents.fits(asked.document, asked.snapshot.version):
+        trace.refuse("outdated", "the text changed before the answer")
+        last = None
     ls.latest.counts["answered"] += 1
-    ls.latest.counts["shown"] += bool(last is not None and last.text)
-    asked.pending.resolve(shape.empty() if last is None else shape.final(last))
+    if last is None:
+        asked.pending.resolve(shape.empty())
+    else:
+        if not last.finished:  # the deadline
+            trace.id = last.id
+            trace.show(last.texts, last.raw, ())
+        ls.latest.counts["shown"] += bool(last.text)
+        asked.pending.resolve(shape.final(last))
+        ls.outcomes.offered(asked.family, asked.place.line, last, trace)
+    ls.outcomes.traced(trace)

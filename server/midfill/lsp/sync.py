@@ -100,6 +100,7 @@ def _change(ls: MidfillServer, document: Mapping[str, Any], changes: Any) -> Non
 
 def _close(ls: MidfillServer, uri: str) -> None:
     ls.drop_suggestions(uri)
+    ls.outcomes.closed(uri)
     ls.documents.close(uri)
     context.closed(ls, uri)
 

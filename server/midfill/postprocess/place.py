@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from midfill.syntax.lexical import CLOSERS, State, scan
-from midfill.syntax.names import needed
+from midfill.syntax.names import Names, names_around
 from midfill.types import Snapshot
 
 # rest: text follows on the line. inside: only what closes brackets follows. line: nothing follows. block: a blank line.
@@ -33,7 +33,7 @@ class Place:
     below: str | None  # the first line below that is not blank
     step: int  # by which the file indents
     tabs: bool  # whether it does so by tabs
-    needed: frozenset[str]  # names the rest of the block lacks
+    names: Names
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Place:
@@ -43,7 +43,7 @@ class Place:
         suffix = snapshot.text[snapshot.cursor : snapshot.cursor + WINDOW]
         state = scan(prefix, language)
         kind = _kind(before, after, state, suffix)
-        names = needed(prefix, suffix, language) if kind == "block" else frozenset[str]()
+        names = names_around(prefix, suffix, language) if kind == "block" else Names()
         step, tabs = _step(prefix)
         return cls(kind, language, before, after, state, _above(snapshot), _below(snapshot), step, tabs, names)
 

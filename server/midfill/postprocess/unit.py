@@ -131,18 +131,31 @@ class _Reader:
     def __init__(self, middle: str, place: Place, base: int, *, after_line: bool) -> None:
         """``after_line``: the first line opened something that the unit has to close, and then it is whole."""
         self._middle, self._place, self._base, self._after_line = middle, place, base, after_line
-        below = place.below
+        below, body = place.below, place.names.body if place.names.begun else base
         self._below = None if below is None else indent(below)
+        # The function that the cursor is in ends with the middle.
+        self._is_tail = place.names.body is not None and body is not None and not after_line and base >= body and (
+            self._below is None or self._below < body
+        )  # fmt: skip
+        self._floor = base
+        if self._is_tail and body is not None:
+            self._floor = body
+        elif self._below is not None and body is not None and body <= self._below < base:
+            self._floor = self._below
 
     def end(self) -> int | None:
         """Where the unit ends."""
         state, last = START, 0
         previous: _Line | None = None
         for line in self._lines():
+            if previous is not None and not line.text.strip() and line.complete and state.is_code:
+                if state.depth <= 0 and self._blank_ends(previous):
+                    return last
+                continue
             if previous is not None and state.is_code and state.depth <= 0:
                 if not line.complete and self._undecided(line):
                     return None
-                if self._ends_before(line, previous):
+                if self._ends_before(line, last):
                     return last
             elif previous is not None and self._fell_out(line, state):
                 return last
@@ -174,50 +187,57 @@ class _Reader:
 
     def _fell_out(self, line: _Line, state: State) -> bool:
         """Inside brackets that were opened in the middle: whether ``line`` cannot be in them."""
-        text = line.text.strip()
-        return bool(text) and line.complete and not state.string and line.text == self._place.below and (
-            not is_closer(text)
-        )  # fmt: skip
+        return line.complete and not state.string and self._is_below(line.text) and not is_closer(line.text.strip())
 
-    def _ends_before(self, line: _Line, previous: _Line) -> bool:
-        """Whether the unit was whole before ``line``, at which nothing is open."""
+    def _is_below(self, line: str) -> bool:
+        return bool(line.strip()) and line.rstrip() == (self._place.below or "").rstrip()
+
+    def _ends_before(self, line: _Line, last: int) -> bool:
+        """Whether the unit, which would end at ``last``, is whole before ``line``, at which nothing is open."""
         text, depth = line.text.strip(), indent(line.text)
-        if not text:
-            return line.complete and self._blank_ends(previous)
-        if line.text.rstrip() == (self._place.below or "").rstrip():
+        if self._is_below(line.text):
             return True
         if depth < self._base:
-            return True
+            return depth < self._floor or (not self._is_tail and self._has_all_names(last)) or self._after_line
         if depth > self._base:
             return False
         if _CONTINUES.match(text) or (is_closer(text) and self._after_line):
             return False
         if is_closer(text):
             return not self._opened_before(line)
-        return self._after_line or self._is_enough(line.start - 1)
+        return self._after_line or self._is_enough(last)
 
     def _blank_ends(self, previous: _Line) -> bool:
-        """A blank line ends a unit but for one between the statements of a body that is written at once."""
-        return indent(previous.text) <= self._base or self._after_line
+        """A blank line ends a unit at the outermost level, and what was begun by a line; nothing else."""
+        if self._after_line:
+            return indent(previous.text) <= self._base
+        if self._is_tail or self._needs_header:
+            return False
+        return indent(previous.text) <= self._base and self._has_all_names(previous.end)
+
+    @property
+    def _needs_header(self) -> bool:
+        """Whether what stands below is the body of something that is not there."""
+        return self._below is not None and self._below > self._base
 
     def _opened_before(self, line: _Line) -> bool:
         return scan(self._place.before + self._middle[: line.start], self._place.language).depth > 0
 
     def _ends_after(self, line: _Line, *, is_first: bool) -> bool:
         """Whether the unit is whole with ``line``, after which nothing is open."""
-        text, depth = line.text.strip(), indent(line.text)
+        depth = indent(line.text)
         code = code_of(line.text, self._place.language).strip()
-        if not text or not code or code.startswith("@"):
+        if not code or code.startswith("@"):
             return False  # comments and decorators belong to what comes after them
         if self._after_line:
-            return not is_first and depth == self._base and is_closer(text)
+            return not is_first and depth == self._base and is_closer(code)
         if self._is_header_of_what_follows(line.text):
             return True
-        if depth != self._base or opens_block(line.text, self._place.language):
+        if opens_block(line.text, self._place.language) or not self._by_line(code):
             return False
-        if _LEAVES.match(code) and self._by_line(code):
-            return True
-        return self._by_line(code) and self._is_enough(line.end)
+        if _LEAVES.match(code):
+            return depth <= self._floor
+        return depth == self._base and self._is_enough(line.end)
 
     def _is_header_of_what_follows(self, line: str) -> bool:
         if self._below is None or not opens_block(line, self._place.language):
@@ -232,8 +252,10 @@ class _Reader:
 
     def _is_enough(self, end: int) -> bool:
         """Whether the middle up to ``end`` is all that a block needs which goes on below."""
-        if self._below is None or self._below < self._base:
+        if self._below is None or self._below != self._base:
             return False
-        if self._below > self._base:
-            return False  # a header is missing
-        return self._place.needed <= set(_WORD.findall(self._middle[:end]))
+        return self._has_all_names(end)
+
+    def _has_all_names(self, end: int) -> bool:
+        names = self._place.names
+        return (names.needed | names.unused) <= set(_WORD.findall(self._middle[:end]))

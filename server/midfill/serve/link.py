@@ -48,6 +48,10 @@ class Link(Protocol):
         """Begin; returns at once."""
         ...
 
+    def configure(self, config: Config) -> None:
+        """Other settings of the front end's own; the engine's are as before."""
+        ...
+
     async def wait_ready(self, timeout_s: float) -> Completer | None:
         """The completer as soon as there is one; None after ``timeout_s`` or when it cannot be."""
         ...
@@ -95,6 +99,12 @@ class EngineLink:
         """Begin; returns at once."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
+
+    def configure(self, config: Config) -> None:
+        """Other settings of the front end's own."""
+        self._config = config
+        if self.completer is not None:
+            self.completer.config = config
 
     async def wait_ready(self, timeout_s: float) -> Completer | None:
         """The completer as soon as the engine is ready; None after ``timeout_s`` or when it cannot be."""
@@ -211,7 +221,7 @@ class EngineLink:
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
         self.completer = Completer(
             AdapterKeeper(engine, self._config.adapter), renderer, info, self._config, adapter=adapter,
-            sources=self._sources,
+            sources=self._sources, resident=True,
         )  # fmt: skip
         if refusal is not None:
             return EngineStatus(
@@ -238,7 +248,9 @@ class EngineLink:
         self._changed.set()
 
     async def _drop(self) -> None:
-        self.completer = None
+        completer, self.completer = self.completer, None
+        if completer is not None:
+            await completer.aclose()
         if self._renderer is not None:
             await self._renderer.aclose()
             self._renderer = None
@@ -328,12 +340,18 @@ class ScriptedLink:
     def start(self) -> None:
         """Become ready."""
         try:
-            self.completer = scripted(self._config, self._script, self._sources)
+            self.completer = scripted(self._config, self._script, self._sources, resident=True)
         except MidfillError as error:
             self.status = EngineStatus("error", error.message, error.remedy, model="scripted")
         else:
             self.status = EngineStatus("ready", model="scripted", device="cpu")
         self._on_status(self.status)
+
+    def configure(self, config: Config) -> None:
+        """Other settings of the front end's own."""
+        self._config = config
+        if self.completer is not None:
+            self.completer.config = config
 
     async def wait_ready(self, timeout_s: float) -> Completer | None:
         """The completer."""
@@ -345,6 +363,7 @@ class ScriptedLink:
         if not isinstance(engine, ScriptedEngine):
             return {}
         totals = {"n_requests": engine.n_requests, "n_cancelled": engine.n_cancelled, "n_decoded": engine.n_chunks}
+        totals["n_background"] = engine.n_background
         return {"totals": totals}
 
     async def debug_block(self, seconds: float) -> None:
@@ -355,13 +374,18 @@ class ScriptedLink:
         """Nothing to restart."""
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Stop what runs."""
+        if self.completer is not None:
+            await self.completer.aclose()
 
 
-def scripted(config: Config, script: Path, sources: Sequence[ContextSource] = ()) -> Completer:
+def scripted(
+    config: Config, script: Path, sources: Sequence[ContextSource] = (), *, resident: bool = False
+) -> Completer:
     """A completer over a script. Raises MidfillError."""
     info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
-    return Completer(ScriptedEngine.from_file(script), CharRenderer(), info, config, sources=sources)
+    engine = ScriptedEngine.from_file(script)
+    return Completer(engine, CharRenderer(), info, config, sources=sources, resident=resident)
 
 
 class CharRenderer:

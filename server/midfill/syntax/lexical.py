@@ -91,11 +91,21 @@ def string_end(text: str, language: str, quote: str) -> int | None:
     return at if closed else None
 
 
-def _read(text: str, language: str, state: State, *, to_unopened: bool = False) -> tuple[State, int | None]:
+def code_only(text: str, language: str) -> str:
+    """``text`` with what is in strings and comments taken out; its lines stay where they are."""
+    parts: list[str] = []
+    _read(text, language, START, parts=parts)
+    return "".join(parts)
+
+
+def _read(
+    text: str, language: str, state: State, *, to_unopened: bool = False, parts: list[str] | None = None
+) -> tuple[State, int | None]:
     at, known = 0, _language(language)
     brackets, n_unopened = list(state.brackets), state.n_unopened
     string, comment = state.string, state.comment
     while at < len(text):
+        start = at
         if comment:
             end = text.find(comment, at)
             at, comment = (end + len(comment), "") if end >= 0 else (len(text), comment)
@@ -104,9 +114,9 @@ def _read(text: str, language: str, state: State, *, to_unopened: bool = False) 
             string = "" if closed else string
         else:
             match = known.tokens.search(text, at)
-            if match is None:
-                break
-            token, at = match.group(), match.end()
+            token, at = (match.group(), match.end()) if match is not None else ("", len(text))
+            if parts is not None:
+                parts.append(text[start : at if token in "()[]{}" else at - len(token)])
             if token in OPENERS:
                 brackets.append(token)
             elif token in CLOSERS:
@@ -118,6 +128,9 @@ def _read(text: str, language: str, state: State, *, to_unopened: bool = False) 
                 comment = _ENDS[token]
             elif not (token.startswith("'") and len(token) > 1 and token != "'''"):  # a whole character
                 string = token
+            continue
+        if parts is not None:
+            parts.append("\n" * text.count("\n", start, at))
     return State(tuple(brackets), string, comment, n_unopened), None
 
 

@@ -1,15 +1,20 @@
-"""Names that a text uses and nothing before it binds: what the code at the cursor has yet to define."""
+"""Names that tell whether a block is whole: those it uses before anything binds them, those it binds and never uses.
+
+Read from text by a few patterns, not from a syntax tree: around the cursor the code is broken, and what is asked is
+only whether a name is in doubt. One that is in doubt is left out.
+"""
 
 from __future__ import annotations
 
 import builtins
 import keyword
 import re
+from dataclasses import dataclass
 
-from midfill.syntax.lexical import START, scan
+from midfill.syntax.lexical import code_only
 
-# So many lines below the cursor are read.
-MAX_LINES = 30
+# So many lines above and below the cursor are read.
+MAX_ABOVE, MAX_BELOW = 120, 40
 
 _PYTHON = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist) | {"self", "cls"}
 _OTHERS = frozenset(
@@ -25,66 +30,136 @@ _OTHERS = frozenset(
     window with yield""".split()
 )
 
-_NAME = re.compile(r"(?<![\w.$@'\"])[A-Za-z_]\w*")
+_NAME = re.compile(r"(?<![\w.$@])[A-Za-z_]\w*")
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_FOR = re.compile(r"\bfor\s*\(?\s*(?:const |let |var |auto |final )?\s*([A-Za-z_][\w\s,()]*?)\s+(?:in|of)\b")
+_ASSIGNED = re.compile(
+    r"^[ \t]*(?:(?:const|let|var|auto|final|mut|val|local|static)\s+(?:mut\s+)?)*([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)"
+    r"\s*(?::[^=\n]{1,40})?(?:=(?![=>])|:=|[-+*/%|&^]=)",
+    re.MULTILINE,
+)
 _BOUND = (
     re.compile(r"([A-Za-z_]\w*)\s*(?::[^=\n]{1,40})?(?:=(?!=)|:=)"),  # assignments, keyword arguments, defaults
-    re.compile(r"\bfor\s+\(?(?:const|let|var|auto)?\s*([A-Za-z_][\w\s,()]*?)\s+(?:in|of)\b"),
+    _FOR,
     re.compile(r"\b(?:def|class|function|func|fn|type|struct|enum|import|as|interface|module)\s+([A-Za-z_]\w*)"),
     re.compile(r"\blambda\s+([\w\s,]*):"),
     re.compile(r"\(?([\w\s,]*)\)?\s*=>"),
-    re.compile(r"([A-Za-z_]\w*)\s*:"),  # a key, a label, a parameter with its type
+    re.compile(r"([A-Za-z_]\w*)\s*:(?!:)"),  # a key, a label, a parameter with its type
 )
-_WORD = re.compile(r"[A-Za-z_]\w*")
+_FUNCTION = re.compile(r"^\s*(?:[\w@]+\s+)*?(?:def|function|func|fn|fun|sub)\b")
+_METHOD = re.compile(r"\)[^;=]*\{\s*$")
+_STATEMENT = re.compile(r"^\s*(?:\}?\s*)?(?:if|for|while|switch|catch|else|do|try|match|with|return)\b")
 
 
-def needed(prefix: str, suffix: str, language: str) -> frozenset[str]:
-    """Local names that the rest of the block uses and that stand nowhere before: the middle should bring them.
+@dataclass(frozen=True, slots=True)
+class Names:
+    """``needed``: used below the cursor, bound nowhere above. ``unused``: bound above and read neither there nor below.
+    What is written at the cursor should mention both. ``body``: the indentation of the function's body that the cursor
+    is in, None outside of functions; ``begun``: whether any of it is there."""
 
-    Read from text, so it may overlook some; a name in doubt is left out. Capitalised names and names of calls are
-    more often somebody else's, and count only in Python, where a module's own are known.
-    """
-    region = _without_strings(_rest_of_block(suffix), language)
-    names = set(_NAME.findall(region))
+    needed: frozenset[str] = frozenset()
+    unused: frozenset[str] = frozenset()
+    body: int | None = None
+    begun: bool = False
+
+
+def names_around(prefix: str, suffix: str, language: str) -> Names:
+    """Read the code around the cursor."""
+    above = code_only(prefix, language).split("\n")[:-1]
+    start = _function_above(above)
+    body = None if start is None else _body_indent(above, start)
+    begun = start is not None and any(line.strip() for line in above[start + 1 :])
+    visible = _without_closed_functions(above)
+    below = "\n".join(_rest_of_function(code_only(suffix, language), body))
+    function = "\n".join(above[start + 1 :]) if start is not None else ""
+    return Names(_needed("\n".join(visible), below, suffix, language), _unused(function, below), body, begun)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" \t"))
+
+
+def _opens_function(line: str) -> bool:
+    return bool(_FUNCTION.match(line)) or bool(_METHOD.search(line) and not _STATEMENT.match(line))
+
+
+def _function_above(lines: list[str]) -> int | None:
+    """The line where the innermost function begins whose body goes on to the end of ``lines``."""
+    least = 10**6
+    for i in range(len(lines) - 1, max(-1, len(lines) - 1 - MAX_ABOVE), -1):
+        if not lines[i].strip():
+            continue
+        here = _indent(lines[i])
+        if here < least and _opens_function(lines[i]):
+            return i
+        least = min(least, here) if i < len(lines) - 1 or not _opens_function(lines[i]) else least
+    return None
+
+
+def _body_indent(lines: list[str], start: int) -> int:
+    inside = [_indent(line) for line in lines[start + 1 :] if line.strip()]
+    deeper = [n for n in inside if n > _indent(lines[start])]
+    return deeper[0] if deeper else _indent(lines[start]) + 1
+
+
+def _without_closed_functions(lines: list[str]) -> list[str]:
+    """``lines`` without the bodies of functions that ended before the cursor: their names are their own."""
+    kept: list[str] = []
+    least = 10**6
+    for line in reversed(lines):
+        here = _indent(line)
+        if not line.strip():
+            continue
+        if _opens_function(line) and here >= least:
+            while kept and _indent(kept[-1]) > here:
+                kept.pop()
+        kept.append(line)
+        least = min(least, here)
+    return kept[::-1]
+
+
+def _rest_of_function(suffix: str, body: int | None) -> list[str]:
+    lines = suffix.split("\n", MAX_BELOW + 1)[: MAX_BELOW + 1]
+    kept = lines[:1]
+    for line in lines[1:]:
+        if line.strip() and _indent(line) < (body if body is not None else 1):
+            break
+        kept.append(line)
+    return kept
+
+
+def _needed(above: str, below: str, suffix: str, language: str) -> frozenset[str]:
+    names = set(_NAME.findall(below))
     for pattern in _BOUND:
-        for match in pattern.finditer(region):
+        for match in pattern.finditer(below):
             names -= set(_WORD.findall(match.group(1)))
+    for match in _ASSIGNED.finditer(below):
+        names -= set(_WORD.findall(match.group(1)))
     known = _PYTHON if language == "python" else _OTHERS
-    names = {name for name in names if name not in known and len(name) > 1 or (len(name) == 1 and name.islower())}
-    if language != "python":
-        names = {name for name in names if name[0].islower() and not re.search(rf"\b{name}\s*[(!]", region)}
-    if not names:
-        return frozenset()
-    names -= set(_WORD.findall(prefix))
+    names = {name for name in names if name not in known and (len(name) > 1 or name.islower())}
+    if language != "python":  # capitalised names and those of calls are more often somebody else's
+        names = {name for name in names if name[0].islower() and not re.search(rf"\b{name}\s*[(!]", below)}
+    names -= set(_WORD.findall(above)) if names else set()
     return frozenset(name for name in names if not _defined_below(name, suffix))
 
 
-def _rest_of_block(suffix: str) -> str:
-    """The lines below the cursor's up to a line that is not indented."""
-    lines = suffix.split("\n", MAX_LINES + 1)[: MAX_LINES + 1]
-    kept = lines[:1]
-    for line in lines[1:]:
-        if line.strip() and not line[0].isspace():
-            break
-        kept.append(line)
-    return "\n".join(kept)
-
-
-def _without_strings(text: str, language: str) -> str:
-    """``text`` line by line, without what stands in strings and comments of one line."""
-    return "\n".join(_code_of(line, language) for line in text.split("\n"))
-
-
-_STRING = re.compile(r"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|`[^`\n]*`")
-
-
-def _code_of(line: str, language: str) -> str:
-    line = _STRING.sub('""', line)
-    mark = "#" if language in ("python", "ruby", "shellscript") else "//"
-    at = line.find(mark)
-    return line[:at] if at >= 0 and scan(line[:at], language, START).is_code else line
+_DEFINES = r"(?:def|class|function|func|fn|type|const|let|var|struct|enum|interface)"
 
 
 def _defined_below(name: str, suffix: str) -> bool:
     """Whether the file defines ``name`` further down, as functions and classes may be."""
-    pattern = rf"^(?:export\s+|pub\s+|public\s+|static\s+|async\s+)*\b(?:def|class|function|func|fn|type|const|let|var|struct|enum|interface)\s+{re.escape(name)}\b|^{re.escape(name)}\s*="
+    pattern = rf"^(?:\w+\s+){{0,3}}{_DEFINES}\s+{name}\b|^{name}\s*="
     return re.search(pattern, suffix, re.MULTILINE) is not None
+
+
+def _unused(function: str, below: str) -> frozenset[str]:
+    """Names assigned in the function that nothing reads."""
+    bound = [name for match in _ASSIGNED.finditer(function) for name in _WORD.findall(match.group(1))]
+    bound += [name for match in _FOR.finditer(function) for name in _WORD.findall(match.group(1))]
+    read = set(_WORD.findall(below))
+    candidates = {name for name in bound if not name.startswith("_") and name not in read}
+    counts = {name: 0 for name in candidates}
+    for name in _NAME.findall(function):
+        if name in counts:
+            counts[name] += 1
+    return frozenset(name for name in candidates if counts[name] <= bound.count(name))

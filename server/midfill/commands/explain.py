@@ -1,0 +1,54 @@
+"""``midfill explain``: why a suggestion came, or did not, step by step."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from pathlib import Path
+
+from midfill import records
+from midfill.commands.complete import file_of, read_project, read_snapshot
+from midfill.commands.session import session
+from midfill.config import Config
+from midfill.trace import Trace, from_plain, story
+from midfill.types import MidfillError, Snapshot, Trigger
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Explain a request made now at a place, or without one the last request of a language server."""
+    if arguments.place:
+        trigger: Trigger = "invoked" if arguments.invoked else "automatic"
+        file = file_of(arguments.place)
+        trace = asyncio.run(_request(read_snapshot(arguments.place), file, trigger, config))
+    else:
+        trace = _last()
+    print(json.dumps(trace.plain()) if arguments.json else story(trace))
+    return 0
+
+
+async def _request(snapshot: Snapshot, file: Path, trigger: Trigger, config: Config) -> Trace:
+    """A request as an editor would make it: with the project's context, and with the same refusals."""
+    trace = Trace()
+    n = config.candidates if trigger == "invoked" else 1
+    async with session(config) as completer:
+        workspace, snapshot = await asyncio.to_thread(read_project, snapshot, file, config, completer.snippet_budget)
+        completer.sources = (workspace,)
+        completion = await completer.last(snapshot, trigger=trigger, n=n, trace=trace)
+    trace.answer_s = completion.stats.total_s if completion.stats else 0.0
+    return trace
+
+
+def _last() -> Trace:
+    values = records.last_trace()
+    if values is None:
+        raise MidfillError(
+            "no request of a language server is recorded",
+            "with records = true the last one is; or name FILE:LINE[:COL]",
+        )
+    try:
+        trace = from_plain(values)
+        story(trace)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise MidfillError(f"{records.trace_file()} is damaged", "run: midfill stats --clear") from error
+    return trace

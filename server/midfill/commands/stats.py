@@ -1,0 +1,108 @@
+"""``midfill stats``: what was shown on this machine, and what became of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from midfill import records
+
+Row = dict[str, Any]
+
+GROUPS = ("trigger", "language", "adapter")
+MAX_GROUPS = 8
+HEAD = ("", "shown", "accepted", "in part", "typed", "rejected", "rate", "kept 30 s", "kept 5 min", "p50 ms", "p95 ms")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table, or with ``--json`` one line; with ``--clear`` forget everything."""
+    if arguments.clear:
+        records.clear()
+        print("every record is removed")
+        return 0
+    rows = [row for row in records.rows(arguments.days) if row["seen"]]
+    if arguments.json:
+        print(json.dumps({"all": summary(rows), **{by: _groups(rows, by) for by in GROUPS}}))
+    elif not rows:
+        print("nothing was shown yet, or records = false")
+    else:
+        print(table(rows))
+    return 0
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """The figures of some suggestions that were shown. Shares are None where there is nothing to divide by."""
+    n = {
+        outcome: sum(row["outcome"] == outcome for row in rows)
+        for outcome in ("accepted", "partial", "typed", "rejected")
+    }
+    settled = sum(n.values())
+    latencies = sorted(row["latency_s"] for row in rows)
+    return {
+        "shown": len(rows),
+        **n,
+        "shown_acceptance": (n["accepted"] + n["partial"]) / settled if settled else None,
+        "accepted_chars": sum(row["n_accepted"] for row in rows if row["outcome"] in ("accepted", "partial")),
+        "kept_30": _mean(rows, "kept_30"),
+        "kept_300": _mean(rows, "kept_300"),
+        "latency_p50_s": _quantile(latencies, 0.5),
+        "latency_p95_s": _quantile(latencies, 0.95),
+        "decoded_tokens": sum(row["n_decoded"] for row in rows),
+        "from_cache": sum(row["hit"] in ("cache", "typed through") for row in rows),
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """All, then by trigger, language and adapter."""
+    lines = [HEAD, _line("all", summary(rows))]
+    for by in GROUPS:
+        lines += [_line(f"{by} {name or 'unknown'}", figures) for name, figures in _groups(rows, by).items()]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
+    aligned = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
+    whole = summary(rows)
+    aligned += [
+        "",
+        f"{whole['accepted_chars']} characters accepted; {whole['decoded_tokens']} tokens decoded; "
+        f"{whole['from_cache']} of {whole['shown']} suggestions came from the cache",
+    ]
+    return "\n".join(aligned)
+
+
+def _groups(rows: Sequence[Row], by: str) -> dict[str, dict[str, Any]]:
+    """The figures by the value of a column, the most frequent first."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(str(row[by]), []).append(row)
+    largest = sorted(groups.items(), key=lambda item: -len(item[1]))[:MAX_GROUPS]
+    return {name: summary(members) for name, members in largest}
+
+
+def _line(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
+    counts = [str(figures[key]) for key in ("shown", "accepted", "partial", "typed", "rejected")]
+    shares = [_percent(figures[key]) for key in ("shown_acceptance", "kept_30", "kept_300")]
+    times = [_ms(figures[key]) for key in ("latency_p50_s", "latency_p95_s")]
+    return (_printable(name), *counts, *shares, *times)
+
+
+def _printable(name: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in name[:40])
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.0f}"
+
+
+def _mean(rows: Sequence[Row], column: str) -> float | None:
+    known = [row[column] for row in rows if row[column] is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _quantile(values: Sequence[float], q: float) -> float | None:
+    return values[min(len(values) - 1, int(q * len(values)))] if values else None

@@ -1,0 +1,226 @@
+"""A generation while it runs: several requests may follow it, one after the other or at once.
+
+The request that began it is dropped with the next key; where that key only types along what is being generated, the
+next request has begun to follow by then, and the generation goes on. The last one to leave stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from midfill.cache import MAX_TYPED, Middle, Place, place_of, rests
+from midfill.engine.base import Delta
+from midfill.postprocess import Judge
+from midfill.trace import Trace
+from midfill.types import Snapshot, Stats
+
+# Characters that may be typed ahead of what stands; whoever is further ahead asks anew.
+MAX_AHEAD = 16
+# The further candidates get as long as the first one took from its first piece on, but so long at least.
+PATIENCE_S = 0.3
+
+
+class Candidate:
+    """One candidate's text as it grows."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.raw = self.reason = ""
+        self.stats = Stats()
+        self.n_pieces = self.n_tokens = 0
+        self._sum = 0.0
+
+    def push(self, delta: Delta) -> None:
+        """Take its next piece; what comes after its end is not its own."""
+        self.stats = delta.stats or self.stats
+        if self.reason:
+            return
+        self.n_pieces += bool(delta.text)
+        self.raw += delta.text
+        self.n_tokens += len(delta.logprobs)
+        self._sum += sum(delta.logprobs)
+        self.reason = delta.finish_reason or ("unit" if self.judge.ends(self.raw) else "")
+
+    @property
+    def shown(self) -> str:
+        """What is shown of it as it stands."""
+        return self.judge.shown(self.raw, cut_short=self.reason == "length")
+
+    @property
+    def rules(self) -> tuple[tuple[str, int], ...]:
+        """Which rules made `shown` of it, and how many characters each took."""
+        return tuple((applied.rule, applied.n_removed) for applied in self.judge.applied)
+
+    @property
+    def probability(self) -> float | None:
+        """The mean (geometric) probability of its tokens, 0 to 1; None where the engine did not tell."""
+        return math.exp(self._sum / self.n_tokens) if self.n_tokens else None
+
+
+class Growing:
+    """One generation for one place. ``trace`` is that of the request that began it."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        answered_by: str,
+        candidates: list[Candidate],
+        id: str = "",
+        trace: Trace | None = None,
+    ) -> None:
+        self.snapshot, self.answered_by, self.candidates, self.id = snapshot, answered_by, candidates, id
+        self.trace = trace or Trace()
+        self.place: Place = place_of(snapshot, answered_by, 0)
+        self.n_prompt = 0  # tokens
+        self.first_at = 0.0  # when its first piece came, on the monotonic clock
+        self._best_ended = 0.0  # when its first candidate did
+        self.n_followers = 0
+        self.n_asked = len(candidates)
+        self._n_changes = 0
+        self._event = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ---- for whoever generates -------------------------------------------------------------------------------------
+
+    def start(self, work: Coroutine[Any, Any, None], on_end: Callable[[Growing], None]) -> None:
+        """Run ``work``, which pushes; ``on_end`` is told when it is over, one way or the other."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            on_end(self)
+            if not task.cancelled():
+                task.exception()  # is raised to the followers; without any, nobody misses it
+            self._wake()
+
+        self._task = asyncio.create_task(work)
+        self._task.add_done_callback(ended)
+
+    def push(self, delta: Delta) -> None:
+        """A piece came."""
+        now = time.monotonic()
+        self.first_at = self.first_at or now
+        if delta.index < len(self.candidates):
+            self.candidates[delta.index].push(delta)
+        if self.candidates[0].reason:
+            self._best_ended = self._best_ended or now
+        if not self.enough:
+            self._wake()
+
+    def end(self) -> None:
+        """No more comes: an engine that gives fewer candidates, or no reason, has said all it has to say."""
+        self.first_at = self.first_at or time.monotonic()
+        if not self.enough:
+            for candidate in self.candidates:
+                candidate.reason = candidate.reason or "stop"
+        self.candidates = [candidate for candidate in self.candidates if candidate.reason]
+
+    @property
+    def enough(self) -> bool:
+        """Whether every candidate has its end, or the first one has and the others take much longer than it did."""
+        if all(candidate.reason for candidate in self.candidates):
+            return True
+        if not self._best_ended:
+            return False
+        patience = max(PATIENCE_S, self._best_ended - self.first_at)
+        return time.monotonic() - self._best_ended > patience
+
+    @property
+    def stats(self) -> Stats:
+        """The figures of the first candidate, with the tokens of all."""
+        first = self.candidates[0].stats
+        n_decoded = sum(max(candidate.stats.n_decoded, candidate.n_pieces) for candidate in self.candidates)
+        return replace(first, n_prompt=first.n_prompt or self.n_prompt, n_decoded=n_decoded)
+
+    def cancel(self) -> None:
+        """Stop it in a moment."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def stop(self) -> None:
+        """Stop it; the engine has let go when this returns."""
+        self.cancel()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def _wake(self) -> None:
+        self._n_changes += 1
+        self._event.set()
+        self._event = asyncio.Event()
+
+    # ---- for who follows -------------------------------------------------------------------------------------------
+
+    def fits(self, snapshot: Snapshot, answered_by: str) -> bool:
+        """Whether ``snapshot`` is its place, with nothing but typed characters since that it leads on."""
+        n_typed = snapshot.cursor - self.place.cursor
+        if not 0 <= n_typed <= MAX_TYPED or self._is_over or place_of(snapshot, answered_by, n_typed) != self.place:
+            return False
+        return self.leads_on(snapshot.text[self.place.cursor : snapshot.cursor])
+
+    def leads_on(self, typed: str) -> bool:
+        """Whether there is more after ``typed``, or may still be."""
+        first = self.candidates[0]
+        shown = first.shown
+        if len(shown) > len(typed):
+            return shown.startswith(typed)
+        is_ahead = not first.reason and typed.startswith(shown) and len(typed) - len(shown) <= MAX_AHEAD
+        return typed == "" or is_ahead
+
+    @contextlib.asynccontextmanager
+    async def followed(self, lingers: Callable[[], float] = lambda: 0.0) -> AsyncIterator[None]:
+        """While inside, it is needed. The last one to leave stops it: ``lingers()`` seconds later, if nobody comes."""
+        self.n_followers += 1
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            yield
+        finally:
+            self.n_followers -= 1
+            if not self.n_followers and not self._is_over:
+                if linger_s := lingers():
+                    self._timer = asyncio.get_running_loop().call_later(linger_s, self.cancel)
+                else:
+                    await self.stop()
+
+    async def grown(self, n_seen: int) -> int:
+        """Wait until more stands than at ``n_seen``; the number for the next call, 0 at the end. Raises EngineError."""
+        while self._n_changes == n_seen and not self._is_over:
+            await self._event.wait()
+        if not self._is_over:
+            return self._n_changes
+        assert self._task is not None
+        if not self._task.cancelled() and (fault := self._task.exception()) is not None:
+            raise fault
+        return 0
+
+    @property
+    def _is_over(self) -> bool:
+        return self._task is not None and self._task.done()
+
+    def standing(self, typed: str) -> tuple[str, ...]:
+        """What is left to show after ``typed``, while it grows."""
+        return rests((self.candidates[0].shown,), typed)
+
+    def middle(self, typed: str) -> Middle | None:
+        """What came of it after ``typed``; None if that is nothing, and the model was not asked at this very place.
+
+        Each text once, the most probable beginning first, then by probability: the first one is what grew on the
+        screen, and another in its place would make a person read twice.
+        """
+        first, *others = self.candidates
+        ranked = [first, *sorted(others, key=lambda candidate: -(candidate.probability or 0.0))]
+        shown = tuple(dict.fromkeys(text for candidate in ranked if (text := candidate.shown)))
+        best = next((candidate for candidate in ranked if candidate.shown), first)
+        left = rests(shown, typed)
+        if typed and not left:
+            return None
+        return Middle(
+            best.raw, best.reason, left, self.id, self.n_asked, best.probability, best.rules,
+            len(typed),
+        )  # fmt: skip

@@ -1,0 +1,40 @@
+"""The last requests' traces, and the request that tells them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from midfill.lsp import convert
+from midfill.lsp.protocol import Params
+from midfill.trace import Trace, story
+
+if TYPE_CHECKING:
+    from midfill.lsp.server import MidfillServer
+
+MAX_TRACES = 50
+
+
+class Traces:
+    """The last requests, in memory: a trace holds source text."""
+
+    def __init__(self) -> None:
+        self._traces: deque[Trace] = deque(maxlen=MAX_TRACES)
+
+    def add(self, trace: Trace) -> None:
+        """A request came."""
+        self._traces.append(trace)
+
+    def find(self, id: str | None, uri: str | None) -> Trace | None:
+        """The last one of a suggestion, or of a document, or of all."""
+        for trace in reversed(self._traces):
+            if id in (None, trace.id) and uri in (None, trace.uri):
+                return trace
+        return None
+
+
+def explain(ls: MidfillServer, params: Params) -> Any:
+    """midfill/explain {id?, textDocument?}; null where no such request is known."""
+    id, uri = params.get("id"), convert.read_object(params, "textDocument").get("uri")
+    trace = ls.traces.find(id if isinstance(id, str) else None, uri if isinstance(uri, str) else None)
+    return None if trace is None else {"story": story(trace), "trace": trace.plain()}

@@ -1,0 +1,214 @@
+"""What becomes of suggestions: told by the client where it tells, else read off the documents. Kept on this machine.
+
+Accepting is the item's command, ``midfill.accepted``. Showing and taking a part are two notifications with the names
+and shapes that Copilot's language server made known. LSP has no word for rejecting: a suggestion counts as rejected
+when another one takes its place, and as typed when its text stands there by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from midfill.lsp import convert
+from midfill.lsp.protocol import InvalidParams, Params
+from midfill.records import KEPT_AFTER_S, Records, Shown
+from midfill.trace import Trace
+from midfill.types import Completion, Snapshot
+
+if TYPE_CHECKING:
+    from midfill.lsp.server import MidfillServer
+
+MAX_KNOWN = 200  # suggestions whose outcome is still awaited
+MAX_CHECKS = 100  # accepted texts that are looked at again later
+MAX_ID = 64
+NEAR_CHARS = 200  # of the text before a place: enough to know it again
+NEAR_LINES = 300  # an accepted text is looked for so far around its place
+
+
+@dataclass(slots=True)
+class Offer:
+    """A suggestion that a client was given."""
+
+    id: str
+    uri: str
+    texts: tuple[str, ...]
+    cursor: int
+    line: int  # from 0, in the client's document
+    before: str
+    settled: bool = False
+
+    def stands_in(self, snapshot: Snapshot) -> bool:
+        """Whether its text was typed, or put in without telling."""
+        start = self.cursor
+        is_here = snapshot.text[max(0, start - NEAR_CHARS) : start] == self.before
+        return is_here and any(snapshot.text.startswith(text, start) for text in self.texts)
+
+
+class Outcomes:
+    """One session's offers, until it is known what became of them."""
+
+    def __init__(self, ls: MidfillServer) -> None:
+        self._ls = ls
+        self._records = Records()
+        self._offers: OrderedDict[str, Offer] = OrderedDict()
+        self._last: dict[tuple[str, str], Offer] = {}  # by family and document
+        self._checks: set[asyncio.TimerHandle] = set()
+        self._client_tells = False  # what it really shows
+
+    @property
+    def _on(self) -> bool:
+        return self._ls.config.records
+
+    def offered(self, family: str, line: int, completion: Completion, trace: Trace) -> None:
+        """A suggestion is given out. Typing along one gives it out again, under its name."""
+        if not self._on or not completion.id or not completion.texts:
+            return
+        snapshot = completion.snapshot
+        self._settle(family, snapshot, completion.id)
+        if completion.id in self._offers:
+            return
+        before = snapshot.text[max(0, snapshot.cursor - NEAR_CHARS) : snapshot.cursor]
+        offer = Offer(completion.id, snapshot.uri, completion.texts, snapshot.cursor, line, before)
+        self._offers[offer.id] = self._last[family, snapshot.uri] = offer
+        while len(self._offers) > MAX_KNOWN:
+            self._offers.popitem(last=False)
+        self._records.shown(_shown(family, completion, trace, seen=not self._client_tells))
+
+    def traced(self, trace: Trace) -> None:
+        """A request is over; `midfill explain` shows the last one, without its text."""
+        if self._on:
+            self._records.trace(trace.without_text())
+
+    def seen(self, id: str) -> None:
+        """The client shows it."""
+        self._client_tells = True
+        if self._on:
+            self._records.seen(id)
+
+    def accepted(self, id: str, index: int = 0) -> None:
+        """It was taken, whole. Its text is looked for again later."""
+        offer = self._offers.get(id)
+        if offer is None or not self._on:
+            return
+        text = offer.texts[index] if index < len(offer.texts) else offer.texts[0]
+        offer.settled = True
+        self._records.outcome(id, "accepted", len(text))
+        for after_s in KEPT_AFTER_S:
+            self._check_later(offer, text, after_s)
+
+    def partly_accepted(self, id: str, n_chars: int) -> None:
+        """Its first characters were taken."""
+        offer = self._offers.get(id)
+        if offer is not None and self._on:
+            offer.settled = True
+            self._records.outcome(id, "partial", min(n_chars, max(map(len, offer.texts))))
+
+    def closed(self, uri: str) -> None:
+        """A document is gone: nothing of it is taken any more."""
+        for family, document in list(self._last):
+            if document == uri:
+                self._reject(self._last.pop((family, document)))
+
+    def stop(self) -> Records:
+        """The session ends; the records are to be closed, in a thread."""
+        for timer in self._checks:
+            timer.cancel()
+        self._checks.clear()
+        return self._records
+
+    def _settle(self, family: str, snapshot: Snapshot, id: str) -> None:
+        """What becomes of the one before, now that ``id`` comes."""
+        last = self._last.get((family, snapshot.uri))
+        if last is None or last.id == id:
+            return
+        del self._last[family, snapshot.uri]
+        if not last.settled and last.stands_in(snapshot):
+            last.settled = True
+            self._records.outcome(last.id, "typed", len(last.texts[0]))
+        self._reject(last)
+
+    def _reject(self, offer: Offer) -> None:
+        if not offer.settled:
+            offer.settled = True
+            self._records.outcome(offer.id, "rejected")
+
+    def _check_later(self, offer: Offer, text: str, after_s: int) -> None:
+        if len(self._checks) >= MAX_CHECKS:
+            return
+
+        def check() -> None:
+            self._checks.discard(timer)
+            document = self._ls.documents.get(offer.uri)
+            if document is not None and not document.stale:
+                near = document.lines[max(0, offer.line - NEAR_LINES) : offer.line + NEAR_LINES]
+                self._records.kept(offer.id, after_s, kept_share(text, near))
+
+        timer = asyncio.get_running_loop().call_later(after_s, check)
+        self._checks.add(timer)
+
+
+def kept_share(text: str, lines: Sequence[str]) -> float:
+    """How much of ``text`` still stands, 0 to 1: its lines that are part of one of ``lines``, by their length."""
+    pieces = [piece.strip() for piece in text.split("\n")]
+    n_chars = sum(map(len, pieces))
+    n_kept = sum(len(piece) for piece in pieces if piece and any(piece in line for line in lines))
+    return n_kept / n_chars if n_chars else 1.0
+
+
+def _shown(family: str, completion: Completion, trace: Trace, *, seen: bool) -> Shown:
+    stats = completion.stats if completion.source == "engine" else None
+    return Shown(
+        time.time(), completion.id, family, trace.language[:40], trace.trigger, trace.model[:200], trace.adapter,
+        trace.hit, completion.finish_reason, ",".join(name for name, _ in trace.rules), len(completion.texts),
+        len(completion.texts[0]), completion.texts[0].count("\n") + 1, trace.confidence, trace.answer_s,
+        stats.ttft_s if stats else None, stats.n_prompt if stats else 0, stats.n_cached if stats else 0,
+        stats.n_decoded if stats else 0, seen,
+    )  # fmt: skip
+
+
+# ---- what the client tells -------------------------------------------------------------------------------------------
+
+
+def execute_command(ls: MidfillServer, params: Params) -> Any:
+    """workspace/executeCommand. Raises InvalidParams for a command that is not ours."""
+    if params.get("command") != convert.ACCEPTED:
+        raise InvalidParams
+    arguments = params.get("arguments")
+    if isinstance(arguments, list) and (id := _id_in(arguments)) is not None:
+        index = arguments[1] if len(arguments) > 1 else 0
+        ls.outcomes.accepted(id, index if type(index) is int and index >= 0 else 0)
+
+
+def did_show(ls: MidfillServer, params: Params) -> None:
+    """textDocument/didShowCompletion {item}."""
+    if (id := _item_id(params)) is not None:
+        ls.outcomes.seen(id)
+
+
+def did_partly_accept(ls: MidfillServer, params: Params) -> None:
+    """textDocument/didPartiallyAcceptCompletion {item, acceptedLength}: characters from the item's beginning on."""
+    length = params.get("acceptedLength")
+    if (id := _item_id(params)) is not None and type(length) is int and length > 0:
+        ls.outcomes.partly_accepted(id, length)
+
+
+def _item_id(params: Params) -> str | None:
+    """The suggestion's id: the first argument of the item's command, or said directly."""
+    item = convert.read_object(params, "item")
+    arguments = convert.read_object(item, "command").get("arguments")
+    found = _id_in(arguments) if isinstance(arguments, list) else None
+    return found or _usable(item.get("id")) or _usable(params.get("id"))
+
+
+def _id_in(arguments: list[Any]) -> str | None:
+    first = arguments[0] if arguments else None
+    return _usable(first.get("id") if isinstance(first, Mapping) else first)
+
+
+def _usable(value: Any) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_ID else None

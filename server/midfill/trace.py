@@ -1,0 +1,181 @@
+"""What became of one request, step by step: the answer to "why nothing?"."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from midfill.types import Snapshot, Stats, Trigger, one_line
+
+GENERATION = ("snippets", "n_prefix", "n_suffix", "n_snippets", "budget", "context_s", "render_s")
+MAX_TEXT = 4000  # characters of what the model said that are kept
+
+
+@dataclass(slots=True)
+class Trace:
+    """One request. Filled in on its way; what it did not reach stays as it is here."""
+
+    id: str = ""  # of the suggestion, once there is one
+    uri: str = ""
+    language: str = ""
+    line: int = 0  # from 1
+    column: int = 0  # in code points, from 1
+    trigger: Trigger = "automatic"
+    refused: str = ""  # the name of what refused it
+    why: str = ""  # the same, for people
+    hit: str = ""  # "cache", "typed through", "growing": where the answer came from, if not from the engine
+    scope: str = ""  # "code", "comment" ...; "" if it was not asked
+    snippets: list[dict[str, Any]] = field(default_factory=list)  # path, source, score, n_chars
+    n_prefix: int = 0  # tokens
+    n_suffix: int = 0
+    n_snippets: int = 0
+    budget: int = 0
+    raw: str = ""
+    n_raw: int = 0  # characters
+    rules: list[tuple[str, int]] = field(default_factory=list)  # what was applied, and how many characters it took
+    confidence: float | None = None  # 0 to 1: mean probability of a token
+    n_candidates: int = 0
+    shown: str = ""
+    n_shown: int = 0
+    finish_reason: str = ""
+    model: str = ""
+    adapter: str = ""
+    stats: Stats | None = None
+    debounce_s: float = 0.0
+    context_s: float = 0.0
+    render_s: float = 0.0
+    answer_s: float = 0.0  # from the request to its answer
+
+    def place(self, snapshot: Snapshot, trigger: Trigger) -> None:
+        """Where, and how asked."""
+        self.uri, self.language, self.trigger = snapshot.uri, snapshot.language, trigger
+        self.line = snapshot.text.count("\n", 0, snapshot.cursor) + 1
+        self.column = len(snapshot.line_before) + 1
+
+    def refuse(self, name: str, why: str) -> None:
+        """Why nothing comes; the first reason counts."""
+        if not self.refused:
+            self.refused, self.why = name, why
+
+    def take_over(self, origin: Trace) -> None:
+        """What is true of the generation that this request follows."""
+        self.hit = "" if origin is self else "growing"
+        for name in GENERATION:
+            setattr(self, name, getattr(origin, name))
+
+    def show(self, texts: Sequence[str], raw: str, rules: Sequence[tuple[str, int]]) -> None:
+        """What came out."""
+        self.raw, self.n_raw, self.rules = raw[:MAX_TEXT], len(raw), list(rules)
+        self.shown, self.n_shown = (texts[0][:MAX_TEXT], len(texts[0])) if texts else ("", 0)
+        self.n_candidates = len(texts)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return dataclasses.asdict(self)
+
+    def without_text(self) -> dict[str, Any]:
+        """As JSON values that hold no source text and no names of files: what may lie on the disk."""
+        values = self.plain()
+        values.update(uri="", raw="", shown="")
+        values["snippets"] = [{**snippet, "path": ""} for snippet in self.snippets]
+        return values
+
+
+def from_plain(values: dict[str, Any]) -> Trace:
+    """A trace out of what ``plain`` gave; what is unknown is left out. Raises TypeError, ValueError."""
+    known = {key: value for key, value in values.items() if key in Trace.__dataclass_fields__}
+    if isinstance(known.get("stats"), dict):
+        known["stats"] = Stats(**{k: v for k, v in known["stats"].items() if k in Stats.__dataclass_fields__})
+    known["rules"] = [(str(name), int(n)) for name, n in known.get("rules", [])]
+    return Trace(**known)
+
+
+def story(trace: Trace) -> str:
+    """For people. The first line says what was shown, or why nothing."""
+    lines = [headline(trace), ""]
+    lines += [f"  {name:<11}{text}" for name, text in _facts(trace) if text]
+    return "\n".join(map(one_line, lines))
+
+
+def headline(trace: Trace) -> str:
+    """What was shown, or why nothing."""
+    if trace.refused:
+        return f"Nothing was shown: {trace.why or trace.refused}."
+    if trace.n_shown:
+        more = f" and {trace.n_candidates - 1} more" if trace.n_candidates > 1 else ""
+        origin = {"": "the model", "growing": "a generation that was still growing"}.get(trace.hit, "the cache")
+        return f"Shown: {trace.n_shown} characters{more}, from {origin}, after {_seconds(trace.answer_s)}."
+    if not trace.n_raw:
+        what = "the model said nothing here" if trace.finish_reason else "it ended before the model said anything"
+        return f"Nothing was shown: {what}."
+    if trace.rules:
+        name, n = max(trace.rules, key=lambda rule: rule[1])
+        return f"Nothing was shown: the rule {name} took {n} of the {trace.n_raw} characters that the model said."
+    return "Nothing was shown: what the model said was white space."
+
+
+def _facts(trace: Trace) -> list[tuple[str, str]]:
+    stats = trace.stats
+    place = f"{trace.uri}:" if trace.uri else ""
+    facts = [
+        ("place", f"{place}{trace.line}:{trace.column} {trace.language}".strip()),
+        ("trigger", trace.trigger + (f", in {trace.scope}" if trace.scope else "")),
+        ("model", f"{trace.model}, adapter {trace.adapter or 'none'}" if trace.model else ""),
+        ("reuse", trace.hit),
+        ("prompt", _prompt(trace)),
+    ]
+    facts += [("snippet", _snippet(snippet)) for snippet in trace.snippets]
+    facts += [
+        ("said", _quoted(trace.raw) if trace.raw else f"{trace.n_raw} characters" if trace.n_raw else ""),
+        ("ended by", trace.finish_reason),
+    ]
+    facts += [("rule", f"{name} {'took' if n >= 0 else 'added'} {abs(n)} characters") for name, n in trace.rules]
+    if trace.confidence is not None:
+        facts.append(("confidence", f"{trace.confidence:.2f}"))
+    facts += [
+        ("shown", _quoted(trace.shown) if trace.shown else f"{trace.n_shown} characters" if trace.n_shown else ""),
+        ("times", _times(trace)),
+        ("tokens", f"{stats.n_decoded} decoded, {stats.n_accepted} of {stats.n_drafted} guessed" if stats else ""),
+        ("suggestion", trace.id),
+    ]
+    return facts
+
+
+def _prompt(trace: Trace) -> str:
+    if not trace.budget:
+        return ""
+    n_cached = trace.stats.n_cached if trace.stats else 0
+    return (
+        f"{trace.n_prefix} tokens before the cursor, {trace.n_suffix} after, {trace.n_snippets} of other files; "
+        f"{n_cached} known already; budget {trace.budget}"
+    )
+
+
+def _snippet(snippet: dict[str, Any]) -> str:
+    path = f"{snippet['path']} " if snippet.get("path") else ""
+    return (
+        f"{path}({snippet.get('source') or 'unnamed'} {snippet.get('score', 0):.2f}, {snippet['n_chars']} characters)"
+    )
+
+
+def _times(trace: Trace) -> str:
+    parts = [
+        ("waited for the next key", trace.debounce_s),
+        ("context", trace.context_s),
+        ("prompt", trace.render_s),
+        ("queue", trace.stats.queue_s if trace.stats else 0.0),
+        ("first token", trace.stats.ttft_s if trace.stats else 0.0),
+        ("answered", trace.answer_s),
+    ]
+    return ", ".join(f"{name} {_seconds(value)}" for name, value in parts if value)
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def _quoted(text: str) -> str:
+    """A text on one line, so that the story keeps its shape whatever the model said."""
+    return repr(text)

@@ -1,0 +1,126 @@
+"""Whether an automatic request is worth an answer, and how long it waits for the next key. No clock of its own.
+
+Invoked requests are never refused and never wait: a person asked.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import statistics
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from midfill.types import Snapshot
+
+# What may stand right of the cursor without being in the way: editors close brackets and quotes by themselves.
+CLOSERS = frozenset(")]}>\"'`;:, \t")
+# With more than so many other characters right of the cursor, a suggestion would have to weave itself into them.
+MAX_RIGHT = 8
+MAX_DOCUMENTS = 64
+# Keys that the mean is taken of; a longer gap is a pause for thought, not a rhythm.
+N_GAPS, MAX_GAP_S = 8, 1.0
+# Half of the gaps are longer than their mean; hardly one is longer than this many means.
+BEYOND_MEAN = 1.5
+# Waiting for less than this costs more than it saves.
+MIN_PAUSE_S = 0.02
+
+ScopeAt = Callable[[Snapshot], str]
+
+
+def everything_is_code(snapshot: Snapshot) -> str:
+    """The scope at the cursor where no syntax is known."""
+    return "code"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an automatic request gets no suggestion."""
+
+    name: str
+    why: str  # for people: the rest of "Nothing was shown: ..."
+
+
+def switched_off(snapshot: Snapshot, languages_off: Sequence[str], globs_off: Sequence[str]) -> Refusal | None:
+    """The setting that keeps this file without automatic suggestions."""
+    if snapshot.language in languages_off:
+        return Refusal("language_off", f"automatic suggestions are off for {snapshot.language} (languages_off)")
+    if any(matches(snapshot.path, glob) for glob in globs_off):
+        return Refusal("glob_off", "automatic suggestions are off for this file (globs_off)")
+    return None
+
+
+def out_of_place(snapshot: Snapshot, scopes_off: Sequence[str], scope_at: ScopeAt) -> Refusal | None:
+    """What about the cursor's place speaks against asking the model."""
+    right = snapshot.line_after
+    if right and (right[0].isalnum() or right[0] == "_"):
+        return Refusal("inside_word", "the cursor stands in a word or right before one")
+    if sum(char not in CLOSERS for char in right) > MAX_RIGHT:
+        return Refusal("text_right", "much text stands right of the cursor")
+    if scopes_off and (scope := scope_at(snapshot)) in scopes_off:
+        return Refusal("scope_off", f"automatic suggestions are off in a {scope} (scopes_off)")
+    return None
+
+
+def matches(path: str, glob: str) -> bool:
+    """Whether ``glob`` means ``path``: with a "/" all of it ("**" is any number of folders), else any name in it."""
+    parts = path.replace("\\", "/").strip("/").split("/")
+    if "/" not in glob:
+        return any(fnmatch.fnmatchcase(part, glob) for part in parts)
+    # The patterns that may come next, walked along the path: time is the product of both lengths, whatever they hold.
+    patterns = glob.strip("/").split("/")
+    at = _past_any(patterns, {0})
+    for part in parts:
+        kept = {i for i in at if i < len(patterns) and patterns[i] == "**"}
+        moved = {i + 1 for i in at if i < len(patterns) and fnmatch.fnmatchcase(part, patterns[i])}
+        at = _past_any(patterns, kept | moved)
+    return len(patterns) in at
+
+
+def _past_any(patterns: Sequence[str], at: set[int]) -> set[int]:
+    """``at``, and behind each "**" that may stand for nothing."""
+    reached = set(at)
+    for i in sorted(at):
+        while i < len(patterns) and patterns[i] == "**":
+            i += 1
+            reached.add(i)
+    return reached
+
+
+class Debounce:
+    """How long an automatic request waits: until the next key should have come, less what the answer takes anyway.
+
+    Whoever types steadily gets one generation at the end of a burst instead of one cancelled at every key; where the
+    answer takes longer than the gap, waiting would only add to it. The idea is that of Tabby's client.
+    """
+
+    def __init__(self) -> None:
+        self._gaps: OrderedDict[str, deque[float]] = OrderedDict()
+        self._last: dict[str, float] = {}
+        self._answer_s = 0.0
+
+    def key(self, uri: str, now: float) -> None:
+        """A key was pressed in a document. ``now``: seconds on a monotonic clock."""
+        gap = now - self._last.get(uri, float("-inf"))
+        gaps = self._gaps.setdefault(uri, deque(maxlen=N_GAPS))
+        self._gaps.move_to_end(uri)
+        self._last[uri] = now
+        if 0 <= gap <= MAX_GAP_S:
+            gaps.append(gap)
+        elif gap > MAX_GAP_S:
+            gaps.clear()  # a new burst has its own rhythm
+        if len(self._gaps) > MAX_DOCUMENTS:
+            oldest, _ = self._gaps.popitem(last=False)
+            del self._last[oldest]
+
+    def answered(self, seconds: float) -> None:
+        """An answer's first token took so long."""
+        self._answer_s = seconds if not self._answer_s else 0.7 * self._answer_s + 0.3 * seconds
+
+    def pause(self, uri: str, longest: float) -> float:
+        """Seconds to wait, at most ``longest``. The first key after a pause does not wait."""
+        gaps = self._gaps.get(uri)
+        if not gaps:
+            return 0.0
+        seconds = min(longest, BEYOND_MEAN * statistics.fmean(gaps) - self._answer_s)
+        return seconds if seconds >= MIN_PAUSE_S else 0.0

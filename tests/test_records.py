@@ -1,0 +1,207 @@
+"""Records: what is kept of a suggestion, and that nothing else is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sqlite3
+import stat
+import time
+
+import pytest
+
+from midfill import cli, records
+from midfill.commands import stats
+from midfill.records import Outcome, Records, Shown
+from midfill.types import MidfillError
+
+SHOWN = Shown(
+    at=0.0, id="a", method="inline", language="python", trigger="automatic", model="m", adapter="none", hit="",
+    finish_reason="unit", rules="trim_end", n_candidates=1, n_chars=20, n_lines=2, confidence=0.9, latency_s=0.2,
+    ttft_s=0.1, n_prompt=500, n_cached=400, n_decoded=8, seen=True,
+)  # fmt: skip
+
+
+def shown(id: str = "a", **values: object) -> Shown:
+    return dataclasses.replace(SHOWN, **{"at": time.time(), "id": id, **values})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("told", "outcome", "n_accepted"),
+    [
+        ([], "", 0),
+        ([("accepted", 20)], "accepted", 20),
+        ([("partial", 5), ("partial", 9)], "partial", 9),
+        ([("partial", 5), ("accepted", 20)], "accepted", 20),
+        ([("accepted", 20), ("partial", 5)], "accepted", 20),
+        ([("accepted", 20), ("rejected", 0)], "accepted", 20),
+        ([("rejected", 0), ("accepted", 20)], "accepted", 20),  # a client that is slow to tell
+        ([("typed", 20), ("rejected", 0)], "typed", 20),
+    ],
+)
+def test_outcomes(told: list[tuple[Outcome, int]], outcome: str, n_accepted: int) -> None:
+    subject = Records()
+    subject.shown(shown())
+    for name, n in told:
+        subject.outcome("a", name, n)
+    subject.close()
+    (row,) = records.rows()
+    assert (row["outcome"], row["n_accepted"]) == (outcome, n_accepted)
+
+
+def test_what_is_kept() -> None:
+    subject = Records()
+    first = shown(seen=False, confidence=None)
+    subject.shown(first)
+    subject.shown(shown(n_chars=3))  # typed along: the same suggestion
+    subject.seen("a")
+    subject.kept("a", 30, 1.0)
+    subject.kept("a", 300, 0.25)
+    subject.outcome("never shown", "accepted", 3)
+    subject.close()
+    (row,) = records.rows()
+    assert {name: row[name] for name in Shown.__dataclass_fields__} == {**dataclasses.asdict(first), "seen": 1}
+    assert (row["kept_30"], row["kept_300"]) == (1.0, 0.25)
+
+
+def test_only_the_user_can_read_them() -> None:
+    old = os.umask(0)
+    try:
+        subject = Records()
+        subject.shown(shown())
+        subject.trace({"x": 1})
+        subject.close()
+    finally:
+        os.umask(old)
+    for file in (records.records_file(), records.trace_file()):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(records.records_file().parent.stat().st_mode) == 0o700
+    assert records.last_trace() == {"x": 1}
+
+
+def test_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_ROWS", 10)
+    for batch in range(3):
+        subject = Records()
+        for n in range(8):
+            subject.shown(shown(f"{batch}-{n}"))
+        subject.close()
+    assert [row["id"] for row in records.rows()] == ["1-6", "1-7", *(f"2-{n}" for n in range(8))]
+
+
+def test_two_windows_write_at_once() -> None:
+    subjects = [Records(), Records()]
+    for n in range(50):
+        for number, subject in enumerate(subjects):
+            subject.shown(shown(f"{number}-{n}"))
+    for subject in subjects:
+        subject.close()
+    assert len(records.rows()) == 100
+
+
+def test_days() -> None:
+    subject = Records()
+    for days in (0.5, 1.5, 9):
+        subject.shown(shown(f"{days}", at=time.time() - days * 86400))
+    subject.close()
+    assert [len(records.rows(days)) for days in (None, 30, 2, 1, 0.1)] == [3, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("broken", ["not a database", "another version", "a folder"])
+def test_broken_records_disturb_nobody(broken: str, caplog: pytest.LogCaptureFixture) -> None:
+    file = records.records_file()
+    file.parent.mkdir(parents=True)
+    if broken == "a folder":
+        file.mkdir()
+    elif broken == "not a database":
+        file.write_bytes(b"x" * 5000)
+    else:
+        with sqlite3.connect(file) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    subject = Records()
+    subject.shown(shown())
+    subject.close()
+    subject.shown(shown())
+    assert caplog.text.count("records are not kept") == 1
+    if broken != "a folder":
+        with pytest.raises(MidfillError) as caught:
+            records.rows()
+        assert "midfill stats --clear" in caught.value.remedy
+        records.clear()
+        assert records.rows() == []
+
+
+def test_a_disk_that_hangs_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_WAITING", 5)
+    monkeypatch.setattr(Records, "_run", lambda self: None)
+    subject = Records()
+    for n in range(100):
+        subject.shown(shown(str(n)))
+    assert subject._queue.qsize() == 5
+
+
+def test_outcomes_to_learn_from() -> None:
+    subject = Records()
+    for n, (trigger, confidence, outcome, seen) in enumerate([
+        ("automatic", 0.5, "rejected", True),
+        ("automatic", 0.9, "accepted", True),
+        ("automatic", 0.8, "typed", True),
+        ("automatic", None, "accepted", True),
+        ("automatic", 0.7, None, True),
+        ("invoked", 0.1, "accepted", True),
+    ]):  # fmt: skip
+        subject.shown(shown(str(n), trigger=trigger, confidence=confidence, seen=seen))
+        if outcome is not None:
+            subject.outcome(str(n), outcome)  # type: ignore[arg-type]
+    subject.close()
+    assert records.outcomes("automatic") == [(0.5, False), (0.9, True), (0.8, True)]
+    assert records.outcomes("automatic", limit=1) == [(0.8, True)]
+    assert records.outcomes("invoked") == [(0.1, True)]
+
+
+# ---- midfill stats ---------------------------------------------------------------------------------------------------
+
+
+def fill() -> None:
+    subject = Records()
+    for n in range(10):
+        subject.shown(
+            shown(str(n), language="go" if n < 3 else "python", latency_s=0.1 * (n + 1), hit="cache" * (n == 0))
+        )
+    subject.shown(shown("unseen", seen=False))
+    for n, outcome in enumerate(("accepted", "accepted", "partial", "typed", "rejected", "rejected")):
+        subject.outcome(str(n), outcome, 10)  # type: ignore[arg-type]
+    subject.kept("0", 30, 1.0)
+    subject.kept("1", 30, 0.5)
+    subject.close()
+
+
+def test_stats(capsys: pytest.CaptureFixture[str]) -> None:
+    fill()
+    assert cli.main(["stats", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["all"] == {
+        "shown": 10, "accepted": 2, "partial": 1, "typed": 1, "rejected": 2, "shown_acceptance": 0.5,
+        "accepted_chars": 30, "kept_30": 0.75, "kept_300": None, "latency_p50_s": pytest.approx(0.6),
+        "latency_p95_s": pytest.approx(1.0), "decoded_tokens": 80, "from_cache": 1,
+    }  # fmt: skip
+    assert list(figures["language"]) == ["python", "go"]
+    assert figures["language"]["go"]["shown"] == 3
+    assert cli.main(["stats"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["all", "10", "2", "1", "1", "2", "50%", "75%", "-", "600", "1000"]
+    assert len({len(line) for line in lines[: lines.index("")]}) == 1
+    assert "1 of 10 suggestions came from the cache" in lines[-1]
+
+
+def test_nothing_yet_and_nothing_any_more(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["stats"]) == 0
+    assert "nothing was shown yet" in capsys.readouterr().out
+    assert not records.records_file().exists()
+    fill()
+    assert cli.main(["stats", "--clear"]) == 0
+    assert cli.main(["stats", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["all"]["shown"] == 0
+    assert stats.summary([])["shown_acceptance"] is None

@@ -1,0 +1,94 @@
+"""The story of a request: its first line says what was shown, or why nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from midfill.trace import MAX_TEXT, Trace, from_plain, story
+from midfill.types import Stats
+from tests.support import at
+
+
+def traced(**values: Any) -> Trace:
+    trace = Trace(model="m", finish_reason="unit", answer_s=0.25)
+    for name, value in values.items():
+        setattr(trace, name, value)
+    return trace
+
+
+@pytest.mark.parametrize(
+    ("trace", "first"),
+    [
+        (traced(n_shown=5, n_candidates=1), "Shown: 5 characters, from the model, after 250 ms."),
+        (traced(n_shown=5, n_candidates=3), "Shown: 5 characters and 2 more, from the model, after 250 ms."),
+        (traced(n_shown=5, n_candidates=1, hit="typed through"), "Shown: 5 characters, from the cache, after 250 ms."),
+        (
+            traced(n_shown=5, n_candidates=1, hit="growing", answer_s=2.0),
+            "Shown: 5 characters, from a generation that was still growing, after 2.0 s.",
+        ),
+        (traced(), "Nothing was shown: the model said nothing here."),
+        (traced(finish_reason=""), "Nothing was shown: it ended before the model said anything."),
+        (traced(n_raw=3), "Nothing was shown: what the model said was white space."),
+        (
+            traced(n_raw=30, rules=[("trim_end", 2), ("drop_repeated_line", 28)]),
+            "Nothing was shown: the rule drop_repeated_line took 28 of the 30 characters that the model said.",
+        ),
+        (
+            traced(refused="text_right", why="much text stands right of the cursor"),
+            "Nothing was shown: much text stands right of the cursor.",
+        ),
+    ],
+)
+def test_the_first_line(trace: Trace, first: str) -> None:
+    assert story(trace).split("\n")[0] == first
+
+
+def whole() -> Trace:
+    trace = traced(
+        uri="file:///w/secret-name.py", scope="code", adapter="mine", budget=1024, n_prefix=100, n_suffix=50,
+        n_snippets=20, snippets=[{"path": "secret-b.py", "source": "imports", "score": 0.5, "n_chars": 90}],
+        confidence=0.875, id="abc", debounce_s=0.1,
+        stats=Stats(n_cached=90, n_decoded=7, n_drafted=4, n_accepted=2, ttft_s=0.2),
+    )  # fmt: skip
+    trace.place(at("a = 1\nsecret = ‸"), "automatic")
+    trace.uri = "file:///w/secret-name.py"
+    trace.show(["secret_value"], "secret_value\n", [("trim_end", 1)])
+    return trace
+
+
+def test_the_whole_story() -> None:
+    text = story(whole())
+    for part in (
+        "secret-name.py:2:10 python", "automatic, in code", "adapter mine", "100 tokens before the cursor, 50 after",
+        "20 of other files; 90 known already; budget 1024", "secret-b.py (imports 0.50, 90 characters)",
+        "'secret_value\\n'", "trim_end took 1 characters", "0.88", "waited for the next key 100 ms",
+        "first token 200 ms", "7 decoded, 2 of 4 guessed", "abc",
+    ):  # fmt: skip
+        assert part in text
+
+
+def test_what_may_lie_on_the_disk_holds_no_text_and_no_names() -> None:
+    values = whole().without_text()
+    assert "secret" not in json.dumps(values)
+    text = story(from_plain(json.loads(json.dumps(values))))
+    assert "secret" not in text
+    assert text.split("\n")[0] == story(whole()).split("\n")[0]
+    assert "13 characters" in text  # how long what the model said was
+
+
+def test_there_and_back() -> None:
+    values = json.loads(json.dumps(whole().plain()))
+    assert from_plain({**values, "unknown": 1}) == whole()
+
+
+def test_a_long_text_is_cut_and_nothing_breaks_a_line() -> None:
+    trace = traced(uri="file:///a\n\x1b[31mb", refused="x", why="a\nb\u202e")
+    trace.show(["x" * 9000], "y\n" * 9000, [])
+    assert (len(trace.raw), trace.n_raw, len(trace.shown), trace.n_shown) == (MAX_TEXT, 18000, MAX_TEXT, 9000)
+    text = story(trace)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert text.split("\n")[0] == "Nothing was shown: a\ufffdb\ufffd."

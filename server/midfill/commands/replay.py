@@ -106,6 +106,7 @@ async def _type_one(
     on_event: Callable[[dict[str, Any]], None],
 ) -> Tally:  # fmt: skip
     """In a project that has been read before the first key."""
+    completer.resident = True  # as in the language server
     context = ProjectContext(completer, place.folder)
     typist = Typist(completer, place, habits, count, on_event, context.changed)
     try:

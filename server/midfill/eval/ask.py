@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from midfill.cache import MiddleCache
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import GenerateRequest
+from midfill.trace import Trace
 from midfill.types import Snapshot, Stats, Trigger
 
 NO_STATS = Stats()
+# Of a trace, what helps to understand a wrong answer.
+WHY = ("refused", "scope", "rules", "confidence", "n_prefix", "n_suffix", "n_snippets", "snippets")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``text`` is what is shown, ``raw`` what the model said. Seconds are the caller's, from asking on."""
+    """``text`` is what is shown, ``raw`` what the model said. Seconds are the caller's, from asking on.
+
+    ``why``: the server's own account, where there is a server.
+    """
 
     text: str
     raw: str
@@ -29,6 +35,7 @@ class Answer:
     stats: Stats
     ttft_s: float
     total_s: float
+    why: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Asker(Protocol):
@@ -58,9 +65,11 @@ class Server:
         await asyncio.to_thread(self._prepare, snapshot)
         self.completer.cache = MiddleCache()  # holes of one file must not answer each other
         start = time.perf_counter()
-        last = await self.completer.last(snapshot, trigger=self._trigger)
+        trace = Trace()
+        last = await self.completer.last(snapshot, trigger=self._trigger, trace=trace)
         total_s, stats = time.perf_counter() - start, last.stats or NO_STATS
-        return Answer(last.text, last.raw, last.finish_reason, stats, stats.ttft_s, total_s)
+        why = {name: getattr(trace, name) for name in WHY}
+        return Answer(last.text, last.raw, last.finish_reason, stats, stats.ttft_s, total_s, why)
 
 
 class Bare:

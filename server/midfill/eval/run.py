@@ -95,6 +95,7 @@ def _record(who: str, hole: Hole, answer: Answer, metrics: dict[str, float]) -> 
             "text": answer.text,
             "raw": answer.raw,
             "stats": asdict(answer.stats),
+            **answer.why,
         }
     )
     return found

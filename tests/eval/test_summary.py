@@ -17,7 +17,7 @@ def record(number: int, passed: float, *, kind: str = "line", source: str = "", 
     return {
         "who": "server", "id": f"h{number}", "kind": kind, "source": source or f"s{number}",
         "metrics": {"passed": passed, "shown": 1.0}, "ttft_s": 0.1, "total_s": 0.1 * (number + 1),
-        "stats": {"n_decoded": 3}, **more,
+        "stats": {"n_prompt": 100 + number, "n_cached": 90, "n_decoded": 3}, **more,
     }  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def test_shares_and_times() -> None:
     assert (found["line"]["n"], found["line"]["passed"], found["all"]["passed"]) == (4, 0.75, 0.8)
     assert found["line"]["total_s_p50"] == pytest.approx(0.2)
     assert found["line"]["total_s_p95"] == pytest.approx(0.4)
-    assert found["all"]["n_decoded"] == 15
+    assert (found["all"]["n_decoded"], found["all"]["n_decoded_p50"], found["all"]["n_prompt_p50"]) == (15, 3, 102)
     low, high = found["line"]["passed_ci"]
     assert low <= 0.75 <= high
 

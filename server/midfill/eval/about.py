@@ -65,7 +65,7 @@ def rounded(value: Any) -> Any:
     return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def need_matplotlib() -> None:
+def need_matplotlib(otherwise: str = "leave --plot away") -> None:
     """Raises MidfillError where a plot cannot be drawn: better before the run than after it."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise MidfillError("the plot needs matplotlib", "pip install 'midfill[bench]', or leave --plot away")
+        raise MidfillError("the plot needs matplotlib", f"pip install 'midfill[bench]', or {otherwise}")

@@ -12,6 +12,7 @@ from midfill.eval.run import LATENCIES, Record
 
 ALL = "all"
 N_RESAMPLES = 2000
+TOKENS = ("n_prompt", "n_cached", "n_decoded")
 COSTS = ("total_s", "n_decoded")  # beside the metrics, what is compared
 
 
@@ -31,6 +32,8 @@ def _figures(records: Sequence[Record]) -> dict[str, Any]:
     for name in LATENCIES:
         times = [record[name] for record in records if record["metrics"].get("shown") or name == "total_s"]
         figures |= {f"{name}_p50": percentile(times, 0.5), f"{name}_p95": percentile(times, 0.95)}
+    for name in TOKENS:
+        figures[f"{name}_p50"] = statistics.median(record["stats"][name] for record in records)
     figures["n_decoded"] = sum(record["stats"]["n_decoded"] for record in records)
     return figures
 

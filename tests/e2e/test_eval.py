@@ -73,9 +73,8 @@ def test_humaneval(run: Run, tmp_path: Path) -> None:
 def test_repo_and_replay(run: Run, tmp_path: Path) -> None:
     root = project(tmp_path / "project")
     line = run("eval", "repo", str(root), "--limit", "3", "--kinds", "cross-file,line,mid-word")
-    assert {kind: row["n"] for kind, row in line["figures"]["server"].items()} == {
-        "cross-file": 1, "line": 1, "mid-word": 1, "all": 3,
-    }  # fmt: skip
+    n_holes = {kind: row["n"] for kind, row in line["figures"]["server"].items()}
+    assert {"cross-file": 1, "line": 1, "mid-word": 1, "all": 3}.items() <= n_holes.items()
     line = run("replay", str(root / "using.py"), "--chars", "40", "--places", "1", "--wait")
     figures = line["figures"]["server"]
     assert 0 < figures["n_pressed"] <= figures["n_keys"]

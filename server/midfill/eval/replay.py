@@ -113,7 +113,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def places(folder: Path, path: str, language: str, text: str, n_places: int, n_chars: int) -> list[Place]:
-    """``n_places`` pieces of ``n_chars`` that begin with a line, evenly over the file; fewer if it is short."""
+    """``n_places`` pieces of whole lines, ``n_chars`` or a little more, evenly over the file; fewer if it is short."""
     found: list[Place] = []
     for number in range(n_places):
         wanted = number * len(text) // n_places
@@ -121,7 +121,8 @@ def places(folder: Path, path: str, language: str, text: str, n_places: int, n_c
         start += len(text[start:]) - len(text[start:].lstrip("\n"))
         if found and start < found[-1].end:
             start = text.find("\n", found[-1].end) + 1
-        end = min(start + n_chars, len(text.rstrip()))
+        end = text.find("\n", start + n_chars)
+        end = len(text.rstrip()) if end < 0 else end
         if start >= end or (found and start < found[-1].end):
             break
         found.append(Place(folder, path, language, text, start, end))

@@ -45,12 +45,19 @@ class Candidate:
         self.raw += delta.text
         self.n_tokens += len(delta.logprobs)
         self._sum += sum(delta.logprobs)
-        self.reason = delta.finish_reason or ("unit" if self.judge.ends(self.raw) else "")
+        self.judge.note(delta.text, delta.logprobs)
+        self.end(delta.finish_reason or self.judge.ends(self.raw))
+
+    def end(self, reason: str) -> None:
+        """It ends for ``reason``, if that is one and it has not ended before."""
+        if reason and not self.reason:
+            self.reason = reason
+            self.judge.over()
 
     @property
     def shown(self) -> str:
         """What is shown of it as it stands."""
-        return self.judge.shown(self.raw, cut_short=self.reason == "length")
+        return self.judge.shown(self.raw, cut_short=self.reason == "length", finished=bool(self.reason))
 
     @property
     def rules(self) -> tuple[tuple[str, int], ...]:
@@ -117,7 +124,7 @@ class Growing:
         self.first_at = self.first_at or time.monotonic()
         if not self.enough:
             for candidate in self.candidates:
-                candidate.reason = candidate.reason or "stop"
+                candidate.end("stop")
         self.candidates = [candidate for candidate in self.candidates if candidate.reason]
 
     @property
@@ -221,6 +228,6 @@ class Growing:
         if typed and not left:
             return None
         return Middle(
-            best.raw, best.reason, left, self.id, self.n_asked, best.probability, best.rules,
+            best.raw, best.reason, left, self.id, self.n_asked, best.judge.confidence, best.rules,
             len(typed),
         )  # fmt: skip

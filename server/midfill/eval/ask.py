@@ -19,7 +19,7 @@ from midfill.types import Snapshot, Stats, Trigger
 
 NO_STATS = Stats()
 # Of a trace, what helps to understand a wrong answer.
-WHY = ("refused", "scope", "rules", "confidence", "n_prefix", "n_suffix", "n_snippets", "snippets")
+WHY = ("refused", "scope", "confidence", "n_prefix", "n_suffix", "n_snippets", "snippets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Server:
         trace = Trace()
         last = await self.completer.last(snapshot, trigger=self._trigger, trace=trace)
         total_s, stats = time.perf_counter() - start, last.stats or NO_STATS
-        why = {name: getattr(trace, name) for name in WHY}
+        why = {**{name: getattr(trace, name) for name in WHY}, "rules": [name for name, _ in trace.rules]}
         return Answer(last.text, last.raw, last.finish_reason, stats, stats.ttft_s, total_s, why)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -43,8 +44,9 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def commit() -> str:
-    """Of the checkout that runs; "" where it is none."""
+    """Of the checkout that runs; "" where it is none. Asked for at the start: a checkout may change meanwhile."""
     here = Path(__file__).parent
     try:
         asked = subprocess.run(

@@ -22,7 +22,7 @@ from midfill.commands.session import session
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.eval import replay_report, report
-from midfill.eval.about import need_matplotlib, rounded
+from midfill.eval.about import commit, need_matplotlib, rounded
 from midfill.eval.context import ProjectContext
 from midfill.eval.replay import WAYS, Habits, Place, Tally, Typist, places
 from midfill.eval.repository import read_text
@@ -43,6 +43,7 @@ class Run:
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Type, and show what came of it; the exit code."""
+    commit()
     if arguments.plot is not None:
         need_matplotlib()
     habits, found = _habits(arguments), _places(arguments)
@@ -106,6 +107,7 @@ async def _type_one(
     on_event: Callable[[dict[str, Any]], None],
 ) -> Tally:  # fmt: skip
     """In a project that has been read before the first key."""
+    completer.resident = True  # as in the language server
     context = ProjectContext(completer, place.folder)
     typist = Typist(completer, place, habits, count, on_event, context.changed)
     try:

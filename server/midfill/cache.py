@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from midfill.types import Snapshot
+from midfill.types import Snapshot, Snippet
 
 # Looked up backwards over so many typed characters.
 MAX_TYPED = 400
@@ -107,6 +108,16 @@ class MiddleCache:
         self._entries.move_to_end(place)
         while len(self._entries) > self._size:
             self._entries.popitem(last=False)
+
+
+def digest(snippets: Iterable[Snippet]) -> str:
+    """What tells one context from another."""
+    known = hashlib.blake2b(digest_size=16)
+    for snippet in snippets:
+        known.update(
+            f"{len(snippet.path)} {len(snippet.text)} {snippet.path}{snippet.text}".encode(errors="surrogatepass")
+        )
+    return known.hexdigest()
 
 
 def rests(shown: tuple[str, ...], typed: str) -> tuple[str, ...]:

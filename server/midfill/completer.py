@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
-import hashlib
 import itertools
 import os
 import secrets
@@ -15,7 +14,7 @@ from contextlib import aclosing
 from typing import Literal, Protocol
 
 from midfill import triggers
-from midfill.cache import Middle, MiddleCache, accepted, entered
+from midfill.cache import Middle, MiddleCache, accepted, digest, entered
 from midfill.config import SCOPES, Config
 from midfill.context.gather import ContextSource, gather
 from midfill.engine.base import Engine, GenerateRequest
@@ -251,7 +250,7 @@ class Completer:
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
         return GenerateRequest(
             prompt.ids, self.config.max_tokens, adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}",
-            n=n, logprobs=n > 1, suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning,
+            n=n, logprobs=True, suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning,
             speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
         )  # fmt: skip
 
@@ -284,16 +283,6 @@ class Completer:
         """The prompt as it would be sent, spelled out."""
         prompt = await self.renderer.render(snapshot, gather(self.sources, snapshot), self.budget)
         return dataclasses.replace(prompt, text=await self.renderer.spell(prompt))
-
-
-def digest(snippets: Sequence[Snippet]) -> str:
-    """What tells one context from another."""
-    known = hashlib.blake2b(digest_size=16)
-    for snippet in snippets:
-        known.update(
-            f"{len(snippet.path)} {len(snippet.text)} {snippet.path}{snippet.text}".encode(errors="surrogatepass")
-        )
-    return known.hexdigest()
 
 
 def _refused(refusal: Refusal, snapshot: Snapshot, trace: Trace) -> Completion:

@@ -31,7 +31,8 @@ class Candidate:
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
-        self.raw = self.reason = ""
+        self.raw = self.reason = self._shown = ""
+        self._judged = ("", "")
         self.stats = Stats()
         self.n_pieces = self.n_tokens = 0
         self._sum = 0.0
@@ -50,7 +51,9 @@ class Candidate:
     @property
     def shown(self) -> str:
         """What is shown of it as it stands."""
-        return self.judge.shown(self.raw, cut_short=self.reason == "length")
+        if (key := (self.raw, self.reason)) != self._judged:
+            self._shown, self._judged = self.judge.shown(self.raw, cut_short=self.reason == "length"), key
+        return self._shown
 
     @property
     def rules(self) -> tuple[tuple[str, int], ...]:

@@ -103,9 +103,11 @@ async def test_a_middle_of_nothing() -> None:
 async def test_max_tokens_and_budget() -> None:
     subject, engine = completer(*"abcdef", max_tokens=2, context_tokens=100)
     assert subject.budget == 100
-    await subject.last(at("x" * 500 + "‸"))
+    await subject.last(at("x" * 500 + "‸"), trigger="automatic")
     assert engine.n_chunks == 2
-    assert completer(context_tokens=9000, max_tokens=96)[0].budget == 4000
+    await subject.last(at("y" * 500 + "‸"), trigger="invoked")
+    assert engine.n_chunks == 2 + 6
+    assert completer(context_tokens=9000, max_tokens=32)[0].budget == 4000
     assert completer()[0].budget == 1024
 
 

@@ -131,7 +131,7 @@ def test_growing_never_takes_back_a_decision(length: int) -> None:
         (rules.drop_repeated_prefix, "x = ‸", "x = 1", "x = 1"),  # too short to be no accident
         (rules.drop_repeated_prefix, "    ‸", "    return", "    return"),
         (rules.drop_repeated_block, "‸", "a = 1111\nb = 2222\na = 1111\nb = 2222\na = 1", "a = 1111\nb = 2222"),
-        (rules.drop_repeated_block, "‸", "a = 1111\nb = 2222\na = 1111\nb = 3333", "a = 1111\nb = 2222\na = 1111\nb = 3333"),
+        (rules.drop_repeated_block, "‸", "a = 1111\nb = 2222\na = 1111\nc", "a = 1111\nb = 2222\na = 1111\nc"),
         (rules.own_indentation, "if a:\n\tb()\n\tif c:\n‸", "        d()\n", "\t\td()\n"),
         (rules.own_indentation, "if a:\n  b()\n‸", "\tif c:\n\t\td()", "  if c:\n    d()"),
         (rules.own_indentation, "if a:\n    b()\n‸", "    d('\t')", "    d('\t')"),
@@ -163,3 +163,61 @@ def test_what_was_applied_is_told() -> None:
     judge = Judge(at("total = add(‸)"))
     assert judge.shown("a, b)  \nx") == "a, b"
     assert [applied.rule for applied in judge.applied] == ["first_unit"]
+
+
+@pytest.mark.parametrize(
+    ("language", "buffer", "middle", "unit"),
+    [
+        ("javascript", "function f(a) {\n  ‸\n}\n", "return a + 1;\n}\n\nfunction g() {", "return a + 1;"),
+        (
+            "javascript", "function f(a) {\n  const x = ‸\n  return x;\n}",
+            "a.map(b => {\n    return b;\n  });\n  foo();\n", "a.map(b => {\n    return b;\n  });",
+        ),
+        ("javascript", "if (x) ‸\n", "{\n  y();\n}\nz();\n", "{\n  y();\n}"),
+        ("typescript", "foo(‸);\n", "a, b);\nbar();\n", "a, b"),
+        ("typescript", "foo(a => ‸);\n", "{\n  b(a);\n});\nbar();\n", "{\n  b(a);\n}"),
+        ("typescript", "const a = {‸};\n", "\n  b: 1,\n  c: 2,\n};\nfoo", "\n  b: 1,\n  c: 2,\n"),
+        (
+            "go", "func f() error {\n\t‸\n}\n", "if err := g(); err != nil {\n\t\treturn err\n\t}\n\treturn nil\n}\n",
+            "if err := g(); err != nil {\n\t\treturn err\n\t}\n\treturn nil",
+        ),
+        ("rust", "fn f() -> i32 {\n    let a = ‸\n    a\n}\n", "5;\n    a\n}\n", "5;"),
+        ("rust", "fn f<'a>(x: &'a str) -> i32 {\n    ‸\n}\n", "x.len() as i32\n}\n", "x.len() as i32"),
+        (
+            "java", "int f(int[] xs) {\n    ‸\n    return total;\n}\n",
+            "int n = xs.length;\n    int total = 0;\n    return total;\n", "int n = xs.length;\n    int total = 0;",
+        ),
+        ("python", "# TODO: ‸\nx = 1\n", "fix this\n# and that\n", "fix this"),
+        ("python", 'print("‸")\n', 'hello")\nx = 1\n', 'hello"'),
+        ("python", 'def f():\n    """‸\n    return 1\n', 'Return one."""\n    x', 'Return one."""'),
+        ("python", "x = foo(\n    a,\n    ‸\n)\n", "b,\n    c,\n)\ny = 1\n", "b,\n    c,"),
+        ("python", "x = foo(‸\n", "\n    a,\n    b,\n)\ny = 1\n", "\n    a,\n    b,\n)"),
+        ("python", "‸\n    return n\n\nx = 1\n", "def f(n):\n    return n\n", "def f(n):"),
+        (
+            "python", "def f(xs):\n    ‸\n        total += x\n",
+            "total = 0\n    for x in xs:\n        total", "total = 0\n    for x in xs:",
+        ),
+        (
+            "python", "def f(xs):\n    total = 0\n    ‸\n    return total\n",
+            "for x in xs:\n        total += x\n    print(1)\n", "for x in xs:\n        total += x",
+        ),
+        (
+            "python", "def f(xs):\n    ‸\n    return total\n",
+            "n = len(xs)\n    total = n * 2\n    print(1)\n", "n = len(xs)\n    total = n * 2",
+        ),
+        (
+            "python", "def f(xs):\n    limit = 3\n    ‸\n    return xs\n",
+            "xs = sorted(xs)\n    xs = xs[:limit]\n    y", "xs = sorted(xs)\n    xs = xs[:limit]",
+        ),
+        (
+            "python", "def f(n):\n    if n == 0:\n        ‸\n",
+            "return 0\n    return n\n\ndef g", "return 0\n    return n",
+        ),
+    ],
+)  # fmt: skip
+def test_unit_of_a_language(language: str, buffer: str, middle: str, unit: str) -> None:
+    here = place(buffer, language)
+    end = unit_end(middle, here)
+    assert (None if end is None else middle[:end]) == unit
+    for length in range(len(middle)):  # what is decided early is not taken back
+        assert unit_end(middle[:length], here) in (None, end)

@@ -20,15 +20,20 @@ from midfill.context.gather import ContextSource, gather
 from midfill.engine.base import Engine, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
 from midfill.growing import Candidate, Growing
-from midfill.postprocess import Judge, Place
+from midfill.postprocess import RULES, Gate, Judge, Place
+from midfill.postprocess.confidence import DEFAULTS
 from midfill.trace import Trace
 from midfill.triggers import Debounce, Refusal, ScopeAt
-from midfill.types import Completion, ModelInfo, Snapshot, Snippet, Trigger
+from midfill.types import Completion, MidfillError, ModelInfo, Snapshot, Snippet, Trigger
+
+Outcomes = Sequence[tuple[float, bool]]  # confidence of what was shown, and whether it was taken
 
 _numbers = itertools.count(1)
 
 # A client that cancels before it asks again: so long a generation waits for the next request, which may go on with it.
 LINGER_S = 0.05
+# Who asks gets an answer so many times as long as what comes unasked: a block, not a line of it.
+INVOKED = 3
 # A suggestion that was shown for so long is perhaps about to be accepted.
 IDLE_S = 0.15
 
@@ -70,7 +75,7 @@ class Completer:
     """Turns snapshots into middles.
 
     ``resident``: in a process that lives on, a generation that nobody follows lingers for a moment, and idle time is
-    used to go on after the suggestion that is shown.
+    used to go on after the suggestion that is shown. ``outcomes``: what became of earlier suggestions.
     """
 
     def __init__(
@@ -82,12 +87,17 @@ class Completer:
         *,
         adapter: str | None = None,
         sources: Sequence[ContextSource] = (),
-        judge_of: Callable[[Snapshot, Trigger], Judge] = lambda snapshot, _trigger: Judge(snapshot),
+        outcomes: Callable[[Trigger], Outcomes] = lambda _trigger: (),
         scope_at: ScopeAt = scope_of,
         resident: bool = False,
     ) -> None:
         self.engine, self.renderer, self.info, self.config, self.adapter = engine, renderer, info, config, adapter
-        self.sources, self.judge_of, self.scope_at, self.resident = sources, judge_of, scope_at, resident
+        self.sources, self.scope_at, self.resident = sources, scope_at, resident
+        if unknown := [rule for rule in config.rules_off if rule not in RULES]:
+            raise MidfillError(
+                f"rules_off: {unknown[0][:60]!r} is not known", f"use some of {', '.join(sorted(RULES))}"
+            )
+        self._gates: dict[Trigger, Gate] = {trigger: Gate(trigger, outcomes(trigger)) for trigger in DEFAULTS}
         self.cache, self.debounce = MiddleCache(), Debounce()
         for source in sources:
             source.budget = self.snippet_budget
@@ -103,7 +113,10 @@ class Completer:
     def budget(self) -> int:
         """Tokens a prompt may have."""
         wanted = self.config.context_tokens or self.info.context_tokens
-        return max(64, min(wanted, self.info.max_context - self.config.max_tokens))
+        return max(64, min(wanted, self.info.max_context - self._max_tokens("invoked")))
+
+    def _max_tokens(self, trigger: Trigger) -> int:
+        return self.config.max_tokens * (INVOKED if trigger == "invoked" else 1)
 
     @property
     def snippet_budget(self) -> int:
@@ -123,18 +136,20 @@ class Completer:
         if trigger == "automatic" and (off := self._switched_off(snapshot)) is not None:
             yield _refused(off, snapshot, trace)
             return
-        if (known := self.cache.lookup(snapshot, self._answered_by, self._context_of, n)) is not None:
+        by_hand = trigger == "invoked"
+        known = self.cache.lookup(snapshot, self._answered_by, self._context_of, n_wanted=n, by_hand=by_hand)
+        if known is not None:
             trace.hit = "typed through" if known.n_typed else "cache"
             yield self._final(known, snapshot, trace)
             return
-        if trigger == "automatic" and self._along(snapshot, n) is None:
+        if trigger == "automatic" and self._along(snapshot, trigger, n) is None:
             if (odd := self._out_of_place(snapshot, trace)) is not None:
                 yield _refused(odd, snapshot, trace)
                 return
             await self._wait_for_the_next_key(snapshot, trace)
         start, middle = time.monotonic(), None
         while middle is None:
-            growing = self._along(snapshot, n) or self._begin(snapshot, trigger, n, trace)
+            growing = self._along(snapshot, trigger, n) or self._begin(snapshot, trigger, n, trace)
             trace.take_over(growing.trace)
             typed, n_seen = snapshot.text[growing.place.cursor : snapshot.cursor], 0
             async with growing.followed(functools.partial(self._lingers, growing)):
@@ -192,10 +207,14 @@ class Completer:
 
     # ---- the engine ------------------------------------------------------------------------------------------------
 
-    def _along(self, snapshot: Snapshot, n: int) -> Growing | None:
+    def _along(self, snapshot: Snapshot, trigger: Trigger, n: int) -> Growing | None:
         """What grows where this request only typed along it; the nearest one."""
         fitting = [
-            growing for growing in self._growing if growing.n_asked >= n and growing.fits(snapshot, self._answered_by)
+            growing
+            for growing in self._growing
+            if growing.n_asked >= n
+            and (growing.by_hand or trigger == "automatic")
+            and growing.fits(snapshot, self._answered_by)
         ]
         return max(fitting, key=lambda growing: growing.place.cursor, default=None)
 
@@ -213,7 +232,7 @@ class Completer:
             {"path": each.path, "source": each.source, "score": each.score, "n_chars": len(each.text)}
             for each in snippets
         ]
-        candidates = [Candidate(self.judge_of(snapshot, trigger)) for _ in range(n)]
+        candidates = [Candidate(Judge(snapshot, self.config.rules_off, self._gates[trigger])) for _ in range(n)]
         growing = Growing(snapshot, self._answered_by, candidates, secrets.token_hex(8), trace)
         self._growing.append(growing)
         growing.start(self._generate(growing, snippets, background=background), self._growing.remove)
@@ -225,7 +244,7 @@ class Completer:
         prompt = await self.renderer.render(growing.snapshot, snippets, self.budget)
         trace.render_s, trace.budget = time.monotonic() - start, self.budget
         trace.n_prefix, trace.n_suffix, trace.n_snippets = prompt.n_prefix, prompt.n_suffix, prompt.n_snippets
-        request = self._request(prompt, len(growing.candidates), background=background)
+        request = self._request(prompt, len(growing.candidates), trace.trigger, background=background)
         growing.n_prompt = len(prompt.ids)
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
@@ -245,11 +264,11 @@ class Completer:
         """Seconds that ``growing`` waits for another request; a newer generation has taken its place otherwise."""
         return LINGER_S if self.resident and self._growing[-1:] == [growing] else 0.0
 
-    def _request(self, prompt: Prompt, n: int, *, background: bool) -> GenerateRequest:
+    def _request(self, prompt: Prompt, n: int, trigger: Trigger, *, background: bool) -> GenerateRequest:
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
         return GenerateRequest(
-            prompt.ids, self.config.max_tokens, adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}",
+            prompt.ids, self._max_tokens(trigger), adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}",
             n=n, logprobs=True, suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning,
             speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
         )  # fmt: skip
@@ -270,7 +289,7 @@ class Completer:
     def _go_ahead(self, snapshot: Snapshot) -> None:
         """Ask in the background what comes after the suggestion, as if it were accepted."""
         self._idle = None
-        is_known = self.cache.has(snapshot, self._answered_by) or self._along(snapshot, 1) is not None
+        is_known = self.cache.has(snapshot, self._answered_by) or self._along(snapshot, "automatic", 1) is not None
         if not is_known:
             self._begin(snapshot, "automatic", 1, Trace(), background=True)
 

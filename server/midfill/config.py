@@ -50,12 +50,13 @@ class Config:
     template: str = "auto"  # auto (from the tokenizer), a name of fim.TEMPLATES, or prefix
     order: str = "psm"  # psm or spm, where the template allows both
     context_tokens: int = 0  # prompt budget; 0: what the device answers in good time
-    max_tokens: int = 64  # longest middle
+    max_tokens: int = 64  # longest middle; one that was asked for may be three times as long
     token_healing: bool = True  # a cursor inside a word: the model writes the whole word, in its own tokens
     suffix_shift: str = "auto"  # auto, on or off: keep what was read of the text after the cursor when the cursor moves
     prompt_lookup: bool = True  # guess tokens from the prompt and verify several at once; never another answer
     languages_off: tuple[str, ...] = ()  # LSP language ids without automatic suggestions
     globs_off: tuple[str, ...] = ()  # files without them: "*.md" by name, "secrets/**" by path in the workspace
+    rules_off: tuple[str, ...] = ()  # post-processing that is not applied, by the names that `midfill explain` shows
     scopes_off: tuple[str, ...] = ()  # where the cursor gets none: comment, string, docstring
     max_debounce_s: float = 0.25  # an automatic request waits at most so long for the next key; 0: never
     candidates: int = 3  # an invoked request gets up to so many different suggestions

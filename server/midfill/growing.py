@@ -46,13 +46,21 @@ class Candidate:
         self.raw += delta.text
         self.n_tokens += len(delta.logprobs)
         self._sum += sum(delta.logprobs)
-        self.reason = delta.finish_reason or ("unit" if self.judge.ends(self.raw) else "")
+        self.judge.note(delta.text, delta.logprobs)
+        self.end(delta.finish_reason or self.judge.ends(self.raw))
+
+    def end(self, reason: str) -> None:
+        """It ends for ``reason``, if that is one and it has not ended before."""
+        if reason and not self.reason:
+            self.reason = reason
+            self.judge.over()
 
     @property
     def shown(self) -> str:
         """What is shown of it as it stands."""
         if (key := (self.raw, self.reason)) != self._judged:
-            self._shown, self._judged = self.judge.shown(self.raw, cut_short=self.reason == "length"), key
+            judged = self.judge.shown(self.raw, cut_short=self.reason == "length", finished=bool(self.reason))
+            self._shown, self._judged = judged, key
         return self._shown
 
     @property
@@ -120,8 +128,13 @@ class Growing:
         self.first_at = self.first_at or time.monotonic()
         if not self.enough:
             for candidate in self.candidates:
-                candidate.reason = candidate.reason or "stop"
+                candidate.end("stop")
         self.candidates = [candidate for candidate in self.candidates if candidate.reason]
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether an invoked request began it."""
+        return self.trace.trigger == "invoked"
 
     @property
     def enough(self) -> bool:
@@ -224,6 +237,6 @@ class Growing:
         if typed and not left:
             return None
         return Middle(
-            best.raw, best.reason, left, self.id, self.n_asked, best.probability, best.rules,
-            len(typed),
+            best.raw, best.reason, left, self.id, self.n_asked, best.judge.confidence, best.rules,
+            len(typed), self.by_hand,
         )  # fmt: skip

@@ -14,6 +14,7 @@ from midfill.cache import MiddleCache
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import GenerateRequest
+from midfill.trace import Trace
 from midfill.types import Snapshot, Stats, Trigger
 
 NO_STATS = Stats()
@@ -29,6 +30,8 @@ class Answer:
     stats: Stats
     ttft_s: float
     total_s: float
+    confidence: float | None = None  # of the first line, 0 to 1
+    rules: tuple[str, ...] = ()  # that were applied
 
 
 class Asker(Protocol):
@@ -57,10 +60,19 @@ class Server:
         """The middle at the cursor. Raises EngineError."""
         await asyncio.to_thread(self._prepare, snapshot)
         self.completer.cache = MiddleCache()  # holes of one file must not answer each other
-        start = time.perf_counter()
-        last = await self.completer.last(snapshot, trigger=self._trigger)
+        start, trace = time.perf_counter(), Trace()
+        last = await self.completer.last(snapshot, trigger=self._trigger, trace=trace)
         total_s, stats = time.perf_counter() - start, last.stats or NO_STATS
-        return Answer(last.text, last.raw, last.finish_reason, stats, stats.ttft_s, total_s)
+        return Answer(
+            last.text,
+            last.raw,
+            last.finish_reason,
+            stats,
+            stats.ttft_s,
+            total_s,
+            trace.confidence,
+            tuple(name for name, _ in trace.rules),
+        )
 
 
 class Bare:

@@ -43,7 +43,8 @@ def table(title: str, tallies: Tallies) -> Table:
     for name, tally in by_file(tallies).items():
         figures = tally.figures()
         made.add_row(
-            name.rpartition("/")[2], str(tally.n_keys), str(tally.n_pressed), _percent(figures["saved"]), str(tally.n_shown),
+            name.rpartition("/")[2], str(tally.n_keys), str(tally.n_pressed), _percent(figures["saved"]),
+            str(tally.n_shown),
             f"{tally.n_accepted} ({tally.n_whole}/{tally.n_line}/{tally.n_word})",
             _percent(figures["shown_acceptance"]), _percent(figures["flicker"]),
             f"{tally.n_superseded} of {tally.n_asked}", str(tally.n_decoded), _percent(figures["wasted"]),

@@ -89,6 +89,8 @@ def _record(who: str, hole: Hole, answer: Answer, metrics: dict[str, float]) -> 
             "ttft_s": answer.ttft_s,
             "total_s": answer.total_s,
             "finish_reason": answer.finish_reason,
+            "confidence": answer.confidence,
+            "rules": answer.rules,
             "before": hole.prefix[-BEFORE:],
             "middle": hole.middle,
             "after": hole.suffix[:AFTER],

@@ -1,7 +1,8 @@
-"""What a model says becomes what is shown: where its first unit ends, and rules over it."""
+"""What a model says becomes what is shown: where its first unit ends, how sure it was, and rules over it."""
 
-from midfill.postprocess.judge import Judge
+from midfill.postprocess.confidence import Gate
+from midfill.postprocess.judge import RULES, Judge
 from midfill.postprocess.place import Place
-from midfill.postprocess.rules import NAMES, PIPELINE
+from midfill.postprocess.rules import PIPELINE
 
-__all__ = ["NAMES", "PIPELINE", "Judge", "Place"]
+__all__ = ["PIPELINE", "RULES", "Gate", "Judge", "Place"]

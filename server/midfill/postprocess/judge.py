@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from midfill.postprocess.confidence import Gate, Lines, Thresholds
 from midfill.postprocess.place import Place
-from midfill.postprocess.rules import PIPELINE, whole_lines
+from midfill.postprocess.rules import NAMES, PIPELINE, whole_lines
 from midfill.postprocess.unit import unit_end
 from midfill.types import Snapshot
+
+# Everything that can be switched off.
+RULES = NAMES | {"whole_lines", "confidence"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,27 +26,58 @@ class Applied:
 class Judge:
     """Says when a middle is whole, and what of it is shown."""
 
-    def __init__(self, snapshot: Snapshot, off: Collection[str] = ()) -> None:
-        """``off`` are names of rules that are not applied."""
+    def __init__(self, snapshot: Snapshot, off: Collection[str] = (), gate: Gate | None = None) -> None:
+        """``off`` are names of rules that are not applied; without a ``gate`` no line is too weak."""
         self.place = Place.of(snapshot)
         self.applied: list[Applied] = []
         self._off = frozenset(off)
+        self._lines = Lines()
+        self._gate = None if "confidence" in self._off else gate
+        self._thresholds = self._gate.thresholds if self._gate is not None else Thresholds()
 
-    def ends(self, raw: str) -> bool:
-        """Whether nothing the model could add would be shown."""
-        return "first_unit" not in self._off and unit_end(raw, self.place) is not None
+    def note(self, text: str, logprobs: Sequence[float]) -> None:
+        """The next piece of the middle with its tokens' log probabilities, where the engine tells them."""
+        self._lines.push(text, logprobs)
 
-    def shown(self, raw: str, *, cut_short: bool = False) -> str:
+    def ends(self, raw: str) -> str:
+        """Why nothing the model could add would be shown: "unit", "weak", or "" where it may go on."""
+        if "first_unit" not in self._off and unit_end(raw, self.place) is not None:
+            return "unit"
+        return "weak" if self._lines.first_weak(self._thresholds, finished=False) is not None else ""
+
+    def over(self) -> None:
+        """The middle has its end: what it was like counts for the next ones."""
+        if self._gate is not None:
+            self._gate.note(self._lines.confidence)
+
+    @property
+    def confidence(self) -> float | None:
+        """Of the first line, 0 to 1; None where it is not known."""
+        return self._lines.confidence
+
+    def shown(self, raw: str, *, cut_short: bool = False, finished: bool = False) -> str:
         """What is shown of ``raw``; ``applied`` then tells by which rules. ``cut_short``: it was broken off, so its
-        last line may be half a line."""
+        last line may be half a line. ``finished``: no more of it comes."""
         self.applied = []
-        middle = raw
-        if cut_short and not self.ends(raw) and "\n" in raw.strip("\n"):
+        middle = self._note("confidence", raw, self._strong(raw, finished=finished or cut_short))
+        if cut_short and middle == raw and self._is_open(raw):
             middle = self._note("whole_lines", middle, whole_lines(middle, self.place))
         for rule in PIPELINE:
             if rule.__name__ not in self._off:
                 middle = self._note(rule.__name__, middle, rule(middle, self.place))
         return middle
+
+    def _strong(self, raw: str, *, finished: bool) -> str:
+        weak = self._lines.first_weak(self._thresholds, finished=finished)
+        if weak is None:
+            return raw
+        kept = "\n".join(raw.split("\n")[:weak])
+        if kept.strip() and unit_end(raw, self.place) is None:
+            return whole_lines(kept + "\n", self.place)
+        return kept
+
+    def _is_open(self, raw: str) -> bool:
+        return "whole_lines" not in self._off and unit_end(raw, self.place) is None and "\n" in raw.strip("\n")
 
     def _note(self, rule: str, before: str, after: str) -> str:
         if before != after:

@@ -35,7 +35,8 @@ def _is_invisible(char: str) -> bool:
 
 _FENCE = re.compile(r"\s*(?:```|~~~)[\w+-]*[ \t]*\n")
 _PROSE = re.compile(
-    r"\s*(?:(?:Sure|Certainly|Of course)[,.! ]|Here(?:'s| is| are) |(?:To|The|This|You|I) (?:\w+ ){2,}.*[:.]\s*(?:\n|$))"
+    r"\s*(?:(?:Sure|Certainly|Of course)[,.! ]|Here(?:'s| is| are) "
+    r"|(?:To|The|This|You|I) (?:\w+ ){2,}.*[:.]\s*(?:\n|$))"
 )
 
 

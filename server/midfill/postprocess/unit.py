@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from midfill.postprocess.place import Place, code_of, indent, is_closer, opens_block
-from midfill.syntax.lexical import START, State, scan, string_end, unopened_at
+from midfill.syntax.lexical import OPENERS, START, State, scan, string_end, unopened_at
 
 # Characters of a line that must be there before it is judged while it still grows.
 MIN_SEEN = 8
 _CONTINUES = re.compile(r"(else|elif|except|finally|catch|rescue|case|default|when|ensure|while)\b|\}")
 _LEAVES = re.compile(r"(return|raise|throw|break|continue|goto)\b")
-_BY_LINE = frozenset({"python", "ruby", "go", "lua", "shellscript", "yaml", "toml", ""})  # a line's end ends a statement
+_BY_LINE = frozenset(
+    {"python", "ruby", "go", "lua", "shellscript", "yaml", "toml", ""}
+)  # a line's end ends a statement
 _OPERATOR = re.compile(r"(?:[-+*/%&|^,=<>?.\\]|\b(?:and|or|not|in|is))\s*\Z")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
@@ -70,6 +72,8 @@ def _docstring_end(middle: str, place: Place) -> int | None:
 def _inside_end(middle: str, place: Place) -> int | None:
     """The closer that stands right of the cursor, or the line's end where nothing was opened on the way to it."""
     closer, line_end = unopened_at(middle, place.language), _newline(middle)
+    if line_end is not None and not middle[:line_end].strip() and place.before.rstrip()[-1:] in OPENERS:
+        return closer  # what is inside goes over several lines
     if closer is not None and (line_end is None or closer < line_end):
         return closer
     for at in _line_ends(middle):

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import httpx
 
-from midfill import paths
-from midfill.completer import Completer, Renderer
+from midfill import paths, records
+from midfill.completer import Completer, Outcomes, Renderer
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
 from midfill.context.gather import ContextSource
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
@@ -28,7 +28,7 @@ from midfill.engine.scripted import ScriptedEngine
 from midfill.fim import Prompt
 from midfill.serve import daemon
 from midfill.serve.rendering import RenderProcess
-from midfill.types import EngineStatus, MidfillError, ModelInfo, Snapshot
+from midfill.types import EngineStatus, MidfillError, ModelInfo, Snapshot, Trigger
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ class EngineLink:
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
         self.completer = Completer(
             AdapterKeeper(engine, self._config.adapter), renderer, info, self._config, adapter=adapter,
-            sources=self._sources, resident=True,
+            sources=self._sources, outcomes=await asyncio.to_thread(_outcomes, self._config), resident=True,
         )  # fmt: skip
         if refusal is not None:
             return EngineStatus(
@@ -309,6 +309,14 @@ async def _ask(engine: HttpEngine, route: str, body: dict[str, str]) -> None:
     if answer.status_code != 200:
         refusal = content.get("error") or {}
         raise MidfillError(str(refusal.get("message", "the adapter was refused")), str(refusal.get("remedy", "")))
+
+
+def _outcomes(config: Config) -> Callable[[Trigger], Outcomes]:
+    """What became of earlier suggestions, where that is recorded."""
+    found: dict[Trigger, Outcomes] = {}
+    with contextlib.suppress(MidfillError):
+        found = {trigger: records.outcomes(trigger) for trigger in ("automatic", "invoked")} if config.records else {}
+    return lambda trigger: found.get(trigger, ())
 
 
 def _adapter_folder(adapter: str) -> tuple[str, Path]:

@@ -114,20 +114,20 @@ def _read(
             string = "" if closed else string
         else:
             match = known.tokens.search(text, at)
-            token, at = (match.group(), match.end()) if match is not None else ("", len(text))
+            found, at = (match.group(), match.end()) if match is not None else ("", len(text))
             if parts is not None:
-                parts.append(text[start : at if token in "()[]{}" else at - len(token)])
-            if token in OPENERS:
-                brackets.append(token)
-            elif token in CLOSERS:
-                if not _close(brackets, token):
+                parts.append(text[start : at if found in "()[]{}" else at - len(found)])
+            if found in OPENERS:
+                brackets.append(found)
+            elif found in CLOSERS:
+                if not _close(brackets, found):
                     n_unopened += 1
                     if to_unopened:
                         return state, at - 1
-            elif token in _ENDS:
-                comment = _ENDS[token]
-            elif not (token.startswith("'") and len(token) > 1 and token != "'''"):  # a whole character
-                string = token
+            elif found in _ENDS:
+                comment = _ENDS[found]
+            elif not (found.startswith("'") and len(found) > 1 and found != "'''"):  # a whole character
+                string = found
             continue
         if parts is not None:
             parts.append("\n" * text.count("\n", start, at))
@@ -149,7 +149,7 @@ _IN_STRING = {quote: re.compile(rf"\\.|{quote}|\n", re.DOTALL) for quote in ('"'
 def _end_of_string(text: str, at: int, quote: str, *, many_lines: bool) -> tuple[int, bool]:
     """(after the string's end or the text's, whether it ended). A line's end ends a string of one line."""
     for match in _IN_STRING[quote].finditer(text, at):
-        token = match.group()
-        if token == quote or (token == "\n" and not many_lines):
+        found = match.group()
+        if found == quote or (found == "\n" and not many_lines):
             return match.end(), True
     return len(text), False

@@ -17,18 +17,18 @@ from midfill.syntax.lexical import code_only
 MAX_ABOVE, MAX_BELOW = 120, 40
 
 _PYTHON = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist) | {"self", "cls"}
-_OTHERS = frozenset(
-    """abstract any append as assert async await bool boolean break byte cap case catch chan char class close console
+_OTHER_WORDS = """
+    abstract any append as assert async await bool boolean break byte cap case catch chan char class close console
     const continue copy cout cin crate debugger default defer del delete do document double else endl end enum err error
     errors event exports extends extern false final finally float fmt fn for foreach from func function go goto global
-    go if impl implements import in include include instanceof int interface internal is it iota len let local long loop
-    make map match mod module move mut namespace nameof native new next nil none not null nullptr number object of
-    operator or package panic print printf println private process protected prototype pub public raise range readonly
-    recover ref register require rescue return select self sealed short signed sizeof static std str string struct
-    super switch synchronized template that then this throw throws transient true try type typedef typename typeof
-    uint undefined union unless unsafe unsigned until use using val var vec virtual void volatile when where while
-    window with yield""".split()
-)
+    go if impl implements import in include instanceof int interface internal is it iota len let local long loop make
+    map match mod module move mut namespace nameof native new next nil none not null nullptr number object of operator
+    or package panic print printf println private process protected prototype pub public raise range readonly recover
+    ref register require rescue return select self sealed short signed sizeof static std str string struct super switch
+    synchronized template that then this throw throws transient true try type typedef typename typeof uint undefined
+    union unless unsafe unsigned until use using val var vec virtual void volatile when where while window with yield
+"""
+_OTHERS = frozenset(_OTHER_WORDS.split())
 
 _NAME = re.compile(r"(?<![\w.$@])[A-Za-z_]\w*")
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -158,7 +158,7 @@ def _unused(function: str, below: str) -> frozenset[str]:
     bound += [name for match in _FOR.finditer(function) for name in _WORD.findall(match.group(1))]
     read = set(_WORD.findall(below))
     candidates = {name for name in bound if not name.startswith("_") and name not in read}
-    counts = {name: 0 for name in candidates}
+    counts = dict.fromkeys(candidates, 0)
     for name in _NAME.findall(function):
         if name in counts:
             counts[name] += 1

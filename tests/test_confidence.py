@@ -1,0 +1,100 @@
+"""Confidence: which lines are weak, what is learned, and the bound on what it hides."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from midfill.postprocess import Gate, Judge
+from midfill.postprocess.confidence import DEFAULTS, MAX_HIDDEN, REACH, Lines, Thresholds, learn
+from tests.support import at
+
+LIMITS = Thresholds(-1.0, -0.5)
+Pieces = list[tuple[str, tuple[float, ...]]]
+
+
+def lines(pieces: Pieces) -> Lines:
+    found = Lines()
+    for text, logprobs in pieces:
+        found.push(text, logprobs)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("pieces", "finished", "weak"),
+    [
+        ([("a", (-0.1,)), (" b\n", (-0.2,)), ("c", (-0.1,))], True, None),
+        ([("a", (-2.0,))], False, None),  # it may get better
+        ([("a", (-2.0,))], True, 0),
+        ([("a", (-2.0,)), (" + b", (-0.1, -0.1))], True, None),
+        ([("a", (-1.5,))] * 8, False, 0),  # enough of it is there
+        ([("a\n", (-0.7,)), ("b\n", (-0.7,))], False, 1),  # a later line has to be surer
+        ([("a\nb\n", (-0.1, -0.1, -2.0, -2.0))], False, 1),  # several tokens at once
+        ([("\n", ()), ("a", (-2.0,))], True, 1),  # the first line with tokens is the first
+        ([("a", (math.nan,))], True, None),  # not told
+        ([], True, None),
+    ],
+)
+def test_weak_lines(pieces: Pieces, finished: bool, weak: int | None) -> None:
+    assert lines(pieces).first_weak(LIMITS, finished=finished) == weak
+
+
+def test_confidence_is_that_of_the_first_line() -> None:
+    assert lines([]).confidence is None
+    assert lines([("a\n", (-1.0,)), ("b", (-9.0,))]).confidence == pytest.approx(math.exp(-1.0))
+
+
+class Fixed(Gate):
+    @property
+    def thresholds(self) -> Thresholds:
+        return LIMITS
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown", "reason"),
+    [
+        ([("x = ", (-0.1,)), ("1\n", (-0.1,))], "x = 1", ""),
+        ([("x = ", (-3.0,)), ("1\n", (-3.0,))], "", "weak"),
+        ([("x = 1\n", (-0.1,)), ("    y = 2\n", (-3.0,))], "x = 1", "weak"),
+        ([("if x:\n", (-0.1,)), ("        y = 2\n", (-3.0,))], "if x:", "weak"),
+    ],
+)
+def test_a_weak_line_ends_a_suggestion(pieces: Pieces, shown: str, reason: str) -> None:
+    judge, raw = Judge(at("def f(x):\n    ‸\n"), gate=Fixed("automatic")), ""
+    for text, logprobs in pieces:
+        raw += text
+        judge.note(text, logprobs)
+    assert judge.ends(raw) == reason
+    assert judge.shown(raw, finished=True) == shown
+    assert ("confidence" in {applied.rule for applied in judge.applied}) is bool(reason)
+    off = Judge(at("def f(x):\n    ‸\n"), off=["confidence"], gate=Fixed("automatic"))
+    for text, logprobs in pieces:
+        off.note(text, logprobs)
+    assert off.ends(raw) == ""
+    assert off.shown(raw, finished=True) == raw.rstrip()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([], -1.2),
+        ([(0.9, True)] * 30, -1.2),  # too few to learn from
+        ([(0.9, True)] * 200, -1.8),  # everything is taken: hide as little as may be
+        ([(0.5, False)] * 60 + [(0.9, True)] * 140, -0.6),  # nobody wants those
+        ([(0.9, False)] * 200, -0.6),  # nobody wants anything: the reach is the end
+        ([(0.3, True), (0.3, True), (0.3, False)] * 20 + [(0.9, True)] * 140, -1.8),
+    ],
+)
+def test_what_is_learned(outcomes: list[tuple[float, bool]], expected: float) -> None:
+    assert learn(outcomes, -1.2) == pytest.approx(max(-1.2 - REACH, min(-1.2 + REACH, expected)))
+
+
+def test_no_more_than_a_part_is_ever_hidden() -> None:
+    gate = Gate("automatic")
+    assert gate.thresholds == DEFAULTS["automatic"]
+    values = [math.exp(-2 - i / 100) for i in range(100)]  # all of them weak by the default
+    for value in values:
+        gate.note(value)
+    hidden = sum(math.log(value) < gate.thresholds.first for value in values)
+    assert 0 < hidden <= MAX_HIDDEN * len(values)

@@ -117,6 +117,49 @@ async def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
     await until(lambda: not subject._growing)
 
 
+@pytest.mark.parametrize(
+    ("text", "goes_on"),
+    [
+        ("x = \n", True),
+        ("x = a\n", True),
+        ("x = add(1\n", True),  # ahead of it
+        ("x = b\n", False),
+        ("x =\n", False),
+        ("x = a)\n", False),
+        ("y = a\n", False),
+        ("x = \nz", False),
+        (None, True),  # not to be had
+    ],
+)
+async def test_an_edit_that_does_not_lead_along_stops_it_at_once(text: str | None, goes_on: bool) -> None:
+    subject, engine = dictated()
+    request = await begun(subject, engine, "add(")
+    subject.edited("file:///w/other.py", lambda: "")
+    subject.edited("file:///w/main.py", lambda: text)
+    await asyncio.sleep(0.01)
+    assert engine.closed == [not goes_on]
+    if not goes_on:
+        last = await request.end()
+        assert (last.text, last.finished, last.finish_reason) == ("", True, "cancelled")
+        assert subject.cache.lookup(at("x = ‸\n"), subject._answered_by) is None
+    await subject.aclose()
+
+
+@pytest.mark.parametrize(
+    ("text", "goes_on"), [("x = ad\n", True), ("x = add(\n", True), ("x = add(1\n", True), ("x = sub\n", False)]
+)
+async def test_typing_towards_what_is_asked_for_in_the_background(no_idle: None, text: str, goes_on: bool) -> None:
+    subject, engine = dictated(resident=True)
+    request = await begun(subject, engine, "add(")
+    engine.say(None)
+    await request.end()
+    await until(lambda: len(engine.requests) == 2)
+    subject.edited("file:///w/main.py", lambda: text)
+    await asyncio.sleep(0.01)
+    assert engine.closed[1] is not goes_on
+    await subject.aclose()
+
+
 async def test_an_error_reaches_everybody_who_follows() -> None:
     subject, engine = dictated()
     first = await begun(subject, engine, "add")

@@ -156,6 +156,9 @@ class Completer:
                 while growing.leads_on(typed) and (n_seen := await growing.grown(n_seen)):
                     standing = growing.standing(typed)
                     yield Completion("".join(standing[:1]), snapshot, raw=growing.candidates[0].raw, id=growing.id)
+            if growing.stopped:  # the document changed: nothing fits any more
+                yield Completion("", snapshot, True, finish_reason="cancelled")
+                return
             middle = growing.middle(typed)
         trace.take_over(growing.trace)
         ttft_s = max(0.0, (growing.first_at or time.monotonic()) - start)
@@ -171,6 +174,17 @@ class Completer:
             async for completion in completions:
                 last = completion
         return last
+
+    def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
+        """A document changed. What is generated for it, and not typed along, stops now and not at the next request.
+
+        ``text_of`` tells its text, None where that is not to be had; it is asked only where something runs.
+        """
+        running = [growing for growing in self._growing if growing.snapshot.uri == uri]
+        text = text_of() if running else None
+        for growing in running:
+            if text is not None and not growing.survives(text):
+                growing.cancel()
 
     async def aclose(self) -> None:
         """Stop whatever runs."""
@@ -233,7 +247,7 @@ class Completer:
             for each in snippets
         ]
         candidates = [Candidate(Judge(snapshot, self.config.rules_off, self._gates[trigger])) for _ in range(n)]
-        growing = Growing(snapshot, self._answered_by, candidates, secrets.token_hex(8), trace)
+        growing = Growing(snapshot, self._answered_by, candidates, secrets.token_hex(8), trace, background=background)
         self._growing.append(growing)
         growing.start(self._generate(growing, snippets, background=background), self._growing.remove)
         return growing

@@ -75,7 +75,7 @@ class Candidate:
 
 
 class Growing:
-    """One generation for one place. ``trace`` is that of the request that began it."""
+    """One generation for one place. ``trace`` is that of the request that began it; ``background``: there was none."""
 
     def __init__(
         self,
@@ -84,9 +84,11 @@ class Growing:
         candidates: list[Candidate],
         id: str = "",
         trace: Trace | None = None,
+        *,
+        background: bool = False,
     ) -> None:
         self.snapshot, self.answered_by, self.candidates, self.id = snapshot, answered_by, candidates, id
-        self.trace = trace or Trace()
+        self.trace, self.background = trace or Trace(), background
         self.place: Place = place_of(snapshot, answered_by, 0)
         self.n_prompt = 0  # tokens
         self.first_at = 0.0  # when its first piece came, on the monotonic clock
@@ -178,6 +180,16 @@ class Growing:
             return False
         return self.leads_on(snapshot.text[self.place.cursor : snapshot.cursor])
 
+    def survives(self, text: str) -> bool:
+        """Whether it is still of use when its document has become ``text``: somebody types along it or, in the
+        background, towards it."""
+        if not text.endswith(self.snapshot.suffix):
+            return False
+        head = text[: len(text) - len(self.snapshot.suffix)]
+        if head.startswith(self.snapshot.prefix):
+            return self.leads_on(head.removeprefix(self.snapshot.prefix))
+        return self.background and self.snapshot.prefix.startswith(head)
+
     def leads_on(self, typed: str) -> bool:
         """Whether there is more after ``typed``, or may still be."""
         first = self.candidates[0]
@@ -214,6 +226,11 @@ class Growing:
         if not self._task.cancelled() and (fault := self._task.exception()) is not None:
             raise fault
         return 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped before its end."""
+        return self._task is not None and self._task.cancelled()
 
     @property
     def _is_over(self) -> bool:

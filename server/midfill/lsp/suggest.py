@@ -42,6 +42,12 @@ def popup_completion(ls: MidfillServer, params: Params) -> Any:
     return _suggest(ls, params, "popup", lambda asked: Popup(ls, asked))
 
 
+def edited(ls: MidfillServer, uri: str) -> None:
+    """A document was changed: what is generated for the text as it was may be of no use any more."""
+    if ls.completer is not None:
+        ls.completer.edited(uri, lambda: ls.documents.whole(uri))
+
+
 class Latest:
     """The suggestion each document waits for, by family."""
 

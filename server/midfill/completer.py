@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Literal, Protocol
+from typing import Literal
 
 from midfill import triggers
 from midfill.cache import Middle, MiddleCache, accepted, digest, entered
@@ -22,6 +22,7 @@ from midfill.fim import FimRenderer, Prompt
 from midfill.growing import Candidate, Growing
 from midfill.postprocess import RULES, Gate, Judge, Place
 from midfill.postprocess.confidence import DEFAULTS
+from midfill.renderers import Renderer
 from midfill.trace import Trace
 from midfill.triggers import Debounce, Refusal, ScopeAt
 from midfill.types import Completion, MidfillError, ModelInfo, Snapshot, Snippet, Trigger
@@ -36,33 +37,6 @@ LINGER_S = 0.05
 INVOKED = 3
 # A suggestion that was shown for so long is perhaps about to be accepted.
 IDLE_S = 0.15
-
-
-class Renderer(Protocol):
-    """Writes prompts; the language server's does so in another process, to keep its loop free."""
-
-    async def render(self, snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> Prompt:
-        """The prompt for the middle at the cursor."""
-        ...
-
-    async def spell(self, prompt: Prompt) -> str:
-        """The prompt as text."""
-        ...
-
-
-class InlineRenderer:
-    """Renders where it is called."""
-
-    def __init__(self, renderer: FimRenderer) -> None:
-        self._renderer = renderer
-
-    async def render(self, snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> Prompt:
-        """The prompt for the middle at the cursor."""
-        return self._renderer.render(snapshot, snippets, budget)
-
-    async def spell(self, prompt: Prompt) -> str:
-        """The prompt as text."""
-        return self._renderer.spell(prompt)
 
 
 def scope_of(snapshot: Snapshot) -> str:

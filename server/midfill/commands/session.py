@@ -13,9 +13,10 @@ import httpx
 
 from midfill import fim
 from midfill.commands.progress import stages
-from midfill.completer import Completer, InlineRenderer
+from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.http import HttpEngine
+from midfill.renderers import InlineRenderer
 from midfill.serve import daemon
 from midfill.serve.link import AdapterKeeper, load_adapter, scripted
 from midfill.tokenizer import CodeTokenizer

@@ -33,7 +33,8 @@ class Place:
     below: str | None  # the first line below that is not blank
     step: int  # by which the file indents
     tabs: bool  # whether it does so by tabs
-    names: Names
+    prefix: str  # of both so much as is read
+    suffix: str
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Place:
@@ -43,9 +44,12 @@ class Place:
         suffix = snapshot.text[snapshot.cursor : snapshot.cursor + WINDOW]
         state = scan(prefix, language)
         kind = _kind(before, after, state, suffix)
-        names = names_around(prefix, suffix, language) if kind == "block" else Names()
         step, tabs = _step(prefix)
-        return cls(kind, language, before, after, state, _above(snapshot), _below(snapshot), step, tabs, names)
+        return cls(kind, language, before, after, state, _above(snapshot), _below(snapshot), step, tabs, prefix, suffix)
+
+    def names(self, base: int) -> Names:
+        """What the code around a line indented by ``base`` lacks, on a blank line."""
+        return names_around(self.prefix, self.suffix, self.language, base) if self.kind == "block" else Names()
 
     @property
     def base(self) -> int:

@@ -116,9 +116,21 @@ def _block_end(middle: str, place: Place) -> int | None:
     end = _newline(middle)
     if end is None:
         return None
-    if not (place.before + middle[:end]).strip():  # it leaves the line where the cursor stands: nothing fits here
-        return 0 if middle.strip() else None
-    return _Reader(middle, place, indent(place.before + middle[:end]), after_line=False).end()
+    first = end if (place.before + middle[:end]).strip() else _after_one_blank(middle, end)
+    if first is None:
+        return None
+    if first < 0:  # it leaves the place where the cursor stands: nothing fits here
+        return 0
+    line = middle[end + 1 : first] if first > end else place.before + middle[:end]
+    return _Reader(middle, place, indent(line), after_line=False).end()
+
+
+def _after_one_blank(middle: str, blank: int) -> int | None:
+    """The end of the line after a blank one, which ends at ``blank``; -1: that is blank too, None: not there yet."""
+    end = middle.find("\n", blank + 1)
+    if end < 0:
+        return None
+    return end if middle[blank + 1 : end].strip() else -1
 
 
 @dataclass(slots=True)
@@ -135,10 +147,11 @@ class _Reader:
     def __init__(self, middle: str, place: Place, base: int, *, after_line: bool) -> None:
         """``after_line``: the first line opened something that the unit has to close, and then it is whole."""
         self._middle, self._place, self._base, self._after_line = middle, place, base, after_line
-        below, body = place.below, place.names.body if place.names.begun else base
+        self._names = names = place.names(base)
+        below, body = place.below, names.body if names.begun else base
         self._below = None if below is None else indent(below)
         # The function that the cursor is in ends with the middle.
-        self._is_tail = place.names.body is not None and body is not None and not after_line and base >= body and (
+        self._is_tail = names.body is not None and body is not None and not after_line and base >= body and (
             self._below is None or self._below < body
         )  # fmt: skip
         self._floor = base
@@ -152,7 +165,9 @@ class _Reader:
         state, last = START, 0
         previous: _Line | None = None
         for line in self._lines():
-            if previous is not None and not line.text.strip() and line.complete and state.is_code:
+            if not line.text.strip() and line.complete and state.is_code:
+                if previous is None:
+                    continue
                 if state.depth <= 0 and self._blank_ends(previous):
                     return last
                 continue
@@ -261,5 +276,4 @@ class _Reader:
         return self._has_all_names(end)
 
     def _has_all_names(self, end: int) -> bool:
-        names = self._place.names
-        return (names.needed | names.unused) <= set(_WORD.findall(self._middle[:end]))
+        return (self._names.needed | self._names.unused) <= set(_WORD.findall(self._middle[:end]))

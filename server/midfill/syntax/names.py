@@ -7,6 +7,7 @@ only whether a name is in doubt. One that is in doubt is left out.
 from __future__ import annotations
 
 import builtins
+import functools
 import keyword
 import re
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ _ASSIGNED = re.compile(
     r"\s*(?::[^=\n]{1,40})?(?:=(?![=>])|:=|[-+*/%|&^]=)",
     re.MULTILINE,
 )
+_CHANGED = re.compile(  # written to, not read
+    r"^[ \t]*([A-Za-z_]\w*)(?:\[[^\]\n]*\]\s*[-+*/]?=(?!=)|\.(?:append|add|push|insert|extend|put|set|update)\()",
+    re.MULTILINE,
+)
 _BOUND = (
     re.compile(r"([A-Za-z_]\w*)\s*(?::[^=\n]{1,40})?(?:=(?!=)|:=)"),  # assignments, keyword arguments, defaults
     _FOR,
@@ -63,15 +68,16 @@ class Names:
     begun: bool = False
 
 
-def names_around(prefix: str, suffix: str, language: str) -> Names:
-    """Read the code around the cursor."""
+@functools.lru_cache(maxsize=64)
+def names_around(prefix: str, suffix: str, language: str, base: int) -> Names:
+    """Read the code around the cursor, at which a line indented by ``base`` begins."""
     above = code_only(prefix, language).split("\n")[:-1]
-    start = _function_above(above)
+    start = _function_above(above, base)
     body = None if start is None else _body_indent(above, start)
     begun = start is not None and any(line.strip() for line in above[start + 1 :])
-    visible = _without_closed_functions(above)
+    visible = _without_closed_functions(above, base)
     below = "\n".join(_rest_of_function(code_only(suffix, language), body))
-    function = "\n".join(above[start + 1 :]) if start is not None else ""
+    function = "\n".join(_without_closed_functions(above[start + 1 :], base)) if start is not None else ""
     return Names(_needed("\n".join(visible), below, suffix, language), _unused(function, below), body, begun)
 
 
@@ -83,16 +89,15 @@ def _opens_function(line: str) -> bool:
     return bool(_FUNCTION.match(line)) or bool(_METHOD.search(line) and not _STATEMENT.match(line))
 
 
-def _function_above(lines: list[str]) -> int | None:
-    """The line where the innermost function begins whose body goes on to the end of ``lines``."""
-    least = 10**6
+def _function_above(lines: list[str], least: int) -> int | None:
+    """The line where the innermost function begins that a line indented by ``least`` after ``lines`` is in."""
     for i in range(len(lines) - 1, max(-1, len(lines) - 1 - MAX_ABOVE), -1):
         if not lines[i].strip():
             continue
         here = _indent(lines[i])
         if here < least and _opens_function(lines[i]):
             return i
-        least = min(least, here) if i < len(lines) - 1 or not _opens_function(lines[i]) else least
+        least = min(least, max(here, 1))
     return None
 
 
@@ -102,10 +107,10 @@ def _body_indent(lines: list[str], start: int) -> int:
     return deeper[0] if deeper else _indent(lines[start]) + 1
 
 
-def _without_closed_functions(lines: list[str]) -> list[str]:
-    """``lines`` without the bodies of functions that ended before the cursor: their names are their own."""
+def _without_closed_functions(lines: list[str], least: int) -> list[str]:
+    """``lines`` without the bodies of functions that end before a line indented by ``least``: their names are their
+    own."""
     kept: list[str] = []
-    least = 10**6
     for line in reversed(lines):
         here = _indent(line)
         if not line.strip():
@@ -129,18 +134,26 @@ def _rest_of_function(suffix: str, body: int | None) -> list[str]:
 
 
 def _needed(above: str, below: str, suffix: str, language: str) -> frozenset[str]:
-    names = set(_NAME.findall(below))
-    for pattern in _BOUND:
-        for match in pattern.finditer(below):
-            names -= set(_WORD.findall(match.group(1)))
-    for match in _ASSIGNED.finditer(below):
-        names -= set(_WORD.findall(match.group(1)))
     known = _PYTHON if language == "python" else _OTHERS
-    names = {name for name in names if name not in known and (len(name) > 1 or name.islower())}
+    names = {name for name in _read_first(below) if name not in known and (len(name) > 1 or name.islower())}
     if language != "python":  # capitalised names and those of calls are more often somebody else's
         names = {name for name in names if name[0].islower() and not re.search(rf"\b{name}\s*[(!]", below)}
     names -= set(_WORD.findall(above)) if names else set()
     return frozenset(name for name in names if not _defined_below(name, suffix))
+
+
+def _read_first(code: str) -> set[str]:
+    """Names that a line reads before any line binds them."""
+    read, bound = set[str](), set[str]()
+    for line in code.split("\n"):
+        here = {
+            name for pattern in _BOUND for match in pattern.finditer(line) for name in _WORD.findall(match.group(1))
+        }
+        if (match := _ASSIGNED.match(line)) is not None:
+            here -= set(_WORD.findall(match.group(1))) & set(_NAME.findall(line[match.end() :]))  # reads what it binds
+        read |= set(_NAME.findall(line)) - here - bound
+        bound |= here
+    return read
 
 
 _DEFINES = r"(?:def|class|function|func|fn|type|const|let|var|struct|enum|interface)"
@@ -158,6 +171,7 @@ def _unused(function: str, below: str) -> frozenset[str]:
     bound += [name for match in _FOR.finditer(function) for name in _WORD.findall(match.group(1))]
     read = set(_WORD.findall(below))
     candidates = {name for name in bound if not name.startswith("_") and name not in read}
+    bound += [match.group(1) for match in _CHANGED.finditer(function)]
     counts = dict.fromkeys(candidates, 0)
     for name in _NAME.findall(function):
         if name in counts:

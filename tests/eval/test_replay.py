@@ -151,7 +151,8 @@ async def test_real_time_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("text", "n_places", "n_chars", "typed_there"), [
     ("aaaa\nbbbb\ncccc\ndddd\n", 2, 4, ["aaaa", "cccc"]),
-    ("aaaa\nbbbb\ncccc\ndddd\n", 2, 12, ["aaaa\nbbbb\ncc", "dddd"]),
+    ("aaaa\nbbbb\ncccc\ndddd\n", 2, 12, ["aaaa\nbbbb\ncccc", "dddd"]),
+    ("a" * 90 + "\n", 1, 12, ["a" * 12]),
     ("aaaa\n", 3, 100, ["aaaa"]),
     ("\n\n", 2, 5, []),
     ("", 2, 5, []),

@@ -87,6 +87,15 @@ def test_whoever_wants_several_is_not_answered_with_one() -> None:
     assert known.lookup(STORED, "model", n_wanted=1) is not None
 
 
+@pytest.mark.parametrize(("made_by_hand", "by_hand", "is_found"), [(0, 0, 1), (1, 0, 1), (0, 1, 0), (1, 1, 1)])
+def test_whoever_asks_by_hand_is_not_answered_with_what_came_unasked(
+    made_by_hand: int, by_hand: int, is_found: int
+) -> None:
+    known = MiddleCache()
+    known.store(STORED, "model", dataclasses.replace(made("a"), by_hand=bool(made_by_hand)))
+    assert (known.lookup(STORED, "model", by_hand=bool(by_hand)) is not None) is bool(is_found)
+
+
 def test_nothing_is_an_answer_at_its_own_place_only() -> None:
     known = MiddleCache()
     known.store(STORED, "model", made())

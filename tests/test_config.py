@@ -43,6 +43,14 @@ def test_later_layers_win(user_file: Path, workspace: Path) -> None:
     assert (found.languages_off, found.context_tokens) == (("markdown",), 500)
 
 
+def test_a_workspace_may_switch_off(user_file: Path, workspace: Path) -> None:
+    content = 'globs_off = ["gen/**"]\nscopes_off = ["comment"]\nlanguages_off = ["go"]\nenabled = false\n'
+    (workspace / config.WORKSPACE_FILE).write_text(content)
+    found = layered(workspace, {})
+    assert (found.globs_off, found.scopes_off, found.languages_off) == (("gen/**",), ("comment",), ("go",))
+    assert not found.enabled
+
+
 def test_the_environment_names_the_user_file(
     user_file: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,9 +63,9 @@ def test_the_environment_names_the_user_file(
 @pytest.mark.parametrize(
     "line",
     [
-        'model = "/tmp/evil"', 'device = "cuda"', "engine_idle_exit_s = 5", 'template = "prefix"', "contextTokens = 4",
+        'model = "/tmp/evil"', 'device = "cuda"',  "engine_idle_exit_s = 5", 'template = "prefix"', "contextTokens = 4",
         'adapter = "./lora"', 'adapter = "/lora"', 'adapter = "~/lora"', 'adapter = "a\\\\b"', 'adapter = ".."',
-        'adapter = "."', 'adapter = ""',
+        'adapter = "."', 'adapter = ""', "records = false", "ahead = false", "max_debounce_s = 5",
     ],
 )  # fmt: skip
 def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> None:
@@ -89,6 +97,11 @@ def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> Non
         ('order = "mps"', "order = 'mps' is not known", "use one of psm, spm"),
         ('dtype = "int3"', "is not known", "bfloat16"),
         ('log_level = "loud"', "is not known", "debug"),
+        ("scopes_off = ['strings']", "scopes_off: 'strings' is not known", "comment, string, docstring"),
+        (f"globs_off = ['{'*' * 201}']", "globs_off is too long", "at most 100 globs"),
+        (f"globs_off = {['*'] * 101}", "globs_off is too long", "at most 100 globs"),
+        ("max_debounce_s = 6", "out of range", "use 0 to 5"),
+        ("candidates = 0", "out of range", "use 1 to 8"),
         ("max_tokens = ", "cannot read", "mend the file"),
         ("max_tokens = 1\nmax_tokens = 2", "cannot read", "mend the file"),
         ("\x00", "cannot read", "mend the file"),

@@ -80,6 +80,21 @@ def test_only_the_user_can_read_them() -> None:
     assert records.last_trace() == {"x": 1}
 
 
+def test_of_many_traces_the_last_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[object] = []
+    monkeypatch.setattr(records, "_write_trace", written.append)
+    subject = Records()
+    for n in range(50):
+        subject.trace({"n": n})
+    subject.close()
+    assert written[-1] == {"n": 49}
+    assert len(written) <= 2
+    later = Records()
+    later.trace({"n": 50})
+    later.close()
+    assert written[-1] == {"n": 50}
+
+
 def test_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MAX_ROWS", 10)
     for batch in range(3):
@@ -140,6 +155,8 @@ def test_a_disk_that_hangs_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None
     for n in range(100):
         subject.shown(shown(str(n)))
     assert subject._queue.qsize() == 5
+    subject.trace({})
+    assert subject._trace is None  # the next one is tried again
 
 
 def test_outcomes_to_learn_from() -> None:

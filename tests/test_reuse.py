@@ -1,114 +1,18 @@
-"""Typing along what still grows, going on as if accepted, several candidates, refusals. ``‸`` is the cursor."""
+"""Typing along what still grows, going on as if accepted, what belongs to the cache's key. ``‸`` is the cursor."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing
-from typing import Any
+from collections.abc import Iterable
 
 import pytest
 
 from midfill import completer as path
-from midfill import growing
-from midfill.completer import Completer
-from midfill.config import Config
-from midfill.engine.base import Delta, EngineError, GenerateRequest
-from midfill.engine.scripted import ScriptedEngine
-from midfill.serve.link import CharRenderer
+from midfill.engine.base import EngineError
 from midfill.trace import Trace
-from midfill.types import Completion, ModelInfo, Snapshot, Snippet, Stats, Trigger
+from midfill.types import Snapshot, Snippet
+from tests.dictated import Request, begun, dictated, scripted, until
 from tests.support import at
-
-INFO = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
-
-
-def scripted(*chunks: str, others: Iterable[list[str]] = (), **options: Any) -> tuple[Completer, ScriptedEngine]:
-    engine = ScriptedEngine(list(chunks), others=list(others))
-    settings = {name: options.pop(name) for name in list(options) if name in Config.__dataclass_fields__}
-    return Completer(engine, CharRenderer(), INFO, Config(**settings), **options), engine
-
-
-class Dictated:
-    """An engine that says what it is told when it is told. ``None`` ends the middle, an error fails it."""
-
-    def __init__(self) -> None:
-        self.requests: list[GenerateRequest] = []
-        self.lines: list[asyncio.Queue[str | EngineError | None]] = []
-        self.closed: list[bool] = []
-
-    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        number = len(self.requests)
-        self.requests.append(request)
-        self.lines.append(asyncio.Queue())
-        self.closed.append(False)
-        try:
-            while (said := await self.lines[number].get()) is not None:
-                if isinstance(said, EngineError):
-                    raise said
-                yield Delta(said)
-            yield Delta("", "stop")
-        finally:
-            self.closed[number] = True
-
-    def say(self, text: str | EngineError | None, request: int = -1) -> None:
-        self.lines[request].put_nowait(text)
-
-    async def aclose(self) -> None:
-        """Nothing to release."""
-
-
-class Request:
-    """One request, followed in a task as the language server does."""
-
-    def __init__(self, subject: Completer, buffer: str, trigger: Trigger = "automatic", n: int = 1) -> None:
-        self.trace = Trace()
-        self.values: list[Completion] = []
-        self._task = asyncio.create_task(
-            self._follow(subject.stream(at(buffer), trigger=trigger, n=n, trace=self.trace))
-        )
-
-    async def _follow(self, stream: AsyncIterator[Completion]) -> None:
-        async with aclosing(stream) as values:  # type: ignore[type-var]
-            async for value in values:
-                self.values.append(value)
-
-    @property
-    def texts(self) -> list[str]:
-        return [value.text for value in self.values]
-
-    async def end(self) -> Completion:
-        await self._task
-        return self.values[-1]
-
-    def drop(self) -> None:
-        """As a newer request does: it begins to follow before this one ends."""
-        asyncio.get_running_loop().call_soon(self._task.cancel)
-
-
-async def until(true: Callable[[], object]) -> None:
-    for _ in range(2000):
-        if true():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError
-
-
-def dictated(**options: Any) -> tuple[Completer, Dictated]:
-    engine = Dictated()
-    settings = {name: options.pop(name) for name in list(options) if name in Config.__dataclass_fields__}
-    return Completer(engine, CharRenderer(), INFO, Config(**settings), **options), engine
-
-
-async def begun(subject: Completer, engine: Dictated, *said: str, buffer: str = "x = ‸\n") -> Request:
-    n = len(engine.requests)
-    request = Request(subject, buffer)
-    await until(lambda: len(engine.requests) > n)
-    for text in said:
-        engine.say(text)
-        await until(lambda: request.values and request.values[-1].raw.endswith(text))  # noqa: B023 - awaited here
-    return request
-
 
 # ---- growing ---------------------------------------------------------------------------------------------------------
 
@@ -213,6 +117,49 @@ async def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
     await until(lambda: not subject._growing)
 
 
+@pytest.mark.parametrize(
+    ("text", "goes_on"),
+    [
+        ("x = \n", True),
+        ("x = a\n", True),
+        ("x = add(1\n", True),  # ahead of it
+        ("x = b\n", False),
+        ("x =\n", False),
+        ("x = a)\n", False),
+        ("y = a\n", False),
+        ("x = \nz", False),
+        (None, True),  # not to be had
+    ],
+)
+async def test_an_edit_that_does_not_lead_along_stops_it_at_once(text: str | None, goes_on: bool) -> None:
+    subject, engine = dictated()
+    request = await begun(subject, engine, "add(")
+    subject.edited("file:///w/other.py", lambda: "")
+    subject.edited("file:///w/main.py", lambda: text)
+    await asyncio.sleep(0.01)
+    assert engine.closed == [not goes_on]
+    if not goes_on:
+        last = await request.end()
+        assert (last.text, last.finished, last.finish_reason) == ("", True, "cancelled")
+        assert subject.cache.lookup(at("x = ‸\n"), subject._answered_by) is None
+    await subject.aclose()
+
+
+@pytest.mark.parametrize(
+    ("text", "goes_on"), [("x = ad\n", True), ("x = add(\n", True), ("x = add(1\n", True), ("x = sub\n", False)]
+)
+async def test_typing_towards_what_is_asked_for_in_the_background(no_idle: None, text: str, goes_on: bool) -> None:
+    subject, engine = dictated(resident=True)
+    request = await begun(subject, engine, "add(")
+    engine.say(None)
+    await request.end()
+    await until(lambda: len(engine.requests) == 2)
+    subject.edited("file:///w/main.py", lambda: text)
+    await asyncio.sleep(0.01)
+    assert engine.closed[1] is not goes_on
+    await subject.aclose()
+
+
 async def test_an_error_reaches_everybody_who_follows() -> None:
     subject, engine = dictated()
     first = await begun(subject, engine, "add")
@@ -309,143 +256,6 @@ async def test_no_going_on(no_idle: None, resident: bool, ahead: bool, said: str
     await request.end()
     await asyncio.sleep(0.01)
     assert len(engine.requests) == 1
-
-
-# ---- candidates ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("chunks", "others", "n", "shown"),
-    [
-        (["a"], [["b"], ["c"]], 3, ("a", "b", "c")),
-        (["a"], [["b"], ["c"]], 2, ("a", "b")),
-        (["a"], [["b"], ["c"]], 1, ("a",)),
-        (["a"], [["a"], ["c"]], 3, ("a", "c")),  # each text once
-        (["a"], [["a  "], ["  "]], 3, ("a",)),  # ... as it is shown
-        ([" "], [["b"]], 2, ("b",)),
-        (["a"], [], 3, ("a",)),  # an engine that knows no candidates
-        ([], [], 3, ()),
-    ],
-)
-async def test_candidates(chunks: list[str], others: list[list[str]], n: int, shown: tuple[str, ...]) -> None:
-    subject, engine = scripted(*chunks, others=others)
-    last = await subject.last(at("x = ‸"), n=n)
-    assert (last.texts, engine.n_requests) == (shown, 1)
-    again = await subject.last(at("x = ‸"), n=n)
-    assert (again.texts, engine.n_requests) == (shown, 1)
-
-
-async def test_the_first_one_stays_and_the_others_come_by_probability() -> None:
-    class Engine(ScriptedEngine):
-        async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-            for index, logprob in enumerate((-2.0, -3.0, -1.0)):
-                yield Delta(f"text{index}", "stop", index=index, logprobs=(logprob,))
-
-    subject = Completer(Engine([]), CharRenderer(), INFO, Config())
-    trace = Trace()
-    last = await subject.last(at("x = ‸"), n=3, trace=trace)
-    assert last.texts == ("text0", "text2", "text1")
-    assert trace.confidence == pytest.approx(0.1353, abs=1e-3)
-
-
-@pytest.mark.parametrize(("patience_s", "shown"), [(0.0, ("add", "sub")), (60.0, ("add", "sub", "mmmul"))])
-async def test_slow_candidates_are_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, patience_s: float, shown: tuple[str, ...]
-) -> None:
-    monkeypatch.setattr(growing, "PATIENCE_S", patience_s)
-
-    class Engine(ScriptedEngine):
-        async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-            yield Delta("sub", "stop", Stats(n_prompt=9, n_decoded=1), 1)
-            yield Delta("add", "stop", Stats(n_prompt=9, n_decoded=1))
-            for _ in range(3):
-                await asyncio.sleep(0.01)
-                yield Delta("m", index=2)
-            yield Delta("ul", "stop", Stats(n_prompt=9, n_decoded=4), 2)
-
-    subject = Completer(Engine([]), CharRenderer(), INFO, Config())
-    last = await subject.last(at("x = ‸"), n=3)
-    assert last.texts == shown
-    assert last.stats is not None
-    assert (last.stats.n_prompt, last.stats.n_decoded) == (9, 2 if patience_s == 0.0 else 6)
-
-
-async def test_asking_for_several_does_not_follow_a_single_one() -> None:
-    subject, engine = dictated()
-    first = await begun(subject, engine, "a")
-    several = Request(subject, "x = ‸\n", "invoked", 3)
-    await until(lambda: len(engine.requests) == 2)
-    assert [asked.n for asked in engine.requests] == [1, 3]
-    for number in (0, 1):
-        engine.say(None, number)
-    await first.end()
-    await several.end()
-
-
-# ---- triggers --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("buffer", "settings", "trigger", "refused"),
-    [
-        ("na‸me", {}, "automatic", "inside_word"),
-        ("na‸me", {}, "invoked", ""),
-        ("# ‸", {"scopes_off": ("comment",)}, "automatic", "scope_off"),
-        ("# ‸", {"scopes_off": ("comment",)}, "invoked", ""),
-        ("x = ‸", {"scopes_off": ("comment",)}, "automatic", ""),
-        ("x = ‸", {"globs_off": ("*.py",)}, "automatic", "glob_off"),
-        ("x = ‸", {"languages_off": ("python",)}, "automatic", "language_off"),
-        ("x = ‸", {"languages_off": ("python",)}, "invoked", ""),
-    ],
-)
-async def test_refusals(buffer: str, settings: dict[str, Any], trigger: Trigger, refused: str) -> None:
-    subject, engine = scripted("a", **settings)
-    subject.scope_at = lambda snapshot: "comment" if "#" in snapshot.prefix else "code"
-    trace = Trace()
-    last = await subject.last(at(buffer), trigger=trigger, trace=trace)
-    assert (trace.refused, bool(last.text), engine.n_requests) == (refused, not refused, int(not refused))
-    assert (last.finish_reason == "refused") is bool(refused)
-
-
-async def test_what_was_typed_along_is_shown_wherever_it_is() -> None:
-    subject, engine = scripted("1  # one")
-    subject.config = Config(scopes_off=("comment",))
-    subject.scope_at = lambda snapshot: "comment" if "#" in snapshot.prefix else "code"
-    await subject.last(at("x = ‸"), trigger="automatic")
-    assert (await subject.last(at("x = 1  #‸"), trigger="automatic")).text == " one"
-    assert engine.n_requests == 1
-
-
-async def test_debounce_is_for_automatic_requests_that_ask_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject, engine = scripted("abc")
-    slept: list[str] = []
-
-    def pause(uri: str, _longest: float) -> float:
-        slept.append(uri)
-        return 0.001
-
-    monkeypatch.setattr(subject.debounce, "pause", pause)
-    for buffer, trigger, n_slept in [
-        ("x = ‸", "invoked", 0),
-        ("x = a‸", "automatic", 0),  # typed along
-        ("x = q‸", "automatic", 1),
-        ("x = q‸", "automatic", 1),  # known now
-        ("na‸me", "automatic", 1),  # refused
-    ]:
-        await subject.last(at(buffer), trigger=trigger)  # type: ignore[arg-type]
-        assert len(slept) == n_slept
-    assert engine.n_requests == 2
-
-
-async def test_a_request_that_is_dropped_while_it_waits_never_asks_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject, engine = dictated()
-    monkeypatch.setattr(subject.debounce, "pause", lambda uri, longest: 30.0)
-    request = Request(subject, "x = ‸")
-    await asyncio.sleep(0.01)
-    request.drop()
-    with pytest.raises(asyncio.CancelledError):
-        await request.end()
-    assert engine.requests == []
 
 
 # ---- context ---------------------------------------------------------------------------------------------------------

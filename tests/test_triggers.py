@@ -112,6 +112,7 @@ def test_switches(language: str, path: str, name: str) -> None:
         ([0.0, 0.5, 1.0], 0.0, 0.0, 0.0),  # switched off
         ([0.0, 0.1, 0.2, 9.0], 0.0, 0.25, 0.0),  # a pause: the first key of a burst does not wait
         ([0.0, 0.1, 0.2, 9.0, 9.1], 0.0, 0.25, 0.15),
+        ([0.0, 0.001, 0.1, 0.101, 0.2, 0.201], 0.0, 0.25, 0.15),  # a popup and a ghost text for each key
         ([5.0, 4.0, 4.1], 0.0, 0.25, 0.15),  # a clock that jumps back
     ],
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from midfill.types import Snapshot
+from midfill.types import Snapshot, Snippet
 
 # Looked up backwards over so many typed characters.
 MAX_TYPED = 400
@@ -35,6 +36,7 @@ class Middle:
     confidence: float | None = None
     rules: tuple[tuple[str, int], ...] = ()
     n_typed: int = 0  # characters of it that stand before the cursor already
+    by_hand: bool = False  # made for an invoked request, which gets longer answers, and weaker ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,24 @@ class MiddleCache:
         self._entries: OrderedDict[Place, _Entry] = OrderedDict()
 
     def lookup(
-        self, snapshot: Snapshot, answered_by: str, context_of: ContextOf | None = None, n_wanted: int = 1
+        self,
+        snapshot: Snapshot,
+        answered_by: str,
+        context_of: ContextOf | None = None,
+        *,
+        n_wanted: int = 1,
+        by_hand: bool = False,
     ) -> Middle | None:
         """What is left of a middle whose shown beginning was typed since it was made, of the nearest place first.
 
         At its very place an empty middle is an answer too; further on there is always something left. ``context_of``
-        tells the context of a snapshot as it would be gathered now; ``n_wanted`` candidates must have been asked for.
+        tells the context of a snapshot as it would be gathered now; ``n_wanted`` candidates must have been asked for,
+        ``by_hand`` where that is so of this request.
         """
         found: Place | None = None
         for place, entry in self._entries.items():
             n_typed = snapshot.cursor - place.cursor
-            if not 0 <= n_typed <= MAX_TYPED or entry.middle.n_asked < n_wanted:
+            if not 0 <= n_typed <= MAX_TYPED or entry.middle.n_asked < n_wanted or by_hand > entry.middle.by_hand:
                 continue
             if found is not None and found.cursor > place.cursor:
                 continue
@@ -107,6 +116,16 @@ class MiddleCache:
         self._entries.move_to_end(place)
         while len(self._entries) > self._size:
             self._entries.popitem(last=False)
+
+
+def digest(snippets: Iterable[Snippet]) -> str:
+    """What tells one context from another."""
+    known = hashlib.blake2b(digest_size=16)
+    for snippet in snippets:
+        known.update(
+            f"{len(snippet.path)} {len(snippet.text)} {snippet.path}{snippet.text}".encode(errors="surrogatepass")
+        )
+    return known.hexdigest()
 
 
 def rests(shown: tuple[str, ...], typed: str) -> tuple[str, ...]:

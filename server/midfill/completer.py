@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
-import hashlib
 import itertools
 import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Literal, Protocol
+from typing import Literal
 
 from midfill import triggers
-from midfill.cache import Middle, MiddleCache, accepted, entered
+from midfill.cache import Middle, MiddleCache, accepted, digest, entered
 from midfill.config import SCOPES, Config
 from midfill.context.gather import ContextSource, gather
 from midfill.engine.base import Engine, GenerateRequest
@@ -23,6 +22,7 @@ from midfill.fim import FimRenderer, Prompt
 from midfill.growing import Candidate, Growing
 from midfill.postprocess import RULES, Gate, Judge, Place
 from midfill.postprocess.confidence import DEFAULTS
+from midfill.renderers import Renderer
 from midfill.trace import Trace
 from midfill.triggers import Debounce, Refusal, ScopeAt
 from midfill.types import Completion, MidfillError, ModelInfo, Snapshot, Snippet, Trigger
@@ -37,33 +37,6 @@ LINGER_S = 0.05
 INVOKED = 3
 # A suggestion that was shown for so long is perhaps about to be accepted.
 IDLE_S = 0.15
-
-
-class Renderer(Protocol):
-    """Writes prompts; the language server's does so in another process, to keep its loop free."""
-
-    async def render(self, snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> Prompt:
-        """The prompt for the middle at the cursor."""
-        ...
-
-    async def spell(self, prompt: Prompt) -> str:
-        """The prompt as text."""
-        ...
-
-
-class InlineRenderer:
-    """Renders where it is called."""
-
-    def __init__(self, renderer: FimRenderer) -> None:
-        self._renderer = renderer
-
-    async def render(self, snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> Prompt:
-        """The prompt for the middle at the cursor."""
-        return self._renderer.render(snapshot, snippets, budget)
-
-    async def spell(self, prompt: Prompt) -> str:
-        """The prompt as text."""
-        return self._renderer.spell(prompt)
 
 
 def scope_of(snapshot: Snapshot) -> str:
@@ -137,24 +110,29 @@ class Completer:
         if trigger == "automatic" and (off := self._switched_off(snapshot)) is not None:
             yield _refused(off, snapshot, trace)
             return
-        if (known := self.cache.lookup(snapshot, self._answered_by, self._context_of, n)) is not None:
+        by_hand = trigger == "invoked"
+        known = self.cache.lookup(snapshot, self._answered_by, self._context_of, n_wanted=n, by_hand=by_hand)
+        if known is not None:
             trace.hit = "typed through" if known.n_typed else "cache"
             yield self._final(known, snapshot, trace)
             return
-        if trigger == "automatic" and self._along(snapshot, n) is None:
+        if trigger == "automatic" and self._along(snapshot, trigger, n) is None:
             if (odd := self._out_of_place(snapshot, trace)) is not None:
                 yield _refused(odd, snapshot, trace)
                 return
             await self._wait_for_the_next_key(snapshot, trace)
         start, middle = time.monotonic(), None
         while middle is None:
-            growing = self._along(snapshot, n) or self._begin(snapshot, trigger, n, trace)
+            growing = self._along(snapshot, trigger, n) or self._begin(snapshot, trigger, n, trace)
             trace.take_over(growing.trace)
             typed, n_seen = snapshot.text[growing.place.cursor : snapshot.cursor], 0
             async with growing.followed(functools.partial(self._lingers, growing)):
                 while growing.leads_on(typed) and (n_seen := await growing.grown(n_seen)):
                     standing = growing.standing(typed)
                     yield Completion("".join(standing[:1]), snapshot, raw=growing.candidates[0].raw, id=growing.id)
+            if growing.stopped:  # the document changed: nothing fits any more
+                yield Completion("", snapshot, True, finish_reason="cancelled")
+                return
             middle = growing.middle(typed)
         trace.take_over(growing.trace)
         ttft_s = max(0.0, (growing.first_at or time.monotonic()) - start)
@@ -170,6 +148,17 @@ class Completer:
             async for completion in completions:
                 last = completion
         return last
+
+    def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
+        """A document changed. What is generated for it, and not typed along, stops now and not at the next request.
+
+        ``text_of`` tells its text, None where that is not to be had; it is asked only where something runs.
+        """
+        running = [growing for growing in self._growing if growing.snapshot.uri == uri]
+        text = text_of() if running else None
+        for growing in running:
+            if text is not None and not growing.survives(text):
+                growing.cancel()
 
     async def aclose(self) -> None:
         """Stop whatever runs."""
@@ -206,10 +195,14 @@ class Completer:
 
     # ---- the engine ------------------------------------------------------------------------------------------------
 
-    def _along(self, snapshot: Snapshot, n: int) -> Growing | None:
+    def _along(self, snapshot: Snapshot, trigger: Trigger, n: int) -> Growing | None:
         """What grows where this request only typed along it; the nearest one."""
         fitting = [
-            growing for growing in self._growing if growing.n_asked >= n and growing.fits(snapshot, self._answered_by)
+            growing
+            for growing in self._growing
+            if growing.n_asked >= n
+            and (growing.by_hand or trigger == "automatic")
+            and growing.fits(snapshot, self._answered_by)
         ]
         return max(fitting, key=lambda growing: growing.place.cursor, default=None)
 
@@ -228,7 +221,7 @@ class Completer:
             for each in snippets
         ]
         candidates = [Candidate(Judge(snapshot, self.config.rules_off, self._gates[trigger])) for _ in range(n)]
-        growing = Growing(snapshot, self._answered_by, candidates, secrets.token_hex(8), trace)
+        growing = Growing(snapshot, self._answered_by, candidates, secrets.token_hex(8), trace, background=background)
         self._growing.append(growing)
         growing.start(self._generate(growing, snippets, background=background), self._growing.remove)
         return growing
@@ -284,7 +277,7 @@ class Completer:
     def _go_ahead(self, snapshot: Snapshot) -> None:
         """Ask in the background what comes after the suggestion, as if it were accepted."""
         self._idle = None
-        is_known = self.cache.has(snapshot, self._answered_by) or self._along(snapshot, 1) is not None
+        is_known = self.cache.has(snapshot, self._answered_by) or self._along(snapshot, "automatic", 1) is not None
         if not is_known:
             self._begin(snapshot, "automatic", 1, Trace(), background=True)
 
@@ -297,16 +290,6 @@ class Completer:
         """The prompt as it would be sent, spelled out."""
         prompt = await self.renderer.render(snapshot, gather(self.sources, snapshot), self.budget)
         return dataclasses.replace(prompt, text=await self.renderer.spell(prompt))
-
-
-def digest(snippets: Sequence[Snippet]) -> str:
-    """What tells one context from another."""
-    known = hashlib.blake2b(digest_size=16)
-    for snippet in snippets:
-        known.update(
-            f"{len(snippet.path)} {len(snippet.text)} {snippet.path}{snippet.text}".encode(errors="surrogatepass")
-        )
-    return known.hexdigest()
 
 
 def _refused(refusal: Refusal, snapshot: Snapshot, trace: Trace) -> Completion:

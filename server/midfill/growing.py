@@ -31,7 +31,8 @@ class Candidate:
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
-        self.raw = self.reason = ""
+        self.raw = self.reason = self._shown = ""
+        self._judged = ("", "")
         self.stats = Stats()
         self.n_pieces = self.n_tokens = 0
         self._sum = 0.0
@@ -57,7 +58,10 @@ class Candidate:
     @property
     def shown(self) -> str:
         """What is shown of it as it stands."""
-        return self.judge.shown(self.raw, cut_short=self.reason == "length", finished=bool(self.reason))
+        if (key := (self.raw, self.reason)) != self._judged:
+            judged = self.judge.shown(self.raw, cut_short=self.reason == "length", finished=bool(self.reason))
+            self._shown, self._judged = judged, key
+        return self._shown
 
     @property
     def rules(self) -> tuple[tuple[str, int], ...]:
@@ -71,7 +75,7 @@ class Candidate:
 
 
 class Growing:
-    """One generation for one place. ``trace`` is that of the request that began it."""
+    """One generation for one place. ``trace`` is that of the request that began it; ``background``: there was none."""
 
     def __init__(
         self,
@@ -80,9 +84,11 @@ class Growing:
         candidates: list[Candidate],
         id: str = "",
         trace: Trace | None = None,
+        *,
+        background: bool = False,
     ) -> None:
         self.snapshot, self.answered_by, self.candidates, self.id = snapshot, answered_by, candidates, id
-        self.trace = trace or Trace()
+        self.trace, self.background = trace or Trace(), background
         self.place: Place = place_of(snapshot, answered_by, 0)
         self.n_prompt = 0  # tokens
         self.first_at = 0.0  # when its first piece came, on the monotonic clock
@@ -128,6 +134,11 @@ class Growing:
         self.candidates = [candidate for candidate in self.candidates if candidate.reason]
 
     @property
+    def by_hand(self) -> bool:
+        """Whether an invoked request began it."""
+        return self.trace.trigger == "invoked"
+
+    @property
     def enough(self) -> bool:
         """Whether every candidate has its end, or the first one has and the others take much longer than it did."""
         if all(candidate.reason for candidate in self.candidates):
@@ -169,6 +180,16 @@ class Growing:
             return False
         return self.leads_on(snapshot.text[self.place.cursor : snapshot.cursor])
 
+    def survives(self, text: str) -> bool:
+        """Whether it is still of use when its document has become ``text``: somebody types along it or, in the
+        background, towards it."""
+        if not text.endswith(self.snapshot.suffix):
+            return False
+        head = text[: len(text) - len(self.snapshot.suffix)]
+        if head.startswith(self.snapshot.prefix):
+            return self.leads_on(head.removeprefix(self.snapshot.prefix))
+        return self.background and self.snapshot.prefix.startswith(head)
+
     def leads_on(self, typed: str) -> bool:
         """Whether there is more after ``typed``, or may still be."""
         first = self.candidates[0]
@@ -207,6 +228,11 @@ class Growing:
         return 0
 
     @property
+    def stopped(self) -> bool:
+        """Whether it was stopped before its end."""
+        return self._task is not None and self._task.cancelled()
+
+    @property
     def _is_over(self) -> bool:
         return self._task is not None and self._task.done()
 
@@ -229,5 +255,5 @@ class Growing:
             return None
         return Middle(
             best.raw, best.reason, left, self.id, self.n_asked, best.judge.confidence, best.rules,
-            len(typed),
+            len(typed), self.by_hand,
         )  # fmt: skip

@@ -83,6 +83,7 @@ class Records:
     def __init__(self) -> None:
         self._queue: queue.Queue[Work | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
+        self._trace: dict[str, Any] | None = None  # the last one, until it is written
         self._failed = self._ended = False
 
     def shown(self, shown: Shown) -> None:
@@ -109,8 +110,10 @@ class Records:
         self._put(f"UPDATE suggestions SET kept_{after_s} = ? WHERE id = ?", share, id)  # noqa: S608 - a number
 
     def trace(self, values: dict[str, Any]) -> None:
-        """The last trace, as it may lie on the disk."""
-        self._do(lambda _connection: _write_trace(values))
+        """The last trace, as it may lie on the disk. Of several that come at once the last one is written."""
+        was_waiting, self._trace = self._trace is not None, values
+        if not was_waiting and not self._do(lambda _connection: self._write_trace()):
+            self._trace = None
 
     def close(self) -> None:
         """Write what waits. May take a moment: call it from a thread."""
@@ -119,17 +122,26 @@ class Records:
                 self._queue.put_nowait(None)
             self._thread.join(1.0)
 
+    def _write_trace(self) -> None:
+        values, self._trace = self._trace, None
+        if values is not None:
+            _write_trace(values)
+
     def _put(self, statement: str, *values: object) -> None:
         self._do(lambda connection: connection.execute(statement, values))
 
-    def _do(self, work: Work) -> None:
+    def _do(self, work: Work) -> bool:
+        """Hand ``work`` to the thread; False where it has no room for it."""
         if self._failed:
-            return
+            return False
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="midfill-records", daemon=True)
             self._thread.start()
-        with contextlib.suppress(queue.Full):
+        try:
             self._queue.put_nowait(work)
+        except queue.Full:
+            return False
+        return True
 
     def _run(self) -> None:
         try:

@@ -20,6 +20,7 @@ MAX_RIGHT = 8
 MAX_DOCUMENTS = 64
 # Keys that the mean is taken of; a longer gap is a pause for thought, not a rhythm.
 N_GAPS, MAX_GAP_S = 8, 1.0
+MIN_GAP_S = 0.005  # nobody types so fast: two requests for one key
 # Half of the gaps are longer than their mean; hardly one is longer than this many means.
 BEYOND_MEAN = 1.5
 # Waiting for less than this costs more than it saves.
@@ -102,6 +103,8 @@ class Debounce:
     def key(self, uri: str, now: float) -> None:
         """A key was pressed in a document. ``now``: seconds on a monotonic clock."""
         gap = now - self._last.get(uri, float("-inf"))
+        if 0 <= gap < MIN_GAP_S:
+            return
         gaps = self._gaps.setdefault(uri, deque(maxlen=N_GAPS))
         self._gaps.move_to_end(uri)
         self._last[uri] = now

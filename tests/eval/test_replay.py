@@ -46,7 +46,7 @@ def place(text: str) -> Place:
 
 async def typed(engine: Any, text: str, habits: Habits = PATIENT) -> tuple[Tally, list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
-    completer = Completer(engine, CharRenderer(), INFO, Config())
+    completer = Completer(engine, CharRenderer(), INFO, Config(max_debounce_s=0.0))  # gaps are not real here
     tally = await Typist(completer, place(text), habits, len, events.append).type()
     return tally, events
 
@@ -109,7 +109,7 @@ async def test_typing_along_without_taking() -> None:
     ("", 1, 1),  # gone
 ])  # fmt: skip
 async def test_flicker(monkeypatch: pytest.MonkeyPatch, second: str, n_flickers: int, n_shown: int) -> None:
-    monkeypatch.setattr("midfill.cache.MiddleCache.lookup", lambda *_: None)  # every key asks the engine
+    monkeypatch.setattr("midfill.cache.MiddleCache.lookup", lambda *_, **__: None)  # every key asks the engine
     engine = Oracle(lambda prefix: {"v": "abcd", "va": second}.get(prefix, ""))
     tally, events = await typed(engine, "‸va!‸\n", Habits(waits=True, least=9))
     assert (tally.n_along, tally.n_flickers, tally.n_shown) == (1, n_flickers, n_shown)
@@ -178,6 +178,7 @@ async def test_real_time_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     ("aaaa\nbbbb\ncccc\ndddd\n", 2, 8, ["aaaa\nbbbb", "cccc\ndddd"]),
     ("aaaa\nbbbb\ncccc\ndddd\n", 2, 2, ["aaaa", "cccc"]),  # nothing of a line is left right of the cursor
     ("aaaa\nbbbb\ncccc\ndddd\n", 2, 12, ["aaaa\nbbbb\ncccc", "dddd"]),
+    ("a" * 90 + "\n", 1, 12, ["a" * 12]),
     ("aaaa\n", 3, 100, ["aaaa"]),
     ("\n\n", 2, 5, []),
     ("", 2, 5, []),

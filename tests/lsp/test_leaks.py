@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+from pathlib import Path
+from random import Random
 from typing import Any
 
+import pytest
+
+from midfill import completer as completer_module
 from midfill.config import Config
+from midfill.engine.scripted import ScriptedEngine
 from midfill.lsp.framing import Message
 from midfill.lsp.server import MidfillServer
+from midfill.serve.link import ScriptedLink
 
 from . import fakes
 from .client import at
@@ -74,6 +81,46 @@ async def test_a_thousand_requests_leave_nothing() -> None:
     assert isinstance(completer, fakes.FakeCompleter)
     assert completer.n_open == 0
     assert server.board.payload()["state"] == "ready"
+
+
+async def test_a_thousand_keys_leave_no_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real completer over a script: typed along or not, cancelled or not, edited in between, asked for several."""
+    monkeypatch.setattr(completer_module, "LINGER_S", 0.005)
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"chunks": ["a"] * 30, "others": [["b"] * 30], "delay_s": 0.002}))
+    config = Config(max_debounce_s=0.01, records=False)
+    server = MidfillServer(config, lambda config, status, sources: ScriptedLink(config, status, script, sources))
+    sender = server.protocol.sender = Sent()
+    ask(server, 0, "initialize", {"capabilities": {}})
+    item = {"uri": "file:///a.py", "languageId": "python", "version": 1, "text": "x = "}
+    notify(server, "textDocument/didOpen", {"textDocument": item})
+    await asyncio.sleep(0.05)
+    n_tasks, random = len(asyncio.all_tasks()), Random(1)
+    methods = ("textDocument/inlineCompletion", "midfill/inlineCompletion", "textDocument/completion")
+    for n in range(1, 1001):
+        text = "x = " + "a" * random.choice((0, 1, 2, 3, 4)) + random.choice(("", "", "", "q"))
+        change = {"textDocument": {"uri": "file:///a.py", "version": n + 1}, "contentChanges": [{"text": text}]}
+        notify(server, "textDocument/didChange", change)
+        kind = {"triggerKind": random.choice((1, 2, 2))}
+        ask(server, n, methods[n % 3], at("file:///a.py", 0, len(text), partialResultToken=n, context=kind))
+        if n % 2:
+            await asyncio.sleep(random.choice((0, 0, 0.003)))
+        if random.random() < 0.6:
+            notify(server, "$/cancelRequest", {"id": n})
+    notify(server, "textDocument/didClose", {"textDocument": {"uri": "file:///a.py"}})
+    subject = server.completer
+    assert isinstance(subject, completer_module.Completer)
+    await subject.aclose()
+    await asyncio.sleep(0.1)
+    assert all(n_answers(sender, n) == 1 for n in range(1, 1001))
+    assert not [m for m in sender.messages if m.get("error", {}).get("code") not in (None, -32800)]
+    assert subject._growing == []
+    assert server.latest._running == {}
+    assert server.protocol.pending == {}
+    assert len(asyncio.all_tasks()) <= n_tasks
+    assert isinstance(subject.engine, ScriptedEngine)
+    assert 0 < subject.engine.n_cancelled <= subject.engine.n_requests < 1000
+    server.stopping()
 
 
 async def test_a_newer_request_begins_before_the_older_one_ends() -> None:

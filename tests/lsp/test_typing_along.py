@@ -53,6 +53,17 @@ def test_the_next_key_goes_on_with_what_grows(launch: Launch, method: str, how: 
     assert trace["hit"] == "growing"
 
 
+def test_an_edit_elsewhere_stops_it_before_the_next_request(launch: Launch) -> None:
+    client = ready(launch, {**SLOW, "chunks": ["a"] * 200}, real=True)
+    uri = client.open("x = \n")
+    asked = client.request(STREAMING, at(uri, 0, 4, context=AUTOMATIC, partialResultToken="first"))
+    wait_for(lambda: client.ping() and grows(client, "first"))
+    change(client, uri, 2, "x = b\n")
+    assert client.response(asked)["result"] == {"items": []}
+    assert totals(client)["n_cancelled"] == 1
+    assert client.result("midfill/explain")["trace"]["refused"] == "outdated"
+
+
 def test_what_stands_is_shown_at_once(launch: Launch) -> None:
     client = ready(launch, SLOW, real=True, initializationOptions={"ahead": False})
     uri = client.open("x = \n")

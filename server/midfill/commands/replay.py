@@ -56,6 +56,8 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def _configs(arguments: argparse.Namespace, config: Config) -> dict[str, Config]:
+    if not arguments.real_time:  # the keys come in a time of their own: the server would measure the wrong gaps
+        config = dataclasses.replace(config, max_debounce_s=0.0)
     base = configuration.merged(config, settings(arguments.set), "--set")
     if arguments.against is None:
         return {"server": base}
@@ -92,7 +94,10 @@ def _places(arguments: argparse.Namespace) -> list[Place]:
 async def _type(runs: Mapping[str, Run], found: Sequence[Place], habits: Habits, out: TextIO | None) -> ModelInfo:
     """Every place by every configuration in turn; another one begins each time."""
     async with AsyncExitStack() as stack:
-        completers = {name: await stack.enter_async_context(session(one.config)) for name, one in runs.items()}
+        completers = {
+            name: await stack.enter_async_context(session(one.config, resident=habits.real_time))
+            for name, one in runs.items()
+        }
         count, names, start = _counter(next(iter(completers.values()))), list(runs), time.monotonic()
         for turn, place in enumerate(found):
             for name in names[turn % len(names) :] + names[: turn % len(names)]:

@@ -13,9 +13,10 @@ import httpx
 
 from midfill import fim
 from midfill.commands.progress import stages
-from midfill.completer import Completer, InlineRenderer
+from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.http import HttpEngine
+from midfill.renderers import InlineRenderer
 from midfill.serve import daemon
 from midfill.serve.link import AdapterKeeper, load_adapter, scripted
 from midfill.tokenizer import CodeTokenizer
@@ -23,20 +24,27 @@ from midfill.types import MidfillError, ModelInfo
 
 
 @contextlib.asynccontextmanager
-async def session(config: Config) -> AsyncIterator[Completer]:
+async def session(config: Config, *, resident: bool = False) -> AsyncIterator[Completer]:
     """A completer over the engine of ``config``. Raises MidfillError with what the engine says is wrong.
 
-    MIDFILL_SCRIPT names a scripted engine, for tests.
+    ``resident``: it uses idle time as the language server's does. MIDFILL_SCRIPT names a scripted engine, for tests.
     """
     if script := os.environ.get("MIDFILL_SCRIPT"):
-        yield scripted(config, Path(script))
+        completer = scripted(config, Path(script), resident=resident)
+        yield completer
+        await completer.aclose()
         return
     async with connected(config) as (engine, info):
         adapter = await load_adapter(engine, config.adapter)
         tokenizer = await asyncio.to_thread(CodeTokenizer.from_file, Path(info.tokenizer_file))
         template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
         renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order, heal=config.token_healing))
-        yield Completer(AdapterKeeper(engine, config.adapter), renderer, info, config, adapter=adapter)
+        keeper = AdapterKeeper(engine, config.adapter)
+        completer = Completer(keeper, renderer, info, config, adapter=adapter, resident=resident)
+        try:
+            yield completer
+        finally:
+            await completer.aclose()
 
 
 @contextlib.asynccontextmanager

@@ -91,6 +91,10 @@ def _highlighted(code: str) -> Text:
     return text if len(text) == len(code) else Text(code)
 
 
+# One request to the engine for each of the session's, so that its figures are those of what is seen.
+OPTIONS = {"candidates": 1, "ahead": False, "records": False}
+
+
 class Session:
     """The typing: keeps the buffer, the server's copy of it, and the figures."""
 
@@ -213,7 +217,9 @@ async def _play(*, fast: bool) -> int:
     start = time.monotonic()
     async with Client.start() as client:
         status = _follow_status(client)
-        await client.request("initialize", {"processId": None, "rootUri": None, "capabilities": {}})
+        await client.request(
+            "initialize", {"processId": None, "rootUri": None, "capabilities": {}, "initializationOptions": OPTIONS}
+        )
         client.notify("initialized")
         console.print(f"  `midfill lsp --stdio` answered [bold]initialize[/] after {time.monotonic() - start:.2f} s")
         final = await _wait_ready(console, status)

@@ -194,6 +194,13 @@ class Documents:
         path = display_path(self.notebooks.notebook_of(uri) or uri, self.folders)
         return Snapshot(uri, document.version, document.language, prefix + suffix, len(prefix), eol, path)
 
+    def whole(self, uri: str) -> str | None:
+        """The text that snapshots of a document show; None where they show other cells as well, or a part."""
+        document = self._known(uri)
+        if document is None or document.n_chars > LARGE_TEXT or self.notebooks.notebook_of(uri):
+            return None
+        return unix(document.text.removeprefix("\ufeff"))
+
     def _known(self, uri: str) -> Document | None:
         document = self._open.get(uri)
         return None if document is None or document.stale else document

@@ -39,6 +39,7 @@ class Completes(Protocol):
         self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1, trace: Trace | None = None
     ) -> AsyncIterator[Completion]: ...
     async def prompt(self, snapshot: Snapshot) -> Any: ...  # noqa: D102
+    def edited(self, uri: str, text_of: Callable[[], str | None]) -> None: ...  # noqa: D102
 
 
 class Link(Protocol):

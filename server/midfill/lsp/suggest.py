@@ -11,47 +11,20 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from midfill.engine.base import EngineError
 from midfill.lsp import convert
-from midfill.lsp.documents import Document, Place, Span
-from midfill.lsp.protocol import InvalidParams, Params, Pending
+from midfill.lsp.documents import Span
+from midfill.lsp.protocol import InvalidParams, Params
+from midfill.lsp.shapes import Family, Inline, Popup, Shape, StreamingInline, Suggestion
 from midfill.trace import Trace
-from midfill.types import Completion, Snapshot, Trigger
+from midfill.types import Completion, Trigger
 
 if TYPE_CHECKING:
     from midfill.lsp.server import MidfillServer
 
 log = logging.getLogger(__name__)
-
-Family = Literal["inline", "popup"]
-
-
-class Shape(Protocol):
-    """How one method shows completions."""
-
-    def empty(self) -> Any: ...  # noqa: D102
-    def partial(self, completion: Completion) -> None: ...  # noqa: D102
-    def final(self, completion: Completion) -> Any: ...  # noqa: D102
-
-
-@dataclass(eq=False, slots=True)
-class Suggestion:
-    """One request for a suggestion."""
-
-    pending: Pending
-    family: Family
-    document: Document
-    snapshot: Snapshot
-    place: Place
-    trigger: Trigger
-    selected: tuple[Span, str] | None = None
-    token: int | str | None = None
-    last: Completion | None = None  # as far as it is generated
-    trace: Trace = field(default_factory=Trace)
-    arrived: float = field(default_factory=time.monotonic)
 
 
 def inline_completion(ls: MidfillServer, params: Params) -> Any:
@@ -69,95 +42,10 @@ def popup_completion(ls: MidfillServer, params: Params) -> Any:
     return _suggest(ls, params, "popup", lambda asked: Popup(ls, asked))
 
 
-class Inline:
-    """One answer at the end, or null."""
-
-    def __init__(self, ls: MidfillServer, asked: Suggestion | None) -> None:
-        self.ls = ls
-        self.asked = asked
-
-    def empty(self) -> Any:
-        """No suggestion."""
-        return None
-
-    def partial(self, completion: Completion) -> None:
-        """LSP has no token for it."""
-
-    def final(self, completion: Completion) -> Any:
-        """The whole suggestion."""
-        return self.value(completion) if completion.texts else self.empty()
-
-    def value(self, completion: Completion) -> Any:
-        """As the client gets it."""
-        assert self.asked is not None
-        return self.ls.protocol.plain(convert.inline_items(completion, self.asked.place, self.asked.selected))
-
-
-class StreamingInline(Inline):
-    """Values that replace each other; the answer is the last one."""
-
-    def __init__(self, ls: MidfillServer, asked: Suggestion | None) -> None:
-        super().__init__(ls, asked)
-        self.sent: Any = self.empty()
-
-    def empty(self) -> Any:
-        """No suggestion."""
-        return {"items": []}
-
-    def partial(self, completion: Completion) -> None:
-        """Send the suggestion so far, if it is another."""
-        value = self.value(completion)
-        if self.asked is not None and self.asked.token is not None and value != self.sent:
-            self.sent = value
-            progress = {"token": self.asked.token, "value": value}
-            self.ls.protocol.notify("$/progress", progress, droppable=True)
-
-
-class Popup:
-    """Entries of the completion popup. Partial values add up: the first line early, then the whole."""
-
-    def __init__(self, ls: MidfillServer, asked: Suggestion | None) -> None:
-        self.ls = ls
-        self.asked = asked
-        self.n_sent = 0
-
-    def empty(self) -> Any:
-        """No entries, or none that were not sent already."""
-        return {"isIncomplete": True, "items": []}
-
-    def partial(self, completion: Completion) -> None:
-        """Send the first line once it is whole and more follows."""
-        if self.asked is None or self.asked.token is None or self.n_sent:
-            return
-        text = completion.text
-        start = len(text) - len(text.lstrip())
-        end = text.find("\n", start)
-        if end >= 0 and text[end:].strip():
-            self._send([self._item(completion, 0, text[:end], "midfill-0")])
-
-    def final(self, completion: Completion) -> Any:
-        """The whole suggestion, and what else it could be."""
-        texts = [text for text in completion.texts if text.strip()]
-        items = [self._item(completion, n, text, f"midfill-{n + 1}") for n, text in enumerate(texts)]
-        if items and self.asked is not None and self.asked.token is not None:
-            self._send(items)
-            return self.empty()
-        return {"isIncomplete": True, "items": items}
-
-    def _send(self, items: list[Any]) -> None:
-        assert self.asked is not None
-        value = items if self.n_sent else {"isIncomplete": True, "items": items}
-        self.n_sent += 1
-        self.ls.protocol.notify("$/progress", {"token": self.asked.token, "value": value})
-
-    def _item(self, completion: Completion, index: int, text: str, sort: str) -> Any:
-        assert self.asked is not None
-        asked, as_is = self.asked, self.ls.client.as_is
-        item = convert.completion_item(
-            text, asked.snapshot, asked.place, asked.document.encoding, as_is=as_is, sort=sort
-        )
-        item.command = convert.accepted_command(completion.id, index)
-        return self.ls.protocol.plain(item)
+def edited(ls: MidfillServer, uri: str) -> None:
+    """A document was changed: what is generated for the text as it was may be of no use any more."""
+    if ls.completer is not None:
+        ls.completer.edited(uri, lambda: ls.documents.whole(uri))
 
 
 class Latest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from midfill.lsp import context, convert
+from midfill.lsp import context, convert, suggest
 from midfill.lsp.protocol import InvalidParams, Params
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def _change(ls: MidfillServer, document: Mapping[str, Any], changes: Any) -> Non
     except InvalidParams:
         version, edits = None, None
     ls.documents.change(uri, version, edits)
+    suggest.edited(ls, uri)
     context.changed(ls, uri, edits)
 
 

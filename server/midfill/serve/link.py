@@ -19,13 +19,14 @@ from typing import Any, Protocol
 import httpx
 
 from midfill import paths, records
-from midfill.completer import Completer, Outcomes, Renderer
+from midfill.completer import Completer, Outcomes
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
 from midfill.context.gather import ContextSource
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.engine.scripted import ScriptedEngine
 from midfill.fim import Prompt
+from midfill.renderers import Renderer
 from midfill.serve import daemon
 from midfill.serve.rendering import RenderProcess
 from midfill.types import EngineStatus, MidfillError, ModelInfo, Snapshot, Trigger

@@ -1,0 +1,163 @@
+"""Several candidates, refusals and waiting, as the completer sees a request. ``‸`` is the cursor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from midfill import growing
+from midfill.completer import Completer
+from midfill.config import Config
+from midfill.engine.base import Delta, GenerateRequest
+from midfill.engine.scripted import ScriptedEngine
+from midfill.serve.link import CharRenderer
+from midfill.trace import Trace
+from midfill.types import Stats, Trigger
+from tests.dictated import INFO, Request, begun, dictated, scripted, until
+from tests.support import at
+
+# ---- candidates ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chunks", "others", "n", "shown"),
+    [
+        (["a"], [["b"], ["c"]], 3, ("a", "b", "c")),
+        (["a"], [["b"], ["c"]], 2, ("a", "b")),
+        (["a"], [["b"], ["c"]], 1, ("a",)),
+        (["a"], [["a"], ["c"]], 3, ("a", "c")),  # each text once
+        (["a"], [["a  "], ["  "]], 3, ("a",)),  # ... as it is shown
+        ([" "], [["b"]], 2, ("b",)),
+        (["a"], [], 3, ("a",)),  # an engine that knows no candidates
+        ([], [], 3, ()),
+    ],
+)
+async def test_candidates(chunks: list[str], others: list[list[str]], n: int, shown: tuple[str, ...]) -> None:
+    subject, engine = scripted(*chunks, others=others)
+    last = await subject.last(at("x = ‸"), n=n)
+    assert (last.texts, engine.n_requests) == (shown, 1)
+    again = await subject.last(at("x = ‸"), n=n)
+    assert (again.texts, engine.n_requests) == (shown, 1)
+
+
+async def test_the_first_one_stays_and_the_others_come_by_probability() -> None:
+    class Engine(ScriptedEngine):
+        async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+            for index, logprob in enumerate((-2.0, -3.0, -1.0)):
+                yield Delta(f"text{index}", "stop", index=index, logprobs=(logprob,))
+
+    subject = Completer(Engine([]), CharRenderer(), INFO, Config())
+    trace = Trace()
+    last = await subject.last(at("x = ‸"), n=3, trace=trace)
+    assert last.texts == ("text0", "text2", "text1")
+    assert trace.confidence == pytest.approx(0.1353, abs=1e-3)
+
+
+@pytest.mark.parametrize(("patience_s", "shown"), [(0.0, ("add", "sub")), (60.0, ("add", "sub", "mmmul"))])
+async def test_slow_candidates_are_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, patience_s: float, shown: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(growing, "PATIENCE_S", patience_s)
+
+    class Engine(ScriptedEngine):
+        async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+            yield Delta("sub", "stop", Stats(n_prompt=9, n_decoded=1), 1)
+            yield Delta("add", "stop", Stats(n_prompt=9, n_decoded=1))
+            for _ in range(3):
+                await asyncio.sleep(0.01)
+                yield Delta("m", index=2)
+            yield Delta("ul", "stop", Stats(n_prompt=9, n_decoded=4), 2)
+
+    subject = Completer(Engine([]), CharRenderer(), INFO, Config())
+    last = await subject.last(at("x = ‸"), n=3)
+    assert last.texts == shown
+    assert last.stats is not None
+    assert (last.stats.n_prompt, last.stats.n_decoded) == (9, 2 if patience_s == 0.0 else 6)
+
+
+async def test_the_confidence_is_known_of_a_single_one_too() -> None:
+    subject, _ = scripted("a", "b")
+    trace = Trace()
+    await subject.last(at("x = ‸"), trace=trace)
+    assert trace.confidence == pytest.approx(0.3679, abs=1e-3)
+
+
+async def test_asking_for_several_does_not_follow_a_single_one() -> None:
+    subject, engine = dictated()
+    first = await begun(subject, engine, "a")
+    several = Request(subject, "x = ‸\n", "invoked", 3)
+    await until(lambda: len(engine.requests) == 2)
+    assert [asked.n for asked in engine.requests] == [1, 3]
+    for number in (0, 1):
+        engine.say(None, number)
+    await first.end()
+    await several.end()
+
+
+# ---- triggers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("buffer", "settings", "trigger", "refused"),
+    [
+        ("na‸me", {}, "automatic", "inside_word"),
+        ("na‸me", {}, "invoked", ""),
+        ("# ‸", {"scopes_off": ("comment",)}, "automatic", "scope_off"),
+        ("# ‸", {"scopes_off": ("comment",)}, "invoked", ""),
+        ("x = ‸", {"scopes_off": ("comment",)}, "automatic", ""),
+        ("x = ‸", {"globs_off": ("*.py",)}, "automatic", "glob_off"),
+        ("x = ‸", {"languages_off": ("python",)}, "automatic", "language_off"),
+        ("x = ‸", {"languages_off": ("python",)}, "invoked", ""),
+    ],
+)
+async def test_refusals(buffer: str, settings: dict[str, Any], trigger: Trigger, refused: str) -> None:
+    subject, engine = scripted("a", **settings)
+    subject.scope_at = lambda snapshot: "comment" if "#" in snapshot.prefix else "code"
+    trace = Trace()
+    last = await subject.last(at(buffer), trigger=trigger, trace=trace)
+    assert (trace.refused, bool(last.text), engine.n_requests) == (refused, not refused, int(not refused))
+    assert (last.finish_reason == "refused") is bool(refused)
+
+
+async def test_what_was_typed_along_is_shown_wherever_it_is() -> None:
+    subject, engine = scripted("1  # one")
+    subject.config = Config(scopes_off=("comment",))
+    subject.scope_at = lambda snapshot: "comment" if "#" in snapshot.prefix else "code"
+    await subject.last(at("x = ‸"), trigger="automatic")
+    assert (await subject.last(at("x = 1  #‸"), trigger="automatic")).text == " one"
+    assert engine.n_requests == 1
+
+
+async def test_debounce_is_for_automatic_requests_that_ask_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, engine = scripted("abc")
+    slept: list[str] = []
+
+    def pause(uri: str, _longest: float) -> float:
+        slept.append(uri)
+        return 0.001
+
+    monkeypatch.setattr(subject.debounce, "pause", pause)
+    for buffer, trigger, n_slept in [
+        ("x = ‸", "invoked", 0),
+        ("x = a‸", "automatic", 0),  # typed along
+        ("x = q‸", "automatic", 1),
+        ("x = q‸", "automatic", 1),  # known now
+        ("na‸me", "automatic", 1),  # refused
+    ]:
+        await subject.last(at(buffer), trigger=trigger)  # type: ignore[arg-type]
+        assert len(slept) == n_slept
+    assert engine.n_requests == 2
+
+
+async def test_a_request_that_is_dropped_while_it_waits_never_asks_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, engine = dictated()
+    monkeypatch.setattr(subject.debounce, "pause", lambda uri, longest: 30.0)
+    request = Request(subject, "x = ‸")
+    await asyncio.sleep(0.01)
+    request.drop()
+    with pytest.raises(asyncio.CancelledError):
+        await request.end()
+    assert engine.requests == []

@@ -142,6 +142,11 @@ def test_growing_never_takes_back_a_decision(length: int) -> None:
         (rules.drop_what_follows, "f() {\n  ‸\n}\n", "a();\n}", "a();"),
         (rules.drop_what_follows, "f() {\n  ‸\n}\n", "if (a) {\n  }\n  b();", "if (a) {\n  }\n  b();"),
         (rules.drop_what_follows, "x = ‸\ny = 1", "2", "2"),
+        (rules.open_body, "function f(‸\n  return 1;\n}\n", "a)", "a) {"),
+        (rules.open_body, "class A ‸\n  f() {\n  }\n}\n", "extends B", "extends B {"),
+        (rules.open_body, "function f(‸\n  return 1;\n}\n", "a) {", "a) {"),
+        (rules.open_body, "{\n  f(‸\n}\n", "a)", "a)"),  # nothing below lacks its beginning
+        (rules.open_body, "x = f(‸\n    .then(g)\n", "a)", "a)"),
         (rules.balance, "f(a‸", "b))", "b)"),
         (rules.balance, "f(a‸", "[0], b)", "[0], b)"),
         (rules.balance, "# a ‸", "b)", "b)"),
@@ -149,7 +154,8 @@ def test_growing_never_takes_back_a_decision(length: int) -> None:
     ],
 )  # fmt: skip
 def test_rules(rule: rules.Rule, buffer: str, middle: str, shown: str) -> None:
-    assert rule(middle, place(buffer)) == shown
+    language = "javascript" if rule is rules.open_body else "python"
+    assert rule(middle, place(buffer, language)) == shown
 
 
 @pytest.mark.parametrize("rule", rules.PIPELINE)

@@ -55,7 +55,8 @@ class GenerateRequest:
 class Delta:
     """The next piece of text of candidate ``index``. Its last one carries ``finish_reason`` and ``stats``.
 
-    ``logprobs``, where asked for: of the tokens that came with this piece, natural logarithms under the model.
+    ``logprobs``, where asked for: of the tokens that came with this piece, natural logarithms under the model (of those
+    that spell the beginning, among the tokens that agree with it).
     """
 
     text: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from midfill.postprocess.confidence import Gate, Lines, Thresholds
 from midfill.postprocess.place import Place
-from midfill.postprocess.rules import NAMES, PIPELINE, whole_lines
+from midfill.postprocess.rules import FINISH, NAMES, PIPELINE, whole_lines
 from midfill.postprocess.unit import unit_end
 from midfill.types import Snapshot
 
@@ -62,7 +62,7 @@ class Judge:
         middle = self._note("confidence", raw, self._strong(raw, finished=finished or cut_short))
         if cut_short and middle == raw and self._is_open(raw):
             middle = self._note("whole_lines", middle, whole_lines(middle, self.place))
-        for rule in PIPELINE:
+        for rule in PIPELINE + FINISH if finished and not cut_short else PIPELINE:
             if rule.__name__ not in self._off:
                 middle = self._note(rule.__name__, middle, rule(middle, self.place))
         return middle

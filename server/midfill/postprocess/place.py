@@ -35,6 +35,7 @@ class Place:
     tabs: bool  # whether it does so by tabs
     prefix: str  # of both so much as is read
     suffix: str
+    is_whole: bool  # the two are all of the text
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Place:
@@ -45,7 +46,20 @@ class Place:
         state = scan(prefix, language)
         kind = _kind(before, after, state, suffix)
         step, tabs = _step(prefix)
-        return cls(kind, language, before, after, state, _above(snapshot), _below(snapshot), step, tabs, prefix, suffix)
+        return cls(
+            kind,
+            language,
+            before,
+            after,
+            state,
+            _above(snapshot),
+            _below(snapshot),
+            step,
+            tabs,
+            prefix,
+            suffix,
+            len(prefix) + len(suffix) == len(snapshot.text),
+        )
 
     def names(self, base: int) -> Names:
         """What the code around a line indented by ``base`` lacks, on a blank line."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from midfill.postprocess.place import Place, indent, is_closer
 from midfill.postprocess.unit import unit_end
-from midfill.syntax.lexical import START, scan, unopened_at
+from midfill.syntax.lexical import OPENERS, START, scan, unopened, unopened_at
 
 Rule = Callable[[str, Place], str]
 
@@ -179,6 +179,19 @@ def balance(middle: str, place: Place) -> str:
     return middle
 
 
+def open_body(middle: str, place: Place) -> str:
+    """Open the brace that the text below closes, where its body stands there already."""
+    if not middle.strip() or place.below is None or place.after.strip() or place.kind not in ("line", "block"):
+        return middle
+    lines = (place.before + middle).split("\n")
+    if indent(place.below) <= indent(lines[-1]) or lines[-1].rstrip().endswith(("{", ";", ",", "(", "[", "=>")):
+        return middle
+    state = scan(middle, place.language, place.state)
+    expected = "".join(OPENERS[bracket] for bracket in reversed(state.brackets))
+    closed = unopened(place.suffix, place.language) if place.is_whole and state.is_code else ""
+    return middle.rstrip() + " {" if closed == "}" + expected else middle
+
+
 def trim_end(middle: str, place: Place) -> str:
     """Drop trailing white space; a middle of white space alone is nothing."""
     return middle.rstrip()
@@ -188,7 +201,9 @@ PIPELINE: tuple[Rule, ...] = (
     drop_invisible, drop_markup, drop_repeated_prefix, first_unit, drop_repeated_line, drop_repeated_block,
     drop_doubled_space, own_indentation, drop_suffix_overlap, drop_what_follows, balance, trim_end,
 )  # fmt: skip
-NAMES = frozenset(rule.__name__ for rule in PIPELINE)
+# For a middle that has its end.
+FINISH: tuple[Rule, ...] = (open_body,)
+NAMES = frozenset(rule.__name__ for rule in PIPELINE + FINISH)
 
 
 def whole_lines(middle: str, place: Place) -> str:

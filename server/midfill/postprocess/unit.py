@@ -214,7 +214,7 @@ class _Reader:
     def _ends_before(self, line: _Line, last: int) -> bool:
         """Whether the unit, which would end at ``last``, is whole before ``line``, at which nothing is open."""
         text, depth = line.text.strip(), indent(line.text)
-        if self._is_below(line.text):
+        if self._is_below(line.text) or (_LEAVES.match(text) and text == (self._place.below or "").strip()):
             return True
         if depth < self._base:
             return depth < self._floor or (not self._is_tail and self._has_all_names(last)) or self._after_line

@@ -85,6 +85,15 @@ def unopened_at(text: str, language: str, state: State = START) -> int | None:
     return _read(text, language, replace(state, brackets=()), to_unopened=True)[1]
 
 
+def unopened(text: str, language: str) -> str:
+    """The closers in ``text`` that close nothing opened in it, in their order."""
+    found, start = "", 0
+    while (at := unopened_at(text[start:], language)) is not None:
+        found += text[start + at]
+        start += at + 1
+    return found
+
+
 def string_end(text: str, language: str, quote: str) -> int | None:
     """Where ``text``, which begins in a string that ``quote`` ends, leaves the string; None: nowhere."""
     at, closed = _end_of_string(text, 0, quote, many_lines=quote in _language(language).many_lines)

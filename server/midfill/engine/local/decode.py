@@ -50,8 +50,8 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A generated token and, where asked for (else NaN), its log probability under the model, before temperature and
-    constraints."""
+    """A generated token and, where asked for (else NaN), its log probability before temperature, while a
+    beginning is spelled among the tokens that agree with it."""
 
     id: int
     logprob: float
@@ -260,8 +260,10 @@ class Generation:
         token = pick(logits, self._sampling, self._random, allowed, rank)
         if self._beginning is not None:
             self._beginning.advance(token)
-        logprob = float(logits[token].float() - logits.float().logsumexp(-1)) if self._logprobs else math.nan
-        return Token(token, logprob)
+        if not self._logprobs:
+            return Token(token, math.nan)
+        possible = (logits if allowed is None else logits[allowed]).float()
+        return Token(token, float(logits[token].float() - possible.logsumexp(-1)))
 
 
 def _random(sampling: Sampling) -> torch.Generator | None:

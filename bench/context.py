@@ -12,6 +12,7 @@ snippets. Ends with one line of JSON.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import re
@@ -106,7 +107,7 @@ def _places(index: Index, file: SourceFile) -> Iterator[tuple[int, str]]:
         if inside != "import":
             said.setdefault(match[0], []).append(-1 if inside else match.start())
     for name, places in said.items():
-        if len(places) > 1 or places[0] < 0 or len(name) < MIN_NAME or name in own:
+        if len(places) > 1 or places[0] < 0 or len(name) < MIN_NAME or name in own or name.startswith("__"):
             continue
         definers = {place.file.key for place in index.defining(name) if place.file.family == file.family}
         if len(definers) == 1:
@@ -161,7 +162,7 @@ def interval(differences: Sequence[int], seed: int = 0) -> tuple[float, float]:
 class Model:
     """The embedded model, asked in process."""
 
-    def __init__(self, form: str, n_tokens: int) -> None:
+    def __init__(self, form: str, n_tokens: int, answers: Path | None) -> None:
         from midfill import fim
         from midfill.engine.local import models
         from midfill.engine.local.adapters import AdapterSwitch
@@ -174,7 +175,10 @@ class Model:
         self.loaded = load(folder, "embedded", device="cpu", dtype=form, progress=lambda *_: None)
         self.runner = Runner(self.loaded.model, AdapterSwitch(self.loaded.model))
         self.slot, self.n_tokens = Slot(), n_tokens
+        self.file = answers
         self.answers: dict[str, str] = {}
+        if answers is not None and answers.exists():
+            self.answers = json.loads(answers.read_text())
         self.vocabulary = Vocabulary(self.loaded.tokenizer, self.loaded.vocabulary)
         self.renderer = fim.FimRenderer(fim.detect(self.loaded.tokenizer), self.loaded.tokenizer, heal=True)
 
@@ -184,6 +188,8 @@ class Model:
         known = " ".join(map(str, (*prompt.ids, prompt.beginning, self.n_tokens)))
         if known not in self.answers:
             self.answers[known] = self._answer(prompt)
+            if self.file is not None and len(self.answers) % 5 == 0:
+                self.file.write_text(json.dumps(self.answers))
         return self.answers[known], prompt.n_snippets
 
     def _answer(self, prompt: Prompt) -> str:
@@ -224,20 +230,20 @@ def main() -> None:
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
     ways = options.ways.split(",")
-    model = None if options.dry else Model(options.form, options.tokens)
+    model = None if options.dry else Model(options.form, options.tokens, options.answers)
     if model is not None:
         model.renderer.SNIPPET_SHARE = options.share
-        if options.answers is not None and options.answers.exists():
-            model.answers = json.loads(options.answers.read_text())
     met: dict[str, list[int]] = {way: [] for way in ways}
     within: dict[str, list[int]] = {way: [] for way in ways}
     seen: list[int] = []
     by_repo: dict[str, dict[str, list[int]]] = {}
     choosing = 0.0
-    for folder in options.folders:
-        index = read(folder)
-        of_repo = by_repo.setdefault(folder.name, {way: [] for way in ways})
-        for hole in holes(folder.name, index, options.holes, options.seed):
+    indexes = {folder.name: read(folder) for folder in options.folders}
+    cut = [holes(name, index, options.holes, options.seed) for name, index in indexes.items()]
+    for of_round in itertools.zip_longest(*cut):
+        for hole in filter(None, of_round):
+            index = indexes[hole.repo]
+            of_repo = by_repo.setdefault(hole.repo, {way: [] for way in ways})
             snapshot = Snapshot("", 0, hole.file.language, hole.text, hole.start, path=hole.file.path)
             focus = Focus(hole.file.key, hole.file.path, hole.file.language, hole.text, hole.start)
             seen.append(hole.name in WORD.findall(focus.shown))

@@ -147,3 +147,10 @@ def test_a_workspace_file_made_to_hang_or_to_fill_the_memory(user_file: Path, wo
 @pytest.mark.parametrize("key", ["firstAnswerS", "first_answer_s"])
 def test_numbers_and_keys_as_clients_write_them(key: str) -> None:
     assert config.merged(DEFAULT, {key: 2}, "x").first_answer_s == 2.0
+
+
+def test_sources_of_context_are_switched_off_by_name(user_file: Path, workspace: Path) -> None:
+    (workspace / config.WORKSPACE_FILE).write_text('context_off = ["similar"]\n')
+    assert layered(workspace, {}).context_off == ("similar",)
+    with pytest.raises(MidfillError, match="'everything'"):
+        layered(workspace, {"contextOff": ["everything"]})

@@ -208,3 +208,22 @@ def _same_prompt(snapshot: Snapshot, budget: int) -> None:
     window = window_of(snapshot, budget)
     assert found.render(window, OTHERS, budget) == found.render(snapshot, OTHERS, budget)
     assert len(window.text) <= 20 * budget + fim.MAX_STEP
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("    return fre", " fre"),  # the space is part of the word's first token, whatever is before it
+        ("x = app_", " app_"),
+        ("self.out", "out"),
+        ("f(a, b", " b"),
+        ("x = 1", ""),
+        ("x = 12ab", ""),  # no name
+        ("x = ", ""),
+        ("\tna", "na"),
+        ("a" * 60, ""),  # nobody types such a name
+        ("größe", "größe"),
+    ],
+)
+def test_the_word_before_the_cursor(text: str, word: str) -> None:
+    assert fim.word_before(text) == word

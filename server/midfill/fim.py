@@ -322,8 +322,8 @@ _WORD = re.compile(r" ?[^\W\d]\w{0,39}\Z")
 def word_before(text: str) -> str:
     """The word that ``text`` ends in, with the space in front of it, which is part of its first token."""
     match = _WORD.search(text, max(0, len(text) - MAX_WORD - 1))
-    if match is None or re.match(r"\w", text[match.start() - 1 : match.start()]):
-        return ""
+    if match is None or (match.group()[0] != " " and re.match(r"\w", text[match.start() - 1 : match.start()])):
+        return ""  # the end of a longer word or number
     return match.group()
 
 

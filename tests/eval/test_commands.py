@@ -71,6 +71,7 @@ def test_humaneval(ask: Ask, tasks: str, tmp_path: Path) -> None:
     records = [json.loads(row) for row in out.read_text().splitlines()]
     assert len(records) == 16
     right = next(record for record in records if record["metrics"]["passed"])
+    assert {"rules", "confidence", "snippets", "refused"} <= right.keys()
     assert (right["text"], right["middle"], right["finish_reason"]) == ("    return b", "    return b", "unit")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -136,6 +137,29 @@ async def test_the_next_key_supersedes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.n_cancelled == 3
 
 
+async def test_what_is_superseded_was_decoded_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three keys cut three generations off, each after its first piece; whatever answers, the engine is given back."""
+    monkeypatch.setattr(replay, "gaps", lambda keys, rng: [0.2] * len(keys))
+
+    class Stalls(ScriptedEngine):
+        async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+            self.n_requests += 1
+            yield Delta("!!!")
+            await asyncio.sleep(3600)
+
+    engine = Stalls([])
+    completer = Completer(engine, CharRenderer(), INFO, Config(max_debounce_s=0.0))
+    tally = await Typist(completer, place("‸vwxy‸\n"), Habits(), len).type()
+    assert (tally.n_superseded, tally.n_shown, engine.n_requests) == (3, 0, 3)
+    assert (tally.n_decoded, tally.figures()["wasted"]) == (9, 1.0)
+    assert completer.engine is engine
+
+
+async def test_what_the_server_refuses() -> None:
+    tally, _ = await typed(Oracle(lambda prefix: "suggestion"), "‸vwxy‸z\n")
+    assert (tally.n_asked, tally.n_refused, tally.n_shown, tally.n_decoded) == (3, 3, 0, 0)
+
+
 async def test_virtual_time_does_not_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "gaps", lambda keys, rng: [3600.0] * len(keys))
     tally, _ = await typed(ScriptedEngine(["no"]), "‸vwxy‸\n", Habits())
@@ -151,8 +175,9 @@ async def test_real_time_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("text", "n_places", "n_chars", "typed_there"), [
     ("aaaa\nbbbb\ncccc\ndddd\n", 2, 4, ["aaaa", "cccc"]),
+    ("aaaa\nbbbb\ncccc\ndddd\n", 2, 8, ["aaaa\nbbbb", "cccc\ndddd"]),
+    ("aaaa\nbbbb\ncccc\ndddd\n", 2, 2, ["aaaa", "cccc"]),  # nothing of a line is left right of the cursor
     ("aaaa\nbbbb\ncccc\ndddd\n", 2, 12, ["aaaa\nbbbb\ncccc", "dddd"]),
-    ("a" * 90 + "\n", 1, 12, ["a" * 12]),
     ("aaaa\n", 3, 100, ["aaaa"]),
     ("\n\n", 2, 5, []),
     ("", 2, 5, []),

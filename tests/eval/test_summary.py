@@ -17,20 +17,29 @@ def record(number: int, passed: float, *, kind: str = "line", source: str = "", 
     return {
         "who": "server", "id": f"h{number}", "kind": kind, "source": source or f"s{number}",
         "metrics": {"passed": passed, "shown": 1.0}, "ttft_s": 0.1, "total_s": 0.1 * (number + 1),
-        "stats": {"n_decoded": 3}, **more,
+        "stats": {"n_prompt": 100 + number, "n_cached": 90, "n_decoded": 3}, **more,
     }  # fmt: skip
 
 
 def test_shares_and_times() -> None:
     records = [record(n, float(n < 3)) for n in range(4)] + [record(4, 1.0, kind="block")]
     found = summary.of(records)
-    assert list(found) == ["line", "block", "all"]
+    assert list(found) == ["block", "line", "all"]
     assert (found["line"]["n"], found["line"]["passed"], found["all"]["passed"]) == (4, 0.75, 0.8)
     assert found["line"]["total_s_p50"] == pytest.approx(0.2)
     assert found["line"]["total_s_p95"] == pytest.approx(0.4)
-    assert found["all"]["n_decoded"] == 15
+    assert (found["all"]["n_decoded"], found["all"]["n_decoded_p50"], found["all"]["n_prompt_p50"]) == (15, 3, 102)
     low, high = found["line"]["passed_ci"]
     assert low <= 0.75 <= high
+
+
+def test_notes_are_groups_of_their_own() -> None:
+    records = [record(n, float(n < 2), kind="cross-file", note="imported" if n < 3 else "unseen") for n in range(4)]
+    found = summary.of(records)
+    assert {name: (row["n"], row["passed"]) for name, row in found.items()} == {
+        "cross-file": (4, 0.5), "cross-file, imported": (3, pytest.approx(2 / 3)), "cross-file, unseen": (1, 0.0),
+        "all": (4, 0.5),
+    }  # fmt: skip
 
 
 def test_paired() -> None:

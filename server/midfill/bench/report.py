@@ -153,7 +153,7 @@ def _goals(verdicts: Sequence[Verdict]) -> Table:
 
 def plot(report: Report, file: Path) -> None:
     """Bars of every metric, and how soon the replay's ghost text came. Raises MidfillError."""
-    need_matplotlib()
+    need_matplotlib("say --plot none")
     import matplotlib as mpl
 
     mpl.use("svg")

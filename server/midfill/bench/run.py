@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     picture = _plot_file(arguments.plot, settings)
     if picture is not None:
-        need_matplotlib()
+        need_matplotlib("say --plot none")
     console = reporting.console(quiet=arguments.json_only)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     with _own_folders() as folder:

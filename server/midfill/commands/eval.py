@@ -21,7 +21,7 @@ from midfill.commands.session import session
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.eval import humaneval, report, repository, sandbox, summary
-from midfill.eval.about import need_matplotlib, rounded
+from midfill.eval.about import commit, need_matplotlib, rounded
 from midfill.eval.ask import Asker, Bare, Server, bare
 from midfill.eval.context import ProjectContext
 from midfill.eval.holes import Hole, chosen
@@ -46,6 +46,7 @@ class Suite:
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Evaluate or compare; the exit code."""
+    commit()
     if arguments.plot is not None:
         need_matplotlib()
     with _suite(arguments) as suite, opened(arguments.out) as out:

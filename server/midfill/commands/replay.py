@@ -22,7 +22,7 @@ from midfill.commands.session import session
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.eval import replay_report, report
-from midfill.eval.about import need_matplotlib, rounded
+from midfill.eval.about import commit, need_matplotlib, rounded
 from midfill.eval.context import ProjectContext
 from midfill.eval.replay import WAYS, Habits, Place, Tally, Typist, places
 from midfill.eval.repository import read_text
@@ -43,6 +43,7 @@ class Run:
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Type, and show what came of it; the exit code."""
+    commit()
     if arguments.plot is not None:
         need_matplotlib()
     habits, found = _habits(arguments), _places(arguments)
@@ -93,10 +94,7 @@ def _places(arguments: argparse.Namespace) -> list[Place]:
 async def _type(runs: Mapping[str, Run], found: Sequence[Place], habits: Habits, out: TextIO | None) -> ModelInfo:
     """Every place by every configuration in turn; another one begins each time."""
     async with AsyncExitStack() as stack:
-        completers = {
-            name: await stack.enter_async_context(session(one.config, resident=habits.real_time))
-            for name, one in runs.items()
-        }
+        completers = {name: await stack.enter_async_context(session(one.config)) for name, one in runs.items()}
         count, names, start = _counter(next(iter(completers.values()))), list(runs), time.monotonic()
         for turn, place in enumerate(found):
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
@@ -111,6 +109,7 @@ async def _type_one(
     on_event: Callable[[dict[str, Any]], None],
 ) -> Tally:  # fmt: skip
     """In a project that has been read before the first key."""
+    completer.resident = True  # as in the language server
     context = ProjectContext(completer, place.folder)
     typist = Typist(completer, place, habits, count, on_event, context.changed)
     try:

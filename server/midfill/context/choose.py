@@ -1,7 +1,9 @@
 """From what the sources found to the snippets of a prompt: ranked, each once, within a budget, in a stable order.
 
 A prompt's head is read once and kept by the engine, so a snippet that moves or goes costs reading all behind it again.
-What was chosen before therefore stays as long as it is still worth nearly as much as the best choice would be.
+The snippets therefore come in two parts. In front stands what a file and a scope need: signatures behind imports, of
+names, of neighbours. It stays as long as it is worth a good part of what the best choice would be. Behind it stands
+what the very line needs: the members of the class before the dot, similar code, the latest edits.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from midfill.context import signatures
 from midfill.context.focus import Focus
-from midfill.context.index import SourceFile
+from midfill.context.index import Index, SourceFile
 from midfill.context.secrets import has_secret
 from midfill.context.sources import SOURCES
 from midfill.context.view import Found, Pick, Source, View, Window
@@ -20,19 +23,23 @@ from midfill.types import Snippet
 CHARS_PER_TOKEN = 3.0  # of code, at least: the budget is not passed
 TOKENS_PER_FILE = 6  # of the template, beside its path
 LINE_TOKENS = 2  # line end and indentation of a signature
-GOOD_ENOUGH = 0.85  # the share of the best worth with which an earlier choice stays
+FRONT_SHARE = 0.6  # of the budget; what is left of it goes to the part behind
+GOOD_ENOUGH = 0.6  # the share of the best worth with which an earlier front stays
+URGENT = 1.12  # a score with which something belongs behind
 MIN_SCORE = 0.2  # what is less likely is worth less than the text around the cursor
 MAX_FOUND = 3000
+MAX_REPEATED = 2  # signatures that a window may show again
 
 Key = tuple[str, int, int]  # file, and a definition's index and -1, or a window's lines
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What stands in the prompts of one document, and where in the text that was decided."""
+    """What stands in the prompts of one document, and what it was made from."""
 
     snippets: tuple[Snippet, ...] = ()
-    keys: frozenset[Key] = frozenset()
+    front: Mapping[Key, Found] = field(default_factory=dict)
+    behind: tuple[Key, ...] = ()
 
 
 @dataclass(slots=True)
@@ -42,44 +49,76 @@ class _Basket:
     budget: float
     worth: float = 0.0
     keys: dict[Key, Found] = field(default_factory=dict)
-    files: set[str] = field(default_factory=set)
+    of_file: defaultdict[str, list[Found]] = field(default_factory=lambda: defaultdict(list))
 
-    def offer(self, key: Key, found: Found) -> None:
-        """Take it if there is room."""
-        cost = _cost(found) + (0 if found.file.key in self.files else _path_cost(found.file))
+    def fill(self, found: Mapping[Key, Found], order: Iterable[Key]) -> _Basket:
+        """Offer everything in ``order``."""
+        for key in order:
+            self._offer(key, found[key])
+        return self
+
+    def _offer(self, key: Key, found: Found) -> None:
+        """Take it if there is room, and if it is not said already."""
+        if key in self.keys or self._has(found):
+            return
+        cost = _cost(found) + (0 if self.of_file[found.file.key] else _path_cost(found.file))
         if isinstance(found, Pick):
             parent = found.file.definitions[found.at].parent
             if parent >= 0 and (found.file.key, parent, -1) not in self.keys:
                 cost += len(found.file.definitions[parent].signature) / CHARS_PER_TOKEN + LINE_TOKENS
-        if key not in self.keys and cost <= self.budget:
+        if cost <= self.budget:
             self.budget -= cost
             self.worth += found.score
             self.keys[key] = found
-            self.files.add(found.file.key)
+            self.of_file[found.file.key].append(found)
+
+    def _has(self, found: Found) -> bool:
+        """Whether a window shows the definition, or the signatures that a window would show are there."""
+        taken = self.of_file[found.file.key]
+        if isinstance(found, Pick):
+            line = found.file.definitions[found.at].line
+            return any(isinstance(one, Window) and one.start <= line < one.end for one in taken)
+        lines = [one.file.definitions[one.at].line for one in taken if isinstance(one, Pick)]
+        return sum(found.start <= line < found.end for line in lines) >= MAX_REPEATED
 
 
 def choose(
     view: View, focus: Focus, budget: int, before: Choice | None = None, sources: Mapping[str, Source] = SOURCES
 ) -> Choice:
-    """The snippets for ``focus``: about ``budget`` tokens, as much as possible of ``before`` first."""
+    """The snippets for ``focus``: about ``budget`` tokens, with the front of ``before`` if that is still good."""
+    before = before or Choice()
     found = _best(view, focus, sources)
-    ranked = sorted(found, key=lambda key: (-_rank(found[key]), key))
-    best = _Basket(budget)
-    for key in ranked:
-        best.offer(key, found[key])
-    if before is not None and before.keys:
-        kept = _Basket(budget)
-        for key in ranked:
-            if key in before.keys:
-                kept.offer(key, found[key])
-        if len(kept.keys) == len(before.keys) and kept.worth >= GOOD_ENOUGH * best.worth:
-            best = kept
-    return Choice(_ordered(_snippets(best, view), before), frozenset(best.keys))
+    ranked = sorted(found, key=lambda key: (-found[key].score, key))
+    late = {key for key in ranked if _is_behind(key, found)}
+    front = _front(found, [key for key in ranked if key not in late], budget * FRONT_SHARE, before, view.index)
+    behind = _Basket(front.budget + budget * (1 - FRONT_SHARE), keys=dict(front.keys))
+    for key, one in front.keys.items():
+        behind.of_file[key[0]].append(one)
+    behind.fill(found, [key for key in ranked if key in late])
+    behind.fill(found, [key for key in before.behind if key in found]).fill(found, ranked)
+    rest = {key: one for key, one in behind.keys.items() if key not in front.keys}
+    members = {key: one for key, one in rest.items() if isinstance(one, Pick) and key in late}
+    others = {key: one for key, one in rest.items() if key not in members}
+    snippets = [*_snippets(front.keys), *_snippets(others), *_snippets(members, focus.access)]
+    return Choice(_ordered(snippets, before), front.keys, tuple(rest))
 
 
-def _rank(found: Found) -> float:
-    """Worth by tokens, with a floor: a short signature is not better because it is short."""
-    return found.score
+def _is_behind(key: Key, found: Mapping[Key, Found]) -> bool:
+    """Whether it belongs to the line rather than to the file; what belongs to such a class goes with it."""
+    one = found[key]
+    if isinstance(one, Window) or one.score >= URGENT:
+        return True
+    of_class = found.get((key[0], one.file.definitions[one.at].parent, -1))
+    return of_class is not None and of_class.score >= URGENT
+
+
+def _front(found: Mapping[Key, Found], ranked: Sequence[Key], budget: float, before: Choice, index: Index) -> _Basket:
+    """The earlier front with as little change as possible, or the best one where that is worth far more."""
+    best = _Basket(budget).fill(found, ranked)
+    still = {key: found.get(key, one) for key, one in before.front.items() if index.files.get(key[0]) is one.file}
+    kept = _Basket(budget).fill(still, still)
+    worth = sum(found[key].score for key in kept.keys if key in found)
+    return kept if still and len(kept.keys) == len(before.front) and worth >= GOOD_ENOUGH * best.worth else best
 
 
 def _best(view: View, focus: Focus, sources: Mapping[str, Source]) -> dict[Key, Found]:
@@ -117,24 +156,28 @@ def _path_cost(file: SourceFile) -> float:
     return len(file.path) / CHARS_PER_TOKEN + TOKENS_PER_FILE
 
 
-def _snippets(basket: _Basket, view: View) -> list[Snippet]:
-    """Signatures by file, windows each by itself; the best last."""
+def _snippets(chosen: Mapping[Key, Found], access: str = "") -> list[Snippet]:
+    """Signatures by file, windows each by itself; the best last. ``access``: what members are written behind."""
     picks: defaultdict[str, list[Pick]] = defaultdict(list)
     snippets: list[Snippet] = []
-    for found in basket.keys.values():
+    for found in chosen.values():
         if isinstance(found, Pick):
             picks[found.file.key].append(found)
         else:
             snippets.append(Snippet(found.file.path, found.text, found.source, round(found.score, 3)))
     for of_file in picks.values():
         best = max(of_file, key=lambda pick: pick.score)
-        text = stub(best.file, {pick.at for pick in of_file})
+        text = stub(best.file, {pick.at for pick in of_file}, access)
         snippets.append(Snippet(best.file.path, text, best.source, round(best.score, 3)))
-    return sorted(snippets, key=lambda snippet: snippet.score)
+    return sorted(snippets, key=lambda snippet: (snippet.score, snippet.path))
 
 
-def stub(file: SourceFile, chosen: Iterable[int]) -> str:
-    """The chosen definitions of a file by their signatures, in its order, each below the class it stands in."""
+def stub(file: SourceFile, chosen: Iterable[int], access: str = "") -> str:
+    """The chosen definitions of a file by their signatures, in its order, each below the class it stands in.
+
+    With ``access`` members are shown as they are used behind it, ``client.send(data)``: a model that has just read
+    ``client.`` goes on with what followed it elsewhere.
+    """
     shown = set(chosen)
     for at in tuple(shown):
         while (at := file.definitions[at].parent) >= 0:
@@ -144,6 +187,9 @@ def stub(file: SourceFile, chosen: Iterable[int]) -> str:
         definition = file.definitions[at]
         if has_secret(definition.signature):
             continue
+        if access and definition.owner and definition.kind in ("function", "field"):
+            lines.append(access + signatures.use(definition.name, definition.signature))
+            continue
         indent = "    " * definition.depth
         end = ""
         if file.language == "python" and definition.kind in ("class", "function"):
@@ -152,8 +198,8 @@ def stub(file: SourceFile, chosen: Iterable[int]) -> str:
     return "\n".join(lines)
 
 
-def _ordered(snippets: Sequence[Snippet], before: Choice | None) -> tuple[Snippet, ...]:
-    """What stood there before first, in its order; what is new or has changed behind it."""
+def _ordered(snippets: Sequence[Snippet], before: Choice) -> tuple[Snippet, ...]:
+    """What stood there before first, in its order and as it was; what is new or has changed behind it."""
     fresh = {(snippet.path, snippet.text): snippet for snippet in snippets}
-    kept = [fresh.pop(key) for one in (before.snippets if before else ()) if (key := (one.path, one.text)) in fresh]
+    kept = [one for one in before.snippets if fresh.pop((one.path, one.text), None) is not None]
     return (*kept, *fresh.values())

@@ -14,7 +14,8 @@ LINES_BEFORE, LINES_AFTER = 40, 16
 FADE = 8  # lines after which a word counts half
 MAX_LINES_UP = 400  # how far up a scope's first line is looked for
 SCOPE_WEIGHT = 0.6
-MAX_CHARS = 400_000  # of a text that types are looked for in
+MAX_ACCESS = 80
+MAX_CHARS = 200_000  # of a text that words and types are looked for in
 # So much of the file stands in the prompt at least; what is in there need not be said again.
 SHOWN_BEFORE, SHOWN_AFTER = 1600, 500
 
@@ -98,6 +99,12 @@ class Focus:
         return receiver_in(self.before[0][-200:])
 
     @cached_property
+    def access(self) -> str:
+        """What stands before the member that is being written, dot and all: ``self.client.``; "" where nothing does."""
+        match = _ACCESS.search(self.before[0][-MAX_ACCESS:])
+        return match[1] if match else ""
+
+    @cached_property
     def types(self) -> dict[str, float]:
         """Names of classes that the variables around the cursor seem to have, with weights up to 1.
 
@@ -129,6 +136,7 @@ class Focus:
 
 
 _RECEIVER = re.compile(r"([^\W\d]\w*)(?:\(\))?(?:\.|::|->)\w*\Z")
+_ACCESS = re.compile(r"((?:[^\W\d]\w*(?:\(\))?(?:\?\.|\.|::|->))+)\w*\Z")
 # name: Type, name: Optional["Type"], name: &mut Type
 _ANNOTATED = re.compile(r"\b([^\W\d]\w*)\??:[ \t]*(?:[\w.]+\[|&|\*|mut |dyn |['\"])*(?:\w+\.)*([A-Z]\w*)")
 # name = Type(..., name = new Type, name := &Type{, name = module.Type(, name = Type::new(

@@ -82,7 +82,9 @@ def common(one: str, other: str) -> int:
 
 # ---- languages -------------------------------------------------------------------------------------------------------
 
-_PY_FROM = re.compile(r"^[ \t]*from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]*(\([^)]{0,4000}\)|[^\n(]{1,400})", re.M)
+_PY_FROM = re.compile(
+    r"^[ \t]*from[ \t]+(\.{0,20})([\w.]{0,300})[ \t]+import[ \t]*(\([^)]{0,4000}\)|[^\n(]{1,400})", re.M
+)
 _PY_IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w., \t]{1,400})", re.M)
 
 
@@ -93,7 +95,7 @@ def _python(text: str, folder: str) -> Iterator[Import]:
         base = _up(folder, dots - 1)
         if dots and base is None:
             continue
-        start = posixpath.join(base or "", module) if dots else module
+        start = posixpath.join(base or "", module).rstrip("/") if dots else module
         yield Import(_python_files(start), names, exact=dots > 0)
         for name in names:  # a name may be a module of the package
             yield Import(_python_files(posixpath.join(start, name)), alias=name, exact=dots > 0)
@@ -111,10 +113,10 @@ def _python_files(module: str) -> tuple[str, ...]:
 
 
 _JS_FROM = re.compile(
-    r"\b(?:import|export)\s+(?:type\s+)?([\w$*{}\s,]{1,2000}?)\s*\bfrom\s*['\"]([^'\"\n]{1,200})['\"]"
+    r"\b(?:import|export)\s{1,8}(?:type\s{1,8})?([\w$*{}\s,]{1,1000}?)\bfrom\s{0,4}['\"]([^'\"\n]{1,200})['\"]"
 )
 _JS_REQUIRE = re.compile(
-    r"(?:\b(?:const|let|var)\s+(\{[^}]{0,1000}\}|[\w$]+)\s*=\s*)(?:await\s+import|require)\(\s*['\"]([^'\"\n]{1,200})['\"]"
+    r"\b(?:const|let|var)\s{1,8}(\{[^}]{0,1000}\}|[\w$]{1,200})\s{0,8}=\s{0,8}(?:await\s{1,8}import|require)\(\s{0,8}['\"]([^'\"\n]{1,200})['\"]"
 )
 _JS_ENDS = (".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".d.ts", "/index.ts", "/index.tsx", "/index.js")
 
@@ -138,7 +140,7 @@ def _javascript(text: str, folder: str) -> Iterator[Import]:
                          alias, exact)  # fmt: skip
 
 
-_JAVA = re.compile(r"^[ \t]*import[ \t]+(static[ \t]+)?([\w.]{3,300})(\.\*)?", re.M)
+_JAVA = re.compile(r"^[ \t]*import[ \t]+(static[ \t]+)?([\w.]{1,300}\w)(\.\*)?", re.M)
 
 
 def _java(text: str, folder: str) -> Iterator[Import]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +20,7 @@ MAX_FILE_WORDS = 3000  # distinct words of one file that are looked up
 MIN_WORD = 3
 
 WORD = re.compile(r"[^\W\d]\w*")
+_NOBODY: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +124,9 @@ class Index:
         """Whether any file defines ``name``."""
         return name in self._defined
 
-    def users(self, word: str) -> Iterable[str]:
+    def users(self, word: str) -> Set[str]:
         """Keys of the files in which ``word`` occurs."""
-        return self._used.get(word, ())
+        return self._used.get(word, _NOBODY)
 
     def ending(self, path: str) -> list[SourceFile]:
         """The files whose path is ``path`` or ends in it."""

@@ -7,9 +7,8 @@ lost snippet costs a hint.
 from __future__ import annotations
 
 import fnmatch
-import math
+import itertools
 import re
-from collections import Counter
 
 # Names of files, and of folders with all that is in them; compared in lower case.
 DENIED_NAMES = (
@@ -33,13 +32,13 @@ _DENIED_FOLDER = frozenset(DENIED_FOLDERS)
 _SECRETS = tuple(
     re.compile(pattern)
     for pattern in (
-        r"-----BEGIN [A-Z0-9 ]*(?:PRIVATE KEY|CERTIFICATE|PGP)",
+        r"-----BEGIN [A-Z0-9 ]{0,40}(?:PRIVATE KEY|CERTIFICATE|PGP)",
         r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}\b",
         r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}",
         r"\bxox[abeoprs]-[\w-]{10,}|\bhooks\.slack\.com/services/\w",
         r"\bsk-[A-Za-z0-9_-]{20,}|\b[rsp]k_(?:live|test)_\w{10,}|\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}",
-        r"\bhf_[A-Za-z0-9]{20,}|\bnpm_[A-Za-z0-9]{30,}|\bpypi-[\w-]{30,}|\bSG\.[\w-]{16,}\.[\w-]{16,}",
-        r"\beyJ[\w-]{10,}\.[\w-]{10,}\.",  # a JSON web token
+        r"\bhf_[A-Za-z0-9]{20,}|\bnpm_[A-Za-z0-9]{30,}|\bpypi-[\w-]{30,}|\bSG\.[\w-]{16,80}\.[\w-]{16,}",
+        r"\beyJ[\w-]{10,400}\.[\w-]{10,400}\.",  # a JSON web token
         r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"]{1,64}:[^\s/@'\"{}$<%]{3,}@",  # a URL with a password
         r"(?i)\b(?:authorization|proxy-authorization)\b['\"]?\s*[:=]\s*['\"]?(?:basic|bearer|token)\s+[\w+/=.-]{8,}",
     )
@@ -87,15 +86,19 @@ def _is_word(value: str) -> bool:
 
 
 def _is_random(word: str) -> bool:
-    """Whether a long run of letters and digits is too even for a name: entropy in bits a character.
+    """Whether a long run of letters and digits was drawn rather than named.
 
-    Names have few digits and few changes between kinds of characters; keys have many of both.
+    A name changes from small to capital letters, or between letters and digits, once a part; a key at every second or
+    third character.
     """
-    if not any(char.isdigit() for char in word) or not any(char.isalpha() for char in word):
+    if not any(map(str.isdigit, word)) or not any(map(str.isalpha, word)):
         return False
     if re.fullmatch(r"[0-9a-fA-F]{32,}", word):
         return len(set(word)) >= 8
-    counts = Counter(word)
-    entropy = -sum(n / len(word) * math.log2(n / len(word)) for n in counts.values())
-    n_digits = sum(char.isdigit() for char in word)
-    return entropy > 3.9 and n_digits >= 3 and any(char.isupper() for char in word) and any(map(str.islower, word))
+    has_small = any(map(str.islower, word))
+    n_breaks = sum(_is_break(a, b, has_small) for a, b in itertools.pairwise(word))
+    return n_breaks > len(word) / 3
+
+
+def _is_break(a: str, b: str, has_small: bool) -> bool:
+    return a.isdigit() != b.isdigit() or (has_small and b.isupper() and a not in "_-/")

@@ -77,6 +77,13 @@ def value(text: str) -> str:
     )
 
 
+def use(name: str, signature: str) -> str:
+    """A member from its name on, without the parameter that stands for the object."""
+    match = re.search(rf"\b{re.escape(name)}\b(?!\.)", signature)
+    text = signature[match.start() :] if match else name
+    return re.sub(r"\((?:self|cls|&mut self|&self|this)(?:, ?|(?=\)))", "(", text, count=1)
+
+
 def _is_balanced(text: str) -> bool:
     return all(text.count(a) == text.count(b) for a, b in ("()", "[]", "{}"))
 

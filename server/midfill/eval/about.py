@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -43,8 +44,9 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def commit() -> str:
-    """Of the checkout that runs; "" where it is none."""
+    """Of the checkout that runs; "" where it is none. Asked for at the start: a checkout may change meanwhile."""
     here = Path(__file__).parent
     try:
         asked = subprocess.run(
@@ -65,7 +67,7 @@ def rounded(value: Any) -> Any:
     return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def need_matplotlib() -> None:
+def need_matplotlib(otherwise: str = "leave --plot away") -> None:
     """Raises MidfillError where a plot cannot be drawn: better before the run than after it."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise MidfillError("the plot needs matplotlib", "pip install 'midfill[bench]', or leave --plot away")
+        raise MidfillError("the plot needs matplotlib", f"pip install 'midfill[bench]', or {otherwise}")

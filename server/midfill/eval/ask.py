@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from midfill.cache import MiddleCache
 from midfill.completer import Completer
@@ -18,11 +18,16 @@ from midfill.trace import Trace
 from midfill.types import Snapshot, Stats, Trigger
 
 NO_STATS = Stats()
+# Of a trace, what helps to understand a wrong answer.
+WHY = ("refused", "scope", "confidence", "n_prefix", "n_suffix", "n_snippets", "snippets")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``text`` is what is shown, ``raw`` what the model said. Seconds are the caller's, from asking on."""
+    """``text`` is what is shown, ``raw`` what the model said. Seconds are the caller's, from asking on.
+
+    ``why``: the server's own account, where there is a server.
+    """
 
     text: str
     raw: str
@@ -30,8 +35,7 @@ class Answer:
     stats: Stats
     ttft_s: float
     total_s: float
-    confidence: float | None = None  # of the first line, 0 to 1
-    rules: tuple[str, ...] = ()  # that were applied
+    why: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Asker(Protocol):
@@ -60,19 +64,12 @@ class Server:
         """The middle at the cursor. Raises EngineError."""
         await asyncio.to_thread(self._prepare, snapshot)
         self.completer.cache = MiddleCache()  # holes of one file must not answer each other
-        start, trace = time.perf_counter(), Trace()
+        start = time.perf_counter()
+        trace = Trace()
         last = await self.completer.last(snapshot, trigger=self._trigger, trace=trace)
         total_s, stats = time.perf_counter() - start, last.stats or NO_STATS
-        return Answer(
-            last.text,
-            last.raw,
-            last.finish_reason,
-            stats,
-            stats.ttft_s,
-            total_s,
-            trace.confidence,
-            tuple(name for name, _ in trace.rules),
-        )
+        why = {**{name: getattr(trace, name) for name in WHY}, "rules": [name for name, _ in trace.rules]}
+        return Answer(last.text, last.raw, last.finish_reason, stats, stats.ttft_s, total_s, why)
 
 
 class Bare:

@@ -12,15 +12,17 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from midfill.completer import Completer
+from midfill.engine.base import Delta, Engine, GenerateRequest
 from midfill.eval.figures import percentile
 from midfill.eval.keys import added, gaps, keys_of
+from midfill.trace import Trace
 from midfill.types import Completion, Snapshot
 
 Way = Literal["whole", "line", "word"]
@@ -73,6 +75,7 @@ class Tally:
     n_asked: int = 0
     n_superseded: int = 0  # the next key came first
     n_cache: int = 0  # answered without the engine
+    n_refused: int = 0  # not worth asking the engine, said the server
     n_shown: int = 0  # suggestions, each counted once however long it stands or grows
     n_accepted: int = 0
     n_whole: int = 0
@@ -81,7 +84,7 @@ class Tally:
     n_chars_accepted: int = 0
     n_along: int = 0  # keys typed along a standing suggestion
     n_flickers: int = 0  # of these, the suggestion became another one or went away
-    n_decoded: int = 0
+    n_decoded: int = 0  # also by what was superseded, and ahead of the typist
     n_tokens_shown: int = 0
     n_tokens_accepted: int = 0
     shown_s: list[float] = field(default_factory=list)  # keystroke to new text
@@ -110,10 +113,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def places(folder: Path, path: str, language: str, text: str, n_places: int, n_chars: int) -> list[Place]:
-    """``n_places`` pieces of ``n_chars`` or a line more, evenly over the file; fewer if it is short.
-
-    Whole lines: with a part of one standing right of the cursor, no automatic request would be answered.
-    """
+    """``n_places`` pieces of whole lines, ``n_chars`` or a little more, evenly over the file; fewer if it is short."""
     found: list[Place] = []
     for number in range(n_places):
         wanted = number * len(text) // n_places
@@ -122,9 +122,7 @@ def places(folder: Path, path: str, language: str, text: str, n_places: int, n_c
         if found and start < found[-1].end:
             start = text.find("\n", found[-1].end) + 1
         end = text.find("\n", start + n_chars)
-        end = min(end if end >= 0 else len(text), len(text.rstrip()))
-        if end > start + 2 * n_chars:  # a line that is no source
-            end = start + n_chars
+        end = len(text.rstrip()) if end < 0 else end
         if start >= end or (found and start < found[-1].end):
             break
         found.append(Place(folder, path, language, text, start, end))
@@ -146,6 +144,28 @@ def taken(suggestion: str, follows: str, least: int, ways: Sequence[Way] = WAYS)
     return None
 
 
+class Meter:
+    """An engine that counts what it decodes, to the end or not."""
+
+    def __init__(self, engine: Engine, count: Callable[[str], int]) -> None:
+        self._engine, self._count = engine, count
+        self.n_decoded = 0
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """Yield the middle piece by piece. Raises EngineError."""
+        text, stats = "", None
+        try:
+            async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
+                async for delta in deltas:
+                    text, stats = text + delta.text, delta.stats or stats
+                    yield delta
+        finally:
+            self.n_decoded += stats.n_decoded if stats else self._count(text)
+
+    async def aclose(self) -> None:
+        """The engine is whoever's who made it."""
+
+
 class Typist:
     """An editor's window with one file, and somebody in front of it."""
 
@@ -165,6 +185,17 @@ class Typist:
 
     async def type(self) -> Tally:
         """Type everything. Raises EngineError."""
+        engine = self._completer.engine
+        self._completer.engine = meter = Meter(engine, self._count)
+        try:
+            await self._type()
+        finally:
+            await self._completer.aclose()
+            self._completer.engine = engine
+        self.tally.n_decoded = meter.n_decoded
+        return self.tally
+
+    async def _type(self) -> None:
         keys = keys_of(self._target)
         waits = gaps(keys, random.Random(self._habits.seed))  # noqa: S311 - the same typist each time
         self.tally.n_keys = len(keys)
@@ -174,7 +205,6 @@ class Typist:
                 await self._ask(waits[len(keys_of(self._typed)) - 1])  # pauses belong to what was written
                 if not self._take():
                     break
-        return self.tally
 
     @property
     def _follows(self) -> str:
@@ -205,29 +235,27 @@ class Typist:
         """Ask, and look at what comes until the next key."""
         last = Completion("", self.snapshot())
         self._on_change(last.snapshot)
-        start = time.perf_counter()
+        start, trace = time.perf_counter(), Trace()
         before, self.tally.n_asked = self._standing, self.tally.n_asked + 1
         try:
             async with asyncio.timeout(None if self._habits.waits else gap_s):
-                async with aclosing(self._completer.stream(last.snapshot)) as values:  # type: ignore[type-var]
+                async with aclosing(self._completer.stream(last.snapshot, trace=trace)) as values:  # type: ignore[type-var]
                     async for value in values:
                         last = value
                         if value.finished or self._habits.sees_growth:
                             self._show(value.text, time.perf_counter() - start)
         except TimeoutError:
             self.tally.n_superseded += 1
-        self._count_up(last, before)
+        self.tally.n_cache += last.source == "cache"
+        self.tally.n_refused += bool(trace.refused)
+        self._count_flicker(before)
         if self._habits.real_time:
             await asyncio.sleep(max(0.0, gap_s - (time.perf_counter() - start)))
 
-    def _count_up(self, last: Completion, before: str) -> None:
-        tally = self.tally
-        tally.n_cache += last.source == "cache"
-        if last.source == "engine":
-            tally.n_decoded += last.stats.n_decoded if last.stats else self._count(last.raw)
-        tally.n_along += bool(before)
+    def _count_flicker(self, before: str) -> None:
+        self.tally.n_along += bool(before)
         if before and not self._standing.startswith(before):
-            tally.n_flickers += 1
+            self.tally.n_flickers += 1
             self._event("flicker", self._standing, before=before)
 
     def _show(self, text: str, after_s: float) -> None:

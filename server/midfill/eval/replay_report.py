@@ -37,7 +37,7 @@ def table(title: str, tallies: Tallies) -> Table:
     made = Table(title=title)
     for column in (
         "", "keys", "pressed", "saved", "shown", "taken (whole/line/word)", "of shown", "flicker", "superseded",
-        "tokens decoded", "wasted", "key to text p50/p95",
+        "refused", "tokens decoded", "wasted", "key to text p50/p95",
     ):  # fmt: skip
         made.add_column(column, justify="right" if column else "left")
     for name, tally in by_file(tallies).items():
@@ -47,8 +47,8 @@ def table(title: str, tallies: Tallies) -> Table:
             str(tally.n_shown),
             f"{tally.n_accepted} ({tally.n_whole}/{tally.n_line}/{tally.n_word})",
             _percent(figures["shown_acceptance"]), _percent(figures["flicker"]),
-            f"{tally.n_superseded} of {tally.n_asked}", str(tally.n_decoded), _percent(figures["wasted"]),
-            f"{_ms(figures['shown_s_p50'])} / {_ms(figures['shown_s_p95'])}",
+            f"{tally.n_superseded} of {tally.n_asked}", str(tally.n_refused), str(tally.n_decoded),
+            _percent(figures["wasted"]), f"{_ms(figures['shown_s_p50'])} / {_ms(figures['shown_s_p95'])}",
         )  # fmt: skip
     return made
 

@@ -16,7 +16,7 @@ from midfill.eval.run import Record
 from midfill.eval.summary import ALL, Difference
 from midfill.types import MidfillError, ModelInfo
 
-WIDTH = 150  # where no terminal says how wide it is
+WIDTH = 180  # where no terminal says how wide it is
 # Metric, and what a table calls it.
 COLUMNS = {
     "passed": "pass@1",
@@ -71,11 +71,13 @@ def _times(row: Mapping[str, Any], name: str) -> str:
 
 
 def differences(names: Sequence[str], found: Sequence[Difference]) -> Table:
-    """The paired comparison; what is surely different is marked."""
+    """The paired comparison; what is surely different is marked. Of single kinds only that, and the first metric."""
     made = Table(title=f"{names[1]} against {names[0]}, paired, 95 % intervals")
     for column in ("", "", "holes", *names, "difference", "interval", ""):
         made.add_column(column, justify="left" if not column else "right")
     for one in found:
+        if one.kind != ALL and one.metric != found[0].metric and not one.is_sure:
+            continue
         label = {**COLUMNS, **COSTS}.get(one.metric, one.metric)
         form = "{:.2f}" if one.metric in COSTS else "{:.1%}"
         sign = "+" if one.difference > 0 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,12 +62,15 @@ def program(task: Task, hole: Hole, middle: str) -> str:
 async def evaluate(
     holes: Sequence[Hole], askers: Mapping[str, Asker], judge: Judge, see: See, on_record: Callable[[Record], None]
 ) -> list[Record]:
-    """Ask for each hole, by every configuration in turn; another one begins each time. Raises EngineError."""
+    """Ask for each hole, by every configuration in turn; who begins is drawn by the hole. Raises EngineError.
+
+    Not turn by turn: kinds of holes come in turns as well, and one would always begin at the same kinds.
+    """
     records = []
-    names = list(askers)
-    for turn, hole in enumerate(holes):
-        at = turn % len(names)
-        for name in names[at:] + names[:at]:
+    for hole in holes:
+        names = list(askers)
+        random.Random(hole.id).shuffle(names)  # noqa: S311 - the same order each time
+        for name in names:
             answer = await askers[name].answer(see(hole))
             record = _record(name, hole, answer, judge(hole, answer))
             records.append(record)
@@ -89,14 +93,13 @@ def _record(who: str, hole: Hole, answer: Answer, metrics: dict[str, float]) -> 
             "ttft_s": answer.ttft_s,
             "total_s": answer.total_s,
             "finish_reason": answer.finish_reason,
-            "confidence": answer.confidence,
-            "rules": answer.rules,
             "before": hole.prefix[-BEFORE:],
             "middle": hole.middle,
             "after": hole.suffix[:AFTER],
             "text": answer.text,
             "raw": answer.raw,
             "stats": asdict(answer.stats),
+            **answer.why,
         }
     )
     return found

@@ -12,14 +12,18 @@ from midfill.eval.run import LATENCIES, Record
 
 ALL = "all"
 N_RESAMPLES = 2000
+TOKENS = ("n_prompt", "n_cached", "n_decoded")
 COSTS = ("total_s", "n_decoded")  # beside the metrics, what is compared
 
 
 def of(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """Every kind's figures, and those of all holes together."""
-    kinds = list(dict.fromkeys(record["kind"] for record in records))
-    found = {kind: _figures([record for record in records if record["kind"] == kind]) for kind in kinds}
-    return {**found, ALL: _figures(records)}
+    """Every kind's figures (where a kind's holes have notes, those of each note too), and of all holes together."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record["kind"], []).append(record)
+        if note := record.get("note"):
+            groups.setdefault(f"{record['kind']}, {note}", []).append(record)
+    return {**{name: _figures(groups[name]) for name in sorted(groups)}, ALL: _figures(records)}
 
 
 def _figures(records: Sequence[Record]) -> dict[str, Any]:
@@ -31,6 +35,8 @@ def _figures(records: Sequence[Record]) -> dict[str, Any]:
     for name in LATENCIES:
         times = [record[name] for record in records if record["metrics"].get("shown") or name == "total_s"]
         figures |= {f"{name}_p50": percentile(times, 0.5), f"{name}_p95": percentile(times, 0.95)}
+    for name in TOKENS:
+        figures[f"{name}_p50"] = statistics.median(record["stats"][name] for record in records)
     figures["n_decoded"] = sum(record["stats"]["n_decoded"] for record in records)
     return figures
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def did_open(ls: MidfillServer, params: Params) -> None:
     """textDocument/didOpen."""
-    _open(ls, convert.read_object(params, "textDocument"))
+    context.opened(ls, _open(ls, convert.read_object(params, "textDocument")))
 
 
 def did_change(ls: MidfillServer, params: Params) -> None:
@@ -75,14 +75,14 @@ def _restructure(ls: MidfillServer, uri: str, structure: Mapping[str, Any]) -> N
             _close(ls, item["uri"])
 
 
-def _open(ls: MidfillServer, item: Mapping[str, Any]) -> None:
+def _open(ls: MidfillServer, item: Mapping[str, Any]) -> str:
     uri, language, version, text = (item.get(key) for key in ("uri", "languageId", "version", "text"))
     if not isinstance(uri, str) or not isinstance(text, str):
         raise InvalidParams
     ls.drop_suggestions(uri)
     number = version if isinstance(version, int) and not isinstance(version, bool) else 0
     ls.documents.open(uri, language if isinstance(language, str) else "", number, text)
-    context.opened(ls, uri)
+    return uri
 
 
 def _change(ls: MidfillServer, document: Mapping[str, Any], changes: Any) -> None:

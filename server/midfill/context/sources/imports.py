@@ -14,7 +14,7 @@ from midfill.context.sources.members import whole
 from midfill.context.view import Found, Pick, View, Window
 
 UNUSED = 1.1  # a name that is imported and occurs nowhere else
-NAMED = 0.4  # one that is used somewhere; near the cursor it gets up to NEAR more
+NAMED = 0.15  # one that is used somewhere; near the cursor it gets up to NEAR more
 NEAR = 0.45
 OF_MODULE = 0.2  # a public definition of a module that is imported whole
 MAX_OF_MODULE = 40

@@ -12,10 +12,10 @@ from midfill.context.sources.members import whole
 from midfill.context.view import Pick, View
 
 MAX_PLACES = 4  # a name that is defined more often says little
-NEAR = 0.7
+NEAR = 0.5
 MIN_MEMBER = 5  # letters: members with short names have many namesakes
 MEMBER_NEAR = 0.5
-TYPE = 0.95
+TYPE = 1.25  # the class whose member is being written: more than an import that waits for its use
 MEMBERS = 0.92  # of the class whose member is being written
 INHERITED = 0.9
 MAX_BASES = 2  # levels

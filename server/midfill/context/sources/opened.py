@@ -8,7 +8,7 @@ from midfill.context.focus import Focus
 from midfill.context.view import Pick, View
 
 MAX_DOCUMENTS = 6
-LATEST = 0.22
+LATEST = 0.3
 FADE = 0.8
 MAX_DEFINITIONS = 30
 NAME = "open"

@@ -1,13 +1,15 @@
-"""Code like the code around the cursor: windows of other files that share its rarer words.
+"""Code like the code around the cursor, and lines that go on where the cursor's line stops.
 
-Files first, by the inverse document frequency of the words they share with the cursor's surroundings (BM25's weight,
-Robertson and Zaragoza 2009, without term frequencies, which say little of code); then windows of the best files, by
-the weighted Jaccard coefficient, which does not favour long ones.
+Windows: first files, by the inverse document frequency of the words they share with the cursor's surroundings (BM25's
+weight, Robertson and Zaragoza 2009, without term frequencies, which say little of code); then windows of the best
+files, by the share of that weight which they hold. Lines: places in other files that say the last few tokens before the
+cursor in the same way; what follows there is often what follows here.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -19,28 +21,81 @@ LINES_BEFORE, LINES_AFTER = 16, 6  # of the query
 WINDOW, STEP = 14, 7  # lines
 MAX_COMMON = 0.3  # a word of more than this share of the files says nothing
 MAX_FILES = 10
-MAX_WINDOWS = 5
+MAX_WINDOWS = 4
 MAX_LINES = 3000  # of one file
 VISITED = 1.3  # a file that was looked at lately
-MIN_SCORE = 0.08
+MIN_SCORE = 0.35  # with BASE
+BASE = 0.2  # code is worth more than signatures that are as near
+MAX_SCORE = 0.9
+SAME = {2: 0.5, 3: 0.7, 4: 0.85, 5: 1.0}  # by how many tokens a line says in the same way; more count like the most
+MAX_SAME = 8  # tokens
+MAX_LINES_SAID = 3
+MAX_SEARCHED = 300  # files
+MARGIN = 2  # lines around such a line
 NAME = "similar"
+
+_TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 def find(view: View, focus: Focus) -> Iterator[Window]:
-    """The windows most like the lines around the cursor."""
+    """The windows most like the lines around the cursor, and the lines most like its own."""
+    said = list(_lines(view, focus))
+    yield from said
     query = _words([*focus.before[:LINES_BEFORE], *focus.after[:LINES_AFTER]])
     weights = _weights(view, focus, query)
-    if not weights:
-        return
     windows = [window for file in _files(view, focus, weights) for window in _windows(view, file, weights)]
     windows.sort(key=lambda window: -window.score)
     taken: list[Window] = []
     for window in windows:
         if len(taken) == MAX_WINDOWS or window.score < MIN_SCORE:
             break
-        if not any(window.file is one.file and window.start < one.end and one.start < window.end for one in taken):
+        if not any(_overlap(window, one) for one in (*taken, *said)):
             taken.append(window)
     yield from taken
+
+
+def _overlap(window: Window, other: Window) -> bool:
+    return window.file is other.file and window.start < other.end and other.start < window.end
+
+
+# ---- lines -----------------------------------------------------------------------------------------------------------
+
+
+def _lines(view: View, focus: Focus) -> Iterator[Window]:
+    """Lines that have what stands before the cursor, the longest agreement first, each with another continuation."""
+    line = focus.before[0][-300:]
+    tokens = list(_TOKEN.finditer(line))[-MAX_SAME:]
+    continuations: set[str] = set()
+    for n in range(len(tokens), 1, -1):
+        text = line[tokens[-n].start() :].rstrip()
+        words = [word for word in WORD.findall(text) if len(word) >= MIN_WORD]
+        if not words:
+            continue
+        for file, at in _places(view, focus, text, words):
+            following = _TOKEN.match(file.text[at : at + 200].lstrip(" "))
+            if following is None or following[0] in continuations:
+                continue
+            continuations.add(following[0])
+            row = file.text.count("\n", 0, at)
+            end = min(row + MARGIN + 1, len(file.lines))
+            yield Window(file, max(0, row - MARGIN), end, SAME[min(n, max(SAME))], NAME)
+            if len(continuations) == MAX_LINES_SAID:
+                return
+
+
+def _places(view: View, focus: Focus, text: str, words: list[str]) -> Iterator[tuple[SourceFile, int]]:
+    """Where other files have ``text``, behind it; in those that have its rarest word, one place a file."""
+    keys = min((view.index.users(word) for word in words), key=len)
+    order = sorted(keys, key=lambda key: (key not in view.visited, key))
+    for key in order[:MAX_SEARCHED]:
+        file = view.index.files[key]
+        if key != focus.key and file.family == focus.family and (at := file.text.find(text)) >= 0:
+            before = file.text[at - 1 : at]
+            if not (before.isalnum() and text[0].isalnum()):
+                yield file, at + len(text)
+
+
+# ---- windows ---------------------------------------------------------------------------------------------------------
 
 
 def _weights(view: View, focus: Focus, query: set[str]) -> dict[str, float]:
@@ -48,7 +103,8 @@ def _weights(view: View, focus: Focus, query: set[str]) -> dict[str, float]:
     n_files = len(view.index.files)
     weights: dict[str, float] = {}
     for word in query:
-        n = sum(key != focus.key for key in view.index.users(word))
+        users = view.index.users(word)
+        n = len(users) - (focus.key in users)
         if 0 < n <= max(3, MAX_COMMON * n_files):
             weights[word] = math.log(1 + (n_files - n + 0.5) / (n + 0.5))
     return weights
@@ -77,7 +133,8 @@ def _windows(view: View, file: SourceFile, weights: dict[str, float]) -> Iterato
         end = min(start + WINDOW, len(lines))
         shared = set().union(*words[start:end])
         if shared:
-            yield Window(file, start, end, bonus * sum(weights[word] for word in shared) / total, NAME)
+            score = BASE + bonus * sum(weights[word] for word in shared) / total
+            yield Window(file, start, end, min(MAX_SCORE, score), NAME)
 
 
 def _words(lines: list[str]) -> set[str]:

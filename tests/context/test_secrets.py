@@ -1,0 +1,98 @@
+"""What never enters: names of files, and texts that look like keys. The keys here are made up."""
+
+from __future__ import annotations
+
+import random
+import string
+
+import pytest
+
+from midfill.context.choose import choose
+from midfill.context.secrets import has_secret, is_denied
+from midfill.context.sources.opened import MAX_DOCUMENTS
+from tests.context.made import focus_at, view_of
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".env", "a/.env.local", "prod.env", "server.pem", "id_rsa", "id_ed25519.pub", "a/credentials.py",
+        "terraform.tfvars", ".npmrc", ".netrc", "a/.ssh/config.py", ".aws/x.py", "My-Credentials.json".lower(),
+        "SECRETS.PY", "x/secrets.py", "service-account-7.json", "a/secrets/b.py", ".git/hooks/x.py", "db.kdbx",
+        "local.settings.json",
+    ],
+)  # fmt: skip
+def test_denied(path: str) -> None:
+    assert is_denied(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["a.py", "environment.py", "keys.py", "secret_santa/a.py", "tokenizer.py", "a/env/b.py"]
+)
+def test_not_denied(path: str) -> None:
+    assert not is_denied(path)
+
+
+KEY = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k=40))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-----BEGIN RSA PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----", f"key = 'AKIA{'Q7' * 8}'",
+        "x = 'ghp_" + "a1" * 18 + "'",
+        'password = "hunter2x"', "DB_PASSWORD: 'correcthorse'", "passwd='abcdef'", 'self.api_key = "abc123def456"',
+        '"client_secret": "abcDEF123456"', "Authorization: Bearer abcdefghijkl", "postgres://user:pa55word@host/db",
+        'TOKEN: str = "x8Zk2Lm9"', f"value = '{KEY}'", "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0NTY3.abc", "sk-" + "a1B2" * 8,
+        "digest = '9f86d081884c7d659a2feaa0c55ad015'",
+    ],
+)  # fmt: skip
+def test_a_secret(text: str) -> None:
+    assert has_secret(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def get_token(self) -> str: ...", "password: str", "token = self.next_token()", "password = getpass()",
+        "TOKEN = 'name'", "token_type = 'identifier'", "https://example.org/a/b?c=d", "password = '$PASSWORD'",
+        "class InternationalizationConfigurationProvider2Factory:", "secret = os.environ['SECRET']",
+        "def f(password='')", "a = 'some words and more words'", "MAX_NUMBER_OF_ENTRIES_IN_TABLE_2",
+        "url = f'https://{user}:{password}@host'", "this_is_a_long_name_with_many_words_and_2_digits",
+    ],
+)  # fmt: skip
+def test_no_secret(text: str) -> None:
+    assert not has_secret(text)
+
+
+@pytest.mark.parametrize(
+    "piece", ["eyJ", "-----BEGIN ", "password", "a://", "token: ", "xxxxxxx.", "SG.aaaaaaaaaaaaaaaa", "'"]
+)
+def test_endless_texts_are_judged(piece: str) -> None:
+    assert has_secret(piece * 20_000) in (True, False)
+
+
+def test_a_canary_is_in_0_of_1000_snippets() -> None:
+    """Keys planted in many forms, beside names that the file needs: the names come, the keys do not."""
+    rng = random.Random(3)
+    n_snippets = 0
+    for _ in range(120):
+        canary = "Cn4ry" + "".join(rng.choices(string.ascii_letters + string.digits, k=27))
+        forms = (
+            f"API_KEY = '{canary}'\n", f"def connect(user, password='{canary}'):\n    pass\n", f"# token: '{canary}'\n",
+            f"class Client:\n    secret = '{canary}'\n    def send(self, token='{canary}'): pass\n",
+            f"URL = 'https://me:{canary}@host/'\n", f"HEADERS = {{'Authorization': 'Bearer {canary}'}}\n",
+            f"def load():\n    return connect('{canary}')\n",
+        )  # fmt: skip
+        files = {f"p/m{n}.py": f"def helper_{n}(a, b):\n    return a\n\n" + form for n, form in enumerate(forms)}
+        files |= {f"p/n{n}.py": f"def other_{n}(): pass\n\n{rng.choice(forms)}" for n in range(8)}
+        imports = "".join(
+            f"from p.m{n} import *, helper_{n}\nfrom p.m{n} import connect, Client, load\n" for n in range(7)
+        )
+        focus = focus_at("p/a.py", imports + "def work(client: Client):\n    connect(load(), helper_1)\n    client.‸\n")
+        view = view_of(files | {"p/a.py": focus.text}, tuple(files)[:MAX_DOCUMENTS])
+        snippets = choose(view, focus, 3000).snippets
+        assert any("helper_" in snippet.text for snippet in snippets)
+        assert not any(canary in snippet.text for snippet in snippets)
+        n_snippets += len(snippets)
+    assert n_snippets >= 1000

@@ -178,6 +178,7 @@ async def test_real_time_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     ("aaaa\nbbbb\ncccc\ndddd\n", 2, 8, ["aaaa\nbbbb", "cccc\ndddd"]),
     ("aaaa\nbbbb\ncccc\ndddd\n", 2, 2, ["aaaa", "cccc"]),  # nothing of a line is left right of the cursor
     ("aaaa\nbbbb\ncccc\ndddd\n", 2, 12, ["aaaa\nbbbb\ncccc", "dddd"]),
+    ("a" * 90 + "\n", 1, 12, ["a" * 12]),
     ("aaaa\n", 3, 100, ["aaaa"]),
     ("\n\n", 2, 5, []),
     ("", 2, 5, []),

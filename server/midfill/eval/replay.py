@@ -113,7 +113,10 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def places(folder: Path, path: str, language: str, text: str, n_places: int, n_chars: int) -> list[Place]:
-    """``n_places`` pieces of whole lines, ``n_chars`` or a little more, evenly over the file; fewer if it is short."""
+    """``n_places`` pieces of ``n_chars`` or a line more, evenly over the file; fewer if it is short.
+
+    Whole lines: with a part of one standing right of the cursor, no automatic request would be answered.
+    """
     found: list[Place] = []
     for number in range(n_places):
         wanted = number * len(text) // n_places
@@ -122,7 +125,9 @@ def places(folder: Path, path: str, language: str, text: str, n_places: int, n_c
         if found and start < found[-1].end:
             start = text.find("\n", found[-1].end) + 1
         end = text.find("\n", start + n_chars)
-        end = len(text.rstrip()) if end < 0 else end
+        end = min(end if end >= 0 else len(text), len(text.rstrip()))
+        if end > start + 2 * n_chars:  # a line that is no source
+            end = start + n_chars
         if start >= end or (found and start < found[-1].end):
             break
         found.append(Place(folder, path, language, text, start, end))

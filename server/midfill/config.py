@@ -58,7 +58,7 @@ class Config:
     globs_off: tuple[str, ...] = ()  # files without them: "*.md" by name, "secrets/**" by path in the workspace
     rules_off: tuple[str, ...] = ()  # post-processing that is not applied, by the names that `midfill explain` shows
     scopes_off: tuple[str, ...] = ()  # where the cursor gets none: comment, string, docstring
-    max_debounce_s: float = 0.25  # an automatic request waits at most so long for the next key; 0: never
+    max_debounce_s: float = 0.1  # an automatic request waits at most so long for the next key; 0: never
     candidates: int = 3  # an invoked request gets up to so many different suggestions
     ahead: bool = True  # while a suggestion is shown, the engine goes on in the background as if it were accepted
     records: bool = True  # what is shown and accepted is counted on this machine, without any source text

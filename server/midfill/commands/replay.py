@@ -94,10 +94,7 @@ def _places(arguments: argparse.Namespace) -> list[Place]:
 async def _type(runs: Mapping[str, Run], found: Sequence[Place], habits: Habits, out: TextIO | None) -> ModelInfo:
     """Every place by every configuration in turn; another one begins each time."""
     async with AsyncExitStack() as stack:
-        completers = {
-            name: await stack.enter_async_context(session(one.config, resident=habits.real_time))
-            for name, one in runs.items()
-        }
+        completers = {name: await stack.enter_async_context(session(one.config)) for name, one in runs.items()}
         count, names, start = _counter(next(iter(completers.values()))), list(runs), time.monotonic()
         for turn, place in enumerate(found):
             for name in names[turn % len(names) :] + names[: turn % len(names)]:

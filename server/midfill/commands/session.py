@@ -24,13 +24,13 @@ from midfill.types import MidfillError, ModelInfo
 
 
 @contextlib.asynccontextmanager
-async def session(config: Config, *, resident: bool = False) -> AsyncIterator[Completer]:
+async def session(config: Config) -> AsyncIterator[Completer]:
     """A completer over the engine of ``config``. Raises MidfillError with what the engine says is wrong.
 
-    ``resident``: it uses idle time as the language server's does. MIDFILL_SCRIPT names a scripted engine, for tests.
+    MIDFILL_SCRIPT names a scripted engine, for tests.
     """
     if script := os.environ.get("MIDFILL_SCRIPT"):
-        completer = scripted(config, Path(script), resident=resident)
+        completer = scripted(config, Path(script))
         yield completer
         await completer.aclose()
         return
@@ -40,7 +40,7 @@ async def session(config: Config, *, resident: bool = False) -> AsyncIterator[Co
         template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
         renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order, heal=config.token_healing))
         keeper = AdapterKeeper(engine, config.adapter)
-        completer = Completer(keeper, renderer, info, config, adapter=adapter, resident=resident)
+        completer = Completer(keeper, renderer, info, config, adapter=adapter)
         try:
             yield completer
         finally:

@@ -186,6 +186,7 @@ class Typist:
         self._typed = ""
         self._standing = ""  # the suggestion that is on the screen, without what was typed over it
         self._version = 0
+        self._seen: dict[str, int] = {}  # tokens of each suggestion; the rest of one keeps its id
         self.tally = Tally()
 
     async def type(self) -> Tally:
@@ -197,7 +198,7 @@ class Typist:
         finally:
             await self._completer.aclose()
             self._completer.engine = engine
-        self.tally.n_decoded = meter.n_decoded
+        self.tally.n_decoded, self.tally.n_tokens_shown = meter.n_decoded, sum(self._seen.values())
         return self.tally
 
     async def _type(self) -> None:
@@ -249,6 +250,8 @@ class Typist:
                         last = value
                         if value.finished or self._habits.sees_growth:
                             self._show(value.text, time.perf_counter() - start)
+                            seen = self._count(value.text)
+                            self._seen[value.id] = max(seen, self._seen.get(value.id, 0))
         except TimeoutError:
             self.tally.n_superseded += 1
         self.tally.n_cache += last.source == "cache"
@@ -270,7 +273,6 @@ class Typist:
         if not self._standing or self._standing == standing:
             return
         tally.shown_s.append(after_s)
-        tally.n_tokens_shown += self._count(added(standing, text))
         if not (standing and text.startswith(standing)):
             tally.n_shown += 1
             self._event("shown", text, after_s=round(after_s, 4))

@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--form", default="int8")
     parser.add_argument("--budget", type=int, default=1024)
-    parser.add_argument("--share", type=float, default=0.4, help="of the budget for context")
+    parser.add_argument("--share", type=float, default=0.28, help="of the budget for context")
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--ways", default="none,all")
     parser.add_argument("--answers", type=Path, help="a file that keeps answers between runs")

@@ -209,7 +209,7 @@ class FimRenderer:
 
     # Shares of the budget. A suffix is worth its tokens (docs/log.md); what one part leaves free, the prefix gets.
     SUFFIX_SHARE = 0.25
-    SNIPPET_SHARE = 0.4
+    SNIPPET_SHARE = 0.28
 
     def __init__(
         self, template: FimTemplate, tokenizer: CodeTokenizer, order: str = "psm", *, heal: bool = False

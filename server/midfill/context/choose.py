@@ -26,7 +26,7 @@ LINE_TOKENS = 2  # line end and indentation of a signature
 FRONT_SHARE = 0.6  # of the budget; what is left of it goes to the part behind
 GOOD_ENOUGH = 0.6  # the share of the best worth with which an earlier front stays
 URGENT = 1.12  # a score with which something belongs behind
-MIN_SCORE = 0.2  # what is less likely is worth less than the text around the cursor
+MIN_SCORE = 0.45  # what is less likely is worth less than the text around the cursor (docs/log.md)
 MAX_FOUND = 3000
 MAX_REPEATED = 2  # signatures that a window may show again
 

@@ -26,7 +26,7 @@ QUIET_S = 0.4  # a changed document is read again when nobody has typed in it fo
 MOVED_LINES = 4  # a cursor that moved less needs no other snippets
 MAX_TEXT = 400_000  # characters; a longer document is not looked into
 MAX_OPEN = 500  # documents that are kept in mind
-DEFAULT_BUDGET = 400  # tokens
+DEFAULT_BUDGET = 280  # tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from midfill import triggers
 from midfill.cache import Middle, MiddleCache, accepted, digest, entered
 from midfill.config import SCOPES, Config
 from midfill.context.gather import ContextSource, gather
+from midfill.context.wanted import wanted
 from midfill.engine.base import Engine, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
 from midfill.growing import Candidate, Growing
@@ -232,7 +233,7 @@ class Completer:
         prompt = await self.renderer.render(growing.snapshot, snippets, self.budget)
         trace.render_s, trace.budget = time.monotonic() - start, self.budget
         trace.n_prefix, trace.n_suffix, trace.n_snippets = prompt.n_prefix, prompt.n_suffix, prompt.n_snippets
-        request = self._request(prompt, len(growing.candidates), trace.trigger, background=background)
+        request = self._request(prompt, growing, background=background)
         growing.n_prompt = len(prompt.ids)
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
@@ -252,13 +253,15 @@ class Completer:
         """Seconds that ``growing`` waits for another request; a newer generation has taken its place otherwise."""
         return LINGER_S if self.resident and self._growing[-1:] == [growing] else 0.0
 
-    def _request(self, prompt: Prompt, n: int, trigger: Trigger, *, background: bool) -> GenerateRequest:
+    def _request(self, prompt: Prompt, growing: Growing, *, background: bool) -> GenerateRequest:
+        n, trigger = len(growing.candidates), growing.trace.trigger
+        likely = wanted(growing.snapshot) if self.config.favour_imports else ()
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
         return GenerateRequest(
             prompt.ids, self._max_tokens(trigger), adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}",
             n=n, logprobs=True, suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning,
-            speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
+            wanted=likely, speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
         )  # fmt: skip
 
     # ---- after it --------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ class GenerateRequest:
     cursor has moved (approximate; None: exact). ``beginning``: the text must begin with it and is given without it
     (token healing). ``speculate``: whether tokens may be drafted (the answer is the same). ``window``: whose request
     this is; windows take turns, and the newest request of a window goes first. ``background``: only while nobody waits.
+    ``wanted``: names with which the text probably begins; they get a small advantage.
     """
 
     prompt: tuple[int, ...]
@@ -49,6 +50,7 @@ class GenerateRequest:
     speculate: bool = True
     window: str = ""
     background: bool = False
+    wanted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

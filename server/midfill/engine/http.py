@@ -54,7 +54,8 @@ class HttpEngine:
             "stream_options": {"include_usage": True},
             "request_id": request.request_id,
             "midfill": {
-                "suffix": request.suffix, "beginning": request.beginning, "speculate": request.speculate,
+                "suffix": request.suffix, "beginning": request.beginning, "wanted": request.wanted,
+                "speculate": request.speculate,
                 "window": request.window, "background": request.background,
             },
         }  # fmt: skip

@@ -32,6 +32,7 @@ from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 MAX_BODY = 4 << 20
 MAX_PROMPT_IDS = 200_000
 MAX_CANDIDATES = 8
+MAX_WANTED = 16
 MAX_BEGINNING = 256
 MAX_LOGPROBS = 5
 HEARTBEAT_S = 1.0
@@ -376,12 +377,19 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
             raise BadRequest("suffix must be two positions of the prompt")
     if not isinstance(beginning, str) or len(beginning) > MAX_BEGINNING or not isinstance(window, str):
         raise BadRequest(f"beginning must be a text of up to {MAX_BEGINNING} characters, window a text")
+    names = own.get("wanted", [])
+    if not isinstance(names, list) or len(names) > MAX_WANTED or not all(_is_name(name) for name in names):
+        raise BadRequest(f"wanted must be up to {MAX_WANTED} names")
     if not isinstance(speculate, bool) or not isinstance(background, bool):
         raise BadRequest("speculate and background must be true or false")
     return {
         "suffix": tuple(suffix) if suffix else None, "beginning": beginning, "window": window[:64],
-        "speculate": speculate, "background": background,
+        "speculate": speculate, "background": background, "wanted": tuple(names),
     }  # fmt: skip
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.isidentifier() and len(value) <= MAX_BEGINNING
 
 
 def _number(body: dict[str, Any], key: str, default: Any, low: float, high: float, kind: type) -> Any:

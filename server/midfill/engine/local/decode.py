@@ -24,6 +24,7 @@ from midfill.engine.local.kv_cache import Rotate, Slot
 from midfill.engine.local.lean import LeanModel
 from midfill.engine.local.prompt_lookup import Drafter
 from midfill.engine.local.rotation import find_rotation
+from midfill.engine.local.wanted import Wanted
 from midfill.types import MidfillError
 
 # Tokens of a prompt evaluated in one forward pass: long enough to be fast, short enough to take turns.
@@ -195,11 +196,11 @@ class Generation:
 
     def __init__(
         self, slot: Slot, sampling: Sampling, *, beginning: Beginning | None = None, drafter: Drafter | None = None,
-        logprobs: bool = False,
+        wanted: Wanted | None = None, logprobs: bool = False,
     ) -> None:  # fmt: skip
         self._slot, self._sampling, self._beginning, self._drafter = slot, sampling, beginning, drafter
         self._n_prompt = len(slot.ids)
-        self._random, self._logprobs = _random(sampling), logprobs
+        self._random, self._logprobs, self._wanted = _random(sampling), logprobs, wanted
         self.n_drafted = self.n_accepted = 0
 
     @property
@@ -257,7 +258,10 @@ class Generation:
     def _pick(self, logits: torch.Tensor, *, is_first: bool) -> Token:
         allowed = self._beginning.allowed() if self._beginning is not None and not self._beginning.met else None
         rank = self._sampling.rank if is_first else 0
-        token = pick(logits, self._sampling, self._random, allowed, rank)
+        favoured = self._wanted.favour(logits) if self._wanted is not None and not self._wanted.over else logits
+        token = pick(favoured, self._sampling, self._random, allowed, rank)
+        if self._wanted is not None and not self._wanted.over:
+            self._wanted.advance(token)
         if self._beginning is not None:
             self._beginning.advance(token)
         if not self._logprobs:

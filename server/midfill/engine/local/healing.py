@@ -31,10 +31,14 @@ class Vocabulary:
         """Tokens that begin with ``beginning``, and those that it begins with."""
         low = bisect.bisect_left(self._texts, beginning)
         high = bisect.bisect_left(self._texts, beginning + "\U0010ffff")
-        ids = self._ids[low:high]
-        for n in range(1, len(beginning)):
-            at = bisect.bisect_left(self._texts, beginning[:n])
-            while at < len(self._texts) and self._texts[at] == beginning[:n]:
+        return self._ids[low:high] + self.leading_to(beginning[:-1])
+
+    def leading_to(self, text: str) -> list[int]:
+        """Tokens that ``text`` begins with."""
+        ids = []
+        for n in range(1, len(text) + 1):
+            at = bisect.bisect_left(self._texts, text[:n])
+            while at < len(self._texts) and self._texts[at] == text[:n]:
                 ids.append(self._ids[at])
                 at += 1
         return ids

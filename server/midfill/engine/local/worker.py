@@ -23,6 +23,7 @@ from midfill.engine.local.kv_cache import KVSlots, Rotate, Slot
 from midfill.engine.local.prompt_lookup import Drafter
 from midfill.engine.local.scheduler import Scheduler
 from midfill.engine.local.threads import Threads
+from midfill.engine.local.wanted import Wanted
 from midfill.tokenizer import CodeTokenizer
 
 log = logging.getLogger(__name__)
@@ -79,11 +80,14 @@ class Worker:
         job.slot, job.n_cached = self.slots.take(request.prompt, job.digest, request.suffix, self.rotate)
         job.output = Output(self.tokenizer, request)
         beginning = self._beginning(request.beginning) if request.beginning else None
+        wanted = Wanted(request.wanted, self.vocabulary.result()) if request.wanted else None
         drafter = Drafter([slot.completion for slot in [job.slot, *self.slots.slots]]) if request.speculate else None
         rank = job.index if request.temperature == 0 else 0
         seed = request.seed + job.index if request.seed is not None else None
         sampling = Sampling(request.temperature, request.top_p, seed, rank)
-        job.generation = Generation(job.slot, sampling, beginning=beginning, drafter=drafter, logprobs=request.logprobs)
+        job.generation = Generation(
+            job.slot, sampling, beginning=beginning, drafter=drafter, wanted=wanted, logprobs=request.logprobs
+        )
         return True
 
     def _beginning(self, text: str) -> Beginning:

@@ -1,0 +1,50 @@
+"""Names that are about to be used: a small advantage for the tokens that spell one of them.
+
+A name that a file imports and uses nowhere is nearly always what is being typed next (docs/log.md), and a small model
+overlooks it. The advantage is added to the logits while the first word of a middle is chosen, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from midfill.engine.local.healing import Vocabulary
+
+# Added to the logits of a token with which a wanted name begins, and of one that goes on with it.
+BEGIN, GO_ON = 2.5, 1.5
+
+
+class Wanted:
+    """The first word of a middle as it is chosen."""
+
+    def __init__(self, names: Sequence[str], vocabulary: Vocabulary, said: str = "") -> None:
+        """``said``: the part of the word that stands before the cursor and is not generated again."""
+        self._names, self._vocabulary, self._word = list(names), vocabulary, said
+
+    @property
+    def over(self) -> bool:
+        """Whether the first word is whole, or none of the names."""
+        return not self._names
+
+    def favour(self, logits: torch.Tensor) -> torch.Tensor:
+        """``logits`` (vocabulary,) with the advantage."""
+        ids = [token for rest in self._rests() for token in self._vocabulary.leading_to(rest)]
+        if not ids:
+            return logits
+        favoured = logits.clone()
+        favoured[torch.tensor(sorted(set(ids)), device=logits.device)] += GO_ON if self._word.strip() else BEGIN
+        return favoured
+
+    def _rests(self) -> list[str]:
+        """What is left of each name; at the beginning of a word also with a space in front."""
+        rests = [name[len(self._word.strip()) :] for name in self._names]
+        return rests + [" " + rest for rest in rests] if not self._word else rests
+
+    def advance(self, token: int) -> None:
+        """``token`` was chosen."""
+        text = self._vocabulary.text_of[token]
+        self._word = (self._word + text) if self._word else text.removeprefix(" ") or " "
+        word = self._word.strip()
+        self._names = [name for name in self._names if name != word and name.startswith(word)]

@@ -13,7 +13,7 @@ import torch
 from midfill.engine.local.healing import Vocabulary
 
 # Added to the logits of a token with which a wanted name begins, and of one that goes on with it.
-BEGIN, GO_ON = 2.5, 1.5
+BEGIN, GO_ON = 4.0, 2.5
 
 
 class Wanted:

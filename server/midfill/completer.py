@@ -233,7 +233,7 @@ class Completer:
         prompt = await self.renderer.render(growing.snapshot, snippets, self.budget)
         trace.render_s, trace.budget = time.monotonic() - start, self.budget
         trace.n_prefix, trace.n_suffix, trace.n_snippets = prompt.n_prefix, prompt.n_suffix, prompt.n_snippets
-        request = self._request(prompt, growing, background=background)
+        request = self._request(prompt, growing, snippets, background=background)
         growing.n_prompt = len(prompt.ids)
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
@@ -253,9 +253,11 @@ class Completer:
         """Seconds that ``growing`` waits for another request; a newer generation has taken its place otherwise."""
         return LINGER_S if self.resident and self._growing[-1:] == [growing] else 0.0
 
-    def _request(self, prompt: Prompt, growing: Growing, *, background: bool) -> GenerateRequest:
+    def _request(
+        self, prompt: Prompt, growing: Growing, snippets: Sequence[Snippet], *, background: bool
+    ) -> GenerateRequest:
         n, trigger = len(growing.candidates), growing.trace.trigger
-        likely = wanted(growing.snapshot) if self.config.favour_imports else ()
+        likely = wanted(growing.snapshot, snippets) if self.config.favour_names else ()
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
         return GenerateRequest(

@@ -52,7 +52,7 @@ class Config:
     context_tokens: int = 0  # prompt budget; 0: what the device answers in good time
     max_tokens: int = 64  # longest middle; one that was asked for may be three times as long
     token_healing: bool = True  # a cursor inside a word: the model writes the whole word, in its own tokens
-    favour_imports: bool = True  # a name that is imported and not used yet is the likelier beginning
+    favour_names: bool = True  # unused imports, and behind a dot known members, are the likelier beginning
     suffix_shift: str = "auto"  # auto, on or off: keep what was read of the text after the cursor when the cursor moves
     prompt_lookup: bool = True  # guess tokens from the prompt and verify several at once; never another answer
     languages_off: tuple[str, ...] = ()  # LSP language ids without automatic suggestions

@@ -32,7 +32,7 @@ from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 MAX_BODY = 4 << 20
 MAX_PROMPT_IDS = 200_000
 MAX_CANDIDATES = 8
-MAX_WANTED = 16
+MAX_WANTED = 32
 MAX_BEGINNING = 256
 MAX_LOGPROBS = 5
 HEARTBEAT_S = 1.0

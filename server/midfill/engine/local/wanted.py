@@ -12,8 +12,9 @@ import torch
 
 from midfill.engine.local.healing import Vocabulary
 
-# Added to the logits of a token with which a wanted name begins, and of one that goes on with it.
+# Added to the logits of a token with which a wanted name begins, and of one that goes on with it; of many names half.
 BEGIN, GO_ON = 4.0, 2.5
+MANY = 7
 
 
 class Wanted:
@@ -22,6 +23,7 @@ class Wanted:
     def __init__(self, names: Sequence[str], vocabulary: Vocabulary, said: str = "") -> None:
         """``said``: the part of the word that stands before the cursor and is not generated again."""
         self._names, self._vocabulary, self._word = list(names), vocabulary, said
+        self._weight = 0.5 if len(names) >= MANY else 1.0
 
     @property
     def over(self) -> bool:
@@ -34,7 +36,9 @@ class Wanted:
         if not ids:
             return logits
         favoured = logits.clone()
-        favoured[torch.tensor(sorted(set(ids)), device=logits.device)] += GO_ON if self._word.strip() else BEGIN
+        favoured[torch.tensor(sorted(set(ids)), device=logits.device)] += self._weight * (
+            GO_ON if self._word.strip() else BEGIN
+        )
         return favoured
 
     def _rests(self) -> list[str]:

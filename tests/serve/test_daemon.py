@@ -58,7 +58,9 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def config_of(model: Path, **settings: Any) -> Config:
     whole = ("confidence", "first_unit")  # a tiny random model's text, to its last token
-    return Config(model=str(model), device="cpu", dtype="float32", max_tokens=8, rules_off=whole, **settings)
+    return Config(
+        model=str(model), device="cpu", dtype="float32", max_tokens=8, rules_off=whole, ahead=False, **settings
+    )
 
 
 async def until(what: Callable[[], object]) -> None:

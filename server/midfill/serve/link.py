@@ -274,6 +274,8 @@ class AdapterKeeper:
                     yield delta
             return
         except AdapterMissingError as error:
+            if request.background:  # nobody waits for it, and the adapter in whose place it would come is in use
+                raise
             missing = error
         try:
             await load_adapter(self._engine, self._adapter)

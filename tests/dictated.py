@@ -11,7 +11,7 @@ from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
-from midfill.serve.link import CharRenderer
+from midfill.serve.scripted import CharRenderer
 from midfill.trace import Trace
 from midfill.types import Completion, ModelInfo, Trigger
 from tests.support import at

@@ -213,7 +213,7 @@ def test_explaining_a_place(
     from midfill.completer import Completer
     from midfill.config import Config
     from midfill.engine.scripted import ScriptedEngine
-    from midfill.serve.link import CharRenderer
+    from midfill.serve.scripted import CharRenderer
     from midfill.types import ModelInfo
 
     @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import EngineError
 from midfill.engine.scripted import ScriptedEngine
-from midfill.serve.link import CharRenderer
+from midfill.serve.scripted import CharRenderer
 from midfill.types import Completion, ModelInfo, Snapshot, Snippet
 from tests.support import at
 

@@ -13,7 +13,7 @@ from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
-from midfill.serve.link import CharRenderer
+from midfill.serve.scripted import CharRenderer
 from midfill.trace import Trace
 from midfill.types import Stats, Trigger
 from tests.dictated import INFO, Request, begun, dictated, scripted, until

@@ -10,7 +10,7 @@ from midfill.engine.scripted import ScriptedEngine
 from midfill.eval.ask import Server
 from midfill.eval.context import ProjectContext
 from midfill.eval.repository import Cutter, copied
-from midfill.serve.link import CharRenderer
+from midfill.serve.scripted import CharRenderer
 from midfill.types import ModelInfo
 
 INFO = ModelInfo("scripted", "", "qwen2.5-coder", 4096, 8192, "cpu", "float32")

@@ -16,7 +16,7 @@ from midfill.config import Config
 from midfill.engine.scripted import ScriptedEngine
 from midfill.lsp.framing import Message
 from midfill.lsp.server import MidfillServer
-from midfill.serve.link import ScriptedLink
+from midfill.serve.scripted import ScriptedLink
 
 from . import fakes
 from .client import at

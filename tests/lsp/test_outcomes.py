@@ -14,7 +14,7 @@ from midfill import records
 from midfill.config import Config
 from midfill.lsp.outcomes import kept_share
 from midfill.lsp.server import MidfillServer
-from midfill.serve.link import ScriptedLink
+from midfill.serve.scripted import ScriptedLink
 
 from .client import Client, at
 from .conftest import Launch

@@ -18,7 +18,8 @@ from midfill.config import Config
 from midfill.engine.http import HttpEngine
 from midfill.renderers import InlineRenderer
 from midfill.serve import daemon
-from midfill.serve.link import AdapterKeeper, load_adapter, scripted
+from midfill.serve.link import AdapterKeeper, load_adapter
+from midfill.serve.scripted import scripted
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
 

@@ -24,12 +24,12 @@ from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
 from midfill.context.gather import ContextSource
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
-from midfill.engine.scripted import ScriptedEngine
 from midfill.fim import Prompt
 from midfill.renderers import Renderer
 from midfill.serve import daemon
 from midfill.serve.rendering import RenderProcess
-from midfill.types import EngineStatus, MidfillError, ModelInfo, Snapshot, Trigger
+from midfill.serve.scripted import ScriptedLink
+from midfill.types import EngineStatus, MidfillError, ModelInfo, Trigger
 
 log = logging.getLogger(__name__)
 
@@ -336,82 +336,3 @@ def _adapter_folder(adapter: str) -> tuple[str, Path]:
         return adapter, folder
     plain = re.sub(r"[^A-Za-z0-9_-]", "-", folder.name)[:40]
     return f"{plain}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}", folder
-
-
-class ScriptedLink:
-    """A link to a scripted engine: ready at once, no process, no model."""
-
-    def __init__(
-        self, config: Config, on_status: StatusHandler, script: Path, sources: Sequence[ContextSource] = ()
-    ) -> None:
-        self._config, self._on_status, self._script, self._sources = config, on_status, script, sources
-        self.completer: Completer | None = None
-        self.status = EngineStatus("starting", model="scripted")
-
-    def start(self) -> None:
-        """Become ready."""
-        try:
-            self.completer = scripted(self._config, self._script, self._sources, resident=True)
-        except MidfillError as error:
-            self.status = EngineStatus("error", error.message, error.remedy, model="scripted")
-        else:
-            self.status = EngineStatus("ready", model="scripted", device="cpu")
-        self._on_status(self.status)
-
-    def configure(self, config: Config) -> None:
-        """Other settings of the front end's own."""
-        self._config = config
-        if self.completer is not None:
-            self.completer.config = config
-
-    async def wait_ready(self, timeout_s: float) -> Completer | None:
-        """The completer."""
-        return self.completer
-
-    async def stats(self) -> dict[str, Any]:
-        """How often it was asked and cancelled."""
-        engine = self.completer.engine if self.completer is not None else None
-        if not isinstance(engine, ScriptedEngine):
-            return {}
-        totals = {"n_requests": engine.n_requests, "n_cancelled": engine.n_cancelled, "n_decoded": engine.n_chunks}
-        totals["n_background"] = engine.n_background
-        return {"totals": totals}
-
-    async def debug_block(self, seconds: float) -> None:
-        """Nothing to block: wait."""
-        await asyncio.sleep(seconds)
-
-    def report(self, error: EngineError) -> None:
-        """Nothing to restart."""
-
-    async def aclose(self) -> None:
-        """Stop what runs."""
-        if self.completer is not None:
-            await self.completer.aclose()
-
-
-def scripted(
-    config: Config, script: Path, sources: Sequence[ContextSource] = (), *, resident: bool = False
-) -> Completer:
-    """A completer over a script. Raises MidfillError."""
-    info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
-    engine = ScriptedEngine.from_file(script)
-    return Completer(engine, CharRenderer(), info, config, sources=sources, resident=resident)
-
-
-class CharRenderer:
-    """Code points as ids behind control ids above Unicode: a renderer for tests, no tokenizer needed."""
-
-    PRE, SUF, MID = 0x110000, 0x110001, 0x110002
-    NAMES = {PRE: "<|fim_prefix|>", SUF: "<|fim_suffix|>", MID: "<|fim_middle|>"}  # noqa: RUF012 - constant
-
-    async def render(self, snapshot: Snapshot, snippets: Any, budget: int) -> Prompt:
-        """Prefix and suffix, each at most half the budget."""
-        half = budget // 2
-        prefix, suffix = snapshot.prefix[-half:], snapshot.suffix[:half]
-        ids = (self.PRE, *map(ord, prefix), self.SUF, *map(ord, suffix), self.MID)
-        return Prompt(ids, 3, len(prefix), len(suffix), 0)
-
-    async def spell(self, prompt: Prompt) -> str:
-        """The prompt as text."""
-        return "".join(self.NAMES.get(token) or chr(token) for token in prompt.ids)

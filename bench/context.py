@@ -29,6 +29,7 @@ from midfill.context.kinds import KINDS
 from midfill.context.sources import SOURCES
 from midfill.context.view import View
 from midfill.context.walk import Folder
+from midfill.eval.figures import interval
 from midfill.fim import Prompt
 from midfill.syntax.parsers import language_of, parser_for
 from midfill.types import Snapshot, Snippet
@@ -152,13 +153,6 @@ def snippets(index: Index, hole: Hole, way: str, budget: int) -> tuple[Snippet, 
         index.put(file)
 
 
-def interval(differences: Sequence[int], seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean difference."""
-    rng, n = random.Random(seed), len(differences)  # noqa: S311
-    means = sorted(sum(rng.choices(differences, k=n)) / n for _ in range(2000))
-    return round(means[50], 3), round(means[1949], 3)
-
-
 class Model:
     """The embedded model, asked in process."""
 
@@ -274,7 +268,9 @@ def main() -> None:
     }
     for way in ways:
         marks = met[way]
-        low, high = interval([a - b for a, b in zip(marks, met[ways[0]], strict=True)])
+        low, high = (
+            round(end, 3) for end in interval([[a - b] for a, b in zip(marks, met[ways[0]], strict=True)], 2000)
+        )
         unseen = [mark for mark, was_seen in zip(marks, seen, strict=True) if not was_seen]
         repos = {repo: round(sum(of[way]) / max(1, len(of[way])), 2) for repo, of in by_repo.items()}
         rate, known = sum(marks) / len(marks), sum(within[way]) / len(marks)

@@ -87,8 +87,8 @@ class Completer:
     @property
     def budget(self) -> int:
         """Tokens a prompt may have."""
-        wanted = self.config.context_tokens or self.info.context_tokens
-        return max(64, min(wanted, self.info.max_context - self._max_tokens("invoked")))
+        asked = self.config.context_tokens or self.info.context_tokens
+        return max(64, min(asked, self.info.max_context - self._max_tokens("invoked")))
 
     def _max_tokens(self, trigger: Trigger) -> int:
         return self.config.max_tokens * (INVOKED if trigger == "invoked" else 1)

@@ -13,7 +13,7 @@ import pytest
 
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
-from midfill.serve import app as app_module
+from midfill.serve import reading
 from midfill.serve.app import Service
 from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 
@@ -185,7 +185,7 @@ async def test_bad_bodies(client: httpx.AsyncClient, resident: FakeResident, mes
 
 
 async def test_a_body_without_end_is_not_read(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "MAX_BODY", 1000)
+    monkeypatch.setattr(reading, "MAX_BODY", 1000)
     n_sent = 0
 
     async def endless() -> AsyncIterator[bytes]:

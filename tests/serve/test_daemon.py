@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM
 from midfill import __version__, paths
 from midfill.cache import MiddleCache
 from midfill.config import Config
-from midfill.engine.base import GenerateRequest
+from midfill.engine.base import AdapterMissingError, Delta, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.serve import daemon, link
 from midfill.serve.daemon import Address, Place
@@ -405,6 +405,35 @@ async def test_a_front_end_loads_again_what_made_room_and_hears_of_bad_files(tin
         completer = completers[1]
         assert completer is not None
         assert (await completer.last(at("def f(a):\n    return ‸\n"))).source == "engine"  # the old answer is not shown
+
+
+class WithoutAdapter:
+    """An engine that had to make room for another adapter."""
+
+    n_asked = 0
+
+    async def stream(self, _request: GenerateRequest) -> AsyncIterator[Delta]:
+        self.n_asked += 1
+        raise AdapterMissingError("no adapter", "load it")
+        yield Delta("")
+
+
+@pytest.mark.parametrize(("background", "n_loads"), [(True, 0), (False, 1)])
+async def test_only_a_person_takes_another_adapter_out(
+    background: bool, n_loads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[str] = []
+
+    async def load(_engine: object, adapter: str) -> None:
+        loads.append(adapter)
+
+    monkeypatch.setattr(link, "load_adapter", load)
+    engine = WithoutAdapter()
+    keeper = link.AdapterKeeper(engine, "mine")  # type: ignore[arg-type]
+    with pytest.raises(AdapterMissingError):
+        async for _ in keeper.stream(GenerateRequest((1,), background=background)):
+            pass
+    assert (len(loads), engine.n_asked) == (n_loads, 1 + n_loads)
 
 
 def test_the_front_end_imports_no_torch() -> None:

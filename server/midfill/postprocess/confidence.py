@@ -42,7 +42,6 @@ class Line:
 
     n: int = 0
     total: float = 0.0
-    least: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -65,7 +64,7 @@ class Lines:
             self.lines.append(Line())
         for i, value in enumerate(known):
             line = self.lines[start + text.count("\n", 0, len(text) * i // n)]
-            line.n, line.total, line.least = line.n + 1, line.total + value, min(line.least, value)
+            line.n, line.total = line.n + 1, line.total + value
 
     def first_weak(self, thresholds: Thresholds, *, finished: bool) -> int | None:
         """The number of the first line that is weak. One that still grows is judged once enough of it is there."""

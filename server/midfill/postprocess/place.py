@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from midfill.syntax.lexical import CLOSERS, State, scan
-from midfill.syntax.names import Names, names_around
+from midfill.syntax.names import Names, indent, names_around
 from midfill.types import Snapshot
 
 # rest: text follows on the line. inside: only what closes brackets follows. line: nothing follows. block: a blank line.
@@ -113,11 +113,6 @@ def _step(prefix: str) -> tuple[int, bool]:
     if any(line.startswith("\t") for line in lines):
         return 1, not any(line.startswith("  ") for line in lines)
     return min((n for line in lines if (n := indent(line)) > 1), default=4), False
-
-
-def indent(line: str) -> int:
-    """How many characters of white space ``line`` begins with."""
-    return len(line) - len(line.lstrip(" \t"))
 
 
 def opens_block(line: str, language: str) -> bool:

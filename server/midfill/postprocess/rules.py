@@ -6,9 +6,10 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from midfill.postprocess.place import Place, indent, is_closer
+from midfill.postprocess.place import Place, is_closer
 from midfill.postprocess.unit import unit_end
 from midfill.syntax.lexical import OPENERS, START, scan, unopened, unopened_at
+from midfill.syntax.names import indent
 
 Rule = Callable[[str, Place], str]
 

@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from midfill.postprocess.place import Place, code_of, indent, is_closer, opens_block
+from midfill.postprocess.place import Place, code_of, is_closer, opens_block
 from midfill.syntax.lexical import OPENERS, START, State, scan, string_end, unopened_at
+from midfill.syntax.names import indent
 
 # Characters of a line that must be there before it is judged while it still grows.
 MIN_SEEN = 8

@@ -81,7 +81,8 @@ def names_around(prefix: str, suffix: str, language: str, base: int) -> Names:
     return Names(_needed("\n".join(visible), below, suffix, language), _unused(function, below), body, begun)
 
 
-def _indent(line: str) -> int:
+def indent(line: str) -> int:
+    """How many characters of white space ``line`` begins with."""
     return len(line) - len(line.lstrip(" \t"))
 
 
@@ -94,7 +95,7 @@ def _function_above(lines: list[str], least: int) -> int | None:
     for i in range(len(lines) - 1, max(-1, len(lines) - 1 - MAX_ABOVE), -1):
         if not lines[i].strip():
             continue
-        here = _indent(lines[i])
+        here = indent(lines[i])
         if here < least and _opens_function(lines[i]):
             return i
         least = min(least, max(here, 1))
@@ -102,9 +103,9 @@ def _function_above(lines: list[str], least: int) -> int | None:
 
 
 def _body_indent(lines: list[str], start: int) -> int:
-    inside = [_indent(line) for line in lines[start + 1 :] if line.strip()]
-    deeper = [n for n in inside if n > _indent(lines[start])]
-    return deeper[0] if deeper else _indent(lines[start]) + 1
+    inside = [indent(line) for line in lines[start + 1 :] if line.strip()]
+    deeper = [n for n in inside if n > indent(lines[start])]
+    return deeper[0] if deeper else indent(lines[start]) + 1
 
 
 def _without_closed_functions(lines: list[str], least: int) -> list[str]:
@@ -112,11 +113,11 @@ def _without_closed_functions(lines: list[str], least: int) -> list[str]:
     own."""
     kept: list[str] = []
     for line in reversed(lines):
-        here = _indent(line)
+        here = indent(line)
         if not line.strip():
             continue
         if _opens_function(line) and here >= least:
-            while kept and _indent(kept[-1]) > here:
+            while kept and indent(kept[-1]) > here:
                 kept.pop()
         kept.append(line)
         least = min(least, here)
@@ -127,7 +128,7 @@ def _rest_of_function(suffix: str, body: int | None) -> list[str]:
     lines = suffix.split("\n", MAX_BELOW + 1)[: MAX_BELOW + 1]
     kept = lines[:1]
     for line in lines[1:]:
-        if line.strip() and _indent(line) < (body if body is not None else 1):
+        if line.strip() and indent(line) < (body if body is not None else 1):
             break
         kept.append(line)
     return kept

@@ -29,8 +29,9 @@ from midfill.types import MidfillError
 
 # Tokens of a prompt evaluated in one forward pass: long enough to be fast, short enough to take turns.
 PREFILL_CHUNK = 256
-# Two ways through a model agree when their logits differ by less than this part: int8 rounds the smallest differences
-# up to an eighth, and what is not the same model differs by about the whole.
+# Two ways through a model agree when their logits differ by less than this part and choose the same tokens. Where
+# activations are rounded, the smallest differences grow to an eighth of the logits and turn equal choices over; what is
+# not the same model differs by about the whole.
 AGREE = 0.2
 
 
@@ -84,7 +85,9 @@ class Runner:
         expected = self._probe()
         self.lean = lean
         found, self.lean = self._probe(), None
-        return lean if float((found - expected).norm()) <= AGREE * float(expected.norm()) else None
+        near = float((found - expected).norm()) <= AGREE * float(expected.norm())
+        same = lean.rounds_activations or bool((found.argmax(-1) == expected.argmax(-1)).all())
+        return lean if near and same else None
 
     def _probe(self) -> torch.Tensor:
         slot = Slot()

@@ -164,6 +164,11 @@ class LeanModel:
         return logits
 
     @property
+    def rounds_activations(self) -> bool:
+        """Whether any product rounds what it reads."""
+        return any(product.rounds_activations for product in self.products)
+
+    @property
     def products(self) -> list[Product]:
         """Every product an adapter may take part in."""
         return [p for layer in self._layers for p in (layer.qkv, layer.output, layer.gate_up, layer.down)]

@@ -47,7 +47,7 @@ def _unused(snapshot: Snapshot) -> Iterator[str]:
 def _members(snapshot: Snapshot, snippets: Sequence[Snippet]) -> Iterator[str]:
     told = [name for snippet in snippets for name in _MEMBER.findall(snippet.text)]
     receiver = receiver_in(snapshot.line_before[-200:])
-    if not told or not receiver:
+    if not told or not receiver or not snapshot.line_before.endswith(f"{receiver}."):  # of a call nothing is known
         return
     yield from re.findall(rf"\b{receiver}\.([^\W\d]\w*)", snapshot.text)
     yield from (name for name in told if not name.startswith("__"))

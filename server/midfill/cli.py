@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     model.set_defaults(run=_model)
 
     adapters = commands.add_parser("adapters", help="list, add, check, describe or remove LoRA adapters")
-    actions = adapters.add_subparsers(dest="kind", required=True, metavar="list|add|check|info|remove")
+    actions = adapters.add_subparsers(dest="kind", required=True, metavar="list|add|check|info|rollback|export|remove")
     actions.add_parser("list", help="the registered adapters")
     add = actions.add_parser("add", help="register a PEFT adapter folder under a name (a checked copy)")
     add.add_argument("folder")
@@ -114,9 +114,13 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("adapter", help="a registered name or a folder")
     for action in (add, check, about):
         action.add_argument("--model", help="the base, if not the configured one")
+    back = actions.add_parser("rollback", help="put the version before the present one back")
+    back.add_argument("name")
     remove = actions.add_parser("remove", help="forget a registered adapter")
     remove.add_argument("name")
     adapters.set_defaults(run=_adapters)
+
+    _train_options(commands.add_parser("train", help="an adapter from your own code: trained, measured, served"))
 
     demo = commands.add_parser("demo", help="a short typing session with the real server, in this terminal")
     demo.add_argument("--fast", action="store_true", help="type without pauses")
@@ -141,6 +145,35 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _train_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", nargs="*", default=["."], metavar="DIR", help="repositories to learn from (.)")
+    parser.add_argument("--name", help="of the adapter; the first folder's name, if not given")
+    parser.add_argument("--held-out", nargs="+", metavar="DIR", help="measure on these, not on files of DIR held out")
+    parser.add_argument("--steps", type=int, default=0, metavar="N", help="changes of the weights (300; GPU: 1000)")
+    parser.add_argument(
+        "--minutes", type=float, default=0, metavar="M", help="at most so long, by the first steps' pace"
+    )
+    parser.add_argument("--tokens", type=int, default=0, metavar="N", help="in one pass (512; GPU: 2048)")
+    parser.add_argument("--accumulate", type=int, default=1, metavar="N", help="passes in one step (1)")
+    parser.add_argument("--rank", type=int, default=4, help="(4)")
+    parser.add_argument("--alpha", type=float, default=16, help="(16)")
+    parser.add_argument("--dropout", type=float, default=0.1, help="(0.1)")
+    parser.add_argument("--targets", metavar="A,B", help="names of linear layers (all of the blocks)")
+    parser.add_argument("--rate", type=float, default=3e-4, help="highest learning rate (0.0003)")
+    parser.add_argument("--seed", type=int, default=1, help="(1)")
+    parser.add_argument("--quantise", action="store_true", help="hold the base in four bits (QLoRA); on a GPU")
+    parser.add_argument("--checkpointing", action="store_true", help="less memory, more time (gradient checkpointing)")
+    parser.add_argument("--restart", action="store_true", help="do not go on from an earlier run's checkpoint")
+    parser.add_argument("--priority", choices=("idle", "normal"), default="idle", help="of the processor's time (idle)")
+    parser.add_argument("--holes", type=int, default=60, metavar="N", help="measured before and after (60)")
+    parser.add_argument(
+        "--no-gate", dest="gate", action="store_false", help="train only: nothing measured or registered"
+    )
+    parser.add_argument("--force", action="store_true", help="register it even if it is not better")
+    _model_options(parser)
+    parser.set_defaults(run=_train)
 
 
 def _eval_options(parser: argparse.ArgumentParser) -> None:
@@ -274,6 +307,12 @@ def _adapters(arguments: argparse.Namespace) -> int:
     from midfill.commands import adapters
 
     return adapters.run(arguments, _config(arguments))
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from midfill.commands import train
+
+    return train.run(arguments, _config(arguments))
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -32,6 +32,7 @@ MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
 ADAPTER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"  # no leading dot: "." and ".." are folders
 
 NO_ADAPTER = ("", "none")
+RESERVED_ADAPTERS = (*NO_ADAPTER, "auto", "embedded")  # what no adapter can be called
 SCOPES = ("comment", "string", "docstring")
 MAX_CANDIDATES = 8
 # Asked at every keystroke, and a workspace's file may set them.

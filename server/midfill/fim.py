@@ -61,6 +61,7 @@ class FimTemplate:
     title: tuple[Part, ...] = ()
     inside: bool = False
     stops: tuple[str, ...] = ()
+    end: tuple[str, ...] = ()  # what is learned to stand behind a middle, if not the first of ``stops``
 
 
 P, S = Slot.PREFIX, Slot.SUFFIX
@@ -125,6 +126,7 @@ TEMPLATES = {
             spm=(_LLAMA_PRE, _LLAMA_SUF, S, _LLAMA_MID, " ", P),
             bos=("<s>",),
             stops=("▁<EOT>", "<EOT>", "</s>"),
+            end=("▁<EOT>", "<EOT>"),
         ),
         FimTemplate(  # DeepSeek-Coder README (2023)
             "deepseek-coder",
@@ -143,6 +145,7 @@ TEMPLATES = {
             here=("+++++ ", Slot.PATH, "\n"),
             inside=True,
             stops=("[PREFIX]", "[SUFFIX]", "</s>"),
+            end=("</s>",),
         ),
         FimTemplate(  # Granite 4 documentation (IBM, 2025)
             "granite4",
@@ -227,6 +230,11 @@ class FimRenderer:
         """Control ids that end a middle by the template; engines stop at every other control id as well."""
         ids = (self.tokenizer.id_of((name,)) for name in self.template.stops)
         return frozenset(token for token in ids if token is not None)
+
+    @property
+    def end_id(self) -> int | None:
+        """The control id that training puts behind a middle; None without fill-in-the-middle tokens."""
+        return self.tokenizer.id_of(self.template.end or self.template.stops[:1])
 
     def render(
         self, snapshot: Snapshot, snippets: Sequence[Snippet] = (), budget: int = 1024, repo: str = "project"

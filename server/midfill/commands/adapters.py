@@ -1,4 +1,4 @@
-"""``midfill adapters list|add|check|info|remove``."""
+"""``midfill adapters list|add|check|info|rollback|export|remove``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import asyncio
 import dataclasses
 import json
 import re
-import shutil
-import tempfile
 from pathlib import Path
 
-from midfill import paths
+from midfill import paths, registry
 from midfill.commands.session import connected
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
 from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
@@ -35,19 +33,20 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         return 0
     if arguments.kind == "info":
         return _info(_folder(arguments.adapter), config if arguments.check else None, as_json=arguments.json)
+    if arguments.kind == "rollback":
+        return _rollback(arguments.name)
     return _remove(arguments.name)
 
 
 def _list() -> int:
-    folders = sorted(path for path in paths.adapters_dir().glob("*/") if not path.name.startswith("."))
-    for folder in folders:
+    for name in registry.names():
         try:
-            content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-            facts = f"rank {content['r']}, alpha {content['lora_alpha']}, base {content['base_model_name_or_path']}"
-            print(f"{folder.name:<24} {one_line(facts)}")
+            facts = registry.facts(paths.adapters_dir() / name)
         except (OSError, ValueError, KeyError, TypeError):
-            print(f"{folder.name:<24} damaged: no readable adapter_config.json")
-    if not folders:
+            facts = "damaged: no readable adapter_config.json"
+        n_earlier = len(registry.versions(name))
+        print(f"{name:<24} {one_line(facts)}{f', {n_earlier} earlier' if n_earlier else ''}")
+    if not registry.names():
         print(f"none in {paths.adapters_dir()}")
     return 0
 
@@ -103,54 +102,22 @@ def _info(folder: Path, config: Config | None, *, as_json: bool) -> int:
 
 
 def _add(folder: Path, name: str | None, config: Config) -> int:
-    name = name or folder.resolve().name
-    if not re.fullmatch(ADAPTER_NAME, name) or name in NO_ADAPTER:
-        raise MidfillError(f"{name!r} is no adapter name", "--name: letters, digits, dot, dash, underscore, at most 64")
+    name = registry.check_name(name or folder.resolve().name)
     if not folder.is_dir():
         raise MidfillError(f"{folder} is not a folder", "give the folder that holds adapter_config.json")
     _check(folder.resolve(), config)
-    target = paths.private_dir(paths.adapters_dir()) / name
-    work = Path(tempfile.mkdtemp(prefix=".add-", dir=target.parent))
-    try:
-        for file in FILES:
-            shutil.copyfile(folder / file, work / file)
-        _put(work, target)
-    except OSError as error:
-        raise MidfillError(f"cannot write {target}: {error.strerror}", "nothing was changed") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    registry.register(folder, name, FILES)
     print(f'{name} is registered: set adapter = "{name}"')
     return 0
 
 
-def _put(work: Path, target: Path) -> None:
-    """Rename ``work`` to ``target``; what was there before is put back if that fails."""
-    if not (target.exists() or target.is_symlink()):
-        work.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
-    try:
-        target.rename(old / target.name)
-        try:
-            work.rename(target)
-        except OSError:
-            (old / target.name).rename(target)
-            raise
-    finally:
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
+def _rollback(name: str) -> int:
+    folder = registry.rollback(name)
+    print(f"{name} is what it was before: {one_line(registry.facts(folder))}")
+    return 0
 
 
 def _remove(name: str) -> int:
-    folder = paths.adapters_dir() / name
-    if not re.fullmatch(ADAPTER_NAME, name) or not folder.is_dir():
-        raise MidfillError(f"no adapter {name!r} is registered", "run: midfill adapters list")
-    try:
-        if folder.is_symlink():
-            folder.unlink()
-        else:
-            shutil.rmtree(folder)
-    except OSError as error:
-        raise MidfillError(f"cannot remove {folder}: {error.strerror}", "make it writable") from error
+    registry.remove(name)
     print(f"{name} is gone")
     return 0

@@ -1,0 +1,151 @@
+"""``midfill train``: an adapter from the user's own code, shown to help, and served at once."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from midfill import paths, registry
+from midfill.commands.session import session
+from midfill.commands.training import Training, watch
+from midfill.config import Config
+from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE
+from midfill.eval.ask import bare
+from midfill.eval.holes import Hole
+from midfill.eval.run import Record, evaluate
+from midfill.train import card, gate
+from midfill.train.collect import SourceText
+from midfill.train.job import Job
+from midfill.train.worker import check_enough, gather
+from midfill.types import MidfillError
+
+FILES = (
+    CONFIG_FILE, WEIGHTS_FILE, "tokenizer.json", "trainer_state.json", "training_args.bin", "training_args.json",
+    "midfill.json", "README.md", "loss.svg",
+)  # fmt: skip
+NOT_PROMOTED = 2  # exit status
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Train, measure, promote; the exit status."""
+    console = Console(file=sys.stderr, highlight=False)
+    job = _job(arguments, config)
+    if arguments.gate:
+        # The same texts as the worker's, read first: what cannot be shown to help is refused before the work.
+        _, train, held_out = gather(job)
+        check_enough(train, held_out)
+        holes = gate.holes(held_out, arguments.holes)
+        _check_holes(holes, held_out)
+    done = watch(job, console)
+    figures = _figures(done)
+    if not arguments.gate:
+        console.print(f"trained, not measured and not registered: {done.folder}")
+        print(json.dumps({"train": job.name, "folder": str(done.folder), **figures}))
+        return 0
+    verdict = _judge(holes, done, config, figures, console)
+    card.add_gate(done.folder, job.name, gate.as_figures(verdict))
+    console.print(_table(verdict))
+    loss = figures["loss"]
+    console.print(f"held-out loss: {loss['held_out_before']} -> {loss['held_out_after']} nats a token")
+    promoted = verdict.promoted or arguments.force
+    console.print(f"[bold]{'better' if verdict.promoted else 'not better'}[/bold]: {verdict.reason}")
+    if promoted:
+        registry.register(done.folder, job.name, FILES)
+        console.print(f'{job.name} is registered; engines that serve it take it over. Set adapter = "{job.name}"')
+    else:
+        console.print(f"not registered; it lies in {done.folder}")
+    print(json.dumps({"train": job.name, "folder": str(done.folder), "promoted": promoted, **figures,
+                      "gate": gate.as_figures(verdict)}))  # fmt: skip
+    return 0 if promoted else NOT_PROMOTED
+
+
+def _job(arguments: argparse.Namespace, config: Config) -> Job:
+    name = registry.check_name(arguments.name or _default_name(arguments.folders))
+    if not 1 <= arguments.rank <= 256 or not 0 < arguments.alpha <= 1e4 or not 0 <= arguments.dropout < 1:
+        raise MidfillError("--rank, --alpha or --dropout is out of range", "the defaults are 4, 16 and 0.1")
+    if arguments.steps < 0 or arguments.minutes < 0 or arguments.accumulate < 1 or not 0 < arguments.rate < 1:
+        raise MidfillError("--steps, --minutes, --accumulate or --rate is out of range", "leave them away")
+    if arguments.tokens and arguments.tokens < 256:
+        raise MidfillError(f"--tokens {arguments.tokens} is too few", "use 256 or more")
+    return Job(
+        name=name,
+        roots=tuple(str(paths.expanded(folder).absolute()) for folder in arguments.folders),
+        held_out=tuple(str(paths.expanded(folder).absolute()) for folder in arguments.held_out or ()),
+        folder=str(paths.private_dir(paths.data_dir() / "training") / name),
+        model=config.model, device=config.device, template=config.template, order=config.order,
+        rank=arguments.rank, alpha=arguments.alpha, dropout=arguments.dropout,
+        targets=tuple(target for target in (arguments.targets or "").split(",") if target),
+        n_steps=arguments.steps, minutes=arguments.minutes, n_tokens=arguments.tokens, accumulate=arguments.accumulate,
+        rate=arguments.rate, seed=arguments.seed, quantise=arguments.quantise, checkpointing=arguments.checkpointing,
+        resume=not arguments.restart, polite=arguments.priority == "idle",
+    )  # fmt: skip
+
+
+def _default_name(folders: Sequence[str]) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", paths.expanded(folders[0]).resolve().name).strip("-.") or "mine"
+
+
+def _check_holes(holes: Sequence[Hole], held_out: Sequence[SourceText]) -> None:
+    if len(holes) < gate.MIN_HOLES:
+        raise MidfillError(
+            f"{len(held_out)} held-out files give only {len(holes)} holes, which would show nothing",
+            "name more folders, others with --held-out, or --no-gate to train without measuring",
+        )
+
+
+def _figures(done: Training) -> dict[str, Any]:
+    content = json.loads((done.folder / "midfill.json").read_text(encoding="utf-8"))
+    return {name: content[name] for name in ("base", "steps", "tokens", "examples", "seconds", "loss")}
+
+
+def _judge(
+    holes: Sequence[Hole], done: Training, config: Config, figures: Mapping[str, Any], console: Console
+) -> gate.Verdict:
+    base = dataclasses.replace(config, adapter="none", records=False)
+    adapted = dataclasses.replace(base, adapter=str(done.folder))
+    records = asyncio.run(_answer(holes, {gate.BEFORE: base, gate.AFTER: adapted}, console))
+    (done.folder.parent / "gate.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+    return gate.decide(records, figures["loss"]["held_out_before"], figures["loss"]["held_out_after"])
+
+
+async def _answer(holes: Sequence[Hole], configs: Mapping[str, Config], console: Console) -> list[Record]:
+    """Both configurations' answers, in turns, from the engine that would serve them."""
+    seen: set[str] = set()
+    async with contextlib.AsyncExitStack() as stack:
+        askers = {}
+        for name, config in configs.items():
+            plain = dataclasses.replace(bare(config), max_tokens=gate.MAX_TOKENS)
+            completers = [await stack.enter_async_context(session(one)) for one in (config, plain)]
+            askers[name] = gate.Gate(*completers)
+        with console.status("") as status:
+
+            def on_record(record: Record) -> None:
+                seen.add(record["id"])
+                status.update(f"before and after: hole {len(seen)} of {len(holes)}")
+
+            return await evaluate(holes, askers, gate.judge, gate.see, on_record)
+
+
+def _table(verdict: gate.Verdict) -> Table:
+    table = Table(title="Before and after, on files that were held out", title_justify="left")
+    for column in ("measure", "holes", "before", "after", "difference", "95 % interval"):
+        table.add_column(column, justify="left" if column == "measure" else "right")
+    for one in verdict.differences:
+        is_share = one.metric in gate.DECIDING
+        a, b, d, low, high = (
+            f"{value * 100:{sign}.1f} %" if is_share else f"{value:{sign}.1f}"
+            for value, sign in ((one.a, ""), (one.b, ""), (one.difference, "+"), (one.low, "+"), (one.high, "+"))
+        )
+        style = "bold" if one.is_sure else ""
+        table.add_row(gate.MEASURES[one.metric], str(one.n), a, b, d, f"{low} to {high}", style=style)
+    return table

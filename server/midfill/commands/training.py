@@ -1,0 +1,161 @@
+"""The training process, watched: its lines of JSON become a progress bar, and what stops here stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from midfill.engine import environment
+from midfill.train.job import Job
+from midfill.types import MidfillError, one_line
+
+SAY_EVERY = 20  # steps, where there is no terminal
+# Tensors of hundreds of megabytes come and go at each step: their memory stays with the process.
+KEEP_MEMORY = ":glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=17179869184"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a finished run left."""
+
+    folder: Path  # of the adapter
+
+
+def watch(job: Job, console: Console) -> Training:
+    """Run the training process to its end. Raises MidfillError with what it says, KeyboardInterrupt if stopped."""
+    env = dict(os.environ)
+    environment.complete(env)
+    if env["GLIBC_TUNABLES"] == environment.MALLOC:
+        env["GLIBC_TUNABLES"] += KEEP_MEMORY
+    with _process(env) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(dataclasses.asdict(job)) + "\n")
+        process.stdin.flush()
+        done: Training | None = None
+        with _Shown(console) as shown:
+            for line in process.stdout:
+                message = json.loads(line)
+                if message["kind"] == "done":
+                    done = Training(Path(message["folder"]))
+                elif message["kind"] == "error":
+                    raise MidfillError(message["message"], message["remedy"])
+                elif message["kind"] == "interrupted":
+                    console.print("stopped; the same command goes on from here")
+                    raise KeyboardInterrupt
+                else:
+                    shown.show(message)
+        status = process.wait()
+    if done is None:
+        raise MidfillError(
+            f"the training process ended ({_why(status)})", "run the same command again: it goes on from its checkpoint"
+        )
+    return done
+
+
+@contextlib.contextmanager
+def _process(env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """It ends when this does: its standard input closes then. SIGINT reaches both, and it saves first."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "midfill.train.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, encoding="utf-8", env=env,
+    )  # fmt: skip
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it tells when it is ready
+    try:
+        yield process
+    finally:
+        signal.signal(signal.SIGINT, before)
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        process.wait()
+
+
+def _why(status: int) -> str:
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-status).name
+            return f"{name}, probably out of memory" if name == "SIGKILL" else name
+    return f"status {status}"
+
+
+class _Shown:
+    """A bar in a terminal, else a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (
+            TextColumn("  {task.description:<22}"), BarColumn(28), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[says]}"),
+        )  # fmt: skip
+        self._bars = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._bar: TaskID | None = None
+        self._stage, self._held_out = "", ""
+
+    def __enter__(self) -> _Shown:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def show(self, message: dict[str, Any]) -> None:
+        """A message of the training process."""
+        if message["kind"] == "data":
+            for line in data_lines(message):
+                self._console.print(line)
+        elif message["kind"] == "stage":
+            if message["stage"] != self._stage:
+                self._stage = message["stage"]
+                self._console.print(f"  {self._stage}…")
+        elif message["kind"] == "step":
+            self._step(message)
+
+    def _step(self, step: dict[str, Any]) -> None:
+        if step["held_out"] is not None:
+            self._held_out = f", held out {step['held_out']:.3f}"
+        pace = f"{step['tokens_per_s']:.0f} tokens/s, {clock(step['left_s'])} left"
+        says = f"loss {step['loss']:.3f}{self._held_out}, {pace}"
+        if self._console.is_terminal:
+            if self._bar is None:
+                self._bar = self._bars.add_task("training", total=step["n_steps"], says="")
+            self._bars.update(self._bar, completed=step["step"], total=step["n_steps"], says=says)
+        elif step["step"] % SAY_EVERY == 0 or step["step"] in (1, step["n_steps"]):
+            self._console.print(f"  step {step['step']} of {step['n_steps']}: {says}", soft_wrap=True)
+
+
+def clock(seconds: float) -> str:
+    """``5:07``, or with hours ``1:02:03``."""
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def data_lines(data: dict[str, Any]) -> list[str]:
+    """What is learned from, for people."""
+    total = max(1, sum(data["languages"].values()))
+    languages = ", ".join(f"{name} {n / total:.0%}" for name, n in list(data["languages"].items())[:6])
+    lines = [
+        f"{data['n_train']:,} files, {data['n_chars'] / 1e6:.2f} million characters ({languages}); "
+        f"{data['n_held_out']:,} files held out"
+    ]
+    if data["left_out"]:
+        lines.append("left out: " + ", ".join(f"{reason} ({n:,})" for reason, n in data["left_out"].items()))
+    if data["secrets"]:
+        lines.append("with what looks like a secret: " + ", ".join(map(one_line, data["secrets"][:5])))
+    licences = sorted(set(data["licences"].values()))
+    lines.append(f"licences: {', '.join(licences)}")
+    return lines

@@ -1,0 +1,119 @@
+"""The registered adapters: one folder a name, and of each the versions that it had before.
+
+A version is a whole folder and appears by one rename, so that an engine that reads meanwhile sees one or the other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from midfill import paths
+from midfill.config import ADAPTER_NAME, RESERVED_ADAPTERS
+from midfill.types import MidfillError
+
+KEPT = 5  # earlier versions of one adapter
+VERSIONS = ".versions"  # names with a leading dot are no adapters
+
+
+def check_name(name: str) -> str:
+    """``name``, if an adapter may be called so. Raises MidfillError."""
+    if not re.fullmatch(ADAPTER_NAME, name) or name in RESERVED_ADAPTERS:
+        raise MidfillError(f"{name!r} is no adapter name", "--name: letters, digits, dot, dash, underscore, at most 64")
+    return name
+
+
+def folder_of(name: str) -> Path:
+    """Where the adapter of that name is. Raises MidfillError if there is none."""
+    folder = paths.adapters_dir() / name
+    if not re.fullmatch(ADAPTER_NAME, name) or not folder.is_dir():
+        raise MidfillError(f"no adapter {name!r} is registered", "run: midfill adapters list")
+    return folder
+
+
+def names() -> list[str]:
+    """Every registered adapter."""
+    return sorted(path.name for path in paths.adapters_dir().glob("*/") if not path.name.startswith("."))
+
+
+def versions(name: str) -> list[Path]:
+    """The folders of earlier versions, the latest first."""
+    return sorted((paths.adapters_dir() / VERSIONS / name).glob("*/"), key=lambda path: path.name, reverse=True)
+
+
+def register(source: Path, name: str, files: Sequence[str]) -> Path:
+    """Copy ``files`` of ``source`` under ``name``; what had it becomes an earlier version. Raises MidfillError."""
+    target = paths.private_dir(paths.adapters_dir()) / check_name(name)
+    work = Path(tempfile.mkdtemp(prefix=".add-", dir=target.parent))
+    try:
+        for file in files:
+            shutil.copyfile(source / file, work / file)
+        _put(work, target)
+    except OSError as error:
+        raise MidfillError(f"cannot write {target}: {error.strerror}", "nothing was changed") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def rollback(name: str) -> Path:
+    """Put the latest earlier version back; what was in use is dropped. Its folder. Raises MidfillError."""
+    target, earlier = folder_of(name), versions(name)
+    if not earlier:
+        raise MidfillError(f"adapter {name} has no earlier version", f"midfill adapters remove {name} forgets it")
+    dropped = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
+    try:
+        target.rename(dropped / name)
+        try:
+            earlier[0].rename(target)
+        except OSError:
+            (dropped / name).rename(target)
+            raise
+    except OSError as error:
+        raise MidfillError(f"cannot write {target}: {error.strerror}", "nothing was changed") from error
+    finally:
+        if target.exists():
+            shutil.rmtree(dropped, ignore_errors=True)
+    return target
+
+
+def remove(name: str) -> None:
+    """Forget the adapter and its versions. Raises MidfillError."""
+    folder = folder_of(name)
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
+        shutil.rmtree(folder.parent / VERSIONS / name, ignore_errors=True)
+    except OSError as error:
+        raise MidfillError(f"cannot remove {folder}: {error.strerror}", "make it writable") from error
+
+
+def _put(work: Path, target: Path) -> None:
+    """Rename ``work`` to ``target``; what was there is kept as a version, or put back if that fails."""
+    if not (target.exists() or target.is_symlink()):
+        work.rename(target)
+        return
+    shelf = paths.private_dir(target.parent / VERSIONS / target.name)
+    number = 1 + max((int(path.name.split("-")[0]) for path in versions(target.name)), default=0)
+    old = shelf / f"{number:06d}-{time.strftime('%Y%m%d-%H%M%S')}"
+    target.rename(old)
+    try:
+        work.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    for path in versions(target.name)[KEPT:]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def facts(folder: Path) -> str:
+    """Rank, alpha and base in a few words. Raises OSError, ValueError, KeyError, TypeError where it is damaged."""
+    content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    return f"rank {content['r']}, alpha {content['lora_alpha']}, base {content['base_model_name_or_path']}"

@@ -1,0 +1,1 @@
+"""Training of LoRA adapters on the user's own code."""

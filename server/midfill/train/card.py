@@ -1,0 +1,101 @@
+"""The figures and the model card that lie beside an adapter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FIGURES = "midfill.json"
+
+_LOADING = """```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base_model = AutoModelForCausalLM.from_pretrained("{base}")
+model = PeftModel.from_pretrained(base_model, "path/to/this/folder")
+```"""
+
+
+def write(folder: Path, name: str, figures: Mapping[str, Any]) -> None:
+    """The figures as JSON, and for people."""
+    (folder / FIGURES).write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    (folder / "README.md").write_text(text(name, figures), encoding="utf-8")
+
+
+def add_gate(folder: Path, name: str, gate: Mapping[str, Any]) -> None:
+    """The gate's figures beside the others, and in the card."""
+    figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+    write(folder, name, {**figures, "gate": gate})
+
+
+def text(name: str, figures: Mapping[str, Any]) -> str:
+    """Markdown with the front matter that model hubs read."""
+    lora, data = figures["settings"]["lora"], figures["data"]
+    head = ["---", f"base_model: {figures['base']}", "library_name: peft", "pipeline_tag: text-generation"]
+    head += ["tags: [lora, code, fill-in-the-middle, midfill]", "---", ""]
+    body = [
+        f"# {name}",
+        "",
+        f"A LoRA adapter of `{figures['base']}` for filling in the middle of code, trained with midfill "
+        f"{figures['midfill']}: rank {lora['rank']}, alpha {lora['alpha']:g}, dropout {lora['dropout']:g}, on "
+        f"{', '.join(figures['targets'])}.",
+        "",
+        "midfill serves it as it is: `midfill adapters add FOLDER --name NAME`. With PEFT:",
+        "",
+        _LOADING.format(base=figures["base"]),
+        "",
+        "## Data",
+        "",
+        f"{data['files']:,} files, {data['characters'] / 1e6:.1f} million characters: "
+        + ", ".join(f"{language} {n / max(1, data['characters']):.0%}" for language, n in data["languages"].items())
+        + f". {len(data['held_out'])} of the files were held out.",
+        "",
+        *_table(("project", "licence, as its file seems to say"), sorted(data["projects"].items())),
+        "",
+        "Left out: " + (", ".join(f"{reason} ({n})" for reason, n in data["left_out"].items()) or "nothing") + ".",
+        "",
+        f"Licence of the base: {figures['base_licence']}. What an adapter may be used for also depends on the licences",
+        "of the code it learned from.",
+        "",
+        "## Training",
+        "",
+        f"{figures['steps']} steps, {figures['tokens']:,} tokens, {figures['examples']:,} holes, "
+        f"{figures['seconds'] / 60:.1f} minutes; learning rate {figures['settings']['rate']:g}, cosine. Loss only on "
+        "the middle and on the token that ends it.",
+        "",
+        "![Loss](loss.svg)",
+        "",
+        *_gate(figures),
+    ]
+    return "\n".join([*head, *body]).rstrip() + "\n"
+
+
+def _gate(figures: Mapping[str, Any]) -> list[str]:
+    loss = figures["loss"]
+    found = ["## Before and after, on the files held out", ""]
+    gate = figures.get("gate")
+    rows = (
+        []
+        if gate is None
+        else [
+            (
+                one["name"],
+                one["n"],
+                f"{one['before']:.3f}",
+                f"{one['after']:.3f}",
+                f"{one['low']:+.3f} to {one['high']:+.3f}",
+            )
+            for one in gate["rows"]
+        ]
+    )
+    if not rows and loss["held_out_before"] is not None:
+        rows = [("loss", "", loss["held_out_before"], loss["held_out_after"], "")]
+    found += _table(("measure", "holes", "before", "after", "95 % interval of the difference"), rows)
+    return [*found, "", f"Verdict: {gate['verdict']}."] if gate is not None else found
+
+
+def _table(names: tuple[str, ...], rows: Any) -> list[str]:
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    return lines + ["| " + " | ".join(str(value) for value in row) + " |" for row in rows]

@@ -1,0 +1,239 @@
+"""The source files that an adapter may learn from: what git tracks, less what nobody wrote and nobody may see."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from midfill.context.secrets import has_secret, is_denied
+from midfill.context.walk import Folder, Found, printable
+from midfill.syntax.parsers import language_of
+from midfill.train.duplicates import near_duplicates
+from midfill.types import MidfillError
+
+# A run of some hundred steps reads a few thousand holes; of a larger collection so many files are drawn.
+MAX_FILES = 20_000
+MAX_CHARS = 200_000_000
+MIN_LINES, MIN_CHARS = 8, 200
+HELD_OUT_SHARE = 0.12  # of the files
+MAX_HELD_OUT = 400
+GIT_S = 120.0
+
+VENDORED = frozenset({
+    "vendor", "vendored", "_vendor", "third_party", "third-party", "thirdparty", "node_modules", "bower_components",
+    "external", "externals", "extern", "site-packages", "dist", "build", "target", "out", "__pycache__", "venv",
+})  # fmt: skip
+_MADE_NAME = re.compile(
+    r".*(?:[._-](?:min|bundle|generated|g|pb|designer|freezed)\.\w+|_pb2(?:_grpc)?\.pyi?|\.pb\.(?:go|cc|h)|-lock\.\w+)",
+    re.IGNORECASE,
+)
+_MADE = re.compile(
+    r"^.{0,12}?(?:[#/*;%-]|<!--|\"\"\").{0,200}?"
+    r"(?:@generated|generated (?:by|from|file|code)|auto-?generated|do not (?:edit|modify))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_LICENCE_NAME = re.compile(r"(?:licen[cs]e|copying|unlicense)(?:[-._].*)?", re.IGNORECASE)
+# What a licence text says of itself, the more demanding first.
+_LICENCES = (
+    ("AGPL-3.0", "gnu affero general public license"),
+    ("LGPL", "gnu lesser general public license"),
+    ("GPL", "gnu general public license"),
+    ("MPL-2.0", "mozilla public license"),
+    ("Apache-2.0", "apache license"),
+    ("BSD", "redistribution and use in source and binary forms"),
+    ("ISC", "permission to use, copy, modify, and/or distribute this software"),
+    ("ISC", "permission to use, copy, modify, and distribute this software"),
+    ("MIT", "permission is hereby granted, free of charge"),
+    ("PSF-2.0", "python software foundation license"),
+    ("Unlicense", "this is free and unencumbered software"),
+    ("Zlib", "this software is provided 'as-is'"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceText:
+    """A file's text with ``\\n`` line ends. ``path`` is relative to its project's folder."""
+
+    project: str
+    path: str
+    language: str
+    text: str
+
+    @property
+    def key(self) -> str:
+        """What tells it apart."""
+        return f"{self.project}/{self.path}"
+
+
+@dataclass(slots=True)
+class Collection:
+    """Files to learn from, and what was left out and why."""
+
+    files: list[SourceText] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    secrets: list[str] = field(default_factory=list)  # the files with something that looks like a key or a password
+    licences: dict[str, str] = field(default_factory=dict)  # by project
+
+    @property
+    def n_chars(self) -> int:
+        """Of all files."""
+        return sum(len(file.text) for file in self.files)
+
+    @property
+    def languages(self) -> Counter[str]:
+        """Characters by language."""
+        counted: Counter[str] = Counter()
+        for file in self.files:
+            counted[file.language] += len(file.text)
+        return counted
+
+    @property
+    def digest(self) -> str:
+        """Another one as soon as one text differs."""
+        found = hashlib.sha256()
+        for file in self.files:
+            found.update(f"{file.key}\0{len(file.text)}\0".encode("utf-8", "replace"))
+            found.update(file.text.encode("utf-8", "replace"))
+        return found.hexdigest()
+
+
+def collect(roots: Sequence[Path]) -> Collection:
+    """What may be learned from in ``roots``, each a project of its own. Raises MidfillError."""
+    collection = Collection()
+    for project, root in zip(_names(roots), roots, strict=True):
+        _collect(project, root, collection)
+    _drop_duplicates(collection)
+    _draw(collection)
+    return collection
+
+
+def _names(roots: Sequence[Path]) -> list[str]:
+    """A name a project, each once."""
+    names: list[str] = []
+    for root in roots:
+        name = printable(root.resolve().name) or "project"
+        names.append(name if name not in names else f"{name}-{len(names)}")
+    return names
+
+
+def _collect(project: str, root: Path, collection: Collection) -> None:
+    try:
+        folder = Folder(root)
+    except OSError as error:
+        raise MidfillError(f"{root} cannot be read: {error.strerror}", "name the folder of a repository") from error
+    if not folder.root.is_dir():
+        raise MidfillError(f"{root} is no folder", "name the folder of a repository")
+    if folder.is_too_wide:
+        raise MidfillError(f"{root} is a home folder or wider, not a project", "name the folder of a repository")
+    collection.licences[project] = licence_of(folder.root)
+    for found in _found(folder):
+        language = language_of(found.path)
+        if not language:
+            continue
+        reason = by_name(found.path)
+        text = None if reason else folder.read(found)
+        if text is None:
+            collection.left_out[reason or "not text, too large or minified"] += 1
+        elif reason := by_text(text):
+            collection.left_out[reason] += 1
+        elif has_secret(text):
+            collection.left_out["looks as if it held a secret"] += 1
+            collection.secrets.append(f"{project}/{found.path}")
+        else:
+            collection.files.append(SourceText(project, found.path, language, text))
+
+
+def _found(folder: Folder) -> Iterable[Found]:
+    """What git tracks; where there is no git repository, what its ignore rules would leave."""
+    tracked = _tracked(folder.root)
+    if tracked is None:
+        return (found for found in folder.walk() if found is not None)
+    return (Found(str(folder.root / path), printable(path), (0, 0)) for path in sorted(tracked))
+
+
+def _tracked(root: Path) -> list[str] | None:
+    """The files that git tracks in ``root``; None where it is no repository (or another user's), or git is missing.
+
+    The repository's own settings must not start programs: the one that ``ls-files`` would (fsmonitor) is off.
+    """
+    command = ["git", "-c", "core.fsmonitor=false", "-C", str(root), "ls-files", "-z", "--cached"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words and a folder
+            command, capture_output=True, timeout=GIT_S, check=False, env={**environment, "GIT_OPTIONAL_LOCKS": "0"}
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode != 0:
+        return None
+    return [path for path in os.fsdecode(done.stdout).split("\0") if path]
+
+
+def by_name(path: str) -> str:
+    """Why a file is left out by its path; "" if it is not."""
+    *folders, name = path.lower().split("/")
+    if is_denied(path):
+        return "named like a secret"
+    if any(folder in VENDORED for folder in folders):
+        return "vendored or built"
+    return "generated" if _MADE_NAME.fullmatch(name) else ""
+
+
+def by_text(text: str) -> str:
+    """Why a file is left out by its text; "" if it is not."""
+    if len(text) < MIN_CHARS or text.count("\n") < MIN_LINES:
+        return "too short"
+    if _MADE.search(text[:2000]):
+        return "generated"
+    words = sum(char.isalpha() or char.isspace() for char in text[:20_000])
+    return "data" if words < 0.5 * min(len(text), 20_000) else ""
+
+
+def licence_of(root: Path) -> str:
+    """What the licence file in ``root`` seems to be; "none found" without one."""
+    found = []
+    for file in sorted(root.iterdir()):
+        if _LICENCE_NAME.fullmatch(file.name) and file.is_file() and not file.is_symlink():
+            with file.open("rb") as stream:
+                text = " ".join(stream.read(20_000).decode("utf-8", "replace").lower().split())
+            found.append(next((name for name, words in _LICENCES if words in text), "unknown"))
+    return " and ".join(dict.fromkeys(found)) or "none found"
+
+
+def _drop_duplicates(collection: Collection) -> None:
+    doubled = near_duplicates([file.text for file in collection.files])
+    collection.left_out["nearly the same as another"] += len(doubled)
+    collection.files = [file for at, file in enumerate(collection.files) if at not in doubled]
+    collection.left_out += Counter()  # forgets zeros
+
+
+def _draw(collection: Collection) -> None:
+    """Of too much, what the hash of its path says, so that it is the same each time."""
+    n_chars = 0
+    kept: list[SourceText] = []
+    for file in sorted(collection.files, key=lambda file: _hash(file.key)):
+        if len(kept) < MAX_FILES and n_chars + len(file.text) <= MAX_CHARS:
+            kept.append(file)
+            n_chars += len(file.text)
+    if more := len(collection.files) - len(kept):
+        collection.left_out["more than is needed"] = more
+    collection.files = sorted(kept, key=lambda file: file.key)
+
+
+def split(files: Sequence[SourceText]) -> tuple[list[SourceText], list[SourceText]]:
+    """(to train on, held out), by a hash of the path: a file stays where it is when others come and go."""
+    ordered = sorted(files, key=lambda file: _hash(f"held-out:{file.key}"))
+    n = min(MAX_HELD_OUT, round(len(files) * HELD_OUT_SHARE)) if len(files) >= 8 else min(1, len(files) - 1)
+    held_out = {file.key for file in ordered[: max(0, n)]}
+    train = [file for file in files if file.key not in held_out]
+    return train, [file for file in files if file.key in held_out]
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()

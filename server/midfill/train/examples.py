@@ -1,0 +1,158 @@
+"""Training examples: a hole as the server's prompt, the middle behind it, and the token that ends it."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import exp, log
+
+from midfill.context.choose import choose
+from midfill.context.focus import Focus
+from midfill.context.index import Index, SourceFile
+from midfill.context.view import View
+from midfill.fim import FimRenderer
+from midfill.train.collect import SourceText
+from midfill.train.spans import FileSpans, draw_kind
+from midfill.types import MidfillError, Snapshot, Snippet
+
+MIN_PROMPT = 64  # tokens
+CONTEXT_SHARE = 0.6  # of the examples in a project of several files have pieces of other files
+MAX_PARSED = 512  # files whose spans are kept
+N_TRIES = 50  # draws in a row that give no example
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """``ids`` are the prompt, the middle and its end; the first ``n_prompt`` of them carry no loss."""
+
+    ids: tuple[int, ...]
+    n_prompt: int
+    kind: str
+
+    @property
+    def n_labels(self) -> int:
+        """Tokens with loss."""
+        return len(self.ids) - self.n_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Several examples in one row of tokens. Positions begin anew at each, so that none sees the one before."""
+
+    ids: tuple[int, ...]  # (tokens,)
+    positions: tuple[int, ...]  # (tokens,)
+    predicts: tuple[int, ...]  # (labels,) places whose next token is a label
+    labels: tuple[int, ...]  # (labels,)
+    n_examples: int
+
+    @classmethod
+    def of(cls, examples: Sequence[Example]) -> Batch:
+        """``examples`` one behind another."""
+        ids: list[int] = []
+        positions: list[int] = []
+        predicts: list[int] = []
+        labels: list[int] = []
+        for one in examples:
+            predicts += range(len(ids) + one.n_prompt - 1, len(ids) + len(one.ids) - 1)
+            labels += one.ids[one.n_prompt :]
+            positions += range(len(one.ids))
+            ids += one.ids
+        return cls(tuple(ids), tuple(positions), tuple(predicts), tuple(labels), len(examples))
+
+
+class Maker:
+    """Draws examples from files. What is drawn depends on the random generator alone."""
+
+    def __init__(self, files: Sequence[SourceText], renderer: FimRenderer, seed: int = 1) -> None:
+        """Raises MidfillError where the model has no fill-in-the-middle tokens."""
+        end = renderer.end_id
+        if end is None:
+            raise MidfillError(
+                "the model has no fill-in-the-middle tokens, so it cannot be taught to fill",
+                "choose a base that has them: CodeGemma, Qwen2.5-Coder, StarCoder2, Code Llama ...",
+            )
+        self._end, self._renderer, self._files, self._seed = end, renderer, files, seed
+        self._weights = [max(200, min(len(file.text), 20_000)) ** 0.5 for file in files]
+        self._indexes: dict[str, Index] = {}
+        self._of_project: defaultdict[str, list[SourceText]] = defaultdict(list)
+        for file in files:
+            self._of_project[file.project].append(file)
+        self._spans = lru_cache(MAX_PARSED)(self._read)
+
+    def draw(self, rng: random.Random, max_tokens: int) -> Example:
+        """An example of at most ``max_tokens``. Raises MidfillError where there is hardly one."""
+        for _ in range(N_TRIES):
+            at = rng.choices(range(len(self._files)), self._weights)[0]
+            if (example := self._example(at, rng, max_tokens)) is not None:
+                return example
+        raise MidfillError("there is too little code to cut examples from", "add folders with more source files")
+
+    def _example(self, at: int, rng: random.Random, max_tokens: int) -> Example | None:
+        file, kind = self._files[at], draw_kind(rng)
+        span = self._spans(at).draw(kind, rng)
+        if span is None:
+            return None
+        start, end = span
+        budget = round(exp(rng.uniform(log(MIN_PROMPT * 2), log(max_tokens))))
+        text = file.text[:start] + file.text[end:]
+        snapshot = Snapshot(f"file:///{file.path}", 0, file.language, text, start, path=file.path)
+        snippets = self._snippets(file, snapshot, budget) if rng.random() < CONTEXT_SHARE else ()
+        return self.of_hole(snapshot, file.text[start:end], snippets, kind, budget)
+
+    def of_hole(
+        self, snapshot: Snapshot, middle: str, snippets: Sequence[Snippet], kind: str, budget: int
+    ) -> Example | None:
+        """The example whose cursor stands in ``snapshot``; None where ``budget`` tokens do not hold it."""
+        encode = self._renderer.tokenizer.encode
+        n_middle = len(encode(middle)) + 8  # a word that is begun before it is said again
+        if budget - n_middle - 1 < MIN_PROMPT:
+            return None
+        prompt = self._renderer.render(snapshot, snippets, budget - n_middle - 1)
+        ids = (*prompt.ids, *encode(prompt.beginning + middle), self._end)
+        return Example(ids, len(prompt.ids), kind) if len(ids) <= budget else None
+
+    def _snippets(self, file: SourceText, snapshot: Snapshot, budget: int) -> Sequence[Snippet]:
+        """What the server would show of the project's other files. The index sees the file with its hole."""
+        index = self._index(file.project)
+        key = file.key
+        whole = index.files.get(key)
+        if whole is None or len(index.files) < 2:
+            return ()
+        index.put(SourceFile.read(key, file.path, file.language, snapshot.text))
+        try:
+            focus = Focus(key, file.path, file.language, snapshot.text, snapshot.cursor)
+            return choose(View(index), focus, int(budget * self._renderer.SNIPPET_SHARE)).snippets
+        finally:
+            index.put(whole)
+
+    def _index(self, project: str) -> Index:
+        if project not in self._indexes:
+            index = self._indexes[project] = Index()
+            for file in self._of_project[project]:
+                index.put(SourceFile.read(file.key, file.path, file.language, file.text))
+        return self._indexes[project]
+
+    def _read(self, at: int) -> FileSpans:
+        file = self._files[at]
+        return FileSpans(file.text, file.language, f"{self._seed}:{file.key}")
+
+
+def batch(maker: Maker, step: int, n_tokens: int, seed: int = 1) -> Batch:
+    """The examples of one step, the same each time: as many as fit into ``n_tokens``. Raises MidfillError."""
+    rng = random.Random(f"{seed}:{step}")  # noqa: S311 - a run that is resumed sees the same
+    examples: list[Example] = []
+    left = n_tokens
+    while left >= MIN_PROMPT * 2:
+        examples.append(maker.draw(rng, left))
+        left -= len(examples[-1].ids)
+    return Batch.of(examples)
+
+
+def held_out(maker: Maker, n: int, max_tokens: int) -> Iterator[Example]:
+    """``n`` examples, the same each time. Raises MidfillError."""
+    rng = random.Random("held-out")  # noqa: S311
+    for _ in range(n):
+        yield maker.draw(rng, max_tokens)

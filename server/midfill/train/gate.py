@@ -1,0 +1,124 @@
+"""Before and after: an adapter is promoted only if it is better at holes in files that it was not trained on.
+
+Every hole is answered twice by each, in turns: through the whole server path, as a person would see it, and by the bare
+model, which shows whether it stops by itself. All differences are paired, with 95 % intervals by bootstrap over files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from midfill.completer import Completer
+from midfill.eval.ask import Answer, Bare, Server
+from midfill.eval.holes import Hole
+from midfill.eval.metrics import judged
+from midfill.eval.repository import Cutter
+from midfill.eval.run import Record
+from midfill.eval.summary import ALL, Difference, paired
+from midfill.train.collect import SourceText
+from midfill.types import Snapshot
+
+BEFORE, AFTER = "before", "after"
+KINDS = ("rest-of-line", "line", "block", "call-arguments", "mid-word")
+MAX_TOKENS = 96  # of the bare model: nearly every hole is shorter
+# The measures of the table, and what they are called. What decides comes first.
+MEASURES = {
+    "first_line": "exact match, first line",
+    "whole": "exact match, whole",
+    "similarity": "edit similarity",
+    "stopped": "stopped by itself",
+    "in_place": "stopped after as many lines",
+    "n_decoded": "tokens decoded",
+}
+DECIDING = ("first_line", "whole", "similarity", "stopped", "in_place")
+MAX_LOSS_OF_EXACT = 0.02  # a fall of the exact match that is not sure, and is still too much
+MIN_HOLES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether to promote, and why."""
+
+    promoted: bool
+    reason: str
+    differences: tuple[Difference, ...]  # of all holes, in the order of MEASURES
+
+
+class Gate:
+    """Answers a hole through the server and bare."""
+
+    def __init__(self, completer: Completer, bare: Completer) -> None:
+        """``bare`` renders prompts as an endpoint would: nothing begun is taken off them."""
+        self._server, self._bare = Server(completer), Bare(bare)
+
+    async def answer(self, snapshot: Snapshot) -> Answer:
+        """What is shown; in ``why`` what the bare model did. Raises EngineError."""
+        shown = await self._server.answer(snapshot)
+        bare = await self._bare.answer(snapshot)
+        return dataclasses.replace(
+            shown, stats=bare.stats, why={"bare": bare.text, "stopped": bare.finish_reason == "stop"}
+        )
+
+
+def judge(hole: Hole, answer: Answer) -> dict[str, float]:
+    """The metrics of what is shown, and whether the bare model stopped by itself, and after as many lines."""
+    found = judged(hole, answer.text)
+    stopped = bool(answer.why["stopped"])
+    n_lines = str(answer.why["bare"]).rstrip().count("\n")
+    in_place = stopped and n_lines == hole.middle.rstrip().count("\n")
+    return {**found, "stopped": float(stopped), "in_place": float(in_place)}
+
+
+def holes(files: Sequence[SourceText], n: int, seed: int = 1) -> list[Hole]:
+    """``n`` holes in the files held out, of every kind in turn; each project's files see each other."""
+    projects = sorted({file.project for file in files})
+    found: list[list[Hole]] = []
+    for project in projects:
+        texts = {file.path: file.text for file in files if file.project == project}
+        cut = Cutter(texts).cut(2 * n // len(projects) + len(KINDS), KINDS, seed)
+        found.append(
+            [dataclasses.replace(hole, source=f"{project}/{hole.source}", id=f"{project}/{hole.id}") for hole in cut]
+        )
+    turns = [hole for turn in range(n) for of_project in found for hole in of_project[turn : turn + 1]]
+    return turns[:n]
+
+
+def see(hole: Hole) -> Snapshot:
+    """The editor's view of a hole."""
+    return hole.snapshot()
+
+
+def decide(records: Sequence[Record], loss_before: float | None, loss_after: float | None) -> Verdict:
+    """From the records of BEFORE and AFTER, and the held-out losses in nats."""
+    runs = {name: [record for record in records if record["who"] == name] for name in (BEFORE, AFTER)}
+    by_metric = {one.metric: one for one in paired(runs[BEFORE], runs[AFTER]) if one.kind == ALL}
+    found = tuple(by_metric[name] for name in MEASURES if name in by_metric)
+    if len(runs[AFTER]) < MIN_HOLES:
+        return Verdict(False, f"only {len(runs[AFTER])} holes could be cut: that shows nothing", found)
+    for one in found:
+        if one.metric in DECIDING and one.is_sure and one.difference < 0:
+            return Verdict(False, f"worse: {MEASURES[one.metric]}", found)
+    if by_metric["first_line"].difference < -MAX_LOSS_OF_EXACT:
+        return Verdict(False, "the exact match fell", found)
+    if loss_before is not None and loss_after is not None and loss_after >= loss_before:
+        return Verdict(False, "the held-out loss did not fall", found)
+    better = [MEASURES[one.metric] for one in found if one.metric in DECIDING and one.is_sure and one.difference > 0]
+    if not better:
+        return Verdict(False, "nothing is surely better", found)
+    return Verdict(True, f"better: {', '.join(better)}", found)
+
+
+def as_figures(verdict: Verdict) -> dict[str, Any]:
+    """For the files beside the adapter."""
+    rows = [
+        {
+            "name": MEASURES[one.metric], "metric": one.metric, "n": one.n, "before": round(one.a, 4),
+            "after": round(one.b, 4), "low": round(one.low, 4), "high": round(one.high, 4),
+        }
+        for one in verdict.differences
+    ]  # fmt: skip
+    words = "promoted" if verdict.promoted else "not promoted"
+    return {"promoted": verdict.promoted, "verdict": f"{words}: {verdict.reason}", "rows": rows}

@@ -1,0 +1,36 @@
+"""What a training process is told, and what it tells: lines of JSON, so that its memory and its faults are its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything that ``midfill train`` decides before the work. Paths are absolute; flat, because it goes as JSON."""
+
+    name: str
+    roots: tuple[str, ...]
+    held_out: tuple[str, ...]  # folders whose files are held out; none: some of ``roots``
+    folder: str  # of the run: checkpoints, and at the end the adapter
+    model: str
+    device: str = "auto"
+    template: str = "auto"
+    order: str = "psm"
+    rank: int = 4
+    alpha: float = 16.0
+    dropout: float = 0.1
+    targets: tuple[str, ...] = ()
+    n_steps: int = 0  # 0: by the device
+    minutes: float = 0.0
+    n_tokens: int = 0
+    accumulate: int = 1
+    rate: float = 3e-4
+    seed: int = 1
+    quantise: bool = False
+    checkpointing: bool = False
+    resume: bool = True
+    polite: bool = True  # only processor time that nobody else wants
+
+
+ADAPTER = "adapter"  # the folder of the finished adapter in the run's folder

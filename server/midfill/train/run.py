@@ -1,0 +1,178 @@
+"""A training run: from texts to an adapter's folder, in steps that a kill loses little of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+
+from midfill.engine.local.load import LoadedModel
+from midfill.train import checkpoint
+from midfill.train.base import Lora
+from midfill.train.checkpoint import Progress
+from midfill.train.examples import Example, Maker, batch
+from midfill.train.steps import DivergedError, Stepper, losses
+
+log = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 45.0  # of at most a minute that a kill may lose
+LOOK_SHARE = 6  # times that the held-out loss is measured on the way
+N_TIMED = 3  # steps from which the time of all is estimated
+DIVERGED = 3.0  # times the loss of the beginning, over as many steps as are smoothed
+SMOOTHED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to train. ``n_tokens``: in one pass; ``accumulate``: passes a step. ``minutes`` bounds the steps."""
+
+    lora: Lora = field(default_factory=Lora)
+    n_steps: int = 300
+    n_tokens: int = 512
+    accumulate: int = 1
+    rate: float = 3e-4
+    seed: int = 1
+    minutes: float = 0.0
+    checkpointing: bool = False
+    quantise: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a person is told after each step. Seconds are of the whole run, with what was done before a kill."""
+
+    step: int
+    n_steps: int
+    loss: float
+    held_out: float | None
+    tokens_per_s: float
+    left_s: float
+    seconds: float
+
+
+@dataclass(slots=True)
+class Trained:
+    """A finished run."""
+
+    model: PeftModel
+    progress: Progress
+    before: list[float]  # losses of the held-out examples, in nats a token
+    after: list[float]
+
+
+class Interrupted(Exception):  # noqa: N818 - no error
+    """Somebody asked to stop; the checkpoint is written."""
+
+
+class Run:
+    """Trains ``model`` on what ``maker`` draws. Everything that is random comes from the seed and the step."""
+
+    def __init__(
+        self, loaded: LoadedModel, model: PeftModel, maker: Maker, held_out: Sequence[Example], settings: Settings,
+        folder: Path, data: str, *, on_step: Callable[[Report], None], is_stopped: Callable[[], bool] = lambda: False,
+        before_pass: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """``data`` identifies the texts; ``folder`` holds the checkpoints."""
+        self._device, self._model, self._maker, self._held_out = loaded.device, model, maker, held_out
+        self._settings, self._folder = settings, folder
+        self._on_step, self._is_stopped, self._before_pass = on_step, is_stopped, before_pass
+        self._progress = Progress(identity(settings, loaded.name, data), n_steps=settings.n_steps)
+        self._saved_s = 0.0
+
+    def run(self, *, resume: bool = True) -> Trained:
+        """Train to the end. Raises Interrupted, DivergedError and MidfillError."""
+        found = checkpoint.latest(self._folder, self._progress.identity) if resume else None
+        if found is not None:
+            self._progress = found[0]
+        progress = self._progress
+        stepper = Stepper(
+            self._model, self._device, rate=self._settings.rate, n_steps=progress.n_steps, done=progress.step
+        )
+        if found is not None:
+            stepper.restore(found[1], progress.step)
+        before = list(losses(self._model, self._held_out, self._device, adapted=False))
+        if not progress.history:
+            progress.history.append({"step": 0, "held_out": _mean(before)})
+        start = time.monotonic()
+        done_before, first = progress.seconds, progress.step
+        while progress.step < progress.n_steps:
+            if self._is_stopped():
+                self._save(stepper)
+                raise Interrupted
+            loss = self._step(stepper)
+            progress.seconds = done_before + time.monotonic() - start
+            if progress.step - first == N_TIMED and self._settings.minutes and found is None:
+                stepper = self._fit_into_time(stepper)
+            self._tell(stepper, loss)
+            if time.monotonic() - start - self._saved_s > SAVE_EVERY_S:
+                self._save(stepper)
+                self._saved_s = time.monotonic() - start
+        self._save(stepper)
+        after = list(losses(self._model, self._held_out, self._device))
+        return Trained(self._model, progress, before, after)
+
+    def _step(self, stepper: Stepper) -> float:
+        settings, progress = self._settings, self._progress
+        at = progress.step * settings.accumulate
+        batches = [batch(self._maker, at + i, settings.n_tokens, settings.seed) for i in range(settings.accumulate)]
+        torch.manual_seed((settings.seed << 32) + progress.step)  # of the dropout
+        loss = stepper.step(batches, self._before_pass)
+        progress.step += 1
+        progress.n_tokens += sum(len(one.ids) for one in batches)
+        progress.n_examples += sum(one.n_examples for one in batches)
+        return loss
+
+    def _fit_into_time(self, stepper: Stepper) -> Stepper:
+        """As many steps as ``minutes`` allow at the speed of the first ones, and a schedule over these."""
+        progress, settings = self._progress, self._settings
+        n_steps = int(settings.minutes * 60 / (progress.seconds / progress.step))
+        progress.n_steps = max(N_TIMED + 1, min(settings.n_steps, n_steps))
+        again = Stepper(self._model, self._device, rate=settings.rate, n_steps=progress.n_steps, done=progress.step)
+        again.restore(stepper.state(), progress.step)
+        return again
+
+    def _tell(self, stepper: Stepper, loss: float) -> None:
+        progress = self._progress
+        entry = {"step": progress.step, "loss": loss, "rate": stepper.rate, "seconds": progress.seconds}
+        held_out = None
+        if progress.step % max(1, progress.n_steps // LOOK_SHARE) == 0 and self._held_out:
+            held_out = entry["held_out"] = _mean(list(losses(self._model, self._held_out, self._device)))
+        progress.history.append(entry)
+        self._check()
+        each = progress.seconds / progress.step
+        self._on_step(
+            Report(
+                progress.step, progress.n_steps, loss, held_out, progress.n_tokens / progress.seconds,
+                (progress.n_steps - progress.step) * each, progress.seconds,
+            )
+        )  # fmt: skip
+
+    def _check(self) -> None:
+        """Raises DivergedError where the loss has grown far above its beginning."""
+        values = [entry["loss"] for entry in self._progress.history if "loss" in entry]
+        if len(values) >= 2 * SMOOTHED and _mean(values[-SMOOTHED:]) > DIVERGED * _mean(values[:SMOOTHED]):
+            raise DivergedError("training diverged: the loss grew threefold", "use a smaller --rate")
+
+    def _save(self, stepper: Stepper) -> None:
+        try:
+            checkpoint.save(self._folder, self._progress, stepper.state())
+        except OSError as error:
+            log.warning("no checkpoint could be written (%s); training goes on", error.strerror or error)
+
+
+def identity(settings: Settings, base: str, data: str) -> str:
+    """What a run that goes on from a checkpoint has in common with the one that wrote it."""
+    said = {**asdict(replace(settings, minutes=0.0)), "base": base, "data": data}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan

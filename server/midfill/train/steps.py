@@ -1,0 +1,112 @@
+"""One step of training, and the loss of examples that are only read."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from peft import PeftModel
+from torch.nn.functional import cross_entropy
+from transformers import get_cosine_schedule_with_warmup
+
+from midfill.train.examples import Batch, Example
+from midfill.types import MidfillError
+
+CLIP = 1.0  # norm of the gradient
+
+
+class DivergedError(MidfillError):
+    """The loss is no number any more."""
+
+
+def logits_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tensor:
+    """Of the places that predict a label: the vocabulary is wide, and the others have no loss. (labels, vocabulary)"""
+    ids = torch.tensor([batch.ids], device=device)  # (1, tokens)
+    positions = torch.tensor([batch.positions], device=device)  # (1, tokens), from which the mask of the row is made
+    keep = torch.tensor(batch.predicts, device=device)
+    logits: torch.Tensor = model(input_ids=ids, position_ids=positions, logits_to_keep=keep, use_cache=False).logits
+    return logits[0].float()
+
+
+def loss_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tensor:
+    """Mean negative log likelihood of the labels, in nats."""
+    labels = torch.tensor(batch.labels, device=device)
+    return cross_entropy(logits_of(model, batch, device), labels)
+
+
+class Stepper:
+    """Optimiser and schedule over the adapter's weights."""
+
+    def __init__(self, model: PeftModel, device: torch.device, *, rate: float, n_steps: int, done: int = 0) -> None:
+        """``done`` of ``n_steps`` steps were made before."""
+        self.model, self.device = model, device
+        self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self.optimizer = torch.optim.AdamW(self.weights.values(), lr=rate, weight_decay=0.0)
+        n_warm = max(1, min(20, n_steps // 10))
+        self._schedule = get_cosine_schedule_with_warmup(self.optimizer, n_warm, n_steps)
+        for _ in range(done):
+            self._schedule.step()
+
+    @property
+    def rate(self) -> float:
+        """The present learning rate."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def step(self, batches: Sequence[Batch], before_each: Callable[[], None] = lambda: None) -> float:
+        """One change of the weights from the mean over the labels of all ``batches``; the loss.
+
+        Raises DivergedError, with the weights as they were. ``before_each``: called before each pass, may wait.
+        """
+        self.model.train()
+        n_labels, total = sum(len(batch.labels) for batch in batches), 0.0
+        self.optimizer.zero_grad(set_to_none=True)
+        for batch in batches:
+            before_each()
+            loss = loss_of(self.model, batch, self.device) * (len(batch.labels) / n_labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), CLIP))
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            raise DivergedError("training diverged: the loss is no number any more", "use a smaller --rate")
+        self.optimizer.step()
+        self._schedule.step()
+        return total
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Weights and moments by name, as they are (not copied)."""
+        found: dict[str, torch.Tensor] = {}
+        for name, weight in self.weights.items():
+            found[f"weight.{name}"] = weight.detach()
+            moments = self.optimizer.state.get(weight, {})
+            for kind in ("exp_avg", "exp_avg_sq"):
+                if kind in moments:
+                    found[f"{kind}.{name}"] = moments[kind]
+        return found
+
+    def restore(self, state: dict[str, torch.Tensor], done: int) -> None:
+        """What ``state`` gave after ``done`` steps."""
+        for name, weight in self.weights.items():
+            with torch.no_grad():
+                weight.copy_(state[f"weight.{name}"])
+            if f"exp_avg.{name}" in state:
+                self.optimizer.state[weight] = {
+                    "step": torch.tensor(float(done)),
+                    "exp_avg": state[f"exp_avg.{name}"].to(weight.device).clone(),
+                    "exp_avg_sq": state[f"exp_avg_sq.{name}"].to(weight.device).clone(),
+                }
+
+
+def losses(
+    model: PeftModel, examples: Iterable[Example], device: torch.device, *, adapted: bool = True
+) -> Iterator[float]:
+    """The mean loss of each example's labels, in nats; with ``adapted`` off, the base's."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), contextlib.nullcontext() if adapted else model.disable_adapter():
+            for example in examples:
+                yield float(loss_of(model, Batch.of([example]), device))
+    finally:
+        model.train(was_training)

@@ -1,0 +1,192 @@
+"""The training process: ``python -m midfill.train.worker``, a job on standard input, lines of JSON on standard output.
+
+Whoever started it says stop by closing its standard input, or by SIGINT or SIGTERM; the last step is then in a
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from midfill import fim
+from midfill.engine.local import models
+from midfill.tokenizer import CodeTokenizer
+from midfill.train import polite
+from midfill.train.collect import Collection, SourceText, collect, split
+from midfill.train.job import ADAPTER, Job
+from midfill.types import MidfillError, one_line
+
+MIN_TRAIN_CHARS = 20_000
+N_HELD_OUT = 64  # examples whose loss is measured
+ON_CPU, ON_GPU = (300, 512), (1000, 2048)  # steps, tokens in one pass
+INTERRUPTED = 3  # exit status
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+def main() -> int:
+    """Do the job; the exit status."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no line of ours
+    stop = threading.Event()
+    job = Job(**_tuples(json.loads(sys.stdin.readline())))
+    if job.polite:
+        polite.lower_priority()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=_until_closed, args=(sys.stdin, stop), daemon=True).start()
+    tell = _teller(out)
+    try:
+        return work(job, tell, stop.is_set)
+    except MidfillError as error:
+        tell({"kind": "error", "message": error.message, "remedy": error.remedy})
+        return 1
+    finally:
+        with contextlib.suppress(OSError):
+            out.close()
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _until_closed(stream: TextIO, stop: threading.Event) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        stream.read()
+    stop.set()
+
+
+def _teller(out: TextIO) -> Tell:
+    def tell(line: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            out.write(json.dumps(line) + "\n")
+            out.flush()
+
+    return tell
+
+
+def work(job: Job, tell: Tell, is_stopped: Callable[[], bool]) -> int:
+    """Collect, train, write; the exit status. Raises MidfillError."""
+    tell({"kind": "stage", "stage": "reading the sources", "fraction": 0.0})
+    collection, train, held_out = gather(job)
+    tell({"kind": "data", **summary(collection, train, held_out)})
+    check_enough(train, held_out)
+    folder = models.prepare(models.resolve(job.model), _staged(tell))
+    tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
+    template = fim.find(job.template, tokenizer)
+    renderer = fim.FimRenderer(template, tokenizer, job.order, heal=True)
+    return _train(job, collection, train, held_out, folder, renderer, tell, is_stopped)
+
+
+def gather(job: Job) -> tuple[Collection, list[SourceText], list[SourceText]]:
+    """All texts, those to train on, and those held out: never a text in both. Raises MidfillError."""
+    roots = [Path(root) for root in job.roots]
+    if not job.held_out:
+        collection = collect(roots)
+        return collection, *split(collection.files)
+    # Collected together, so that what is nearly the same is in one half only: the folders named later lose it.
+    n = len(job.held_out)
+    collection = collect([*(Path(root) for root in job.held_out), *roots])
+    others = set(list(collection.licences)[:n])
+    train = [file for file in collection.files if file.project not in others]
+    return collection, train, [file for file in collection.files if file.project in others]
+
+
+def check_enough(train: Sequence[SourceText], held_out: Sequence[SourceText]) -> None:
+    """Raises MidfillError where nothing could be learned, or nothing could show it."""
+    n_chars = sum(len(file.text) for file in train)
+    if n_chars < MIN_TRAIN_CHARS:
+        raise MidfillError(
+            f"{len(train)} files with {n_chars:,} characters are too little to learn from",
+            f"name more folders: {MIN_TRAIN_CHARS:,} characters of source code at least",
+        )
+    if not held_out:
+        raise MidfillError(
+            "no file is left to be held out, so nothing could show whether the adapter helps",
+            "name more folders, or others with --held-out",
+        )
+
+
+def summary(collection: Collection, train: Sequence[SourceText], held_out: Sequence[SourceText]) -> dict[str, Any]:
+    """The data for people."""
+    return {
+        "n_train": len(train),
+        "n_held_out": len(held_out),
+        "n_chars": sum(len(file.text) for file in train),
+        "languages": dict(collection.languages.most_common()),
+        "licences": collection.licences,
+        "left_out": dict(collection.left_out.most_common()),
+        "secrets": [one_line(path) for path in collection.secrets[:20]],
+    }
+
+
+def _staged(tell: Tell) -> Callable[[str, float], None]:
+    return lambda stage, fraction: tell({"kind": "stage", "stage": stage, "fraction": fraction})
+
+
+def _train(
+    job: Job, collection: Collection, train: list[SourceText], held_out: list[SourceText], base: Path,
+    renderer: fim.FimRenderer, tell: Tell, is_stopped: Callable[[], bool],
+) -> int:  # fmt: skip
+    import torch
+
+    from midfill.engine.local.load import pick_device
+    from midfill.train import write
+    from midfill.train.base import Lora, check, load_base, name_of, need, with_lora
+    from midfill.train.examples import Maker
+    from midfill.train.examples import held_out as held_out_examples
+    from midfill.train.run import Interrupted, Run, Settings
+
+    device = pick_device(job.device)
+    n_steps, n_tokens = ON_GPU if device.type == "cuda" else ON_CPU
+    settings = Settings(
+        Lora(job.rank, job.alpha, job.dropout, job.targets), job.n_steps or n_steps, job.n_tokens or n_tokens,
+        job.accumulate, job.rate, job.seed, job.minutes, job.checkpointing, job.quantise,
+    )  # fmt: skip
+    check(need(base, device, settings.n_tokens, quantised=job.quantise, checkpointing=job.checkpointing))
+    maker = Maker(train, renderer, job.seed)
+    unseen = list(held_out_examples(Maker(held_out, renderer, job.seed), N_HELD_OUT, settings.n_tokens))
+    source = models.resolve(job.model)
+    loaded = load_base(base, source.name, str(device), _staged(tell), quantise=job.quantise)
+    base_name = name_of(source)
+    model = with_lora(loaded, settings.lora, base_name, job.seed, checkpointing=job.checkpointing)
+    n_weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    folder = Path(job.folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write.need_space(folder, n_weights, n_checkpoints=2)
+    tell({"kind": "stage", "stage": "measuring the base", "fraction": 0.0})
+    run = Run(
+        loaded, model, maker, unseen, settings, folder, collection.digest,
+        on_step=lambda report: tell({"kind": "step", **dataclasses.asdict(report)}), is_stopped=is_stopped,
+    )  # fmt: skip
+    try:
+        trained = run.run(resume=job.resume)
+    except Interrupted:
+        tell({"kind": "interrupted"})
+        return INTERRUPTED
+    except torch.OutOfMemoryError as error:
+        raise MidfillError(f"{device} is out of memory", "use fewer --tokens, or --quantise") from error
+    write.write(
+        folder / ADAPTER, trained, settings, base, base_name, _licence(base_name), collection,
+        [file.key for file in held_out], job.name,
+    )  # fmt: skip
+    tell({"kind": "done", "folder": str(folder / ADAPTER), "n_weights": n_weights})
+    return 0
+
+
+def _licence(base_name: str) -> str:
+    known = {"qwen": "Apache-2.0", "google/codegemma": "Gemma Terms of Use", "bigcode/starcoder2": "BigCode OpenRAIL-M"}
+    return next((licence for prefix, licence in known.items() if base_name.lower().startswith(prefix)), "see the base")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

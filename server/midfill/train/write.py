@@ -1,0 +1,114 @@
+"""The adapter's folder: PEFT's two files, and what tells a person where it comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerState, TrainingArguments
+
+from midfill import __version__
+from midfill.train import card, plot
+from midfill.train.checkpoint import Progress
+from midfill.train.collect import Collection
+from midfill.train.run import Settings, Trained
+from midfill.types import MidfillError
+
+NEEDED = 64 << 20  # bytes beside the weights
+
+
+def need_space(folder: Path, n_weights: int, n_checkpoints: int) -> None:
+    """Raises MidfillError, before the work, where the disk will not hold checkpoints and result."""
+    needed = n_weights * 4 * (3 * (n_checkpoints + 1) + 1) + NEEDED
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise MidfillError(
+            f"training writes up to {needed / 1e6:.0f} MB to the disk of {folder}, {free / 1e6:.0f} MB are free",
+            "free some space, or set MIDFILL_DATA_DIR to another disk",
+        )
+
+
+def write(
+    folder: Path, trained: Trained, settings: Settings, base_folder: Path, base_name: str, licence: str,
+    collection: Collection, held_out: Sequence[str], name: str,
+) -> None:  # fmt: skip
+    """Write everything into the new ``folder``. Raises MidfillError, and leaves no folder."""
+    work = folder.with_name(f".{folder.name}")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        work.mkdir(mode=0o700, parents=True)
+        trained.model.save_pretrained(str(work), safe_serialization=True)
+        shutil.copyfile(base_folder / "tokenizer.json", work / "tokenizer.json")
+        _write_trainer(work, trained.progress, settings)
+        plot.losses(trained.progress.history, work / "loss.svg")
+        figures = _figures(trained, settings, base_name, licence, collection, held_out)
+        card.write(work, name, figures)
+        for file in work.iterdir():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        shutil.rmtree(folder, ignore_errors=True)
+        work.rename(folder)
+    except OSError as error:
+        shutil.rmtree(work, ignore_errors=True)
+        raise MidfillError(
+            f"the adapter could not be written: {error.strerror or error}",
+            "free some space and run the same command again: it goes on from the last checkpoint",
+        ) from error
+
+
+def _write_trainer(folder: Path, progress: Progress, settings: Settings) -> None:
+    """In the formats of transformers' Trainer, which others read. The pickle is for them: midfill never loads one."""
+    log = [{key: value for key, value in entry.items() if key != "seconds"} for entry in progress.history]
+    for entry in log:
+        entry["learning_rate"] = entry.pop("rate", 0.0)
+        if "held_out" in entry:
+            entry["eval_loss"] = entry.pop("held_out")
+    state = TrainerState(
+        global_step=progress.step, max_steps=progress.n_steps, num_input_tokens_seen=progress.n_tokens,
+        train_batch_size=1, log_history=log,
+    )  # fmt: skip
+    state.save_to_json(str(folder / "trainer_state.json"))
+    arguments = TrainingArguments(
+        output_dir=folder.name.lstrip("."), max_steps=progress.n_steps, learning_rate=settings.rate, seed=settings.seed,
+        per_device_train_batch_size=1, gradient_accumulation_steps=settings.accumulate, lr_scheduler_type="cosine",
+        weight_decay=0.0, bf16=True, use_cpu=not torch.cuda.is_available(), report_to=[],
+        gradient_checkpointing=settings.checkpointing,
+    )  # fmt: skip
+    torch.save(arguments, folder / "training_args.bin")
+    (folder / "training_args.json").write_text(arguments.to_json_string(), encoding="utf-8")
+
+
+def _figures(
+    trained: Trained, settings: Settings, base_name: str, licence: str, collection: Collection, held_out: Sequence[str]
+) -> dict[str, Any]:
+    progress = trained.progress
+    return {
+        "midfill": __version__,
+        "base": base_name,
+        "base_licence": licence,
+        "settings": dataclasses.asdict(settings),
+        "targets": sorted(trained.model.peft_config["default"].target_modules),
+        "steps": progress.step,
+        "tokens": progress.n_tokens,
+        "examples": progress.n_examples,
+        "seconds": round(progress.seconds, 1),
+        "loss": {"held_out_before": _mean(trained.before), "held_out_after": _mean(trained.after)},
+        "data": {
+            "projects": collection.licences,
+            "files": len(collection.files),
+            "characters": collection.n_chars,
+            "languages": dict(collection.languages.most_common()),
+            "left_out": dict(collection.left_out.most_common()),
+            "held_out": list(held_out),
+            "digest": collection.digest,
+        },
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 4) if values else None

@@ -21,6 +21,7 @@ from midfill.types import MidfillError
 MAX_FILES = 20_000
 MAX_CHARS = 200_000_000
 MIN_LINES, MIN_CHARS = 8, 200
+MIN_LETTERS = 0.4  # of what is no white space; tables of numbers have less
 HELD_OUT_SHARE = 0.12  # of the files
 MAX_HELD_OUT = 400
 GIT_S = 120.0
@@ -38,7 +39,7 @@ _MADE = re.compile(
     r"(?:@generated|generated (?:by|from|file|code)|auto-?generated|do not (?:edit|modify))",
     re.IGNORECASE | re.MULTILINE,
 )
-_LICENCE_NAME = re.compile(r"(?:licen[cs]e|copying|unlicense)(?:[-._].*)?", re.IGNORECASE)
+_LICENCE_NAME = re.compile(r"(?:licen[cs]e|copying|copyright|unlicense)(?:[-._].*)?", re.IGNORECASE)
 # What a licence text says of itself, the more demanding first.
 _LICENCES = (
     ("AGPL-3.0", "gnu affero general public license"),
@@ -191,8 +192,8 @@ def by_text(text: str) -> str:
         return "too short"
     if _MADE.search(text[:2000]):
         return "generated"
-    words = sum(char.isalpha() or char.isspace() for char in text[:20_000])
-    return "data" if words < 0.5 * min(len(text), 20_000) else ""
+    said = "".join(text[:20_000].split())
+    return "data" if sum(map(str.isalpha, said)) < MIN_LETTERS * len(said) else ""
 
 
 def licence_of(root: Path) -> str:

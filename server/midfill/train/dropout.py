@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from peft import PeftModel
 from torch import nn
 
-POOL = 4  # times the largest activation: so many places where a mask may begin
+POOL = 4  # times the activation, at least: so many places where a mask may begin
 
 
 class WindowDropout(nn.Module):
-    """Dropout (Srivastava et al. 2014) whose masks are windows at random places of one pool of random bits.
+    """Dropout (Srivastava et al. 2014) whose masks are windows at random places of a pool of random bits.
 
-    Two masks may overlap, shifted against each other; nothing that is trained could make use of that.
+    Two masks may overlap, shifted against each other; nothing that is trained could make use of that. Masks depend on
+    torch's generator and the size of what they are for alone.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
-        self._pool = torch.empty(0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` with about a share ``p`` of it zero, and the rest scaled up, while training."""
         if not self.training or not self.p:
             return x
-        n = x.numel()
-        if self._pool.numel() < 2 * n:
-            self._pool = torch.bernoulli(torch.full((POOL * n,), 1 - self.p)).div_(1 - self.p)
-        at = int(torch.randint(self._pool.numel() - n, ()))
-        return x * self._pool[at : at + n].view(x.shape).to(x.dtype)
+        pool = _pool(self.p, 1 << (POOL * x.numel() - 1).bit_length())
+        at = int(torch.randint(pool.numel() - x.numel(), ()))
+        return x * pool[at : at + x.numel()].view(x.shape).to(x.dtype)
+
+
+@functools.cache
+def _pool(p: float, size: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(size)
+    return torch.bernoulli(torch.full((size,), 1 - p), generator=generator).div_(1 - p)
 
 
 def use_windows(model: PeftModel) -> None:
-    """Replace the dropout of every LoRA layer; layers with the same input width share a pool."""
-    shared: dict[tuple[int, float], WindowDropout] = {}
+    """Replace the dropout of every LoRA layer."""
     for module in model.modules():
         dropouts = getattr(module, "lora_dropout", None)
         if not isinstance(dropouts, nn.ModuleDict):
             continue
         for name, present in dropouts.items():
             if isinstance(present, nn.Dropout):
-                width = int(getattr(module, "in_features", 0))
-                dropouts[name] = shared.setdefault((width, present.p), WindowDropout(present.p))
+                dropouts[name] = WindowDropout(present.p)

@@ -38,10 +38,14 @@ def lines(code: Code, rng: random.Random) -> list[Span]:
 
 
 def anywhere(code: Code, rng: random.Random) -> list[Span]:
-    """From any character, also in comments and strings, to the end of a word or sign, mostly on the same line."""
+    """From any character, also in comments and strings, to the end of a word or sign, mostly on the same line.
+
+    Not before the first line of code: there stand licences.
+    """
     found = []
-    for _ in range(MAX_OF_KIND if len(code.text) > 1 else 0):
-        start = rng.randrange(len(code.text))
+    first = code.rows[min(code.rows)][0].start if code.rows else 0
+    for _ in range(MAX_OF_KIND if len(code.text) > first + 1 else 0):
+        start = rng.randrange(first, len(code.text))
         end = _WORD_END.search(code.text, start + int(rng.expovariate(1 / 40)))
         if end is not None:
             found.append((start, end.end()))
@@ -56,7 +60,7 @@ class FileSpans:
 
     def __init__(self, text: str, language: str, seed: str) -> None:
         self._text, self._language = text, language
-        self._rng = random.Random(seed)  # noqa: S311 - the same spans each time
+        self._seed = seed
         self._code: Code | None = None
         self._of_kind: dict[str, Sequence[Span]] = {}
 
@@ -70,9 +74,10 @@ class FileSpans:
     def _find(self, kind: str) -> Sequence[Span]:
         if self._code is None:
             self._code = Code.read(self._text, self._language) or Code(self._text)
-        found = _RANDOM[kind](self._code, self._rng) if kind in _RANDOM else KINDS[kind](self._code)
+        rng = random.Random(f"{self._seed}:{kind}")  # noqa: S311 - the same spans, whatever was asked for before
+        found = _RANDOM[kind](self._code, rng) if kind in _RANDOM else KINDS[kind](self._code)
         spans = [(start, end) for start, end in found if self._is_sound(start, end)]
-        return spans if len(spans) <= MAX_OF_KIND else self._rng.sample(spans, MAX_OF_KIND)
+        return spans if len(spans) <= MAX_OF_KIND else rng.sample(spans, MAX_OF_KIND)
 
     def _is_sound(self, start: int, end: int) -> bool:
         return start > 0 and end - start <= MAX_MIDDLE and bool(self._text[start:end].strip())

@@ -44,10 +44,10 @@ class Stepper:
         self.model, self.device = model, device
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.optimizer = torch.optim.AdamW(self.weights.values(), lr=rate, weight_decay=0.0)
+        for group in self.optimizer.param_groups:
+            group["initial_lr"] = rate  # what a schedule that begins in the middle goes by
         n_warm = max(1, min(20, n_steps // 10))
-        self._schedule = get_cosine_schedule_with_warmup(self.optimizer, n_warm, n_steps)
-        for _ in range(done):
-            self._schedule.step()
+        self._schedule = get_cosine_schedule_with_warmup(self.optimizer, n_warm, n_steps, last_epoch=done - 1)
 
     @property
     def rate(self) -> float:

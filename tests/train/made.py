@@ -1,0 +1,45 @@
+"""Small repositories to learn from."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+WORDS = ("amount", "balance", "counter", "distance", "element", "fraction", "gravity", "height", "index", "journey")
+
+
+def python_file(n: int) -> str:
+    """A file of some functions, unlike the others."""
+    names = [WORDS[(n * 7 + i * 3) % len(WORDS)] for i in range(6)]
+    parts = [f'"""Module {n} about {names[0]} and {names[1]}."""\n\nimport math\n']
+    for i, name in enumerate(names):
+        parts.append(
+            f"\n\ndef scale_{name}_{n}({name}, factor={n + i}):\n"
+            f"    if factor > {i * n + 2}:\n"
+            f"        return math.floor({name} * factor)\n"
+            f"    result = {name} + factor * {n}\n"
+            f"    return result\n"
+        )
+    return "".join(parts)
+
+
+def write(root: Path, files: Mapping[str, str]) -> Path:
+    """``files`` under ``root``."""
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    return root
+
+
+def repository(root: Path, files: Mapping[str, str]) -> Path:
+    """``files`` in a git repository, all tracked."""
+    write(root, files)
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", "-C", str(root), *command], check=True, capture_output=True)
+    return root
+
+
+def project(root: Path, n: int = 16) -> Path:
+    """A folder of ``n`` Python files."""
+    return write(root, {f"package/module_{i}.py": python_file(i) for i in range(n)})

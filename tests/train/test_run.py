@@ -1,0 +1,280 @@
+"""Training itself, on tiny models: it learns, goes on where it was killed, and leaves what PEFT reads."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM
+
+from midfill import fim
+from midfill.engine.local.adapter_files import describe
+from midfill.engine.local.load import LoadedModel
+from midfill.train import checkpoint, write
+from midfill.train.base import Lora, with_lora
+from midfill.train.collect import Collection, collect, split
+from midfill.train.dropout import WindowDropout
+from midfill.train.examples import Batch, Maker, held_out
+from midfill.train.run import Interrupted, Report, Run, Settings, Trained
+from midfill.train.steps import DivergedError, Stepper, logits_of, loss_of
+from midfill.types import MidfillError
+from tests.engine.made import load_tiny, save_tiny
+from tests.train.made import project
+
+CPU = torch.device("cpu")
+WITHOUT_DROPOUT = Lora(dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    return collect([project(tmp_path_factory.mktemp("repo"))])
+
+
+def loaded(base: Path) -> LoadedModel:
+    model = load_tiny(base)
+    model.model.set_attn_implementation("sdpa")
+    return model
+
+
+def makers(base: Path, collection: Collection) -> tuple[Maker, Maker]:
+    tokenizer = loaded(base).tokenizer
+    renderer = fim.FimRenderer(fim.detect(tokenizer), tokenizer, heal=True)
+    train, unseen = split(collection.files)
+    return Maker(train, renderer), Maker(unseen, renderer)
+
+
+def a_run(
+    base: Path, collection: Collection, folder: Path, settings: Settings, *,
+    on_step: Callable[[Report], None] = lambda report: None, is_stopped: Callable[[], bool] = lambda: False,
+) -> Run:  # fmt: skip
+    train, unseen = makers(base, collection)
+    model = loaded(base)
+    adapted = with_lora(model, settings.lora, str(base), settings.seed)
+    examples = list(held_out(unseen, 6, settings.n_tokens))
+    return Run(
+        model, adapted, train, examples, settings, folder, collection.digest, on_step=on_step, is_stopped=is_stopped
+    )
+
+
+def weights(model: PeftModel) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def test_it_learns(base: Path, collection: Collection, tmp_path: Path) -> None:
+    reports: list[Report] = []
+    settings = Settings(Lora(rank=16), n_steps=60, n_tokens=512, rate=2e-2)
+    run = a_run(base, collection, tmp_path, settings, on_step=reports.append)
+    done = run.run()
+    assert [report.step for report in reports] == list(range(1, 61))
+    assert sum(r.loss for r in reports[-10:]) < 0.95 * sum(r.loss for r in reports[:10])
+    assert sum(done.after) < 0.95 * sum(done.before)
+    assert sum(report.held_out is not None for report in reports) == 6
+
+
+def test_nothing_but_the_adapter_changes(base: Path, collection: Collection, tmp_path: Path) -> None:
+    done = a_run(base, collection, tmp_path, Settings(n_steps=3)).run()
+    fresh = dict(loaded(base).model.named_parameters())
+    for name, weight in done.model.base_model.model.named_parameters():
+        if "lora_" not in name:
+            assert torch.equal(weight, fresh[name.replace(".base_layer", "")]), name
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+    base: Path, collection: Collection, tmp_path: Path
+) -> None:
+    settings = Settings(n_steps=6, n_tokens=300, accumulate=2)
+    whole = a_run(base, collection, tmp_path / "whole", settings).run()
+    n_asked = 0
+
+    def after_three() -> bool:
+        nonlocal n_asked
+        n_asked += 1
+        return n_asked > 3
+
+    with pytest.raises(Interrupted):
+        a_run(base, collection, tmp_path / "parts", settings, is_stopped=after_three).run()
+    steps: list[int] = []
+    parts = a_run(base, collection, tmp_path / "parts", settings, on_step=lambda done: steps.append(done.step)).run()
+    assert steps == [4, 5, 6]
+    for name, weight in weights(whole.model).items():
+        assert torch.equal(weight, weights(parts.model)[name]), name
+    assert parts.progress.n_tokens == whole.progress.n_tokens
+    assert [entry.get("loss") for entry in parts.progress.history] == [
+        entry.get("loss") for entry in whole.progress.history
+    ]
+
+
+def test_other_settings_or_data_begin_anew(base: Path, collection: Collection, tmp_path: Path) -> None:
+    a_run(base, collection, tmp_path, Settings(n_steps=2)).run()
+    steps: list[int] = []
+    a_run(base, collection, tmp_path, Settings(n_steps=2, rate=1e-3), on_step=lambda r: steps.append(r.step)).run()
+    assert steps == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gemma", "starcoder2"])
+def test_packed_examples_do_not_see_each_other(kind: str, collection: Collection, tmp_path: Path) -> None:
+    model = load_tiny(save_tiny(kind, tmp_path / kind))
+    model.model.set_attn_implementation("sdpa")
+    adapted = with_lora(model, WITHOUT_DROPOUT, "x", 1)
+    renderer = fim.FimRenderer(fim.detect(model.tokenizer), model.tokenizer, heal=True)
+    maker = Maker(split(collection.files)[0], renderer)
+    examples = [maker.draw(random.Random(i), 260) for i in range(3)]
+    together = logits_of(adapted, Batch.of(examples), CPU)
+    alone = torch.cat([logits_of(adapted, Batch.of([example]), CPU) for example in examples])
+    assert torch.allclose(together, alone, atol=2e-4)
+
+
+def test_the_loss_is_that_of_the_whole_sequence_behind_the_prompt(base: Path, collection: Collection) -> None:
+    model = loaded(base)
+    adapted = with_lora(model, WITHOUT_DROPOUT, "x", 1)
+    example = next(held_out(makers(base, collection)[0], 1, 300))
+    logits = model.model(torch.tensor([example.ids])).logits[0]
+    expected = cross_entropy(logits[example.n_prompt - 1 : -1], torch.tensor(example.ids[example.n_prompt :]))
+    assert loss_of(adapted, Batch.of([example]), CPU).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_loss_that_is_no_number_changes_nothing(base: Path, collection: Collection) -> None:
+    model = loaded(base)
+    adapted = with_lora(model, WITHOUT_DROPOUT, "x", 1)
+    stepper = Stepper(adapted, CPU, rate=1e-3, n_steps=4)
+    before = weights(adapted)
+    example = next(held_out(makers(base, collection)[0], 1, 300))
+    with torch.no_grad():
+        model.model.get_input_embeddings().weight[example.ids[0]] = math.nan
+    with pytest.raises(DivergedError, match="smaller --rate"):
+        stepper.step([Batch.of([example])])
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(adapted).items())
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, checkpoint.Progress("me", step, 9), {"a": torch.full((4,), float(step))})
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["checkpoint-000003", "checkpoint-000002"]
+    file = tmp_path / "checkpoint-000003" / checkpoint.TENSORS
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    found = checkpoint.latest(tmp_path, "me")
+    assert found is not None
+    assert found[0].step == 2
+    assert torch.equal(found[1]["a"], torch.full((4,), 2.0))
+    assert checkpoint.latest(tmp_path, "somebody else") is None
+
+
+def test_a_pair_of_two_checkpoints_is_none(tmp_path: Path) -> None:
+    for step in (1, 2):
+        checkpoint.save(tmp_path, checkpoint.Progress("me", step, 9), {"a": torch.full((4,), float(step))})
+    shutil.copy(
+        tmp_path / "checkpoint-000001" / checkpoint.TENSORS, tmp_path / "checkpoint-000002" / checkpoint.TENSORS
+    )
+    found = checkpoint.latest(tmp_path, "me")
+    assert found is not None
+    assert found[0].step == 1
+
+
+def test_a_full_disk_does_not_end_a_run(
+    base: Path, collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_write", full)
+    monkeypatch.setattr("midfill.train.run.SAVE_EVERY_S", 0.0)
+    done = a_run(base, collection, tmp_path, Settings(n_steps=3)).run()
+    assert done.progress.step == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def written(base: Path, collection: Collection, tmp_path: Path) -> tuple[Path, Trained]:
+    settings = Settings(n_steps=12, rate=1e-2)
+    done = a_run(base, collection, tmp_path / "run", settings).run()
+    folder = tmp_path / "adapter"
+    write.write(folder, done, settings, base, str(base), "Apache-2.0", collection, ["p/a.py"], "mine")
+    return folder, done
+
+
+def test_what_is_written_and_that_the_reference_snippet_runs(
+    base: Path, collection: Collection, tmp_path: Path
+) -> None:
+    folder, done = written(base, collection, tmp_path)
+    assert {path.name for path in folder.iterdir()} == {
+        "adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "trainer_state.json", "training_args.bin",
+        "training_args.json", "README.md", "loss.svg", "midfill.json",
+    }  # fmt: skip
+    assert not list(tmp_path.glob(".adapter"))
+    facts = describe(folder)
+    assert (facts.rank, facts.alpha, facts.base) == (4, 16, str(base))
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["lora_dropout"] == 0.1
+    # As on the reference model's card.
+    base_model = AutoModelForCausalLM.from_pretrained(str(base))
+    model = PeftModel.from_pretrained(base_model, str(folder))
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert model.generate(ids, max_new_tokens=4, do_sample=False).shape[1] > 4
+    done.model.eval()
+    with torch.inference_mode():
+        assert torch.allclose(model(ids).logits, done.model(ids).logits, atol=1e-5)
+
+
+def test_the_files_of_the_trainer_say_what_happened(base: Path, collection: Collection, tmp_path: Path) -> None:
+    folder, _ = written(base, collection, tmp_path)
+    state = json.loads((folder / "trainer_state.json").read_text())
+    assert (state["global_step"], state["max_steps"]) == (12, 12)
+    losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+    assert len(losses) == 12
+    assert any("eval_loss" in entry for entry in state["log_history"])
+    arguments = json.loads((folder / "training_args.json").read_text())
+    assert (arguments["max_steps"], arguments["learning_rate"]) == (12, 0.01)
+    card = (folder / "README.md").read_text()
+    for said in (f"base_model: {base}", "library_name: peft", "12 steps", "none found", "held out", "Apache-2.0"):
+        assert said in card
+    assert "<svg" in (folder / "loss.svg").read_text()
+
+
+def test_an_adapter_that_cannot_be_written_leaves_nothing(
+    base: Path, collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(MidfillError, match="No space left"):
+        written(base, collection, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_no_room_on_the_disk_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    with pytest.raises(MidfillError, match="1 MB are free"):
+        write.need_space(tmp_path, 2_000_000, 2)
+
+
+def test_targets(base: Path) -> None:
+    adapted = with_lora(loaded(base), Lora(targets=("q_proj", "v_proj")), "x", 1)
+    assert {name.split(".lora")[0].rpartition(".")[2] for name in weights(adapted)} == {"q_proj", "v_proj"}
+    with pytest.raises(MidfillError, match="no linear layers nothing_proj"):
+        with_lora(loaded(base), Lora(targets=("nothing_proj",)), "x", 1)
+
+
+def test_window_dropout() -> None:
+    torch.manual_seed(1)
+    dropout = WindowDropout(0.25)
+    x = torch.ones(200, 300)
+    first, second = dropout(x), dropout(x)
+    assert not torch.equal(first, second)
+    for dropped in (first, second):
+        assert float((dropped == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
+        assert float(dropped.mean()) == pytest.approx(1.0, abs=0.02)
+        assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert torch.equal(dropout.eval()(x), x)

@@ -28,8 +28,8 @@ bench-gpu: $(VENV)/.embedded
 test: check unit
 
 check: $(VENV)/.dev
-	$(BIN)/ruff check server tests bench
-	$(BIN)/ruff format --check server tests bench
+	$(BIN)/ruff check server tests bench scripts
+	$(BIN)/ruff format --check server tests bench scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -37,8 +37,8 @@ unit: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 format: $(VENV)/.dev
-	$(BIN)/ruff check --fix server tests bench
-	$(BIN)/ruff format server tests bench
+	$(BIN)/ruff check --fix server tests bench scripts
+	$(BIN)/ruff format server tests bench scripts
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from midfill import cli, paths
+from midfill import cli, paths, registry
 from midfill.commands import adapters
+from midfill.types import MidfillError
 
 Fails = Callable[..., tuple[str, str]]
 
@@ -140,13 +141,51 @@ def test_adding_whole_or_not_at_all(
 
     monkeypatch.setattr(Path, "rename", fails_once)
     assert "No space left" in fails("adapters", "add", str(new), "--name", "mine")[0]
-    assert [path.name for path in target.parent.iterdir()] == (["mine"] if is_there else [])
+    assert {path.name for path in target.parent.iterdir()} - {".versions"} == ({"mine"} if is_there else set())
     assert not is_there or (target / "mark").exists()
     monkeypatch.setattr(Path, "rename", rename)
     assert cli.main(["adapters", "add", str(new), "--name", "mine"]) == 0
     assert 'set adapter = "mine"' in capsys.readouterr().out
     assert sorted(path.name for path in target.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
-    assert [path.name for path in target.parent.iterdir()] == ["mine"]
+    assert {path.name for path in target.parent.iterdir()} - {".versions"} == {"mine"}
+    assert len(registry.versions("mine")) == int(is_there)
+
+
+def test_rolling_back(
+    tmp_path: Path, fails: Fails, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters, "_check", lambda folder, config: None)
+    for number in (1, 2, 3):
+        folder = _adapter(tmp_path / str(number))
+        (folder / "adapter_config.json").write_text(
+            json.dumps({"r": number, "lora_alpha": 8, "base_model_name_or_path": "x"})
+        )
+        assert cli.main(["adapters", "add", str(folder), "--name", "mine"]) == 0
+    capsys.readouterr()
+    assert cli.main(["adapters", "list"]) == 0
+    assert "rank 3" in (out := capsys.readouterr().out)
+    assert "2 earlier" in out
+    for rank in (2, 1):
+        assert cli.main(["adapters", "rollback", "mine"]) == 0
+        assert f"rank {rank}" in capsys.readouterr().out
+    assert "no earlier version" in fails("adapters", "rollback", "mine")[0]
+    assert "no adapter 'other'" in fails("adapters", "rollback", "other")[0]
+    assert cli.main(["adapters", "remove", "mine"]) == 0
+    assert registry.versions("mine") == []
+
+
+def test_only_so_many_versions_are_kept(tmp_path: Path) -> None:
+    for number in range(registry.KEPT + 4):
+        (tmp_path / "a").write_text(str(number))
+        registry.register(tmp_path, "mine", ["a"])
+    kept = [(folder / "a").read_text() for folder in registry.versions("mine")]
+    assert kept == [str(number) for number in range(registry.KEPT + 2, 2, -1)]
+
+
+@pytest.mark.parametrize("name", ["none", "auto", "embedded", "..", "a/b", ".hidden", ""])
+def test_names_that_no_adapter_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MidfillError, match="no adapter name"):
+        registry.register(tmp_path, name, [])
 
 
 def test_listing_and_removing_adapters(tmp_path: Path, fails: Fails, capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,7 +141,7 @@ async def test_an_edit_that_does_not_lead_along_stops_it_at_once(text: str | Non
     if not goes_on:
         last = await request.end()
         assert (last.text, last.finished, last.finish_reason) == ("", True, "cancelled")
-        assert subject.cache.lookup(at("x = ‸\n"), subject._answered_by) is None
+        assert subject.cache.lookup(at("x = ‸\n"), subject._answered_by(at("x = ‸\n"))) is None
     await subject.aclose()
 
 
@@ -170,7 +170,7 @@ async def test_an_error_reaches_everybody_who_follows() -> None:
         with pytest.raises(EngineError, match="gone"):
             await request.end()
     assert subject._growing == []
-    assert subject.cache.lookup(at("x = ‸\n"), subject._answered_by) is None
+    assert subject.cache.lookup(at("x = ‸\n"), subject._answered_by(at("x = ‸\n"))) is None
 
 
 async def test_closing_the_completer_ends_everything() -> None:

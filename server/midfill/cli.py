@@ -99,11 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true")
     model.set_defaults(run=_model)
 
-    adapters = commands.add_parser("adapters", help="list, add, check, describe or remove LoRA adapters")
+    adapters = commands.add_parser(
+        "adapters", help="LoRA adapters: list, add, check, describe, export, roll back, remove"
+    )
     actions = adapters.add_subparsers(dest="kind", required=True, metavar="list|add|check|info|rollback|export|remove")
     actions.add_parser("list", help="the registered adapters")
-    add = actions.add_parser("add", help="register a PEFT adapter folder under a name (a checked copy)")
-    add.add_argument("folder")
+    add = actions.add_parser("add", help="register a PEFT adapter under a name (a checked copy)")
+    add.add_argument("folder", help="a folder, or owner/name on the hub")
     add.add_argument("--name", help="default: the folder's name")
     check = actions.add_parser("check", help="whether an adapter fits the model: 0, or 1 and one line that says why")
     check.set_defaults(one_line=True)
@@ -114,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("adapter", help="a registered name or a folder")
     for action in (add, check, about):
         action.add_argument("--model", help="the base, if not the configured one")
+    export = actions.add_parser("export", help="copy an adapter for others, as PEFT reads it or merged into its base")
+    export.add_argument("adapter", help="a registered name or a folder")
+    export.add_argument("target", metavar="FOLDER", help="a new one")
+    export.add_argument("--merged", action="store_true", help="a whole model, for what serves no adapters")
+    export.add_argument("--model", help="the base, if not the configured one")
     back = actions.add_parser("rollback", help="put the version before the present one back")
     back.add_argument("name")
     remove = actions.add_parser("remove", help="forget a registered adapter")

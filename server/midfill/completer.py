@@ -9,8 +9,9 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Literal
 
 from midfill import triggers
@@ -61,12 +62,14 @@ class Completer:
         config: Config,
         *,
         adapter: str | None = None,
+        adapters: Mapping[str, str | None] = MappingProxyType({}),
         sources: Sequence[ContextSource] = (),
         outcomes: Callable[[Trigger], Outcomes] = lambda _trigger: (),
         scope_at: ScopeAt = scope_of,
         resident: bool = False,
     ) -> None:
-        self.engine, self.renderer, self.info, self.config, self.adapter = engine, renderer, info, config, adapter
+        self.engine, self.renderer, self.info, self.config = engine, renderer, info, config
+        self.adapter, self._adapters = adapter, adapters
         self.sources, self.scope_at, self.resident = sources, scope_at, resident
         if unknown := [rule for rule in config.rules_off if rule not in RULES]:
             raise MidfillError(
@@ -76,13 +79,19 @@ class Completer:
         self.cache, self.debounce = MiddleCache(), Debounce()
         for source in sources:
             source.budget = self.snippet_budget
-        self.adapter_digest = ""  # changes with the adapter's files; middles of the earlier ones are not shown again
+        # By adapter; they change with its files, and middles of the earlier ones are not shown again.
+        self.adapter_digests: dict[str, str] = {}
         self._growing: list[Growing] = []
         self._idle: asyncio.TimerHandle | None = None
 
-    @property
-    def _answered_by(self) -> str:
-        return f"{self.info.name}/{self.adapter}/{self.adapter_digest}/{self.info.template}/{self.config.order}"
+    def adapter_of(self, language: str) -> str | None:
+        """The adapter that answers in documents of an LSP language id; None: the plain base."""
+        return self._adapters.get(language, self.adapter)
+
+    def _answered_by(self, snapshot: Snapshot) -> str:
+        adapter = self.adapter_of(snapshot.language)
+        digest = self.adapter_digests.get(adapter or "", "")
+        return f"{self.info.name}/{adapter}/{digest}/{self.info.template}/{self.config.order}"
 
     @property
     def budget(self) -> int:
@@ -112,7 +121,7 @@ class Completer:
             yield _refused(off, snapshot, trace)
             return
         by_hand = trigger == "invoked"
-        known = self.cache.lookup(snapshot, self._answered_by, self._context_of, n_wanted=n, by_hand=by_hand)
+        known = self.cache.lookup(snapshot, self._answered_by(snapshot), self._context_of, n_wanted=n, by_hand=by_hand)
         if known is not None:
             trace.hit = "typed through" if known.n_typed else "cache"
             yield self._final(known, snapshot, trace)
@@ -172,7 +181,7 @@ class Completer:
     def _arrived(self, snapshot: Snapshot, trigger: Trigger, trace: Trace) -> None:
         self._not_idle()
         trace.place(snapshot, trigger)
-        trace.model, trace.adapter = self.info.name, self.adapter or "none"
+        trace.model, trace.adapter = self.info.name, self.adapter_of(snapshot.language) or "none"
         if trigger == "automatic":
             self.debounce.key(snapshot.uri, time.monotonic())
 
@@ -203,7 +212,7 @@ class Completer:
             for growing in self._growing
             if growing.n_asked >= n
             and (growing.by_hand or trigger == "automatic")
-            and growing.fits(snapshot, self._answered_by)
+            and growing.fits(snapshot, self._answered_by(snapshot))
         ]
         return max(fitting, key=lambda growing: growing.place.cursor, default=None)
 
@@ -222,7 +231,9 @@ class Completer:
             for each in snippets
         ]
         candidates = [Candidate(Judge(snapshot, self.config.rules_off, self._gates[trigger])) for _ in range(n)]
-        growing = Growing(snapshot, self._answered_by, candidates, secrets.token_hex(8), trace, background=background)
+        growing = Growing(
+            snapshot, self._answered_by(snapshot), candidates, secrets.token_hex(8), trace, background=background
+        )
         self._growing.append(growing)
         growing.start(self._generate(growing, snippets, background=background), self._growing.remove)
         return growing
@@ -261,9 +272,10 @@ class Completer:
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
         return GenerateRequest(
-            prompt.ids, self._max_tokens(trigger), adapter=self.adapter, request_id=f"{os.getpid()}-{next(_numbers)}",
-            n=n, logprobs=True, suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning,
-            wanted=likely, speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
+            prompt.ids, self._max_tokens(trigger), adapter=self.adapter_of(growing.snapshot.language),
+            request_id=f"{os.getpid()}-{next(_numbers)}", n=n, logprobs=True,
+            suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning, wanted=likely,
+            speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
         )  # fmt: skip
 
     # ---- after it --------------------------------------------------------------------------------------------------
@@ -282,7 +294,9 @@ class Completer:
     def _go_ahead(self, snapshot: Snapshot) -> None:
         """Ask in the background what comes after the suggestion, as if it were accepted."""
         self._idle = None
-        is_known = self.cache.has(snapshot, self._answered_by) or self._along(snapshot, "automatic", 1) is not None
+        is_known = (
+            self.cache.has(snapshot, self._answered_by(snapshot)) or self._along(snapshot, "automatic", 1) is not None
+        )
         if not is_known:
             self._begin(snapshot, "automatic", 1, Trace(), background=True)
 

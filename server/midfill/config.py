@@ -23,7 +23,8 @@ from midfill.types import MidfillError
 
 WORKSPACE_FILE = ".midfill.toml"
 WORKSPACE_KEYS = frozenset({
-    "enabled", "adapter", "max_tokens", "languages_off", "globs_off", "scopes_off", "context_off",
+    "enabled", "adapter", "adapter_by_language", "max_tokens", "languages_off", "globs_off", "scopes_off",
+    "context_off",
 })  # fmt: skip
 CONTEXT_SOURCES = ("imports", "names", "similar", "edits", "open", "siblings")  # context.sources.SOURCES
 # A workspace's file may be a pipe, a link to an endless device, or made to be slow to parse: tomllib takes time and
@@ -45,7 +46,8 @@ class Config:
 
     enabled: bool = True
     model: str = "auto"  # auto, a hub id, a directory, a .gguf file, or "embedded"
-    adapter: str = "none"  # a registered name, a directory, or none
+    adapter: str = "auto"  # auto (the embedded model's own), a registered name, a directory, or none
+    adapter_by_language: tuple[str, ...] = ()  # other ones for some LSP language ids: "python=mine"
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
     dtype: str = "auto"  # auto, int8 and int4 (CPU or CUDA), bfloat16, float16, float32
     template: str = "auto"  # auto (from the tokenizer), a name of fim.TEMPLATES, or prefix
@@ -92,6 +94,9 @@ class Config:
                 raise MidfillError(f"{name} = {getattr(self, name)!r} is not known", f"use one of {', '.join(allowed)}")
         if unknown := [scope for scope in self.scopes_off if scope not in SCOPES]:
             raise MidfillError(f"scopes_off: {unknown[0][:60]!r} is not known", f"use some of {', '.join(SCOPES)}")
+        for entry in self.adapter_by_language:
+            if not re.fullmatch(r"[\w.+#-]{1,40}=.{1,1000}", entry):
+                raise MidfillError(f"adapter_by_language: {entry[:60]!r}", 'write "language=adapter"')
         if len(self.globs_off) > MAX_GLOBS or any(len(glob) > MAX_GLOB_CHARS for glob in self.globs_off):
             raise MidfillError("globs_off is too long", f"use at most {MAX_GLOBS} globs of {MAX_GLOB_CHARS} characters")
         if unknown := [name for name in self.context_off if name not in CONTEXT_SOURCES]:
@@ -141,9 +146,18 @@ def load_workspace(config: Config, root: Path) -> Config:
                 f"{file} may not set {key!r}",
                 f"a workspace may set {', '.join(sorted(WORKSPACE_KEYS))}; put {key!r} into {paths.config_file()}",
             )
-        if _snake(key) == "adapter" and isinstance(value, str) and not re.fullmatch(ADAPTER_NAME, value):
+        if any(not re.fullmatch(ADAPTER_NAME, adapter) for adapter in _adapters(_snake(key), value)):
             raise MidfillError(f"{file} may not name an adapter directory", "name a registered adapter")
     return merged(config, values, str(file))
+
+
+def _adapters(key: str, value: Any) -> list[str]:
+    """The adapters that a setting names."""
+    if key == "adapter" and isinstance(value, str):
+        return [value]
+    if key == "adapter_by_language" and isinstance(value, list):
+        return [entry.partition("=")[2] for entry in value if isinstance(entry, str)]
+    return []
 
 
 def _read(file: Path, limit: int) -> dict[str, Any]:

@@ -25,12 +25,12 @@ from transformers import AutoModelForCausalLM
 from midfill import __version__, paths
 from midfill.cache import MiddleCache
 from midfill.config import Config
-from midfill.engine.base import AdapterMissingError, Delta, GenerateRequest
+from midfill.engine.base import GenerateRequest
 from midfill.engine.http import HttpEngine
-from midfill.serve import daemon, link
+from midfill.serve import daemon
 from midfill.serve.daemon import Address, Place
 from midfill.serve.link import EngineLink
-from midfill.types import EngineStatus, MidfillError
+from midfill.types import EngineStatus
 from tests.engine.made import save_tiny
 from tests.engine.test_adapters import save_adapter
 from tests.support import at
@@ -290,50 +290,6 @@ class TestRecords:
         assert daemon.place(Config(model="m.gguf")) == daemon.place(Config(model=str(tmp_path / "m.gguf")))
 
 
-class TestAdapterNames:
-    """Which folder a setting means. What is asked of the engine is looked at, no engine is there."""
-
-    async def load(self, adapter: str) -> tuple[str | None, list[dict[str, str]]]:
-        asked: list[dict[str, str]] = []
-
-        def answer(request: httpx.Request) -> httpx.Response:
-            asked.append(json.loads(request.content))
-            return httpx.Response(200, json={})
-
-        engine = HttpEngine("http://midfill")
-        engine._client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://midfill")
-        return await link.load_adapter(engine, adapter), asked
-
-    async def test_none(self) -> None:
-        assert await self.load("none") == await self.load("") == (None, [])
-
-    async def test_registered_and_by_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (paths.adapters_dir() / "mine").mkdir(parents=True)
-        (tmp_path / "other.v1").mkdir()
-        name, asked = await self.load("mine")
-        assert (name, asked) == ("mine", [{"lora_name": "mine", "lora_path": str(paths.adapters_dir() / "mine")}])
-        monkeypatch.chdir(tmp_path)
-        for setting in ("./other.v1", str(tmp_path / "other.v1")):
-            name, asked = await self.load(setting)
-            assert name is not None
-            assert name.startswith("other-v1-")
-            assert asked[0]["lora_path"] == str(tmp_path / "other.v1")
-
-    @pytest.mark.parametrize("setting", ["evil", "..", ".", "../x", "/not/there", "~no-such-user/x"])
-    async def test_a_folder_of_the_workspace_is_no_name(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
-    ) -> None:
-        (tmp_path / "w" / "evil").mkdir(parents=True)
-        monkeypatch.chdir(tmp_path / "w" / "evil" if setting in (".", "..") else tmp_path / "w")
-        if setting in (".", ".."):  # paths, and taken as such: never a place among the registered ones
-            _, asked = await self.load(setting)
-            assert Path(asked[0]["lora_path"]).is_relative_to(tmp_path / "w")
-            return
-        with pytest.raises(MidfillError, match="neither a folder nor a name") as caught:
-            await self.load(setting)
-        assert "adapters list" in caught.value.remedy
-
-
 @pytest.mark.model
 def test_adapters_on_the_command_line(tiny: Path, tmp_path: Path) -> None:
     """check: 0, or 1 and one line; neither it nor add leaves anything in the engine."""
@@ -405,35 +361,6 @@ async def test_a_front_end_loads_again_what_made_room_and_hears_of_bad_files(tin
         completer = completers[1]
         assert completer is not None
         assert (await completer.last(at("def f(a):\n    return ‸\n"))).source == "engine"  # the old answer is not shown
-
-
-class WithoutAdapter:
-    """An engine that had to make room for another adapter."""
-
-    n_asked = 0
-
-    async def stream(self, _request: GenerateRequest) -> AsyncIterator[Delta]:
-        self.n_asked += 1
-        raise AdapterMissingError("no adapter", "load it")
-        yield Delta("")
-
-
-@pytest.mark.parametrize(("background", "n_loads"), [(True, 0), (False, 1)])
-async def test_only_a_person_takes_another_adapter_out(
-    background: bool, n_loads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loads: list[str] = []
-
-    async def load(_engine: object, adapter: str) -> None:
-        loads.append(adapter)
-
-    monkeypatch.setattr(link, "load_adapter", load)
-    engine = WithoutAdapter()
-    keeper = link.AdapterKeeper(engine, "mine")  # type: ignore[arg-type]
-    with pytest.raises(AdapterMissingError):
-        async for _ in keeper.stream(GenerateRequest((1,), background=background)):
-            pass
-    assert (len(loads), engine.n_asked) == (n_loads, 1 + n_loads)
 
 
 def test_the_front_end_imports_no_torch() -> None:

@@ -7,13 +7,15 @@ import asyncio
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 from midfill import paths, registry
+from midfill.commands.progress import stages
 from midfill.commands.session import connected
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
 from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
-from midfill.serve.link import check_adapter
+from midfill.serve.adapters import check_adapter
 from midfill.types import MidfillError, one_line
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE)  # what is checked, and so all that is copied
@@ -26,7 +28,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.kind == "list":
         return _list()
     if arguments.kind == "add":
-        return _add(Path(arguments.folder), arguments.name, config)
+        return _add(_fetched(arguments.folder), arguments.name, config)
     if arguments.kind == "check":
         _check(_folder(arguments.adapter), config)
         print(f"{arguments.adapter} fits {config.model}")
@@ -35,6 +37,8 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         return _info(_folder(arguments.adapter), config if arguments.check else None, as_json=arguments.json)
     if arguments.kind == "rollback":
         return _rollback(arguments.name)
+    if arguments.kind == "export":
+        return _export(_folder(arguments.adapter), paths.expanded(arguments.target), config, merged=arguments.merged)
     return _remove(arguments.name)
 
 
@@ -108,6 +112,37 @@ def _add(folder: Path, name: str | None, config: Config) -> int:
     _check(folder.resolve(), config)
     registry.register(folder, name, FILES)
     print(f'{name} is registered: set adapter = "{name}"')
+    return 0
+
+
+def _fetched(spec: str) -> Path:
+    """A folder, or what a hub id means; of the latter the adapter's two files and the tokenizer alone."""
+    if paths.expanded(spec).is_dir() or not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", spec):
+        return paths.expanded(spec)
+    from midfill.engine.local.models import fetch_adapter
+
+    return fetch_adapter(spec)
+
+
+def _export(folder: Path, target: Path, config: Config, *, merged: bool) -> int:
+    """A copy for others: as PEFT reads it, or merged into the base."""
+    if target.exists():
+        raise MidfillError(f"{target} is there already", "name a new folder")
+    if not merged:
+        try:
+            shutil.copytree(folder, target)
+        except OSError as error:
+            raise MidfillError(f"cannot write {target}: {error}", "name another folder") from error
+        print(f"{target} is a PEFT adapter of {describe(folder).base}")
+        return 0
+    _check(folder, config)
+    from midfill.engine.local import models
+    from midfill.train.export import merge
+
+    source = models.resolve(config.model)
+    with stages() as report:
+        merge(folder, models.prepare(source, report), source.name, target, report)
+    print(f"{target} is a model of its own: set model to its path")
     return 0
 
 

@@ -18,7 +18,7 @@ from midfill.config import Config
 from midfill.engine.http import HttpEngine
 from midfill.renderers import InlineRenderer
 from midfill.serve import daemon
-from midfill.serve.link import AdapterKeeper, load_adapter
+from midfill.serve.adapters import AdapterKeeper, load_adapters
 from midfill.serve.scripted import scripted
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
@@ -36,12 +36,14 @@ async def session(config: Config) -> AsyncIterator[Completer]:
         await completer.aclose()
         return
     async with connected(config) as (engine, info):
-        adapter = await load_adapter(engine, config.adapter)
+        adapters, refusal = await load_adapters(engine, config, info)
+        if refusal is not None:
+            raise refusal
         tokenizer = await asyncio.to_thread(CodeTokenizer.from_file, Path(info.tokenizer_file))
         template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
         renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order, heal=config.token_healing))
-        keeper = AdapterKeeper(engine, config.adapter)
-        completer = Completer(keeper, renderer, info, config, adapter=adapter)
+        keeper = AdapterKeeper(engine, adapters.folders)
+        completer = Completer(keeper, renderer, info, config, adapter=adapters.default, adapters=adapters.of_language)
         try:
             yield completer
         finally:

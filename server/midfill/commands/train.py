@@ -34,11 +34,14 @@ FILES = (
     "midfill.json", "README.md", "loss.svg",
 )  # fmt: skip
 NOT_PROMOTED = 2  # exit status
+WIDTH = 110  # where no terminal says its own
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Train, measure, promote; the exit status."""
     console = Console(file=sys.stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
     job = _job(arguments, config)
     if arguments.gate:
         # The same texts as the worker's, read first: what cannot be shown to help is refused before the work.

@@ -82,7 +82,8 @@ class Bare:
         """The middle at the cursor. Raises EngineError."""
         completer, start = self.completer, time.perf_counter()
         prompt = await completer.renderer.render(snapshot, (), completer.budget)
-        request = GenerateRequest(prompt.ids, completer.config.max_tokens, adapter=completer.adapter, window="eval")
+        adapter = completer.adapter_of(snapshot.language)
+        request = GenerateRequest(prompt.ids, completer.config.max_tokens, adapter=adapter, window="eval")
         text, reason, stats, first_s = "", "", NO_STATS, 0.0
         async with aclosing(completer.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:

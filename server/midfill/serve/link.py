@@ -5,28 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import hashlib
 import json
 import logging
 import os
-import re
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 
-from midfill import paths, records
+from midfill import records
 from midfill.completer import Completer, Outcomes
-from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
+from midfill.config import Config
 from midfill.context.gather import ContextSource
-from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
+from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.fim import Prompt
 from midfill.renderers import Renderer
 from midfill.serve import daemon
+from midfill.serve.adapters import AdapterKeeper, Adapters, load_adapters
 from midfill.serve.rendering import RenderProcess
 from midfill.serve.scripted import ScriptedLink
 from midfill.types import EngineStatus, MidfillError, ModelInfo, Trigger
@@ -93,6 +91,7 @@ class EngineLink:
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._pid = 0
+        self._adapters = Adapters()
         self.completer: Completer | None = None
         self.status = EngineStatus("starting", model=config.model)
 
@@ -184,8 +183,8 @@ class EngineLink:
         """``status`` with what became of our adapter's files since it was loaded."""
         completer = self.completer
         if completer is not None and status.state == "ready":
-            for entry in (entry for entry in adapters if entry["name"] == completer.adapter):
-                completer.adapter_digest = str(entry["digest"])
+            for entry in (entry for entry in adapters if entry["name"] in self._adapters.names):
+                completer.adapter_digests[str(entry["name"])] = str(entry["digest"])
                 if (problem := entry.get("problem")) is not None:
                     return dataclasses.replace(status, message=problem["message"], remedy=problem["remedy"])
         return status
@@ -210,19 +209,16 @@ class EngineLink:
                 os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
     async def _make_ready(self, engine: HttpEngine, info: ModelInfo, status: EngineStatus) -> EngineStatus:
-        adapter, refusal = None, None
-        try:
-            adapter = await load_adapter(engine, self._config.adapter)
-        except MidfillError as error:
-            refusal = error
+        self._adapters, refusal = await load_adapters(engine, self._config, info)
         self._renderer = RenderProcess(
             info.tokenizer_file, info.template, self._config.order, heal=self._config.token_healing
         )
         renderer: Renderer = self._renderer
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
         self.completer = Completer(
-            AdapterKeeper(engine, self._config.adapter), renderer, info, self._config, adapter=adapter,
-            sources=self._sources, outcomes=await asyncio.to_thread(_outcomes, self._config), resident=True,
+            AdapterKeeper(engine, self._adapters.folders), renderer, info, self._config,
+            adapter=self._adapters.default, adapters=self._adapters.of_language, sources=self._sources,
+            outcomes=await asyncio.to_thread(_outcomes, self._config), resident=True,
         )  # fmt: skip
         if refusal is not None:
             return EngineStatus(
@@ -233,14 +229,14 @@ class EngineLink:
                 device=info.device,
             )
         return EngineStatus(
-            "ready", status.message, status.remedy, model=info.name, adapter=adapter or "none", device=info.device,
+            "ready", status.message, status.remedy, model=info.name, adapter=str(self._adapters), device=info.device,
             pid=status.pid,
         )  # fmt: skip
 
     def _set(self, status: EngineStatus) -> None:
         if self.completer is not None and status.state == "ready":
             status = EngineStatus(
-                "ready", status.message, status.remedy, model=status.model, adapter=self.completer.adapter or "none",
+                "ready", status.message, status.remedy, model=status.model, adapter=str(self._adapters),
                 device=status.device, pid=status.pid,
             )  # fmt: skip
         if status != self.status:
@@ -260,79 +256,9 @@ class EngineLink:
             self._engine = None
 
 
-class AdapterKeeper:
-    """An engine whose adapter is loaded again where the engine had to make room for others."""
-
-    def __init__(self, engine: HttpEngine, adapter: str) -> None:
-        self._engine, self._adapter = engine, adapter
-
-    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        """Yield the middle piece by piece. Raises EngineError."""
-        try:
-            async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
-                async for delta in deltas:
-                    yield delta
-            return
-        except AdapterMissingError as error:
-            if request.background:  # nobody waits for it, and the adapter in whose place it would come is in use
-                raise
-            missing = error
-        try:
-            await load_adapter(self._engine, self._adapter)
-        except MidfillError as error:
-            raise EngineError(error.message, error.remedy) from missing
-        async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
-            async for delta in deltas:
-                yield delta
-
-    async def aclose(self) -> None:
-        """The engine is whoever's who made it."""
-
-
-async def load_adapter(engine: HttpEngine, adapter: str) -> str | None:
-    """Load the adapter that the setting means into the engine; its name there. Raises MidfillError."""
-    if adapter in NO_ADAPTER:
-        return None
-    name, folder = _adapter_folder(adapter)
-    await _ask(engine, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
-    return name
-
-
-async def check_adapter(engine: HttpEngine, folder: Path) -> None:
-    """Whether the adapter in ``folder`` (absolute) fits the engine's model; it is not loaded. Raises MidfillError."""
-    await _ask(engine, "/midfill/check_adapter", {"lora_path": str(folder)})
-
-
-async def _ask(engine: HttpEngine, route: str, body: dict[str, str]) -> None:
-    try:
-        answer = await engine.client.post(route, json=body, timeout=120)
-        content = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise EngineError("the engine did not answer while reading the adapter", "run: midfill doctor") from error
-    if answer.status_code != 200:
-        refusal = content.get("error") or {}
-        raise MidfillError(str(refusal.get("message", "the adapter was refused")), str(refusal.get("remedy", "")))
-
-
 def _outcomes(config: Config) -> Callable[[Trigger], Outcomes]:
     """What became of earlier suggestions, where that is recorded."""
     found: dict[Trigger, Outcomes] = {}
     with contextlib.suppress(MidfillError):
         found = {trigger: records.outcomes(trigger) for trigger in ("automatic", "invoked")} if config.records else {}
     return lambda trigger: found.get(trigger, ())
-
-
-def _adapter_folder(adapter: str) -> tuple[str, Path]:
-    """What the setting means: the name to use in the engine, and the folder. Raises MidfillError."""
-    # A plain name is looked up among the registered ones only: it never means a folder of the workspace.
-    is_name = re.fullmatch(ADAPTER_NAME, adapter) is not None
-    folder = paths.adapters_dir() / adapter if is_name else paths.expanded(adapter).resolve()
-    if not folder.is_dir():
-        raise MidfillError(
-            f"adapter {adapter!r} is neither a folder nor a name in {paths.adapters_dir()}",
-            'run: midfill adapters list, write a folder with its path (./name), or set adapter = "none"',
-        )
-    if is_name:
-        return adapter, folder
-    plain = re.sub(r"[^A-Za-z0-9_-]", "-", folder.name)[:40]
-    return f"{plain}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}", folder

@@ -246,25 +246,30 @@ def need_space(folder: Path, n_bytes: int) -> None:
         )
 
 
+def fetch_adapter(hub_id: str) -> Path:
+    """The folder of a PEFT adapter on the hub: its safetensors and JSON files. Raises MidfillError."""
+    return _snapshot(hub_id, ["adapter_model.safetensors", "*.json"])
+
+
 def _fetch(hub_id: str, progress: Progress) -> Path:
+    progress(f"fetching {hub_id}", 0.0)
+    folder = _snapshot(hub_id, ["*.safetensors", "*.safetensors.index.json", "*.json"])
+    progress(f"fetching {hub_id}", 1.0)
+    return folder
+
+
+def _snapshot(hub_id: str, patterns: list[str]) -> Path:
     import huggingface_hub
 
-    progress(f"fetching {hub_id}", 0.0)
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         raise MidfillError(
             f"{hub_id} is not on this machine and HF_HUB_OFFLINE is set", "unset it, or choose another model"
         )
     try:
-        folder = Path(
-            huggingface_hub.snapshot_download(
-                hub_id, allow_patterns=["*.safetensors", "*.safetensors.index.json", "*.json"]
-            )
-        )
+        return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:  # the hub client raises many kinds; all mean the same here
         kind = type(error).__name__
         remedy = 'check the network, or set model = "embedded"'
         if "Gated" in kind:
             remedy = f'accept the licence of {hub_id} on its page and log in (hf auth login), or set model = "embedded"'
         raise MidfillError(f"cannot fetch {hub_id} ({kind})", remedy) from error
-    progress(f"fetching {hub_id}", 1.0)
-    return folder

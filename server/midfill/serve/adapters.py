@@ -1,0 +1,150 @@
+"""Which adapters a front end's requests name, and that the engine has them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+import midfill
+from midfill import paths
+from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
+from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
+from midfill.engine.http import HttpEngine
+from midfill.types import MidfillError, ModelInfo
+
+EMBEDDED_MODEL = "qwen2.5-coder-0.5b"  # the name of what the embedded adapter was trained on
+AUTO, EMBEDDED = "auto", "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """Names as the engine knows them; None is the plain base."""
+
+    default: str | None = None
+    of_language: Mapping[str, str | None] = field(default_factory=dict)
+    folders: Mapping[str, Path] = field(default_factory=dict)  # by name
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every one that may answer."""
+        return frozenset(self.folders)
+
+    def __str__(self) -> str:
+        others = [f"{language}: {name or 'none'}" for language, name in sorted(self.of_language.items())]
+        return "; ".join([self.default or "none", *others])
+
+
+def embedded_folder() -> Path | None:
+    """The adapter that comes with midfill for the embedded model, if this installation has it."""
+    folder = Path(midfill.__file__).parent / "embedded_adapter"
+    return folder if (folder / "adapter_config.json").is_file() else None
+
+
+def folder_of(adapter: str, model: str) -> tuple[str, Path] | None:
+    """What a setting means for the engine's ``model``: the name to use there and the folder; None: no adapter.
+
+    Raises MidfillError.
+    """
+    if adapter in NO_ADAPTER:
+        return None
+    if adapter in (AUTO, EMBEDDED):
+        own = embedded_folder() if model == EMBEDDED_MODEL else None
+        if own is None and adapter == EMBEDDED:
+            raise MidfillError(f"there is no embedded adapter for {model}", 'set adapter = "auto" or "none"')
+        return (EMBEDDED, own) if own is not None else None
+    # A plain name is looked up among the registered ones only: it never means a folder of the workspace.
+    is_name = re.fullmatch(ADAPTER_NAME, adapter) is not None
+    folder = paths.adapters_dir() / adapter if is_name else paths.expanded(adapter).resolve()
+    if not folder.is_dir():
+        raise MidfillError(
+            f"adapter {adapter!r} is neither a folder nor a name in {paths.adapters_dir()}",
+            'run: midfill adapters list, write a folder with its path (./name), or set adapter = "none"',
+        )
+    if is_name:
+        return adapter, folder
+    plain = re.sub(r"[^A-Za-z0-9_-]", "-", folder.name)[:40]
+    return f"{plain}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}", folder
+
+
+async def load_adapters(engine: HttpEngine, config: Config, info: ModelInfo) -> tuple[Adapters, MidfillError | None]:
+    """Load what ``config`` names; what cannot be is left out, and the first reason told."""
+    refusal: MidfillError | None = None
+    folders: dict[str, Path] = {}
+
+    async def load(setting: str) -> str | None:
+        nonlocal refusal
+        try:
+            found = folder_of(setting, info.name)
+            if found is None:
+                return None
+            await _load(engine, *found)
+        except MidfillError as error:
+            refusal = refusal or error
+            return None
+        folders[found[0]] = found[1]
+        return found[0]
+
+    default = await load(config.adapter)
+    of_language = {}
+    for entry in config.adapter_by_language:
+        language, _, setting = entry.partition("=")
+        of_language[language] = await load(setting)
+    return Adapters(default, of_language, folders), refusal
+
+
+async def check_adapter(engine: HttpEngine, folder: Path) -> None:
+    """Whether the adapter in ``folder`` (absolute) fits the engine's model; it is not loaded. Raises MidfillError."""
+    await _ask(engine, "/midfill/check_adapter", {"lora_path": str(folder)})
+
+
+class AdapterKeeper:
+    """An engine whose adapters are loaded again where the engine had to make room for others."""
+
+    def __init__(self, engine: HttpEngine, folders: Mapping[str, Path]) -> None:
+        self._engine, self._folders = engine, folders
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """Yield the middle piece by piece. Raises EngineError."""
+        try:
+            async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
+                async for delta in deltas:
+                    yield delta
+            return
+        except AdapterMissingError as error:
+            # A background request: nobody waits for it, and the adapter in whose place it would come is in use.
+            folder = self._folders.get(request.adapter or "")
+            if request.background or folder is None:
+                raise
+            missing = error
+        try:
+            await _load(self._engine, str(request.adapter), folder)
+        except MidfillError as error:
+            raise EngineError(error.message, error.remedy) from missing
+        async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                yield delta
+
+    async def aclose(self) -> None:
+        """The engine is whoever's who made it."""
+
+
+async def _load(engine: HttpEngine, name: str, folder: Path) -> None:
+    await _ask(engine, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+
+
+async def _ask(engine: HttpEngine, route: str, body: dict[str, str]) -> None:
+    try:
+        answer = await engine.client.post(route, json=body, timeout=120)
+        content = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise EngineError("the engine did not answer while reading the adapter", "run: midfill doctor") from error
+    if answer.status_code != 200:
+        refusal = content.get("error") or {}
+        raise MidfillError(str(refusal.get("message", "the adapter was refused")), str(refusal.get("remedy", "")))

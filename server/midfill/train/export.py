@@ -1,0 +1,33 @@
+"""An adapter merged into its base: a model of its own, for whatever serves no adapters."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from peft import PeftModel
+
+from midfill.engine.local.embedded import Progress
+from midfill.train.base import load_base
+from midfill.types import MidfillError
+
+
+def merge(adapter: Path, base: Path, name: str, target: Path, progress: Progress) -> None:
+    """Write the base in ``base`` with ``adapter`` added to its weights into the new folder ``target``.
+
+    Raises MidfillError, and leaves no folder.
+    """
+    loaded = load_base(base, name, "cpu", progress)
+    progress("merging", 0.0)
+    merged = PeftModel.from_pretrained(loaded.model, str(adapter)).merge_and_unload(safe_merge=True)
+    work = target.with_name(f".{target.name}")
+    try:
+        work.mkdir(parents=True)
+        merged.save_pretrained(str(work), safe_serialization=True)
+        for file in base.glob("tokenizer*.json"):
+            shutil.copyfile(file, work / file.name)
+        work.rename(target)
+    except OSError as error:
+        raise MidfillError(f"cannot write {target}: {error.strerror or error}", "nothing was left there") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

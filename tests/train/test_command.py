@@ -1,0 +1,178 @@
+"""``midfill train`` as a person runs it: real processes, a tiny model, a small repository."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from midfill import cli, paths, registry
+from midfill.serve import daemon
+from midfill.serve.daemon import Place
+from tests.engine.made import save_tiny
+from tests.train.made import project, repository
+
+PATIENCE_S = 240.0
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
+
+
+@pytest.fixture(autouse=True)
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime folder whose path is short enough for a socket; every engine in it is ended."""
+    with tempfile.TemporaryDirectory(prefix="mf-") as folder:
+        monkeypatch.setenv("MIDFILL_RUNTIME_DIR", folder)
+        yield Path(folder)
+        for lock in Path(folder).glob("engine-*.lock"):
+            where = Place(Path(folder), lock.stem.removeprefix("engine-"))
+            if daemon.is_running(where) and (address := daemon.find(where)) is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(address.pid, signal.SIGKILL)
+
+
+def command(*arguments: str, model: Path) -> list[str]:
+    base = [sys.executable, "-P", "-m", "midfill", "train", f"--model={model}", "--device=cpu", "--dtype=float32"]
+    return [*base, "--priority=normal", *arguments]
+
+
+def train(*arguments: str, model: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments, model=model), capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+
+
+def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
+    """Trained, measured, shown, and registered: here by force, since a random model does not become better."""
+    repo = project(tmp_path / "repo", 24)
+    done = train(str(repo), "--name=mine", "--steps=4", "--holes=20", "--force", model=tiny)
+    assert done.returncode == 0, done.stderr
+    for said in ("files held out", "training", "step 4 of 4", "Before and after", "exact match, first line", "loss"):
+        assert said in done.stderr
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert (line["steps"], line["promoted"], line["base"]) == (4, True, str(tiny))
+    assert {row["n"] for row in line["gate"]["rows"]} == {20}
+    assert line["gate"]["promoted"] is False
+    folder = registry.folder_of("mine")
+    assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "loss.svg"} <= {
+        file.name for file in folder.iterdir()
+    }
+    assert "Verdict: not promoted" in (folder / "README.md").read_text()
+    check = subprocess.run(
+        [sys.executable, "-P", "-m", "midfill", "adapters", "check", "mine", f"--model={tiny}"],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert check.returncode == 0, check.stderr
+
+
+def test_what_is_not_better_is_not_registered(tiny: Path, tmp_path: Path) -> None:
+    done = train(str(project(tmp_path / "repo", 24)), "--name=mine", "--steps=1", "--holes=20", model=tiny)
+    assert done.returncode == 2, done.stderr
+    assert "not better" in done.stderr
+    assert registry.names() == []
+
+
+def test_killed_and_gone_on(tiny: Path, tmp_path: Path) -> None:
+    """SIGKILL to all of it in the middle; the same command goes on from the last checkpoint."""
+    repo = project(tmp_path / "repo", 24)
+    arguments = (str(repo), "--name=mine", "--steps=400", "--no-gate")
+    process = subprocess.Popen(
+        command(*arguments, model=tiny), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "step 40 of" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.stdout.read()
+    assert process.wait(PATIENCE_S) == 130
+    assert "the same command goes on" in said
+    folder = paths.data_dir() / "training" / "mine"
+    saved = max(int(path.name.split("-")[1]) for path in folder.glob("checkpoint-*"))
+    assert 40 <= saved < 400
+    process = subprocess.Popen(
+        command(*arguments, model=tiny), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    first = next(line for line in process.stdout if " step " in line)
+    assert int(first.split("step ")[1].split(" of")[0]) > 40
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(PATIENCE_S)
+    time.sleep(0.1)
+    assert list(folder.glob("checkpoint-*"))
+
+
+def test_the_worker_ends_with_its_command(tiny: Path, tmp_path: Path) -> None:
+    repo = project(tmp_path / "repo", 24)
+    process = subprocess.Popen(
+        command(str(repo), "--name=mine", "--steps=4000", "--no-gate", model=tiny), stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "step 1 of" in line:
+            break
+    workers = _workers(process.pid)
+    assert len(workers) == 1
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + PATIENCE_S
+    while Path(f"/proc/{workers[0]}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _workers(parent: int) -> list[int]:
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in found if b"midfill.train.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("n_files", "arguments", "message"),
+    [
+        (0, (), "too little to learn from"),
+        (1, (), "too little to learn from"),
+        (20, ("--held-out", "{empty}"), "no file is left to be held out"),
+        (12, ("--holes=60",), "holes, which would show nothing"),
+        (20, ("--rank=0",), "out of range"),
+        (20, ("--tokens=10",), "use 256 or more"),
+        (20, ("--name=../x",), "no adapter name"),
+        (20, ("--template=prefix", "--no-gate"), "no fill-in-the-middle tokens"),
+        (20, ("--targets=nothing", "--no-gate"), "no linear layers nothing"),
+    ],
+)
+def test_bad_input_is_told_before_the_work(
+    n_files: int, arguments: tuple[str, ...], message: str, tiny: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("midfill.train.gate.MIN_HOLES", 21 if "--holes=60" not in arguments else 10_000)
+    (tmp_path / "empty").mkdir()
+    repo = repository(tmp_path / "repo", {}) if not n_files else project(tmp_path / "repo", n_files)
+    given = [argument.format(empty=tmp_path / "empty") for argument in arguments]
+    assert cli.main(["train", str(repo), *given, f"--model={tiny}", "--device=cpu", "--priority=normal"]) == 1
+    assert message in capsys.readouterr().err
+    assert not registry.names()
+
+
+def test_too_little_memory_is_told_before_the_work(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", str(project(tmp_path / "repo", 24)), f"--model={tiny}", "--device=cpu", "--no-gate"]
+    assert cli.main([*arguments, "--tokens=200000000"]) == 1
+    said = capsys.readouterr().err
+    assert "training needs about" in said
+    assert "GB are of memory free" in said

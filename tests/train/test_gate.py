@@ -1,0 +1,86 @@
+"""What the gate lets through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from midfill.eval.ask import NO_STATS, Answer
+from midfill.eval.holes import Hole
+from midfill.eval.run import Record
+from midfill.train import gate
+from midfill.train.collect import SourceText
+from tests.train.made import python_file
+
+N = 60
+
+
+def records(**after: tuple[float, float]) -> list[Record]:
+    """N holes of 12 files; each metric's (share before, share after), the others half right in both."""
+    found: list[Record] = []
+    for number in range(N):
+        for who, side in ((gate.BEFORE, 0), (gate.AFTER, 1)):
+            metrics: dict[str, Any] = {}
+            for name in gate.DECIDING:
+                share = after.get(name, (0.5, 0.5))[side]
+                metrics[name] = float((number * 7) % N < share * N)
+            found.append({
+                "who": who, "id": str(number), "kind": "line", "source": f"f{number % 12}", "metrics": metrics,
+                "stats": {"n_decoded": 10}, "total_s": 1.0,
+            })  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize(
+    ("after", "losses", "promoted", "reason"),
+    [
+        ({"stopped": (0.0, 1.0)}, (2.0, 1.0), True, "better: stopped by itself"),
+        ({"first_line": (0.3, 0.7)}, (2.0, 1.0), True, "better: exact match, first line"),
+        ({}, (2.0, 1.0), False, "nothing is surely better"),
+        ({"stopped": (0.0, 1.0)}, (1.0, 1.0), False, "the held-out loss did not fall"),
+        ({"stopped": (0.0, 1.0), "first_line": (0.7, 0.3)}, (2.0, 1.0), False, "worse: exact match, first line"),
+        ({"stopped": (0.0, 1.0), "similarity": (0.9, 0.2)}, (2.0, 1.0), False, "worse: edit similarity"),
+        ({"stopped": (0.0, 1.0), "first_line": (0.5, 0.45)}, (2.0, 1.0), False, "the exact match fell|worse: exact"),
+        ({"first_line": (0.5, 0.51)}, (2.0, 1.0), False, "nothing is surely better"),
+    ],
+)
+def test_decide(after: dict[str, Any], losses: tuple[float, float], promoted: bool, reason: str) -> None:
+    verdict = gate.decide(records(**after), *losses)
+    assert verdict.promoted is promoted
+    assert any(verdict.reason.startswith(one) for one in reason.split("|"))
+    figures = gate.as_figures(verdict)
+    assert figures["promoted"] is promoted
+    assert [row["n"] for row in figures["rows"]] == [N] * len(figures["rows"])
+
+
+def test_too_few_holes_show_nothing() -> None:
+    few = [record for record in records(stopped=(0.0, 1.0)) if int(record["id"]) < gate.MIN_HOLES - 1]
+    assert not gate.decide(few, 2.0, 1.0).promoted
+
+
+@pytest.mark.parametrize(
+    ("bare", "reason", "stopped", "in_place"),
+    [
+        ("return 1", "stop", 1.0, 1.0),
+        ("return 2\n", "stop", 1.0, 1.0),
+        ("return 1\n\ndef f():", "stop", 1.0, 0.0),
+        ("return 1", "length", 0.0, 0.0),
+    ],
+)
+def test_judge(bare: str, reason: str, stopped: float, in_place: float) -> None:
+    hole = Hole("a.py", "line", "def f():\n    ", "return 1", "\n")
+    answer = Answer("return 1", "", "", NO_STATS, 0.0, 0.0, {"bare": bare, "stopped": reason == "stop"})
+    found = gate.judge(hole, answer)
+    assert (found["stopped"], found["in_place"], found["first_line"]) == (stopped, in_place, 1.0)
+
+
+def test_holes_come_from_every_project_in_turn() -> None:
+    files = [SourceText(f"p{i % 3}", f"m{i}.py", "python", python_file(i)) for i in range(9)]
+    found = gate.holes(files, 30)
+    assert len(found) == 30
+    assert [hole.source.split("/")[0] for hole in found[:3]] == ["p0", "p1", "p2"]
+    assert len({hole.id for hole in found}) == 30
+    assert {hole.kind for hole in found} == set(gate.KINDS)
+    texts = {file.text for file in files}
+    assert all(hole.prefix + hole.middle + hole.suffix in texts for hole in found)

@@ -20,9 +20,9 @@ from typing import Any, TextIO
 from midfill import fim
 from midfill.engine.local import models
 from midfill.tokenizer import CodeTokenizer
-from midfill.train import polite
 from midfill.train.collect import Collection, SourceText, collect, split
 from midfill.train.job import ADAPTER, Job
+from midfill.train.priority import lower_priority
 from midfill.types import MidfillError, one_line
 
 MIN_TRAIN_CHARS = 20_000
@@ -40,7 +40,7 @@ def main() -> int:
     stop = threading.Event()
     job = Job(**_tuples(json.loads(sys.stdin.readline())))
     if job.polite:
-        polite.lower_priority()
+        lower_priority()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=_until_closed, args=(sys.stdin, stop), daemon=True).start()
@@ -142,6 +142,7 @@ def _train(
     from midfill.engine.local.load import pick_device
     from midfill.train import write
     from midfill.train.base import Lora, check, load_base, name_of, need, with_lora
+    from midfill.train.courtesy import Courtesy
     from midfill.train.examples import Maker
     from midfill.train.examples import held_out as held_out_examples
     from midfill.train.run import Interrupted, Run, Settings
@@ -164,6 +165,9 @@ def _train(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write.need_space(folder, n_weights, n_checkpoints=2)
     tell({"kind": "stage", "stage": "measuring the base", "fraction": 0.0})
+    courtesy = Courtesy()
+    if job.polite and device.type == "cuda":  # a CPU's idle class gives way by itself
+        courtesy.start().attach(model)
     run = Run(
         loaded, model, maker, unseen, settings, folder, collection.digest,
         on_step=lambda report: tell({"kind": "step", **dataclasses.asdict(report)}), is_stopped=is_stopped,
@@ -175,6 +179,8 @@ def _train(
         return INTERRUPTED
     except torch.OutOfMemoryError as error:
         raise MidfillError(f"{device} is out of memory", "use fewer --tokens, or --quantise") from error
+    finally:
+        courtesy.close()
     write.write(
         folder / ADAPTER, trained, settings, base, base_name, _licence(base_name), collection,
         [file.key for file in held_out], job.name,

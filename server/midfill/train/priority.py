@@ -1,15 +1,11 @@
-"""Training gives way: to everything else on the machine on a CPU, and on a GPU to the engine while it generates."""
+"""Training gives way to whatever else the machine does."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Callable
 
 LEAST_NICE = 19
-LOOK_S = 0.02
-MAX_WAIT_S = 5.0  # a machine that never rests still gets its adapter
 
 
 def lower_priority() -> str:
@@ -24,11 +20,3 @@ def lower_priority() -> str:
         os.nice(LEAST_NICE)
         return f"nice {LEAST_NICE}"
     return "normal priority"
-
-
-def wait_while(is_busy: Callable[[], bool]) -> float:
-    """Wait until the engine rests, at most MAX_WAIT_S; seconds waited."""
-    start = time.monotonic()
-    while is_busy() and time.monotonic() - start < MAX_WAIT_S:
-        time.sleep(LOOK_S)
-    return time.monotonic() - start

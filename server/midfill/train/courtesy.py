@@ -50,12 +50,12 @@ class Courtesy:
 
     def wait(self) -> None:
         """Until every engine rests, at most MAX_WAIT_S."""
-        if not self.is_busy:
+        if not self._busy.is_set():
             return
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         end = time.monotonic() + MAX_WAIT_S
-        while self.is_busy and time.monotonic() < end:
+        while time.monotonic() < end and self._busy.is_set():
             time.sleep(WAIT_S)
 
     def _watch(self) -> None:

@@ -1,0 +1,31 @@
+"""On a GPU: ``midfill train`` with a base in bfloat16, and in four bits with gradient checkpointing (QLoRA)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from midfill.commands.training import watch
+from midfill.engine.local.adapter_files import describe
+from midfill.train.job import Job
+from tests.engine.made import save_tiny
+from tests.train.made import project
+
+
+@pytest.mark.parametrize("quantise", [False, True])
+def test_training(tmp_path: Path, quantise: bool) -> None:
+    if quantise:
+        pytest.importorskip("bitsandbytes")
+    base = save_tiny("gemma", tmp_path / "base", tokenizer="codegemma")
+    repo = project(tmp_path / "repo", 24)
+    job = Job(
+        name="mine", roots=(str(repo),), held_out=(), folder=str(tmp_path / "run"), model=str(base), device="cuda",
+        n_steps=30, n_tokens=1024, rate=1e-2, quantise=quantise, checkpointing=quantise,
+    )  # fmt: skip
+    done = watch(job, Console(quiet=True))
+    assert describe(done.folder).rank == 4
+    loss = json.loads((done.folder / "midfill.json").read_text())["loss"]
+    assert loss["held_out_after"] < loss["held_out_before"]

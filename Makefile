@@ -13,7 +13,7 @@ BENCH  ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
-.PHONY: demo bench bench-gpu test check lint format unit wheel clean
+.PHONY: demo bench bench-gpu test check lint format unit embedded-adapter wheel clean
 
 demo: $(VENV)/.embedded
 	@$(BIN)/midfill demo
@@ -35,6 +35,10 @@ check: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Fetches sources, trains for about an hour, measures, and puts the adapter into the package if it is better.
+embedded-adapter: $(VENV)/.dev
+	$(BIN)/python -m scripts.embedded_adapter.make
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix server tests bench scripts

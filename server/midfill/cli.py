@@ -158,7 +158,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folders", nargs="*", default=["."], metavar="DIR", help="repositories to learn from (.)")
     parser.add_argument("--name", help="of the adapter; the first folder's name, if not given")
     parser.add_argument("--held-out", nargs="+", metavar="DIR", help="measure on these, not on files of DIR held out")
-    parser.add_argument("--steps", type=int, default=0, metavar="N", help="changes of the weights (300; GPU: 1000)")
+    parser.add_argument("--steps", type=int, default=0, metavar="N", help="changes of the weights (200; GPU: 1000)")
     parser.add_argument(
         "--minutes", type=float, default=0, metavar="M", help="at most so long, by the first steps' pace"
     )

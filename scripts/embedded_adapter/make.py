@@ -1,0 +1,75 @@
+"""The embedded adapter from nothing: sources, training, the gate, and into the package if it passes.
+
+    python -m scripts.embedded_adapter.make [FOLDER] [--steps N]
+
+FOLDER (build/embedded_adapter) gets the sources and keeps what was fetched. The same command goes on where a run ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "server" / "midfill" / "embedded_adapter"
+NAME = "midfill-embedded"
+# What midfill reads, and what tells where it comes from. The rest (a pickle among it) is for a trainer.
+SHIPPED = ("adapter_model.safetensors", "adapter_config.json", "README.md", "midfill.json", "loss.svg")
+STEPS = 460
+HOLES = 150
+
+
+def main() -> int:
+    """Fetch, train, judge, and ship what is better; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "embedded_adapter")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_args()
+    sources = arguments.folder / "sources"
+    if not (sources / "SOURCES.md").is_file():
+        _run("-m", "scripts.embedded_adapter.fetch", str(sources))
+    train, held_out = (
+        sorted(str(path) for path in (sources / half).glob("*/*") if path.is_dir()) for half in ("train", "held-out")
+    )
+    env = {**os.environ, "MIDFILL_DATA_DIR": str(arguments.folder / "data")}
+    _run(
+        "-m", "midfill", "train", *train, "--name", NAME, "--model", "embedded", "--steps", str(arguments.steps),
+        "--priority", "normal", "--holes", str(HOLES), "--held-out", *held_out, env=env,
+    )  # fmt: skip
+    ship(arguments.folder / "data" / "adapters" / NAME)
+    return 0
+
+
+def _run(*arguments: str, env: dict[str, str] | None = None) -> None:
+    """Ends this program where that one fails, or says that the adapter is not better."""
+    done = subprocess.run([sys.executable, *arguments], check=False, env=env, cwd=ROOT)  # noqa: S603 - our own words
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def ship(adapter: Path) -> None:
+    """Copy a promoted adapter into the package: its weights in sixteen bits, which halves them."""
+    from safetensors.torch import load_file, save_file
+
+    figures = json.loads((adapter / "midfill.json").read_text(encoding="utf-8"))
+    if not figures["gate"]["promoted"]:
+        sys.exit("the gate says that it is not better: not shipped")
+    shutil.rmtree(PACKAGE, ignore_errors=True)
+    PACKAGE.mkdir()
+    for name in SHIPPED[1:]:
+        shutil.copyfile(adapter / name, PACKAGE / name)
+    import torch
+
+    weights = load_file(adapter / SHIPPED[0])
+    save_file({name: value.to(torch.bfloat16) for name, value in weights.items()}, PACKAGE / SHIPPED[0])
+    size = (PACKAGE / SHIPPED[0]).stat().st_size
+    print(f"shipped: {PACKAGE.relative_to(ROOT)}, {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -206,11 +206,15 @@ function M.attach(client, buf)
       callback(buf)
     end })
   end
-  on({ 'InsertEnter', 'TextChangedI', 'TextChangedP', 'CursorMovedI' }, moved)
+  local function soon()
+    vim.schedule(function()
+      moved(buf)
+    end)
+  end
+  on({ 'TextChangedI', 'TextChangedP', 'CursorMovedI' }, moved)
+  on({ 'InsertEnter' }, soon) -- the mode is another only after it
   on({ 'InsertLeave', 'BufLeave' }, left)
-  vim.schedule(function() -- attached while someone types already
-    moved(buf)
-  end)
+  soon() -- attached while someone types already
 end
 
 ---@param buf integer

@@ -1,0 +1,259 @@
+"""Ghost text: growth, typing along, cancelling, taking, undo. A scripted engine, the real editor and server."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.editors.nvim.conftest import Start
+from tests.editors.nvim.editor import Neovim
+from tests.editors.wire import until
+
+ADD = ("add(", "1, ", "2, ", "3)")
+BODY = ("total = w * h\n", "    return total")
+METHOD = "midfill/inlineCompletion"
+
+
+def test_it_grows_and_tab_takes_it(start: Start) -> None:
+    editor = start(*ADD, delay_s=0.1)
+    file = editor.open("x =‸\n")
+    editor.keys(" ")
+    editor.wait_ghost("add(1, 2, 3)")
+    grown = [frame for frame in editor.frames() if frame]
+    assert grown == sorted(grown, key=len)
+    assert len(set(grown)) >= 3
+    assert editor.lines() == "x = "
+    editor.keys("<Tab>")
+    editor.wait_lines("x = add(1, 2, 3)")
+    assert editor.cursor() == [1, 16]
+    shown = editor.wire.wait("textDocument/didShowCompletion")[0]
+    accepted = editor.wire.wait("workspace/executeCommand")[0]["params"]
+    assert accepted["command"] == "midfill.accepted"
+    assert accepted["arguments"] == shown["params"]["item"]["command"]["arguments"]
+    editor.command("write")
+    assert file.read_text() == "x = add(1, 2, 3)\n"
+
+
+def test_several_lines_stand_below(start: Start) -> None:
+    editor = start(*BODY, delay_s=0.05)
+    editor.open("def area(w, h):\n    ‸\n")
+    editor.wait_ghost("total = w * h\n    return total")
+    editor.keys("<Tab>")
+    editor.wait_lines("def area(w, h):\n    total = w * h\n    return total")
+    assert editor.cursor() == [3, 16]
+
+
+def test_the_next_key_cancels_on_the_wire(start: Start) -> None:
+    editor = start(*["a"] * 200, delay_s=0.1)
+    editor.open("x =‸\n")
+    editor.keys(" ")
+    until(editor.ghost)
+    asked = editor.wire.messages(method=METHOD)[-1]
+    editor.keys("#")
+    assert editor.wire.answer(asked)  # whether as cancelled, or as outdated before that
+    until(lambda: [m["id"] for m in editor.wire.cancelled(METHOD)], lambda ids: asked["id"] in ids)
+    editor.keys("<Esc>")
+    until(lambda: editor.wire.cancelled(METHOD), lambda found: len(found) == len(editor.wire.messages(method=METHOD)))
+    editor.wait_ghost("")
+
+
+def test_typing_along_never_flickers(start: Start) -> None:
+    editor = start(*ADD)
+    editor.open("x =‸\n")
+    editor.keys(" ")
+    editor.wait_ghost("add(1, 2, 3)")
+    n_asked, n_frames = len(editor.wire.messages(method=METHOD)), len(editor.frames())
+    for key in "add(1":
+        editor.keys(key)
+    editor.wait_ghost(", 2, 3)")
+    editor.keys("<BS>")
+    editor.wait_ghost("1, 2, 3)")
+    assert "" not in editor.frames()[n_frames:]
+    assert len(editor.wire.messages(method=METHOD)) == n_asked  # nothing had to be asked
+    editor.keys("<Tab>")
+    editor.wait_lines("x = add(1, 2, 3)")
+
+
+def test_typing_along_what_still_grows(start: Start) -> None:
+    editor = start(*ADD, delay_s=0.25)
+    editor.open("x =‸\n")
+    editor.keys(" ")
+    until(editor.ghost)
+    n_frames = len(editor.frames())
+    editor.keys("a")
+    editor.wait_ghost("dd(1, 2, 3)")
+    frames = editor.frames()[n_frames:]
+    assert "" not in frames
+    assert frames == sorted(frames, key=len)
+
+
+def test_a_line_typed_along_goes_on_below(start: Start) -> None:
+    editor = start("if w:\n", "        return w\n", "    return 0")
+    editor.open("def area(w):\n    ‸\n")
+    editor.wait_ghost("if w:\n        return w\n    return 0")
+    n_frames = len(editor.frames())
+    editor.keys("if w:<CR>")
+    editor.wait_ghost("return w\n    return 0")
+    assert "" not in editor.frames()[n_frames:]
+    editor.keys("<Tab>")
+    editor.wait_lines("def area(w):\n    if w:\n        return w\n    return 0")
+
+
+@pytest.mark.parametrize(
+    ("buffer", "chunks", "key", "ghost", "taken"),
+    [
+        ("y = add(‸)\n", ["a, ", "b)"], "", "a, b", "y = add(a, b)"),
+        ("items[‸]\n", ["0]"], "", "0", "items[0]"),
+        # Closed by a plugin while the suggestion is typed along: replaced, not doubled.
+        ("y = add‸\n", ["(a, b)"], "(", "a, b", "y = add(a, b)"),
+        ('y = ‸\n', ['"abc"'], '"', "abc", 'y = "abc"'),
+    ],
+)  # fmt: skip
+def test_brackets_that_closed_by_themselves(
+    start: Start, buffer: str, chunks: list[str], key: str, ghost: str, taken: str
+) -> None:
+    pairs = "for open, close in pairs({ ['('] = ')', ['\"'] = '\"' }) do vim.keymap.set('i', open, open .. close .. '<Left>') end"
+    editor = start(*chunks, setup=pairs)
+    editor.open(buffer)
+    if key:
+        editor.wait_ghost("".join(chunks))
+        n_frames = len(editor.frames())
+        editor.keys(key)
+        editor.wait_ghost(ghost)
+        assert "" not in editor.frames()[n_frames:]
+    editor.wait_ghost(ghost)
+    editor.keys("<Tab>")
+    editor.wait_lines(taken)
+
+
+def test_word_and_line(start: Start) -> None:
+    editor = start("total = w * h\n", "    return total")
+    editor.open("def area(w, h):\n    ‸\n")
+    editor.wait_ghost("total = w * h\n    return total")
+    n_frames = len(editor.frames())
+    editor.keys("<M-Right>")
+    editor.wait_lines("def area(w, h):\n    total")
+    editor.wait_ghost(" = w * h\n    return total")
+    editor.keys("<M-Down>")
+    editor.wait_lines("def area(w, h):\n    total = w * h")
+    editor.wait_ghost("\n    return total")
+    assert "" not in editor.frames()[n_frames:]
+    editor.keys("<M-Down>")
+    editor.wait_lines("def area(w, h):\n    total = w * h\n    return total")
+    parts = editor.wire.wait("textDocument/didPartiallyAcceptCompletion", 2)
+    assert [part["params"]["acceptedLength"] for part in parts] == [5, 13]
+    assert editor.wire.wait("workspace/executeCommand")
+
+
+def test_next_and_previous(start: Start) -> None:
+    editor = start("one", others=[["two"], ["three"]])
+    editor.open("x =‸\n")
+    editor.keys(" ")
+    editor.wait_ghost("one")
+    for key, ghost in (("<M-n>", "two"), ("<M-n>", "three"), ("<M-n>", "one"), ("<M-p>", "three")):
+        editor.keys(key)
+        editor.wait_ghost(ghost)
+    invoked = [m for m in editor.wire.messages(method=METHOD) if m["params"]["context"]["triggerKind"] == 1]
+    assert len(invoked) == 1
+    editor.keys("<Tab>")
+    editor.wait_lines("x = three")
+    assert editor.wire.wait("workspace/executeCommand")[0]["params"]["arguments"][1] == 2
+
+
+def test_dismiss_and_by_hand(start: Start) -> None:
+    editor = start("one")
+    editor.open("x =‸\n")
+    editor.keys(" ")
+    editor.wait_ghost("one")
+    editor.keys("<C-]>")
+    editor.wait_ghost("")
+    n_asked = len(editor.wire.messages(method=METHOD))
+    editor.keys("<Tab>")  # nothing is shown: Tab is Tab
+    editor.wait(lambda: editor.lines().expandtabs(8), "x =     ")
+    editor.keys("<BS>")
+    editor.wire.wait(METHOD, n_asked + 2)
+    editor.keys("<C-]>")
+    editor.wait_ghost("")
+    editor.keys("<M-Bslash>")
+    editor.wait_ghost("one")
+
+
+def test_one_undo_takes_back_what_was_taken(start: Start) -> None:
+    editor = start(*BODY)
+    editor.open("def area(w, h):\n    ‸\n")
+    editor.keys("# so:<CR>")
+    editor.wait_ghost("total = w * h\n    return total")
+    editor.keys("<Tab>")
+    taken = "def area(w, h):\n    # so:\n    total = w * h\n    return total"
+    editor.wait_lines(taken)
+    editor.keys(" + 1<Esc>")
+    editor.wait_lines(taken + " + 1")
+    for key, lines in (
+        ("u", taken),
+        ("u", "def area(w, h):\n    # so:\n    "),
+        ("<C-r>", taken),
+        ("<C-r>", taken + " + 1"),
+    ):
+        editor.keys(key)
+        editor.wait_lines(lines)
+
+
+@pytest.mark.parametrize(
+    ("setup", "typed"),
+    [
+        ("", "\t"),
+        ("vim.keymap.set('i', '<Tab>', 'TAB')", "TAB"),
+        ("vim.keymap.set('i', '<Tab>', function() return 'EXPR' end, { expr = true })", "EXPR"),
+        ("vim.keymap.set('i', '<Tab>', function() vim.api.nvim_put({ 'CALL' }, 'c', true, true) end)", "CALL"),
+        ("vim.keymap.set('i', '<Tab>', '<Plug>(t)', { remap = true }) vim.keymap.set('i', '<Plug>(t)', 'AGAIN')", "AGAIN"),
+        ("vim.api.nvim_create_autocmd('FileType', { callback = function() vim.keymap.set('i', '<Tab>', 'OWN', "
+         "{ buffer = true }) end })", "OWN"),
+    ],
+    ids=["none", "keys", "expr", "function", "remapped", "of the buffer"],
+)  # fmt: skip
+def test_tab_does_what_it_did_before(start: Start, setup: str, typed: str) -> None:
+    """Also Neovim's own map of it, which the first row has."""
+    editor = start(setup=setup)
+    editor.open("‸\n")
+    editor.command("setlocal noexpandtab")
+    editor.keys("<Tab>.")
+    editor.wait(lambda: editor.lines().strip("."), typed)
+
+
+def test_the_story_of_wide_characters(start: Start) -> None:
+    """The server counts in UTF-16, the editor in bytes."""
+    editor = start("'", "é🙂", "'")
+    editor.open("s = '🙂é' +‸\n")
+    editor.keys(" ")
+    editor.wait_ghost("'é🙂'")
+    editor.keys("<M-Right>")
+    editor.wait_ghost("é🙂'")
+    editor.keys("<M-Right><Tab>")
+    editor.wait_lines("s = '🙂é' + 'é🙂'")
+    parts = editor.wire.wait("textDocument/didPartiallyAcceptCompletion", 2)
+    assert [part["params"]["acceptedLength"] for part in parts] == [1, 3]
+
+
+def test_tabs_are_drawn_as_wide_as_they_are(start: Start) -> None:
+    editor = start("total := 0\n", "\treturn total")
+    editor.open("func sum() int {\n\tlog()\n\t‸\n}\n", "sum.go")
+    editor.command("setlocal tabstop=4")
+    editor.wait_ghost("total := 0\n    return total")
+    editor.keys("<Tab>")
+    editor.wait_lines("func sum() int {\n\tlog()\n\ttotal := 0\n\treturn total\n}")
+
+
+def settle(editor: Neovim) -> None:
+    """All that was asked is answered."""
+    for request in editor.wire.messages(method=METHOD):
+        editor.wire.answer(request)
+
+
+def test_a_burst_of_keys_leaves_no_message(start: Start) -> None:
+    editor = start(*ADD, delay_s=0.02)
+    editor.open("‸\n")
+    for word in ("for ", "x ", "in ", "range(", "10", ")", ":"):
+        editor.keys(word)
+    editor.wait_lines("for x in range(10):")
+    settle(editor)
+    editor.keys("<Esc>")
+    assert editor.messages() == ""

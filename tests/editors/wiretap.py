@@ -7,6 +7,7 @@ of the workspace.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -39,6 +40,8 @@ def pass_on(source: IO[bytes], target: IO[bytes], log: Path, side: str) -> None:
 def main() -> int:
     """Stand between standard input and output and the server's."""
     log, command = Path(sys.argv[1]), sys.argv[2:]
+    if command[-1] != "--stdio":
+        return subprocess.call(command)  # another command than the language server
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdin is not None
     assert server.stdout is not None
@@ -52,4 +55,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    os._exit(status)  # the editor's side may still be read, and nothing is to wait for it

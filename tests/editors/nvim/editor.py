@@ -36,7 +36,7 @@ class Neovim:
 
     def __init__(self, folder: Path, script: dict[str, Any] | None, setup: str = "", **env: str) -> None:
         self.wire = Wire(folder / "wire.jsonl")
-        self.workspace = folder / "workspace"
+        self.folder, self.workspace = folder, folder / "workspace"
         self.workspace.mkdir()
         self._process = subprocess.Popen(
             [neovim(), "-l", str(HERE / "bridge.lua"), str(HERE / "init.lua")],

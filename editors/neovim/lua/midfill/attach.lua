@@ -39,14 +39,14 @@ local function listen(client)
   end)
 end
 
+--- Begin in a buffer. In one that is switched off, not even what somebody else turned on goes on.
 ---@param client vim.lsp.Client
 ---@param buf integer
-local function attached(client, buf)
+function M.join(client, buf)
   listen(client)
-  local off = require('midfill.off')
-  if off.reason(buf) then
+  if require('midfill.off').reason(buf) then
     return vim.schedule(function()
-      off.detach(buf)
+      require('midfill.popup').suspend(client, buf)
     end)
   end
   require('midfill.popup').attach(client, buf)
@@ -57,8 +57,9 @@ local function attached(client, buf)
   end
 end
 
+--- End in a buffer.
 ---@param buf integer
-local function detached(buf)
+function M.leave(buf)
   require('midfill.ghost').detach(buf)
   require('midfill.builtin').detach(buf)
   require('midfill.popup').detach(buf)
@@ -76,12 +77,15 @@ function M.hook()
       end
     end })
   end
-  on('LspAttach', attached)
+  on('LspAttach', M.join)
   on('LspDetach', function(client, buf)
-    detached(buf)
-    if vim.tbl_isempty(vim.tbl_filter(function(other)
-      return other ~= buf
-    end, vim.tbl_keys(client.attached_buffers))) then
+    local successor = vim.iter(vim.lsp.get_clients({ bufnr = buf })):any(function(other)
+      return other.id ~= client.id and M.is_ours(other)
+    end)
+    if not successor then -- a restarted server is there before the old one is quite gone
+      M.leave(buf)
+    end
+    if client:is_stopped() then
       require('midfill.status').forget(client.id)
     end
   end)
@@ -91,8 +95,8 @@ end
 function M.again()
   for _, client in ipairs(vim.tbl_filter(M.is_ours, vim.lsp.get_clients())) do
     for buf in pairs(client.attached_buffers) do
-      detached(buf)
-      attached(client, buf)
+      M.leave(buf)
+      M.join(client, buf)
     end
   end
 end

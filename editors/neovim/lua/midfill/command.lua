@@ -35,7 +35,7 @@ end
 ---@param arguments string[]
 ---@param answer fun(text: string)
 local function run(arguments, answer)
-  local cmd = vim.list_extend({ program.of_config() }, arguments)
+  local cmd = program.other(arguments)
   local ok, error = pcall(vim.system, cmd, { text = true, cwd = vim.fn.stdpath('data') }, vim.schedule_wrap(function(done)
     answer(vim.trim(done.code == 0 and done.stdout or done.stderr .. done.stdout))
   end))
@@ -58,7 +58,7 @@ end
 
 local function explain()
   local buf = vim.api.nvim_get_current_buf()
-  local reason = off.reason(buf)
+  local reason = off.reason(buf) or off.everywhere(buf)
   if reason then
     return window.show('explain', { 'Nothing was shown: ' .. reason .. '.' })
   end

@@ -29,7 +29,7 @@ end
 ---@param arguments string[]
 ---@return string? output
 local function output_of(arguments)
-  local cmd = vim.list_extend({ program.of_config() }, arguments)
+  local cmd = program.other(arguments)
   local ok, done = pcall(function()
     return vim.system(cmd, { text = true, cwd = vim.fn.stdpath('data') }):wait(30000)
   end)
@@ -39,7 +39,7 @@ end
 ---@return boolean
 local function check_program()
   health.start('midfill: the program')
-  local path = program.of_config()
+  local path = program.other({})[1]
   local version = output_of({ '--version' })
   if not version then
     health.error(path .. ' does not start', {

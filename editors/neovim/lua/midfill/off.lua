@@ -1,5 +1,5 @@
---- Switching off: in this buffer, for a filetype (both leave the server: it does not even see the text), or everywhere
---- (the server is told, and lets its engine go).
+--- Switching off: in this buffer, for a filetype (nothing is asked there any more), or everywhere (the server is told, and
+--- lets its engine go).
 
 local attach = require('midfill.attach')
 local api = vim.api
@@ -24,11 +24,12 @@ function M.reason(buf)
   end
 end
 
+--- Whether it is switched off for all: this the server knows.
 ---@param buf integer
-function M.detach(buf)
-  for _, client in ipairs(vim.tbl_filter(attach.is_ours, vim.lsp.get_clients({ bufnr = buf }))) do
-    vim.lsp.buf_detach_client(buf, client.id)
-  end
+---@return string?
+function M.everywhere(buf)
+  local known = require('midfill.status').of(attach.client(buf))
+  return known and known.state == 'off' and 'off everywhere; on again: :Midfill enable everywhere' or nil
 end
 
 ---@param client vim.lsp.Client?
@@ -55,8 +56,9 @@ end
 ---@param scope midfill.Scope
 ---@param buf integer
 function M.disable(scope, buf)
+  local client = attach.client(buf)
   if scope == 'everywhere' then
-    return tell(attach.client(buf), false)
+    return tell(client, false)
   end
   if scope == 'here' then
     vim.b[buf].midfill_off = true
@@ -64,7 +66,10 @@ function M.disable(scope, buf)
     filetypes[vim.bo[buf].filetype] = true
   end
   for _, one in ipairs(buffers(scope, buf)) do
-    M.detach(one)
+    attach.leave(one)
+    if client then
+      require('midfill.popup').suspend(client, one)
+    end
   end
   vim.cmd.redrawstatus()
 end
@@ -80,8 +85,8 @@ function M.enable(scope, buf)
   end
   vim.b[buf].midfill_off = nil
   for _, one in ipairs(buffers(scope, buf)) do
-    if client and not M.reason(one) then
-      vim.lsp.buf_attach_client(one, client.id)
+    if client and client.attached_buffers[one] and not M.reason(one) then
+      attach.join(client, one)
     end
   end
   if not client then

@@ -8,6 +8,9 @@ local api = vim.api
 
 local M = {}
 
+---@type table<integer, vim.lsp.completion.BufferOpts>  what was on in buffers that are switched off
+local suspended = {}
+
 --- Put the entry's whole text where Neovim put its first word.
 ---@param client vim.lsp.Client
 ---@param buf integer
@@ -41,8 +44,23 @@ function M.attach(client, buf)
       end
     end,
   })
-  if config.options.popup then
-    vim.lsp.completion.enable(true, client.id, buf, { autotrigger = true })
+  local wanted = config.options.popup and { autotrigger = true } or suspended[buf]
+  suspended[buf] = nil
+  if wanted then
+    vim.lsp.completion.enable(true, client.id, buf, wanted)
+  end
+end
+
+--- Our entries no more, whoever turned the menu on.
+---@param client vim.lsp.Client
+---@param buf integer
+function M.suspend(client, buf)
+  local ok, commands = pcall(api.nvim_get_autocmds, { group = ('nvim.lsp.completion_%d'):format(buf) })
+  if ok and api.nvim_buf_is_valid(buf) then
+    suspended[buf] = { autotrigger = vim.iter(commands):any(function(command)
+      return command.event == 'InsertCharPre'
+    end) }
+    vim.lsp.completion.enable(false, client.id, buf)
   end
 end
 

@@ -39,12 +39,20 @@ function M.command()
   return { file or NAME, 'lsp', '--stdio' }
 end
 
---- The program that the language server's configuration names, for other commands of it.
----@return string
-function M.of_config()
+--- The command line of another of midfill's commands, by the program that the language server's configuration names.
+---@param arguments string[]
+---@return string[]
+function M.other(arguments)
   local config = vim.lsp.config['midfill']
   local cmd = config and config.cmd
-  return type(cmd) == 'table' and cmd[1] or M.find() or NAME
+  local base = {} ---@type string[]
+  for _, word in ipairs(type(cmd) == 'table' and cmd or {}) do
+    if word == 'lsp' then
+      break
+    end
+    base[#base + 1] = word
+  end
+  return vim.list_extend(#base > 0 and base or { M.find() or NAME }, arguments)
 end
 
 return M

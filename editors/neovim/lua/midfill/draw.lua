@@ -4,7 +4,16 @@ local M = {}
 local api = vim.api
 local namespace = api.nvim_create_namespace('midfill')
 
-api.nvim_set_hl(0, 'MidfillGhost', { default = true, link = 'NonText' })
+--- Grey that is read well on dark and on light paper; a colour scheme or the person may have another.
+local function set_colour()
+  api.nvim_set_hl(0, 'MidfillGhost', { default = true, fg = '#808080', ctermfg = 244, italic = true, cterm = { italic = true } })
+end
+
+set_colour()
+api.nvim_create_autocmd('ColorScheme', {
+  group = api.nvim_create_augroup('midfill.colour', { clear = true }),
+  callback = set_colour,
+})
 
 --- Virtual text shows a tab as two characters: put spaces in its place.
 ---@param text string
@@ -47,6 +56,20 @@ function M.clear(buf)
   end
 end
 
+--- Neovim does not scroll for virtual lines: at the bottom of the window they would be there unseen.
+---@param buf integer
+---@param n integer  lines below the cursor's
+local function make_room(buf, n)
+  if api.nvim_get_current_buf() ~= buf then
+    return
+  end
+  local above = vim.fn.winline() - 1 - vim.wo.scrolloff
+  local missing = math.min(n - (api.nvim_win_get_height(0) - vim.fn.winline()), above)
+  if missing > 0 then
+    vim.fn.winrestview({ topline = vim.fn.line('w0') + missing })
+  end
+end
+
 --- Show `text` at a place, in the stead of what was shown before.
 ---@param buf integer
 ---@param row integer      from 0
@@ -78,6 +101,7 @@ function M.show(buf, row, col, text, covered, hint)
     undo_restore = false,
     strict = false,
   })
+  make_room(buf, #below)
 end
 
 return M

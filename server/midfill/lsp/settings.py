@@ -26,7 +26,7 @@ EDITOR_SETTINGS = frozenset({"trace"})
 # skipped number means a lost edit.
 SKIPPING_CLIENTS = (
     "neovim", "nvim", "coc", "visual studio code", "vscod", "code - oss", "code-oss", "code-server", "cursor",
-    "windsurf", "sublime", "kate", "qt creator",
+    "windsurf", "sublime", "kate", "qt creator", "eglot",
 )  # fmt: skip
 
 

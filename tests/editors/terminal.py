@@ -14,7 +14,9 @@ from tests.editors.wire import until
 class Terminal:
     """One program in a window of its own."""
 
-    def __init__(self, command: list[str], env: Mapping[str, str], cwd: Path, columns: int = 80, rows: int = 24) -> None:
+    def __init__(
+        self, command: list[str], env: Mapping[str, str], cwd: Path, columns: int = 80, rows: int = 24
+    ) -> None:
         self._tmux = [program("tmux", "tmux"), "-L", f"midfill-{uuid.uuid4().hex[:12]}", "-f", "/dev/null"]
         size = ["-x", str(columns), "-y", str(rows)]
         settings = ["set", "-g", "default-terminal", "tmux-256color", ";", "set", "-g", "escape-time", "0", ";"]

@@ -46,7 +46,9 @@ class Wire:
 
     def answer(self, request: Message) -> Message:
         """Waits for it."""
-        found = until(lambda: [m for m in self.messages("server") if "method" not in m and m.get("id") == request["id"]])
+        found = until(
+            lambda: [m for m in self.messages("server") if "method" not in m and m.get("id") == request["id"]]
+        )
         return found[0]
 
     def wait(self, method: str, n: int = 1, side: str = "client") -> list[Message]:

@@ -1,7 +1,7 @@
-"""wiretap.py LOG COMMAND...: runs a language server and writes every message of both sides to LOG, a JSON object a line.
+"""wiretap.py LOG COMMAND...: runs a language server and writes every message of both sides to LOG, one a line.
 
-Tests give it to an editor in the place of the server. Which server is said by whoever starts the editor, never by a file
-of the workspace.
+Tests give it to an editor in the place of the server. Which server is said by whoever starts the editor, never by a
+file of the workspace.
 """
 
 from __future__ import annotations

@@ -11,6 +11,12 @@ from tests.editors.wire import until
 ADD = ("add(", "1, ", "2, ", "3)")
 BODY = ("total = w * h\n", "    return total")
 METHOD = "midfill/inlineCompletion"
+# What plugins for brackets do.
+PAIRS = """
+vim.keymap.set('i', '(', '()<Left>')
+vim.keymap.set('i', '"', '""<Left>')
+"""
+TAB_REMAPPED = "vim.keymap.set('i', '<Tab>', '<Plug>(t)', { remap = true }) vim.keymap.set('i', '<Plug>(t)', 'AGAIN')"
 
 
 def test_it_grows_and_tab_takes_it(start: Start) -> None:
@@ -111,8 +117,7 @@ def test_a_line_typed_along_goes_on_below(start: Start) -> None:
 def test_brackets_that_closed_by_themselves(
     start: Start, buffer: str, chunks: list[str], key: str, ghost: str, taken: str
 ) -> None:
-    pairs = "for open, close in pairs({ ['('] = ')', ['\"'] = '\"' }) do vim.keymap.set('i', open, open .. close .. '<Left>') end"
-    editor = start(*chunks, setup=pairs)
+    editor = start(*chunks, setup=PAIRS)
     editor.open(buffer)
     if key:
         editor.wait_ghost("".join(chunks))
@@ -204,7 +209,7 @@ def test_one_undo_takes_back_what_was_taken(start: Start) -> None:
         ("vim.keymap.set('i', '<Tab>', 'TAB')", "TAB"),
         ("vim.keymap.set('i', '<Tab>', function() return 'EXPR' end, { expr = true })", "EXPR"),
         ("vim.keymap.set('i', '<Tab>', function() vim.api.nvim_put({ 'CALL' }, 'c', true, true) end)", "CALL"),
-        ("vim.keymap.set('i', '<Tab>', '<Plug>(t)', { remap = true }) vim.keymap.set('i', '<Plug>(t)', 'AGAIN')", "AGAIN"),
+        (TAB_REMAPPED, "AGAIN"),
         ("vim.api.nvim_create_autocmd('FileType', { callback = function() vim.keymap.set('i', '<Tab>', 'OWN', "
          "{ buffer = true }) end })", "OWN"),
     ],

@@ -100,7 +100,7 @@ def test_another_adapter(start: Start) -> None:
     editor = start("one")
     editor.open("‸\n")
     editor.command("Midfill adapter mine")
-    (told,) = until(lambda: [m for m in editor.wire.messages(method="workspace/didChangeConfiguration")])
+    (told,) = editor.wire.wait("workspace/didChangeConfiguration")
     assert told["params"]["settings"] == {"midfill": {"adapter": "mine"}}
 
 

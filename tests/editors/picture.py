@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
+from rich.ansi import AnsiDecoder
 from rich.color import ColorType
 from rich.console import Console
 from rich.style import Style
@@ -61,7 +63,7 @@ def film(frames: Sequence[Frame], columns: int, rows: int) -> str:
 def _screen(frame: Frame, rows: int, lines: dict[str, str]) -> str:
     column, row = frame.cursor
     drawn = []
-    for n, line in enumerate(frame.styled.split("\n")[:rows]):
+    for n, line in enumerate(itertools.islice(AnsiDecoder().decode(frame.styled), rows)):  # a style goes on below
         content = _line(line)
         if content:
             name = lines.setdefault(content, f"l{len(lines)}")
@@ -70,10 +72,10 @@ def _screen(frame: Frame, rows: int, lines: dict[str, str]) -> str:
     return "".join(drawn) + f'<rect {box} fill="{INK}" opacity=".6"/>'
 
 
-def _line(styled: str) -> str:
+def _line(line: Text) -> str:
     """Runs of one style: what is behind them, and they themselves, as wide as their cells."""
     drawn, column = [], 0
-    for segment in Text.from_ansi(styled).render(_CONSOLE):
+    for segment in line.render(_CONSOLE):
         text = segment.text.rstrip("\n")
         style = segment.style or Style()
         x, width = column * WIDTH, len(text) * WIDTH

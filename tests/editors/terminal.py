@@ -17,7 +17,7 @@ class Terminal:
     def __init__(
         self, command: list[str], env: Mapping[str, str], cwd: Path, columns: int = 80, rows: int = 24
     ) -> None:
-        self._tmux = [program("tmux", "tmux"), "-L", f"midfill-{uuid.uuid4().hex[:12]}", "-f", "/dev/null"]
+        self._tmux = [program("tmux", "tmux"), "-u", "-L", f"midfill-{uuid.uuid4().hex[:12]}", "-f", "/dev/null"]
         size = ["-x", str(columns), "-y", str(rows)]
         settings = ["set", "-g", "default-terminal", "tmux-256color", ";", "set", "-g", "escape-time", "0", ";"]
         settings += ["set", "-ga", "terminal-features", ",*:RGB", ";", "set", "-g", "status", "off", ";"]

@@ -247,6 +247,15 @@ def test_tabs_are_drawn_as_wide_as_they_are(start: Start) -> None:
     editor.wait_lines("func sum() int {\n\tlog()\n\ttotal := 0\n\treturn total\n}")
 
 
+def test_the_window_makes_room_for_it(start: Start) -> None:
+    """Neovim does not scroll for virtual lines."""
+    editor = start("if w:\n", "        return w\n", "    return 0")
+    editor.open("#\n" * 60 + "def area(w):\n    ‸\n")
+    editor.wait_ghost("if w:\n        return w\n    return 0")
+    height, row = editor.lua("return { vim.api.nvim_win_get_height(0), vim.fn.winline() }")
+    assert height - row >= 2
+
+
 def settle(editor: Neovim) -> None:
     """All that was asked is answered."""
     for request in editor.wire.messages(method=METHOD):

@@ -48,6 +48,13 @@ def test_off_and_on(start: Start, scope: str) -> None:
     editor.wait_ghost("one")
 
 
+def test_languages_have_the_names_of_lsp(start: Start) -> None:
+    editor = start("one")
+    editor.open("‸\n", "main.sh")
+    (opened,) = editor.wire.wait("textDocument/didOpen")
+    assert opened["params"]["textDocument"]["languageId"] == "shellscript"
+
+
 def test_off_for_a_filetype_leaves_the_others(start: Start) -> None:
     editor = start("one")
     editor.open("x =‸\n")
@@ -148,6 +155,48 @@ def test_wrong_options_are_said(start: Start) -> None:
         ok, error = editor.lua(f"return {{ pcall(require('midfill').setup, {options}) }}")
         assert not ok
         assert says in error
+
+
+BUILTIN = """
+-- Neovim 0.12's vim.lsp.inline_completion as far as its documentation tells; 0.12 itself is not to be had here.
+local calls, shown = {}, nil
+_G.calls = calls
+local namespace = vim.api.nvim_create_namespace('nvim.lsp.inline_completion')
+vim.lsp.inline_completion = {
+  enable = function(on, filter) table.insert(calls, { 'enable', on, filter.bufnr }) end,
+  select = function(options) table.insert(calls, { 'select', options.count }) end,
+  get = function(options)
+    table.insert(calls, { 'get', options.bufnr })
+    if options.on_accept then
+      options.on_accept(_G.item)
+    end
+    return true
+  end,
+}
+function _G.present(item)
+  _G.item = item
+  vim.api.nvim_buf_set_extmark(0, namespace, 0, 0, { virt_text = { { 'ghost' } } })
+end
+"""
+
+
+@pytest.mark.parametrize("range_", ["{ start = { row = 0, col = 4 } }", "{ start_row = 0, start_col = 4 }", "nil"])
+def test_ghost_text_by_neovim_itself(start: Start, range_: str) -> None:
+    """Only our side of it: what is called, and what a piece is."""
+    editor = start("one", setup=BUILTIN)
+    editor.open("x = ‸\n")
+    editor.lua(
+        f"_G.present({{ insert_text = 'one two', range = {range_}, command = {{ arguments = {{ 'id', 0 }} }} }})"
+    )
+    for key in ("<M-n>", "<C-]>", "<M-Right>"):
+        editor.keys(key)
+    editor.wait_lines("x = one")
+    (part,) = editor.wire.wait("textDocument/didPartiallyAcceptCompletion")
+    assert part["params"] == {"item": {"command": {"arguments": ["id", 0]}}, "acceptedLength": 3}
+    editor.keys("<Tab>")
+    called = [["enable", True, 1], ["select", 1], ["enable", False, 1], ["enable", True, 1], ["get", 1], ["get", 1]]
+    editor.wait(lambda: editor.lua("return _G.calls"), called)
+    assert not editor.wire.messages(method=METHOD)
 
 
 def test_own_keys(start: Start) -> None:

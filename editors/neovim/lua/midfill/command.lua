@@ -31,12 +31,12 @@ local function ask(method, params, answer)
   end)
 end
 
---- Run a command of midfill's and hand over what it printed. Never in the workspace's folder.
+--- Run a command of midfill's and hand over what it printed. Not in the workspace's folder.
 ---@param arguments string[]
 ---@param answer fun(text: string)
 local function run(arguments, answer)
   local cmd = program.other(arguments)
-  local ok, error = pcall(vim.system, cmd, { text = true, cwd = vim.fn.stdpath('data') }, vim.schedule_wrap(function(done)
+  local ok, error = pcall(vim.system, cmd, { text = true, cwd = vim.uv.os_homedir() }, vim.schedule_wrap(function(done)
     answer(vim.trim(done.code == 0 and done.stdout or done.stderr .. done.stdout))
   end))
   if not ok then

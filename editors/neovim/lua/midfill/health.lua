@@ -31,7 +31,7 @@ end
 local function output_of(arguments)
   local cmd = program.other(arguments)
   local ok, done = pcall(function()
-    return vim.system(cmd, { text = true, cwd = vim.fn.stdpath('data') }):wait(30000)
+    return vim.system(cmd, { text = true, cwd = vim.uv.os_homedir() }):wait(30000)
   end)
   return ok and (done.code == 0 or done.stdout ~= '') and done.stdout or nil
 end

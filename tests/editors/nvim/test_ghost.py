@@ -210,10 +210,13 @@ def test_one_undo_takes_back_what_was_taken(start: Start) -> None:
         ("vim.keymap.set('i', '<Tab>', function() return 'EXPR' end, { expr = true })", "EXPR"),
         ("vim.keymap.set('i', '<Tab>', function() vim.api.nvim_put({ 'CALL' }, 'c', true, true) end)", "CALL"),
         (TAB_REMAPPED, "AGAIN"),
+        ("vim.cmd('imap <Tab> abc') vim.cmd('inoremap b B')", "aBc"),
+        ("vim.cmd('imap <Tab> <Tab>x')", "\tx"),
+        ("vim.cmd('source ' .. vim.env.TEST_PLUGIN .. '/../../tests/editors/nvim/tab.vim')", "SCRIPT"),
         ("vim.api.nvim_create_autocmd('FileType', { callback = function() vim.keymap.set('i', '<Tab>', 'OWN', "
          "{ buffer = true }) end })", "OWN"),
     ],
-    ids=["none", "keys", "expr", "function", "remapped", "of the buffer"],
+    ids=["none", "keys", "expr", "function", "remapped", "keys again", "itself", "of a script", "of the buffer"],
 )  # fmt: skip
 def test_tab_does_what_it_did_before(start: Start, setup: str, typed: str) -> None:
     """Also Neovim's own map of it, which the first row has."""

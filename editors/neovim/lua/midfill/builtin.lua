@@ -61,7 +61,7 @@ local function take_piece(buf, item, what)
     n_typed = #typed
   end
   local piece = pieces.of[what](text:sub(n_typed + 1))
-  require('midfill.ghost').put(buf, row, col, 0, piece)
+  require('midfill.text').put(buf, row, col, 0, piece)
   local client = clients[buf]
   if client and item.command then
     local n_chars = vim.str_utfindex(text, 'utf-32', n_typed + #piece)

@@ -6,6 +6,7 @@
 local Suggestion = require('midfill.suggestion')
 local draw = require('midfill.draw')
 local pieces = require('midfill.pieces')
+local text = require('midfill.text')
 local api = vim.api
 
 local M = {}
@@ -246,7 +247,7 @@ function M.take(buf, what)
   local piece = pieces.of[what](rest)
   local whole = piece == rest
   local n_taken = suggestion.n_typed + #piece
-  M.put(buf, ghost.row, ghost.col, whole and #suggestion:covered() or 0, piece)
+  text.put(buf, ghost.row, ghost.col, whole and #suggestion:covered() or 0, piece)
   if whole then
     hide(buf, ghost)
     if item.raw.command then
@@ -258,18 +259,6 @@ function M.take(buf, what)
   end
   moved(buf)
   return true
-end
-
---- Put text at a place in the stead of `over` bytes, and the cursor behind it.
----@param buf integer
----@param row integer
----@param col integer
----@param over integer
----@param text string
-function M.put(buf, row, col, over, text)
-  local lines = vim.split(text, '\n', { plain = true })
-  api.nvim_buf_set_text(buf, row, col, row, col + over, lines)
-  api.nvim_win_set_cursor(0, { row + #lines, #lines[#lines] + (#lines == 1 and col or 0) })
 end
 
 --- Show the next suggestion, or the one before: of those that are there, else the server is asked for more.

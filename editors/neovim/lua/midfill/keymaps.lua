@@ -12,36 +12,51 @@ local M = {}
 ---@type table<integer, midfill.OwnMap[]>
 local own = {}
 
---- What a key did before ours: keys to type, where they are to be mapped again, or a function's.
----@param before table  maparg()
----@param lhs string
+---@param keys string
 ---@return string
-local function fall_back(before, lhs)
-  if vim.tbl_isempty(before) then
-    before = vim.iter(api.nvim_get_keymap('i')):find(function(map)
-      return map.lhsraw == api.nvim_replace_termcodes(lhs, true, true, true)
-    end) or {}
-  end
-  local keys = before.rhs or ''
-  if before.expr == 1 then
-    keys = before.callback and before.callback() or api.nvim_eval(before.rhs)
-    keys = before.replace_keycodes == 1 and api.nvim_replace_termcodes(keys or '', true, true, true) or keys or ''
-  elseif before.callback then
-    vim.schedule(before.callback)
-    return ''
-  elseif vim.tbl_isempty(before) then
-    keys = api.nvim_replace_termcodes(lhs, true, true, true)
-  else
-    keys = api.nvim_replace_termcodes(keys, true, true, true)
-  end
-  return keys
+local function raw(keys)
+  return api.nvim_replace_termcodes(keys, true, true, true)
 end
 
---- Whether the keys of a map that stood there before are looked up again themselves.
----@param before table
----@return boolean
-local function is_remapped(before)
-  return before.noremap == 0 and before.expr ~= 1
+--- The map of a key that ours hides: the buffer's own, else the one of all buffers.
+---@param own_map table  maparg()
+---@param lhs string
+---@return table?
+local function hidden(own_map, lhs)
+  if not vim.tbl_isempty(own_map) then
+    return own_map
+  end
+  return vim.iter(api.nvim_get_keymap('i')):find(function(map)
+    return map.lhsraw == raw(lhs)
+  end)
+end
+
+--- The keys that a map stands for.
+---@param map table
+---@return string
+local function keys_of(map)
+  local rhs = map.rhs and map.rhs:gsub('<SID>', ('<SNR>%d_'):format(map.sid or 0))
+  if map.expr ~= 1 then
+    return raw(rhs)
+  end
+  local keys = map.callback and map.callback() or rhs and api.nvim_eval(rhs) or ''
+  return map.replace_keycodes == 1 and raw(keys) or keys
+end
+
+--- Do what a key did before ours.
+---@param own_map table
+---@param lhs string
+local function fall_back(own_map, lhs)
+  local map = hidden(own_map, lhs)
+  if not map then
+    return api.nvim_feedkeys(raw(lhs), 'in', false)
+  elseif map.callback and map.expr ~= 1 then
+    return vim.schedule(map.callback)
+  end
+  local keys = keys_of(map)
+  -- Keys that begin with the one of the map are not mapped again (:help recursive_mapping): ours would find itself.
+  local again = map.noremap == 0 and not vim.startswith(keys, raw(lhs))
+  api.nvim_feedkeys(keys, again and 'im' or 'in', false)
 end
 
 ---@param buf integer
@@ -53,11 +68,9 @@ local function map(buf, lhs, plug, wanted)
   before = before.buffer == 1 and before or {}
   vim.keymap.set('i', lhs, function()
     if wanted() then
-      return api.nvim_replace_termcodes(plug, true, true, true)
+      return raw(plug)
     end
-    local keys = fall_back(before, lhs)
-    -- What was not to be mapped again goes around the maps: one of ours would find itself.
-    api.nvim_feedkeys(keys, is_remapped(before) and 'im' or 'in', false)
+    fall_back(before, lhs)
     return ''
   end, { buffer = buf, expr = true, remap = true, replace_keycodes = false, desc = 'midfill: ' .. plug })
   table.insert(own[buf], { lhs = lhs, before = before })

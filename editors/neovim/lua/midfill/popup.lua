@@ -26,7 +26,7 @@ local function complete(client, buf, item, word)
   if col < #word or edit.range.start.line ~= row or api.nvim_get_current_line():sub(col - #word + 1, col) ~= word then
     return
   end
-  require('midfill.ghost').put(buf, row, col - #word, #word, (edit.newText:gsub('\r\n?', '\n')))
+  require('midfill.text').put(buf, row, col - #word, #word, (edit.newText:gsub('\r\n?', '\n')))
 end
 
 ---@param client vim.lsp.Client

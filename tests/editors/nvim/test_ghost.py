@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from tests.editors.nvim.conftest import Start
@@ -77,6 +79,20 @@ def test_typing_along_never_flickers(start: Start) -> None:
     assert len(editor.wire.messages(method=METHOD)) == n_asked  # nothing had to be asked
     editor.keys("<Tab>")
     editor.wait_lines("x = add(1, 2, 3)")
+
+
+def test_keys_faster_than_the_screen(start: Start) -> None:
+    """A macro types on and presses Tab before anything is drawn: what is shown belongs to an older place."""
+    editor = start(*ADD)
+    editor.open("x =‸\n")
+    editor.keys(" ")
+    editor.wait_ghost("add(1, 2, 3)")
+    editor.lua("vim.api.nvim_feedkeys(vim.keycode('🙂<Tab>.'), 't', false)")
+    editor.wait(lambda: editor.lines().replace(" ", "").replace("\t", ""), "x=🙂.")
+    editor.keys("<Esc>ccx = ")
+    editor.wait_ghost("add(1, 2, 3)")
+    editor.lua("vim.api.nvim_feedkeys(vim.keycode('ad<Tab>.'), 't', false)")
+    editor.wait_lines("x = add(1, 2, 3).")
 
 
 def test_typing_along_what_still_grows(start: Start) -> None:
@@ -257,6 +273,45 @@ def test_the_window_makes_room_for_it(start: Start) -> None:
     editor.wait_ghost("if w:\n        return w\n    return 0")
     height, row = editor.lua("return { vim.api.nvim_win_get_height(0), vim.fn.winline() }")
     assert height - row >= 2
+
+
+KEYS = [
+    *"ab =.,:(é🙂",
+    "<CR>",
+    "<BS>",
+    "<Left>",
+    "<Tab>",
+    "<M-Right>",
+    "<M-Down>",
+    "<M-n>",
+    "<C-]>",
+    "<Esc>o",
+    "<Esc>ui",
+]
+SERVERS_TEXT = """
+local client = vim.lsp.get_clients({ bufnr = 0 })[1]
+local params = { uri = vim.uri_from_bufnr(0) }
+local buf = vim.api.nvim_get_current_buf() -- not 0: with that, Neovim 0.11.4 does not send changes first
+return client:request_sync('midfill/debugDocumentText', params, 10000, buf).result.text
+"""
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_whatever_is_pressed_both_have_the_same_text(start: Start, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDFILL_DEBUG_METHODS", "1")
+    editor = start("a = (b", ",\n    é)", "\n", "    b.a()", delay_s=0.005, others=[["a.b"], ["é🙂"]])
+    # With a last line: where the last two are empty and are joined, Neovim 0.11.4 itself tells nothing of it.
+    editor.open("‸\nlast\n")
+    random = Random(seed)
+    for _ in range(80):
+        editor.keys("".join(random.choices(KEYS, k=random.randint(1, 4))))
+        if random.random() < 0.3:
+            editor.keys("<Cmd>redraw<CR>")
+            settle(editor)
+    editor.keys("<Esc>:let g:all_pressed = 1<CR>")
+    editor.wait(lambda: editor.lua("return vim.g.all_pressed"), 1)
+    assert editor.lua(SERVERS_TEXT) == editor.lines() + "\n"
+    assert editor.ghost() == ""
 
 
 def settle(editor: Neovim) -> None:

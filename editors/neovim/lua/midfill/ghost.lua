@@ -227,9 +227,11 @@ end
 
 -- ---- what keys do ----------------------------------------------------------------------------------------------------
 
+--- Keys that come faster than the screen is drawn (a macro, a paste) are not told: look what they did first.
 ---@param buf integer
 ---@return boolean
 function M.visible(buf)
+  moved(buf)
   return ghosts[buf] ~= nil and ghosts[buf].suggestion ~= nil
 end
 
@@ -238,11 +240,11 @@ end
 ---@param what midfill.Piece
 ---@return boolean taken
 function M.take(buf, what)
-  local ghost = ghosts[buf]
-  local suggestion = ghost and ghost.suggestion
-  if not suggestion then
+  if not M.visible(buf) then
     return false
   end
+  local ghost = ghosts[buf]
+  local suggestion = ghost.suggestion --[[@as midfill.Suggestion]]
   local item, rest = suggestion:item(), suggestion:rest()
   local piece = pieces.of[what](rest)
   local whole = piece == rest
@@ -269,7 +271,7 @@ function M.step(buf, by)
   if not ghost then
     return
   end
-  local suggestion = ghost.suggestion
+  local suggestion = M.visible(buf) and ghost.suggestion
   if suggestion and #suggestion.items > 1 and suggestion.n_typed == 0 then
     suggestion.index = (suggestion.index - 1 + by) % #suggestion.items + 1
     return show(buf, ghost)

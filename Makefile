@@ -3,6 +3,10 @@
 # make bench  the engine beside transformers' generate(), and beside llama.cpp: make bench LLAMA_SERVER=/path/to/llama-server
 # make bench-gpu   decoding on a CUDA device against its memory bandwidth; TORCH must be a build for it
 #
+# make test-editors   the plugins in the real editors; installs these into .tools (make test-nvim: one of them)
+# make nvim   the Neovim plugin as dist/midfill.nvim-VERSION.tar.gz, to be unpacked into pack/*/start
+# make pictures   the pictures of docs/images that tests draw
+#
 # TORCH is installed first, so that nothing else decides which build comes; to choose another:
 #   make demo TORCH='torch==2.13.0 --index-url ...'
 
@@ -13,7 +17,7 @@ BENCH  ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
-.PHONY: demo bench bench-gpu test check lint format unit embedded-adapter wheel clean
+.PHONY: demo bench bench-gpu test check lint format unit embedded-adapter wheel clean tools test-editors test-nvim nvim pictures
 
 demo: $(VENV)/.embedded
 	@$(BIN)/midfill demo
@@ -39,6 +43,21 @@ unit: $(VENV)/.dev
 # Fetches sources, trains for about an hour, measures, and puts the adapter into the package if it is better.
 embedded-adapter: $(VENV)/.dev
 	$(BIN)/python -m scripts.embedded_adapter.make
+
+# The editors that tests drive. Without them `make test` skips those tests and says so; CI and these targets need them.
+tools:
+	@PYTHON=$(PYTHON) scripts/tools-nvim.sh
+
+test-editors: test-nvim
+
+test-nvim: $(VENV)/.dev tools
+	MIDFILL_REQUIRE_EDITORS=1 $(BIN)/python -m pytest tests/editors/nvim tests/editors/clients
+
+pictures: $(VENV)/.dev tools
+	MIDFILL_REQUIRE_EDITORS=1 MIDFILL_PICTURES=docs/images $(BIN)/python -m pytest tests/editors/nvim/test_story.py
+
+nvim:
+	@scripts/pack-nvim.sh
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix server tests bench scripts

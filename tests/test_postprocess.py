@@ -135,6 +135,7 @@ def test_growing_never_takes_back_a_decision(length: int) -> None:
         (rules.own_indentation, "if a:\n\tb()\n\tif c:\n‸", "        d()\n", "\t\td()\n"),
         (rules.own_indentation, "if a:\n  b()\n‸", "\tif c:\n\t\td()", "  if c:\n    d()"),
         (rules.own_indentation, "if a:\n    b()\n‸", "    d('\t')", "    d('\t')"),
+        (rules.own_indentation, "func f() {\n\t‸", "a()\n\tb()", "a()\n\tb()"),
         (rules.drop_suffix_overlap, "f(‸)", "g(a)", "g(a)"),  # it closes what it opened itself
         (rules.drop_suffix_overlap, "f(‸)", "g(a))", "g(a)"),
         (rules.drop_suffix_overlap, "print('‸')", "it')", "it"),

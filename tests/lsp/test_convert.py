@@ -88,7 +88,8 @@ def test_needs_new_link(changes: dict[str, Any], new_link: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "skips"), [("Neovim", True), ("Visual Studio Code", True), ("Emacs", False), ("", False), (5, False)]
+    ("name", "skips"),
+    [("Neovim", True), ("Visual Studio Code", True), ("Eglot", True), ("Emacs", False), ("", False), (5, False)],
 )
 def test_clients_that_skip_versions(name: Any, skips: bool) -> None:
     assert settings.read_client({"clientInfo": {"name": name}}).skips_versions is skips

@@ -76,11 +76,20 @@ def test_streaming_values_replace_each_other(launch: Launch) -> None:
     assert final == values(client, "t")[-1]
 
 
-def test_popup(launch: Launch) -> None:
+@pytest.mark.parametrize(
+    ("formats", "documentation"),
+    [
+        (["markdown", "plaintext"], "```python\nprint(\n    x,\n)\n```"),
+        (["plaintext"], "print(\n    x,\n)"),
+        (None, "print(\n    x,\n)"),
+    ],
+)
+def test_popup(launch: Launch, formats: list[str] | None, documentation: str) -> None:
+    item = {"insertTextModeSupport": {"valueSet": [1]}, "documentationFormat": formats}
     client = ready(
         launch,
         {"chunks": ["nt(\n", "    x,\n", ")"], "delay_s": 0.02},
-        capabilities={"textDocument": {"completion": {"completionItem": {"insertTextModeSupport": {"valueSet": [1]}}}}},
+        capabilities={"textDocument": {"completion": {"completionItem": item}}},
     )
     uri = client.open("\U0001f600 = pri\n")
     result = client.result(POPUP, at(uri, 0, 8))
@@ -90,7 +99,7 @@ def test_popup(launch: Launch) -> None:
     assert item["filterText"] == "print("
     assert item["textEdit"] == {"range": span((0, 5), (0, 8)), "newText": "print(\n    x,\n)"}
     assert item["insertTextMode"] == 1
-    assert item["documentation"]["value"] == "```python\nprint(\n    x,\n)\n```"
+    assert item["documentation"]["value"] == documentation
 
 
 def test_popup_values_add_up(launch: Launch) -> None:

@@ -121,7 +121,7 @@ def accepted_command(id: str, index: int) -> lsp.Command | None:
 
 
 def completion_item(
-    text: str, snapshot: Snapshot, place: Place, encoding: Encoding, *, as_is: bool, sort: str
+    text: str, snapshot: Snapshot, place: Place, encoding: Encoding, *, as_is: bool, markdown: bool, sort: str
 ) -> lsp.CompletionItem:
     """A popup's entry. It replaces the word before the cursor, so that the client's own filter accepts it."""
     match = _WORD.search(place.before)
@@ -133,7 +133,9 @@ def completion_item(
         label=label_of(whole),
         kind=lsp.CompletionItemKind.Text,
         detail="midfill",
-        documentation=lsp.MarkupContent(kind=lsp.MarkupKind.Markdown, value=fenced(whole, snapshot.language)),
+        documentation=lsp.MarkupContent(lsp.MarkupKind.Markdown, fenced(whole, snapshot.language))
+        if markdown
+        else lsp.MarkupContent(lsp.MarkupKind.PlainText, whole),
         text_edit=lsp.TextEdit(range=lsp.Range(start=start, end=end), new_text=native(whole, snapshot)),
         filter_text=whole.split("\n", 1)[0] or None,
         sort_text=sort,

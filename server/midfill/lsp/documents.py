@@ -145,7 +145,7 @@ class Documents:
         document = self._open.get(uri)
         if document is None:
             return
-        if edits is None or not self._follows(document, version):
+        if edits is None or not self._follows(document, version, len(edits)):
             document.stale = True
         document.version = document.version + 1 if version is None else version
         for edit in edits or ():
@@ -154,10 +154,12 @@ class Documents:
             elif not document.stale:
                 document.edit(edit.text, edit.span)
 
-    def _follows(self, document: Document, version: int | None) -> bool:
+    def _follows(self, document: Document, version: int | None, n_edits: int) -> bool:
+        """Whether nothing was lost. Some clients count notifications, and some (eglot) each edit in them."""
         if version is None:
             return True
-        return version > document.version if self.gaps_allowed else version == document.version + 1
+        step = version - document.version
+        return step > 0 if self.gaps_allowed else step in (1, max(1, n_edits))
 
     def fits(self, document: Document, version: int) -> bool:
         """Whether an answer made for ``version`` of ``document`` still fits."""

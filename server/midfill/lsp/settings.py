@@ -26,7 +26,7 @@ EDITOR_SETTINGS = frozenset({"trace"})
 # skipped number means a lost edit.
 SKIPPING_CLIENTS = (
     "neovim", "nvim", "coc", "visual studio code", "vscod", "code - oss", "code-oss", "code-server", "cursor",
-    "windsurf", "sublime", "kate", "qt creator",
+    "windsurf", "sublime", "kate", "qt creator", "eglot",
 )  # fmt: skip
 
 
@@ -39,6 +39,7 @@ class Client:
     encoding: Encoding = "utf-16"
     work_done: bool = False
     as_is: bool = False  # knows insertTextMode asIs
+    markdown: bool = False  # shows an entry's documentation as Markdown
     folders: tuple[str, ...] = ()
     options: Any = None
 
@@ -51,8 +52,9 @@ class Client:
 def read_client(params: Mapping[str, Any]) -> Client:
     """What the params of `initialize` say. Never raises."""
     pid = params.get("processId")
-    item = ("capabilities", "textDocument", "completion", "completionItem", "insertTextModeSupport", "valueSet")
-    modes = _dig(params, *item)
+    item = ("capabilities", "textDocument", "completion", "completionItem")
+    modes = _dig(params, *item, "insertTextModeSupport", "valueSet")
+    formats = _dig(params, *item, "documentationFormat")
     name = _dig(params, "clientInfo", "name")
     return Client(
         name=name if isinstance(name, str) else "",
@@ -60,6 +62,7 @@ def read_client(params: Mapping[str, Any]) -> Client:
         encoding=_encoding(_dig(params, "capabilities", "general", "positionEncodings")),
         work_done=_dig(params, "capabilities", "window", "workDoneProgress") is True,
         as_is=isinstance(modes, list) and 1 in modes,
+        markdown=isinstance(formats, list) and "markdown" in formats,
         folders=_folders(params),
         options=params.get("initializationOptions"),
     )

@@ -126,9 +126,15 @@ class Popup:
 
     def _item(self, completion: Completion, index: int, text: str, sort: str) -> Any:
         assert self.asked is not None
-        asked, as_is = self.asked, self.ls.client.as_is
+        asked, client = self.asked, self.ls.client
         item = convert.completion_item(
-            text, asked.snapshot, asked.place, asked.document.encoding, as_is=as_is, sort=sort
+            text,
+            asked.snapshot,
+            asked.place,
+            asked.document.encoding,
+            as_is=client.as_is,
+            markdown=client.markdown,
+            sort=sort,
         )
         item.command = convert.accepted_command(completion.id, index)
         return self.ls.protocol.plain(item)

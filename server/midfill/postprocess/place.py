@@ -109,7 +109,10 @@ def _below(snapshot: Snapshot) -> str | None:
 
 def _step(prefix: str) -> tuple[int, bool]:
     """(the smallest indentation of the lines before the cursor, of an unindented file four; whether it is of tabs)."""
-    lines = [line for line in prefix.rsplit("\n", 200) if line.strip()]
+    *above, current = prefix.rsplit("\n", 200)
+    lines = [line for line in above if line.strip()]
+    if current.strip() or current.startswith("\t"):  # the first indented line of a new file is often the cursor's
+        lines.append(current)
     if any(line.startswith("\t") for line in lines):
         return 1, not any(line.startswith("  ") for line in lines)
     return min((n for line in lines if (n := indent(line)) > 1), default=4), False

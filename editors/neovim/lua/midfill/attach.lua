@@ -1,0 +1,104 @@
+--- Hooks the plugin to the language server, whoever started it: it is known by what it says it can do.
+
+local M = {}
+local api = vim.api
+
+---@param client vim.lsp.Client?
+---@return boolean
+function M.is_ours(client)
+  return client ~= nil and vim.tbl_get(client, 'server_capabilities', 'experimental', 'midfill') ~= nil
+end
+
+--- The client of a buffer, or of any buffer where that has none.
+---@param buf? integer
+---@return vim.lsp.Client?
+function M.client(buf)
+  local here = buf and vim.iter(vim.lsp.get_clients({ bufnr = buf })):find(M.is_ours)
+  return here or vim.iter(vim.lsp.get_clients()):find(M.is_ours)
+end
+
+--- What the server tells beside LSP's own notifications.
+---@param client vim.lsp.Client
+local function listen(client)
+  if client.handlers['midfill/status'] then
+    return
+  end
+  local progress = client.handlers['$/progress'] or vim.lsp.handlers['$/progress']
+  client.handlers['$/progress'] = function(err, params, context)
+    if not require('midfill.ghost').on_progress(params) then
+      return progress(err, params, context)
+    end
+  end
+  client.handlers['midfill/status'] = function(_, params)
+    require('midfill.status').update(client.id, params)
+  end
+  client:request('midfill/status', vim.empty_dict(), function(err, result)
+    if not err and result then
+      require('midfill.status').update(client.id, result)
+    end
+  end)
+end
+
+--- Begin in a buffer. In one that is switched off, not even what somebody else turned on goes on.
+---@param client vim.lsp.Client
+---@param buf integer
+function M.join(client, buf)
+  listen(client)
+  if require('midfill.off').reason(buf) then
+    return vim.schedule(function()
+      require('midfill.popup').suspend(client, buf)
+    end)
+  end
+  require('midfill.popup').attach(client, buf)
+  local way = require('midfill.config').way()
+  if way then
+    require('midfill.' .. (way == 'plugin' and 'ghost' or 'builtin')).attach(client, buf)
+    require('midfill.keymaps').attach(buf)
+  end
+end
+
+--- End in a buffer.
+---@param buf integer
+function M.leave(buf)
+  require('midfill.ghost').detach(buf)
+  require('midfill.builtin').detach(buf)
+  require('midfill.popup').detach(buf)
+  require('midfill.keymaps').detach(buf)
+end
+
+--- Wait for the server. To do it again changes nothing.
+function M.hook()
+  local group = api.nvim_create_augroup('midfill', { clear = true })
+  local function on(event, callback)
+    api.nvim_create_autocmd(event, { group = group, callback = function(args)
+      local client = vim.lsp.get_client_by_id(args.data.client_id)
+      if M.is_ours(client) then
+        callback(client, args.buf)
+      end
+    end })
+  end
+  on('LspAttach', M.join)
+  on('LspDetach', function(client, buf)
+    local successor = vim.iter(vim.lsp.get_clients({ bufnr = buf })):any(function(other)
+      return other.id ~= client.id and M.is_ours(other)
+    end)
+    if not successor then -- a restarted server is there before the old one is quite gone
+      M.leave(buf)
+    end
+    if client:is_stopped() then
+      require('midfill.status').forget(client.id)
+    end
+  end)
+end
+
+--- Do it anew for buffers that are attached already: the options changed.
+function M.again()
+  for _, client in ipairs(vim.tbl_filter(M.is_ours, vim.lsp.get_clients())) do
+    for buf in pairs(client.attached_buffers) do
+      M.leave(buf)
+      M.join(client, buf)
+    end
+  end
+end
+
+return M

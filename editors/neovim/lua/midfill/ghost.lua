@@ -1,0 +1,303 @@
+--- Ghost text that grows while the model writes: one request a buffer, cancelled by the next key.
+---
+--- What is typed along a suggestion takes it off the shown text at once, before the screen is drawn again; the server is
+--- asked again only while the rest still grows. It waits for the next key by itself, so there is no timer here.
+
+local Suggestion = require('midfill.suggestion')
+local draw = require('midfill.draw')
+local pieces = require('midfill.pieces')
+local text = require('midfill.text')
+local api = vim.api
+
+local M = {}
+local METHOD = 'midfill/inlineCompletion'
+local INVOKED, AUTOMATIC = 1, 2
+
+---@class midfill.Pending
+---@field token string
+---@field id? integer
+---@field row integer
+---@field col integer
+---@field tick integer
+---@field step integer     0, or whether the one after or before the shown one is wanted
+
+---@class midfill.Ghost
+---@field client vim.lsp.Client
+---@field row integer      the cursor when we last looked
+---@field col integer
+---@field tick integer     and the buffer's changes
+---@field pending? midfill.Pending
+---@field suggestion? midfill.Suggestion
+---@field told? string     the last suggestion that the server knows to be shown
+
+---@type table<integer, midfill.Ghost>
+local ghosts = {}
+local n_tokens = 0
+
+---@param buf integer
+---@return integer row, integer col, integer tick
+local function here(buf)
+  local cursor = api.nvim_win_get_cursor(0)
+  return cursor[1] - 1, cursor[2], api.nvim_buf_get_changedtick(buf)
+end
+
+---@return boolean
+local function inserting()
+  return api.nvim_get_mode().mode:find('^i') ~= nil
+end
+
+---@param ghost midfill.Ghost
+local function cancel(ghost)
+  local pending = ghost.pending
+  ghost.pending = nil
+  if pending and pending.id then
+    ghost.client:cancel_request(pending.id)
+  end
+end
+
+---@param buf integer
+---@param ghost midfill.Ghost
+local function hide(buf, ghost)
+  ghost.suggestion = nil
+  draw.clear(buf)
+end
+
+---@param ghost midfill.Ghost
+local function tell_shown(ghost)
+  local raw = ghost.suggestion:item().raw
+  local id = vim.tbl_get(raw, 'command', 'arguments', 1)
+  if id and id ~= ghost.told then
+    ghost.told = id
+    ghost.client:notify('textDocument/didShowCompletion', { item = raw })
+  end
+end
+
+---@param buf integer
+---@param ghost midfill.Ghost
+local function show(buf, ghost)
+  local suggestion = ghost.suggestion --[[@as midfill.Suggestion]]
+  draw.show(buf, ghost.row, ghost.col, suggestion:rest(), suggestion:covered(), suggestion:hint())
+  if not suggestion.growing then
+    tell_shown(ghost)
+  end
+end
+
+--- Of an answer to "another one, please": the first, or the last, that is not shown already.
+---@param fresh midfill.Suggestion
+---@param shown string
+---@param step integer
+local function choose_other(fresh, shown, step)
+  local first, last = step > 0 and 1 or #fresh.items, step > 0 and #fresh.items or 1
+  for i = first, last, step > 0 and 1 or -1 do
+    if fresh.items[i].text ~= shown then
+      fresh.index = i
+      return
+    end
+  end
+end
+
+--- A value came, or the answer. What only repeats a beginning of what is shown would flicker.
+---@param buf integer
+---@param ghost midfill.Ghost
+---@param pending midfill.Pending
+---@param items table[]
+---@param growing boolean
+local function receive(buf, ghost, pending, items, growing)
+  local row, col, tick = here(buf)
+  if api.nvim_get_current_buf() ~= buf or not inserting() or tick ~= pending.tick or row ~= pending.row or col ~= pending.col then
+    return
+  end
+  local encoding = ghost.client.offset_encoding
+  local fresh = Suggestion.new(items, { buf = buf, row = row, col = col, encoding = encoding, growing = growing })
+  local shown = ghost.suggestion and ghost.suggestion:rest() or ''
+  if growing and (not fresh or vim.startswith(shown, fresh:rest()) or (pending.step ~= 0 and shown ~= '')) then
+    return
+  end
+  if not fresh then
+    return hide(buf, ghost)
+  end
+  if pending.step ~= 0 then
+    choose_other(fresh, shown, pending.step)
+  end
+  ghost.suggestion = fresh
+  show(buf, ghost)
+end
+
+---@param buf integer
+---@param ghost midfill.Ghost
+---@param kind integer
+---@param step integer
+local function request(buf, ghost, kind, step)
+  cancel(ghost)
+  n_tokens = n_tokens + 1
+  local token = ('midfill-%d-%d'):format(buf, n_tokens)
+  local params = vim.lsp.util.make_position_params(0, ghost.client.offset_encoding) --[[@as table]]
+  params.context = { triggerKind = kind }
+  params.partialResultToken = token
+  ---@type midfill.Pending
+  local pending = { token = token, row = ghost.row, col = ghost.col, tick = ghost.tick, step = step }
+  ghost.pending = pending
+  local sent, id = ghost.client:request(METHOD, params, function(err, result)
+    if ghost.pending ~= pending then
+      return
+    end
+    ghost.pending = nil
+    receive(buf, ghost, pending, not err and result and result.items or {}, false)
+  end, buf)
+  pending.id = sent and id or nil
+end
+
+--- The cursor moved or the text changed. Both are told for one key.
+---@param buf integer
+local function moved(buf)
+  local ghost = ghosts[buf]
+  if not ghost or api.nvim_get_current_buf() ~= buf or not inserting() then
+    return
+  end
+  local row, col, tick = here(buf)
+  if row == ghost.row and col == ghost.col and tick == ghost.tick then
+    return
+  end
+  ghost.row, ghost.col, ghost.tick = row, col, tick
+  local suggestion = ghost.suggestion
+  if suggestion and suggestion:follow(buf, row, col) then
+    show(buf, ghost)
+    if not suggestion.growing then
+      return cancel(ghost)
+    end
+  else
+    hide(buf, ghost)
+  end
+  request(buf, ghost, AUTOMATIC, 0)
+end
+
+---@param buf integer
+local function left(buf)
+  local ghost = ghosts[buf]
+  if ghost then
+    cancel(ghost)
+    hide(buf, ghost)
+    ghost.row = -1
+  end
+end
+
+--- $/progress with a token of ours; false for another's.
+---@param params { token: string|integer, value: any }
+---@return boolean
+function M.on_progress(params)
+  local buf = type(params.token) == 'string' and params.token:match('^midfill%-(%d+)%-')
+  if not buf then
+    return false
+  end
+  local ghost = ghosts[tonumber(buf)]
+  local pending = ghost and ghost.pending
+  if pending and pending.token == params.token then
+    receive(tonumber(buf) --[[@as integer]], ghost, pending, params.value.items or {}, true)
+  end
+  return true
+end
+
+---@param client vim.lsp.Client
+---@param buf integer
+function M.attach(client, buf)
+  ghosts[buf] = { client = client, row = -1, col = 0, tick = -1 }
+  local group = api.nvim_create_augroup('midfill.ghost.' .. buf, { clear = true })
+  local function on(events, callback)
+    api.nvim_create_autocmd(events, { group = group, buffer = buf, callback = function()
+      callback(buf)
+    end })
+  end
+  local function soon()
+    vim.schedule(function()
+      moved(buf)
+    end)
+  end
+  on({ 'TextChangedI', 'TextChangedP', 'CursorMovedI' }, moved)
+  on({ 'InsertEnter' }, soon) -- the mode is another only after it
+  on({ 'InsertLeave', 'BufLeave' }, left)
+  soon() -- attached while someone types already
+end
+
+---@param buf integer
+function M.detach(buf)
+  left(buf)
+  ghosts[buf] = nil
+  pcall(api.nvim_del_augroup_by_name, 'midfill.ghost.' .. buf)
+end
+
+-- ---- what keys do ----------------------------------------------------------------------------------------------------
+
+--- Keys that come faster than the screen is drawn (a macro, a paste) are not told: look what they did first.
+---@param buf integer
+---@return boolean
+function M.visible(buf)
+  moved(buf)
+  return ghosts[buf] ~= nil and ghosts[buf].suggestion ~= nil
+end
+
+--- Take the suggestion, or a piece of it.
+---@param buf integer
+---@param what midfill.Piece
+---@return boolean taken
+function M.take(buf, what)
+  if not M.visible(buf) then
+    return false
+  end
+  local ghost = ghosts[buf]
+  local suggestion = ghost.suggestion --[[@as midfill.Suggestion]]
+  local item, rest = suggestion:item(), suggestion:rest()
+  local piece = pieces.of[what](rest)
+  local whole = piece == rest
+  local n_taken = suggestion.n_typed + #piece
+  text.put(buf, ghost.row, ghost.col, whole and #suggestion:covered() or 0, piece)
+  if whole then
+    hide(buf, ghost)
+    if item.raw.command then
+      ghost.client:exec_cmd(item.raw.command, { bufnr = buf })
+    end
+  else
+    local n_chars = vim.str_utfindex(item.text, 'utf-32', n_taken)
+    ghost.client:notify('textDocument/didPartiallyAcceptCompletion', { item = item.raw, acceptedLength = n_chars })
+  end
+  moved(buf)
+  return true
+end
+
+--- Show the next suggestion, or the one before: of those that are there, else the server is asked for more.
+---@param buf integer
+---@param by integer  1 or -1
+function M.step(buf, by)
+  local ghost = ghosts[buf]
+  if not ghost then
+    return
+  end
+  local suggestion = M.visible(buf) and ghost.suggestion
+  if suggestion and #suggestion.items > 1 and suggestion.n_typed == 0 then
+    suggestion.index = (suggestion.index - 1 + by) % #suggestion.items + 1
+    return show(buf, ghost)
+  end
+  ghost.row, ghost.col, ghost.tick = here(buf)
+  request(buf, ghost, INVOKED, by)
+end
+
+--- Ask now.
+---@param buf integer
+function M.suggest(buf)
+  local ghost = ghosts[buf]
+  if ghost then
+    ghost.row, ghost.col, ghost.tick = here(buf)
+    request(buf, ghost, INVOKED, 0)
+  end
+end
+
+--- Hide it until the next key.
+---@param buf integer
+function M.dismiss(buf)
+  local ghost = ghosts[buf]
+  if ghost then
+    cancel(ghost)
+    hide(buf, ghost)
+  end
+end
+
+return M

@@ -1,0 +1,93 @@
+--- What the server says of itself, for a statusline.
+
+local M = {}
+
+---@class midfill.Status
+---@field state 'starting'|'ready'|'generating'|'off'|'error'
+---@field message string
+---@field remedy string
+---@field stage string
+---@field progress? number
+---@field model string
+---@field adapter string
+---@field device string
+
+---@type table<integer, midfill.Status>
+local by_client = {}
+
+---@param client_id integer
+---@param status midfill.Status
+function M.update(client_id, status)
+  by_client[client_id] = status
+  vim.api.nvim_exec_autocmds('User', { pattern = 'MidfillStatus', modeline = false, data = status })
+  vim.cmd.redrawstatus()
+end
+
+---@param client_id integer
+function M.forget(client_id)
+  by_client[client_id] = nil
+end
+
+---@param client vim.lsp.Client?
+---@return midfill.Status?
+function M.of(client)
+  return client and by_client[client.id]
+end
+
+---@param status midfill.Status
+---@return string
+local function starting(status)
+  local done = type(status.progress) == 'number' and (' %d%%%%'):format(100 * status.progress + 0.5) or ''
+  return 'midfill: starting' .. done
+end
+
+local LINES = {
+  starting = starting,
+  ready = function(status)
+    local adapter = status.adapter
+    return 'midfill' .. (adapter and adapter ~= '' and adapter ~= 'none' and ' ' .. adapter:gsub('%%', '%%%%') or '')
+  end,
+  generating = function()
+    return 'midfill …'
+  end,
+  off = function()
+    return 'midfill: off'
+  end,
+  error = function()
+    return 'midfill: error, see :Midfill'
+  end,
+}
+
+--- A component for a statusline: `%{%v:lua.require'midfill'.statusline()%}`. Empty where midfill has no part in a buffer.
+---@param buf? integer
+---@return string
+function M.line(buf)
+  buf = buf or vim.api.nvim_get_current_buf()
+  if require('midfill.off').reason(buf) then
+    return 'midfill: off'
+  end
+  local here = vim.iter(vim.lsp.get_clients({ bufnr = buf })):find(require('midfill.attach').is_ours)
+  local status = M.of(here)
+  return status and LINES[status.state] and LINES[status.state](status) or ''
+end
+
+--- For people: everything that is known.
+---@param status midfill.Status?
+---@return string[]
+function M.story(status)
+  if not status then
+    return { 'midfill does not run in this buffer', "  :lua vim.lsp.enable('midfill'), or :checkhealth midfill" }
+  end
+  local message = type(status.message) == 'string' and status.message or ''
+  local lines = { ('midfill: %s%s'):format(status.state, message ~= '' and ': ' .. message or '') }
+  if status.remedy and status.remedy ~= '' then
+    lines[#lines + 1] = '  ' .. status.remedy
+  end
+  if status.model and status.model ~= '' then
+    local adapter = status.adapter ~= '' and status.adapter or 'none'
+    lines[#lines + 1] = ('  model %s, adapter %s, device %s'):format(status.model, adapter, status.device)
+  end
+  return lines
+end
+
+return M

@@ -1,0 +1,23 @@
+--- A window below for text that is read and closed with q.
+
+local M = {}
+local api = vim.api
+
+---@param name string
+---@param lines string[]
+function M.show(name, lines)
+  local buf = vim.fn.bufadd('midfill://' .. name)
+  vim.bo[buf].buftype, vim.bo[buf].swapfile, vim.bo[buf].bufhidden = 'nofile', false, 'wipe'
+  vim.fn.bufload(buf)
+  vim.bo[buf].modifiable = true
+  api.nvim_buf_set_lines(buf, 0, -1, false, vim.split(table.concat(lines, '\n'), '\n', { plain = true }))
+  vim.bo[buf].modifiable = false
+  if vim.fn.bufwinid(buf) == -1 then
+    local height = math.min(api.nvim_buf_line_count(buf), math.max(5, math.floor(vim.o.lines / 3)))
+    api.nvim_open_win(buf, true, { split = 'below', win = -1, height = height })
+    vim.wo[0][0].winfixheight, vim.wo[0][0].wrap, vim.wo[0][0].number = true, true, false
+  end
+  vim.keymap.set('n', 'q', '<Cmd>close<CR>', { buffer = buf, nowait = true })
+end
+
+return M

@@ -1,0 +1,26 @@
+"""The real engine with the embedded model, for the stories: one of a test's own, in folders of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+LOAD_S = 300.0  # the model may have to be prepared first
+ANSWER_S = 120.0  # on a machine that is busy with something else
+
+
+def configure(folder: Path) -> None:
+    """The user's configuration in a test's folder."""
+    (folder / "config").mkdir(mode=0o700)
+    (folder / "config/config.toml").write_text('model = "embedded"\nengine_idle_exit_s = 60\n')
+
+
+def end(env: Mapping[str, str]) -> None:
+    """End the engine that the test's front end started."""
+    for record in Path(env["MIDFILL_RUNTIME_DIR"]).glob("engine-*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            os.kill(json.loads(record.read_text())["pid"], signal.SIGTERM)

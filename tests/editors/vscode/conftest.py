@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,9 @@ def browser(tools: None) -> Iterator[Browser]:
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """Folders of its own for midfill; the cache of prepared models is the machine's."""
-    folders = {f"MIDFILL_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "STATE", "RUNTIME")}
+    folders = {
+        f"MIDFILL_{name}_DIR": str(folder / f"m-{name.lower()}") for name in ("CONFIG", "DATA", "STATE", "RUNTIME")
+    }
     return {**folders, "HOME": str(folder), "PYTHONPATH": str(REPOSITORY / "server"), **more}
 
 
@@ -67,6 +69,9 @@ def scripted_program(folder: Path) -> Path:
 def window(browser: Browser, vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
     """A window whose server has a scripted engine."""
     folder = tmp_path_factory.mktemp("vscode")
+    config = folder / "m-config" / "config.toml"
+    config.parent.mkdir()
+    config.write_text('rules_off = ["confidence"]\n')  # the scripted engine is sure of nothing
     settings: dict[str, Any] = {**SCRIPTED_SETTINGS, "midfill.path": str(scripted_program(folder))}
     with opened(browser, folder, {"a.py": "# demo\n"}, vsix, settings, environment(folder), "a.py") as workbench:
         workbench.wait_status("codicon-check")
@@ -84,7 +89,7 @@ def bench(window: Workbench, request: pytest.FixtureRequest) -> Iterator[Workben
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "call":
         item.report = report  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""The program that the tests name as midfill: the real one, with a scripted engine and a copy of what it hears and says.
+"""What the tests name as midfill: the real one, with a scripted engine, and a log of what it hears and says.
 
-``python server.py SCRIPT WIRE lsp --stdio``. The script is read anew for every generation, so one server serves many tests.
-Everything but ``lsp`` is midfill itself.
+``python server.py SCRIPT WIRE lsp --stdio``. The script is read anew for every generation, so one server serves many
+tests. Everything but ``lsp`` is midfill itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from midfill.types import EngineStatus
 class Dictated(ScriptedEngine):
     """Says what the file says by then."""
 
-    file: Path
+    def __init__(self, file: Path) -> None:
+        super().__init__([])
+        self.file = file
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         script = json.loads(self.file.read_text(encoding="utf-8"))
@@ -36,15 +38,16 @@ class Dictated(ScriptedEngine):
 
 
 def make_link(file: Path) -> server.MakeLink:
-    def make(config: Config, on_status: Callable[[EngineStatus], None], sources: Sequence[ContextSource]) -> server.Link:
+    def make(
+        config: Config, on_status: Callable[[EngineStatus], None], sources: Sequence[ContextSource]
+    ) -> server.Link:
         link = ScriptedLink(config, on_status, file, sources)
         start = link.start
 
         def dictated() -> None:
             start()
             assert link.completer is not None
-            link.completer.engine = Dictated.from_file(file)
-            link.completer.engine.file = file
+            link.completer.engine = Dictated(file)
 
         link.start = dictated  # type: ignore[method-assign]
         return link
@@ -68,7 +71,7 @@ def tap(wire: Path) -> None:
             note("out", self.plain(data))
             super()._send_data(data, droppable=droppable)
 
-    server.MidfillProtocol = Tapped  # type: ignore[misc]
+    setattr(server, "MidfillProtocol", Tapped)  # noqa: B010 - mypy knows the name as another module's
 
 
 def main() -> int:

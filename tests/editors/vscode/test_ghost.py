@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .workbench import Workbench, until
+import itertools
+
+from .workbench import Workbench
 
 ADD = ("a, b", "):\n", "    total = a + b\n", "    return total\n")
 
@@ -25,6 +27,6 @@ def test_it_grows_without_a_blank_frame(bench: Workbench) -> None:
     seen = frames[next(i for i, frame in enumerate(frames) if frame) :]
     print(frames)
     assert len(seen) >= 3
-    assert all(later.startswith(earlier) for earlier, later in zip(seen, seen[1:], strict=False)), seen
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(seen)), seen
     bench.press("Tab")
     bench.saved("a.py", "grown = one + two + three + four")

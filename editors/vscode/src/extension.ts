@@ -60,7 +60,7 @@ function commands(
   const handlers: Record<string, () => unknown> = {
     menu: () => menu(own, here()),
     trigger: () => run('editor.action.inlineSuggest.trigger'),
-    acceptLine: () => run('editor.action.inlineSuggest.acceptNextLine'),
+    acceptLine: () => ghost.acceptLine(),
     dismiss: () => ghost.dismiss(),
     toggle: switches.toggleEverywhere,
     toggleWorkspace: switches.toggleWorkspace,

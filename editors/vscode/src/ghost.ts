@@ -12,11 +12,12 @@ import type { BaseLanguageClient } from 'vscode-languageclient/node';
 import { ProgressType } from 'vscode-languageclient/node';
 import type { InlineCompletionList } from 'vscode-languageclient/node';
 import { SELECTOR } from './client.ts';
-import { adds, same } from './growth.ts';
+import { adds, leadsOn, same } from './growth.ts';
 import type { Outcomes } from './outcomes.ts';
 
 const METHOD = 'midfill/inlineCompletion';
 const STEP_MS = 40; // faster growth than this nobody sees
+const FOLLOW_MS = 20;
 const MAX_IGNORED = 5; // VS Code was told to ask so often and did not: it shows nothing here any more
 const NONE: InlineCompletionList = { items: [] };
 
@@ -36,6 +37,8 @@ interface Live {
   readonly position: vscode.Position;
   readonly selected: string;
   readonly byHand: boolean;
+  /** What was typed along it since. */
+  typed: string;
   readonly stop: vscode.CancellationTokenSource;
   latest: InlineCompletionList;
   shown: InlineCompletionList;
@@ -73,6 +76,27 @@ export class GhostText implements vscode.Disposable {
     await vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
   }
 
+  /**
+   * Take the next line, and the indentation of the one after it. VS Code's own command would stop at a bracket in the
+   * middle of the suggestion; it is asked where it is not known which candidate it shows.
+   */
+  async acceptLine(): Promise<void> {
+    const [editor, live] = [vscode.window.activeTextEditor, this.live];
+    const [item, ...others] = live?.shown.items ?? [];
+    const line = item === undefined ? undefined : /^[^\n]*\n[ \t]*/.exec(textOf(item))?.[0];
+    if (live === undefined || editor === undefined || item?.range === undefined || others.length || live.selected || line === undefined || !this.isInPlace(live, editor)) {
+      await vscode.commands.executeCommand('editor.action.inlineSuggest.acceptNextLine');
+      return;
+    }
+    const { start, end } = item.range;
+    const range = new vscode.Range(start.line, start.character, end.line, end.character);
+    const offset = editor.document.offsetAt(range.start);
+    await editor.edit((edit) => edit.replace(range, line));
+    const cursor = editor.document.positionAt(offset + line.length);
+    editor.selection = new vscode.Selection(cursor, cursor);
+    await this.ask();
+  }
+
   /** End the running request. */
   drop(): void {
     const live = this.live;
@@ -83,6 +107,15 @@ export class GhostText implements vscode.Disposable {
     this.setGrowing(false);
   }
 
+  /** Another request comes. If it goes on with the one before, the server must hear of it first. */
+  private follow(): void {
+    const old = this.live;
+    this.live = undefined;
+    if (old !== undefined && !old.finished) {
+      setTimeout(() => old.stop.cancel(), old.typed ? FOLLOW_MS : 0);
+    }
+  }
+
   private register(): void {
     const old = this.registration;
     this.registration = vscode.languages.registerInlineCompletionItemProvider(SELECTOR, {
@@ -91,14 +124,27 @@ export class GhostText implements vscode.Disposable {
     old?.dispose();
   }
 
+  /** What types along goes on growing: VS Code asks for the rest when the keys pause. Anything else ends it. */
   private changed(event: vscode.TextDocumentChangeEvent): void {
-    if (event.contentChanges.length && this.live?.document === event.document && this.live.version !== event.document.version) {
+    const live = this.live;
+    if (live?.document !== event.document || live.version === event.document.version || !event.contentChanges.length) {
+      return;
+    }
+    const [change] = event.contentChanges;
+    const start = event.document.offsetAt(live.position);
+    if (event.contentChanges.length === 1 && change?.rangeOffset === start + live.typed.length && change.rangeLength === 0) {
+      live.typed += change.text;
+    } else {
+      live.typed = '';
+    }
+    if (!live.typed || !leadsOn(texts(live.latest)[0] ?? '', live.typed)) {
       this.drop();
     }
   }
 
   private moved(event: vscode.TextEditorSelectionChangeEvent): void {
-    if (this.live?.document === event.textEditor.document && !this.isInPlace(this.live, event.textEditor)) {
+    const live = this.live;
+    if (live?.document === event.textEditor.document && !live.typed && !this.isInPlace(live, event.textEditor)) {
       this.drop();
     }
   }
@@ -128,10 +174,10 @@ export class GhostText implements vscode.Disposable {
     if (client === undefined || (!byHand && !this.asked.automatic())) {
       return [];
     }
-    this.drop();
+    this.follow();
     const stop = new vscode.CancellationTokenSource();
     const live: Live = {
-      document, version: document.version, position, selected, byHand, stop,
+      document, version: document.version, position, selected, byHand, typed: '', stop,
       latest: NONE, shown: NONE, answered: false, finished: false, isPumping: false,
     };
     this.live = live;
@@ -189,19 +235,21 @@ export class GhostText implements vscode.Disposable {
     live.isPumping = true;
     let nIgnored = 0;
     while (this.live === live && nIgnored < MAX_IGNORED && !same(texts(live.shown), texts(live.latest))) {
-      if (!this.isInPlace(live, vscode.window.activeTextEditor)) {
-        this.drop();
+      if (live.typed || !this.isInPlace(live, vscode.window.activeTextEditor)) {
         break;
       }
       const before = live.shown;
       this.register();
-      await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger', {
-        providerId: this.extensionId, explicit: false,
-      });
+      await this.ask();
       await new Promise((resolve) => setTimeout(resolve, STEP_MS));
       nIgnored = live.shown === before ? nIgnored + 1 : 0;
     }
     live.isPumping = false;
+  }
+
+  /** Have VS Code ask this provider, as if something was typed. */
+  private ask(): Thenable<unknown> {
+    return vscode.commands.executeCommand('editor.action.inlineSuggest.trigger', { providerId: this.extensionId, explicit: false });
   }
 
   private answer(live: Live): vscode.InlineCompletionItem[] {

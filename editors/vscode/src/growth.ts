@@ -1,5 +1,7 @@
 /** Which of the values of a growing suggestion are worth a frame. */
 
+const MAX_AHEAD = 16; // as the server has it
+
 /** Whether `next` only adds to what is `shown`: what was read stays where it is. Both are candidates' texts. */
 export function adds(shown: readonly string[], next: readonly string[]): boolean {
   const [before, after] = [shown[0] ?? '', next[0] ?? ''];
@@ -9,6 +11,11 @@ export function adds(shown: readonly string[], next: readonly string[]): boolean
 /** Whether they are the same. */
 export function same(shown: readonly string[], next: readonly string[]): boolean {
   return shown.length === next.length && shown.every((text, index) => text === next[index]);
+}
+
+/** Whether a suggestion that stands as `text` still fits after `typed`. More of it may come than stands by now. */
+export function leadsOn(text: string, typed: string): boolean {
+  return text.startsWith(typed) || (text !== '' && typed.startsWith(text) && typed.length - text.length <= MAX_AHEAD);
 }
 
 /**

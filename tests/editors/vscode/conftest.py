@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from .workbench import CHROMIUM, REPOSITORY, Workbench, missing_tool, opened
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+NUMBERS = itertools.count(1)
 # The scripted engine's, with nothing going on behind what a test looks at.
 SCRIPTED_SETTINGS = {"midfill.ahead": False, "midfill.maxDebounceS": 0, "editor.inlineSuggest.showToolbar": "never"}
 
@@ -80,7 +82,8 @@ def window(browser: Browser, vsix: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def bench(window: Workbench, request: pytest.FixtureRequest) -> Iterator[Workbench]:
-    """The shared window with an empty file, and a picture of it if the test fails."""
+    """The shared window with a file of one line, and a picture of it if the test fails."""
+    window.head = f"# case {next(NUMBERS)}\n"
     window.write("")
     yield window
     report = getattr(request.node, "report", None)

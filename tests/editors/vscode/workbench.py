@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[3]
 TOOLS = REPOSITORY / ".tools" / "vscode"
 NODE = TOOLS / "node_modules" / ".bin" / "node"
 CODE = TOOLS / "code"
-TIMEOUT_S = 60.0  # generous: a busy machine is no failure
+TIMEOUT_S = 30.0  # generous: a busy machine is no failure
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]  # fmt: skip
 SETTINGS = {
@@ -52,7 +52,8 @@ SETTINGS = {
 # Ghost text as a person reads it: each line once, without the real text around it.
 GHOST = """() => {
   const text = nodes => nodes.map(node => node.textContent).join('').replace(/\\u00a0/g, ' ');
-  const all = selector => [...document.querySelectorAll('.monaco-editor ' + selector)];
+  const all = selector => [...document.querySelectorAll('.monaco-editor ' + selector)]
+    .filter(node => node.getClientRects().length);
   const inline = all('.view-line [class*="ghost-text-decoration"]');
   const lines = new Map();
   for (const node of all('.suggest-preview-text .ghost-text')) {
@@ -69,6 +70,8 @@ class Workbench:
 
     def __init__(self, page: Page, workspace: Path, folder: Path) -> None:
         self.page, self.workspace, self.folder = page, workspace, folder
+        self.begun = 0
+        self.head = ""  # the first line of what is written, its own in every test: the server knows old answers
 
     # ---- hands -----------------------------------------------------------------------------------------------------
 
@@ -95,9 +98,10 @@ class Workbench:
         row.click()
 
     def write(self, text: str) -> None:
-        """Make the document that has the focus ``text``, as if it was pasted, and stand at its end."""
+        """Make the document that has the focus ``text``, below its head, and stand at its end."""
+        self.begun = len(self.wire())
         self.press("Escape", "Escape", "Control+a", "Delete")
-        for number, line in enumerate(text.split("\n")):
+        for number, line in enumerate((self.head + text).split("\n")):
             if number:
                 self.press("Enter", "Shift+Home", "Shift+Home", "Delete") if line else self.press("Enter")
             self.page.keyboard.insert_text(line)
@@ -122,22 +126,31 @@ class Workbench:
         return until(self.status, lambda status: all(word in status for word in words), self)
 
     def record(self) -> None:
-        """Note from now on the ghost text of every frame in which it is another one."""
-        self.page.evaluate(
-            "ghost => { window.frames_seen = []; let last; (function look() {"
-            f" const now = ({GHOST})(); if (now !== last) window.frames_seen.push(last = now);"
-            " window.looking = requestAnimationFrame(look); })() }",
-            None,
-        )
+        """Note from now on the ghost text of every frame in which it is another one.
+
+        A frame is looked at when it was painted: before that, the editor's own drawing may still be to come.
+        """
+        self.page.evaluate(f"""() => {{ window.seen = []; window.looking = true; let last; (function look() {{
+          const now = ({GHOST})(); if (now !== last) window.seen.push(last = now);
+          if (window.looking) requestAnimationFrame(() => setTimeout(look)); }})() }}""")
 
     def frames(self) -> list[str]:
-        return list(self.page.evaluate("() => { cancelAnimationFrame(window.looking); return window.frames_seen; }"))
+        return list(self.page.evaluate("() => window.seen"))
+
+    def stop_recording(self) -> list[str]:
+        self.page.evaluate("() => { window.looking = false; }")
+        return self.frames()
 
     def saved(self, file: str, wanted: str | Callable[[str], object]) -> str:
-        """Save, and wait until the file on the disk is, or fulfils, ``wanted``."""
+        """Save, and wait until the file on the disk is, or fulfils, ``wanted`` below its head."""
         self.press("Control+s")
         fulfils = wanted if callable(wanted) else lambda text: text == wanted
-        return until(lambda: (self.workspace / file).read_text(encoding="utf-8"), fulfils, self)
+
+        def read() -> str:
+            text = (self.workspace / file).read_text(encoding="utf-8")
+            return text.removeprefix(self.head) if text.startswith(self.head) else f"no {self.head!r}: {text}"
+
+        return until(read, fulfils, self)
 
     def shot(self, name: str) -> None:
         folder = Path(os.environ.get("MIDFILL_SHOTS") or REPOSITORY / "tests" / "editors" / "vscode" / "shots")
@@ -148,8 +161,12 @@ class Workbench:
         """What went over the wire, by method; with method "" all of it."""
         file = self.folder / "wire.jsonl"
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        messages = [json.loads(line) for line in lines if line.endswith("}")]
+        messages = [{"n": n, **json.loads(line)} for n, line in enumerate(lines) if line.endswith("}")]
         return [m for m in messages if not method or (m["direction"] == direction and m.get("method") == method)]
+
+    def news(self, method: str = "", direction: str = "in") -> list[dict[str, Any]]:
+        """The same, since something was written last."""
+        return [m for m in self.wire(method, direction) if m["n"] >= self.begun]
 
     def script(self, *chunks: str, delay_s: float = 0.0, others: list[list[str]] | None = None) -> None:
         """What the scripted engine says from now on."""

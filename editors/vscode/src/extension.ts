@@ -41,7 +41,12 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.window.onDidChangeWindowState(({ focused }) => void (focused && own.startIfMissing())),
     vscode.window.onDidCloseTerminal(() => void own.startIfMissing()),
   );
-  void own.start().then(() => welcome(context, own));
+  const isFirst = context.globalState.get('welcomed') === undefined;
+  void context.globalState.update('welcomed', true);
+  if (isFirst) {
+    welcome();
+  }
+  void own.start().then(() => (isFirst ? offer(own) : undefined));
 }
 
 export async function deactivate(): Promise<void> {
@@ -79,18 +84,18 @@ function commands(
   return Object.entries(handlers).map(([name, handler]) => vscode.commands.registerCommand(`midfill.${name}`, handler));
 }
 
-/** Once: the walkthrough, and where midfill is missing the offer to install it. Never again while someone types. */
-async function welcome(context: vscode.ExtensionContext, own: Session): Promise<void> {
-  const isFirst = context.globalState.get('welcomed') === undefined;
-  await context.globalState.update('welcomed', true);
+/** Once, before anybody types: the walkthrough. */
+function welcome(): void {
   const mayOpen = vscode.workspace.getConfiguration('workbench').get<boolean>('welcomePage.walkthroughs.openOnInstall', true);
-  if (isFirst && mayOpen) {
-    await vscode.commands.executeCommand('midfill.walkthrough');
+  if (mayOpen) {
+    void vscode.commands.executeCommand('midfill.walkthrough');
   }
-  if (isFirst && own.missing) {
-    const answer = await vscode.window.showInformationMessage('midfill needs its language server, which is not installed.', 'Install...', 'Not now');
-    if (answer === 'Install...') {
-      await install();
-    }
+}
+
+/** Once, where midfill is missing: a notification, which takes no focus. After that the status bar item says it. */
+async function offer(own: Session): Promise<void> {
+  const text = 'midfill needs its language server, which is not installed.';
+  if (own.missing && (await vscode.window.showInformationMessage(text, 'Install...', 'Not now')) === 'Install...') {
+    await install();
   }
 }

@@ -32,7 +32,6 @@ CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 SETTINGS = {
     "workbench.startupEditor": "none",
     "workbench.colorTheme": "Default Dark Modern",
-    "workbench.welcomePage.walkthroughs.openOnInstall": False,
     "workbench.secondarySideBar.defaultVisibility": "hidden",
     "chat.disableAIFeatures": True,
     "telemetry.telemetryLevel": "off",
@@ -49,6 +48,7 @@ SETTINGS = {
     "security.workspace.trust.enabled": False,
     "workbench.tips.enabled": False,
 }
+MACHINE = {"workbench.welcomePage.walkthroughs.openOnInstall": False}
 # Ghost text as a person reads it: each line once, without the real text around it.
 GHOST = """() => {
   const text = nodes => nodes.map(node => node.textContent).join('').replace(/\\u00a0/g, ' ');
@@ -116,14 +116,19 @@ class Workbench:
         fulfils = wanted if callable(wanted) else lambda ghost: ghost == wanted
         return until(self.ghost, fulfils, self)
 
+    def settled_ghost(self) -> str:
+        """The ghost text once nothing is generated any more."""
+        self.wait_status("codicon-check")
+        return self.ghost()
+
     def status(self) -> str:
         """The status bar item: its icon's name and its text."""
         item = self.page.locator('.statusbar-item[id="midfill.midfill.midfill.status"]')
         icons = item.locator(".codicon").evaluate_all("nodes => nodes.map(node => node.className)")
         return " ".join([*icons, item.inner_text().strip()]) if item.count() else ""
 
-    def wait_status(self, *words: str) -> str:
-        return until(self.status, lambda status: all(word in status for word in words), self)
+    def wait_status(self, *words: str, patience_s: float = TIMEOUT_S) -> str:
+        return until(self.status, lambda status: all(word in status for word in words), self, patience_s)
 
     def record(self) -> None:
         """Note from now on the ghost text of every frame in which it is another one.
@@ -176,9 +181,14 @@ class Workbench:
         part.replace(self.folder / "script.json")
 
 
-def until(read: Callable[[], T], fulfils: Callable[[T], object], workbench: Workbench | None = None) -> T:
+def until(
+    read: Callable[[], T],
+    fulfils: Callable[[T], object],
+    workbench: Workbench | None = None,
+    patience_s: float = TIMEOUT_S,
+) -> T:
     """Wait for a state; what was read then."""
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + patience_s
     while True:
         value = read()
         if fulfils(value):
@@ -198,7 +208,7 @@ def opened(
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         (workspace / name).write_text(text, encoding="utf-8")
     # As on every remote machine: what is the machine's own to say is not taken from the person's settings.
-    for scope, own in (("User", SETTINGS), ("Machine", settings)):
+    for scope, own in (("User", SETTINGS), ("Machine", {**MACHINE, **settings})):
         file = folder / "user" / scope / "settings.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(own), encoding="utf-8")
@@ -222,6 +232,9 @@ def opened(
             workbench.press("Control+End")
         try:
             yield workbench
+        except BaseException:
+            workbench.shot(f"failed-{folder.name}")
+            raise
         finally:
             context.close()
 

@@ -83,7 +83,10 @@ function scripts(machine: Machine): string {
   return machine.platform === 'win32' ? 'Scripts' : 'bin';
 }
 
-/** Where uv and pipx put programs, and their environments, which are there even if PATH lacks the former. */
+/**
+ * Where uv and pipx put programs, and their environments, which are there even if PATH lacks the former; last the
+ * environment that install.ts makes.
+ */
 function toolFolders(machine: Machine): string[] {
   const { env, home } = machine;
   const { join, isAbsolute } = pathsOf(machine);
@@ -97,5 +100,9 @@ function toolFolders(machine: Machine): string[] {
     ...(env['APPDATA'] ? [join(env['APPDATA'], 'uv', 'tools'), join(env['APPDATA'], 'uv', 'data', 'tools')] : []),
   ];
   const isUsable = (folder: string | undefined): folder is string => folder !== undefined && isAbsolute(folder);
-  return [...programs.filter(isUsable), ...homes.filter(isUsable).map((folder) => join(folder, 'midfill', scripts(machine)))];
+  return [
+    ...programs.filter(isUsable),
+    ...homes.filter(isUsable).map((folder) => join(folder, 'midfill', scripts(machine))),
+    join(home, '.local', 'share', 'midfill', 'venv', scripts(machine)),
+  ];
 }

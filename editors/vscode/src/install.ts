@@ -4,11 +4,17 @@ import * as vscode from 'vscode';
 import { onPath } from './find.ts';
 import { MACHINE, folders } from './session.ts';
 
-const PACKAGE = process.platform === 'win32' ? '"midfill[embedded]"' : "'midfill[embedded]'";
+const PROMPT_MS = 500; // before its prompt a shell would show the command twice
+const IS_WINDOWS = process.platform === 'win32';
+const PACKAGE = IS_WINDOWS ? '"midfill[embedded]"' : "'midfill[embedded]'";
+// An environment of its own: many systems refuse `pip install` outside of one. find.ts looks there.
+const OWN = IS_WINDOWS
+  ? `py -m venv "$HOME/.local/share/midfill/venv"; & "$HOME/.local/share/midfill/venv/Scripts/pip" install ${PACKAGE}`
+  : `python3 -m venv ~/.local/share/midfill/venv && ~/.local/share/midfill/venv/bin/pip install ${PACKAGE}`;
 const WAYS = [
   { needs: 'uv', command: `uv tool install ${PACKAGE}` },
   { needs: 'pipx', command: `pipx install ${PACKAGE}` },
-  { needs: process.platform === 'win32' ? 'py' : 'python3', command: `${process.platform === 'win32' ? 'py' : 'python3'} -m pip install --user ${PACKAGE}` },
+  { needs: IS_WINDOWS ? 'py' : 'python3', command: OWN },
 ];
 
 /** Let the person choose among the ways that this machine has. */
@@ -19,18 +25,21 @@ export async function install(): Promise<void> {
   }));
   const locate = { label: 'It is installed: say where', description: 'the setting midfill.path' };
   const title = 'Install midfill with its embedded model (about 1 GB with PyTorch)';
-  const picked = await vscode.window.showQuickPick([...picks, locate], { title, placeHolder: 'The command is put into a terminal; nothing runs before you press Enter' });
+  const placeHolder = 'The command is put into a terminal; nothing runs before you press Enter';
+  const picked = await vscode.window.showQuickPick([...picks, locate], { title, placeHolder });
   if (picked === locate) {
     await vscode.commands.executeCommand('workbench.action.openSettings', 'midfill.path');
   } else if (picked !== undefined) {
-    inTerminal(picked.label, false);
+    await inTerminal(picked.label, false);
   }
 }
 
 /** A command in a terminal of its own; `run` false: the person presses Enter. */
-export function inTerminal(command: string, run: boolean): void {
+export async function inTerminal(command: string, run: boolean): Promise<void> {
   const terminal = vscode.window.createTerminal({ name: 'midfill', cwd: MACHINE.home });
   terminal.show();
+  await terminal.processId;
+  await new Promise((resolve) => setTimeout(resolve, PROMPT_MS));
   terminal.sendText(command, run);
 }
 
@@ -39,5 +48,5 @@ export function quoted(word: string): string {
   if (/^[\w./:\\~-]+$/.test(word)) {
     return word;
   }
-  return process.platform === 'win32' ? `& "${word}"` : `'${word.replaceAll("'", `'\\''`)}'`;
+  return IS_WINDOWS ? `& "${word}"` : `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,15 @@ from .workbench import CHROMIUM, REPOSITORY, Workbench, missing_tool, opened
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+NOTEBOOK = {
+    "cells": [
+        {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": [text]}
+        for text in ("x = 1", "")
+    ],
+    "metadata": {"language_info": {"name": "python"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
 NUMBERS = itertools.count(1)
 # The scripted engine's, with nothing going on behind what a test looks at.
 SCRIPTED_SETTINGS = {"midfill.ahead": False, "midfill.maxDebounceS": 0, "editor.inlineSuggest.showToolbar": "never"}
@@ -75,7 +85,15 @@ def window(browser: Browser, vsix: Path, tmp_path_factory: pytest.TempPathFactor
     config.parent.mkdir()
     config.write_text('rules_off = ["confidence"]\n')  # the scripted engine is sure of nothing
     settings: dict[str, Any] = {**SCRIPTED_SETTINGS, "midfill.path": str(scripted_program(folder))}
-    with opened(browser, folder, {"a.py": "# demo\n"}, vsix, settings, environment(folder), "a.py") as workbench:
+    with opened(
+        browser,
+        folder,
+        {"a.py": "# demo\n", "n.ipynb": json.dumps(NOTEBOOK)},
+        vsix,
+        settings,
+        environment(folder),
+        "a.py",
+    ) as workbench:
         workbench.wait_status("codicon-check")
         yield workbench
 

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -68,12 +68,19 @@ GHOST = """() => {
 class Workbench:
     """One window."""
 
+    ITEM = '.statusbar-item[id="midfill.midfill.midfill.status"]'
+
     def __init__(self, page: Page, workspace: Path, folder: Path) -> None:
         self.page, self.workspace, self.folder = page, workspace, folder
         self.begun = 0
         self.head = ""  # the first line of what is written, its own in every test: the server knows old answers
 
     # ---- hands -----------------------------------------------------------------------------------------------------
+
+    def focus(self) -> None:
+        """The cursor at the end of the document."""
+        self.page.click(".editor-instance .monaco-editor .view-lines")
+        self.press("Control+End")
 
     def type(self, text: str, delay_ms: float = 30) -> None:
         self.page.keyboard.type(text, delay=delay_ms)
@@ -123,7 +130,7 @@ class Workbench:
 
     def status(self) -> str:
         """The status bar item: its icon's name and its text."""
-        item = self.page.locator('.statusbar-item[id="midfill.midfill.midfill.status"]')
+        item = self.page.locator(self.ITEM)
         icons = item.locator(".codicon").evaluate_all("nodes => nodes.map(node => node.className)")
         return " ".join([*icons, item.inner_text().strip()]) if item.count() else ""
 
@@ -153,7 +160,7 @@ class Workbench:
 
         def read() -> str:
             text = (self.workspace / file).read_text(encoding="utf-8")
-            return text.removeprefix(self.head) if text.startswith(self.head) else f"no {self.head!r}: {text}"
+            return text.removeprefix(self.head)
 
         return until(read, fulfils, self)
 
@@ -200,15 +207,18 @@ def until(
 @contextlib.contextmanager
 def opened(
     browser: Browser, folder: Path, files: Mapping[str, str], vsix: Path,
-    settings: Mapping[str, Any], env: Mapping[str, str], open_file: str | None = None,
+    settings: Mapping[str, Any], env: Mapping[str, str], open_file: str,
+    *, user: Mapping[str, Any] | None = None, programs: Sequence[str] = (),
 ) -> Iterator[Workbench]:  # fmt: skip
-    """A window on a workspace of ``files``, with the extension installed."""
+    """A window on a workspace of ``files``, with the extension installed. ``settings`` are the machine's."""
     workspace = folder / "project"
     for name, text in files.items():
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         (workspace / name).write_text(text, encoding="utf-8")
+    for name in programs:
+        (workspace / name).chmod(0o755)
     # As on every remote machine: what is the machine's own to say is not taken from the person's settings.
-    for scope, own in (("User", SETTINGS), ("Machine", {**MACHINE, **settings})):
+    for scope, own in (("User", {**SETTINGS, **(user or {})}), ("Machine", {**MACHINE, **settings})):
         file = folder / "user" / scope / "settings.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(own), encoding="utf-8")
@@ -221,15 +231,12 @@ def opened(
         page = context.new_page()
         page.set_default_timeout(TIMEOUT_S * 1000)
         remote = f"vscode-remote://127.0.0.1:{port}"
-        payload = [["openFile", f"{remote}{workspace / open_file}"]] if open_file else []
+        payload = [["openFile", f"{remote}{workspace / open_file}"]]
         query = urllib.parse.urlencode({"folder": str(workspace), "payload": json.dumps(payload)})
         page.goto(f"http://127.0.0.1:{port}/?{query}")
         page.wait_for_selector(".statusbar-item")
         workbench = Workbench(page, workspace, folder)
-        if open_file:
-            page.wait_for_selector(".monaco-editor .view-line")
-            page.click(".monaco-editor .view-lines")
-            workbench.press("Control+End")
+        workbench.focus()
         try:
             yield workbench
         except BaseException:

@@ -16,7 +16,7 @@ VSIX   := dist/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.tom
 VSCODE := .tools/vscode/node_modules/.bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
-.PHONY: demo bench bench-gpu test check lint format unit wheel vsix test-editors test-vscode clean
+.PHONY: demo bench bench-gpu test check lint format unit wheel vsix editor-tools test-editors test-vscode clean
 
 demo: $(VENV)/.embedded
 	@$(BIN)/midfill demo
@@ -51,7 +51,7 @@ vsix: $(VSIX)
 $(VSIX): .tools/vscode/.ok editors/vscode/node_modules/.ok $(wildcard editors/vscode/*.* editors/vscode/src/* editors/vscode/walkthrough/*)
 	@cd editors/vscode && npm run -s check && npm run -s build
 	@mkdir -p dist
-	@cd editors/vscode && PATH="$(CURDIR)/$(VSCODE):$$PATH" vsce package --no-dependencies --allow-missing-repository -o $(CURDIR)/$@
+	@cd editors/vscode && PATH="$(CURDIR)/$(VSCODE):$$PATH" vsce package --no-dependencies --allow-missing-repository --no-rewrite-relative-links -o $(CURDIR)/$@
 
 editors/vscode/node_modules/.ok: editors/vscode/package-lock.json
 	@echo "== installing what the extension is built with"
@@ -63,13 +63,15 @@ editors/vscode/node_modules/.ok: editors/vscode/package-lock.json
 	@touch $@
 
 # The real editors: what they need is installed into .tools, and nothing is skipped.
+editor-tools: .tools/vscode/.ok editors/vscode/node_modules/.ok
+
 test-editors: test-vscode
 
 test-vscode: $(VENV)/.dev $(VSIX)
 	MIDFILL_REQUIRE_EDITORS=1 $(BIN)/python -m pytest tests/editors/vscode
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info server/*.egg-info
+	rm -rf $(VENV) build dist *.egg-info server/*.egg-info editors/vscode/out
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -43,7 +43,9 @@ def tools() -> None:
 @pytest.fixture(scope="package")
 def vsix(tools: None) -> Path:
     """The extension as `make vsix` packs it."""
-    made = subprocess.run(["make", "--no-print-directory", "vsix"], cwd=REPOSITORY, capture_output=True, text=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--no-print-directory", "vsix"]
+    made = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr
     return max((REPOSITORY / "dist").glob("midfill-*.vsix"), key=lambda file: file.stat().st_mtime)
 

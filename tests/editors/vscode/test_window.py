@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 
 import pytest
 
-from .test_ghost import ASK, FILE
+from .test_ghost import ASK, FILE, asked
 from .workbench import Workbench, until
 
 
@@ -111,6 +112,68 @@ def test_the_adapter_is_chosen_by_name(bench: Workbench) -> None:
         assert sent
     bench.wait_status("codicon-check")
     bench.focus()
+
+
+@contextlib.contextmanager
+def machine_setting(bench: Workbench, name: str, value: object) -> Iterator[None]:
+    """A setting of the machine's, while inside."""
+    file = bench.folder / "user" / "Machine" / "settings.json"
+    before = file.read_text(encoding="utf-8")
+    file.write_text(json.dumps({**json.loads(before), name: value}), encoding="utf-8")
+    try:
+        yield
+    finally:
+        file.write_text(before, encoding="utf-8")
+
+
+def test_not_growing_it_comes_whole(bench: Workbench) -> None:
+    """As in a VS Code that cannot show growth: one answer, and no values before it."""
+    bench.script("one", " two", " three\n", delay_s=0.2)
+    with machine_setting(bench, "midfill.grow", False):
+        whole, n = "", 0
+        while not whole:  # until the window has read its settings
+            bench.write("")
+            bench.record()
+            n += 1
+            bench.type(f"whole{n} = ")
+            bench.wait_ghost("one two three")
+            frames = bench.stop_recording()
+            assert n < 20
+            whole = "" if bench.news("$/progress", "out") else "whole"
+        assert frames == ["", "one two three"]
+
+
+def test_only_by_hand(bench: Workbench) -> None:
+    bench.script("asked\n")
+    with machine_setting(bench, "midfill.trigger", "byHand"):
+        bench.wait_status("codicon-circle-slash")
+        bench.type("hand = ")
+        bench.press("Alt+\\")
+        bench.wait_ghost("asked")
+        assert {m["params"]["context"]["triggerKind"] for m in asked(bench, 7)} == {1}
+    bench.wait_status("codicon-check")
+
+
+def test_a_problem_and_its_remedy(menu: Workbench) -> None:
+    (menu.folder / "script.json").write_text("broken")
+    menu.command("midfill: Restart Language Server")
+    menu.wait_status("codicon-error")
+    label = menu.page.get_attribute(menu.ITEM, "aria-label") or ""
+    assert "Cannot read the script" in label
+    assert "delay_s" in label  # the remedy
+    menu.focus()
+    menu.type("broken = ")  # nothing pops up
+    assert menu.ghost() == ""
+    assert not menu.page.locator(".notification-list-item").count()
+    labels = [text.strip() for text in open_menu(menu)]
+    menu.shot("error")
+    assert "Run doctor" in labels
+    menu.script("mended\n")
+    menu.pick("Restart")
+    menu.wait_status("codicon-check")
+    menu.focus()
+    menu.type("+ ")
+    menu.wait_ghost("mended")
 
 
 def test_it_restarts(bench: Workbench) -> None:

@@ -1,7 +1,7 @@
 /** The language client: everything of vscode-languageclient's that midfill uses, and none of its dialogs. */
 
 import type {
-  ClientCapabilities, DynamicFeature, LanguageClientOptions, StaticFeature,
+  DynamicFeature, InitializeParams, LanguageClientOptions, StaticFeature,
 } from 'vscode-languageclient/node';
 import {
   CloseAction, CompletionRequest, ErrorAction, InlineCompletionRequest, LanguageClient, RevealOutputChannelOn,
@@ -31,7 +31,7 @@ export class Client extends LanguageClient {
     }
   }
 
-  protected override fillInitializeParams(params: { capabilities: ClientCapabilities } & Parameters<LanguageClient['fillInitializeParams']>[0]): void {
+  protected override fillInitializeParams(params: InitializeParams): void {
     super.fillInitializeParams(params);
     (params.capabilities.window ??= {}).workDoneProgress = false; // the status bar item shows it
   }

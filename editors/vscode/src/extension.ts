@@ -37,6 +37,7 @@ export function activate(context: vscode.ExtensionContext): void {
       }
     }),
     vscode.workspace.onDidGrantWorkspaceTrust(() => void (own.hasMoved() ? own.start() : own.configure())),
+    vscode.workspace.onDidChangeWorkspaceFolders(() => void own.configure()),
     // It may have been installed meanwhile.
     vscode.window.onDidChangeWindowState(({ focused }) => void (focused && own.startIfMissing())),
     vscode.window.onDidCloseTerminal(() => void own.startIfMissing()),

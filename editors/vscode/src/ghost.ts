@@ -12,7 +12,7 @@ import type { BaseLanguageClient } from 'vscode-languageclient/node';
 import { ProgressType } from 'vscode-languageclient/node';
 import type { InlineCompletionList } from 'vscode-languageclient/node';
 import { SELECTOR } from './client.ts';
-import { adds, leadsOn, same } from './growth.ts';
+import { adds, leadsOn, same, textOf, texts, typedPiece } from './growth.ts';
 import type { Outcomes } from './outcomes.ts';
 
 const METHOD = 'midfill/inlineCompletion';
@@ -84,7 +84,8 @@ export class GhostText implements vscode.Disposable {
     const [editor, live] = [vscode.window.activeTextEditor, this.live];
     const [item, ...others] = live?.shown.items ?? [];
     const line = item === undefined ? undefined : /^[^\n]*\n[ \t]*/.exec(textOf(item))?.[0];
-    if (live === undefined || editor === undefined || item?.range === undefined || others.length || live.selected || line === undefined || !this.isInPlace(live, editor)) {
+    const isKnown = live !== undefined && !others.length && !live.selected && this.isInPlace(live, editor);
+    if (!isKnown || editor === undefined || item?.range === undefined || line === undefined) {
       await vscode.commands.executeCommand('editor.action.inlineSuggest.acceptNextLine');
       return;
     }
@@ -130,21 +131,24 @@ export class GhostText implements vscode.Disposable {
     if (live?.document !== event.document || live.version === event.document.version || !event.contentChanges.length) {
       return;
     }
-    const [change] = event.contentChanges;
-    const start = event.document.offsetAt(live.position);
-    if (event.contentChanges.length === 1 && change?.rangeOffset === start + live.typed.length && change.rangeLength === 0) {
-      live.typed += change.text;
-    } else {
-      live.typed = '';
-    }
-    if (!live.typed || !leadsOn(texts(live.latest)[0] ?? '', live.typed)) {
+    const [change, ...others] = event.contentChanges;
+    const offset = event.document.offsetAt(live.position) + live.typed.length;
+    const { start, end } = live.latest.items[0]?.range ?? { start: live.position, end: live.position };
+    const piece = change === undefined || others.length ? '' : typedPiece(change, offset, end.character - start.character);
+    live.typed += piece;
+    if (!piece || !leadsOn(texts(live.latest)[0] ?? '', live.typed)) {
       this.drop();
     }
   }
 
-  private moved(event: vscode.TextEditorSelectionChangeEvent): void {
+  private moved({ textEditor: editor }: vscode.TextEditorSelectionChangeEvent): void {
     const live = this.live;
-    if (live?.document === event.textEditor.document && !live.typed && !this.isInPlace(live, event.textEditor)) {
+    if (live?.document !== editor.document) {
+      return;
+    }
+    const isAlong = live.typed !== '' && editor.selection.isEmpty &&
+      live.document.offsetAt(editor.selection.active) === live.document.offsetAt(live.position) + live.typed.length;
+    if (!isAlong && !this.isInPlace(live, editor)) {
       this.drop();
     }
   }
@@ -167,7 +171,7 @@ export class GhostText implements vscode.Disposable {
     const isThere =
       known?.document === document && known.version === document.version &&
       known.position.isEqual(position) && known.selected === selected;
-    if (isThere && known.answered && (known.byHand || !byHand)) {
+    if (isThere && known.answered && known.latest.items.length && (known.byHand || !byHand)) {
       return this.answer(known);
     }
     const client = this.asked.client();
@@ -187,7 +191,11 @@ export class GhostText implements vscode.Disposable {
     await this.request(client, live, context, this.asked.grows() && !isForMore);
     early.dispose();
     live.answered = true;
-    if (token.isCancellationRequested || this.live !== live) {
+    if (this.live !== live) {
+      return [];
+    }
+    if (token.isCancellationRequested) {
+      this.drop();
       return [];
     }
     this.setGrowing(!live.finished);
@@ -249,7 +257,8 @@ export class GhostText implements vscode.Disposable {
 
   /** Have VS Code ask this provider, as if something was typed. */
   private ask(): Thenable<unknown> {
-    return vscode.commands.executeCommand('editor.action.inlineSuggest.trigger', { providerId: this.extensionId, explicit: false });
+    const mine = { providerId: this.extensionId, explicit: false };
+    return vscode.commands.executeCommand('editor.action.inlineSuggest.trigger', mine);
   }
 
   private answer(live: Live): vscode.InlineCompletionItem[] {
@@ -280,12 +289,4 @@ export class GhostText implements vscode.Disposable {
       void vscode.commands.executeCommand('setContext', 'midfill.growing', isGrowing);
     }
   }
-}
-
-function texts(list: InlineCompletionList): string[] {
-  return list.items.map(textOf);
-}
-
-function textOf(item: InlineCompletionList['items'][number]): string {
-  return typeof item.insertText === 'string' ? item.insertText : item.insertText.value;
 }

@@ -3,7 +3,7 @@
 import * as vscode from 'vscode';
 import type { Reports } from './reports.ts';
 import type { Session } from './session.ts';
-import { settings, whyOff } from './switches.ts';
+import { OFF_HERE, settings, whyOff } from './switches.ts';
 
 interface Entry extends vscode.QuickPickItem {
   command?: string;
@@ -36,7 +36,7 @@ export function entries(session: Session, document: vscode.TextDocument | undefi
     { label: '$(question) Why this, why nothing?', command: 'midfill.explain' },
     { label: '$(sparkle) Suggest here', description: 'Alt+\\', command: 'midfill.trigger' },
     separator('midfill'),
-    { label: '$(layers) Adapter...', description: status.adapter || settings().get<string>('adapter', 'none'), command: 'midfill.chooseAdapter' },
+    { label: '$(layers) Adapter...', description: status.adapter || chosenAdapter(), command: 'midfill.chooseAdapter' },
     { label: '$(graph) Statistics', command: 'midfill.statistics' },
     { label: '$(output) Log', command: 'midfill.showLog' },
     { label: '$(gear) Settings', command: 'midfill.settings' },
@@ -55,7 +55,7 @@ function switches(document: vscode.TextDocument | undefined): Entry[] {
   return [
     ...(document !== undefined && isOn
       ? [
-        entry(off !== 'midfill is off in this file', 'in this file', 'midfill.toggleFile'),
+        entry(off !== OFF_HERE, 'in this file', 'midfill.toggleFile'),
         entry(!own.get<string[]>('languagesOff', []).includes(language), `for ${language}`, 'midfill.toggleLanguage'),
       ]
       : []),
@@ -73,15 +73,21 @@ export async function menu(session: Session, document: vscode.TextDocument | und
   }
 }
 
+function chosenAdapter(): string {
+  return settings().get<string>('adapter', 'none');
+}
+
 /** Choose among the registered adapters; a workspace that has a choice of its own keeps having one. */
 export async function chooseAdapter(reports: Reports): Promise<void> {
-  const names = await vscode.window.withProgress({ location: vscode.ProgressLocation.Window, title: 'midfill: adapters' }, () => reports.adapters());
-  const current = settings().get<string>('adapter', 'none');
+  const progress = { location: vscode.ProgressLocation.Window, title: 'midfill: adapters' };
+  const names = await vscode.window.withProgress(progress, () => reports.adapters());
+  const current = chosenAdapter();
   const picks = ['none', ...names].map((label) => ({ label, description: label === current ? 'chosen' : '' }));
   const placeHolder = names.length ? 'The adapter that answers' : 'None is registered yet: midfill adapters add FOLDER --name NAME';
   const picked = await vscode.window.showQuickPick(picks, { title: 'midfill: adapter', placeHolder });
   if (picked !== undefined) {
+    const { Global, Workspace } = vscode.ConfigurationTarget;
     const isLocal = settings().inspect('adapter')?.workspaceValue !== undefined;
-    await settings().update('adapter', picked.label, isLocal ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global);
+    await settings().update('adapter', picked.label, isLocal ? Workspace : Global);
   }
 }

@@ -7,7 +7,7 @@
 
 import * as vscode from 'vscode';
 import type { BaseLanguageClient, InlineCompletionItem } from 'vscode-languageclient/node';
-import { takenPart } from './growth.ts';
+import { takenPart, textOf } from './growth.ts';
 
 const SEEN_MS = 50;
 const MAX_KNOWN = 50;
@@ -45,7 +45,7 @@ export class Outcomes implements vscode.Disposable {
       return;
     }
     const start = item.range === undefined ? position : new vscode.Position(item.range.start.line, item.range.start.character);
-    const text = typeof item.insertText === 'string' ? item.insertText : item.insertText.value;
+    const text = textOf(item);
     const known = document.getText(new vscode.Range(start, position)); // the suggest widget's text may begin it
     const rest = text.startsWith(known) ? text.slice(known.length) : text;
     this.offer = { document, offset: document.offsetAt(position), item, text: rest, id };

@@ -40,7 +40,8 @@ export class Reports implements vscode.TextDocumentContentProvider {
     const session = Object.entries(counts ?? {}).filter(([, value]) => typeof value === 'number');
     const lines = session.map(([name, value]) => `  ${name.padEnd(12)}${String(value).padStart(8)}`);
     const week = this.session.found === undefined ? '' : await this.run('stats', '--days', '7');
-    await this.show('Statistics.txt', client === undefined ? NO_SERVER : `This window\n\n${lines.join('\n')}\n\nThis machine, the last 7 days\n\n${week}`);
+    const text = `This window\n\n${lines.join('\n')}\n\nThis machine, the last 7 days\n\n${week}`;
+    await this.show('Statistics.txt', client === undefined ? NO_SERVER : text);
   }
 
   /** Names of the registered adapters. */

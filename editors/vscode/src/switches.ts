@@ -3,6 +3,8 @@
 import * as vscode from 'vscode';
 import { toggled } from './settings.ts';
 
+export const OFF_HERE = 'midfill is off in this file';
+
 export function settings(): vscode.WorkspaceConfiguration {
   return vscode.workspace.getConfiguration('midfill');
 }
@@ -23,7 +25,18 @@ export function whyOff(document: vscode.TextDocument | undefined): string {
   if (own.get<string[]>('languagesOff', []).includes(document.languageId)) {
     return `midfill is off for ${document.languageId}`;
   }
-  return own.get<string[]>('globsOff', []).includes(globOf(document)) ? 'midfill is off in this file' : '';
+  const glob = own.get<string[]>('globsOff', []).find((each) => isMeant(document, each));
+  return glob === undefined ? '' : glob === globOf(document) ? OFF_HERE : `midfill is off for files like ${glob}`;
+}
+
+/** Whether `glob` means `document`: with a "/" its path in the workspace, else any name in it. */
+function isMeant(document: vscode.TextDocument, glob: string): boolean {
+  const folder = vscode.workspace.getWorkspaceFolder(document.uri);
+  const patterns = glob.includes('/') ? [glob] : [`**/${glob}`, `**/${glob}/**`];
+  return patterns.some((pattern) => {
+    const filter = { pattern: folder === undefined ? pattern : new vscode.RelativePattern(folder, pattern) };
+    return vscode.languages.match(filter, document) > 0;
+  });
 }
 
 /** The glob that means this one file: its path in the workspace, or its name. */
@@ -32,7 +45,8 @@ export function globOf(document: vscode.TextDocument): string {
 }
 
 export function toggleEverywhere(): Thenable<void> {
-  return settings().update('enabled', !(settings().inspect<boolean>('enabled')?.globalValue ?? true), vscode.ConfigurationTarget.Global);
+  const isOn = settings().inspect<boolean>('enabled')?.globalValue ?? true;
+  return settings().update('enabled', !isOn, vscode.ConfigurationTarget.Global);
 }
 
 export function toggleWorkspace(): Thenable<void> {
@@ -46,8 +60,9 @@ export function toggleLanguage(language: string): Thenable<void> {
 }
 
 export function toggleFile(document: vscode.TextDocument): Thenable<void> {
-  const hasWorkspace = vscode.workspace.getWorkspaceFolder(document.uri) !== undefined;
-  return toggleIn('globsOff', globOf(document), hasWorkspace ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global);
+  const { Global, Workspace } = vscode.ConfigurationTarget;
+  const target = vscode.workspace.getWorkspaceFolder(document.uri) === undefined ? Global : Workspace;
+  return toggleIn('globsOff', globOf(document), target);
 }
 
 /** Where the list is set already it is changed there, since a workspace's list hides the person's. */

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { find, onPath } from '../../../editors/vscode/src/find.ts';
 import type { Machine } from '../../../editors/vscode/src/find.ts';
-import { adds, leadsOn, same, takenPart } from '../../../editors/vscode/src/growth.ts';
+import { adds, leadsOn, same, takenPart, typedPiece } from '../../../editors/vscode/src/growth.ts';
 import { change, options, toggled } from '../../../editors/vscode/src/settings.ts';
 import type { Inspected } from '../../../editors/vscode/src/settings.ts';
 import { STARTING, view } from '../../../editors/vscode/src/status.ts';
@@ -129,6 +129,15 @@ test('typing along', () => {
     ['a', 'a'.repeat(17), true], ['a', 'a'.repeat(18), false],
   ] as const) {
     assert.equal(leadsOn(text, typed), fits, `${text} ${typed}`);
+  }
+});
+
+test('what an edit typed', () => {
+  for (const [rangeOffset, rangeLength, text, nCovered, piece] of [
+    [5, 0, 'a', 0, 'a'], [5, 0, 'ab', 0, 'ab'], [5, 0, '()', 0, '('], [4, 0, 'a', 0, ''], [5, 1, ')', 1, ')'],
+    [5, 1, ')', 0, ''], [5, 2, 'ab', 2, ''], [5, 1, '', 1, ''], [5, 0, '', 0, ''],
+  ] as const) {
+    assert.equal(typedPiece({ rangeOffset, rangeLength, text }, 5, nCovered), piece, text);
   }
 });
 

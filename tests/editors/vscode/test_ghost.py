@@ -83,6 +83,30 @@ def test_typing_along_what_grows_keeps_it(bench: Workbench) -> None:
     bench.saved(FILE, "along = alpha + beta + gamma")
 
 
+def test_typing_along_brackets_keeps_it(bench: Workbench) -> None:
+    """VS Code closes what is opened, and lets the closer be typed over: the suggestion goes on all the same."""
+    bench.script("add(", "1", ", [2])", " + mo", "re", " + and", " more\n", delay_s=0.4)
+    bench.type("sums = ")
+    bench.wait_ghost(lambda ghost: "[2]" in ghost)
+    bench.type("add(1, [2])", 40)
+    bench.wait_ghost(" + more + and more")
+    (first, *_) = asked(bench, 7)
+    last = bench.news(ASK)[-1]
+    assert (
+        answer(bench, last)["result"]["items"][0]["command"] == shown_first(bench, first)["command"]
+    )  # one suggestion
+    bench.press("Tab")
+    bench.saved(FILE, "sums = add(1, [2]) + more + and more")
+
+
+def shown_first(bench: Workbench, request: dict[str, Any]) -> dict[str, Any]:
+    """The first item that a request got."""
+    token = request["params"]["partialResultToken"]
+    values = [m["params"]["value"] for m in bench.news("$/progress", "out") if m["params"]["token"] == token]
+    item: dict[str, Any] = values[0]["items"][0]
+    return item
+
+
 def test_the_next_key_cancels_on_the_wire(bench: Workbench) -> None:
     bench.script("slow", " answer\n", delay_s=2.0)
     bench.type("cancelled = ")

@@ -154,13 +154,13 @@ class Workbench:
         return self.frames()
 
     def saved(self, file: str, wanted: str | Callable[[str], object]) -> str:
-        """Save, and wait until the file on the disk is, or fulfils, ``wanted`` below its head."""
-        self.press("Control+s")
+        """Save until the file on the disk is, or fulfils, ``wanted`` below its head: an edit may still be on its way."""
         fulfils = wanted if callable(wanted) else lambda text: text == wanted
 
         def read() -> str:
-            text = (self.workspace / file).read_text(encoding="utf-8")
-            return text.removeprefix(self.head)
+            self.press("Control+s")
+            self.page.wait_for_timeout(200)
+            return (self.workspace / file).read_text(encoding="utf-8").removeprefix(self.head)
 
         return until(read, fulfils, self)
 

@@ -1,10 +1,11 @@
 # make demo   a typing session with the real server and the real model, in this terminal
 # make test   everything CI runs
 # make bench  the engine beside transformers' generate(), and beside llama.cpp: make bench LLAMA_SERVER=/path/to/llama-server
+# make vsix   the VS Code extension, dist/midfill-VERSION.vsix
+# make nvim   the Neovim plugin, dist/midfill.nvim-VERSION.tar.gz, to be unpacked into pack/*/start
+# make test-editors   both and other clients in the real editors, installed into .tools (one: make test-vscode, make test-nvim)
 # make bench-gpu   decoding on a CUDA device against its memory bandwidth; TORCH must be a build for it
 #
-# make test-editors   the plugins in the real editors; installs these into .tools (make test-nvim: one of them)
-# make nvim   the Neovim plugin as dist/midfill.nvim-VERSION.tar.gz, to be unpacked into pack/*/start
 # make pictures   the pictures of docs/images that tests draw
 #
 # TORCH is installed first, so that nothing else decides which build comes; to choose another:
@@ -15,9 +16,12 @@ VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 BENCH  ?=
 BIN    := $(VENV)/bin
+VSIX   := dist/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
+VSCODE := .tools/vscode/node_modules/.bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
-.PHONY: demo bench bench-gpu test check lint format unit embedded-adapter wheel clean tools test-editors test-nvim nvim pictures
+.PHONY: demo bench bench-gpu test check lint format unit embedded-adapter wheel vsix nvim pictures clean
+.PHONY: editor-tools nvim-tools test-editors test-vscode test-nvim
 
 demo: $(VENV)/.embedded
 	@$(BIN)/midfill demo
@@ -44,21 +48,6 @@ unit: $(VENV)/.dev
 embedded-adapter: $(VENV)/.dev
 	$(BIN)/python -m scripts.embedded_adapter.make
 
-# The editors that tests drive. Without them `make test` skips those tests and says so; CI and these targets need them.
-tools:
-	@PYTHON=$(PYTHON) scripts/tools-nvim.sh
-
-test-editors: test-nvim
-
-test-nvim: $(VENV)/.dev tools
-	MIDFILL_REQUIRE_EDITORS=1 $(BIN)/python -m pytest tests/editors/nvim tests/editors/clients
-
-pictures: $(VENV)/.dev tools
-	MIDFILL_REQUIRE_EDITORS=1 MIDFILL_PICTURES=docs/images $(BIN)/python -m pytest tests/editors/nvim/test_story.py
-
-nvim:
-	@scripts/pack-nvim.sh
-
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix server tests bench scripts
 	$(BIN)/ruff format server tests bench scripts
@@ -66,8 +55,45 @@ format: $(VENV)/.dev
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
 
+vsix: $(VSIX)
+
+$(VSIX): .tools/vscode/.ok editors/vscode/node_modules/.ok $(wildcard editors/vscode/*.* editors/vscode/src/* editors/vscode/walkthrough/*)
+	@cd editors/vscode && npm run -s check && npm run -s build
+	@mkdir -p dist
+	@cd editors/vscode && PATH="$(CURDIR)/$(VSCODE):$$PATH" vsce package --no-dependencies --allow-missing-repository --no-rewrite-relative-links -o $(CURDIR)/$@
+
+editors/vscode/node_modules/.ok: editors/vscode/package-lock.json
+	@echo "== installing what the extension is built with"
+	@cd editors/vscode && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
+	@touch $@
+
+.tools/vscode/.ok: scripts/tools-vscode.sh
+	@scripts/tools-vscode.sh
+	@touch $@
+
+# The real editors, into .tools. Without them `make test` skips their tests and says so; CI and these targets need them.
+editor-tools: .tools/vscode/.ok editors/vscode/node_modules/.ok nvim-tools
+
+nvim-tools:
+	@PYTHON=$(PYTHON) scripts/tools-nvim.sh
+
+test-editors: $(VENV)/.dev $(VSIX) nvim-tools
+	MIDFILL_REQUIRE_EDITORS=1 $(BIN)/python -m pytest tests/editors
+
+test-vscode: $(VENV)/.dev $(VSIX)
+	MIDFILL_REQUIRE_EDITORS=1 $(BIN)/python -m pytest tests/editors/vscode
+
+test-nvim: $(VENV)/.dev nvim-tools
+	MIDFILL_REQUIRE_EDITORS=1 $(BIN)/python -m pytest tests/editors/nvim tests/editors/clients
+
+pictures: $(VENV)/.dev nvim-tools
+	MIDFILL_REQUIRE_EDITORS=1 MIDFILL_PICTURES=docs/images $(BIN)/python -m pytest tests/editors/nvim/test_story.py
+
+nvim:
+	@scripts/pack-nvim.sh
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info server/*.egg-info
+	rm -rf $(VENV) build dist *.egg-info server/*.egg-info editors/vscode/out
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -1,0 +1,1 @@
+"""Editors, driven end to end."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from lsprotocol import types as lsp
 
+from midfill.lsp.closers import n_covered
 from midfill.lsp.documents import Edit, Place, Span
 from midfill.lsp.notebooks import Cell
 from midfill.lsp.positions import Encoding
@@ -100,19 +101,19 @@ def read_cells(value: Any) -> list[Cell]:
 
 
 def inline_items(completion: Completion, place: Place, selected: tuple[Span, str] | None) -> lsp.InlineCompletionList:
-    """What inlineCompletion answers: an empty range at the cursor, or the popup's range with its text before ours."""
+    """What inlineCompletion answers: the range is empty and at the cursor, or covers the closers that the text writes
+    itself, or it is the popup's, with its text before ours.
+    """
     here = lsp.Position(line=place.line, character=place.character)
-    span, chosen = (lsp.Range(start=here, end=here), "") if selected is None else (_range(selected[0]), selected[1])
-    return lsp.InlineCompletionList(
-        items=[
-            lsp.InlineCompletionItem(
-                insert_text=chosen + native(text, completion.snapshot),
-                range=span,
-                command=accepted_command(completion.id, index),
-            )
-            for index, text in enumerate(completion.texts)
-        ]
-    )
+    language = completion.snapshot.language
+    items = []
+    for index, text in enumerate(completion.texts):
+        n = n_covered(text, place.closers, language)
+        end = lsp.Position(line=place.line, character=place.character + n)
+        span, chosen = (lsp.Range(start=here, end=end), "") if selected is None else (_range(selected[0]), selected[1])
+        insert, command = chosen + native(text, completion.snapshot), accepted_command(completion.id, index)
+        items.append(lsp.InlineCompletionItem(insert_text=insert, range=span, command=command))
+    return lsp.InlineCompletionList(items=items)
 
 
 def accepted_command(id: str, index: int) -> lsp.Command | None:

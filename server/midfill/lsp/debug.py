@@ -34,7 +34,9 @@ def document_text(ls: MidfillServer, params: Params) -> Any:
 
 def prompt(ls: MidfillServer, params: Params) -> Any:
     """The prompt as it would be sent."""
-    snapshot = ls.documents.snapshot(_uri(params), *convert.read_position(params.get("position")))
+    uri, position = _uri(params), convert.read_position(params.get("position"))
+    place = ls.documents.place(uri, *position)
+    snapshot = ls.documents.snapshot(uri, *position, closers=place.closers if place is not None else "")
     if snapshot is None:
         return None
 

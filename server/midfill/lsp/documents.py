@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from midfill.lsp import closers
 from midfill.lsp.notebooks import Notebooks
 from midfill.lsp.positions import Encoding, content, join_surrogates, split_lines, to_character, to_index
 from midfill.lsp.uris import display_path
@@ -46,6 +47,7 @@ class Document:
         self.stale = False  # edits were lost: nothing is known until the full text comes
         self.lines: list[str] = [""]
         self.n_chars = 0
+        self.closers = closers.NONE
         self.replace(text)
 
     @property
@@ -56,6 +58,7 @@ class Document:
     def replace(self, text: str) -> None:
         """Take a full text."""
         self.stale = len(text) > MAX_TEXT
+        self.closers = closers.NONE
         self.lines = [""] if self.stale else split_lines(join_surrogates(text))
         self.n_chars = sum(map(len, self.lines))
 
@@ -64,6 +67,7 @@ class Document:
         start, end = self.locate(span.start_line, span.start_character), self.locate(span.end_line, span.end_character)
         if start > end:
             start, end = end, start
+        self.closers = self.closers.edited(start, end, text)
         (first, start_index), (last, end_index) = start, end
         changed = self.lines[first][:start_index] + text + self.lines[last][end_index:]
         if first > 0:  # its end may be a \r that now meets a \n
@@ -109,6 +113,7 @@ class Place:
     line: int
     character: int
     before: str  # the line up to there
+    closers: str = ""  # what the editor put in by itself right of it, and the prompt leaves out
 
     def back(self, n_chars: int, encoding: Encoding) -> int:
         """The character that is ``n_chars`` code points further left."""
@@ -171,13 +176,17 @@ class Documents:
         if document is None:
             return None
         row, index = document.locate(line, character)
-        before = document.lines[row][:index]
-        return Place(row, to_character(before, document.encoding), before)
+        before, left_out = document.lines[row][:index], document.closers.at((row, index))
+        if not left_out:
+            document.closers = closers.NONE  # the cursor left them
+        return Place(row, to_character(before, document.encoding), before, left_out)
 
     def snapshot(
-        self, uri: str, line: int, character: int, selected: tuple[Span, str] | None = None
+        self, uri: str, line: int, character: int, selected: tuple[Span, str] | None = None, closers: str = ""
     ) -> Snapshot | None:
-        """What the editor shows now. ``selected`` is a text that a popup is about to put in place of a span."""
+        """What the editor shows now. ``selected`` is a text that a popup is about to put in place of a span.
+        ``closers`` stand right of the position and are left out.
+        """
         document = self._known(uri)
         if document is None:
             return None
@@ -188,6 +197,7 @@ class Documents:
             start = document.locate(span.start_line, span.start_character)
             end = document.locate(span.end_line, span.end_character)
             start, end = min(start, end), max(start, end)
+        end = (end[0], end[1] + len(closers))
         head, tail = document.around(start, end)
         eol = dominant_eol(head, tail)
         earlier, later = self._cells_around(document)
@@ -201,7 +211,11 @@ class Documents:
         document = self._known(uri)
         if document is None or document.n_chars > LARGE_TEXT or self.notebooks.notebook_of(uri):
             return None
-        return unix(document.text.removeprefix("\ufeff"))
+        left_out = document.closers
+        if not left_out.text:
+            return unix(document.text.removeprefix("\ufeff"))
+        end = (left_out.row, left_out.index + len(left_out.text))
+        return unix("".join(document.around((left_out.row, left_out.index), end)).removeprefix("\ufeff"))
 
     def _known(self, uri: str) -> Document | None:
         document = self._open.get(uri)

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from midfill.engine.base import EngineError
@@ -117,7 +118,10 @@ def _read(ls: MidfillServer, params: Params, family: Family, uri: str, position:
     context = convert.read_object(params, "context")
     selected = _read_selected(context) if family == "inline" else None
     document, place = ls.documents.get(uri), ls.documents.place(uri, *position)
-    snapshot = ls.documents.snapshot(uri, *position, selected)
+    # A popup puts its text in at the cursor; only an inline item's range is sure to be replaced beyond it.
+    if place is not None and (family == "popup" or selected is not None):
+        place = replace(place, closers="")
+    snapshot = ls.documents.snapshot(uri, *position, selected, place.closers if place is not None else "")
     pending = ls.protocol.current
     if document is None or place is None or snapshot is None or pending is None:
         return None

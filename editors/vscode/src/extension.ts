@@ -1,0 +1,102 @@
+/** midfill in VS Code: ghost text, the status bar item with its menu, and the language server behind them. */
+
+import * as vscode from 'vscode';
+import { Bar } from './bar.ts';
+import { GhostText } from './ghost.ts';
+import { inTerminal, install, quoted } from './install.ts';
+import { chooseAdapter, menu } from './menu.ts';
+import { Outcomes } from './outcomes.ts';
+import { Reports } from './reports.ts';
+import { Session } from './session.ts';
+import * as switches from './switches.ts';
+import { GROWS_SINCE, isAtLeast } from './versions.ts';
+
+let session: Session | undefined;
+
+export function activate(context: vscode.ExtensionContext): void {
+  const log = vscode.window.createOutputChannel('midfill', { log: true });
+  const own = session = new Session(log);
+  const bar = new Bar(own);
+  const reports = new Reports(own);
+  const onSeen = (): unknown => vscode.commands.executeCommand('setContext', 'midfill.shown', true);
+  const outcomes = new Outcomes(own.client, onSeen);
+  const asked = {
+    client: own.client,
+    automatic: () => switches.settings().get<string>('trigger') !== 'byHand',
+    grows: () => switches.settings().get<boolean>('grow', true) && isAtLeast(vscode.version, GROWS_SINCE),
+  };
+  const ghost = new GhostText(asked, outcomes, context.extension.id.toLowerCase());
+  context.subscriptions.push(log, own, bar, reports.register(), outcomes, ghost, ...commands(own, reports, ghost, log, context));
+  context.subscriptions.push(
+    own.onChange(() => bar.update()),
+    vscode.window.onDidChangeActiveTextEditor(() => bar.update()),
+    vscode.workspace.onDidChangeConfiguration((event) => {
+      if (event.affectsConfiguration('midfill')) {
+        bar.update();
+        void own.configure();
+      }
+    }),
+    vscode.workspace.onDidGrantWorkspaceTrust(() => void (own.hasMoved() ? own.start() : own.configure())),
+    vscode.workspace.onDidChangeWorkspaceFolders(() => void own.configure()),
+    // It may have been installed meanwhile.
+    vscode.window.onDidChangeWindowState(({ focused }) => void (focused && own.startIfMissing())),
+    vscode.window.onDidCloseTerminal(() => void own.startIfMissing()),
+  );
+  const isFirst = context.globalState.get('welcomed') === undefined;
+  void context.globalState.update('welcomed', true);
+  if (isFirst) {
+    welcome();
+  }
+  void own.start().then(() => (isFirst ? offer(own) : undefined));
+}
+
+export async function deactivate(): Promise<void> {
+  await session?.stop();
+}
+
+function commands(
+  own: Session, reports: Reports, ghost: GhostText, log: vscode.LogOutputChannel, context: vscode.ExtensionContext,
+): vscode.Disposable[] {
+  const run = (command: string, ...given: unknown[]): Thenable<unknown> => vscode.commands.executeCommand(command, ...given);
+  const here = (): vscode.TextDocument | undefined => vscode.window.activeTextEditor?.document;
+  const inDocument = (work: (document: vscode.TextDocument) => unknown): unknown => {
+    const document = here();
+    return document === undefined ? undefined : work(document);
+  };
+  const handlers: Record<string, () => unknown> = {
+    menu: () => menu(own, here()),
+    trigger: () => run('editor.action.inlineSuggest.trigger'),
+    acceptLine: () => ghost.acceptLine(),
+    dismiss: () => ghost.dismiss(),
+    toggle: switches.toggleEverywhere,
+    toggleWorkspace: switches.toggleWorkspace,
+    toggleLanguage: () => inDocument((document) => switches.toggleLanguage(document.languageId)),
+    toggleFile: () => inDocument(switches.toggleFile),
+    chooseAdapter: () => chooseAdapter(reports),
+    explain: () => reports.explain(here()),
+    statistics: () => reports.statistics(),
+    showLog: () => log.show(),
+    doctor: () => (own.found === undefined ? install() : inTerminal(`${quoted(own.found.program)} doctor`, true)),
+    install,
+    restart: () => own.start(),
+    settings: () => run('workbench.action.openSettings', '@ext:midfill.midfill'),
+    walkthrough: () => run('workbench.action.openWalkthrough', `${context.extension.id}#start`, false),
+  };
+  return Object.entries(handlers).map(([name, handler]) => vscode.commands.registerCommand(`midfill.${name}`, handler));
+}
+
+/** Once, before anybody types: the walkthrough. */
+function welcome(): void {
+  const mayOpen = vscode.workspace.getConfiguration('workbench').get<boolean>('welcomePage.walkthroughs.openOnInstall', true);
+  if (mayOpen) {
+    void vscode.commands.executeCommand('midfill.walkthrough');
+  }
+}
+
+/** Once, where midfill is missing: a notification, which takes no focus. After that the status bar item says it. */
+async function offer(own: Session): Promise<void> {
+  const text = 'midfill needs its language server, which is not installed.';
+  if (own.missing && (await vscode.window.showInformationMessage(text, 'Install...', 'Not now')) === 'Install...') {
+    await install();
+  }
+}

@@ -1,0 +1,64 @@
+/** A growing suggestion: which of its values are worth a frame, and what of it was typed or taken. */
+
+import type { InlineCompletionList } from 'vscode-languageclient/node';
+
+type Item = InlineCompletionList['items'][number];
+
+// What an editor puts in for one key.
+const PAIRS = ['()', '[]', '{}', '""', "''", '``'];
+
+const MAX_AHEAD = 16; // as the server has it
+
+export function texts(list: InlineCompletionList): string[] {
+  return list.items.map(textOf);
+}
+
+export function textOf(item: Item): string {
+  return typeof item.insertText === 'string' ? item.insertText : item.insertText.value;
+}
+
+/** Whether `next` only adds to what is `shown`: what was read stays where it is. Both are candidates' texts. */
+export function adds(shown: readonly string[], next: readonly string[]): boolean {
+  const [before, after] = [shown[0] ?? '', next[0] ?? ''];
+  return after.length > before.length && after.startsWith(before);
+}
+
+/** Whether they are the same. */
+export function same(shown: readonly string[], next: readonly string[]): boolean {
+  return shown.length === next.length && shown.every((text, index) => text === next[index]);
+}
+
+/** Whether a suggestion that stands as `text` still fits after `typed`. More of it may come than stands by now. */
+export function leadsOn(text: string, typed: string): boolean {
+  return text.startsWith(typed) || (text !== '' && typed.startsWith(text) && typed.length - text.length <= MAX_AHEAD);
+}
+
+/** An edit as `TextDocumentContentChangeEvent` tells it. */
+interface Change {
+  rangeOffset: number;
+  rangeLength: number;
+  text: string;
+}
+
+/**
+ * What an edit typed at `offset`; "" if it did something else. An opener brings its closer along, and a closer that the
+ * suggestion would replace, one of `nCovered`, may be typed over.
+ */
+export function typedPiece(change: Change, offset: number, nCovered: number): string {
+  const isOver = change.text.length === 1 && change.rangeLength <= nCovered;
+  if (change.rangeOffset !== offset || (change.rangeLength > 0 && !isOver)) {
+    return '';
+  }
+  return PAIRS.includes(change.text) ? change.text[0]! : change.text;
+}
+
+/**
+ * What VS Code took of a suggestion that was shown at `offset`: a piece from its beginning, put in at once. A single
+ * character was typed, and so was a pair of brackets that the editor closed by itself.
+ */
+export function takenPart(text: string, offset: number, change: Omit<Change, 'rangeLength'>): number {
+  const piece = change.text;
+  const wasTyped = piece.length < 2 || PAIRS.includes(piece);
+  const isPart = piece.length < text.length && text.startsWith(piece);
+  return change.rangeOffset === offset && isPart && !wasTyped ? piece.length : 0;
+}

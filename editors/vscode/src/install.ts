@@ -1,0 +1,52 @@
+/** Offers to install midfill: the command stands in a terminal, and the person presses Enter. */
+
+import * as vscode from 'vscode';
+import { onPath } from './find.ts';
+import { MACHINE, folders } from './session.ts';
+
+const PROMPT_MS = 500; // before its prompt a shell would show the command twice
+const IS_WINDOWS = process.platform === 'win32';
+const PACKAGE = IS_WINDOWS ? '"midfill[embedded]"' : "'midfill[embedded]'";
+// An environment of its own: many systems refuse `pip install` outside of one. find.ts looks there.
+const OWN = IS_WINDOWS
+  ? `py -m venv "$HOME/.local/share/midfill/venv"; & "$HOME/.local/share/midfill/venv/Scripts/pip" install ${PACKAGE}`
+  : `python3 -m venv ~/.local/share/midfill/venv && ~/.local/share/midfill/venv/bin/pip install ${PACKAGE}`;
+const WAYS = [
+  { needs: 'uv', command: `uv tool install ${PACKAGE}` },
+  { needs: 'pipx', command: `pipx install ${PACKAGE}` },
+  { needs: IS_WINDOWS ? 'py' : 'python3', command: OWN },
+];
+
+/** Let the person choose among the ways that this machine has. */
+export async function install(): Promise<void> {
+  const there = WAYS.filter(({ needs }) => onPath(needs, folders(), MACHINE));
+  const picks = (there.length ? there : WAYS).map(({ needs, command }) => ({
+    label: command, description: there.length ? '' : `needs ${needs}, which is not there`,
+  }));
+  const locate = { label: 'It is installed: say where', description: 'the setting midfill.path' };
+  const title = 'Install midfill with its embedded model (about 1 GB with PyTorch)';
+  const placeHolder = 'The command is put into a terminal; nothing runs before you press Enter';
+  const picked = await vscode.window.showQuickPick([...picks, locate], { title, placeHolder });
+  if (picked === locate) {
+    await vscode.commands.executeCommand('workbench.action.openSettings', 'midfill.path');
+  } else if (picked !== undefined) {
+    await inTerminal(picked.label, false);
+  }
+}
+
+/** A command in a terminal of its own; `run` false: the person presses Enter. */
+export async function inTerminal(command: string, run: boolean): Promise<void> {
+  const terminal = vscode.window.createTerminal({ name: 'midfill', cwd: MACHINE.home });
+  terminal.show();
+  await terminal.processId;
+  await new Promise((resolve) => setTimeout(resolve, PROMPT_MS));
+  terminal.sendText(command, run);
+}
+
+/** A word for the shell. */
+export function quoted(word: string): string {
+  if (/^[\w./:\\~-]+$/.test(word)) {
+    return word;
+  }
+  return IS_WINDOWS ? `& "${word}"` : `'${word.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,88 @@
+/**
+ * Tells the server what became of suggestions; it counts them on this machine.
+ *
+ * Accepting is the item's command. VS Code's stable API has no word for the rest: a suggestion counts as shown when it
+ * was the answer for a moment, and as taken in part when a piece from its beginning was put in at once.
+ */
+
+import * as vscode from 'vscode';
+import type { BaseLanguageClient, InlineCompletionItem } from 'vscode-languageclient/node';
+import { takenPart, textOf } from './growth.ts';
+
+const SEEN_MS = 50;
+const MAX_KNOWN = 50;
+
+interface Offer {
+  document: vscode.TextDocument;
+  offset: number;
+  item: InlineCompletionItem;
+  text: string;
+  id: string;
+}
+
+export class Outcomes implements vscode.Disposable {
+  private offer: Offer | undefined;
+  /** Characters taken so far of each suggestion: typing or taking along it, it keeps its id. */
+  private readonly taken = new Map<string, number>();
+  private readonly seen = new Set<string>();
+  private readonly listener: vscode.Disposable;
+
+  constructor(private readonly client: () => BaseLanguageClient | undefined, private readonly onSeen: () => void) {
+    this.listener = vscode.workspace.onDidChangeTextDocument((event) => this.changed(event));
+  }
+
+  dispose(): void {
+    this.listener.dispose();
+  }
+
+  /** VS Code was given `items`. `stands` tells later whether they still are what it shows. */
+  offered(
+    document: vscode.TextDocument, position: vscode.Position, items: readonly InlineCompletionItem[], stands: () => boolean,
+  ): void {
+    const item = items[0];
+    const id: unknown = item?.command?.arguments?.[0];
+    if (item === undefined || typeof id !== 'string') {
+      return;
+    }
+    const start = item.range === undefined ? position : new vscode.Position(item.range.start.line, item.range.start.character);
+    const text = textOf(item);
+    const known = document.getText(new vscode.Range(start, position)); // the suggest widget's text may begin it
+    const rest = text.startsWith(known) ? text.slice(known.length) : text;
+    this.offer = { document, offset: document.offsetAt(position), item, text: rest, id };
+    if (!this.seen.has(id)) {
+      setTimeout(() => this.tellSeen(id, item, stands), SEEN_MS);
+    }
+  }
+
+  private tellSeen(id: string, item: InlineCompletionItem, stands: () => boolean): void {
+    if (this.seen.has(id) || !stands()) {
+      return;
+    }
+    if (this.seen.size >= MAX_KNOWN) {
+      this.seen.clear();
+      this.taken.clear();
+    }
+    this.seen.add(id);
+    this.onSeen();
+    this.tell('textDocument/didShowCompletion', { item });
+  }
+
+  private changed(event: vscode.TextDocumentChangeEvent): void {
+    const offer = this.offer;
+    const change = event.contentChanges[0];
+    if (offer?.document !== event.document || change === undefined) {
+      return;
+    }
+    this.offer = undefined;
+    const n = event.contentChanges.length === 1 ? takenPart(offer.text, offer.offset, change) : 0;
+    if (n > 0) {
+      const acceptedLength = (this.taken.get(offer.id) ?? 0) + n;
+      this.taken.set(offer.id, acceptedLength);
+      this.tell('textDocument/didPartiallyAcceptCompletion', { item: offer.item, acceptedLength });
+    }
+  }
+
+  private tell(method: string, params: unknown): void {
+    void this.client()?.sendNotification(method, params).catch(() => undefined);
+  }
+}

@@ -1,0 +1,63 @@
+/** What the status bar item says. */
+
+/** `midfill/status`, as the server sends it. */
+export interface ServerStatus {
+  state: 'starting' | 'ready' | 'generating' | 'off' | 'error';
+  message: string;
+  remedy: string;
+  stage: string;
+  progress: number | null;
+  model: string;
+  adapter: string;
+  device: string;
+}
+
+/** What this window knows beside that. */
+export interface Around {
+  /** Why there is no server; "" if there is one. */
+  missing: string;
+  /** Why there are no automatic suggestions where the cursor is; "" if there are. */
+  off: string;
+}
+
+export interface View {
+  text: string;
+  kind: 'plain' | 'warning' | 'error';
+  /** The tooltip's lines, plain text. */
+  lines: string[];
+}
+
+export const STARTING: ServerStatus = {
+  state: 'starting', message: '', remedy: '', stage: '', progress: null, model: '', adapter: '', device: '',
+};
+
+export function view(status: ServerStatus, around: Around): View {
+  if (around.missing) {
+    const remedy = 'Click to install it, or to say where it is.';
+    return { text: '$(warning) midfill', kind: 'warning', lines: ['midfill is not there', sentence(around.missing), remedy] };
+  }
+  const trouble = [sentence(status.message), sentence(status.remedy)].filter(Boolean);
+  if (status.state === 'error') {
+    return { text: '$(error) midfill', kind: 'error', lines: ['midfill has a problem', ...trouble] };
+  }
+  if (status.state === 'off' || around.off) {
+    const why = around.off || 'midfill is turned off';
+    return { text: '$(circle-slash) midfill', kind: 'plain', lines: ['No suggestions while you type', sentence(why)] };
+  }
+  if (status.state === 'starting') {
+    const percent = status.progress === null ? '' : ` ${Math.floor(status.progress * 100)} %`;
+    const stage = status.stage ? `${status.stage}${percent}` : 'looking for the engine';
+    return { text: `$(loading~spin) midfill${percent}`, kind: 'plain', lines: ['midfill starts', sentence(stage), ...trouble] };
+  }
+  const icon = status.state === 'generating' ? '$(sync~spin)' : trouble.length ? '$(info)' : '$(check)';
+  return { text: `${icon} midfill`, kind: 'plain', lines: ['midfill is ready', ...facts(status), ...trouble] };
+}
+
+function facts(status: ServerStatus): string[] {
+  const adapter = status.adapter && status.adapter !== 'none' ? `Adapter: ${status.adapter}` : 'No adapter';
+  return [`Model: ${status.model}`, adapter, status.device ? `Device: ${status.device}` : ''].filter(Boolean);
+}
+
+function sentence(text: string): string {
+  return text ? text[0]!.toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.') : '';
+}

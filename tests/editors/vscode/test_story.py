@@ -1,0 +1,67 @@
+"""The whole story, with the embedded model: a file is opened, typed into, completed, saved, and the file is right."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from midfill import paths
+
+from .conftest import environment
+from .workbench import opened, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+BEFORE = '''"""Arithmetic."""
+
+
+def subtract(a, b):
+    return a - b
+
+
+'''
+TYPED = "def add(a, b):\n    return "
+
+
+def install(project: Path) -> None:
+    """midfill in the workspace's virtual environment, where the extension looks first."""
+    program = project / ".venv" / "bin" / "midfill"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -P -m midfill \"$@\"\n")
+    program.chmod(0o755)
+
+
+@pytest.mark.model
+def test_from_an_empty_line_to_the_saved_file(
+    browser: Browser, vsix: Path, tmp_path: Path, embedded_folder: Path
+) -> None:
+    env = environment(tmp_path, MIDFILL_CACHE_DIR=str(paths.cache_dir()))
+    config = Path(env["MIDFILL_CONFIG_DIR"]) / "config.toml"
+    config.parent.mkdir()
+    config.write_text('model = "embedded"\nengine_idle_exit_s = 1.0\n')  # the engine leaves with the window
+    install(tmp_path / "project")
+    with opened(browser, tmp_path, {"sums.py": BEFORE}, vsix, {}, env, "sums.py") as bench:
+        until(bench.status, lambda status: "loading" in status or "check" in status, bench)
+        bench.shot("story-starting")
+        bench.wait_status("codicon-check", patience_s=180)
+        bench.type("def add(a, b):\n", 60)
+        bench.type("return ", 60)
+        ghost = bench.wait_ghost(lambda ghost: ghost.strip())
+        ghost = bench.settled_ghost()
+        bench.shot("story-ghost")
+        bench.press("Tab")
+        bench.wait_ghost(lambda left: left != ghost)
+        text = bench.saved("sums.py", lambda text: text.startswith(BEFORE + TYPED) and text != BEFORE + TYPED)
+        bench.shot("story-saved")
+    assert text == BEFORE + TYPED + ghost
+    assert "return a + b" in text
+    made: dict[str, object] = {}
+    exec(compile(ast.parse(text), "sums.py", "exec"), made)
+    add = made["add"]
+    assert callable(add)
+    assert add(2, 3) == 5

@@ -1,0 +1,204 @@
+"""Around the ghost text: the status bar item and its menu, what they show and switch; notebooks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from .test_ghost import ASK, FILE, asked
+from .workbench import Workbench, until
+
+
+def user_settings(bench: Workbench) -> str:
+    return (bench.folder / "user" / "User" / "settings.json").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def menu(bench: Workbench) -> Iterator[Workbench]:
+    """A window whose menu can be opened by a click on the status bar item."""
+    yield bench
+    bench.press("Escape")
+
+
+def open_menu(bench: Workbench) -> list[str]:
+    """Click the status bar item; what the menu offers."""
+    bench.page.click(bench.ITEM)
+    bench.page.wait_for_selector(".quick-input-list .monaco-list-row")
+    labels: list[str] = bench.page.locator(".quick-input-list .monaco-list-row .label-name").all_inner_texts()
+    return labels
+
+
+def test_the_menu(menu: Workbench) -> None:
+    labels = [label.strip() for label in open_menu(menu)]
+    menu.shot("menu")
+    for wanted in (
+        "Turn off in this file", "Turn off for python", "Turn off in this workspace", "Turn off everywhere",
+        "Why this, why nothing?", "Suggest here", "Adapter...", "Statistics", "Log", "Settings", "Restart",
+    ):  # fmt: skip
+        assert wanted in labels, labels
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        ("everywhere", "Midfill is off everywhere"),
+        ("for python", "Midfill is off for python"),
+        ("in this file", "Midfill is off in this file"),
+        ("in this workspace", "Midfill is off in this workspace"),
+    ],
+)
+def test_off_and_on_again(menu: Workbench, where: str, why: str) -> None:
+    menu.script("shown", "\n")
+    open_menu(menu)
+    menu.pick(f"Turn off {where}")
+    menu.wait_status("codicon-circle-slash")
+    assert why in (menu.page.get_attribute(menu.ITEM, "aria-label") or "")
+    menu.focus()
+    menu.type("off = ")
+    menu.press("Control+s")
+    assert menu.ghost() == ""
+    n_started = len(menu.wire("initialize"))
+    open_menu(menu)
+    menu.pick(f"Turn on {where}")
+    if where in ("for python", "in this file"):  # a setting that is no more: midfill's own file counts again
+        until(lambda: len(menu.wire("initialize")), lambda n: n > n_started, menu)
+    menu.wait_status("codicon-check")
+    menu.focus()
+    menu.type("+ ")
+    menu.wait_ghost("shown")
+    assert "languagesOff" not in user_settings(menu)
+
+
+def test_why_nothing(bench: Workbench) -> None:
+    bench.script("\n")
+    bench.type("nothing = ")
+    until(lambda: bench.news(ASK), bool, bench)
+    bench.wait_status("codicon-check")
+    bench.command("midfill: Why This, Why Nothing?")
+    told = bench.page.locator(".editor-group-container", has_text="Why this, why nothing.txt").locator(".view-lines")
+    until(told.inner_text, lambda text: text.replace("\u00a0", " ").startswith("Nothing was shown:"), bench)
+    bench.shot("explain")
+    bench.command("View: Close Editors in Other Groups")
+    bench.focus()
+
+
+def test_statistics(bench: Workbench) -> None:
+    bench.command("midfill: Show Statistics")
+    told = bench.page.locator(".editor-group-container", has_text="Statistics.txt").locator(".view-lines")
+    until(told.inner_text, lambda text: "This window" in text.replace("\u00a0", " ") and "requests" in text, bench)
+    bench.shot("statistics")
+    bench.command("View: Close Editors in Other Groups")
+    bench.focus()
+
+
+def test_the_adapter_is_chosen_by_name(bench: Workbench) -> None:
+    adapter = bench.folder / "m-data" / "adapters" / "mine"
+    adapter.mkdir(parents=True, exist_ok=True)
+    config = {"r": 8, "lora_alpha": 16, "base_model_name_or_path": "base"}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    for name in ("mine", "none"):
+        bench.command("midfill: Choose Adapter...")
+        bench.page.locator(".quick-input-list .monaco-list-row", has_text="mine").wait_for()
+        bench.pick(name)
+        sent = until(lambda: bench.news("workspace/didChangeConfiguration")[-1:], bool, bench)
+        until(
+            lambda: bench.news("workspace/didChangeConfiguration")[-1]["params"]["settings"]["midfill"].get("adapter"),
+            lambda adapter, name=name: adapter == name,  # type: ignore[misc]
+            bench,
+        )
+        assert sent
+    bench.wait_status("codicon-check")
+    bench.focus()
+
+
+@contextlib.contextmanager
+def machine_setting(bench: Workbench, name: str, value: object) -> Iterator[None]:
+    """A setting of the machine's, while inside."""
+    file = bench.folder / "user" / "Machine" / "settings.json"
+    before = file.read_text(encoding="utf-8")
+    file.write_text(json.dumps({**json.loads(before), name: value}), encoding="utf-8")
+    try:
+        yield
+    finally:
+        file.write_text(before, encoding="utf-8")
+
+
+def test_not_growing_it_comes_whole(bench: Workbench) -> None:
+    """As in a VS Code that cannot show growth: one answer, and no values before it."""
+    bench.script("one", " two", " three\n", delay_s=0.2)
+    with machine_setting(bench, "midfill.grow", False):
+        whole, n = "", 0
+        while not whole:  # until the window has read its settings
+            bench.write("")
+            bench.record()
+            n += 1
+            bench.type(f"whole{n} = ")
+            bench.wait_ghost("one two three")
+            frames = bench.stop_recording()
+            assert n < 20
+            whole = "" if bench.news("$/progress", "out") else "whole"
+        assert frames == ["", "one two three"]
+
+
+def test_only_by_hand(bench: Workbench) -> None:
+    bench.script("asked\n")
+    with machine_setting(bench, "midfill.trigger", "byHand"):
+        bench.wait_status("codicon-circle-slash")
+        bench.type("hand = ")
+        bench.press("Alt+\\")
+        bench.wait_ghost("asked")
+        assert {m["params"]["context"]["triggerKind"] for m in asked(bench, 7)} == {1}
+    bench.wait_status("codicon-check")
+
+
+def test_a_problem_and_its_remedy(menu: Workbench) -> None:
+    (menu.folder / "script.json").write_text("broken")
+    menu.command("midfill: Restart Language Server")
+    menu.wait_status("codicon-error")
+    label = menu.page.get_attribute(menu.ITEM, "aria-label") or ""
+    assert "Cannot read the script" in label
+    assert "delay_s" in label  # the remedy
+    menu.focus()
+    menu.type("broken = ")  # nothing pops up
+    assert menu.ghost() == ""
+    assert not menu.page.locator(".notification-list-item").count()
+    labels = [text.strip() for text in open_menu(menu)]
+    menu.shot("error")
+    assert "Run doctor" in labels
+    menu.script("mended\n")
+    menu.pick("Restart")
+    menu.wait_status("codicon-check")
+    menu.focus()
+    menu.type("+ ")
+    menu.wait_ghost("mended")
+
+
+def test_it_restarts(bench: Workbench) -> None:
+    n = len(bench.wire("initialize"))
+    bench.command("midfill: Restart Language Server")
+    until(lambda: len(bench.wire("initialize")), lambda now: now == n + 1, bench)
+    bench.wait_status("codicon-check")
+    bench.script("again\n")
+    bench.type("restarted = ")
+    bench.wait_ghost("again")
+
+
+def test_a_notebook(window: Workbench) -> None:
+    window.script("cell_text\n")
+    window.page.locator(".explorer-folders-view .monaco-list-row", has_text="n.ipynb").dblclick()
+    window.page.locator(".notebook-editor .cell .monaco-editor .view-lines").last.click()
+    window.press("Control+End")
+    window.type("y = ")
+    window.wait_ghost("cell_text")
+    window.shot("notebook")
+    request = window.wire(ASK)[-1]["params"]
+    assert request["textDocument"]["uri"].startswith("vscode-notebook-cell:")
+    window.press("Tab")
+    cells = window.saved("n.ipynb", lambda text: "y = cell_text" in text)
+    assert json.loads(cells)["cells"][1]["source"] == ["y = cell_text"]
+    window.page.locator(".explorer-folders-view .monaco-list-row", has_text=FILE).dblclick()
+    window.page.locator(".notebook-editor").wait_for(state="hidden")
+    window.focus()

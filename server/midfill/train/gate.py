@@ -1,7 +1,8 @@
 """Before and after: an adapter is promoted only if it is better at holes in files that it was not trained on.
 
 Every hole is answered twice by each, in turns: through the server's path, as a person would see it in a file by itself,
-and by the bare model, which shows whether it stops. Differences are paired, with 95 % intervals by bootstrap over files.
+and by the bare model, which shows whether it stops. Differences are
+paired, with 95 % intervals by bootstrap over files.
 """
 
 from __future__ import annotations

@@ -145,8 +145,7 @@ local function request(buf, ghost, kind, step)
   pending.id = sent and id or nil
 end
 
---- The cursor moved or the text changed. Both are told for one key.
----@param buf integer
+---@param buf integer  whose cursor moved or text changed; both are told for one key
 local function moved(buf)
   local ghost = ghosts[buf]
   if not ghost or api.nvim_get_current_buf() ~= buf or not inserting() then

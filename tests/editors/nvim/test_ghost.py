@@ -190,6 +190,7 @@ def test_dismiss_and_by_hand(start: Start) -> None:
     n_asked = len(editor.wire.messages(method=METHOD))
     editor.keys("<Tab>")  # nothing is shown: Tab is Tab
     editor.wait(lambda: editor.lines().expandtabs(8), "x =     ")
+    editor.wire.wait(METHOD, n_asked + 1)
     editor.keys("<BS>")
     editor.wire.wait(METHOD, n_asked + 2)
     editor.keys("<C-]>")

@@ -89,6 +89,7 @@ def test_the_command_says(start: Start) -> None:
     editor.wait_ghost("one")
     editor.keys("<Esc>")
     editor.wait_ghost("")
+    editor.ready()
     assert editor.command("Midfill") == "midfill: ready\n  model scripted, adapter none, device cpu"
     assert "unknown: nonsense" in editor.command("Midfill nonsense")
     assert "say one of" in editor.command("Midfill disable nonsense")
@@ -136,6 +137,8 @@ def test_health(start: Start) -> None:
     editor = start("one")
     editor.open("‸\n")
     editor.keys("<Esc>")
+    editor.wait(lambda: editor.call("nvim_get_mode")["mode"], "n")
+    editor.ready()
     editor.command("checkhealth midfill")
     report = editor.lines()
     assert "ERROR" not in report.replace("does not start", ""), report

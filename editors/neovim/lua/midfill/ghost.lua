@@ -37,22 +37,20 @@ local n_tokens = 0
 ---@param buf integer
 ---@return integer row, integer col, integer tick
 local function here(buf)
-  local cursor = api.nvim_win_get_cursor(0)
-  return cursor[1] - 1, cursor[2], api.nvim_buf_get_changedtick(buf)
+  local row, col = unpack(api.nvim_win_get_cursor(0))
+  return row - 1, col, api.nvim_buf_get_changedtick(buf)
 end
 
----@return boolean
 local function inserting()
   return api.nvim_get_mode().mode:find('^i') ~= nil
 end
 
 ---@param ghost midfill.Ghost
 local function cancel(ghost)
-  local pending = ghost.pending
-  ghost.pending = nil
-  if pending and pending.id then
-    ghost.client:cancel_request(pending.id)
+  if ghost.pending and ghost.pending.id then
+    ghost.client:cancel_request(ghost.pending.id)
   end
+  ghost.pending = nil
 end
 
 ---@param buf integer
@@ -147,8 +145,7 @@ local function request(buf, ghost, kind, step)
   pending.id = sent and id or nil
 end
 
---- The cursor moved or the text changed. Both are told for one key.
----@param buf integer
+---@param buf integer  whose cursor moved or text changed; both are told for one key
 local function moved(buf)
   local ghost = ghosts[buf]
   if not ghost or api.nvim_get_current_buf() ~= buf or not inserting() then

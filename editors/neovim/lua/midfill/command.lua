@@ -80,9 +80,11 @@ local function adapters()
   local own, xdg = vim.env.MIDFILL_DATA_DIR, vim.env.XDG_DATA_HOME
   local windows = vim.fn.has('win32') == 1 and vim.env.LOCALAPPDATA or nil
   local base = own or vim.fs.joinpath(xdg or windows or vim.fs.joinpath(vim.uv.os_homedir() or '/', '.local', 'share'), 'midfill')
-  local names = { 'none' }
+  local names = { 'auto', 'none' }
   for name in vim.fs.dir(vim.fs.joinpath(base, 'adapters')) do
-    names[#names + 1] = name
+    if not vim.startswith(name, '.') then
+      names[#names + 1] = name
+    end
   end
   return names
 end

@@ -15,6 +15,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from midfill.train import card
+
+from .sources import read_sources
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "server" / "midfill" / "embedded_adapter"
 NAME = "midfill-embedded"
@@ -63,6 +67,9 @@ def ship(adapter: Path) -> None:
     PACKAGE.mkdir()
     for name in SHIPPED[1:]:
         shutil.copyfile(adapter / name, PACKAGE / name)
+    figures["data"]["projects"] = {source.label: source.licence for source in read_sources()}
+    figures["data"]["held_out"] = [source.label for source in read_sources() if source.use == "held-out"]
+    card.write(PACKAGE, NAME, figures)
     import torch
 
     weights = load_file(adapter / SHIPPED[0])

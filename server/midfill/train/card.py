@@ -50,9 +50,9 @@ def text(name: str, figures: Mapping[str, Any]) -> str:
         "",
         f"{data['files']:,} files, {data['characters'] / 1e6:.1f} million characters: "
         + ", ".join(f"{language} {n / max(1, data['characters']):.0%}" for language, n in data["languages"].items())
-        + f". {len(data['held_out'])} of the files were held out.",
+        + f". Held out: {data['n_held_out']:,} of the files.",
         "",
-        *_table(("project", "licence, as its file seems to say"), sorted(data["projects"].items())),
+        *_table(("project", "licence, as far as is known"), sorted(data["projects"].items())),
         "",
         "Left out: " + (", ".join(f"{reason} ({n})" for reason, n in data["left_out"].items()) or "nothing") + ".",
         "",

@@ -104,6 +104,7 @@ def _figures(
             "characters": collection.n_chars,
             "languages": dict(collection.languages.most_common()),
             "left_out": dict(collection.left_out.most_common()),
+            "n_held_out": len(held_out),
             "held_out": list(held_out),
             "digest": collection.digest,
         },

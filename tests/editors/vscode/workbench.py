@@ -154,7 +154,7 @@ class Workbench:
         return self.frames()
 
     def saved(self, file: str, wanted: str | Callable[[str], object]) -> str:
-        """Save until the file on the disk is, or fulfils, ``wanted`` below its head: an edit may still be on its way."""
+        """Save until the file is, or fulfils, ``wanted`` below its head: an edit may still be on its way."""
         fulfils = wanted if callable(wanted) else lambda text: text == wanted
 
         def read() -> str:

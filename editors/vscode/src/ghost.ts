@@ -118,11 +118,8 @@ export class GhostText implements vscode.Disposable {
     }
     const [change, ...others] = event.contentChanges;
     const offset = event.document.offsetAt(live.position) + live.typed.length;
-    const { start, end } = live.latest.items[0]?.range ?? { start: live.position, end: live.position };
-    const nCovered = end.character - start.character + live.nClosers;
-    const { piece, nClosers } = typedPiece(others.length ? undefined : change, offset, nCovered);
+    const piece = change === undefined || others.length ? '' : typedPiece(change, offset);
     live.typed += piece;
-    live.nClosers += nClosers;
     if (!piece || !leadsOn(known(live), live.typed)) {
       this.drop();
     }

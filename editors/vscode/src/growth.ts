@@ -41,18 +41,15 @@ interface Change {
 }
 
 /**
- * What an edit typed at `offset`; "" if it did something else. An opener brings its closer along, and one of `nCovered`
- * closers that nobody wrote may be typed over. `nClosers` says by how many their number changes.
+ * What an edit typed at `offset`; "" if it did something else. An opener brings its closer along, and one character may
+ * be typed over another: where that fits the suggestion, it is a closer that the editor put in.
  */
-export function typedPiece(
-  change: Change | undefined, offset: number, nCovered: number,
-): { piece: string; nClosers: number } {
-  const isOver = change !== undefined && change.rangeLength === 1 && change.text.length === 1 && nCovered > 0;
-  if (change?.rangeOffset !== offset || (change.rangeLength > 0 && !isOver)) {
-    return { piece: '', nClosers: 0 };
+export function typedPiece(change: Change, offset: number): string {
+  const isOver = change.rangeLength === 1 && change.text.length === 1;
+  if (change.rangeOffset !== offset || (change.rangeLength > 0 && !isOver)) {
+    return '';
   }
-  const isPair = PAIRS.includes(change.text);
-  return { piece: isPair ? change.text[0]! : change.text, nClosers: isPair ? 1 : isOver ? -1 : 0 };
+  return PAIRS.includes(change.text) ? change.text[0]! : change.text;
 }
 
 /**

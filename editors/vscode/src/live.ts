@@ -17,8 +17,6 @@ export interface Live {
   readonly expected: string;
   /** What was typed along it since. */
   typed: string;
-  /** Closers that the editor has put in since, less those that were typed over. */
-  nClosers: number;
   readonly stop: vscode.CancellationTokenSource;
   latest: InlineCompletionList;
   shown: InlineCompletionList;
@@ -32,7 +30,7 @@ export function begun(
   document: vscode.TextDocument, position: vscode.Position, selected: string, byHand: boolean, expected: string,
 ): Live {
   return {
-    document, version: document.version, position, selected, byHand, expected, typed: '', nClosers: 0,
+    document, version: document.version, position, selected, byHand, expected, typed: '',
     stop: new vscode.CancellationTokenSource(), latest: NONE, shown: NONE,
     answered: false, finished: false, isPumping: false,
   };

@@ -13,13 +13,15 @@ import { ProgressType } from 'vscode-languageclient/node';
 import type { InlineCompletionList } from 'vscode-languageclient/node';
 import { SELECTOR } from './client.ts';
 import { adds, leadsOn, same, textOf, texts, typedPiece } from './growth.ts';
+import type { Live } from './live.ts';
+import { begun, isAlong, isInPlace, known } from './live.ts';
 import type { Outcomes } from './outcomes.ts';
 
 const METHOD = 'midfill/inlineCompletion';
 const STEP_MS = 40; // faster growth than this nobody sees
 const FOLLOW_MS = 20;
+const KEY_MS = 100; // so long after its cancellation the key that was the reason has come
 const MAX_IGNORED = 5; // VS Code was told to ask so often and did not: it shows nothing here any more
-const NONE: InlineCompletionList = { items: [] };
 
 /** What the provider asks of the extension. */
 export interface Asked {
@@ -28,23 +30,6 @@ export interface Asked {
   automatic(): boolean;
   /** Whether they are shown while they grow. */
   grows(): boolean;
-}
-
-/** One request to the server and what VS Code was told of it. */
-interface Live {
-  readonly document: vscode.TextDocument;
-  readonly version: number;
-  readonly position: vscode.Position;
-  readonly selected: string;
-  readonly byHand: boolean;
-  /** What was typed along it since. */
-  typed: string;
-  readonly stop: vscode.CancellationTokenSource;
-  latest: InlineCompletionList;
-  shown: InlineCompletionList;
-  answered: boolean;
-  finished: boolean;
-  isPumping: boolean;
 }
 
 export class GhostText implements vscode.Disposable {
@@ -84,7 +69,7 @@ export class GhostText implements vscode.Disposable {
     const [editor, live] = [vscode.window.activeTextEditor, this.live];
     const [item, ...others] = live?.shown.items ?? [];
     const line = item === undefined ? undefined : /^[^\n]*\n[ \t]*/.exec(textOf(item))?.[0];
-    const isKnown = live !== undefined && !others.length && !live.selected && this.isInPlace(live, editor);
+    const isKnown = live !== undefined && !others.length && !live.selected && isInPlace(live, editor);
     if (!isKnown || editor === undefined || item?.range === undefined || line === undefined) {
       await vscode.commands.executeCommand('editor.action.inlineSuggest.acceptNextLine');
       return;
@@ -133,10 +118,9 @@ export class GhostText implements vscode.Disposable {
     }
     const [change, ...others] = event.contentChanges;
     const offset = event.document.offsetAt(live.position) + live.typed.length;
-    const { start, end } = live.latest.items[0]?.range ?? { start: live.position, end: live.position };
-    const piece = change === undefined || others.length ? '' : typedPiece(change, offset, end.character - start.character);
+    const piece = change === undefined || others.length ? '' : typedPiece(change, offset);
     live.typed += piece;
-    if (!piece || !leadsOn(texts(live.latest)[0] ?? '', live.typed)) {
+    if (!piece || !leadsOn(known(live), live.typed)) {
       this.drop();
     }
   }
@@ -146,18 +130,9 @@ export class GhostText implements vscode.Disposable {
     if (live?.document !== editor.document) {
       return;
     }
-    const isAlong = live.typed !== '' && editor.selection.isEmpty &&
-      live.document.offsetAt(editor.selection.active) === live.document.offsetAt(live.position) + live.typed.length;
-    if (!isAlong && !this.isInPlace(live, editor)) {
+    if (!(live.typed && isAlong(live, editor.document, editor.selection.active)) && !isInPlace(live, editor)) {
       this.drop();
     }
-  }
-
-  private isInPlace(live: Live, editor: vscode.TextEditor | undefined): boolean {
-    return (
-      editor?.document === live.document && live.document.version === live.version &&
-      editor.selection.isEmpty && editor.selection.active.isEqual(live.position)
-    );
   }
 
   private async provide(
@@ -167,27 +142,24 @@ export class GhostText implements vscode.Disposable {
     const byHand = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
     const info = context.selectedCompletionInfo;
     const selected = info === undefined ? '' : JSON.stringify([info.range, info.text]);
-    const known = this.live;
+    const before = this.live;
     const isThere =
-      known?.document === document && known.version === document.version &&
-      known.position.isEqual(position) && known.selected === selected;
-    if (isThere && known.answered && known.latest.items.length && (known.byHand || !byHand)) {
-      return this.answer(known);
+      before?.document === document && before.version === document.version &&
+      before.position.isEqual(position) && before.selected === selected;
+    if (isThere && before.answered && before.latest.items.length && (before.byHand || !byHand)) {
+      return this.answer(before);
     }
     const client = this.asked.client();
     if (client === undefined || (!byHand && !this.asked.automatic())) {
       return [];
     }
     this.follow();
-    const stop = new vscode.CancellationTokenSource();
-    const live: Live = {
-      document, version: document.version, position, selected, byHand, typed: '', stop,
-      latest: NONE, shown: NONE, answered: false, finished: false, isPumping: false,
-    };
+    const isNext = before?.typed && isAlong(before, document, position);
+    const live = begun(document, position, selected, byHand, isNext ? known(before).slice(before.typed.length) : '');
     this.live = live;
-    const early = token.onCancellationRequested(() => stop.cancel());
+    const early = token.onCancellationRequested(() => this.unwanted(live));
     // Asked for more while one stands there: nothing new is shown before all of them are there.
-    const isForMore = isThere && known.shown.items.length > 0;
+    const isForMore = isThere && before.shown.items.length > 0;
     await this.request(client, live, context, this.asked.grows() && !isForMore);
     early.dispose();
     live.answered = true;
@@ -195,24 +167,39 @@ export class GhostText implements vscode.Disposable {
       return [];
     }
     if (token.isCancellationRequested) {
-      this.drop();
+      if (!live.typed) {
+        this.drop();
+      }
       return [];
     }
     this.setGrowing(!live.finished);
     return this.answer(live);
   }
 
+  /** VS Code does not wait any more. If that is for a key that types along what is to come, the server goes on. */
+  private unwanted(live: Live): void {
+    if (!live.expected) {
+      live.stop.cancel();
+      return;
+    }
+    setTimeout(() => {
+      if (!live.answered && !live.typed) {
+        live.stop.cancel();
+      }
+    }, KEY_MS);
+  }
+
   /** Ask the server. Done with the first value, where it may grow, else with the last one. */
   private async request(
     client: BaseLanguageClient, live: Live, context: vscode.InlineCompletionContext, grows: boolean,
   ): Promise<void> {
-    let begun = (): void => undefined;
-    const first = new Promise<void>((resolve) => { begun = resolve; });
+    let isThere = (): void => undefined;
+    const first = new Promise<void>((resolve) => { isThere = resolve; });
     const partialResultToken = `ghost-${++this.nRequests}`;
     const progress = client.onProgress(new ProgressType<InlineCompletionList>(), partialResultToken, (value) => {
       if (!live.finished && adds(texts(live.latest), texts(value))) {
         live.latest = value;
-        begun();
+        isThere();
         void this.pump(live);
       }
     });
@@ -226,7 +213,7 @@ export class GhostText implements vscode.Disposable {
     ).finally(() => {
       live.finished = true;
       progress.dispose();
-      begun();
+      isThere();
       if (this.live === live) {
         this.setGrowing(false);
       }
@@ -243,7 +230,7 @@ export class GhostText implements vscode.Disposable {
     live.isPumping = true;
     let nIgnored = 0;
     while (this.live === live && nIgnored < MAX_IGNORED && !same(texts(live.shown), texts(live.latest))) {
-      if (live.typed || !this.isInPlace(live, vscode.window.activeTextEditor)) {
+      if (live.typed || !isInPlace(live, vscode.window.activeTextEditor)) {
         break;
       }
       const before = live.shown;

@@ -41,11 +41,11 @@ interface Change {
 }
 
 /**
- * What an edit typed at `offset`; "" if it did something else. An opener brings its closer along, and a closer that the
- * suggestion would replace, one of `nCovered`, may be typed over.
+ * What an edit typed at `offset`; "" if it did something else. An opener brings its closer along, and one character may
+ * be typed over another: where that fits the suggestion, it is a closer that the editor put in.
  */
-export function typedPiece(change: Change, offset: number, nCovered: number): string {
-  const isOver = change.text.length === 1 && change.rangeLength <= nCovered;
+export function typedPiece(change: Change, offset: number): string {
+  const isOver = change.rangeLength === 1 && change.text.length === 1;
   if (change.rangeOffset !== offset || (change.rangeLength > 0 && !isOver)) {
     return '';
   }

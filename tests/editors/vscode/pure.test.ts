@@ -133,11 +133,11 @@ test('typing along', () => {
 });
 
 test('what an edit typed', () => {
-  for (const [rangeOffset, rangeLength, text, nCovered, piece] of [
-    [5, 0, 'a', 0, 'a'], [5, 0, 'ab', 0, 'ab'], [5, 0, '()', 0, '('], [4, 0, 'a', 0, ''], [5, 1, ')', 1, ')'],
-    [5, 1, ')', 0, ''], [5, 2, 'ab', 2, ''], [5, 1, '', 1, ''], [5, 0, '', 0, ''],
+  for (const [rangeOffset, rangeLength, text, piece] of [
+    [5, 0, 'a', 'a'], [5, 0, 'ab', 'ab'], [5, 0, '()', '('], [4, 0, 'a', ''], [5, 1, ')', ')'], [5, 2, ')', ''],
+    [5, 1, 'ab', ''], [5, 1, '', ''], [5, 0, '', ''],
   ] as const) {
-    assert.equal(typedPiece({ rangeOffset, rangeLength, text }, 5, nCovered), piece, text);
+    assert.equal(typedPiece({ rangeOffset, rangeLength, text }, 5), piece, text);
   }
 });
 

@@ -58,6 +58,17 @@ def test_missing_then_installed(browser: Browser, vsix: Path, tmp_path: Path) ->
         assert not (tmp_path / ".local" / "share" / "midfill").exists()
 
 
+def test_the_walkthrough_comes_once(browser: Browser, vsix: Path, tmp_path: Path) -> None:
+    settings = {**SCRIPTED_SETTINGS, "workbench.welcomePage.walkthroughs.openOnInstall": True}
+    installed(tmp_path)
+    env = environment(tmp_path, PATH=EMPTY_PATH)
+    with opened(browser, tmp_path, {"a.py": ""}, vsix, settings, env) as bench:
+        bench.page.get_by_text("Three steps to ghost text").wait_for()
+        bench.page.get_by_text("Install in Terminal").wait_for()
+        bench.wait_status("codicon-check")
+        bench.shot("walkthrough")
+
+
 def test_an_untrusted_workspace_runs_and_chooses_nothing(browser: Browser, vsix: Path, tmp_path: Path) -> None:
     marker = tmp_path / "evil-ran"
     evil, programs = EVIL.format(marker=marker), [".venv/bin/midfill", "evil", "bin/midfill"]

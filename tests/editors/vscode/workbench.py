@@ -154,7 +154,7 @@ class Workbench:
         return self.frames()
 
     def saved(self, file: str, wanted: str | Callable[[str], object]) -> str:
-        """Save until the file on the disk is, or fulfils, ``wanted`` below its head: an edit may be on its way."""
+        """Save until the file is, or fulfils, ``wanted`` below its head: an edit may still be on its way."""
         fulfils = wanted if callable(wanted) else lambda text: text == wanted
 
         def read() -> str:
@@ -207,7 +207,7 @@ def until(
 @contextlib.contextmanager
 def opened(
     browser: Browser, folder: Path, files: Mapping[str, str], vsix: Path,
-    settings: Mapping[str, Any], env: Mapping[str, str], open_file: str,
+    settings: Mapping[str, Any], env: Mapping[str, str], open_file: str = "",
     *, user: Mapping[str, Any] | None = None, programs: Sequence[str] = (),
 ) -> Iterator[Workbench]:  # fmt: skip
     """A window on a workspace of ``files``, with the extension installed. ``settings`` are the machine's."""
@@ -231,12 +231,13 @@ def opened(
         page = context.new_page()
         page.set_default_timeout(TIMEOUT_S * 1000)
         remote = f"vscode-remote://127.0.0.1:{port}"
-        payload = [["openFile", f"{remote}{workspace / open_file}"]]
+        payload = [["openFile", f"{remote}{workspace / open_file}"]] if open_file else []
         query = urllib.parse.urlencode({"folder": str(workspace), "payload": json.dumps(payload)})
         page.goto(f"http://127.0.0.1:{port}/?{query}")
         page.wait_for_selector(".statusbar-item")
         workbench = Workbench(page, workspace, folder)
-        workbench.focus()
+        if open_file:
+            workbench.focus()
         try:
             yield workbench
         except BaseException:

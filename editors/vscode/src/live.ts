@@ -1,0 +1,56 @@
+/** One request of ghost text's, from VS Code's question to what is shown. */
+
+import * as vscode from 'vscode';
+import type { InlineCompletionList } from 'vscode-languageclient/node';
+import { texts } from './growth.ts';
+
+const NONE: InlineCompletionList = { items: [] };
+
+/** One request to the server and what VS Code was told of it. */
+export interface Live {
+  readonly document: vscode.TextDocument;
+  readonly version: number;
+  readonly position: vscode.Position;
+  readonly selected: string;
+  readonly byHand: boolean;
+  /** What is to come, from the request that this one goes on with. */
+  readonly expected: string;
+  /** What was typed along it since. */
+  typed: string;
+  readonly stop: vscode.CancellationTokenSource;
+  latest: InlineCompletionList;
+  shown: InlineCompletionList;
+  answered: boolean;
+  finished: boolean;
+  isPumping: boolean;
+}
+
+/** A request that begins. */
+export function begun(
+  document: vscode.TextDocument, position: vscode.Position, selected: string, byHand: boolean, expected: string,
+): Live {
+  return {
+    document, version: document.version, position, selected, byHand, expected, typed: '',
+    stop: new vscode.CancellationTokenSource(), latest: NONE, shown: NONE,
+    answered: false, finished: false, isPumping: false,
+  };
+}
+
+/** Whether the cursor of `editor` stands where it was asked for, and nothing has changed since. */
+export function isInPlace(live: Live, editor: vscode.TextEditor | undefined): boolean {
+  return (
+    editor?.document === live.document && live.document.version === live.version &&
+    editor.selection.isEmpty && editor.selection.active.isEqual(live.position)
+  );
+}
+
+/** What is known of a request's suggestion. */
+export function known(live: Live): string {
+  return texts(live.latest)[0] ?? live.expected;
+}
+
+/** Whether `position` is where `live` was typed along to. */
+export function isAlong(live: Live, document: vscode.TextDocument, position: vscode.Position): boolean {
+  const reached = document.offsetAt(live.position) + live.typed.length;
+  return live.document === document && document.offsetAt(position) === reached;
+}

@@ -74,7 +74,7 @@ export async function menu(session: Session, document: vscode.TextDocument | und
 }
 
 function chosenAdapter(): string {
-  return settings().get<string>('adapter', 'none');
+  return settings().get<string>('adapter', 'auto');
 }
 
 /** Choose among the registered adapters; a workspace that has a choice of its own keeps having one. */
@@ -82,7 +82,7 @@ export async function chooseAdapter(reports: Reports): Promise<void> {
   const progress = { location: vscode.ProgressLocation.Window, title: 'midfill: adapters' };
   const names = await vscode.window.withProgress(progress, () => reports.adapters());
   const current = chosenAdapter();
-  const picks = ['none', ...names].map((label) => ({ label, description: label === current ? 'chosen' : '' }));
+  const picks = ['auto', 'none', ...names].map((label) => ({ label, description: label === current ? 'chosen' : '' }));
   const placeHolder = names.length ? 'The adapter that answers' : 'None is registered yet: midfill adapters add FOLDER --name NAME';
   const picked = await vscode.window.showQuickPick(picks, { title: 'midfill: adapter', placeHolder });
   if (picked !== undefined) {

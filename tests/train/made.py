@@ -26,6 +26,7 @@ def python_file(n: int) -> str:
 
 def write(root: Path, files: Mapping[str, str]) -> Path:
     """``files`` under ``root``."""
+    root.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")

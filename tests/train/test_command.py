@@ -146,13 +146,13 @@ def _workers(parent: int) -> list[int]:
     [
         (0, (), "too little to learn from"),
         (1, (), "too little to learn from"),
-        (20, ("--held-out", "{empty}"), "no file is left to be held out"),
-        (12, ("--holes=60",), "holes, which would show nothing"),
-        (20, ("--rank=0",), "out of range"),
-        (20, ("--tokens=10",), "use 256 or more"),
-        (20, ("--name=../x",), "no adapter name"),
-        (20, ("--template=prefix", "--no-gate"), "no fill-in-the-middle tokens"),
-        (20, ("--targets=nothing", "--no-gate"), "no linear layers nothing"),
+        (40, ("--held-out", "{empty}"), "no file is left to be held out"),
+        (40, ("--holes=60",), "holes, which would show nothing"),
+        (40, ("--rank=0",), "out of range"),
+        (40, ("--tokens=10",), "use 256 or more"),
+        (40, ("--name=../x",), "no adapter name"),
+        (40, ("--template=prefix", "--no-gate"), "no fill-in-the-middle tokens"),
+        (40, ("--targets=nothing", "--no-gate"), "no linear layers nothing"),
     ],
 )
 def test_bad_input_is_told_before_the_work(

@@ -75,7 +75,7 @@ def test_the_command_completes(start: Start) -> None:
         "Midfill e": ["enable", "explain"],
         "Midfill enable ": ["everywhere", "filetype", "here"],
         "Midfill disable f": ["filetype"],
-        "Midfill adapter ": ["none"],
+        "Midfill adapter ": ["auto", "none"],
         "Midfill stats ": [],
     }
     found = {line: editor.call("nvim_call_function", "getcompletion", [line, "cmdline"]) for line in rows}
@@ -93,7 +93,7 @@ def test_the_command_says(start: Start) -> None:
     assert editor.command("Midfill") == "midfill: ready\n  model scripted, adapter none, device cpu"
     assert "unknown: nonsense" in editor.command("Midfill nonsense")
     assert "say one of" in editor.command("Midfill disable nonsense")
-    assert editor.command("Midfill adapter") == "midfill: adapter none; registered: none"
+    assert editor.command("Midfill adapter") == "midfill: adapter none; to choose: auto, none"
     for subcommand, begins in (("explain", "Shown: 3 characters"), ("stats", ""), ("log", "")):
         n_windows = len(editor.call("nvim_list_wins"))
         if subcommand == "log" and not (Path(editor.folder) / "state/log").exists():

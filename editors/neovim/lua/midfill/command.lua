@@ -94,7 +94,7 @@ local function adapter(name)
   local client = attach.client(vim.api.nvim_get_current_buf())
   if not name then
     local known = status.of(client)
-    return vim.notify(('midfill: adapter %s; registered: %s'):format(known and known.adapter or 'none', table.concat(adapters(), ', ')))
+    return vim.notify(('midfill: adapter %s; to choose: %s'):format(known and known.adapter or 'none', table.concat(adapters(), ', ')))
   end
   if not client then
     return warn('it does not run; :checkhealth midfill')

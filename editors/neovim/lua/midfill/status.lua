@@ -44,8 +44,9 @@ end
 local LINES = {
   starting = starting,
   ready = function(status)
-    local adapter = status.adapter
-    return 'midfill' .. (adapter and adapter ~= '' and adapter ~= 'none' and ' ' .. adapter:gsub('%%', '%%%%') or '')
+    local adapter = status.adapter or ''
+    local is_usual = vim.list_contains({ '', 'none', 'embedded' }, adapter)
+    return 'midfill' .. (is_usual and '' or ' ' .. adapter:gsub('%%', '%%%%'))
   end,
   generating = function()
     return 'midfill …'

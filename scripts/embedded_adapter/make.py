@@ -43,7 +43,7 @@ def main() -> int:
     env = {**os.environ, "MIDFILL_DATA_DIR": str(arguments.folder / "data")}
     _run(
         "-m", "midfill", "train", *train, "--name", NAME, "--model", "embedded", "--steps", str(arguments.steps),
-        "--priority", "normal", "--holes", str(HOLES), "--held-out", *held_out, env=env,
+        "--priority", "normal", "--holes", str(HOLES), "--against", "none", "--held-out", *held_out, env=env,
     )  # fmt: skip
     ship(arguments.folder / "data" / "adapters" / NAME)
     return 0

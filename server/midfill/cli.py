@@ -174,6 +174,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpointing", action="store_true", help="less memory, more time (gradient checkpointing)")
     parser.add_argument("--restart", action="store_true", help="do not go on from an earlier run's checkpoint")
     parser.add_argument("--priority", choices=("idle", "normal"), default="idle", help="of the processor's time (idle)")
+    parser.add_argument("--against", metavar="ADAPTER", help="what it has to be better than (the one that is set)")
     parser.add_argument("--holes", type=int, default=60, metavar="N", help="measured before and after (60)")
     parser.add_argument(
         "--no-gate", dest="gate", action="store_false", help="train only: nothing measured or registered"

@@ -14,9 +14,9 @@ ANSWER_S = 120.0  # on a machine that is busy with something else
 
 
 def configure(folder: Path) -> None:
-    """The user's configuration in a test's folder."""
+    """The user's configuration in a test's folder. The plain base: what it writes in a story is always the same."""
     (folder / "config").mkdir(mode=0o700)
-    (folder / "config/config.toml").write_text('model = "embedded"\nengine_idle_exit_s = 60\n')
+    (folder / "config/config.toml").write_text('model = "embedded"\nadapter = "none"\nengine_idle_exit_s = 60\n')
 
 
 def end(env: Mapping[str, str]) -> None:

@@ -55,13 +55,14 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         console.print(f"trained, not measured and not registered: {done.folder}")
         print(json.dumps({"train": job.name, "folder": str(done.folder), **figures}))
         return 0
-    verdict = _judge(holes, done, config, figures, console)
+    present = dataclasses.replace(config, adapter=arguments.against or config.adapter)
+    verdict = _judge(holes, done, present, figures, console)
     card.add_gate(done.folder, job.name, gate.as_figures(verdict))
     console.print(_table(verdict))
     loss = figures["loss"]
     console.print(f"held-out loss: {loss['held_out_before']} -> {loss['held_out_after']} nats a token")
     promoted = verdict.promoted or arguments.force
-    console.print(f"[bold]{'better' if verdict.promoted else 'not better'}[/bold]: {verdict.reason}")
+    console.print(verdict.reason if verdict.promoted else f"not better: {verdict.reason}")
     if promoted:
         registry.register(done.folder, job.name, FILES)
         console.print(f'{job.name} is registered; engines that serve it take it over. Set adapter = "{job.name}"')
@@ -114,9 +115,10 @@ def _figures(done: Training) -> dict[str, Any]:
 def _judge(
     holes: Sequence[Hole], done: Training, config: Config, figures: Mapping[str, Any], console: Console
 ) -> gate.Verdict:
-    base = dataclasses.replace(config, adapter="none", records=False)
-    adapted = dataclasses.replace(base, adapter=str(done.folder))
-    records = asyncio.run(_answer(holes, {gate.BEFORE: base, gate.AFTER: adapted}, console))
+    """``config`` names the adapter that the new one has to be better than."""
+    present = dataclasses.replace(config, adapter_by_language=(), records=False)
+    adapted = dataclasses.replace(present, adapter=str(done.folder))
+    records = asyncio.run(_answer(holes, {gate.BEFORE: present, gate.AFTER: adapted}, console))
     (done.folder.parent / "gate.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
     return gate.decide(records, figures["loss"]["held_out_before"], figures["loss"]["held_out_after"])
 

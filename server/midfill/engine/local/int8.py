@@ -4,12 +4,18 @@ Each weight row has one scale, each activation row another: x / absmax(x) in 127
 One scale for a whole call (torch's stock dynamic quantisation) loses quality; a scale a row keeps it, and makes a row's
 result independent of the rows beside it. The product is oneDNN's ``qlinear_pointwise`` (VNNI or AMX); it reads the
 weights once, whether for one token or for sixteen (docs/log.md). Activations stay float32.
+
+oneDNN has fast kernels for signed activations on AMX only. VNNI multiplies unsigned by signed bytes; elsewhere oneDNN
+falls back to reference loops, a thousand times slower. So where there is no AMX, activations are stored from 1 to 255
+with the zero at 128, which oneDNN takes off in whole numbers again: the sums are the same.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,6 +23,7 @@ from torch import nn
 
 STEPS = 127
 MANY = 32  # from so many rows on, writing their magnitudes takes longer than reading the rows twice
+SLOW = 20  # times float32: oneDNN's reference loops take some 500 times as long
 GROUP = 32  # columns that share a scale in four bits
 FILE = "int8.safetensors"  # beside a prepared model's own weights
 SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weight_scale"
@@ -25,9 +32,35 @@ SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weig
 FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
+@functools.cache
 def is_supported() -> bool:
-    """Whether this CPU multiplies int8 in hardware and this torch knows how."""
-    return bool(torch.cpu._is_vnni_supported()) and hasattr(torch.ops.onednn, "qlinear_pointwise")
+    """Whether this CPU multiplies int8 in hardware and this torch knows how: tried, since a fallback looks the same."""
+    has_kernel = bool(torch.cpu._is_vnni_supported()) and hasattr(torch.ops.onednn, "qlinear_pointwise")
+    return has_kernel and _is_fast()
+
+
+def zero_point() -> int:
+    """What stands for zero among the activations: 0 for signed bytes (AMX), 128 for unsigned ones (VNNI)."""
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return 0 if has_amx else 128
+
+
+def _is_fast() -> bool:
+    """Whether a small product takes no longer than SLOW times the same in float32. Some ten milliseconds."""
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randint(-STEPS, STEPS, (2048, 512), dtype=torch.int8, generator=generator)
+    rows, floats = torch.randn((4, 512), generator=generator), weight.float()
+    product = Int8Product(weight, torch.ones(len(weight)), [None], [len(weight)])
+    return _shortest_s(lambda: product.compute(rows)) < SLOW * _shortest_s(lambda: nn.functional.linear(rows, floats))
+
+
+def _shortest_s(call: Callable[[], object], times: int = 4) -> float:
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return min(found)
 
 
 def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -201,6 +234,7 @@ class Int8Product(Product):
         # round in different orders, and a row must come out the same whoever is beside it.
         self._one = torch.ones(len(scale))
         self._zero = torch.zeros(len(scale), dtype=torch.long)
+        self._zero_point = zero_point()
 
     def compute_normed(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         """All outputs for x / sqrt(sum(x²) + eps) * weight, x: (tokens, in). The roots only change the rows' scales:
@@ -214,9 +248,11 @@ class Int8Product(Product):
     def _product(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
         """``rows`` (tokens, in), each times its ``factor`` (tokens, 1)."""
         largest = _largest(rows).clamp_(min=1e-12)
-        steps = (rows * (STEPS / largest)).round_().to(torch.int8)
+        zero = self._zero_point
+        steps = (rows * (STEPS / largest)).round_()
+        steps = steps.add_(zero).to(torch.uint8) if zero else steps.to(torch.int8)
         y = torch.ops.onednn.qlinear_pointwise(
-            steps, 1.0, 0, self._packed, self._one, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
+            steps, 1.0, zero, self._packed, self._one, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
         out: torch.Tensor = y.mul_(self._scale).mul_(largest if factor is None else largest.mul_(factor))
         return out

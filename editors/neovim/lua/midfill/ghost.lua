@@ -243,6 +243,7 @@ function M.take(buf, what)
   local ghost = ghosts[buf]
   local suggestion = ghost.suggestion --[[@as midfill.Suggestion]]
   local item, rest = suggestion:item(), suggestion:rest()
+  tell_shown(ghost) -- it may still have been growing
   local piece = pieces.of[what](rest)
   local whole = piece == rest
   local n_taken = suggestion.n_typed + #piece

@@ -26,14 +26,24 @@ function M.find()
   end
 end
 
+--- Whether the configuration, with what a person changed in it, still starts a program that is not there.
+---@return boolean
+local function is_missing()
+  local config = vim.lsp.config['midfill']
+  local cmd = config and config.cmd
+  return type(cmd) == 'table' and cmd[1] == NAME and not M.find()
+end
+
 --- The language server's command line. Where midfill is missing, says so once.
 ---@return string[]
 function M.command()
   local file = M.find()
   if not file then
-    vim.schedule(function()
-      vim.notify_once("midfill is not installed: pip install 'midfill[embedded]', then :checkhealth midfill",
-        vim.log.levels.WARN)
+    vim.schedule(function() -- this file is read before a person's own `cmd` takes its place
+      if is_missing() then
+        vim.notify_once("midfill is not installed: pip install 'midfill[embedded]', then :checkhealth midfill",
+          vim.log.levels.WARN)
+      end
     end)
   end
   return { file or NAME, 'lsp', '--stdio' }

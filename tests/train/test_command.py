@@ -84,7 +84,7 @@ def test_what_is_not_better_is_not_registered(tiny: Path, tmp_path: Path) -> Non
 
 
 def test_killed_and_gone_on(tiny: Path, tmp_path: Path) -> None:
-    """SIGKILL to all of it in the middle; the same command goes on from the last checkpoint."""
+    """Stopped by Ctrl-C, the same command goes on from there; killed whole, its checkpoints stay."""
     repo = project(tmp_path / "repo", 24)
     arguments = (str(repo), "--name=mine", "--steps=400", "--no-gate")
     process = subprocess.Popen(

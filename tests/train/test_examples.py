@@ -84,12 +84,14 @@ def test_the_middle_stands_nowhere_in_its_own_prompt_by_way_of_other_files(tmp_p
     unique = "zebra_quagga_7781"
     files = {f"m{i}.py": python_file(i) + f"\n\ndef {unique}_{i}(x):\n    return m_{i}(x)\n" for i in range(6)}
     maker = Maker(collect([write(tmp_path / "p", files)]).files, renderer())
-    tokenizer = renderer().tokenizer
-    for i in range(80):
+    tokenizer, n_seen = renderer().tokenizer, 0
+    for i in range(200):
         example = maker.draw(random.Random(i), 900)
         middle = tokenizer.decode(example.ids[example.n_prompt : -1])
-        if unique in middle and middle.count("_") > 4:
+        if f"def {unique}" in middle:
+            n_seen += 1
             assert middle.strip() not in tokenizer.decode(example.ids[: example.n_prompt])
+    assert n_seen
 
 
 def test_a_canary_is_in_no_example(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from midfill import paths
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
+from midfill.engine.local import embedded
 from midfill.types import MidfillError, ModelInfo
 
-EMBEDDED_MODEL = "qwen2.5-coder-0.5b"  # the name of what the embedded adapter was trained on
+EMBEDDED_MODEL = embedded.EMBEDDED.name  # what the embedded adapter was trained on
 AUTO, EMBEDDED = "auto", "embedded"
 
 

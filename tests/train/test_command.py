@@ -76,6 +76,31 @@ def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
     assert check.returncode == 0, check.stderr
 
 
+def test_it_goes_on_from_the_adapter_that_is_set(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first of one's own is a fresh one; the next goes on from it, unless another shape is asked for."""
+    repo = project(tmp_path / "repo", 24)
+    given = ("--name=mine", "--holes=20", "--force", "--rank=2", "--alpha=8", "--targets=q_proj,v_proj")
+    done = train(str(repo), "--steps=6", *given, model=tiny)
+    assert done.returncode == 0, done.stderr
+    assert "beginning with a fresh adapter" in done.stderr
+    first = json.loads(done.stdout.splitlines()[-1])["loss"]
+    done = train(str(repo), "--name=next", "--steps=3", "--against=mine", "--no-gate", model=tiny)
+    assert done.returncode == 0, done.stderr
+    assert "going on from the adapter mine" in done.stderr
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert line["loss"]["held_out_before"] == pytest.approx(first["held_out_after"], abs=1e-3)
+    card = (Path(line["folder"]) / "README.md").read_text()
+    assert "It went on from the adapter mine (" in card
+    assert "rank 2, alpha 8" in card
+    arguments = ["train", str(repo), "--name=x", "--no-gate", f"--model={tiny}", "--device=cpu", "--rank=4"]
+    assert cli.main([*arguments, "--start=mine"]) == 1
+    assert "mine has rank 2, alpha 8, on q_proj, v_proj" in capsys.readouterr().err
+    done = train(str(repo), "--name=x", "--steps=1", "--against=mine", "--rank=4", "--no-gate", model=tiny)
+    assert "beginning with a fresh adapter" in done.stderr
+
+
 def test_what_is_not_better_is_not_registered(tiny: Path, tmp_path: Path) -> None:
     done = train(str(project(tmp_path / "repo", 24)), "--name=mine", "--steps=1", "--holes=20", model=tiny)
     assert done.returncode == 2, done.stderr

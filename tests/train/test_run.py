@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from midfill import fim
 from midfill.engine.local.adapter_files import describe
+from midfill.engine.local.adapters import read_adapter
 from midfill.engine.local.load import LoadedModel
 from midfill.train import checkpoint, write
 from midfill.train.base import Lora, with_lora
@@ -265,6 +266,36 @@ def test_targets(base: Path) -> None:
     assert {name.split(".lora")[0].rpartition(".")[2] for name in weights(adapted)} == {"q_proj", "v_proj"}
     with pytest.raises(MidfillError, match="no linear layers nothing_proj"):
         with_lora(loaded(base), Lora(targets=("nothing_proj",)), "x", 1)
+
+
+def test_it_goes_on_from_an_adapter(base: Path, collection: Collection, tmp_path: Path) -> None:
+    """The loss begins where that adapter's ended, and a fresh one's where the base's is."""
+    folder, first = written(base, collection, tmp_path)
+    model = loaded(base)
+    start = read_adapter("first", folder, model.model, model.base_names)
+    settings = Settings(WITHOUT_DROPOUT, n_steps=3, start="first (1234)")
+    adapted = with_lora(model, settings.lora, str(base), 2, start=start)
+    for name, weight in weights(first.model).items():
+        assert torch.equal(weights(adapted)[name], weight), name
+    train, unseen = makers(base, collection)
+    examples = list(held_out(unseen, 6, settings.n_tokens))
+    run = Run(model, adapted, train, examples, settings, tmp_path / "second", "data", on_step=lambda report: None)
+    second = run.run()
+    assert second.before == pytest.approx(first.after, rel=1e-5)
+    assert second.before != pytest.approx(first.before, rel=1e-5)
+    resumed = Run(model, adapted, train, examples, settings, tmp_path / "second", "data", on_step=lambda report: None)
+    assert resumed.run().progress.step == 3
+
+
+@pytest.mark.parametrize("lora", [Lora(rank=8), Lora(alpha=32), Lora(targets=("q_proj",))])
+def test_an_adapter_of_another_shape_cannot_be_gone_on_from(
+    lora: Lora, base: Path, collection: Collection, tmp_path: Path
+) -> None:
+    folder, _ = written(base, collection, tmp_path)
+    model = loaded(base)
+    start = read_adapter("first", folder, model.model, model.base_names)
+    with pytest.raises(MidfillError, match="cannot go on from the adapter first"):
+        with_lora(model, lora, str(base), 1, start=start)
 
 
 def test_window_dropout() -> None:

@@ -10,6 +10,8 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,10 +21,12 @@ from midfill import paths, registry
 from midfill.commands.session import session
 from midfill.commands.training import Training, watch
 from midfill.config import Config
-from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE
+from midfill.engine.local import models
+from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
 from midfill.eval.ask import bare
 from midfill.eval.holes import Hole
 from midfill.eval.run import Record, evaluate
+from midfill.serve import adapters
 from midfill.train import card, gate
 from midfill.train.collect import SourceText
 from midfill.train.job import Job
@@ -34,6 +38,7 @@ FILES = (
     "midfill.json", "README.md", "loss.svg",
 )  # fmt: skip
 NOT_PROMOTED = 2  # exit status
+RANK, ALPHA = 4, 16.0  # of the reference adapter
 WIDTH = 110  # where no terminal says its own
 
 
@@ -43,6 +48,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if not console.is_terminal:
         console.width = WIDTH
     job = _job(arguments, config)
+    console.print(f"going on from the adapter {job.start_name}" if job.start else "beginning with a fresh adapter")
     if arguments.gate:
         # The same texts as the worker's, read first: what cannot be shown to help is refused before the work.
         _, train, held_out = gather(job)
@@ -75,7 +81,8 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 def _job(arguments: argparse.Namespace, config: Config) -> Job:
     name = registry.check_name(arguments.name or _default_name(arguments.folders))
-    if not 1 <= arguments.rank <= 256 or not 0 < arguments.alpha <= 1e4 or not 0 <= arguments.dropout < 1:
+    shape, start = _shape(arguments, config)
+    if not 1 <= shape.rank <= 256 or not 0 < shape.alpha <= 1e4 or not 0 <= arguments.dropout < 1:
         raise MidfillError("--rank, --alpha or --dropout is out of range", "the defaults are 4, 16 and 0.1")
     if arguments.steps < 0 or arguments.minutes < 0 or arguments.accumulate < 1 or not 0 < arguments.rate < 1:
         raise MidfillError("--steps, --minutes, --accumulate or --rate is out of range", "leave them away")
@@ -87,12 +94,48 @@ def _job(arguments: argparse.Namespace, config: Config) -> Job:
         held_out=tuple(str(paths.expanded(folder).absolute()) for folder in arguments.held_out or ()),
         folder=str(paths.private_dir(paths.data_dir() / "training") / name),
         model=config.model, device=config.device, template=config.template, order=config.order,
-        rank=arguments.rank, alpha=arguments.alpha, dropout=arguments.dropout,
-        targets=tuple(target for target in (arguments.targets or "").split(",") if target),
+        rank=shape.rank, alpha=shape.alpha, dropout=arguments.dropout, targets=shape.targets,
+        start=str(start[1]) if start else "", start_name=start[0] if start else "",
         n_steps=arguments.steps, minutes=arguments.minutes, n_tokens=arguments.tokens, accumulate=arguments.accumulate,
         rate=arguments.rate, seed=arguments.seed, quantise=arguments.quantise, checkpointing=arguments.checkpointing,
         resume=not arguments.restart, polite=arguments.priority == "idle",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]  # none: every linear layer of the blocks
+
+
+def _shape(arguments: argparse.Namespace, config: Config) -> tuple[_Shape, tuple[str, Path] | None]:
+    """The adapter's shape, and what it goes on from: what was learned there need not be learned again.
+
+    That is the adapter with which it will be compared, unless another shape is asked for. Raises MidfillError.
+    """
+    targets = tuple(target for target in (arguments.targets or "").split(",") if target)
+    rank = RANK if arguments.rank is None else arguments.rank
+    wanted = _Shape(rank, ALPHA if arguments.alpha is None else arguments.alpha, targets)
+    setting = arguments.start or arguments.against or config.adapter
+    start = adapters.folder_of(setting, models.resolve(config.model).name)
+    if start is None:
+        return wanted, None
+    facts = describe(start[1])
+    there = _Shape(facts.rank, facts.alpha, facts.targets)
+    same = (
+        arguments.rank in (None, there.rank)
+        and arguments.alpha in (None, there.alpha)
+        and (not targets or set(targets) == set(there.targets))
+    )
+    if same:
+        return there, start
+    if arguments.start:
+        raise MidfillError(
+            f"{arguments.start} has rank {there.rank}, alpha {there.alpha:g}, on {', '.join(there.targets)}",
+            "leave --rank, --alpha and --targets away to go on from it, or --start none",
+        )
+    return wanted, None
 
 
 def _default_name(folders: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 
+from midfill.engine.local.adapters import Adapter
 from midfill.engine.local.embedded import Progress
 from midfill.engine.local.load import LoadedModel, load, pick_device
 from midfill.engine.local.models import ModelSource, weight_files
@@ -133,8 +134,14 @@ def _load_quantised(folder: Path, name: str, device: torch.device, progress: Pro
     return LoadedModel(name, folder, prepared, tokenizer, device, "nf4", parameters, frozenset({name}))
 
 
-def with_lora(loaded: LoadedModel, lora: Lora, base_name: str, seed: int, *, checkpointing: bool = False) -> PeftModel:
-    """``loaded`` with a fresh adapter of float32 weights. Raises MidfillError where the targets are not there."""
+def with_lora(
+    loaded: LoadedModel, lora: Lora, base_name: str, seed: int, *, checkpointing: bool = False,
+    start: Adapter | None = None,
+) -> PeftModel:  # fmt: skip
+    """``loaded`` with an adapter of float32 weights: a fresh one, or ``start`` to go on from.
+
+    Raises MidfillError where the targets are not there, or ``start`` is of another shape.
+    """
     model = loaded.model
     present = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     wanted = lora.targets or tuple(name for name in (*TARGETS, *OTHER_TARGETS) if name in present)
@@ -157,4 +164,21 @@ def with_lora(loaded: LoadedModel, lora: Lora, base_name: str, seed: int, *, che
         use_windows(adapted)
     adapted.peft_config["default"].base_model_name_or_path = base_name
     assert isinstance(adapted, PeftModel)
+    if start is not None:
+        _begin_from(adapted, start, lora)
     return adapted
+
+
+def _begin_from(adapted: PeftModel, start: Adapter, lora: Lora) -> None:
+    """Copy the weights of ``start``, which was checked against this base."""
+    layers = {name: module for name, module in adapted.get_base_model().named_modules() if hasattr(module, "lora_A")}
+    for path, pair in start.pairs.items():
+        layer: Any = layers.get(path)
+        if layer is None or len(pair.a) != lora.rank or pair.scale != lora.alpha / lora.rank:
+            raise MidfillError(
+                f"training cannot go on from the adapter {start.name}: {path} has another rank, scale or place",
+                "--start none begins from nothing",
+            )
+        with torch.no_grad():
+            layer.lora_A["default"].weight.copy_(pair.a)
+            layer.lora_B["default"].weight.copy_(pair.b)

@@ -61,7 +61,7 @@ def text(name: str, figures: Mapping[str, Any]) -> str:
         "",
         "## Training",
         "",
-        f"{figures['steps']} steps, {figures['tokens']:,} tokens, {figures['examples']:,} holes, "
+        f"{_begun(figures)}{figures['steps']} steps, {figures['tokens']:,} tokens, {figures['examples']:,} holes, "
         f"{figures['seconds'] / 60:.1f} minutes; learning rate {figures['settings']['rate']:g}, cosine. Loss only on "
         "the middle and on the token that ends it.",
         "",
@@ -70,6 +70,11 @@ def text(name: str, figures: Mapping[str, Any]) -> str:
         *_gate(figures),
     ]
     return "\n".join([*head, *body]).rstrip() + "\n"
+
+
+def _begun(figures: Mapping[str, Any]) -> str:
+    start = figures["settings"].get("start")
+    return f"It went on from the adapter {start}: " if start else ""
 
 
 def _gate(figures: Mapping[str, Any]) -> list[str]:

@@ -21,6 +21,8 @@ class Job:
     alpha: float = 16.0
     dropout: float = 0.1
     targets: tuple[str, ...] = ()
+    start: str = ""  # folder of the adapter to go on from, and its name; empty: a fresh one
+    start_name: str = ""
     n_steps: int = 0  # 0: by the device
     minutes: float = 0.0
     n_tokens: int = 0

@@ -43,6 +43,7 @@ class Settings:
     minutes: float = 0.0
     checkpointing: bool = False
     quantise: bool = False
+    start: str = ""  # the adapter that it goes on from, with the beginning of its digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,11 @@ class Run:
     def __init__(
         self, loaded: LoadedModel, model: PeftModel, maker: Maker, held_out: Sequence[Example], settings: Settings,
         folder: Path, data: str, *, on_step: Callable[[Report], None], is_stopped: Callable[[], bool] = lambda: False,
-        before_pass: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """``data`` identifies the texts; ``folder`` holds the checkpoints."""
         self._device, self._model, self._maker, self._held_out = loaded.device, model, maker, held_out
         self._settings, self._folder = settings, folder
-        self._on_step, self._is_stopped, self._before_pass = on_step, is_stopped, before_pass
+        self._on_step, self._is_stopped = on_step, is_stopped
         self._progress = Progress(identity(settings, loaded.name, data), n_steps=settings.n_steps)
         self._saved_s = 0.0
 
@@ -96,9 +96,9 @@ class Run:
         stepper = Stepper(
             self._model, self._device, rate=self._settings.rate, n_steps=progress.n_steps, done=progress.step
         )
+        before = list(losses(self._model, self._held_out, self._device))  # as it begins; a fresh adapter adds nothing
         if found is not None:
             stepper.restore(found[1], progress.step)
-        before = list(losses(self._model, self._held_out, self._device, adapted=False))
         if not progress.history:
             progress.history.append({"step": 0, "held_out": _mean(before)})
         start = time.monotonic()
@@ -124,7 +124,7 @@ class Run:
         at = progress.step * settings.accumulate
         batches = [batch(self._maker, at + i, settings.n_tokens, settings.seed) for i in range(settings.accumulate)]
         torch.manual_seed((settings.seed << 32) + progress.step)  # of the dropout
-        loss = stepper.step(batches, self._before_pass)
+        loss = stepper.step(batches)
         progress.step += 1
         progress.n_tokens += sum(len(one.ids) for one in batches)
         progress.n_examples += sum(one.n_examples for one in batches)

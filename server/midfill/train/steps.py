@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from peft import PeftModel
@@ -54,16 +53,15 @@ class Stepper:
         """The present learning rate."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def step(self, batches: Sequence[Batch], before_each: Callable[[], None] = lambda: None) -> float:
+    def step(self, batches: Sequence[Batch]) -> float:
         """One change of the weights from the mean over the labels of all ``batches``; the loss.
 
-        Raises DivergedError, with the weights as they were. ``before_each``: called before each pass, may wait.
+        Raises DivergedError, with the weights as they were.
         """
         self.model.train()
         n_labels, total = sum(len(batch.labels) for batch in batches), 0.0
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
-            before_each()
             loss = loss_of(self.model, batch, self.device) * (len(batch.labels) / n_labels)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
@@ -98,14 +96,12 @@ class Stepper:
                 }
 
 
-def losses(
-    model: PeftModel, examples: Iterable[Example], device: torch.device, *, adapted: bool = True
-) -> Iterator[float]:
-    """The mean loss of each example's labels, in nats; with ``adapted`` off, the base's."""
+def losses(model: PeftModel, examples: Iterable[Example], device: torch.device) -> Iterator[float]:
+    """The mean loss of each example's labels, in nats."""
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), contextlib.nullcontext() if adapted else model.disable_adapter():
+        with torch.inference_mode():
             for example in examples:
                 yield float(loss_of(model, Batch.of([example]), device))
     finally:

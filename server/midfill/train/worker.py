@@ -139,6 +139,7 @@ def _train(
 ) -> int:  # fmt: skip
     import torch
 
+    from midfill.engine.local.adapters import read_adapter
     from midfill.engine.local.load import pick_device
     from midfill.train import write
     from midfill.train.base import Lora, check, load_base, name_of, need, with_lora
@@ -149,17 +150,20 @@ def _train(
 
     device = pick_device(job.device)
     n_steps, n_tokens = ON_GPU if device.type == "cuda" else ON_CPU
-    settings = Settings(
-        Lora(job.rank, job.alpha, job.dropout, job.targets), job.n_steps or n_steps, job.n_tokens or n_tokens,
-        job.accumulate, job.rate, job.seed, job.minutes, job.checkpointing, job.quantise,
-    )  # fmt: skip
-    check(need(base, device, settings.n_tokens, quantised=job.quantise, checkpointing=job.checkpointing))
+    n_tokens = job.n_tokens or n_tokens
+    check(need(base, device, n_tokens, quantised=job.quantise, checkpointing=job.checkpointing))
     maker = Maker(train, renderer, job.seed)
-    unseen = list(held_out_examples(Maker(held_out, renderer, job.seed), N_HELD_OUT, settings.n_tokens))
+    unseen = list(held_out_examples(Maker(held_out, renderer, job.seed), N_HELD_OUT, n_tokens))
     source = models.resolve(job.model)
     loaded = load_base(base, source.name, str(device), _staged(tell), quantise=job.quantise)
     base_name = name_of(source)
-    model = with_lora(loaded, settings.lora, base_name, job.seed, checkpointing=job.checkpointing)
+    start = read_adapter(job.start_name, Path(job.start), loaded.model, loaded.base_names) if job.start else None
+    lora = Lora(job.rank, job.alpha, job.dropout, job.targets)
+    settings = Settings(
+        lora, job.n_steps or n_steps, n_tokens, job.accumulate, job.rate, job.seed, job.minutes, job.checkpointing,
+        job.quantise, f"{start.name} ({start.digest[:12]})" if start is not None else "",
+    )  # fmt: skip
+    model = with_lora(loaded, lora, base_name, job.seed, checkpointing=job.checkpointing, start=start)
     n_weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     folder = Path(job.folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -65,6 +65,38 @@ async def test_the_unit_ends_the_engine() -> None:
     assert (engine.n_chunks, engine.n_cancelled) == (2, 1)
 
 
+BLOCK = """def mean(values):
+    total = 0
+‸
+    return total / count
+"""
+
+
+async def test_a_model_that_stops_too_early_is_asked_to_go_on() -> None:
+    """``count`` is read below and bound nowhere: it spells what it said again, and goes on in another line."""
+    text = "    for value in values:\n        total += value\n    count = len(values)\n"
+    subject, engine = completer(text, rules_off=("confidence",))  # a script's probabilities are made up
+    engine.stops_at = [text.index("    count") - 1]
+    found = await values(subject, at(BLOCK))
+    assert found[-1].text == text.rstrip("\n")
+    assert engine.n_requests == 2
+    assert [value.text for value in found] == sorted((value.text for value in found), key=len)
+
+
+@pytest.mark.parametrize(
+    ("text", "n_requests"),
+    [
+        ("    for value in values:\n        total += value", 2),  # it has no more to say
+        ("    count = len(values)", 1),  # whole
+        ("    for välue in values:\n        total += välue", 1),  # its tokens might end within characters
+    ],
+)
+async def test_one_that_has_no_more_is_not_asked_for_ever(text: str, n_requests: int) -> None:
+    subject, engine = completer(text)
+    found = await values(subject, at(BLOCK))
+    assert (found[-1].text, engine.n_requests) == (text, n_requests)
+
+
 async def test_closing_cancels_and_keeps_nothing() -> None:
     subject, engine = completer("a", "b", "c")
     async with aclosing(subject.stream(at("return ‸"))) as stream:  # type: ignore[type-var]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from midfill.postprocess import Judge, Place, rules
@@ -95,6 +97,7 @@ def test_trim() -> None:
         ("f() {\n  ‸\n}\n", "a();\n}\n", "a();"),
         ("    ‸\n    return x\n", "x = 1\n    return x\n", "x = 1"),  # what already follows
         ("def f():\n    ‸\n", "a = 1\n    b", None),
+        ("def f():\n‸\n        else:\n            c()\n", "    for a in b:\n        if a:\n", None),  # no body of it
         ("x = 1‸\n", "\ny = 2", ""),  # a finished line: nothing to add to it
         ("def f():‸\n", "\n    return 1\n\nx = 1\n", "\n    return 1"),
     ],
@@ -102,6 +105,29 @@ def test_trim() -> None:
 def test_unit(buffer: str, middle: str, unit: str | None) -> None:
     end = unit_end(middle, place(buffer))
     assert (None if end is None else middle[:end]) == unit
+
+
+@pytest.mark.parametrize(
+    ("buffer", "middle", "stop", "early"),
+    [
+        ("def f(a):\n‸\n    return b\n", "    c = a", 1.0, True),  # b is bound nowhere
+        ("def f(a):\n‸\n    return b\n", "    b = a", 1.0, False),
+        ("def f(a):\n    n = 0\n‸\n    return a\n", "    a += 1", 1.0, True),  # n is read nowhere
+        ("def f(a):\n‸\n    return a\n", "    for b in a:", 1.0, True),  # a block without a body
+        ("def f(a):\n‸\n        g(a)\n", "    if a:", 1.0, False),  # whose body stands below
+        ("def f(a):\n‸\n    return a\n", "    a = g(", 1.0, True),  # something is open
+        ("def f(a):\n‸\n    else:\n        b()\n", "    c()", 1.0, True),  # else belongs to nothing
+        ("def f(a):\n‸\n    else:\n        a()\n", "    if a:\n        c()", 1.0, False),
+        ("def f(a):\n‸\n        )\n", "    a = g(\n        a,", 1.0, False),  # and closed below
+        ("def f(a):\n‸\n", "    b = a", 0.5, True),  # the model was not sure
+        ("def f(a):\n‸\n", "    b = a", 0.95, False),
+        ("def f(a):\n‸\n", "    return a", 0.5, False),  # nothing fits behind it
+        ("x = f(‸\n", "a, b", 0.5, False),  # on a line that is begun its end ends it
+    ],
+)
+def test_a_model_that_stopped_too_early(buffer: str, middle: str, stop: float, early: bool) -> None:
+    assert Judge(at(buffer)).stopped_early(middle, math.log(stop)) is early
+    assert not Judge(at(buffer), ("first_unit",)).stopped_early(middle, math.log(stop))
 
 
 def test_a_middle_cut_short_loses_its_half_line() -> None:

@@ -246,11 +246,14 @@ class Completer:
         trace.n_prefix, trace.n_suffix, trace.n_snippets = prompt.n_prefix, prompt.n_suffix, prompt.n_snippets
         request = self._request(prompt, growing, snippets, background=background)
         growing.n_prompt = len(prompt.ids)
-        async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
-            async for delta in deltas:
-                growing.push(delta)
-                if growing.enough:
-                    break
+        await self._follow(request, growing)
+        # A model that has learned to stop does so too early at times. It has to spell what it said again, which the
+        # engine verifies in one pass, and a new line; then it goes on.
+        while said := growing.resume():
+            number = f"{os.getpid()}-{next(_numbers)}"
+            beginning = prompt.beginning + said
+            again = dataclasses.replace(request, request_id=number, n=1, beginning=beginning, wanted=())
+            await self._follow(again, growing)
         growing.end()
         if not background:
             self.debounce.answered(growing.first_at - start)
@@ -259,6 +262,13 @@ class Completer:
         self.cache.store(growing.snapshot, growing.answered_by, middle, digest(snippets))
         if background and not middle.shown and (later := entered(growing.snapshot)) is not None:
             asyncio.get_running_loop().call_soon(self._go_ahead, later)
+
+    async def _follow(self, request: GenerateRequest, growing: Growing) -> None:
+        async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                growing.push(delta)
+                if growing.enough:
+                    break
 
     def _lingers(self, growing: Growing) -> float:
         """Seconds that ``growing`` waits for another request; a newer generation has taken its place otherwise."""

@@ -22,6 +22,8 @@ from midfill.types import Snapshot, Stats
 
 # Characters that may be typed ahead of what stands; whoever is further ahead asks anew.
 MAX_AHEAD = 16
+# A model that stops before its middle is whole is asked so often to go on.
+MAX_RESUMED = 3
 # The further candidates get as long as the first one took from its first piece on, but so long at least.
 PATIENCE_S = 0.3
 
@@ -33,6 +35,7 @@ class Candidate:
         self.judge = judge
         self.raw = self.reason = self._shown = ""
         self._judged = ("", "")
+        self.resumed: list[str] = []  # where the model stopped and was to go on
         self.stats = Stats()
         self.n_pieces = self.n_tokens = 0
         self._sum = 0.0
@@ -46,8 +49,28 @@ class Candidate:
         self.raw += delta.text
         self.n_tokens += len(delta.logprobs)
         self._sum += sum(delta.logprobs)
-        self.judge.note(delta.text, delta.logprobs)
-        self.end(delta.finish_reason or self.judge.ends(self.raw))
+        if delta.text or not self.resumed:  # what it only spells again was noted
+            self.judge.note(delta.text, delta.logprobs)
+        reason = delta.finish_reason or self.judge.ends(self.raw)
+        if not (reason == "stop" and self._is_to_go_on()):
+            self.end(reason)
+
+    def _is_to_go_on(self) -> bool:
+        """Whether the model stopped where more is surely missing. Where nothing was added since, it has no more."""
+        has_more = not self.resumed or len(self.raw.rstrip()) > len(self.resumed[-1])
+        if not has_more or len(self.resumed) == MAX_RESUMED or not self.raw.isascii():
+            return False
+        return self.judge.stopped_early(self.raw, self.stats.stop_logprob)
+
+    def resume(self) -> str:
+        """What it is to begin with again, so that it goes on in another line; "" where it has its end."""
+        if self.reason or not self._is_to_go_on():
+            return ""
+        self.resumed.append(self.raw.rstrip())
+        if not self.raw.endswith("\n"):
+            self.raw += "\n"
+            self.judge.note("\n", ())
+        return self.raw
 
     def end(self, reason: str) -> None:
         """It ends for ``reason``, if that is one and it has not ended before."""
@@ -124,6 +147,10 @@ class Growing:
             self._best_ended = self._best_ended or now
         if not self.enough:
             self._wake()
+
+    def resume(self) -> str:
+        """What the first candidate is to begin with again (Candidate.resume); the others have what they have."""
+        return self.candidates[0].resume()
 
     def end(self) -> None:
         """No more comes: an engine that gives fewer candidates, or no reason, has said all it has to say."""

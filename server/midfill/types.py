@@ -93,6 +93,7 @@ class Stats:
     total_s: float = 0.0
     n_drafted: int = 0  # tokens guessed by prompt lookup, and of these the right ones
     n_accepted: int = 0
+    stop_logprob: float = 0.0  # of the control token at which the model stopped, where log probabilities were asked for
 
 
 @dataclass(frozen=True, slots=True)

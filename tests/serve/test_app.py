@@ -165,7 +165,7 @@ BAD_BODIES: dict[str, list[Any]] = {
     "model must be": [{"prompt": [1], "model": model} for model in (7, ["lora"], {"x": 1})],
     "midfill must be an object": [{"prompt": [1], "midfill": own} for own in _LISTS],
     "suffix must be two positions": [{"prompt": [1, 2, 3], "midfill": {"suffix": suffix}} for suffix in _NO_SUFFIXES],
-    "beginning must be": [{"prompt": [1], "midfill": {"beginning": text}} for text in (*_LISTS[1:], "x" * 257)],
+    "beginning must be": [{"prompt": [1], "midfill": {"beginning": text}} for text in (*_LISTS[1:], "x" * 8193)],
     "window a text": [{"prompt": [1], "midfill": {"window": window}} for window in _LISTS[1:]],
     "speculate and background must be": [
         {"prompt": [1], "midfill": {key: value}} for key in ("speculate", "background") for value in (*_LISTS[:3], "no")

@@ -22,6 +22,7 @@ class ScriptedEngine:
 
     def __init__(self, chunks: list[str], delay_s: float = 0.0, others: Sequence[list[str]] = ()) -> None:
         self.chunks, self.delay_s, self.others = chunks, delay_s, others
+        self.stops_at: list[int] = []  # characters after which the first, the second ... request stops
         self.n_requests = self.n_background = self.n_cancelled = self.n_chunks = 0
 
     @classmethod
@@ -36,10 +37,13 @@ class ScriptedEngine:
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the chunks. "!error" raises EngineError. The n-th candidate has log probabilities of -n."""
+        whole = self.chunks
+        if self.n_requests < len(self.stops_at):
+            whole = ["".join(self.chunks)[: self.stops_at[self.n_requests]]]
         self.n_requests += 1
         self.n_background += request.background
         start, n, first, done = time.monotonic(), 0, 0.0, False
-        told = [self.chunks, *self.others][: request.n]
+        told = [_after(request.beginning, chunks) for chunks in [whole, *self.others][: request.n]]
         try:
             for index, chunk in _in_turn([chunks[: request.max_tokens] for chunks in told]):
                 await asyncio.sleep(self.delay_s)
@@ -59,6 +63,19 @@ class ScriptedEngine:
 
     async def aclose(self) -> None:
         """Nothing to release."""
+
+
+def _after(beginning: str, chunks: list[str]) -> list[str]:
+    """What of ``chunks`` comes after ``beginning``, with which they begin, or which they are all of."""
+    text = "".join(chunks)
+    n = min(len(text), len(beginning))
+    if not n or text[:n] != beginning[:n]:
+        return chunks
+    left: list[str] = []
+    for chunk in chunks:
+        left += [chunk[n:]] if len(chunk) > n else []
+        n = max(0, n - len(chunk))
+    return left
 
 
 def _in_turn(candidates: list[list[str]]) -> Iterator[tuple[int, str]]:

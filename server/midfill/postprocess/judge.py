@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from midfill.postprocess.confidence import Gate, Lines, Thresholds
 from midfill.postprocess.place import Place
 from midfill.postprocess.rules import FINISH, NAMES, PIPELINE, whole_lines
-from midfill.postprocess.unit import unit_end
+from midfill.postprocess.unit import lacks, unit_end
 from midfill.types import Snapshot
 
+# Log probability of the end below which the model may as well have gone on (docs/log.md).
+UNSURE = math.log(0.9)
 # Everything that can be switched off.
 RULES = NAMES | {"whole_lines", "confidence"}
 
@@ -44,6 +47,13 @@ class Judge:
         if "first_unit" not in self._off and unit_end(raw, self.place) is not None:
             return "unit"
         return "weak" if self._lines.first_weak(self._thresholds, finished=False) is not None else ""
+
+    def stopped_early(self, raw: str, stop_logprob: float) -> bool:
+        """Whether ``raw``, at whose end the model stopped by itself, is not whole: by what it lacks, or because the
+        model was not sure that it ends there (``stop_logprob``)."""
+        if "first_unit" in self._off or self.place.kind != "block" or not raw.strip():
+            return False
+        return unit_end(raw + "\n", self.place) is None and (stop_logprob < UNSURE or lacks(raw, self.place))
 
     def over(self) -> None:
         """The middle has its end: what it was like counts for the next ones."""

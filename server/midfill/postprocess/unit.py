@@ -19,6 +19,7 @@ from midfill.syntax.names import indent
 # Characters of a line that must be there before it is judged while it still grows.
 MIN_SEEN = 8
 _CONTINUES = re.compile(r"(else|elif|except|finally|catch|rescue|case|default|when|ensure|while)\b|\}")
+_SECOND = re.compile(r"(else|elif|except|finally)\b")  # not after a brace that ends what comes before
 _LEAVES = re.compile(r"(return|raise|throw|break|continue|goto)\b")
 _BY_LINE = frozenset(
     {"python", "ruby", "go", "lua", "shellscript", "yaml", "toml", ""}
@@ -42,6 +43,37 @@ def unit_end(middle: str, place: Place) -> int | None:
             return _line_end(middle, place)
         case _:
             return _block_end(middle, place)
+
+
+def lacks(middle: str, place: Place) -> bool:
+    """Whether ``middle``, at whose end the model stopped by itself, is surely not all that fits on a blank line:
+    something is open, its last line opens a block that stands nowhere, names that are read below are bound nowhere, or
+    names that are bound above are read nowhere.
+    """
+    if place.kind != "block" or not middle.strip():
+        return False
+    lines = [line for line in (place.before + middle).split("\n") if line.strip()]
+    state = scan("\n".join(lines) + "\n", place.language)
+    if state.depth > 0 or state.string:
+        return not (place.below is not None and is_closer(place.below.strip()))
+    below = None if place.below is None else indent(place.below)
+    if opens_block(lines[-1], place.language):
+        return below is None or below <= indent(lines[-1])
+    if below is not None and _second(place.below) and not _has_first(lines, below):
+        return True
+    names = place.names(indent(lines[0]))
+    return not names.needed | names.unused <= set(_WORD.findall(middle))
+
+
+def _second(line: str | None) -> bool:
+    """Whether ``line`` is the second part of a statement, such as ``else``, and no body of what stands above it."""
+    return line is not None and _SECOND.match(line.strip()) is not None
+
+
+def _has_first(lines: list[str], depth: int) -> bool:
+    """Whether the last of ``lines`` that is not deeper than ``depth`` may be the first part of such a statement."""
+    last = next((line for line in reversed(lines) if indent(line) <= depth), None)
+    return last is None or (indent(last) == depth and last.rstrip().endswith((":", "{")))
 
 
 def _newline(middle: str) -> int | None:
@@ -260,7 +292,7 @@ class _Reader:
         return depth == self._base and self._is_enough(line.end)
 
     def _is_header_of_what_follows(self, line: str) -> bool:
-        if self._below is None or not opens_block(line, self._place.language):
+        if self._below is None or not opens_block(line, self._place.language) or _second(self._place.below):
             return False
         return 0 < self._below - indent(line) <= self._place.step
 

@@ -14,7 +14,8 @@ MAX_BODY = 4 << 20
 MAX_PROMPT_IDS = 200_000
 MAX_CANDIDATES = 8
 MAX_WANTED = 32
-MAX_BEGINNING = 256
+MAX_NAME = 256
+MAX_BEGINNING = 8192  # a begun word, or a middle that is to go on
 MAX_LOGPROBS = 5
 
 
@@ -104,7 +105,7 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value.isidentifier() and len(value) <= MAX_BEGINNING
+    return isinstance(value, str) and value.isidentifier() and len(value) <= MAX_NAME
 
 
 def _number(body: dict[str, Any], key: str, default: Any, low: float, high: float, kind: type) -> Any:

@@ -23,6 +23,9 @@ from torch import nn
 
 STEPS = 127
 MANY = 32  # from so many rows on, writing their magnitudes takes longer than reading the rows twice
+LEAST = 4  # rows: VNNI's kernels read the weights faster for four than for one (docs/log.md)
+# As tensors: a Python number is made one at every call, which takes longer than small operations themselves.
+_STEPS, _HALF = torch.tensor(float(STEPS)), torch.tensor(128.5)
 SLOW = 20  # times float32: oneDNN's reference loops take some 500 times as long
 GROUP = 32  # columns that share a scale in four bits
 FILE = "int8.safetensors"  # beside a prepared model's own weights
@@ -235,11 +238,14 @@ class Int8Product(Product):
         self._one = torch.ones(len(scale))
         self._zero = torch.zeros(len(scale), dtype=torch.long)
         self._zero_point = zero_point()
+        few = torch.zeros((LEAST, weight.shape[1]), dtype=torch.uint8)
+        self._few = [few[:n] for n in range(LEAST + 1)]  # views of one buffer: the model has one user at a time
 
-    def compute_normed(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        """All outputs for x / sqrt(sum(x²) + eps) * weight, x: (tokens, in). The roots only change the rows' scales:
+    def compute_normed(self, x: torch.Tensor, weight: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
+        """All outputs for x / sqrt(sum(x²) + least²) * weight, x: (tokens, in). The roots only change the rows' scales:
         no normed row is ever written."""
-        y = self._product(x * weight, x.square().sum(dim=1, keepdim=True).add_(eps).rsqrt_())
+        root = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        y = self._product(x * weight, torch.hypot(root, least).reciprocal_())
         return y if self._bias is None else y.add_(self._bias)
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
@@ -248,14 +254,22 @@ class Int8Product(Product):
     def _product(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
         """``rows`` (tokens, in), each times its ``factor`` (tokens, 1)."""
         largest = _largest(rows).clamp_(min=1e-12)
-        zero = self._zero_point
-        steps = (rows * (STEPS / largest)).round_()
-        steps = steps.add_(zero).to(torch.uint8) if zero else steps.to(torch.int8)
         y = torch.ops.onednn.qlinear_pointwise(
-            steps, 1.0, zero, self._packed, self._one, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
-        )
+            self._steps(rows * torch.div(_STEPS, largest)), 1.0, self._zero_point, self._packed, self._one, self._zero,
+            None, 1.0, 0, torch.float32, "none", [], "",
+        )[: len(rows)]  # fmt: skip
         out: torch.Tensor = y.mul_(self._scale).mul_(largest if factor is None else largest.mul_(factor))
         return out
+
+    def _steps(self, rows: torch.Tensor) -> torch.Tensor:
+        """``rows``, from -127 to 127, as whole numbers, with the zero in its place; at least LEAST of unsigned ones."""
+        if not self._zero_point:
+            return rows.round_().to(torch.int8)
+        rows.add_(_HALF)  # what is cut off behind the point then rounds to the nearest
+        if len(rows) >= LEAST:
+            return rows.to(torch.uint8)
+        self._few[len(rows)].copy_(rows)
+        return self._few[LEAST]
 
 
 def _largest(rows: torch.Tensor) -> torch.Tensor:

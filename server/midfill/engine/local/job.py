@@ -32,6 +32,7 @@ class Job:
     n_steps: int = 0  # forward passes that ran to their end
     n_cached: int = 0
     n_decoded: int = 0
+    stop_logprob: float = 0.0
     started: float = 0.0
     first_token: float = 0.0
     slot: Slot | None = None
@@ -62,7 +63,7 @@ class Job:
         return Stats(
             n_prompt=len(self.request.prompt), n_cached=self.n_cached, n_decoded=self.n_decoded, n_drafted=drafts[0],
             n_accepted=drafts[1], queue_s=self.started - self.arrived, ttft_s=(self.first_token or now) - self.arrived,
-            total_s=now - self.arrived,
+            total_s=now - self.arrived, stop_logprob=self.stop_logprob,
         )  # fmt: skip
 
     def figures(self) -> dict[str, Any]:

@@ -104,10 +104,10 @@ class Norm:
         return functional.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
 
     @functools.cached_property
-    def of_sum(self) -> tuple[torch.Tensor, float]:
-        """The weight and epsilon with which the sum of squares stands for their mean."""
+    def of_sum(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weight, and the root of epsilon, with which the sum of squares stands for their mean."""
         n = self.weight.numel()
-        return self.weight * n**0.5, self.eps * n
+        return self.weight * n**0.5, self.weight.new_tensor((self.eps * n) ** 0.5)
 
 
 @dataclass(slots=True)

@@ -148,7 +148,9 @@ class Worker:
         for token in tokens:
             piece, reason = job.output.push(token)
             text += piece
-            if token.id not in self.tokenizer.control_ids:
+            if token.id in self.tokenizer.control_ids:
+                job.stop_logprob = token.logprob if job.request.logprobs else 0.0
+            else:
                 job.n_decoded += 1
                 logprobs.append(token.logprob)
             if reason:

@@ -259,9 +259,8 @@ def test_the_story_of_wide_characters(start: Start) -> None:
 
 
 def test_tabs_are_drawn_as_wide_as_they_are(start: Start) -> None:
-    editor = start("total := 0\n", "\treturn total")
+    editor = start("total := 0\n", "\treturn total", setup="vim.o.tabstop = 4")
     editor.open("func sum() int {\n\tlog()\n\t‸\n}\n", "sum.go")
-    editor.command("setlocal tabstop=4")
     editor.wait_ghost("total := 0\n    return total")
     editor.keys("<Tab>")
     editor.wait_lines("func sum() int {\n\tlog()\n\ttotal := 0\n\treturn total\n}")

@@ -255,6 +255,7 @@ def write_record(where: Place, address: Address) -> None:
 async def _serve(config: Config, where: Place, listener: socket.socket, address: Address) -> EngineStatus:
     import uvicorn
 
+    _read_ahead(config)
     from midfill.engine.local.engine import LocalEngine
     from midfill.serve.app import Service
 
@@ -284,6 +285,21 @@ async def _serve(config: Config, where: Place, listener: socket.socket, address:
         service.draining = True
         housekeeping.cancel()
         await engine.aclose()
+
+
+def _read_ahead(config: Config) -> None:
+    """Begin to read the weights that will be wanted, where they are prepared for this CPU: torch is still to come."""
+    from midfill.engine.local import models, reading
+
+    is_for_cpu = config.device == "cpu" or (config.device == "auto" and not Path("/dev/nvidia0").exists())
+    if not is_for_cpu or config.dtype not in ("auto", "int8", "int4"):
+        return
+    with contextlib.suppress(MidfillError, OSError):
+        # "auto" looks for a GPU, with torch; without one it is the embedded model.
+        source = models.resolve("embedded" if config.model == "auto" else config.model)
+        folder = models.find_prepared(source)
+        if folder is not None and (folder / models.INT8).is_file():
+            reading.ahead(folder / models.INT8)
 
 
 async def _leave_when_idle(service: Any, engine: Any, idle_exit_s: float, leave: Any) -> None:

@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from midfill.engine.local.models import INT8
+
 STEPS = 127
 MANY = 32  # from so many rows on, writing their magnitudes takes longer than reading the rows twice
 LEAST = 4  # rows: VNNI's kernels read the weights faster for four than for one (docs/log.md)
@@ -28,7 +30,7 @@ LEAST = 4  # rows: VNNI's kernels read the weights faster for four than for one 
 _STEPS, _HALF = torch.tensor(float(STEPS)), torch.tensor(128.5)
 SLOW = 20  # times float32: oneDNN's reference loops take some 500 times as long
 GROUP = 32  # columns that share a scale in four bits
-FILE = "int8.safetensors"  # beside a prepared model's own weights
+FILE = INT8
 SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weight_scale"
 # Layers that read the same input are one product: fewer calls, and none so narrow that oneDNN's threads cost more
 # than the work (a product 128 wide took ten times as long as one 1152 wide).

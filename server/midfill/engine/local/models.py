@@ -28,6 +28,7 @@ from midfill.types import MidfillError
 REFERENCE = "google/codegemma-7b"
 REFERENCE_BYTES = 20 << 30  # bfloat16 weights, KV cache and workspace
 MANIFEST = "manifest.json"
+INT8 = "int8.safetensors"  # the weights as a CPU multiplies them, beside the model's own
 FORMAT = 3  # raised when a prepared folder's content changes meaning: older ones are made again
 
 

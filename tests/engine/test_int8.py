@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,32 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
     alone = product.part(row, 0)
     for neighbours in (torch.randn(15, 128) * 1000, torch.randn(3, 128) * 1e-3):
         assert torch.equal(product.part(torch.cat([row, neighbours]), 0)[:1], alone)
+
+
+def test_signed_and_unsigned_activations_have_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What AMX reads and what VNNI reads: whole numbers both, so nothing is lost on the way."""
+    values, scale = int8.quantise(torch.randn(96, 640))
+    x = torch.randn(7, 640)
+    found = []
+    for zero in (0, 128):
+        monkeypatch.setattr(int8, "zero_point", lambda zero=zero: zero)
+        found.append(int8.Int8Product(values, scale, [None], [96]).compute(x))
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("n", range(1, 2 * int8.LEAST))
+def test_few_rows_are_filled_up_and_come_out_alone(n: int) -> None:
+    values, scale = int8.quantise(torch.randn(64, 4864))
+    product = int8.Int8Product(values, scale, [None], [64])
+    rows = torch.randn(2 * int8.LEAST, 4864)
+    every = product.compute(rows)
+    assert torch.equal(product.compute(rows[:n]), every[:n])
+    assert torch.equal(product.compute(rows), every)
+
+
+def test_a_product_that_falls_back_to_slow_loops_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8.Int8Product, "compute", lambda self, x: time.sleep(0.2))
+    assert not int8._is_fast()
 
 
 def test_fused_layers_answer_as_they_would_alone() -> None:

@@ -138,6 +138,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
 
 
+def sha256_of(folder: Path, name: str) -> str | None:
+    """What the manifest of a prepared folder records of a file; None where nothing does."""
+    recorded = (read_manifest(folder) or {}).get("files", {}).get(name, {}).get("sha256")
+    return recorded if isinstance(recorded, str) else None
+
+
 def prepare(source: ModelSource, progress: Progress, *, force: bool = False) -> Path:
     """The folder to load ``source`` from, made ready first if need be.
 

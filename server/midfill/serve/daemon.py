@@ -255,7 +255,6 @@ def write_record(where: Place, address: Address) -> None:
 async def _serve(config: Config, where: Place, listener: socket.socket, address: Address) -> EngineStatus:
     import uvicorn
 
-    _read_ahead(config)
     from midfill.engine.local.engine import LocalEngine
     from midfill.serve.app import Service
 
@@ -285,27 +284,6 @@ async def _serve(config: Config, where: Place, listener: socket.socket, address:
         service.draining = True
         housekeeping.cancel()
         await engine.aclose()
-
-
-def _read_ahead(config: Config) -> None:
-    """Begin to read and pack the weights that will be wanted, where they are prepared for this CPU: meanwhile torch and
-    then transformers are imported."""
-    from midfill.engine.local import models, reading
-
-    is_for_cpu = config.device == "cpu" or (config.device == "auto" and not Path("/dev/nvidia0").exists())
-    if not is_for_cpu or config.dtype not in ("auto", "int8", "int4"):
-        return
-    with contextlib.suppress(MidfillError, OSError):
-        # "auto" looks for a GPU, with torch; without one it is the embedded model.
-        source = models.resolve("embedded" if config.model == "auto" else config.model)
-        folder = models.find_prepared(source)
-        if folder is None or not (folder / models.INT8).is_file():
-            return
-        reading.ahead(folder / models.INT8)
-        from midfill.engine.local import packing  # brings torch along, and nothing else
-
-        bits = 4 if config.dtype == "int4" else 8
-        packing.ahead(folder / models.INT8, models.sha256_of(folder, models.INT8), bits)
 
 
 async def _leave_when_idle(service: Any, engine: Any, idle_exit_s: float, leave: Any) -> None:

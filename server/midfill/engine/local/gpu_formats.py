@@ -183,11 +183,11 @@ class _GpuProduct(Product):
     _scale: torch.Tensor
 
     def __init__(self, biases: list[torch.Tensor | None], shapes: list[tuple[int, int]], dtype: torch.dtype) -> None:
-        super().__init__([n_out for n_out, _ in shapes], [None] * len(shapes), shapes[0][1])
+        super().__init__([n_out for n_out, _ in shapes], [None] * len(shapes))
         self._dtype = dtype
         present = [bias for bias in biases if bias is not None]
         if present:
-            parts = [b if b is not None else present[0].new_zeros(n) for b, n in zip(biases, self.sizes, strict=True)]
+            parts = [b if b is not None else present[0].new_zeros(n) for b, n in zip(biases, self._sizes, strict=True)]
             self._bias = torch.cat(parts)
 
     @property
@@ -199,7 +199,7 @@ class _GpuProduct(Product):
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) -> (..., out_1 + out_2 + ...)."""
         rows = x.reshape(-1, x.shape[-1])
-        y = self._multiply(rows) if len(rows) else x.new_empty((0, sum(self.sizes)))
+        y = self._multiply(rows) if len(rows) else x.new_empty((0, sum(self._sizes)))
         if self._bias is not None:
             y = y + self._bias
         return y.view(*x.shape[:-1], y.shape[-1])
@@ -214,7 +214,7 @@ class Int8Product(_GpuProduct):
         super().__init__(biases, shapes, dtype)
         if shapes[0][1] % MULTIPLE:
             raise ValueError(f"int8 rows of {shapes[0][1]} weights are no multiple of {MULTIPLE}")
-        n_more = -sum(self.sizes) % MULTIPLE
+        n_more = -sum(self._sizes) % MULTIPLE
         weights = [weight for weight, _ in packed]
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]  # a tied head shares the embedding's
         self._weight = nn.functional.pad(weight, (0, 0, 0, n_more)) if n_more else weight
@@ -244,7 +244,7 @@ class Nf4Product(_GpuProduct):
         self._scale = torch.cat([scales for _, scales in packed])
         # Blocks do not straddle rows, so that layers beside each other are one.
         self._state = library.functional.QuantState(
-            absmax=self._scale, shape=torch.Size((sum(self.sizes), shapes[0][1])), blocksize=NF4_BLOCK,
+            absmax=self._scale, shape=torch.Size((sum(self._sizes), shapes[0][1])), blocksize=NF4_BLOCK,
             quant_type="nf4", code=library.functional.get_4bit_type("nf4", device=self._scale.device), dtype=dtype,
         )  # fmt: skip
 

@@ -21,8 +21,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from midfill.engine.local.models import INT8
-
 STEPS = 127
 MANY = 32  # from so many rows on, writing their magnitudes takes longer than reading the rows twice
 LEAST = 4  # rows: VNNI's kernels read the weights faster for four than for one (docs/log.md)
@@ -30,7 +28,7 @@ LEAST = 4  # rows: VNNI's kernels read the weights faster for four than for one 
 _STEPS, _HALF = torch.tensor(float(STEPS)), torch.tensor(128.5)
 SLOW = 20  # times float32: oneDNN's reference loops take some 500 times as long
 GROUP = 32  # columns that share a scale in four bits
-FILE = INT8
+FILE = "int8.safetensors"  # beside a prepared model's own weights
 SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weight_scale"
 # Layers that read the same input are one product: fewer calls, and none so narrow that oneDNN's threads cost more
 # than the work (a product 128 wide took ten times as long as one 1152 wide).
@@ -118,27 +116,10 @@ def weightless_linears() -> Iterator[None]:
             kind.__init__ = original  # type: ignore[method-assign]
 
 
-def pack(state: dict[str, torch.Tensor], *, bits: int = 8) -> Products:
-    """The products of the blocks' layers in ``state`` (of quantise_state), which are taken out of it. Known by their
-    names alone, so it needs no model; what it does not know is left to ``install``. Raises ValueError."""
-    found: Products = {}
-    paths = {name.removesuffix(".weight" + SCALE_SUFFIX) for name in state if name.endswith(".weight" + SCALE_SUFFIX)}
-    for parent in sorted({path.rpartition(".")[0] for path in paths if path.endswith("_proj")}):
-        names = {path.rpartition(".")[2] for path in paths if path.startswith(f"{parent}.")}
-        groups = [group for group in FUSED if names.issuperset(group)]
-        alone = sorted(names - {name for group in groups for name in group})
-        for group in (*groups, *((name,) for name in alone if name.endswith("_proj"))):
-            found[tuple(_join(parent, name) for name in group)] = _product(parent, group, state, bits)
-    return found
-
-
-def install(
-    model: nn.Module, state: dict[str, torch.Tensor], *, bits: int = 8, products: Products | None = None
-) -> None:
+def install(model: nn.Module, state: dict[str, torch.Tensor], *, bits: int = 8) -> None:
     """Put ``state`` (of quantise_state) into ``model`` (made under weightless_linears). Raises ValueError.
 
     ``bits`` 4 makes the layers' weights four-bit ones; the head, on which every choice depends, keeps eight.
-    ``products``: what was packed of it before, with the same bits.
 
     A head without weights of its own takes the embedding's. What stays unpacked is copied: tensors of one file share
     its memory, and one of them would hold all of it.
@@ -149,10 +130,10 @@ def install(
         linears = {name for name, child in children.items() if type(child) is nn.Linear}
         for group in FUSED:
             if linears.issuperset(group):
-                _replace(parent, path, group, state, bits, products or {})
+                _replace(parent, path, group, state, bits)
                 linears -= set(group)
         for name in sorted(linears):
-            _replace(parent, path, (name,), state, bits if parent is not model else 8, products or {})
+            _replace(parent, path, (name,), state, bits if parent is not model else 8)
         for name, child in children.items():
             if type(child) is nn.Embedding:
                 weight, scale = _take(state, _join(path, name))
@@ -191,61 +172,48 @@ def _share_tied_head(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
     state[f"{head}.weight"], state[f"{head}.weight{SCALE_SUFFIX}"] = weight, scale
 
 
-def _replace(
-    parent: nn.Module, path: str, names: tuple[str, ...], state: dict[str, torch.Tensor], bits: int, ready: Products
-) -> None:
-    product = ready.get(tuple(_join(path, name) for name in names)) or _product(path, names, state, bits)
-    for index, name in enumerate(names):
-        linear = parent.get_submodule(name)
-        assert isinstance(linear, nn.Linear)
-        if (product.sizes[index], product.in_features) != (linear.out_features, linear.in_features):
-            raise ValueError(f"{_join(path, name)} has shape {(product.sizes[index], product.in_features)}")
-        setattr(parent, name, Int8Linear(product, index, linear.in_features, linear.out_features))
-
-
-def _product(path: str, names: tuple[str, ...], state: dict[str, torch.Tensor], bits: int) -> Product:
-    """One product of the layers ``names`` of the module ``path``."""
-    weights: list[torch.Tensor] = []
-    scales, biases = [], []
+def _replace(parent: nn.Module, path: str, names: tuple[str, ...], state: dict[str, torch.Tensor], bits: int) -> None:
+    weights, scales, biases = [], [], []
     for name in names:
         weight, scale = _take(state, _join(path, name))
-        if weight.dim() != 2 or weight.shape[1] != (weights or [weight])[0].shape[1]:
+        linear = parent.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        if tuple(weight.shape) != (linear.out_features, linear.in_features):
             raise ValueError(f"{_join(path, name)} has shape {tuple(weight.shape)}")
         weights.append(weight)
         scales.append(scale)
         biases.append(state.pop(_join(path, name) + ".bias", None))
     kind = Int4Product if bits == 4 and weights[0].shape[1] % GROUP == 0 else Int8Product
-    return kind(torch.cat(weights), torch.cat(scales), biases, [len(weight) for weight in weights])
-
-
-Products = dict[tuple[str, ...], "Product"]  # by the paths of the layers that each one stands for
+    product = kind(torch.cat(weights), torch.cat(scales), biases, [len(weight) for weight in weights])
+    for index, (name, weight) in enumerate(zip(names, weights, strict=True)):
+        setattr(parent, name, Int8Linear(product, index, weight.shape[1], weight.shape[0]))
 
 
 class Product:
     """The product of one input with one or several weights stacked: (tokens, in) -> (tokens, out_1 + out_2 + ...)."""
 
-    def __init__(self, sizes: list[int], biases: list[torch.Tensor | None], in_features: int) -> None:
-        self.sizes, self.in_features = sizes, in_features
+    def __init__(self, sizes: list[int], biases: list[torch.Tensor | None]) -> None:
         bias = [b.float() if b is not None else torch.zeros(n) for b, n in zip(biases, sizes, strict=True)]
         self._bias = torch.cat(bias) if any(b is not None for b in biases) else None
+        self._sizes = sizes
         self._input: torch.Tensor | None = None
         self._parts: tuple[torch.Tensor, ...] = ()
 
     def part(self, x: torch.Tensor, index: int) -> torch.Tensor:
         """The output of the layer ``index``. The first one asked for an input computes all of them."""
-        if len(self.sizes) == 1:
+        if len(self._sizes) == 1:
             return self.compute(x)
         if self._input is not x:
-            self._input, self._parts = x, torch.split(self.compute(x), self.sizes, dim=-1)
+            self._input, self._parts = x, torch.split(self.compute(x), self._sizes, dim=-1)
         y = self._parts[index]
-        if index == len(self.sizes) - 1:
+        if index == len(self._sizes) - 1:
             self._input, self._parts = None, ()
         return y
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """All outputs beside each other."""
         if not x.numel():  # a piece of a prompt that wants no logits
-            return x.new_empty((*x.shape[:-1], sum(self.sizes)))
+            return x.new_empty((*x.shape[:-1], sum(self._sizes)))
         y = self._multiply(x.reshape(-1, x.shape[-1]).float())
         if self._bias is not None:
             y += self._bias
@@ -262,7 +230,7 @@ class Int8Product(Product):
     def __init__(
         self, weight: torch.Tensor, scale: torch.Tensor, biases: list[torch.Tensor | None], sizes: list[int]
     ) -> None:
-        super().__init__(sizes, biases, weight.shape[1])
+        super().__init__(sizes, biases)
         self._packed = torch.ops.onednn.qlinear_prepack(weight, None)
         self._scale = scale / STEPS
         # oneDNN is asked for the bare sums and the scales are multiplied here: its kernels for one row and for many
@@ -320,7 +288,7 @@ class Int4Product(Product):
     def __init__(
         self, weight: torch.Tensor, scale: torch.Tensor, biases: list[torch.Tensor | None], sizes: list[int]
     ) -> None:
-        super().__init__(sizes, biases, weight.shape[1])
+        super().__init__(sizes, biases)
         groups = (weight.float() * scale[:, None]).view(len(weight), -1, GROUP)  # (rows, groups, GROUP)
         low, high = groups.amin(-1), groups.amax(-1)
         step = ((high - low) / 15).clamp_(min=1e-12)

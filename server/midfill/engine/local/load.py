@@ -13,8 +13,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from midfill.engine.local import attention, gpu_formats, int8, packing
-from midfill.engine.local.models import sha256_of, weight_files
+from midfill.engine.local import attention, gpu_formats, int8
+from midfill.engine.local.models import read_manifest, weight_files
 from midfill.engine.local.weights import read_safetensors
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
@@ -139,31 +139,19 @@ def _build_quantised(
 
 def _build_int8(folder: Path, config: Any, bits: int, progress: Progress) -> tuple[PreTrainedModel, int]:
     """The model with weights of ``bits`` bits, from the prepared ones or quantised here, and their number."""
-    ready = folder / int8.FILE
-    if ready.is_file():
-        found = _packed(folder, ready, bits, progress)
-    else:
-        state = _weights(folder, weight_files(folder), torch.device("cpu"), None, progress)
+    cpu, ready = torch.device("cpu"), folder / int8.FILE
+    files = [ready] if ready.is_file() else weight_files(folder)
+    state = _weights(folder, files, cpu, None, progress)
+    if not int8.is_quantised_state(state):
         progress("quantising", 0.0)
-        found = packing.pack(int8.quantise_state(state, _skeleton(config)), bits)
+        state = int8.quantise_state(state, _skeleton(config))
     progress("building the model", 0.0)
+    parameters = sum(t.numel() for name, t in state.items() if not name.endswith(int8.SCALE_SUFFIX))
     with int8.weightless_linears():
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention.NAME)
-    int8.install(model, found.rest, bits=bits, products=found.products)
+    int8.install(model, state, bits=bits)
     assert isinstance(model, PreTrainedModel)
-    return model, found.n_weights
-
-
-def _packed(folder: Path, file: Path, bits: int, progress: Progress) -> packing.Packed:
-    """The prepared weights, perhaps begun before."""
-    total, done = max(1, file.stat().st_size), 0
-
-    def on_bytes(n: int) -> None:
-        nonlocal done
-        done += n
-        progress("loading", done / total)
-
-    return packing.packed(file, sha256_of(folder, file.name), bits, on_bytes)
+    return model, parameters
 
 
 def _build(config: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:
@@ -215,6 +203,7 @@ def _weights(
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
         reason = "only pickled weights, which midfill never loads" if pickled else "no *.safetensors"
         raise MidfillError(f"{folder} has {reason}", "convert them to safetensors with transformers")
+    manifest = (read_manifest(folder) or {}).get("files", {})
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise MidfillError(f"{folder} lacks {missing[0]}", "fetch or prepare the model again")
@@ -228,7 +217,8 @@ def _weights(
 
     weights: dict[str, torch.Tensor] = {}
     for file in files:
-        for name, tensor in read_safetensors(file, sha256=sha256_of(folder, file.name), on_bytes=on_bytes).items():
+        sha256 = manifest.get(file.name, {}).get("sha256")
+        for name, tensor in read_safetensors(file, sha256=sha256, on_bytes=on_bytes).items():
             weights[name] = tensor.to(device, dtype if dtype and tensor.is_floating_point() else tensor.dtype)
     return weights
 

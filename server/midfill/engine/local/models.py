@@ -28,7 +28,6 @@ from midfill.types import MidfillError
 REFERENCE = "google/codegemma-7b"
 REFERENCE_BYTES = 20 << 30  # bfloat16 weights, KV cache and workspace
 MANIFEST = "manifest.json"
-INT8 = "int8.safetensors"  # the weights as a CPU multiplies them, beside the model's own
 FORMAT = 3  # raised when a prepared folder's content changes meaning: older ones are made again
 
 
@@ -136,12 +135,6 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
-
-
-def sha256_of(folder: Path, name: str) -> str | None:
-    """What the manifest of a prepared folder records of a file; None where nothing does."""
-    recorded = (read_manifest(folder) or {}).get("files", {}).get(name, {}).get("sha256")
-    return recorded if isinstance(recorded, str) else None
 
 
 def prepare(source: ModelSource, progress: Progress, *, force: bool = False) -> Path:

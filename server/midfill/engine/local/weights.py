@@ -6,9 +6,9 @@ kill it (SIGBUS) or change its answers. The hash is computed on the bytes that a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import mmap
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from midfill.engine.local.reading import read_whole
 from midfill.types import MidfillError
 
 _DTYPES = {
@@ -34,10 +33,27 @@ def read_safetensors(
 
     Raises MidfillError, naming the file, where it is missing, truncated, malformed or has another sha256.
     """
-    return parse_safetensors(read_whole(file, sha256=sha256, on_bytes=on_bytes), file)
+    try:
+        size = file.stat().st_size
+        data = bytearray(size)
+        digest = hashlib.sha256()
+        view, at = memoryview(data), 0
+        with file.open("rb", buffering=0) as stream:
+            while at < size and (n := stream.readinto(view[at : at + (16 << 20)])):
+                if sha256 is not None:
+                    digest.update(view[at : at + n])
+                at += n
+                on_bytes(n)
+    except OSError as error:
+        raise MidfillError(f"cannot read {file}: {error.strerror}", "prepare the model again") from error
+    if sha256 is not None and digest.hexdigest() != sha256:
+        raise MidfillError(
+            f"{file} is damaged: its sha256 is not the recorded one", "run: midfill model prepare --force"
+        )
+    return parse_safetensors(data, file)
 
 
-def parse_safetensors(data: mmap.mmap | bytearray, file: Path) -> dict[str, torch.Tensor]:
+def parse_safetensors(data: bytearray, file: Path) -> dict[str, torch.Tensor]:
     """The tensors in ``data``, which they share. ``file`` is named in errors."""
     header, base = read_header(data, file)
     tensors = {}
@@ -52,7 +68,7 @@ def parse_safetensors(data: mmap.mmap | bytearray, file: Path) -> dict[str, torc
     return tensors
 
 
-def read_header(data: bytes | bytearray | mmap.mmap, file: Path) -> tuple[dict[str, dict[str, Any]], int]:
+def read_header(data: bytes | bytearray, file: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """The checked header of a safetensors file and where its data begins. Raises MidfillError."""
 
     def bad(reason: str) -> MidfillError:

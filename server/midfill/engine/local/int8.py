@@ -25,7 +25,7 @@ STEPS = 127
 MANY = 32  # from so many rows on, writing their magnitudes takes longer than reading the rows twice
 LEAST = 4  # rows: VNNI's kernels read the weights faster for four than for one (docs/log.md)
 # As tensors: a Python number is made one at every call, which takes longer than small operations themselves.
-_STEPS, _HALF = torch.tensor(float(STEPS)), torch.tensor(128.5)
+_STEPS, _MIDDLE = torch.tensor(float(STEPS)), torch.tensor(128.0)
 SLOW = 20  # times float32: oneDNN's reference loops take some 500 times as long
 GROUP = 32  # columns that share a scale in four bits
 FILE = "int8.safetensors"  # beside a prepared model's own weights
@@ -263,9 +263,10 @@ class Int8Product(Product):
 
     def _steps(self, rows: torch.Tensor) -> torch.Tensor:
         """``rows``, from -127 to 127, as whole numbers, with the zero in its place; at least LEAST of unsigned ones."""
+        rows.round_()
         if not self._zero_point:
-            return rows.round_().to(torch.int8)
-        rows.add_(_HALF)  # what is cut off behind the point then rounds to the nearest
+            return rows.to(torch.int8)
+        rows.add_(_MIDDLE)
         if len(rows) >= LEAST:
             return rows.to(torch.uint8)
         self._few[len(rows)].copy_(rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,9 +75,13 @@ def test_few_rows_are_filled_up_and_come_out_alone(n: int) -> None:
     assert torch.equal(product.compute(rows), every)
 
 
-def test_a_product_that_falls_back_to_slow_loops_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(int8.Int8Product, "compute", lambda self, x: time.sleep(0.2))
-    assert not int8._is_fast()
+@pytest.mark.parametrize(("ours", "theirs", "fast"), [(0.05, 0.3, True), (90.0, 0.3, False)])
+def test_a_product_that_falls_back_to_slow_loops_is_not_used(
+    ours: float, theirs: float, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = iter((ours, theirs))
+    monkeypatch.setattr(int8, "_shortest_s", lambda call: call() is None or next(taken))
+    assert int8._is_fast() is fast
 
 
 def test_fused_layers_answer_as_they_would_alone() -> None:

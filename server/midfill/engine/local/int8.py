@@ -57,7 +57,7 @@ def _is_fast() -> bool:
     return _shortest_s(lambda: product.compute(rows)) < SLOW * _shortest_s(lambda: nn.functional.linear(rows, floats))
 
 
-def _shortest_s(call: Callable[[], object], times: int = 4) -> float:
+def _shortest_s(call: Callable[[], object], times: int = 8) -> float:
     found = []
     for _ in range(times):
         start = time.perf_counter()

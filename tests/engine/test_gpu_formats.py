@@ -79,14 +79,14 @@ def test_the_lean_pass_and_steps_of_fixed_shape(
             assert answer(fixed, fixed.static.slots[0], ids) == answer(dynamic, Slot(), ids)
 
 
-@pytest.mark.skipif(not int8.is_supported(), reason="this CPU has no int8 products")
-def test_an_int8_product_is_that_of_the_cpu() -> None:
-    weights, x = [torch.randn(n, 128) for n in (96, 40)], torch.randn(20, 128)
-    biases: list[torch.Tensor | None] = [torch.randn(96), None]
+def test_an_int8_product_equals_the_arithmetic_it_stands_for() -> None:
+    weights, bias, x = [torch.randn(n, 128) for n in (96, 40)], torch.randn(96), torch.randn(20, 128)
     packed = [int8.quantise(weight) for weight in weights]
-    values, scales = (torch.cat([pair[i] for pair in packed]) for i in (0, 1))
-    wanted = int8.Int8Product(values, scales, biases, [96, 40]).compute(x)
-    found = gpu_formats.Int8Product(packed, biases, [(96, 128), (40, 128)], torch.float32).compute(x)
+    largest = x.abs().amax(dim=1, keepdim=True)
+    steps = (x * (127 / largest)).round()
+    wanted = torch.cat([(steps @ values.float().T) * scale * largest / 127 for values, scale in packed], dim=1)
+    wanted[:, :96] += bias
+    found = gpu_formats.Int8Product(packed, [bias, None], [(96, 128), (40, 128)], torch.float32).compute(x)
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-5)
 
 

@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 
 from midfill.engine.local.adapters import Adapter
 from midfill.engine.local.embedded import Progress
-from midfill.engine.local.load import LoadedModel, load, pick_device
+from midfill.engine.local.load import LoadedModel, load, pick_device, pick_floats
 from midfill.engine.local.models import ModelSource, weight_files
 from midfill.train.dropout import use_windows
 from midfill.types import MidfillError
@@ -67,11 +67,12 @@ def need(folder: Path, device: torch.device, n_tokens: int, *, quantised: bool, 
         raise MidfillError(f"{folder} is not a model folder", "check the setting model") from error
     hidden, layers = int(config.get("hidden_size", 1024)), int(config.get("num_hidden_layers", 24))
     inner = int(config.get("intermediate_size", 4 * hidden))
-    bytes_each = 2 if device.type == "cpu" or not quantised else QUANTISED
+    wide = 4 if pick_floats(device) == "float32" else 2  # bytes of a number
+    bytes_each = QUANTISED if quantised and device.type != "cpu" else wide
     weights = int(size / 2 * bytes_each)  # the files hold sixteen bits a weight
     # Kept for the way back, of each token and layer: about twelve vectors of the width and five of the inner one.
-    each = n_tokens * (12 * hidden + 5 * inner) * 2
-    kept = each + n_tokens * layers * hidden * 2 if checkpointing else each * layers
+    each = n_tokens * (12 * hidden + 5 * inner) * wide
+    kept = each + n_tokens * layers * hidden * wide if checkpointing else each * layers
     logits = n_tokens // 4 * int(config.get("vocab_size", 32_000)) * 10
     return Need(weights, kept + logits + (1 << 30), *_there(device))
 
@@ -93,17 +94,16 @@ def check(need: Need) -> None:
         raise MidfillError(
             f"training needs about {need.total / 1e9:.1f} GB ({need.weights / 1e9:.1f} for the base), "
             f"{need.there / 1e9:.1f} GB are {need.where}",
-            "use fewer --tokens, --quantise on a GPU, or a smaller base: --model embedded needs about 4 GB",
+            "use fewer --tokens, --quantise on a GPU, or a smaller base: --model embedded needs 4 to 6 GB",
         )
 
 
 def load_base(folder: Path, name: str, device: str, progress: Progress, *, quantise: bool = False) -> LoadedModel:
-    """The frozen base in ``folder``, in bfloat16 or (on a GPU) in four bits. Raises MidfillError."""
+    """The frozen base in ``folder``, in the device's fastest floats or (on a GPU) in four bits. Raises MidfillError."""
     target = pick_device(device)
     if quantise:
         return _load_quantised(folder, name, target, progress)
-    form = "bfloat16" if target.type == "cpu" or torch.cuda.is_bf16_supported() else "float16"
-    loaded = load(folder, name, device=str(target), dtype=form, progress=progress)
+    loaded = load(folder, name, device=str(target), dtype=pick_floats(target), progress=progress)
     loaded.model.set_attn_implementation("sdpa")
     return loaded
 

@@ -44,7 +44,8 @@ def write(
         work.mkdir(mode=0o700, parents=True)
         trained.model.save_pretrained(str(work), safe_serialization=True)
         shutil.copyfile(base_folder / "tokenizer.json", work / "tokenizer.json")
-        _write_trainer(work, trained.progress, settings)
+        halves = settings.quantise or trained.model.get_base_model().dtype == torch.bfloat16
+        _write_trainer(work, trained.progress, settings, in_bfloat16=halves)
         plot.losses(trained.progress.history, work / "loss.svg")
         figures = _figures(trained, settings, base_name, licence, collection, held_out)
         card.write(work, name, figures)
@@ -61,7 +62,7 @@ def write(
         ) from error
 
 
-def _write_trainer(folder: Path, progress: Progress, settings: Settings) -> None:
+def _write_trainer(folder: Path, progress: Progress, settings: Settings, *, in_bfloat16: bool) -> None:
     """In the formats of transformers' Trainer, which others read. The pickle is for them: midfill never loads one."""
     log = [{key: value for key, value in entry.items() if key != "seconds"} for entry in progress.history]
     for entry in log:
@@ -76,7 +77,7 @@ def _write_trainer(folder: Path, progress: Progress, settings: Settings) -> None
     arguments = TrainingArguments(
         output_dir=folder.name.lstrip("."), max_steps=progress.n_steps, learning_rate=settings.rate, seed=settings.seed,
         per_device_train_batch_size=1, gradient_accumulation_steps=settings.accumulate, lr_scheduler_type="cosine",
-        weight_decay=0.0, bf16=True, use_cpu=not torch.cuda.is_available(), report_to=[],
+        weight_decay=0.0, bf16=in_bfloat16, use_cpu=not torch.cuda.is_available(), report_to=[],
         gradient_checkpointing=settings.checkpointing,
     )  # fmt: skip
     torch.save(arguments, folder / "training_args.bin")

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -140,6 +139,8 @@ def causal(q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: flo
     n, end = q.shape[2], keys.shape[2]
     if n == end:
         return scaled_dot_product_attention(q, keys, values, is_causal=True, scale=scale)
+    from torch.nn.attention.bias import causal_lower_right  # imports torch's compiler: a second or two
+
     return scaled_dot_product_attention(q, keys, values, attn_mask=causal_lower_right(n, end), scale=scale)
 
 

@@ -21,7 +21,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from midfill.engine.local import attention, int8
-from midfill.engine.local.int8 import FUSED, SCALE_SUFFIX, STEPS, Int8Linear, Product
+from midfill.engine.local.int8 import FUSED, SCALE_SUFFIX, Int8Linear, Product
+from midfill.engine.local.int8_kernels import STEPS
 from midfill.types import MidfillError
 
 # cuBLAS multiplies int8 matrices of more than 16 rows, and of sizes that are multiples of eight.

@@ -2,31 +2,24 @@
 
 Each weight row has one scale, each activation row another: x / absmax(x) in 127 steps, int8 product, times both scales.
 One scale for a whole call (torch's stock dynamic quantisation) loses quality; a scale a row keeps it, and makes a row's
-result independent of the rows beside it. The product is oneDNN's ``qlinear_pointwise`` (VNNI or AMX); it reads the
-weights once, whether for one token or for sixteen (docs/log.md). Activations stay float32.
-
-oneDNN has fast kernels for signed activations on AMX only. VNNI multiplies unsigned by signed bytes; elsewhere oneDNN
-falls back to reference loops, a thousand times slower. So where there is no AMX, activations are stored from 1 to 255
-with the zero at 128, which oneDNN takes off in whole numbers again: the sums are the same.
+result independent of the rows beside it. What multiplies, by CPU, is in int8_kernels. Activations stay float32.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-STEPS = 127
+from midfill.engine.local import int8_kernels
+from midfill.engine.local.int8_kernels import STEPS
+
 MANY = 32  # from so many rows on, writing their magnitudes takes longer than reading the rows twice
-LEAST = 4  # rows: VNNI's kernels read the weights faster for four than for one (docs/log.md)
-# As tensors: a Python number is made one at every call, which takes longer than small operations themselves.
-_STEPS, _MIDDLE = torch.tensor(float(STEPS)), torch.tensor(128.0)
-SLOW = 20  # times float32: oneDNN's reference loops take some 500 times as long
+_STEPS = torch.tensor(float(STEPS))  # a Python number is made a tensor at every call, which takes longer than dividing
 GROUP = 32  # columns that share a scale in four bits
 FILE = "int8.safetensors"  # beside a prepared model's own weights
 SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weight_scale"
@@ -37,33 +30,9 @@ FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 @functools.cache
 def is_supported() -> bool:
-    """Whether this CPU multiplies int8 in hardware and this torch knows how: tried, since a fallback looks the same."""
-    has_kernel = bool(torch.cpu._is_vnni_supported()) and hasattr(torch.ops.onednn, "qlinear_pointwise")
-    return has_kernel and _is_fast()
-
-
-def zero_point() -> int:
-    """What stands for zero among the activations: 0 for signed bytes (AMX), 128 for unsigned ones (VNNI)."""
-    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    return 0 if has_amx else 128
-
-
-def _is_fast() -> bool:
-    """Whether a small product takes no longer than SLOW times the same in float32. Some ten milliseconds."""
-    generator = torch.Generator().manual_seed(1)
-    weight = torch.randint(-STEPS, STEPS, (2048, 512), dtype=torch.int8, generator=generator)
-    rows, floats = torch.randn((4, 512), generator=generator), weight.float()
-    product = Int8Product(weight, torch.ones(len(weight)), [None], [len(weight)])
-    return _shortest_s(lambda: product.compute(rows)) < SLOW * _shortest_s(lambda: nn.functional.linear(rows, floats))
-
-
-def _shortest_s(call: Callable[[], object], times: int = 8) -> float:
-    found = []
-    for _ in range(times):
-        start = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - start)
-    return min(found)
+    """Whether this CPU multiplies int8 fast and this torch knows how: tried, since a slow fallback looks the same."""
+    kernel = int8_kernels.best()
+    return kernel is not None and int8_kernels.is_fast(kernel)
 
 
 def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -231,15 +200,10 @@ class Int8Product(Product):
         self, weight: torch.Tensor, scale: torch.Tensor, biases: list[torch.Tensor | None], sizes: list[int]
     ) -> None:
         super().__init__(sizes, biases)
-        self._packed = torch.ops.onednn.qlinear_prepack(weight, None)
-        self._scale = scale / STEPS
-        # oneDNN is asked for the bare sums and the scales are multiplied here: its kernels for one row and for many
-        # round in different orders, and a row must come out the same whoever is beside it.
-        self._one = torch.ones(len(scale))
-        self._zero = torch.zeros(len(scale), dtype=torch.long)
-        self._zero_point = zero_point()
-        few = torch.zeros((LEAST, weight.shape[1]), dtype=torch.uint8)
-        self._few = [few[:n] for n in range(LEAST + 1)]  # views of one buffer: the model has one user at a time
+        kernel = int8_kernels.best()
+        if kernel is None:
+            raise ValueError("this CPU has no int8 products")
+        self._kernel = kernel(weight, scale / STEPS)
 
     def compute_normed(self, x: torch.Tensor, weight: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
         """All outputs for x / sqrt(sum(x²) + least²) * weight, x: (tokens, in). The roots only change the rows' scales:
@@ -254,23 +218,8 @@ class Int8Product(Product):
     def _product(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
         """``rows`` (tokens, in), each times its ``factor`` (tokens, 1)."""
         largest = _largest(rows).clamp_(min=1e-12)
-        y = torch.ops.onednn.qlinear_pointwise(
-            self._steps(rows * torch.div(_STEPS, largest)), 1.0, self._zero_point, self._packed, self._one, self._zero,
-            None, 1.0, 0, torch.float32, "none", [], "",
-        )[: len(rows)]  # fmt: skip
-        out: torch.Tensor = y.mul_(self._scale).mul_(largest if factor is None else largest.mul_(factor))
-        return out
-
-    def _steps(self, rows: torch.Tensor) -> torch.Tensor:
-        """``rows``, from -127 to 127, as whole numbers, with the zero in its place; at least LEAST of unsigned ones."""
-        rows.round_()
-        if not self._zero_point:
-            return rows.to(torch.int8)
-        rows.add_(_MIDDLE)
-        if len(rows) >= LEAST:
-            return rows.to(torch.uint8)
-        self._few[len(rows)].copy_(rows)
-        return self._few[LEAST]
+        y = self._kernel(rows * torch.div(_STEPS, largest))
+        return y.mul_(largest if factor is None else largest.mul_(factor))
 
 
 def _largest(rows: torch.Tensor) -> torch.Tensor:

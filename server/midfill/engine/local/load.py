@@ -66,15 +66,18 @@ def pick_format(wanted: str, device: torch.device) -> str:
     if wanted in ("int8", "int4") and device.type == "cuda":
         gpu_formats.check(wanted, device)
     elif wanted in ("int8", "int4") and not (device.type == "cpu" and int8.is_supported()):
-        raise MidfillError(f"{wanted} weights need a CPU with VNNI or AMX", 'set dtype = "auto"')
+        raise MidfillError(f"{wanted} weights need a CPU with AVX2, VNNI or AMX", 'set dtype = "auto"')
     if wanted != "auto":
         return wanted
+    return "int8" if device.type == "cpu" and int8.is_supported() else pick_floats(device)
+
+
+def pick_floats(device: torch.device) -> str:
+    """The floating-point format that ``device`` multiplies fastest."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
     if device.type != "cpu":
         return "float16"
-    if int8.is_supported():
-        return "int8"
     return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
 
 

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from midfill.engine.local import gpu_formats, int8, load
+from midfill.engine.local import gpu_formats, int8, load, transformers_model
 from midfill.engine.local.adapters import AdapterSwitch, read_adapter
 from midfill.engine.local.cuda import static_decoder
 from midfill.engine.local.decode import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel
 from midfill.engine.local.models import weight_files
+from midfill.engine.local.weights import read_files
 from midfill.types import MidfillError
 from tests.engine.made import CONFIGS, load_tiny, save_tiny
 from tests.engine.test_adapters import save_adapter
@@ -38,11 +39,13 @@ def form(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], LoadedModel]:
     """As load does for a CUDA device."""
-    monkeypatch.setattr(load, "pick_format", lambda *_: "float32")
+    monkeypatch.setattr(transformers_model, "pick_floats", lambda _: "float32")
 
     def make(folder: Path, form: str) -> LoadedModel:
         loaded = load_tiny(folder)
-        model, parameters = load._build_quantised(folder, load._config(folder), form, CPU, lambda *_: None)
+        model, parameters = transformers_model.build_quantised(
+            folder, transformers_model.read_config(folder), form, CPU, lambda *_: None
+        )
         assert parameters == loaded.parameters
         return LoadedModel(
             loaded.name, folder, model.eval(), loaded.tokenizer, CPU, form, parameters, loaded.base_names
@@ -106,8 +109,8 @@ def test_a_prepared_file_serves_as_well(build: Callable[[Path, str], LoadedModel
 
     folder = save_tiny("gemma", tmp_path / "base")
     direct = build(folder, "int8")
-    skeleton = load._skeleton(load._config(folder))
-    state = int8.quantise_state(load._weights(folder, weight_files(folder), CPU, None, lambda *_: None), skeleton)
+    skeleton = transformers_model.skeleton(transformers_model.read_config(folder))
+    state = int8.quantise_state(read_files(folder, weight_files(folder), CPU, None, lambda *_: None), skeleton)
     save_file(state, folder / int8.FILE)
     ids = torch.arange(5, 40)[None]
     with torch.inference_mode():
@@ -134,7 +137,7 @@ def test_adapters_beside_them(form: str, build: Callable[[Path, str], LoadedMode
 @pytest.mark.parametrize("broken", ["missing", "extra", "shape"])
 def test_weights_that_do_not_fit(broken: str, tmp_path: Path) -> None:
     folder = save_tiny("llama", tmp_path / "base")
-    weights = load._weights(folder, weight_files(folder), CPU, None, lambda *_: None)
+    weights = read_files(folder, weight_files(folder), CPU, None, lambda *_: None)
     name = "model.layers.1.mlp.up_proj.weight"
     if broken == "missing":
         del weights[name]
@@ -142,7 +145,7 @@ def test_weights_that_do_not_fit(broken: str, tmp_path: Path) -> None:
         weights["model.layers.1.mlp.side_proj.weight"] = torch.zeros(2, 2)
     else:
         weights[name] = weights[name][:-1]
-    builder = gpu_formats.Builder(load._config(folder), "int8", CPU, torch.float32)
+    builder = gpu_formats.Builder(transformers_model.read_config(folder), "int8", CPU, torch.float32)
     builder.add(weights.items())
     with pytest.raises(ValueError, match=r"up_proj|side_proj"):
         builder.finish()

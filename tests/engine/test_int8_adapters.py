@@ -37,7 +37,7 @@ def test_an_adapter_beside_the_embedded_model_in_int8(
     tensors = load_file(tmp_path / "a" / "adapter_model.safetensors")
     # As strong as a trained one: one that turned everything round would compare noise with noise.
     save_file({k: v * 0.1 if "lora_B" in k else v for k, v in tensors.items()}, tmp_path / "a" / WEIGHTS_FILE)
-    loaded = load(embedded_folder, "embedded", device="cpu", dtype="int8", progress=lambda stage, fraction: None)
+    loaded = load(embedded_folder, "embedded", device="cpu", dtype="int8", progress=lambda *_: None, whole=True)
     switch = AdapterSwitch(loaded.model)
     runner = Runner(loaded.model, switch)
     assert runner.lean is not None

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from midfill.engine.local.adapters import AdapterSwitch
 from midfill.engine.local.attention import ROWWISE, Rows, Step, current
+from midfill.engine.local.bare import BareModel
 from midfill.engine.local.cuda import Pace, StaticDecoder
 from midfill.engine.local.healing import Beginning
 from midfill.engine.local.kv_cache import Rotate, Slot
@@ -60,9 +60,10 @@ class Token:
 
 
 class Runner:
-    """A model's forward pass over slots, stoppable between layers."""
+    """The forward pass over slots of a model of transformers' (loaded with module_attention) or of a BareModel, which
+    needs ``lean``; stoppable between layers."""
 
-    def __init__(self, model: PreTrainedModel, switch: AdapterSwitch | None = None, *, lean: bool = True) -> None:
+    def __init__(self, model: Any, switch: AdapterSwitch | None = None, *, lean: bool = True) -> None:
         self.model = model
         self.lean: LeanModel | None = None
         self.switch = switch or AdapterSwitch(model)
@@ -82,14 +83,17 @@ class Runner:
             lean = LeanModel(self.model, switch)
         except (TypeError, AttributeError):
             return None
-        expected = self._probe()
+        if isinstance(self.model, BareModel):  # compared when it was prepared
+            return lean
+        expected = self.probe()
         self.lean = lean
-        found, self.lean = self._probe(), None
+        found, self.lean = self.probe(), None
         near = float((found - expected).norm()) <= AGREE * float(expected.norm())
         same = lean.rounds_activations or bool((found.argmax(-1) == expected.argmax(-1)).all())
         return lean if near and same else None
 
-    def _probe(self) -> torch.Tensor:
+    def probe(self) -> torch.Tensor:
+        """The logits of a few tokens, (tokens, vocabulary), around their mean."""
         slot = Slot()
         slot.begin([1, 5, 2, 9, 7, 3], None, None)
         (logits,) = self.forward([Rows(slot, slot.ids, range(6), 6)])
@@ -167,7 +171,10 @@ class Runner:
         current.step = probe  # type: ignore[assignment]
         try:
             one = torch.tensor([[1]], device=self.model.device)
-            self.model(input_ids=one, position_ids=one * position, use_cache=False)
+            if isinstance(self.model, BareModel) and self.lean is not None:
+                self.lean(one, one * position, torch.empty(0, dtype=torch.long), probe, lambda: None)  # type: ignore[arg-type]
+            else:
+                self.model(input_ids=one, position_ids=one * position, use_cache=False)
         finally:
             current.step = None
         if len(probe.keys) != self.n_layers:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from midfill.engine.local import attention, int8
+from midfill.engine.local import int8, module_attention
 from midfill.engine.local.int8 import FUSED, SCALE_SUFFIX, Int8Linear, Product
 from midfill.engine.local.int8_kernels import STEPS
 from midfill.types import MidfillError
@@ -63,7 +63,9 @@ class Builder:
         """``dtype``: of activations and of what is not quantised."""
         self._form, self._device, self._dtype = form, device, dtype
         with int8.weightless_linears():
-            self._model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
+            self._model = AutoModelForCausalLM.from_config(
+                config, dtype=dtype, attn_implementation=module_attention.NAME
+            )
         modules = dict(self._model.named_modules())
         self._paths = {id(module): path for path, module in modules.items()}
         self._head = self._paths.get(id(self._model.get_output_embeddings()), "")

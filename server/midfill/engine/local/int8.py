@@ -63,6 +63,11 @@ def is_quantised_state(weights: dict[str, torch.Tensor]) -> bool:
     return any(name.endswith(".weight" + SCALE_SUFFIX) for name in weights)
 
 
+def count(weights: dict[str, torch.Tensor]) -> int:
+    """How many weights quantise_state was given."""
+    return sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(SCALE_SUFFIX))
+
+
 @contextlib.contextmanager
 def weightless_linears() -> Iterator[None]:
     """Inside, linear layers and embeddings are made without memory; everything else is real."""

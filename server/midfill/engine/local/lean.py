@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from midfill.engine.local.adapters import Adapter, AdapterSwitch
 from midfill.engine.local.attention import Step
+from midfill.engine.local.bare import BareModel
 from midfill.engine.local.int8 import Int4Product, Int8Linear, Int8Product
 from midfill.engine.local.int8 import Product as Quantised
 
@@ -133,7 +134,7 @@ class LeanModel:
 
     def __init__(self, model: Any, switch: AdapterSwitch) -> None:
         decoder = model.model
-        if type(model).__name__ not in SUPPORTED:
+        if type(model).__name__ not in SUPPORTED and not isinstance(model, BareModel):
             raise TypeError(type(model).__name__)
         self._embed, self._rotary = decoder.embed_tokens, decoder.rotary_emb
         self._layers = [_layer(layer, f"model.layers.{i}", switch) for i, layer in enumerate(decoder.layers)]

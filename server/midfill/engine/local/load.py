@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
-from midfill.engine.local import attention, gpu_formats, int8
-from midfill.engine.local.models import read_manifest, weight_files
-from midfill.engine.local.weights import read_safetensors
+from midfill.engine.local import bare, int8
+from midfill.engine.local.models import read_manifest
+from midfill.engine.local.weights import Progress, read_files
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +23,7 @@ class LoadedModel:
 
     name: str
     folder: Path
-    model: PreTrainedModel
+    model: Any  # transformers' PreTrainedModel, or a BareModel
     tokenizer: CodeTokenizer
     device: torch.device
     number_format: str  # of the weights: int8, bfloat16, ...
@@ -64,6 +59,8 @@ def pick_format(wanted: str, device: torch.device) -> str:
     Raises MidfillError for one that cannot be had.
     """
     if wanted in ("int8", "int4") and device.type == "cuda":
+        from midfill.engine.local import gpu_formats
+
         gpu_formats.check(wanted, device)
     elif wanted in ("int8", "int4") and not (device.type == "cpu" and int8.is_supported()):
         raise MidfillError(f"{wanted} weights need a CPU with AVX2, VNNI or AMX", 'set dtype = "auto"')
@@ -81,35 +78,32 @@ def pick_floats(device: torch.device) -> str:
     return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
 
 
-def load(folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", progress: Progress) -> LoadedModel:
-    """Load the model in ``folder``. Raises MidfillError naming what is wrong and what to do."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+def load(
+    folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", progress: Progress, whole: bool = False
+) -> LoadedModel:  # fmt: skip
+    """Load the model in ``folder``. Raises MidfillError naming what is wrong and what to do.
+
+    ``whole``: with transformers' own modules, which can be called, even where the engine needs less (bare.py).
+    """
     target = pick_device(device)
     chosen = pick_format(dtype, target)
-    config = _config(folder)
     with ThreadPoolExecutor(1) as pool:  # the tokenizer is read while the weights are packed
         tokenizer = pool.submit(CodeTokenizer.from_file, folder / "tokenizer.json")
-        model, parameters = _model(folder, config, chosen, target, progress)
+        model, parameters = _model(folder, chosen, target, progress, whole=whole)
     model.eval()
     model.requires_grad_(False)
-    names = _base_names(folder, name, config)
+    names = _base_names(folder, name, model.config)
     return LoadedModel(name, folder, model, tokenizer.result(), target, chosen, parameters, names)
 
 
-def _model(
-    folder: Path, config: Any, chosen: str, target: torch.device, progress: Progress
-) -> tuple[PreTrainedModel, int]:
+def _model(folder: Path, chosen: str, target: torch.device, progress: Progress, *, whole: bool) -> tuple[Any, int]:
+    """The model, and how many weights it has."""
     try:
-        if chosen in ("int8", "int4") and target.type != "cpu":
-            return _build_quantised(folder, config, chosen, target, progress)
-        if chosen in ("int8", "int4"):
-            return _build_int8(folder, config, 8 if chosen == "int8" else 4, progress)
-        wanted = getattr(torch, chosen)
-        weights = _weights(folder, weight_files(folder), target, wanted, progress)
-        progress("building the model", 0.0)
-        model = _build(config, weights, wanted).to(target)
-        return model, sum(parameter.numel() for parameter in model.parameters())
+        if not whole and target.type == "cpu" and chosen in ("int8", "int4") and _may_be_bare(folder):
+            return build_bare(folder, 8 if chosen == "int8" else 4, progress)
+        from midfill.engine.local.transformers_model import build
+
+        return build(folder, chosen, target, progress)
     except torch.OutOfMemoryError as error:
         raise MidfillError(
             f"the model does not fit into the memory of {target}", 'choose a smaller one or device = "cpu"'
@@ -120,110 +114,20 @@ def _model(
         ) from error
 
 
-def _build_quantised(
-    folder: Path, config: Any, form: str, target: torch.device, progress: Progress
-) -> tuple[PreTrainedModel, int]:
-    """The model with ``form`` weights on a GPU, file by file, and their number."""
-    ready = folder / int8.FILE
-    files = [ready] if form == "int8" and ready.is_file() else weight_files(folder)
-    builder = gpu_formats.Builder(config, form, target, getattr(torch, pick_format("auto", target)))
-    cpu = torch.device("cpu")
-    if not files:
-        _weights(folder, files, cpu, None, progress)  # says why
-    for number, file in enumerate(files):
+def _may_be_bare(folder: Path) -> bool:
+    return bool((read_manifest(folder) or {}).get(bare.RECORD)) and (folder / int8.FILE).is_file()
 
-        def on_part(stage: str, fraction: float, n_done: int = number) -> None:
-            progress(stage, (n_done + fraction) / len(files))
 
-        builder.add(_weights(folder, [file], cpu, None, on_part).items())
+def build_bare(folder: Path, bits: int, progress: Progress) -> tuple[bare.BareModel, int]:
+    """A prepared model of a kind that needs no transformers, and the number of its weights."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    state = read_files(folder, [folder / int8.FILE], torch.device("cpu"), None, progress)
     progress("building the model", 0.0)
-    return builder.finish(), builder.parameters
-
-
-def _build_int8(folder: Path, config: Any, bits: int, progress: Progress) -> tuple[PreTrainedModel, int]:
-    """The model with weights of ``bits`` bits, from the prepared ones or quantised here, and their number."""
-    cpu, ready = torch.device("cpu"), folder / int8.FILE
-    files = [ready] if ready.is_file() else weight_files(folder)
-    state = _weights(folder, files, cpu, None, progress)
-    if not int8.is_quantised_state(state):
-        progress("quantising", 0.0)
-        state = int8.quantise_state(state, _skeleton(config))
-    progress("building the model", 0.0)
-    parameters = sum(t.numel() for name, t in state.items() if not name.endswith(int8.SCALE_SUFFIX))
+    parameters = int8.count(state)
     with int8.weightless_linears():
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention.NAME)
+        model = bare.BareModel(config)
     int8.install(model, state, bits=bits)
-    assert isinstance(model, PreTrainedModel)
     return model, parameters
-
-
-def _build(config: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:
-    kind: Any = type(_skeleton(config))
-    model, info = kind.from_pretrained(
-        None,
-        config=config,
-        state_dict=weights,
-        dtype=dtype,
-        attn_implementation=attention.NAME,
-        output_loading_info=True,
-    )
-    wrong = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"]) + sorted(map(str, info["mismatched_keys"]))
-    if wrong:
-        raise ValueError(", ".join(wrong[:3]))
-    assert isinstance(model, PreTrainedModel)
-    return model
-
-
-def _skeleton(config: Any) -> torch.nn.Module:
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    assert isinstance(model, torch.nn.Module)
-    return model
-
-
-def _config(folder: Path) -> Any:
-    file = folder / "config.json"
-    if not file.is_file():
-        raise MidfillError(f"{folder} is not a model folder: it has no config.json", "check the setting model")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if "auto_map" in content:  # names code to be run from the folder
-            content.pop("auto_map")
-        kind = content.pop("model_type")
-        return AutoConfig.for_model(kind, **content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MidfillError(
-            f"{file} does not describe a model that transformers knows",
-            "midfill never runs code that comes with a model",
-        ) from error
-
-
-def _weights(
-    folder: Path, files: list[Path], device: torch.device, dtype: torch.dtype | None, progress: Progress
-) -> dict[str, torch.Tensor]:
-    """Every tensor of ``files`` on ``device``; floating ones in ``dtype``, None: as they are."""
-    if not files:
-        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
-        reason = "only pickled weights, which midfill never loads" if pickled else "no *.safetensors"
-        raise MidfillError(f"{folder} has {reason}", "convert them to safetensors with transformers")
-    manifest = (read_manifest(folder) or {}).get("files", {})
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise MidfillError(f"{folder} lacks {missing[0]}", "fetch or prepare the model again")
-    total = max(1, sum(file.stat().st_size for file in files))
-    done = 0
-
-    def on_bytes(n: int) -> None:
-        nonlocal done
-        done += n
-        progress("loading", done / total)
-
-    weights: dict[str, torch.Tensor] = {}
-    for file in files:
-        sha256 = manifest.get(file.name, {}).get("sha256")
-        for name, tensor in read_safetensors(file, sha256=sha256, on_bytes=on_bytes).items():
-            weights[name] = tensor.to(device, dtype if dtype and tensor.is_floating_point() else tensor.dtype)
-    return weights
 
 
 def _base_names(folder: Path, name: str, config: Any) -> frozenset[str]:

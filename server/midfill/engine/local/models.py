@@ -28,7 +28,7 @@ from midfill.types import MidfillError
 REFERENCE = "google/codegemma-7b"
 REFERENCE_BYTES = 20 << 30  # bfloat16 weights, KV cache and workspace
 MANIFEST = "manifest.json"
-FORMAT = 3  # raised when a prepared folder's content changes meaning: older ones are made again
+FORMAT = 4  # raised when a prepared folder's content changes meaning: older ones are made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +191,13 @@ def _prepare_gguf(source: ModelSource, models: Path, progress: Progress) -> Path
             origin = {"kind": "gguf", "path": str(file), "size": info.st_size, "mtime_ns": info.st_mtime_ns}
         out = work / "prepared"
         out.mkdir()
+        from midfill.engine.local import bare
         from midfill.engine.local.convert import convert_gguf
+        from midfill.engine.local.trial import may_be_bare
 
         figures = convert_gguf(file, out, progress)
+        progress("checking", 0.0)
+        figures[bare.RECORD] = may_be_bare(out, progress)
         write_manifest(out, source.name, origin, figures)
         key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
         return _publish(out, models / f"{source.name}-{key}")

@@ -20,7 +20,7 @@ import torch
 
 from midfill.engine.local import models
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Runner
+from midfill.engine.local.decode import PREFILL_CHUNK, Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel, load
 
@@ -61,10 +61,15 @@ def forward_s(runner: Runner, slot: Slot, n_tokens: int) -> float:
 
 def judge(loaded: LoadedModel, n_tokens: int = 1500) -> tuple[float, torch.Tensor]:
     """(loss in nats a token, first choices) on real code."""
-    ids = torch.tensor([loaded.tokenizer.encode(source())[:n_tokens]])
+    ids = loaded.tokenizer.encode(source())[:n_tokens]
+    runner, slot, found = Runner(loaded.model), Slot(), []
+    slot.begin(ids, None, None)
     with torch.inference_mode():
-        logits = loaded.model(ids).logits[0, :-1].float()
-    return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:])), logits.argmax(dim=-1)
+        for start in range(0, len(ids), PREFILL_CHUNK):
+            some = ids[start : start + PREFILL_CHUNK]
+            found += runner.forward([Rows(slot, some, range(start, start + len(some)), len(some))])
+    logits = torch.cat(found)[:-1].float()
+    return float(torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]))), logits.argmax(dim=-1)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, GemmaConfig
 
-from midfill.engine.local import attention, gpu_formats
+from midfill.engine.local import gpu_formats, module_attention
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, LoraPair
 from midfill.engine.local.attention import Rows
 from midfill.engine.local.cuda import StaticDecoder, static_decoder
@@ -105,7 +105,7 @@ def random_model(config: GemmaConfig, form: str, device: torch.device) -> Any:
     if form not in ("int8", "int4"):
         with device:
             return AutoModelForCausalLM.from_config(
-                config, dtype=getattr(torch, form), attn_implementation=attention.NAME
+                config, dtype=getattr(torch, form), attn_implementation=module_attention.NAME
             )
     if device.type == "cuda":
         gpu_formats.check(form, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from midfill.completer import Completer
 from midfill.config import Config
-from midfill.engine.base import EngineError
+from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.serve.scripted import CharRenderer
 from midfill.types import Completion, ModelInfo, Snapshot, Snippet
@@ -25,8 +25,8 @@ def completer(*chunks: str, **settings: Any) -> tuple[Completer, ScriptedEngine]
     return Completer(engine, CharRenderer(), INFO, Config(**settings)), engine
 
 
-async def values(subject: Completer, snapshot: Snapshot) -> list[Completion]:
-    return [completion async for completion in subject.stream(snapshot)]
+async def values(subject: Completer, snapshot: Snapshot, **how: Any) -> list[Completion]:
+    return [completion async for completion in subject.stream(snapshot, **how)]
 
 
 async def test_each_value_replaces_the_one_before() -> None:
@@ -95,6 +95,65 @@ async def test_one_that_has_no_more_is_not_asked_for_ever(text: str, n_requests:
     subject, engine = completer(text)
     found = await values(subject, at(BLOCK))
     assert (found[-1].text, engine.n_requests) == (text, n_requests)
+
+
+TEXT = "    for value in values:\n        total += value\n    count = len(values)\n"
+EARLY = TEXT.index("    count") - 1
+
+
+async def test_the_first_of_several_is_asked_to_go_on_while_the_others_have_their_ends() -> None:
+    subject, engine = completer(*TEXT.splitlines(keepends=True), rules_off=("confidence",))
+    engine.others = [["    count = 1\n"], ["    total = 1"]]  # the last one stops early, and is left as it is
+    engine.stops_at = [EARLY]
+    last = (await values(subject, at(BLOCK), trigger="invoked", n=3))[-1]
+    assert last.text == TEXT.rstrip("\n")
+    assert set(last.others) == {"    count = 1", "    total = 1"}
+    assert engine.n_requests == 2
+
+
+async def test_one_that_stopped_early_is_not_waited_for_by_slow_ones() -> None:
+    subject, engine = completer(*TEXT.splitlines(keepends=True), rules_off=("confidence",))
+    engine.delay_s = 0.01
+    engine.others = [["    x"] + [" + x"] * 400]
+    engine.stops_at = [EARLY]
+    last = (await values(subject, at(BLOCK), trigger="invoked", n=2))[-1]
+    assert (last.text, last.others) == (TEXT.rstrip("\n"), ())
+    assert engine.n_chunks < 200
+
+
+async def test_what_stands_is_an_answer_though_going_on_fails() -> None:
+    subject, engine = completer(TEXT, "!error", rules_off=("confidence",))
+    engine.chunks = [TEXT[:EARLY], "!error"]
+    engine.stops_at = [EARLY]
+    last = (await values(subject, at(BLOCK)))[-1]
+    assert (last.text, engine.n_requests) == (TEXT[:EARLY], 2)
+
+
+@pytest.mark.parametrize("stop", [0, 9])
+async def test_one_that_began_another_line_and_stopped_is_left_alone(stop: int) -> None:
+    said = TEXT[:EARLY] + "\n" + " " * stop
+    subject, engine = completer(said, rules_off=("confidence",))
+    last = (await values(subject, at(BLOCK)))[-1]
+    assert last.text == TEXT[:EARLY]
+    assert engine.n_requests == (1 if not stop else 2)
+
+
+async def test_what_the_engine_gives_up_for_another_is_asked_anew_and_not_kept() -> None:
+    class GivesUp(ScriptedEngine):
+        async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+            async with aclosing(super().stream(request)) as deltas:  # type: ignore[type-var]
+                async for delta in deltas:
+                    if self.n_requests == 1:
+                        yield Delta("half", "cancelled")
+                        return
+                    yield delta
+
+    subject, _ = completer("whole")
+    engine = GivesUp(["whole"])
+    subject.engine = engine
+    found = await values(subject, at("return ‸"))
+    assert (found[-1].text, engine.n_requests) == ("whole", 2)
+    assert (await values(subject, at("return ‸")))[-1].text == "whole"
 
 
 async def test_closing_cancels_and_keeps_nothing() -> None:

@@ -118,6 +118,9 @@ def test_unit(buffer: str, middle: str, unit: str | None) -> None:
         ("def f(a):\n‸\n    return a\n", "    a = g(", 1.0, True),  # something is open
         ("def f(a):\n‸\n    else:\n        b()\n", "    c()", 1.0, True),  # else belongs to nothing
         ("def f(a):\n‸\n    else:\n        a()\n", "    if a:\n        c()", 1.0, False),
+        ("def f(a):\n‸\n    else:\n        a()\n", "    if a:  # why\n        c()", 1.0, False),
+        ("def f(a):\n‸\n    else:\n        a()\n", "    if (a and\n            a):\n        c()", 1.0, False),
+        ("def f(a):\n‸\n    else:\n        a()\n", "    elif a:\n        c()", 1.0, False),
         ("def f(a):\n‸\n        )\n", "    a = g(\n        a,", 1.0, False),  # and closed below
         ("def f(a):\n‸\n", "    b = a", 0.5, True),  # the model was not sure
         ("def f(a):\n‸\n", "    b = a", 0.95, False),

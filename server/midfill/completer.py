@@ -19,7 +19,7 @@ from midfill.cache import Middle, MiddleCache, accepted, digest, entered
 from midfill.config import SCOPES, Config
 from midfill.context.gather import ContextSource, gather
 from midfill.context.wanted import wanted
-from midfill.engine.base import Engine, GenerateRequest
+from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
 from midfill.growing import Candidate, Growing
 from midfill.postprocess import RULES, Gate, Judge, Place
@@ -100,7 +100,7 @@ class Completer:
         return max(64, min(asked, self.info.max_context - self._max_tokens("invoked")))
 
     def _max_tokens(self, trigger: Trigger) -> int:
-        return self.config.max_tokens * (INVOKED if trigger == "invoked" else 1)
+        return min(MAX_TOKENS, self.config.max_tokens * (INVOKED if trigger == "invoked" else 1))
 
     @property
     def snippet_budget(self) -> int:
@@ -140,6 +140,8 @@ class Completer:
                 while growing.leads_on(typed) and (n_seen := await growing.grown(n_seen)):
                     standing = growing.standing(typed)
                     yield Completion("".join(standing[:1]), snapshot, raw=growing.candidates[0].raw, id=growing.id)
+            if growing.given_up:
+                continue
             if growing.stopped:  # the document changed: nothing fits any more
                 yield Completion("", snapshot, True, finish_reason="cancelled")
                 return
@@ -253,7 +255,10 @@ class Completer:
             number = f"{os.getpid()}-{next(_numbers)}"
             beginning = prompt.beginning + said
             again = dataclasses.replace(request, request_id=number, n=1, beginning=beginning, wanted=())
-            await self._follow(again, growing)
+            try:
+                await self._follow(again, growing)
+            except EngineError:  # what stands is an answer
+                break
         growing.end()
         if not background:
             self.debounce.answered(growing.first_at - start)
@@ -266,6 +271,9 @@ class Completer:
     async def _follow(self, request: GenerateRequest, growing: Growing) -> None:
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
+                if delta.finish_reason == "cancelled":  # half of it is nobody's answer
+                    growing.given_up = True
+                    raise asyncio.CancelledError
                 growing.push(delta)
                 if growing.enough:
                     break

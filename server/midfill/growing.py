@@ -24,6 +24,7 @@ from midfill.types import Snapshot, Stats
 MAX_AHEAD = 16
 # A model that stops before its middle is whole is asked so often to go on.
 MAX_RESUMED = 3
+MAX_AGAIN = 4096  # characters that it spells again to that end
 # The further candidates get as long as the first one took from its first piece on, but so long at least.
 PATIENCE_S = 0.3
 
@@ -60,6 +61,8 @@ class Candidate:
         has_more = not self.resumed or len(self.raw.rstrip()) > len(self.resumed[-1])
         if not has_more or len(self.resumed) == MAX_RESUMED or not self.raw.isascii():
             return False
+        if self.raw.endswith("\n") or len(self.raw) >= MAX_AGAIN:  # it began a new line, and stopped all the same
+            return False
         return self.judge.stopped_early(self.raw, self.stats.stop_logprob)
 
     def resume(self) -> str:
@@ -67,7 +70,7 @@ class Candidate:
         if self.reason or not self._is_to_go_on():
             return ""
         self.resumed.append(self.raw.rstrip())
-        if not self.raw.endswith("\n"):
+        if self.raw.rpartition("\n")[2].strip():
             self.raw += "\n"
             self.judge.note("\n", ())
         return self.raw
@@ -117,6 +120,7 @@ class Growing:
         self.first_at = 0.0  # when its first piece came, on the monotonic clock
         self._best_ended = 0.0  # when its first candidate did
         self.n_followers = 0
+        self.given_up = False  # by the engine, for somebody else's sake
         self.n_asked = len(candidates)
         self._n_changes = 0
         self._event = asyncio.Event()
@@ -142,22 +146,28 @@ class Growing:
         now = time.monotonic()
         self.first_at = self.first_at or now
         if delta.index < len(self.candidates):
-            self.candidates[delta.index].push(delta)
-        if self.candidates[0].reason:
+            candidate = self.candidates[delta.index]
+            candidate.push(delta)
+            if delta.index:  # only the first is ever asked to go on
+                candidate.end(delta.finish_reason or "")
+        if self.candidates[0].reason or (delta.finish_reason and not delta.index):
             self._best_ended = self._best_ended or now
         if not self.enough:
             self._wake()
 
     def resume(self) -> str:
         """What the first candidate is to begin with again (Candidate.resume); the others have what they have."""
-        return self.candidates[0].resume()
+        said = self.candidates[0].resume()
+        if said:
+            self._best_ended = 0.0
+            self.candidates = self.candidates[:1] + [each for each in self.candidates[1:] if each.reason]
+        return said
 
     def end(self) -> None:
         """No more comes: an engine that gives fewer candidates, or no reason, has said all it has to say."""
         self.first_at = self.first_at or time.monotonic()
-        if not self.enough:
-            for candidate in self.candidates:
-                candidate.end("stop")
+        for candidate in self.candidates[:1] if self.enough else self.candidates:
+            candidate.end("stop")
         self.candidates = [candidate for candidate in self.candidates if candidate.reason]
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,40 @@ def test_a_config_that_would_be_misread_is_found_by_trying(tmp_path: Path, monke
     (folder / "config.json").write_text(json.dumps(config | {"rope_parameters": scaled}))
     monkeypatch.setattr(bare, "is_plain", lambda config: True)
     assert not trial.may_be_bare(folder, lambda *_: None)
+
+
+@needs_int8
+def test_a_trial_that_fails_costs_the_quick_start_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("can't allocate memory")
+
+    folder = prepared("llama", tmp_path / "m")
+    monkeypatch.setattr(trial, "build_bare", fail)
+    assert not trial.may_be_bare(folder, lambda *_: None)
+
+
+@needs_int8
+def test_nothing_of_a_trial_stays_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[Any]] = []
+    for name in ("build", "build_bare"):
+        original = getattr(trial, name)
+
+        def noted(*arguments: Any, original: Any = original) -> Any:
+            assert all(ref() is None for ref in made)
+            model, n = original(*arguments)
+            made.append(weakref.ref(model))
+            return model, n
+
+        monkeypatch.setattr(trial, name, noted)
+    prepared("llama", tmp_path / "m")
+    assert len(made) == 2
+    assert all(ref() is None for ref in made)
+
+
+@needs_int8
+def test_large_models_are_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "MAX_BYTES", 1000)
+    assert not isinstance(load_tiny(prepared("llama", tmp_path / "m"), "int8").model, BareModel)
 
 
 @needs_int8

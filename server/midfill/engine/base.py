@@ -8,6 +8,7 @@ from typing import Protocol
 
 from midfill.types import MidfillError, Stats
 
+MAX_TOKENS = 4096  # of one generation
 ADAPTER_MISSING = "adapter_missing"  # AdapterMissingError on the wire
 
 

@@ -42,10 +42,17 @@ class ScriptedEngine:
             whole = ["".join(self.chunks)[: self.stops_at[self.n_requests]]]
         self.n_requests += 1
         self.n_background += request.background
-        start, n, first, done = time.monotonic(), 0, 0.0, False
+        start, n, first = time.monotonic(), 0, 0.0
         told = [_after(request.beginning, chunks) for chunks in [whole, *self.others][: request.n]]
+        n_running = len(told)
         try:
             for index, chunk in _in_turn([chunks[: request.max_tokens] for chunks in told]):
+                if chunk is None:
+                    now = time.monotonic()
+                    n_running -= 1
+                    stats = Stats(len(request.prompt), 0, n, 0.0, (first or now) - start, now - start)
+                    yield Delta("", "stop", stats, index)
+                    continue
                 await asyncio.sleep(self.delay_s)
                 if chunk == "!error":
                     raise EngineError("the script says so", "nothing to do")
@@ -53,13 +60,8 @@ class ScriptedEngine:
                 n += 1
                 self.n_chunks += 1
                 yield Delta(chunk, index=index, logprobs=(-1.0 - index,) if request.logprobs else ())
-            done = True
-            now = time.monotonic()
-            stats = Stats(len(request.prompt), 0, n, 0.0, (first or now) - start, now - start)
-            for index in range(len(told)):
-                yield Delta("", "stop", stats, index)
         finally:
-            self.n_cancelled += not done
+            self.n_cancelled += n_running > 0
 
     async def aclose(self) -> None:
         """Nothing to release."""
@@ -78,6 +80,7 @@ def _after(beginning: str, chunks: list[str]) -> list[str]:
     return left
 
 
-def _in_turn(candidates: list[list[str]]) -> Iterator[tuple[int, str]]:
-    for row in itertools.zip_longest(*candidates):
-        yield from ((index, chunk) for index, chunk in enumerate(row) if chunk is not None)
+def _in_turn(candidates: list[list[str]]) -> Iterator[tuple[int, str | None]]:
+    """A chunk of each (its number with it), and so on; None once after its last."""
+    for row in itertools.zip_longest(*([*chunks, None] for chunks in candidates), fillvalue=""):
+        yield from ((index, chunk) for index, chunk in enumerate(row) if chunk != "")

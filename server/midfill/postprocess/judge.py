@@ -53,6 +53,8 @@ class Judge:
         model was not sure that it ends there (``stop_logprob``)."""
         if "first_unit" in self._off or self.place.kind != "block" or not raw.strip():
             return False
+        if self._lines.first_weak(self._thresholds, finished=True) is not None:  # it ends there anyway
+            return False
         return unit_end(raw + "\n", self.place) is None and (stop_logprob < UNSURE or lacks(raw, self.place))
 
     def over(self) -> None:

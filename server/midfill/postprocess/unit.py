@@ -20,6 +20,7 @@ from midfill.syntax.names import indent
 MIN_SEEN = 8
 _CONTINUES = re.compile(r"(else|elif|except|finally|catch|rescue|case|default|when|ensure|while)\b|\}")
 _SECOND = re.compile(r"(else|elif|except|finally)\b")  # not after a brace that ends what comes before
+_FIRST = re.compile(r"(?:\}\s*)?(?:else\s+)?(?:if|elif|elsif|for|while|try|begin|except|rescue|unless|when|case)\b|\}")
 _LEAVES = re.compile(r"(return|raise|throw|break|continue|goto)\b")
 _BY_LINE = frozenset(
     {"python", "ruby", "go", "lua", "shellscript", "yaml", "toml", ""}
@@ -59,7 +60,7 @@ def lacks(middle: str, place: Place) -> bool:
     below = None if place.below is None else indent(place.below)
     if opens_block(lines[-1], place.language):
         return below is None or below <= indent(lines[-1])
-    if below is not None and _second(place.below) and not _has_first(lines, below):
+    if below is not None and _second(place.below) and not _has_first(lines, below, place.language):
         return True
     names = place.names(indent(lines[0]))
     return not names.needed | names.unused <= set(_WORD.findall(middle))
@@ -70,10 +71,12 @@ def _second(line: str | None) -> bool:
     return line is not None and _SECOND.match(line.strip()) is not None
 
 
-def _has_first(lines: list[str], depth: int) -> bool:
+def _has_first(lines: list[str], depth: int, language: str) -> bool:
     """Whether the last of ``lines`` that is not deeper than ``depth`` may be the first part of such a statement."""
     last = next((line for line in reversed(lines) if indent(line) <= depth), None)
-    return last is None or (indent(last) == depth and last.rstrip().endswith((":", "{")))
+    if last is None:
+        return True
+    return indent(last) == depth and (opens_block(last, language) or _FIRST.match(last.strip()) is not None)
 
 
 def _newline(middle: str) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from midfill.engine.base import GenerateRequest
+from midfill.engine.base import MAX_TOKENS, GenerateRequest
 
 MAX_BODY = 4 << 20
 MAX_PROMPT_IDS = 200_000
@@ -65,7 +65,7 @@ def read_request(body: dict[str, Any], base: str | None) -> GenerateRequest:
         raise BadRequest("seed must be a whole number of 64 bits")
     return GenerateRequest(
         prompt=tuple(prompt),
-        max_tokens=_number(body, "max_tokens", 16, 1, 4096, int),
+        max_tokens=_number(body, "max_tokens", 16, 1, MAX_TOKENS, int),
         stop=tuple(stop),
         adapter=None if model in (None, "", base) else model,
         temperature=_number(body, "temperature", 0.0, 0.0, 2.0, float),

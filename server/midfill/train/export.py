@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import torch
 from peft import PeftModel
 
 from midfill.engine.local.embedded import Progress
@@ -23,7 +24,7 @@ def merge(adapter: Path, base: Path, name: str, target: Path, progress: Progress
     work = target.with_name(f".{target.name}")
     try:
         work.mkdir(parents=True)
-        merged.save_pretrained(str(work), safe_serialization=True)
+        merged.to(torch.bfloat16).save_pretrained(str(work), safe_serialization=True)
         for file in base.glob("tokenizer*.json"):
             shutil.copyfile(file, work / file.name)
         work.rename(target)

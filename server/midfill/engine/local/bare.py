@@ -26,7 +26,7 @@ def is_plain(config: dict[str, Any]) -> bool:
     return (
         config.get("model_type") in KINDS
         and config.get("hidden_act", "silu") == "silu"
-        and rope.get("rope_type", "default") == "default"
+        and rope.get("rope_type", rope.get("type", "default")) == "default"
         and not config.get("rope_scaling")
         and not config.get("mlp_bias")
         and not has_window

@@ -13,6 +13,8 @@ import torch
 
 from midfill.tokenizer import CodeTokenizer
 
+SPELLED = 256  # characters at a time: more than one step can verify
+
 
 class Vocabulary:
     """The texts of all tokens, sorted, to find those that agree with a beginning."""
@@ -24,6 +26,7 @@ class Vocabulary:
         usable.sort()
         self._texts = [text for text, _ in usable]
         self._ids = [token for _, token in usable]
+        self._longest = max(map(len, self._texts), default=0)
         self.tokenizer = tokenizer
         self.text_of = texts
 
@@ -36,7 +39,7 @@ class Vocabulary:
     def leading_to(self, text: str) -> list[int]:
         """Tokens that ``text`` begins with."""
         ids = []
-        for n in range(1, len(text) + 1):
+        for n in range(1, min(len(text), self._longest) + 1):
             at = bisect.bisect_left(self._texts, text[:n])
             while at < len(self._texts) and self._texts[at] == text[:n]:
                 ids.append(self._ids[at])
@@ -68,5 +71,5 @@ class Beginning:
         self._left = self._left[len(self._vocabulary.text_of[token]) :]
 
     def spelled(self) -> list[int]:
-        """The rest as the tokenizer would write it, without the last token: that one may go beyond it."""
-        return self._vocabulary.tokenizer.encode(self._left)[:-1]
+        """The next of the rest as the tokenizer would write it, without the last token: that one may go beyond it."""
+        return self._vocabulary.tokenizer.encode(self._left[:SPELLED])[:-1]

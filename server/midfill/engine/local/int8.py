@@ -112,6 +112,8 @@ def install(model: nn.Module, state: dict[str, torch.Tensor], *, bits: int = 8) 
             if type(child) is nn.Embedding:
                 weight, scale = _take(state, _join(path, name))
                 setattr(parent, name, Int8Embedding(weight.clone(), scale.clone()))
+    for product in {id(m.product): m.product for m in model.modules() if isinstance(m, Int8Linear)}.values():
+        product.finish()
     copies = {name: state.pop(name).clone() for name in list(state)}
     missing, unexpected = model.load_state_dict(copies, strict=False, assign=True)
     if missing or unexpected:
@@ -184,6 +186,9 @@ class Product:
             self._input, self._parts = None, ()
         return y
 
+    def finish(self) -> None:
+        """Wait until the weights are packed. Raises RuntimeError."""
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """All outputs beside each other."""
         if not x.numel():  # a piece of a prompt that wants no logits
@@ -209,6 +214,10 @@ class Int8Product(Product):
         if kernel is None:
             raise ValueError("this CPU has no int8 products")
         self._kernel = kernel(weight, scale / STEPS)
+
+    def finish(self) -> None:
+        """See Product."""
+        self._kernel.finish()
 
     def compute_normed(self, x: torch.Tensor, weight: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
         """All outputs for x / sqrt(sum(x²) + least²) * weight, x: (tokens, in). The roots only change the rows' scales:

@@ -13,14 +13,19 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from midfill.engine.local.threads import n_cores
+
 STEPS = 127  # of the largest weight of a row, and of the largest activation of one
 LEAST = 4  # rows: VNNI's kernels read the weights faster for four than for one (docs/log.md)
+PIECE = 1 << 16  # weights
 SLOW = 20  # times float32: oneDNN's reference loops take some 500 times as long
 _MIDDLE = torch.tensor(128.0)  # a Python number is made a tensor at every call, which takes longer than adding it
 
@@ -32,6 +37,9 @@ class Kernel(Protocol):
 
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
         """``weight`` in STEPS steps: int8 (out, in); ``scale``: what a step is worth, (out,)."""
+
+    def finish(self) -> None:
+        """Wait until it is ready; it may begin by itself. Raises RuntimeError."""
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """``rows``: float32 (tokens, in) from -STEPS to STEPS, rounded here, perhaps in place -> their products with
@@ -58,6 +66,9 @@ class OneDnn:
         self._zero_point = zero_point()
         few = torch.zeros((LEAST, weight.shape[1]), dtype=torch.uint8)
         self._few = [few[:n] for n in range(LEAST + 1)]  # views of one buffer: the model has one user at a time
+
+    def finish(self) -> None:
+        """See Kernel."""
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """See Kernel."""
@@ -87,25 +98,63 @@ class Fbgemm:
     _ZERO_POINT = 128
 
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
-        narrow = (weight.float() * (self.weight_steps / STEPS)).round_().to(torch.int8)
+        narrow = _narrowed(weight, self.weight_steps)
         scale = scale.double() * (STEPS / self.weight_steps)
-        engine = torch.backends.quantized.engine
-        torch.backends.quantized.engine = "fbgemm"
-        try:
-            with warnings.catch_warnings():  # that later versions of torch will not know this type: see best()
-                warnings.simplefilter("ignore", UserWarning)
-                zeros = torch.zeros(len(scale), dtype=torch.long)
-                typed = torch._make_per_channel_quantized_tensor(narrow, scale, zeros, 0)
-            self._packed = torch.ops.quantized.linear_prepack(typed, None)
-        finally:
-            torch.backends.quantized.engine = engine
+        with warnings.catch_warnings():  # that later versions of torch will not know this type: see best()
+            warnings.simplefilter("ignore", UserWarning)
+            typed = torch._make_per_channel_quantized_tensor(
+                narrow, scale, torch.zeros(len(scale), dtype=torch.long), 0
+            )
+        self._packing: Future[Any] | None = packing.submit(lambda: torch.ops.quantized.linear_prepack(typed, None))
+        self._packed: Any = None
+
+    def finish(self) -> None:
+        """Wait until it is packed. Raises what packing raised."""
+        if self._packing is not None:
+            self._packed, self._packing = self._packing.result(), None
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """See Kernel."""
+        if self._packing is not None:
+            self.finish()
         out: torch.Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
             rows, 1.0, self._ZERO_POINT, self._packed
         )
         return out
+
+
+def _narrowed(weight: torch.Tensor, steps: int) -> torch.Tensor:
+    """``weight`` in ``steps`` instead of STEPS steps; in pieces that stay in the cache as floats."""
+    narrow = torch.empty_like(weight)
+    rows = max(1, PIECE // weight.shape[1])
+    for source, target in zip(torch.split(weight, rows), torch.split(narrow, rows), strict=True):
+        target.copy_((source.float() * (steps / STEPS)).round_())
+    return narrow
+
+
+class _Packing:
+    """Packs weights on threads of their own: FBGEMM takes one byte after another, seconds for a small model.
+
+    Only so many at a time, since each weight is in memory twice until it is packed.
+    """
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._running: deque[Future[Any]] = deque()
+
+    def submit(self, pack: Callable[[], Any]) -> Future[Any]:
+        """Begin ``pack()``, if need be after waiting for an earlier one."""
+        if self._pool is None:
+            torch.backends.quantized.engine = "fbgemm"  # of the process, which multiplies quantised nothing else
+            self._pool = ThreadPoolExecutor(n_cores(), "midfill-pack")
+        while len(self._running) > n_cores():
+            self._running.popleft().exception()
+        future = self._pool.submit(pack)
+        self._running.append(future)
+        return future
+
+
+packing = _Packing()
 
 
 def best() -> type[OneDnn] | type[Fbgemm] | None:

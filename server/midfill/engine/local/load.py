@@ -118,9 +118,23 @@ def _may_be_bare(folder: Path) -> bool:
     return bool((read_manifest(folder) or {}).get(bare.RECORD)) and (folder / int8.FILE).is_file()
 
 
+def read_plain_config(folder: Path) -> dict[str, Any]:
+    """What config.json in ``folder`` says. Raises MidfillError."""
+    file = folder / "config.json"
+    if not file.is_file():
+        raise MidfillError(f"{folder} is not a model folder: it has no config.json", "check the setting model")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as error:
+        raise MidfillError(f"{file} cannot be read", "prepare or fetch the model again") from error
+    return config
+
+
 def build_bare(folder: Path, bits: int, progress: Progress) -> tuple[bare.BareModel, int]:
     """A prepared model of a kind that needs no transformers, and the number of its weights."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_plain_config(folder)
     state = read_files(folder, [folder / int8.FILE], torch.device("cpu"), None, progress)
     progress("building the model", 0.0)
     parameters = int8.count(state)

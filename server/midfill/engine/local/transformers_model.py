@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from midfill.engine.local import gpu_formats, int8, module_attention
-from midfill.engine.local.load import pick_floats
+from midfill.engine.local.load import pick_floats, read_plain_config
 from midfill.engine.local.models import weight_files
 from midfill.engine.local.weights import Progress, read_files
 from midfill.types import MidfillError
@@ -101,17 +100,14 @@ def skeleton(config: Any) -> torch.nn.Module:
 
 def read_config(folder: Path) -> Any:
     """transformers' configuration of the model in ``folder``. Raises MidfillError."""
-    file = folder / "config.json"
-    if not file.is_file():
-        raise MidfillError(f"{folder} is not a model folder: it has no config.json", "check the setting model")
+    content = read_plain_config(folder)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
         if "auto_map" in content:  # names code to be run from the folder
             content.pop("auto_map")
         kind = content.pop("model_type")
         return AutoConfig.for_model(kind, **content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MidfillError(
-            f"{file} does not describe a model that transformers knows",
+            f"{folder / 'config.json'} does not describe a model that transformers knows",
             "midfill never runs code that comes with a model",
         ) from error

@@ -141,12 +141,16 @@ class Worker:
     def _hand_out(self, job: Job, tokens: list[Token]) -> None:
         """What ``tokens`` say, to whoever waits for it."""
         assert job.output is not None
-        text, reason, logprobs = "", "", []
+        text, reason = "", ""
+        logprobs: list[float] = []
         is_first = bool(tokens) and not job.first_token
         if is_first:
             job.first_token = time.monotonic()
         for token in tokens:
             piece, reason = job.output.push(token)
+            if piece and logprobs and not text and job.request.logprobs:  # those so far only spelled the beginning
+                job.send(Delta("", None, job.stats() if is_first else None, job.index, tuple(logprobs)))
+                is_first, logprobs = False, []
             text += piece
             if token.id in self.tokenizer.control_ids:
                 job.stop_logprob = token.logprob if job.request.logprobs else 0.0

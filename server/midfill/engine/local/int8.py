@@ -71,23 +71,23 @@ def count(weights: dict[str, torch.Tensor]) -> int:
 @contextlib.contextmanager
 def weightless_linears() -> Iterator[None]:
     """Inside, linear layers and embeddings are made without memory; everything else is real."""
-    originals = {kind: kind.__init__ for kind in (nn.Linear, nn.Embedding)}
+    kinds: tuple[Any, ...] = (nn.Linear, nn.Embedding)
+    originals = [(kind, kind.__init__, kind.reset_parameters) for kind in kinds]
 
-    def on_meta(kind: Any) -> Any:
-        original = originals[kind]
-
+    def on_meta(original: Any) -> Any:
         def init(self: Any, *args: Any, **kwargs: Any) -> None:
             original(self, *args, **{**kwargs, "device": "meta"})
 
         return init
 
-    for kind in originals:
-        kind.__init__ = on_meta(kind)  # type: ignore[method-assign]
+    for kind, init, _ in originals:
+        kind.__init__ = on_meta(init)
+        kind.reset_parameters = lambda self: None  # random numbers without memory: torch imports its compiler for them
     try:
         yield
     finally:
-        for kind, original in originals.items():
-            kind.__init__ = original  # type: ignore[method-assign]
+        for kind, init, reset in originals:
+            kind.__init__, kind.reset_parameters = init, reset
 
 
 def install(model: nn.Module, state: dict[str, torch.Tensor], *, bits: int = 8) -> None:

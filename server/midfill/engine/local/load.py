@@ -128,7 +128,9 @@ def read_plain_config(folder: Path) -> dict[str, Any]:
         if not isinstance(config, dict):
             raise ValueError("not an object")
     except (OSError, ValueError) as error:
-        raise MidfillError(f"{file} cannot be read", "prepare or fetch the model again") from error
+        raise MidfillError(
+            f"{file} does not describe a model that transformers knows", "prepare or fetch the model again"
+        ) from error
     return config
 
 

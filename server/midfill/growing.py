@@ -61,8 +61,8 @@ class Candidate:
         has_more = not self.resumed or len(self.raw.rstrip()) > len(self.resumed[-1])
         if not has_more or len(self.resumed) == MAX_RESUMED or not self.raw.isascii():
             return False
-        if self.raw.endswith("\n") or len(self.raw) >= MAX_AGAIN:  # it began a new line, and stopped all the same
-            return False
+        if not self.raw.rpartition("\n")[2].strip() or len(self.raw) >= MAX_AGAIN:
+            return False  # it began a new line and stopped all the same, or would have too much to spell
         return self.judge.stopped_early(self.raw, self.stats.stop_logprob)
 
     def resume(self) -> str:
@@ -70,9 +70,8 @@ class Candidate:
         if self.reason or not self._is_to_go_on():
             return ""
         self.resumed.append(self.raw.rstrip())
-        if self.raw.rpartition("\n")[2].strip():
-            self.raw += "\n"
-            self.judge.note("\n", ())
+        self.raw += "\n"
+        self.judge.note("\n", ())
         return self.raw
 
     def end(self, reason: str) -> None:

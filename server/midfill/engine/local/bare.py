@@ -83,12 +83,11 @@ class _Attention(nn.Module):
         super().__init__()
         hidden, heads, self.head_dim = config["hidden_size"], config["num_attention_heads"], _head_dim(config)
         kv_size = (config.get("num_key_value_heads") or heads) * self.head_dim
-        has_biases = config["model_type"] == "qwen2"
-        everywhere = bool(config.get("attention_bias", False)) and not has_biases
-        self.q_proj = nn.Linear(hidden, heads * self.head_dim, bias=has_biases or everywhere)
-        self.k_proj = nn.Linear(hidden, kv_size, bias=has_biases or everywhere)
-        self.v_proj = nn.Linear(hidden, kv_size, bias=has_biases or everywhere)
-        self.o_proj = nn.Linear(heads * self.head_dim, hidden, bias=everywhere)
+        # Of these layers int8.install takes the shapes; biases come with the weights, where there are any.
+        self.q_proj = nn.Linear(hidden, heads * self.head_dim, bias=False)
+        self.k_proj = nn.Linear(hidden, kv_size, bias=False)
+        self.v_proj = nn.Linear(hidden, kv_size, bias=False)
+        self.o_proj = nn.Linear(heads * self.head_dim, hidden, bias=False)
         self.scaling = self.head_dim**-0.5
         self.sliding_window = None
 

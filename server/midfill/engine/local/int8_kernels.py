@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Semaphore
 from typing import Any, Protocol
 
 import torch
@@ -140,17 +140,16 @@ class _Packing:
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
-        self._running: deque[Future[Any]] = deque()
+        self._room = Semaphore(n_cores() + 1)
 
     def submit(self, pack: Callable[[], Any]) -> Future[Any]:
         """Begin ``pack()``, if need be after waiting for an earlier one."""
         if self._pool is None:
             torch.backends.quantized.engine = "fbgemm"  # of the process, which multiplies quantised nothing else
             self._pool = ThreadPoolExecutor(n_cores(), "midfill-pack")
-        while len(self._running) > n_cores():
-            self._running.popleft().exception()
+        self._room.acquire()
         future = self._pool.submit(pack)
-        self._running.append(future)
+        future.add_done_callback(lambda _: self._room.release())
         return future
 
 

@@ -39,19 +39,11 @@ def test_a_product_equals_the_arithmetic_it_stands_for() -> None:
     weight, bias, x = torch.randn(160, 64), torch.randn(160), torch.randn(5, 64)
     values, scale = int8.quantise(weight)
     product = int8.Int8Product(values, scale, [bias], [160])
-    values, scale = as_multiplied(values, scale)
+    n_steps = product.kernel.steps
     largest = x.abs().amax(dim=1, keepdim=True)
-    steps = (x * (127 / largest)).round()
-    expected = (steps @ values.float().T) * scale * largest / 127 + bias
-    torch.testing.assert_close(product.part(x, 0), expected, rtol=1e-5, atol=1e-4)
-
-
-def as_multiplied(values: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The whole numbers that this CPU's kernel multiplies, and what a step of them is worth."""
-    kernel = int8_kernels.best()
-    assert kernel is not None
-    share = kernel.weight_steps / int8_kernels.STEPS
-    return (values.float() * share).round(), scale / share
+    steps = (x * (n_steps / largest)).round()
+    expected = (steps @ values.float().T) * scale * largest / n_steps + bias
+    torch.testing.assert_close(product.part(x, 0), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
@@ -92,11 +84,7 @@ def test_the_model_stays_close_to_the_float_one(kind: str, tmp_path: Path) -> No
     ids = torch.randint(5, 90, (1, 24), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         a, b = plain.model(ids).logits, quantised.model(ids).logits
-    kernel = int8_kernels.best()
-    assert kernel is not None
-    # Weights of seven bits: 0.075 on this Gemma, 0.038 at most on the others.
-    has_narrow_weights = kernel.weight_steps < int8_kernels.STEPS
-    assert float((a - b).norm() / a.norm()) < (0.08 if has_narrow_weights and kind == "gemma" else 0.05)
+    assert float((a - b).norm() / a.norm()) < 0.05
     assert plain.parameters == quantised.parameters
 
 

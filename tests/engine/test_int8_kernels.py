@@ -9,36 +9,54 @@ import pytest
 import torch
 
 from midfill.engine.local import int8, int8_kernels
-from midfill.engine.local.int8_kernels import STEPS, Fbgemm, Kernel, OneDnn
+from midfill.engine.local.int8_kernels import STEPS, Kernel, OneDnn
+from midfill.engine.local.native.product import Native
 
 has_vnni = bool(torch.cpu._is_vnni_supported())
-has_fbgemm = "fbgemm" in torch.backends.quantized.supported_engines
 KERNELS = [
     pytest.param(OneDnn, marks=pytest.mark.skipif(not has_vnni, reason="this CPU has no VNNI")),
-    pytest.param(Fbgemm, marks=pytest.mark.skipif(not has_fbgemm, reason="this torch has no FBGEMM")),
+    Native,
 ]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_the_product_is_exact_in_whole_numbers(kernel: type[Kernel]) -> None:
+@pytest.mark.parametrize("size", [(70, 4864), (64, 64), (9, 30), (1, 4)])
+def test_the_product_is_exact_in_whole_numbers(kernel: type[Kernel], size: tuple[int, int]) -> None:
     """The largest that can occur among them: nothing overflows on the way."""
-    weight = torch.randint(-STEPS, STEPS + 1, (70, 4864), dtype=torch.int8)
-    weight[0], weight[1] = STEPS, -STEPS
-    rows = torch.randint(-STEPS, STEPS + 1, (9, 4864)).float()
-    rows[0], rows[1] = STEPS, -STEPS
-    share = kernel.weight_steps / STEPS
-    multiplied = (weight.double() * share).round()
-    expected = rows.double() @ multiplied.T
-    found = kernel(weight, torch.full((70,), share))(rows.clone()).double()
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    outputs, inputs = size
+    weight = torch.randint(-STEPS, STEPS + 1, size, dtype=torch.int8)
+    weight[0], weight[-1] = STEPS, -STEPS
+    packed = kernel(weight, torch.ones(outputs))
+    rows = torch.randint(-packed.steps, packed.steps + 1, (9, inputs)).float()
+    rows[:, 0] = packed.steps  # so that a step is one
+    rows[0], rows[1] = packed.steps, -packed.steps
+    expected = rows.double() @ weight.double().T
+    torch.testing.assert_close(packed(rows.clone()).double(), expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_rows_are_rounded_to_the_nearest_step(kernel: type[Kernel]) -> None:
     weight = (torch.eye(64) * STEPS).to(torch.int8)
-    rows = torch.linspace(-STEPS, STEPS, 64 * 5).view(5, 64)
-    found = kernel(weight, torch.full((64,), 1 / STEPS))(rows.clone())
-    torch.testing.assert_close(found, rows.round(), rtol=1e-6, atol=1e-6)
+    packed = kernel(weight, torch.full((64,), 1 / STEPS))
+    rows = torch.linspace(-packed.steps, packed.steps, 64 * 5).view(5, 64)
+    rows[:, 0] = packed.steps
+    found = packed(rows.clone())
+    assert float((found - rows).abs().max()) <= 0.501 + packed.steps * 1e-6
+    torch.testing.assert_close(found, found.round(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_each_row_is_multiplied_by_its_factor(kernel: type[Kernel]) -> None:
+    packed, rows = kernel(torch.randint(-9, 9, (24, 32), dtype=torch.int8), torch.rand(24)), torch.randn(5, 32)
+    factor = torch.rand(5, 1)
+    torch.testing.assert_close(packed(rows.clone(), factor.clone()), packed(rows.clone()) * factor)
+
+
+def test_packed_weights_are_read_row_by_row() -> None:
+    weight = torch.randint(-STEPS, STEPS + 1, (21, 30), dtype=torch.int8)
+    packed = Native(weight, torch.ones(21))
+    for ids in (torch.tensor([[0, 20, 7, 8]]), torch.arange(21), torch.tensor(3)):
+        assert torch.equal(packed.rows(ids), weight[ids])
 
 
 def test_signed_and_unsigned_activations_have_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,40 +64,56 @@ def test_signed_and_unsigned_activations_have_the_same_sums(monkeypatch: pytest.
     weight, scale = int8.quantise(torch.randn(96, 640))
     rows = torch.randn(7, 640) * 30
     found = []
-    for zero in (0, 128):
-        monkeypatch.setattr(int8_kernels, "zero_point", lambda zero=zero: zero)
+    for amx in (True, False):
+        monkeypatch.setattr(int8_kernels, "has_amx", lambda amx=amx: amx)
         found.append(OneDnn(weight, scale)(rows.clone()))
     assert torch.equal(*found)
 
 
-@pytest.mark.parametrize(("vnni", "engines", "expected"), [
-    (True, ["fbgemm"], OneDnn), (False, ["qnnpack", "fbgemm"], Fbgemm), (False, ["qnnpack"], None),
+@pytest.mark.parametrize(("vnni", "amx", "numba", "expected"), [
+    (True, True, True, OneDnn), (True, False, True, Native), (True, False, False, OneDnn), (False, False, True, Native),
+    (False, False, False, None),
 ])  # fmt: skip
-def test_the_kernel_is_the_cpus(vnni: bool, engines: list[str], expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_is_the_cpus(
+    vnni: bool, amx: bool, numba: bool, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: vnni)
-    monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", engines)
-    assert int8_kernels.best() is expected
+    monkeypatch.setattr(int8_kernels, "has_amx", lambda: amx)
+    monkeypatch.setattr(int8_kernels, "_native", lambda: Native if numba else None)
+    monkeypatch.setattr(int8_kernels, "works", lambda kernel: True)
+    assert int8_kernels.best.__wrapped__() is expected
 
 
-class Counted:
-    """A kernel that only takes note."""
+def test_the_next_kernel_is_taken_where_the_first_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
+    monkeypatch.setattr(int8_kernels, "has_amx", lambda: False)
+    monkeypatch.setattr(int8_kernels, "works", lambda kernel: kernel is OneDnn)
+    assert int8_kernels.best.__wrapped__() is OneDnn
 
-    weight_steps = STEPS
+
+class Plain:
+    """A kernel that multiplies in float32."""
+
+    steps = STEPS
 
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
-        pass
+        self._weight = weight.float() * scale[:, None]
 
-    def finish(self) -> None:
-        pass
-
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows
+    def __call__(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
+        return rows @ self._weight.T
 
 
-class Missing(Counted):
+class Wrong(Plain):
+    """A kernel with an error in it."""
+
+    def __call__(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
+        return super().__call__(rows) * 1.1
+
+
+class Missing(Plain):
     """A kernel whose operation this torch does not have."""
 
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+    def __call__(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
         raise RuntimeError("didn't find engine for operation")
 
 
@@ -94,8 +128,9 @@ def test_a_product_that_falls_back_to_slow_loops_is_not_used(
         return next(taken)
 
     monkeypatch.setattr(int8_kernels, "shortest_s", shortest_s)
-    assert int8_kernels.is_fast(Counted) is fast
+    assert int8_kernels.works(Plain) is fast
 
 
-def test_a_product_that_this_torch_lacks_is_not_used() -> None:
-    assert not int8_kernels.is_fast(Missing)
+@pytest.mark.parametrize("kernel", [Missing, Wrong])
+def test_a_product_that_does_not_come_out_is_not_used(kernel: type[Kernel]) -> None:
+    assert not int8_kernels.works(kernel)

@@ -257,6 +257,10 @@ class LocalEngine:
         template = fim.find(self._template, loaded.tokenizer)
         self._switch = AdapterSwitch(loaded.model)
         self._runner = Runner(loaded.model, self._switch)
+        if self._runner.lean is not None and self._runner.lean.is_compiled:
+            self._progress("compiling", 0.0)  # for the first time on this machine; otherwise read
+            with torch.inference_mode():
+                self._runner.probe()
         self._rotate = self._runner.find_rotation()
         budget = min(CONTEXT_TOKENS.get(loaded.device.type, CONTEXT_TOKENS["cpu"]), loaded.max_context // 2)
         self._slots, max_context = self._make_slots(loaded, budget)

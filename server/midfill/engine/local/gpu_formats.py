@@ -191,20 +191,20 @@ class _GpuProduct(Product):
         present = [bias for bias in biases if bias is not None]
         if present:
             parts = [b if b is not None else present[0].new_zeros(n) for b, n in zip(biases, self._sizes, strict=True)]
-            self._bias = torch.cat(parts)
+            self.bias = torch.cat(parts)
 
     @property
     def n_bytes(self) -> int:
         """Of the weights with their scales: what every step reads."""
-        tensors = [self._weight, self._scale] if self._bias is None else [self._weight, self._scale, self._bias]
+        tensors = [self._weight, self._scale] if self.bias is None else [self._weight, self._scale, self.bias]
         return sum(t.numel() * t.element_size() for t in tensors)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) -> (..., out_1 + out_2 + ...)."""
         rows = x.reshape(-1, x.shape[-1])
         y = self._multiply(rows) if len(rows) else x.new_empty((0, sum(self._sizes)))
-        if self._bias is not None:
-            y = y + self._bias
+        if self.bias is not None:
+            y = y + self.bias
         return y.view(*x.shape[:-1], y.shape[-1])
 
 

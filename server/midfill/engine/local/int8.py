@@ -1,14 +1,14 @@
-"""Int8 weights on a CPU: half of bfloat16's memory traffic, and eight-bit matrix products.
+"""Int8 weights on a CPU: half of bfloat16's memory traffic, and products of whole numbers.
 
-Each weight row has one scale, each activation row another: x / absmax(x) in 127 steps, int8 product, times both scales.
-One scale for a whole call (torch's stock dynamic quantisation) loses quality; a scale a row keeps it, and makes a row's
-result independent of the rows beside it. What multiplies, by CPU, is in int8_kernels. Activations stay float32.
+Each weight row has one scale, each activation row another: x / absmax(x) in 127 or more steps, product of whole
+numbers, times both scales. One scale for a whole call (torch's stock dynamic quantisation) loses quality; a scale a row
+keeps it, and makes a row's result independent of the rows beside it. What multiplies, by CPU, is in int8_kernels.
+Activations stay float32.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +18,6 @@ from torch import nn
 from midfill.engine.local import int8_kernels
 from midfill.engine.local.int8_kernels import STEPS
 
-MANY = 32  # from so many rows on, writing their magnitudes takes longer than reading the rows twice
-_STEPS = torch.tensor(float(STEPS))  # a Python number is made a tensor at every call, which takes longer than dividing
 GROUP = 32  # columns that share a scale in four bits
 FILE = "int8.safetensors"  # beside a prepared model's own weights
 SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weight_scale"
@@ -28,11 +26,9 @@ SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weig
 FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
-@functools.cache
 def is_supported() -> bool:
-    """Whether this CPU multiplies int8 fast and this torch knows how: tried, since a slow fallback looks the same."""
-    kernel = int8_kernels.best()
-    return kernel is not None and int8_kernels.is_fast(kernel)
+    """Whether this CPU multiplies int8 fast, and what is installed knows how."""
+    return int8_kernels.best() is not None
 
 
 def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,7 +94,7 @@ def install(model: nn.Module, state: dict[str, torch.Tensor], *, bits: int = 8) 
     A head without weights of its own takes the embedding's. What stays unpacked is copied: tensors of one file share
     its memory, and one of them would hold all of it.
     """
-    _share_tied_head(model, state)
+    tied = _share_tied_head(model, state)
     for path, parent in list(model.named_modules()):
         children = dict(parent.named_children())
         linears = {name for name, child in children.items() if type(child) is nn.Linear}
@@ -111,9 +107,8 @@ def install(model: nn.Module, state: dict[str, torch.Tensor], *, bits: int = 8) 
         for name, child in children.items():
             if type(child) is nn.Embedding:
                 weight, scale = _take(state, _join(path, name))
-                setattr(parent, name, Int8Embedding(weight.clone(), scale.clone()))
-    for product in {id(m.product): m.product for m in model.modules() if isinstance(m, Int8Linear)}.values():
-        product.finish()
+                head = model.get_output_embeddings() if child is tied else None  # type: ignore[operator]
+                setattr(parent, name, Int8Embedding(weight, scale.clone(), head))
     copies = {name: state.pop(name).clone() for name in list(state)}
     missing, unexpected = model.load_state_dict(copies, strict=False, assign=True)
     if missing or unexpected:
@@ -136,16 +131,18 @@ def _take(state: dict[str, torch.Tensor], path: str) -> tuple[torch.Tensor, torc
         raise ValueError(str(error)) from None
 
 
-def _share_tied_head(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+def _share_tied_head(model: nn.Module, state: dict[str, torch.Tensor]) -> nn.Module | None:
+    """Give a head without weights those of the embedding, which is returned."""
     paths = {id(module): path for path, module in model.named_modules()}
     source = paths.get(id(model.get_input_embeddings()))  # type: ignore[operator]
     head = paths.get(id(model.get_output_embeddings()))  # type: ignore[operator]
     if source is None or head is None or f"{head}.weight" in state or f"{source}.weight" not in state:
-        return
+        return None
     weight, scale = state[f"{source}.weight"], state.get(f"{source}.weight{SCALE_SUFFIX}")
     if scale is None:  # an embedding with a forward of its own stays float
         weight, scale = quantise(weight)
     state[f"{head}.weight"], state[f"{head}.weight{SCALE_SUFFIX}"] = weight, scale
+    return model.get_submodule(source)
 
 
 def _replace(parent: nn.Module, path: str, names: tuple[str, ...], state: dict[str, torch.Tensor], bits: int) -> None:
@@ -170,7 +167,7 @@ class Product:
 
     def __init__(self, sizes: list[int], biases: list[torch.Tensor | None]) -> None:
         bias = [b.float() if b is not None else torch.zeros(n) for b, n in zip(biases, sizes, strict=True)]
-        self._bias = torch.cat(bias) if any(b is not None for b in biases) else None
+        self.bias = torch.cat(bias) if any(b is not None for b in biases) else None
         self._sizes = sizes
         self._input: torch.Tensor | None = None
         self._parts: tuple[torch.Tensor, ...] = ()
@@ -186,16 +183,13 @@ class Product:
             self._input, self._parts = None, ()
         return y
 
-    def finish(self) -> None:
-        """Wait until the weights are packed. Raises RuntimeError."""
-
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """All outputs beside each other."""
         if not x.numel():  # a piece of a prompt that wants no logits
             return x.new_empty((*x.shape[:-1], sum(self._sizes)))
         y = self._multiply(x.reshape(-1, x.shape[-1]).float())
-        if self._bias is not None:
-            y += self._bias
+        if self.bias is not None:
+            y += self.bias
         out: torch.Tensor = y.to(x.dtype).view(*x.shape[:-1], -1)
         return out
 
@@ -213,34 +207,17 @@ class Int8Product(Product):
         kernel = int8_kernels.best()
         if kernel is None:
             raise ValueError("this CPU has no int8 products")
-        self._kernel = kernel(weight, scale / STEPS)
-
-    def finish(self) -> None:
-        """See Product."""
-        self._kernel.finish()
+        self.kernel = kernel(weight, scale)
 
     def compute_normed(self, x: torch.Tensor, weight: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
         """All outputs for x / sqrt(sum(x²) + least²) * weight, x: (tokens, in). The roots only change the rows' scales:
         no normed row is ever written."""
         root = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        y = self._product(x * weight, torch.hypot(root, least).reciprocal_())
-        return y if self._bias is None else y.add_(self._bias)
+        y = self.kernel(x * weight, torch.hypot(root, least).reciprocal_())
+        return y if self.bias is None else y.add_(self.bias)
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
-        return self._product(rows)
-
-    def _product(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
-        """``rows`` (tokens, in), each times its ``factor`` (tokens, 1)."""
-        largest = _largest(rows).clamp_(min=1e-12)
-        y = self._kernel(rows * torch.div(_STEPS, largest))
-        return y.mul_(largest if factor is None else largest.mul_(factor))
-
-
-def _largest(rows: torch.Tensor) -> torch.Tensor:
-    """The largest magnitude of each row, (tokens, 1)."""
-    if len(rows) < MANY:
-        return rows.abs().amax(dim=1, keepdim=True)
-    return torch.maximum(rows.amax(dim=1, keepdim=True), rows.amin(dim=1, keepdim=True).neg_())
+        return self.kernel(rows)
 
 
 class Int4Product(Product):
@@ -282,13 +259,21 @@ class Int8Linear(nn.Module):
 
 
 class Int8Embedding(nn.Module):
-    """Rows of an int8 embedding as float32."""
+    """Rows of an int8 embedding as float32; out of the packed weights of a ``head`` that has the same, if they can be
+    read: they are then in memory once."""
 
-    def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
+    def __init__(self, weight: torch.Tensor, scale: torch.Tensor, head: nn.Module | None = None) -> None:
         super().__init__()
-        self._weight, self._scale = weight, scale
         self.num_embeddings, self.embedding_dim = weight.shape
+        self._scale = scale
+        kernel: Any = getattr(getattr(head, "product", None), "kernel", None)
+        if hasattr(kernel, "rows"):
+            self._rows = kernel.rows
+        else:
+            copy = weight.clone()
+            self._rows = lambda ids: copy[ids]
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """ids: (...) -> (..., embedding_dim)."""
-        return self._weight[ids].float() * self._scale[ids][..., None]
+        rows: torch.Tensor = self._rows(ids).float()
+        return rows.mul_(self._scale[ids][..., None])

@@ -59,6 +59,15 @@ class Slot:
         self.values[layer].index_copy_(1, positions, v)
         return self.keys[layer], self.values[layer]
 
+    def make_room(self, layers: int, kv_heads: int, dim: int) -> None:
+        """Have buffers in bfloat16 for all of ``ids`` in every layer."""
+        while len(self.keys) < layers:
+            like = torch.empty((kv_heads, 0, dim), dtype=torch.bfloat16)
+            self.keys.append(_buffer(like, max(FIRST_CAPACITY, len(self.ids))))
+            self.values.append(_buffer(like, max(FIRST_CAPACITY, len(self.ids))))
+        for layer in range(layers):
+            self._reserve(layer, len(self.ids))
+
     def _reserve(self, layer: int, length: int) -> None:
         if self.capacity:  # captured graphs hold the addresses of these buffers (static.py)
             if length > self.capacity:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -22,6 +22,10 @@ from midfill.engine.local.attention import Step
 from midfill.engine.local.bare import BareModel
 from midfill.engine.local.int8 import Int4Product, Int8Linear, Int8Product
 from midfill.engine.local.int8 import Product as Quantised
+from midfill.engine.local.int8_kernels import OneDnn
+
+if TYPE_CHECKING:
+    from midfill.engine.local.native.step import NativeStep
 
 
 class Product:
@@ -32,8 +36,8 @@ class Product:
         self.paths = tuple(f"{path}.{name}" for name in names)
         self.sizes = [layer.out_features for layer in layers]
         self._switch = switch
-        self._quantised = _product(layers) if isinstance(layers[0], Int8Linear) else None
-        self._compute = self._quantised.compute if self._quantised is not None else _fused(layers)
+        self.quantised = _product(layers) if isinstance(layers[0], Int8Linear) else None
+        self._compute = self.quantised.compute if self.quantised is not None else _fused(layers)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x: (rows, in) -> (rows, out_1 + out_2 + ...)."""
@@ -43,14 +47,14 @@ class Product:
 
     def of_normed(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
         """The product of ``norm(x)``."""
-        if isinstance(self._quantised, Int8Product) and self._switch.active is None:
-            return self._quantised.compute_normed(x, *norm.of_sum)
+        if isinstance(self.quantised, Int8Product) and self._switch.active is None:
+            return self.quantised.compute_normed(x, *norm.of_sum)
         return self(norm(x))
 
     @property
     def rounds_activations(self) -> bool:
         """Whether what it reads is rounded to eight bits or to bfloat16."""
-        return isinstance(self._quantised, Int8Product | Int4Product)
+        return isinstance(self.quantised, Int8Product | Int4Product)
 
 
 def _base(layer: nn.Module) -> Any:
@@ -140,6 +144,20 @@ class LeanModel:
         self._layers = [_layer(layer, f"model.layers.{i}", switch) for i, layer in enumerate(decoder.layers)]
         self._norm = Norm.of(decoder.norm)
         self._head: nn.Module = model.lm_head
+        self._switch = switch
+        self._native = self._native_step()
+
+    def _native_step(self) -> NativeStep | None:
+        """The compiled way of few tokens, where the products are its own and the layers what it computes."""
+        kernel = getattr(getattr(self._head, "product", None), "kernel", None)
+        if kernel is None or isinstance(kernel, OneDnn):
+            return None
+        from midfill.engine.local.native.step import NativeStep
+
+        try:
+            return NativeStep(self._layers, self._norm, self._head)
+        except TypeError:
+            return None
 
     def make_ready(self, adapter: Adapter) -> None:
         """Lay out ``adapter`` as the products want it, so that its first use costs no more than the next."""
@@ -154,6 +172,8 @@ class LeanModel:
         x = self._embed(ids)
         cos, sin = self._rotary(x, positions)  # (1, rows, dim)
         x, cos, sin = x[0], cos[0][:, None], sin[0][:, None].clone()
+        if self._native is not None and isinstance(step, Step):
+            return self._native(x, cos[:, 0], sin[:, 0], keep, step, self._switch.active, check)
         sin[..., : sin.shape[-1] // 2].neg_()  # rotating halves is then a roll and one multiplication
         for number, layer in enumerate(self._layers):
             check()
@@ -163,6 +183,11 @@ class LeanModel:
         kept = self._norm(x[keep])
         logits: torch.Tensor = self._head(kept)
         return logits
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether steps go through compiled loops, which are compiled or read when the first one is made."""
+        return self._native is not None
 
     @property
     def rounds_activations(self) -> bool:

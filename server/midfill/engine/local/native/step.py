@@ -1,0 +1,179 @@
+"""Steps of a plain decoder in one compiled call on each thread.
+
+For models whose layers are what ``forward.step`` computes (Llama, Mistral, Qwen2: SiLU, no norms of queries and keys,
+no window) and whose products are ours; every other one goes through torch (lean.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from midfill.engine.local.attention import ROWWISE, Step
+from midfill.engine.local.int8 import Int8Linear, Int8Product
+from midfill.engine.local.native import forward
+from midfill.engine.local.native.product import Native
+from midfill.engine.local.native.sharing import LINE
+from midfill.engine.local.native.team import n_threads, team
+from midfill.engine.local.native.tiles import COLUMNS, OUTPUTS
+from midfill.engine.local.native.work import Shape, Work
+
+if TYPE_CHECKING:
+    from midfill.engine.local.adapters import Adapter
+    from midfill.engine.local.lean import Layer, Norm, Product
+
+N_PHASES = 5  # of a layer that share their work out
+
+
+class NativeStep:
+    """The tables of one model, and the buffers of its steps. Raises TypeError where the model is of another kind."""
+
+    def __init__(self, layers: list[Layer], norm: Norm, head: nn.Module) -> None:
+        first = layers[0]
+        qkv, inner = first.qkv.sizes, first.gate_up.sizes[0]
+        self._held: list[Any] = []  # what the tables' addresses point to
+        self._layers = layers
+        self._products, self._norms = self._tables(layers, norm, head)
+        self._eps, self._scale = np.float32(norm.eps), np.float32(first.scale)
+        dim = first.head_dim
+        self._sizes = (len(layers), norm.weight.numel(), qkv[0] // dim, qkv[1] // dim, dim, inner)
+        self._vocabulary = _native(_quantised(head)).outputs
+        if any(size % OUTPUTS for size in (*self._sizes[1:2], inner, qkv[0])) or dim % COLUMNS:
+            raise TypeError("sizes that do not fill the tiles")
+        self._widths = {
+            "normed": norm.weight.numel(),
+            "qkv": sum(qkv),
+            "seen": qkv[0],
+            "both": 2 * inner,
+            "inner": inner,
+        }
+        self._buffers: dict[str, Any] = {}
+        self._counters = np.zeros((2 + N_PHASES * len(layers), LINE), np.int64)
+        self._no_adapter = np.zeros((len(layers) + 1, forward.N_PRODUCTS, forward.N_LORA), np.int64)
+        self._adapter: tuple[Adapter, Any] | None = None
+
+    def __call__(
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, keep: torch.Tensor, step: Step,
+        adapter: Adapter | None, check: Callable[[], None],
+    ) -> torch.Tensor:  # fmt: skip
+        """x: (rows, hidden), which is changed; cos, sin: (rows, dim); the logits of the rows ``keep``.
+
+        ``check`` may raise; it is called before each layer of a long step.
+        """
+        n, threads = len(x), n_threads()
+        layers, _, _, kv_heads, dim, _ = self._sizes
+        for part in step.parts:
+            part.slot.make_room(layers, kv_heads, dim)
+        slots = np.array([[_place(part.slot, i) for part in step.parts] for i in range(layers)], np.int64)
+        logits = torch.empty((len(keep), -(-self._vocabulary // OUTPUTS) * OUTPUTS))
+        lora = self._lora(adapter)
+        work = Work(
+            x=x.numpy(),
+            places=np.repeat(np.arange(len(step.parts)), [part.rows.stop - part.rows.start for part in step.parts]),
+            positions=np.concatenate([part.positions.numpy() for part in step.parts]),
+            cos=cos.numpy(),
+            sin=sin.numpy(),
+            kept=keep.numpy(),
+            logits=logits.numpy(),
+            low=np.empty((n, int(lora[:, :, 1].max())), np.float32),
+            factors=np.empty(n, np.float32),
+            counters=self._counters,
+            **self._room(n),
+        )
+        shape = Shape(*self._sizes, self._vocabulary, threads)
+        stride = layers if n <= ROWWISE else 1
+        for first in range(0, layers, stride):
+            check()
+            self._counters.fill(0)
+            team.run(
+                forward.step, shape, self._scale, self._eps, self._products, self._norms, lora, slots,
+                first, first + stride, work, threads=threads,
+            )  # fmt: skip
+        return logits[:, : self._vocabulary]
+
+    def _room(self, n: int) -> dict[str, Any]:
+        """Buffers of ``n`` rows."""
+        if not self._buffers or len(self._buffers["normed"]) < n:
+            rows = max(n, ROWWISE)
+            self._buffers = {name: np.empty((rows, width), np.float32) for name, width in self._widths.items()}
+            longest = max(self._widths[name] for name in ("normed", "seen", "inner"))
+            self._buffers["rounded"] = np.empty(rows * longest, np.int16)
+        return {name: buffer if name == "rounded" else buffer[:n] for name, buffer in self._buffers.items()}
+
+    def _tables(self, layers: list[Layer], norm: Norm, head: nn.Module) -> tuple[Any, Any]:
+        """``products`` and ``norms`` of forward.step."""
+        products, norms = [], []
+        for layer in layers:
+            if not _is_silu(layer.activation) or layer.q_norm is not None or layer.window is not None:
+                raise TypeError("a layer of another kind")
+            four = (layer.qkv, layer.output, layer.gate_up, layer.down)
+            products.append([self._product(product.quantised) for product in four])
+            norms.append([self._floats(layer.before_attention.weight), self._floats(layer.before_mlp.weight)])
+        nothing = [[0] * 3] * (forward.N_PRODUCTS - 1)
+        products.append([self._product(_quantised(head)), *nothing])
+        norms.append([self._floats(norm.weight), 0])
+        return np.array(products, np.int64), np.array(norms, np.int64)
+
+    def _product(self, product: Any) -> list[int]:
+        """Addresses of weights, scales and bias."""
+        kernel = _native(product)
+        self._held.append(kernel)
+        bias = 0 if product.bias is None else self._floats(product.bias)
+        return [kernel.packed.ctypes.data, kernel.scale.ctypes.data, bias]
+
+    def _floats(self, values: torch.Tensor) -> int:
+        if values.dtype != torch.float32 or not values.is_contiguous():
+            raise TypeError("numbers of another kind")
+        self._held.append(values)
+        return values.data_ptr()
+
+    def _lora(self, adapter: Adapter | None) -> Any:
+        if adapter is None:
+            return self._no_adapter
+        if self._adapter is None or self._adapter[0] is not adapter:
+            products = [(layer.qkv, layer.output, layer.gate_up, layer.down) for layer in self._layers]
+            table = self._no_adapter.copy()
+            table[:-1] = [[_part(product, adapter) for product in four] for four in products]
+            self._adapter = adapter, table
+        return self._adapter[1]
+
+
+def _is_silu(activation: Callable[[torch.Tensor], torch.Tensor]) -> bool:
+    x = torch.linspace(-6, 6, 25)
+    return torch.allclose(activation(x), nn.functional.silu(x), atol=1e-6)
+
+
+def _quantised(head: nn.Module) -> Any:
+    if type(head) is not Int8Linear:
+        raise TypeError("a head of another kind")
+    return head.product
+
+
+def _native(product: Any) -> Native:
+    if not isinstance(product, Int8Product) or not isinstance(product.kernel, Native):
+        raise TypeError("products of another kind")
+    if product.kernel.depth != product.kernel.inputs:
+        raise TypeError("sizes that do not fill the tiles")
+    return product.kernel
+
+
+def _place(slot: Any, layer: int) -> tuple[int, int, int]:
+    """Addresses of a layer's keys and values, and from head to head."""
+    keys = slot.keys[layer]
+    return keys.data_ptr(), slot.values[layer].data_ptr(), keys.shape[1] * keys.shape[2]
+
+
+def _part(product: Product, adapter: Adapter) -> list[int]:
+    """What ``adapter`` adds to ``product``, as forward.step wants it. The adapter holds the memory."""
+    row = [0] * forward.N_LORA
+    stack = adapter.stack(product.paths, product.sizes)
+    if stack is not None:
+        row[:3] = stack.a.data_ptr(), len(stack.a), len(stack.blocks)
+        for number, (outputs, low, b) in enumerate(stack.blocks):
+            at = 3 + number * forward.BLOCK
+            row[at : at + forward.BLOCK] = outputs.start, outputs.stop, low.start, low.stop, b.data_ptr()
+    return row

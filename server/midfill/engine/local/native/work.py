@@ -1,0 +1,41 @@
+"""What a step's loops are given."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from midfill.engine.local.native.compiled import Array
+
+
+class Shape(NamedTuple):
+    """Numbers of a step, all of them counts."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    dim: int
+    inner: int
+    vocabulary: int
+    threads: int
+
+
+class Work(NamedTuple):
+    """A step's rows and what they become; n rows each. Counters are zero at its start."""
+
+    x: Array  # float32 (n, hidden)
+    places: Array  # which of the step's slots a row belongs to
+    positions: Array  # in its slot
+    cos: Array  # float32 (n, dim)
+    sin: Array
+    kept: Array  # rows whose logits are wanted
+    normed: Array  # float32 (n, hidden)
+    rounded: Array  # int16, room for n times the longest row
+    factors: Array  # float32: what a step of a rounded row is worth
+    low: Array  # float32 (n, an adapter's ranks)
+    qkv: Array  # float32 (n, ...), as are those that follow
+    seen: Array
+    both: Array
+    inner: Array
+    logits: Array  # float32 (kept, vocabulary)
+    counters: Array  # int64 (phases, LINE)

@@ -1,0 +1,211 @@
+"""The compiled forward pass: the same as through torch, and the same for a row alone and among others."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from midfill import paths
+from midfill.engine.local.adapters import AdapterSwitch, read_adapter
+from midfill.engine.local.attention import Rows
+from midfill.engine.local.decode import Runner
+from midfill.engine.local.int8_kernels import best
+from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.native import attention, cache, compiled
+from midfill.engine.local.native.product import Native
+from midfill.engine.local.native.team import Team
+from midfill.engine.local.native.tiles import COLUMNS
+from tests.engine.made import load_tiny, save_tiny
+
+needs_native = pytest.mark.skipif(best() is not Native, reason="this CPU has other products")
+KINDS = ("llama", "qwen2")  # without and with biases
+
+
+def loaded(kind: str, folder: Path) -> Runner:
+    model = load_tiny(save_tiny(kind, folder), "int8").model
+    runner = Runner(model, AdapterSwitch(model))
+    assert runner.lean is not None
+    return runner
+
+
+def through_torch(runner: Runner, batch: list[Rows]) -> list[torch.Tensor]:
+    assert runner.lean is not None
+    native, runner.lean._native = runner.lean._native, None
+    try:
+        return runner.forward(batch)
+    finally:
+        runner.lean._native = native
+
+
+def prompt(slot: Slot, ids: list[int], n_logits: int = 1) -> Rows:
+    slot.begin(ids, None, None)
+    return Rows(slot, ids, range(len(ids)), n_logits)
+
+
+def near(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Keys are rounded to eight bits of mantissa, and activations to eleven and more: in another order of sums."""
+    return float((found - expected).norm()) < 0.01 * float(expected.norm())
+
+
+@needs_native
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [1, 5, 16, 17, 40, 100])
+def test_it_is_the_pass_through_torch(kind: str, n: int, tmp_path: Path) -> None:
+    runner, ids = loaded(kind, tmp_path / "m"), [5 + i * 7 % 80 for i in range(n)]
+    with torch.inference_mode():
+        (found,) = runner.forward([prompt(Slot(), ids, n)])
+        (expected,) = through_torch(runner, [prompt(Slot(), ids, n)])
+    assert found.shape == expected.shape
+    assert near(found, expected)
+
+
+@needs_native
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_is_the_same_bit_for_bit_alone_and_among_others(kind: str, tmp_path: Path) -> None:
+    runner, ids = loaded(kind, tmp_path / "m"), [5 + i * 7 % 80 for i in range(60)]
+    with torch.inference_mode():
+        slot = Slot()
+        runner.forward([prompt(slot, ids[:40])])
+        alone = []
+        for at in range(40, 57):
+            slot.ids.append(ids[at])
+            slot.known.append(0)
+            alone.append(runner.forward([Rows(slot, ids[at : at + 1], range(at, at + 1))])[0])
+        for n in range(1, 18):
+            slot.truncate(40)
+            slot.ids += ids[40 : 40 + n]
+            slot.known += bytes(n)
+            (together,) = runner.forward([Rows(slot, ids[40 : 40 + n], range(40, 40 + n), n)])
+            assert torch.equal(together, torch.cat(alone[:n]))
+
+
+@needs_native
+def test_two_sequences_in_one_step_are_two_steps(tmp_path: Path) -> None:
+    runner = loaded("qwen2", tmp_path / "m")
+    texts = [[5 + i * 7 % 80 for i in range(23)], [9 + i * 5 % 80 for i in range(31)]]
+    with torch.inference_mode():
+        apart = [runner.forward([prompt(Slot(), ids, 3)])[0] for ids in texts]
+        together = runner.forward([prompt(Slot(), ids, 3) for ids in texts])
+    assert all(torch.equal(mine, expected) for mine, expected in zip(together, apart, strict=True))
+
+
+@needs_native
+def test_a_gap_in_a_sequence_is_filled(tmp_path: Path) -> None:
+    """As after a keystroke: what stands before and behind is known."""
+    runner, ids = loaded("llama", tmp_path / "m"), [5 + i * 7 % 80 for i in range(50)]
+    with torch.inference_mode():
+        slot = Slot()
+        (whole,) = runner.forward([prompt(slot, ids, 50)])
+        rows = [20, 21, 22, 48, 49]
+        (again,) = runner.forward([Rows(slot, [ids[at] for at in rows], rows, 5)])
+    assert near(again, whole[rows])
+
+
+@needs_native
+@pytest.mark.parametrize("rank", [4, 24])  # of a stack with zeros, and of blocks
+def test_an_adapter_is_added(rank: int, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from tests.engine.test_adapters import save_adapter
+
+    model = load_tiny(save_tiny("qwen2", tmp_path / "m"), "int8")
+    save_adapter(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32), tmp_path / "a", r=rank
+    )  # fmt: skip
+    switch = AdapterSwitch(model.model)
+    runner, ids = Runner(model.model, switch), [5 + i * 7 % 80 for i in range(30)]
+    adapter = read_adapter("a", tmp_path / "a", model.model, model.base_names)
+    with torch.inference_mode():
+        (without,) = runner.forward([prompt(Slot(), ids, 30)])
+        switch.add(adapter)
+        switch.active = adapter
+        (found,) = runner.forward([prompt(Slot(), ids, 30)])
+        (expected,) = through_torch(runner, [prompt(Slot(), ids, 30)])
+        switch.active = None
+        (again,) = runner.forward([prompt(Slot(), ids, 30)])
+    assert near(found, expected)
+    assert not near(found, without)
+    assert torch.equal(again, without)
+
+
+@needs_native
+def test_a_long_step_is_stopped_between_layers(tmp_path: Path) -> None:
+    from midfill.engine.local.decode import Cancelled
+
+    runner, slot, asked = loaded("llama", tmp_path / "m"), Slot(), []
+
+    def nobody_waits() -> bool:
+        asked.append(1)
+        return len(asked) == 3
+
+    with torch.inference_mode(), pytest.raises(Cancelled):
+        runner.forward([prompt(slot, list(range(5, 45)))], nobody_waits)
+    assert not any(slot.known)
+
+
+@pytest.mark.parametrize("n_queries", [1, 2, 3, 5, 7, 8, 13, 24])
+@pytest.mark.parametrize("length", [1, 7, 8, 16, 33, 200])
+def test_scores_and_their_mixture_are_those_of_floats(n_queries: int, length: int) -> None:
+    dim = 64
+    q = torch.randn(n_queries, dim)
+    keys, values = torch.randn(length, dim).bfloat16(), torch.randn(length, dim).bfloat16()
+    scores = np.empty((n_queries, -(-length // COLUMNS) * COLUMNS), np.float32)
+    attention._score(q.numpy(), keys.data_ptr(), length, np.empty((dim, COLUMNS), np.float32), scores)
+    torch.testing.assert_close(torch.from_numpy(scores[:, :length]), q @ keys.float().T, rtol=1e-4, atol=1e-4)
+    for row in scores:
+        attention._softmax(row[:length])
+        row[length:] = 0
+    out = np.empty((n_queries, dim), np.float32)
+    attention._mix(scores, values.data_ptr(), length, np.empty((2 * COLUMNS, dim), np.float32), out)
+    expected = (q @ keys.float().T).softmax(-1) @ values.float()
+    torch.testing.assert_close(torch.from_numpy(out), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_numbers_are_rounded_to_bfloat16_as_torch_does() -> None:
+    for value in torch.cat([torch.randn(200) * 1e3, torch.tensor([0.0, -0.0, 1.0, 1.00390625, 1.01171875])]):
+        bits = int(compiled.bfloat(np.float32(value)))
+        assert bits == int(value.bfloat16().view(torch.int16)) & 0xFFFF
+        assert float(compiled.of_bfloat(np.uint16(bits))) == float(value.bfloat16())
+
+
+def test_powers_of_e_over_the_range() -> None:
+    for x in np.linspace(-80, 80, 321, dtype=np.float32):
+        assert compiled.exp(x) == pytest.approx(float(np.exp(np.float64(x))), rel=1e-6 + 2e-7 * abs(float(x)))
+    assert 0 <= compiled.exp(np.float32(-1e30)) < 1e-30
+
+
+def test_every_thread_of_a_team_works_and_an_error_is_told() -> None:
+    team, seen = Team(), set[tuple[int, int]]()
+
+    def work(thread: int, fails: int) -> None:
+        seen.add((thread, threading.get_ident()))
+        if thread == fails:
+            raise ValueError("of a thread")
+
+    team.run(work, -1, threads=3)
+    assert {thread for thread, _ in seen} == {0, 1, 2}
+    assert len({ident for _, ident in seen}) == 3
+    with pytest.raises(ValueError, match="of a thread"):
+        team.run(work, 2, threads=3)
+    team.run(work, -1, threads=2)
+
+
+def test_compiled_code_is_kept_by_what_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDFILL_CACHE_DIR", str(tmp_path))
+    kept: Any = cache.numba.config
+    monkeypatch.setattr(kept, "CACHE_DIR", kept.CACHE_DIR)
+    old = paths.cache_dir() / "kernels" / "of-another-version"
+    old.mkdir(parents=True)
+    cache.choose()
+    folder = Path(kept.CACHE_DIR)
+    assert folder.parent == old.parent
+    assert folder.stat().st_mode & 0o077 == 0
+    assert not old.exists()
+    (folder / "code").touch()
+    cache.choose()
+    assert (folder / "code").exists()

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -197,7 +198,7 @@ def test_every_thread_of_a_team_works_and_an_error_is_told() -> None:
 
 def test_compiled_code_is_kept_by_what_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIDFILL_CACHE_DIR", str(tmp_path))
-    kept: Any = cache.numba.config
+    kept: Any = numba.config
     monkeypatch.setattr(kept, "CACHE_DIR", kept.CACHE_DIR)
     old = paths.cache_dir() / "kernels" / "of-another-version"
     old.mkdir(parents=True)

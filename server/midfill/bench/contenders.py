@@ -171,6 +171,7 @@ class Generate:
 
     def __init__(self, child: asyncio.subprocess.Process, layouts: Layouts) -> None:
         self._child, self._layouts, self.pid = child, layouts, child.pid
+        self.dtype = ""  # as its answers say
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -191,7 +192,8 @@ class Generate:
             line = await self._child.stdout.readline()
         if not line:
             raise MidfillError("the process of generate() ended", "it needs about 2 GB; or use --skip-generate")
-        token_s = tuple(json.loads(line)["token_s"])
+        answer = json.loads(line)
+        token_s, self.dtype = tuple(answer["token_s"]), answer["dtype"]
         return Timing(token_s, len(token_s), token_s[-1])
 
     async def infill(self, snapshot: Snapshot, n_tokens: int) -> Timing:

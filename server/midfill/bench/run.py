@@ -61,7 +61,7 @@ class Settings:
     answer_tokens: int = 32
     replay_keys: int = 300
     seed: int = 1
-    baseline_dtype: str = "bfloat16"
+    baseline_dtype: str = "auto"
     model: str = MODEL
     quick: bool = False
 
@@ -184,8 +184,9 @@ async def _measure(
         if not arguments.skip_generate:
             say("starting transformers' generate()")
             prepared = models.prepare(models.resolve(MODEL), lambda stage, fraction: None)
-            baseline = Generate.start(prepared, layouts, settings.baseline_dtype)
-            contenders.append(await stack.enter_async_context(baseline))
+            starting = Generate.start(prepared, layouts, settings.baseline_dtype)
+            contenders.append(baseline := await stack.enter_async_context(starting))
+            settings = dataclasses.replace(settings, baseline_dtype=baseline.dtype)
         turns = Turns(settings, ours, contenders, tokenizer, say)
         await _rounds(turns)
         await _holes(turns)

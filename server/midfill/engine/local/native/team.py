@@ -11,20 +11,23 @@ import torch
 
 
 class Team:
-    """As many threads as torch is told to use, the caller among them (threads.py decides). One caller at a time."""
+    """As many threads as torch is told to use, the caller among them (threads.py decides). Callers wait for each
+    other."""
 
     def __init__(self) -> None:
+        self._busy = threading.Lock()
         self._jobs: list[queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]]] = []
         self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
     def run(self, function: Callable[..., Any], *arguments: Any, threads: int) -> None:
         """``function(thread, *arguments)`` on each of ``threads``; it must let the others run (nogil)."""
-        while len(self._jobs) < threads - 1:
-            self._add()
-        for number in range(1, threads):
-            self._jobs[number - 1].put((function, (number, *arguments)))
-        function(0, *arguments)
-        errors = [self._done.get() for _ in range(1, threads)]
+        with self._busy:
+            while len(self._jobs) < threads - 1:
+                self._add()
+            for number in range(1, threads):
+                self._jobs[number - 1].put((function, (number, *arguments)))
+            function(0, *arguments)
+            errors = [self._done.get() for _ in range(1, threads)]
         for error in errors:
             if error is not None:
                 raise error

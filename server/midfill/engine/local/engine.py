@@ -265,11 +265,12 @@ class LocalEngine:
         budget = min(CONTEXT_TOKENS.get(loaded.device.type, CONTEXT_TOKENS["cpu"]), loaded.max_context // 2)
         self._slots, max_context = self._make_slots(loaded, budget)
         self._model = loaded
-        with ThreadPoolExecutor(1) as pool:  # half a second, beside the self-test
-            self._vocabulary = pool.submit(Vocabulary, loaded.tokenizer, loaded.vocabulary)
-            self._progress("checking", 0.0)
-            if source.kind == "embedded":
-                self._self_test(template)
+        self._progress("checking", 0.0)
+        if source.kind == "embedded":
+            self._self_test(template)
+        pool = ThreadPoolExecutor(1)  # half a second; the first request that needs it waits for what is left of that
+        self._vocabulary = pool.submit(Vocabulary, loaded.tokenizer, loaded.vocabulary)
+        pool.shutdown(wait=False)
         self.info = ModelInfo(
             name=source.name,
             tokenizer_file=str(folder / "tokenizer.json"),

@@ -90,8 +90,7 @@ def runtime_dir() -> Path:
 
     Raises MidfillError where another user owns it: that folder could redirect us to a foreign engine.
     """
-    path = _runtime_candidate()
-    private_dir(path)
+    path = private_dir(_runtime_candidate())
     if sys.platform == "win32":
         return path
     info = path.lstat()
@@ -105,6 +104,15 @@ def runtime_dir() -> Path:
     if path.lstat().st_mode & 0o077:
         raise MidfillError(f"{path} is open to other users", f"run: chmod 700 {path}")
     return path
+
+
+def only_we_write(path: Path) -> bool:
+    """Whether ``path`` is a folder of ours to which nobody else may write, and we may."""
+    if sys.platform == "win32":
+        return path.is_dir()
+    info = path.lstat()
+    ours = stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid()
+    return ours and not info.st_mode & 0o022 and os.access(path, os.W_OK)
 
 
 def _runtime_candidate() -> Path:

@@ -106,6 +106,13 @@ PLAIN: dict[str, Any] = {
 def test_what_is_plain() -> None:
     assert bare.is_plain(PLAIN)
     assert bare.is_plain(PLAIN | {"sliding_window": 4096, "use_sliding_window": False})
+    assert bare.is_plain(PLAIN | {"model_type": "mistral"})
+
+
+def test_a_mistral_that_does_not_say_has_a_window() -> None:
+    said_nothing = {key: value for key, value in PLAIN.items() if key != "sliding_window"}
+    assert bare.is_plain(said_nothing)
+    assert not bare.is_plain(said_nothing | {"model_type": "mistral"})
 
 
 @pytest.mark.parametrize("change", [

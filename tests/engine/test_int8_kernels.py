@@ -10,6 +10,9 @@ import torch
 
 from midfill.engine.local import int8, int8_kernels
 from midfill.engine.local.int8_kernels import STEPS, Kernel, OneDnn
+
+pytest.importorskip("numba")
+
 from midfill.engine.local.native.product import Native
 
 has_vnni = bool(torch.cpu._is_vnni_supported())
@@ -134,3 +137,11 @@ def test_a_product_that_falls_back_to_slow_loops_is_not_used(
 @pytest.mark.parametrize("kernel", [Missing, Wrong])
 def test_a_product_that_does_not_come_out_is_not_used(kernel: type[Kernel]) -> None:
     assert not int8_kernels.works(kernel)
+
+
+def test_a_failing_compiler_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Native, "__init__", fail)
+    assert not int8_kernels.works(Native)

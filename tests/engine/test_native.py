@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -17,17 +18,22 @@ from midfill.engine.local.attention import Rows
 from midfill.engine.local.decode import Runner
 from midfill.engine.local.int8_kernels import best
 from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.native import attention, cache, compiled
-from midfill.engine.local.native.product import Native
-from midfill.engine.local.native.team import Team
-from midfill.engine.local.native.tiles import COLUMNS
+from midfill.engine.local.lean import LeanModel
+from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
+
+numba = pytest.importorskip("numba")
+
+from midfill.engine.local.native import attention, cache, compiled  # noqa: E402
+from midfill.engine.local.native.product import Native  # noqa: E402
+from midfill.engine.local.native.team import Team  # noqa: E402
+from midfill.engine.local.native.tiles import COLUMNS  # noqa: E402
 
 needs_native = pytest.mark.skipif(best() is not Native, reason="this CPU has other products")
 KINDS = ("llama", "qwen2")  # without and with biases
 
 
-def loaded(kind: str, folder: Path) -> Runner:
+def tiny(kind: str, folder: Path) -> Runner:
     model = load_tiny(save_tiny(kind, folder), "int8").model
     runner = Runner(model, AdapterSwitch(model))
     assert runner.lean is not None
@@ -57,7 +63,7 @@ def near(found: torch.Tensor, expected: torch.Tensor) -> bool:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n", [1, 5, 16, 17, 40, 100])
 def test_it_is_the_pass_through_torch(kind: str, n: int, tmp_path: Path) -> None:
-    runner, ids = loaded(kind, tmp_path / "m"), [5 + i * 7 % 80 for i in range(n)]
+    runner, ids = tiny(kind, tmp_path / "m"), [5 + i * 7 % 80 for i in range(n)]
     with torch.inference_mode():
         (found,) = runner.forward([prompt(Slot(), ids, n)])
         (expected,) = through_torch(runner, [prompt(Slot(), ids, n)])
@@ -68,7 +74,7 @@ def test_it_is_the_pass_through_torch(kind: str, n: int, tmp_path: Path) -> None
 @needs_native
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_is_the_same_bit_for_bit_alone_and_among_others(kind: str, tmp_path: Path) -> None:
-    runner, ids = loaded(kind, tmp_path / "m"), [5 + i * 7 % 80 for i in range(60)]
+    runner, ids = tiny(kind, tmp_path / "m"), [5 + i * 7 % 80 for i in range(60)]
     with torch.inference_mode():
         slot = Slot()
         runner.forward([prompt(slot, ids[:40])])
@@ -87,7 +93,7 @@ def test_a_row_is_the_same_bit_for_bit_alone_and_among_others(kind: str, tmp_pat
 
 @needs_native
 def test_two_sequences_in_one_step_are_two_steps(tmp_path: Path) -> None:
-    runner = loaded("qwen2", tmp_path / "m")
+    runner = tiny("qwen2", tmp_path / "m")
     texts = [[5 + i * 7 % 80 for i in range(23)], [9 + i * 5 % 80 for i in range(31)]]
     with torch.inference_mode():
         apart = [runner.forward([prompt(Slot(), ids, 3)])[0] for ids in texts]
@@ -98,7 +104,7 @@ def test_two_sequences_in_one_step_are_two_steps(tmp_path: Path) -> None:
 @needs_native
 def test_a_gap_in_a_sequence_is_filled(tmp_path: Path) -> None:
     """As after a keystroke: what stands before and behind is known."""
-    runner, ids = loaded("llama", tmp_path / "m"), [5 + i * 7 % 80 for i in range(50)]
+    runner, ids = tiny("llama", tmp_path / "m"), [5 + i * 7 % 80 for i in range(50)]
     with torch.inference_mode():
         slot = Slot()
         (whole,) = runner.forward([prompt(slot, ids, 50)])
@@ -138,7 +144,7 @@ def test_an_adapter_is_added(rank: int, tmp_path: Path) -> None:
 def test_a_long_step_is_stopped_between_layers(tmp_path: Path) -> None:
     from midfill.engine.local.decode import Cancelled
 
-    runner, slot, asked = loaded("llama", tmp_path / "m"), Slot(), []
+    runner, slot, asked = tiny("llama", tmp_path / "m"), Slot(), []
 
     def nobody_waits() -> bool:
         asked.append(1)
@@ -180,6 +186,46 @@ def test_powers_of_e_over_the_range() -> None:
     assert 0 <= compiled.exp(np.float32(-1e30)) < 1e-30
 
 
+@needs_native
+def test_an_adapter_of_the_head_is_added(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM
+
+    from midfill.engine.local.adapter_files import WEIGHTS_FILE
+    from tests.engine.test_adapters import save_adapter
+
+    model = load_tiny(save_tiny("llama", tmp_path / "m"), "int8")
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32)
+    save_adapter(base, tmp_path / "a", target_modules=["lm_head", "q_proj"])
+    file = tmp_path / "a" / WEIGHTS_FILE  # as with save_embedding_layers=False
+    save_file({name: value for name, value in load_file(file).items() if "lora_" in name}, file)
+    switch = AdapterSwitch(model.model)
+    runner, ids = Runner(model.model, switch), [5 + i * 7 % 80 for i in range(30)]
+    adapter = read_adapter("a", tmp_path / "a", model.model, model.base_names)
+    assert "lm_head" in adapter.pairs
+    with torch.inference_mode():
+        switch.add(adapter)
+        found = []
+        for lean in (runner.lean, None):
+            runner.lean, switch.active = lean, adapter
+            found += runner.forward([prompt(Slot(), ids, 30)])
+        switch.active = None
+        (without,) = runner.forward([prompt(Slot(), ids, 30)])
+    assert near(*found)
+    assert not near(found[0], without)
+
+
+@needs_native
+def test_a_model_with_a_window_is_left_to_torch(tmp_path: Path) -> None:
+    """Mistral's modules do not say it themselves."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = MistralConfig(vocab_size=96, num_key_value_heads=2, sliding_window=8, **sizes)
+    model: Any = MistralForCausalLM(config).eval()
+    assert LeanModel(model, AdapterSwitch(model))._layers[0].window == 8
+
+
 def test_every_thread_of_a_team_works_and_an_error_is_told() -> None:
     team, seen = Team(), set[tuple[int, int]]()
 
@@ -191,22 +237,80 @@ def test_every_thread_of_a_team_works_and_an_error_is_told() -> None:
     team.run(work, -1, threads=3)
     assert {thread for thread, _ in seen} == {0, 1, 2}
     assert len({ident for _, ident in seen}) == 3
-    with pytest.raises(ValueError, match="of a thread"):
-        team.run(work, 2, threads=3)
+    for fails in (2, 0):
+        with pytest.raises(ValueError, match="of a thread"):
+            team.run(work, fails, threads=3)
     team.run(work, -1, threads=2)
 
 
-def test_compiled_code_is_kept_by_what_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MIDFILL_CACHE_DIR", str(tmp_path))
-    kept: Any = numba.config
-    monkeypatch.setattr(kept, "CACHE_DIR", kept.CACHE_DIR)
-    old = paths.cache_dir() / "kernels" / "of-another-version"
-    old.mkdir(parents=True)
+def test_a_team_waits_for_none_that_waits_for_ever() -> None:
+    team, over = Team(), threading.Event()
+
+    def work(thread: int, fails: bool) -> None:
+        if thread == 0 and fails:
+            raise MemoryError
+        if fails:
+            over.wait(60)
+        done.append(thread)
+
+    done: list[int] = []
+    with pytest.raises(MemoryError):
+        team.run(work, True, threads=2)
+    team.run(work, False, threads=2)
+    assert sorted(done) == [0, 1]
+    over.set()
+
+
+def test_code_that_cannot_be_kept_is_used_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    calls = []
+
+    class Full:
+        def compile(self, _types: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        def __call__(self, thread: int) -> None:
+            calls.append(thread)
+
+    Team().run(Full(), threads=1)
+    assert calls == [0]
+    assert "No space left" in caplog.text
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """numba's configuration, with a cache of midfill's own."""
+    monkeypatch.setenv("MIDFILL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", numba.config.CACHE_DIR)
+    return numba.config
+
+
+def test_compiled_code_is_kept_by_what_it_is_made_of(kept: Any) -> None:
+    every = paths.cache_dir() / "kernels"
+    for name, age_s in (("of-last-year", 4e7), ("of-yesterday", 1e5)):
+        (every / name).mkdir(parents=True, mode=0o700)
+        os.utime(every / name, (time.time() - age_s,) * 2)
+    for folder in (paths.cache_dir(), every):
+        folder.chmod(0o700)
     cache.choose()
-    folder = Path(kept.CACHE_DIR)
-    assert folder.parent == old.parent
-    assert folder.stat().st_mode & 0o077 == 0
-    assert not old.exists()
-    (folder / "code").touch()
+    mine = Path(kept.CACHE_DIR)
+    assert mine.parent == every
+    assert mine.stat().st_mode & 0o077 == 0
+    assert {folder.name for folder in every.iterdir()} == {mine.name, "of-yesterday"}
+    (mine / "code").touch()
     cache.choose()
-    assert (folder / "code").exists()
+    assert (mine / "code").exists()
+
+
+@pytest.mark.parametrize("open_folder", [".", "kernels"])
+def test_code_is_not_read_where_others_may_write(open_folder: str, kept: Any) -> None:
+    (paths.cache_dir() / "kernels").mkdir(parents=True, mode=0o700)
+    (paths.cache_dir() / open_folder).chmod(0o777)
+    cache.choose()
+    assert Path(kept.CACHE_DIR).parent == paths.runtime_dir() / "kernels"
+
+
+def test_nor_in_a_folder_of_its_own_that_is_open(kept: Any) -> None:
+    cache.choose()
+    Path(kept.CACHE_DIR).chmod(0o777)
+    with pytest.raises(MidfillError, match="open to other users"):
+        cache.choose()

@@ -86,7 +86,7 @@ def write(vim: Terminal, file: Path) -> str:
     vim.type(":w")
     vim.keys("Enter")
     until(lambda: file.stat().st_mtime_ns, lambda now: now != before)
-    return file.read_text()
+    return until(file.read_text, bool)  # Vim empties it first
 
 
 @pytest.mark.parametrize("vim", [["al_of"]], indirect=True, ids=["word"])

@@ -22,7 +22,8 @@ RECORD = "bare"  # the manifest's entry
 def is_plain(config: dict[str, Any]) -> bool:
     """Whether ``config`` (of config.json) describes a decoder that BareModel builds."""
     rope = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10_000.0)}
-    has_window = config.get("sliding_window") and config.get("use_sliding_window", True)
+    default = 4096 if config.get("model_type") == "mistral" else None  # as MistralConfig has it
+    has_window = config.get("sliding_window", default) and config.get("use_sliding_window", True)
     return (
         config.get("model_type") in KINDS
         and config.get("hidden_act", "silu") == "silu"

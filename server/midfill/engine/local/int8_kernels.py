@@ -11,6 +11,7 @@ it, and every kernel multiplies them by the scales in the same order for one row
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -18,8 +19,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from midfill.types import MidfillError
-
+log = logging.getLogger(__name__)
 STEPS = 127  # of the largest weight of a row
 MANY = 32  # from so many rows on, writing their magnitudes takes longer than reading the rows twice
 _STEPS = torch.tensor(float(STEPS))  # a Python number is made a tensor at every call, which takes longer than dividing
@@ -108,7 +108,10 @@ def _native() -> type[Kernel] | None:
     """Our own, where numba is installed and may keep what it compiles."""
     try:
         from midfill.engine.local.native.product import Native
-    except (ImportError, RuntimeError, MidfillError):
+    except ImportError:
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever numba or its libraries say: there are other ways
+        log.warning("the compiled products cannot be used: %s", error)
         return None
     return Native
 
@@ -130,7 +133,8 @@ def works(kernel: type[Kernel]) -> bool:
         if float((packed(rows) - expected).norm()) > WRONG * float(expected.norm()):
             return False
         taken = shortest_s(lambda: packed(rows))
-    except (RuntimeError, AttributeError, NotImplementedError):  # an operation that this build or a later one lacks
+    except Exception as error:  # noqa: BLE001 - an operation that this build or a later one lacks, a failing compiler
+        log.warning("%s cannot be used: %s", kernel.__name__, str(error)[:200])
         return False
     return taken < SLOW * shortest_s(lambda: nn.functional.linear(rows, floats))
 

@@ -143,19 +143,19 @@ class LeanModel:
         self._embed, self._rotary = decoder.embed_tokens, decoder.rotary_emb
         self._layers = [_layer(layer, f"model.layers.{i}", switch) for i, layer in enumerate(decoder.layers)]
         self._norm = Norm.of(decoder.norm)
-        self._head: nn.Module = model.lm_head
-        self._switch = switch
+        self._model, self._switch = model, switch
         self._native = self._native_step()
 
     def _native_step(self) -> NativeStep | None:
         """The compiled way of few tokens, where the products are its own and the layers what it computes."""
-        kernel = getattr(getattr(self._head, "product", None), "kernel", None)
+        head = _base(self._model.lm_head)
+        kernel = getattr(getattr(head, "product", None), "kernel", None)
         if kernel is None or isinstance(kernel, OneDnn):
             return None
         from midfill.engine.local.native.step import NativeStep
 
         try:
-            return NativeStep(self._layers, self._norm, self._head)
+            return NativeStep(self._layers, self._norm, head)
         except TypeError:
             return None
 
@@ -172,8 +172,10 @@ class LeanModel:
         x = self._embed(ids)
         cos, sin = self._rotary(x, positions)  # (1, rows, dim)
         x, cos, sin = x[0], cos[0][:, None], sin[0][:, None].clone()
-        if self._native is not None and isinstance(step, Step):
-            return self._native(x, cos[:, 0], sin[:, 0], keep, step, self._switch.active, check)
+        adapter = self._switch.active
+        native = self._native if adapter is None or HEAD not in adapter.pairs else None
+        if native is not None and isinstance(step, Step):
+            return native(x, cos[:, 0], sin[:, 0], keep, step, adapter, check)
         sin[..., : sin.shape[-1] // 2].neg_()  # rotating halves is then a roll and one multiplication
         for number, layer in enumerate(self._layers):
             check()
@@ -181,7 +183,7 @@ class LeanModel:
         if not len(keep):
             return torch.empty((0, 0))
         kept = self._norm(x[keep])
-        logits: torch.Tensor = self._head(kept)
+        logits: torch.Tensor = self._model.lm_head(kept)  # looked up now: an adapter may take part in it
         return logits
 
     @property
@@ -200,6 +202,7 @@ class LeanModel:
         return [p for layer in self._layers for p in (layer.qkv, layer.output, layer.gate_up, layer.down)]
 
 
+HEAD = "lm_head"
 SUPPORTED = frozenset(
     {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "GemmaForCausalLM"}
 )
@@ -213,7 +216,7 @@ def _layer(layer: Any, path: str, switch: AdapterSwitch) -> Layer:
         qkv=Product(attention, f"{path}.self_attn", ("q_proj", "k_proj", "v_proj"), switch),
         head_dim=int(attention.head_dim),
         scale=float(attention.scaling),
-        window=getattr(attention, "sliding_window", None),
+        window=_window(attention),
         q_norm=Norm.of(q_norm) if q_norm is not None else None,
         k_norm=Norm.of(k_norm) if k_norm is not None else None,
         output=Product(attention, f"{path}.self_attn", ("o_proj",), switch),
@@ -222,6 +225,12 @@ def _layer(layer: Any, path: str, switch: AdapterSwitch) -> Layer:
         activation=mlp.act_fn,
         down=Product(mlp, f"{path}.mlp", ("down_proj",), switch),
     )
+
+
+def _window(attention: Any) -> int | None:
+    """How many positions it sees; None: all. Mistral's modules leave it to their configuration."""
+    where = attention if hasattr(attention, "sliding_window") else getattr(attention, "config", None)
+    return getattr(where, "sliding_window", None)
 
 
 def _run(layer: Layer, number: int, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, step: Step) -> torch.Tensor:

@@ -2,29 +2,50 @@
 
 numba asks only whether the file of a function is younger than its machine code, not whether another file changed that
 went into it. So the folder's name is a digest of all of them; numba itself tells one CPU from another.
+
+numba's files are pickles, code of whoever wrote them: they are only read where nobody else can write.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numba
 
 from midfill import paths
+from midfill.types import MidfillError
+
+OLD_S = 30 * 86400.0  # since a version was last started
 
 
 def choose() -> None:
     """Tell numba where to keep what is compiled from now on. Raises MidfillError where nothing can be kept."""
+    every = _folder()
     digest = hashlib.sha256(numba.__version__.encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
-    every = paths.private_dir(paths.cache_dir()) / "kernels"
-    mine = every / digest.hexdigest()[:16]
-    if not mine.is_dir():
-        for older in every.glob("*"):
-            shutil.rmtree(older, ignore_errors=True)
-        paths.private_dir(every)
-        paths.private_dir(mine)
+    mine = paths.private_dir(every / digest.hexdigest()[:16])
+    if not paths.only_we_write(mine):
+        raise MidfillError(f"{mine} is open to other users", f"run: chmod 700 {mine}")
+    os.utime(mine)
+    for other in every.glob("*"):
+        if time.time() - other.stat().st_mtime > OLD_S:
+            shutil.rmtree(other, ignore_errors=True)
     numba.config.CACHE_DIR = str(mine)
+
+
+def _folder() -> Path:
+    """Below the cache, or where others write to that, below the runtime folder, which is lost when the machine starts
+    anew."""
+    try:
+        base = paths.private_dir(paths.cache_dir())
+        every = paths.private_dir(base / "kernels")
+        if paths.only_we_write(base) and paths.only_we_write(every):
+            return every
+    except (MidfillError, OSError):
+        pass
+    return paths.private_dir(paths.runtime_dir() / "kernels")

@@ -15,7 +15,8 @@ Array = np.ndarray[Any, Any]
 F = TypeVar("F", bound=Callable[..., Any])
 cache.choose()
 
-# Sums in the order that vectors want. Infinities stay what they are.
+# Sums in the order that vectors want. Infinities stay what they are; what comes of NaN is undefined: a model that
+# computes it is broken, and says something.
 _FAST = {"reassoc", "contract", "nsz", "arcp", "nnan"}
 _LOG2_E = np.float32(1.4426950408889634)
 

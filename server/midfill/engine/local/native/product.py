@@ -34,6 +34,8 @@ class Native:
     def __call__(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
         """See Kernel."""
         n, threads = len(rows), n_threads()
+        if rows.shape[1] != self.inputs:
+            raise ValueError(f"rows of {rows.shape[1]} instead of {self.inputs}")
         out = torch.empty((n, len(self.scale)))
         x, factors = np.empty((n, self.depth), np.int16), np.empty(n, np.float32)
         counters = np.zeros((2, LINE), np.int64)

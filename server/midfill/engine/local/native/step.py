@@ -65,9 +65,13 @@ class NativeStep:
         ``check`` may raise; it is called before each layer of a long step.
         """
         n, threads = len(x), n_threads()
-        layers, _, _, kv_heads, dim, _ = self._sizes
+        layers, hidden, _, kv_heads, dim, _ = self._sizes
+        if x.shape != (n, hidden) or cos.shape != (n, dim) or sin.shape != (n, dim):
+            raise ValueError(f"rows of {tuple(x.shape)}, angles of {tuple(cos.shape)}")
         for part in step.parts:
             part.slot.make_room(layers, kv_heads, dim)
+            if int(part.positions.max()) >= len(part.slot.ids):
+                raise ValueError("a position behind the end of its slot")
         slots = np.array([[_place(part.slot, i) for part in step.parts] for i in range(layers)], np.int64)
         logits = torch.empty((len(keep), -(-self._vocabulary // OUTPUTS) * OUTPUTS))
         lora = self._lora(adapter)
@@ -111,6 +115,8 @@ class NativeStep:
             if not _is_silu(layer.activation) or layer.q_norm is not None or layer.window is not None:
                 raise TypeError("a layer of another kind")
             four = (layer.qkv, layer.output, layer.gate_up, layer.down)
+            if _numbers(layer) != _numbers(layers[0]):
+                raise TypeError("layers of different sizes")
             products.append([self._product(product.quantised) for product in four])
             norms.append([self._floats(layer.before_attention.weight), self._floats(layer.before_mlp.weight)])
         nothing = [[0] * 3] * (forward.N_PRODUCTS - 1)
@@ -122,6 +128,8 @@ class NativeStep:
         """Addresses of weights, scales and bias."""
         kernel = _native(product)
         self._held.append(kernel)
+        if product.bias is not None and (len(product.bias) != kernel.outputs or kernel.outputs % OUTPUTS):
+            raise TypeError("a bias of another size")
         bias = 0 if product.bias is None else self._floats(product.bias)
         return [kernel.packed.ctypes.data, kernel.scale.ctypes.data, bias]
 
@@ -140,6 +148,14 @@ class NativeStep:
             table[:-1] = [[_part(product, adapter) for product in four] for four in products]
             self._adapter = adapter, table
         return self._adapter[1]
+
+
+def _numbers(layer: Layer) -> tuple[Any, ...]:
+    """What one step has for all layers."""
+    products = (layer.qkv, layer.output, layer.gate_up, layer.down)
+    shapes = [(product.sizes, _native(product.quantised).inputs) for product in products]
+    norms = [(norm.eps, norm.weight.numel()) for norm in (layer.before_attention, layer.before_mlp)]
+    return shapes, norms, layer.head_dim, layer.scale
 
 
 def _is_silu(activation: Callable[[torch.Tensor], torch.Tensor]) -> bool:
@@ -163,8 +179,10 @@ def _native(product: Any) -> Native:
 
 def _place(slot: Any, layer: int) -> tuple[int, int, int]:
     """Addresses of a layer's keys and values, and from head to head."""
-    keys = slot.keys[layer]
-    return keys.data_ptr(), slot.values[layer].data_ptr(), keys.shape[1] * keys.shape[2]
+    keys, values = slot.keys[layer], slot.values[layer]
+    if keys.dtype != torch.bfloat16 or keys.shape != values.shape:
+        raise ValueError("a slot of another model")
+    return keys.data_ptr(), values.data_ptr(), keys.shape[1] * keys.shape[2]
 
 
 def _part(product: Product, adapter: Adapter) -> list[int]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from numba import typeof
+
+log = logging.getLogger(__name__)
+Job = tuple[Callable[..., Any], tuple[Any, ...], "queue.SimpleQueue[BaseException | None]"]
 
 
 class Team:
@@ -16,36 +21,56 @@ class Team:
 
     def __init__(self) -> None:
         self._busy = threading.Lock()
-        self._jobs: list[queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]]] = []
-        self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._jobs: list[queue.SimpleQueue[Job]] = []
+        self._compiled: set[Callable[..., Any]] = set()
 
     def run(self, function: Callable[..., Any], *arguments: Any, threads: int) -> None:
         """``function(thread, *arguments)`` on each of ``threads``; it must let the others run (nogil)."""
         with self._busy:
+            if function not in self._compiled:
+                _compile(function, (0, *arguments))
+                self._compiled.add(function)
             while len(self._jobs) < threads - 1:
                 self._add()
+            done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
             for number in range(1, threads):
-                self._jobs[number - 1].put((function, (number, *arguments)))
-            function(0, *arguments)
-            errors = [self._done.get() for _ in range(1, threads)]
+                self._jobs[number - 1].put((function, (number, *arguments), done))
+            try:
+                function(0, *arguments)
+            except BaseException:
+                self._jobs = []  # the others may wait for us in it for ever: they are not waited for
+                raise
+            errors = [done.get() for _ in range(1, threads)]
         for error in errors:
             if error is not None:
                 raise error
 
     def _add(self) -> None:
-        jobs: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
+        jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._jobs.append(jobs)
-        threading.Thread(target=self._serve, args=(jobs,), name="midfill-step", daemon=True).start()
+        threading.Thread(target=_serve, args=(jobs,), name="midfill-step", daemon=True).start()
 
-    def _serve(self, jobs: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
-        while True:
-            function, arguments = jobs.get()
-            try:
-                function(*arguments)
-            except BaseException as error:  # noqa: BLE001 - handed to whoever asked
-                self._done.put(error)
-            else:
-                self._done.put(None)
+
+def _serve(jobs: queue.SimpleQueue[Job]) -> None:
+    while True:
+        function, arguments, done = jobs.get()
+        try:
+            function(*arguments)
+        except BaseException as error:  # noqa: BLE001 - handed to whoever asked
+            done.put(error)
+        else:
+            done.put(None)
+
+
+def _compile(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Compile or read ``function`` before several threads enter it: one that failed would leave the others waiting."""
+    compile_for = getattr(function, "compile", None)
+    if compile_for is None:
+        return
+    try:
+        compile_for(tuple(typeof(argument) for argument in arguments))
+    except OSError as error:  # it is compiled, but cannot be kept
+        log.warning("compiled code is not kept: %s", error.strerror)
 
 
 def n_threads() -> int:

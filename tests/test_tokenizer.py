@@ -110,3 +110,25 @@ def test_a_broken_file_is_named(tmp_path: Path, content: str) -> None:
     file.unlink()
     with pytest.raises(MidfillError, match="is missing"):
         CodeTokenizer.from_file(file)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("order", ["as written", "model first", "an end that is not the model's"])
+def test_a_file_is_read_as_its_content(name: str, indent: int | None, order: str, tmp_path: Path) -> None:
+    """Although its model, where it comes last, is handed on without being parsed."""
+    description = describe(name)
+    model = description.pop("model")
+    if order == "model first":
+        written = {"model": model, **description}
+    elif order == "as written":
+        written = {**description, "model": model}
+    else:
+        processor = description.pop("post_processor")
+        written = {**description, "model": model, "post_processor": processor}
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(written, indent=indent) + "\n", encoding="utf-8")
+    read = CodeTokenizer.from_file(file)
+    assert read.control_ids == make(name).control_ids
+    for text in ODD:
+        assert read.encode(text) == make(name).encode(text)

@@ -24,9 +24,12 @@ _CONTROL_TOKEN = re.compile(r"▁?<\|.*\|>|▁?<｜.*｜>|▁?<[A-Za-z_]+>|\[[A-
 class CodeTokenizer:
     """Encodes text to ids and back; knows which ids are control tokens."""
 
-    def __init__(self, description: dict[str, Any]) -> None:
-        """``description`` is the content of a tokenizer.json."""
-        self._plain = Tokenizer.from_str(json.dumps(_without_control(description)))
+    def __init__(self, description: dict[str, Any], model: str | None = None) -> None:
+        """``description`` is the content of a tokenizer.json; ``model``, if given, its entry of that name as text."""
+        plain = json.dumps(_without_control(description))
+        if model is not None:
+            plain = f'{plain[:-1]}, "model": {model}}}'
+        self._plain = Tokenizer.from_str(plain)
         added = description.get("added_tokens", ())
         self._names = {int(token["id"]): str(token["content"]) for token in added if _is_control(token)}
         self._ids = {name: token_id for token_id, name in self._names.items()}
@@ -39,7 +42,7 @@ class CodeTokenizer:
     def from_file(cls, file: Path) -> CodeTokenizer:
         """Read a tokenizer.json. Raises MidfillError."""
         try:
-            return cls(json.loads(file.read_text(encoding="utf-8")))
+            return cls(*_parts(file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise MidfillError(f"{file} is missing", "midfill needs the model's tokenizer.json beside it") from None
         except Exception as error:  # tokenizers raises bare Exception for what it cannot read
@@ -135,6 +138,37 @@ def _is_control(token: dict[str, Any]) -> bool:
     if token.get("special"):
         return True
     return not _TEXT_TOKEN.fullmatch(content) and bool(_CONTROL_TOKEN.fullmatch(content))
+
+
+# What is read of a tokenizer.json, apart from its model. tokenizers writes the model last.
+_BEFORE_MODEL = {"added_tokens", "normalizer", "pre_tokenizer", "post_processor", "truncation", "padding"}
+
+
+def _parts(text: str) -> tuple[dict[str, Any], str | None]:
+    """The content of a tokenizer.json, and if possible its model as text: merges and vocabulary are most of it, and
+    parsing and writing them again takes as long as tokenizers takes to read them."""
+    decoder, description, at = json.JSONDecoder(), dict[str, Any](), _behind(text, 0, "{")
+    while at >= 0 and text[at : at + 1] == '"':
+        key, at = decoder.raw_decode(text, at)
+        at = _behind(text, _skipped(text, at), ":")
+        if key == "model":
+            if not description.keys() >= _BEFORE_MODEL:
+                break
+            return description, text[at:].rstrip()[:-1]
+        description[key], at = decoder.raw_decode(text, at)
+        at = _behind(text, _skipped(text, at), ",")
+    return json.loads(text), None
+
+
+def _skipped(text: str, at: int) -> int:
+    """Where white space from ``at`` on ends."""
+    return at + len(text[at : at + 100]) - len(text[at : at + 100].lstrip())
+
+
+def _behind(text: str, at: int, sign: str) -> int:
+    """Behind ``sign`` and white space, -1 where something else stands."""
+    at = _skipped(text, at)
+    return _skipped(text, at + 1) if text[at : at + 1] == sign else -1
 
 
 def _without_control(description: dict[str, Any]) -> dict[str, Any]:

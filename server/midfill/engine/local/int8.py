@@ -157,7 +157,8 @@ def _replace(parent: nn.Module, path: str, names: tuple[str, ...], state: dict[s
         scales.append(scale)
         biases.append(state.pop(_join(path, name) + ".bias", None))
     kind = Int4Product if bits == 4 and weights[0].shape[1] % GROUP == 0 else Int8Product
-    product = kind(torch.cat(weights), torch.cat(scales), biases, [len(weight) for weight in weights])
+    stacked = weights[0] if len(weights) == 1 else torch.cat(weights)  # kernels copy what they keep
+    product = kind(stacked, torch.cat(scales), biases, [len(weight) for weight in weights])
     for index, (name, weight) in enumerate(zip(names, weights, strict=True)):
         setattr(parent, name, Int8Linear(product, index, weight.shape[1], weight.shape[0]))
 

@@ -27,6 +27,9 @@ _DTYPES = {
     "BOOL": torch.bool,
 }  # fmt: skip
 MAX_HEADER = 100_000_000
+# Bytes that are read and hashed at once: after each the thread asks for Python's lock, which the tokenizer's reading
+# beside it keeps for most of a second (docs/log.md).
+CHUNK = 256 << 20
 
 
 def read_files(
@@ -73,7 +76,7 @@ def read_safetensors(
         digest = hashlib.sha256()
         view, at = memoryview(data), 0
         with file.open("rb", buffering=0) as stream:
-            while at < size and (n := stream.readinto(view[at : at + (16 << 20)])):
+            while at < size and (n := stream.readinto(view[at : at + CHUNK])):
                 if sha256 is not None:
                     digest.update(view[at : at + n])
                 at += n

@@ -38,7 +38,7 @@ def main() -> None:
     """Answer until the input ends."""
     folder, dtype, n_threads = sys.argv[1:4]
     torch.set_num_threads(int(n_threads))
-    if dtype == "auto":  # what the card says, unless this CPU would take five times as long for it
+    if dtype == "auto":  # what the card says, unless this CPU takes several times as long for it
         dtype = "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
     for line in sys.stdin:

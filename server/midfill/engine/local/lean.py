@@ -147,7 +147,7 @@ class LeanModel:
         self._native = self._native_step()
 
     def _native_step(self) -> NativeStep | None:
-        """The compiled way of few tokens, where the products are its own and the layers what it computes."""
+        """The compiled way, where the products are its own and the layers what it computes."""
         head = _base(self._model.lm_head)
         kernel = getattr(getattr(head, "product", None), "kernel", None)
         if kernel is None or isinstance(kernel, OneDnn):
@@ -171,11 +171,12 @@ class LeanModel:
         """ids, positions: (1, rows); the logits of the rows ``keep``: (kept, vocabulary). ``check`` may raise."""
         x = self._embed(ids)
         cos, sin = self._rotary(x, positions)  # (1, rows, dim)
-        x, cos, sin = x[0], cos[0][:, None], sin[0][:, None].clone()
+        x, cos, sin = x[0], cos[0], sin[0]
         adapter = self._switch.active
         native = self._native if adapter is None or HEAD not in adapter.pairs else None
         if native is not None and isinstance(step, Step):
-            return native(x, cos[:, 0], sin[:, 0], keep, step, adapter, check)
+            return native(x, cos, sin, keep, step, adapter, check)
+        cos, sin = cos[:, None], sin[:, None].clone()
         sin[..., : sin.shape[-1] // 2].neg_()  # rotating halves is then a roll and one multiplication
         for number, layer in enumerate(self._layers):
             check()

@@ -63,7 +63,9 @@ def pick_format(wanted: str, device: torch.device) -> str:
 
         gpu_formats.check(wanted, device)
     elif wanted in ("int8", "int4") and not (device.type == "cpu" and int8.is_supported()):
-        raise MidfillError(f"{wanted} weights need a CPU with AVX2, VNNI or AMX", 'set dtype = "auto"')
+        raise MidfillError(
+            f"{wanted} weights need numba, or a CPU with VNNI or AMX", 'install numba, or set dtype = "auto"'
+        )
     if wanted != "auto":
         return wanted
     return "int8" if device.type == "cpu" and int8.is_supported() else pick_floats(device)

@@ -7,9 +7,9 @@ from numba import carray
 
 from midfill.engine.local.native.compiled import Array, bfloat, compiled, exp, of_bfloat
 from midfill.engine.local.native.intrinsics import address_of, pointer
+from midfill.engine.local.native.products import rows_of_tile
 from midfill.engine.local.native.tiles import (
     COLUMNS,
-    ROWS,
     TURNED,
     float_tile_1,
     float_tile_2,
@@ -144,8 +144,7 @@ def _float_product(n: int, a: int, a_stride: int, depth: int, b: int, b_stride: 
     """c (n, COLUMNS) += a (n, depth) b (depth, COLUMNS); addresses, strides in bytes."""
     row = 0
     while row < n:
-        left = n - row
-        rows = left if left <= 4 else ROWS if left >= ROWS and left != 7 else 4 if left == 7 else 3
+        rows = rows_of_tile(n - row)
         x, y = a + row * a_stride, c + row * c_stride
         if rows == 6:
             float_tile_6(x, a_stride, depth, b, b_stride, y, c_stride)

@@ -1,4 +1,4 @@
-"""Where the compiled loops are kept: compiling them takes some twenty seconds, reading them a few milliseconds.
+"""Where the compiled loops are kept: compiling them takes some twenty seconds, reading them less than one.
 
 numba asks only whether the file of a function is younger than its machine code, not whether another file changed that
 went into it. So the folder's name is a digest of all of them; numba itself tells one CPU from another.

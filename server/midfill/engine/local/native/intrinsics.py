@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic as untyped_intrinsic
 
-_i8, _i16, _i32, _i64, _f32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+I8, I16, I32, I64, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
@@ -22,7 +22,8 @@ def intrinsic(function: Callable[..., Any]) -> Any:
     return untyped_intrinsic(function)
 
 
-def _at(builder: Any, address: Any, kind: ir.Type) -> Any:
+def at(builder: Any, address: Any, kind: ir.Type) -> Any:
+    """``address`` as a pointer to a ``kind``."""
     return builder.inttoptr(address, kind.as_pointer())
 
 
@@ -32,7 +33,7 @@ def address_of(_context: Any, array: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         made = context.make_array(signature.args[0])(context, builder, arguments[0])
-        return builder.ptrtoint(made.data, _i64)
+        return builder.ptrtoint(made.data, I64)
 
     return types.int64(array), generate
 
@@ -42,7 +43,7 @@ def pointer(_context: Any, address: Any) -> Any:
     """``address`` for numba's carray."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], _i8.as_pointer())
+        return builder.inttoptr(arguments[0], I8.as_pointer())
 
     return types.voidptr(types.int64), generate
 
@@ -52,7 +53,7 @@ def fetch_add(_context: Any, address: Any, amount: Any) -> Any:
     """Add ``amount`` to the int64 at ``address`` at once; what was there before."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.atomic_rmw("add", _at(builder, arguments[0], _i64), arguments[1], "seq_cst")
+        return builder.atomic_rmw("add", at(builder, arguments[0], I64), arguments[1], "seq_cst")
 
     return types.int64(types.int64, types.int64), generate
 
@@ -62,7 +63,7 @@ def load(_context: Any, address: Any) -> Any:
     """The int64 at ``address``, and with it whatever its writer wrote before."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.load_atomic(_at(builder, arguments[0], _i64), "acquire", 8)
+        return builder.load_atomic(at(builder, arguments[0], I64), "acquire", 8)
 
     return types.int64(types.int64), generate
 
@@ -84,7 +85,7 @@ def make_way(_context: Any) -> Any:
     """Let another thread run, if one waits for this core."""
 
     def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
-        kind = ir.FunctionType(_i32, [])
+        kind = ir.FunctionType(I32, [])
         builder.call(cgutils.get_or_insert_function(builder.module, kind, "midfill_make_way"), [])
         return context.get_dummy_value()
 
@@ -96,7 +97,7 @@ def float_of(_context: Any, bits: Any) -> Any:
     """The float32 with these bits, of an int32."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], _f32)
+        return builder.bitcast(arguments[0], F32)
 
     return types.float32(types.int32), generate
 
@@ -106,7 +107,7 @@ def bits_of(_context: Any, number: Any) -> Any:
     """The bits of a float32, as an int32."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], _i32)
+        return builder.bitcast(arguments[0], I32)
 
     return types.int32(types.float32), generate
 

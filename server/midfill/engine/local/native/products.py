@@ -48,9 +48,8 @@ def quantise_row(row: Array, out: Array, steps: int) -> Any:
     for i in range(len(row)):
         largest = max(largest, abs(row[i]))
     factor = np.float32(steps) / largest
-    half = np.float32(0.5)
     for i in range(len(row)):
-        out[i] = np.int16(np.int32(np.floor(row[i] * factor + half)))
+        out[i] = np.int16(np.int32(np.rint(row[i] * factor)))
     return largest / np.float32(steps)
 
 
@@ -67,8 +66,7 @@ def panels_between(x: Array, factors: Array, weights: int, scale: int, start: in
         for panel in range(start, end):
             row, ahead, w = first, weights + (panel + 1) * size, weights + panel * size
             while row < last:
-                left = last - row
-                rows = left if left <= 4 else 4 if left == 8 else ROWS if left >= ROWS else 3
+                rows = rows_of_tile(last - row)
                 _tile(
                     rows, address_of(x) + row * stride, stride, w, steps, scale + panel * OUTPUTS * 4,
                     address_of(factors) + row * 4, address_of(out) + row * out_stride + panel * OUTPUTS * 4,
@@ -76,6 +74,16 @@ def panels_between(x: Array, factors: Array, weights: int, scale: int, start: in
                 )  # fmt: skip
                 row += rows
                 ahead += pace * steps
+
+
+@compiled
+def rows_of_tile(left: int) -> int:
+    """How many of the rows that are left the next tile takes: no tile of one row beside a full one."""
+    if left <= 4:
+        return left
+    if left == 7 or left == 8:
+        return 4
+    return ROWS if left >= ROWS else 3
 
 
 @compiled

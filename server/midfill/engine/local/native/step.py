@@ -40,9 +40,9 @@ class NativeStep:
         self._products, self._norms = self._tables(layers, norm, head)
         self._eps, self._scale = np.float32(norm.eps), np.float32(first.scale)
         dim = first.head_dim
-        self._sizes = (len(layers), norm.weight.numel(), qkv[0] // dim, qkv[1] // dim, dim, inner)
+        self._sizes = (len(layers), norm.weight.numel(), qkv[0] // dim, qkv[1] // dim, dim)
         self._vocabulary = _native(_quantised(head)).outputs
-        if any(size % OUTPUTS for size in (*self._sizes[1:2], inner, qkv[0])) or dim % COLUMNS:
+        if any(size % OUTPUTS for size in (norm.weight.numel(), inner, qkv[0])) or dim % COLUMNS:
             raise TypeError("sizes that do not fill the tiles")
         self._widths = {
             "normed": norm.weight.numel(),
@@ -65,7 +65,7 @@ class NativeStep:
         ``check`` may raise; it is called before each layer of a long step.
         """
         n, threads = len(x), n_threads()
-        layers, hidden, _, kv_heads, dim, _ = self._sizes
+        layers, hidden, _, kv_heads, dim = self._sizes
         if x.shape != (n, hidden) or cos.shape != (n, dim) or sin.shape != (n, dim):
             raise ValueError(f"rows of {tuple(x.shape)}, angles of {tuple(cos.shape)}")
         for part in step.parts:
@@ -88,7 +88,7 @@ class NativeStep:
             counters=self._counters,
             **self._room(n),
         )
-        shape = Shape(*self._sizes, self._vocabulary, threads)
+        shape = Shape(*self._sizes, threads)
         stride = layers if n <= ROWWISE else 1
         for first in range(0, layers, stride):
             check()

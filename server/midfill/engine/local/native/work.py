@@ -15,8 +15,6 @@ class Shape(NamedTuple):
     heads: int
     kv_heads: int
     dim: int
-    inner: int
-    vocabulary: int
     threads: int
 
 

@@ -31,7 +31,8 @@ from midfill.context.view import View
 from midfill.context.walk import Folder
 from midfill.eval.figures import interval
 from midfill.fim import Prompt
-from midfill.syntax.parsers import language_of, parser_for
+from midfill.syntax import languages
+from midfill.syntax.parsers import parser_for
 from midfill.types import Snapshot, Snippet
 
 MIN_NAME = 4
@@ -69,7 +70,7 @@ def read(folder: Path) -> Index:
     for found in where.walk():
         text = where.read(found) if found is not None else None
         if found is not None and text is not None:
-            index.put(SourceFile.read(found.key, found.path, language_of(found.path), text, found.stamp))
+            index.put(SourceFile.read(found.key, found.path, languages.indexed(found.path), text, found.stamp))
     return index
 
 

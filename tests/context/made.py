@@ -8,19 +8,19 @@ from midfill.context.focus import Focus
 from midfill.context.index import Index, SourceFile
 from midfill.context.sources import SOURCES
 from midfill.context.view import Edit, Found, Pick, View
-from midfill.syntax.parsers import language_of
+from midfill.syntax import languages
 from midfill.types import Snapshot
 
 
 def index_of(files: dict[str, str]) -> Index:
     index = Index()
     for path, text in files.items():
-        assert index.put(SourceFile.read(path, path, language_of(path), text))
+        assert index.put(SourceFile.read(path, path, languages.indexed(path), text))
     return index
 
 
 def focus_at(path: str, buffer: str) -> Focus:
-    return Focus(path, path, language_of(path), buffer.replace("‸", ""), buffer.index("‸"))
+    return Focus(path, path, languages.indexed(path), buffer.replace("‸", ""), buffer.index("‸"))
 
 
 def view_of(files: dict[str, str], visited: tuple[str, ...] = (), edits: tuple[Edit, ...] = ()) -> View:
@@ -47,4 +47,4 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 def snapshot_at(root: Path, path: str, buffer: str) -> Snapshot:
     uri = (root / path).as_uri()
-    return Snapshot(uri, 1, language_of(path), buffer.replace("‸", ""), buffer.index("‸"), path=path)
+    return Snapshot(uri, 1, languages.indexed(path), buffer.replace("‸", ""), buffer.index("‸"), path=path)

@@ -6,14 +6,14 @@ import pytest
 
 from midfill.context.imports import MAX_IMPORTS, imports_of, resolve
 from midfill.context.kinds import family
-from midfill.syntax.parsers import language_of
+from midfill.syntax import languages
 from tests.context.made import index_of
 
 
 def meant(path: str, text: str, tree: str) -> dict[str, tuple[str, ...]]:
     index = index_of(dict.fromkeys(tree.split(), "") | {path: text})
     found: dict[str, tuple[str, ...]] = {}
-    for one in imports_of(text, path, family(language_of(path))):
+    for one in imports_of(text, path, family(languages.indexed(path))):
         for file in resolve(index, one, path):
             found[file.path] = found.get(file.path, ()) + (one.names or (one.alias,))
     return found

@@ -7,7 +7,8 @@ import pytest
 from midfill.context import signatures
 from midfill.context.kinds import KINDS
 from midfill.context.outline import MAX_DEFINITIONS, outline
-from midfill.syntax.parsers import EXTENSIONS, GRAMMARS, language_of, parser_for
+from midfill.syntax import languages
+from midfill.syntax.parsers import parser_for
 
 # (language, text, [(name, owner, signature)])
 ROWS = [
@@ -125,16 +126,8 @@ def test_definitions(language: str, text: str, expected: list[tuple[str, str, st
 
 def test_every_language_has_a_row_and_a_grammar() -> None:
     assert {row[0] for row in ROWS} | {"javascriptreact"} == set(KINDS)
-    assert all(parser_for(language) is not None for language in GRAMMARS)
-    assert set(EXTENSIONS.values()) <= set(GRAMMARS)
-
-
-@pytest.mark.parametrize(
-    ("path", "language"),
-    [("a/b.py", "python"), ("X.TSX", "typescriptreact"), ("Makefile", ""), ("a.py/b", ""), ("", "")],
-)
-def test_the_language_of_a_name(path: str, language: str) -> None:
-    assert language_of(path) == language
+    assert set(KINDS) <= {language.id for language in languages.LANGUAGES.values() if language.indexed}
+    assert all(parser_for(language) is not None for language in KINDS)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from midfill.config import Config
 from midfill.context.keeper import Document
 from midfill.context.walk import printable
 from midfill.context.workspace import Workspace
-from midfill.syntax.parsers import language_of
+from midfill.syntax import languages
 from midfill.types import MidfillError, Snapshot
 
 MAX_BYTES = 64 << 20
@@ -63,7 +63,7 @@ def read_snapshot(place: str) -> Snapshot:
             f"COL counts from 1 and may be {len(lines[line - 1]) + 1} for the end of the line",
         )
     cursor = sum(len(earlier) + 1 for earlier in lines[: line - 1]) + column - 1
-    language = language_of(path.name)
+    language = languages.canonical("", path.name, lines[0])
     return Snapshot(path.resolve().as_uri(), 0, language, "\n".join(lines), cursor, eol, path.name)
 
 

@@ -26,7 +26,7 @@ from midfill.eval.about import commit, need_matplotlib, rounded
 from midfill.eval.context import ProjectContext
 from midfill.eval.replay import WAYS, Habits, Place, Tally, Typist, places
 from midfill.eval.repository import read_text
-from midfill.syntax.parsers import language_of
+from midfill.syntax import languages
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
 
@@ -87,7 +87,7 @@ def _places(arguments: argparse.Namespace) -> list[Place]:
             raise MidfillError(f"{name} is not a plain, small file of UTF-8 text", "midfill replay types source files")
         root = project_of(file := file.resolve())
         path = file.relative_to(root).as_posix()
-        found += places(root, path, language_of(path), text, arguments.places, arguments.chars)
+        found += places(root, path, languages.of_path(path), text, arguments.places, arguments.chars)
     return found
 
 

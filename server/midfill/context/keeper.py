@@ -16,7 +16,7 @@ from midfill.context.secrets import is_denied
 from midfill.context.sources import SOURCES
 from midfill.context.view import Edit, View
 from midfill.context.walk import Folder, Found, is_handwritten, printable
-from midfill.syntax.parsers import language_of
+from midfill.syntax import languages
 from midfill.types import Snapshot
 
 RESCAN_S = 300.0  # a folder is walked again when somebody works in it so long after
@@ -112,7 +112,7 @@ class Keeper:
         if text is None:
             self.index.remove(found.key)
         else:
-            self.index.put(SourceFile.read(found.key, found.path, language_of(found.path), text, found.stamp))
+            self.index.put(SourceFile.read(found.key, found.path, languages.indexed(found.path), text, found.stamp))
 
     def _drop_missing(self, folder: Folder) -> None:
         """Forget what was there at the last walk and is not any more."""
@@ -155,10 +155,10 @@ class Keeper:
         self.index.remove(key)
         for folder in self._folders.values():
             path = folder.relative(key)
-            if path is not None and language_of(path) and folder.admits(key):
+            if path is not None and languages.indexed(path) and folder.admits(key):
                 found = Found(key, printable(path), (0, 0))
                 if (text := folder.read(found)) is not None:
-                    self.index.put(SourceFile.read(key, found.path, language_of(path), text))
+                    self.index.put(SourceFile.read(key, found.path, languages.indexed(path), text))
                 return
 
     def _key(self, uri: str, where: Path | None) -> str:

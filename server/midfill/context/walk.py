@@ -10,13 +10,13 @@ import os
 import stat
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from midfill.context.ignore import Ignore
 from midfill.context.secrets import is_denied
-from midfill.syntax.parsers import language_of
+from midfill.syntax import languages
 from midfill.types import one_line
 
 MAX_ENTRIES = 60_000  # names seen in one walk, whatever they are
@@ -41,8 +41,10 @@ class Found:
 class Folder:
     """One folder of the workspace."""
 
-    def __init__(self, path: Path) -> None:
-        """``path`` may be a link itself: the user opened it. Raises OSError."""
+    def __init__(self, path: Path, language_of: Callable[[str], str] = languages.indexed) -> None:
+        """``path`` may be a link itself: the user opened it. Only files that ``language_of`` knows by their name are
+        found. Raises OSError."""
+        self._language_of = language_of
         self.root = path.resolve(strict=True)
         self.ignore = Ignore(self.root)
 
@@ -110,7 +112,7 @@ class Folder:
         return sorted(entries, key=lambda entry: entry.name)
 
     def _found(self, entry: os.DirEntry[str], path: str) -> Found | None:
-        if not language_of(entry.name) or not entry.is_file(follow_symlinks=False):
+        if not self._language_of(entry.name) or not entry.is_file(follow_symlinks=False):
             return None
         if self.ignore.is_ignored_here(path):
             return None

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from midfill.eval.cutting import KINDS, Code, Span, cross_file
 from midfill.eval.holes import Hole, is_leak_free, split_of
-from midfill.syntax.parsers import language_of
+from midfill.syntax import languages
 from midfill.types import MidfillError, Snapshot
 
 CROSS_FILE = "cross-file"
@@ -93,7 +93,7 @@ def _files(root: Path) -> Iterator[str]:
             return
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SKIPPED)
         for name in names:
-            if language_of(name) or name in COPIED_ANYWAY:
+            if languages.of_path(name) or name in COPIED_ANYWAY:
                 yield Path(folder, name).relative_to(root).as_posix()
 
 
@@ -112,7 +112,7 @@ class Cutter:
     def __init__(self, texts: dict[str, str], split: str = "all") -> None:
         self._texts = texts
         self._code = {
-            path: code for path, text in texts.items() if (code := Code.read(text, language_of(path))) is not None
+            path: code for path, text in texts.items() if (code := Code.read(text, languages.of_path(path))) is not None
         }
         self._paths = [path for path in self._code if split in ("all", split_of(path))]
         self._definers: dict[str, set[str]] = {}
@@ -169,7 +169,7 @@ class Cutter:
             text, code = self._texts[path], self._code[path]
             return Hole(
                 path, kind, text[:start], text[start:end], text[end:], path, f"{path}:{start}-{end}:{kind}",
-                language_of(path), name, ("imported" if name in code.imported else "unseen") if name else "",
+                languages.of_path(path), name, ("imported" if name in code.imported else "unseen") if name else "",
             )  # fmt: skip
         return None
 

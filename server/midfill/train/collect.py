@@ -13,7 +13,7 @@ from pathlib import Path
 
 from midfill.context.secrets import has_secret, is_denied
 from midfill.context.walk import Folder, Found, printable
-from midfill.syntax.parsers import language_of
+from midfill.syntax import languages
 from midfill.train.duplicates import near_duplicates
 from midfill.types import MidfillError
 
@@ -134,7 +134,7 @@ def _collect(project: str, root: Path, collection: Collection) -> None:
         raise MidfillError(f"{root} is a home folder or wider, not a project", "name the folder of a repository")
     collection.licences[project] = licence_of(folder.root)
     for found in _found(folder):
-        language = language_of(found.path)
+        language = languages.indexed(found.path)
         if not language:
             continue
         reason = by_name(found.path)

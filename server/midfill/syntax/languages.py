@@ -1,0 +1,188 @@
+"""Every language that midfill knows: one row of a table each, by its LSP language id.
+
+Clients disagree about ids (``js``, ``c++``, ``sh``), so every id is made canonical once, when a document is opened
+(``canonical``). Where an id means nothing, the file's name decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One language.
+
+    ``endings`` are those of its files, the usual one first; ``files`` are whole names, the usual one first.
+    ``grammar`` is its name in tree-sitter-language-pack, "" where that has none. ``comment`` is what begins and ends
+    a comment of one line. ``indexed``: context is gathered from its files.
+    """
+
+    id: str
+    endings: tuple[str, ...] = ()
+    grammar: str = ""
+    comment: tuple[str, str] = ("", "")
+    aliases: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    indexed: bool = False
+    prose: bool = False  # written for people: no rule about brackets or statements holds there
+
+
+def _language(
+    id: str, endings: str = "", grammar: str = "", comment: str = "", aliases: str = "", files: str = "",
+    *, indexed: bool = False, prose: bool = False,
+) -> Language:  # fmt: skip
+    start, _, end = comment.partition(" ")
+    return Language(
+        id, tuple(endings.split()), grammar, (start, end), tuple(aliases.split()), tuple(files.split()), indexed, prose
+    )
+
+
+_TABLE = (
+    _language("python", ".py .pyi .pyw", "python", "#", "py python3", "SConstruct SConscript wscript", indexed=True),
+    _language("javascript", ".js .mjs .cjs", "javascript", "//", "js ecmascript node", indexed=True),
+    _language("javascriptreact", ".jsx", "javascript", "//", "jsx javascript.jsx", indexed=True),
+    _language("typescript", ".ts .mts .cts", "typescript", "//", "ts", indexed=True),
+    _language("typescriptreact", ".tsx", "tsx", "//", "tsx typescript.tsx", indexed=True),
+    _language("java", ".java", "java", "//", indexed=True),
+    _language("go", ".go", "go", "//", "golang", indexed=True),
+    _language("rust", ".rs", "rust", "//", "rs", indexed=True),
+    _language("c", ".c .h", "c", "//", indexed=True),
+    _language("cpp", ".cpp .cc .cxx .hpp .hh .hxx .ipp .inl", "cpp", "//", "c++ cc cxx", indexed=True),
+    _language("csharp", ".cs .csx", "csharp", "//", "c# cs c-sharp", indexed=True),
+    _language("ruby", ".rb .rake .gemspec .ru", "ruby", "#", "rb", "Gemfile Rakefile Vagrantfile", indexed=True),
+    _language("php", ".php .phtml", "php", "//", "php3", indexed=True),
+    _language("kotlin", ".kt .kts", "kotlin", "//", "kt", indexed=True),
+    _language("lua", ".lua", "lua", "--", "luau", indexed=True),
+    _language(
+        "shellscript", ".sh .bash .zsh .ksh .bats", "bash", "#", "sh bash zsh ksh shell shell-script",
+        ".bashrc .bash_profile .zshrc .profile PKGBUILD", indexed=True,
+    ),
+    _language("objective-c", ".m", "objc", "//", "objc objectivec obj-c"),
+    _language("objective-cpp", ".mm", "objc", "//", "objcpp objectivecpp objective-c++"),
+    _language("swift", ".swift", "swift", "//"),
+    _language("scala", ".scala .sc .sbt", "scala", "//"),
+    _language("dart", ".dart", "dart", "//"),
+    _language("groovy", ".groovy .gradle", "groovy", "//", "", "Jenkinsfile"),
+    _language("zig", ".zig", "zig", "//"),
+    _language("solidity", ".sol", "solidity", "//"),
+    _language("protobuf", ".proto", "proto", "//", "proto proto3"),
+    _language("graphql", ".graphql .gql", "graphql", "#"),
+    _language("perl", ".pl .pm .t", "perl", "#", "perl5"),
+    _language("r", ".r", "r", "#", "rscript"),
+    _language("julia", ".jl", "julia", "#"),
+    _language("elixir", ".ex .exs", "elixir", "#"),
+    _language("erlang", ".erl .hrl", "erlang", "%"),
+    _language("haskell", ".hs", "haskell", "--"),
+    _language("elm", ".elm", "elm", "--"),
+    _language("ocaml", ".ml", "ocaml", "(* *)"),
+    _language("fsharp", ".fs .fsx .fsi", "fsharp", "//", "f#"),
+    _language("clojure", ".clj .cljs .cljc .edn", "clojure", ";"),
+    _language("lisp", ".lisp .lsp .cl", "commonlisp", ";", "commonlisp common-lisp"),
+    _language("elisp", ".el", "elisp", ";", "emacs-lisp"),
+    _language("scheme", ".scm .ss", "scheme", ";"),
+    _language("racket", ".rkt", "racket", ";"),
+    _language("nix", ".nix", "nix", "#"),
+    _language("powershell", ".ps1 .psm1 .psd1", "powershell", "#", "ps1 pwsh"),
+    _language("fish", ".fish", "fish", "#"),
+    _language("bat", ".bat .cmd", "", "REM", "batch dosbatch"),
+    _language("vim", ".vim", "vim", '"', "viml vimscript", ".vimrc vimrc"),
+    _language("sql", ".sql .psql .ddl", "sql", "--", "mysql pgsql postgres plsql tsql sqlite"),
+    _language("html", ".html .htm .xhtml", "html", "<!-- -->", "htm"),
+    _language("xml", ".xml .xsd .xsl .svg", "xml", "<!-- -->", "svg xsl"),
+    _language("vue", ".vue", "vue", "<!-- -->", "vue-html"),
+    _language("svelte", ".svelte", "svelte", "<!-- -->"),
+    _language("css", ".css", "css", "/* */"),
+    _language("scss", ".scss", "scss", "//"),
+    _language("sass", ".sass", "", "//"),
+    _language("less", ".less", "", "//"),
+    _language("json", ".json .webmanifest", "json", "", "", ".babelrc .eslintrc"),
+    _language("jsonc", ".jsonc .json5 .code-workspace", "json", "//", "json5 jsonwithcomments"),
+    _language("yaml", ".yaml .yml", "yaml", "#", "yml docker-compose dockercompose github-actions-workflow"),
+    _language("toml", ".toml", "toml", "#", "", "Cargo.lock poetry.lock Pipfile"),
+    _language("ini", ".ini .cfg .conf .properties", "ini", "#", "properties dosini cfg conf", ".editorconfig"),
+    _language("terraform", ".tf .tfvars .hcl", "terraform", "#", "hcl terraform-vars"),
+    _language("nginx", "", "", "#", "nginx-conf", "nginx.conf"),
+    _language("makefile", ".mk .mak", "make", "#", "make gnumakefile", "Makefile makefile GNUmakefile"),
+    _language("cmake", ".cmake", "cmake", "#", "", "CMakeLists.txt"),
+    _language("dockerfile", ".dockerfile", "dockerfile", "#", "docker containerfile", "Dockerfile Containerfile"),
+    _language("just", ".just", "", "#", "", "justfile Justfile"),
+    _language("asm", ".s .asm", "asm", "#", "assembly nasm gas"),
+    _language("latex", ".tex .sty .cls", "latex", "%", "tex plaintex", prose=True),
+    _language("bibtex", ".bib", "bibtex", "%", prose=True),
+    _language("markdown", ".md .markdown .mdx", "markdown", "<!-- -->", "md gfm mdx pandoc", prose=True),
+    _language("restructuredtext", ".rst", "rst", "..", "rst", prose=True),
+    _language("asciidoc", ".adoc .asciidoc", "", "//", "adoc", prose=True),
+    _language("plaintext", ".txt .text", "", "", "text txt plain", "LICENSE COPYING AUTHORS", prose=True),
+    _language("git-commit", "", "gitcommit", "#", "gitcommit scminput", "COMMIT_EDITMSG MERGE_MSG", prose=True),
+    _language("git-rebase", "", "", "#", "gitrebase", "git-rebase-todo", prose=True),
+    _language("diff", ".diff .patch", "", "", "patch", prose=True),
+)  # fmt: skip
+
+LANGUAGES = MappingProxyType({language.id: language for language in _TABLE})
+UNKNOWN = Language("")
+
+_BY_ALIAS = {alias: language.id for language in _TABLE for alias in (language.id, *language.aliases)}
+_BY_ENDING = {ending: language.id for language in _TABLE for ending in language.endings}
+_BY_FILE = {name: language.id for language in _TABLE for name in language.files}
+_INTERPRETERS = {
+    "node": "javascript",
+    "deno": "typescript",
+    "python": "python",
+    "sh": "shellscript",
+    "dash": "shellscript",
+}
+
+
+def of(language_id: str) -> Language:
+    """The row of a canonical id; one without any properties where it is not known."""
+    return LANGUAGES.get(language_id, UNKNOWN)
+
+
+def canonical(language_id: str, path: str = "", first_line: str = "") -> str:
+    """The id used everywhere: of an alias, else of the file's name or its ``#!`` line, else ``language_id`` itself.
+
+    A client that says "plaintext" for whatever it does not know is not believed where the name says more.
+    """
+    wanted = language_id.strip().lower()
+    known = _BY_ALIAS.get(wanted, "")
+    if known and known != "plaintext":
+        return known
+    return of_path(path) or of_shebang(first_line) or known or wanted
+
+
+def of_path(path: str) -> str:
+    """The id that the name of a file means; "" where that is not known."""
+    pure = PurePosixPath(path.replace("\\", "/"))
+    if (named := _BY_FILE.get(pure.name)) is not None:
+        return named
+    if pure.name.startswith(("Dockerfile.", "Containerfile.", "Makefile.")):
+        return _BY_FILE[pure.name.partition(".")[0]]
+    return _BY_ENDING.get(pure.suffix.lower(), "")
+
+
+def of_shebang(first_line: str) -> str:
+    """The id of the interpreter that a ``#!`` line names; "" where there is none."""
+    if not first_line.startswith("#!"):
+        return ""
+    words = first_line[2:].split()
+    names = [PurePosixPath(word).name for word in words if not word.startswith("-")]
+    name = names[1] if len(names) > 1 and names[0] == "env" else names[0] if names else ""
+    name = name.rstrip("0123456789.")
+    return _INTERPRETERS.get(name) or _BY_ALIAS.get(name, "")
+
+
+def indexed(path: str) -> str:
+    """The id of a file that context is gathered from; "" of any other."""
+    found = of_path(path)
+    return found if of(found).indexed else ""
+
+
+def file_name(language_id: str, stem: str = "untitled") -> str:
+    """A name for a document that has none: ``untitled.rs``, ``Makefile``; the stem alone where nothing is known."""
+    language = of(language_id)
+    if language.endings:
+        return stem + language.endings[0]
+    return language.files[0] if language.files else stem

@@ -25,72 +25,166 @@ def renderer(name: str, order: str = "psm") -> FimRenderer:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_template_is_found_from_the_tokenizer(name: str) -> None:
-    assert fim.find("auto", make(name)).name == name.split(",")[0]
+    family = name.split(",")[0]
+    model = "JetBrains/Mellum-4b-base" if family == "mellum" else "somebody/model"
+    assert fim.find("auto", make(name), model).name == family
 
 
 @pytest.mark.parametrize(
-    ("name", "order", "others", "text"),
+    ("tokenizer", "model", "template"),
     [
-        ("codegemma", "psm", (), "<bos><|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>"),
-        ("codegemma", "spm", (), "<bos><|fim_prefix|><|fim_suffix|>S<|fim_middle|>P"),
-        (
-            "codegemma", "psm", OTHERS,
-            "<bos>A = 1<|file_separator|>B = 2<|file_separator|><|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>",
-        ),
-        ("qwen2.5-coder", "psm", (), "<|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>"),
-        ("qwen2.5-coder", "spm", (), "<|fim_prefix|><|fim_suffix|>S<|fim_middle|>P"),
-        (
-            "qwen2.5-coder", "psm", OTHERS,
-            "<|repo_name|>project\n<|file_sep|>a.py\nA = 1\n<|file_sep|>b.py\nB = 2\n<|file_sep|>src/m.py\n"
-            "<|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>",
-        ),
-        ("starcoder2", "psm", (), "<fim_prefix>P<fim_suffix>S<fim_middle>"),
-        ("starcoder2", "spm", (), "<fim_prefix><fim_suffix>S<fim_middle>P"),
-        (
-            "starcoder2", "psm", OTHERS,
-            "<repo_name>project<file_sep>a.py\nA = 1<file_sep>b.py\nB = 2<file_sep>"
-            "<fim_prefix>src/m.py\nP<fim_suffix>S<fim_middle>",
-        ),
-        ("granite", "psm", (), "<fim_prefix>P<fim_suffix>S<fim_middle>"),
-        (
-            "granite", "psm", OTHERS[:1],
-            "<reponame>project<filename>a.py\nA = 1<filename>src/m.py\n<fim_prefix>P<fim_suffix>S<fim_middle>",
-        ),
-        ("granite4", "psm", OTHERS, "<|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>"),
-        ("granite4", "spm", (), "<|fim_prefix|><|fim_suffix|>S<|fim_middle|>P"),
-        ("codellama", "psm", OTHERS, "<s>▁<PRE> P▁<SUF>S▁<MID>"),
-        ("codellama", "spm", (), "<s>▁<PRE>▁<SUF>S▁<MID> P"),
-        ("codellama, metaspace", "psm", (), "<s>▁<PRE> P▁<SUF>S▁<MID>"),
-        ("deepseek-coder", "psm", (), "<｜begin▁of▁sentence｜><｜fim▁begin｜>P<｜fim▁hole｜>S<｜fim▁end｜>"),
-        (
-            "deepseek-coder", "spm", OTHERS[:1],  # it has no SPM
-            "<｜begin▁of▁sentence｜><｜fim▁begin｜>#a.py\nA = 1\n#src/m.py\nP<｜fim▁hole｜>S<｜fim▁end｜>",
-        ),
-        ("codestral", "psm", (), "<s>[SUFFIX]S[PREFIX]P"),  # it has no PSM
-        ("codestral", "spm", OTHERS, "<s>[SUFFIX]S[PREFIX]+++++ a.py\nA = 1\n+++++ b.py\nB = 2\n+++++ src/m.py\nP"),
-        ("prefix", "psm", OTHERS, "P"),
+        ("mellum", "JetBrains/Mellum-4b-sft-python", "mellum"),
+        ("granite", "ibm-granite/granite-3b-code-base", "granite"),  # the same control tokens
+        ("qwen2.5-coder", "Qwen/Qwen2.5-Coder-7B", "qwen2.5-coder"),
+        ("qwen2.5-coder", "infly/OpenCoder-8B-Base", "prefix"),  # the tokens, and no training on them
+        ("qwen2.5-coder", "/models/sweep-next-edit-1.5B.gguf", "prefix"),
+        ("qwen2.5-coder", "zed-industries/zeta", "prefix"),
+        ("seed-coder", "zed-industries/zeta-2", "prefix"),
+        ("seed-coder", "ByteDance-Seed/Seed-Coder-8B-Base", "seed-coder"),
     ],
-)  # fmt: skip
-def test_prompt(name: str, order: str, others: tuple[Snippet, ...], text: str) -> None:
-    wanted = text.replace("P", BUFFER.prefix) if name == "prefix" else _filled(text)
-    found = renderer(name, order)
-    prompt = found.render(BUFFER, others, 1024)
-    assert found.spell(prompt) == wanted
-    bos = found.tokenizer.id_of(found.template.bos)
-    assert bos is None or (prompt.ids[0] == bos and prompt.ids.count(bos) == 1)
+)
+def test_a_model_s_name_decides_where_its_tokens_do_not(tokenizer: str, model: str, template: str) -> None:
+    assert fim.detect(make(tokenizer), model).name == template
+    assert bool(fim.why_not_filling(model)) == (template == "prefix")
+    assert fim.find("auto", make(tokenizer), model).name == template
+    assert fim.find("qwen2.5-coder", make("qwen2.5-coder"), model).name == "qwen2.5-coder"  # a setting is obeyed
 
 
-def _filled(text: str) -> str:
-    """``text`` with its lone P and S replaced, and no letter of a sentinel."""
-    for mark, value in (("P", BUFFER.prefix), ("S", BUFFER.suffix)):
-        places = [i for i, char in enumerate(text) if char == mark and _is_alone(text, i)]
-        assert len(places) == 1, (mark, text)
-        text = text[: places[0]] + value + text[places[0] + 1 :]
-    return text
+# Control tokens by their names, text as it is; P and S are the text around the cursor.
+STAR_HOLE = ("<fim_prefix>", "P", "<fim_suffix>", "S", "<fim_middle>")
+PIPE_HOLE = ("<|fim_prefix|>", "P", "<|fim_suffix|>", "S", "<|fim_middle|>")
+COMMENT = "# src/m.py\n"
+GOLDEN: list[tuple[str, str, tuple[Snippet, ...], tuple[str, ...]]] = [
+    ("codegemma", "psm", (), ("<bos>", "<|fim_prefix|>", COMMENT, "P", "<|fim_suffix|>", "S", "<|fim_middle|>")),
+    ("codegemma", "spm", (), ("<bos>", "<|fim_prefix|>", "<|fim_suffix|>", "S", "<|fim_middle|>", COMMENT, "P")),
+    (
+        "codegemma", "psm", OTHERS,
+        ("<bos>", "A = 1", "<|file_separator|>", "B = 2", "<|file_separator|>",
+         "<|fim_prefix|>", COMMENT, "P", "<|fim_suffix|>", "S", "<|fim_middle|>"),
+    ),
+    ("qwen2.5-coder", "psm", (), ("<|file_sep|>", "src/m.py", "\n", *PIPE_HOLE)),
+    (
+        "qwen2.5-coder", "spm", (),
+        ("<|file_sep|>", "src/m.py", "\n", "<|fim_prefix|>", "<|fim_suffix|>", "S", "<|fim_middle|>", "P"),
+    ),
+    (
+        "qwen2.5-coder", "psm", OTHERS,
+        ("<|repo_name|>", "project", "\n", "<|file_sep|>", "a.py", "\n", "A = 1", "\n",
+         "<|file_sep|>", "b.py", "\n", "B = 2", "\n", "<|file_sep|>", "src/m.py", "\n", *PIPE_HOLE),
+    ),
+    (
+        "starcoder2", "psm", (),
+        ("<repo_name>", "project", "<file_sep>", "<fim_prefix>", "src/m.py", "\n", "P",
+         "<fim_suffix>", "S", "<fim_middle>"),
+    ),
+    (
+        "starcoder2", "spm", (),
+        ("<repo_name>", "project", "<file_sep>", "<fim_prefix>", "<fim_suffix>", "S", "<fim_middle>",
+         "src/m.py", "\n", "P"),
+    ),
+    (
+        "starcoder2", "psm", OTHERS,
+        ("<repo_name>", "project", "<file_sep>", "a.py", "\n", "A = 1", "<file_sep>", "b.py", "\n", "B = 2",
+         "<file_sep>", "<fim_prefix>", "src/m.py", "\n", "P", "<fim_suffix>", "S", "<fim_middle>"),
+    ),
+    ("granite", "psm", (), ("<filename>", "src/m.py", "\n", *STAR_HOLE)),
+    (
+        "granite", "psm", OTHERS[:1],
+        ("<reponame>", "project", "<filename>", "a.py", "\n", "A = 1", "<filename>", "src/m.py", "\n", *STAR_HOLE),
+    ),
+    ("mellum", "psm", (), ("<filename>", "src/m.py", "\n", "<fim_suffix>", "S", "<fim_prefix>", "P", "<fim_middle>")),
+    (
+        "mellum", "spm", OTHERS[:1],
+        ("<filename>", "a.py", "\n", "A = 1", "<filename>", "src/m.py", "\n",
+         "<fim_suffix>", "S", "<fim_prefix>", "P", "<fim_middle>"),
+    ),
+    ("codeqwen1.5", "spm", (), ("<file_sep>", "src/m.py", "\n", *STAR_HOLE)),  # it has no SPM
+    (
+        "codeqwen1.5", "psm", OTHERS[:1],
+        ("<reponame>", "project", "\n", "<file_sep>", "a.py", "\n", "A = 1", "\n", "<file_sep>", "src/m.py", "\n",
+         *STAR_HOLE),
+    ),
+    ("santacoder", "psm", OTHERS, ("<fim-prefix>", COMMENT, "P", "<fim-suffix>", "S", "<fim-middle>")),
+    (
+        "seed-coder", "psm", (),
+        ("<[begin▁of▁sentence]>", "<[fim-suffix]>", "S", "<[fim-prefix]>", "<filename>", "src/m.py", "\n", "P",
+         "<[fim-middle]>"),
+    ),
+    (
+        "codegeex4", "psm", OTHERS,
+        ("[gMASK]", "<sop>", "<|user|>", "\n###PATH:", "src/m.py", "\n###LANGUAGE:", "Python", "\n###MODE:BLOCK\n",
+         "<|code_suffix|>", "S", "<|code_prefix|>", "P", "<|code_middle|>", "<|assistant|>", "\n"),
+    ),
+    ("granite4", "psm", OTHERS, ("<|fim_prefix|>", COMMENT, "P", "<|fim_suffix|>", "S", "<|fim_middle|>")),
+    ("granite4", "spm", (), ("<|fim_prefix|>", "<|fim_suffix|>", "S", "<|fim_middle|>", COMMENT, "P")),
+    ("codellama", "psm", OTHERS, ("<s>", "▁<PRE>", " ", COMMENT, "P", "▁<SUF>", "S", "▁<MID>")),
+    ("codellama", "spm", (), ("<s>", "▁<PRE>", "▁<SUF>", "S", "▁<MID>", " ", COMMENT, "P")),
+    ("codellama, metaspace", "psm", (), ("<s>", "▁<PRE>", " ", COMMENT, "P", "▁<SUF>", "S", "▁<MID>")),
+    (
+        "deepseek-coder", "psm", (),
+        ("<｜begin▁of▁sentence｜>", "<｜fim▁begin｜>", "#", "src/m.py", "\n", "P",
+         "<｜fim▁hole｜>", "S", "<｜fim▁end｜>"),
+    ),
+    (
+        "deepseek-coder", "spm", OTHERS[:1],  # it has no SPM
+        ("<｜begin▁of▁sentence｜>", "<｜fim▁begin｜>", "#", "a.py", "\n", "A = 1", "\n", "#", "src/m.py", "\n", "P",
+         "<｜fim▁hole｜>", "S", "<｜fim▁end｜>"),
+    ),
+    ("codestral", "psm", (), ("<s>", "[SUFFIX]", "S", "[PREFIX]", "+++++ ", "src/m.py", "\n", "P")),  # it has no PSM
+    (
+        "codestral", "spm", OTHERS,
+        ("<s>", "[SUFFIX]", "S", "[PREFIX]", "+++++ ", "a.py", "\n", "A = 1", "\n", "+++++ ", "b.py", "\n", "B = 2",
+         "\n", "+++++ ", "src/m.py", "\n", "P"),
+    ),
+    ("prefix", "psm", OTHERS, (COMMENT, "P")),
+]  # fmt: skip
 
 
-def _is_alone(text: str, i: int) -> bool:
-    return not text[i - 1].isalpha() and not (text[i + 1 : i + 2].isalpha())
+@pytest.mark.parametrize(("name", "order", "others", "golden"), GOLDEN)
+def test_prompt(name: str, order: str, others: tuple[Snippet, ...], golden: tuple[str, ...]) -> None:
+    model = name if name == "mellum" else ""
+    tokenizer = make(name)
+    prompt = FimRenderer(fim.detect(tokenizer, model), tokenizer, order).render(BUFFER, others, 1024)
+    wanted: list[int] = []
+    for piece in golden:
+        control = tokenizer._ids.get(piece)
+        text = {"P": BUFFER.prefix, "S": BUFFER.suffix}.get(piece, piece)
+        wanted += tokenizer.encode(text) if control is None else [control]
+    assert list(prompt.ids) == wanted
+    assert prompt.n_control == sum(piece in tokenizer._ids for piece in golden)
+
+
+def test_every_family_has_a_golden_prompt() -> None:
+    assert {name for name, *_ in GOLDEN if "," not in name} == {*fim.TEMPLATES, "prefix"}
+
+
+@pytest.mark.parametrize(
+    ("language", "path", "comment"),
+    [
+        ("python", "src/m.py", "# src/m.py\n"),
+        ("rust", "src/lib.rs", "// src/lib.rs\n"),
+        ("html", "a.html", "<!-- a.html -->\n"),
+        ("css", "a.css", "/* a.css */\n"),
+        ("sql", "", "-- untitled.sql\n"),
+        ("json", "a.json", ""),  # it has no comments
+        ("unheard-of", "a.b", ""),
+    ],
+)
+def test_where_a_family_has_no_form_for_a_path_a_comment_says_it(language: str, path: str, comment: str) -> None:
+    found = renderer("codegemma")
+    text = found.spell(found.render(Snapshot("", 1, language, "a b", 2, path=path)))
+    assert text == f"<bos><|fim_prefix|>{comment}a <|fim_suffix|>b<|fim_middle|>"
+
+
+@pytest.mark.parametrize("budget", [24, 40, 64, 1024])
+@pytest.mark.parametrize("name", ["qwen2.5-coder", "codegemma", "codestral", "starcoder2"])
+def test_a_long_path_leaves_room_for_the_text(name: str, budget: int) -> None:
+    found = renderer(name)
+    snapshot = Snapshot("", 1, "python", "x = 1\n" * 400, 1200, path="very/long/folder/" * 50 + "name.py")
+    prompt = found.render(snapshot, (), budget)
+    assert len(prompt.ids) <= budget
+    assert prompt.n_prefix >= 0.3 * budget
+    assert budget < 64 or "name.py" in found.spell(prompt)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "prefix"])
@@ -110,7 +204,7 @@ def test_a_model_without_fim_tokens_is_asked_for_what_follows() -> None:
     assert fim.detect(make("prefix")) is fim.PREFIX_ONLY
     assert fim.find("prefix", make("codellama")) is fim.PREFIX_ONLY
     found = FimRenderer(fim.PREFIX_ONLY, make("codellama"))
-    assert found.spell(found.render(BUFFER)) == "<s>" + BUFFER.prefix
+    assert found.spell(found.render(BUFFER)) == "<s>" + COMMENT + BUFFER.prefix
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,33 @@ BYTE_LEVEL: dict[str, tuple[tuple[str, ...], bool]] = {
         ),
         False,
     ),
+    "codeqwen1.5": (("<|endoftext|>", *STARS, "<reponame>", "<file_sep>", "<|im_end|>"), False),
+    "mellum": (("<|endoftext|>", *STARS, "<filename>", "<reponame>"), True),
+    "santacoder": (("<|endoftext|>", "<fim-prefix>", "<fim-middle>", "<fim-suffix>", "<fim-pad>"), False),
+    "seed-coder": (
+        (
+            "<[begin▁of▁sentence]>",
+            "<[end▁of▁sentence]>",
+            "<[fim-prefix]>",
+            "<[fim-suffix]>",
+            "<[fim-middle]>",
+        ),
+        False,
+    ),
+    "codegeex4": (
+        (
+            "<|endoftext|>",
+            "[gMASK]",
+            "<sop>",
+            "<|user|>",
+            "<|assistant|>",
+            "<|observation|>",
+            "<|code_prefix|>",
+            "<|code_middle|>",
+            "<|code_suffix|>",
+        ),
+        False,
+    ),
     "prefix": (("<|endoftext|>",), True),
 }
 # SentencePiece-like: (control tokens, how a space gets in front of a text, control tokens inside the base vocabulary).

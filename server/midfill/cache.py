@@ -41,9 +41,14 @@ class Middle:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a middle was asked for, and who answered."""
+    """Everything that decides a middle, but for the context: who answers, in which language and file, at which text.
+
+    It is the key of finished middles here, and of those that still grow (``growing.Growing``).
+    """
 
     answered_by: str
+    language: str
+    path: str
     cursor: int
     n_after: int
     before: str
@@ -58,7 +63,7 @@ class _Entry:
 
 
 class MiddleCache:
-    """Least recently used middles by (what answered, prefix, suffix), and the context they were made with."""
+    """Least recently used middles by ``Place``, and the context they were made with."""
 
     def __init__(self, size: int = 128, clock: Callable[[], float] = time.monotonic) -> None:
         self._size, self._clock = size, clock
@@ -162,4 +167,5 @@ def place_of(snapshot: Snapshot, answered_by: str, n_typed: int) -> Place:
     text, cursor = snapshot.text, snapshot.cursor - n_typed
     before = text[max(0, cursor - WINDOW) : cursor]
     after = text[snapshot.cursor : snapshot.cursor + WINDOW]
-    return Place(answered_by, cursor, len(text) - snapshot.cursor, before, after)
+    n_after = len(text) - snapshot.cursor
+    return Place(answered_by, snapshot.language, snapshot.path, cursor, n_after, before, after)

@@ -17,8 +17,10 @@ from tokenizers import Tokenizer
 from midfill.types import MidfillError
 
 # Added tokens that are ordinary text (Gemma has runs of white space and HTML tags among its added tokens).
-_TEXT_TOKEN = re.compile(r"\s+|▁+|</?(?!s>|pad>|eos>|bos>|unk>|mask>)[a-z][a-z0-9]{0,9}>")
-_CONTROL_TOKEN = re.compile(r"▁?<\|.*\|>|▁?<｜.*｜>|▁?<[A-Za-z_]+>|\[[A-Z_]+\]|<unused\d+>|</s>")
+_TEXT_TOKEN = re.compile(r"\s+|▁+|</?(?!(?:s|pad|eos|bos|unk|mask|sop|eop|reponame|filename)>)[a-z][a-z0-9]{0,9}>")
+_CONTROL_TOKEN = re.compile(
+    r"▁?<\|.*\|>|▁?<｜.*｜>|▁?<[A-Za-z_]+>|<fim-\w+>|<\[.*\]>|\[[A-Z_]+\]|\[[gs]MASK\]|<unused\d+>|</s>"
+)
 
 
 class CodeTokenizer:

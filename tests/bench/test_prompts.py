@@ -37,12 +37,13 @@ def test_typing_keeps_the_head() -> None:
 def test_exact_layout() -> None:
     snapshot = at("total = wid‸\nreturn total\n")
     spelled = TOKENIZER.decode(LAYOUTS.exact_ids(snapshot))
-    assert spelled == "<|fim_prefix|>total = wid<|fim_suffix|>\nreturn total\n<|fim_middle|>"
+    assert spelled == "<|file_sep|>main.py\n<|fim_prefix|>total = wid<|fim_suffix|>\nreturn total\n<|fim_middle|>"
 
 
 def test_default_layout() -> None:
     request = LAYOUTS.default(at("total = wid‸\nreturn total\n"), 32)
-    assert TOKENIZER.decode(request.prompt) == "<|fim_prefix|>total =<|fim_suffix|>\nreturn total\n<|fim_middle|>"
+    spelled = TOKENIZER.decode(request.prompt)
+    assert spelled == "<|file_sep|>main.py\n<|fim_prefix|>total =<|fim_suffix|>\nreturn total\n<|fim_middle|>"
     assert request.beginning == " wid"
     assert request.suffix is not None
     start, end = request.suffix

@@ -18,7 +18,7 @@ MODULES = (
     "inspect", "typing", "subprocess", "tarfile", "doctest", "pydoc", "ast", "dataclasses", "enum", "locale", "socket",
     "smtplib", "imaplib", "ftplib", "threading", "traceback", "unittest.mock", "uuid", "weakref", "asyncio.base_events",
 )  # fmt: skip
-N_SENTINELS = 3
+N_SENTINELS = 4  # one of them before the line that names the file
 SUFFIX_SHARE = 4  # one token in so many stands after the cursor, as the renderer's own budget has it
 WINDOW = "bench"  # the editor window that the engine takes us for
 
@@ -43,7 +43,7 @@ def shortened(hole: Hole, tokenizer: CodeTokenizer, n_tokens: int) -> Hole:
     The window is cut here, once a hole, so that every contender reads the same text and it stays while one types.
     """
     n_suffix = n_tokens // SUFFIX_SHARE
-    n_prefix = n_tokens - n_suffix - N_SENTINELS
+    n_prefix = n_tokens - n_suffix - N_SENTINELS - len(tokenizer.encode(f"{hole.path}\n"))
     before = hole.prefix[-n_prefix * CHARS_PER_TOKEN :]
     _, starts = tokenizer.encode_with_offsets(before)
     before = before[starts[max(0, len(starts) - n_prefix)] :]

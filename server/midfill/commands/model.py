@@ -96,13 +96,15 @@ def _info(spec: str, *, as_json: bool) -> int:
         check_whole(folder)
         config = _read_config(folder / "config.json")
         tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
-        template = fim.detect(tokenizer)
+        called = f"{source.name} {config.get('_name_or_path') or ''}"
+        template = fim.detect(tokenizer, called)
         facts |= {
             "architecture": (config.get("architectures") or [config.get("model_type")])[0],
             "layers": config.get("num_hidden_layers"), "hidden_size": config.get("hidden_size"),
             "vocabulary": config.get("vocab_size"), "max_context": config.get("max_position_embeddings"),
             "parameters": (models.read_manifest(folder) or {}).get("parameters"),
-            "template": template.name, "fills_in_the_middle": template is not fim.PREFIX_ONLY,
+            "template": template.name, "why_not_filling": fim.why_not_filling(called),
+            "fills_in_the_middle": template is not fim.PREFIX_ONLY,
             "several_files": template.file is not None, "control_tokens": len(tokenizer.control_ids),
         }  # fmt: skip
     if as_json:

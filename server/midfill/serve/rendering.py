@@ -41,7 +41,7 @@ class RenderProcess:
         """The prompt for the middle at the cursor. Raises EngineError."""
         window = window_of(snapshot, budget)
         message = {
-            "snapshot": {"prefix": window.prefix, "suffix": window.suffix, "path": snapshot.path},
+            "snapshot": [window.prefix, window.suffix, snapshot.path, snapshot.language],
             "snippets": [[snippet.path, snippet.text] for snippet in snippets],
             "budget": budget,
         }
@@ -123,8 +123,8 @@ def window_of(snapshot: Snapshot, budget: int) -> Snapshot:
 def _answer(renderer: FimRenderer, message: dict[str, Any]) -> dict[str, Any]:
     if "spell" in message:
         return {"text": renderer.tokenizer.decode(message["spell"])}
-    given = message["snapshot"]
-    snapshot = Snapshot("", 0, "", given["prefix"] + given["suffix"], len(given["prefix"]), path=given["path"])
+    prefix, suffix, path, language = message["snapshot"]
+    snapshot = Snapshot("", 0, language, prefix + suffix, len(prefix), path=path)
     snippets = [Snippet(path, text) for path, text in message["snippets"]]
     return {"prompt": dataclasses.asdict(renderer.render(snapshot, snippets, message["budget"]))}
 

@@ -186,3 +186,23 @@ def file_name(language_id: str, stem: str = "untitled") -> str:
     if language.endings:
         return stem + language.endings[0]
     return language.files[0] if language.files else stem
+
+
+def comment(language_id: str, text: str) -> str:
+    """``text`` as a comment on a line of its own; "" where the language has none."""
+    start, end = of(language_id).comment
+    return f"{start} {text}{' ' + end if end else ''}\n" if start and text else ""
+
+
+_TITLES = {
+    "cpp": "C++", "csharp": "C#", "fsharp": "F#", "javascript": "JavaScript", "javascriptreact": "JavaScript",
+    "typescript": "TypeScript", "typescriptreact": "TypeScript", "php": "PHP", "html": "HTML", "css": "CSS",
+    "scss": "SCSS", "sql": "SQL", "json": "JSON", "yaml": "YAML", "toml": "TOML", "xml": "XML", "shellscript": "Shell",
+    "latex": "LaTeX",
+    "cmake": "CMake", "graphql": "GraphQL", "objective-c": "Objective-C", "ocaml": "OCaml", "powershell": "PowerShell",
+}  # fmt: skip
+
+
+def title(language_id: str) -> str:
+    """The language's name as people write it."""
+    return _TITLES.get(language_id) or language_id.replace("-", " ").title() or "Text"

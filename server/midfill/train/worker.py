@@ -82,7 +82,7 @@ def work(job: Job, tell: Tell, is_stopped: Callable[[], bool]) -> int:
     check_enough(train, held_out)
     folder = models.prepare(models.resolve(job.model), _staged(tell))
     tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
-    template = fim.find(job.template, tokenizer)
+    template = fim.find(job.template, tokenizer, job.model)
     renderer = fim.FimRenderer(template, tokenizer, job.order, heal=True)
     return _train(job, collection, train, held_out, folder, renderer, tell, is_stopped)
 

@@ -254,7 +254,8 @@ class LocalEngine:
             source = models.resolve("embedded")  # auto promised the reference only where it can be had
             folder = models.prepare(source, self._progress)
         loaded = load(folder, source.name, device=self._device, dtype=self._dtype, progress=self._progress)
-        template = fim.find(self._template, loaded.tokenizer)
+        called = " ".join(sorted({source.name, *loaded.base_names}))
+        template = fim.find(self._template, loaded.tokenizer, called)
         self._switch = AdapterSwitch(loaded.model)
         self._runner = Runner(loaded.model, self._switch)
         if self._runner.lean is not None and self._runner.lean.is_compiled:
@@ -282,11 +283,8 @@ class LocalEngine:
             parameters=loaded.parameters,
             suffix_shift=loaded.device.type == "cpu" and self._rotate is not None,
         )
-        says = (
-            ""
-            if self.info.template
-            else "the model has no FIM tokens: it completes from the text before the cursor only"
-        )
+        why = fim.why_not_filling(called) or "the model has no FIM tokens"
+        says = "" if self.info.template else f"{why}: it completes from the text before the cursor only"
         self.status = EngineStatus("ready", says, model=source.name, device=self.info.device, pid=os.getpid())
         return Worker(
             loaded.tokenizer, self._vocabulary, self._runner, self._slots, self._switch, self._rotate, self._scheduler,

@@ -1,0 +1,179 @@
+"""From a snapshot to the token ids of a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from midfill.fim.templates import Control, FimTemplate, Part, Slot
+from midfill.fim.window import head, tail, word_before
+from midfill.syntax import languages
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import Snapshot, Snippet
+
+# Of a longer path the end is shown, which says most.
+MAX_PATH = 160  # characters
+PATH_SHARE = 0.25  # of the budget, at the most
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as it is sent. ``text`` spells it out with its control tokens, for people."""
+
+    ids: tuple[int, ...]
+    n_control: int
+    n_prefix: int
+    n_suffix: int
+    n_snippets: int  # tokens of other files
+    text: str = ""
+    suffix: tuple[int, int] | None = None  # where the text after the cursor stands, if it comes after the prefix
+    beginning: str = ""  # text before the cursor that is not in the prompt: the middle has to begin with it
+
+
+Values = Mapping[Slot, str]
+
+
+class FimRenderer:
+    """Writes prompts of one template with one tokenizer."""
+
+    # Shares of the budget. A suffix is worth its tokens (docs/log.md); what one part leaves free, the prefix gets.
+    SUFFIX_SHARE = 0.25
+    SNIPPET_SHARE = 0.28
+
+    def __init__(
+        self, template: FimTemplate, tokenizer: CodeTokenizer, order: str = "psm", *, heal: bool = False
+    ) -> None:
+        """``heal``: leave the part of a word that stands before the cursor to the middle (token healing)."""
+        wanted, other = (template.psm, template.spm) if order == "psm" else (template.spm, template.psm)
+        self.template = template
+        self.tokenizer = tokenizer
+        self._heal = heal
+        self._hole = wanted or other or ()
+        self._start = self._fill(template.start, {})
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Control ids that end a middle by the template; engines stop at every other control id as well."""
+        ids = (self.tokenizer.id_of((name,)) for name in self.template.stops)
+        return frozenset(token for token in ids if token is not None)
+
+    @property
+    def end_id(self) -> int | None:
+        """The control id that training puts behind a middle; None without fill-in-the-middle tokens."""
+        return self.tokenizer.id_of(self.template.end or self.template.stops[:1])
+
+    def render(
+        self, snapshot: Snapshot, snippets: Sequence[Snippet] = (), budget: int = 1024, repo: str = "project"
+    ) -> Prompt:
+        """The prompt for the middle at the cursor of ``snapshot``, at most ``budget`` tokens long.
+
+        Each part is cut to its share before the parts are put together, so a sentinel is never cut off. The file is
+        always named, as the template's models learned it or in a comment: without a name a model that sees a few
+        lines guesses their language. Snippets are taken in their order while they fit. The prefix begins at a coarse
+        step of lines, so that typing on keeps the head of the prompt, and with it the KV cache.
+        """
+        values, here, title = self._name(snapshot, repo, budget)
+        repository = self._fill(self.template.repo, values)
+        budget -= len(self._assemble([], title, [], [], values)) + len(here)
+        files = self._files(snippets, int(budget * self.SNIPPET_SHARE) - len(repository))
+        front = [*repository, *files, *here] if files or (self.template.path_needs_repo and title) else here
+        budget -= len(front) - len(here)
+        n_suffix = int(budget * self.SUFFIX_SHARE) if Slot.SUFFIX in self._hole else 0
+        suffix = head(self.tokenizer, snapshot.suffix, n_suffix)
+        beginning = word_before(snapshot.prefix) if self._heal else ""
+        before = snapshot.prefix.removesuffix(beginning) if beginning else snapshot.prefix
+        prefix = tail(self.tokenizer, before, budget - len(suffix))
+        ids = self._assemble(front, title, prefix, suffix, values)
+        n_control = sum(token in self.tokenizer.control_ids for token in ids)
+        bounds = self._suffix_bounds(len(front) + len(title) + len(prefix), len(suffix))
+        return Prompt(
+            tuple(ids), n_control, len(prefix), len(suffix), len(files), suffix=bounds, beginning=beginning
+        )  # fmt: skip
+
+    def _name(self, snapshot: Snapshot, repo: str, budget: int) -> tuple[Values, list[int], list[int]]:
+        """What the slots hold, and the ids that name the file before the hole and at the beginning of its prefix.
+
+        A name that takes too much of the budget is cut to the file's own, and then left out.
+        """
+        path = snapshot.path or languages.file_name(snapshot.language)
+        values: dict[Slot, str] = {}
+        for shown in (path[-MAX_PATH:], path.rpartition("/")[2][-MAX_PATH:], ""):
+            values = {
+                Slot.PATH: shown,
+                Slot.REPO: repo,
+                Slot.LANGUAGE: languages.title(snapshot.language),
+                Slot.COMMENT: languages.comment(snapshot.language, shown),
+            }
+            here, title = (
+                (self._fill(self.template.here, values), self._fill(self.template.title, values))
+                if shown
+                else (self._pure(self.template.here), self._pure(self.template.title))
+            )
+            if len(here) + len(title) + self._n_in_hole(values) <= budget * PATH_SHARE:
+                break
+        return values, here, title
+
+    def _pure(self, parts: Sequence[Part]) -> list[int]:
+        """``parts`` of a heading without a path: nothing, but for what the template has there in any case."""
+        return [] if Slot.PATH in parts or Slot.COMMENT in parts else self._fill(parts, {})
+
+    def _n_in_hole(self, values: Values) -> int:
+        named = [part for part in self._hole if part in (Slot.PATH, Slot.LANGUAGE)]
+        return len(self._fill(named, values))
+
+    def _suffix_bounds(self, n_before: int, n_suffix: int) -> tuple[int, int] | None:
+        """Where the suffix stands, if the prefix comes first.
+
+        Without the sentinel before it, which tells the model where the prefix ended and must be read at each keystroke.
+        """
+        hole = self._hole
+        if Slot.SUFFIX not in hole or hole.index(Slot.SUFFIX) < hole.index(Slot.PREFIX):
+            return None
+        start = len(self._start) + n_before
+        for part in hole[: hole.index(Slot.SUFFIX)]:
+            start += len(self._fixed(part)) if not isinstance(part, Slot) else 0
+        return start, start + n_suffix
+
+    def spell(self, prompt: Prompt) -> str:
+        """The prompt as text, for people."""
+        return self.tokenizer.decode(prompt.ids)
+
+    def _assemble(
+        self, front: list[int], title: list[int], prefix: list[int], suffix: list[int], values: Values
+    ) -> list[int]:
+        ids = list(self._start)
+        if not self.template.inside:
+            ids += front
+        for part in self._hole:
+            if part is Slot.PREFIX:
+                ids += [*front, *title, *prefix] if self.template.inside else title + prefix
+            elif part is Slot.SUFFIX:
+                ids += suffix
+            else:
+                ids += self._fill((part,), values)
+        return ids
+
+    def _files(self, snippets: Sequence[Snippet], budget: int) -> list[int]:
+        """The ids of those of ``snippets`` that fit, each with its path."""
+        ids: list[int] = []
+        for snippet in snippets if self.template.file is not None else ():
+            piece = self._fill(self.template.file or (), {Slot.PATH: snippet.path, Slot.CODE: snippet.text})
+            if len(ids) + len(piece) <= budget:
+                ids += piece
+        return ids
+
+    def _fill(self, parts: Sequence[Part], values: Values) -> list[int]:
+        ids: list[int] = []
+        for part in parts:
+            ids += self.tokenizer.encode(values[part]) if isinstance(part, Slot) else self._fixed(part)
+        return ids
+
+    def _fixed(self, part: Part) -> list[int]:
+        if isinstance(part, Control):
+            token = self.tokenizer.id_of(part.names)
+            if token is None and part.or_text:
+                return self.tokenizer.encode(part.names[0])
+            assert token is not None or part.or_nothing, part  # find() has looked
+            return [token] if token is not None else []
+        assert isinstance(part, str)
+        return self.tokenizer.encode(part)

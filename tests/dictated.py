@@ -13,7 +13,7 @@ from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.serve.scripted import CharRenderer
 from midfill.trace import Trace
-from midfill.types import Completion, ModelInfo, Trigger
+from midfill.types import Completion, ModelInfo, Snapshot, Trigger
 from tests.support import at
 
 INFO = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
@@ -57,12 +57,11 @@ class Dictated:
 class Request:
     """One request, followed in a task as the language server does."""
 
-    def __init__(self, subject: Completer, buffer: str, trigger: Trigger = "automatic", n: int = 1) -> None:
+    def __init__(self, subject: Completer, buffer: str | Snapshot, trigger: Trigger = "automatic", n: int = 1) -> None:
         self.trace = Trace()
         self.values: list[Completion] = []
-        self._task = asyncio.create_task(
-            self._follow(subject.stream(at(buffer), trigger=trigger, n=n, trace=self.trace))
-        )
+        snapshot = at(buffer) if isinstance(buffer, str) else buffer
+        self._task = asyncio.create_task(self._follow(subject.stream(snapshot, trigger=trigger, n=n, trace=self.trace)))
 
     async def _follow(self, stream: AsyncIterator[Completion]) -> None:
         async with aclosing(stream) as values:  # type: ignore[type-var]

@@ -48,6 +48,20 @@ def test_who_answered_matters() -> None:
     assert rest("x = ‸\ny = 2\n", "model with an adapter") is None
 
 
+@pytest.mark.parametrize(
+    ("language", "path", "text"),
+    [
+        ("python", "main.py", "add(1, 2)"),
+        ("java", "main.py", None),  # the document's language mode was changed
+        ("python", "other.py", None),  # another file that begins alike
+        ("typescript", "main.ts", None),
+    ],
+)
+def test_the_language_and_the_path_are_part_of_the_key(language: str, path: str, text: str | None) -> None:
+    assert rest(dataclasses.replace(STORED, language=language, path=path)) == text
+    assert rest(dataclasses.replace(STORED, uri="file:///elsewhere/main.py", version=9)) == "add(1, 2)"
+
+
 def test_typed_further_than_it_is_looked_back() -> None:
     middle = "a" * (cache.MAX_TYPED + 2)
     near, far = ("x = " + "a" * n + "‸\ny = 2\n" for n in (cache.MAX_TYPED, cache.MAX_TYPED + 1))

@@ -258,6 +258,32 @@ async def test_no_going_on(no_idle: None, resident: bool, ahead: bool, said: str
     assert len(engine.requests) == 1
 
 
+# ---- language and path -----------------------------------------------------------------------------------------------
+
+IMPORTS = [("python", "a.py"), ("java", "A.java"), ("typescript", "a.ts"), ("go", "a.go"), ("plaintext", "a.py")]
+
+
+async def test_what_is_known_in_one_language_does_not_answer_in_another() -> None:
+    subject, engine = scripted("os")
+    for language, name in IMPORTS:
+        found = await subject.last(at("import ‸\n", language=language, path=name))
+        assert found.source == "engine"
+    assert engine.n_requests == len(IMPORTS)
+    assert (await subject.last(at("import ‸\n", language="go", path="a.go"))).source == "cache"
+
+
+async def test_what_grows_in_one_language_is_not_followed_in_another() -> None:
+    subject, engine = dictated()
+    first = await begun(subject, engine, "os", buffer="import ‸\n")
+    other = Request(subject, at("import ‸\n", language="java", path="A.java"))
+    await until(lambda: len(engine.requests) == 2)
+    engine.say("java.util.List;", 1)
+    engine.say(None, 1)
+    assert (await other.end()).text == "java.util.List;"
+    engine.say(None, 0)
+    assert (await first.end()).text == "os"
+
+
 # ---- context ---------------------------------------------------------------------------------------------------------
 
 

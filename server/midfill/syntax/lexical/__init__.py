@@ -1,0 +1,77 @@
+"""Brackets, strings and comments, read character by character: what is open at a place.
+
+A text with a cursor in it is broken code, and it is broken just there, where a parser's guess about it is worth least.
+This reading never fails, needs no grammar, and goes on from where it stood, so a middle can be followed while it grows.
+Each language is read by a table of its own (``rows``); a page's scripts and styles, PHP's pages and the code in fences
+of Markdown by those of their languages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from midfill.syntax.lexical.actions import heredoc
+from midfill.syntax.lexical.modes import Kind, verbatim
+from midfill.syntax.lexical.reader import Reader, without_brackets
+from midfill.syntax.lexical.recovery import state_at
+from midfill.syntax.lexical.rows import row
+from midfill.syntax.lexical.state import CLOSERS, OPENERS, START, Frame, State
+
+__all__ = [
+    "CLOSERS", "OPENERS", "START", "State", "code_only", "pieces", "scan", "state_at", "string_end", "unopened", "unopened_at",
+]  # fmt: skip
+
+
+def scan(text: str, language: str, state: State = START) -> State:
+    """The state after ``text``, which begins in ``state``."""
+    reader = Reader(text, row(language), state)
+    reader.read()
+    return reader.state()
+
+
+def unopened_at(text: str, language: str, state: State = START) -> int | None:
+    """Where in ``text`` the first closer stands that closes nothing opened in it."""
+    known = row(language)
+    return Reader(text, known, without_brackets(state), bare=known.is_loose).read(to_unopened=True)
+
+
+def unopened(text: str, language: str) -> str:
+    """The closers in ``text`` that close nothing opened in it, in their order."""
+    found, start = "", 0
+    while (at := unopened_at(text[start:], language)) is not None:
+        found += text[start + at]
+        start += at + 1
+    return found
+
+
+def string_end(text: str, language: str, quote: str) -> int | None:
+    """Where ``text``, which begins in a string that ``quote`` ends, leaves the string; None: nowhere."""
+    known = row(language)
+    mode = known.quotes.get(quote) or (heredoc(quote, "", indented=True) if quote.isidentifier() else verbatim(quote))
+    reader = Reader(text, known, State(mode=mode, within=(Frame(known.code, 0),)))
+    end = reader.read(min_frames=1)
+    return end + 1 if end is not None and reader.broke_off else end
+
+
+def pieces(text: str, language: str, state: State = START) -> Iterator[tuple[int, int, Kind]]:
+    """What ``text`` is made of: where code, text for people, strings and comments begin and end."""
+    reader = Reader(text, row(language), state, marked=True)
+    first = reader.mode.kind
+    reader.read()
+    start, kind = 0, first
+    for at, following in reader.marks or ():
+        at = min(max(at - reader.n_tail, start), len(text))
+        if at > start:
+            yield start, at, kind
+            start = at
+        kind = following
+    if start < len(text):
+        yield start, len(text), kind
+
+
+def code_only(text: str, language: str) -> str:
+    """``text`` with what is in strings and comments taken out; its lines stay where they are."""
+    return "".join(
+        text[start:end] if kind in ("code", "text") else "\n" * text.count("\n", start, end)
+        for start, end, kind in pieces(text, language)
+    )

@@ -8,6 +8,7 @@ of Markdown by those of their languages.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from midfill.syntax.lexical.actions import heredoc
@@ -37,11 +38,10 @@ def unopened_at(text: str, language: str, state: State = START) -> int | None:
 
 def unopened(text: str, language: str) -> str:
     """The closers in ``text`` that close nothing opened in it, in their order."""
-    found, start = "", 0
-    while (at := unopened_at(text[start:], language)) is not None:
-        found += text[start + at]
-        start += at + 1
-    return found
+    known = row(language)
+    reader = Reader(text, known, START, bare=known.is_loose)
+    reader.read()
+    return "".join(text[at] for at in reader.unopened)
 
 
 def string_end(text: str, language: str, quote: str) -> int | None:
@@ -69,9 +69,17 @@ def pieces(text: str, language: str, state: State = START) -> Iterator[tuple[int
         yield start, len(text), kind
 
 
+_PREFIX = re.compile(r"(?<![\w.])(?:[A-Za-z]|[rRbBfFtTu][rRbBfFtT8])\Z")  # of a string, as in r"..."
+
+
 def code_only(text: str, language: str) -> str:
     """``text`` with what is in strings and comments taken out; its lines stay where they are."""
-    return "".join(
-        text[start:end] if kind in ("code", "text") else "\n" * text.count("\n", start, end)
-        for start, end, kind in pieces(text, language)
-    )
+    kept: list[str] = []
+    for start, end, kind in pieces(text, language):
+        if kind in ("code", "text"):
+            kept.append(text[start:end])
+            continue
+        if kept and text[start] in "\"'":
+            kept[-1] = _PREFIX.sub("", kept[-1])
+        kept.append("\n" * text.count("\n", start, end) or " ")
+    return "".join(kept)

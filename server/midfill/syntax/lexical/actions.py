@@ -26,8 +26,49 @@ MAX_REGEX, MAX_WORD = 2_000, 20
 _REGEX = re.compile(r"/(?![*/])(?:[^\\/\[\n]|\\[^\n]|\[(?:[^\]\\\n]|\\[^\n])*+\])++(/[A-Za-z]*)?")
 _WORD_BEFORE = re.compile(r"[\w$]+\Z")
 _EXPECTS_VALUE = frozenset(
-    "return typeof case in of delete void throw new else do await yield instanceof and or not if unless when while until "
-    "then elsif split grep map push unshift join default x lt gt le ge eq ne cmp puts match".split()
+    [
+        "return",
+        "typeof",
+        "case",
+        "in",
+        "of",
+        "delete",
+        "void",
+        "throw",
+        "new",
+        "else",
+        "do",
+        "await",
+        "yield",
+        "instanceof",
+        "and",
+        "or",
+        "not",
+        "if",
+        "unless",
+        "when",
+        "while",
+        "until",
+        "then",
+        "elsif",
+        "split",
+        "grep",
+        "map",
+        "push",
+        "unshift",
+        "join",
+        "default",
+        "x",
+        "lt",
+        "gt",
+        "le",
+        "ge",
+        "eq",
+        "ne",
+        "cmp",
+        "puts",
+        "match",
+    ]
 )
 _REGEX_MODE = mode(
     "string",

@@ -236,7 +236,7 @@ def string(
 
 def verbatim(end: str, *, is_block: bool = False) -> Mode:
     """A string in which nothing means anything but its end."""
-    return mode("string", (Rule(re.escape(end), leave),), end, is_block=is_block)
+    return mode("string", (Rule(re.escape(end), leave),), end, is_block=is_block, by_line=end.startswith("\n"))
 
 
 @functools.cache

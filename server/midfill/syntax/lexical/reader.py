@@ -29,7 +29,7 @@ class Reader:
         self.broke_off = False  # a string ended with its line
         self.comment = (-1, -1)  # the last one: start and end
         self.marks: list[tuple[int, Kind]] | None = [] if marked else None
-        self.unopened: int | None = None
+        self.unopened: list[int] = []  # where those closers stand
         self._root = row
         self.row = next((frame.row for frame in reversed(self.frames) if frame.row is not None), row)
         self.mode = state.mode if state.mode is not None else _beginning(text, row, bare=bare)
@@ -63,8 +63,8 @@ class Reader:
                     return at - 1 - self.n_tail
             else:
                 at = action(self, match)
-                if to_unopened and self.unopened is not None:
-                    return self.unopened - self.n_tail
+                if to_unopened and self.unopened:
+                    return self.unopened[0]
                 if len(self.frames) < min_frames:
                     return at - self.n_tail
 
@@ -138,8 +138,7 @@ class Reader:
                 break
         else:
             self.n_unopened += 1
-            if self.unopened is None:
-                self.unopened = at - 1
+            self.unopened.append(at - 1 - self.n_tail)
             return False
         if frame is not None and frame.interpolates and len(brackets) == base:
             self.leave(at - 1)

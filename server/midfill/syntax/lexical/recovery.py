@@ -54,7 +54,7 @@ def state_at(prefix: str, suffix: str, language: str, *, is_start: bool = True) 
             return reader.state()
         until = _read(prefix[begin : begin + start - reader.n_tail], known, state)
         line_end = prefix.find("\n", begin + start - reader.n_tail)
-        begin, state = line_end if line_end >= 0 else len(prefix), until.state()
+        begin, state = line_end if line_end >= 0 else len(prefix), replace(until.state(), pending=())
     return _read(prefix[begin:], known, state).state()
 
 

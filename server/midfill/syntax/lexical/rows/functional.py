@@ -30,7 +30,7 @@ _DASHES = line_comment(r"(?<![!#$%&*+./<=>?@\\^|~:-])--+(?![!#$%&*+./<=>?@\\^|~:
 def _haskell(id: str) -> Row:
     blocks = string('"""', many=True, block=True) if id == "elm" else ()
     prime = passed(r"(?<=[\w'])'")
-    return row(id, _DASHES, block_comment(r"\{-", "-}", nested=True), blocks, string('"'), prime, characters())
+    return row(id, _DASHES, block_comment(r"\{-(?!#)", "-}", nested=True), blocks, string('"'), prime, characters())
 
 
 def _ocaml(id: str) -> Row:

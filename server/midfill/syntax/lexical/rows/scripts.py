@@ -94,7 +94,7 @@ _IN_PARAMETER = mode(
         passed(r"\\."),
         Rule(r"\$\(", interpolate),
         Rule(r"\$\{", lambda reader, match: _parameter(reader, match)),
-        whole(r'"[^"\\$`\n]*+"'),
+        *_double(in_line=False),
         Rule(r"\{", opened),
         Rule(r"\}", closed),
     ),
@@ -206,7 +206,7 @@ def _data(word: str) -> Rule:
 
 
 def _perl(id: str) -> Row:
-    start = r"(?<![\w$@%&*>}:-])(?P<kind>q[qwxr]?|m|tr|y|s)(?P<d>[^\w\s,;=)}\]>.:]|[ \t]+[{(\[<|/!](?!=)|[ \t]*(?=\Z))(?![ \t]*=>)"
+    start = r"(?<![\w$@%&*>}:-])(?P<kind>q[qwxr]?|m|tr|y|s)(?P<d>[^\w\s,;=)}\]>.:]|[ \t]+[{(\[<|/!](?!=))(?![ \t]*=>)"
     heredoc = heredoc_rule(r"<<(?P<dash>~?)(?P<quote>['\"]?)(?P<tag>[A-Za-z_]\w*)['\"]?")
     quotes = [*string('"', many=True), *string("`", many=True), *string("'", many=True)]
     return row(

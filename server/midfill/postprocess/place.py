@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from midfill.syntax.lexical import CLOSERS, State, scan
+from midfill.syntax.lexical import CLOSERS, State, scan, state_at
 from midfill.syntax.names import Names, indent, names_around
 from midfill.types import Snapshot
 
@@ -43,7 +43,8 @@ class Place:
         before, after, language = snapshot.line_before, snapshot.line_after, snapshot.language
         prefix = snapshot.text[max(0, snapshot.cursor - WINDOW) : snapshot.cursor]
         suffix = snapshot.text[snapshot.cursor : snapshot.cursor + WINDOW]
-        state = scan(prefix, language)
+        state = state_at(prefix, suffix, language, is_start=len(prefix) == snapshot.cursor)
+        language = state.language or language
         kind = _kind(before, after, state, suffix)
         step, tabs = _step(prefix)
         return cls(
@@ -75,7 +76,7 @@ def _kind(before: str, after: str, state: State, suffix: str) -> Kind:
     if state.comment:
         return "comment" if state.comment == "\n" or after.strip() else "docstring"
     if state.string:
-        return "docstring" if len(state.string) == 3 and not after.strip() else "string"
+        return "docstring" if state.is_block and not after.strip() else "string"
     if after.strip():
         return "inside" if state.brackets and _ONLY_CLOSERS.fullmatch(after) else "rest"
     return "line" if before.strip() else "block"

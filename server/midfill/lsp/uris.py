@@ -13,8 +13,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 # Schemes of texts that are no files, though some have a path: drafts, input boxes, consoles.
 _NO_FILES = frozenset({
-    "untitled", "inmemory", "output", "vscode-scm", "debug", "comment", "mock", "buffer", "search-editor", "walkthrough",
-    "vscode-interactive-input", "vscode-terminal", "vscode-chat-input", "chatsessioninput", "term", "about",
+    "untitled", "inmemory", "output", "vscode-scm", "debug", "comment", "mock", "buffer", "search-editor",
+    "walkthrough", "vscode-interactive-input", "vscode-terminal", "vscode-chat-input", "chatsessioninput", "term",
 })  # fmt: skip
 _DRIVE = re.compile(r"/([A-Za-z]):")
 

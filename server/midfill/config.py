@@ -242,7 +242,7 @@ def _read(file: Path, limit: int) -> dict[str, Any]:
         if len(content) > limit:
             raise MidfillError(f"{file} is larger than {limit >> 10} KiB", "shorten the file or remove it")
         return tomllib.loads(content.decode("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)

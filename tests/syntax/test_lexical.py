@@ -93,7 +93,7 @@ CODE = [
     ("graphql", "\"\"\"Don't \"quote\" me\"\"\"\ntype A {\n  ‸"),
     # pages
     ("html", "<p title='a'>Don't</p>\n<script>let a = '</b>'; // it's\n</script>\n<p>‸</p>"),
-    ("vue", "<template>\n  <p :a=\"b\">Don't {{ c('d') }}</p>\n</template>\n<script setup lang=\"ts\">\nconst a = 1\n‸\n</script>"),
+    ("vue", "<template>\n  <p :a=\"b\">Don't {{ c('d') }}</p>\n</template>\n<script>\nconst a = 1\n‸\n</script>"),
     ("svelte", "<script>\n  let a = `it's`;\n</script>\n{#if a}<p>Don't</p>{/if}\n‸"),
     ("xml", "<a b=\"c\">Don't <![CDATA[ <' ]]></a>\n‸"),
     # others

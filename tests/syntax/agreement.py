@@ -19,14 +19,16 @@ from midfill.syntax.parsers import parser_for
 
 STRING = re.compile(
     r"string|heredoc_body|heredoc_content|(^|_)char(acter)?(_|$)|char_lit|regex|quoted|sigil|text_block|rune|nowdoc|str_lit|attribute_value"
-    r"|bracket_argument|double_quote_scalar|single_quote_scalar|pattern_matcher|word_list|transliteration"
+    r"|bracket_argument|double_quote_scalar|single_quote_scalar|pattern_matcher|AttValue|word_list|transliteration"
 )
 NO_STRING = re.compile(
-    r"string_scalar|quoted_expression|string_type|type_string|quoted_list|character_class|system_lib_string|concatenated"
+    r"string_scalar|unquoted|character_reference|string_macro|at_rule|union|quoted_expression|string_type|type_string|quoted_list|character_class|system_lib_string|concatenated"
     r"|string_array|path_string|string_expression$|^binary$|redirect|^char_type|_type$"
 )
-COMMENT = re.compile(r"comment|^pod$|shebang|hash_bang|eof_marker|data_section|^doc$")
-CODE = re.compile(r"interpolation|command_substitution|^expansion$|template_substitution|embedded|^splice|^ERROR$")
+COMMENT = re.compile(r"comment|haddock|^pod$|shebang|hash_bang|eof_marker|data_section|^doc$")
+CODE = re.compile(
+    r"interpolation|command_substitution|^expansion$|template_substitution|embedded|^interpolated|^splice|^ERROR$"
+)
 # So far from where something begins or ends the two need not agree.
 EDGE = 3
 MAX_BYTES, MAX_FILES = 40_000, 12
@@ -137,7 +139,8 @@ def main(folders: list[str]) -> None:
         for place, expected, said in found[:1]:
             line = text[text.rfind("\n", 0, place) + 1 : place] + "‸" + text[place : place + 40].split("\n")[0]
             print(
-                f"{language} {path}:{text.count(chr(10), 0, place) + 1} tree {expected} reader {said} ({len(found)}) {line[-110:]}"
+                f"{language} {path}:{text.count(chr(10), 0, place) + 1} tree {expected} reader {said}",
+                f"({len(found)}) {line[-110:]}",
             )
     for language in sorted(n_places):
         if n := n_places[language]:

@@ -19,7 +19,8 @@ from midfill.syntax.lexical.rows import row
 from midfill.syntax.lexical.state import CLOSERS, OPENERS, START, Frame, State
 
 __all__ = [
-    "CLOSERS", "OPENERS", "START", "State", "code_only", "pieces", "scan", "state_at", "string_end", "unopened", "unopened_at",
+    "CLOSERS", "OPENERS", "START", "State", "code_only", "pieces", "scan", "state_at", "string_end", "unopened",
+    "unopened_at",
 ]  # fmt: skip
 
 

@@ -21,9 +21,11 @@ from midfill.syntax.lexical.modes import (
 from midfill.syntax.lexical.reader import Reader
 
 # So long may a regular expression be, and so far is looked for what a word is.
-MAX_REGEX, MAX_WORD = 2_000, 20
+MAX_REGEX, MAX_WORD = 500, 20
 
-_REGEX = re.compile(r"/(?![*/])(?:[^\\/\[\n]|\\[^\n]|\[(?:[^\]\\\n]|\\[^\n])*+\])++(/[A-Za-z]*)?")
+_REGEX = re.compile(
+    r"/(?![*/])(?:[^\\/\[\n]|\\[^\n]|\[(?:[^\]\\\n]|\\[^\n])*+\])++(?:(/[A-Za-z]*)|\\?\Z|\[[^\]\n]*+\Z)?"
+)
 _WORD_BEFORE = re.compile(r"[\w$]+\Z")
 _EXPECTS_VALUE = frozenset(
     [
@@ -98,7 +100,7 @@ def expects_value(reader: Reader, at: int, *, by_space: bool = False) -> bool:
         return by_space and end < at and not said.isdigit() and text[at + 1 : at + 2] not in (" ", "=", "\n", "")
     if last == "}":
         return "\n" in text[end:at]
-    if last in ")]\"'`":
+    if last in ")]\"'`<":  # the last one before the end of a tag
         return False
     return text[end - 2 : end] not in ("++", "--")
 
@@ -115,7 +117,7 @@ def slash_of_a_call(reader: Reader, match: re.Match[str]) -> int:
 
 def _slash(reader: Reader, at: int, *, by_space: bool) -> int:
     if not expects_value(reader, at, by_space=by_space):
-        return at + 1
+        return at + 2 if reader.text[at + 1 : at + 2] == "/" else at + 1
     found = _REGEX.match(reader.text, at, min(reader.limit, at + MAX_REGEX))
     if found is None:
         return at + 1

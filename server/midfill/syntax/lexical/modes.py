@@ -73,7 +73,7 @@ def _compiled(rules: tuple[Rule, ...]) -> tuple[Callable[..., re.Match[str] | No
     actions: list[Action | None] = [None]
     for rule in rules:
         actions += [rule.action, *([None] * rule.pattern.count("(?P<"))]
-    first = "".join(re.escape(char) for char in sorted({char for rule in rules for char in _first(rule)}))
+    first = "".join(re.escape(char) for char in sorted({char for rule in rules for char in first_of(rule)}))
     choices = "|".join(f"({rule.pattern})" for rule in rules)
     return re.compile(rf"[^{first}]*+(?:{choices}|[{first}])", re.DOTALL).match, tuple(actions)
 
@@ -83,7 +83,8 @@ _LOOK = r"\(\?<[=!](?:[^()\[\\]|\\.|\[(?:[^\]\\]|\\.)*\]|\((?:[^()\[\\]|\\.|\[(?
 _LOOKS = re.compile(rf"(?:{_LOOK}|\(\?:{_LOOK}(?:\|{_LOOK})*\)|\(\?P<\w+>)*")
 
 
-def _first(rule: Rule) -> str:
+def first_of(rule: Rule) -> str:
+    """The characters that ``rule`` may begin with."""
     if rule.first:
         return rule.first
     looks = _LOOKS.match(rule.pattern)

@@ -27,7 +27,8 @@ _WORDS = """
 _CODE = re.compile(
     rf"""[ \t]*(?:
         [}}\])]+[;,)]*\s*\Z | end\b\s*\Z
-        | (?:{"|".join(_WORDS.split())})\b(?!\s+(?:the|a|an|is|are|to|of|in|you|it|this|that|they|we)\b)[^.?!]*[^.?!,\s]\s*\Z
+        | (?:{"|".join(_WORDS.split())})\b
+          (?!\s+(?:the|a|an|is|are|to|of|in|you|it|this|that|they|we)\b)[^.?!]*[^.?!,\s]\s*\Z
         | [$@]?[A-Za-z_][\w.$:>\[\]-]*\s*(?:[-+*/|&.:]?=(?!=)|\().*
         | \#\s*(?:include|define|ifdef|ifndef|endif|pragma)\b
         | [^\s].*[;{{]\s*\Z
@@ -36,8 +37,9 @@ _CODE = re.compile(
 )
 # A line that stands in no parentheses.
 _DEFINITION = re.compile(
-    r"^(?:(?:async )?def \w|class \w|(?:pub(?:\([a-z]+\))? |export |async )*(?:fn|func|fun|function|struct|enum|trait|interface) "
-    r"\w|impl\b|import \w|from [\w.]+ import\b|package \w|namespace \w|module \w|\#include\b)",
+    r"^(?:(?:async )?def \w|class \w|(?:pub(?:\([a-z]+\))? |export |async )*"
+    r"(?:fn|func|fun|function|struct|enum|trait|interface) \w|impl\b|import \w|from [\w.]+ import\b|package \w|"
+    r"namespace \w|module \w|\#include\b)",
     re.MULTILINE,
 )
 

@@ -170,7 +170,8 @@ def _css(id: str) -> Row:
 
 ROWS: dict[str, Callable[[str], Row]] = {
     "c": _c, "cpp": _c, "objective-c": _objective_c, "objective-cpp": _c, "java": _java, "go": _go, "rust": _rust,
-    "csharp": _csharp, "kotlin": _kotlin, "scala": _scala, "swift": _swift, "dart": _dart, "groovy": _groovy, "zig": _zig,
-    "solidity": _plain, "protobuf": _plain, "jsonc": _plain, "javascript": _javascript, "javascriptreact": _javascript,
-    "typescript": _javascript, "typescriptreact": _javascript, "css": _css, "scss": _css, "sass": _css, "less": _css,
+    "csharp": _csharp, "kotlin": _kotlin, "scala": _scala, "swift": _swift, "dart": _dart, "groovy": _groovy,
+    "zig": _zig, "solidity": _plain, "protobuf": _plain, "jsonc": _plain, "javascript": _javascript,
+    "javascriptreact": _javascript, "typescript": _javascript, "typescriptreact": _javascript,
+    "css": _css, "scss": _css, "sass": _css, "less": _css,
 }  # fmt: skip

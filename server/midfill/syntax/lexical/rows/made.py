@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from midfill.syntax.lexical.actions import line_end
-from midfill.syntax.lexical.modes import BRACKETS, Kind, Mode, Rule, mode
+from midfill.syntax.lexical.modes import BRACKETS, Kind, Mode, Rule, first_of, mode
 from midfill.syntax.lexical.state import Row
 
 BARE = mode("code", BRACKETS)
@@ -33,5 +33,8 @@ def _opened(rules: Iterable[Rule], kind: Kind) -> Iterator[Mode]:
 
 
 def code_mode(kind: Kind, rules: Iterable[Rule], *, brackets: bool = True) -> Mode:
-    """Code, in which a line's end may mean something."""
-    return mode(kind, (*rules, *(BRACKETS if brackets else ())), line_end=line_end)
+    """Code, in which a line's end may mean something. What is frequent is tried first."""
+    rules = tuple(rules)
+    own = [rule for rule in rules if brackets and any(char in "()[]{}" for char in first_of(rule))]
+    others = [rule for rule in rules if rule not in own]
+    return mode(kind, (*own, *(BRACKETS if brackets else ()), *others), line_end=line_end)

@@ -18,7 +18,9 @@ from midfill.syntax.lexical.modes import (
     leave,
     line_comment,
     mode,
+    passed,
     string,
+    whole,
 )
 from midfill.syntax.lexical.reader import Reader
 from midfill.syntax.lexical.rows.made import BARE, code_mode, comment_ends, quotes
@@ -45,7 +47,7 @@ def _script_code(reader: Reader, match: re.Match[str]) -> int:
 
 
 def _page(in_strings: tuple[Rule, ...] = (), *, with_code: bool = False) -> tuple[Rule, ...]:
-    strings = tuple(_attribute(quote, in_strings) for quote in ('"', "'"))
+    strings = tuple(rule for quote in ('"', "'") for rule in _attribute(quote, in_strings))
     inside = (*strings, *(in_strings if with_code else ()))
     tag = mode("code", (*inside, Rule(">", leave)))
     script = mode("code", (*inside, Rule("/>", leave), Rule(">", _content("javascript", "script"))))
@@ -55,12 +57,14 @@ def _page(in_strings: tuple[Rule, ...] = (), *, with_code: bool = False) -> tupl
         block_comment(r"<!\[CDATA\[", "]]>"),
         Rule(r"<(?i:script)\b", enter(script)),
         Rule(r"<(?i:style)\b", enter(style)),
+        passed(r"</?[A-Za-z][^<>\"'{]*+>"),
         Rule(r"<(?=[A-Za-z/!])", enter(tag)),
     )
 
 
-def _attribute(quote: str, in_strings: tuple[Rule, ...]) -> Rule:
-    return Rule(quote, enter(mode("string", (*in_strings, Rule(quote, leave)), quote)))
+def _attribute(quote: str, in_strings: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    part = Rule(quote, enter(mode("string", (*in_strings, Rule(quote, leave)), quote)))
+    return (part,) if in_strings else (whole(rf"{quote}[^{quote}]*+{quote}"), part)
 
 
 @functools.cache

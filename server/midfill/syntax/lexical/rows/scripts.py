@@ -55,9 +55,8 @@ def _python(id: str) -> Row:
 def _shell_rules(*, in_line: bool = False) -> tuple[Rule, ...]:
     return (
         passed(r"\\."),
-        passed(r"\$[#$!?*@-]"),
-        whole(r"\$'(?:[^'\\]|\\.)*+'"),
-        Rule(r"\$'", enter(mode("string", (passed(r"\\."), Rule("'", leave)), "'"))),
+        whole(r"(?<=\$)'(?:[^'\\]|\\.)*+'"),
+        Rule(r"(?<=\$)'", enter(mode("string", (passed(r"\\."), Rule("'", leave)), "'"))),
         HASH_WORD,
         *heredocs(),
         *_double(in_line),
@@ -122,7 +121,6 @@ def _makefile(id: str) -> Row:
     return row(
         id,
         passed(r"\\."),
-        passed(r"\$\$#?"),
         line_comment(r"(?<![\w$({/&.'\"-])#", "#"),
         quotes,
         Rule(r"\)", shell_paren),
@@ -144,7 +142,6 @@ def _dockerfile(id: str) -> Row:
         id,
         passed(r"\\."),
         HASH_WORD,
-        passed(r"\$[#$]"),
         heredocs(),
         string('"'),
         string("'", escape=""),

@@ -21,10 +21,11 @@ from midfill.syntax.names import indent
 MIN_LINE = 4
 _TRAILING_COMMA = re.compile(r",(?=\s*[)\]}])")
 # A line that ends so goes on with what stands right of it.
-_GOES_ON = re.compile(r"(?:[-+*/%&|^,=<>?!.\\([{@~$:]|[ \t])\Z")
+_GOES_ON = re.compile(r"[-+*&|^=<!.([{@~$ \t]\Z")
 _SENTENCE = re.compile(r"[.!?:;)|]\Z")
 _ITEM = re.compile(r"\s*(?:[-*+#>|]|\d+[.)]|\\\w)")
 _BY_INDENT = frozenset({"python", "yaml"})  # deeper means a body
+_DECORATED = re.compile(r"(?:async\s+)?(?:def|class)\b|@")
 
 
 @rule(everywhere)
@@ -67,7 +68,7 @@ def drop_suffix_overlap(middle: str, place: Place) -> str:
     if not rest.strip():
         return middle
     for start in range(min(len(rest), len(middle)), 0, -1):
-        if middle.endswith(rest[:start]) and _is_whole(rest, start) and not _closes_own(middle, start, place):
+        if rest[:start].strip() and middle.endswith(rest[:start]) and _is_whole(rest, start) and not _closes_own(middle, start, place):
             return middle[: len(middle) - start]
     return middle
 
@@ -83,7 +84,8 @@ def _closes_own(middle: str, length: int, place: Place) -> bool:
         return False
     kept = middle[: len(middle) - length]
     if place.traits.prose:
-        return any(kept.count(opener) > kept.count(closer) for opener, closer in OPENERS.items() if middle[-1] == closer)
+        opener = next((opener for opener, closer in OPENERS.items() if middle[-1] == closer), "")
+        return bool(opener) and kept.count(opener) > kept.count(middle[-1])
     state = scan(kept, place.language)
     return bool(state.string) or (state.depth > 0 and unopened_at(middle, place.language) is None)
 
@@ -150,7 +152,8 @@ def balance(middle: str, place: Place) -> str:
 def trim_end(middle: str, place: Place) -> str:
     """Drop trailing white space, but for a space between two words; a middle of white space alone is nothing."""
     kept = middle.rstrip()
-    is_between = bool(kept) and place.after[:1].isalnum() and middle[len(kept) :].strip(" ") == "" != middle[len(kept) :]
+    spaces = middle[len(kept) :]
+    is_between = bool(kept) and bool(spaces) and not spaces.strip(" ") and place.after[:1].isalnum()
     return kept + " " if is_between else kept
 
 
@@ -194,9 +197,11 @@ def own_line(middle: str, place: Place) -> str:
         return middle
     if "\n" not in middle.strip("\n") and _goes_on(middle, place):
         return middle
-    last = (place.before + middle).rstrip().rpartition("\n")[2]
+    lines = [line for line in (place.before + middle).split("\n") if line.strip()]
     depth = indent(place.before + place.after)
-    if place.language in _BY_INDENT and opens_block(last, place.language) is (indent(last) >= depth):
+    if place.traits.has_brackets and _leaves_open(lines, depth, place):
+        return ""
+    if place.language in _BY_INDENT and not place.state.brackets and not _fits_above(lines, depth, place):
         return ""
     return middle.rstrip() + place.joint
 
@@ -204,4 +209,23 @@ def own_line(middle: str, place: Place) -> str:
 def _goes_on(middle: str, place: Place) -> bool:
     if place.traits.prose:
         return _SENTENCE.search(middle.rstrip()) is None and _ITEM.match(middle) is None
+    state = scan(place.before + middle, place.language)
+    if place.traits.has_brackets and state.depth > 0:
+        return unopened_at(place.after, place.language) is not None
     return _GOES_ON.search(middle) is not None and not opens_block(place.before + middle, place.language)
+
+
+def _leaves_open(lines: list[str], depth: int, place: Place) -> bool:
+    """Whether a bracket stays open of which the code after it, indented by ``depth``, is no content."""
+    return scan("\n".join(lines) + "\n", place.language).depth > 0 and depth <= indent(lines[-1])
+
+
+def _fits_above(lines: list[str], depth: int, place: Place) -> bool:
+    """Whether ``lines`` are indented as those of a block above code that is indented by ``depth``."""
+    first, last = indent(lines[0]), indent(lines[-1])
+    if place.language == "python" and lines[-1].lstrip().startswith("@"):
+        return first == depth and _DECORATED.match(place.after.strip()) is not None
+    if not opens_block(lines[-1], place.language):
+        return first == depth <= min(indent(line) for line in lines)
+    is_body = opens_block(place.above, place.language)
+    return last < depth and (first > indent(place.above) if is_body else first <= indent(place.above))

@@ -82,7 +82,7 @@ class Content:
     def _fits(self, state: State) -> bool:
         """Whether what is open after a part of the line is what the closer's line closes, or the end of it."""
         n = len(state.brackets)
-        return 0 < n and state.is_code and state.brackets == self.openers[-n:]
+        return n > 0 and state.is_code and state.brackets == self.openers[-n:]
 
     def _is_open_after(self, line: str, language: str) -> bool:
         if self.openers:

@@ -78,6 +78,8 @@ class Judge:
         middle = self._note("confidence", raw, self._strong(raw, finished=is_over))
         if cut_short and middle == raw and self._is_open(raw):
             middle = self._note("whole_lines", middle, whole_lines(middle, self.place))
+        if finished and not cut_short:
+            middle = self._note("first_unit", middle, self._ended(middle))
         rules = PIPELINE + FINISH if finished and not cut_short else PIPELINE
         for rule in rules + LAYOUT if is_over else rules:
             if rule.__name__ not in self._off:
@@ -93,6 +95,11 @@ class Judge:
         if kept.strip() and unit_end(raw, self.place) is None:
             return whole_lines(kept + "\n", self.place)
         return kept
+
+    def _ended(self, raw: str) -> str:
+        """``raw`` without a last line that, now that it is whole, turns out to be beyond the first unit."""
+        end = unit_end(raw + "\n", self.place) if "first_unit" not in self._off and raw.strip() else None
+        return raw if end is None else raw[:end]
 
     def _is_open(self, raw: str) -> bool:
         return "whole_lines" not in self._off and unit_end(raw, self.place) is None and "\n" in raw.strip("\n")

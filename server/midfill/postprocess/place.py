@@ -88,8 +88,8 @@ class Place:
 
     @property
     def is_before_code(self) -> bool:
-        """Whether the cursor stands in the indentation of a line of code, or of closers whose opener ends a line."""
-        if self.before.strip() or not self.after.strip() or self.traits.prose:
+        """Whether the cursor stands in the indentation of a line, or of closers whose opener ends a line."""
+        if self.before.strip() or not self.after.strip():
             return False
         if self.kind == "rest":
             return True
@@ -119,7 +119,8 @@ class Place:
     @property
     def opens_line(self) -> bool:
         """Whether what is left of the cursor ends with what it is inside of, so that a line may begin there."""
-        return self.before.rstrip()[-1:] in OPENERS or (self.after.lstrip().startswith("</") and self.before.endswith(">"))
+        is_in_element = self.after.lstrip().startswith("</") and self.before.endswith(">")
+        return is_in_element or self.before.rstrip()[-1:] in OPENERS
 
 
 def opener_line(place: Place) -> str:

@@ -161,6 +161,8 @@ class Reader:
             return not self._opened_before(line)
         if text.startswith("{") and self._traits.has_braces and self._n_read == 1:
             return False
+        if self._traits.leads.match(previous.text.strip()) is not None:
+            return False
         return self._is_enough(previous.end)
 
     def _ends_block_before(self, text: str, depth: int, line: Line) -> bool:

@@ -6,6 +6,8 @@ import re
 
 from midfill.postprocess.place import Place
 from midfill.postprocess.rule import everywhere, not_in_prose, rule, where_lines_differ
+from midfill.syntax.lexical import scan
+from midfill.syntax.names import indent
 
 # Lines shorter than this repeat for good reasons.
 MIN_LINE = 4
@@ -53,41 +55,68 @@ def drop_repeated_block(middle: str, place: Place) -> str:
 
 @rule(everywhere)
 def end_run(middle: str, place: Place) -> str:
-    """End a run of lines that each say the one before them with a number or one word changed, after the second."""
-    at = run_end(middle, place)
-    return middle if at is None else middle[:at]
+    """Of a run of lines that each say the one before them with a number or one word changed, keep two. The middle ends
+    there, unless something that it opened still has to be closed."""
+    return _Run(middle, place).kept()
 
 
 def run_end(middle: str, place: Place) -> int | None:
-    """Where the second line of such a run ends; None: there is none."""
-    lines = (place.before + middle).split("\n")
-    keep_names = place.traits.has_names
-    end = -len(place.before)
-    for i, line in enumerate(lines):
-        if i >= MAX_RUN and line.strip() and _is_run(lines[i - MAX_RUN : i + 1], keep_names=keep_names):
-            return end - 1 if end > 0 else None
-        end += len(line) + 1
-    return None
+    """Where the second line of such a run ends, and the middle with it; None while it may go on."""
+    run = _Run(middle, place)
+    kept = run.kept()
+    return len(kept) if run.is_over else None
 
 
-def _is_run(lines: list[str], *, keep_names: bool) -> bool:
-    """Whether each of ``lines`` differs from the one before at one and the same place."""
-    places = {_difference(a, b, keep_names=keep_names) for a, b in zip(lines, lines[1:], strict=False)}
-    return len(places) == 1 and places != {None}
+class _Run:
+    """Reads a middle for lines that count on."""
+
+    def __init__(self, middle: str, place: Place) -> None:
+        self._place, self._lines = place, (place.before + middle).split("\n")
+        first = next((line for line in self._lines[place.kind != "block" :] if line.strip()), "")
+        self._level = indent(first) if place.kind in ("block", "inside") else -1
+        self.is_over = False
+
+    def kept(self) -> str:
+        """The middle without the lines too many."""
+        lines, found, n_run = list[str](), None, 1
+        for line in self._lines:
+            changed = _difference(lines[-1], line, self._place) if lines else None
+            n_run = n_run + 1 if changed is not None and changed == found else 1 + (changed is not None)
+            found = changed
+            if n_run > MAX_RUN and self._ends_with(line, lines):
+                self.is_over = True
+                break
+            lines.append(line if n_run <= MAX_RUN else _Surplus(line))
+        kept = "\n".join(line for line in lines if not isinstance(line, _Surplus))
+        return kept[len(self._place.before) :]
+
+    def _ends_with(self, line: str, lines: list[str]) -> bool:
+        """Whether nothing has to be closed where a run goes on with ``line``."""
+        if indent(line) <= self._level:
+            return True
+        state = scan("\n".join(lines), self._place.language)
+        return not self._place.traits.closes_blocks and state.depth <= 0
 
 
-def _difference(a: str, b: str, *, keep_names: bool) -> int | None:
-    """The number of the only token in which two lines differ, besides numbers where no names are kept; None: there is
-    no such one, or they say the same."""
+class _Surplus(str):
+    """A line that goes on with a run."""
+
+    __slots__ = ()
+
+
+def _difference(a: str, b: str, place: Place) -> int | None:
+    """The number of the only token in which two lines differ; None where they differ in more, or say the same. In code
+    a name may change, as names do; elsewhere numbers may change besides."""
     if a.strip() == b.strip() or min(len(a.strip()), len(b.strip())) < MIN_LINE:
         return None
     first, second = _TOKEN.findall(a), _TOKEN.findall(b)
     if len(first) != len(second):
         return None
     found = [i for i, (one, other) in enumerate(zip(first, second, strict=True)) if one != other]
-    words = [i for i in found if _NUMBER.sub("", first[i]) != _NUMBER.sub("", second[i])]
     if any(not (first[i][0].isalnum() and second[i][0].isalnum()) for i in found):
         return None
-    if not words:
-        return -1 if not keep_names or len(found) == 1 else None
-    return words[0] if len(words) == 1 and (not keep_names or len(found) == 1) else None
+    words = [i for i in found if _NUMBER.sub("", first[i]) != _NUMBER.sub("", second[i])]
+    if place.traits.has_names:
+        is_name = bool(words) and scan("".join(second[: words[0]]), place.language).is_code
+        return found[0] if len(found) == 1 and not is_name else None
+    return (words or found)[0] if len(words) <= 1 else None

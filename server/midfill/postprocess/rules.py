@@ -24,10 +24,17 @@ from midfill.postprocess.repeats import (
     drop_repeated_prefix,
     end_run,
 )
-from midfill.postprocess.rule import Rule, everywhere, rule
+from midfill.postprocess.rule import WHERE, Rule, everywhere, rule
 from midfill.postprocess.unit import unit_end
 from midfill.syntax.lexical import START, scan
 from midfill.syntax.names import indent
+
+__all__ = [
+    "FINISH", "LAYOUT", "NAMES", "PIPELINE", "WHERE", "Rule", "balance", "closer_line", "drop_copyright",
+    "drop_doubled_space", "drop_invisible", "drop_markup", "drop_repeated_block", "drop_repeated_line",
+    "drop_repeated_prefix", "drop_suffix_overlap", "drop_trailing_comma", "drop_what_follows", "end_run", "first_unit",
+    "only_open", "open_body", "own_indentation", "own_line", "trim_end", "whole_lines",
+]  # fmt: skip
 
 
 @rule(everywhere)
@@ -56,14 +63,17 @@ def whole_lines(middle: str, place: Place) -> str:
         kept = "\n".join(lines[:n])
         state = scan(place.before + kept + "\n", place.language, START)
         is_closed = state.is_code and (state.depth <= 0 or not place.traits.has_brackets)
-        if is_closed and kept.strip() and not _waits_for_body(lines, n, place):
+        if is_closed and kept.strip() and not _waits(lines, n, place):
             return kept
     return middle if len(lines) == 1 else lines[0]
 
 
-def _waits_for_body(lines: list[str], n: int, place: Place) -> bool:
-    """Whether the last of ``n`` lines opens a block that is not to be had then."""
+def _waits(lines: list[str], n: int, place: Place) -> bool:
+    """Whether the last of ``n`` lines opens a block that is not to be had then, or stands in one that is not closed."""
     last = place.before + lines[0] if n == 1 else lines[n - 1]
+    inner = [indent(line) for line in lines[place.kind != "block" :] if line.strip()]
+    if place.traits.closes_blocks and n > 1 and inner and indent(last) > min(inner):
+        return True
     if place.below is not None and indent(place.below) > indent(last):
         return False
     is_deeper = bool(lines[n].strip()) and indent(lines[n]) > indent(last)

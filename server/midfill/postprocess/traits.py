@@ -33,6 +33,7 @@ NAMED = _JS | {
 }  # fmt: skip
 # A line with nothing open, which ends as no opener and no operator does, is a whole statement, whatever comes.
 _BY_LINE = frozenset({"python", "go", "toml", "ini", "dockerfile"})
+_DATA = frozenset({"css", "graphql", "json", "jsonc", "less", "nginx", "protobuf", "scss", "terraform"})
 _BY_SEMICOLON = BRACES - {"go", "json", "jsonc", "graphql", "terraform"}
 # What a line before a conditional statement says, `return x if y`, may not be the last one.
 _MODIFIERS = frozenset({"ruby", "perl", "elixir"})
@@ -45,7 +46,7 @@ _NO_NAME = r"\b(?!\s*=(?!=)|:)"  # after a word that may also be a name or a key
 def _by_language(*rows: tuple[str | Iterable[str], str]) -> dict[str, re.Pattern[str]]:
     parts: dict[str, list[str]] = {}
     for ids, pattern in rows:
-        for id in ids.split() if isinstance(ids, str) else ids:
+        for id in (ids.split() or [""]) if isinstance(ids, str) else ids:
             parts.setdefault(id, []).append(pattern)
     return {id: re.compile("|".join(f"(?:{pattern})" for pattern in found)) for id, found in parts.items()}
 
@@ -53,7 +54,7 @@ def _by_language(*rows: tuple[str | Iterable[str], str]) -> dict[str, re.Pattern
 # The code of a line, white space around it taken off, that opens a block for sure (searched).
 _OPENS = _by_language(
     (BRACES | {"shellscript", "fish", "dockerfile"}, r"\{$"),
-    (BRACES - {"json", "jsonc", "css", "scss", "less"}, r"=>$|->$|^(?:case\b.*|default|public|private|protected)\s*:$"),
+    (BRACES - _DATA, r"=>$|->$|^(?:case\b.*|default|public|private|protected)\s*:$"),
     (_JS | {"java", "csharp", "dart"}, r"^\w+\s*:$"),
     ("python yaml scala sass", r":$"),
     ("ruby elixir julia", r"\b(?:do|then|begin)(?:\s*\|[^|]*\|)?$|->$"),
@@ -91,7 +92,7 @@ _CLOSES = _by_language(
 # A line that goes on with the statement whose first part ends above it.
 _SECOND = _by_language(
     ("python", r"(?:else|elif|except|finally)\b"),
-    (BRACES - {"json", "jsonc", "css", "less", "nginx", "terraform", "protobuf", "graphql"}, r"(?:else|catch|finally)\b"),
+    (BRACES - _DATA, r"(?:else|catch|finally)\b"),
     ("scss", r"@else\b"),
     ("perl", r"elsif\b"),
     ("php powershell", r"elseif\b"),
@@ -113,7 +114,7 @@ _SECOND = _by_language(
 )
 # A line that is the next one of several branches.
 _BRANCH = _by_language(
-    (BRACES - {"json", "jsonc", "css", "scss", "less"}, r"case\b(?!\s*[=.])|default\b(?!\s*[=.(\w])"),
+    (BRACES - _DATA, r"case\b(?!\s*[=.])|default\b(?!\s*[=.(\w])"),
     ("python", r"case\b(?!\s*[=.])"),
     ("ruby", r"(?:when|in)\b"),
     ("fish", r"case\b"),
@@ -125,13 +126,16 @@ _LEADS = _by_language(
     ("rust php", r"#!?\["),
     ("csharp", r"\[[A-Z].*\]$"),
     ("c cpp", r"template\s*<"),
-    ("haskell elm", r"[a-z][\w']*\s*::?\s"),
+    ("haskell elm", r"[a-z][\w']*\s*::\s"),
 )
 # A shape that holds a block whose content need not stand deeper; what closes it, with the shape's groups put in.
 _HOLDERS: tuple[tuple[frozenset[str], re.Pattern[str], str], ...] = (
     (
         MARKUP | _JS | {"php", "markdown"},
-        re.compile(r"(?<![\w)\]])<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr)\b)([A-Za-z][\w.:-]*)(?:[^<>]|=>)*(?<![/=-])>$"),
+        re.compile(
+            r"(?<![\w)\]])<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr)\b)"
+            r"([A-Za-z][\w.:-]*)(?:[^<>]|=>)*(?<![/=-])>$"
+        ),
         r"</\1",
     ),
     (frozenset({"latex"}), re.compile(r"\\begin\{([^}]*)\}(?:\[[^\]]*\]|\{[^}]*\})*$"), r"\end{\1}"),
@@ -186,6 +190,11 @@ class Traits:
         return not self.prose and self.id not in MARKUP and self.id not in ("", "yaml")
 
     @property
+    def closes_blocks(self) -> bool:
+        """Whether a block ends with a word, a tag or a brace, not with its indentation alone."""
+        return self.has_braces or self.id in _CLOSES
+
+    @property
     def refuses_trailing_commas(self) -> bool:
         """Whether a comma before a closing bracket is an error."""
         return self.id in _NO_COMMA
@@ -237,6 +246,4 @@ def traits(language: str) -> Traits:
     def of(table: dict[str, re.Pattern[str]]) -> re.Pattern[str]:
         return table.get(key, _NOTHING)
 
-    return Traits(
-        key, row.prose, known, of(_OPENS), of(_CLOSES), of(_SECOND), of(_BRANCH), of(_LEADS), row.comment[0]
-    )
+    return Traits(key, row.prose, known, of(_OPENS), of(_CLOSES), of(_SECOND), of(_BRANCH), of(_LEADS), row.comment[0])

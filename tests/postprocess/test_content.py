@@ -55,7 +55,12 @@ def test_the_opening_is_enough(language: str, buffer: str, said: str, text: str)
         ("python", "    result = ‸\n", "combine(first, second)\n", "combine(first, second)"),
         ("python", "x = [\n    f(‸\n    g,\n]\n", "a)\n", "a)"),  # what is closed below was opened above
         ("python", "foo(\n    a ‸\n        + second,\n)\n", "* f(second)\n", "* f(second)"),
-        ("python", "def f():\n‸\n    total = sum(\n        a,\n    )\n", "    a = list(1)\n    total", "    a = list(1)"),
+        (
+            "python",
+            "def f():\n‸\n    total = sum(\n        a,\n    )\n",
+            "    a = list(1)\n    total",
+            "    a = list(1)",
+        ),
         ("javascript", "function f() {\n  ‸\n    g();\n  }\n}\n", "if (h(1)) {\n    g();\n  }\n", "if (h(1)) {"),
         ("javascript", "function f() {\n  const a = ‸\n  g();\n}\n", "h({ g });\n", "h({ g });"),
         ("markdown", "See ‸\n    indented,\n)\n", "f(indented)\n", "f(indented)"),  # in prose no bracket is missing

@@ -19,6 +19,8 @@ from midfill.syntax.names import indent
 
 # A line shorter than this stands below by accident.
 MIN_LINE = 4
+# A statement goes over no more lines than this.
+MAX_HEADER = 20
 _TRAILING_COMMA = re.compile(r",(?=\s*[)\]}])")
 # A line that ends so goes on with what stands right of it.
 _GOES_ON = re.compile(r"[-+*&|^=<!.([{@~$ \t]\Z")
@@ -68,7 +70,12 @@ def drop_suffix_overlap(middle: str, place: Place) -> str:
     if not rest.strip():
         return middle
     for start in range(min(len(rest), len(middle)), 0, -1):
-        if rest[:start].strip() and middle.endswith(rest[:start]) and _is_whole(rest, start) and not _closes_own(middle, start, place):
+        if (
+            rest[:start].strip()
+            and middle.endswith(rest[:start])
+            and _is_whole(rest, start)
+            and not _closes_own(middle, start, place)
+        ):
             return middle[: len(middle) - start]
     return middle
 
@@ -209,9 +216,10 @@ def own_line(middle: str, place: Place) -> str:
 def _goes_on(middle: str, place: Place) -> bool:
     if place.traits.prose:
         return _SENTENCE.search(middle.rstrip()) is None and _ITEM.match(middle) is None
-    state = scan(place.before + middle, place.language)
-    if place.traits.has_brackets and state.depth > 0:
-        return unopened_at(place.after, place.language) is not None
+    if place.after[:1].isspace():
+        return False
+    if place.traits.has_brackets and scan(place.before + middle, place.language).depth > 0:
+        return not middle.rstrip().endswith(",") and unopened_at(place.after, place.language) is not None
     return _GOES_ON.search(middle) is not None and not opens_block(place.before + middle, place.language)
 
 
@@ -222,10 +230,21 @@ def _leaves_open(lines: list[str], depth: int, place: Place) -> bool:
 
 def _fits_above(lines: list[str], depth: int, place: Place) -> bool:
     """Whether ``lines`` are indented as those of a block above code that is indented by ``depth``."""
-    first, last = indent(lines[0]), indent(lines[-1])
+    first, last, above = indent(lines[0]), indent(lines[-1]), _depth_above(place)
     if place.language == "python" and lines[-1].lstrip().startswith("@"):
         return first == depth and _DECORATED.match(place.after.strip()) is not None
-    if not opens_block(lines[-1], place.language):
-        return first == depth <= min(indent(line) for line in lines)
     is_body = opens_block(place.above, place.language)
-    return last < depth and (first > indent(place.above) if is_body else first <= indent(place.above))
+    if (first <= above) is is_body:
+        return False
+    if opens_block(lines[-1], place.language) or scan("\n".join(lines) + "\n", place.language).depth > 0:
+        return last < depth
+    return min(map(indent, lines)) >= depth and (not is_body or depth in (first, *range(above + 1)))
+
+
+def _depth_above(place: Place) -> int:
+    """How far the statement is indented that ends above the cursor."""
+    lines = [line for line in place.prefix.split("\n")[:-1] if line.strip()][-MAX_HEADER:]
+    for start in range(len(lines) - 1, -1, -1):
+        if not unopened("\n".join(lines[start:]), place.language):
+            return indent(lines[start])
+    return indent(place.above)

@@ -130,7 +130,10 @@ def test_what_surely_opens(language: str, line: str, opens: bool) -> None:
         ("ruby", "def f\n  ‸\n  b\nend\n", "@a = 1\n  b", "@a = 1"),  # no decorator
         ("php", "f() {\n  ‸\n  b();\n}\n", "@a();\n  b();", "@a();"),
         ("python", "‸\ndef f():\n    pass\n", "@a\ndef f():", "@a"),
-        ("java", "class A {\n  ‸\n  void f() {}\n}\n", "@Override\n  void g() {\n  }\n  void f() {}", "@Override\n  void g() {\n  }"),
+        (
+            "java", "class A {\n  ‸\n  void f() {}\n}\n",
+            "@Override\n  void g() {\n  }\n  void f() {}", "@Override\n  void g() {\n  }",
+        ),
         ("ruby", "def f(a)\n  ‸\nend\n", "return 1 if a\n  2\nend\n", "return 1 if a\n  2"),
         ("yaml", "a:\n  ‸\n", "return: 1\n  break: 2\nb: 3 more\n", "return: 1\n  break: 2"),
         ("markdown", "‸\n", "return to sender\nor not\n\nMore", "return to sender\nor not"),

@@ -24,12 +24,21 @@ KEYS = "\n".join(
         ("python", "x = [\n‸\n]\n", '    "a-1",\n    "a-2",\n    "a-3",\n', '    "a-1",\n    "a-2",'),
         ("ini", "[a]\n‸\n", "key_1 = x\nkey_2 = x\nkey_3 = x\n", "key_1 = x\nkey_2 = x"),
         # what the middle opened is closed all the same
-        ("html", "<ul>‸\n", "\n  <li>x1</li>\n  <li>x2</li>\n  <li>x3</li>\n</ul>\n<p>", "\n  <li>x1</li>\n  <li>x2</li>\n</ul>"),
-        ("json", '  "a": [‸\n', '\n    "x1",\n    "x2",\n    "x3",\n    "x4"\n  ]\n', '\n    "x1",\n    "x2",\n    "x4"\n  ]'),
+        (
+            "html", "<ul>‸\n",
+            "\n  <li>x1</li>\n  <li>x2</li>\n  <li>x3</li>\n</ul>\n<p>", "\n  <li>x1</li>\n  <li>x2</li>\n</ul>",
+        ),
+        (
+            "json", '  "a": [‸\n',
+            '\n    "x1",\n    "x2",\n    "x3",\n    "x4"\n  ]\n', '\n    "x1",\n    "x2",\n    "x4"\n  ]',
+        ),
         # no runs
         ("python", "class A:\n    ‸\n", "a: int\n    bc: int\n    de: int", "a: int\n    bc: int\n    de: int"),
         ("python", "‸\n", "import os\nimport re\nimport sys", "import os\nimport re\nimport sys"),
-        ("python", "def f(self):\n    ‸\n", "self.a = a\n    self.b = b\n    self.c = c", "self.a = a\n    self.b = b\n    self.c = c"),
+        (
+            "python", "def f(self):\n    ‸\n",
+            "self.a = a\n    self.b = b\n    self.c = c", "self.a = a\n    self.b = b\n    self.c = c",
+        ),
         ("c", "enum A {\n  ‸\n};\n", "RED = 1,\n  BLUE = 2,\n  PINK = 3,", "RED = 1,\n  BLUE = 2,\n  PINK = 3,"),
         ("yaml", "‸\n", "name: a\nversion: 1\nlicense: b", "name: a\nversion: 1\nlicense: b"),
         ("markdown", "‸\n", "One line.\nAnother line.\nThe third one.", "One line.\nAnother line.\nThe third one."),
@@ -78,7 +87,10 @@ def test_a_comma_before_a_closer(language: str, buffer: str, said: str, text: st
         ("python", "‸\n", '__author__ = "Some Body"', ""),
         ("python", "# Copyright 2018 Some Body\n‸\n", "# Copyright 2019 Some Body\n", "# Copyright 2019 Some Body"),
         ("python", "# Copyright ‸\n", "2018 Some Body\n", "2018 Some Body"),  # somebody asked for it
-        ("plaintext", "‸\n", "The above copyright notice shall be included.", "The above copyright notice shall be included."),
+        (
+            "plaintext", "‸\n",
+            "The above copyright notice shall be included.", "The above copyright notice shall be included.",
+        ),
         ("python", "‸\n", "def copyright(year: int) -> str:", "def copyright(year: int) -> str:"),
         ("python", "x = ‸\n", "author.Name", "author.Name"),
     ],

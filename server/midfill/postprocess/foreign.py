@@ -71,6 +71,7 @@ def drop_copyright(middle: str, place: Place) -> str:
 def _claims(line: str, place: Place) -> bool:
     for match in _CLAIM.finditer(line):
         name = match["holder"] or match["author"]
-        if name not in place.prefix and name not in place.suffix:
+        is_text = name.isupper() and not any(char.isdigit() for char in match[0])  # "THE COPYRIGHT HOLDERS"
+        if not is_text and name not in place.prefix and name not in place.suffix:
             return True
     return False

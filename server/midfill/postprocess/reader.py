@@ -129,12 +129,12 @@ class Reader:
         return line.complete and self._is_below(line.text)
 
     def _closes_below(self, state: State) -> bool:
-        """Whether the line below closes what the cursor's line opened, with nothing else open by then."""
+        """Whether the line below closes what the cursor's line opened, or what was opened once that was closed."""
         place, closer = self._place, (self._place.below or "").strip()[:1]
         if self._below != self._base or not state.brackets or closer != OPENERS[state.brackets[-1]]:
             return False
         opened = scan(self._first_line + "\n", place.language).brackets
-        return state.brackets == opened and place.is_closed_below()
+        return state.brackets[:-1] == opened[:-1] and place.is_closed_below()
 
     @property
     def _first_line(self) -> str:

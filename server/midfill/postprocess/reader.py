@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from midfill.postprocess.place import Place, code_of, opens_block
-from midfill.syntax.lexical import OPENERS, START, State, scan
+from midfill.syntax.lexical import OPENERS, START, State, scan, without_brackets
 from midfill.syntax.names import indent
 
 # Characters of a line that must be there before it is judged while it still grows.
@@ -92,7 +92,7 @@ class Reader:
     def _after(self, line: Line, state: State) -> State:
         state = scan(line.text + "\n", self._place.language, state)
         if not self._traits.has_brackets:  # indentation tells there what belongs together
-            return State(string=state.string, comment=state.comment)
+            return replace(without_brackets(state), n_unopened=0)
         return START if state.is_code and state.depth <= 0 else state
 
     def _hold(self, line: Line, state: State) -> None:

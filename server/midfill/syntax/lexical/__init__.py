@@ -20,7 +20,7 @@ from midfill.syntax.lexical.state import CLOSERS, OPENERS, START, Frame, State
 
 __all__ = [
     "CLOSERS", "OPENERS", "START", "State", "code_only", "pieces", "scan", "state_at", "string_end", "unopened",
-    "unopened_at",
+    "unopened_at", "without_brackets",
 ]  # fmt: skip
 
 

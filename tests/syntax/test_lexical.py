@@ -245,6 +245,8 @@ _JAVASCRIPT = "function f(a) {\n  const b = a;\n  return b;\n}\n\n" * 8
         ("rust", 'let a = "oops;\n' + "fn f() {\n    g();\n}\n" * 10 + "‸"),
         ("php", "<?php\n$a = \"oops;\n" + "function f() {\n  g();\n}\n" * 10 + "‸"),
         ("ruby", "x = <<~EOS\n" + "def f\n  g(1)\nend\n" * 10 + "‸"),
+        ("shellscript", 'a="oops\necho "x"\nb="y"\n‸'),  # what was read as a string stands between two
+        ("rust", 'let a = "oops;\nf("x");\ng("y");\n‸'),
         ("cobol", 'x = "oops\n‸'),
     ],
 )  # fmt: skip

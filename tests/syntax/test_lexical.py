@@ -95,6 +95,7 @@ CODE = [
     ("html", "<p title='a'>Don't</p>\n<script>let a = '</b>'; // it's\n</script>\n<p>‸</p>"),
     ("vue", "<template>\n  <p :a=\"b\">Don't {{ c('d') }}</p>\n</template>\n<script>\nconst a = 1\n‸\n</script>"),
     ("svelte", "<script>\n  let a = `it's`;\n</script>\n{#if a}<p>Don't</p>{/if}\n‸"),
+    ("svelte", "{#each a as b}\n<p>{b}</p>\n{/each}\n<a href=\"/c/{b.d}\">it's</a>\n‸"),
     ("xml", "<a b=\"c\">Don't <![CDATA[ <' ]]></a>\n‸"),
     # others
     ("lua", "a = [[don't]] b = [=[ ]] \" ]=] --[[ it's\n]]\n‸"),
@@ -200,6 +201,7 @@ async def test_the_completer_shows_something_there(language: str, buffer: str) -
         ("haskell", "{- a {- b -} ‸", "", "-}"),
         ("vim", "\" a ‸", "", "\n"),
         ("vim", "let a = \"b ‸", '"', ""),
+        ("vim", "let a = 'b ‸", "'", ""),
         ("latex", "a % b ‸", "", "\n"),
         ("markdown", "```python\na = \"‸", '"', ""),
         ("markdown", "<!-- a ‸", "", "-->"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from tree_sitter import Node
 
 from midfill.syntax import languages
-from midfill.syntax.lexical import START, State, scan
+from midfill.syntax.lexical import State, scan, state_at
 from midfill.syntax.parsers import parser_for
 
 STRING = re.compile(
@@ -80,7 +80,7 @@ def places(text: str) -> Iterator[tuple[int, int]]:
 
 def read(text: str, language: str, scan: Callable[..., State] = scan) -> Iterator[tuple[int, str]]:
     """What the reader says at each place, having read the file line by line."""
-    state: State = START
+    state: State = state_at("", "", language)
     at = 0
     for start, place in places(text):
         if start > at:

@@ -95,6 +95,7 @@ CODE = [
     ("html", "<p title='a'>Don't</p>\n<script>let a = '</b>'; // it's\n</script>\n<p>‸</p>"),
     ("vue", "<template>\n  <p :a=\"b\">Don't {{ c('d') }}</p>\n</template>\n<script>\nconst a = 1\n‸\n</script>"),
     ("svelte", "<script>\n  let a = `it's`;\n</script>\n{#if a}<p>Don't</p>{/if}\n‸"),
+    ("svelte", "{#each a as b}\n<p>{b}</p>\n{/each}\n<a href=\"/c/{b.d}\">it's</a>\n‸"),
     ("xml", "<a b=\"c\">Don't <![CDATA[ <' ]]></a>\n‸"),
     # others
     ("lua", "a = [[don't]] b = [=[ ]] \" ]=] --[[ it's\n]]\n‸"),
@@ -200,6 +201,7 @@ async def test_the_completer_shows_something_there(language: str, buffer: str) -
         ("haskell", "{- a {- b -} ‸", "", "-}"),
         ("vim", "\" a ‸", "", "\n"),
         ("vim", "let a = \"b ‸", '"', ""),
+        ("vim", "let a = 'b ‸", "'", ""),
         ("latex", "a % b ‸", "", "\n"),
         ("markdown", "```python\na = \"‸", '"', ""),
         ("markdown", "<!-- a ‸", "", "-->"),
@@ -245,6 +247,8 @@ _JAVASCRIPT = "function f(a) {\n  const b = a;\n  return b;\n}\n\n" * 8
         ("rust", 'let a = "oops;\n' + "fn f() {\n    g();\n}\n" * 10 + "‸"),
         ("php", "<?php\n$a = \"oops;\n" + "function f() {\n  g();\n}\n" * 10 + "‸"),
         ("ruby", "x = <<~EOS\n" + "def f\n  g(1)\nend\n" * 10 + "‸"),
+        ("shellscript", 'a="oops\necho "x"\nb="y"\n‸'),  # what was read as a string stands between two
+        ("rust", 'let a = "oops;\nf("x");\ng("y");\n‸'),
         ("cobol", 'x = "oops\n‸'),
     ],
 )  # fmt: skip

@@ -29,6 +29,7 @@ class Reader:
         self.broke_off = False  # a string ended with its line
         self.comment = (-1, -1)  # the last one: start and end
         self.marks: list[tuple[int, Kind]] | None = [] if marked else None
+        self.spans: list[tuple[int, int]] | None = [] if marked else None  # strings between quotes that were entered
         self.unopened: list[int] = []  # where those closers stand
         self._root = row
         self.row = next((frame.row for frame in reversed(self.frames) if frame.row is not None), row)
@@ -106,6 +107,8 @@ class Reader:
         frame, start = self.frames.pop(), self.opened_at.pop()
         if self.mode.kind == "comment":
             self.comment = (start, at)
+        if self.spans is not None and self.mode.kind == "string" and len(self.mode.end) == 1:
+            self.spans.append((start, at))
         self.mode = frame.mode
         if self.pending and self.mode.lined is not None:
             self.mode = self.mode.lined

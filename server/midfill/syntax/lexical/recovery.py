@@ -77,7 +77,7 @@ def _beginning(prefix: str, suffix: str, known: Row, *, is_start: bool) -> tuple
 
 def _read(text: str, known: Row, state: State) -> Reader:
     """Read ``text``, but let no parenthesis be open at its last definition."""
-    reader = Reader(text, known, state)
+    reader = Reader(text, known, state, marked=True)
     at = 0 if known.is_loose else max((found.start() for found in _DEFINITION.finditer(text)), default=0)
     if at > 0:
         reader.read(until=at)
@@ -89,7 +89,10 @@ def _read(text: str, known: Row, state: State) -> Reader:
 
 
 def _doubtful(reader: Reader, suffix: str) -> int | None:
-    """Where the outermost string or comment begins that is open for too long to be believed."""
+    """Where the first string begins that is none, or the outermost string or comment that is open for too long."""
+    for start, end in reader.spans or ():
+        if _is_turned(reader.text, start, end):
+            return start
     modes = [*(frame.mode for frame in reader.frames), reader.mode][1:]
     for frame, mode, start in zip(reader.frames, modes, reader.opened_at, strict=True):
         if mode.kind not in ("string", "comment") or start < 0 or frame.row is not None:
@@ -114,13 +117,27 @@ def _closes(end: str, suffix: str, *, by_line: bool) -> bool:
     return len(end) == 3 and suffix.count(end) % 2 == 1
 
 
+_TURNED = re.compile(r"[ \t(\[{=,:]['\"]\w")
+
+
+def _is_turned(text: str, start: int, end: int) -> bool:
+    """Whether what was read from one quote to the next is what stands between two strings: it goes over lines, and
+    a word stands right behind it but not before, or its lines are code."""
+    if start < 0 or text.find("\n", start, end) < 0:
+        return False
+    if _TURNED.match(text, end - 2) is not None:
+        return True
+    lines = text[start:end].split("\n")
+    return len(lines) > MIN_CODE and _is_code(text, start, lines, share=1.0)
+
+
 _STARTS = {"*/": "/*", "-->": "<!--", "-}": "{-", "*)": "(*", "|#": "#|", "=#": "#=", "#>": "<#"}
 
 
-def _is_code(text: str, start: int, lines: list[str]) -> bool:
+def _is_code(text: str, start: int, lines: list[str], share: float = CODE_SHARE) -> bool:
     """Whether ``lines``, of which the first opened something at ``start``, look like code rather than text."""
     line = text[text.rfind("\n", 0, start) + 1 : start + 1]
     outer = len(line) - len(line.lstrip(" \t"))
     outside = [one for one in lines[1:-1] if one.strip() and len(one) - len(one.lstrip(" \t")) <= outer]
     n_code = sum(1 for one in outside if _CODE.match(one) is not None)
-    return n_code >= MIN_CODE and n_code >= CODE_SHARE * len(outside)
+    return n_code >= MIN_CODE and n_code >= share * len(outside)

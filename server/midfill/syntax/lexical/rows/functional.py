@@ -100,7 +100,7 @@ def _sql(id: str) -> Row:
 
 
 def _vim(id: str) -> Row:
-    return row(id, Rule('"', _vim_quote), whole(r"'(?:[^'\n]|'')*'"), passed("'"))
+    return row(id, Rule('"', _vim_quote), whole(r"'(?:[^'\n]|'')*'"), _VIM_BEGUN, passed("'"))
 
 
 def _vim_quote(reader: Reader, match: re.Match[str]) -> int:
@@ -116,6 +116,9 @@ def _vim_quote(reader: Reader, match: re.Match[str]) -> int:
     return _VIM_TEXT(reader, match)
 
 
+_VIM_BEGUN = Rule(
+    r"(?<!\w)'(?=[^'\n]*\Z)", enter(mode("string", (Rule("'", leave), Rule(r"\n", leave_at_line_end)), "'"))
+)
 _VIM_STRING = re.compile(r'(?:[^"\\]|\\.)*+"')
 _VIM_EXPECTS = re.compile(
     r"(?:[=(,\[{.+:?~<>&|-]|\b(?:echo\w*|return|call|throw|execute|exe|if|elseif|let|is|isnot|in))\Z"

@@ -35,7 +35,7 @@ def _html(id: str) -> Row:
     if id == "vue":
         extra = (Rule(r"\{\{", _script_code),)
     elif id == "svelte":
-        extra = (Rule(r"\{", _script_code),)
+        extra = (passed(r"\{/"), Rule(r"\{", _script_code))  # the end of a block is no expression
     text = mode("text", (*_page(extra, with_code=id == "svelte"), *extra))
     return Row(id, text, text, {}, BARE, is_loose=True, comment_ends=frozenset({"-->"}))
 

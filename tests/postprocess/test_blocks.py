@@ -180,7 +180,23 @@ def test_a_block_is_believed_while_it_grows() -> None:
     assert values[-1] == said
 
 
-def test_of_a_block_that_was_broken_off_whole_lines_are_left() -> None:
-    judge = Judge(snapshot("lua", "function f()‸\n"))
-    said = "\n  local a = 1\n  for b in c do\n    a = a + b\n    retu"
-    assert judge.shown(said, cut_short=True) == "\n  local a = 1"
+@pytest.mark.parametrize(
+    ("language", "buffer", "said", "text"),
+    [
+        (
+            "lua", "function f()‸\n",
+            "\n  local a = 1\n  for b in c do\n    a = a + b\n    retu", "\n  local a = 1",
+        ),
+        (
+            "javascript", "function f() {‸\n}\n",
+            "\n  const a = 1;\n  if (a) {\n    b(a);\n    retu", "\n  const a = 1;",
+        ),
+        ("javascript", "function ‸\n", "f() {\n  const a = [\n    1,\n    2", "f() {"),
+        ("python", "def f():‸\n", "\n    a = 1\n    for b in c:\n        a = a + b\n        retu", None),
+    ],
+)  # fmt: skip
+def test_of_a_block_that_was_broken_off_whole_lines_are_left(
+    language: str, buffer: str, said: str, text: str | None
+) -> None:
+    shown = Judge(snapshot(language, buffer)).shown(said, cut_short=True)
+    assert shown == (said.rpartition("\n")[0] if text is None else text)

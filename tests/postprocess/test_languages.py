@@ -172,3 +172,15 @@ def test_what_a_middle_lacks(language: str, buffer: str, said: str, is_lacking: 
 )
 def test_characters(language: str, buffer: str, said: str, text: str) -> None:
     assert shown(language, buffer, said) == text
+
+
+@pytest.mark.parametrize(
+    ("language", "buffer", "said", "text"),
+    [
+        ("php", "<?php\n/*\n‸\n * b\n */\n", " * a\n * b\n */\n", " * a"),
+        ("python", 'def f():\n    """\n    ‸\n    b\n    """\n', 'a\n    b\n    """\n', "a"),
+        ("python", 'def f():\n    """\n    ‸\n', 'a\n    b\n    """\n    x = 1', 'a\n    b\n    """'),
+    ],
+)
+def test_a_comment_does_not_say_what_stands_below(language: str, buffer: str, said: str, text: str) -> None:
+    assert shown(language, buffer, said) == text

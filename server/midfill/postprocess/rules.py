@@ -57,12 +57,14 @@ NAMES = frozenset(rule.__name__ for rule in PIPELINE + FINISH + LAYOUT)
 
 
 def whole_lines(middle: str, place: Place) -> str:
-    """Of a middle that was broken off, the lines up to the last one after which nothing is open."""
+    """Of a middle that was broken off, the lines up to the last one after which nothing is open but what the cursor's
+    line opens: a body may be shown as far as it goes."""
     lines = middle.split("\n")
+    opened = scan(place.before + lines[0] + "\n", place.language, START).depth if place.kind == "line" else 0
     for n in range(len(lines) - 1, 0, -1):
         kept = "\n".join(lines[:n])
         state = scan(place.before + kept + "\n", place.language, START)
-        is_closed = state.is_code and (state.depth <= 0 or not place.traits.has_brackets)
+        is_closed = state.is_code and (state.depth <= max(0, opened) or not place.traits.has_brackets)
         if is_closed and kept.strip() and not _waits(lines, n, place):
             return kept
     return middle if len(lines) == 1 else lines[0]

@@ -86,15 +86,25 @@ def _string_end(middle: str, place: Place) -> int | None:
 
 
 def _docstring_end(middle: str, place: Place) -> int | None:
-    """The closing quotes, or a blank line; a line that was begun ends with itself."""
+    """The closing quotes, a blank line, or the line that stands below; a line that was begun ends with itself."""
     closing = place.state.string or place.state.comment
     at = middle.find(closing)
-    if at >= 0:
-        return at + len(closing)
-    if place.before.strip() not in ("", closing, "/*", "/**", "*"):
-        return _newline(middle)
-    at = middle.find("\n\n", 1)
-    return at if at >= 0 else None
+    ends = [at + len(closing)] if at >= 0 else []
+    if place.before.strip() in ("", closing, "/*", "/**", "*"):
+        ends += [at for at in (middle.find("\n\n", 1), _below_at(middle, place)) if at >= 0]
+    elif not ends and (line_end := _newline(middle)) is not None:
+        ends.append(line_end)
+    return min(ends, default=None)
+
+
+def _below_at(middle: str, place: Place) -> int:
+    """Where the line before one that says what stands below ends; -1: there is none."""
+    start = 0
+    for end in _line_ends(middle):
+        if start and place.below is not None and middle[start:end].rstrip() == place.below.rstrip():
+            return start - 1
+        start = end + 1
+    return -1
 
 
 def _inside_end(middle: str, place: Place) -> int | None:

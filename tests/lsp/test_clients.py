@@ -367,6 +367,14 @@ def test_an_error_beside_which_suggestions_come_is_not(start: Start) -> None:
     assert messages(client) == []
 
 
+def test_a_mistake_in_the_settings_hides_no_lost_edit(start: Start) -> None:
+    client = start(initializationOptions={"modle": "x"})
+    client.ready()
+    client.open("x")
+    change(client, 2, line=40)
+    assert status(client).startswith("unknown setting 'modle' in initializationOptions; no suggestions in a.py")
+
+
 def test_a_document_with_lost_edits_is_named_once(start: Start) -> None:
     client = start()
     client.open("x")

@@ -285,7 +285,10 @@ PULLS = {"workspace": {"configuration": True}}
 
 def test_settings_are_pulled(start: Start) -> None:
     client = start(capabilities=PULLS, initializationOptions={"globsOff": ["x"]})
-    off = lambda: client.result("midfill/why")["languagesOff"]  # noqa: E731
+
+    def off() -> list[str]:
+        return list(client.result("midfill/why")["languagesOff"])
+
     answer(client, [{"languagesOff": ["go"], "maxTokens": 32}])
     client.ready()
     assert off() == ["go"]

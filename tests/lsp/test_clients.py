@@ -285,7 +285,10 @@ PULLS = {"workspace": {"configuration": True}}
 
 def test_settings_are_pulled(start: Start) -> None:
     client = start(capabilities=PULLS, initializationOptions={"globsOff": ["x"]})
-    off = lambda: client.result("midfill/why")["languagesOff"]  # noqa: E731
+
+    def off() -> list[str]:
+        return list(client.result("midfill/why")["languagesOff"])
+
     answer(client, [{"languagesOff": ["go"], "maxTokens": 32}])
     client.ready()
     assert off() == ["go"]
@@ -365,6 +368,14 @@ def test_an_error_beside_which_suggestions_come_is_not(start: Start) -> None:
     assert shown(client, client.open("x"))
     client.status(ERROR)  # an adapter was refused; the plain base answers
     assert messages(client) == []
+
+
+def test_a_mistake_in_the_settings_hides_no_lost_edit(start: Start) -> None:
+    client = start(initializationOptions={"modle": "x"})
+    client.ready()
+    client.open("x")
+    change(client, 2, line=40)
+    assert status(client).startswith("unknown setting 'modle' in initializationOptions; no suggestions in a.py")
 
 
 def test_a_document_with_lost_edits_is_named_once(start: Start) -> None:

@@ -167,6 +167,7 @@ class MidfillServer(LanguageServer):
     def stopping(self) -> None:
         """`shutdown` came, or the client went."""
         self._n_links += 1
+        self.pulling = None
         self.project.stop()
         self.latest.clear()
         self._spawn(asyncio.to_thread(self.outcomes.stop().close))

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from midfill import config as configuration
 from midfill.types import EngineStatus, MidfillError
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class StatusBoard:
         status = self._engine
         if status.state == "ready" and self._n_generating:
             status = replace(status, state="generating")
-        error = self._trouble or self._lost
+        error = configuration.combined([error for error in (self._trouble, self._lost) if error is not None])
         if error is not None and not status.message:
             status = replace(status, message=error.message, remedy=error.remedy)
         return {

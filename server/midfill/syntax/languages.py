@@ -209,7 +209,8 @@ _TITLES = {
     "cpp": "C++", "csharp": "C#", "fsharp": "F#", "javascript": "JavaScript", "javascriptreact": "JavaScript",
     "typescript": "TypeScript", "typescriptreact": "TypeScript", "php": "PHP", "html": "HTML", "css": "CSS",
     "scss": "SCSS", "sql": "SQL", "json": "JSON", "yaml": "YAML", "toml": "TOML", "xml": "XML", "shellscript": "Shell",
-    "latex": "LaTeX", "cmake": "CMake", "graphql": "GraphQL", "objective-c": "Objective-C", "ocaml": "OCaml", "powershell": "PowerShell",
+    "latex": "LaTeX", "cmake": "CMake", "graphql": "GraphQL", "objective-c": "Objective-C", "ocaml": "OCaml",
+    "powershell": "PowerShell",
 }  # fmt: skip
 
 

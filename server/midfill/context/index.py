@@ -11,8 +11,8 @@ from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
 
+from midfill.context.definition import Definition
 from midfill.context.kinds import family
-from midfill.context.outline import Definition, outline
 
 MAX_FILES = 4000
 MAX_CHARS = 24_000_000  # of all texts together
@@ -33,11 +33,6 @@ class SourceFile:
     text: str
     definitions: tuple[Definition, ...] = ()
     stamp: tuple[int, int] = (0, 0)  # of the file on disk
-
-    @classmethod
-    def read(cls, key: str, path: str, language: str, text: str, stamp: tuple[int, int] = (0, 0)) -> SourceFile:
-        """With the definitions of ``text``."""
-        return cls(key, path, language, text, outline(text, language), stamp)
 
     @cached_property
     def lines(self) -> list[str]:

@@ -1,11 +1,13 @@
 """How long the language server takes to answer while it indexes a workspace that is hard to parse.
 
-    python bench/stall.py [--files 30] [--seconds 20] [--kinds js,cpp,java,c] [--server FOLDER]
+    python bench/stall.py [--files 30] [--seconds 20] [--kinds plain,js,cpp,c,words,java] [--server FOLDER]
+    python bench/stall.py --grammars [--chars 199000]
 
 The real server over stdio, with a scripted engine. Files of each kind lie in a folder of their own, which is the
 workspace; a plain document is open, is typed into, and ``midfill/status`` is asked every 10 ms. Prints the times of the
 answers, and the most memory that the server and its children had, for each kind; ends with one line of JSON.
-``--server`` is the ``server`` folder of another commit, for a comparison.
+``--server`` is the ``server`` folder of another commit, for a comparison. ``--grammars`` hands every hard text of every
+grammar to the process that parses, and prints how many ended it; that takes an hour.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from tests.context import hostile
 
+from midfill.context.kinds import KINDS
+from midfill.context.parser import Ended, ParseProcess
 from midfill.demo.client import Client, ServerGone
 
 LINE = "total = value_{} + other(1)\n"
@@ -122,6 +126,30 @@ async def _measure(client: Client, root: Path, kind: str, seconds: float) -> dic
     }
 
 
+def grammars(n_chars: int) -> list[dict[str, Any]]:
+    """Each grammar with its hard texts: how many ended the child, and what the others took at most."""
+    found = []
+    for language in sorted(KINDS):
+        child, ended, most_s, most = ParseProcess(), [], 0.0, 0
+        n = 0
+        for unit, shape, text in hostile.every(language, n_chars):
+            n += 1
+            start = time.monotonic()
+            try:
+                child.outline(language, text)
+            except Ended as error:
+                ended.append(f"{unit!r} {shape}: {error}")
+                child.end()
+                child = ParseProcess()
+            else:
+                most_s = max(most_s, time.monotonic() - start)
+                most = max(most, resident(child.pid)[0])
+        child.end()
+        found.append({"language": language, "n": n, "most_s": round(most_s, 2), "most_mb": most >> 20, "ended": ended})
+        print(language, n, "texts; the longest", round(most_s, 2), "s,", most >> 20, "MB; ended:", *ended, flush=True)
+    return found
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -129,9 +157,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--kinds", default="plain,js,cpp,c,words,java")
     parser.add_argument("--server")
+    parser.add_argument("--grammars", action="store_true")
+    parser.add_argument("--chars", type=int, default=199_000)
     options = parser.parse_args()
     if options.server:
         os.environ["PYTHONPATH"] = options.server
+    if options.grammars:
+        print(json.dumps({"command": "stall --grammars", "grammars": grammars(options.chars)}))
+        return
     found = []
     for kind in options.kinds.split(","):
         found.append(asyncio.run(measure(kind, options.files, options.seconds)))

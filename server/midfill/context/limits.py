@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-MAX_MEMORY = 256 << 20  # bytes of data; a file of 200 kB that people wrote takes 20 to 60 MB
+MAX_MEMORY = 192 << 20  # bytes of data; what people write takes up to 25 MB of it, 200 kB of text included
 MAX_CPU_S = 2.0  # of one text
 PARENT_S = 1.0  # between two looks whether the parent is there
 NICE = 10

@@ -130,7 +130,7 @@ _UNQUOTED = re.compile(
     r"(?P<value>(?=[A-Za-z+/=_~-]*\d)[A-Za-z0-9+/=_~-]{12,200})[ \t]*$"
 )
 _LITERAL = re.compile(r"(?P<quote>['\"`])(?P<value>[A-Za-z0-9+/=_-]{24,72})(?P=quote)")
-_DIGEST = re.compile(r"[\w+/-]{43}=|[\w+/-]{27}=|[\w+/-]{64}")  # of SHA-256, SHA-1 and SHA-384 in base 64
+_DIGEST = re.compile(r"[\w+/-]{43}=|[\w+/-]{27}=")  # of SHA-256 and SHA-1 in base 64
 # What stands before a literal that was computed from something public.
 _PUBLIC = re.compile(
     r"(?i)(?:sha\d*|md5|hash|digest|checksum|integrity|fingerprint|etag|commit|rev(?:ision)?|uuid|guid|public|alphabet"

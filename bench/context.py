@@ -26,6 +26,7 @@ from midfill.context.choose import choose
 from midfill.context.focus import Focus
 from midfill.context.index import WORD, Index, SourceFile
 from midfill.context.kinds import KINDS
+from midfill.context.outline import source_file
 from midfill.context.sources import SOURCES
 from midfill.context.view import View
 from midfill.context.walk import Folder
@@ -70,7 +71,7 @@ def read(folder: Path) -> Index:
     for found in where.walk():
         text = where.read(found) if found is not None else None
         if found is not None and text is not None:
-            index.put(SourceFile.read(found.key, found.path, languages.indexed(found.path), text, found.stamp))
+            index.put(source_file(found.key, found.path, languages.indexed(found.path), text, found.stamp))
     return index
 
 
@@ -146,7 +147,7 @@ def snippets(index: Index, hole: Hole, way: str, budget: int) -> tuple[Snippet, 
     if way[0] in "-+":
         chosen = {name: source for name, source in SOURCES.items() if (name == way[1:]) == (way[0] == "+")}
     file = hole.file
-    index.put(SourceFile.read(file.key, file.path, file.language, hole.text))
+    index.put(source_file(file.key, file.path, file.language, hole.text))
     focus = Focus(file.key, file.path, file.language, hole.text, hole.start)
     try:
         return choose(View(index), focus, budget, None, chosen).snippets

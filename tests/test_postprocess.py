@@ -44,10 +44,36 @@ def test_suffix_overlap(buffer: str, middle: str, shown: str) -> None:
         ("x = ‸", "a\u200bb\x1b[31m", "ab[31m"),
         ("x = '\u200b‸'", "a\u200b", "a\u200b"),  # already on the line
         ("x = ‸", "é + 漢字 😀\n\ty", "é + 漢字 😀\n\ty"),
+        ("x = ‸", "a\u034fb\u115fc\u3164d\uffa0e\u2800f\u00adg", "abcdefg"),
+        ("x\u3164 = ‸", "x\u3164 + y\uffa0", "x\u3164 + y"),
+        ("x = ‸", "a\ufe0fb\ufe00\n\ufe0fc\U000e0100", "ab\nc"),  # nothing that they vary
+        ("x = ‸", "'❤\ufe0f 1\ufe0f 葛\U000e0100 ❤\ufe0f\ufe0f'", "'❤\ufe0f 1\ufe0f 葛\U000e0100 ❤\ufe0f'"),
+        ("x = ❤‸", "\ufe0f", "\ufe0f"),
+        ("x =‸", "\u00a0a\u3000+\u202fb", " a + b"),
+        ("x\u00a0=‸", "\u00a0a", "\u00a0a"),
+        ("# 5‸", "\u00a0km", "\u00a0km"),
+        ("x = 'a‸'", "\u00a0b", "\u00a0b"),
+        ("x = ‸", "a\x0bb\nc\r", "ab\nc"),
+        ("x = ‸", "a\ud83d", "a"),
     ],
 )
 def test_invisible(buffer: str, middle: str, shown: str) -> None:
     assert drop_invisible(middle, place(buffer)) == shown
+
+
+# Default_Ignorable_Code_Point of Unicode 16, DerivedCoreProperties.txt.
+IGNORABLE = (
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
+    (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
+    (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+
+
+def test_what_unicode_calls_ignorable_is_dropped() -> None:
+    for first, last in IGNORABLE:
+        for code in range(first, last + 1):
+            assert drop_invisible(f"a{chr(code)}b", place("x = ‸")) == "ab", hex(code)
+            assert drop_invisible(f"a{chr(code)}b", place(f"x{chr(code)} = ‸")) == f"a{chr(code)}b", hex(code)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,8 @@ class Records:
             _write_trace(values)
 
     def _put(self, statement: str, *values: object) -> None:
-        self._do(lambda connection: connection.execute(statement, values))
+        cleaned = [_storable(value) for value in values]
+        self._do(lambda connection: connection.execute(statement, cleaned))
 
     def _do(self, work: Work) -> bool:
         """Hand ``work`` to the thread; False where it has no room for it."""
@@ -149,7 +150,7 @@ class Records:
                 while batch := self._batch():
                     with connection:  # one transaction, begun when all is there: other windows write too
                         for work in batch:
-                            work(connection)
+                            _try(work, connection)
                         connection.execute(
                             "DELETE FROM suggestions WHERE rowid <= (SELECT max(rowid) FROM suggestions) - ?",
                             (MAX_ROWS,),
@@ -173,6 +174,23 @@ class Records:
                 break
             batch.append(following)
         return batch
+
+
+def _try(work: Work, connection: sqlite3.Connection) -> None:
+    """Do it. A value that cannot be stored is left out; what the disk says is raised: sqlite3.Error, OSError."""
+    try:
+        work(connection)
+    except (ValueError, TypeError, OverflowError, RecursionError, sqlite3.ProgrammingError, sqlite3.IntegrityError):
+        log.info("a record cannot be stored and is left out")
+
+
+def _storable(value: object) -> object:
+    """``value`` as SQLite takes it: halves of characters replaced, no number that is none or is too large."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
+    if isinstance(value, int):
+        return max(-(1 << 63), min(value, (1 << 63) - 1))
+    return value
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from midfill.context.focus import Focus
-from midfill.context.index import Index, SourceFile
+from midfill.context.index import Index
+from midfill.context.outline import source_file
 from midfill.context.sources import SOURCES
 from midfill.context.view import Edit, Found, Pick, View
 from midfill.syntax import languages
@@ -15,7 +16,7 @@ from midfill.types import Snapshot
 def index_of(files: dict[str, str]) -> Index:
     index = Index()
     for path, text in files.items():
-        assert index.put(SourceFile.read(path, path, languages.indexed(path), text))
+        assert index.put(source_file(path, path, languages.indexed(path), text))
     return index
 
 

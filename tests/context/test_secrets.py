@@ -6,9 +6,10 @@ import random
 import string
 
 import pytest
+from scripts import secret_scan
 
 from midfill.context.choose import choose
-from midfill.context.secrets import has_secret, is_denied
+from midfill.context.secrets import has_secret, is_denied, without_secrets
 from midfill.context.sources.opened import MAX_DOCUMENTS
 from tests.context.made import focus_at, view_of
 
@@ -44,7 +45,6 @@ KEY = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k=4
         'password = "hunter2x"', "DB_PASSWORD: 'correcthorse'", "passwd='abcdef'", 'self.api_key = "abc123def456"',
         '"client_secret": "abcDEF123456"', "Authorization: Bearer abcdefghijkl", "postgres://user:pa55word@host/db",
         'TOKEN: str = "x8Zk2Lm9"', f"value = '{KEY}'", "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0NTY3.abc", "sk-" + "a1B2" * 8,
-        "digest = '9f86d081884c7d659a2feaa0c55ad015'",
     ],
 )  # fmt: skip
 def test_a_secret(text: str) -> None:
@@ -58,6 +58,12 @@ def test_a_secret(text: str) -> None:
         "TOKEN = 'name'", "token_type = 'identifier'", "https://example.org/a/b?c=d", "password = '$PASSWORD'",
         "class InternationalizationConfigurationProvider2Factory:", "secret = os.environ['SECRET']",
         "def f(password='')", "a = 'some words and more words'", "MAX_NUMBER_OF_ENTRIES_IN_TABLE_2",
+        "digest = '9f86d081884c7d659a2feaa0c55ad015'",
+        "chars = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'",
+        "x = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/='",
+        "k = '0123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz-_'",
+        "password = 'your-password'", "API_KEY = 'YOUR_API_KEY_HERE_1'",
+        "integrity: 'sha512-Xf1Kq9Zt0Lm3Bv7Hc2Rw8Yd5Ns4Gp6Jq'",
         "url = f'https://{user}:{password}@host'", "this_is_a_long_name_with_many_words_and_2_digits",
     ],
 )  # fmt: skip
@@ -96,3 +102,28 @@ def test_a_canary_is_in_0_of_1000_snippets() -> None:
         assert not any(canary in snippet.text for snippet in snippets)
         n_snippets += len(snippets)
     assert n_snippets >= 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a\nb\n", "a\nb\n"),
+        ("1\n2\n3\n4\n5\n6\nkey = 'KEY'\n7\n8\n9\n10\n11\n", "1\n2\n3\n10\n11\n"),
+        ("key = 'KEY'\n1\n2\n3\n4", "4"),
+        ("0\n1\n2\n3\n-----BEGIN PRIVATE KEY-----\nabc\ndef\n-----END PRIVATE KEY-----\n4\n5\n6\n7\n", "0\n7\n"),
+        ("0\n1\n2\n3\nx = '-----BEGIN PRIVATE KEY-----\\nabc'\n4\n5\n6\n7", "0\n7"),
+    ],
+)
+def test_lines_with_a_secret_and_those_around_it(text: str, kept: str) -> None:
+    left, n_lines = without_secrets(text.replace("KEY'", KEY + "'"))
+    assert left == kept
+    assert n_lines == text.count("\n") - kept.count("\n")
+    assert not has_secret(left)
+
+
+@pytest.mark.parametrize("kind", sorted(secret_scan.KINDS))
+def test_planted_keys_of_every_kind(kind: str) -> None:
+    make, lines = secret_scan.KINDS[kind]
+    rng = random.Random(11)
+    n_found = sum(has_secret(lines[n % len(lines)].format(make(rng))) for n in range(40))
+    assert n_found >= 38

@@ -77,6 +77,41 @@ def test_what_is_in_no_folder_is_known_while_it_is_open(project: Workspace, tmp_
 
 
 @pytest.mark.parametrize(
+    ("opened", "asked", "is_shown"),
+    [
+        ("w/client.py", "w/main.py", True),
+        ("other/client.py", "w/main.py", False),  # open from outside of the workspace's folder
+        ("w/client.py", "other/main.py", False),
+        ("other/client.py", "other/main.py", True),
+        ("other/src/client.py", "other/test/main.py", True),  # one project, by its pyproject.toml
+        ("other/client.py", "third/main.py", False),
+    ],
+)
+@pytest.mark.parametrize("is_asked_open", [True, False])
+def test_documents_of_another_project_stay_out(
+    project: Workspace, tmp_path: Path, opened: str, asked: str, is_shown: bool, is_asked_open: bool
+) -> None:
+    write(tmp_path, {"w/x.py": "", "other/pyproject.toml": "", "third/pyproject.toml": ""})
+    project.set_folders([tmp_path / "w"])
+    project.opened(document(tmp_path, opened, CLIENT))
+    if is_asked_open:
+        project.opened(document(tmp_path, asked, USE.replace("‸", "")))
+    assert ("client.send(" in texts(project, snapshot_at(tmp_path, asked, USE))) == is_shown
+
+
+def test_a_folder_that_comes_takes_its_open_documents_in(project: Workspace, tmp_path: Path) -> None:
+    write(tmp_path, {"w/x.py": "", "other/x.py": ""})
+    project.set_folders([tmp_path / "w"])
+    project.opened(document(tmp_path, "other/client.py", CLIENT))
+    snapshot = snapshot_at(tmp_path, "w/main.py", USE)
+    assert texts(project, snapshot) == ""
+    project.set_folders([tmp_path / "w", tmp_path / "other"])
+    assert "client.send(" in texts(project, snapshot)
+    project.set_folders([tmp_path / "w"])
+    assert texts(project, snapshot) == ""
+
+
+@pytest.mark.parametrize(
     ("path", "text"),
     [
         ("gen/client.py", CLIENT),  # ignored by git

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from midfill.context.secrets import MARGIN
 from midfill.train.collect import by_name, by_text, collect, licence_of, split
 from midfill.train.duplicates import near_duplicates
 from midfill.types import MidfillError
@@ -86,15 +87,24 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert [file.path for file in collect([root]).files] == ["a.py"]
 
 
-def test_files_with_secrets_are_refused_and_named(tmp_path: Path) -> None:
+def test_lines_with_secrets_are_left_out_and_their_files_named(tmp_path: Path) -> None:
     root = write(
         tmp_path / "repo",
-        {"a.py": python_file(1), "b.py": python_file(2) + f'KEY = "{KEY}"\n', "credentials.py": python_file(3)},
+        {
+            "a.py": python_file(1),
+            "b.py": python_file(2) + f'KEY = "{KEY}"\n' + python_file(3),
+            "c.py": python_file(4) + 'ABC = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"\n',
+            "credentials.py": python_file(3),
+        },
     )
     collection = collect([root])
-    assert [file.path for file in collection.files] == ["a.py"]
+    assert [file.path for file in collection.files] == ["a.py", "b.py", "c.py"]
     assert collection.secrets == ["repo/b.py"]
-    assert collection.left_out["looks as if it held a secret"] == 1
+    text = collection.files[1].text
+    assert KEY not in text
+    lines = (root / "b.py").read_text(encoding="utf-8").count("\n")
+    assert text.count("\n") == lines - collection.n_secret_lines
+    assert collection.n_secret_lines == 2 * MARGIN + 1
 
 
 def test_near_duplicates() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from midfill.commands.session import session
 from midfill.config import Config
 from midfill.context.keeper import Document
+from midfill.context.project import project_of
 from midfill.context.walk import printable
 from midfill.context.workspace import Workspace
 from midfill.syntax import languages
@@ -80,19 +81,7 @@ def _split(place: str) -> tuple[str, int, int | None]:
     return name, int(line), None if column is None else int(column)
 
 
-# What lies at the top of a project.
-MARKS = (".git", ".hg", "pyproject.toml", "setup.py", "package.json", "Cargo.toml", "go.mod", "pom.xml", "build.gradle",
-         "CMakeLists.txt", "Makefile", "composer.json", "Gemfile")  # fmt: skip
-MAX_UP = 12
 READ_S = 10.0  # a project is read for so long at most
-
-
-def project_of(file: Path) -> Path:
-    """The folder of the project that ``file`` (absolute) lies in; without a sign of one its own folder."""
-    for folder in list(file.parents)[:MAX_UP]:
-        if any((folder / mark).exists() for mark in MARKS):
-            return folder
-    return file.parent
 
 
 def read_project(snapshot: Snapshot, file: Path, config: Config, budget: int) -> tuple[Workspace, Snapshot]:

@@ -16,11 +16,11 @@ from typing import Any, TextIO
 
 from midfill import config as configuration
 from midfill import paths
-from midfill.commands.complete import project_of
 from midfill.commands.options import opened, settings
 from midfill.commands.session import session
 from midfill.completer import Completer
 from midfill.config import Config
+from midfill.context.project import project_of
 from midfill.eval import replay_report, report
 from midfill.eval.about import commit, need_matplotlib, rounded
 from midfill.eval.context import ProjectContext

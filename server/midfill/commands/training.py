@@ -155,7 +155,7 @@ def data_lines(data: dict[str, Any]) -> list[str]:
     if data["left_out"]:
         lines.append("left out: " + ", ".join(f"{reason} ({n:,})" for reason, n in data["left_out"].items()))
     if data["secrets"]:
-        lines.append("with what looks like a secret: " + ", ".join(map(one_line, data["secrets"][:5])))
+        lines.append("without lines that look like a secret: " + ", ".join(map(one_line, data["secrets"][:5])))
     licences = sorted(set(data["licences"].values()))
     lines.append(f"licences: {', '.join(licences)}")
     return lines

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from midfill.context import signatures
 from midfill.context.focus import Focus
-from midfill.context.index import Index, SourceFile
+from midfill.context.index import SourceFile
 from midfill.context.secrets import has_secret
 from midfill.context.sources import SOURCES
 from midfill.context.view import Found, Pick, Source, View, Window
@@ -90,7 +90,7 @@ def choose(
     found = _best(view, focus, sources)
     ranked = sorted(found, key=lambda key: (-found[key].score, key))
     late = {key for key in ranked if _is_behind(key, found)}
-    front = _front(found, [key for key in ranked if key not in late], budget * FRONT_SHARE, before, view.index)
+    front = _front(found, [key for key in ranked if key not in late], budget * FRONT_SHARE, before, view, focus)
     behind = _Basket(front.budget + budget * (1 - FRONT_SHARE), keys=dict(front.keys))
     for key, one in front.keys.items():
         behind.of_file[key[0]].append(one)
@@ -112,10 +112,16 @@ def _is_behind(key: Key, found: Mapping[Key, Found]) -> bool:
     return of_class is not None and of_class.score >= URGENT
 
 
-def _front(found: Mapping[Key, Found], ranked: Sequence[Key], budget: float, before: Choice, index: Index) -> _Basket:
+def _front(
+    found: Mapping[Key, Found], ranked: Sequence[Key], budget: float, before: Choice, view: View, focus: Focus
+) -> _Basket:
     """The earlier front with as little change as possible, or the best one where that is worth far more."""
     best = _Basket(budget).fill(found, ranked)
-    still = {key: found.get(key, one) for key, one in before.front.items() if index.files.get(key[0]) is one.file}
+    still = {
+        key: found.get(key, one)
+        for key, one in before.front.items()
+        if view.index.files.get(key[0]) is one.file and view.may_show(key[0], focus)
+    }
     kept = _Basket(budget).fill(still, still)
     worth = sum(found[key].score for key in kept.keys if key in found)
     return kept if still and len(kept.keys) == len(before.front) and worth >= GOOD_ENOUGH * best.worth else best
@@ -130,7 +136,7 @@ def _best(view: View, focus: Focus, sources: Mapping[str, Source]) -> dict[Key, 
             n_left -= 1
             if n_left < 0:
                 return found
-            if one.score < MIN_SCORE or one.file.key == focus.key:
+            if one.score < MIN_SCORE or one.file.key == focus.key or not view.may_show(one.file.key, focus):
                 continue
             key = (one.file.key, one.at, -1) if isinstance(one, Pick) else (one.file.key, one.start, one.end)
             earlier = found.get(key)

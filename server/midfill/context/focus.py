@@ -74,7 +74,7 @@ class Focus:
     @cached_property
     def used(self) -> Counter[str]:
         """How often this file says each word."""
-        return Counter(WORD.findall(self.text[:MAX_CHARS]))
+        return Counter(match[0] for match in WORD.finditer(self.text[:MAX_CHARS]))
 
     @cached_property
     def scopes(self) -> list[str]:

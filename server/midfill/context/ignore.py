@@ -16,7 +16,7 @@ from pathspec import GitIgnoreSpec
 MAX_BYTES = 1 << 16  # of one .gitignore
 MAX_LINES = 2000
 MAX_LINE = 500  # a longer pattern is no pattern that somebody wrote
-MAX_STARS = 4  # between two slashes: matching takes the length of a name to this power
+MAX_STARS = 4  # of one pattern, "**" counted apart: matching takes the length of a name to this power
 MAX_SPECS = 5000  # folders whose rules are kept
 MAX_PARENTS = 16
 
@@ -113,9 +113,15 @@ def _spec_of(lines: list[str]) -> GitIgnoreSpec:
     """
     kept: list[str] = []
     for line in lines:
-        if len(line) > MAX_LINE or any(segment.count("*") > MAX_STARS for segment in line.split("/")):
+        if len(line) > MAX_LINE or _n_stars(line) > MAX_STARS:
             return GitIgnoreSpec.from_lines(["*"])
         with contextlib.suppress(ValueError, re.error):
             GitIgnoreSpec.from_lines([line])
             kept.append(line)
     return GitIgnoreSpec.from_lines(kept)
+
+
+def _n_stars(line: str) -> int:
+    """How many places of a pattern may match in many ways: stars in names, or folders of any depth."""
+    parts = line.strip().split("/")
+    return max(parts.count("**"), sum(part.count("*") for part in parts if part not in ("*", "**")))

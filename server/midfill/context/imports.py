@@ -80,10 +80,13 @@ def common(one: str, other: str) -> int:
     return n
 
 
+# Quantifiers give nothing back (``+``) where what follows cannot match otherwise: a text of beginnings alone is read in
+# a time that grows with its length.
+
 # ---- languages -------------------------------------------------------------------------------------------------------
 
 _PY_FROM = re.compile(
-    r"^[ \t]*from[ \t]+(\.{0,20})([\w.]{0,300})[ \t]+import[ \t]*(\([^)]{0,4000}\)|[^\n(]{1,400})", re.M
+    r"^[ \t]*from[ \t]+(\.{0,20})([\w.]{0,300})[ \t]+import[ \t]*(\([^)]{0,4000}+\)|[^\n(]{1,400})", re.M
 )
 _PY_IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w., \t]{1,400})", re.M)
 
@@ -113,10 +116,12 @@ def _python_files(module: str) -> tuple[str, ...]:
 
 
 _JS_FROM = re.compile(
-    r"\b(?:import|export)\s{1,8}(?:type\s{1,8})?([\w$*{}\s,]{1,1000}?)\bfrom\s{0,4}['\"]([^'\"\n]{1,200})['\"]"
+    r"\b(?:import|export)\s{1,8}+(?:type\s{1,8}+)?((?:(?!\b(?:im|ex)port\b)[\w$*{}\s,]){1,1000}?)\bfrom"
+    r"\s{0,4}['\"]([^'\"\n]{1,200})['\"]"
 )
 _JS_REQUIRE = re.compile(
-    r"\b(?:const|let|var)\s{1,8}(\{[^}]{0,1000}\}|[\w$]{1,200})\s{0,8}=\s{0,8}(?:await\s{1,8}import|require)\(\s{0,8}['\"]([^'\"\n]{1,200})['\"]"
+    r"\b(?:const|let|var)\s{1,8}(\{[^}]{0,1000}+\}|[\w$]{1,200}+)\s{0,8}+=\s{0,8}"
+    r"(?:await\s{1,8}import|require)\(\s{0,8}['\"]([^'\"\n]{1,200})['\"]"
 )
 _JS_ENDS = (".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".d.ts", "/index.ts", "/index.tsx", "/index.js")
 
@@ -132,9 +137,9 @@ def _javascript(text: str, folder: str) -> Iterator[Import]:
             if target.startswith("..") or (not exact and "/" not in specifier):
                 continue  # outside of the workspace, or a package
             stem = re.sub(r"\.(?:m|c)?[jt]sx?$", "", target)
-            braces = re.search(r"\{([^}]*)\}", clause)
+            braces = re.search(r"\{([^{}]*)\}", clause)
             names = _names(braces[1], " as ", ":") if braces else ()
-            rest = re.sub(r"\{[^}]*\}", "", clause).replace("* as", "").strip(" ,\n\t*")
+            rest = re.sub(r"\{[^{}]*\}", "", clause).replace("* as", "").strip(" ,\n\t*")
             alias = rest.split(",")[0].strip()
             yield Import((target, *(stem + end for end in _JS_ENDS)), (*names, alias) if names and alias else names,
                          alias, exact)  # fmt: skip
@@ -155,7 +160,7 @@ def _java(text: str, folder: str) -> Iterator[Import]:
         yield Import((*files, *outer) if not match[1] else outer, (name,) if not match[3] else ())
 
 
-_GO_BLOCK = re.compile(r"^import[ \t]*(?:\(([^)]{0,8000})\)|([^\n(]{1,300}))", re.M)
+_GO_BLOCK = re.compile(r"^import[ \t]*(?:\(([^)]{0,4000}+)\)|([^\n(]{1,300}))", re.M)
 _GO_ONE = re.compile(r"(?:([\w.]+)[ \t]+)?[\"`]([^\"`\n]{1,300})[\"`]")
 
 
@@ -170,8 +175,8 @@ def _go(text: str, folder: str) -> Iterator[Import]:
             yield Import((*tails, parts[-1]), alias=match[1] or parts[-1], folder=True)
 
 
-_RUST_USE = re.compile(r"^[ \t]*(?:pub(?:\([^)]*\))?[ \t]+)?use[ \t]+([^;]{1,2000});", re.M)
-_RUST_MOD = re.compile(r"^[ \t]*(?:pub(?:\([^)]*\))?[ \t]+)?mod[ \t]+(\w+);", re.M)
+_RUST_USE = re.compile(r"^[ \t]*(?:pub(?:\([^)\n]{0,80}+\))?[ \t]+)?use[ \t]++([^;]{1,2000}+);", re.M)
+_RUST_MOD = re.compile(r"^[ \t]*(?:pub(?:\([^)\n]{0,80}+\))?[ \t]+)?mod[ \t]+(\w+);", re.M)
 
 
 def _rust(text: str, folder: str) -> Iterator[Import]:

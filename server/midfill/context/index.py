@@ -11,11 +11,12 @@ from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
 
+from midfill.context.definition import Definition
 from midfill.context.kinds import family
-from midfill.context.outline import Definition, outline
 
 MAX_FILES = 4000
 MAX_CHARS = 24_000_000  # of all texts together
+MAX_WORDS = 400_000  # distinct ones that are known; a larger project has its most by then
 MAX_FILE_WORDS = 3000  # distinct words of one file that are looked up
 MIN_WORD = 3
 
@@ -33,11 +34,6 @@ class SourceFile:
     text: str
     definitions: tuple[Definition, ...] = ()
     stamp: tuple[int, int] = (0, 0)  # of the file on disk
-
-    @classmethod
-    def read(cls, key: str, path: str, language: str, text: str, stamp: tuple[int, int] = (0, 0)) -> SourceFile:
-        """With the definitions of ``text``."""
-        return cls(key, path, language, text, outline(text, language), stamp)
 
     @cached_property
     def lines(self) -> list[str]:
@@ -94,7 +90,8 @@ class Index:
             if definition.kind != "impl":
                 self._defined[definition.name].setdefault(file.key, []).append(at)
         for word in _words(file.text):
-            self._used[word].add(file.key)
+            if word in self._used or len(self._used) < MAX_WORDS:
+                self._used[word].add(file.key)
         return True
 
     def remove(self, key: str) -> None:
@@ -111,9 +108,10 @@ class Index:
             if not self._defined[definition.name]:
                 del self._defined[definition.name]
         for word in _words(file.text):
-            self._used[word].discard(key)
-            if not self._used[word]:
-                del self._used[word]
+            if (users := self._used.get(word)) is not None:
+                users.discard(key)
+                if not users:
+                    del self._used[word]
 
     def defining(self, name: str) -> list[Place]:
         """Where ``name`` is defined, in whatever language."""
@@ -149,5 +147,5 @@ def _file_name(file: SourceFile) -> str:
 
 
 def _words(text: str) -> set[str]:
-    words = {word for word in WORD.findall(text) if len(word) >= MIN_WORD}
+    words = {word for match in WORD.finditer(text) if len(word := match[0]) >= MIN_WORD}  # lets other threads in
     return words if len(words) <= MAX_FILE_WORDS else set(sorted(words)[:MAX_FILE_WORDS])

@@ -1,7 +1,12 @@
-"""What the workspace's thread works on: folders, documents, the index, and choices. Used by that thread alone."""
+"""What the workspace's thread works on: folders, documents, the index, and choices. Used by that thread alone.
+
+It says which text is to be parsed next (``step``, ``take``) and is told what came of it (``parsed``).
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import time
 from collections import OrderedDict, deque
@@ -12,12 +17,17 @@ from pathlib import Path
 from midfill.context.choose import Choice, choose
 from midfill.context.focus import Focus
 from midfill.context.index import Index, SourceFile
+from midfill.context.kinds import KINDS
+from midfill.context.parser import Job, Parsed
+from midfill.context.project import outside, path_of
 from midfill.context.secrets import is_denied
 from midfill.context.sources import SOURCES
-from midfill.context.view import Edit, View
+from midfill.context.view import NO_PROJECT, Edit, View
 from midfill.context.walk import Folder, Found, is_handwritten, printable
 from midfill.syntax import languages
 from midfill.types import Snapshot
+
+log = logging.getLogger(__name__)
 
 RESCAN_S = 300.0  # a folder is walked again when somebody works in it so long after
 MAX_FOLDERS = 20
@@ -26,6 +36,9 @@ MAX_EDITS = 8
 MAX_VISITED = 12
 NEAR_LINES = 4  # edits as near as this are one
 MAX_EDIT_LINES = 40
+MAX_ENDED = 20  # texts of one walk that end the child; the rest of the folder is left for the next walk
+MAX_SKIPPED = 5000  # files that are remembered as too much to parse
+SLOW_S = 60.0  # a document that was too much to parse has no definitions for so long
 NEWS_S = 3.0  # what was learned about other files changes a choice after so long
 
 
@@ -40,17 +53,32 @@ class Document:
     text: str  # with "\\n" line ends
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A text that is being parsed: the file without its definitions, and where it comes from."""
+
+    file: SourceFile
+    uri: str = ""  # of an open document
+    folder: Folder | None = None  # of a file on disk
+
+
 class Keeper:
     """The index, and what it is made from."""
 
     def __init__(self, off: Iterable[str] = ()) -> None:
         self.index = Index()
+        self._asked: _Asked | None = None
+        self._again: deque[tuple[Folder, Found]] = deque()  # files of documents that were closed
+        self._skipped: OrderedDict[str, tuple[int, int]] = OrderedDict()  # files that are too much, with their stamps
+        self._slow_until: dict[str, float] = {}  # the same of open documents, by URI
+        self._n_ended: dict[Path, int] = {}  # how many of them the present walk of a folder has met
         self._folders: dict[Path, Folder] = {}
         self._walks: deque[tuple[Folder, Iterator[Found | None]]] = deque()
         self._seen: dict[Path, set[str]] = {}  # files that the present walk of a folder came by
         self._walked: dict[Path, float] = {}  # when a folder was walked last, and how long that took
         self._spent: dict[Path, float] = {}
         self._keys: dict[str, str] = {}  # of open documents, by URI
+        self._projects: dict[str, str] = {}  # by key, of open documents outside of the folders
         self._visited: OrderedDict[str, None] = OrderedDict()
         self._edits: deque[Edit] = deque(maxlen=MAX_EDITS)
         self._chosen_at: dict[str, tuple[int, float]] = {}  # generation and time of the last choice for a document
@@ -78,41 +106,95 @@ class Keeper:
                     continue  # gone, or a circle of links
                 self._folders[path] = folder
                 self._begin(path, folder)
+        self._projects = {key: name for uri, key in self._keys.items() if (name := self._project(uri, key))}
 
     @property
     def has_steps(self) -> bool:
-        """Whether a folder is being walked."""
-        return bool(self._walks)
+        """Whether there are files to read."""
+        return bool(self._walks or self._again)
 
-    def step(self) -> None:
-        """Read one more file of the folder that is being walked."""
+    def step(self) -> Job | None:
+        """Read one more file of the folder that is being walked; what is to be parsed of it."""
+        if self._again:
+            folder, known = self._again.popleft()
+            return self._read(folder, known) if folder in self._folders.values() else None
         folder, walk = self._walks[0]
         began = time.monotonic()
         found = next(walk, False)
+        job = None
         if isinstance(found, Found):
-            self._read(folder, found)
-        spent = self._spent[folder.root] = self._spent.get(folder.root, 0.0) + time.monotonic() - began
-        if found is False or spent > MAX_WALK_S:
-            self._walks.popleft()
-            if found is False:
-                self._drop_missing(folder)
+            self._seen[folder.root].add(found.key)
+            job = self._read(folder, found)
+        self._spend(folder, time.monotonic() - began)
+        if found is False:
+            self._leave(folder)
+            self._drop_missing(folder)
+        return job
+
+    def parsed(self, parsed: Parsed) -> None:
+        """The last job is done."""
+        asked, self._asked = self._asked, None
+        if asked is None or asked.file.key != parsed.job.key:
+            return
+        definitions = parsed.definitions
+        if asked.folder is not None:
+            self._spend(asked.folder, parsed.took_s)
+            if definitions is None:
+                self._skip(asked.folder, asked.file)
+            elif asked.folder in self._folders.values() and not self._is_open(asked.file.key):
+                self.index.put(dataclasses.replace(asked.file, definitions=definitions))
+        elif asked.uri in self._keys:
+            if definitions is None:
+                self._slow_until[asked.uri] = time.monotonic() + SLOW_S
+            self._put(dataclasses.replace(asked.file, definitions=definitions or ()))
+
+    def _ask(self, asked: _Asked) -> Job | None:
+        """What is to be parsed of a file; None where nothing can be, and the file is taken as it is."""
+        if asked.file.language in KINDS:
+            self._asked = asked
+            return Job(asked.file.key, asked.file.language, asked.file.text)
+        if asked.uri:
+            self._put(asked.file)
+        else:
+            self.index.put(asked.file)
+        return None
+
+    def _skip(self, folder: Folder, file: SourceFile) -> None:
+        """A file is too much to parse: it is not read again as it is, and after some of them the folder is left."""
+        self.index.remove(file.key)
+        self._skipped[file.key] = file.stamp
+        while len(self._skipped) > MAX_SKIPPED:
+            self._skipped.popitem(last=False)
+        n = self._n_ended[folder.root] = self._n_ended.get(folder.root, 0) + 1
+        if n == MAX_ENDED:
+            log.warning("context: %d files of a folder are too much to parse; the rest of it is read later", n)
+            self._leave(folder)
+
+    def _spend(self, folder: Folder, seconds: float) -> None:
+        spent = self._spent[folder.root] = self._spent.get(folder.root, 0.0) + seconds
+        if spent > MAX_WALK_S:
+            self._leave(folder)
+
+    def _leave(self, folder: Folder) -> None:
+        """End the walk of ``folder``."""
+        self._walks = deque(walk for walk in self._walks if walk[0] is not folder)
 
     def _begin(self, path: Path, folder: Folder) -> None:
         self._walked[path] = time.monotonic()
         if not folder.is_too_wide:
-            self._seen[folder.root], self._spent[folder.root] = set(), 0.0
+            self._seen[folder.root], self._spent[folder.root], self._n_ended[folder.root] = set(), 0.0, 0
             self._walks.append((folder, folder.walk()))
 
-    def _read(self, folder: Folder, found: Found) -> None:
-        self._seen[folder.root].add(found.key)
+    def _read(self, folder: Folder, found: Found) -> Job | None:
         known = self.index.files.get(found.key)
         if self._is_open(found.key) or (known is not None and known.stamp == found.stamp):
-            return
-        text = folder.read(found)
+            return None
+        text = folder.read(found) if self._skipped.get(found.key) != found.stamp else None
         if text is None:
             self.index.remove(found.key)
-        else:
-            self.index.put(SourceFile.read(found.key, found.path, languages.indexed(found.path), text, found.stamp))
+            return None
+        file = SourceFile(found.key, found.path, languages.indexed(found.path), text, stamp=found.stamp)
+        return self._ask(_Asked(file, folder=folder))
 
     def _drop_missing(self, folder: Folder) -> None:
         """Forget what was there at the last walk and is not any more."""
@@ -130,20 +212,27 @@ class Keeper:
 
     # ---- documents ---------------------------------------------------------------------------------------------------
 
-    def take(self, document: Document) -> None:
-        """Read a document as it is now."""
+    def take(self, document: Document) -> Job | None:
+        """A document as it is now; what is to be parsed of it."""
         key = self._key(document.uri, document.where)
         self._visit(document.uri)
         if not self._may_show(key, document):
             self.index.remove(key)
-            return
+            return None
         old = self.index.files.get(key)
         if old is not None and old.text == document.text:
-            return
+            return None
         if old is not None and (edit := edit_between(key, old.text, document.text)) is not None:
             self._note(edit)
-        file = SourceFile.read(key, printable(document.path), document.language, document.text)
-        while not self.index.put(file):  # what is open matters more than what is not
+        file = SourceFile(key, printable(document.path), document.language, document.text)
+        if time.monotonic() < self._slow_until.get(document.uri, 0.0):
+            self._put(file)
+            return None
+        return self._ask(_Asked(file, uri=document.uri))
+
+    def _put(self, file: SourceFile) -> None:
+        """Take an open document; what is open matters more than what is not."""
+        while not self.index.put(file):
             if (other := next((other for other in self.index.files if not self._is_open(other)), None)) is None:
                 break
             self.index.remove(other)
@@ -152,19 +241,35 @@ class Keeper:
         """A document was closed."""
         key = self._keys.pop(uri, uri)
         self._chosen_at.pop(uri, None)
+        self._slow_until.pop(uri, None)
+        if self._is_open(key):  # by another URI
+            return
+        self._projects.pop(key, None)
         self.index.remove(key)
         for folder in self._folders.values():
-            path = folder.relative(key)
-            if path is not None and languages.indexed(path) and folder.admits(key):
-                found = Found(key, printable(path), (0, 0))
-                if (text := folder.read(found)) is not None:
-                    self.index.put(SourceFile.read(key, found.path, languages.indexed(path), text))
+            if (found := folder.found(key)) is not None:
+                self._again.append((folder, found))
                 return
 
     def _key(self, uri: str, where: Path | None) -> str:
         if uri not in self._keys:
-            self._keys[uri] = os.path.realpath(where) if where is not None else uri
+            key = self._keys[uri] = _real(where) if where is not None else uri
+            if project := self._project(uri, key):
+                self._projects[key] = project
         return self._keys[uri]
+
+    def _project(self, uri: str, key: str) -> str:
+        """The project of what lies outside of the folders; "" for what belongs to the workspace."""
+        path = path_of(uri)
+        if not path:
+            return NO_PROJECT
+        if any(folder.relative(at) is not None for folder in self._folders.values() for at in (key, path)):
+            return ""
+        file = key if key != uri else _real(Path(path)) if uri.startswith("file:") else ""
+        if not file:
+            return uri.rpartition("/")[0]
+        project = outside(Path(file))
+        return "" if any(folder.root.is_relative_to(project) for folder in self._folders.values()) else project
 
     def _is_open(self, key: str) -> bool:
         return key in self._keys.values()
@@ -204,11 +309,22 @@ class Keeper:
         self._walk_again()
         self._visit(snapshot.uri)
         key = self._keys.get(snapshot.uri, snapshot.uri)
+        projects = self._projects
+        if snapshot.uri not in self._keys and (project := self._project(snapshot.uri, key)):
+            projects = {**projects, key: project}
         visited = tuple(self._keys.get(uri, uri) for uri in reversed(self._visited))
-        view = View(self.index, visited, tuple(self._edits))
+        view = View(self.index, visited, tuple(self._edits), projects)
         focus = Focus(key, snapshot.path, snapshot.language, snapshot.text, snapshot.cursor)
         self._chosen_at[snapshot.uri] = (self.index.generation, time.monotonic())
         return choose(view, focus, budget, before, self._sources)
+
+
+def _real(path: Path) -> str:
+    """The real path; what no file system can spell stays as it is."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return str(path)
 
 
 def edit_between(key: str, old: str, new: str) -> Edit | None:

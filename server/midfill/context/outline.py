@@ -2,17 +2,19 @@
 
 A signature is the definition without its body, as a stub file would have it: a call is written from the signature, and
 it costs a tenth of the tokens. The file is hostile input: its size, the nodes visited, the depth and the length of
-every signature are bounded.
+every signature are bounded. What the grammar itself does is not: the language server has this done elsewhere
+(``parser``).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from tree_sitter import Node
 
 from midfill.context import signatures
+from midfill.context.definition import Definition
+from midfill.context.index import SourceFile
 from midfill.context.kinds import KINDS, SCRIPTS, Kind, Kinds
 from midfill.syntax.parsers import parser_for
 
@@ -25,21 +27,7 @@ MAX_VALUE = 300
 MAX_CONSTRUCTOR = 8000
 MAX_ATTRIBUTES = 40
 MAX_DOC = 90  # characters
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """One name that a file defines."""
-
-    name: str
-    kind: Kind
-    signature: str  # without the indentation of its place; may have several lines
-    line: int  # from 0
-    end_line: int
-    parent: int = -1  # index of the class that it stands in; -1: none
-    owner: str = ""  # the class it is a member of, also where it stands outside (Go, Rust, C++)
-    doc: str = ""  # first line of its docstring
-    depth: int = 0
+MAX_CHARS = 400_000  # of all signatures together: they are handed from one process to another
 
 
 def outline(text: str, language: str) -> tuple[Definition, ...]:
@@ -53,6 +41,11 @@ def outline(text: str, language: str) -> tuple[Definition, ...]:
     return tuple(walk.found)
 
 
+def source_file(key: str, path: str, language: str, text: str, stamp: tuple[int, int] = (0, 0)) -> SourceFile:
+    """``text`` with its definitions, read here and now."""
+    return SourceFile(key, path, language, text, outline(text, language), stamp)
+
+
 class _Walk:
     """One pass over a tree, from the outside in; function bodies are not entered."""
 
@@ -60,12 +53,13 @@ class _Walk:
         self.kinds, self.source, self.language = kinds, source, language
         self.found: list[Definition] = []
         self._n_left = MAX_NODES
+        self._n_chars_left = MAX_CHARS
 
     def visit(self, node: Node, parent: int, depth: int) -> None:
         """Take the definitions among the children of ``node``."""
         for child in node.named_children:
             self._n_left -= 1
-            if self._n_left < 0 or len(self.found) >= MAX_DEFINITIONS or depth > MAX_DEPTH:
+            if self._n_left < 0 or self._n_chars_left < 0 or len(self.found) >= MAX_DEFINITIONS or depth > MAX_DEPTH:
                 return
             kind = self.kinds.nodes.get(child.type)
             if kind is not None:
@@ -96,6 +90,7 @@ class _Walk:
         doc = self._doc(node, body)
         level = self.found[parent].depth + 1 if parent >= 0 else 0
         at = len(self.found)
+        self._n_chars_left -= len(shown) + len(doc)
         lines = node.start_point.row, node.end_point.row
         self.found.append(Definition(name, kind, shown, *lines, parent, owner, doc, level))
         if kind in ("class", "impl") and body is not None:

@@ -1,7 +1,8 @@
 """What must never enter a prompt, a log or a training set: files by their names, and text by its look.
 
-Two lists, used by everything that reads a workspace. Both are meant to say yes too often rather than too seldom: a
-lost snippet costs a hint.
+Used by everything that reads a workspace. What services hand out is known by its form; a password by the name that it
+is given to; and what has no name by looking drawn rather than written. ``scripts/secret_scan.py`` measures both
+mistakes, of planted keys and of the files of packages (docs/log.md).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 # Names of files, and of folders with all that is in them; compared in lower case.
 DENIED_NAMES = (
@@ -29,31 +32,118 @@ DENIED_FOLDERS = (
 _DENIED_NAME = re.compile("|".join(fnmatch.translate(name) for name in DENIED_NAMES))
 _DENIED_FOLDER = frozenset(DENIED_FOLDERS)
 
-_SECRETS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"-----BEGIN [A-Z0-9 ]{0,40}(?:PRIVATE KEY|CERTIFICATE|PGP)",
-        r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}\b",
-        r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}",
-        r"\bxox[abeoprs]-[\w-]{10,}|\bhooks\.slack\.com/services/\w",
-        r"\bsk-[A-Za-z0-9_-]{20,}|\b[rsp]k_(?:live|test)_\w{10,}|\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}",
-        r"\bhf_[A-Za-z0-9]{20,}|\bnpm_[A-Za-z0-9]{30,}|\bpypi-[\w-]{30,}|\bSG\.[\w-]{16,80}\.[\w-]{16,}",
-        r"\beyJ[\w-]{10,400}\.[\w-]{10,400}\.",  # a JSON web token
-        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"]{1,64}:[^\s/@'\"{}$<%]{3,}@",  # a URL with a password
-        r"(?i)\b(?:authorization|proxy-authorization)\b['\"]?\s*[:=]\s*['\"]?(?:basic|bearer|token)\s+[\w+/=.-]{8,}",
-    )
-)
+MAX_SCANNED = 1 << 18  # characters; a longer text counts as one with a secret
+MIN_SEQUENCE = 16  # characters
+MARGIN = 3  # lines on each side of a secret that go with it
+MAX_BLOCK = 200  # lines of a key in a text
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What looks like one, from ``start`` to ``end``; ``kind`` is a word for people."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def _form(kind: str, anchors: str, pattern: str) -> tuple[str, tuple[str, ...], re.Pattern[str]]:
+    return kind, tuple(anchors.split()), re.compile(pattern)
+
+
+# By kind: what a text must have for the pattern to be worth a look, and the pattern.
+_FORMS = (
+    _form("private key", "-----BEGIN",
+          r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,20}-----|-----BEGIN PGP MESSAGE-----"),
+    _form("age key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{40,}"),
+    _form("AWS", "AKIA ASIA AROA AIDA ABIA ACCA", r"\b(?:AKIA|ASIA|AROA|AIDA|ABIA|ACCA)[A-Z0-9]{16}\b"),
+    _form(
+        "GitHub", "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_", r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}"
+    ),
+    _form("GitLab", "glpat- gldt- glrt- glptt- glcbt-", r"\bgl(?:pat|dt|rt|ptt|cbt)-[\w-]{16,}"),
+    _form("Slack", "xox hooks.slack.com xapp-", r"\bxox[abeoprs]-[\w-]{10,}|\bxapp-\d-[\w-]{16,}"
+          r"|\bhooks\.slack\.com/(?:services|workflows)/T?\w{6,}/\w{6,}"),
+    _form("Stripe", "k_live_ k_test_ whsec_", r"\b[rsp]k_(?:live|test)_\w{10,}|\bwhsec_[A-Za-z0-9+/=]{24,}"),
+    _form(
+        "OpenAI or Anthropic", "sk-", r"\bsk-(?:ant-[\w-]{20,}|proj-[\w-]{20,}|svcacct-[\w-]{20,}"
+        r"|(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,})"
+    ),
+    _form("Google", "AIza ya29. GOCSPX-", r"\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}|\bGOCSPX-[\w-]{20,}"),
+    _form("Hugging Face", "hf_ api_org_", r"\bhf_[A-Za-z0-9]{30,}|\bapi_org_[A-Za-z0-9]{30,}"),
+    _form("package registry", "npm_ pypi- rubygems_",
+          r"\bnpm_[A-Za-z0-9]{30,}|\bpypi-[\w-]{50,}|\brubygems_[0-9a-f]{40,}"),
+    _form("SendGrid", "SG.", r"\bSG\.[\w-]{16,80}\.[\w-]{16,}"),
+    _form("Twilio", "SK AC", r"\b(?:SK|AC)[0-9a-f]{32}\b"),
+    _form("mail service", "key- -us", r"\bkey-[0-9a-f]{32}\b|\b[0-9a-f]{32}-us\d{1,2}\b"),
+    _form("Square", "sq0 EAAA", r"\bsq0(?:atp|csp|idp)-[\w-]{20,}|\bEAAA[\w-]{60}\b"),
+    _form("Shopify", "shp", r"\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}\b"),
+    _form("Telegram", ":A", r"\b\d{8,10}:A[\w-]{34}\b"),
+    _form("Discord", "discord M N O", r"\b[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,38}\b"
+          r"|\bdiscord(?:app)?\.com/api/webhooks/\d{10,}/[\w-]{40,}"),
+    _form("Azure", "AccountKey= SharedAccessKey= Q~", r"\b(?:Account|SharedAccess)Key=[A-Za-z0-9+/]{40,}={0,2}"
+          r"|(?<![\w.~-])[\w.~-]{3}\dQ~[\w.~-]{31,34}(?![\w.~-])"),
+    _form("cloud", "dop_v1_ doo_v1_ dor_v1_ LTAI sbp_ AKID", r"\bdo[opr]_v1_[0-9a-f]{64}\b|\bLTAI[A-Za-z0-9]{17,24}\b"
+          r"|\bsbp_[0-9a-f]{40}\b|\bAKID[A-Za-z0-9]{32}\b"),
+    _form("Databricks", "dapi", r"\bdapi[0-9a-f]{32}(?:-\d)?\b"),
+    _form("Facebook", "EAACEdEose0cBA", r"\bEAACEdEose0cBA\w+"),
+    _form("Linear", "lin_", r"\blin_(?:api|oauth)_[A-Za-z0-9]{32,}"),
+    _form("Notion", "secret_ ntn_", r"\bsecret_[A-Za-z0-9]{43}\b|\bntn_[A-Za-z0-9]{40,}"),
+    _form("monitoring", "NRAK- NRAA- glsa_ glc_ sntrys_ sntryu_ eyJrIjoi", r"\bNR(?:AK|AA)-[A-Z0-9]{27}\b"
+          r"|\bglsa_[A-Za-z0-9]{32}_[0-9a-f]{8}\b|\bglc_[A-Za-z0-9+/]{32,}|\bsntry[su]_[\w+/=-]{40,}|\beyJrIjoi[\w=]{40,}"),
+    _form("HashiCorp", "hvs. hvb. atlasv1", r"\bhv[sb]\.[\w-]{20,}|\b[A-Za-z0-9]{14}\.atlasv1\.[\w=-]{50,}"),
+    _form("secret manager", "dp. pul- ops_", r"\bdp\.(?:pt|st|sa|ct)\.[A-Za-z0-9_.-]{40,}|\bpul-[0-9a-f]{40}\b"
+          r"|\bops_eyJ[\w-]{60,}"),
+    _form("developer service", "PMAK- ATATT3 ATCTT3 dckr_pat_ pscale_ AKCp ddp_ figd_ shippo_ sl.",
+          r"\bPMAK-[0-9a-f]{24}-[0-9a-f]{34}\b|\bAT[AC]TT3[\w=-]{60,}|\bdckr_pat_[\w-]{24,}"
+          r"|\bpscale_(?:tkn|oauth|pw)_[\w.=-]{30,}"
+          r"|\bAKCp[A-Za-z0-9]{60,}|\bfigd_[\w-]{36,}|\bshippo_(?:live|test)_[0-9a-f]{40}\b|\bsl\.[\w=-]{120,}"),
+    _form("JSON web token", "eyJ", r"\beyJ[\w-]{10,2000}\.[\w-]{10,4000}\."),
+    _form(
+        "URL with a password", "://",
+        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>{}()]{1,64}:(?P<value>[^\s/@'\"{}$<>%()\\*]{6,64})@[\w\[]"
+    ),
+    _form(
+        "authorization header", "uthorization UTHORIZATION",
+        r"(?i)\b(?:authorization|proxy-authorization)\b['\"]?\]?\s*[:=]\s*['\"]?(?:basic|bearer|token)\s+"
+        r"(?P<value>[\w+/=.-]{8,})"
+    ),
+    _form("registry login", "_authToken _auth _password",
+          r"_(?:authToken|auth|password)\s*=\s*(?P<value>(?=[\w+/=.-]*\d)[\w+/=-]{16,})"),
+)  # fmt: skip
+
 # A name that says what it holds, and a literal that is given to it.
 _GIVEN = (
-    r"s?[\w-]{0,24}['\"\])]{0,3}\s{0,4}(?::\s{0,4}[\w\[\], .|]{1,30})?(?:=>|:=|=|:)\s{0,4}[a-z]{0,2}['\"`]"
-    r"(?P<value>[^'\"`\n]{6,})['\"`]"
+    r"s?[\w-]{0,24}['\"\])]{0,3}\s{0,4}(?::\s{0,4}[\w\[\], .|]{1,30}=|=>|:=|=|:)\s{0,4}[a-z]{0,2}(?P<quote>['\"`])"
+    r"(?P<value>[^'\"`\n\\]{6,200})(?P=quote)"
 )
-_PASSWORD = re.compile(r"(?i)(?:pass(?:word|wd|phrase)?|pwd)" + _GIVEN)
+_PASSWORD = re.compile(r"(?i)(?:pass(?:word|wd|phrase|(?![a-z]))|pwd)" + _GIVEN)
 _TOKEN = re.compile(
-    r"(?i)(?:secret|token|(?:api|access|private|auth|account|signing)[_-]?key|credential|salt)" + _GIVEN
+    r"(?i)(?:secret|token(?!i[sz])|(?:api|access|private|auth|account|signing|encryption|app|subscription|client)[_-]?key"
+    r"|credential|salt)" + _GIVEN
 )
-_LITERAL = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
-MAX_SCANNED = 1 << 18  # characters; a longer text counts as one with a secret
+_TOKEN_WORDS = ("secret", "token", "key", "credential", "salt")
+# A line of an environment or a settings file: a name in capitals, and what stands behind it without quotes.
+_UNQUOTED = re.compile(
+    r"(?m)^[ \t]*(?:export[ \t]+|ENV[ \t]+|-[ \t]+|set[ \t]+)?[A-Z0-9_]{0,40}"
+    r"(?:PASSWORD|PASSWD|SECRET|TOKEN(?!IZ)|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET_?KEY)[A-Z0-9_]{0,20}"
+    r"[ \t]{0,2}[=:][ \t]{0,2}"
+    r"(?P<value>(?=[A-Za-z+/=_~-]*\d)[A-Za-z0-9+/=_~-]{12,200})[ \t]*$"
+)
+_LITERAL = re.compile(r"(?P<quote>['\"`])(?P<value>[A-Za-z0-9+/=_-]{24,72})(?P=quote)")
+_DIGEST = re.compile(r"[\w+/-]{43}=|[\w+/-]{27}=")  # of SHA-256 and SHA-1 in base 64
+# What stands before a literal that was computed from something public.
+_PUBLIC = re.compile(
+    r"(?i)(?:sha\d*|md5|hash|digest|checksum|integrity|fingerprint|etag|commit|rev(?:ision)?|uuid|guid|public|alphabet"
+    r"|charset|chars|digits|letters|base\d\d|test|example|fixture|expected)"
+    r"[\w'\"\]\[().: \t-]{0,24}[=:(,\[]?[ \t(\[]*[a-z]{0,2}\Z"
+)
+_MADE_UP = re.compile(r"(?i)example|x{6}|\*{3}|\.{3}|your|12345678")
+_PLACEHOLDER = re.compile(
+    r"(?i).{0,60}(?:example|change_?me|your|placeholder|dummy|sample|redacted|hidden|masked|insert|replace|todo|fixme|foobar|fake|mock"
+    r"|not[-_ ]?(?:a|set|used|real)|(?:my|the|some|a|an|no|new|old|user|super|top|db|test)?[-_]?"
+    r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|key|credential)s?(?:[-_]?\w{0,3}|[-_.]\w+)\Z"
+    r"|x{4,}|\*{3,}|\.{3}|lorem|hello|letmein|admin|root|guest|test|none|null|undefined|string|text|true|false)"
+)
 
 
 def is_denied(path: str) -> bool:
@@ -64,40 +154,106 @@ def is_denied(path: str) -> bool:
 
 def has_secret(text: str) -> bool:
     """Whether ``text`` looks as if it held a key, a token or a password."""
-    if len(text) > MAX_SCANNED:
-        return True
-    if any(pattern.search(text) for pattern in _SECRETS):
-        return True
-    if any(not _is_placeholder(match["value"]) for match in _PASSWORD.finditer(text)):
-        return True
-    if any(not _is_placeholder(match["value"]) and not _is_word(match["value"]) for match in _TOKEN.finditer(text)):
-        return True
-    return any(_is_random(match[0]) for match in _LITERAL.finditer(text))
+    return len(text) > MAX_SCANNED or next(found(text), None) is not None
+
+
+def without_secrets(text: str) -> tuple[str, int]:
+    """``text`` without the lines that look as if they held a secret, and those around them; how many went."""
+    rows: set[int] = set()
+    lines = text.split("\n")
+    for secret in found(text):
+        first = text.count("\n", 0, secret.start)
+        last = _end_of_block(lines, first) if secret.kind == "private key" else text.count("\n", 0, secret.end)
+        rows.update(range(max(0, first - MARGIN), min(last + MARGIN + 1, len(lines))))
+    return "\n".join(line for at, line in enumerate(lines) if at not in rows) if rows else text, len(rows)
+
+
+def _end_of_block(lines: list[str], first: int) -> int:
+    """The line that ends the key which begins on line ``first``."""
+    rest = range(first, min(first + MAX_BLOCK, len(lines)))
+    return next((at for at in rest if "-----END" in lines[at]), first if "\\n" in lines[first] else rest[-1])
+
+
+def found(text: str) -> Iterator[Secret]:
+    """What looks like a secret in ``text``; one may be found twice."""
+    for kind, anchors, pattern in _FORMS:
+        if any(anchor in text for anchor in anchors):
+            for match in pattern.finditer(text):
+                value = match.groupdict().get("value")
+                if not (_is_placeholder(value) if value else _is_made_up(match[0])):
+                    yield Secret(kind, match.start(), match.end())
+    lowered = text.lower()
+    for match in _PASSWORD.finditer(text) if "pass" in lowered or "pwd" in lowered else ():
+        if not _is_placeholder(match["value"]):
+            yield Secret("password", match.start(), match.end())
+    for match in _TOKEN.finditer(text) if any(word in lowered for word in _TOKEN_WORDS) else ():
+        if not _is_placeholder(match["value"]) and not _is_word(match["value"]):
+            yield Secret("token", match.start(), match.end())
+    for match in _UNQUOTED.finditer(text):
+        if not _is_placeholder(match["value"]) and _is_mixed(match["value"]):
+            yield Secret("setting", match.start(), match.end())
+    for match in _LITERAL.finditer(text):
+        value = match["value"]
+        if (
+            _is_random(value)
+            and not _DIGEST.fullmatch(value)
+            and not _PUBLIC.search(text, max(0, match.start() - 60), match.start())
+        ):
+            yield Secret("random text", match.start(), match.end())
+
+
+def _is_made_up(value: str) -> bool:
+    """Whether what has a key's form is one of documentation: one character over and over, or a word that says so."""
+    return (len(set(value.lower())) < 5 and len(value) > 12) or _MADE_UP.search(value) is not None
 
 
 def _is_placeholder(value: str) -> bool:
     """Words with spaces, a reference or a name: prose and code around secrets, not a secret."""
-    return value.startswith(("$", "{", "<", "%")) or " " in value.strip() or len(set(value)) < 4
+    return (
+        value.startswith(("$", "{", "<", "%", "/", ".", "#", "&", "@", "http", "--"))
+        or " " in value.strip()
+        or len(set(value)) < 4
+        or "{" in value
+        or "(" in value
+        or _PLACEHOLDER.match(value) is not None
+        or _is_sequence(value)
+    )
 
 
 def _is_word(value: str) -> bool:
     """A token may also be one of a language, and a secret's name stands beside its kind."""
-    return len(value) < 20 and not any(char.isdigit() for char in value)
+    if not any(char.isdigit() for char in value):
+        return len(value) < 20 or not _is_mixed(value)
+    return (
+        len(value) < 8
+        or re.fullmatch(r"[a-z]+(?:[-_.:/][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Za-z]{3,}[_-]?\d{1,2}", value)
+        is not None
+    )
+
+
+def _is_mixed(value: str) -> bool:
+    """Whether it changes between kinds of characters as names do not."""
+    n = sum(_is_break(a, b, True) for a, b in itertools.pairwise(value))
+    return n >= len(value) / 5
 
 
 def _is_random(word: str) -> bool:
     """Whether a long run of letters and digits was drawn rather than named.
 
     A name changes from small to capital letters, or between letters and digits, once a part; a key at every second or
-    third character.
+    third character, and seldom says the same character twice. A run of neighbours is an alphabet.
     """
-    if not any(map(str.isdigit, word)) or not any(map(str.isalpha, word)):
+    if not (any(map(str.isdigit, word)) and any(map(str.islower, word)) and any(map(str.isupper, word))):
         return False
-    if re.fullmatch(r"[0-9a-fA-F]{32,}", word):
-        return len(set(word)) >= 8
-    has_small = any(map(str.islower, word))
-    n_breaks = sum(_is_break(a, b, has_small) for a, b in itertools.pairwise(word))
-    return n_breaks > len(word) / 3
+    if len(set(word)) < min(len(word) / 2, 20) or _is_sequence(word):
+        return False
+    return sum(_is_break(a, b, True) for a, b in itertools.pairwise(word)) > len(word) / 3
+
+
+def _is_sequence(word: str) -> bool:
+    """Whether a third of it counts up or down: an alphabet, or the keys of a keyboard."""
+    n_next = sum(abs(ord(a) - ord(b)) == 1 for a, b in itertools.pairwise(word))
+    return len(word) >= MIN_SEQUENCE and n_next > len(word) / 3
 
 
 def _is_break(a: str, b: str, has_small: bool) -> bool:

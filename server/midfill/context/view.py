@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from midfill.context.focus import Focus
 from midfill.context.index import Index, SourceFile
+
+NO_PROJECT = "*"  # of a document that was never saved
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,12 @@ class View:
     index: Index
     visited: tuple[str, ...] = ()  # keys of documents, the latest first
     edits: tuple[Edit, ...] = ()  # the latest first
+    projects: Mapping[str, str] = field(default_factory=dict)  # by key, of what lies outside of the workspace's folders
+
+    def may_show(self, key: str, focus: Focus) -> bool:
+        """Whether the prompts of ``focus`` may hold parts of a file: it is of the same project, or of none."""
+        project = self.projects.get(key, "")
+        return project == NO_PROJECT or project == self.projects.get(focus.key, "").removeprefix(NO_PROJECT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from midfill.context.ignore import Ignore
+from midfill.context.project import is_too_wide
 from midfill.context.secrets import is_denied
 from midfill.syntax import languages
 from midfill.types import one_line
@@ -54,13 +54,8 @@ class Folder:
 
     @property
     def is_too_wide(self) -> bool:
-        """A file system's root, everybody's home or somebody's: not a project."""
-        try:
-            home = Path.home().resolve()
-        except (RuntimeError, OSError):
-            home = self.root
-        wide = (home, Path(tempfile.gettempdir()).resolve(), *home.parents)
-        return self.root == Path(self.root.anchor) or self.root in wide
+        """Whether it is no project."""
+        return is_too_wide(self.root)
 
     def relative(self, key: str) -> str | None:
         """``key`` (an absolute path) as seen from the folder; None where it lies outside."""
@@ -123,6 +118,17 @@ class Folder:
         if info.st_size > MAX_BYTES or not stat.S_ISREG(info.st_mode):
             return None
         return Found(str(self.root / path), printable(path), (info.st_mtime_ns, info.st_size))
+
+    def found(self, key: str) -> Found | None:
+        """A file of the folder that is known by its real path; None where it may not be read or is gone."""
+        path = self.relative(key)
+        if path is None or not self._language_of(path) or not self.admits(key):
+            return None
+        try:
+            info = os.stat(key, follow_symlinks=False)  # noqa: PTH116
+        except (OSError, ValueError):
+            return None
+        return Found(key, printable(path), (info.st_mtime_ns, info.st_size))
 
     def _is_inside(self, path: str) -> bool:
         real = os.path.realpath(path)

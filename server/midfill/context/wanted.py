@@ -16,6 +16,7 @@ MAX_TEXT = 200_000
 # A file with more of them collects names for others (``__init__.py``), and none is more likely than the rest.
 MAX_UNUSED = 6
 MAX_MEMBERS = 24
+_WORD = re.compile(r"\w+")
 _IMPORT = re.compile(r"\s*(?:import|from|use|using|require|export|#include|package)\b")
 # A member in a stub (context/signatures.py): indented, with its parameters, its type or its value.
 _MEMBER = re.compile(
@@ -40,7 +41,7 @@ def _unused(snapshot: Snapshot) -> Iterator[str]:
     names = {name for one in imports_of(snapshot.text, snapshot.path, family(snapshot.language)) for name in one.names}
     names = {name for name in names if len(name) > 1 and name.isidentifier()}
     if names:
-        said = Counter(re.findall(rf"\b(?:{'|'.join(sorted(names))})\b", snapshot.text))
+        said = Counter(word for word in _WORD.findall(snapshot.text) if word in names)
         yield from (name for name in names if said[name] == 1)
 
 

@@ -2,7 +2,8 @@
 
 The language server tells what is opened, changed and closed, and asks for snippets; both only touch memory and return
 at once. The thread does the rest in the background: it reads folders and documents into the index, and chooses the
-snippets for the place somebody works at, before they are asked for.
+snippets for the place somebody works at, before they are asked for. Texts are parsed by a process (``parser``), one at
+a time; the thread goes on with choices meanwhile.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from midfill.context.choose import Choice
 from midfill.context.focus import receiver_in
 from midfill.context.keeper import Document, Keeper
+from midfill.context.parser import Job, Parsed, Parser
 from midfill.types import Snapshot, Snippet
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,8 @@ class Workspace:
         self._chosen: dict[str, Choice] = {}
         self._thread: threading.Thread | None = None
         self._busy = self._stopped = False
+        self._parser = Parser(self._parsed)
+        self._is_parsing = False
         self._n_waiting = 0
 
     # ---- told by the language server: memory only, at once -----------------------------------------------------------
@@ -103,6 +107,7 @@ class Workspace:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        self._parser.stop()
 
     def settle(self, timeout_s: float) -> bool:
         """Wait until there is nothing left to do; whether that came about. Not for the language server's loop."""
@@ -190,10 +195,11 @@ class Workspace:
                 if self._places:
                     uri, snapshot = self._places.popitem()
                     return lambda: self._choose(uri, snapshot)
-                if (document := self._due()) is not None:
-                    return lambda: self._keeper.take(document)
-                if self._keeper.has_steps:
-                    return self._keeper.step
+                if not self._is_parsing and not self._parser.pause_s:
+                    if (document := self._due()) is not None:
+                        return lambda: self._parse(self._keeper.take(document))
+                    if self._keeper.has_steps:
+                        return lambda: self._parse(self._keeper.step())
                 self._busy = False
                 self._changed.notify_all()
                 self._changed.wait(self._until_due())
@@ -205,18 +211,35 @@ class Workspace:
         return self._texts.pop(uri)[1] if uri is not None else None
 
     def _until_due(self) -> float | None:
-        if not self._texts:
+        """Seconds until there may be something to do; None: until something is told."""
+        if self._is_parsing or not (self._texts or self._keeper.has_steps):
             return None
-        return max(0.01, min(due for due, _ in self._texts.values()) - time.monotonic())
+        due = 0.0 if self._keeper.has_steps else min(due for due, _ in self._texts.values()) - time.monotonic()
+        return max(0.01, due, self._parser.pause_s)
 
     def _has_work(self) -> bool:
-        return bool(self._calls or self._places or self._texts or self._keeper.has_steps)
+        return bool(self._calls or self._places or self._texts or self._keeper.has_steps or self._is_parsing)
 
     def _rest(self, worked_s: float) -> None:
         """Leave the processor to others for as long as it was used; whoever waits for a choice ends the rest."""
         with self._changed:
             if not (self._calls or self._places or self._n_waiting or self._stopped):
                 self._changed.wait(min(worked_s, 0.25))
+
+    def _parse(self, job: Job | None) -> None:
+        if job is not None:
+            self._is_parsing = True
+            self._parser.submit(job)
+
+    def _parsed(self, parsed: Parsed) -> None:
+        """Called by the parser's thread."""
+
+        def take() -> None:
+            self._is_parsing = False
+            self._keeper.parsed(parsed)
+            self._rest(parsed.took_s)
+
+        self._do(take)
 
     def _choose(self, uri: str, snapshot: Snapshot) -> None:
         choice = self._keeper.choose(snapshot, self.budget, self._chosen.get(uri))

@@ -60,7 +60,9 @@ class HttpEngine:
             },
         }  # fmt: skip
         try:
-            async with self._client.stream("POST", "/v1/completions", json=body) as response:
+            content = json.dumps(body).encode("ascii")  # halves of characters are escaped
+            headers = {"Content-Type": "application/json"}
+            async with self._client.stream("POST", "/v1/completions", content=content, headers=headers) as response:
                 if response.status_code != 200:
                     raise _refusal(response.status_code, await response.aread())
                 async for delta in _deltas(response):

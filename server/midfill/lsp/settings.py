@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -166,7 +167,8 @@ def _folders(params: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(root, str) and root:
         return (root,)
     if isinstance(path, str) and Path(path).is_absolute():
-        return (Path(path).as_uri(),)
+        with contextlib.suppress(UnicodeEncodeError):  # halves of characters name no folder
+            return (Path(path).as_uri(),)
     return ()
 
 

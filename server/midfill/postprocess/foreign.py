@@ -13,20 +13,41 @@ _JOINERS = "\u200c\u200d"  # letters of several scripts are written with them, a
 
 @rule(everywhere)
 def drop_invisible(middle: str, place: Place) -> str:
-    """Drop control, bidirectional and zero-width characters, unless the cursor's line has them already.
+    """Drop control, bidirectional, zero-width and filler characters, unless the cursor's line has them already.
 
-    They can make code read otherwise than it runs (Boucher & Anderson 2021, "Trojan Source", arXiv:2111.00169).
+    They can make code read otherwise than it runs (Boucher & Anderson 2021, "Trojan Source", arXiv:2111.00169). A
+    space of another width, or one that does not break, is a plain one in code, and stays in text for people.
     """
-    if middle.isascii() and middle.isprintable():
+    if middle.isascii() and (middle.isprintable() or _CONTROL.search(middle) is None):
         return middle
-    kept = "\n\t" + place.before + place.after + (_JOINERS if place.traits.prose else "")
-    return "".join(char for char in middle if char in kept or not _is_invisible(char))
+    line = place.before + place.after + (_JOINERS if place.traits.prose else "")
+    if place.kind not in ("comment", "docstring", "string") and not place.traits.prose:
+        middle = _SPACE.sub(lambda space: space[0] if space[0] in line else " ", middle)
+    return "".join(
+        char
+        for char, before in zip(middle, place.before[-1:] + middle if place.before else "\n" + middle, strict=False)
+        if char in "\n\t" or char in line or not _is_invisible(char, before)
+    )
 
 
-def _is_invisible(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+def _is_invisible(char: str, before: str) -> bool:
+    """Whether nothing would be seen of ``char`` behind ``before``."""
+    if char.isascii() and char.isprintable():
+        return False
+    if "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef":  # variation selectors
+        return not (
+            unicodedata.category(before) in ("So", "Sm", "Po", "Nd") or unicodedata.name(before, "").startswith("CJK")
+        )
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") or _IGNORABLE.match(char) is not None
 
 
+_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# Unicode's Default_Ignorable_Code_Point beside the categories above, and letters and symbols that are drawn blank.
+_IGNORABLE = re.compile(
+    "[\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\uffa0\ufff0-\ufff8\U0001d159"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 _FENCE = re.compile(r"\s*(?:```|~~~)[\w+-]*[ \t]*\n")
 _PROSE = re.compile(
     r"\s*(?:(?:Sure|Certainly|Of course)[,.! ]|Here(?:'s| is| are) "

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from midfill.context.secrets import has_secret, is_denied
+from midfill.context.secrets import is_denied, without_secrets
 from midfill.context.walk import Folder, Found, printable
 from midfill.syntax import languages
 from midfill.train.duplicates import near_duplicates
@@ -78,7 +78,10 @@ class Collection:
 
     files: list[SourceText] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-    secrets: list[str] = field(default_factory=list)  # the files with something that looks like a key or a password
+    secrets: list[str] = field(
+        default_factory=list
+    )  # files without lines that look as if they held a key or a password
+    n_secret_lines: int = 0  # how many lines that are, with those around them
     licences: dict[str, str] = field(default_factory=dict)  # by project
 
     @property
@@ -141,13 +144,15 @@ def _collect(project: str, root: Path, collection: Collection) -> None:
         text = None if reason else folder.read(found)
         if text is None:
             collection.left_out[reason or "not text, too large or minified"] += 1
-        elif reason := by_text(text):
-            collection.left_out[reason] += 1
-        elif has_secret(text):
-            collection.left_out["looks as if it held a secret"] += 1
+            continue
+        kept, n_lines = without_secrets(text)
+        if n_lines:
             collection.secrets.append(f"{project}/{found.path}")
+            collection.n_secret_lines += n_lines
+        if reason := by_text(kept):
+            collection.left_out[reason] += 1
         else:
-            collection.files.append(SourceText(project, found.path, language, text))
+            collection.files.append(SourceText(project, found.path, language, kept))
 
 
 def _found(folder: Folder) -> Iterable[Found]:

@@ -11,7 +11,8 @@ from math import exp, log
 
 from midfill.context.choose import choose
 from midfill.context.focus import Focus
-from midfill.context.index import Index, SourceFile
+from midfill.context.index import Index
+from midfill.context.outline import source_file
 from midfill.context.view import View
 from midfill.fim import FimRenderer
 from midfill.train.collect import SourceText
@@ -121,7 +122,7 @@ class Maker:
         whole = index.files.get(key)
         if whole is None or len(index.files) < 2:
             return ()
-        index.put(SourceFile.read(key, file.path, file.language, snapshot.text))
+        index.put(source_file(key, file.path, file.language, snapshot.text))
         try:
             focus = Focus(key, file.path, file.language, snapshot.text, snapshot.cursor)
             return choose(View(index), focus, int(budget * self._renderer.SNIPPET_SHARE)).snippets
@@ -132,7 +133,7 @@ class Maker:
         if project not in self._indexes:
             index = self._indexes[project] = Index()
             for file in self._of_project[project]:
-                index.put(SourceFile.read(file.key, file.path, file.language, file.text))
+                index.put(source_file(file.key, file.path, file.language, file.text))
         return self._indexes[project]
 
     def _read(self, at: int) -> FileSpans:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from midfill.context.definition import Definition
 from midfill.context.focus import Focus
 from midfill.context.imports import common
 from midfill.context.index import WORD, Place
-from midfill.context.outline import Definition
 from midfill.context.sources.members import whole
 from midfill.context.view import Pick, View
 

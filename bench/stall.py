@@ -1,0 +1,176 @@
+"""How long the language server takes to answer while it indexes a workspace that is hard to parse.
+
+    python bench/stall.py [--files 30] [--seconds 20] [--kinds plain,js,cpp,c,words,java] [--server FOLDER]
+    python bench/stall.py --grammars [--chars 199000]
+
+The real server over stdio, with a scripted engine. Files of each kind lie in a folder of their own, which is the
+workspace; a plain document is open, is typed into, and ``midfill/status`` is asked every 10 ms. Prints the times of the
+answers, and the most memory that the server and its children had, for each kind; ends with one line of JSON.
+``--server`` is the ``server`` folder of another commit, for a comparison. ``--grammars`` hands every hard text of every
+grammar to the process that parses, and prints how many ended it; that takes an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from tests.context import hostile
+
+from midfill.context.kinds import KINDS
+from midfill.context.parser import Ended, ParseProcess
+from midfill.demo.client import Client, ServerGone
+
+LINE = "total = value_{} + other(1)\n"
+MAX_MEMORY = 4 << 30  # the server is ended at this, before the machine is
+
+
+def files(kind: str, n: int) -> dict[str, str]:
+    """The workspace of one kind."""
+    plain = "".join(f"int f{i}(int *a, int b) {{ return a[b] * {i} + f{i}(a, b - 1); }}\n" for i in range(4000))
+    texts = {
+        "js": "'''\n" * 48_000,
+        "cpp": hostile.text("cpp", "a<", "wide", 180_000),
+        "java": hostile.text("java", "A<", "wide", 180_000),
+        "c": plain[:195_000],
+        "words": " ".join(f"w{i:05x}" for i in range(27_000)).replace("0 ", "0\n"),
+        "plain": "def f(a, b):\n    return a + b\n" * 10,
+    }
+    ending = {"words": "py", "plain": "py"}.get(kind, kind)
+    return {f"m{i:03}.{ending}": texts[kind].replace("w0", f"w{i:03}") for i in range(n)}
+
+
+def resident(pid: int) -> tuple[int, int]:
+    """Bytes of a process, and of its children together."""
+    own = _resident(pid)
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    found = {int(child) for file in children for child in _read(file).split()}
+    return own, sum(map(_resident, found))
+
+
+def _resident(pid: int) -> int:
+    fields = _read(Path(f"/proc/{pid}/statm")).split()
+    return int(fields[1]) * 4096 if fields else 0
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+async def measure(kind: str, n: int, seconds: float) -> dict[str, Any]:
+    """What one workspace does to the answers."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = folder / "workspace"
+        root.mkdir()
+        for path, text in files(kind, n).items():
+            (root / path).write_text(text, encoding="utf-8")
+        for one in ("CONFIG", "CACHE", "DATA", "STATE", "RUNTIME"):
+            os.environ[f"MIDFILL_{one}_DIR"] = str(folder / one)
+        (folder / "script.json").write_text(json.dumps({"chunks": ["a", " + b"], "delay_s": 0.01}), encoding="utf-8")
+        os.environ["MIDFILL_SCRIPT"] = str(folder / "script.json")
+        async with Client.start() as client:
+            return await _measure(client, root, kind, seconds)
+
+
+async def _measure(client: Client, root: Path, kind: str, seconds: float) -> dict[str, Any]:
+    params = {"processId": os.getpid(), "rootUri": root.as_uri(), "capabilities": {}}
+    await client.request("initialize", params)
+    client.notify("initialized")
+    uri = "untitled:typed.py"
+    document = {"uri": uri, "languageId": "python", "version": 1, "text": "def work(value):\n    "}
+    client.notify("textDocument/didOpen", {"textDocument": document})
+    times: list[float] = []
+    most = (0, 0)
+    began, version = time.monotonic(), 1
+    while time.monotonic() - began < seconds:
+        start = time.monotonic()
+        if len(times) % 10 == 0:
+            version += 1
+            change = {"range": {"start": {"line": 1, "character": 4}, "end": {"line": 1, "character": 4}}, "text": "x"}
+            place = {"uri": uri, "version": version}
+            client.notify("textDocument/didChange", {"textDocument": place, "contentChanges": [change]})
+        try:
+            await client.request("midfill/status")
+        except ServerGone:
+            break
+        times.append(time.monotonic() - start)
+        own, children = resident(client._process.pid)
+        most = (max(most[0], own), max(most[1], children))
+        if own + children > MAX_MEMORY:
+            client._process.kill()
+            break
+        await asyncio.sleep(0.01)
+    ranked = sorted(times)
+    return {
+        "kind": kind,
+        "n": len(times),
+        "p50_ms": round(1000 * ranked[len(ranked) // 2], 1),
+        "p99_ms": round(1000 * ranked[int(len(ranked) * 0.99)], 1),
+        "max_ms": round(1000 * ranked[-1], 1),
+        "server_mb": most[0] >> 20,
+        "children_mb": most[1] >> 20,
+        "ended_early": time.monotonic() - began < seconds,
+    }
+
+
+def grammars(n_chars: int) -> list[dict[str, Any]]:
+    """Each grammar with its hard texts: how many ended the child, and what the others took at most."""
+    found = []
+    for language in sorted(KINDS):
+        child, ended, most_s, most = ParseProcess(), [], 0.0, 0
+        n = 0
+        for unit, shape, text in hostile.every(language, n_chars):
+            n += 1
+            start = time.monotonic()
+            try:
+                child.outline(language, text)
+            except Ended as error:
+                ended.append(f"{unit!r} {shape}: {error}")
+                child.end()
+                child = ParseProcess()
+            else:
+                most_s = max(most_s, time.monotonic() - start)
+                most = max(most, resident(child.pid)[0])
+        child.end()
+        found.append({"language": language, "n": n, "most_s": round(most_s, 2), "most_mb": most >> 20, "ended": ended})
+        print(language, n, "texts; the longest", round(most_s, 2), "s,", most >> 20, "MB; ended:", *ended, flush=True)
+    return found
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--kinds", default="plain,js,cpp,c,words,java")
+    parser.add_argument("--server")
+    parser.add_argument("--grammars", action="store_true")
+    parser.add_argument("--chars", type=int, default=199_000)
+    options = parser.parse_args()
+    if options.server:
+        os.environ["PYTHONPATH"] = options.server
+    if options.grammars:
+        print(json.dumps({"command": "stall --grammars", "grammars": grammars(options.chars)}))
+        return
+    found = []
+    for kind in options.kinds.split(","):
+        found.append(asyncio.run(measure(kind, options.files, options.seconds)))
+        print(*(f"{name} {value}" for name, value in found[-1].items()), sep="  ", flush=True)
+    print(json.dumps({"command": "stall", "kinds": found}))
+
+
+if __name__ == "__main__":
+    main()

@@ -31,6 +31,7 @@ class FakeResident:
         self.blocked_s = 0.0
         self.error: MidfillError | None = None
         self.logprobs: tuple[float, ...] = ()
+        self.refusal: EngineError | None = None
         self.waits = False
         self.n_open = 0
         self.began = asyncio.Event()
@@ -54,6 +55,10 @@ class FakeResident:
             self.ended.set()
 
     async def aclose(self) -> None: ...
+
+    def check(self, request: GenerateRequest) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
         if self.error is not None:
@@ -195,7 +200,7 @@ async def test_a_body_without_end_is_not_read(client: httpx.AsyncClient, monkeyp
             yield b" " * 400
 
     answer = await client.post("/v1/completions", content=endless(), headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "the body is too large")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (413, "the body is too large")
     assert n_sent < 10
 
 

@@ -28,10 +28,10 @@ def targets(config: Mapping[str, Any], names: Sequence[str], linear: Iterable[st
 
     Raises ValueError with the reason where PEFT could not read the settings or they are beyond bounds.
     """
-    wanted = config.get("target_modules")
+    check(config)
+    wanted = config["target_modules"]
     if isinstance(wanted, str) and wanted.lower() == ALL_LINEAR:
         config = {**config, "target_modules": sorted(linear)}
-    check(config)
     plain = {key: config.get(key) for key in _KEYS}
     if not any(_patterns(plain)):
         return set(matching(plain, names))

@@ -190,7 +190,7 @@ def _prepare_gguf(source: ModelSource, models: Path, progress: Progress) -> Path
             info = file.stat()
             origin = {"kind": "gguf", "path": str(file), "size": info.st_size, "mtime_ns": info.st_mtime_ns}
         out = work / "prepared"
-        out.mkdir()
+        out.mkdir(mode=0o700)
         from midfill.engine.local import bare
         from midfill.engine.local.convert import convert_gguf
         from midfill.engine.local.trial import may_be_bare

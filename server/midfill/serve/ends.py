@@ -32,12 +32,10 @@ def read(file: Path) -> End | None:
     """The last end of an engine that is recorded in ``file``."""
     try:
         content = json.loads(file.read_bytes()[:4096])
-        numbers = [content[key] for key in ("pid", "keeper", "code")]
-        if all(type(number) is int for number in numbers):
-            return End(*numbers, str(content["last"]), str(content.get("remedy", "")))
+        pid, by, code = (int(content[key]) for key in ("pid", "keeper", "code"))
+        return End(pid, by, code, str(content["last"]), str(content.get("remedy", "")))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    return None
+        return None
 
 
 async def of(file: Path, pid: int) -> End | None:

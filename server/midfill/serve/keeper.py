@@ -27,6 +27,8 @@ class Ring:
     def __init__(self, path: str) -> None:
         self._path = path
         self._descriptor = -1
+        with contextlib.suppress(OSError):
+            self._open()
 
     def write(self, data: bytes) -> None:
         """Add ``data``; what the disk does not take is lost."""

@@ -123,10 +123,8 @@ def _in_layers(config: Mapping[str, Any], name: str) -> bool:
         return True
     patterns = config.get("layers_pattern") or []
     patterns = [patterns] if isinstance(patterns, str) else patterns
-    if patterns:
-        tries = (re.match(rf"(?:^|.*?\.){pattern}\.(?P<idx>\d+)\.", name) for pattern in patterns)
-    else:
-        tries = iter([re.match(r".*?\.[^.]*\.(?P<idx>\d+)\.", name)])
+    starts = [rf"(?:^|.*?\.){pattern}" for pattern in patterns] or [r".*?\.[^.]*"]
+    tries = (re.match(rf"{start}\.(?P<idx>\d+)\.", name) for start in starts)
     found = next((match for match in tries if match), None)
     if found is None:
         return False

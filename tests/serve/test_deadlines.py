@@ -115,5 +115,3 @@ async def test_an_answer_may_take_its_time(port: int, monkeypatch: pytest.Monkey
         async with asyncio.timeout(60):
             while b"alive" not in await reader.readline():
                 pass
-
-

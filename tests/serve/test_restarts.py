@@ -153,10 +153,8 @@ def test_a_damaged_work_log_accuses_nothing_that_was_asked(tmp_path: Path, conte
 
 
 def test_suspects_are_bounded_and_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from midfill.engine import suspects
-
     clock = Clock()
-    monkeypatch.setattr(suspects.time, "monotonic", clock)
+    monkeypatch.setattr("midfill.engine.suspects.time.monotonic", clock)
     subject, other = Suspects(tmp_path / "s"), Suspects(tmp_path / "s")
     assert (1,) not in subject
     for token in range(MAX_SUSPECTS + 10):

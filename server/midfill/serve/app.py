@@ -47,7 +47,11 @@ class Resident(Engine, Protocol):
     """What the service needs of an engine beyond generating."""
 
     status: EngineStatus
-    info: ModelInfo | None
+
+    @property
+    def info(self) -> ModelInfo | None:
+        """What is served, as of now; None until it is ready."""
+        ...
 
     def check(self, request: GenerateRequest) -> object:
         """Whether ``request`` can be answered now. Raises BadRequestError or another EngineError."""

@@ -32,7 +32,7 @@ from midfill.types import EngineStatus, MidfillError
 
 log = logging.getLogger(__name__)
 
-START_S = 30.0  # a new engine's socket must answer within this
+START_S = 60.0  # a new engine's socket must answer within this, also on a machine that is busy with a build
 ERROR_LINGER_S = 5.0  # an engine that could not load tells its front ends so, and leaves
 STUCK_S = 15  # the worker did not get on for this many seconds while busy: the process ends, front ends start another
 STUCK = 70  # its exit status then

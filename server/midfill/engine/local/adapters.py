@@ -190,7 +190,8 @@ def _check_targets(
     """PEFT adapts what target_modules names and leaves other tensors out, so both must be the same modules."""
     inner = {f"{path}.base" for path, module in modules.items() if isinstance(module, LoraLinear)}
     names = [path for path in modules if path not in inner]
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head_of = getattr(model, "get_output_embeddings", None)
+    head = head_of() if callable(head_of) else None
     linear = [path for path in names if _base(modules[path]) is not _base(head) and _is_linear(modules[path])]
     unknown = sorted(path for path in adapted if path not in modules or not _is_linear(modules[path]))
     if unknown:

@@ -280,7 +280,7 @@ class TestSmallFiles:
         (prepared / "config.json").rename(prepared / "x")
         (prepared / "tokenizer.json").rename(prepared / "config.json")
         (prepared / "x").rename(prepared / "tokenizer.json")
-        with pytest.raises(MidfillError, match="config.json"):
+        with pytest.raises(MidfillError, match=r"config\.json"):
             check_small_files(prepared)
 
     @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from typing import Any
 
 from midfill import __version__, config, paths
 from midfill.commands.model import check_whole
+from midfill.faults import in_words
 from midfill.serve import daemon
 from midfill.types import MidfillError
 
@@ -55,7 +56,8 @@ def examine(*, verify: bool = False) -> Iterator[Finding]:
         except MidfillError as error:
             yield Finding(check.__name__.strip("_"), "fault", error.message, error.remedy)
         except Exception as error:  # noqa: BLE001 - the doctor must not die of the illness
-            yield Finding(check.__name__.strip("_"), "fault", f"{type(error).__name__}: {error}")
+            known = in_words(error)
+            yield Finding(check.__name__.strip("_"), "fault", known.message, known.remedy)
 
 
 def _python() -> Iterator[Finding]:

@@ -152,11 +152,12 @@ class Worker:
         else:
             log.error("a generation failed: %s", described(error))
             answer = EngineError(f"the generation failed ({type(error).__name__})", "run: midfill doctor")
-        n_prompt = len(job.request.prompt)
         error.__traceback__ = None  # it holds the tensors of the step
+        if ran_out:  # before it is answered: who asks again at once is to know
+            if job.slot is not None:
+                job.slot.forget()
+            self.on_shortage(len(job.request.prompt))
         self.fail(job, answer)
-        if ran_out:
-            self.on_shortage(n_prompt)
 
     def _hand_out(self, job: Job, tokens: list[Token]) -> None:
         """What ``tokens`` say, to whoever waits for it."""

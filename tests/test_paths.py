@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,51 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(MidfillError, match="cannot create") as caught:
         paths.private_dir(tmp_path / "file" / "x")
     assert "MIDFILL_CACHE_DIR" in caught.value.remedy
+
+
+def _mode(folder: Path) -> int:
+    return stat.S_IMODE(folder.lstat().st_mode)
+
+
+@pytest.fixture
+def loose() -> Iterator[None]:
+    """The usual umask, under which a new folder is open to others."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def test_every_folder_that_is_made_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loose: None) -> None:
+    monkeypatch.delenv("MIDFILL_STATE_DIR", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a" / "b"))
+    paths.private_dir(paths.state_dir() / "log" / "deep")
+    made = [tmp_path / "a", *(tmp_path / "a").rglob("*")]
+    assert len(made) == 5
+    assert {_mode(folder) for folder in made} == {0o700}
+
+
+@pytest.mark.parametrize(("named", "root_mode"), [(False, 0o700), (True, 0o755)])
+def test_folders_left_open_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loose: None, named: bool, root_mode: int
+) -> None:
+    """Those of ours; the one that the user named is theirs, and so is a link's target."""
+    root = tmp_path / "midfill"
+    monkeypatch.delenv("MIDFILL_DATA_DIR", raising=False)
+    monkeypatch.setenv("MIDFILL_DATA_DIR" if named else "XDG_DATA_HOME", str(root if named else tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (root / "adapters").mkdir(parents=True)
+    (root / "training").symlink_to(tmp_path / "elsewhere")
+    paths.private_dir(paths.adapters_dir() / "x")
+    paths.private_dir(root / "training")
+    assert _mode(root) == root_mode
+    assert {_mode(folder) for folder in (root / "adapters", root / "adapters" / "x")} == {0o700}
+    assert _mode(tmp_path / "elsewhere") == _mode(tmp_path / "elsewhere") | 0o055
+
+
+def test_a_shared_folder_is_neither_trusted_nor_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp").chmod(0o1777)
+    monkeypatch.setenv("MIDFILL_RUNTIME_DIR", str(tmp_path / "tmp"))
+    with pytest.raises(MidfillError, match="open to other users"):
+        paths.runtime_dir()
+    assert _mode(tmp_path / "tmp") == 0o1777

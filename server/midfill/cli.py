@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from midfill import __version__
+from midfill.commands import edge
 from midfill.types import MidfillError
 
 if TYPE_CHECKING:
@@ -18,20 +18,14 @@ Handler = Callable[[argparse.Namespace, "Config"], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code. A person's mistake prints one line and what to do."""
-    arguments = _parser().parse_args(argv)
+    """Run a command; the exit code. Whatever goes wrong is one line and what to do."""
     try:
-        return int(arguments.run(arguments))
-    except MidfillError as error:
-        if getattr(arguments, "one_line", False):
-            print(f"midfill: {error}", file=sys.stderr)
-            return 1
-        print(f"midfill: {error.message}", file=sys.stderr)
-        if error.remedy:
-            print(f"  -> {error.remedy}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        arguments = _parser().parse_args(argv)
+    except SystemExit:  # help, version, or a usage error, already printed
+        edge.guarded(lambda: 0)
+        raise
+    one_line = getattr(arguments, "one_line", False)
+    return edge.guarded(lambda: int(arguments.run(arguments)), arguments.command, one_line=one_line)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -150,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="look for what could be wrong, and say what to do")
     doctor.add_argument("--json", action="store_true")
+    doctor.add_argument("--verify", action="store_true", help="also read every prepared model and compare its hashes")
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -359,4 +354,4 @@ def _replay(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from midfill.commands import doctor
 
-    return doctor.run(as_json=arguments.json)
+    return doctor.run(as_json=arguments.json, verify=arguments.verify)

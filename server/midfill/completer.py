@@ -97,6 +97,7 @@ class Completer:
     def budget(self) -> int:
         """Tokens a prompt may have."""
         asked = self.config.context_tokens or self.info.context_tokens
+        asked = min(asked, self.info.most_tokens or asked)
         return max(64, min(asked, self.info.max_context - self._max_tokens("invoked")))
 
     def _max_tokens(self, trigger: Trigger) -> int:

@@ -91,15 +91,42 @@ def adapters_dir() -> Path:
 
 
 def private_dir(path: Path) -> Path:
-    """Make ``path`` with mode 0700 if it is missing, and return it. Raises MidfillError with the remedy."""
+    """Make ``path`` and what is missing above it with mode 0700, and return it. Raises MidfillError with the remedy.
+
+    Folders of ours that an earlier version left open to others are closed. One that a variable names and that was there
+    before is the user's: its mode is left alone, what lies in it is closed.
+    """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed((path, *path.parents)):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise MidfillError(
             f"cannot create {path}: {error.strerror or error}",
             "make it writable, or point MIDFILL_CACHE_DIR, MIDFILL_STATE_DIR and MIDFILL_RUNTIME_DIR elsewhere",
         ) from error
+    for variable, root in _roots():
+        if path.is_relative_to(root):
+            ours = [folder for folder in (path, *path.parents) if folder.is_relative_to(root)]
+            for folder in ours[:-1] if os.environ.get(variable) else ours:
+                _close(folder)
     return path
+
+
+def _roots() -> tuple[tuple[str, Path], ...]:
+    return (
+        ("MIDFILL_CACHE_DIR", cache_dir()), ("MIDFILL_DATA_DIR", data_dir()), ("MIDFILL_STATE_DIR", state_dir()),
+    )  # fmt: skip
+
+
+def _close(folder: Path) -> None:
+    """Mode 0700 for a folder of ours; a link, or what is another user's, is left alone."""
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):
+        info = folder.lstat()
+        if stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and info.st_mode & 0o077:
+            folder.chmod(0o700)
 
 
 def runtime_dir() -> Path:
@@ -115,9 +142,8 @@ def runtime_dir() -> Path:
         raise MidfillError(
             f"{path} belongs to another user", "remove it or set MIDFILL_RUNTIME_DIR to a private folder"
         )
-    if info.st_mode & 0o077:
-        with contextlib.suppress(OSError):
-            path.chmod(0o700)
+    if not info.st_mode & stat.S_ISVTX:  # a shared one like /tmp is nobody's to close
+        _close(path)
     if path.lstat().st_mode & 0o077:
         raise MidfillError(f"{path} is open to other users", f"run: chmod 700 {path}")
     return path

@@ -145,3 +145,4 @@ class ModelInfo:
     dtype: str
     parameters: int = 0
     suffix_shift: bool = False  # whether keeping the suffix's KV pays here; it is approximate
+    most_tokens: int = 0  # while memory is short: no prompt may be longer; 0: no limit but max_context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from midfill.engine.local.adapter_files import describe
+from midfill.engine.local.adapter_targets import targets
 from midfill.engine.local.adapters import AdapterSwitch, read_adapter
 from midfill.engine.local.load import LoadedModel, load
 from midfill.types import MidfillError
@@ -354,16 +356,100 @@ def test_laid_out_for_the_short_way_it_is_the_same_and_held_once(
     assert adapter.add_to(y, x, ("model.layers.1.mlp.up_proj",), [96]) is y
 
 
-def test_target_modules_are_never_run_as_an_expression(
-    make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel, tmp_path: Path
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target_modules": ["q_proj"]}, "has weights for .*, which target_modules does not name"),
+        ({"target_modules": [*EVERY_LINEAR, "lm_head"]}, "names lm_head, for which it has no weights"),
+        ({"target_modules": [*EVERY_LINEAR, "embed_tokens"]}, "names model.embed_tokens, for which it has no weights"),
+        ({"target_modules": [f"x{name}" for name in EVERY_LINEAR]}, "does not name"),
+        ({"target_modules": [name[1:] for name in EVERY_LINEAR]}, "does not name"),
+        ({"target_modules": ["q_proj", "_proj"]}, "does not name"),
+        ({"exclude_modules": ["v_proj"]}, "has weights for model.layers.0.self_attn.v_proj, which target"),
+        ({"layers_to_transform": [0, 1]}, "has weights for model.layers.2"),
+        ({"layers_to_transform": 2}, "has weights for model.layers.0"),
+        ({"layers_to_transform": [0, 1, 2], "layers_pattern": "blocks"}, "does not name"),
+        ({"target_modules": r".*\.(q|k|v|o)_proj"}, "has weights for model.layers.0.mlp.down_proj"),
+        ({"target_modules": r".*_proj|lm_head"}, "names lm_head"),
+        ({"target_modules": None}, "target_modules is neither a list of names nor an expression"),
+        ({"target_modules": []}, "target_modules is neither"),
+        ({"target_modules": [1]}, "target_modules is neither"),
+        ({"target_modules": {"q_proj": 1}}, "target_modules is neither"),
+        ({"target_modules": "all-linear", "layers_to_transform": [0]}, "go with a list"),
+        ({"layers_pattern": "layers"}, "layers_pattern goes with layers_to_transform"),
+        ({"layers_to_transform": ["0"]}, "no list of numbers"),
+        ({"target_modules": "("}, "is none or takes too long"),
+        ({"target_modules": "(" * 20 + ")" * 20}, "nested deeper than 12"),
+        ({"target_modules": "a|" * 600 + ".*_proj"}, "longer than 1000 characters"),
+        ({"target_modules": "(([a-z._0-9]+)+)+!"}, "is none or takes too long"),
+        ({"target_modules": "((((a{999}){999}){999}){999}){99}"}, "is none or takes too long"),
+        ({"exclude_modules": "((.*)*)*!"}, "is none or takes too long"),
+        ({"layers_to_transform": [0], "layers_pattern": "((.*)*)*!"}, "is none or takes too long"),
+    ],
+)
+def test_targets_that_are_not_those_of_the_weights(
+    make_adapter: Callable[..., Path], loaded: LoadedModel, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
-    """The tensors say what is adapted; a catastrophic expression would hang whoever tried it."""
     folder = Path(shutil.copytree(make_adapter(), tmp_path / "a"))
-    wanted = peft_logits(base_folder, folder)
-    _set(target_modules="(([a-z._0-9]+)+)+!", exclude_modules="((.*)*)*!", layers_pattern="((.*)*)*!")(folder)
+    _set(**settings)(folder)
+    with pytest.raises(MidfillError, match=message):
+        read(loaded, folder)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": [*EVERY_LINEAR, "not_there"]},
+        {"target_modules": "ALL-linear"},
+        {"target_modules": r".*_proj"},
+        {"target_modules": r"(?:.*?(?:layers).*?(?:self_attn|mlp).*?(?:q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|"
+                           r"down_proj).*?)|(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|mlp)\.(?:(?:q_proj)))"},
+        {"layers_to_transform": [0, 1, 2], "layers_pattern": ["h", "layers"]},
+        {"layers_to_transform": [0, 1, 2], "layers_pattern": "la.ers"},
+        {"exclude_modules": ["lm_head"]},
+        {"target_modules": [*EVERY_LINEAR, "lm_head"], "exclude_modules": "lm_.*"},
+        {"layers_to_transform": []},
+    ],
+)  # fmt: skip
+def test_targets_that_are(
+    make_adapter: Callable[..., Path], loaded: LoadedModel, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    folder = Path(shutil.copytree(make_adapter(), tmp_path / "a"))
+    _set(**settings)(folder)
+    assert len(read(loaded, folder).pairs) == 21
+
+
+def test_targets_are_pefts_own() -> None:
+    """Row by row what PEFT's own function says of each module."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    names = [f"model.layers.{i}.{block}" for i in range(12) for block in ("self_attn.q_proj", "mlp.up_proj", "mlp")]
+    names += ["model.embed_tokens", "lm_head", "q_proj", "model.layers.1.experts.0.up_proj", "model.blocks.3.q_proj"]
+    for config in (
+        {"target_modules": ["q_proj"]},
+        {"target_modules": ["q_proj", "mlp.up_proj", "lm_head"], "exclude_modules": ["lm_head"]},
+        {"target_modules": ["model.layers.1.mlp.up_proj", "q_proj"], "layers_to_transform": [2, 11]},
+        {"target_modules": ["up_proj"], "layers_to_transform": 1},
+        {"target_modules": ["up_proj", "q_proj"], "layers_to_transform": [0, 3], "layers_pattern": "blocks"},
+        {"target_modules": ["up_proj", "q_proj"], "layers_to_transform": [0], "layers_pattern": ["x", "experts"]},
+        {"target_modules": r".*\.\d\..*_proj", "exclude_modules": r".*experts.*"},
+        {"target_modules": r"q_proj"},
+        {"target_modules": ["proj", "_proj", "layers.1.self_attn"]},
+    ):
+        peft = LoraConfig(**config)
+        theirs = {name for name in names if check_target_module_exists(peft, name) is True
+                  or isinstance(check_target_module_exists(peft, name), re.Match)}  # fmt: skip
+        assert targets(config, names, []) == theirs, config
+
+
+def test_a_dot_in_a_rank_pattern_is_pefts(
+    make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel
+) -> None:
+    folder = make_adapter(rank_pattern={"q.proj": 2}, alpha_pattern={"self.attn.v_proj": 5})
     switch = AdapterSwitch(loaded.model)
     switch.add(read(loaded, folder))
-    torch.testing.assert_close(our_logits(loaded, switch, "x"), wanted, atol=2e-4, rtol=1e-4)
+    expected = peft_logits(base_folder, folder)
+    torch.testing.assert_close(our_logits(loaded, switch, "x"), expected, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.model

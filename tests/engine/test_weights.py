@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,78 @@ def test_nothing_in_the_tree_can_run_what_it_loads(forbidden: str) -> None:
     sources = list(SERVER.rglob("*.py"))
     assert len(sources) > 30
     assert [str(file) for file in sources if re.search(forbidden, file.read_text(encoding="utf-8"))] == []
+
+
+class TestSmallFiles:
+    """What is loaded beside the weights is what was recorded."""
+
+    @pytest.fixture
+    def prepared(self, tmp_path: Path) -> Path:
+        from midfill.engine.local import models
+
+        folder = tmp_path / "models" / "m"
+        folder.mkdir(parents=True)
+        for name, content in (("config.json", b"{}"), ("tokenizer.json", b"[1]"), ("model.safetensors", b"x" * 99)):
+            (folder / name).write_bytes(content)
+        models.write_manifest(folder, "m", {"kind": "embedded"}, {})
+        return folder
+
+    def test_as_they_were(self, prepared: Path) -> None:
+        from midfill.engine.local.weights import check_small_files
+
+        check_small_files(prepared)
+        (prepared / "another.json").write_text("{}")  # nothing of ours
+        check_small_files(prepared)
+        (prepared / "model.safetensors").write_bytes(b"y" * 99)  # compared while it is read
+        check_small_files(prepared)
+
+    @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+    @pytest.mark.parametrize("content", [b"[2]", b"{ }", b"{}\n", b"", None])
+    def test_changed(self, prepared: Path, name: str, content: bytes | None) -> None:
+        from midfill.engine.local.load import load
+        from midfill.engine.local.weights import check_small_files
+
+        if content is None:
+            (prepared / name).unlink()
+        else:
+            (prepared / name).write_bytes(content)
+        with pytest.raises(MidfillError, match=name) as caught:
+            check_small_files(prepared)
+        assert caught.value.remedy == "run: midfill model prepare --force"
+        with pytest.raises(MidfillError, match=name):
+            load(prepared, "m", progress=lambda stage, fraction: None)
+
+    def test_two_names_exchanged(self, prepared: Path) -> None:
+        from midfill.engine.local.weights import check_small_files
+
+        (prepared / "config.json").rename(prepared / "x")
+        (prepared / "tokenizer.json").rename(prepared / "config.json")
+        (prepared / "x").rename(prepared / "tokenizer.json")
+        with pytest.raises(MidfillError, match=r"config\.json"):
+            check_small_files(prepared)
+
+    @pytest.mark.parametrize(
+        ("name", "damage", "state"),
+        [
+            ("", lambda content: content, "ok"),
+            ("model.safetensors", lambda content: content[:50] + b"y" + content[51:], "fault"),
+            ("model.safetensors", lambda content: content[:-1], "fault"),
+            ("tokenizer.json", lambda content: b"[2]", "fault"),
+            ("manifest.json", lambda content: b"{", "warning"),
+        ],
+    )
+    def test_the_doctor_reads_every_byte(
+        self, prepared: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: Callable[[bytes], bytes], state: str
+    ) -> None:
+        from midfill import config, paths
+        from midfill.commands import doctor
+
+        monkeypatch.setattr(paths, "models_dir", lambda: prepared.parent)
+        monkeypatch.setattr(config, "load_user", lambda: config.Config(model="embedded"))
+        if name:
+            (prepared / name).write_bytes(damage((prepared / name).read_bytes()))
+        (finding,) = doctor._hashes()
+        assert finding.state == state
+        assert name in finding.says
+        if state == "fault":
+            assert finding.remedy == "run: midfill model prepare --force embedded"

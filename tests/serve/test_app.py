@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
+from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.serve import reading
 from midfill.serve.app import Service
@@ -31,6 +31,7 @@ class FakeResident:
         self.blocked_s = 0.0
         self.error: MidfillError | None = None
         self.logprobs: tuple[float, ...] = ()
+        self.refusal: EngineError | None = None
         self.waits = False
         self.n_open = 0
         self.began = asyncio.Event()
@@ -54,6 +55,10 @@ class FakeResident:
             self.ended.set()
 
     async def aclose(self) -> None: ...
+
+    def check(self, request: GenerateRequest) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
         if self.error is not None:
@@ -115,6 +120,9 @@ ROUTES = [
         ({"Host": "evil.example"}, 403),
         ({"Host": "127.0.0.1.evil.example:80"}, 403),
         ({"Host": ""}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": ""}, 403),
     ],
 )
 async def test_who_is_let_in(
@@ -195,7 +203,7 @@ async def test_a_body_without_end_is_not_read(client: httpx.AsyncClient, monkeyp
             yield b" " * 400
 
     answer = await client.post("/v1/completions", content=endless(), headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "the body is too large")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (413, "the body is too large")
     assert n_sent < 10
 
 
@@ -294,6 +302,50 @@ async def test_an_adapter_that_made_room_is_told_apart(service: Service, residen
         _ = [delta async for delta in engine_over(service).stream(GenerateRequest((1, 2)))]
     answer = await engine_over(service).client.post("/v1/completions", json={"prompt": [1]})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "adapter_missing")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        (BadRequestError("ids outside the vocabulary", "render it for this model"), 400),
+        (EngineError("the engine is not ready", "wait"), 503),
+        (AdapterMissingError("adapter 'x' is not loaded", "load it first"), 404),
+    ],
+)
+async def test_what_cannot_be_answered_has_its_own_status(
+    client: httpx.AsyncClient, resident: FakeResident, refusal: EngineError, status: int, stream: bool
+) -> None:
+    """Also where the answer would be streamed: none has begun."""
+    resident.refusal = refusal
+    answer = await client.post("/v1/completions", json={"prompt": [1], "stream": stream})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (status, refusal.message)
+    assert resident.asked == []
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+async def test_a_request_of_no_page_may_say_so(client: httpx.AsyncClient, site: str) -> None:
+    assert (await client.get("/health", headers={"Sec-Fetch-Site": site})).status_code == 200
+
+
+@pytest.mark.parametrize("stream", ["true", "false"])
+async def test_lone_surrogates_come_back(client: httpx.AsyncClient, stream: str) -> None:
+    """Of whatever is echoed; UTF-8 has none, so they come as JSON's escapes."""
+    bad = chr(92) + "ud83d"
+    for body, status in (
+        (f'{{"prompt": [1], "request_id": "{bad}", "model": "{bad}", "stop": ["{bad}"], "stream": {stream}}}', 200),
+        (f'{{"prompt": [1], "midfill": {{"window": "{bad}", "beginning": "{bad}"}}, "stream": {stream}}}', 200),
+        (f'{{"prompt": "{bad}", "stream": {stream}}}', 400),
+    ):
+        headers = {"Content-Type": "application/json"}
+        answer = await client.post("/v1/completions", content=body.encode(), headers=headers)
+        assert answer.status_code == status, body
+        assert "request_id" not in body or f'"id":"{bad}"' in answer.text.replace('": "', '":"')
+    answer = await client.post(
+        "/v1/load_lora_adapter", content=f'{{"lora_name": "x", "lora_path": "/{bad}"}}'.encode(),
+        headers={"Content-Type": "application/json"},
+    )  # fmt: skip
+    assert answer.status_code in (200, 400)
 
 
 async def test_an_error_in_the_stream_reaches_the_client(service: Service, resident: FakeResident) -> None:

@@ -132,7 +132,11 @@ def _export(folder: Path, target: Path, config: Config, *, merged: bool) -> int:
         try:
             shutil.copytree(folder, target)
         except OSError as error:
-            raise MidfillError(f"cannot write {target}: {error}", "name another folder") from error
+            shutil.rmtree(target, ignore_errors=True)  # half of an adapter is none
+            reason = error.strerror or "not every file could be copied"
+            raise MidfillError(
+                f"cannot write {target}: {reason}", "name another folder, on a disk with space"
+            ) from error
         print(f"{target} is a PEFT adapter of {describe(folder).base}")
         return 0
     _check(folder, config)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from midfill import __version__, config, paths
 from midfill.commands.model import check_whole
+from midfill.faults import in_words
 from midfill.serve import daemon
 from midfill.types import MidfillError
 
@@ -29,9 +33,9 @@ class Finding:
     remedy: str = ""
 
 
-def run(*, as_json: bool) -> int:
-    """Print the findings; 1 if there is a fault."""
-    findings = list(examine())
+def run(*, as_json: bool, verify: bool = False) -> int:
+    """Print the findings; 1 if there is a fault. ``verify``: every file of every prepared model is read and hashed."""
+    findings = list(examine(verify=verify))
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -43,15 +47,17 @@ def run(*, as_json: bool) -> int:
     return int(any(finding.state == "fault" for finding in findings))
 
 
-def examine() -> Iterator[Finding]:
+def examine(*, verify: bool = False) -> Iterator[Finding]:
     """Every check in turn; a check that fails by itself is a fault, not a crash."""
-    for check in (_python, _packages, _configuration, _folders, _model, _gpu, _adapters, _engine):
+    checks = (_python, _packages, _configuration, _folders, _model, _gpu, _adapters, _engine)
+    for check in (*checks, _hashes) if verify else checks:
         try:
             yield from check()
         except MidfillError as error:
             yield Finding(check.__name__.strip("_"), "fault", error.message, error.remedy)
         except Exception as error:  # noqa: BLE001 - the doctor must not die of the illness
-            yield Finding(check.__name__.strip("_"), "fault", f"{type(error).__name__}: {error}")
+            known = in_words(error)
+            yield Finding(check.__name__.strip("_"), "fault", known.message, known.remedy)
 
 
 def _python() -> Iterator[Finding]:
@@ -129,6 +135,51 @@ def _model() -> Iterator[Finding]:
             yield Finding("model", "fault", f"{file} is missing or truncated", "run: midfill model prepare --force")
             return
     yield Finding("model", "ok", f"{source.name} in {folder}")
+
+
+def _hashes() -> Iterator[Finding]:
+    """Each prepared model against its manifest, and the model that is set where it is a snapshot of the hub."""
+    if importlib.util.find_spec("torch") is None:
+        return
+    from midfill.engine.local import models
+    from midfill.engine.local.weights import compare
+
+    for folder in sorted(paths.models_dir().glob("*/")):
+        manifest = models.read_manifest(folder)
+        if manifest is None:
+            says = f"{folder} has no readable manifest of this version"
+            yield Finding("files", "warning", says, "the next start makes it again, or remove the folder")
+            continue
+        recorded = manifest.get("files", {})
+        problems = [problem for name in sorted(recorded) if (problem := compare(folder, name, recorded[name]))]
+        for problem in problems:
+            yield Finding("files", "fault", problem, f"run: midfill model prepare --force {_spec(manifest)}".rstrip())
+        if not problems:
+            yield Finding("files", "ok", f"{folder}: {len(recorded)} files are what was recorded")
+    source = models.resolve(config.load_user().model)
+    snapshot = models.hub_folder(source.hub_id) if source.kind == "hub" else None
+    if snapshot is not None:
+        yield from _snapshot(snapshot)
+
+
+def _spec(manifest: dict[str, Any]) -> str:
+    """What the model of ``manifest`` is called on the command line."""
+    source = manifest.get("source", {})
+    return "embedded" if source.get("kind") == "embedded" else str(source.get("path", ""))
+
+
+def _snapshot(folder: Path) -> Iterator[Finding]:
+    """Weights of a hub's snapshot are links to files whose names are their sha256."""
+    n = 0
+    for link in sorted(folder.glob("*.safetensors")):
+        name = link.resolve().name
+        if re.fullmatch(r"[0-9a-f]{64}", name) is None:
+            continue
+        n += 1
+        with link.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != name:
+                yield Finding("files", "fault", f"{link} is damaged", f"remove {link.resolve()} and start again")
+    yield Finding("files", "ok", f"{folder}: {n} files with a recorded hash were read")
 
 
 def _gpu() -> Iterator[Finding]:

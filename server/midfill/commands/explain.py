@@ -40,7 +40,10 @@ async def _request(snapshot: Snapshot, file: Path, trigger: Trigger, config: Con
 
 
 def _last() -> Trace:
-    values = records.last_trace()
+    try:
+        values = records.last_trace()
+    except RecursionError as error:
+        raise MidfillError(f"{records.trace_file()} is damaged", "run: midfill stats --clear") from error
     if values is None:
         raise MidfillError(
             "no request of a language server is recorded",

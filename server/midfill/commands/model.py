@@ -47,8 +47,10 @@ def _list(*, as_json: bool) -> int:
     for folder in sorted(paths.models_dir().glob("*/")):
         manifest = models.read_manifest(folder)
         if manifest is not None:
-            size = sum(file["size"] for file in manifest["files"].values())
-            rows.append({"name": manifest["name"], "state": "prepared", "bytes": size, "where": str(folder)})
+            size = sum(file["size"] for file in manifest.get("files", {}).values())
+            rows.append(
+                {"name": manifest.get("name", folder.name), "state": "prepared", "bytes": size, "where": str(folder)}
+            )
     if not any(row["name"] == embedded.EMBEDDED.name for row in rows):
         state = "installed, not prepared" if embedded.is_installed() else "not installed"
         where = "run: midfill model prepare" if embedded.is_installed() else embedded.INSTALL

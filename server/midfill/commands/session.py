@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -15,10 +16,12 @@ from midfill import fim
 from midfill.commands.progress import stages
 from midfill.completer import Completer
 from midfill.config import Config
+from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
+from midfill.engine.suspects import Suspects
 from midfill.renderers import InlineRenderer
 from midfill.serve import daemon
-from midfill.serve.adapters import AdapterKeeper, load_adapters
+from midfill.serve.adapters import AdapterKeeper, Wary, load_adapters
 from midfill.serve.scripted import scripted
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
@@ -42,7 +45,7 @@ async def session(config: Config) -> AsyncIterator[Completer]:
         tokenizer = await asyncio.to_thread(CodeTokenizer.from_file, Path(info.tokenizer_file))
         template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
         renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order, heal=config.token_healing))
-        keeper = AdapterKeeper(engine, adapters.folders)
+        keeper = AdapterKeeper(Wary(engine, Suspects(daemon.place(config).suspects)), adapters.folders)
         completer = Completer(keeper, renderer, info, config, adapter=adapters.default, adapters=adapters.of_language)
         try:
             yield completer
@@ -54,13 +57,39 @@ async def session(config: Config) -> AsyncIterator[Completer]:
 async def connected(config: Config, *, quiet: bool = False) -> AsyncIterator[tuple[HttpEngine, ModelInfo]]:
     """The engine of ``config``, ready, and what it serves. ``quiet``: loading shows in a terminal only."""
     engine = await daemon.find_or_spawn(config)
+    followed = _Followed()
     try:
-        yield engine, await _ready(engine, quiet)
+        yield engine, await _ready(engine, quiet, followed)
+    except (EngineError, httpx.HTTPError) as error:
+        lost = await _lost(engine, config, followed)
+        if lost is None and isinstance(error, EngineError):
+            raise
+        raise lost or MidfillError(f"the engine was lost ({type(error).__name__})", "run it again") from error
     finally:
         await engine.aclose()
 
 
-async def _ready(engine: HttpEngine, quiet: bool) -> ModelInfo:
+@dataclass(slots=True)
+class _Followed:
+    """The process that is asked, as soon as it is known."""
+
+    pid: int = 0
+
+
+async def _lost(engine: HttpEngine, config: Config, followed: _Followed) -> MidfillError | None:
+    """Why the engine is gone, of what is known of this one alone; None: it answers."""
+    try:
+        await engine.client.get("/midfill/status", timeout=5.0)
+    except httpx.HTTPError:
+        pass
+    else:
+        return None
+    if (reason := await daemon.why(config, followed.pid)) is not None:
+        return reason
+    return MidfillError("the engine was lost", "run the command again: it starts another")
+
+
+async def _ready(engine: HttpEngine, quiet: bool, followed: _Followed) -> ModelInfo:
     with stages(quiet=quiet) as report:
         try:
             async with engine.client.stream("GET", "/midfill/events", timeout=30.0) as response:
@@ -68,6 +97,7 @@ async def _ready(engine: HttpEngine, quiet: bool) -> ModelInfo:
                     if not line.startswith("data: "):
                         continue
                     state = json.loads(line[6:])
+                    followed.pid = int(state.get("pid") or 0)
                     status = state["status"]
                     if status["state"] == "error":
                         raise MidfillError(status["message"], status["remedy"])
@@ -76,7 +106,7 @@ async def _ready(engine: HttpEngine, quiet: bool) -> ModelInfo:
                     if status["stage"]:
                         report(status["stage"], status["progress"] or 0.0)
         except httpx.HTTPError as error:
-            raise MidfillError(
+            raise EngineError(
                 f"the engine was lost while loading ({type(error).__name__})", "run: midfill doctor"
             ) from error
-    raise MidfillError("the engine left while loading", "run: midfill doctor")
+    raise EngineError("the engine left while loading", "run: midfill doctor")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import signal
@@ -35,6 +36,9 @@ class Training:
 
 def watch(job: Job, console: Console) -> Training:
     """Run the training process to its end. Raises MidfillError with what it says, KeyboardInterrupt if stopped."""
+    for package in ("torch", "transformers", "peft"):
+        if importlib.util.find_spec(package) is None:
+            raise MidfillError(f"{package} is not installed, which training needs", "pip install 'midfill[train]'")
     env = dict(os.environ)
     environment.complete(env)
     if env["GLIBC_TUNABLES"] == environment.MALLOC:
@@ -42,8 +46,9 @@ def watch(job: Job, console: Console) -> Training:
     with _process(env) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(dataclasses.asdict(job)) + "\n")
-        process.stdin.flush()
+        with contextlib.suppress(OSError):  # it died at once: its status says how
+            process.stdin.write(json.dumps(dataclasses.asdict(job)) + "\n")
+            process.stdin.flush()
         done: Training | None = None
         with _Shown(console) as shown:
             for line in process.stdout:

@@ -16,6 +16,10 @@ class EngineError(MidfillError):
     """The engine cannot answer now. Never shown as a dialog: the caller answers empty and sets the status."""
 
 
+class BadRequestError(EngineError):
+    """The request can never be answered by this engine: its sender made a mistake."""
+
+
 class AdapterMissingError(EngineError):
     """The engine does not know the adapter, or had to make room: whoever knows its folder loads it (again)."""
 

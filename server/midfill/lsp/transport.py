@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from midfill import paths
+from midfill import faults, paths
 from midfill.lsp import stdio
 from midfill.lsp.framing import Bad, FrameReader
 from midfill.lsp.stdio import Leaving, Outbox
@@ -254,7 +254,7 @@ def open_log() -> None:
         handler = logging.NullHandler()
         with contextlib.suppress(OSError):
             print(f"midfill: no log: {error}", file=sys.stderr, flush=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(faults.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
     root.addHandler(handler)
 
 

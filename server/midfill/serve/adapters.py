@@ -18,6 +18,7 @@ from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.engine.local import embedded
+from midfill.engine.suspects import Suspects, refusal
 from midfill.types import MidfillError, ModelInfo
 
 EMBEDDED_MODEL = embedded.EMBEDDED.name  # what the embedded adapter was trained on
@@ -105,10 +106,26 @@ async def check_adapter(engine: HttpEngine, folder: Path) -> None:
     await _ask(engine, "/midfill/check_adapter", {"lora_path": str(folder)})
 
 
+class Wary:
+    """An engine that is not asked again what one like it died of."""
+
+    def __init__(self, engine: HttpEngine, suspects: Suspects) -> None:
+        self._engine, self._suspects = engine, suspects
+        self.client = engine.client
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """Yield the middle piece by piece. Raises EngineError."""
+        if request.prompt in self._suspects:
+            raise refusal()
+        async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                yield delta
+
+
 class AdapterKeeper:
     """An engine whose adapters are loaded again where the engine had to make room for others."""
 
-    def __init__(self, engine: HttpEngine, folders: Mapping[str, Path]) -> None:
+    def __init__(self, engine: HttpEngine | Wary, folders: Mapping[str, Path]) -> None:
         self._engine, self._folders = engine, folders
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
@@ -136,11 +153,11 @@ class AdapterKeeper:
         """The engine is whoever's who made it."""
 
 
-async def _load(engine: HttpEngine, name: str, folder: Path) -> None:
+async def _load(engine: HttpEngine | Wary, name: str, folder: Path) -> None:
     await _ask(engine, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
 
 
-async def _ask(engine: HttpEngine, route: str, body: dict[str, str]) -> None:
+async def _ask(engine: HttpEngine | Wary, route: str, body: dict[str, str]) -> None:
     try:
         answer = await engine.client.post(route, json=body, timeout=120)
         content = answer.json()

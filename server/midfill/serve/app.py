@@ -26,11 +26,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from midfill import __version__
 from midfill.config import ADAPTER_NAME
-from midfill.engine.base import ADAPTER_MISSING, AdapterMissingError, Delta, Engine, EngineError, GenerateRequest
+from midfill.engine.base import (
+    ADAPTER_MISSING,
+    AdapterMissingError,
+    BadRequestError,
+    Delta,
+    Engine,
+    EngineError,
+    GenerateRequest,
+)
 from midfill.serve.reading import BadRequest, read_body, read_folder, read_request
 from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 
 HEARTBEAT_S = 1.0
+SAME_SITE = frozenset({b"none", b"same-origin"})
 ALLOWED_HOSTS = frozenset({"midfill", "localhost", "127.0.0.1", "[::1]"})
 
 
@@ -38,7 +47,15 @@ class Resident(Engine, Protocol):
     """What the service needs of an engine beyond generating."""
 
     status: EngineStatus
-    info: ModelInfo | None
+
+    @property
+    def info(self) -> ModelInfo | None:
+        """What is served, as of now; None until it is ready."""
+        ...
+
+    def check(self, request: GenerateRequest) -> object:
+        """Whether ``request`` can be answered now. Raises BadRequestError or another EngineError."""
+        ...
 
     async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
         """Make the adapter in ``folder`` usable as ``name``. Raises MidfillError."""
@@ -65,6 +82,14 @@ class Resident(Engine, Protocol):
         ...
 
 
+class Answer(JSONResponse):
+    """JSON in ASCII: a lone surrogate that a client sent may come back to it, and UTF-8 has none."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
 class Guard:
     """Lets in only who knows the token: checked before anything of the request is read."""
 
@@ -80,11 +105,13 @@ class Guard:
         host = re.sub(r":\d+$", "", headers.get(b"host", b"").decode("latin-1"))
         refusal = None
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
-            refusal = JSONResponse(_error(MidfillError("missing or wrong bearer token")), 401)
+            refusal = Answer(_error(MidfillError("missing or wrong bearer token")), 401)
         elif b"origin" in headers or host not in ALLOWED_HOSTS:
-            refusal = JSONResponse(_error(MidfillError("requests from web pages are refused")), 403)
+            refusal = Answer(_error(MidfillError("requests from web pages are refused")), 403)
+        elif headers.get(b"sec-fetch-site", b"none").strip().lower() not in SAME_SITE:
+            refusal = Answer(_error(MidfillError("requests from other sites are refused")), 403)
         elif scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
-            refusal = JSONResponse(_error(MidfillError("content type must be application/json")), 415)
+            refusal = Answer(_error(MidfillError("content type must be application/json")), 415)
         await (refusal or self._app)(scope, receive, send)
 
 
@@ -151,13 +178,16 @@ class Service:
             try:
                 return await handler(request)
             except BadRequest as error:
-                return JSONResponse(_error(MidfillError(str(error))), 400)
+                closing = {"Connection": "close"} if error.status != 400 else None  # the body may still be coming
+                return Answer(_error(MidfillError(str(error))), error.status, closing)
+            except BadRequestError as error:
+                return Answer(_error(error), 400)
             except AdapterMissingError as error:
-                return JSONResponse(_error(error), 404)
+                return Answer(_error(error), 404)
             except EngineError as error:
-                return JSONResponse(_error(error), 503)
+                return Answer(_error(error), 503)
             except MidfillError as error:
-                return JSONResponse(_error(error), 400)
+                return Answer(_error(error), 400)
             except ClientDisconnect:
                 return Response(status_code=499)
 
@@ -169,7 +199,7 @@ class Service:
 
     async def status(self, _: Request) -> Response:
         """Status, model and adapters as JSON."""
-        return JSONResponse(self._snapshot())
+        return Answer(self._snapshot())
 
     def _snapshot(self) -> dict[str, Any]:
         info = self.engine.info
@@ -212,11 +242,11 @@ class Service:
         info = self.engine.info
         names = ([info.name] if info else []) + [adapter["name"] for adapter in self.engine.adapters()]
         data = [{"id": name, "object": "model", "owned_by": "midfill"} for name in names]
-        return JSONResponse({"object": "list", "data": data})
+        return Answer({"object": "list", "data": data})
 
     async def stats(self, _: Request) -> Response:
         """Counters and the last requests."""
-        return JSONResponse({**self.engine.figures(), "pid": os.getpid(), "clients": self.clients.n_watching})
+        return Answer({**self.engine.figures(), "pid": os.getpid(), "clients": self.clients.n_watching})
 
     async def load_adapter(self, request: Request) -> Response:
         """``{lora_name, lora_path}``: check it and make it usable."""
@@ -224,29 +254,29 @@ class Service:
         name = body.get("lora_name")
         if not isinstance(name, str) or not re.fullmatch(ADAPTER_NAME, name):
             raise BadRequest("lora_name must be a plain name")
-        return JSONResponse(await self.engine.load_adapter(name, read_folder(body)))
+        return Answer(await self.engine.load_adapter(name, read_folder(body)))
 
     async def check_adapter(self, request: Request) -> Response:
         """``{lora_path}``: whether it could be loaded."""
-        return JSONResponse(await self.engine.check_adapter(read_folder(await read_body(request))))
+        return Answer(await self.engine.check_adapter(read_folder(await read_body(request))))
 
     async def unload_adapter(self, request: Request) -> Response:
         """``{lora_name}``."""
         body = await read_body(request)
         await self.engine.unload_adapter(str(body.get("lora_name")))
-        return JSONResponse({})
+        return Answer({})
 
     async def shutdown(self, _: Request) -> Response:
         """Finish what runs, take nothing new, leave."""
         self.draining = True
         self._leave()
-        return JSONResponse({})
+        return Answer({})
 
     async def block(self, request: Request) -> Response:
         """Keep the worker busy; only with MIDFILL_DEBUG_METHODS=1."""
         body = await read_body(request)
         await self.engine.block(min(float(body.get("seconds", 0)), 60.0))
-        return JSONResponse({})
+        return Answer({})
 
     async def completions(self, request: Request) -> Response:
         """OpenAI's completions; ``prompt`` must be a list of token ids, one choice."""
@@ -254,6 +284,7 @@ class Service:
             raise EngineError("the engine is leaving", "ask again")
         body = await read_body(request)
         wanted = read_request(body, self.engine.info.name if self.engine.info else None)
+        self.engine.check(wanted)  # with its own status, which an answer that has begun cannot have
         if body.get("stream"):
             return StreamingResponse(self._events(wanted), media_type="text/event-stream")
         if wanted.n > 1:
@@ -269,7 +300,7 @@ class Service:
             finally:
                 waiting.cancel()
                 await asyncio.wait([waiting])
-        return JSONResponse(_chunk(wanted, last))
+        return Answer(_chunk(wanted, last))
 
     async def _counted(self, wanted: GenerateRequest) -> AsyncIterator[Delta]:
         self.clients.n_requests += 1

@@ -21,18 +21,22 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from midfill import __version__, paths
+from midfill import __version__, faults, paths
 from midfill.config import Config
 from midfill.engine import environment
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
+from midfill.engine.suspects import Suspects, WorkLog, unfinished
+from midfill.serve import ends, keeper
 from midfill.types import EngineStatus, MidfillError
 
 log = logging.getLogger(__name__)
 
-START_S = 30.0  # a new engine's socket must answer within this
+START_S = 60.0  # a new engine's socket must answer within this, also on a machine that is busy with a build
 ERROR_LINGER_S = 5.0  # an engine that could not load tells its front ends so, and leaves
-STUCK_S = 60.0  # the worker did not get on for so long while busy: the process ends, front ends start another
+STUCK_S = 15  # the worker did not get on for this many seconds while busy: the process ends, front ends start another
+STUCK = 70  # its exit status then
+MAX_CONNECTIONS = 256
 HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
 
 
@@ -75,6 +79,21 @@ class Place:
         """Its socket."""
         return self.folder / f"engine-{self.key}.sock"
 
+    @property
+    def end(self) -> Path:
+        """How the last one ended (ends.py)."""
+        return self.folder / f"engine-{self.key}.end"
+
+    @property
+    def work(self) -> Path:
+        """What it works on (suspects.py)."""
+        return self.folder / f"engine-{self.key}.work"
+
+    @property
+    def suspects(self) -> Path:
+        """Prompts during which an engine died (suspects.py)."""
+        return self.folder / f"engine-{self.key}.suspects"
+
 
 def place(config: Config) -> Place:
     """One engine a model, device and number format; windows that want the same share it. Raises MidfillError."""
@@ -112,33 +131,42 @@ def is_running(where: Place) -> bool:
 
 def spawn(config: Config) -> subprocess.Popen[bytes]:
     """Start an engine that outlives us. It leaves by itself if another was faster. Raises MidfillError."""
+    where = place(config)
     env = {**os.environ, "PYTHONSAFEPATH": "1"}
     environment.complete(env)
     command = [sys.executable, "-P", "-m", "midfill", "serve", "--quiet"]
     command += [f"--model={_model(config)}", f"--device={config.device}", f"--dtype={config.dtype}"]
     command += [f"--template={config.template}", f"--idle-exit={config.engine_idle_exit_s}"]
     command += [f"--max-adapters={config.max_adapters}"]
-    with _log_file(paths.state_dir() / "log" / "engine.log") as out:
+    with _output() as out:
+        if hasattr(os, "fork"):
+            kept = [log_file() or "", str(where.end), json.dumps(command)]
+            command = [sys.executable, "-I", "-S", keeper.__file__, *kept]
         try:
             return subprocess.Popen(  # noqa: S603 - our own interpreter
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-                cwd=paths.runtime_dir(), env=env, close_fds=True,
+                cwd=where.folder, env=env, close_fds=True,
             )  # fmt: skip
         except OSError as error:
             raise MidfillError(f"cannot start the engine: {error.strerror}", "run: midfill doctor") from error
 
 
-def _log_file(file: Path) -> Any:
-    """The engine's log, open for writing; the null device where it cannot be written."""
-    with contextlib.suppress(OSError):
-        if file.stat().st_size > 2_500_000:
-            file.replace(file.with_suffix(".log.1"))
+def log_file() -> str | None:
+    """The engines' log, None where it cannot be written: an engine needs none."""
     try:
-        paths.private_dir(file.parent)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except (OSError, MidfillError):
-        return Path(os.devnull).open("wb")
-    return os.fdopen(descriptor, "wb")
+        return str(paths.private_dir(paths.state_dir() / "log") / "engine.log")
+    except MidfillError:
+        return None
+
+
+def _output() -> Any:
+    """Where an engine without a keeper writes to."""
+    if not hasattr(os, "fork") and (file := log_file()) is not None:
+        with contextlib.suppress(OSError):
+            if Path(file).stat().st_size > keeper.RING_BYTES:
+                Path(file).replace(file + ".1")
+            return Path(file).open("ab")
+    return Path(os.devnull).open("wb")
 
 
 async def find_or_spawn(config: Config) -> HttpEngine:
@@ -152,18 +180,24 @@ async def find_or_spawn(config: Config) -> HttpEngine:
             return engine
         if child is None or (child.poll() is not None and not is_running(where)):
             if child is not None and child.returncode != 0:
-                raise EngineError(f"the engine ended with code {child.returncode}", _why(child))
+                raise await _failed_start(where, child)
             child = spawn(config)
         await asyncio.sleep(0.05)
     raise EngineError("the engine did not start in time", f"see {paths.state_dir() / 'log' / 'engine.log'}")
 
 
-def _why(child: subprocess.Popen[bytes]) -> str:
-    log_file = paths.state_dir() / "log" / "engine.log"
-    with contextlib.suppress(OSError):
-        last = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
-        return f"{last[:200]}; see {log_file}"
-    return "run: midfill doctor"
+async def why(config: Config, pid: int) -> MidfillError | None:
+    """How the engine ``pid`` of ``config`` ended, in words, where that is known."""
+    end = await ends.of(place(config).end, pid) if pid else None
+    return ends.told(end) if end is not None else None
+
+
+async def _failed_start(where: Place, child: subprocess.Popen[bytes]) -> EngineError:
+    """Why ``child`` ended, from what was recorded of it alone: the log is every engine's."""
+    if (end := await ends.of(where.end, child.pid)) is not None:
+        error = ends.told(end)
+        return EngineError(error.message, error.remedy)
+    return EngineError(f"the engine ended with code {child.returncode}", "run: midfill doctor")
 
 
 async def _greet(address: Address) -> HttpEngine | None:
@@ -198,6 +232,12 @@ def serve(config: Config, *, tcp: tuple[str, int] | None = None, quiet: bool = F
         present = find(where)
         print(f"an engine for this model is already running (pid {present.pid if present else 'unknown'})")
         return 0
+    _log_to_stderr()
+    where.end.unlink(missing_ok=True)
+    suspects = Suspects(where.suspects)
+    if died_of := unfinished(where.work):
+        suspects.add(died_of)
+    work_log = WorkLog(where.work)
     environment.complete(os.environ)  # before torch is loaded
     listener = _listen(where, tcp)
     token = secrets.token_urlsafe(32)
@@ -211,8 +251,9 @@ def serve(config: Config, *, tcp: tuple[str, int] | None = None, quiet: bool = F
         print(f"address and token: {where.record}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it is done
     try:
-        last = asyncio.run(_serve(config, where, listener, address))
+        last = asyncio.run(_serve(config, where, listener, address, suspects, work_log))
     finally:
+        work_log.close()
         where.record.unlink(missing_ok=True)
         if address.socket:
             where.socket.unlink(missing_ok=True)
@@ -253,15 +294,29 @@ def write_record(where: Place, address: Address) -> None:
     temporary.replace(where.record)
 
 
-async def _serve(config: Config, where: Place, listener: socket.socket, address: Address) -> EngineStatus:
+def _log_to_stderr() -> None:
+    """Warnings, and of exceptions their kind and place: their text can hold source code."""
+    faults.hook()
+    logging.raiseExceptions = False
+    handler = logging.StreamHandler()
+    handler.setFormatter(faults.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+async def _serve(
+    config: Config, where: Place, listener: socket.socket, address: Address, suspects: Suspects, work_log: WorkLog
+) -> EngineStatus:
     import uvicorn
 
     from midfill.engine.local.engine import LocalEngine
     from midfill.serve.app import Service
+    from midfill.serve.deadlines import DeadlineProtocol
+
+    asyncio.get_running_loop().set_exception_handler(faults.loop_handler)
 
     engine = LocalEngine(
         config.model, device=config.device, dtype=config.dtype, template=config.template,
-        max_adapters=config.max_adapters,
+        max_adapters=config.max_adapters, suspects=suspects, work_log=work_log,
     )  # fmt: skip
 
     def leave() -> None:
@@ -270,8 +325,8 @@ async def _serve(config: Config, where: Place, listener: socket.socket, address:
     service = Service(engine, address.token, leave)
     server = uvicorn.Server(
         uvicorn.Config(
-            service.app(), log_level="warning", access_log=False, lifespan="off", http="h11",
-            timeout_graceful_shutdown=3, timeout_keep_alive=30,
+            service.app(), log_config=None, access_log=False, lifespan="off", http=DeadlineProtocol, ws="none",
+            timeout_graceful_shutdown=3, timeout_keep_alive=30, limit_concurrency=MAX_CONNECTIONS,
         )
     )  # fmt: skip
     engine.start()
@@ -304,9 +359,14 @@ async def _leave_when_idle(service: Any, engine: Any, idle_exit_s: float, leave:
 
 
 def _watch(engine: Any) -> None:
-    """End the process when its worker hangs: a dead engine is started again, a stuck one never answers."""
-    while True:
+    """End the process when its worker hangs: a dead engine is started again, a stuck one never answers.
+
+    Looks are counted, not seconds: of a process that was stopped for a while (SIGSTOP, a debugger) no time went by.
+    """
+    n_looks, seen = 0, engine.n_progress
+    while n_looks < STUCK_S:
         time.sleep(1.0)
-        if engine.busy and time.monotonic() - engine.progress_at > STUCK_S:
-            print(f"the engine's worker has not got on for {STUCK_S:.0f} s; leaving", file=sys.stderr, flush=True)
-            os._exit(70)
+        n_looks = n_looks + 1 if engine.busy and engine.n_progress == seen else 0
+        seen = engine.n_progress
+    faults.say(f"midfill: the engine's worker did not get on for {STUCK_S} s")
+    os._exit(STUCK)

@@ -21,18 +21,20 @@ from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
+from midfill.engine.suspects import Suspects
 from midfill.fim import Prompt
 from midfill.renderers import Renderer
-from midfill.serve import daemon
-from midfill.serve.adapters import AdapterKeeper, Adapters, load_adapters
+from midfill.serve import daemon, ends
+from midfill.serve.adapters import AdapterKeeper, Adapters, Wary, load_adapters
 from midfill.serve.rendering import RenderProcess
+from midfill.serve.restarts import MAX_FAILURES, Restarts
 from midfill.serve.scripted import ScriptedLink
-from midfill.types import EngineStatus, MidfillError, ModelInfo, Trigger
+from midfill.types import EngineStatus, MidfillError, ModelInfo, State, Trigger
 
 log = logging.getLogger(__name__)
 
 SILENT_S = 15.0  # an engine sends something every second; so long without is a stuck one, and it is killed
-BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 15.0, 60.0)
+TRY_AGAIN = "it is tried again when you ask for a suggestion by hand or change a setting of the engine"
 
 StatusHandler = Callable[[EngineStatus], None]
 
@@ -89,8 +91,9 @@ class EngineLink:
         self._engine: HttpEngine | None = None
         self._renderer: RenderProcess | None = None
         self._task: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()
-        self._pid = 0
+        self._changed, self._asked = asyncio.Event(), asyncio.Event()
+        self._restarts = Restarts()
+        self._pid, self._was_told = 0, False  # of the engine that is followed; whether it said what is wrong with it
         self._adapters = Adapters()
         self.completer: Completer | None = None
         self.status = EngineStatus("starting", model=config.model)
@@ -101,19 +104,29 @@ class EngineLink:
             self._task = asyncio.create_task(self._run())
 
     def configure(self, config: Config) -> None:
-        """Other settings of the front end's own."""
+        """Other settings of the front end's own. An engine that was given up is tried again."""
         self._config = config
         if self.completer is not None:
             self.completer.config = config
+        self._try_again()
 
     async def wait_ready(self, timeout_s: float) -> Completer | None:
-        """The completer as soon as the engine is ready; None after ``timeout_s`` or when it cannot be."""
+        """The completer as soon as the engine is ready; None after ``timeout_s`` or when it cannot be.
+
+        An engine that was given up is tried again: only a request by hand waits.
+        """
+        self._try_again()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self.completer is None and self.status.state != "error":
+                while self.completer is None and self.status.state not in ("error", "off"):
                     self._changed.clear()
                     await self._changed.wait()
         return self.completer
+
+    def _try_again(self) -> None:
+        if self.status.state == "off":
+            self._set(EngineStatus("starting", model=self._config.model))
+            self._asked.set()
 
     async def stats(self) -> dict[str, Any]:
         """The engine's counters; {} while there is none."""
@@ -147,34 +160,60 @@ class EngineLink:
     # ---- following -------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        failures = 0
         while True:
-            try:
-                self._engine = await daemon.find_or_spawn(self._config)
-                await self._follow(self._engine)
-                failures = 0 if self.status.state == "ready" else failures + 1
-                lost = EngineError("the engine is gone", "it is started again")
-            except MidfillError as error:
-                lost, failures = EngineError(error.message, error.remedy), failures + 1
-            except (httpx.HTTPError, OSError, ValueError, TypeError, KeyError) as error:
-                lost, failures = EngineError(f"the engine was lost ({type(error).__name__})", "it is started again"), 1
+            lost = await self._once()
             await self._drop()
-            if self.status.state != "error":
-                state = "starting" if failures <= 1 else "error"
-                self._set(EngineStatus(state, lost.message, lost.remedy, model=self._config.model))  # type: ignore[arg-type]
-            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            self._restarts.lost()
+            if self._restarts.is_over:
+                await self._give_up(lost)
+                continue
+            if self.status.state != "error" or not self._was_told:
+                state: State = "starting" if self._restarts.n_failures <= 1 else "error"
+                self._set(EngineStatus(state, lost.message, lost.remedy, model=self._config.model))
+            await asyncio.sleep(self._restarts.wait_s)
+
+    async def _once(self) -> MidfillError:
+        """Find or start an engine and follow it to its end, which is returned in words."""
+        self._pid, self._was_told = 0, False
+        try:
+            self._engine = await daemon.find_or_spawn(self._config)
+            await self._follow(self._engine)
+            lost = MidfillError("the engine is gone", "it is started again")
+        except MidfillError as error:
+            return error
+        except (httpx.HTTPError, OSError, ValueError, TypeError, KeyError) as error:
+            lost = MidfillError(f"the engine was lost ({type(error).__name__})", "it is started again")
+        await self._drop()  # whoever waits is told now; how it ended is known in a moment
+        if self._was_told:
+            return MidfillError(self.status.message, self.status.remedy)
+        return await daemon.why(self._config, self._pid) or lost
+
+    async def _give_up(self, lost: MidfillError) -> None:
+        """Nothing is started any more until the user wants it."""
+        log.error("the engine is given up: %s", lost.message)
+        message = f"the engine failed {MAX_FAILURES} times: {lost.message}"
+        self._asked.clear()
+        remedy = f"{lost.remedy}; {TRY_AGAIN}" if lost.remedy else TRY_AGAIN
+        self._set(EngineStatus("off", message, remedy, model=self._config.model))
+        await self._asked.wait()
+        self._restarts.once_more()
 
     async def _follow(self, engine: HttpEngine) -> None:
         """Take over every status until the connection ends."""
         async for state in self._events(engine):
             self._pid = int(state.get("pid") or 0)
             status = EngineStatus(**state["status"])
+            self._was_told = status.state == "error"
             if state.get("draining"):
                 if status.state == "error":
                     self._set(status)
                 return
-            if status.state == "ready" and self.completer is None and state.get("info"):
-                status = await self._make_ready(engine, ModelInfo(**state["info"]), status)
+            info = ModelInfo(**state["info"]) if state.get("info") else None
+            if self.completer is not None and info is not None:
+                self.completer.info = info  # the context that there is memory for changes
+            if status.state == "ready" and self.completer is None and info is not None:
+                status = await self._make_ready(engine, info, status)
+                self._restarts.ready()
             elif status.state == "ready" and self.status.state == "error":
                 continue  # ready, but with an adapter that was refused: keep saying so
             self._set(self._of_adapter(status, state.get("adapters") or []))
@@ -205,6 +244,7 @@ class EngineLink:
         where = daemon.place(self._config)
         recorded = daemon.find(where)
         if self._pid and recorded is not None and recorded.pid == self._pid and daemon.is_running(where):
+            ends.write(where.end, self._pid, f"it did not answer for {SILENT_S:.0f} s")
             with contextlib.suppress(OSError):
                 os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
@@ -214,9 +254,10 @@ class EngineLink:
             info.tokenizer_file, info.template, self._config.order, heal=self._config.token_healing
         )
         renderer: Renderer = self._renderer
+        where = daemon.place(self._config)
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
         self.completer = Completer(
-            AdapterKeeper(engine, self._adapters.folders), renderer, info, self._config,
+            AdapterKeeper(Wary(engine, Suspects(where.suspects)), self._adapters.folders), renderer, info, self._config,
             adapter=self._adapters.default, adapters=self._adapters.of_language, sources=self._sources,
             outcomes=await asyncio.to_thread(_outcomes, self._config), resident=True,
         )  # fmt: skip

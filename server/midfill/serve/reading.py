@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from starlette.requests import Request
 from midfill.engine.base import MAX_TOKENS, GenerateRequest
 
 MAX_BODY = 4 << 20
+MAX_DIGITS = 20  # of a content length
+BODY_S = 15.0  # for a body to come, in seconds
 MAX_PROMPT_IDS = 200_000
 MAX_CANDIDATES = 8
 MAX_WANTED = 32
@@ -22,14 +25,25 @@ MAX_LOGPROBS = 5
 class BadRequest(Exception):  # noqa: N818 - named after the status
     """The body is not what the route takes."""
 
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.status = status
+
 
 async def read_body(request: Request) -> dict[str, Any]:
-    """The JSON object that was sent. Raises BadRequest."""
+    """The JSON object that was sent. Raises BadRequest; for one that is announced as too large before any of it."""
+    announced = request.headers.get("content-length", "0")
+    if not announced.isdecimal() or len(announced) > MAX_DIGITS or int(announced) > MAX_BODY:
+        raise BadRequest("the body is too large", 413)
     raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > MAX_BODY:
-            raise BadRequest("the body is too large")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > MAX_BODY:
+                    raise BadRequest("the body is too large", 413)
+    except TimeoutError:
+        raise BadRequest("the body does not come to its end", 408) from None
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):

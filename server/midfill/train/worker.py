@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from midfill import fim
 from midfill.engine.local import models
+from midfill.faults import in_words
 from midfill.tokenizer import CodeTokenizer
 from midfill.train.collect import Collection, SourceText, collect, split
 from midfill.train.job import ADAPTER, Job
@@ -47,8 +48,9 @@ def main() -> int:
     tell = _teller(out)
     try:
         return work(job, tell, stop.is_set)
-    except MidfillError as error:
-        tell({"kind": "error", "message": error.message, "remedy": error.remedy})
+    except Exception as error:  # noqa: BLE001 - a person reads it where the training was started
+        known = in_words(error, "train")
+        tell({"kind": "error", "message": known.message, "remedy": known.remedy})
         return 1
     finally:
         with contextlib.suppress(OSError):

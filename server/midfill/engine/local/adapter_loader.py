@@ -17,6 +17,7 @@ from typing import Protocol
 from midfill.engine.base import EngineError
 from midfill.engine.local.adapter_files import Signature, refusal, signature
 from midfill.engine.local.adapters import Adapter
+from midfill.faults import described
 from midfill.types import MidfillError
 
 log = logging.getLogger(__name__)
@@ -116,8 +117,8 @@ class AdapterLoader:
                 adapter, error = self._host.read_adapter(name, folder), None
             except MidfillError as caught:
                 adapter, error = None, caught
-            except Exception as caught:  # torch, memory: a file must not end this thread
-                log.debug("reading an adapter failed", exc_info=caught)
+            except Exception as caught:  # noqa: BLE001 - torch, memory: a file must not end this thread
+                log.debug("reading an adapter failed: %s", described(caught))
                 reason = f"it cannot be read ({type(caught).__name__})"
                 adapter, error = None, refusal(folder, reason, "save it again with PEFT")
             if signature(folder) == before:

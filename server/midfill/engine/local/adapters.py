@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from midfill.engine.local.adapter_files import (
+    CONFIG_FILE,
     KEY,
     MAX_WEIGHTS_BYTES,
     WEIGHTS_FILE,
@@ -28,6 +29,7 @@ from midfill.engine.local.adapter_files import (
     read_config,
     refusal,
 )
+from midfill.engine.local.adapter_targets import targets
 from midfill.engine.local.int8 import Int8Linear
 from midfill.engine.local.weights import read_safetensors
 
@@ -178,14 +180,46 @@ def _pair_up(
     if not sides:
         raise refusal(folder, "it holds no weights", "train it again")
     modules = dict(model.named_modules())
+    _check_targets(folder, config, set(sides), modules, model)
     return {module: _pair(folder, module, pair, config, modules.get(module)) for module, pair in sorted(sides.items())}
+
+
+def _check_targets(
+    folder: Path, config: dict[str, Any], adapted: set[str], modules: dict[str, nn.Module], model: nn.Module
+) -> None:
+    """PEFT adapts what target_modules names and leaves other tensors out, so both must be the same modules."""
+    inner = {f"{path}.base" for path, module in modules.items() if isinstance(module, LoraLinear)}
+    names = [path for path in modules if path not in inner]
+    head_of = getattr(model, "get_output_embeddings", None)
+    head = head_of() if callable(head_of) else None
+    linear = [path for path in names if _base(modules[path]) is not _base(head) and _is_linear(modules[path])]
+    unknown = sorted(path for path in adapted if path not in modules or not _is_linear(modules[path]))
+    if unknown:
+        raise refusal(folder, f"the model has no linear layer {unknown[0][:100]}", "the adapter is for another base")
+    try:
+        named = targets(config, names, linear)
+    except ValueError as error:
+        raise refusal(folder, str(error), f"name the adapted layers in target_modules of {CONFIG_FILE}") from None
+    remedy = f"save it again with PEFT, or mend target_modules in {CONFIG_FILE}"
+    if untold := sorted(adapted - named):
+        reason = f"it has weights for {untold[0][:100]}, which target_modules does not name"
+        raise refusal(folder, reason, remedy)
+    if empty := sorted(named - adapted):
+        raise refusal(folder, f"target_modules names {empty[0][:100]}, for which it has no weights", remedy)
+
+
+def _base(module: Any) -> Any:
+    return module.base if isinstance(module, LoraLinear) else module
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(_base(module), (nn.Linear, Int8Linear))
 
 
 def _pair(
     folder: Path, module: str, pair: dict[str, torch.Tensor], config: dict[str, Any], target: nn.Module | None
 ) -> LoraPair:
-    if isinstance(target, LoraLinear):
-        target = target.base
+    target = _base(target)
     if not isinstance(target, (nn.Linear, Int8Linear)):
         raise refusal(folder, f"the model has no linear layer {module[:100]}", "the adapter is for another base")
     if pair.keys() != {"A", "B"}:
@@ -209,13 +243,14 @@ def _pair(
 
 
 def _for_module(folder: Path, pattern: Any, module: str, default: Any) -> Any:
-    """PEFT's rank_pattern and alpha_pattern: the entry whose key ends the module's path. Keys are taken literally."""
+    """PEFT's rank_pattern and alpha_pattern: the first entry whose key ends the module's path, a dot in it standing for
+    any character as it does there. Other expressions are refused."""
     if not pattern:
         return default
     if not isinstance(pattern, dict) or not all(re.fullmatch(r"[\w.]{1,200}", str(key)) for key in pattern):
         raise refusal(folder, "rank_pattern or alpha_pattern holds regular expressions", "name the modules literally")
     for key, value in pattern.items():
-        if module == key or module.endswith("." + key):
+        if re.match(rf"(.*\.)?({key})$", module):
             if type(value) not in (int, float) or not 0 < value <= 1e6:
                 raise refusal(folder, f"pattern of {key} is not a sensible number", "train it again")
             return value

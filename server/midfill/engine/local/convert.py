@@ -6,12 +6,16 @@ tokenizer go through transformers' GGUF support, so every architecture it knows 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.integrations import GGUF_CONFIG_DEFAULTS_MAPPING, GGUF_CONFIG_MAPPING
@@ -65,7 +69,7 @@ def _convert(source: GgufFile, out: Path, progress: Progress) -> dict[str, Any]:
     figures = {"architecture": source.architecture, "parameters": sum(t.numel() for t in tensors.values())}
     if int8.is_supported():
         progress("quantising", 0.0)
-        save_file(int8.quantise_state(tensors, model), out / int8.FILE, metadata={"format": "pt"})
+        _save(int8.quantise_state(tensors, model), out / int8.FILE)
     config.architectures = [type(model).__name__]
     config.dtype = "bfloat16"
     config.save_pretrained(out)
@@ -158,6 +162,16 @@ def _check(model: torch.nn.Module, tensors: dict[str, torch.Tensor], *, tied: bo
         )
 
 
+def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    """Raises OSError where the disk does not take it; safetensors tells that in a kind of its own."""
+    try:
+        save_file(tensors, file, metadata={"format": "pt"})
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        number = int(code[1]) if code else errno.EIO
+        raise OSError(number, os.strerror(number), str(file)) from error
+
+
 def _write(tensors: dict[str, torch.Tensor], out: Path) -> None:
     shards: list[dict[str, torch.Tensor]] = [{}]
     size = 0
@@ -168,12 +182,12 @@ def _write(tensors: dict[str, torch.Tensor], out: Path) -> None:
         shards[-1][name] = tensor
         size += tensor.nbytes
     if len(shards) == 1:
-        save_file(shards[0], out / "model.safetensors", metadata={"format": "pt"})
+        _save(shards[0], out / "model.safetensors")
         return
     where: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file(shard, out / file, metadata={"format": "pt"})
+        _save(shard, out / file)
         where |= dict.fromkeys(shard, file)
     index = {"metadata": {}, "weight_map": where}
     (out / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")

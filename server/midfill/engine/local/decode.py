@@ -70,6 +70,7 @@ class Runner:
         self.static: StaticDecoder | None = None  # takes over the steps it can
         self._nobody_waits: Callable[[], bool] | None = None
         self._pace: Pace | None = None
+        self.on_layer: Callable[[], None] = lambda: None  # before each layer of a long step
         self.n_layers = int(model.config.get_text_config().num_hidden_layers)
         for layer in decoder_layers(model):
             layer.register_forward_pre_hook(self._check)
@@ -100,6 +101,7 @@ class Runner:
         return logits.float() - logits.float().mean(-1, keepdim=True)
 
     def _check(self, *_: Any) -> None:
+        self.on_layer()
         if self._pace is not None:
             self._pace()
         if self._nobody_waits is not None and self._nobody_waits():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import os
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from midfill import fim
-from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
+from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, EngineError, GenerateRequest
 from midfill.engine.local import models
 from midfill.engine.local.adapter_loader import AdapterLoader
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
@@ -28,7 +29,10 @@ from midfill.engine.local.job import Job
 from midfill.engine.local.kv_cache import KVSlots
 from midfill.engine.local.load import LoadedModel, load
 from midfill.engine.local.scheduler import Scheduler
+from midfill.engine.local.shortage import MAX_IN_ROW, Shortage, is_out_of_memory
 from midfill.engine.local.worker import Records, Worker
+from midfill.engine.suspects import Suspects, WorkLog, refusal
+from midfill.faults import described
 from midfill.types import EngineStatus, MidfillError, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -51,8 +55,9 @@ class LocalEngine:
 
     def __init__(
         self, spec: str = "auto", *, device: str = "auto", dtype: str = "auto", template: str = "auto",
-        max_adapters: int = 8,
+        max_adapters: int = 8, suspects: Suspects | None = None, work_log: WorkLog | None = None,
     ) -> None:  # fmt: skip
+        """``suspects``: prompts that are refused; ``work_log`` is told what is worked on."""
         self._spec, self._device, self._dtype, self._template = spec, device, dtype, template
         self._max_adapters = max_adapters
         self._adapter_used: dict[str, int] = {}  # when each was last asked for, to know which makes room
@@ -66,10 +71,12 @@ class LocalEngine:
         self._model: LoadedModel | None = None
         self._switch: AdapterSwitch | None = None
         self._records = Records()
-        self.info: ModelInfo | None = None
+        self._suspects, self._work_log = suspects, work_log
+        self._shortage = Shortage()
+        self._info: ModelInfo | None = None
         self.status = EngineStatus("starting", pid=os.getpid())
-        self.progress_at = time.monotonic()  # when the worker last got on; a watchdog reads it
-        self.busy = False
+        self.n_progress = 0  # grows while the worker gets on; a watchdog reads it
+        self._working = False
         self._thread = threading.Thread(target=self._run, name="midfill-engine", daemon=True)
 
     def start(self) -> None:
@@ -77,13 +84,21 @@ class LocalEngine:
         self._thread.start()
         self._loader.start()
 
+    @property
+    def info(self) -> ModelInfo | None:
+        """What is served, with the context that there is memory for now; None until it is ready."""
+        return self._shortage.applied(self._info) if self._info is not None else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the worker has something to do, also where it does not come to it."""
+        return self._working or bool(self._scheduler.waiting or self._calls)
+
     # ---- asked from the event loop -----------------------------------------------------------------------------
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle piece by piece. Closing the iterator cancels. Raises EngineError."""
-        if self.info is None:
-            raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
-        adapter = self._check(request)
+        adapter = self.check(request)
         out: asyncio.Queue[Delta | Exception] = asyncio.Queue()
         loop, now = asyncio.get_running_loop(), time.monotonic()
         jobs = [Job(request, loop, out, adapter, index, arrived=now) for index in range(request.n)]
@@ -92,6 +107,7 @@ class LocalEngine:
                 raise EngineError(*LEAVING)
             if self._scheduler.n_before(request) >= MAX_WAITING:
                 raise EngineError("the engine has too many waiting requests", "try again")
+            self.n_progress += not self.busy  # idle until now: that was no standstill
             self._scheduler.waiting += jobs
             self._wake.notify()
         n_open = len(jobs)
@@ -106,16 +122,25 @@ class LocalEngine:
             for job in jobs:
                 job.cancel()
 
-    def _check(self, request: GenerateRequest) -> Adapter | None:
-        assert self._model is not None
-        assert self.info is not None
+    def check(self, request: GenerateRequest) -> Adapter | None:
+        """Whether ``request`` can be answered now; its adapter. Raises BadRequestError or another EngineError."""
+        info = self.info
+        if info is None or self._model is None:
+            raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
+        n_prompt = len(request.prompt)
         if not request.prompt or min(request.prompt) < 0 or max(request.prompt) >= self._model.vocabulary:
-            raise EngineError("the prompt is empty or holds ids outside the vocabulary", "render it for this model")
-        if len(request.prompt) + request.max_tokens > self.info.max_context:
-            raise EngineError(
-                f"the prompt of {len(request.prompt)} tokens leaves no room",
-                f"the model takes {self.info.max_context}",
+            raise BadRequestError("the prompt is empty or holds ids outside the vocabulary", "render it for this model")
+        if n_prompt + request.max_tokens > info.max_context:
+            raise BadRequestError(
+                f"the prompt of {n_prompt} tokens leaves no room", f"the model takes {info.max_context}"
             )
+        if info.most_tokens and n_prompt > info.most_tokens:
+            raise EngineError(
+                f"memory is short: a prompt of {n_prompt} tokens is not read now",
+                f"at most {info.most_tokens} tokens for the next minute",
+            )
+        if self._suspects is not None and request.prompt in self._suspects:
+            raise refusal()
         if request.adapter is None:
             return None
         assert self._switch is not None
@@ -167,6 +192,7 @@ class LocalEngine:
         with self._wake:
             if self._closing:
                 raise EngineError(*LEAVING)
+            self.n_progress += not self.busy
             self._calls.append(run)
             self._wake.notify()
         return future
@@ -221,13 +247,17 @@ class LocalEngine:
             worker = self._load()
         except MidfillError as error:
             self._give_up(error)
-        except Exception as error:  # the thread's last words must reach a person
-            log.exception("loading failed")
-            reason = f"{type(error).__name__}: {str(error)[:200]}"
-            self._give_up(MidfillError(f"loading the model failed: {reason}", "run: midfill doctor"))
+        except Exception as error:  # noqa: BLE001 - the thread's last words must reach a person
+            log.error("loading failed: %s", described(error))
+            self._give_up(_no_memory() if is_out_of_memory(error) else _broke("loading the model failed", error))
         if worker is not None:
-            with torch.inference_mode():
-                self._serve(worker)
+            try:
+                with torch.inference_mode():
+                    self._serve(worker)
+            except Exception as error:  # noqa: BLE001 - whoever waits is answered
+                log.error("the worker failed: %s", described(error))
+                self._give_up(_no_memory() if is_out_of_memory(error) else _broke("the engine failed", error))
+                self._fail_all(worker)
         for call in self._calls:  # whoever waits is told
             call()
         self._loader.close()
@@ -238,7 +268,7 @@ class LocalEngine:
             self._closing = True
 
     def _progress(self, stage: str, fraction: float) -> None:
-        self.progress_at = time.monotonic()
+        self.n_progress += 1
         self.status = EngineStatus(
             "starting", stage=stage, progress=min(1.0, fraction), model=self._spec, pid=os.getpid()
         )
@@ -258,6 +288,7 @@ class LocalEngine:
         template = fim.find(self._template, loaded.tokenizer, called)
         self._switch = AdapterSwitch(loaded.model)
         self._runner = Runner(loaded.model, self._switch)
+        self._runner.on_layer = self._get_on
         if self._runner.lean is not None and self._runner.lean.is_compiled:
             self._progress("compiling", 0.0)  # for the first time on this machine; otherwise read
             with torch.inference_mode():
@@ -272,7 +303,7 @@ class LocalEngine:
         pool = ThreadPoolExecutor(1)  # half a second; the first request that needs it waits for what is left of that
         self._vocabulary = pool.submit(Vocabulary, loaded.tokenizer, loaded.vocabulary)
         pool.shutdown(wait=False)
-        self.info = ModelInfo(
+        self._info = info = ModelInfo(
             name=source.name,
             tokenizer_file=str(folder / "tokenizer.json"),
             template=None if template is fim.PREFIX_ONLY else template.name,
@@ -284,17 +315,33 @@ class LocalEngine:
             suffix_shift=loaded.device.type == "cpu" and self._rotate is not None,
         )
         why = fim.why_not_filling(called) or "the model has no FIM tokens"
-        says = "" if self.info.template else f"{why}: it completes from the text before the cursor only"
-        self.status = EngineStatus("ready", says, model=source.name, device=self.info.device, pid=os.getpid())
+        says = "" if info.template else f"{why}: it completes from the text before the cursor only"
+        self.status = EngineStatus("ready", says, model=source.name, device=info.device, pid=os.getpid())
         return Worker(
             loaded.tokenizer, self._vocabulary, self._runner, self._slots, self._switch, self._rotate, self._scheduler,
-            self._records, self._get_on, self._ended,
+            self._records, self._get_on, self._ended, self._ran_out, self._work_log,
         )  # fmt: skip
 
     def _get_on(self) -> None:
-        self.progress_at = time.monotonic()
+        self.n_progress += 1
 
-    def _ended(self, job: Job) -> None:
+    def _ran_out(self, n_prompt: int) -> None:
+        """Memory ran out. What only makes the next answer quicker is given up; too often in a row, all of it."""
+        assert self._info is not None
+        self._shortage.hit(n_prompt, self._info.context_tokens)
+        self._slots.drop_idle()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if self._shortage.is_over:
+            self._give_up(MidfillError(
+                f"memory ran out {MAX_IN_ROW} times in a row",
+                "a new engine is started; close other programs, or set context_tokens lower",
+            ))  # fmt: skip
+
+    def _ended(self, job: Job, reason: str) -> None:
+        if reason in ("stop", "length"):
+            self._shortage.went_well()
         if job.adapter is not None:
             self._make_room()
 
@@ -333,26 +380,31 @@ class LocalEngine:
         scheduler = self._scheduler
         while True:
             with self._wake:
-                self.busy = bool(scheduler.running or scheduler.waiting or self._calls)
-                self.progress_at = time.monotonic()
+                self._working = bool(scheduler.running)
+                self.n_progress += 1
                 if not (self.busy or self._closing):
                     self._wake.wait(worker.rest_s())
-                    self.progress_at = time.monotonic()
+                    self.n_progress += 1
                 if self._closing:
                     break
                 calls, self._calls = self._calls, []
                 worker.make_way()
                 started = scheduler.start(len(self._slots.slots) - len(scheduler.running))
-                self.busy = bool(scheduler.running or started or calls)
-            if not self.busy:
+                self._working = bool(scheduler.running or started or calls)
+            if not self._working:
                 worker.use_rest(self._something_came)
                 continue
             for call in calls:
                 call()
             scheduler.running += [job for job in started if worker.begin(job)]
             worker.step()
-        for job in [*scheduler.running, *scheduler.waiting]:
-            worker.fail(job, EngineError(*LEAVING))
+        self._fail_all(worker)
+
+    def _fail_all(self, worker: Worker) -> None:
+        left = EngineError(self.status.message, self.status.remedy) if self.status.state == "error" else None
+        for job in [*self._scheduler.running, *self._scheduler.waiting]:
+            worker.fail(job, left or EngineError(*LEAVING))
+        self._scheduler.waiting.clear()
 
     def _something_came(self) -> bool:
         return bool(self._scheduler.waiting or self._calls or self._closing)
@@ -378,6 +430,17 @@ class LocalEngine:
         if self._switch is not None:
             self._switch.remove(name)
             self._adapter_used.pop(name, None)
+
+
+def _broke(what: str, error: Exception) -> MidfillError:
+    """Of the exception its kind alone: its text is not written for people, and may hold anything."""
+    return MidfillError(f"{what} ({described(error)})", "run: midfill doctor")
+
+
+def _no_memory() -> MidfillError:
+    return MidfillError(
+        "the model does not fit into this machine's memory", "close other programs, or choose a smaller model"
+    )
 
 
 def _facts(adapter: Adapter) -> dict[str, Any]:

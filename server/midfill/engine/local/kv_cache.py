@@ -85,6 +85,13 @@ class Slot:
         if self.suffix_end > length:
             self.suffix_start = self.suffix_end = self.age = self.n_refreshed = 0
 
+    def forget(self) -> None:
+        """Nothing that is here is trusted any more; buffers that grow are given back, as one may be half made."""
+        self.truncate(0)
+        if not self.capacity:
+            self.keys.clear()
+            self.values.clear()
+
     def unknown(self) -> Iterator[int]:
         """The positions still to be evaluated, ascending."""
         at = self.known.find(0)
@@ -225,6 +232,12 @@ class KVSlots:
         n_cached = slot.begin(prompt, suffix, rotate)
         slot.adapter, slot.busy, slot.last_used = adapter, True, next(self._clock)
         return slot, n_cached
+
+    def drop_idle(self) -> None:
+        """Give back the memory of slots in which nobody generates."""
+        for slot in self.slots:
+            if not slot.busy:
+                slot.forget()
 
     @staticmethod
     def release(slot: Slot) -> None:

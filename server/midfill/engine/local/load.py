@@ -12,7 +12,8 @@ import torch
 
 from midfill.engine.local import bare, int8
 from midfill.engine.local.models import read_manifest
-from midfill.engine.local.weights import Progress, read_files
+from midfill.engine.local.shortage import is_out_of_memory
+from midfill.engine.local.weights import Progress, check_small_files, read_files
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
 
@@ -87,6 +88,7 @@ def load(
 
     ``whole``: with transformers' own modules, which can be called, even where the engine needs less (bare.py).
     """
+    check_small_files(folder)
     target = pick_device(device)
     chosen = pick_format(dtype, target)
     with ThreadPoolExecutor(1) as pool:  # the tokenizer is read while the weights are packed
@@ -106,14 +108,20 @@ def _model(folder: Path, chosen: str, target: torch.device, progress: Progress, 
         from midfill.engine.local.transformers_model import build
 
         return build(folder, chosen, target, progress)
-    except torch.OutOfMemoryError as error:
-        raise MidfillError(
-            f"the model does not fit into the memory of {target}", 'choose a smaller one or device = "cpu"'
-        ) from error
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (MemoryError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise _too_large(target) from error
         raise MidfillError(
             f"the weights in {folder} do not fit its config.json", "prepare or fetch the model again"
         ) from error
+
+
+def _too_large(target: torch.device) -> MidfillError:
+    if target.type == "cpu":
+        return MidfillError(
+            "the model does not fit into this machine's memory", "close other programs, or choose a smaller one"
+        )
+    return MidfillError(f"the model does not fit into the memory of {target}", 'choose a smaller one or device = "cpu"')
 
 
 def _may_be_bare(folder: Path) -> bool:

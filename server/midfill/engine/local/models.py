@@ -132,9 +132,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a prepared folder of the present format, or None."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        files, source = manifest.get("files", {}), manifest.get("source", {})
+        sound = all(type(entry["size"]) is int and isinstance(entry["sha256"], str) for entry in files.values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
+    sound = sound and isinstance(manifest.get("name", ""), str) and isinstance(source, dict)
+    return manifest if sound and manifest.get("format") == FORMAT else None
 
 
 def prepare(source: ModelSource, progress: Progress, *, force: bool = False) -> Path:
@@ -190,7 +193,7 @@ def _prepare_gguf(source: ModelSource, models: Path, progress: Progress) -> Path
             info = file.stat()
             origin = {"kind": "gguf", "path": str(file), "size": info.st_size, "mtime_ns": info.st_mtime_ns}
         out = work / "prepared"
-        out.mkdir()
+        out.mkdir(mode=0o700)
         from midfill.engine.local import bare
         from midfill.engine.local.convert import convert_gguf
         from midfill.engine.local.trial import may_be_bare
@@ -235,7 +238,8 @@ def _working_in(folder: Path) -> Iterator[Path]:
         yield folder
     except OSError as error:
         reason = error.strerror or str(error)
-        raise MidfillError(f"preparing the model failed: {reason}", f"see the disk of {folder.parent}") from error
+        remedy = f"free some space on the disk of {folder.parent}, or set MIDFILL_CACHE_DIR to another one"
+        raise MidfillError(f"preparing the model failed: {reason}", remedy) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -63,6 +63,37 @@ def read_files(
     return weights
 
 
+def check_small_files(folder: Path) -> None:
+    """Whether the files beside the weights of a prepared ``folder`` are those that were recorded.
+
+    Raises MidfillError, naming the first that is not: a tokenizer or a configuration of another model loads without an
+    error and answers nonsense. Weights are compared while they are read.
+    """
+    recorded = (read_manifest(folder) or {}).get("files", {})
+    for name in sorted(name for name in recorded if not name.endswith(".safetensors")):
+        if (problem := compare(folder, name, recorded[name])) is not None:
+            raise MidfillError(problem, "run: midfill model prepare --force")
+
+
+def compare(
+    folder: Path, name: str, recorded: dict[str, Any], on_bytes: Callable[[int], None] = lambda n: None
+) -> str | None:
+    """What is wrong with the file ``name`` of ``folder``, None: nothing. ``on_bytes`` is told how many were read."""
+    file, digest = folder / name, hashlib.sha256()
+    try:
+        if file.stat().st_size != recorded.get("size"):
+            return f"{file} is truncated or another file: its size is not the recorded one"
+        with file.open("rb") as stream:
+            while chunk := stream.read(8 << 20):
+                digest.update(chunk)
+                on_bytes(len(chunk))
+    except OSError as error:
+        return f"cannot read {file}: {error.strerror}"
+    if digest.hexdigest() != recorded.get("sha256"):
+        return f"{file} is damaged: its sha256 is not the recorded one"
+    return None
+
+
 def read_safetensors(
     file: Path, *, sha256: str | None = None, on_bytes: Callable[[int], None] = lambda n: None
 ) -> dict[str, torch.Tensor]:

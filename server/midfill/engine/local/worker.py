@@ -22,8 +22,11 @@ from midfill.engine.local.job import Job, Output
 from midfill.engine.local.kv_cache import KVSlots, Rotate, Slot
 from midfill.engine.local.prompt_lookup import Drafter
 from midfill.engine.local.scheduler import Scheduler
+from midfill.engine.local.shortage import is_out_of_memory
 from midfill.engine.local.threads import Threads
 from midfill.engine.local.wanted import Wanted
+from midfill.engine.suspects import WorkLog
+from midfill.faults import described
 from midfill.tokenizer import CodeTokenizer
 
 log = logging.getLogger(__name__)
@@ -56,7 +59,8 @@ class Records:
 
 @dataclass(slots=True)
 class Worker:
-    """Only the engine's thread calls it. ``on_progress`` is told when work gets on, ``on_end`` of each job's end."""
+    """Only the engine's thread calls it. ``on_progress`` is told when work gets on, ``on_end`` of each job's end and
+    why, ``on_shortage`` of the prompt's length when memory ran out."""
 
     tokenizer: CodeTokenizer
     vocabulary: Future[Vocabulary]
@@ -67,16 +71,27 @@ class Worker:
     scheduler: Scheduler
     records: Records
     on_progress: Callable[[], None]
-    on_end: Callable[[Job], None]
+    on_end: Callable[[Job, str], None]
+    on_shortage: Callable[[int], None] = lambda n_prompt: None
+    work_log: WorkLog | None = None
     threads: Threads = field(default_factory=Threads)
 
     def begin(self, job: Job) -> bool:
         """Give ``job`` its slot; False where it is over already."""
+        try:
+            return self._begin(job)
+        except Exception as error:  # noqa: BLE001 - as of a step: it is this request that fails
+            self._broken(job, error)
+            return False
+
+    def _begin(self, job: Job) -> bool:
         job.started = time.monotonic()
         if job.cancelled.is_set():
             self._finish(job, "cancelled")
             return False
         request = job.request
+        if self.work_log is not None:
+            self.work_log.begin(id(job), request.prompt)
         job.slot, job.n_cached = self.slots.take(request.prompt, job.digest, request.suffix, self.rotate)
         job.output = Output(self.tokenizer, request)
         beginning = self._beginning(request.beginning) if request.beginning else None
@@ -131,11 +146,17 @@ class Worker:
         return jobs[0].request.background and any(not job.request.background for job in self.scheduler.waiting)
 
     def _broken(self, job: Job, error: Exception) -> None:
-        if isinstance(error, torch.OutOfMemoryError):
-            answer = EngineError("the device ran out of memory", "a shorter context is used for a while")
+        if ran_out := is_out_of_memory(error):
+            where = "device" if isinstance(error, torch.OutOfMemoryError) else "machine"
+            answer = EngineError(f"the {where} ran out of memory", "a shorter context is used for a while")
         else:
-            log.error("a generation failed", exc_info=error)
+            log.error("a generation failed: %s", described(error))
             answer = EngineError(f"the generation failed ({type(error).__name__})", "run: midfill doctor")
+        error.__traceback__ = None  # it holds the tensors of the step
+        if ran_out:  # before it is answered: who asks again at once is to know
+            if job.slot is not None:
+                job.slot.forget()
+            self.on_shortage(len(job.request.prompt))
         self.fail(job, answer)
 
     def _hand_out(self, job: Job, tokens: list[Token]) -> None:
@@ -166,25 +187,27 @@ class Worker:
             job.send(Delta(text, None, job.stats() if is_first else None, job.index, told))
 
     def _finish(self, job: Job, reason: str, text: str = "", logprobs: tuple[float, ...] = ()) -> None:
-        self._free(job)
+        self._free(job, reason)
         self.records.add(job, reason)
         job.send(Delta(text, reason, job.stats(), job.index, logprobs))
 
     def fail(self, job: Job, error: EngineError) -> None:
         """``job`` ends with ``error``; what its slot holds is not trusted."""
         if job.slot is not None:
-            job.slot.truncate(0)
-        self._free(job)
+            job.slot.forget()
+        self._free(job, "error")
         self.records.add(job, "error")
         job.send(error)
 
-    def _free(self, job: Job) -> None:
+    def _free(self, job: Job, reason: str) -> None:
+        if self.work_log is not None:
+            self.work_log.end(id(job))
         if job.slot is not None:
             self.slots.release(job.slot)
             job.slot = None
         if job in self.scheduler.running:
             self.scheduler.running.remove(job)
-        self.on_end(job)
+        self.on_end(job, reason)
 
     def make_way(self) -> None:
         """Background work that holds every slot gives them up to a person: it would wait for that person's end, who
@@ -229,8 +252,8 @@ class Worker:
                 self.on_progress()
         except Cancelled:
             pass
-        except Exception as error:  # what is kept may be half new: forget it
-            log.error("refreshing failed", exc_info=error)
-            slot.truncate(0)
+        except Exception as error:  # noqa: BLE001 - what is kept may be half new: forget it
+            log.error("refreshing failed: %s", described(error))
+            slot.forget()
         finally:
             self.switch.active = None

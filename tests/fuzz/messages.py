@@ -150,17 +150,25 @@ class Client:
         context: dict[str, Any] = {"triggerKind": rng.choice((1, 2, 2, 3))}
         if rng.random() < 0.1:
             context["selectedCompletionInfo"] = {"range": self._range(), "text": self._text(3)}
-        params: dict[str, Any] = {"textDocument": {"uri": self._uri()}, "position": self._position(), "context": context}
+        params: dict[str, Any] = {
+            "textDocument": {"uri": self._uri()},
+            "position": self._position(),
+            "context": context,
+        }
         if rng.random() < 0.5:
             params["partialResultToken"] = rng.choice((self._n_ids, f"t{self._n_ids}"))
         return self._request(rng.choice(SUGGESTS), params)
 
     def _cancel(self) -> Message:
         known = self.rng.choice(self._recent) if self._recent else 1
-        return self._notification("$/cancelRequest", {"id": known if self.rng.random() < 0.9 else self.rng.choice(ABSURD)})
+        return self._notification(
+            "$/cancelRequest", {"id": known if self.rng.random() < 0.9 else self.rng.choice(ABSURD)}
+        )
 
     def _read(self) -> Message:
-        return self._request(self.rng.choice(READS), self.rng.choice((None, {}, {"textDocument": {"uri": self._uri()}})))
+        return self._request(
+            self.rng.choice(READS), self.rng.choice((None, {}, {"textDocument": {"uri": self._uri()}}))
+        )
 
     def _notebook(self) -> Message:
         kind = self.rng.choice(("didOpen", "didChange", "didClose"))
@@ -196,7 +204,9 @@ class Client:
         return self._notification("textDocument/didPartiallyAcceptCompletion", {"item": item, "acceptedLength": length})
 
     def _debug(self) -> Message:
-        name = self.rng.choice(("DocumentText", "Prompt", "Sleep", "SleepThread", "Block", "Raise", "RaiseBase", "Print"))
+        name = self.rng.choice(
+            ("DocumentText", "Prompt", "Sleep", "SleepThread", "Block", "Raise", "RaiseBase", "Print")
+        )
         if name == "Print" and self.rng.random() < 0.95:  # each starts a process
             name = "DocumentText"
         seconds = self.rng.choice((0, 0.01, 0.05, -1, None))
@@ -207,7 +217,9 @@ class Client:
         return message
 
     def _response(self) -> Message:
-        answer = self.rng.choice(({"result": None}, {"result": 5}, {"error": {}}, {"error": {"code": 1, "message": CANARY}}))
+        answer = self.rng.choice(
+            ({"result": None}, {"result": 5}, {"error": {}}, {"error": {"code": 1, "message": CANARY}})
+        )
         return {"jsonrpc": "2.0", "id": self.rng.choice(("midfill-1", "midfill-2", 5, 99, None)), **answer}
 
     # -- damage --------------------------------------------------------------------------------------------------------
@@ -218,7 +230,11 @@ class Client:
         for _ in range(self.rng.choice((1, 1, 2))):
             holder: Any = message
             for _ in range(self.rng.randint(0, 4)):
-                below = [v for v in (holder.values() if isinstance(holder, dict) else holder) if isinstance(v, dict | list) and v]
+                below = [
+                    v
+                    for v in (holder.values() if isinstance(holder, dict) else holder)
+                    if isinstance(v, dict | list) and v
+                ]
                 if not below:
                     break
                 holder = self.rng.choice(below)
@@ -249,14 +265,18 @@ class Client:
 
     def _odd_header(self, data: bytes) -> bytes:
         header, _, body = data.partition(b"\r\n\r\n")
-        odd = self.rng.choice((header.upper(), header.lower(), b"X-Y: z\r\n" + header, header + b"\r\nContent-Type: a/b"))
+        odd = self.rng.choice(
+            (header.upper(), header.lower(), b"X-Y: z\r\n" + header, header + b"\r\nContent-Type: a/b")
+        )
         return odd + b"\r\n\r\n" + body
 
     def _book(self, message: Message) -> None:
         """Write down what the server owes for it, by the rules of JSON-RPC."""
         msg_id, method = message.get("id"), message.get("method")
         usable = isinstance(msg_id, int | str) and not isinstance(msg_id, bool)
-        well_formed = message.get("jsonrpc") == "2.0" and (isinstance(method, str) or ("method" not in message and "id" in message))
+        well_formed = message.get("jsonrpc") == "2.0" and (
+            isinstance(method, str) or ("method" not in message and "id" in message)
+        )
         if not well_formed:
             self._owe(msg_id if usable else None, message)
         elif "method" in message and "id" in message:

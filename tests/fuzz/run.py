@@ -15,7 +15,9 @@ from tests.fuzz.messages import CANARY, Client
 from tests.fuzz.wire import Footprint, Wire, folders, key
 
 BATCH = 1000
-ERRORS = frozenset({-32700, -32600, -32601, -32602, -32800})  # what a client's own mistakes and cancels are answered with
+ERRORS = frozenset(
+    {-32700, -32600, -32601, -32602, -32800}
+)  # what a client's own mistakes and cancels are answered with
 WARM = 10  # batches until every module is loaded and every cache filled
 
 
@@ -67,16 +69,16 @@ class Heard:
         self.faults.append(json.dumps(message)[:300])
 
 
-def fuzz(
-    home: Path, n_messages: int, seed: int = 1, say: Callable[[str], None] = lambda _line: None
-) -> Fuzzed:
+def fuzz(home: Path, n_messages: int, seed: int = 1, say: Callable[[str], None] = lambda _line: None) -> Fuzzed:
     """Send ``n_messages`` in one session. Raises AssertionError where anything is left unanswered, doubled or told."""
     workspace = home / "workspace"
     for name in ("f0", "f1", "f2"):
         (workspace / name).mkdir(parents=True)
         (workspace / name / f"{CANARY}.py").write_text(f"def {CANARY}(a): return a\n", encoding="utf-8")
     script = home / "script.json"
-    script.write_text(json.dumps({"chunks": ["a", " + b", "\n"], "others": [["c"]], "delay_s": 0.001}), encoding="utf-8")
+    script.write_text(
+        json.dumps({"chunks": ["a", " + b", "\n"], "others": [["c"]], "delay_s": 0.001}), encoding="utf-8"
+    )
     env = {**folders(home), "MIDFILL_SCRIPT": str(script), "MIDFILL_DEBUG_METHODS": "1"}
     heard = Heard()
     wire = Wire(env, home, heard)
@@ -127,7 +129,9 @@ def _settle(wire: Wire, client: Client, ping_key: tuple[str, Any]) -> tuple[int,
     nobody = key(None)
     if owed.is_exact:
         wire.wait(lambda: wire.answers[nobody] >= owed.n_nameless)
-        assert wire.answers[nobody] == owed.n_nameless, f"{wire.answers[nobody]} answers without id, {owed.n_nameless} owed"
+        assert wire.answers[nobody] == owed.n_nameless, (
+            f"{wire.answers[nobody]} answers without id, {owed.n_nameless} owed"
+        )
     wrong = {one: (n, wire.answers[one]) for one, n in owed.by_id.items() if wire.answers[one] != n}
     assert not wrong, [f"owed {n}, answered {m}: {client.sent.get(one)}"[:600] for one, (n, m) in wrong.items()][:5]
     strange = [one for one in wire.answers if one not in owed.by_id and one != nobody]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -35,7 +34,7 @@ class Training:
 
 def watch(job: Job, console: Console) -> Training:
     """Run the training process to its end. Raises MidfillError with what it says, KeyboardInterrupt if stopped."""
-    env = dict(os.environ)
+    env = environment.of_child()
     environment.complete(env)
     if env["GLIBC_TUNABLES"] == environment.MALLOC:
         env["GLIBC_TUNABLES"] += KEEP_MEMORY

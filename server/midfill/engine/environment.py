@@ -1,8 +1,11 @@
-"""What has to be in the environment of an engine's process before it starts. Standard library only."""
+"""What has to be in the environment of a child process before it starts. Standard library only."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import os
+from collections.abc import Mapping, MutableMapping
+
+from midfill import safe_path
 
 # How long OpenMP's threads wait in a loop before they sleep (libgomp): longer than the pause between two products of a
 # step, shorter than the one between two steps (docs/log.md).
@@ -17,3 +20,13 @@ def complete(env: MutableMapping[str, str]) -> None:
     if "OMP_WAIT_POLICY" not in env:
         env.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     env.setdefault("GLIBC_TUNABLES", MALLOC)
+
+
+def of_child(env: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return ``env`` for a Python of our own: no module comes from the folder in which it happens to run."""
+    mine = {**env, "PYTHONSAFEPATH": "1"}
+    if "PYTHONPATH" in mine:
+        mine["PYTHONPATH"] = os.pathsep.join(safe_path.absolute(mine["PYTHONPATH"]))
+        if not mine["PYTHONPATH"]:
+            del mine["PYTHONPATH"]
+    return mine

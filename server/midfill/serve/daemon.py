@@ -113,7 +113,7 @@ def is_running(where: Place) -> bool:
 def spawn(config: Config) -> subprocess.Popen[bytes]:
     """Start an engine that outlives us. It leaves by itself if another was faster. Raises MidfillError."""
     folder = paths.private_dir(paths.state_dir() / "log")
-    env = {**os.environ, "PYTHONSAFEPATH": "1"}
+    env = environment.of_child()
     environment.complete(env)
     command = [sys.executable, "-P", "-m", "midfill", "serve", "--quiet"]
     command += [f"--model={_model(config)}", f"--device={config.device}", f"--dtype={config.dtype}"]

@@ -13,6 +13,7 @@ from typing import Any
 
 from midfill import paths
 from midfill.engine.base import Delta, EngineError, GenerateRequest
+from midfill.serve import daemon
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, ModelInfo, Stats
 from tests.tokenizers_made import describe
@@ -34,15 +35,19 @@ class EchoEngine:
         self.status = EngineStatus("ready", model="echo", device="cpu", pid=os.getpid())
         self.progress_at = time.monotonic()
         self.n_active = self.n_requests = 0
+        self._blocked = False
 
     @property
     def busy(self) -> bool:
-        """Whether somebody waits for a token; it always gets on."""
-        self.progress_at = time.monotonic()
-        return self.n_active > 0
+        """Whether somebody waits for a token; it always gets on, unless it is blocked."""
+        if not self._blocked:
+            self.progress_at = time.monotonic()
+        return self.n_active > 0 or self._blocked
 
     def start(self) -> None:
-        """Nothing to load."""
+        """Nothing to load. TEST_STUCK_S: how long its worker may stand still."""
+        if value := os.environ.get("TEST_STUCK_S"):
+            daemon.STUCK_S = float(value)
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle."""
@@ -74,8 +79,10 @@ class EchoEngine:
         """Nothing to forget."""
 
     async def block(self, seconds: float) -> None:
-        """A busy worker."""
+        """A worker that does not get on."""
+        self._blocked = True
         await asyncio.sleep(seconds)
+        self._blocked = False
 
     def adapters(self) -> list[dict[str, Any]]:
         """None."""

@@ -31,7 +31,11 @@ def session(home: Path, env: dict[str, str]) -> None:
         wire.notify("initialized", {})
         item = {"uri": f"file:///{CANARY}.py", "languageId": CANARY, "version": 1, "text": f"{CANARY} = (\n"}
         wire.notify("textDocument/didOpen", {"textDocument": item})
-        at = {"textDocument": {"uri": item["uri"]}, "position": {"line": 0, "character": 17}, "context": {"triggerKind": 1}}
+        at = {
+            "textDocument": {"uri": item["uri"]},
+            "position": {"line": 0, "character": 17},
+            "context": {"triggerKind": 1},
+        }
         wire.request("ask", "textDocument/inlineCompletion", at)
         assert wire.wait(lambda: wire.answers[key("ask")] > 0)
         wire.request("raise", "midfill/debugRaise", {"text": CANARY})
@@ -69,7 +73,11 @@ def test_no_canary_is_in_it(env: tuple[Path, dict[str, str]]) -> None:
             stream.write(f"2026-01-01 00:00:00,000 1 {line}\n")
         stream.write(f"{CANARY}: {CANARY}\nValueError: {CANARY}\nTraceback (most recent call last):\n  {CANARY}\n")
     (log / "engine.log").write_text(f"RuntimeError: {CANARY}\nmidfill: {CANARY}\n")
-    trace = json.loads((home / "STATE" / "last-trace.json").read_text()) if (home / "STATE" / "last-trace.json").exists() else {}
+    trace = (
+        json.loads((home / "STATE" / "last-trace.json").read_text())
+        if (home / "STATE" / "last-trace.json").exists()
+        else {}
+    )
     trace |= {"refused": CANARY, CANARY: 5, "stats": {CANARY: 1, "n_prompt": 3}, "n_shown": 2, "hit": "cache"}
     (home / "STATE" / "last-trace.json").write_text(json.dumps(trace))
     command = [sys.executable, "-P", "-m", "midfill", "doctor", "--bundle"]
@@ -94,7 +102,10 @@ def test_it_is_written_to_a_file(env: tuple[Path, dict[str, str]]) -> None:
     assert CANARY not in (home / "report.txt").read_text() + done.stdout
     command[-1] = str(home / "no" / "folder" / "report.txt")
     done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "midfill: the report cannot be written: No such file or directory")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        1,
+        "midfill: the report cannot be written: No such file or directory",
+    )
 
 
 @pytest.mark.parametrize(

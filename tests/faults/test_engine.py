@@ -71,7 +71,10 @@ def test_a_clock_that_jumps_changes_nothing(window: Open, tmp_path: Path) -> Non
     assert one.text().startswith("x_7")
     pid = one.engine
     for number in range(8, 14):
-        change = {"textDocument": {"uri": "file:///a.py", "version": number}, "contentChanges": [{"text": f"mark_{number} = call(\n"}]}
+        change = {
+            "textDocument": {"uri": "file:///a.py", "version": number},
+            "contentChanges": [{"text": f"mark_{number} = call(\n"}],
+        }
         one.wire.notify("textDocument/didChange", change)
         assert one.text().startswith(f"x_{number}")
     time.sleep(2)  # the engine's idle clock and its watcher have looked

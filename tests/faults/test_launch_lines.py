@@ -97,7 +97,9 @@ def launch(command: Sequence[str], workspace: Path, cwd: Path, env: dict[str, st
     elif "lsp" in command:
         speak(command, workspace, cwd, env)
     else:  # an engine whose model is not there leaves by itself, once it has looked
-        done = subprocess.run(command, cwd=cwd, env={**clean(), **env}, capture_output=True, timeout=PATIENCE_S, check=False)
+        done = subprocess.run(
+            command, cwd=cwd, env={**clean(), **env}, capture_output=True, timeout=PATIENCE_S, check=False
+        )
         assert done.returncode == (1 if kind == "--model=./nothing" else 0), done.stderr
 
 
@@ -125,10 +127,19 @@ def speak(command: Sequence[str], workspace: Path, cwd: Path, env: dict[str, str
     try:
         wire.request("hello", "initialize", {"capabilities": {}, "processId": None, "rootUri": workspace.as_uri()})
         wire.notify("initialized", {})
-        item = {"uri": (workspace / "main.py").as_uri(), "languageId": "python", "version": 1, "text": "mark_7 = call(\n"}
+        item = {
+            "uri": (workspace / "main.py").as_uri(),
+            "languageId": "python",
+            "version": 1,
+            "text": "mark_7 = call(\n",
+        }
         wire.notify("textDocument/didOpen", {"textDocument": item})
         wire.request("print", "midfill/debugPrint")
-        params = {"textDocument": {"uri": item["uri"]}, "position": {"line": 0, "character": 14}, "context": {"triggerKind": 1}}
+        params = {
+            "textDocument": {"uri": item["uri"]},
+            "position": {"line": 0, "character": 14},
+            "context": {"triggerKind": 1},
+        }
         wire.request("ask", "textDocument/inlineCompletion", params)
         assert wire.wait(lambda: wire.answers[key("ask")] > 0), (cwd / "stderr.txt").read_text()
         wire.request("bye", "shutdown")
@@ -249,5 +260,3 @@ def test_the_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_environment_of_a_child(path: str | None, kept: str | None) -> None:
     found = environment.of_child({"X": "1"} | ({} if path is None else {"PYTHONPATH": path}))
     assert (found["PYTHONSAFEPATH"], found.get("PYTHONPATH"), found["X"]) == ("1", kept, "1")
-
-

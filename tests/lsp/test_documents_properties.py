@@ -17,7 +17,9 @@ PIECES = ("a", "b ", "\t", "\n", "\r", "\r\n", "\f", "\v", "\x1c", "\u2028", "\u
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 SMALL = st.lists(st.sampled_from(PIECES), max_size=4).map("".join)
 POSITIONS = st.tuples(st.integers(0, 12), st.one_of(st.integers(0, 12), st.sampled_from((10**6, 2**31 - 1, 10**30))))
-EDITS = st.lists(st.one_of(st.tuples(SMALL, POSITIONS, POSITIONS), SMALL.map(lambda text: (text, None, None))), max_size=12)
+EDITS = st.lists(
+    st.one_of(st.tuples(SMALL, POSITIONS, POSITIONS), SMALL.map(lambda text: (text, None, None))), max_size=12
+)
 ENCODINGS = st.sampled_from(("utf-8", "utf-16", "utf-32"))
 
 
@@ -33,7 +35,10 @@ def _has_pair(text: str) -> bool:
 @settings(max_examples=150, deadline=None)
 @given(TEXTS, EDITS, ENCODINGS, st.integers(1, 4))
 def test_any_edits_equal_the_reference(
-    text: str, edits: list[tuple[str, tuple[int, int] | None, tuple[int, int] | None]], encoding: Encoding, n_at_once: int
+    text: str,
+    edits: list[tuple[str, tuple[int, int] | None, tuple[int, int] | None]],
+    encoding: Encoding,
+    n_at_once: int,
 ) -> None:
     store = Documents()
     store.encoding = encoding
@@ -43,7 +48,9 @@ def test_any_edits_equal_the_reference(
     for at in range(0, len(edits), n_at_once):
         some = edits[at : at + n_at_once]
         version += 1
-        store.change(URI, version, [Edit(new, Span(*start, *end) if start and end else None) for new, start, end in some])
+        store.change(
+            URI, version, [Edit(new, Span(*start, *end) if start and end else None) for new, start, end in some]
+        )
         for new, start, end in some:
             if start and end:
                 low, high = sorted((offset(text, *start, encoding), offset(text, *end, encoding)))

@@ -124,7 +124,7 @@ def _records() -> Iterator[str]:
     rows = records.rows(7)
     yield f"{len(rows)} suggestions in 7 days"
     for outcome, n in Counter(str(row["outcome"]) for row in rows).most_common():
-        yield f"{_known(outcome, ('accepted', 'partial', 'typed', 'rejected', ''))or 'unknown'}: {n}"
+        yield f"{_known(outcome, ('accepted', 'partial', 'typed', 'rejected', '')) or 'unknown'}: {n}"
     for name in ("latency_s", "ttft_s", "n_prompt", "n_decoded"):
         values = sorted(float(row[name]) for row in rows if isinstance(row[name], int | float))
         if values:

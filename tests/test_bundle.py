@@ -89,7 +89,8 @@ def test_no_canary_is_in_it(env: tuple[Path, dict[str, str]]) -> None:
     assert "/" not in said
     for expected in ("midfill 0.", "max_tokens = 77 (changed)", "model = a value of the user's (changed)",
                      "rules_off = ['balance'] (changed)", "%s failed: %s [RuntimeError]", "1 x ValueError",
-                     "ERROR another message", "n_prompt: 3", "hit: cache", "suggestions in 7 days", "ok: python"):  # fmt: skip
+                     "ERROR another message", "n_prompt: 3", "hit: cache", "suggestions in 7 days",
+                     "ok: python"):  # fmt: skip
         assert expected in said, said
     assert "failed: " not in said.replace("%s failed: ", "")  # every part of the report came
 

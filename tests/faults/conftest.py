@@ -66,7 +66,7 @@ class Window:
 
     def text(self) -> str:
         """A suggestion, "" for none."""
-        return "".join(item["insertText"] for item in self.result(self.ask())["items"])
+        return "".join(item["insertText"] for item in (self.result(self.ask()) or {}).get("items", ()))
 
     @property
     def engine(self) -> int:
@@ -90,8 +90,8 @@ def window(tmp_path: Path, runtime: Path) -> Iterator[Open]:
     opened: list[Window] = []
 
     def start(settings: dict[str, Any] | None = None, **env: str) -> Window:
-        chosen = {"model": str(tmp_path / "echo"), "adapter": "none", "candidates": 1, "ahead": False, "first_answer_s": 30,
-                  **(settings or {})}  # fmt: skip
+        chosen = {"model": str(tmp_path / "echo"), "adapter": "none", "candidates": 1, "ahead": False,
+                  "first_answer_s": 30, **(settings or {})}  # fmt: skip
         mine = {**folders(tmp_path, **chosen), "PYTHONPATH": SITE, "MIDFILL_RUNTIME_DIR": str(runtime),
                 "MIDFILL_DEBUG_METHODS": "1", **env}  # fmt: skip
         opened.append(Window(tmp_path, mine))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from midfill import __version__
-from tests.faults.conftest import SITE, Open, settings_of
+from tests.faults.conftest import SITE, Open, Window, settings_of
 from tests.fuzz.wire import REPOSITORY
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux signals and /proc")
@@ -27,15 +27,21 @@ def until(what: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+def rewrite(one: Window, number: int) -> None:
+    """Another text, with its number as its version."""
+    changes = [{"text": f"mark_{number} = call(\n"}]
+    change = {"textDocument": {"uri": "file:///a.py", "version": number}, "contentChanges": changes}
+    one.wire.notify("textDocument/didChange", change)
+
+
 def test_a_stopped_engine_is_found_out_and_replaced(window: Open) -> None:
-    """SIGSTOP: its socket takes connections and nobody answers. Requests have their deadline, then another engine comes."""
+    """SIGSTOP: its socket takes connections and is mute. Requests have their deadline, then another engine comes."""
     one = window({"first_answer_s": 1})
     until(lambda: one.text().startswith("x_7"))
     old = one.engine
     os.kill(old, signal.SIGSTOP)
     # Another text, or the answer would come out of the cache.
-    change = {"textDocument": {"uri": "file:///a.py", "version": 2}, "contentChanges": [{"text": "mark_8 = call(\n"}]}
-    one.wire.notify("textDocument/didChange", change)
+    rewrite(one, 8)
     assert one.text() == ""
     assert one.call("midfill/status")["state"]
     until(lambda: one.engine not in (0, old))

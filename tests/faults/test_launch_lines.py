@@ -25,9 +25,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX programs"
 PROGRAM = (str(Path(sys.executable).with_name("midfill")),)  # what pip made of the entry point
 MODULE = (sys.executable, "-P", "-m", "midfill")
 UNSAFE_MODULE = (sys.executable, "-m", "midfill")
-PACKAGES = ("midfill", "torch", "pygls", "lsprotocol", "tokenizers", "httpx", "starlette", "uvicorn", "rich", "filelock",
-            "tree_sitter", "pathspec", "numpy", "transformers", "safetensors", "numba", "sitecustomize", "usercustomize",
-            "attrs", "attr", "cattrs", "anyio", "h11", "yaml", "optimum", "peft")  # fmt: skip
+PACKAGES = ("midfill", "torch", "pygls", "lsprotocol", "tokenizers", "httpx", "starlette", "uvicorn", "rich",
+            "filelock", "tree_sitter", "pathspec", "numpy", "transformers", "safetensors", "numba", "sitecustomize",
+            "usercustomize", "attrs", "attr", "cattrs", "anyio", "h11", "yaml", "optimum", "peft")  # fmt: skip
 EMPTY_ENTRY = "/nowhere:"  # a PYTHONPATH whose last entry is the working directory
 PATIENCE_S = 60.0
 # What the documentation says, and the arguments with which it is run here.
@@ -38,7 +38,8 @@ LAUNCHES = {
     "serve": ("serve", "--model=./nothing"),
 }
 DOCUMENTS = ("README.md", "docs/clients.md", "docs/lsp-extensions.md", "docs/architecture.md", "editors/*/README.md",
-             "editors/neovim/**/*.lua", "editors/neovim/doc/*.txt", "editors/vscode/src/*.ts", "editors/vscode/package.json",
+             "editors/neovim/**/*.lua", "editors/neovim/doc/*.txt", "editors/vscode/src/*.ts",
+             "editors/vscode/package.json",
              "editors/vscode/walkthrough/*.md", "server/midfill/__main__.py", "SECURITY.md")  # fmt: skip
 _SAID = re.compile(r"(?:midfill|%e)[`'\"]?,? *[`'\"\[]*(lsp|serve)\b[`'\"]?,? *[`'\"]*(--[a-z]+)?|args: \['(lsp)'\]()")
 

@@ -21,7 +21,7 @@ MOST = 80  # calls of one save, at least
 
 
 def killed_after(n_calls: int, work: Callable[[], object]) -> bool:
-    """Run ``work`` in a child that is killed (-9) before its ``n_calls``-th change of the disk; False: it got to its end."""
+    """Run ``work`` in a child that is killed before its ``n_calls``-th change of the disk; False: it got to its end."""
     pid = os.fork()
     if pid == 0:
         left = [n_calls]
@@ -40,7 +40,7 @@ def killed_after(n_calls: int, work: Callable[[], object]) -> bool:
         Path.open = counted(Path.open)  # type: ignore[assignment,method-assign]
         try:
             work()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the child must not go on with the tests
             os._exit(9)
         os._exit(0)
     _, status = os.waitpid(pid, 0)
@@ -83,7 +83,7 @@ def test_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_registering_an_adapter(tmp_path: Path) -> None:
-    """Under the name stands the old one or the new one, whole; or, for one moment, none, and the old one is a version."""
+    """Under the name stands the old one or the new one, whole; for one moment none, and the old one is a version."""
     files = ("adapter_config.json", "adapter_model.safetensors")
     sources = []
     for name in ("old", "new"):
@@ -94,7 +94,8 @@ def test_registering_an_adapter(tmp_path: Path) -> None:
         sources.append(folder)
     registry.register(sources[0], "mine", files)
     n = 0
-    for n in stages(lambda: registry.register(sources[1], "mine", files)):
+    for stage in stages(lambda: registry.register(sources[1], "mine", files)):
+        n = stage
         present = [registry.folder_of("mine")] if "mine" in registry.names() else []
         known = [*present, *registry.versions("mine")]
         assert known

@@ -18,8 +18,9 @@ from typing import Any
 from tests.fuzz.wire import Id, frame, key
 
 CANARY = "CANARY7f3a"  # stands in every document and file name: no log may hold it
-WORDS = ("def f(a):\n", "    return ", "x", " = ", "(", ")", "\n", "\r\n", "\r", "\f", "\u2028", "\x85", "é", "中", "😀",
-         "\ud83d", "\ude00", "\ud800", "\x00", "\u202e", "<|fim_middle|>", "'''", "if ", ":", "\t", "}", "{", CANARY)  # fmt: skip
+WORDS = ("def f(a):\n", "    return ", "x", " = ", "(", ")", "\n", "\r\n", "\r", "\f", "\u2028", "\x85", "é", "中",
+         "😀", "\ud83d", "\ude00", "\ud800", "\x00", "\u202e", "<|fim_middle|>", "'''",
+         "if ", ":", "\t", "}", "{", CANARY)  # fmt: skip
 NUMBERS = (0, 1, -1, 2, 5, 40, 2**31 - 1, 2**31, 2**53, 10**30, -(10**30), 0.5, -0.0, 1e308)
 ABSURD = (None, True, False, "", "x", [], {}, [[]], [None], {"x": None}, {"jsonrpc": "2.0"}, "\ud800", "\x00",
           "a" * 3000, *NUMBERS)  # fmt: skip
@@ -29,6 +30,8 @@ READS = ("midfill/status", "midfill/stats", "midfill/explain", "initialize", "no
 SETTINGS = ("enabled", "max_tokens", "languages_off", "globs_off", "rules_off", "scopes_off", "candidates", "ahead",
             "context_off", "log_level", "maxDebounceS", "adapter_by_language", "noSuchSetting")  # fmt: skip
 VALUES = (True, True, True, False, 1, 16, 0.0, [], ["python"], ["*.md"], ["**/**/**"], "debug", "error", "x", None, -5)
+
+DEBUG = ("DocumentText", "Prompt", "Sleep", "SleepThread", "Block", "Raise", "RaiseBase", "Print")
 
 Message = dict[str, Any]
 

@@ -35,8 +35,8 @@ class Fuzzed:
 
     def __str__(self) -> str:
         return (
-            f"{self.n_messages} messages, {self.n_requests} requests, {self.n_answers} answers in {self.seconds:.0f} s; "
-            f"errors {self.codes}; after the warm-up {self.warm}; at the end {self.end}"
+            f"{self.n_messages} messages, {self.n_requests} requests, {self.n_answers} answers in {self.seconds:.0f} s;"
+            f" errors {self.codes}; after the warm-up {self.warm}; at the end {self.end}"
         )
 
 

@@ -12,8 +12,8 @@ from midfill.lsp.positions import Encoding
 
 from .test_documents import URI, offset
 
-PIECES = ("a", "b ", "\t", "\n", "\r", "\r\n", "\f", "\v", "\x1c", "\u2028", "\u2029", "\x85", "é", "e\u0301", "中", "😀",
-          "\U00010000", "\ud83d", "\ude00", "\ud800", "\ufeff", "\x00", "def f():\n")  # fmt: skip
+PIECES = ("a", "b ", "\t", "\n", "\r", "\r\n", "\f", "\v", "\x1c", "\u2028", "\u2029", "\x85", "é", "e\u0301", "中",
+          "😀", "\U00010000", "\ud83d", "\ude00", "\ud800", "\ufeff", "\x00", "def f():\n")  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 SMALL = st.lists(st.sampled_from(PIECES), max_size=4).map("".join)
 POSITIONS = st.tuples(st.integers(0, 12), st.one_of(st.integers(0, 12), st.sampled_from((10**6, 2**31 - 1, 10**30))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -26,7 +27,7 @@ def fed(data: bytes, cuts: list[int]) -> list[Event]:
     reader = FrameReader()
     events: list[Event] = []
     bounds = [0, *sorted({cut % (len(data) + 1) for cut in cuts}), len(data)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         events += reader.feed(data[start:end])
     return events
 

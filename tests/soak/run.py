@@ -39,8 +39,9 @@ class Soaked:
 
     def __str__(self) -> str:
         return (
-            f"{self.n_asked} completions asked, {self.n_answered} answered, {self.n_shown} with text; {self.n_cancelled} "
-            f"cancels, {self.n_edits} edits, {self.n_window_kills} windows and {self.n_engine_kills} engines killed in "
+            f"{self.n_asked} completions asked, {self.n_answered} answered, {self.n_shown} with text; "
+            f"{self.n_cancelled} cancels, "
+            f"{self.n_edits} edits, {self.n_window_kills} windows and {self.n_engine_kills} engines killed in "
             f"{self.seconds:.0f} s; a window: {self.warm} -> {self.end}; the last engine: {self.engine}; "
             f"{len(self.faults)} faults {self.faults[:3]}"
         )

@@ -30,15 +30,15 @@ from midfill.fim import TEMPLATES
 from midfill.postprocess import RULES
 from midfill.types import MidfillError
 
-PACKAGES = ("pygls", "lsprotocol", "tokenizers", "httpx", "starlette", "uvicorn", "tree-sitter", "torch", "transformers",
-            "safetensors", "gguf", "numba", "peft", "bitsandbytes")  # fmt: skip
+PACKAGES = ("pygls", "lsprotocol", "tokenizers", "httpx", "starlette", "uvicorn", "tree-sitter", "torch",
+            "transformers", "safetensors", "gguf", "numba", "peft", "bitsandbytes")  # fmt: skip
 VARIABLES = ("MIDFILL_CONFIG", *(f"MIDFILL_{name}_DIR" for name in ("CONFIG", "CACHE", "DATA", "STATE", "RUNTIME")),
-             "MIDFILL_DEBUG_METHODS", "MIDFILL_SCRIPT", "PYTHONPATH", "XDG_RUNTIME_DIR", "HF_HOME", "CUDA_VISIBLE_DEVICES",
-             "OMP_NUM_THREADS")  # fmt: skip
+             "MIDFILL_DEBUG_METHODS", "MIDFILL_SCRIPT", "PYTHONPATH", "XDG_RUNTIME_DIR", "HF_HOME",
+             "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")  # fmt: skip
 WORDS = frozenset({
-    "", "auto", "none", "embedded", "cpu", "cuda", "mps", "int8", "int4", "bfloat16", "float16", "float32", "prefix", "psm",
-    "spm", "on", "off", "debug", "info", "warning", "error", *config.SCOPES, *config.CONTEXT_SOURCES, *SOURCES, *RULES,
-    *TEMPLATES,
+    "", "auto", "none", "embedded", "cpu", "cuda", "mps", "int8", "int4", "bfloat16", "float16", "float32", "prefix",
+    "psm", "spm", "on", "off", "debug", "info", "warning", "error", *config.SCOPES, *config.CONTEXT_SOURCES, *SOURCES,
+    *RULES, *TEMPLATES,
 })  # fmt: skip
 MAX_LOG_BYTES = 200_000  # of each log, from its end
 MAX_KINDS = 20

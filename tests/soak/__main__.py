@@ -18,4 +18,4 @@ with tempfile.TemporaryDirectory(prefix="midfill-soak-") as home:
         say=lambda line: print(line, flush=True),
     )  # fmt: skip
 print(done)
-sys.exit(bool(done.faults) or done.n_asked != done.n_answered)
+sys.exit(bool(done.faults) or done.n_asked != done.n_answered or not done.n_shown)

@@ -17,7 +17,7 @@ from tests.fuzz.wire import REPOSITORY, Footprint, folders
 from tests.soak.window import Say, Window
 
 WARM_SHARE = 0.2  # of the completions, until memory is compared
-READY_S = 180.0  # the real model may have to be prepared first
+READY_S = 300.0  # the real model may have to be prepared first
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class _Soak:
 
     def _until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
-        while not list(engines(self._runtime)):
+        while not self._windows[0].is_shown_something():
             assert time.monotonic() < deadline, "no engine came"
             time.sleep(0.1)
 

@@ -86,6 +86,12 @@ class Window:
         wire.process.wait(10)
         wire.close()
 
+    def is_shown_something(self) -> bool:
+        """Ask once; whether this window was ever shown a suggestion."""
+        self._ask()
+        self._rest()
+        return self.counts.shown > 0
+
     def footprint(self) -> Footprint:
         """Of its server."""
         assert self.wire is not None

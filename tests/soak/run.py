@@ -117,7 +117,8 @@ class _Soak:
         return Soaked(
             sum(c.asked for c in counts), sum(c.answered for c in counts), sum(c.shown for c in counts),
             sum(c.cancelled for c in counts), sum(c.edits for c in counts),
-            self._killed[0], self._killed[1], time.monotonic() - start, warm, end, engine, tuple(fault for window in self._windows for fault in window.faults),
+            self._killed[0], self._killed[1], time.monotonic() - start, warm, end,
+            engine, tuple(fault for window in self._windows for fault in window.faults),
         )  # fmt: skip
 
     def _until_ready(self) -> None:

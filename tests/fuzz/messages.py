@@ -237,7 +237,7 @@ class Client:
         return message
 
     def _response(self) -> Message:
-        answer = self.rng.choice(
+        answer: dict[str, Any] = self.rng.choice(
             ({"result": None}, {"result": 5}, {"error": {}}, {"error": {"code": 1, "message": CANARY}})
         )
         return {"jsonrpc": "2.0", "id": self.rng.choice(("midfill-1", "midfill-2", 5, 99, None)), **answer}

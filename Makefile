@@ -6,6 +6,8 @@
 # make test-editors   both and other clients in the real editors, installed into .tools (one: make test-vscode, make test-nvim)
 # make bench-gpu   decoding on a CUDA device against its memory bandwidth; TORCH must be a build for it
 #
+# make fuzz   a million wrong messages to the real server; make soak: hours of typing in several windows, with kills (SOAK=--real)
+#
 # make pictures   the pictures of docs/images that tests draw
 #
 # TORCH is installed first, so that nothing else decides which build comes; to choose another:
@@ -15,12 +17,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 BENCH  ?=
+FUZZ   ?=
+SOAK   ?=
 BIN    := $(VENV)/bin
 VSIX   := dist/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
 VSCODE := .tools/vscode/node_modules/.bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
-.PHONY: demo bench bench-gpu test check lint format unit embedded-adapter wheel vsix nvim pictures clean
+.PHONY: fuzz soak demo bench bench-gpu test check lint format unit embedded-adapter wheel vsix nvim pictures clean
 .PHONY: editor-tools nvim-tools test-editors test-vscode test-nvim
 
 demo: $(VENV)/.embedded
@@ -43,6 +47,12 @@ check: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak $(SOAK)
 
 # Fetches sources, trains for about an hour, measures, and puts the adapter into the package if it is better.
 embedded-adapter: $(VENV)/.dev

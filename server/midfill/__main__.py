@@ -1,4 +1,9 @@
-"""``python -P -m midfill`` is the same as ``midfill``."""
+"""``python -P -m midfill`` is the same as ``midfill``; without -P Python puts the working directory in front."""
+
+import sys
+
+if not sys.flags.safe_path and sys.path:
+    del sys.path[0]
 
 from midfill.cli import main
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="look for what could be wrong, and say what to do")
     doctor.add_argument("--json", action="store_true")
     doctor.add_argument("--verify", action="store_true", help="also read every prepared model and compare its hashes")
+    doctor.add_argument("--bundle", nargs="?", const="", metavar="FILE",
+                        help="a report for an issue, without code, names or paths")  # fmt: skip
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -352,6 +355,8 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from midfill.commands import doctor
+    from midfill.commands import bundle, doctor
 
+    if arguments.bundle is not None:
+        return bundle.run(arguments.bundle or None)
     return doctor.run(as_json=arguments.json, verify=arguments.verify)

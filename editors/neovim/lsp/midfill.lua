@@ -8,6 +8,7 @@ local program = require('midfill.program')
 ---@type vim.lsp.Config
 return {
   cmd = program.command(),
+  cmd_cwd = vim.uv.os_homedir(), -- never the workspace: Python may look for modules in the folder where it starts
   filetypes = {
     'ada', 'arduino', 'astro', 'asm', 'awk', 'bash', 'bicep', 'c', 'clojure', 'cmake', 'cobol', 'cpp', 'crystal', 'cs',
     'css', 'cuda', 'd', 'dart', 'dockerfile', 'elixir', 'elm', 'erlang', 'fish', 'fortran', 'fsharp', 'gdscript', 'glsl',

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from midfill import safe_path
 from midfill.engine import environment
 from midfill.train.job import Job
 from midfill.types import MidfillError, one_line
@@ -39,7 +39,7 @@ def watch(job: Job, console: Console) -> Training:
     for package in ("torch", "transformers", "peft"):
         if importlib.util.find_spec(package) is None:
             raise MidfillError(f"{package} is not installed, which training needs", "pip install 'midfill[train]'")
-    env = dict(os.environ)
+    env = safe_path.child_environment()
     environment.complete(env)
     if env["GLIBC_TUNABLES"] == environment.MALLOC:
         env["GLIBC_TUNABLES"] += KEEP_MEMORY

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from midfill import paths
+from midfill import paths, safe_path
 from midfill.context import limits
 from midfill.context.definition import Definition, from_json
 from midfill.context.kinds import KINDS
@@ -74,7 +74,7 @@ class ParseProcess:
         self._child = subprocess.Popen(  # noqa: S603 - our own module
             [*command, str(os.getpid())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONSAFEPATH": "1"}, cwd=paths.runtime_dir(), start_new_session=True,
+            env=safe_path.child_environment(), cwd=paths.runtime_dir(), start_new_session=True,
             creationflags=flags,
         )  # fmt: skip
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

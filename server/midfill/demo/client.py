@@ -10,6 +10,8 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from midfill import safe_path
+
 Params = dict[str, Any]
 
 
@@ -33,7 +35,7 @@ class Client:
         """A running server; shut down in good order at the end."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "midfill", "lsp", "--stdio",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=safe_path.child_environment(),
         )  # fmt: skip
         client = cls(process)
         try:

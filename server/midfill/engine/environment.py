@@ -1,4 +1,4 @@
-"""What has to be in the environment of an engine's process before it starts. Standard library only."""
+"""What has to be in the environment of a child process before it starts. Standard library only."""
 
 from __future__ import annotations
 

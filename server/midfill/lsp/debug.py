@@ -15,7 +15,7 @@ from midfill.lsp import convert
 from midfill.lsp.protocol import InvalidParams, Params
 
 if TYPE_CHECKING:
-    from midfill.lsp.server import MidfillServer
+    from midfill.lsp.server import Link, MidfillServer
 
 MAX_THREADS = 16
 PROMPT_WAIT_S = 60.0
@@ -70,7 +70,7 @@ def block(ls: MidfillServer, params: Params) -> Any:
     """Keeps the engine's worker busy; without an engine, a thread that computes."""
     seconds, stop = convert.read_seconds(params), threading.Event()
     if ls.link is not None and ls.completer is not None:
-        return _block_engine(ls, seconds)
+        return _block_engine(ls.link, seconds)
 
     def spin() -> None:
         end = time.monotonic() + seconds
@@ -80,9 +80,8 @@ def block(ls: MidfillServer, params: Params) -> Any:
     return _in_thread(ls, spin, stop)
 
 
-async def _block_engine(ls: MidfillServer, seconds: float) -> Any:
-    assert ls.link is not None
-    await ls.link.debug_block(seconds)
+async def _block_engine(link: Link, seconds: float) -> Any:
+    await link.debug_block(seconds)
     return {}
 
 

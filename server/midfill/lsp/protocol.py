@@ -223,7 +223,9 @@ class MidfillProtocol(LanguageServerProtocol):
             return self._cancel(_usable_id(params.get("id")))
         if (handler := self.fm.features.get(method)) is not None:
             try:
-                handler(params)
+                result = handler(params)
+                if inspect.iscoroutine(result):  # a request's method without an id: nobody waits for it
+                    result.close()
             except BaseException as error:
                 log.error("%s failed: %s", _printable(method), type(error).__name__)
                 log.debug("%s failed", _printable(method), exc_info=error)

@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from midfill import __version__, faults, paths
+from midfill import __version__, faults, paths, safe_path
 from midfill.config import Config
 from midfill.engine import environment
 from midfill.engine.base import EngineError
@@ -132,7 +132,7 @@ def is_running(where: Place) -> bool:
 def spawn(config: Config) -> subprocess.Popen[bytes]:
     """Start an engine that outlives us. It leaves by itself if another was faster. Raises MidfillError."""
     where = place(config)
-    env = {**os.environ, "PYTHONSAFEPATH": "1"}
+    env = safe_path.child_environment()
     environment.complete(env)
     command = [sys.executable, "-P", "-m", "midfill", "serve", "--quiet"]
     command += [f"--model={_model(config)}", f"--device={config.device}", f"--dtype={config.dtype}"]

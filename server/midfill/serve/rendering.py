@@ -11,13 +11,12 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from midfill import fim, paths
+from midfill import fim, paths, safe_path
 from midfill.engine.base import EngineError
 from midfill.fim import FimRenderer, Prompt
 from midfill.tokenizer import CodeTokenizer
@@ -75,7 +74,7 @@ class RenderProcess:
         async with self._starting:
             if self._child is not None and self._child.returncode is None:
                 return self._child
-            env = {**os.environ, "PYTHONSAFEPATH": "1", "TOKENIZERS_PARALLELISM": "false"}
+            env = {**safe_path.child_environment(), "TOKENIZERS_PARALLELISM": "false"}
             self._child = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "midfill.serve.rendering", *self._arguments,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,

@@ -288,3 +288,19 @@ def test_a_program_of_the_users_is_found(tmp_path: Path) -> None:
         env={"PATH": os.defpath, "HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.stdout == str(program)
+
+
+def test_the_server_runs_at_home(start: Start) -> None:
+    """Not in the workspace, where Python may look for modules: as the processes of this machine say."""
+    editor = start("one")
+    editor.open("x =‸\n")
+    mine = str(editor.wire.log).encode()
+    folders = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            if mine in arguments and b"--stdio" in arguments:
+                folders.add((entry / "cwd").readlink())
+        except OSError:
+            continue  # it has ended meanwhile, or is another user's
+    assert folders == {Path(str(editor.lua("return vim.uv.os_homedir()")))}

@@ -1,0 +1,96 @@
+"""A resident engine without a model: it says which version of the buffer it was asked about."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from midfill import paths
+from midfill.engine.base import Delta, EngineError, GenerateRequest
+from midfill.serve import daemon
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import EngineStatus, ModelInfo, Stats
+from tests.tokenizers_made import describe
+
+MARK = re.compile(r"mark_(\d+)")
+STEP_S = 0.002  # a token
+
+
+class EchoEngine:
+    """For a buffer that holds ``mark_12`` it writes ``x_12, y_12, z_12)``, a word at a time."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        file = paths.private_dir(paths.cache_dir()) / "soak-tokenizer.json"
+        part = file.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(describe("qwen2.5-coder")), encoding="utf-8")
+        part.replace(file)
+        self._tokenizer = CodeTokenizer.from_file(file)
+        self.info: ModelInfo | None = ModelInfo("echo", str(file), "qwen2.5-coder", 512, 1024, "cpu", "float32")
+        self.status = EngineStatus("ready", model="echo", device="cpu", pid=os.getpid())
+        self.progress_at = time.monotonic()
+        self.n_active = self.n_requests = 0
+        self._blocked = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for a token; it always gets on, unless it is blocked."""
+        if not self._blocked:
+            self.progress_at = time.monotonic()
+        return self.n_active > 0 or self._blocked
+
+    def start(self) -> None:
+        """Nothing to load. TEST_STUCK_S: how long its worker may stand still."""
+        if value := os.environ.get("TEST_STUCK_S"):
+            daemon.STUCK_S = float(value)
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """Yield the middle."""
+        found = MARK.findall(self._tokenizer.decode(list(request.prompt)))
+        number = found[-1] if found else "none"
+        self.n_active += 1
+        self.n_requests += 1
+        start, n = time.monotonic(), 0
+        try:
+            for word in (f"x_{number}", ", ", f"y_{number}", ", ", f"z_{number}", ")"):
+                await asyncio.sleep(STEP_S)
+                n += 1
+                yield Delta(word, logprobs=(-0.1,) if request.logprobs else ())
+            now = time.monotonic()
+            for index in range(request.n):
+                yield Delta("", "stop", Stats(len(request.prompt), 0, n, 0.0, STEP_S, now - start), index)
+        finally:
+            self.n_active -= 1
+
+    async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
+        """None is known."""
+        raise EngineError("no adapters here")
+
+    async def check_adapter(self, folder: Path) -> dict[str, Any]:
+        """None fits."""
+        raise EngineError("no adapters here")
+
+    async def unload_adapter(self, name: str) -> None:
+        """Nothing to forget."""
+
+    async def block(self, seconds: float) -> None:
+        """A worker that does not get on."""
+        self._blocked = True
+        await asyncio.sleep(seconds)
+        self._blocked = False
+
+    def adapters(self) -> list[dict[str, Any]]:
+        """None."""
+        return []
+
+    def figures(self) -> dict[str, Any]:
+        """Counters."""
+        return {"n_active": self.n_active, "totals": {"n_requests": self.n_requests}}
+
+    async def aclose(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,64 @@
+"""What is shown, for any text of a model at any place: sound, settled, and nothing that the model did not say."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midfill.postprocess import RULES, Judge, Place
+from midfill.postprocess.rules import FINISH, PIPELINE, _is_invisible
+from midfill.types import Snapshot
+
+PIECES = ("x", "return", "if a:", "def f(a):", "for (;;) {", "class A {", "else", "\n", "\n    ", "\n\t", "\n\n", " ",
+          "\t", "(", ")", "[", "]", "{", "}", "'", '"', '"""', "`", "#", "//", "/*", "*/", "\\", ";", ",", ":", "=",
+          "=> ", "${", "\u202e", "\u200b", "\x1b[31m", "\r", "\x00", "```python\n", "```", "Sure, here is",
+          "é", "😀", "\u2028", "end")  # fmt: skip
+TEXTS = st.one_of(st.lists(st.sampled_from(PIECES), max_size=25).map("".join), st.text(max_size=40))
+LANGUAGES = st.sampled_from(("python", "javascript", "typescript", "go", "c", "java", "rust", "ruby", "markdown", ""))
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, TEXTS, TEXTS, LANGUAGES, st.booleans(), st.booleans())
+def test_any_text_at_any_place(
+    prefix: str, suffix: str, raw: str, language: str, finished: bool, cut_short: bool
+) -> None:
+    snapshot = at_cursor(prefix, suffix, language)
+    judge = Judge(snapshot)
+    judge.ends(raw)
+    judge.stopped_early(raw, -1.0)
+    shown = judge.shown(raw, finished=finished, cut_short=cut_short)
+    line = snapshot.line_before + snapshot.line_after
+    assert not [char for char in shown if char not in "\n\t" and char not in line and _is_invisible(char)]
+    assert len("".join(shown.split())) <= len("".join(raw.split())) + 1  # without its indentation: one brace at most
+    assert shown == shown.rstrip() or not shown.strip()
+    assert {applied.rule for applied in judge.applied} <= RULES
+    assert _is_within(shown, raw), (shown, raw)
+
+
+def _is_within(shown: str, raw: str) -> bool:
+    """Whether the characters of ``shown`` stand in ``raw`` in that order, white space and an added brace aside."""
+    rest = iter("".join(raw.split()))
+    text = "".join(shown.split())
+    if all(char in rest for char in text):
+        return True
+    rest = iter("".join(raw.split()))
+    return text.endswith("{") and all(char in rest for char in text[:-1])
+
+
+# Each takes one copy of what stands beside the cursor away; of "00" before "0" that is one zero, then the other.
+TAKE_ONE = {"drop_repeated_prefix", "drop_suffix_overlap", "drop_markup", "drop_what_follows"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, TEXTS, TEXTS, LANGUAGES)
+def test_a_rule_that_was_applied_has_nothing_left_to_do(prefix: str, suffix: str, raw: str, language: str) -> None:
+    place = Place.of(at_cursor(prefix, suffix, language))
+    for rule in PIPELINE + FINISH:
+        if rule.__name__ not in TAKE_ONE:
+            once = rule(raw, place)
+            assert rule(once, place) == once, rule.__name__
+
+
+def at_cursor(prefix: str, suffix: str, language: str) -> Snapshot:
+    prefix, suffix = prefix.replace("\r", "\n"), suffix.replace("\r", "\n")  # as a snapshot has them
+    return Snapshot("file:///w/a", 1, language, prefix + suffix, len(prefix), path="a")

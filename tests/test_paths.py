@@ -102,12 +102,11 @@ def test_a_read_only_folder_that_holds_ours_is_used(tmp_path: Path, monkeypatch:
     (tmp_path / "cache").chmod(0o700)
 
 
-def test_the_engine_starts_without_a_log(tmp_path: Path) -> None:
-    with daemon._log_file(tmp_path / "new" / "engine.log") as log:
-        log.write(b"said")
-    assert (tmp_path / "new" / "engine.log").read_bytes() == b"said"
-    with daemon._log_file(Path("/proc/x/log/engine.log")) as log:
-        assert log.name == os.devnull
+def test_the_engine_starts_without_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDFILL_STATE_DIR", str(tmp_path / "new"))
+    assert daemon.log_file() == str(tmp_path / "new" / "log" / "engine.log")
+    monkeypatch.setenv("MIDFILL_STATE_DIR", "/proc/x")
+    assert daemon.log_file() is None
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midfill.postprocess import RULES, Judge, Place
-from midfill.postprocess.rules import FINISH, PIPELINE, _is_invisible
+from midfill.postprocess.foreign import _is_invisible
+from midfill.postprocess.rules import FINISH, PIPELINE
 from midfill.types import Snapshot
 
 PIECES = ("x", "return", "if a:", "def f(a):", "for (;;) {", "class A {", "else", "\n", "\n    ", "\n\t", "\n\n", " ",
@@ -28,7 +29,7 @@ def test_any_text_at_any_place(
     judge.stopped_early(raw, -1.0)
     shown = judge.shown(raw, finished=finished, cut_short=cut_short)
     line = snapshot.line_before + snapshot.line_after
-    assert not [char for char in shown if char not in "\n\t" and char not in line and _is_invisible(char)]
+    assert not [char for char in shown if char not in "\n\t" and char not in line and _is_invisible(char, "a")]
     assert len("".join(shown.split())) <= len("".join(raw.split())) + 1  # without its indentation: one brace at most
     assert shown == shown.rstrip() or not shown.strip()
     assert {applied.rule for applied in judge.applied} <= RULES

@@ -22,7 +22,7 @@ from midfill.context import secrets
 from midfill.context.walk import readable
 from midfill.syntax import languages
 
-MAX_FILES = 300  # of one package
+MAX_FILES = 60  # of one package
 HEX, UPPER, LOWER = "0123456789abcdef", string.ascii_uppercase, string.ascii_lowercase
 ALNUM = string.ascii_letters + string.digits
 WORD = ALNUM + "_-"

@@ -34,6 +34,7 @@ _DENIED_FOLDER = frozenset(DENIED_FOLDERS)
 
 MAX_SCANNED = 1 << 18  # characters; a longer text counts as one with a secret
 MIN_SEQUENCE = 16  # characters
+MIN_PART = 12  # letters and digits in a row, of what was drawn
 MARGIN = 3  # lines on each side of a secret that go with it
 MAX_BLOCK = 200  # lines of a key in a text
 
@@ -243,7 +244,8 @@ def _is_random(word: str) -> bool:
     A name changes from small to capital letters, or between letters and digits, once a part; a key at every second or
     third character, and seldom says the same character twice. A run of neighbours is an alphabet.
     """
-    if not (any(map(str.isdigit, word)) and any(map(str.islower, word)) and any(map(str.isupper, word))):
+    part = max(re.split(r"[^A-Za-z0-9]+", word), key=len)
+    if len(part) < MIN_PART or not all(any(map(is_kind, part)) for is_kind in (str.isdigit, str.islower, str.isupper)):
         return False
     if len(set(word)) < min(len(word) / 2, 20) or _is_sequence(word):
         return False

@@ -52,42 +52,48 @@ def middles(kind: str, language: str, n: int = 200) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(("language", "kind", "wanted"), [
-    ("rust", "body", "\n    let total = width * height;\n    total"),
-    ("rust", "body", "let total = width * height;\n    total"),
-    ("rust", "body", "\n        shape.name,\n        shape.size,"),
-    ("lua", "body", "\n  local total = 0\n  return total"),
-    ("html", "body", "\n  <li>one</li>\n  <li>two</li>"),
-    ("yaml", "body", "\n      - run: make\n      - run: make test"),
-    ("makefile", "body", "\n\t$(CC) -o $@ $^\n\tstrip $@"),
-    ("shellscript", "body", '\n    echo "$name"\n    shift'),
-    ("markdown", "body", "\n  - deeper"),
-    ("rust", "opening", "format("),
-    ("rust", "opening", "let text = format("),
-    ("html", "opening", '<ul class="names">'),
-    ("yaml", "opening", "steps:"),
-    ("lua", "opening", "function M.sum(list)"),
-    ("rust", "before-code", "    let total = width * height;\n"),
-    ("rust", "before-code", "let total = width * height;\n    "),
-    ("html", "before-code", "  <li>one</li>\n"),
-    ("shellscript", "before-code", "set -e\n"),
-    ("rust", "beginning", "// Shapes.\nuse std::fmt;"),
-    ("rust", "beginning", "use std::fmt;"),
-    ("makefile", "beginning", "CC = gcc"),
-    ("markdown", "beginning", "# Shapes"),
-    ("yaml", "beginning", YAML.rstrip()),
-])
+@pytest.mark.parametrize(
+    ("language", "kind", "wanted"),
+    [
+        ("rust", "body", "\n    let total = width * height;\n    total"),
+        ("rust", "body", "let total = width * height;\n    total"),
+        ("rust", "body", "\n        shape.name,\n        shape.size,"),
+        ("lua", "body", "\n  local total = 0\n  return total"),
+        ("html", "body", "\n  <li>one</li>\n  <li>two</li>"),
+        ("yaml", "body", "\n      - run: make\n      - run: make test"),
+        ("makefile", "body", "\n\t$(CC) -o $@ $^\n\tstrip $@"),
+        ("shellscript", "body", '\n    echo "$name"\n    shift'),
+        ("markdown", "body", "\n  - deeper"),
+        ("rust", "opening", "format("),
+        ("rust", "opening", "let text = format("),
+        ("html", "opening", '<ul class="names">'),
+        ("yaml", "opening", "steps:"),
+        ("lua", "opening", "function M.sum(list)"),
+        ("rust", "before-code", "    let total = width * height;\n"),
+        ("rust", "before-code", "let total = width * height;\n    "),
+        ("html", "before-code", "  <li>one</li>\n"),
+        ("shellscript", "before-code", "set -e\n"),
+        ("rust", "beginning", "// Shapes.\nuse std::fmt;"),
+        ("rust", "beginning", "use std::fmt;"),
+        ("makefile", "beginning", "CC = gcc"),
+        ("markdown", "beginning", "# Shapes"),
+        ("yaml", "beginning", YAML.rstrip()),
+    ],
+)
 def test_a_kind_gives(language: str, kind: str, wanted: str) -> None:
     assert wanted in middles(kind, language), sorted(middles(kind, language))
 
 
-@pytest.mark.parametrize(("language", "kind", "never"), [
-    ("rust", "body", "}"),  # what closes the body stays below
-    ("lua", "body", "end"),
-    ("html", "body", "</ul>"),
-    ("rust", "opening", "shape.name"),  # the content stays below
-    ("html", "opening", "<li>"),
-])
+@pytest.mark.parametrize(
+    ("language", "kind", "never"),
+    [
+        ("rust", "body", "}"),  # what closes the body stays below
+        ("lua", "body", "end"),
+        ("html", "body", "</ul>"),
+        ("rust", "opening", "shape.name"),  # the content stays below
+        ("html", "opening", "<li>"),
+    ],
+)
 def test_a_kind_never_holds(language: str, kind: str, never: str) -> None:
     assert middles(kind, language)
     assert not [middle for middle in middles(kind, language) if never in middle]

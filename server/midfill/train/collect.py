@@ -26,8 +26,8 @@ HELD_OUT_SHARE = 0.12  # of the files
 MAX_HELD_OUT = 400
 GIT_S = 120.0
 
-# Of the languages that midfill knows and has a grammar for, what is data rather than written, and prose that is read all
-# the same because it stands in every repository.
+# Of the languages that midfill knows and has a grammar for: what is data rather than written, and prose that is read
+# all the same, because it stands in every repository.
 NOT_READ = frozenset({"json", "jsonc", "xml", "asm"})
 PROSE_READ = frozenset({"markdown"})
 _LOCKS = frozenset({"Cargo.lock", "poetry.lock", "Pipfile", "pnpm-lock.yaml", "pubspec.lock"})

@@ -82,7 +82,8 @@ def opening(code: Code, rng: random.Random) -> list[Span]:
     rows, found = Rows(code.text), []
     for row, tokens in code.rows.items():
         end = rows.end(row)
-        if rows.opens(row) and not code.text[end - 1].isalnum():
+        is_bare = not any(map(str.isalnum, code.text[tokens[0].start : end]))  # a brace on a line of its own
+        if rows.opens(row) and not is_bare and not code.text[end - 1].isalnum():
             inner = [match.start() for match in _WORD_START.finditer(code.text, tokens[0].start + 1, end)]
             found.append((rng.choice([tokens[0].start, *inner]), end))
     return found

@@ -94,8 +94,8 @@ def test_halves(other: Source, fault: str) -> None:
     ("CMakeLists.txt", "cmake", True),
     ("notes.txt", "cmake", False),
     ("docker/Dockerfile", "dockerfile", True),
-    (".github/workflows/test.yml", "yaml", True),
-    (".github/workflows/build.sh", "shellscript", False),
+    ("deploy/area.yml", "yaml", True),
+    (".github/workflows/test.yml", "yaml", False),
     (".circleci/config.yml", "yaml", False),
 ])  # fmt: skip
 def test_wanted_paths(path: str, language: str, is_wanted: bool) -> None:

@@ -119,6 +119,61 @@ def test_wrong_content(user_file: Path, content: str, message: str, remedy: str)
     assert remedy in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("values", "held", "named"),
+    [
+        ({"enabled": False, "settingOfNextVersion": 1}, {"enabled": False}, ["'settingOfNextVersion'"]),
+        ({"setting_of_next_version": 1, "enabled": False}, {"enabled": False}, ["'setting_of_next_version'"]),
+        ({"modle": "x", "candidates": 2, "adaptr": "y"}, {"candidates": 2}, ["'modle'", "'adaptr'"]),
+        ({"max_tokens": -1, "adapter": "a"}, {"adapter": "a"}, ["max_tokens = -1"]),
+        ({"adapter": "a", "max_tokens": "many"}, {"adapter": "a"}, ["max_tokens in"]),
+        ({"languages_off": "go", "globs_off": ["x"], "order": "?"}, {"globs_off": ("x",)}, ["languages_off", "order"]),
+        ({"enabled": False}, {"enabled": False}, []),
+        ({}, {}, []),
+    ],
+)
+def test_what_is_sound_holds(values: dict[str, Any], held: dict[str, Any], named: list[str]) -> None:
+    taken = config.take(DEFAULT, values, "the options")
+    assert taken.config == Config(**held)
+    assert len(taken.problems) == len(named)
+    for problem, name in zip(taken.problems, named, strict=True):
+        assert name in problem.message
+        assert problem.message.endswith("in the options") or "in the options is not" in problem.message
+        assert problem.remedy
+
+
+def test_what_is_sound_in_a_file_holds(user_file: Path, workspace: Path) -> None:
+    user_file.write_text('max_tokens = 10\nmodle = "x"\norder = "?"\n')
+    user = config.take_user()
+    assert user.config == Config(max_tokens=10)
+    assert [problem.remedy for problem in user.problems] == ["did you mean model?", "use one of psm, spm"]
+    (workspace / config.WORKSPACE_FILE).write_text('enabled = false\nmodel = "/evil"\nadapter = "./x"\nnew = 1\n')
+    there = config.take_workspace(user.config, workspace)
+    assert there.config == Config(max_tokens=10, enabled=False)
+    assert [" may not " in problem.message for problem in there.problems] == [True, True, False]
+    user_file.write_text("[[")
+    assert config.take_user().config == DEFAULT
+    assert len(config.take_user().problems) == 1
+
+
+def test_problems_are_told_together() -> None:
+    assert config.combined([]) is None
+    one = MidfillError("a", "do a")
+    assert str(config.combined([one])) == "a (do a)"
+    assert str(config.combined([one, MidfillError("b", "do a"), one])) == "a; b (do a)"
+    many = config.combined([MidfillError(str(n)) for n in range(9)])
+    assert str(many) == "0; 1; 2; 3; 4 and 4 more"
+
+
+def test_languages_are_known_by_any_name() -> None:
+    found = Config(
+        languages_off=("js", "JavaScript", "c++", "sh", "objc", "unheard-of"),
+        adapter_by_language=("golang=a", "tsx=./b=c", "x=y"),
+    )
+    assert found.languages_off == ("javascript", "cpp", "shellscript", "objective-c", "unheard-of")
+    assert found.adapter_by_language == ("go=a", "typescriptreact=./b=c", "x=y")
+
+
 def test_a_file_that_cannot_be_read(user_file: Path) -> None:
     user_file.write_bytes(b"\xff\xfe")
     with pytest.raises(MidfillError, match="cannot read"):

@@ -255,13 +255,15 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
 def _config(arguments: argparse.Namespace) -> Config:
     from midfill import config
 
-    loaded = config.load_user()
+    taken = config.take_user()
+    for problem in taken.problems:
+        print(f"midfill: warning: {problem}", file=sys.stderr)
     given = {
         field.name: value
         for field in dataclasses.fields(config.Config)
         if (value := getattr(arguments, field.name, None)) is not None
     }
-    return config.merged(loaded, given, "the command line")
+    return config.merged(taken.config, given, "the command line")
 
 
 def _address(text: str) -> tuple[str, int]:

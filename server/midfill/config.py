@@ -13,12 +13,13 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from midfill import paths
+from midfill.syntax import languages
 from midfill.types import MidfillError
 
 WORKSPACE_FILE = ".midfill.toml"
@@ -36,8 +37,14 @@ NO_ADAPTER = ("", "none")
 RESERVED_ADAPTERS = (*NO_ADAPTER, "auto", "embedded")  # what no adapter can be called
 SCOPES = ("comment", "string", "docstring")
 MAX_CANDIDATES = 8
+MAX_NAMED = 5  # problems that are named in one message
 # Asked at every keystroke, and a workspace's file may set them.
 MAX_GLOBS, MAX_GLOB_CHARS = 100, 200
+
+
+def _of_language(entry: str) -> str:
+    language, _, adapter = entry.partition("=")
+    return f"{languages.canonical(language)}={adapter}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class Config:
     enabled: bool = True
     model: str = "auto"  # auto, a hub id, a directory, a .gguf file, or "embedded"
     adapter: str = "auto"  # auto (the embedded model's own), a registered name, a directory, or none
-    adapter_by_language: tuple[str, ...] = ()  # other ones for some LSP language ids: "python=mine"
+    adapter_by_language: tuple[str, ...] = ()  # other ones for some languages: "python=mine"
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
     dtype: str = "auto"  # auto, int8 and int4 (CPU or CUDA), bfloat16, float16, float32
     template: str = "auto"  # auto (from the tokenizer), a name of fim.TEMPLATES, or prefix
@@ -58,7 +65,7 @@ class Config:
     favour_names: bool = True  # unused imports, and behind a dot known members, are the likelier beginning
     suffix_shift: str = "auto"  # auto, on or off: keep what was read of the text after the cursor when the cursor moves
     prompt_lookup: bool = True  # guess tokens from the prompt and verify several at once; never another answer
-    languages_off: tuple[str, ...] = ()  # LSP language ids without automatic suggestions
+    languages_off: tuple[str, ...] = ()  # languages without automatic suggestions, in any client's words
     globs_off: tuple[str, ...] = ()  # files without them: "*.md" by name, "secrets/**" by path in the workspace
     rules_off: tuple[str, ...] = ()  # post-processing that is not applied, by the names that `midfill explain` shows
     scopes_off: tuple[str, ...] = ()  # where the cursor gets none: comment, string, docstring
@@ -97,6 +104,8 @@ class Config:
         for entry in self.adapter_by_language:
             if not re.fullmatch(r"[\w.+#-]{1,40}=.{1,1000}", entry):
                 raise MidfillError(f"adapter_by_language: {entry[:60]!r}", 'write "language=adapter"')
+        object.__setattr__(self, "languages_off", tuple(dict.fromkeys(map(languages.canonical, self.languages_off))))
+        object.__setattr__(self, "adapter_by_language", tuple(map(_of_language, self.adapter_by_language)))
         if len(self.globs_off) > MAX_GLOBS or any(len(glob) > MAX_GLOB_CHARS for glob in self.globs_off):
             raise MidfillError("globs_off is too long", f"use at most {MAX_GLOBS} globs of {MAX_GLOB_CHARS} characters")
         if unknown := [name for name in self.context_off if name not in CONTEXT_SOURCES]:
@@ -107,48 +116,114 @@ _HINTS = typing.get_type_hints(Config)
 DEFAULT = Config()
 
 
-def merged(config: Config, values: Mapping[str, Any], where: str) -> Config:
-    """``config`` with ``values`` on top. ``where`` names their source in errors. Raises MidfillError.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A configuration with a layer on top, and what is wrong with that layer: the sound settings hold all the same."""
+
+    config: Config
+    problems: tuple[MidfillError, ...] = ()
+
+    def strict(self) -> Config:
+        """The configuration. Raises the first problem."""
+        if self.problems:
+            raise self.problems[0]
+        return self.config
+
+
+def take(config: Config, values: Mapping[str, Any], where: str) -> Taken:
+    """``config`` with ``values`` on top. ``where`` names their source in problems.
 
     Keys may be snake_case or camelCase (what LSP clients send).
     """
-    changes: dict[str, Any] = {}
+    problems: list[MidfillError] = []
     for key, value in values.items():
-        name = _snake(str(key))
-        if name not in _HINTS:
-            near = difflib.get_close_matches(name, _HINTS, n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(_HINTS))}"
-            raise MidfillError(f"unknown setting {str(key)[:60]!r} in {where}", remedy)
-        changes[name] = _typed(name, value, where)
-    try:
-        return dataclasses.replace(config, **changes)
-    except MidfillError as error:
-        raise MidfillError(f"{error.message} in {where}", error.remedy) from None
+        try:
+            name = named(key, where)
+            config = dataclasses.replace(config, **{name: _typed(name, value, where)})
+        except MidfillError as error:
+            said = error.message if where in error.message else f"{error.message} in {where}"
+            problems.append(MidfillError(said, error.remedy))
+    return Taken(config, tuple(problems))
 
 
-def load_file(config: Config, file: Path) -> Config:
-    """``config`` with the TOML ``file`` on top, if it is there. Raises MidfillError."""
-    return merged(config, _read(file, MAX_USER_BYTES), str(file))
+def named(key: str, where: str) -> str:
+    """The setting that a key means. Raises MidfillError with what may have been meant."""
+    name = snake(str(key))
+    if name in _HINTS:
+        return name
+    near = difflib.get_close_matches(name, _HINTS, n=1)
+    remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(_HINTS))}"
+    raise MidfillError(f"unknown setting {str(key)[:60]!r} in {where}", remedy)
+
+
+def is_setting(key: str) -> bool:
+    """Whether there is a setting of that name."""
+    return snake(key) in _HINTS
+
+
+def take_user() -> Taken:
+    """Defaults with the user's file on top."""
+    return _take_file(DEFAULT, paths.config_file(), MAX_USER_BYTES)
+
+
+def take_workspace(config: Config, root: Path) -> Taken:
+    """``config`` with the workspace's harmless settings on top."""
+    file = root / WORKSPACE_FILE
+    return _take_file(config, file, MAX_WORKSPACE_BYTES, lambda key, value: _refuse_harmful(file, key, value))
+
+
+def merged(config: Config, values: Mapping[str, Any], where: str) -> Config:
+    """``config`` with ``values`` on top. ``where`` names their source in errors. Raises MidfillError."""
+    return take(config, values, where).strict()
 
 
 def load_user() -> Config:
     """Defaults with the user's file on top. Raises MidfillError."""
-    return load_file(DEFAULT, paths.config_file())
+    return take_user().strict()
 
 
 def load_workspace(config: Config, root: Path) -> Config:
     """``config`` with the workspace's harmless settings on top. Raises MidfillError."""
-    file = root / WORKSPACE_FILE
-    values = _read(file, MAX_WORKSPACE_BYTES)
+    return take_workspace(config, root).strict()
+
+
+def combined(problems: Sequence[MidfillError]) -> MidfillError | None:
+    """All of them as one, each named once; None where there are none."""
+    if not problems:
+        return None
+    messages = list(dict.fromkeys(problem.message for problem in problems))
+    remedies = list(dict.fromkeys(problem.remedy for problem in problems if problem.remedy))
+    more = f" and {len(messages) - MAX_NAMED} more" if len(messages) > MAX_NAMED else ""
+    return MidfillError("; ".join(messages[:MAX_NAMED]) + more, "; ".join(remedies[:MAX_NAMED]))
+
+
+def _take_file(
+    config: Config, file: Path, limit: int, check: Callable[[str, Any], None] = lambda _key, _value: None
+) -> Taken:
+    """``config`` with a TOML file on top, if it is there. ``check`` raises MidfillError for what that may not say."""
+    try:
+        values = _read(file, limit)
+    except MidfillError as error:
+        return Taken(config, (error,))
+    problems, sound = [], {}
     for key, value in values.items():
-        if _snake(key) in _HINTS and _snake(key) not in WORKSPACE_KEYS:
-            raise MidfillError(
-                f"{file} may not set {key!r}",
-                f"a workspace may set {', '.join(sorted(WORKSPACE_KEYS))}; put {key!r} into {paths.config_file()}",
-            )
-        if any(not re.fullmatch(ADAPTER_NAME, adapter) for adapter in _adapters(_snake(key), value)):
-            raise MidfillError(f"{file} may not name an adapter directory", "name a registered adapter")
-    return merged(config, values, str(file))
+        try:
+            check(key, value)
+            sound[key] = value
+        except MidfillError as error:
+            problems.append(error)
+    taken = take(config, sound, str(file))
+    return Taken(taken.config, (*problems, *taken.problems))
+
+
+def _refuse_harmful(file: Path, key: str, value: Any) -> None:
+    if is_setting(key) and snake(key) not in WORKSPACE_KEYS:
+        raise MidfillError(
+            f"{file} may not set {key!r}",
+            f"a workspace may set {', '.join(sorted(WORKSPACE_KEYS))}; put {key!r} into {paths.config_file()}",
+        )
+    if any(not re.fullmatch(ADAPTER_NAME, adapter) for adapter in _adapters(snake(key), value)):
+        raise MidfillError(f"{file} may not name an adapter directory", "name a registered adapter")
 
 
 def _adapters(key: str, value: Any) -> list[str]:
@@ -167,7 +242,7 @@ def _read(file: Path, limit: int) -> dict[str, Any]:
         if len(content) > limit:
             raise MidfillError(f"{file} is larger than {limit >> 10} KiB", "shorten the file or remove it")
         return tomllib.loads(content.decode("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -179,7 +254,8 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _snake(key: str) -> str:
+def snake(key: str) -> str:
+    """A setting's name, of a key as LSP clients write it."""
     return "".join("_" + char.lower() if char.isupper() else char for char in key)
 
 

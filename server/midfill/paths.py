@@ -28,24 +28,41 @@ def _home() -> Path:
     try:
         return Path.home()
     except RuntimeError:
-        return Path(tempfile.gettempdir())
+        return stand_in()
 
 
-def _base(override: str, xdg: str, windows: str, fallback: str) -> Path:
+def _base(override: str, xdg: str, windows: str, fallback: str, *, written: bool = True) -> Path:
+    """The folder that the environment names, else the usual one. One that cannot be made has a stand-in."""
     if value := os.environ.get(override):
         return expanded(value)
-    if value := os.environ.get(xdg):
-        return Path(value) / "midfill"
-    if sys.platform == "win32" and (value := os.environ.get(windows)):
-        return Path(value) / "midfill"
-    return _home() / fallback / "midfill"
+    usual = os.environ.get(xdg) or (os.environ.get(windows) if sys.platform == "win32" else None)
+    base = Path(usual) if usual else _home() / fallback
+    return base / "midfill" if not written or _can_hold(base) else stand_in() / fallback / "midfill"
+
+
+def _can_hold(base: Path) -> bool:
+    """Whether our folder is in ``base``, or can be made there. What is missing is made: asking does not tell enough."""
+    if (base / "midfill").is_dir():
+        return True
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(base, os.W_OK | os.X_OK)
+
+
+def stand_in() -> Path:
+    """A folder for a user who has no home, or none that can be written. Raises MidfillError."""
+    if sys.platform == "win32":
+        return Path(tempfile.gettempdir()) / "midfill"  # the user's own there
+    return runtime_dir() / "home"
 
 
 def config_file() -> Path:
     """The user's configuration."""
     if value := os.environ.get("MIDFILL_CONFIG"):
         return expanded(value)
-    return _base("MIDFILL_CONFIG_DIR", "XDG_CONFIG_HOME", "APPDATA", ".config") / "config.toml"
+    return _base("MIDFILL_CONFIG_DIR", "XDG_CONFIG_HOME", "APPDATA", ".config", written=False) / "config.toml"
 
 
 def cache_dir() -> Path:
@@ -118,7 +135,7 @@ def only_we_write(path: Path) -> bool:
 def _runtime_candidate() -> Path:
     if value := os.environ.get("MIDFILL_RUNTIME_DIR"):
         path = expanded(value)
-    elif (value := os.environ.get("XDG_RUNTIME_DIR")) and Path(value).is_dir():
+    elif (value := os.environ.get("XDG_RUNTIME_DIR")) and Path(value).is_dir() and _can_hold(Path(value)):
         path = Path(value) / "midfill"
     elif sys.platform == "win32":
         return state_dir() / "run"

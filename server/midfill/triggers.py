@@ -46,7 +46,7 @@ def switched_off(snapshot: Snapshot, languages_off: Sequence[str], globs_off: Se
     """The setting that keeps this file without automatic suggestions."""
     if snapshot.language in languages_off:
         return Refusal("language_off", f"automatic suggestions are off for {snapshot.language} (languages_off)")
-    if any(matches(snapshot.path, glob) for glob in globs_off):
+    if any(matches(snapshot.name or snapshot.path, glob) for glob in globs_off):
         return Refusal("glob_off", "automatic suggestions are off for this file (globs_off)")
     return None
 

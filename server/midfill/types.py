@@ -48,6 +48,7 @@ class Snapshot:
     cursor: int
     eol: str = "\n"
     path: str = ""  # relative to the workspace, "/" separated; what the model sees as the file's name
+    name: str = ""  # the same as the editor has it, which globs mean; "": as the model sees it
 
     @property
     def prefix(self) -> str:

@@ -101,7 +101,8 @@ async def test_cells_of_a_notebook_are_no_documents_of_the_workspace() -> None:
         ("a\U0001f600b\n", (0, 3), (0, 3), "é", "a\U0001f600é‸b\n"),  # a position counts UTF-16 units
         ("ab\n", (0, 0), (0, 2), "", "‸\n"),
         ("\ufeffab\n", (0, 3), (0, 3), "c", "abc‸\n"),
-        ("ab", (9, 9), (9, 9), "c", "abc‸"),  # past the end means the end
+        ("ab", (1, 0), (1, 0), "c", "abc‸"),  # one line past the last means the end
+        ("ab", (0, 9), (0, 9), "c", "abc‸"),  # and so does a character past the line's
     ],
 )
 async def test_where_somebody_typed(

@@ -66,8 +66,17 @@ def test_units_there_and_back(encoding: Encoding) -> None:
     [
         (None, {}),
         ([1], {}),
-        ({"maxTokens": 5, "adapter": None, "trace": {"server": "off"}}, {"maxTokens": 5}),
+        ({"maxTokens": 5, "adapter": None, "trace": {"server": "off"}}, {"maxTokens": 5, "adapter": None}),
         ({"midfill": {"maxTokens": 5}, "other": 1}, {"maxTokens": 5}),
+        ({"midfill": {"maxTokens": 5}, "midfill.adapter": "a"}, {"maxTokens": 5, "adapter": "a"}),
+        ({"midfill.max_tokens": 5, "midfill.trace.server": "off", "editor.x": 1}, {"max_tokens": 5}),
+        ({"midfill": None}, {}),
+        ({"midfill": {}}, {}),
+        ({"python": {"analysis": {}}, "rust-analyzer": {}, "enabled": False}, {"enabled": False}),
+        ({"python": {"analysis": {}}}, {}),  # another server's
+        ({"python.analysis.typeCheckingMode": "off"}, {}),
+        ({"nonsense": True}, {"nonsense": True}),  # a setting that may have been meant
+        ({"adapter": {"name": "x"}}, {"adapter": {"name": "x"}}),  # ours, and not a string
     ],
 )
 def test_own_section(options: Any, section: dict[str, Any]) -> None:
@@ -85,14 +94,6 @@ def test_own_section(options: Any, section: dict[str, Any]) -> None:
 )
 def test_needs_new_link(changes: dict[str, Any], new_link: bool) -> None:
     assert settings.needs_new_link(Config(), Config(**changes)) is new_link
-
-
-@pytest.mark.parametrize(
-    ("name", "skips"),
-    [("Neovim", True), ("Visual Studio Code", True), ("Eglot", True), ("Emacs", False), ("", False), (5, False)],
-)
-def test_clients_that_skip_versions(name: Any, skips: bool) -> None:
-    assert settings.read_client({"clientInfo": {"name": name}}).skips_versions is skips
 
 
 @pytest.mark.parametrize(

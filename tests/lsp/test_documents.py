@@ -39,7 +39,8 @@ def random_text(rng: random.Random, longest: int) -> str:
 
 
 def random_position(rng: random.Random, n_lines: int) -> tuple[int, int]:
-    return rng.randint(0, n_lines + 2), rng.choice((0, 1, 2, 3, 4, 5, 9, 10**9))
+    line = rng.randint(0, n_lines + 1)  # one past the last line, at its start, is the end
+    return line, 0 if line > n_lines else rng.choice((0, 1, 2, 3, 4, 5, 9, 10**9))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -58,7 +59,7 @@ def test_random_edits_equal_the_model(encoding: Encoding, seed: int) -> None:
         n_lines = len(re.findall("\r\n|\r|\n", text))
         (start, end), new = (random_position(rng, n_lines), random_position(rng, n_lines)), random_text(rng, 6)
         if rng.random() < 0.7:  # mostly small edits, so that the text grows
-            end = (start[0], start[1] + rng.randint(0, 2))
+            end = (start[0], start[1] + rng.randint(0, 2) if start[0] <= n_lines else 0)
         store.change(URI, version, [Edit(new, Span(*start, *end))])
         low, high = sorted((offset(text, *start, encoding), offset(text, *end, encoding)))
         text = text[:low] + new + text[high:]
@@ -90,39 +91,79 @@ def test_edges(text: str, span: Span, new: str, expected: str) -> None:
     assert document.text == expected
 
 
+INSERT = Edit("x", Span(0, 0, 0, 0))
+FAR = Edit("x", Span(7, 0, 7, 0))
+
+
 @pytest.mark.parametrize(
-    ("version", "edits", "known"),
+    ("version", "edits", "doubt"),
     [
-        (2, [Edit("x", Span(0, 0, 0, 0))], True),
-        (None, [Edit("x", Span(0, 0, 0, 0))], True),
-        (1, [Edit("x", Span(0, 0, 0, 0))], False),
-        (0, [Edit("x", Span(0, 0, 0, 0))], False),
-        (3, [Edit("x", Span(0, 0, 0, 0))], False),
-        (3, [Edit("x")], True),
-        (3, [Edit("x", Span(0, 0, 0, 0)), Edit("y", Span(0, 0, 0, 0))], True),
-        (2, [Edit("x", Span(0, 0, 0, 0)), Edit("y", Span(0, 0, 0, 0))], True),
-        (4, [Edit("x", Span(0, 0, 0, 0)), Edit("y", Span(0, 0, 0, 0))], False),
-        (2, None, False),
-        (1, [Edit("x", Span(0, 0, 0, 0)), Edit("all")], True),
+        (2, [INSERT], ""),
+        (3, [INSERT], ""),  # numbers need not be consecutive
+        (900, [INSERT], ""),
+        (1, [INSERT], ""),  # the number once more
+        (None, [INSERT], ""),  # the client does not count
+        (3, [INSERT, INSERT], ""),
+        (2, [INSERT, INSERT], ""),
+        (4, [INSERT, INSERT], ""),
+        (0, [INSERT], documents.FELL),
+        (-1, [INSERT], documents.FELL),
+        (0, [INSERT, Edit("all")], ""),
+        (3, [Edit("x")], ""),
+        (2, None, documents.NOT_UNDERSTOOD),
+        (1, None, documents.NOT_UNDERSTOOD),
+        (2, [Edit("x", Span(0, 99, 0, 99))], ""),  # past the end of a line means its end
+        (2, [Edit("x", Span(2, 0, 2, 0))], ""),  # one line past the last: the end
+        (2, [Edit("x", Span(0, 0, 2, 0))], ""),  # a whole document, as many clients write it
+        (2, [Edit("x", Span(0, 0, 2**31 - 1, 2**31 - 1))], ""),  # and as others do
+        (2, [Edit("x", Span(2**31 - 1, 0, 2**31 - 1, 0))], ""),
+        (2, [Edit("x", Span(2, 1, 2, 1))], documents.NO_SUCH_LINE),
+        (2, [Edit("x", Span(0, 0, 3, 0))], documents.NO_SUCH_LINE),
+        (2, [FAR], documents.NO_SUCH_LINE),
+        (2, [Edit("x\n" * 9, Span(0, 0, 0, 0)), FAR], ""),  # a line that the edit before it has made
+        (2, [Edit("", Span(0, 0, 1, 1)), Edit("x", Span(1, 0, 1, 0))], ""),
+        (2, [Edit("", Span(0, 0, 1, 1)), Edit("x", Span(2, 0, 2, 0))], documents.NO_SUCH_LINE),
+        (2, [FAR, INSERT], documents.NO_SUCH_LINE),
+        (2, [FAR, Edit("all")], ""),
+        (2, [FAR, Edit("all"), INSERT], ""),
     ],
 )
-def test_versions(version: int | None, edits: list[Edit] | None, known: bool) -> None:
+@pytest.mark.parametrize("heal", ["change", "everything", "open", "once more"])
+def test_what_shows_that_edits_were_lost(version: int | None, edits: list[Edit] | None, doubt: str, heal: str) -> None:
     store = Documents()
-    store.open(URI, "python", 1, "a")
+    store.open(URI, "python", 1, "a\nb")
     store.change(URI, version, edits)
-    assert (store.snapshot(URI, 0, 0) is not None) is known
-    store.change(URI, 9, [Edit("full")])
-    assert store.snapshot(URI, 0, 0) is not None
+    document = store.get(URI)
+    assert document is not None
+    assert document.doubt == doubt
+    assert (store.snapshot(URI, 0, 0) is not None) is (doubt == "")
+    assert store.doubted == ([document] if doubt else [])
+    if heal == "once more":  # what comes after it heals nothing
+        store.change(URI, 901, [INSERT])
+        assert (store.snapshot(URI, 0, 0) is not None) is (doubt == "")
+        return
+    if heal == "open":
+        store.open(URI, "python", 1, "full")
+    else:
+        span = Span(0, 0, 2**31 - 1, 0) if heal == "everything" else None
+        store.change(URI, 901, [Edit("full", span)])
+    assert store.doubted == []
+    snapshot = store.snapshot(URI, 0, 0)
+    assert snapshot is not None
+    assert snapshot.text == "full"
 
 
-def test_gaps_are_allowed_where_the_editor_makes_them() -> None:
+def test_an_answer_to_a_text_before_does_not_fit_though_its_number_is_the_same() -> None:
     store = Documents()
-    store.gaps_allowed = True
-    store.open(URI, "python", 1, "a")
-    store.change(URI, 7, [Edit("b", Span(0, 0, 0, 0))])
-    assert store.snapshot(URI, 0, 0) is not None
-    store.change(URI, 7, [Edit("b", Span(0, 0, 0, 0))])
-    assert store.snapshot(URI, 0, 0) is None
+    store.open(URI, "python", 4, "a")
+    snapshot, document = store.snapshot(URI, 0, 0), store.get(URI)
+    assert snapshot is not None
+    assert document is not None
+    assert store.fits(document, snapshot.version)
+    store.change(URI, 4, [INSERT])
+    assert not store.fits(document, snapshot.version)
+    store.open(URI, "python", 4, "a")
+    assert not store.fits(document, snapshot.version)
 
 
 def test_snapshot_normalises() -> None:
@@ -136,22 +177,53 @@ def test_snapshot_normalises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "path"),
+    ("uri", "language", "path", "name"),
     [
-        ("file:///elsewhere/b.py", "b.py"),
-        ("file:///w/x/c%0Ad.py", "x/c_d.py"),
-        ("untitled:Untitled-1", "Untitled-1"),
-        ("file://[broken/x.py", "x.py"),
-        ("", ""),
+        ("file:///elsewhere/b.py", "python", "b.py", "b.py"),
+        ("file:///w/x/c%0Ad.py", "python", "x/c_d.py", "x/c_d.py"),
+        ("file://[broken/x.py", "python", "x.py", "x.py"),
+        ("file:///c%3A/w/x.rs", "rust", "x.rs", "x.rs"),
+        ("vscode-remote://ssh/w/a.go", "go", "a.go", "a.go"),
+        ("vscode-vfs://github/o/r/run", "shellscript", "run.sh", "run"),  # a file all the same
+        ("untitled:Untitled-1", "python", "untitled.py", "Untitled-1"),
+        ("untitled:Untitled-1", "rust", "untitled.rs", "Untitled-1"),
+        ("untitled:Untitled-1", "sh", "untitled.sh", "Untitled-1"),
+        ("untitled:Untitled-1", "plaintext", "untitled.txt", "Untitled-1"),
+        ("untitled:/home/me/new.lua", "lua", "new.lua", "new.lua"),  # a file that is to be
+        ("inmemory://model/1", "sql", "untitled.sql", "1"),
+        ("inmemory://model/main.ts", "typescript", "main.ts", "main.ts"),
+        ("vscode-scm:git/scm0/input?rootUri", "scminput", "COMMIT_EDITMSG", "input"),
+        ("output:exthost", "log", "untitled", "exthost"),
+        ("buffer:12", "ruby", "untitled.rb", "12"),
+        ("file://", "lua", "untitled.lua", ""),  # an unnamed buffer of Neovim's
+        ("", "python", "untitled.py", ""),
+        ("jar:file:///x.jar!/a/B.java", "java", "B.java", "B.java"),
+        ("file:///w/a.txt", "rust", "a.rs", "a.txt"),  # another language mode
+        ("file:///w/tool", "python", "tool.py", "tool"),
+        ("file:///w/tool", "", "tool.sh", "tool"),  # by its first line
+        ("file:///w/x/a.h", "objc", "x/a.h", "x/a.h"),
+        ("file:///w/n.ipynb", "python", "n.ipynb", "n.ipynb"),
     ],
 )
-def test_paths(uri: str, path: str) -> None:
+def test_paths(uri: str, language: str, path: str, name: str) -> None:
     store = Documents()
     store.folders = ("file:///w", "file:///")[:1]
-    store.open(uri, "python", 1, "")
+    store.open(uri, language, 1, "x\n" if language else "#!/bin/sh\n")
     snapshot = store.snapshot(uri, 0, 0)
     assert snapshot is not None
-    assert snapshot.path == path
+    assert (snapshot.path, snapshot.name) == (path, name)
+
+
+def test_another_language_mode_takes_effect_at_once() -> None:
+    store = Documents()
+    for close in (False, True):
+        for said, language, path in (("plaintext", "plaintext", "untitled.txt"), ("rs", "rust", "untitled.rs")):
+            if close:
+                store.close("untitled:Untitled-1")
+            store.open("untitled:Untitled-1", said, 1, "fn main")
+            snapshot = store.snapshot("untitled:Untitled-1", 0, 0)
+            assert snapshot is not None
+            assert (snapshot.language, snapshot.path) == (language, path)
 
 
 def test_selected_text_is_applied() -> None:

@@ -80,6 +80,54 @@ def test_a_name_for_a_document_without_one(language: str, name: str) -> None:
     assert languages.of_path(name) in (language, "")
 
 
+@pytest.mark.parametrize(
+    ("path", "language", "shown"),
+    [
+        ("a.rs", "rust", "a.rs"),
+        ("a.txt", "rust", "a.rs"),  # the language mode was switched
+        ("src/a.js", "typescript", "src/a.ts"),
+        ("a.c", "cpp", "a.cpp"),
+        ("a.js.txt", "python", "a.js.py"),
+        ("script", "python", "script.py"),
+        ("bin/run-1.2", "shellscript", "bin/run-1.2.sh"),
+        ("data.unheard", "python", "data.unheard.py"),
+        ("app.py.in", "python", "app.py.in"),
+        ("app.py.in", "rust", "app.py.in.rs"),
+        ("", "rust", "untitled.rs"),
+        ("", "", "untitled"),
+        ("/", "go", "untitled.go"),
+        ("..", "go", "...go"),
+        ("a\\b.txt", "go", "a/b.go"),
+        ("Makefile", "makefile", "Makefile"),
+        ("Dockerfile.dev", "dockerfile", "Dockerfile.dev"),
+        ("build", "dockerfile", "build.dockerfile"),
+        ("sites/default", "nginx", "sites/nginx.conf"),
+        ("sites/api.conf", "nginx", "sites/api.conf"),
+        *[("a.h", language, "a.h") for language in ("c", "cpp", "objective-c", "objective-cpp", "cuda-cpp")],
+        ("a.h", "python", "a.py"),
+        ("a.js", "javascriptreact", "a.js"),
+        ("a.jsx", "javascript", "a.jsx"),
+        ("a.ts", "typescriptreact", "a.tsx"),  # JSX is an error in a .ts file
+        ("tsconfig.json", "jsonc", "tsconfig.json"),
+        ("n.ipynb", "python", "n.ipynb"),
+        ("notes", "plaintext", "notes"),
+        ("notes.txt", "markdown", "notes.md"),
+        ("a.weird", "unheard-of", "a.weird"),
+        ("a.pl", "prolog", "a.pl"),  # nothing is known of it
+    ],
+)
+def test_the_name_that_a_model_is_shown(path: str, language: str, shown: str) -> None:
+    assert languages.shown_path(path, language) == shown
+
+
+def test_every_language_has_a_name_that_says_it() -> None:
+    for row in languages.LANGUAGES.values():
+        for path in ("", "x", "x.unheard", "d/x.py", "x.rs"):
+            shown = languages.shown_path(path, row.id)
+            assert row.id == "plaintext" or languages.of_path(shown) == row.id, (path, row.id, shown)
+            assert languages.shown_path(shown, row.id) == shown
+
+
 def test_no_name_means_two_languages() -> None:
     rows = languages.LANGUAGES.values()
     for said in ("endings", "files", "aliases"):

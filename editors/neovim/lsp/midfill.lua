@@ -5,21 +5,6 @@
 vim.cmd.runtime('plugin/midfill.lua') -- where 'runtimepath' was changed after the start
 local program = require('midfill.program')
 
--- Names that LSP has others for, so that the server's settings say the same in every editor.
-local LANGUAGES = {
-  bash = 'shellscript',
-  cs = 'csharp',
-  cuda = 'cuda-cpp',
-  make = 'makefile',
-  objc = 'objective-c',
-  objcpp = 'objective-cpp',
-  ps1 = 'powershell',
-  rst = 'restructuredtext',
-  sh = 'shellscript',
-  tex = 'latex',
-  zsh = 'shellscript',
-}
-
 ---@type vim.lsp.Config
 return {
   cmd = program.command(),
@@ -33,13 +18,13 @@ return {
     'starlark', 'svelte', 'swift', 'systemverilog', 'tcl', 'terraform', 'tex', 'toml', 'typescript', 'typescriptreact',
     'typst', 'vala', 'verilog', 'vhdl', 'vim', 'vue', 'wgsl', 'xml', 'yaml', 'zig', 'zsh',
   },
-  get_language_id = function(_, filetype)
-    return LANGUAGES[filetype] or filetype
-  end,
   root_markers = {
     { '.git', '.hg', '.jj' },
     { 'pyproject.toml', 'package.json', 'Cargo.toml', 'go.mod', 'pom.xml', 'build.gradle', 'CMakeLists.txt', 'Makefile' },
   },
   -- Most servers know utf-16 only, and Neovim warns where the servers of one buffer count differently.
-  capabilities = { general = { positionEncodings = { 'utf-16' } } },
+  capabilities = {
+    general = { positionEncodings = { 'utf-16' } },
+    experimental = { midfill = { status = true } },
+  },
 }

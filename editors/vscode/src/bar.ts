@@ -4,6 +4,7 @@ import * as vscode from 'vscode';
 import type { Session } from './session.ts';
 import { view } from './status.ts';
 import { whyOff } from './switches.ts';
+import type { Why } from './why.ts';
 
 const BACKGROUNDS = { plain: undefined, warning: 'statusBarItem.warningBackground', error: 'statusBarItem.errorBackground' };
 // A generation that a keystroke ends at once is nothing to look at.
@@ -13,7 +14,7 @@ export class Bar implements vscode.Disposable {
   private readonly item = vscode.window.createStatusBarItem('midfill.status', vscode.StatusBarAlignment.Right, 100);
   private timer: NodeJS.Timeout | undefined;
 
-  constructor(private readonly session: Session) {
+  constructor(private readonly session: Session, private readonly why: Why) {
     this.item.name = 'midfill';
     this.item.command = 'midfill.menu';
     this.show();
@@ -36,7 +37,7 @@ export class Bar implements vscode.Disposable {
 
   private show(): void {
     this.timer = undefined;
-    const off = whyOff(vscode.window.activeTextEditor?.document);
+    const off = this.why.of(vscode.window.activeTextEditor?.document) || whyOff();
     const { text, kind, lines } = view(this.session.status, { missing: this.session.missing, off });
     const background = BACKGROUNDS[kind];
     this.item.text = text;

@@ -4,8 +4,8 @@ import type {
   DynamicFeature, InitializeParams, LanguageClientOptions, StaticFeature,
 } from 'vscode-languageclient/node';
 import {
-  CloseAction, CompletionRequest, ErrorAction, InlineCompletionRequest, LanguageClient, RevealOutputChannelOn,
-  TransportKind,
+  CloseAction, CompletionRequest, DidChangeConfigurationNotification, ErrorAction, InlineCompletionRequest, LanguageClient,
+  RevealOutputChannelOn, TransportKind,
 } from 'vscode-languageclient/node';
 import * as os from 'node:os';
 import * as vscode from 'vscode';
@@ -16,7 +16,10 @@ export const SELECTOR = [{ scheme: 'file' }, { scheme: 'untitled' }, { scheme: '
 const MAX_RESTARTS = 5;
 const RESTARTS_WITHIN_MS = 180_000;
 // Ghost text is asked for with midfill's own request (ghost.ts); a second list in the suggest widget would say it twice.
-const NOT_WANTED: ReadonlySet<string> = new Set([InlineCompletionRequest.method, CompletionRequest.method]);
+// Settings are sent by session.ts, and only those that a person set: VS Code would send every default as well.
+const NOT_WANTED: ReadonlySet<string> = new Set([
+  InlineCompletionRequest.method, CompletionRequest.method, DidChangeConfigurationNotification.method,
+]);
 
 export class Client extends LanguageClient {
   constructor(program: string, options: () => Options, log: vscode.LogOutputChannel, onLost: (why: string) => void) {
@@ -34,6 +37,8 @@ export class Client extends LanguageClient {
   protected override fillInitializeParams(params: InitializeParams): void {
     super.fillInitializeParams(params);
     (params.capabilities.window ??= {}).workDoneProgress = false; // the status bar item shows it
+    (params.capabilities.workspace ??= {}).configuration = false; // settings are sent, not asked for
+    params.capabilities.experimental = { midfill: { status: true } };
   }
 
   // Trouble shows in the status bar item and in the log: nothing pops up while someone types.

@@ -10,13 +10,15 @@ import { Reports } from './reports.ts';
 import { Session } from './session.ts';
 import * as switches from './switches.ts';
 import { GROWS_SINCE, isAtLeast } from './versions.ts';
+import { Why } from './why.ts';
 
 let session: Session | undefined;
 
 export function activate(context: vscode.ExtensionContext): void {
   const log = vscode.window.createOutputChannel('midfill', { log: true });
   const own = session = new Session(log);
-  const bar = new Bar(own);
+  const why = new Why(own);
+  const bar = new Bar(own, why);
   const reports = new Reports(own);
   const onSeen = (): unknown => vscode.commands.executeCommand('setContext', 'midfill.shown', true);
   const outcomes = new Outcomes(own.client, onSeen);
@@ -26,14 +28,21 @@ export function activate(context: vscode.ExtensionContext): void {
     grows: () => switches.settings().get<boolean>('grow', true) && isAtLeast(vscode.version, GROWS_SINCE),
   };
   const ghost = new GhostText(asked, outcomes, context.extension.id.toLowerCase());
-  context.subscriptions.push(log, own, bar, reports.register(), outcomes, ghost, ...commands(own, reports, ghost, log, context));
+  const given = { own, why, reports, ghost, log, context };
+  context.subscriptions.push(log, own, why, bar, reports.register(), outcomes, ghost, ...commands(given));
+  const here = (): void => {
+    bar.update();
+    void why.ask(vscode.window.activeTextEditor?.document);
+  };
   context.subscriptions.push(
-    own.onChange(() => bar.update()),
-    vscode.window.onDidChangeActiveTextEditor(() => bar.update()),
+    own.onChange(() => (own.status.state === 'generating' ? bar.update() : here())),
+    why.onChange(() => bar.update()),
+    vscode.window.onDidChangeActiveTextEditor(here),
+    vscode.workspace.onDidOpenTextDocument(here), // also another language mode
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration('midfill')) {
         bar.update();
-        void own.configure();
+        void own.configure().then(here);
       }
     }),
     vscode.workspace.onDidGrantWorkspaceTrust(() => void (own.hasMoved() ? own.start() : own.configure())),
@@ -54,9 +63,16 @@ export async function deactivate(): Promise<void> {
   await session?.stop();
 }
 
-function commands(
-  own: Session, reports: Reports, ghost: GhostText, log: vscode.LogOutputChannel, context: vscode.ExtensionContext,
-): vscode.Disposable[] {
+interface Given {
+  own: Session;
+  why: Why;
+  reports: Reports;
+  ghost: GhostText;
+  log: vscode.LogOutputChannel;
+  context: vscode.ExtensionContext;
+}
+
+function commands({ own, why, reports, ghost, log, context }: Given): vscode.Disposable[] {
   const run = (command: string, ...given: unknown[]): Thenable<unknown> => vscode.commands.executeCommand(command, ...given);
   const here = (): vscode.TextDocument | undefined => vscode.window.activeTextEditor?.document;
   const inDocument = (work: (document: vscode.TextDocument) => unknown): unknown => {
@@ -64,13 +80,16 @@ function commands(
     return document === undefined ? undefined : work(document);
   };
   const handlers: Record<string, () => unknown> = {
-    menu: () => menu(own, here()),
+    menu: () => menu(own, why, here()),
     trigger: () => run('editor.action.inlineSuggest.trigger'),
     acceptLine: () => ghost.acceptLine(),
     dismiss: () => ghost.dismiss(),
     toggle: switches.toggleEverywhere,
     toggleWorkspace: switches.toggleWorkspace,
-    toggleLanguage: () => inDocument((document) => switches.toggleLanguage(document.languageId)),
+    toggleLanguage: async () => {
+      const told = await why.ask(here());
+      return told?.language ? switches.toggleLanguage(told) : undefined;
+    },
     toggleFile: () => inDocument(switches.toggleFile),
     chooseAdapter: () => chooseAdapter(reports),
     explain: () => reports.explain(here()),

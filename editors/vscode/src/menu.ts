@@ -3,14 +3,15 @@
 import * as vscode from 'vscode';
 import type { Reports } from './reports.ts';
 import type { Session } from './session.ts';
-import { OFF_HERE, settings, whyOff } from './switches.ts';
+import { isOffInFile, settings, whyOff } from './switches.ts';
+import type { Told, Why } from './why.ts';
 
 interface Entry extends vscode.QuickPickItem {
   command?: string;
 }
 
 /** What can be done, the likeliest first. */
-export function entries(session: Session, document: vscode.TextDocument | undefined): Entry[] {
+export function entries(session: Session, document: vscode.TextDocument | undefined, told: Told | undefined): Entry[] {
   const separator = (label: string): Entry => ({ label, kind: vscode.QuickPickItemKind.Separator });
   if (session.missing) {
     return [
@@ -31,7 +32,7 @@ export function entries(session: Session, document: vscode.TextDocument | undefi
   return [
     ...help,
     separator('suggestions'),
-    ...switches(document),
+    ...switches(document, told),
     separator('this one'),
     { label: '$(question) Why this, why nothing?', command: 'midfill.explain' },
     { label: '$(sparkle) Suggest here', description: 'Alt+\\', command: 'midfill.trigger' },
@@ -44,19 +45,18 @@ export function entries(session: Session, document: vscode.TextDocument | undefi
   ];
 }
 
-function switches(document: vscode.TextDocument | undefined): Entry[] {
+function switches(document: vscode.TextDocument | undefined, told: Told | undefined): Entry[] {
   const own = settings();
   const isOnEverywhere = own.inspect<boolean>('enabled')?.globalValue ?? true;
   const isOn = own.get<boolean>('enabled', true);
-  const language = document?.languageId ?? '';
-  const off = whyOff(document);
+  const language = told?.language ?? '';
   const entry = (isOnThere: boolean, where: string, command: string): Entry =>
     ({ label: `${isOnThere ? '$(circle-slash) Turn off' : '$(check) Turn on'} ${where}`, command });
   return [
     ...(document !== undefined && isOn
       ? [
-        entry(off !== OFF_HERE, 'in this file', 'midfill.toggleFile'),
-        entry(!own.get<string[]>('languagesOff', []).includes(language), `for ${language}`, 'midfill.toggleLanguage'),
+        entry(!isOffInFile(document), 'in this file', 'midfill.toggleFile'),
+        ...(language ? [entry(!told!.languagesOff.includes(language), `for ${language}`, 'midfill.toggleLanguage')] : []),
       ]
       : []),
     ...(vscode.workspace.workspaceFolders?.length ? [entry(isOn, 'in this workspace', 'midfill.toggleWorkspace')] : []),
@@ -64,10 +64,11 @@ function switches(document: vscode.TextDocument | undefined): Entry[] {
   ];
 }
 
-export async function menu(session: Session, document: vscode.TextDocument | undefined): Promise<void> {
-  const off = whyOff(document);
+export async function menu(session: Session, why: Why, document: vscode.TextDocument | undefined): Promise<void> {
+  const told = await why.ask(document);
+  const off = told?.why || whyOff();
   const placeHolder = session.missing || off || session.status.message || `Ready: ${session.status.model}`;
-  const picked = await vscode.window.showQuickPick(entries(session, document), { title: 'midfill', placeHolder });
+  const picked = await vscode.window.showQuickPick(entries(session, document, told), { title: 'midfill', placeHolder });
   if (picked?.command !== undefined) {
     await vscode.commands.executeCommand(picked.command);
   }

@@ -114,6 +114,7 @@ export class Session implements vscode.Disposable {
       }
     });
     await client.start();
+    this.changes.fire(); // it can be asked now
   }
 
   private follow(status: ServerStatus): void {

@@ -3,40 +3,17 @@
 import * as vscode from 'vscode';
 import { toggled } from './settings.ts';
 
-export const OFF_HERE = 'midfill is off in this file';
-
 export function settings(): vscode.WorkspaceConfiguration {
   return vscode.workspace.getConfiguration('midfill');
 }
 
-/** Why nothing comes unasked in `document`; "" if it does. The server refuses by the same settings. */
-export function whyOff(document: vscode.TextDocument | undefined): string {
-  const own = settings();
-  if (!own.get<boolean>('enabled', true)) {
-    const isLocal = own.inspect('enabled')?.workspaceValue === false;
-    return isLocal ? 'midfill is off in this workspace' : 'midfill is off everywhere';
-  }
-  if (own.get<string>('trigger') === 'byHand') {
-    return 'suggestions come only when you ask (midfill.trigger)';
-  }
-  if (document === undefined) {
-    return '';
-  }
-  if (own.get<string[]>('languagesOff', []).includes(document.languageId)) {
-    return `midfill is off for ${document.languageId}`;
-  }
-  const glob = own.get<string[]>('globsOff', []).find((each) => isMeant(document, each));
-  return glob === undefined ? '' : glob === globOf(document) ? OFF_HERE : `midfill is off for files like ${glob}`;
+/** Why nothing comes unasked in this editor, whatever the server says; "" if nothing keeps it. */
+export function whyOff(): string {
+  return settings().get<string>('trigger') === 'byHand' ? 'suggestions come only when you ask (midfill.trigger)' : '';
 }
 
-/** Whether `glob` means `document`: with a "/" its path in the workspace, else any name in it. */
-function isMeant(document: vscode.TextDocument, glob: string): boolean {
-  const folder = vscode.workspace.getWorkspaceFolder(document.uri);
-  const patterns = glob.includes('/') ? [glob] : [`**/${glob}`, `**/${glob}/**`];
-  return patterns.some((pattern) => {
-    const filter = { pattern: folder === undefined ? pattern : new vscode.RelativePattern(folder, pattern) };
-    return vscode.languages.match(filter, document) > 0;
-  });
+export function isOffInFile(document: vscode.TextDocument): boolean {
+  return settings().get<string[]>('globsOff', []).includes(globOf(document));
 }
 
 /** The glob that means this one file: its path in the workspace, or its name. */
@@ -55,8 +32,9 @@ export function toggleWorkspace(): Thenable<void> {
   return settings().update('enabled', !isOn === isOnElsewhere ? undefined : !isOn, vscode.ConfigurationTarget.Workspace);
 }
 
-export function toggleLanguage(language: string): Thenable<void> {
-  return toggleIn('languagesOff', language, vscode.ConfigurationTarget.Global);
+/** `told`: what the server calls the document's language, and the languages that are off by any of its settings. */
+export function toggleLanguage(told: { language: string; languagesOff: string[] }): Thenable<void> {
+  return toggleIn('languagesOff', told.language, vscode.ConfigurationTarget.Global, told.languagesOff);
 }
 
 export function toggleFile(document: vscode.TextDocument): Thenable<void> {
@@ -66,9 +44,14 @@ export function toggleFile(document: vscode.TextDocument): Thenable<void> {
 }
 
 /** Where the list is set already it is changed there, since a workspace's list hides the person's. */
-async function toggleIn(name: string, entry: string, target: vscode.ConfigurationTarget): Promise<void> {
+async function toggleIn(
+  name: string, entry: string, target: vscode.ConfigurationTarget, inForce?: readonly string[],
+): Promise<void> {
   const known = settings().inspect<string[]>(name);
   const isLocal = known?.workspaceValue !== undefined;
-  const list = toggled(settings().get<string[]>(name, []), entry);
-  await settings().update(name, list.length ? list : undefined, isLocal ? vscode.ConfigurationTarget.Workspace : target);
+  const own = settings().get<string[]>(name, []);
+  const list = toggled(inForce ?? own, entry);
+  // An empty list counts as well: it hides that of midfill's own file, where the entry came from there.
+  const value = list.length || !own.includes(entry) ? list : undefined;
+  await settings().update(name, value, isLocal ? vscode.ConfigurationTarget.Workspace : target);
 }

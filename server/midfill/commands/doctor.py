@@ -87,10 +87,11 @@ def _version(name: str) -> str:
 
 
 def _configuration() -> Iterator[Finding]:
-    settings = config.load_user()
-    file = paths.config_file()
+    taken, file = config.take_user(), paths.config_file()
+    for problem in taken.problems:
+        yield Finding("configuration", "warning", problem.message, problem.remedy)
     says = f"{file}" if file.is_file() else f"defaults ({file} is not there)"
-    yield Finding("configuration", "ok", f"{says}: model {settings.model}, adapter {settings.adapter}")
+    yield Finding("configuration", "ok", f"{says}: model {taken.config.model}, adapter {taken.config.adapter}")
 
 
 def _folders() -> Iterator[Finding]:
@@ -110,7 +111,7 @@ def _model() -> Iterator[Finding]:
         return
     from midfill.engine.local import embedded, models
 
-    settings = config.load_user()
+    settings = config.take_user().config
     if not embedded.is_installed():
         yield Finding("embedded model", "warning", "its packages are not installed", embedded.INSTALL)
     source = models.resolve(settings.model)
@@ -150,7 +151,7 @@ def _adapters() -> Iterator[Finding]:
 
 
 def _engine() -> Iterator[Finding]:
-    where = daemon.place(config.load_user())
+    where = daemon.place(config.take_user().config)
     address = daemon.find(where)
     if address is None or not daemon.is_running(where):
         yield Finding("engine", "ok", "not running; the first editor starts it")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from midfill.context.keeper import Document as Shown
 from midfill.context.workspace import MAX_TEXT
 from midfill.lsp.documents import Document, Edit, unix
-from midfill.lsp.uris import display_path, folder_path
+from midfill.lsp.uris import folder_path
 
 if TYPE_CHECKING:
     from midfill.lsp.server import MidfillServer
@@ -52,7 +52,7 @@ def _known(ls: MidfillServer, uri: str) -> Document | None:
 
 def _shown(ls: MidfillServer, document: Document, text: str) -> Shown:
     where = folder_path(document.uri)
-    path = display_path(document.uri, ls.documents.folders)
+    path = ls.documents.shown_path(document)
     return Shown(document.uri, where, path, document.language, text.removeprefix("\ufeff"))
 
 

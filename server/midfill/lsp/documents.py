@@ -9,7 +9,8 @@ from typing import NamedTuple
 from midfill.lsp import closers
 from midfill.lsp.notebooks import Notebooks
 from midfill.lsp.positions import Encoding, content, join_surrogates, split_lines, to_character, to_index
-from midfill.lsp.uris import display_path
+from midfill.lsp.uris import display_path, file_path
+from midfill.syntax import languages
 from midfill.types import Snapshot
 
 MAX_TEXT = 64 << 20  # code points; a longer document is not kept
@@ -17,6 +18,12 @@ LARGE_TEXT = 1 << 20  # above this a snapshot shows only what is near the cursor
 WINDOW = 200_000  # code points on each side of the cursor, at least
 STEP_LINES = 256  # the window's start moves in steps, so that prompts keep their head
 STEP_CHARS = 1 << 16
+
+# Why the text of a document is not known; for people.
+NOT_UNDERSTOOD = "an edit could not be understood"
+FELL = "its version number fell"
+NO_SUCH_LINE = "an edit names a line that does not exist"
+TOO_LARGE = f"it has more than {MAX_TEXT >> 20} million characters"
 
 
 class Span(NamedTuple):
@@ -26,6 +33,11 @@ class Span(NamedTuple):
     start_character: int
     end_line: int
     end_character: int
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether it is a whole document, whatever that holds: from its start to a line that no document has."""
+        return self[:2] == (0, 0) and self.end_line > MAX_TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +54,10 @@ class Document:
     def __init__(self, uri: str, language: str, version: int, text: str, encoding: Encoding = "utf-16") -> None:
         self.uri = uri
         self.language = language
-        self.version = version
+        self.version = version  # the client's
+        self.revision = 0  # our own count of changes: clients may repeat a version
         self.encoding = encoding
-        self.stale = False  # edits were lost: nothing is known until the full text comes
+        self.doubt = ""  # why nothing is known until the full text comes
         self.lines: list[str] = [""]
         self.n_chars = 0
         self.closers = closers.NONE
@@ -55,9 +68,14 @@ class Document:
         """All of it."""
         return "".join(self.lines)
 
+    @property
+    def stale(self) -> bool:
+        """Whether edits were lost: nothing is known until the full text comes."""
+        return bool(self.doubt)
+
     def replace(self, text: str) -> None:
         """Take a full text."""
-        self.stale = len(text) > MAX_TEXT
+        self.doubt = TOO_LARGE if len(text) > MAX_TEXT else ""
         self.closers = closers.NONE
         self.lines = [""] if self.stale else split_lines(join_surrogates(text))
         self.n_chars = sum(map(len, self.lines))
@@ -80,7 +98,17 @@ class Document:
         self.lines[first : last + 1] = lines
         if self.n_chars > MAX_TEXT:
             self.replace("")
-            self.stale = True
+            self.doubt = TOO_LARGE
+
+    def has(self, span: Span) -> bool:
+        """Whether its lines exist. The start of the line behind the last one is the end, and so is a line that no
+        document has; any other that is missing here shows that edits were lost.
+        """
+        n_lines = len(self.lines)
+        return all(
+            line < n_lines or (line == n_lines and character == 0) or line > MAX_TEXT
+            for line, character in (span[:2], span[2:])
+        )
 
     def locate(self, line: int, character: int) -> tuple[int, int]:
         """The line and the code point in it that a position means; past an end means that end."""
@@ -125,7 +153,6 @@ class Documents:
 
     def __init__(self) -> None:
         self.encoding: Encoding = "utf-16"
-        self.gaps_allowed = False  # some editors skip version numbers, as LSP lets them
         self.folders: tuple[str, ...] = ()  # URIs
         self.notebooks = Notebooks()
         self._open: dict[str, Document] = {}
@@ -137,9 +164,16 @@ class Documents:
         """The open document, stale or not."""
         return self._open.get(uri)
 
+    @property
+    def doubted(self) -> list[Document]:
+        """Those whose text is not known."""
+        return [document for document in self._open.values() if document.stale]
+
     def open(self, uri: str, language: str, version: int, text: str) -> None:
-        """didOpen, also a second one."""
-        self._open[uri] = Document(uri, language, version, text, self.encoding)
+        """didOpen, also a second one. ``language`` is the client's word for it."""
+        first_line = text[:200].partition("\n")[0].rstrip("\r").removeprefix("\ufeff")
+        known = languages.canonical(language, self.file_of(uri), first_line)
+        self._open[uri] = Document(uri, known, version, text, self.encoding)
 
     def close(self, uri: str) -> None:
         """didClose."""
@@ -150,25 +184,36 @@ class Documents:
         document = self._open.get(uri)
         if document is None:
             return
-        if edits is None or not self._follows(document, version, len(edits)):
-            document.stale = True
-        document.version = document.version + 1 if version is None else version
+        document.revision += 1
+        if edits is None:
+            document.doubt = document.doubt or NOT_UNDERSTOOD
+        elif version is not None and version < document.version:
+            document.doubt = document.doubt or FELL
+        if version is not None:
+            document.version = version
         for edit in edits or ():
-            if edit.span is None:
+            if edit.span is None or edit.span.is_everything:
                 document.replace(edit.text)
+            elif not document.stale and not document.has(edit.span):
+                document.doubt = NO_SUCH_LINE
             elif not document.stale:
                 document.edit(edit.text, edit.span)
 
-    def _follows(self, document: Document, version: int | None, n_edits: int) -> bool:
-        """Whether nothing was lost. Some clients count notifications, and some (eglot) each edit in them."""
-        if version is None:
-            return True
-        step = version - document.version
-        return step > 0 if self.gaps_allowed else step in (1, max(1, n_edits))
+    def fits(self, document: Document, revision: int) -> bool:
+        """Whether an answer made for ``revision`` of ``document`` still fits."""
+        return self._open.get(document.uri) is document and document.revision == revision and not document.stale
 
-    def fits(self, document: Document, version: int) -> bool:
-        """Whether an answer made for ``version`` of ``document`` still fits."""
-        return self._open.get(document.uri) is document and document.version == version and not document.stale
+    def file_of(self, uri: str) -> str:
+        """The path in the workspace of the file that holds a document; "" where there is none."""
+        return file_path(self.notebooks.notebook_of(uri) or uri, self.folders)
+
+    def name_of(self, uri: str) -> str:
+        """The same as the editor has it, also of what is no file: what people and their globs mean."""
+        return display_path(self.notebooks.notebook_of(uri) or uri, self.folders)
+
+    def shown_path(self, document: Document) -> str:
+        """The path that a model is shown."""
+        return languages.shown_path(self.file_of(document.uri), document.language)
 
     def place(self, uri: str, line: int, character: int) -> Place | None:
         """Where a position really is; None for a document that is not known."""
@@ -203,8 +248,8 @@ class Documents:
         earlier, later = self._cells_around(document)
         prefix = "".join(f"{cell}\n\n" for cell in earlier) + unix(head.removeprefix("\ufeff") + insert)
         suffix = unix(tail if head else tail.removeprefix("\ufeff")) + "".join(f"\n\n{cell}" for cell in later)
-        path = display_path(self.notebooks.notebook_of(uri) or uri, self.folders)
-        return Snapshot(uri, document.version, document.language, prefix + suffix, len(prefix), eol, path)
+        path, name = self.shown_path(document), self.name_of(uri)
+        return Snapshot(uri, document.revision, document.language, prefix + suffix, len(prefix), eol, path, name)
 
     def whole(self, uri: str) -> str | None:
         """The text that snapshots of a document show; None where they show other cells as well, or a part."""

@@ -325,6 +325,11 @@ class MidfillProtocol(LanguageServerProtocol):
         self._send_data({"jsonrpc": "2.0", "id": msg_id, "method": method, "params": self.plain(params)})
         return future
 
+    def forget_request(self, asked: Future[Any]) -> None:
+        """An answer to what was asked is of no use any more."""
+        for msg_id in [msg_id for msg_id, future in self._request_futures.items() if future is asked]:
+            del self._request_futures[msg_id]
+
     def _send_data(self, data: Any, *, droppable: bool = False) -> None:
         if self.sender is None:
             return

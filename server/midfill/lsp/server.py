@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from lsprotocol import types as lsp
@@ -17,12 +18,12 @@ from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.context.workspace import Workspace
 from midfill.engine.base import EngineError
-from midfill.lsp import context, convert, debug, explain, outcomes, settings, suggest, sync, transport
+from midfill.lsp import configure, context, convert, debug, explain, outcomes, settings, suggest, sync, transport, why
 from midfill.lsp.documents import Documents
 from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol, Params
-from midfill.lsp.settings import Client
-from midfill.lsp.status import StageProgress, StatusBoard
+from midfill.lsp.settings import Client, Settings
+from midfill.lsp.status import StageProgress, StatusBoard, Warnings
 from midfill.trace import Trace
 from midfill.types import Completion, EngineStatus, MidfillError, Snapshot, Trigger
 
@@ -86,7 +87,10 @@ class MidfillServer(LanguageServer):
         self.outcomes = outcomes.Outcomes(self)
         self.commands = (convert.ACCEPTED,)
         self.board = StatusBoard(self.protocol.notify)
+        self.warnings = Warnings(self.protocol.notify)
         self.client = Client()
+        self.settings = Settings(config or configuration.DEFAULT, self.client)
+        self.pulling: Future[Any] | None = None  # the settings, if the client was asked for them
         self.config = config or configuration.DEFAULT
         self.link: Link | None = None
         self.on_process_id: Callable[[int], None] = lambda _pid: None
@@ -108,18 +112,18 @@ class MidfillServer(LanguageServer):
         """Read what the client says; the engine is looked for once it has its answer."""
         self.client = settings.read_client(params)
         self.documents.encoding = self.client.encoding
-        self.documents.gaps_allowed = self.client.skips_versions
         self.documents.folders = self.client.folders
-        self.config, trouble = settings.resolve(self._base, self.client)
+        self.settings = Settings(self._base, self.client)
+        self.config, self.warnings.wanted = self.settings.config, not self.client.shows_status
         transport.set_log_level(self.config.log_level)
         self.on_process_id(self.client.process_id)
-        asyncio.get_running_loop().call_soon(self._begin, trouble)
+        asyncio.get_running_loop().call_soon(self._begin)
         return self.client.encoding
 
-    def _begin(self, trouble: MidfillError | None) -> None:
+    def _begin(self) -> None:
         if self.client.work_done:
             self.board.show_progress(StageProgress(self.protocol.notify, self.protocol.send_request))
-        self.board.trouble(trouble)
+        self.board.trouble(self.settings.trouble)
         self.project.set_off(self.config.context_off)
         if self.config.enabled:
             context.folders_changed(self)
@@ -141,6 +145,8 @@ class MidfillServer(LanguageServer):
         def on_status(status: EngineStatus) -> None:
             if number == self._n_links:
                 self.board.engine(status)
+                if status.state == "error" and self.completer is None:
+                    self.warnings.say("engine", MidfillError(status.message, status.remedy))
 
         try:
             make_link = self._make_link
@@ -213,6 +219,7 @@ def _load_make_link() -> MakeLink:
 
 def current_status(ls: MidfillServer, params: Params) -> Any:
     """midfill/status as a request."""
+    ls.warnings.wanted = False  # a client that asks shows it
     return ls.board.payload()
 
 
@@ -229,26 +236,6 @@ async def _stats(ls: MidfillServer) -> Any:
     return {**ls.latest.counts, "documents": len(ls.documents), "engine": engine}
 
 
-def did_change_configuration(ls: MidfillServer, params: Params) -> None:
-    """workspace/didChangeConfiguration."""
-    section = settings.own_section(params.get("settings"))
-    if not section:
-        return
-    old = ls.config
-    try:
-        ls.config = configuration.merged(old, section, "didChangeConfiguration")
-    except MidfillError as error:
-        ls.board.trouble(error)
-        return
-    ls.board.trouble(None)
-    transport.set_log_level(ls.config.log_level)
-    ls.project.set_off(ls.config.context_off)
-    if ls.config.enabled != old.enabled or settings.needs_new_link(old, ls.config):
-        ls.connect()
-    elif ls.link is not None:
-        ls.link.configure(ls.config)
-
-
 def did_change_folders(ls: MidfillServer, params: Params) -> None:
     """workspace/didChangeWorkspaceFolders."""
     event = params.get("event")
@@ -258,10 +245,6 @@ def did_change_folders(ls: MidfillServer, params: Params) -> None:
     ls.documents.folders = kept + settings.read_folders(event.get("added"))
     if ls.config.enabled:
         context.folders_changed(ls)
-
-
-def ignored(ls: MidfillServer, params: Params) -> None:
-    """A notification that means nothing here."""
 
 
 def _features() -> list[tuple[str, Callable[[Any, Params], Any], Any]]:
@@ -274,9 +257,9 @@ def _features() -> list[tuple[str, Callable[[Any, Params], Any], Any]]:
         (lsp.NOTEBOOK_DOCUMENT_DID_OPEN, sync.notebook_did_open, None),
         (lsp.NOTEBOOK_DOCUMENT_DID_CHANGE, sync.notebook_did_change, None),
         (lsp.NOTEBOOK_DOCUMENT_DID_CLOSE, sync.notebook_did_close, None),
-        (lsp.WORKSPACE_DID_CHANGE_CONFIGURATION, did_change_configuration, None),
+        (lsp.WORKSPACE_DID_CHANGE_CONFIGURATION, configure.did_change_configuration, None),
         (lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, did_change_folders, None),
-        (lsp.INITIALIZED, ignored, None),
+        (lsp.INITIALIZED, configure.initialized, None),
         (lsp.TEXT_DOCUMENT_INLINE_COMPLETION, suggest.inline_completion, lsp.InlineCompletionOptions()),
         (
             lsp.TEXT_DOCUMENT_COMPLETION,
@@ -287,6 +270,7 @@ def _features() -> list[tuple[str, Callable[[Any, Params], Any], Any]]:
         ("midfill/status", current_status, None),
         ("midfill/stats", stats, None),
         ("midfill/explain", explain.explain, None),
+        ("midfill/why", why.why, None),
         (lsp.WORKSPACE_EXECUTE_COMMAND, outcomes.execute_command, None),
         ("textDocument/didShowCompletion", outcomes.did_show, None),
         ("textDocument/didPartiallyAcceptCompletion", outcomes.did_partly_accept, None),

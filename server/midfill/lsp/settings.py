@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
 from midfill import config as configuration
-from midfill.config import Config
+from midfill.config import Config, Taken
 from midfill.lsp.positions import Encoding
 from midfill.lsp.uris import folder_path
 from midfill.types import MidfillError
@@ -20,14 +20,7 @@ OWN_SETTINGS = frozenset({
 })  # fmt: skip
 
 # What editors keep in the same section for themselves.
-EDITOR_SETTINGS = frozenset({"trace"})
-
-# LSP lets versions skip numbers, and these do: they send the editor's change counter, or merge changes. Elsewhere a
-# skipped number means a lost edit.
-SKIPPING_CLIENTS = (
-    "neovim", "nvim", "coc", "visual studio code", "vscod", "code - oss", "code-oss", "code-server", "cursor",
-    "windsurf", "sublime", "kate", "qt creator", "eglot",
-)  # fmt: skip
+EDITOR_SETTINGS = frozenset({"trace", "path", "trigger", "grow"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +33,11 @@ class Client:
     work_done: bool = False
     as_is: bool = False  # knows insertTextMode asIs
     markdown: bool = False  # shows an entry's documentation as Markdown
+    pulls: bool = False  # can be asked for its settings
+    registers: bool = False  # can be asked to tell when they change
+    shows_status: bool = False  # says that it shows midfill/status
     folders: tuple[str, ...] = ()
     options: Any = None
-
-    @property
-    def skips_versions(self) -> bool:
-        """Whether a gap between two versions is no sign of a lost edit."""
-        return self.name.lower().startswith(SKIPPING_CLIENTS)
 
 
 def read_client(params: Mapping[str, Any]) -> Client:
@@ -63,44 +54,98 @@ def read_client(params: Mapping[str, Any]) -> Client:
         work_done=_dig(params, "capabilities", "window", "workDoneProgress") is True,
         as_is=isinstance(modes, list) and 1 in modes,
         markdown=isinstance(formats, list) and "markdown" in formats,
+        pulls=_dig(params, "capabilities", "workspace", "configuration") is True,
+        registers=_dig(params, "capabilities", "workspace", "didChangeConfiguration", "dynamicRegistration") is True,
+        shows_status=_dig(params, "capabilities", "experimental", "midfill", "status") is True,
         folders=_folders(params),
         options=params.get("initializationOptions"),
     )
 
 
-def resolve(base: Config | None, client: Client) -> tuple[Config, MidfillError | None]:
-    """The configuration, and what is wrong with it. A layer with a mistake is left out, the others count."""
-    first: MidfillError | None = None
-    config = base or configuration.DEFAULT
-    layers: list[Callable[[Config], Config]] = [] if base is not None else [lambda _: configuration.load_user()]
-    if client.folders and (root := folder_path(client.folders[0])) is not None:
-        layers.append(_workspace(root))
-    if options := own_section(client.options):
-        layers.append(lambda config: configuration.merged(config, options, "initializationOptions"))
-    for layer in layers:
+class Settings:
+    """The layers of configuration: files, which are read once, and on top what the client told, key by key.
+
+    A mistake is kept by its key until that key is told anew; everything that is sound holds.
+    """
+
+    def __init__(self, base: Config | None, client: Client) -> None:
+        taken = configuration.take_user() if base is None else Taken(base)
+        self._problems = list(taken.problems)
+        if client.folders and (root := folder_path(client.folders[0])) is not None:
+            taken = configuration.take_workspace(taken.config, root)
+            self._problems += taken.problems
+        self._files = taken.config
+        self._told: dict[str, Any] = {}
+        self._wrong: dict[str, MidfillError] = {}
+        self._pulled: dict[str, Any] = {}
+        self.tell(client.options, "initializationOptions")
+
+    @property
+    def config(self) -> Config:
+        """What holds now."""
+        return configuration.take(self._files, self._told, "the client's settings").config
+
+    @property
+    def trouble(self) -> MidfillError | None:
+        """What is wrong, all of it by name."""
+        return configuration.combined([*self._problems, *self._wrong.values()])
+
+    def tell(self, options: Any, where: str) -> bool:
+        """Take what a client sends. Returns whether anything of it is for midfill."""
+        section = own_section(options)
+        for key, value in section.items():
+            self._tell(key, value, where)
+        return bool(section)
+
+    def pulled(self, section: Any) -> None:
+        """Take the whole section as the client has it now: what is new in it counts, and what is gone no more."""
+        new = {} if section is None else own_section(section)
+        gone = dict.fromkeys(self._pulled.keys() - new.keys())
+        changed = {key: value for key, value in new.items() if self._pulled.get(key) != value}
+        for key, value in (gone | changed).items():
+            self._tell(key, value, "workspace/configuration")
+        self._pulled = new
+
+    def _tell(self, key: str, value: Any, where: str) -> None:
+        """``value`` None: not set any more."""
+        name = configuration.snake(key)
+        self._wrong.pop(name, None)
+        if value is None:
+            self._told.pop(name, None)
+            return
         try:
-            config = layer(config)
+            configuration.merged(configuration.DEFAULT, {key: value}, where)
         except MidfillError as error:
-            first = first or error
-    return config, first
+            self._wrong[name] = error  # what was told before goes on
+        else:
+            self._told[name] = value
 
 
 def own_section(options: Any) -> dict[str, Any]:
-    """Our settings out of what a client sends: at the top, or under "midfill". null means not set."""
+    """Our settings out of what a client sends: under "midfill", nested or with a dot, or at the top.
+
+    At the top they may stand among the sections of other servers, which are no concern of ours.
+    """
     if not isinstance(options, dict):
         return {}
-    section = options["midfill"] if isinstance(options.get("midfill"), dict) else options
-    return {key: value for key, value in section.items() if value is not None and key not in EDITOR_SETTINGS}
+    section = options.get("midfill")
+    dotted = {key.removeprefix("midfill."): value for key, value in options.items() if key.startswith("midfill.")}
+    if isinstance(section, dict) or dotted:
+        section = {**(section if isinstance(section, dict) else {}), **dotted}
+    else:
+        section = {key: value for key, value in options.items() if not _is_foreign(key, value)}
+    return {key: value for key, value in section.items() if key.partition(".")[0] not in EDITOR_SETTINGS}
+
+
+def _is_foreign(key: str, value: Any) -> bool:
+    """Whether it is another server's: no setting of ours is an object or has a dot in its name."""
+    return not configuration.is_setting(key) and (isinstance(value, dict) or "." in key or key == "midfill")
 
 
 def needs_new_link(old: Config, new: Config) -> bool:
     """Whether the engine's side of the configuration changed."""
     names = [field.name for field in fields(Config) if field.name not in OWN_SETTINGS]
     return any(getattr(old, name) != getattr(new, name) for name in names)
-
-
-def _workspace(root: Path) -> Callable[[Config], Config]:
-    return lambda config: configuration.load_workspace(config, root)
 
 
 def _encoding(offered: Any) -> Encoding:

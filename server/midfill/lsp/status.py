@@ -15,6 +15,7 @@ from midfill.types import EngineStatus, MidfillError
 log = logging.getLogger(__name__)
 
 PROGRESS_EVERY_S = 0.2
+ERROR = 1  # lsp.MessageType
 Notify = Callable[[str, Any], None]
 Ask = Callable[[str, Any], "Future[Any]"]
 
@@ -26,6 +27,7 @@ class StatusBoard:
         self._notify = notify
         self._engine = EngineStatus("starting")
         self._trouble: MidfillError | None = None  # a mistake in the configuration
+        self._lost: MidfillError | None = None  # a document whose text is not known
         self._n_generating = 0
         self._sent: dict[str, Any] = {}
         self._sent_at = 0.0
@@ -45,11 +47,18 @@ class StatusBoard:
 
     def trouble(self, error: MidfillError | None) -> None:
         """Something is wrong with the configuration; what is not wrong works on."""
+        is_known = str(error) == str(self._trouble)
         self._trouble = error
-        if error is not None:
+        if error is not None and not is_known:
             log.error("configuration: %s", error)
             self._send({**self.payload(), "state": "error", "message": error.message, "remedy": error.remedy})
         else:
+            self._push()
+
+    def lost(self, error: MidfillError | None) -> None:
+        """There is a document whose text is not known; None: there is none."""
+        if str(error) != str(self._lost):
+            self._lost = error
             self._push()
 
     @contextlib.contextmanager
@@ -68,8 +77,9 @@ class StatusBoard:
         status = self._engine
         if status.state == "ready" and self._n_generating:
             status = replace(status, state="generating")
-        if self._trouble is not None and not status.message:
-            status = replace(status, message=self._trouble.message, remedy=self._trouble.remedy)
+        error = self._trouble or self._lost
+        if error is not None and not status.message:
+            status = replace(status, message=error.message, remedy=error.remedy)
         return {
             "state": status.state,
             "message": status.message,
@@ -101,6 +111,21 @@ class StatusBoard:
         self._sent = payload
         self._sent_at = asyncio.get_running_loop().time()
         self._notify("midfill/status", payload)
+
+
+class Warnings:
+    """window/showMessage for a client that does not show the status: once for each kind of what stops suggestions."""
+
+    def __init__(self, notify: Notify) -> None:
+        self._notify = notify
+        self._said: set[str] = set()
+        self.wanted = True
+
+    def say(self, kind: str, error: MidfillError) -> None:
+        """Show an error, unless one of its kind was shown."""
+        if self.wanted and kind not in self._said:
+            self._said.add(kind)
+            self._notify("window/showMessage", {"type": ERROR, "message": f"midfill: {error}"})
 
 
 class StageProgress:

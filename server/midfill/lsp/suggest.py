@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from midfill.engine.base import EngineError
-from midfill.lsp import convert
+from midfill.lsp import convert, why
 from midfill.lsp.documents import Span
 from midfill.lsp.protocol import InvalidParams, Params
 from midfill.lsp.shapes import Family, Inline, Popup, Shape, StreamingInline, Suggestion
@@ -92,7 +92,8 @@ def _suggest(ls: MidfillServer, params: Params, family: Family, shape_of: Callab
     asked = _read(ls, params, family, uri, position)
     if asked is None:
         trace = Trace(uri=uri, line=position[0] + 1)
-        trace.refuse("unknown_document", "the document is not open, or some of its edits were lost")
+        refusal = why.unknown(ls, uri)
+        trace.refuse("unknown_document", why.NOT_OPEN if refusal is None else refusal.why)
     else:
         trace = asked.trace
         trace.place(asked.snapshot, asked.trigger)
@@ -109,7 +110,7 @@ def _suggest(ls: MidfillServer, params: Params, family: Family, shape_of: Callab
 
 def _check_engine(ls: MidfillServer, asked: Suggestion) -> None:
     if not ls.config.enabled:
-        asked.trace.refuse("disabled", "midfill is turned off (enabled)")
+        asked.trace.refuse(why.DISABLED.name, why.DISABLED.why)
     elif asked.trigger == "automatic" and ls.completer is None:
         asked.trace.refuse("no_engine", "the engine is not ready yet")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from midfill.lsp import context, convert, suggest
+from midfill.lsp import context, convert, suggest, why
 from midfill.lsp.protocol import InvalidParams, Params
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def _open(ls: MidfillServer, item: Mapping[str, Any]) -> str:
     ls.drop_suggestions(uri)
     number = version if isinstance(version, int) and not isinstance(version, bool) else 0
     ls.documents.open(uri, language if isinstance(language, str) else "", number, text)
+    why.doubts_changed(ls)
     return uri
 
 
@@ -95,6 +96,7 @@ def _change(ls: MidfillServer, document: Mapping[str, Any], changes: Any) -> Non
     except InvalidParams:
         version, edits = None, None
     ls.documents.change(uri, version, edits)
+    why.doubts_changed(ls)
     suggest.edited(ls, uri)
     context.changed(ls, uri, edits)
 
@@ -103,6 +105,7 @@ def _close(ls: MidfillServer, uri: str) -> None:
     ls.drop_suggestions(uri)
     ls.outcomes.closed(uri)
     ls.documents.close(uri)
+    why.doubts_changed(ls)
     context.closed(ls, uri)
 
 

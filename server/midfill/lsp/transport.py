@@ -242,7 +242,7 @@ class PrivateLog(logging.handlers.RotatingFileHandler):
 
 
 def open_log() -> None:
-    """Log into a file of at most 5 MB. Without one where it cannot be written."""
+    """Log into a file of at most 5 MB. Where it cannot be written there is none, and stderr says why."""
     logging.raiseExceptions = False
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
@@ -250,8 +250,10 @@ def open_log() -> None:
     try:
         folder = paths.private_dir(paths.state_dir() / "log")
         handler: logging.Handler = PrivateLog(folder / "lsp.log", maxBytes=LOG_BYTES, backupCount=1)
-    except (OSError, MidfillError):
+    except (OSError, MidfillError) as error:
         handler = logging.NullHandler()
+        with contextlib.suppress(OSError):
+            print(f"midfill: no log: {error}", file=sys.stderr, flush=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
     root.addHandler(handler)
 

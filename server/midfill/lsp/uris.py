@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from midfill.syntax import languages
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+# Schemes of texts that are no files, though some have a path: drafts, input boxes, consoles.
+_NO_FILES = frozenset({
+    "untitled", "inmemory", "output", "vscode-scm", "debug", "comment", "mock", "buffer", "search-editor",
+    "walkthrough", "vscode-interactive-input", "vscode-terminal", "vscode-chat-input", "chatsessioninput", "term",
+})  # fmt: skip
 _DRIVE = re.compile(r"/([A-Za-z]):")
 
 
@@ -21,6 +29,14 @@ def display_path(uri: str, folders: Iterable[str]) -> str:
             best = root
     name = path[len(best) :] if best else path.rstrip("/").rpartition("/")[2]
     return _CONTROL.sub("_", name)[:1000]
+
+
+def file_path(uri: str, folders: Iterable[str]) -> str:
+    """``display_path`` of a file; "" of a text that is none, unless its name says a language."""
+    name = display_path(uri, folders)
+    scheme = _SCHEME.match(uri)
+    is_file = scheme is None or (uri[scheme.end() :].startswith("/") and scheme[0][:-1].lower() not in _NO_FILES)
+    return name if is_file or languages.of_path(name) else ""
 
 
 def folder_path(uri: str) -> Path | None:

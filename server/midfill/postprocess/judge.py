@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from midfill.postprocess.confidence import Gate, Lines, Thresholds
 from midfill.postprocess.place import Place
-from midfill.postprocess.rules import FINISH, NAMES, PIPELINE, whole_lines
+from midfill.postprocess.repeats import run_end
+from midfill.postprocess.rules import FINISH, LAYOUT, NAMES, PIPELINE, whole_lines
 from midfill.postprocess.unit import lacks, unit_end
 from midfill.types import Snapshot
 
@@ -43,9 +44,11 @@ class Judge:
         self._lines.push(text, logprobs)
 
     def ends(self, raw: str) -> str:
-        """Why nothing the model could add would be shown: "unit", "weak", or "" where it may go on."""
+        """Why nothing the model could add would be shown: "unit", "run", "weak", or "" where it may go on."""
         if "first_unit" not in self._off and unit_end(raw, self.place) is not None:
             return "unit"
+        if "end_run" not in self._off and run_end(raw[: raw.rfind("\n") + 1], self.place) is not None:
+            return "run"
         return "weak" if self._lines.first_weak(self._thresholds, finished=False) is not None else ""
 
     def stopped_early(self, raw: str, stop_logprob: float) -> bool:
@@ -71,13 +74,18 @@ class Judge:
         """What is shown of ``raw``; ``applied`` then tells by which rules. ``cut_short``: it was broken off, so its
         last line may be half a line. ``finished``: no more of it comes."""
         self.applied = []
-        middle = self._note("confidence", raw, self._strong(raw, finished=finished or cut_short))
+        is_over = finished or cut_short
+        middle = self._note("confidence", raw, self._strong(raw, finished=is_over))
         if cut_short and middle == raw and self._is_open(raw):
             middle = self._note("whole_lines", middle, whole_lines(middle, self.place))
-        for rule in PIPELINE + FINISH if finished and not cut_short else PIPELINE:
+        if finished and not cut_short:
+            middle = self._note("first_unit", middle, self._ended(middle))
+        rules = PIPELINE + FINISH if finished and not cut_short else PIPELINE
+        for rule in rules + LAYOUT if is_over else rules:
             if rule.__name__ not in self._off:
                 middle = self._note(rule.__name__, middle, rule(middle, self.place))
-        return middle
+        # Before code, half a line would be half a line of that.
+        return middle if is_over or not self.place.joint else ""
 
     def _strong(self, raw: str, *, finished: bool) -> str:
         weak = self._lines.first_weak(self._thresholds, finished=finished)
@@ -87,6 +95,11 @@ class Judge:
         if kept.strip() and unit_end(raw, self.place) is None:
             return whole_lines(kept + "\n", self.place)
         return kept
+
+    def _ended(self, raw: str) -> str:
+        """``raw`` without a last line that, now that it is whole, turns out to be beyond the first unit."""
+        end = unit_end(raw + "\n", self.place) if "first_unit" not in self._off and raw.strip() else None
+        return raw if end is None else raw[:end]
 
     def _is_open(self, raw: str) -> bool:
         return "whole_lines" not in self._off and unit_end(raw, self.place) is None and "\n" in raw.strip("\n")

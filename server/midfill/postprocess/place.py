@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from midfill.syntax.lexical import CLOSERS, State, scan
+from midfill.postprocess.content import Content, content_below
+from midfill.postprocess.traits import MARKUP, Traits, traits
+from midfill.syntax.lexical import OPENERS, START, State, scan, state_at, unopened
 from midfill.syntax.names import Names, indent, names_around
 from midfill.types import Snapshot
 
-# rest: text follows on the line. inside: only what closes brackets follows. line: nothing follows. block: a blank line.
+# rest: text follows on the line. inside: only what closes brackets or elements follows. line: nothing follows.
+# block: a blank line, or one that is made by putting a line end before what stands right of the cursor.
 Kind = Literal["rest", "inside", "line", "block", "string", "comment", "docstring"]
 
 # So much text before the cursor is read for what is open, and for its indentation.
@@ -18,6 +21,7 @@ WINDOW = 20_000
 # What follows after more blank lines than this is no end of what is written here.
 MAX_BLANK_LINES = 50
 _ONLY_CLOSERS = re.compile(r"[)\]}][)\]}>;,:'\"` \t]*(?:\{|=>)?\s*")
+_ONLY_END_TAGS = re.compile(r"\s*(?:</[A-Za-z][\w.:-]*>)+[)\]};,]*\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +40,31 @@ class Place:
     prefix: str  # of both so much as is read
     suffix: str
     is_whole: bool  # the two are all of the text
+    is_indented: bool = True  # whether the text before the cursor shows how the file indents
+    joint: str = ""  # what has to stand between a middle and the text right of the cursor
+    content: Content | None = None  # below, of something that the cursor's line is to open
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Place:
-        """Read ``snapshot``."""
+        """Read ``snapshot``. Where it stands before code on its own line, the place is that of a line above it."""
+        plain = cls._read(snapshot)
+        if not plain.is_before_code:
+            return plain
+        joint = "\n" + plain.before
+        text = snapshot.prefix + joint + snapshot.suffix
+        return replace(cls._read(replace(snapshot, text=text)), joint=joint, after=plain.after)
+
+    @classmethod
+    def _read(cls, snapshot: Snapshot) -> Place:
         before, after, language = snapshot.line_before, snapshot.line_after, snapshot.language
         prefix = snapshot.text[max(0, snapshot.cursor - WINDOW) : snapshot.cursor]
         suffix = snapshot.text[snapshot.cursor : snapshot.cursor + WINDOW]
-        state = scan(prefix, language)
-        kind = _kind(before, after, state, suffix)
-        step, tabs = _step(prefix)
+        state = state_at(prefix, suffix, language, is_start=len(prefix) == snapshot.cursor)
+        language = state.language or language
+        kind = _kind(before, after, state, traits(language))
+        step, tabs, is_indented = _step(prefix)
+        below = _below(snapshot)
+        content = content_below(prefix, suffix, state, language) if kind in ("line", "block") and below else None
         return cls(
             kind,
             language,
@@ -53,32 +72,79 @@ class Place:
             after,
             state,
             _above(snapshot),
-            _below(snapshot),
+            below,
             step,
             tabs,
             prefix,
             suffix,
             len(prefix) + len(suffix) == len(snapshot.text),
+            is_indented,
+            content=content,
         )
+
+    @property
+    def traits(self) -> Traits:
+        """What is known of its language."""
+        return traits(self.language)
+
+    @property
+    def is_before_code(self) -> bool:
+        """Whether the cursor stands in the indentation of a line, or of closers whose opener ends a line."""
+        if self.before.strip() or not self.after.strip():
+            return False
+        if self.kind == "rest":
+            return True
+        return self.kind == "inside" and bool(self.state.brackets) and opener_line(self)[-1:] in OPENERS
 
     def names(self, base: int) -> Names:
         """What the code around a line indented by ``base`` lacks, on a blank line."""
-        return names_around(self.prefix, self.suffix, self.language, base) if self.kind == "block" else Names()
+        if self.kind != "block" or not self.traits.has_names:
+            return Names()
+        return names_around(self.prefix, self.suffix, self.language, base)
+
+    def is_closed_below(self) -> bool:
+        """Whether the brackets that the cursor's line opens are closed by the text after it. Where that text is
+        not to be trusted, the caller's guess by indentation holds."""
+        line_start = self.prefix.rfind("\n") + 1
+        above = scan(self.prefix[:line_start], self.language)
+        if not self.is_whole or not above.is_code:
+            return True
+        outer = "".join(OPENERS[bracket] for bracket in reversed(above.brackets))
+        return unopened(self.suffix, self.language) != outer
 
     @property
     def base(self) -> int:
         """The indentation of the cursor's line, as far as it stands before the cursor."""
         return indent(self.before)
 
+    @property
+    def opens_line(self) -> bool:
+        """Whether what is left of the cursor ends with what it is inside of, so that a line may begin there."""
+        is_in_element = self.after.lstrip().startswith("</") and self.before.endswith(">")
+        return is_in_element or self.before.rstrip()[-1:] in OPENERS
 
-def _kind(before: str, after: str, state: State, suffix: str) -> Kind:
+
+def opener_line(place: Place) -> str:
+    """The line, to its end, that opened the innermost bracket; "" where none is open."""
+    depth, state, found = len(place.state.brackets), START, ""
+    for line in place.prefix.split("\n"):
+        n_before = len(state.brackets)
+        state = scan(line + "\n", place.language, state)
+        if len(state.brackets) >= depth > n_before:
+            found = line.rstrip()
+    return found
+
+
+def _kind(before: str, after: str, state: State, language: Traits) -> Kind:
     if state.comment:
         return "comment" if state.comment == "\n" or after.strip() else "docstring"
     if state.string:
-        return "docstring" if len(state.string) == 3 and not after.strip() else "string"
-    if after.strip():
-        return "inside" if state.brackets and _ONLY_CLOSERS.fullmatch(after) else "rest"
-    return "line" if before.strip() else "block"
+        return "docstring" if state.is_block and not after.strip() else "string"
+    if not after.strip():
+        return "line" if before.strip() else "block"
+    if not language.prose and state.brackets and _ONLY_CLOSERS.fullmatch(after):
+        return "inside"
+    return "inside" if language.id in MARKUP and before.strip() and _ONLY_END_TAGS.fullmatch(after) else "rest"
 
 
 def _above(snapshot: Snapshot) -> str:
@@ -107,34 +173,30 @@ def _below(snapshot: Snapshot) -> str | None:
     return None
 
 
-def _step(prefix: str) -> tuple[int, bool]:
-    """(the smallest indentation of the lines before the cursor, of an unindented file four; whether it is of tabs)."""
+def _step(prefix: str) -> tuple[int, bool, bool]:
+    """(the smallest indentation of the lines before the cursor, of an unindented file four; whether it is of tabs;
+    whether any line is indented)."""
     *above, current = prefix.rsplit("\n", 200)
     lines = [line for line in above if line.strip()]
     if current.strip() or current.startswith("\t"):  # the first indented line of a new file is often the cursor's
         lines.append(current)
     if any(line.startswith("\t") for line in lines):
-        return 1, not any(line.startswith("  ") for line in lines)
-    return min((n for line in lines if (n := indent(line)) > 1), default=4), False
-
-
-def opens_block(line: str, language: str) -> bool:
-    """Whether ``line`` ends as a line before a block does."""
-    code = code_of(line, language).rstrip()
-    return code.endswith((":", "{", "=>", "->")) or bool(re.search(r"\b(?:do|then|begin)(?:\s*\|[^|]*\|)?$", code))
+        return 1, not any(line.startswith("  ") for line in lines), True
+    steps = [n for line in lines if (n := indent(line)) > 1]
+    return min(steps, default=4), False, bool(steps)
 
 
 def code_of(line: str, language: str) -> str:
     """``line`` without a comment at its end."""
-    mark = "#" if language in ("python", "ruby", "shellscript", "") else "//"
-    at = line.find(mark)
+    mark = traits(language).comment
+    at = line.find(mark) if mark else -1
     while at >= 0:
-        if scan(line[:at], language).is_code:
+        if scan(line[:at], language).is_code and scan(line[: at + len(mark)], language).comment:
             return line[:at]
         at = line.find(mark, at + 1)
     return line
 
 
-def is_closer(text: str) -> bool:
-    """Whether ``text``, without white space around it, begins by closing something."""
-    return text[:1] in CLOSERS or text.startswith(("end", "fi", "done", "esac"))
+def opens_block(line: str, language: str) -> bool:
+    """Whether ``line`` surely ends as a line before a block does."""
+    return traits(language).opens_block(code_of(line, language))

@@ -112,14 +112,13 @@ def is_running(where: Place) -> bool:
 
 def spawn(config: Config) -> subprocess.Popen[bytes]:
     """Start an engine that outlives us. It leaves by itself if another was faster. Raises MidfillError."""
-    folder = paths.private_dir(paths.state_dir() / "log")
     env = {**os.environ, "PYTHONSAFEPATH": "1"}
     environment.complete(env)
     command = [sys.executable, "-P", "-m", "midfill", "serve", "--quiet"]
     command += [f"--model={_model(config)}", f"--device={config.device}", f"--dtype={config.dtype}"]
     command += [f"--template={config.template}", f"--idle-exit={config.engine_idle_exit_s}"]
     command += [f"--max-adapters={config.max_adapters}"]
-    with _log_file(folder / "engine.log") as out:
+    with _log_file(paths.state_dir() / "log" / "engine.log") as out:
         try:
             return subprocess.Popen(  # noqa: S603 - our own interpreter
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
@@ -130,12 +129,14 @@ def spawn(config: Config) -> subprocess.Popen[bytes]:
 
 
 def _log_file(file: Path) -> Any:
+    """The engine's log, open for writing; the null device where it cannot be written."""
     with contextlib.suppress(OSError):
         if file.stat().st_size > 2_500_000:
             file.replace(file.with_suffix(".log.1"))
     try:
+        paths.private_dir(file.parent)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError:
+    except (OSError, MidfillError):
         return Path(os.devnull).open("wb")
     return os.fdopen(descriptor, "wb")
 

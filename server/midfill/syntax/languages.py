@@ -62,6 +62,7 @@ _TABLE = (
     ),
     _language("objective-c", ".m", "objc", "//", "objc objectivec obj-c"),
     _language("objective-cpp", ".mm", "objc", "//", "objcpp objectivecpp objective-c++"),
+    _language("cuda-cpp", ".cu .cuh", "cuda", "//", "cuda"),
     _language("swift", ".swift", "swift", "//"),
     _language("scala", ".scala .sc .sbt", "scala", "//"),
     _language("dart", ".dart", "dart", "//"),
@@ -120,6 +121,16 @@ _TABLE = (
     _language("git-rebase", "", "", "#", "gitrebase", "git-rebase-todo", prose=True),
     _language("diff", ".diff .patch", "", "", "patch", prose=True),
 )  # fmt: skip
+
+# Names that several languages share by right: a header, and what only a setting of the editor tells apart.
+_HEADERS = frozenset({"c", "cpp", "objective-c", "objective-cpp", "cuda-cpp"})
+_SHARING = (
+    frozenset({"javascript", "javascriptreact"}),
+    frozenset({"json", "jsonc"}),
+    frozenset({"ini", "nginx"}),  # *.conf
+    frozenset({"scheme", "racket"}),
+)
+_CONTAINERS = (".ipynb", ".interactive")  # a notebook's cells have a language, and its file has another ending
 
 LANGUAGES = MappingProxyType({language.id: language for language in _TABLE})
 UNKNOWN = Language("")
@@ -198,11 +209,37 @@ _TITLES = {
     "cpp": "C++", "csharp": "C#", "fsharp": "F#", "javascript": "JavaScript", "javascriptreact": "JavaScript",
     "typescript": "TypeScript", "typescriptreact": "TypeScript", "php": "PHP", "html": "HTML", "css": "CSS",
     "scss": "SCSS", "sql": "SQL", "json": "JSON", "yaml": "YAML", "toml": "TOML", "xml": "XML", "shellscript": "Shell",
-    "latex": "LaTeX",
-    "cmake": "CMake", "graphql": "GraphQL", "objective-c": "Objective-C", "ocaml": "OCaml", "powershell": "PowerShell",
+    "latex": "LaTeX", "cmake": "CMake", "graphql": "GraphQL", "objective-c": "Objective-C", "ocaml": "OCaml", "powershell": "PowerShell",
 }  # fmt: skip
 
 
 def title(language_id: str) -> str:
     """The language's name as people write it."""
     return _TITLES.get(language_id) or language_id.replace("-", " ").title() or "Text"
+
+
+def shown_path(path: str, language_id: str) -> str:
+    """``path`` as the model is shown it: its name says the document's language, whatever the file is called.
+
+    A name that says another language gets the ending of this one (``a.txt`` in Rust is ``a.rs``), one that says none
+    gets it behind what it has (``run-1.2`` is ``run-1.2.sh``). No name at all is ``untitled``.
+    """
+    language, pure = of(language_id), PurePosixPath(path.replace("\\", "/"))
+    if not pure.name:
+        return file_name(language_id)
+    said = of_path(path)
+    if language is UNKNOWN or language_id == "plaintext" or pure.suffix.lower() in _CONTAINERS:
+        return path
+    if _may_share(said or of_path(pure.stem), language_id, pure.suffix.lower()):  # also a.py.in
+        return path
+    if not language.endings:
+        return str(pure.with_name(file_name(language_id)))
+    stem = pure.stem if said and pure.suffix else pure.name
+    return str(pure.with_name(stem + language.endings[0]))
+
+
+def _may_share(said: str, language_id: str, ending: str) -> bool:
+    """Whether a name that says one language may be a file of another as it is."""
+    if said == language_id or (ending == ".h" and language_id in _HEADERS):
+        return True
+    return any(said in family and language_id in family for family in _SHARING)

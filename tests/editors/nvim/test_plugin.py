@@ -34,7 +34,7 @@ def test_off_and_on(start: Start, scope: str) -> None:
     editor.keys("<Esc>")
     editor.wait(lambda: editor.call("nvim_get_mode")["mode"], "n")
     assert editor.frames()[-1] == ""
-    if scope == "everywhere":  # the server says so
+    if scope != "here":  # the server says so
         for request in editor.wire.messages(method=METHOD)[n_asked:]:
             assert editor.wire.answer(request)["result"] == {"items": []}
     else:
@@ -48,11 +48,35 @@ def test_off_and_on(start: Start, scope: str) -> None:
     editor.wait_ghost("one")
 
 
-def test_languages_have_the_names_of_lsp(start: Start) -> None:
-    editor = start("one")
-    editor.open("‸\n", "main.sh")
-    (opened,) = editor.wire.wait("textDocument/didOpen")
-    assert opened["params"]["textDocument"]["languageId"] == "shellscript"
+def off_for(editor: Neovim) -> list[list[str]]:
+    """The lists of languages that the server was told."""
+    told = editor.wire.messages(method="workspace/didChangeConfiguration")
+    return [one["params"]["settings"]["midfill"]["languagesOff"] for one in told]
+
+
+def test_a_filetype_is_the_servers_language(start: Start) -> None:
+    editor = start("one", setup="vim.lsp.config('midfill', { init_options = { languagesOff = { 'js' } } })")
+    editor.open("x =‸\n", "main.sh")
+    editor.keys("<Esc>:Midfill disable filetype<CR>")
+    editor.wait(lambda: statusline(editor), "midfill: off")
+    assert off_for(editor) == [["javascript", "shellscript"]]
+    told = editor.command("Midfill")
+    assert "midfill: automatic suggestions are off for shellscript (languages_off); turn it back on with" in told
+    editor.keys("A <M-Bslash>")  # by hand it comes
+    editor.wait_ghost("one")
+    editor.keys("<Esc>:Midfill restart<CR>")
+    editor.wire.wait("initialize", 2)
+    editor.wait(lambda: statusline(editor), "midfill: off")  # the new server is told again
+    editor.keys(":Midfill enable filetype<CR>")
+    editor.ready()
+    assert off_for(editor)[1:] == [["javascript", "shellscript"], ["javascript"]]
+
+
+def test_off_by_a_setting_of_the_servers(start: Start) -> None:
+    editor = start("one", setup="vim.lsp.config('midfill', { init_options = { globsOff = { '*.gen.py' } } })")
+    editor.command(f"edit {editor.workspace / 'a.gen.py'}")
+    editor.wait(lambda: statusline(editor), "midfill: off")
+    assert editor.command("Midfill") == "midfill: automatic suggestions are off for this file (globs_off)"
 
 
 def test_off_for_a_filetype_leaves_the_others(start: Start) -> None:
@@ -61,7 +85,7 @@ def test_off_for_a_filetype_leaves_the_others(start: Start) -> None:
     editor.keys("<Esc>:Midfill disable filetype<CR>")
     editor.wait(lambda: statusline(editor), "midfill: off")
     editor.command(f"edit {editor.workspace / 'other.py'}")
-    assert statusline(editor) == "midfill: off"
+    editor.wait(lambda: statusline(editor), "midfill: off")
     editor.open("x =‸\n", "main.lua")
     editor.keys(" ")
     editor.wait_ghost("one")

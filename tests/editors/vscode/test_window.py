@@ -44,10 +44,10 @@ def test_the_menu(menu: Workbench) -> None:
 @pytest.mark.parametrize(
     ("where", "why"),
     [
-        ("everywhere", "Midfill is off everywhere"),
-        ("for python", "Midfill is off for python"),
-        ("in this file", "Midfill is off in this file"),
-        ("in this workspace", "Midfill is off in this workspace"),
+        ("everywhere", "Midfill is turned off (enabled)"),
+        ("for python", "Automatic suggestions are off for python (languages_off)"),
+        ("in this file", "Automatic suggestions are off for this file (globs_off)"),
+        ("in this workspace", "Midfill is turned off (enabled)"),
     ],
 )
 def test_off_and_on_again(menu: Workbench, where: str, why: str) -> None:
@@ -55,7 +55,7 @@ def test_off_and_on_again(menu: Workbench, where: str, why: str) -> None:
     open_menu(menu)
     menu.pick(f"Turn off {where}")
     menu.wait_status("codicon-circle-slash")
-    assert why in (menu.page.get_attribute(menu.ITEM, "aria-label") or "")
+    until(lambda: menu.page.get_attribute(menu.ITEM, "aria-label") or "", lambda label: why in label, menu)
     menu.focus()
     menu.type("off = ")
     menu.press("Control+s")

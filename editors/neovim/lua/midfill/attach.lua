@@ -31,7 +31,11 @@ local function listen(client)
   end
   client.handlers['midfill/status'] = function(_, params)
     require('midfill.status').update(client.id, params)
+    if params.state ~= 'generating' then -- a setting may be another, or edits of a document were lost
+      require('midfill.off').refresh(client)
+    end
   end
+  require('midfill.off').again(client)
   client:request('midfill/status', vim.empty_dict(), function(err, result)
     if not err and result then
       require('midfill.status').update(client.id, result)
@@ -44,7 +48,8 @@ end
 ---@param buf integer
 function M.join(client, buf)
   listen(client)
-  if require('midfill.off').reason(buf) then
+  require('midfill.off').joined(client, buf)
+  if require('midfill.off').here(buf) then
     return vim.schedule(function()
       require('midfill.popup').suspend(client, buf)
     end)
@@ -64,6 +69,7 @@ function M.leave(buf)
   require('midfill.builtin').detach(buf)
   require('midfill.popup').detach(buf)
   require('midfill.keymaps').detach(buf)
+  require('midfill.off').forget(buf)
 end
 
 --- Wait for the server. To do it again changes nothing.

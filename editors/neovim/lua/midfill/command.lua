@@ -58,12 +58,18 @@ end
 
 local function explain()
   local buf = vim.api.nvim_get_current_buf()
-  local reason = off.reason(buf) or off.everywhere(buf)
-  if reason then
-    return window.show('explain', { 'Nothing was shown: ' .. reason .. '.' })
+  local function say_off(reason)
+    window.show('explain', { 'Nothing was shown: ' .. reason .. '.' })
+  end
+  if off.here(buf) then
+    return say_off(off.here(buf))
   end
   ask('midfill/explain', { textDocument = { uri = vim.uri_from_bufnr(buf) } }, function(result)
-    window.show('explain', { result ~= vim.NIL and result and result.story or 'Nothing was asked for in this buffer yet.' })
+    local story = result ~= vim.NIL and result and result.story
+    if not story and off.reason(buf) then
+      return say_off(off.reason(buf))
+    end
+    window.show('explain', { story or 'Nothing was asked for in this buffer yet.' })
   end)
 end
 

@@ -1,5 +1,5 @@
---- Switching off: in this buffer, for a filetype (nothing is asked there any more), or everywhere (the server is told, and
---- lets its engine go).
+--- Switching off: in this buffer (nothing is asked there any more), for a filetype, or everywhere. The last two are settings
+--- of the server's, which also says why a buffer goes without.
 
 local attach = require('midfill.attach')
 local api = vim.api
@@ -8,68 +8,156 @@ local M = {}
 
 ---@alias midfill.Scope 'here'|'filetype'|'everywhere'
 
----@type table<string, true>
-local filetypes = {}
+---@class midfill.Why
+---@field off string
+---@field why string
+---@field language string
+---@field languagesOff string[]
 
---- Why a buffer goes without; nil where it does not.
+--- How each of the server's reasons is taken back here.
+local BACK = { language_off = 'filetype', disabled = 'everywhere' }
+
+--- What was chosen for languages in this session: a server that starts later is told again.
+---@type table<string, boolean>
+local chosen = {}
+
+--- Filetypes that were switched off while no server ran: what it calls them is asked once it does.
+---@type table<string, true>
+local pending = {}
+
+---@type table<integer, string>
+local reasons = {}
+
+--- Why a buffer is not asked about at all; nil where it is.
+---@param buf integer
+---@return string?
+function M.here(buf)
+  return vim.b[buf].midfill_off and 'off in this buffer; turn it back on with :Midfill enable here' or nil
+end
+
+--- Why a buffer goes without; nil where it does not. In the server's words, as far as it was asked already.
 ---@param buf integer
 ---@return string?
 function M.reason(buf)
-  if vim.b[buf].midfill_off then
-    return 'off in this buffer; on again: :Midfill enable here'
-  end
-  local filetype = vim.bo[buf].filetype
-  if filetypes[filetype] then
-    return ('off for %s; on again: :Midfill enable filetype'):format(filetype)
+  return M.here(buf) or reasons[buf]
+end
+
+---@param client vim.lsp.Client
+---@param buf? integer
+---@param answer fun(told: midfill.Why)
+local function ask(client, buf, answer)
+  local params = buf and { textDocument = { uri = vim.uri_from_bufnr(buf) } } or vim.empty_dict()
+  client:request('midfill/why', params, function(err, told)
+    if not err and told then
+      answer(told)
+    end
+  end)
+end
+
+---@param client vim.lsp.Client
+---@param settings table
+local function tell(client, settings)
+  client:notify('workspace/didChangeConfiguration', { settings = { midfill = settings } })
+end
+
+--- Ask anew why buffers go without: one, or all of a client's.
+---@param client vim.lsp.Client
+---@param buf? integer
+function M.refresh(client, buf)
+  for _, one in ipairs(buf and { buf } or vim.tbl_keys(client.attached_buffers)) do
+    ask(client, one, function(told)
+      local back = BACK[told.off]
+      local hint = back and ('; turn it back on with :Midfill enable %s'):format(back) or ''
+      local is_open = told.language ~= '' -- else the server has not heard of it, or not any more
+      local reason = is_open and told.off ~= '' and told.why .. hint or nil
+      if reasons[one] ~= reason then
+        reasons[one] = reason
+        vim.cmd.redrawstatus({ bang = true })
+      end
+    end)
   end
 end
 
---- Whether it is switched off for all: this the server knows.
 ---@param buf integer
----@return string?
-function M.everywhere(buf)
-  local known = require('midfill.status').of(attach.client(buf))
-  return known and known.state == 'off' and 'off everywhere; on again: :Midfill enable everywhere' or nil
+function M.forget(buf)
+  reasons[buf] = nil
 end
 
----@param client vim.lsp.Client?
----@param enabled boolean
-local function tell(client, enabled)
-  if client then
-    client:notify('workspace/didChangeConfiguration', { settings = { midfill = { enabled = enabled } } })
+--- Tell a server what was chosen before it started.
+---@param client vim.lsp.Client
+function M.again(client)
+  if next(chosen) then
+    ask(client, nil, function(told)
+      local off = vim.tbl_filter(function(language)
+        return chosen[language] ~= true
+      end, told.languagesOff)
+      for language, on in pairs(chosen) do
+        if not on and not vim.list_contains(off, language) then
+          off[#off + 1] = language
+        end
+      end
+      tell(client, { languagesOff = off })
+      M.refresh(client)
+    end)
   end
 end
 
---- Buffers of which a filetype's or their own switch is meant.
+--- Put a buffer's language on the server's list, or take it off. The server knows what the language is called.
+---@param client vim.lsp.Client
+---@param buf integer
+---@param on boolean
+local function switch_language(client, buf, on)
+  ask(client, buf, function(told)
+    chosen[told.language] = on
+    M.again(client)
+  end)
+end
+
+--- A buffer was attached.
+---@param client vim.lsp.Client
+---@param buf integer
+function M.joined(client, buf)
+  local filetype = vim.bo[buf].filetype
+  if pending[filetype] then
+    pending[filetype] = nil
+    return switch_language(client, buf, false)
+  end
+  M.refresh(client, buf)
+end
+
 ---@param scope midfill.Scope
 ---@param buf integer
----@return integer[]
-local function buffers(scope, buf)
-  if scope == 'here' then
-    return { buf }
+---@param on boolean
+local function switch(scope, buf, on)
+  local client = attach.client(buf)
+  if not client then
+    if scope == 'filetype' then
+      pending[vim.bo[buf].filetype] = not on or nil
+    end
+    if on then
+      vim.lsp.enable('midfill')
+    elseif scope == 'everywhere' then
+      vim.notify('midfill: not running; see :checkhealth midfill', vim.log.levels.WARN)
+    end
+  elseif scope == 'everywhere' then
+    tell(client, { enabled = on })
+    M.refresh(client)
+  elseif scope == 'filetype' then
+    switch_language(client, buf, on)
   end
-  return vim.tbl_filter(function(other)
-    return api.nvim_buf_is_loaded(other) and vim.bo[other].filetype == vim.bo[buf].filetype
-  end, api.nvim_list_bufs())
 end
 
 ---@param scope midfill.Scope
 ---@param buf integer
 function M.disable(scope, buf)
+  if scope ~= 'here' then
+    return switch(scope, buf, false)
+  end
+  vim.b[buf].midfill_off = true
+  attach.leave(buf)
   local client = attach.client(buf)
-  if scope == 'everywhere' then
-    return tell(client, false)
-  end
-  if scope == 'here' then
-    vim.b[buf].midfill_off = true
-  else
-    filetypes[vim.bo[buf].filetype] = true
-  end
-  for _, one in ipairs(buffers(scope, buf)) do
-    attach.leave(one)
-    if client then
-      require('midfill.popup').suspend(client, one)
-    end
+  if client then
+    require('midfill.popup').suspend(client, buf)
   end
   vim.cmd.redrawstatus()
 end
@@ -77,20 +165,12 @@ end
 ---@param scope midfill.Scope
 ---@param buf integer
 function M.enable(scope, buf)
+  switch(scope, buf, true)
   local client = attach.client(buf)
-  if scope == 'everywhere' then
-    tell(client, true)
-  elseif scope == 'filetype' then
-    filetypes[vim.bo[buf].filetype] = nil
-  end
+  local was_off = vim.b[buf].midfill_off
   vim.b[buf].midfill_off = nil
-  for _, one in ipairs(buffers(scope, buf)) do
-    if client and client.attached_buffers[one] and not M.reason(one) then
-      attach.join(client, one)
-    end
-  end
-  if not client then
-    vim.lsp.enable('midfill')
+  if was_off and client and client.attached_buffers[buf] then
+    attach.join(client, buf)
   end
   vim.cmd.redrawstatus()
 end

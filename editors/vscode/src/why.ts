@@ -1,0 +1,49 @@
+/** Why there are no automatic suggestions in a document: the server knows, and says it in the same words everywhere. */
+
+import * as vscode from 'vscode';
+import { SELECTOR } from './client.ts';
+import type { Session } from './session.ts';
+
+/** The answer to `midfill/why`. */
+export interface Told {
+  off: string;
+  why: string;
+  language: string;
+  languagesOff: string[];
+}
+
+export class Why implements vscode.Disposable {
+  private readonly known = new WeakMap<vscode.TextDocument, Told>();
+  private readonly changes = new vscode.EventEmitter<void>();
+  readonly onChange = this.changes.event;
+
+  constructor(private readonly session: Session) {}
+
+  dispose(): void {
+    this.changes.dispose();
+  }
+
+  /** As far as it was told already; "" if nothing keeps `document` without them. */
+  of(document: vscode.TextDocument | undefined): string {
+    return (document && this.known.get(document)?.why) ?? '';
+  }
+
+  /** Ask the server; undefined where there is none, or the document is none of its. */
+  async ask(document: vscode.TextDocument | undefined): Promise<Told | undefined> {
+    const client = this.session.client();
+    if (document === undefined || client === undefined || !vscode.languages.match(SELECTOR, document)) {
+      return undefined;
+    }
+    const params = { textDocument: { uri: client.code2ProtocolConverter.asUri(document.uri) } };
+    const told = await client.sendRequest<Told>('midfill/why', params).catch(() => undefined);
+    if (!told?.language && told?.off !== 'disabled') {
+      return undefined; // the server has not heard of it yet
+    }
+    const before = this.of(document);
+    this.known.set(document, told);
+    if (told.why !== before) {
+      this.changes.fire();
+    }
+    return told;
+  }
+}

@@ -1,0 +1,77 @@
+"""What does not belong into a file: characters that hide, what a model says to a person, other people's names."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from midfill.postprocess.place import Place
+from midfill.postprocess.rule import everywhere, in_code, rule
+
+_JOINERS = "\u200c\u200d"  # letters of several scripts are written with them, and emoji
+
+
+@rule(everywhere)
+def drop_invisible(middle: str, place: Place) -> str:
+    """Drop control, bidirectional and zero-width characters, unless the cursor's line has them already.
+
+    They can make code read otherwise than it runs (Boucher & Anderson 2021, "Trojan Source", arXiv:2111.00169).
+    """
+    if middle.isascii() and middle.isprintable():
+        return middle
+    kept = "\n\t" + place.before + place.after + (_JOINERS if place.traits.prose else "")
+    return "".join(char for char in middle if char in kept or not _is_invisible(char))
+
+
+def _is_invisible(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
+_FENCE = re.compile(r"\s*(?:```|~~~)[\w+-]*[ \t]*\n")
+_PROSE = re.compile(
+    r"\s*(?:(?:Sure|Certainly|Of course)[,.! ]|Here(?:'s| is| are) "
+    r"|(?:To|The|This|You|I) (?:\w+ ){2,}.*[:.]\s*(?:\n|$))"
+)
+
+
+@rule(in_code)
+def drop_markup(middle: str, place: Place) -> str:
+    """Take code out of the fence that an instruct model puts around it; drop what it says to a person."""
+    if place.kind in ("comment", "docstring", "string"):
+        return middle
+    if (match := _FENCE.match(middle)) is not None:
+        middle = re.split(r"\n[ \t]*(?:```|~~~)", middle[match.end() :], maxsplit=1)[0]
+    elif (at := middle.find("\n```")) >= 0:
+        middle = middle[:at]
+    return "" if _PROSE.match(middle) and not place.before.strip() else middle
+
+
+_MARK = re.compile(r"copyright|\(c\)|©|all rights reserved|@author|\bauthors?\s*:|__author__", re.IGNORECASE)
+_CLAIM = re.compile(
+    r"(?:(?i:copyright|\(c\)|©)|SPDX-FileCopyrightText:)(?:[\s,.:–-]|(?i:\(c\)|©|by\b|copyright)|\d{4})*"
+    r"(?P<holder>[A-Z][\w.'’&-]*(?:[ \t]+[A-Z][\w.'’&-]*)*)"
+    r"|(?:@author|(?i:\bauthors?)\s*:|__author__\s*=)\s*[\"']?(?P<author>[A-Z][\w.'’-]*(?:[ \t]+[A-Z][\w.'’-]*)*)"
+)
+
+
+@rule(everywhere)
+def drop_copyright(middle: str, place: Place) -> str:
+    """End before a line that claims authorship for a name that the file does not have, unless that line was begun."""
+    if _MARK.search(middle) is None:
+        return middle
+    start, said = 0, place.before
+    for line in middle.split("\n"):
+        is_begun = start == 0 and _MARK.search(place.before) is not None
+        if not is_begun and _claims((said if start == 0 else "") + line, place):
+            return middle[: max(0, start - 1)]
+        start += len(line) + 1
+    return middle
+
+
+def _claims(line: str, place: Place) -> bool:
+    for match in _CLAIM.finditer(line):
+        name = match["holder"] or match["author"]
+        is_text = name.isupper() and not any(char.isdigit() for char in match[0])  # "THE COPYRIGHT HOLDERS"
+        if not is_text and name not in place.prefix and name not in place.suffix:
+            return True
+    return False

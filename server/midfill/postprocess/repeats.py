@@ -1,0 +1,122 @@
+"""What was said already is not said again: the cursor's line, lines, runs of lines, lists without an end."""
+
+from __future__ import annotations
+
+import re
+
+from midfill.postprocess.place import Place
+from midfill.postprocess.rule import everywhere, not_in_prose, rule, where_lines_differ
+from midfill.syntax.lexical import scan
+from midfill.syntax.names import indent
+
+# Lines shorter than this repeat for good reasons.
+MIN_LINE = 4
+# So many lines in a row are compared with those before them.
+MAX_PERIOD = 4
+# Of a run of lines that differ in a number or a word only, so many are kept.
+MAX_RUN = 2
+_TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
+_NUMBER = re.compile(r"\d+")
+
+
+@rule(not_in_prose)
+def drop_repeated_prefix(middle: str, place: Place) -> str:
+    """Drop a beginning that says the cursor's line again."""
+    said = place.before.strip()
+    text = middle.lstrip(" \t")
+    is_line = place.kind in ("line", "rest", "inside") and len(said) >= MIN_LINE and any(map(str.isalpha, said))
+    return text[len(said) :] if is_line and text.startswith(said) else middle
+
+
+@rule(where_lines_differ)
+def drop_repeated_line(middle: str, place: Place) -> str:
+    """End before a line that says again what the line before it, or the line above the cursor, says."""
+    lines = middle.split("\n")
+    first = (place.before + lines[0]).strip()
+    if len(first) >= MIN_LINE and first == place.above.strip() and not place.traits.is_closer(first):
+        return ""
+    for i in range(1, len(lines)):
+        if len(lines[i].strip()) >= MIN_LINE and lines[i] == lines[i - 1]:
+            return "\n".join(lines[:i])
+    return middle
+
+
+@rule(everywhere)
+def drop_repeated_block(middle: str, place: Place) -> str:
+    """End where a run of lines begins again that stood just before."""
+    lines = middle.split("\n")
+    for period in range(2, MAX_PERIOD + 1):
+        for i in range(period, len(lines) - period + 1):
+            again = lines[i : i + period]
+            if again == lines[i - period : i] and sum(len(line.strip()) for line in again) > 2 * MIN_LINE:
+                return "\n".join(lines[:i])
+    return middle
+
+
+@rule(everywhere)
+def end_run(middle: str, place: Place) -> str:
+    """Of a run of lines that each say the one before them with a number or one word changed, keep two. The middle ends
+    there, unless something that it opened still has to be closed."""
+    return _Run(middle, place).kept()
+
+
+def run_end(middle: str, place: Place) -> int | None:
+    """Where the second line of such a run ends, and the middle with it; None while it may go on."""
+    run = _Run(middle, place)
+    kept = run.kept()
+    return len(kept) if run.is_over else None
+
+
+class _Run:
+    """Reads a middle for lines that count on."""
+
+    def __init__(self, middle: str, place: Place) -> None:
+        self._place, self._lines = place, (place.before + middle).split("\n")
+        first = next((line for line in self._lines[place.kind != "block" :] if line.strip()), "")
+        self._level = indent(first) if place.kind in ("block", "inside") else -1
+        self.is_over = False
+
+    def kept(self) -> str:
+        """The middle without the lines too many."""
+        lines, found, n_run = list[str](), None, 1
+        for line in self._lines:
+            changed = _difference(lines[-1], line, self._place) if lines else None
+            n_run = n_run + 1 if changed is not None and changed == found else 1 + (changed is not None)
+            found = changed
+            if n_run > MAX_RUN and self._ends_with(line, lines):
+                self.is_over = True
+                break
+            lines.append(line if n_run <= MAX_RUN else _Surplus(line))
+        kept = "\n".join(line for line in lines if not isinstance(line, _Surplus))
+        return kept[len(self._place.before) :]
+
+    def _ends_with(self, line: str, lines: list[str]) -> bool:
+        """Whether nothing has to be closed where a run goes on with ``line``."""
+        if indent(line) <= self._level:
+            return True
+        state = scan("\n".join(lines), self._place.language)
+        return not self._place.traits.closes_blocks and state.depth <= 0
+
+
+class _Surplus(str):
+    """A line that goes on with a run."""
+
+    __slots__ = ()
+
+
+def _difference(a: str, b: str, place: Place) -> int | None:
+    """The number of the only token in which two lines differ; None where they differ in more, or say the same. In code
+    a name may change, as names do; elsewhere numbers may change besides."""
+    if a.strip() == b.strip() or min(len(a.strip()), len(b.strip())) < MIN_LINE:
+        return None
+    first, second = _TOKEN.findall(a), _TOKEN.findall(b)
+    if len(first) != len(second):
+        return None
+    found = [i for i, (one, other) in enumerate(zip(first, second, strict=True)) if one != other]
+    if any(not (first[i][0].isalnum() and second[i][0].isalnum()) for i in found):
+        return None
+    words = [i for i in found if _NUMBER.sub("", first[i]) != _NUMBER.sub("", second[i])]
+    if place.traits.has_names:
+        is_name = bool(words) and scan("".join(second[: words[0]]), place.language).is_code
+        return found[0] if len(found) == 1 and not is_name else None
+    return (words or found)[0] if len(words) <= 1 else None

@@ -1,0 +1,69 @@
+"""A rule over (middle, place), and the languages that it holds for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from midfill.postprocess.place import Place
+from midfill.postprocess.traits import Traits
+
+Rule = Callable[[str, Place], str]
+Where = Callable[[Traits], bool]
+
+# Of each rule by its name.
+WHERE: dict[str, Where] = {}
+
+
+def everywhere(_language: Traits) -> bool:
+    """In every language, in prose too."""
+    return True
+
+
+def not_in_prose(language: Traits) -> bool:
+    """In what is written for a machine, markup and languages that are not known included."""
+    return not language.prose
+
+
+def in_code(language: Traits) -> bool:
+    """Where no text for people stands outside of strings and comments."""
+    return language.is_code
+
+
+def where_brackets_pair(language: Traits) -> bool:
+    """Where a closing bracket always closes one."""
+    return language.has_brackets
+
+
+def where_braces_open(language: Traits) -> bool:
+    """Where a brace opens a block."""
+    return language.has_braces
+
+
+def where_trailing_commas_fail(language: Traits) -> bool:
+    """Where a comma before a closing bracket is an error."""
+    return language.refuses_trailing_commas
+
+
+def where_style_indents(language: Traits) -> bool:
+    """Where tabs and spaces are a matter of the file's style."""
+    return not language.prose and language.id != "makefile"
+
+
+def where_lines_differ(language: Traits) -> bool:
+    """Where a line that says what the one before it says is no line of its own right."""
+    return language.id not in ("asm", "diff")
+
+
+def rule(where: Where) -> Callable[[Rule], Rule]:
+    """A rule that leaves a middle as it is in the languages that ``where`` does not name."""
+
+    def decorate(apply: Rule) -> Rule:
+        @functools.wraps(apply)
+        def held(middle: str, place: Place) -> str:
+            return apply(middle, place) if where(place.traits) else middle
+
+        WHERE[apply.__name__] = where
+        return held
+
+    return decorate

@@ -1,0 +1,249 @@
+"""What post-processing needs to know of each language: which brackets close, what opens, goes on with and ends a block.
+
+The tables hold words; everything that indentation tells is read from indentation, so a language that stands in none of
+them is served too, only decided a line later.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from midfill.syntax import languages
+
+_JS = frozenset({"javascript", "javascriptreact", "typescript", "typescriptreact"})
+MARKUP = frozenset({"html", "xml", "vue", "svelte"})
+# Blocks are closed by a brace.
+BRACES = _JS | {
+    "c", "cpp", "csharp", "css", "dart", "go", "graphql", "groovy", "java", "json", "jsonc", "kotlin", "less", "nginx",
+    "objective-c", "objective-cpp", "perl", "php", "powershell", "protobuf", "r", "rust", "scala", "scss", "solidity",
+    "swift", "terraform", "zig",
+}  # fmt: skip
+# A bracket may be closed here that was never opened: `start)` of a shell's case, text between tags, a plain scalar.
+_LOOSE = MARKUP | {
+    "asm", "bat", "dockerfile", "fish", "ini", "just", "makefile", "nginx", "shellscript", "vim", "yaml"
+}  # fmt: skip
+# Made of statements that bind names and read them.
+NAMED = _JS | {
+    "c", "cpp", "csharp", "dart", "elixir", "go", "groovy", "java", "julia", "kotlin", "lua", "objective-c",
+    "objective-cpp", "perl", "php", "powershell", "python", "r", "ruby", "rust", "scala", "shellscript", "solidity",
+    "swift", "zig",
+}  # fmt: skip
+# A line with nothing open, which ends as no opener and no operator does, is a whole statement, whatever comes.
+_BY_LINE = frozenset({"python", "go", "toml", "ini", "dockerfile"})
+_DATA = frozenset({"css", "graphql", "json", "jsonc", "less", "nginx", "protobuf", "scss", "terraform"})
+_BY_SEMICOLON = BRACES - {"go", "json", "jsonc", "graphql", "terraform"}
+# What a line before a conditional statement says, `return x if y`, may not be the last one.
+_MODIFIERS = frozenset({"ruby", "perl", "elixir"})
+_NO_COMMA = frozenset({"sql", "json", "jsonc"})
+
+_NEVER = r"(?!)"
+_NO_NAME = r"\b(?!\s*=(?!=)|:)"  # after a word that may also be a name or a key
+
+
+def _by_language(*rows: tuple[str | Iterable[str], str]) -> dict[str, re.Pattern[str]]:
+    parts: dict[str, list[str]] = {}
+    for ids, pattern in rows:
+        for id in (ids.split() or [""]) if isinstance(ids, str) else ids:
+            parts.setdefault(id, []).append(pattern)
+    return {id: re.compile("|".join(f"(?:{pattern})" for pattern in found)) for id, found in parts.items()}
+
+
+# The code of a line, white space around it taken off, that opens a block for sure (searched).
+_OPENS = _by_language(
+    (BRACES | {"shellscript", "fish", "dockerfile"}, r"\{$"),
+    (BRACES - _DATA, r"=>$|->$|^(?:case\b.*|default|public|private|protected)\s*:$"),
+    (_JS | {"java", "csharp", "dart"}, r"^\w+\s*:$"),
+    ("python yaml scala sass", r":$"),
+    ("ruby elixir julia", r"\b(?:do|then|begin)(?:\s*\|[^|]*\|)?$|->$"),
+    ("ruby", r"^(?:def|class|module|if|unless|while|until|case|for|begin|else|elsif|when|rescue|ensure)\b(?!.*\bend$)"),
+    ("julia", r"^(?:function|if|for|while|struct|module|macro|begin|let|try|else|elseif)\b(?!.*\bend$)"),
+    ("lua", r"\b(?:then|do|repeat|else)$|\bfunction\b[^()]*\([^()]*\)$"),
+    ("shellscript", r"\b(?:then|do|else|in)$|^[^\s()]+\)$|^\(?[^()\s]+(?:\s*\|\s*[^()\s]+)*\)$"),
+    ("fish", r"^(?:if|else|for|while|function|switch|case|begin)\b"),
+    ("cmake", r"(?i:^(?:if|elseif|else|foreach|while|function|macro)\s*\()"),
+    ("makefile", r"^[^\s#=:][^#=:]*::?(?!=)|^(?:if(?:n?eq|n?def)|else|define)\b"),
+    ("vim", r"^(?:function|if|else|elseif|for|while|try|catch|finally|augroup(?! END))\b"),
+    ("sql", r"(?i:\b(?:begin|then|loop|else)$)"),
+    ("haskell elm ocaml fsharp", r"\b(?:where|of|do|let|then|else|with|begin|struct|sig)$|(?<![=<>])=$|->$"),
+    ("erlang", r"->$|\bof$"),
+    ("latex", r"\\begin\{[^}]*\}(?:\[[^\]]*\]|\{[^}]*\})*$"),
+    ("clojure lisp elisp scheme racket", _NEVER),
+    ("", r"\{$|=>$|->$|\b(?:do|then|begin)(?:\s*\|[^|]*\|)?$"),
+)
+# A line that begins so closes what stands above it (matched), besides brackets.
+_CLOSES = _by_language(
+    ("ruby julia elixir erlang fish sql", rf"(?i:end){_NO_NAME}"),
+    ("lua", r"end\b(?!\s*[=.:])|until\b"),
+    ("shellscript", r"(?:fi|done|esac)\b(?!=)|;;"),
+    ("cmake", r"(?i:end(?:if|foreach|while|function|macro|block)\b)"),
+    ("makefile", r"(?:endif|endef)\b"),
+    ("vim", r"end(?:if|for|while|try|f|function|class)\b|augroup END\b"),
+    ("php", r"end(?:if|for|foreach|while|switch)\b"),
+    ("ocaml", r"(?:end|done)\b"),
+    ("latex", r"\\end\b"),
+    (MARKUP | _JS | {"php", "markdown"}, r"</|/?>"),
+    (MARKUP, r"\{/|\{%-?\s*end|-->|\]\]>"),
+    ("c cpp objective-c objective-cpp", r"#\s*endif\b"),
+    ("", r"(?:end|fi|done|esac|endif)\b(?!\s*[=.:(\[])|</|\\end\b|;;"),
+)
+# A line that goes on with the statement whose first part ends above it.
+_SECOND = _by_language(
+    ("python", r"(?:else|elif|except|finally)\b"),
+    (BRACES - _DATA, r"(?:else|catch|finally)\b"),
+    ("scss", r"@else\b"),
+    ("perl", r"elsif\b"),
+    ("php powershell", r"elseif\b"),
+    ("ruby", r"(?:else|elsif|rescue|ensure)\b"),
+    ("lua", r"(?:else|elseif)\b"),
+    ("shellscript", r"(?:else|elif)\b"),
+    ("julia", r"(?:else|elseif|catch|finally)\b"),
+    ("elixir", r"(?:else|rescue|catch|after)\b"),
+    ("fish", r"else\b"),
+    ("cmake", r"(?i:else(?:if)?\b)"),
+    ("makefile", r"else\b"),
+    ("vim", r"(?:else|elseif|catch|finally)\b"),
+    ("haskell elm ocaml fsharp", r"(?:else|then)\b"),
+    ("sql", r"(?i:(?:else|elsif|exception)\b)"),
+    ("svelte", r"\{:"),
+    ("html", r"\{%-?\s*el"),
+    ("c cpp objective-c objective-cpp", r"#\s*el"),
+    ("", r"(?:else|elif|elsif|elseif|except|finally|catch|rescue|ensure)\b"),
+)
+# A line that is the next one of several branches.
+_BRANCH = _by_language(
+    (BRACES - _DATA, r"case\b(?!\s*[=.])|default\b(?!\s*[=.(\w])"),
+    ("python", r"case\b(?!\s*[=.])"),
+    ("ruby", r"(?:when|in)\b"),
+    ("fish", r"case\b"),
+    ("sql", r"(?i:when\b)"),
+)
+# A line that belongs to what comes after it.
+_LEADS = _by_language(
+    (_JS | {"python", "java", "kotlin", "dart", "scala", "groovy", "swift", "elixir"}, r"@"),
+    ("rust php", r"#!?\["),
+    ("csharp", r"\[[A-Z].*\]$"),
+    ("c cpp", r"template\s*<"),
+    ("haskell elm", r"[a-z][\w']*\s*::\s"),
+)
+# A shape that holds a block whose content need not stand deeper; what closes it, with the shape's groups put in.
+_HOLDERS: tuple[tuple[frozenset[str], re.Pattern[str], str], ...] = (
+    (
+        MARKUP | _JS | {"php", "markdown"},
+        re.compile(
+            r"(?<![\w)\]])<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr)\b)"
+            r"([A-Za-z][\w.:-]*)(?:[^<>]|=>)*(?<![/=-])>$"
+        ),
+        r"</\1",
+    ),
+    (frozenset({"latex"}), re.compile(r"\\begin\{([^}]*)\}(?:\[[^\]]*\]|\{[^}]*\})*$"), r"\end{\1}"),
+    (frozenset({"shellscript"}), re.compile(r"\bcase\b.*\bin$"), "esac"),
+    (frozenset({"makefile"}), re.compile(r"^define\b"), "endef"),
+    (frozenset({"makefile"}), re.compile(r"^if(?:n?eq|n?def)\b"), "endif"),
+)  # fmt: skip
+
+_LEAVES = re.compile(r"(?:return|raise|throw|break|continue|goto)\b(?!\s*[=:])")
+_MODIFIER = re.compile(r"\b(?:if|unless)\b")
+_OPERATOR = re.compile(r"(?:[-+*/%&|^,=<>?.\\]|\b(?:and|or|not|in|is))\s*\Z")
+_NOTHING = re.compile(_NEVER)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """Of one language. ``id`` is its LSP id."""
+
+    id: str
+    prose: bool
+    known: bool  # whether the table of languages has it
+    opens: re.Pattern[str]
+    closes: re.Pattern[str]
+    second: re.Pattern[str]
+    branch: re.Pattern[str]
+    leads: re.Pattern[str]
+    comment: str  # what begins one of a line, "" where there is none
+
+    @property
+    def has_brackets(self) -> bool:
+        """Whether a closing bracket always closes one that stands before it."""
+        return self.known and not self.prose and self.id not in _LOOSE
+
+    @property
+    def has_braces(self) -> bool:
+        """Whether a brace opens a block."""
+        return self.id in BRACES
+
+    @property
+    def has_names(self) -> bool:
+        """Whether it is made of statements that bind names and read them."""
+        return self.id in NAMED
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether it may hold elements."""
+        return self.id in MARKUP or self.id in _JS
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it is written for a machine, text and all."""
+        return not self.prose and self.id not in MARKUP and self.id not in ("", "yaml")
+
+    @property
+    def closes_blocks(self) -> bool:
+        """Whether a block ends with a word, a tag or a brace, not with its indentation alone."""
+        return self.has_braces or self.id in _CLOSES
+
+    @property
+    def refuses_trailing_commas(self) -> bool:
+        """Whether a comma before a closing bracket is an error."""
+        return self.id in _NO_COMMA
+
+    def opens_block(self, code: str) -> bool:
+        """Whether a line of this ``code`` (without its comment) surely is one before a block."""
+        return self.opens.search(code.strip()) is not None or bool(self.holder(code))
+
+    def is_closer(self, text: str) -> bool:
+        """Whether a line of ``text``, without white space around it, begins by closing something."""
+        if text[:1] in ("}", ")", "]"):
+            return not self.prose
+        return self.closes.match(text) is not None
+
+    def goes_on(self, text: str) -> bool:
+        """Whether a line of ``text`` goes on with the statement or the branches before it."""
+        if text[:1] == "}" and not self.prose:
+            return True
+        return self.second.match(text) is not None or self.branch.match(text) is not None
+
+    def leaves(self, code: str) -> bool:
+        """Whether a statement of ``code`` is the last one that is reached."""
+        if not self.has_names or _LEAVES.match(code) is None:
+            return False
+        return self.id not in _MODIFIERS or _MODIFIER.search(code) is None
+
+    def ends_statement(self, code: str) -> bool:
+        """Whether a line of ``code``, with nothing open at its end, is a whole statement, whatever comes."""
+        code = code.strip()
+        if _OPERATOR.search(code) or self.opens_block(code):
+            return False
+        return self.id in _BY_LINE or (self.id in _BY_SEMICOLON and code.endswith((";", "}")))
+
+    def holder(self, code: str) -> str:
+        """What closes the block that a line of ``code`` opens, where its content need not stand deeper; else ""."""
+        for ids, shape, closer in _HOLDERS:
+            if self.id in ids and (match := shape.search(code.strip())) is not None:
+                return match.expand(closer.replace("\\end", "\\\\end"))
+        return ""
+
+
+@functools.cache
+def traits(language: str) -> Traits:
+    """Of an LSP language id; of one that is not known, what is common."""
+    row = languages.of(language)
+    known = bool(row.id)
+    key = language if known else ""
+
+    def of(table: dict[str, re.Pattern[str]]) -> re.Pattern[str]:
+        return table.get(key, _NOTHING)
+
+    return Traits(key, row.prose, known, of(_OPENS), of(_CLOSES), of(_SECOND), of(_BRANCH), of(_LEADS), row.comment[0])

@@ -1,0 +1,45 @@
+"""A middle as an engine says it: character by character, until the judge ends it. ``‸`` is the cursor."""
+
+from __future__ import annotations
+
+from midfill.postprocess import Judge, Place
+from midfill.postprocess.rules import FINISH, LAYOUT, PIPELINE
+from midfill.postprocess.unit import unit_end
+from midfill.types import Snapshot
+from tests.support import at
+
+
+def snapshot(language: str, buffer: str) -> Snapshot:
+    return at(buffer, language=language, path="a")
+
+
+def shown(language: str, buffer: str, said: str) -> str:
+    """What is shown in the end of what a model ``said``, once the laws hold that every middle has to keep."""
+    here = snapshot(language, buffer)
+    keeps_the_laws(here, said)
+    return heard(here, said)[0]
+
+
+def heard(here: Snapshot, said: str) -> tuple[str, int]:
+    """(what is shown, how many characters the engine said until it was stopped)."""
+    judge = Judge(here)
+    for n in range(1, len(said) + 1):
+        if judge.ends(said[:n]):
+            return judge.shown(said[:n], finished=True), n
+    return judge.shown(said, finished=True), len(said)
+
+
+def keeps_the_laws(here: Snapshot, said: str) -> None:
+    """Once an end is decided, more text never moves it; a rule changes nothing that it made; no answer depends on how
+    far beyond its end the model went."""
+    place, decided = Place.of(here), None
+    for n in range(len(said) + 1):
+        end = unit_end(said[:n], place)
+        assert decided is None or end == decided, (said[:n], decided, end)
+        decided = end
+    middle = said
+    for rule in PIPELINE + FINISH + LAYOUT:
+        middle = rule(middle, place)
+        assert rule(middle, place) == middle, rule.__name__
+    text, n = heard(here, said)
+    assert n == len(said) or Judge(here).shown(said, finished=True) == text

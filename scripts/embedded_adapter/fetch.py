@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             packages.append(read_package(source, cache.archives(source)))
         except (ArchiveError, DownloadError) as error:
             failures.append(source)
-            print(f"error: {source.name}: {error}", file=sys.stderr)
+            print(f"error: {source.name} ({source.language}): {error}", file=sys.stderr)
     if failures:
         print(f"{len(failures)} of {len(sources)} packages failed; nothing was written.", file=sys.stderr)
         return 1
@@ -93,7 +93,7 @@ def _take(package: Package, path: str, text: str) -> None:
     elif (
         (not source.folders or _is_inside(path, source.folders))
         and not _is_inside(path, source.without)
-        and is_wanted_path(path, source.language)
+        and is_wanted_path(path, source.language, text[:200].partition("\n")[0])
         and "\ufffd" not in text
         and is_wanted_text(text)
         and not licences.names_copyleft(text)

@@ -1,8 +1,10 @@
-"""The embedded adapter from nothing: sources, training, the gate, and into the package if it passes.
+"""The embedded adapter: sources, training, the gate, and into the package if it passes.
 
-    python -m scripts.embedded_adapter.make [FOLDER] [--steps N]
+    python -m scripts.embedded_adapter.make [FOLDER] [--steps N] [--fresh]
 
-FOLDER (build/embedded_adapter) gets the sources and keeps what was fetched. The same command goes on where a run ended.
+Training goes on from the adapter in the package, which the new one has to be better than; --fresh begins with a new
+one, which has to be better than none. FOLDER (build/embedded_adapter) gets the sources and keeps what was fetched. The
+same command goes on where a run ended.
 """
 
 from __future__ import annotations
@@ -24,15 +26,18 @@ PACKAGE = ROOT / "server" / "midfill" / "embedded_adapter"
 NAME = "midfill-embedded"
 # What midfill reads, and what tells where it comes from. The rest (a pickle among it) is for a trainer.
 SHIPPED = ("adapter_model.safetensors", "adapter_config.json", "README.md", "midfill.json", "loss.svg")
-STEPS = 460
-HOLES = 150
+# What a step changes is smaller where most is learned already; a hole comes only once, so nothing is dropped out.
+FRESH = ("--steps", "460", "--against", "none")
+ON = ("--steps", "200", "--against", "embedded", "--rate", "2e-4", "--dropout", "0", "--seed", "2")
+HOLES = 240
 
 
 def main() -> int:
     """Fetch, train, judge, and ship what is better; the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "embedded_adapter")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, default=0, help="(200, from nothing 460)")
+    parser.add_argument("--fresh", action="store_true", help="begin with a new adapter")
     arguments = parser.parse_args()
     sources = arguments.folder / "sources"
     if not (sources / "SOURCES.md").is_file():
@@ -41,9 +46,11 @@ def main() -> int:
         sorted(str(path) for path in (sources / half).glob("*/*") if path.is_dir()) for half in ("train", "held-out")
     )
     env = {**os.environ, "MIDFILL_DATA_DIR": str(arguments.folder / "data")}
+    way = FRESH if arguments.fresh or not PACKAGE.is_dir() else ON
+    steps = ("--steps", str(arguments.steps)) if arguments.steps else ()
     _run(
-        "-m", "midfill", "train", *train, "--name", NAME, "--model", "embedded", "--steps", str(arguments.steps),
-        "--priority", "normal", "--holes", str(HOLES), "--against", "none", "--held-out", *held_out, env=env,
+        "-m", "midfill", "train", *train, "--name", NAME, "--model", "embedded", *way, *steps,
+        "--priority", "normal", "--holes", str(HOLES), "--held-out", *held_out, env=env,
     )  # fmt: skip
     ship(arguments.folder / "data" / "adapters" / NAME)
     return 0

@@ -47,7 +47,7 @@ class EchoEngine:
     def start(self) -> None:
         """Nothing to load. TEST_STUCK_S: how long its worker may stand still."""
         if value := os.environ.get("TEST_STUCK_S"):
-            daemon.STUCK_S = float(value)
+            daemon.STUCK_S = int(value)
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle."""

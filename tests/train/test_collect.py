@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+<<<<<<< HEAD
 from midfill.context.secrets import MARGIN
 from midfill.train.collect import by_name, by_text, collect, licence_of, split
+=======
+from midfill.train.collect import by_name, by_text, collect, language_of, licence_of, split
+>>>>>>> train
 from midfill.train.duplicates import near_duplicates
 from midfill.types import MidfillError
 from tests.train.made import project, python_file, repository, write
@@ -35,6 +39,40 @@ KEY = "AKIA" + "QWERTYUIOP234567"
 )
 def test_by_name(path: str, reason: str) -> None:
     assert by_name(path) == reason
+
+
+@pytest.mark.parametrize(("path", "text", "language"), [
+    ("a.py", "", "python"),
+    ("page.html", "", "html"),
+    ("sub/Makefile", "", "makefile"),
+    ("Dockerfile.test", "", "dockerfile"),
+    ("README.md", "", "markdown"),
+    (".github/workflows/test.yml", "", "yaml"),
+    ("bin/draw", "#!/bin/sh\necho a\n", "shellscript"),
+    ("bin/draw", "#!/usr/bin/env python3\n", "python"),
+    ("bin/draw", "echo a\n", ""),
+    ("notes.txt", "#!/bin/sh\n", ""),
+    ("LICENSE", "Permission is hereby granted", ""),
+    ("data.json", "{}", ""),
+    ("package-lock.json", "{}", ""),
+    ("Cargo.lock", "[[package]]", ""),
+    ("pnpm-lock.yaml", "a: 1", ""),
+    ("paper.tex", "", ""),
+    ("shape.svg", "", ""),
+    ("picture.png", "", ""),
+])  # fmt: skip
+def test_what_is_read_and_as_which_language(path: str, text: str, language: str) -> None:
+    assert language_of(path, text) == language
+
+
+def test_code_markup_and_scripts_are_collected(tmp_path: Path) -> None:
+    script = "#!/bin/sh\n" + "".join(f'echo "number {n} of the names"\n' for n in range(12))
+    page = "<ul>\n" + "".join(f"  <li>the name of entry {n}</li>\n" for n in range(12)) + "</ul>\n"
+    files = {"a.py": python_file(1), "tools/draw": script, "page.html": page, "notes.txt": "words of a note\n" * 30}
+    found = collect([write(tmp_path / "p", files)]).files
+    assert {file.path: file.language for file in found} == {
+        "a.py": "python", "tools/draw": "shellscript", "page.html": "html",
+    }  # fmt: skip
 
 
 CODE = "def f(x):\n    return x\n" * 20

@@ -136,7 +136,9 @@ def test_spans_end_where_code_ends() -> None:
             assert span is not None, kind
             start, end = span
             assert text[start:end].strip()
-            if kind not in ("anywhere", "call-arguments"):
+            if kind == "before-code":
+                assert text[start:end].endswith(("\n", "\n    ", "\n        "))
+            elif kind not in ("anywhere", "call-arguments"):
                 assert text[end] == "\n"
 
 

@@ -54,6 +54,29 @@ def test_decide(after: dict[str, Any], losses: tuple[float, float], promoted: bo
     assert [row["n"] for row in figures["rows"]] == [N] * len(figures["rows"])
 
 
+@pytest.mark.parametrize(("several", "promoted", "reason"), [
+    ((0.5, 0.5), True, "better: stopped by itself"),
+    ((0.5, 1.0), True, "better: stopped by itself"),
+    ((0.9, 0.1), False, "worse: stopped after as many lines, several lines"),
+])  # fmt: skip
+def test_holes_of_several_lines_are_judged_by_themselves(
+    several: tuple[float, float], promoted: bool, reason: str
+) -> None:
+    found = records(stopped=(0.0, 1.0))
+    for one in found:  # 24 of 60 holes
+        if int(one["id"]) % 5 < 2:
+            one["kind"] = gate.SEVERAL
+            share = several[one["who"] == gate.AFTER]
+            one["metrics"]["in_place"] = float((int(one["id"]) * 7) % N < share * N)
+        else:  # as much better as the others are worse
+            one["metrics"]["in_place"] = float(one["who"] == gate.AFTER)
+    verdict = gate.decide(found, 2.0, 1.0)
+    assert (verdict.promoted, verdict.reason.startswith(reason)) == (promoted, True), verdict.reason
+    rows = {row["name"]: row["n"] for row in gate.as_figures(verdict)["rows"]}
+    assert rows["stopped after as many lines, several lines"] == 24
+    assert rows["stopped after as many lines"] == N
+
+
 def test_too_few_holes_show_nothing() -> None:
     few = [record for record in records(stopped=(0.0, 1.0)) if int(record["id"]) < gate.MIN_HOLES - 1]
     assert not gate.decide(few, 2.0, 1.0).promoted
@@ -84,3 +107,13 @@ def test_holes_come_from_every_project_in_turn() -> None:
     assert {hole.kind for hole in found} == set(gate.KINDS)
     texts = {file.text for file in files}
     assert all(hole.prefix + hole.middle + hole.suffix in texts for hole in found)
+    several = [hole for hole in found if hole.kind == gate.SEVERAL]
+    assert 7 <= len(several) <= 13
+    assert all("\n" in hole.middle.strip() for hole in several)
+    assert found == gate.holes(files, 30)
+
+
+def test_a_language_without_a_grammar_gives_holes_of_several_lines() -> None:
+    page = "<ul>\n" + "".join(f"  <li>entry {n}\n    <b>{n * 7}</b>\n  </li>\n" for n in range(30)) + "</ul>\n"
+    found = gate.holes([SourceText("p", f"page{i}.html", "html", page + f"<p>{i}</p>\n") for i in range(4)], 20)
+    assert any(hole.kind == gate.SEVERAL and hole.language == "html" for hole in found)

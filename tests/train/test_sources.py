@@ -84,9 +84,35 @@ def test_halves(other: Source, fault: str) -> None:
     ("benches/area.rs", "rust", False),
     ("include/area.h", "c", True),
     ("include/area.h", "cpp", True),
+    ("src/area.css", "css", True),
+    ("src/area.css", "scss", False),
+    ("dist/area.css", "css", False),
+    ("shapes/templates/area.html", "html", True),
+    ("shapes/templates/area.py", "python", False),
+    ("sub/Makefile", "makefile", True),
+    ("sub/Makefile.in", "makefile", False),
+    ("CMakeLists.txt", "cmake", True),
+    ("notes.txt", "cmake", False),
+    ("docker/Dockerfile", "dockerfile", True),
+    ("deploy/area.yml", "yaml", True),
+    (".github/workflows/test.yml", "yaml", False),
+    (".circleci/config.yml", "yaml", False),
 ])  # fmt: skip
 def test_wanted_paths(path: str, language: str, is_wanted: bool) -> None:
     assert wanted.is_wanted_path(path, language) is is_wanted
+
+
+@pytest.mark.parametrize(("path", "language", "first_line", "is_wanted"), [
+    ("bin/draw", "shellscript", "#!/bin/sh", True),
+    ("bin/draw", "shellscript", "#!/usr/bin/env bash", True),
+    ("bin/draw", "shellscript", "#!/usr/bin/python3", False),
+    ("bin/draw", "shellscript", "", False),
+    ("bin/draw", "python", "#!/usr/bin/python3", False),
+    ("bin/draw.txt", "shellscript", "#!/bin/sh", False),
+    ("bin/draw.sh", "shellscript", "", True),
+])  # fmt: skip
+def test_scripts_are_known_by_their_first_line(path: str, language: str, first_line: str, is_wanted: bool) -> None:
+    assert wanted.is_wanted_path(path, language, first_line) is is_wanted
 
 
 @pytest.mark.parametrize(("text", "is_wanted"), [

@@ -195,5 +195,5 @@ def _table(verdict: gate.Verdict) -> Table:
             for value, sign in ((one.a, ""), (one.b, ""), (one.difference, "+"), (one.low, "+"), (one.high, "+"))
         )
         style = "bold" if one.is_sure else ""
-        table.add_row(gate.MEASURES[one.metric], str(one.n), a, b, d, f"{low} to {high}", style=style)
+        table.add_row(gate.name_of(one), str(one.n), a, b, d, f"{low} to {high}", style=style)
     return table

@@ -26,6 +26,11 @@ HELD_OUT_SHARE = 0.12  # of the files
 MAX_HELD_OUT = 400
 GIT_S = 120.0
 
+# Of the languages that midfill knows and has a grammar for: what is data rather than written, and prose that is read
+# all the same, because it stands in every repository.
+NOT_READ = frozenset({"json", "jsonc", "xml", "asm"})
+PROSE_READ = frozenset({"markdown"})
+_LOCKS = frozenset({"Cargo.lock", "poetry.lock", "Pipfile", "pnpm-lock.yaml", "pubspec.lock"})
 VENDORED = frozenset({
     "vendor", "vendored", "_vendor", "third_party", "third-party", "thirdparty", "node_modules", "bower_components",
     "external", "externals", "extern", "site-packages", "dist", "build", "target", "out", "__pycache__", "venv",
@@ -128,7 +133,7 @@ def _names(roots: Sequence[Path]) -> list[str]:
 
 def _collect(project: str, root: Path, collection: Collection) -> None:
     try:
-        folder = Folder(root)
+        folder = Folder(root, language_by_name)
     except OSError as error:
         raise MidfillError(f"{root} cannot be read: {error.strerror}", "name the folder of a repository") from error
     if not folder.root.is_dir():
@@ -137,11 +142,13 @@ def _collect(project: str, root: Path, collection: Collection) -> None:
         raise MidfillError(f"{root} is a home folder or wider, not a project", "name the folder of a repository")
     collection.licences[project] = licence_of(folder.root)
     for found in _found(folder):
-        language = languages.indexed(found.path)
-        if not language:
+        if not language_by_name(found.path):
             continue
         reason = by_name(found.path)
         text = None if reason else folder.read(found)
+        language = language_of(found.path, text or "")
+        if text is not None and not language:
+            continue
         if text is None:
             collection.left_out[reason or "not text, too large or minified"] += 1
             continue
@@ -179,6 +186,23 @@ def _tracked(root: Path) -> list[str] | None:
     if done.returncode != 0:
         return None
     return [path for path in os.fsdecode(done.stdout).split("\0") if path]
+
+
+def language_by_name(path: str) -> str:
+    """The language of a file that may be learned from; "script" where only its first line can tell, "" of others."""
+    name = path.rpartition("/")[2]
+    found = languages.of_path(path)
+    if not found:
+        return "script" if "." not in name and not _LICENCE_NAME.fullmatch(name) else ""
+    known = languages.of(found)
+    is_read = known.grammar and found not in NOT_READ and not (known.prose and found not in PROSE_READ)
+    return found if is_read and name not in _LOCKS else ""
+
+
+def language_of(path: str, text: str) -> str:
+    """As ``language_by_name``, where the ``#!`` line of a script decides; "" where that is none."""
+    found = language_by_name(path)
+    return languages.of_shebang(text[:200].partition("\n")[0]) if found == "script" else found
 
 
 def by_name(path: str) -> str:

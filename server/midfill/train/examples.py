@@ -16,7 +16,7 @@ from midfill.context.outline import source_file
 from midfill.context.view import View
 from midfill.fim import FimRenderer
 from midfill.train.collect import SourceText
-from midfill.train.spans import FileSpans, draw_kind
+from midfill.train.spans import NOTHING_BELOW, FileSpans, draw_kind
 from midfill.types import MidfillError, Snapshot, Snippet
 
 MIN_PROMPT = 64  # tokens
@@ -98,7 +98,8 @@ class Maker:
             return None
         start, end = span
         budget = round(exp(rng.uniform(log(MIN_PROMPT * 2), log(max_tokens))))
-        text = file.text[:start] + file.text[end:]
+        below = "" if rng.random() < NOTHING_BELOW.get(kind, 0.0) else file.text[end:]
+        text = file.text[:start] + below
         snapshot = Snapshot(f"file:///{file.path}", 0, file.language, text, start, path=file.path)
         snippets = self._snippets(file, snapshot, budget) if rng.random() < CONTEXT_SHARE else ()
         return self.of_hole(snapshot, file.text[start:end], snippets, kind, budget)

@@ -1,29 +1,34 @@
 """Before and after: an adapter is promoted only if it is better at holes in files that it was not trained on.
 
 Every hole is answered twice by each, in turns: through the server's path, as a person would see it in a file by itself,
-and by the bare model, which shows whether it stops. Differences are
-paired, with 95 % intervals by bootstrap over files.
+and by the bare model, which shows whether it stops. A third of the holes have several lines; these are also judged by
+themselves. Differences are paired, with 95 % intervals by bootstrap over files.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from midfill.completer import Completer
 from midfill.eval.ask import Answer, Bare, Server
-from midfill.eval.holes import Hole
+from midfill.eval.holes import Hole, is_leak_free
 from midfill.eval.metrics import judged
 from midfill.eval.repository import Cutter
 from midfill.eval.run import Record
 from midfill.eval.summary import ALL, Difference, paired
 from midfill.train.collect import SourceText
+from midfill.train.spans import FileSpans
 from midfill.types import Snapshot
 
 BEFORE, AFTER = "before", "after"
-KINDS = ("rest-of-line", "line", "block", "call-arguments", "mid-word")
+CUT = ("rest-of-line", "line", "block", "call-arguments", "mid-word")
+SEVERAL = "several-lines"  # a third of the holes: there a model that has seen few of them stops too early
+SEVERAL_KINDS = ("lines", "body", "before-code")  # of training, from any language
+KINDS = (*CUT, SEVERAL)
 MAX_TOKENS = 96  # of the bare model: nearly every hole is shorter
 # The measures of the table, and what they are called. What decides comes first.
 MEASURES = {
@@ -45,7 +50,7 @@ class Verdict:
 
     promoted: bool
     reason: str
-    differences: tuple[Difference, ...]  # of all holes, in the order of MEASURES
+    differences: tuple[Difference, ...]  # in the order of MEASURES, of all holes and then of those of several lines
 
 
 class Gate:
@@ -76,15 +81,42 @@ def judge(hole: Hole, answer: Answer) -> dict[str, float]:
 def holes(files: Sequence[SourceText], n: int, seed: int = 1) -> list[Hole]:
     """``n`` holes in the files held out, of every kind in turn; each project's files see each other."""
     projects = sorted({file.project for file in files})
+    n_each = n // len(projects) + len(KINDS)
     found: list[list[Hole]] = []
     for project in projects:
-        texts = {file.path: file.text for file in files if file.project == project}
-        cut = Cutter(texts).cut(2 * n // len(projects) + len(KINDS), KINDS, seed)
+        own = [file for file in files if file.project == project]
+        cut = Cutter({file.path: file.text for file in own}).cut(2 * n_each, CUT, seed)
+        mixed = _mixed(cut, _several(own, n_each, seed), random.Random(f"{seed}:{project}"))  # noqa: S311
         found.append(
-            [dataclasses.replace(hole, source=f"{project}/{hole.source}", id=f"{project}/{hole.id}") for hole in cut]
+            [dataclasses.replace(hole, source=f"{project}/{hole.source}", id=f"{project}/{hole.id}") for hole in mixed]
         )
     turns = [hole for turn in range(n) for of_project in found for hole in of_project[turn : turn + 1]]
     return turns[:n]
+
+
+def _several(files: Sequence[SourceText], n: int, seed: int) -> list[Hole]:
+    """At most ``n`` holes of several lines, at most one a file and kind, drawn as training draws them."""
+    rng = random.Random(f"{seed}:{SEVERAL}")  # noqa: S311 - the same holes each time
+    places = [(file, kind) for file in files for kind in SEVERAL_KINDS]
+    rng.shuffle(places)
+    found: list[Hole] = []
+    for file, kind in places:
+        span = FileSpans(file.text, file.language, f"{seed}").draw(kind, rng)
+        if span is None or len(found) == n:
+            continue
+        before, middle, after = file.text[: span[0]], file.text[slice(*span)], file.text[span[1] :]
+        if "\n" in middle.strip() and is_leak_free(before, middle, after):
+            name = f"{file.path}:{span[0]}-{span[1]}:{SEVERAL}"
+            found.append(Hole(file.path, SEVERAL, before, middle, after, file.path, name, file.language))
+    return found
+
+
+def _mixed(cut: list[Hole], several: list[Hole], rng: random.Random) -> list[Hole]:
+    """Two of ``cut`` for each of ``several``. Which come first is drawn: a project may give a single hole."""
+    groups = [[*cut[2 * at : 2 * at + 2], *several[at : at + 1]] for at in range(max(len(cut), len(several)))]
+    for group in groups:
+        rng.shuffle(group)
+    return [hole for group in groups for hole in group]
 
 
 def see(hole: Hole) -> Snapshot:
@@ -95,28 +127,35 @@ def see(hole: Hole) -> Snapshot:
 def decide(records: Sequence[Record], loss_before: float | None, loss_after: float | None) -> Verdict:
     """From the records of BEFORE and AFTER, and the held-out losses in nats."""
     runs = {name: [record for record in records if record["who"] == name] for name in (BEFORE, AFTER)}
-    by_metric = {one.metric: one for one in paired(runs[BEFORE], runs[AFTER]) if one.kind == ALL}
-    found = tuple(by_metric[name] for name in MEASURES if name in by_metric)
+    differences = paired(runs[BEFORE], runs[AFTER])
+    by_metric = {one.metric: one for one in differences if one.kind == ALL}
+    several = {one.metric: one for one in differences if one.kind == SEVERAL}
+    found = tuple(of[name] for of in (by_metric, several) for name in MEASURES if name in of)
     if len(runs[AFTER]) < MIN_HOLES:
         return Verdict(False, f"only {len(runs[AFTER])} holes could be cut: that shows nothing", found)
     for one in found:
         if one.metric in DECIDING and one.is_sure and one.difference < 0:
-            return Verdict(False, f"worse: {MEASURES[one.metric]}", found)
+            return Verdict(False, f"worse: {name_of(one)}", found)
     if by_metric["first_line"].difference < -MAX_LOSS_OF_EXACT:
         return Verdict(False, "the exact match fell", found)
     if loss_before is not None and loss_after is not None and loss_after >= loss_before:
         return Verdict(False, "the held-out loss did not fall", found)
-    better = [MEASURES[one.metric] for one in found if one.metric in DECIDING and one.is_sure and one.difference > 0]
+    better = [name_of(one) for one in found if one.metric in DECIDING and one.is_sure and one.difference > 0]
     if not better:
         return Verdict(False, "nothing is surely better", found)
     return Verdict(True, f"better: {', '.join(better)}", found)
+
+
+def name_of(one: Difference) -> str:
+    """What a measure is called, and of which holes it is."""
+    return MEASURES[one.metric] + (", several lines" if one.kind == SEVERAL else "")
 
 
 def as_figures(verdict: Verdict) -> dict[str, Any]:
     """For the files beside the adapter."""
     rows = [
         {
-            "name": MEASURES[one.metric], "metric": one.metric, "n": one.n, "before": round(one.a, 4),
+            "name": name_of(one), "metric": one.metric, "n": one.n, "before": round(one.a, 4),
             "after": round(one.b, 4), "low": round(one.low, 4), "high": round(one.high, 4),
         }
         for one in verdict.differences

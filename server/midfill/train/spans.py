@@ -7,26 +7,35 @@ import re
 from collections.abc import Callable, Sequence
 
 from midfill.eval.cutting import KINDS, Code, Span
+from midfill.train.rows import Rows, read_code
 
-MAX_MIDDLE = 800  # characters
-MAX_LINES = 6
+MAX_MIDDLE = 1000  # characters
+MAX_LINES = 10
 MAX_OF_KIND = 60  # spans of a kind that are kept of one file
+MAX_BEGINNING = 6  # lines that a file that just begins may have already
 _WORD_END = re.compile(r"\w+|[^\w\s]")
+_WORD_START = re.compile(r"(?<![\w$@])[\w$@]")
 
-# How often each kind is drawn. Somebody who types is most often in a line, and next at an empty one.
+# How often each kind is drawn, in percent. Somebody who types is most often in a line, and next at an empty one; two
+# fifths of the middles have several lines, because a model that saw few of these stops after the first.
 WEIGHTS = {
-    "rest-of-line": 24,
-    "line": 16,
-    "lines": 16,
-    "block": 12,
-    "call-arguments": 8,
-    "mid-word": 14,
-    "anywhere": 10,
+    "rest-of-line": 16,
+    "line": 11,
+    "mid-word": 10,
+    "call-arguments": 5,
+    "anywhere": 6,
+    "lines": 15,
+    "block": 7,
+    "body": 11,
+    "opening": 6,
+    "before-code": 7,
+    "beginning": 6,
 }
+NOTHING_BELOW = {"beginning": 0.7}  # share of a kind's holes with nothing below: the file ends there so far
 
 
 def lines(code: Code, rng: random.Random) -> list[Span]:
-    """Two to six whole lines, from behind the indentation of the first."""
+    """Two to ten whole lines, from behind the indentation of the first."""
     rows = sorted(code.rows)
     found = []
     for _ in range(min(MAX_OF_KIND, len(rows))):
@@ -52,7 +61,81 @@ def anywhere(code: Code, rng: random.Random) -> list[Span]:
     return found
 
 
-_RANDOM: dict[str, Callable[[Code, random.Random], list[Span]]] = {"lines": lines, "anywhere": anywhere}
+def body(code: Code, rng: random.Random) -> list[Span]:
+    """All that stands deeper below a line: from that line's end, or from behind the indentation of the next.
+
+    What closes it stays below. It goes by indentation alone, so that it holds in every language.
+    """
+    rows, found = Rows(code.text), []
+    for header in code.rows:
+        last = rows.last_deeper(header, MAX_LINES)
+        if last is None:
+            continue
+        first = rows.next(header)
+        start = rows.end(header) if first is None or rng.random() < 0.7 else rows.text_start(first)
+        found.append((start, rows.end(last)))
+    return found
+
+
+def opening(code: Code, rng: random.Random) -> list[Span]:
+    """A line whose content stands below, deeper, or the rest of it: a call's name and bracket, a header."""
+    rows, found = Rows(code.text), []
+    for row, tokens in code.rows.items():
+        end = rows.end(row)
+        is_bare = not any(map(str.isalnum, code.text[tokens[0].start : end]))  # a brace on a line of its own
+        if rows.opens(row) and not is_bare and not code.text[end - 1].isalnum():
+            inner = [match.start() for match in _WORD_START.finditer(code.text, tokens[0].start + 1, end)]
+            found.append((rng.choice([tokens[0].start, *inner]), end))
+    return found
+
+
+def before_code(code: Code, rng: random.Random) -> list[Span]:
+    """Whole lines with their line end, so that code stands right behind the cursor.
+
+    The cursor is in the first column, or behind the indentation where the line below has the same.
+    """
+    rows, found = Rows(code.text), []
+    for row in code.rows:
+        last = row + rng.choice((0, 0, 0, 1, 2, 3))
+        if any(at not in code.rows for at in range(row, last + 2)):
+            continue
+        start, end = rows.start(row), rows.start(last + 1)
+        if rows.indentation(row) == rows.indentation(last + 1) and rng.random() < 0.4:
+            start, end = rows.text_start(row), rows.text_start(last + 1)
+        found.append((start, end))
+    return found
+
+
+def beginning(code: Code, rng: random.Random) -> list[Span]:
+    """What a file has next, after nothing or a few lines: up to ten lines, which end at an empty one where one comes.
+
+    The first lines may be a comment; that is often all that a person has written when they want the rest.
+    """
+    rows, found = Rows(code.text), []
+    for n_before in range(min(MAX_BEGINNING, rows.n - 2) + 1):
+        first = n_before if rows.is_text(n_before) else rows.next(n_before)
+        if first is None:
+            continue
+        n_least = rng.randint(1, 3)
+        last = first
+        while last - first < MAX_LINES - 1 and last + 1 < rows.n:
+            if not rows.is_text(last + 1) and last - first + 1 >= n_least:
+                break
+            last += 1
+        while not rows.is_text(last):
+            last -= 1
+        found.append((rows.start(n_before), rows.end(last)))
+    return found
+
+
+_RANDOM: dict[str, Callable[[Code, random.Random], list[Span]]] = {
+    "lines": lines,
+    "anywhere": anywhere,
+    "body": body,
+    "opening": opening,
+    "before-code": before_code,
+    "beginning": beginning,
+}
 
 
 class FileSpans:
@@ -73,14 +156,15 @@ class FileSpans:
 
     def _find(self, kind: str) -> Sequence[Span]:
         if self._code is None:
-            self._code = Code.read(self._text, self._language) or Code(self._text)
+            self._code = read_code(self._text, self._language)
         rng = random.Random(f"{self._seed}:{kind}")  # noqa: S311 - the same spans, whatever was asked for before
         found = _RANDOM[kind](self._code, rng) if kind in _RANDOM else KINDS[kind](self._code)
-        spans = [(start, end) for start, end in found if self._is_sound(start, end)]
+        spans = [(start, end) for start, end in found if self._is_sound(start, end, kind)]
         return spans if len(spans) <= MAX_OF_KIND else rng.sample(spans, MAX_OF_KIND)
 
-    def _is_sound(self, start: int, end: int) -> bool:
-        return start > 0 and end - start <= MAX_MIDDLE and bool(self._text[start:end].strip())
+    def _is_sound(self, start: int, end: int, kind: str) -> bool:
+        has_place = start > 0 or kind in NOTHING_BELOW
+        return has_place and end - start <= MAX_MIDDLE and bool(self._text[start:end].strip())
 
 
 def draw_kind(rng: random.Random) -> str:

@@ -1,0 +1,98 @@
+"""A file's lines, and its words where a grammar does not say enough of them."""
+
+from __future__ import annotations
+
+import re
+
+from midfill.eval.cutting import Code, Token
+from midfill.syntax import languages
+
+TAB = 4  # columns
+# Markup and configuration: what people write there is text, or another language, in leaves of several lines.
+BY_LINES = frozenset({
+    "html", "xml", "vue", "svelte", "yaml", "toml", "ini", "dockerfile", "makefile", "cmake",
+})  # fmt: skip
+_TOKEN = re.compile(r"\w+|[^\w\s]+")
+
+
+class Rows:
+    """The lines of a text by number, from 0. Places are code points of the text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._lines = text.split("\n")
+        self._starts = [0]
+        for line in self._lines:
+            self._starts.append(self._starts[-1] + len(line) + 1)
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+        return len(self._lines)
+
+    def start(self, row: int) -> int:
+        """Its first column."""
+        return self._starts[row]
+
+    def text_start(self, row: int) -> int:
+        """Behind its indentation."""
+        return self._starts[row] + len(self.indentation(row))
+
+    def end(self, row: int) -> int:
+        """Behind its last character that is no white space."""
+        return self._starts[row] + len(self._lines[row].rstrip())
+
+    def indentation(self, row: int) -> str:
+        """The white space it begins with."""
+        line = self._lines[row]
+        return line[: len(line) - len(line.lstrip())]
+
+    def is_text(self, row: int) -> bool:
+        """Whether there is more than white space."""
+        return bool(self._lines[row].strip())
+
+    def next(self, row: int) -> int | None:
+        """The next line with text below ``row``; None at the end."""
+        return next((at for at in range(row + 1, self.n) if self.is_text(at)), None)
+
+    def opens(self, row: int) -> bool:
+        """Whether the next line with text is deeper."""
+        below = self.next(row)
+        return below is not None and self._depth(below) > self._depth(row)
+
+    def last_deeper(self, row: int, most: int) -> int | None:
+        """The last line of those that stand deeper below ``row``; None where there is none, or more than ``most``."""
+        depth, last = self._depth(row), None
+        for at in range(row + 1, self.n):
+            if self.is_text(at):
+                if self._depth(at) <= depth:
+                    break
+                last = at
+            if at - row > most:
+                return None
+        return last
+
+    def _depth(self, row: int) -> int:
+        return len(self.indentation(row).expandtabs(TAB))
+
+
+def read_code(text: str, language: str) -> Code:
+    """The file's tokens by its grammar; by its words where it is prose, markup or has no grammar."""
+    known = languages.of(language)
+    if known.prose or language in BY_LINES:
+        return by_words(text)
+    return Code.read(text, language) or by_words(text)
+
+
+def by_words(text: str) -> Code:
+    """Every line with text as a line of code."""
+    code, start = Code(text), 0
+    for row, line in enumerate(text.split("\n")):
+        found = [
+            Token(start + one.start(), start + one.end(), row, "word" if one[0][0].isalpha() else "sign", one[0])
+            for one in _TOKEN.finditer(line)
+        ]
+        if found:
+            code.rows[row] = found
+        start += len(line) + 1
+    return code

@@ -6,12 +6,8 @@ from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD
 from midfill.context.secrets import MARGIN
-from midfill.train.collect import by_name, by_text, collect, licence_of, split
-=======
 from midfill.train.collect import by_name, by_text, collect, language_of, licence_of, split
->>>>>>> train
 from midfill.train.duplicates import near_duplicates
 from midfill.types import MidfillError
 from tests.train.made import project, python_file, repository, write

@@ -164,7 +164,7 @@ def test_the_snapshot_is_the_text_at_the_request(launch: Launch) -> None:
 def test_stale_documents_and_unknown_ones_are_empty(launch: Launch) -> None:
     client = ready(launch, {"chunks": ["a"]})
     uri = client.open("x", version=5)
-    change(client, uri, 7, "y", full=False)
+    change(client, uri, 4, "y", full=False)
     assert client.result(INLINE, at(uri, 0, 0, context=INVOKED)) is None
     change(client, uri, 8, "z")
     assert client.result(INLINE, at(uri, 0, 0, context=INVOKED))["items"]

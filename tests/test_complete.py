@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from midfill.commands import complete
-from midfill.commands.complete import 
-from midfill.context.project import project_of
 from midfill.config import Config
+from midfill.context.project import project_of
 from tests.context.made import write
 
 

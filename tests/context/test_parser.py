@@ -254,7 +254,12 @@ def test_a_file_that_is_too_much_is_skipped_until_it_changes(
     root = write(tmp_path / "w", {"A.java": BOMB, "client.py": GOOD})
     asked: list[str] = []
     submit = project._parser.submit
-    monkeypatch.setattr(project._parser, "submit", lambda job: (asked.append(Path(job.key).name), submit(job)))
+
+    def noted(job: Job) -> None:
+        asked.append(Path(job.key).name)
+        submit(job)
+
+    monkeypatch.setattr(project._parser, "submit", noted)
     project.set_folders([root])
     assert project.settle(PATIENCE_S)
     assert names(project) == {"client.py"}
@@ -288,7 +293,9 @@ def test_a_folder_that_ends_child_after_child_is_left(
 
 
 @LINUX
-def test_an_open_document_that_is_too_much_has_its_text_alone(project: Workspace, tmp_path: Path) -> None:
+def test_an_open_document_that_is_too_much_has_its_text_alone(
+    project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "a.cpp"
     document = keeper.Document(file.as_uri(), file, "a.cpp", "cpp", ENDLESS)
     project.opened(document)
@@ -296,7 +303,7 @@ def test_an_open_document_that_is_too_much_has_its_text_alone(project: Workspace
     (known,) = project._keeper.index.files.values()
     assert known.definitions == ()
     asked: list[Job] = []
-    project._parser.submit = asked.append  # type: ignore[method-assign]
+    monkeypatch.setattr(project._parser, "submit", asked.append)
     project.changed(keeper.Document(file.as_uri(), file, "a.cpp", "cpp", ENDLESS + "int x;\n"))
     assert project.settle(PATIENCE_S)
     assert asked == []  # for a while
@@ -304,11 +311,13 @@ def test_an_open_document_that_is_too_much_has_its_text_alone(project: Workspace
     assert known.text.endswith("int x;\n")
 
 
-def test_choices_are_made_while_a_text_is_parsed(project: Workspace, tmp_path: Path) -> None:
+def test_choices_are_made_while_a_text_is_parsed(
+    project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The parser never answers; what is known is chosen from all the same."""
     project.set_folders([write(tmp_path / "w", {"client.py": GOOD})])
     assert project.settle(PATIENCE_S)
-    project._parser.submit = lambda _job: None  # type: ignore[method-assign]
+    monkeypatch.setattr(project._parser, "submit", lambda _job: None)
     project.opened(keeper.Document("untitled:1", None, "x.py", "python", "x = 1\n"))
     assert settled(lambda: project._is_parsing)
     snapshot = snapshot_at(tmp_path / "w", "main.py", "from client import Client\nclient = Client()\nclient.‸\n")

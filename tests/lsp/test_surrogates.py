@@ -122,15 +122,15 @@ def test_in_every_string_of_every_message(launch: Launch, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("where", ["rootUri", "rootPath", "locale", "clientInfo", "folder", "settings"])
 def test_in_the_handshake(launch: Launch, tmp_path: Path, where: str) -> None:
-    params: dict[str, Any] = {
+    places: dict[str, dict[str, Any]] = {
         "rootUri": {"rootUri": (tmp_path / "a").as_uri() + HALF},
         "rootPath": {"rootPath": str(tmp_path) + HALF},
         "locale": {"locale": HALF},
         "clientInfo": {"clientInfo": {"name": HALF, "version": HALF}},
         "folder": {"workspaceFolders": [{"uri": "file:///w" + HALF, "name": HALF}]},
         "settings": {"initializationOptions": {"midfill": {"languagesOff": [HALF], "globsOff": [HALF + "*"]}}},
-    }[where]
+    }
     client = launch()
-    client.initialize(**params)
+    client.initialize(**places[where])
     client.ready()
     assert is_recording(client, tmp_path)

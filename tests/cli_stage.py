@@ -107,7 +107,7 @@ def main() -> None:
     if plan["gone"]:
         gone = Gone(plan["gone"])
         importlib.util.find_spec = gone.asked
-        sys.meta_path.insert(0, gone)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, gone)
     importlib.import_module("midfill.cli")
     for name in COMMANDS:
         with contextlib.suppress(ImportError):

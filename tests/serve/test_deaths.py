@@ -48,7 +48,7 @@ async def test_a_prompt_that_killed_its_engine_is_not_sent_again(tiny: Path) -> 
         await until(lambda: first.completer is None and second.completer is None)
         await until(lambda: any(status.message == KILLED for status in statuses))
         for link in (first, second):
-            await until(lambda link=link: link.completer is not None)
+            await until(lambda: first.completer is not None and second.completer is not None)
             assert link.completer is not None
             with pytest.raises(EngineError, match="died while it worked on this prompt"):
                 await anext(link.completer.engine.stream(deadly))

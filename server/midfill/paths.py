@@ -45,8 +45,8 @@ def _can_hold(base: Path) -> bool:
     if (base / "midfill").is_dir():
         return True
     try:
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
+        _make(base)
+    except MidfillError:
         return False
     return os.access(base, os.W_OK | os.X_OK)
 
@@ -96,6 +96,16 @@ def private_dir(path: Path) -> Path:
     Folders of ours that an earlier version left open to others are closed. One that a variable names and that was there
     before is the user's: its mode is left alone, what lies in it is closed.
     """
+    _make(path)
+    for variable, root in _roots():
+        if path.is_relative_to(root):
+            ours = [folder for folder in (path, *path.parents) if folder.is_relative_to(root)]
+            for folder in ours[:-1] if os.environ.get(variable) else ours:
+                _close(folder)
+    return path
+
+
+def _make(path: Path) -> None:
     try:
         for folder in reversed((path, *path.parents)):
             if not folder.is_dir():
@@ -105,12 +115,6 @@ def private_dir(path: Path) -> Path:
             f"cannot create {path}: {error.strerror or error}",
             "make it writable, or point MIDFILL_CACHE_DIR, MIDFILL_STATE_DIR and MIDFILL_RUNTIME_DIR elsewhere",
         ) from error
-    for variable, root in _roots():
-        if path.is_relative_to(root):
-            ours = [folder for folder in (path, *path.parents) if folder.is_relative_to(root)]
-            for folder in ours[:-1] if os.environ.get(variable) else ours:
-                _close(folder)
-    return path
 
 
 def _roots() -> tuple[tuple[str, Path], ...]:
@@ -134,7 +138,8 @@ def runtime_dir() -> Path:
 
     Raises MidfillError where another user owns it: that folder could redirect us to a foreign engine.
     """
-    path = private_dir(_runtime_candidate())
+    path = _runtime_candidate()
+    _make(path)  # asks nothing of the other folders, which may have their stand-in here
     if sys.platform == "win32":
         return path
     info = path.lstat()

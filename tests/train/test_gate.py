@@ -84,6 +84,19 @@ def test_holes_of_several_lines_are_judged_by_themselves(
     assert rows["stopped after as many lines"] == N
 
 
+def test_few_holes_of_several_lines_decide_nothing() -> None:
+    found = records(stopped=(0.0, 1.0))
+    for one in found:
+        if int(one["id"]) < gate.MIN_SEVERAL - 1:
+            one["kind"] = gate.SEVERAL
+            one["metrics"]["in_place"] = float(one["who"] == gate.BEFORE)
+        else:
+            one["metrics"]["in_place"] = float(one["who"] == gate.AFTER)
+    verdict = gate.decide(found, 2.0, 1.0)
+    assert verdict.promoted, verdict.reason
+    assert not [one for one in verdict.differences if one.kind == gate.SEVERAL]
+
+
 def test_too_few_holes_show_nothing() -> None:
     few = [record for record in records(stopped=(0.0, 1.0)) if int(record["id"]) < gate.MIN_HOLES - 1]
     assert not gate.decide(few, 2.0, 1.0).promoted

@@ -42,6 +42,7 @@ MEASURES = {
 DECIDING = ("first_line", "whole", "similarity", "stopped", "in_place")
 MAX_LOSS_OF_EXACT = 0.02  # a fall of the exact match that is not sure, and is still too much
 MIN_HOLES = 20
+MIN_SEVERAL = 10  # holes of several lines, below which these are not judged by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def decide(records: Sequence[Record], loss_before: float | None, loss_after: flo
     runs = {name: [record for record in records if record["who"] == name] for name in (BEFORE, AFTER)}
     differences = paired(runs[BEFORE], runs[AFTER])
     by_metric = {one.metric: one for one in differences if one.kind == ALL}
-    several = {one.metric: one for one in differences if one.kind == SEVERAL}
+    several = {one.metric: one for one in differences if one.kind == SEVERAL and one.n >= MIN_SEVERAL}
     found = tuple(of[name] for of in (by_metric, several) for name in MEASURES if name in of)
     if len(runs[AFTER]) < MIN_HOLES:
         return Verdict(False, f"only {len(runs[AFTER])} holes could be cut: that shows nothing", found)

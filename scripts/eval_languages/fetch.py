@@ -59,9 +59,7 @@ def read_project(project: Project, archives: list[Path]) -> dict[str, str]:
         language = language_of(inner, text)
         if language in GROUPS[project.group] and "\ufffd" not in text and is_wanted_text(text):
             found.setdefault(language, {})[inner] = text
-    chosen = {
-        path: texts[path] for texts in found.values() for path in choose(texts, LIMIT, lambda _text: False)
-    }
+    chosen = {path: texts[path] for texts in found.values() for path in choose(texts, LIMIT, lambda _text: False)}
     if not chosen:
         raise ArchiveError("no file of it is wanted")
     return chosen

@@ -36,12 +36,18 @@ def read_projects(path: Path = PROJECTS) -> list[Project]:
 def _project(entry: dict[str, object]) -> Project:
     if unknown := entry.keys() - _KEYS:
         raise ValueError(f"{entry.get('name')}: unknown keys {sorted(unknown)}")
-    words = {key: str(entry[key]) for key in ("index", "name", "version", "sha256")}
-    folders = entry.get("folders", [])
+    folders, name = entry.get("folders", []), str(entry["name"])
     source = Source(
-        **words, language=str(entry["group"]), licence="", use="held-out", project=words["name"],
+        index=str(entry["index"]),
+        name=name,
+        version=str(entry["version"]),
+        sha256=str(entry["sha256"]),
+        language=str(entry["group"]),
+        licence="",
+        use="held-out",
+        project=name,
         folders=tuple(folders) if isinstance(folders, list) else (),
-    )  # fmt: skip
+    )
     return Project(str(entry["group"]), str(entry["half"]), source)
 
 

@@ -1,8 +1,8 @@
 """Answers the holes of a file, one line of JSON each, and goes on where an earlier run ended.
 
 Runs by its path too, so that an older checkout can be asked the same holes:
-``PYTHONPATH=OLD/server python -P NEW/server/midfill/commands/answering.py HOLES --out ANSWERS``. Hence it uses little of
-midfill, all of it old, and reads the holes itself.
+``PYTHONPATH=OLD/server python -P NEW/server/midfill/commands/answering.py HOLES --out ANSWERS``. Hence it uses
+little of midfill, all of it old, and reads the holes itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``midfill eval languages``: holes in many languages, cut once, answered by any checkout, judged from what was saved."""
+"""``midfill eval languages``: holes of many languages cut once, answered by any checkout, judged from what is saved."""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ def holes_from(lines: Iterable[Mapping[str, Any]]) -> dict[str, Hole]:
     try:
         return {line["id"]: Hole(**{name: line[name] for name in _FIELDS}) for line in lines}
     except (KeyError, TypeError) as error:
-        raise MidfillError(f"a line is no hole: {error}", "name a file that midfill eval languages cut wrote") from error
+        raise MidfillError(
+            f"a line is no hole: {error}", "name a file that midfill eval languages cut wrote"
+        ) from error
 
 
 def records_of(holes: Mapping[str, Hole], answers: Sequence[Mapping[str, Any]]) -> list[Record]:
@@ -60,7 +62,7 @@ def judged(hole: Hole, text: str) -> dict[str, float]:
         found["shown_at_headers"] = found["shown"]
     found |= {"wrong_language": bool(other), "control_tokens": has_control(hole, text)}
     if hole.kind != NEW_FILE and (errors := errors_of(hole.language, hole.prefix, text, hole.middle, hole.suffix)):
-        found["breaks"] = errors.is_broken
+        found |= {"breaks": errors.is_broken, "unsound": errors.is_unsound}
     return {name: float(value) for name, value in found.items()}
 
 

@@ -1,11 +1,12 @@
-"""Holes of every language: those of ``eval.cutting`` where it knows the grammar's kinds, and those that lines alone show.
+"""Holes of every language: by ``eval.cutting`` where that knows the grammar's kinds, else by what lines alone show.
 
-A header is a line whose next line is deeper: whatever the language, that line opened something. Markup and prose have no
-calls or names to be cut in, but lines, blocks by their indentation, and words.
+A header is a line whose next line is deeper: whatever the language, that line opened something. Markup and prose have
+no calls or names to be cut in, but lines, blocks by their indentation, and words.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +21,12 @@ ALL_KINDS = (HEADER, "line", "rest-of-line", SEVERAL, "mid-word", "call-argument
 MIN_BEFORE, MIN_AFTER, MAX_HOLE = 120, 40, 600  # characters
 MAX_FILE = 40_000  # characters: of a longer one the model sees a part in any case
 MAX_BODY = 8  # lines of what is taken out below a header
-PER_FILE = 4  # candidates of one kind
+PER_FILE, TRIES = 3, 12  # candidates of one kind in a file
+MAX_FILES = 20  # of one language of a project
 # Grammars whose leaves are no tokens of code.
-_BY_LINES = frozenset({"markdown", "yaml", "html", "css", "scss", "vue", "sql", "makefile", "dockerfile", "shellscript"})
+_BY_LINES = frozenset(
+    {"markdown", "yaml", "html", "css", "scss", "vue", "sql", "makefile", "dockerfile", "shellscript"}
+)
 _WORD = re.compile(r"[^\W\d_]\w{4,}")
 _START = re.compile(r"(?<=[\s(\[{,:=<>\"'])[\w\"'$@.#-]")
 
@@ -36,11 +40,20 @@ def holes_of(texts: Mapping[str, str], n_of_group: int, seed: int = 1) -> list[H
     """
     rng = random.Random(seed)  # noqa: S311 - the same holes each time
     by_group: dict[str, dict[tuple[str, str], list[Hole]]] = {}
-    for path, text in sorted(texts.items()):
+    for path in _chosen(texts, rng):
+        text = texts[path]
         language = language_of(path, text)
         for hole in _of_file(path, text, language, rng):
             by_group.setdefault(group_of(language), {}).setdefault((hole.kind, language), []).append(hole)
     return [hole for group in by_group for hole in _drawn(by_group[group], n_of_group, rng)]
+
+
+def _chosen(texts: Mapping[str, str], rng: random.Random) -> list[str]:
+    """The files that are read: some of each language of each project."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for path, text in sorted(texts.items()):
+        found.setdefault((path.partition("/")[0], language_of(path, text)), []).append(path)
+    return [path for paths in found.values() for path in rng.sample(paths, min(MAX_FILES, len(paths)))]
 
 
 def in_turns(holes: Sequence[Hole]) -> list[Hole]:
@@ -57,10 +70,18 @@ def _of_file(path: str, text: str, language: str, rng: random.Random) -> Iterato
         return
     project, _, inner = path.partition("/")
     for kind, spans in spans_of(text, language).items():
-        sound = [span for span in spans if _is_sound(text, *span)]
-        for start, end in rng.sample(sound, min(PER_FILE, len(sound))):
+        # Drawn before they are judged: a file has thousands, and judging reads all of it.
+        drawn = rng.sample(spans, min(TRIES, len(spans)))
+        for start, end in itertools.islice((span for span in drawn if _is_sound(text, *span)), PER_FILE):
             yield Hole(
-                project, kind, text[:start], text[start:end], text[end:], inner, f"{path}:{start}-{end}:{kind}", language
+                project,
+                kind,
+                text[:start],
+                text[start:end],
+                text[end:],
+                inner,
+                f"{path}:{start}-{end}:{kind}",
+                language,
             )
 
 
@@ -184,7 +205,7 @@ def _says(line: str, language: str) -> bool:
     opening = languages.of(language).comment[0]
     bare = line.strip()
     is_comment = (opening and bare.startswith(opening)) or bare.startswith(("*", "/*", "//", "<!--"))
-    return len(re.findall(r"\w", bare)) >= MIN_CHARS and not is_comment
+    return len(re.findall(r"\w", bare)) > 1 and not is_comment
 
 
 def whole_line(text: str, language: str) -> Iterator[Span]:
@@ -217,10 +238,14 @@ def several_lines(text: str, language: str) -> Iterator[Span]:
         if not _says(line, language):
             continue
         for n in (2, 4, 6):
-            group = lines[row : row + n]
-            if len(group) == n and all(one.strip() and _depth(one) >= _depth(line) for _, one in group):
-                if _depth(group[-1][1]) == _depth(line) and (row + n >= len(lines) or _depth(lines[row + n][1]) <= _depth(line)):
-                    yield start + _depth(line), _end(group[-1])
+            group, below = lines[row : row + n], lines[row + n : row + n + 1]
+            if (
+                len(group) == n
+                and all(one.strip() and _depth(one) >= _depth(line) for _, one in group)
+                and _depth(group[-1][1]) == _depth(line)
+                and not any(_depth(one) > _depth(line) for _, one in below)
+            ):
+                yield start + _depth(line), _end(group[-1])
 
 
 _LINE_KINDS: dict[str, Cut] = {

@@ -26,7 +26,12 @@ _FAMILIES = (
 )
 _FENCE = re.compile(r"^\s*(```|~~~)", re.MULTILINE)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_TEXT_KINDS = ("comment", "string", "heredoc", "text", "template")
+_QUOTED = ("comment", "string", "heredoc")
+
+
+def _bytes(text: str) -> bytes:
+    """A line end behind it: some grammars want one after the last statement."""
+    return f"{text}\n".encode("utf-8", "replace")
 
 
 def wrong_language(language: str, prefix: str, text: str) -> str:
@@ -34,10 +39,33 @@ def wrong_language(language: str, prefix: str, text: str) -> str:
     if not text.strip() or _is_prose_at(language, prefix):
         return ""
     head = prefix[prefix.rfind("\n") + 1 :]
-    for n, line in enumerate((head + text[:MAX_CHARS]).split("\n")):
-        if not _is_comment(language, line) and (other := told(line, language, 0 if n else len(head))):
+    said = head + text[:MAX_CHARS]
+    quoted = _quoted_rows(language, said)
+    for n, line in enumerate(said.split("\n")):
+        if n in quoted or _is_comment(language, line):
+            continue
+        if other := told(line, language, 0 if n else len(head)):
             return other
-    return _by_grammar(language, head + text[:MAX_CHARS])
+    return _by_grammar(language, said)
+
+
+def _quoted_rows(language: str, text: str) -> set[int]:
+    """Rows that a string or comment of several lines goes on in: any language may stand there."""
+    parser = parser_for(language)
+    if parser is None:
+        return set()
+    rows: set[int] = set()
+    stack = [parser.parse(_bytes(text)).root_node]
+    while stack:
+        node = stack.pop()
+        first, last = node.start_point[0], node.end_point[0]
+        if first == last:
+            continue
+        if any(kind in node.type for kind in _QUOTED):
+            rows.update(range(first + 1, last + 1))
+        else:
+            stack += node.children
+    return rows
 
 
 def _is_prose_at(language: str, prefix: str) -> bool:
@@ -82,4 +110,4 @@ def _by_grammar(language: str, lines: str) -> str:
 
 def _has_error(language: str, text: str) -> bool:
     parser = parser_for(language)
-    return parser is None or parser.parse(text.encode("utf-8", "replace")).root_node.has_error
+    return parser is None or parser.parse(_bytes(text)).root_node.has_error

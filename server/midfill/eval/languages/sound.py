@@ -1,7 +1,9 @@
-"""Whether a document is still sound when a suggestion was accepted: what tree-sitter says of it."""
+"""Whether a document is still sound when a suggestion is accepted: by tree-sitter, and of Python by its own parser."""
 
 from __future__ import annotations
 
+import ast
+import warnings
 from dataclasses import dataclass
 
 from tree_sitter import Node
@@ -26,6 +28,11 @@ class Errors:
         """Whether accepting made an error that neither the hole nor the file as it was had."""
         return self.completed > max(self.before, self.true)
 
+    @property
+    def is_unsound(self) -> bool:
+        """Whether there are more errors than in the file as it was, the hole's own not forgiven."""
+        return self.completed > self.true
+
 
 def errors_of(language: str, prefix: str, text: str, middle: str, suffix: str) -> Errors | None:
     """The errors of a hole's three documents; None without a grammar, in prose, and where a document is too long."""
@@ -42,7 +49,19 @@ def count(language: str, text: str) -> int | None:
     if parser is None:
         return None
     root = parser.parse(text.encode("utf-8", "replace")).root_node
-    return _count(root) if root.has_error else 0
+    if root.has_error:
+        return max(1, _count(root))
+    return int(language == "python" and not _compiles(text))
+
+
+def _compiles(text: str) -> bool:
+    """Python's own word: the grammar forgives wrong indentation."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _count(root: Node) -> int:

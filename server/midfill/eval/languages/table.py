@@ -21,6 +21,7 @@ COLUMNS = {
     "repeats_suffix": "repeats suffix",
     "wrong_language": "wrong language",
     "breaks": "breaks",
+    "unsound": "unsound",
     "control_tokens": "control tokens",
 }
 
@@ -52,7 +53,7 @@ def _share(rows: Sequence[Record], metric: str) -> str:
     return f"{sum(values):.0f} of {len(values)}" if metric in _COUNTED else f"{statistics.fmean(values):.0%}"
 
 
-_COUNTED = frozenset({"wrong_language", "control_tokens", "repeats_suffix", "breaks"})
+_COUNTED = frozenset({"wrong_language", "control_tokens", "repeats_suffix", "breaks", "unsound"})
 
 
 def other_languages(records: Sequence[Record], limit: int = 40) -> Table | None:

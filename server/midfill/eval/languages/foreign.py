@@ -27,6 +27,7 @@ _FAMILIES = (
 _FENCE = re.compile(r"^\s*(```|~~~)", re.MULTILINE)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _QUOTED = ("comment", "string", "heredoc")
+_LOOSE = frozenset({"expression_statement", "empty_statement"})
 
 
 def _bytes(text: str) -> bytes:
@@ -103,9 +104,18 @@ def _by_grammar(language: str, lines: str) -> str:
         return ""
     for other in STRICT:
         is_kin = any(language in family and other in family for family in _FAMILIES)
-        if other != language and not is_kin and not _has_error(other, lines):
+        if other != language and not is_kin and _is_telling(other, lines):
             return other
     return ""
+
+
+def _is_telling(language: str, text: str) -> bool:
+    """Whether the grammar reads it without an error, and as more than expressions, which many languages share."""
+    parser = parser_for(language)
+    if parser is None or (root := parser.parse(_bytes(text)).root_node).has_error:
+        return False
+    kinds = [child.type for child in root.named_children]
+    return any(re.search(r"statement|declar|definition|_item|import", kind) for kind in kinds if kind not in _LOOSE)
 
 
 def _has_error(language: str, text: str) -> bool:

@@ -28,6 +28,7 @@ RIGHT = [
     # Lines of a list that is open above: Python reads them as a tuple.
     ("typescript", "    ",
      "ServerError, TimeoutError, BadDataError, CancelledError,\n    NumericFaultError, InvalidArgument"),
+    ("javascript", "    case 'a':\n", "      total = add(identifier);\n      break;\n    case 'b':\n      stop(1);"),
     ("kotlin", "      ", "shouldShowBanner = true,\n      shouldShowList = true,\n      shouldPlaySound = false,"),
     ("typescriptreact", "", "export default function Button() {\n  return <button>ok</button>;\n}"),
     ("java", "public class Order",

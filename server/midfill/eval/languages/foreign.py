@@ -27,7 +27,6 @@ _FAMILIES = (
 _FENCE = re.compile(r"^\s*(```|~~~)", re.MULTILINE)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _QUOTED = ("comment", "string", "heredoc")
-_LOOSE = frozenset({"expression_statement", "empty_statement"})
 
 
 def _bytes(text: str) -> bytes:
@@ -110,12 +109,12 @@ def _by_grammar(language: str, lines: str) -> str:
 
 
 def _is_telling(language: str, text: str) -> bool:
-    """Whether the grammar reads it without an error, and as more than expressions, which many languages share."""
+    """Whether the grammar reads it without an error, and as more than many languages share."""
     parser = parser_for(language)
     if parser is None or (root := parser.parse(_bytes(text)).root_node).has_error:
         return False
     kinds = [child.type for child in root.named_children]
-    return any(re.search(r"statement|declar|definition|_item|import", kind) for kind in kinds if kind not in _LOOSE)
+    return any(re.search(r"declar|definition|_item|import|for_|while_", kind) for kind in kinds)
 
 
 def _has_error(language: str, text: str) -> bool:

@@ -19,7 +19,7 @@ from midfill.eval.languages.answers import holes_from, records_of, write_holes
 from midfill.eval.languages.cut import holes_of, in_turns
 from midfill.eval.languages.new_files import new_file_holes
 from midfill.eval.languages.table import differences, other_languages, table
-from midfill.eval.repository import read
+from midfill.eval.repository import read_text
 from midfill.eval.run import Record, writer
 from midfill.types import MidfillError
 
@@ -43,8 +43,9 @@ def _texts(root: Path) -> dict[str, str]:
     """The files of every project, by path from the project's name on. ``root`` holds <group>/<project>/..."""
     found: dict[str, str] = {}
     for project in sorted(path for group in root.iterdir() if group.is_dir() for path in group.iterdir()):
-        if project.is_dir():
-            found |= {f"{project.name}/{path}": text for path, text in read(project).items()}
+        for file in sorted(project.rglob("*")):
+            if text := read_text(file):
+                found[f"{project.name}/{file.relative_to(project).as_posix()}"] = text
     return found
 
 

@@ -25,6 +25,11 @@ RIGHT = [
     ("typescript", "", "import { Component } from '@angular/core';\n"),
     ("typescript", "class A {\n  ", "private readonly total: number;\n"),
     ("typescript", "type ", "Result<T> = { ok: true; value: T } | { ok: false };"),
+    # Lines of a list that is open above: Python reads them as a tuple.
+    ("typescript", "    ",
+     "ServerError, TimeoutError, BadDataError, CancelledError,\n    NumericFaultError, InvalidArgument"),
+    ("javascript", "    case 'a':\n", "      total = add(identifier);\n      break;\n    case 'b':\n      stop(1);"),
+    ("kotlin", "      ", "shouldShowBanner = true,\n      shouldShowList = true,\n      shouldPlaySound = false,"),
     ("typescriptreact", "", "export default function Button() {\n  return <button>ok</button>;\n}"),
     ("java", "public class Order",
      " {\n    private int total;\n\n    public int getTotal() {\n        return total;\n    }\n}"),

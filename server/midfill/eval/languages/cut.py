@@ -52,7 +52,8 @@ def _chosen(texts: Mapping[str, str], rng: random.Random) -> list[str]:
     """The files that are read: some of each language of each project."""
     found: dict[tuple[str, str], list[str]] = {}
     for path, text in sorted(texts.items()):
-        found.setdefault((path.partition("/")[0], language_of(path, text)), []).append(path)
+        if language := language_of(path, text):
+            found.setdefault((path.partition("/")[0], language), []).append(path)
     return [path for paths in found.values() for path in rng.sample(paths, min(MAX_FILES, len(paths)))]
 
 

@@ -103,9 +103,18 @@ def _by_grammar(language: str, lines: str) -> str:
         return ""
     for other in STRICT:
         is_kin = any(language in family and other in family for family in _FAMILIES)
-        if other != language and not is_kin and not _has_error(other, lines):
+        if other != language and not is_kin and _is_telling(other, lines):
             return other
     return ""
+
+
+def _is_telling(language: str, text: str) -> bool:
+    """Whether the grammar reads it without an error, and as more than many languages share."""
+    parser = parser_for(language)
+    if parser is None or (root := parser.parse(_bytes(text)).root_node).has_error:
+        return False
+    kinds = [child.type for child in root.named_children]
+    return any(re.search(r"declar|definition|_item|import|for_|while_", kind) for kind in kinds)
 
 
 def _has_error(language: str, text: str) -> bool:

@@ -80,14 +80,7 @@ PYTHON = """class Plan(Base):
     ("markdown", MARKDOWN, "mid-word", {"aller."}, set()),
     ("shellscript", SHELL, HEADER, {"\n    run_service --start\n    ;;"}, {"\ncase"}),
     ("lua", LUA, HEADER, {"\n  local total = 0\n  return total"}, set()),
-<<<<<<< HEAD
-    (
-        "python", PYTHON, HEADER, {"\n        total = multiply(width, height)\n        return total"},
-        {"\n    items = ["},
-    ),
-=======
     ("python", PYTHON, HEADER, {"\n        total = multiply(width, height)\n        return total"}, {"\n    items"}),
->>>>>>> evalang
     ("python", PYTHON, SEVERAL, {"total = multiply(width, height)\n        return total"}, set()),
     ("python", PYTHON, "call-arguments", {"width, height"}, {"Base"}),
 ])  # fmt: skip
@@ -109,12 +102,7 @@ def texts() -> dict[str, str]:
     found = {}
     for project in "abc":
         found[f"{project}/steps.py"] = "".join(
-<<<<<<< HEAD
-            f"def step_{project}_{n}(first, second):\n    total = scale_{n}(first, second)\n"
-            f"    return total * {n}\n\n\n"
-=======
             f"def step_{project}_{n}(first, second):\n    total = scale(first, second)\n    return total * {n}\n\n\n"
->>>>>>> evalang
             for n in range(20)
         )
         found[f"{project}/style.css"] = "".join(

@@ -64,7 +64,8 @@ def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
     assert (line["steps"], line["promoted"], line["base"]) == (4, True, str(tiny))
     several = {row["n"] for row in line["gate"]["rows"] if "several" in row["name"]}
     assert {row["n"] for row in line["gate"]["rows"]} - several == {20}
-    assert len(several) == 1 and 0 < min(several) < 20
+    assert len(several) == 1
+    assert 0 < min(several) < 20
     assert line["gate"]["promoted"] is False
     folder = registry.folder_of("mine")
     assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "loss.svg"} <= {

@@ -54,6 +54,13 @@ def test_decide(after: dict[str, Any], losses: tuple[float, float], promoted: bo
     assert [row["n"] for row in figures["rows"]] == [N] * len(figures["rows"])
 
 
+def test_a_middle_that_begins_with_a_line_end_has_no_first_line() -> None:
+    hole = Hole("a.py", gate.SEVERAL, "def f():", "\n    a = 1\n    return a", "\n")
+    nothing = gate.judge(hole, Answer("", "", "", NO_STATS, 0.0, 0.0, {"bare": "", "stopped": True}))
+    assert "first_line" not in nothing
+    assert (nothing["whole"], nothing["in_place"]) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(("several", "promoted", "reason"), [
     ((0.5, 0.5), True, "better: stopped by itself"),
     ((0.5, 1.0), True, "better: stopped by itself"),

@@ -72,6 +72,8 @@ class Gate:
 def judge(hole: Hole, answer: Answer) -> dict[str, float]:
     """The metrics of what is shown, and whether the bare model stopped by itself, and after as many lines."""
     found = judged(hole, answer.text)
+    if not hole.first_line:  # it begins with a line end: to say nothing would be right
+        del found["first_line"]
     stopped = bool(answer.why["stopped"])
     n_lines = str(answer.why["bare"]).rstrip().count("\n")
     in_place = stopped and n_lines == hole.middle.rstrip().count("\n")

@@ -16,20 +16,21 @@ MAX_BEGINNING = 6  # lines that a file that just begins may have already
 _WORD_END = re.compile(r"\w+|[^\w\s]")
 _WORD_START = re.compile(r"(?<![\w$@])[\w$@]")
 
-# How often each kind is drawn, in percent. Somebody who types is most often in a line, and next at an empty one; two
-# fifths of the middles have several lines, because a model that saw few of these stops after the first.
+# How often each kind is drawn, in percent. Somebody who types is most often in a line, and next at an empty one. About
+# a third of the middles have several lines: with nearly half of them, an adapter that had stopped after short middles
+# ran on after more of these (docs/log.md, 2026-11-29).
 WEIGHTS = {
-    "rest-of-line": 16,
-    "line": 11,
-    "mid-word": 10,
-    "call-arguments": 5,
-    "anywhere": 6,
-    "lines": 15,
+    "rest-of-line": 20,
+    "line": 14,
+    "mid-word": 12,
+    "call-arguments": 6,
+    "anywhere": 8,
+    "lines": 14,
     "block": 7,
-    "body": 11,
-    "opening": 6,
-    "before-code": 7,
-    "beginning": 6,
+    "body": 8,
+    "opening": 4,
+    "before-code": 3,
+    "beginning": 4,
 }
 NOTHING_BELOW = {"beginning": 0.7}  # share of a kind's holes with nothing below: the file ends there so far
 

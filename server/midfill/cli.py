@@ -184,7 +184,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _eval_options(parser: argparse.ArgumentParser) -> None:
-    suites = parser.add_subparsers(dest="kind", required=True, metavar="humaneval|repo|compare")
+    suites = parser.add_subparsers(dest="kind", required=True, metavar="humaneval|repo|languages|compare")
     humaneval = suites.add_parser("humaneval", help="HumanEval infilling, judged by running the tests")
     humaneval.add_argument("--suite", default="single", metavar="single|multi|random", help="kind of hole (single)")
     humaneval.add_argument("--data", metavar="FILE", help="HumanEval.jsonl.gz, if not the installed package's")
@@ -200,9 +200,33 @@ def _eval_options(parser: argparse.ArgumentParser) -> None:
     )
     _run_options(repo, split="all", limit=120)
     repo.set_defaults(run=_eval)
+    _languages_options(suites.add_parser("languages", help="holes in many languages: what goes wrong in each"))
     compare = suites.add_parser("compare", help="two files of --out, hole by hole")
     compare.add_argument("files", nargs=2, metavar="FILE")
     compare.set_defaults(run=_eval_compare)
+
+
+def _languages_options(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", required=True, metavar="cut|answer|report")
+    cut = steps.add_parser("cut", help="holes of the projects in DIR/<group>/<project>, and of new files")
+    cut.add_argument("folder", nargs="?", metavar="DIR", help="without it, new files alone")
+    cut.add_argument("--per-group", type=int, default=24, metavar="N", help="holes of each group of languages (24)")
+    cut.add_argument("--no-new-files", action="store_true", help="without the beginnings of new files")
+    cut.add_argument("--seed", type=int, default=1, help="(1)")
+    cut.add_argument("--out", required=True, metavar="HOLES", help="a file of JSON lines")
+    cut.set_defaults(run=_eval_languages_cut)
+    answer = steps.add_parser("answer", help="ask for each hole; goes on where an earlier run ended")
+    answer.add_argument("holes", metavar="HOLES")
+    answer.add_argument("--out", required=True, metavar="ANSWERS", help="answers are added to it")
+    answer.add_argument("--trigger", choices=("automatic", "invoked"), default="invoked", help="(invoked)")
+    answer.add_argument("--limit", type=int, metavar="N", help="at most so many now")
+    _model_options(answer)
+    answer.set_defaults(run=_eval_languages_answer)
+    report = steps.add_parser("report", help="the table by language; of two files of answers, paired differences")
+    report.add_argument("holes", metavar="HOLES")
+    report.add_argument("answers", nargs="+", metavar="ANSWERS")
+    report.add_argument("--out", metavar="FILE", help="every answer with what was found in it, as JSON lines")
+    report.set_defaults(run=_eval_languages_report)
 
 
 def _replay_options(parser: argparse.ArgumentParser) -> None:
@@ -346,6 +370,24 @@ def _eval_compare(arguments: argparse.Namespace) -> int:
     from midfill.commands import eval as evaluation
 
     return evaluation.compare(arguments)
+
+
+def _eval_languages_cut(arguments: argparse.Namespace) -> int:
+    from midfill.commands import eval_languages
+
+    return eval_languages.cut(arguments)
+
+
+def _eval_languages_answer(arguments: argparse.Namespace) -> int:
+    from midfill.commands import eval_languages
+
+    return eval_languages.answer(arguments, _config(arguments))
+
+
+def _eval_languages_report(arguments: argparse.Namespace) -> int:
+    from midfill.commands import eval_languages
+
+    return eval_languages.show(arguments)
 
 
 def _replay(arguments: argparse.Namespace) -> int:

@@ -57,7 +57,7 @@ def test_a_stuck_worker_ends_its_process(window: Open, tmp_path: Path) -> None:
     one.send("midfill/debugBlock", {"seconds": 50})
     until(lambda: one.engine not in (0, old))
     until(lambda: one.text().startswith("x_7"))
-    assert "has not got on" in (tmp_path / "STATE" / "log" / "engine.log").read_text()
+    assert "did not get on" in (tmp_path / "STATE" / "log" / "engine.log").read_text()
     assert one.popups == []
 
 

@@ -92,7 +92,8 @@ def _session(
     wire: Wire, client: Client, heard: Heard, home: Path, n_messages: int, say: Callable[[str], None]
 ) -> Fuzzed:
     start = time.monotonic()
-    wire.request("hello", "initialize", {"capabilities": {"window": {"workDoneProgress": True}}, "processId": None})
+    capabilities = {"window": {"workDoneProgress": True}, "experimental": {"midfill": {"status": True}}}  # no popups
+    wire.request("hello", "initialize", {"capabilities": capabilities, "processId": None})
     client.owed.by_id[key("hello")] += 1
     wire.notify("initialized", {})
     n_sent, n_batches, n_requests, n_answers, warm = 0, 0, 0, 0, None

@@ -48,7 +48,7 @@ def a_busy_child(client: Client) -> int:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         for pid in parsing(client):
-            if processor_s(pid) > 0.6:
+            if processor_s(pid) > 0.45:
                 return pid
         time.sleep(0.02)
     raise AssertionError("no process was busy")

@@ -230,7 +230,10 @@ def test_a_thousand_cancels_leak_nothing(client: Client) -> None:
             return next(int(line.split()[1]) for line in stream if line.startswith("Threads"))
 
     uri = client.open("x = 1\n")
-    before = n_threads()
+    n_calm, before = 0, n_threads()
+    while n_calm < 15:  # what an open document needs has begun, such as the process that parses it
+        time.sleep(0.1)
+        n_calm, before = (n_calm + 1, before) if n_threads() == before else (0, n_threads())
     ids = []
     for n in range(1000):
         method = ("midfill/debugSleep", "midfill/debugSleepThread", "midfill/inlineCompletion")[n % 3]

@@ -33,7 +33,7 @@ class EchoEngine:
         self._tokenizer = CodeTokenizer.from_file(file)
         self.info: ModelInfo | None = ModelInfo("echo", str(file), "qwen2.5-coder", 512, 1024, "cpu", "float32")
         self.status = EngineStatus("ready", model="echo", device="cpu", pid=os.getpid())
-        self.progress_at = time.monotonic()
+        self.n_progress = 0
         self.n_active = self.n_requests = 0
         self._blocked = False
 
@@ -41,13 +41,16 @@ class EchoEngine:
     def busy(self) -> bool:
         """Whether somebody waits for a token; it always gets on, unless it is blocked."""
         if not self._blocked:
-            self.progress_at = time.monotonic()
+            self.n_progress += 1
         return self.n_active > 0 or self._blocked
 
     def start(self) -> None:
         """Nothing to load. TEST_STUCK_S: how long its worker may stand still."""
         if value := os.environ.get("TEST_STUCK_S"):
             daemon.STUCK_S = int(value)
+
+    def check(self, request: GenerateRequest) -> None:
+        """Every request can be answered."""
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle."""

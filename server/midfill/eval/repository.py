@@ -93,7 +93,7 @@ def _files(root: Path) -> Iterator[str]:
             return
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SKIPPED)
         for name in names:
-            if languages.of_path(name) or name in COPIED_ANYWAY:
+            if languages.of(languages.of_path(name)).grammar or name in COPIED_ANYWAY:
                 yield Path(folder, name).relative_to(root).as_posix()
 
 

@@ -1,0 +1,1 @@
+"""The projects that ``midfill eval languages`` is measured on: see README.md."""

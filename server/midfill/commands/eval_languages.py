@@ -1,0 +1,95 @@
+"""``midfill eval languages``: holes of many languages cut once, answered by any checkout, judged from what is saved."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from midfill import paths
+from midfill.commands import answering
+from midfill.config import Config
+from midfill.eval import report, summary
+from midfill.eval.about import commit, rounded
+from midfill.eval.holes import Hole
+from midfill.eval.languages.answers import holes_from, records_of, write_holes
+from midfill.eval.languages.cut import holes_of, in_turns
+from midfill.eval.languages.new_files import new_file_holes
+from midfill.eval.languages.table import differences, other_languages, table
+from midfill.eval.repository import read_text
+from midfill.eval.run import Record, writer
+from midfill.types import MidfillError
+
+
+def cut(arguments: argparse.Namespace) -> int:
+    """Write the holes of a folder of projects, and of new files, to --out; the exit code."""
+    holes: list[Hole] = [] if arguments.no_new_files else new_file_holes()
+    if arguments.folder is not None:
+        root = paths.expanded(arguments.folder)
+        if not root.is_dir():
+            raise MidfillError(f"{root} is no folder", "fetch the projects first: scripts/eval_languages/README.md")
+        holes += in_turns(holes_of(_texts(root), arguments.per_group, arguments.seed))
+    if not holes:
+        raise MidfillError("there are no holes to cut", "name a folder with <group>/<project>/...")
+    n = write_holes(holes, paths.expanded(arguments.out))
+    print(json.dumps({"eval": "languages cut", "n_holes": n, "seed": arguments.seed, "commit": commit()}))
+    return 0
+
+
+def _texts(root: Path) -> dict[str, str]:
+    """The files of every project, by path from the project's name on. ``root`` holds <group>/<project>/..."""
+    found: dict[str, str] = {}
+    for project in sorted(path for group in root.iterdir() if group.is_dir() for path in group.iterdir()):
+        for file in sorted(project.rglob("*")):
+            if text := read_text(file):
+                found[f"{project.name}/{file.relative_to(project).as_posix()}"] = text
+    return found
+
+
+def answer(arguments: argparse.Namespace, config: Config) -> int:
+    """Ask for what is not answered yet; the exit code."""
+    holes, out = paths.expanded(arguments.holes), paths.expanded(arguments.out)
+    n = answering.run(holes, out, config, arguments.trigger, arguments.limit)
+    print(json.dumps({"eval": "languages answer", "n_answered": n, "commit": commit()}))
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """The table of one file of answers, or of two with their paired differences; the exit code."""
+    holes = holes_from(answering.read_lines(paths.expanded(arguments.holes)))
+    files = [paths.expanded(name) for name in arguments.answers]
+    runs = {file.name: _records(holes, file) for file in files}
+    console = report.console()
+    line: dict[str, Any] = {"eval": "languages", "files": [str(file) for file in files], "commit": commit()}
+    line["figures"] = {}
+    for name, records in runs.items():
+        console.print(table(name, records))
+        if other := other_languages(records):
+            console.print(other)
+        line["figures"][name] = rounded(summary.of(records))
+    if len(files) == 2:
+        found = summary.paired(*runs.values())
+        console.print(differences(list(runs), found))
+        line["paired"] = rounded([dataclasses.asdict(one) for one in found])
+    if arguments.out is not None:
+        _write(runs, paths.expanded(arguments.out))
+    print(json.dumps(line))
+    return 0
+
+
+def _records(holes: Mapping[str, Hole], file: Path) -> list[Record]:
+    records = records_of(holes, answering.read_lines(file))
+    if not records:
+        raise MidfillError(f"{file.name} answers none of the holes", "name the holes that were asked for")
+    return records
+
+
+def _write(runs: Mapping[str, list[Record]], file: Path) -> None:
+    with file.open("w", encoding="utf-8") as opened:
+        write = writer(opened)
+        for name, records in runs.items():
+            for record in records:
+                write({"who": name, **record})

@@ -62,7 +62,11 @@ def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
         assert said in done.stderr
     line = json.loads(done.stdout.splitlines()[-1])
     assert (line["steps"], line["promoted"], line["base"]) == (4, True, str(tiny))
-    assert {row["n"] for row in line["gate"]["rows"] if row["metric"] != "first_line"} == {20}
+    all_holes = {row["metric"]: row["n"] for row in line["gate"]["rows"] if "several" not in row["name"]}
+    several = {row["metric"]: row["n"] for row in line["gate"]["rows"] if "several" in row["name"]}
+    assert 15 <= all_holes.pop("first_line") <= 20  # where a middle begins with a line end, there is none
+    assert set(all_holes.values()) == {20}
+    assert not several  # too few of them to be judged by themselves
     assert line["gate"]["promoted"] is False
     folder = registry.folder_of("mine")
     assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "loss.svg"} <= {

@@ -215,8 +215,9 @@ def test_no_traceback_where_an_engine_is_started(there: Surroundings, surroundin
     SURROUNDINGS[surroundings](there)
     del there.env["MIDFILL_SCRIPT"]
     answers = run(there, {**WITH_ENGINE, "complete": COMMANDS["complete"]})
-    # One that failed lingers to say why, so that the next command may find it.
-    assert all(code == 1 or "already running" in said for code, said in answers.values()), answers
+    # An engine that failed lingers to say why; `serve` finds it running, or leaves because nobody came: no failure.
+    assert answers.pop("serve")[0] in (0, 1)
+    assert all(code == 1 for code, _ in answers.values()), answers
 
 
 @pytest.mark.parametrize("missing", ["torch", "transformers", "peft"])

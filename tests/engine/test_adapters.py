@@ -382,7 +382,7 @@ def test_laid_out_for_the_short_way_it_is_the_same_and_held_once(
         ({"target_modules": "(" * 20 + ")" * 20}, "nested deeper than 12"),
         ({"target_modules": "a|" * 600 + ".*_proj"}, "longer than 1000 characters"),
         ({"target_modules": "(([a-z._0-9]+)+)+!"}, "is none or takes too long"),
-        ({"target_modules": "((((a{999}){999}){999}){999}){99}"}, "is none or takes too long|does not name"),
+        ({"target_modules": "((((a{999}){999}){999}){999}){99}"}, "does not name"),
         ({"exclude_modules": "((.*)*)*!"}, "is none or takes too long"),
         ({"layers_to_transform": [0], "layers_pattern": "((.*)*)*!"}, "is none or takes too long"),
     ],

@@ -147,7 +147,7 @@ def _hashes() -> Iterator[Finding]:
     for folder in sorted(paths.models_dir().glob("*/")):
         manifest = models.read_manifest(folder)
         if manifest is None:
-            says = f"{folder} has no readable manifest of this version"
+            says = f"{folder}: manifest.json is missing, unreadable or of another version"
             yield Finding("files", "warning", says, "the next start makes it again, or remove the folder")
             continue
         recorded = manifest.get("files", {})

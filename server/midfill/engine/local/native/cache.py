@@ -28,9 +28,10 @@ def choose() -> None:
     digest = hashlib.sha256(numba.__version__.encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
-    mine = paths.private_dir(every / digest.hexdigest()[:16])
-    if not paths.only_we_write(mine):
-        raise MidfillError(f"{mine} is open to other users", f"run: chmod 700 {mine}")
+    mine = every / digest.hexdigest()[:16]
+    if _was_open(mine):
+        raise MidfillError(f"{mine} was open to other users, who may have put code there", f"run: rm -r {mine}")
+    paths.private_dir(mine)
     os.utime(mine)
     for other in every.glob("*"):
         if time.time() - other.stat().st_mtime > OLD_S:
@@ -42,10 +43,14 @@ def _folder() -> Path:
     """Below the cache, or where others write to that, below the runtime folder, which is lost when the machine starts
     anew."""
     try:
-        base = paths.private_dir(paths.cache_dir())
-        every = paths.private_dir(base / "kernels")
-        if paths.only_we_write(base) and paths.only_we_write(every):
-            return every
+        every = paths.cache_dir() / "kernels"
+        if not _was_open(every.parent) and not _was_open(every):
+            return paths.private_dir(every)
     except (MidfillError, OSError):
         pass
     return paths.private_dir(paths.runtime_dir() / "kernels")
+
+
+def _was_open(folder: Path) -> bool:
+    """Whether others may have left files in ``folder``: asked before ``private_dir`` closes it, as they stay after that."""
+    return folder.exists() and not paths.only_we_write(folder)

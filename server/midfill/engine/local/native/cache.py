@@ -52,5 +52,5 @@ def _folder() -> Path:
 
 
 def _was_open(folder: Path) -> bool:
-    """Whether others may have left files in ``folder``: asked before ``private_dir`` closes it, as they stay after that."""
+    """Whether others may have left files in ``folder``: asked before ``private_dir`` closes it, for they stay."""
     return folder.exists() and not paths.only_we_write(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import exp, log
@@ -27,7 +27,7 @@ N_TRIES = 50  # draws in a row that give no example
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """``ids`` are the prompt, the middle and its end; the first ``n_prompt`` of them carry no loss."""
+    """``ids`` are the prompt, the middle and its end; what is measured is the loss of those behind the ``n_prompt``."""
 
     ids: tuple[int, ...]
     n_prompt: int
@@ -35,8 +35,24 @@ class Example:
 
     @property
     def n_labels(self) -> int:
-        """Tokens with loss."""
+        """Tokens of the middle and its end."""
         return len(self.ids) - self.n_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Which tokens of an example are learned from, beside those of its middle, which weigh 1 each.
+
+    ``prompt``: the share of the prompt's tokens, drawn anew for each example, as fill-in-the-middle models are trained
+    on the whole row (Bavarian et al. 2022, arXiv:2207.14255). ``end``: the weight of the token that ends a middle: one
+    of many tokens, and where it comes is half of what a completion is worth.
+    """
+
+    prompt: float = 0.0
+    end: float = 1.0
+
+
+MIDDLE = Loss()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +63,32 @@ class Batch:
     positions: tuple[int, ...]  # (tokens,)
     predicts: tuple[int, ...]  # (labels,) places whose next token is a label
     labels: tuple[int, ...]  # (labels,)
+    weights: tuple[float, ...]  # (labels,) of each label's loss
     n_examples: int
 
     @classmethod
-    def of(cls, examples: Sequence[Example]) -> Batch:
-        """``examples`` one behind another."""
+    def of(
+        cls, examples: Sequence[Example], loss: Loss = MIDDLE, rng: random.Random | None = None,
+        control: Collection[int] = (),
+    ) -> Batch:  # fmt: skip
+        """``examples`` one behind another. The prompts' labels are drawn by ``rng``; none of them is a ``control`` id."""
+        rng = rng or random.Random(0)  # noqa: S311 - which labels, not a secret
         ids: list[int] = []
         positions: list[int] = []
         predicts: list[int] = []
-        labels: list[int] = []
+        weights: list[float] = []
         for one in examples:
-            predicts += range(len(ids) + one.n_prompt - 1, len(ids) + len(one.ids) - 1)
-            labels += one.ids[one.n_prompt :]
+            prompt = [
+                at for at in range(1, one.n_prompt)
+                if loss.prompt and one.ids[at] not in control and rng.random() < loss.prompt
+            ]  # fmt: skip
+            middle = range(one.n_prompt, len(one.ids))
+            predicts += (len(ids) + at - 1 for at in (*prompt, *middle))
+            weights += [1.0] * (len(prompt) + len(middle) - 1) + [loss.end]
             positions += range(len(one.ids))
             ids += one.ids
-        return cls(tuple(ids), tuple(positions), tuple(predicts), tuple(labels), len(examples))
+        labels = tuple(ids[at + 1] for at in predicts)
+        return cls(tuple(ids), tuple(positions), tuple(predicts), labels, tuple(weights), len(examples))
 
 
 class Maker:
@@ -76,6 +103,7 @@ class Maker:
                 "choose a base that has them: CodeGemma, Qwen2.5-Coder, StarCoder2, Code Llama ...",
             )
         self._end, self._renderer, self._files, self._seed = end, renderer, files, seed
+        self.control = renderer.tokenizer.control_ids  # never learned from a prompt
         self._weights = [max(200, min(len(file.text), 20_000)) ** 0.5 for file in files]
         self._indexes: dict[str, Index] = {}
         self._of_project: defaultdict[str, list[SourceText]] = defaultdict(list)
@@ -142,7 +170,7 @@ class Maker:
         return FileSpans(file.text, file.language, f"{self._seed}:{file.key}")
 
 
-def batch(maker: Maker, step: int, n_tokens: int, seed: int = 1) -> Batch:
+def batch(maker: Maker, step: int, n_tokens: int, seed: int = 1, loss: Loss = MIDDLE) -> Batch:
     """The examples of one step, the same each time: as many as fit into ``n_tokens``. Raises MidfillError."""
     rng = random.Random(f"{seed}:{step}")  # noqa: S311 - a run that is resumed sees the same
     examples: list[Example] = []
@@ -150,7 +178,7 @@ def batch(maker: Maker, step: int, n_tokens: int, seed: int = 1) -> Batch:
     while left >= MIN_PROMPT * 2:
         examples.append(maker.draw(rng, left))
         left -= len(examples[-1].ids)
-    return Batch.of(examples)
+    return Batch.of(examples, loss, rng, maker.control)
 
 
 def held_out(maker: Maker, n: int, max_tokens: int) -> Iterator[Example]:

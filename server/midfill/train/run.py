@@ -18,7 +18,7 @@ from midfill.engine.local.load import LoadedModel
 from midfill.train import checkpoint
 from midfill.train.base import Lora
 from midfill.train.checkpoint import Progress
-from midfill.train.examples import Example, Maker, batch
+from midfill.train.examples import MIDDLE, Example, Loss, Maker, batch
 from midfill.train.steps import DivergedError, Stepper, losses
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Settings:
     checkpointing: bool = False
     quantise: bool = False
     start: str = ""  # the adapter that it goes on from, with the beginning of its digest
+    loss: Loss = MIDDLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,10 @@ class Run:
     def _step(self, stepper: Stepper) -> float:
         settings, progress = self._settings, self._progress
         at = progress.step * settings.accumulate
-        batches = [batch(self._maker, at + i, settings.n_tokens, settings.seed) for i in range(settings.accumulate)]
+        batches = [
+            batch(self._maker, at + i, settings.n_tokens, settings.seed, settings.loss)
+            for i in range(settings.accumulate)
+        ]
         torch.manual_seed((settings.seed << 32) + progress.step)  # of the dropout
         loss = stepper.step(batches)
         progress.step += 1

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from peft import PeftModel
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 from transformers import get_cosine_schedule_with_warmup
 
 from midfill.train.examples import Batch, Example
 from midfill.types import MidfillError
 
 CLIP = 1.0  # norm of the gradient
+PIECE = 128  # rows of logits at once: a row of a vocabulary of 152,000 takes 0.6 MB, and its gradient as much
+# What some families do to the logits behind the head.
+_BEHIND_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class DivergedError(MidfillError):
@@ -22,17 +27,42 @@ class DivergedError(MidfillError):
 
 def logits_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tensor:
     """Of the places that predict a label: the vocabulary is wide, and the others have no loss. (labels, vocabulary)"""
-    ids = torch.tensor([batch.ids], device=device)  # (1, tokens)
-    positions = torch.tensor([batch.positions], device=device)  # (1, tokens), from which the mask of the row is made
     keep = torch.tensor(batch.predicts, device=device)
-    logits: torch.Tensor = model(input_ids=ids, position_ids=positions, logits_to_keep=keep, use_cache=False).logits
+    logits: torch.Tensor = model(**_inputs(batch, device), logits_to_keep=keep, use_cache=False).logits
     return logits[0].float()
 
 
 def loss_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tensor:
-    """Mean negative log likelihood of the labels, in nats."""
+    """Mean negative log likelihood of the labels by their weights, in nats."""
     labels = torch.tensor(batch.labels, device=device)
-    return cross_entropy(logits_of(model, batch, device), labels)
+    weights = torch.tensor(batch.weights, device=device)
+    causal: Any = model.get_base_model()
+    if len(labels) <= PIECE or any(getattr(causal.config, name, None) is not None for name in _BEHIND_HEAD):
+        return _sum(logits_of(model, batch, device), labels, weights) / weights.sum()
+    # The adapter's layers stand in the base model itself, so its parts have them.
+    hidden: torch.Tensor = causal.base_model(**_inputs(batch, device), use_cache=False).last_hidden_state
+    rows = hidden[0, torch.tensor(batch.predicts, device=device)]  # (labels, width)
+    head = causal.get_output_embeddings()
+
+    def piece(rows: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return _sum(head(rows).float(), labels, weights)
+
+    total = torch.zeros((), device=device)
+    for part in zip(rows.split(PIECE), labels.split(PIECE), weights.split(PIECE), strict=True):
+        total = total + (checkpoint(piece, *part, use_reentrant=False) if torch.is_grad_enabled() else piece(*part))
+    return total / weights.sum()
+
+
+def _inputs(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
+    """(1, tokens) each; from the positions the model makes the mask of the row."""
+    return {
+        "input_ids": torch.tensor([batch.ids], device=device),
+        "position_ids": torch.tensor([batch.positions], device=device),
+    }
+
+
+def _sum(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return (cross_entropy(logits, labels, reduction="none") * weights).sum()
 
 
 class Stepper:
@@ -54,15 +84,15 @@ class Stepper:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def step(self, batches: Sequence[Batch]) -> float:
-        """One change of the weights from the mean over the labels of all ``batches``; the loss.
+        """One change of the weights from the weighted mean over the labels of all ``batches``; the loss.
 
         Raises DivergedError, with the weights as they were.
         """
         self.model.train()
-        n_labels, total = sum(len(batch.labels) for batch in batches), 0.0
+        weight, total = sum(sum(batch.weights) for batch in batches), 0.0
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
-            loss = loss_of(self.model, batch, self.device) * (len(batch.labels) / n_labels)
+            loss = loss_of(self.model, batch, self.device) * (sum(batch.weights) / weight)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), CLIP))

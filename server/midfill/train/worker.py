@@ -146,7 +146,7 @@ def _train(
     from midfill.train import write
     from midfill.train.base import Lora, check, load_base, name_of, need, with_lora
     from midfill.train.courtesy import Courtesy
-    from midfill.train.examples import Maker
+    from midfill.train.examples import Loss, Maker
     from midfill.train.examples import held_out as held_out_examples
     from midfill.train.run import Interrupted, Run, Settings
 
@@ -164,6 +164,7 @@ def _train(
     settings = Settings(
         lora, job.n_steps or n_steps, n_tokens, job.accumulate, job.rate, job.seed, job.minutes, job.checkpointing,
         job.quantise, f"{start.name} ({start.digest[:12]})" if start is not None else "",
+        Loss(job.prompt_share, job.end_weight),
     )  # fmt: skip
     model = with_lora(loaded, lora, base_name, job.seed, checkpointing=job.checkpointing, start=start)
     n_weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)

@@ -190,7 +190,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _eval_options(parser: argparse.ArgumentParser) -> None:
-    suites = parser.add_subparsers(dest="kind", required=True, metavar="humaneval|repo|languages|compare")
+    suites = parser.add_subparsers(dest="kind", required=True, metavar="humaneval|repo|languages|adapter|compare")
     humaneval = suites.add_parser("humaneval", help="HumanEval infilling, judged by running the tests")
     humaneval.add_argument("--suite", default="single", metavar="single|multi|random", help="kind of hole (single)")
     humaneval.add_argument("--data", metavar="FILE", help="HumanEval.jsonl.gz, if not the installed package's")
@@ -207,9 +207,23 @@ def _eval_options(parser: argparse.ArgumentParser) -> None:
     _run_options(repo, split="all", limit=120)
     repo.set_defaults(run=_eval)
     _languages_options(suites.add_parser("languages", help="holes in many languages: what goes wrong in each"))
+    _adapter_options(suites.add_parser("adapter", help="two adapters, by the loss at a repository's held-out middles"))
     compare = suites.add_parser("compare", help="two files of --out, hole by hole")
     compare.add_argument("files", nargs=2, metavar="FILE")
     compare.set_defaults(run=_eval_compare)
+
+
+def _adapter_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", metavar="A", help="a registered name, ./a/folder, embedded or none")
+    parser.add_argument("b", metavar="B", help="what is compared with it")
+    parser.add_argument("--repo", nargs="+", default=["."], metavar="DIR", help="what training reads (.)")
+    parser.add_argument("--held-out", nargs="+", metavar="DIR", help="measure on these, not on files of DIR held out")
+    parser.add_argument("--all-files", action="store_true", help="not only those that training holds out")
+    parser.add_argument("--middles", type=int, default=200, metavar="N", help="(200)")
+    parser.add_argument("--seed", type=int, default=1, help="(1)")
+    parser.add_argument("--out", metavar="FILE", help="every middle as a line of JSON")
+    _model_options(parser)
+    parser.set_defaults(run=_eval_adapter)
 
 
 def _languages_options(parser: argparse.ArgumentParser) -> None:
@@ -370,6 +384,12 @@ def _eval(arguments: argparse.Namespace) -> int:
     from midfill.commands import eval as evaluation
 
     return evaluation.run(arguments, _config(arguments))
+
+
+def _eval_adapter(arguments: argparse.Namespace) -> int:
+    from midfill.commands import scoring
+
+    return scoring.run(arguments, _config(arguments))
 
 
 def _eval_compare(arguments: argparse.Namespace) -> int:

@@ -58,7 +58,14 @@ def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
     repo = project(tmp_path / "repo", 24)
     done = train(str(repo), "--name=mine", "--steps=4", "--holes=20", "--force", model=tiny)
     assert done.returncode == 0, done.stderr
-    for said in ("files held out", "training", "step 4 of 4", "Before and after", "exact match, first line", "loss"):
+    for said in (
+        "files held out",
+        "training",
+        "step 4 of 4",
+        "Before and after",
+        "exact match, first line",
+        "Loss at held-out",
+    ):
         assert said in done.stderr
     line = json.loads(done.stdout.splitlines()[-1])
     assert (line["steps"], line["promoted"], line["base"]) == (4, True, str(tiny))
@@ -68,11 +75,23 @@ def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
     assert set(all_holes.values()) == {20}
     assert not several  # too few of them to be judged by themselves
     assert line["gate"]["promoted"] is False
+    assert line["gate"]["likelihood"][0]["name"] == "all tokens"
+    assert line["gate"]["likelihood"][0]["n"] > 50
     folder = registry.folder_of("mine")
     assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "loss.svg"} <= {
         file.name for file in folder.iterdir()
     }
     assert "Verdict: not promoted" in (folder / "README.md").read_text()
+    compared = subprocess.run(
+        [sys.executable, "-P", "-m", "midfill", "eval", "adapter", "none", "mine", f"--repo={repo}", f"--model={tiny}",
+         "--device=cpu", "--dtype=float32", "--middles=30"],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert compared.returncode == 0, compared.stderr
+    (row, *_) = json.loads(compared.stdout.splitlines()[-1])["rows"]
+    assert row["n"] == 30
+    assert row["before"] != row["after"]
+    assert "30 middles of" in compared.stderr
     check = subprocess.run(
         [sys.executable, "-P", "-m", "midfill", "adapters", "check", "mine", f"--model={tiny}"],
         capture_output=True, text=True, timeout=PATIENCE_S, check=False,

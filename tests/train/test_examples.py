@@ -9,7 +9,7 @@ import pytest
 
 from midfill import fim
 from midfill.train.collect import SourceText, collect
-from midfill.train.examples import Batch, Example, Maker, batch
+from midfill.train.examples import Batch, Example, Loss, Maker, batch
 from midfill.train.spans import WEIGHTS, FileSpans
 from midfill.types import MidfillError
 from tests.support import at
@@ -148,3 +148,25 @@ def test_too_little_code_and_no_template() -> None:
         Maker(tiny, renderer()).draw(random.Random(1), 130)
     with pytest.raises(MidfillError, match="no fill-in-the-middle tokens"):
         Maker(tiny, fim.FimRenderer(fim.PREFIX_ONLY, make("qwen2.5-coder")))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_which_tokens_are_learned_from(share: float, maker: Maker) -> None:
+    examples = [maker.draw(random.Random(i), 400) for i in range(8)]
+    found = Batch.of(examples, Loss(prompt=share, end=4.0), random.Random(1), maker.control)
+    n_middle, n_prompt = sum(example.n_labels for example in examples), sum(example.n_prompt for example in examples)
+    n_learned = len(found.labels) - n_middle
+    assert n_learned == pytest.approx(share * n_prompt, abs=0.1 * n_prompt)
+    assert [found.ids[at + 1] for at in found.predicts] == list(found.labels)
+    ends = [weight for weight in found.weights if weight != 1.0]
+    assert ends == [4.0] * len(examples)
+    of_prompts = {label for label, weight in zip(found.labels, found.weights, strict=True) if weight == 1.0}
+    assert not of_prompts & set(maker.control)  # sentinels are given, never said
+    firsts = {at for at, position in enumerate(found.positions) if position == 0}
+    assert not {at + 1 for at in found.predicts} & firsts  # no example is learned from the one before it
+
+
+def test_the_same_step_has_the_same_labels(maker: Maker) -> None:
+    one, again = (batch(maker, 3, 400, loss=Loss(prompt=0.5)) for _ in range(2))
+    assert one == again
+    assert one.ids == batch(maker, 3, 400).ids  # what is learned from decides nothing else

@@ -11,6 +11,7 @@ from midfill.eval.holes import Hole
 from midfill.eval.run import Record
 from midfill.train import gate
 from midfill.train.collect import SourceText
+from midfill.train.middles import ALL, END, Likelihood
 from tests.train.made import python_file
 
 N = 60
@@ -32,21 +33,32 @@ def records(**after: tuple[float, float]) -> list[Record]:
     return found
 
 
+def likelihood(fell: float = 0.1, end: float = 0.0, rust: float = 0.0) -> list[Likelihood]:
+    """Rows whose intervals are narrow; ``fell``: the loss of all tokens, sure from 0.02 on."""
+    return [
+        Likelihood(name, 100, 1.0, 1.0 - less, -less - 0.01, -less + 0.01)
+        for name, less in ((ALL, fell), (END, end), ("rust", rust))
+    ]
+
+
 @pytest.mark.parametrize(
-    ("after", "losses", "promoted", "reason"),
+    ("after", "rows", "promoted", "reason"),
     [
-        ({"stopped": (0.0, 1.0)}, (2.0, 1.0), True, "better: stopped by itself"),
-        ({"first_line": (0.3, 0.7)}, (2.0, 1.0), True, "better: exact match, first line"),
-        ({}, (2.0, 1.0), False, "nothing is surely better"),
-        ({"stopped": (0.0, 1.0)}, (1.0, 1.0), False, "the held-out loss did not fall"),
-        ({"stopped": (0.0, 1.0), "first_line": (0.7, 0.3)}, (2.0, 1.0), False, "worse: exact match, first line"),
-        ({"stopped": (0.0, 1.0), "similarity": (0.9, 0.2)}, (2.0, 1.0), False, "worse: edit similarity"),
-        ({"stopped": (0.0, 1.0), "first_line": (0.5, 0.45)}, (2.0, 1.0), False, "the exact match fell|worse: exact"),
-        ({"first_line": (0.5, 0.51)}, (2.0, 1.0), False, "nothing is surely better"),
+        ({}, likelihood(), True, "better: the held-out loss"),
+        ({"first_line": (0.3, 0.7)}, likelihood(), True, "better: the held-out loss, exact match, first line"),
+        ({}, likelihood(0.005), False, "the held-out loss did not surely fall"),
+        ({"stopped": (0.0, 1.0)}, likelihood(0.0), False, "the held-out loss did not surely fall"),
+        ({}, likelihood(-0.1), False, "worse: the loss of all tokens"),
+        ({}, likelihood(end=-0.1), False, "worse: the loss of where they end"),
+        ({}, likelihood(rust=-0.1), True, "better: the held-out loss"),
+        ({"first_line": (0.7, 0.3)}, likelihood(), False, "worse: exact match, first line"),
+        ({"similarity": (0.9, 0.2)}, likelihood(), False, "worse: edit similarity"),
+        ({"first_line": (0.5, 0.45)}, likelihood(), False, "the exact match fell|worse: exact"),
+        ({"first_line": (0.5, 0.51)}, [], False, "the held-out loss did not surely fall"),
     ],
 )
-def test_decide(after: dict[str, Any], losses: tuple[float, float], promoted: bool, reason: str) -> None:
-    verdict = gate.decide(records(**after), *losses)
+def test_decide(after: dict[str, Any], rows: list[Likelihood], promoted: bool, reason: str) -> None:
+    verdict = gate.decide(records(**after), rows)
     assert verdict.promoted is promoted
     assert any(verdict.reason.startswith(one) for one in reason.split("|"))
     figures = gate.as_figures(verdict)
@@ -62,8 +74,8 @@ def test_a_middle_that_begins_with_a_line_end_has_no_first_line() -> None:
 
 
 @pytest.mark.parametrize(("several", "promoted", "reason"), [
-    ((0.5, 0.5), True, "better: stopped by itself"),
-    ((0.5, 1.0), True, "better: stopped by itself"),
+    ((0.5, 0.5), True, "better: the held-out loss, stopped by itself"),
+    ((0.5, 1.0), True, "better: the held-out loss, stopped by itself"),
     ((0.9, 0.1), False, "worse: stopped after as many lines, several lines"),
 ])  # fmt: skip
 def test_holes_of_several_lines_are_judged_by_themselves(
@@ -77,7 +89,7 @@ def test_holes_of_several_lines_are_judged_by_themselves(
             one["metrics"]["in_place"] = float((int(one["id"]) * 7) % N < share * N)
         else:  # as much better as the others are worse
             one["metrics"]["in_place"] = float(one["who"] == gate.AFTER)
-    verdict = gate.decide(found, 2.0, 1.0)
+    verdict = gate.decide(found, likelihood())
     assert (verdict.promoted, verdict.reason.startswith(reason)) == (promoted, True), verdict.reason
     rows = {row["name"]: row["n"] for row in gate.as_figures(verdict)["rows"]}
     assert rows["stopped after as many lines, several lines"] == 24
@@ -92,14 +104,14 @@ def test_few_holes_of_several_lines_decide_nothing() -> None:
             one["metrics"]["in_place"] = float(one["who"] == gate.BEFORE)
         else:
             one["metrics"]["in_place"] = float(one["who"] == gate.AFTER)
-    verdict = gate.decide(found, 2.0, 1.0)
+    verdict = gate.decide(found, likelihood())
     assert verdict.promoted, verdict.reason
     assert not [one for one in verdict.differences if one.kind == gate.SEVERAL]
 
 
 def test_too_few_holes_show_nothing() -> None:
     few = [record for record in records(stopped=(0.0, 1.0)) if int(record["id"]) < gate.MIN_HOLES - 1]
-    assert not gate.decide(few, 2.0, 1.0).promoted
+    assert not gate.decide(few, likelihood()).promoted
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from midfill import fim
 from midfill.engine.local.adapter_files import describe
 from midfill.engine.local.adapters import read_adapter
 from midfill.engine.local.load import LoadedModel
-from midfill.train import checkpoint, write
+from midfill.train import checkpoint, steps, write
 from midfill.train.base import Lora, with_lora
 from midfill.train.collect import Collection, collect, split
 from midfill.train.dropout import WindowDropout
-from midfill.train.examples import Batch, Maker, held_out
+from midfill.train.examples import Batch, Loss, Maker, held_out
 from midfill.train.run import Interrupted, Report, Run, Settings, Trained
 from midfill.train.steps import DivergedError, Stepper, logits_of, loss_of
 from midfill.types import MidfillError
@@ -145,6 +145,32 @@ def test_the_loss_is_that_of_the_whole_sequence_behind_the_prompt(base: Path, co
     logits = model.model(torch.tensor([example.ids])).logits[0]
     expected = cross_entropy(logits[example.n_prompt - 1 : -1], torch.tensor(example.ids[example.n_prompt :]))
     assert loss_of(adapted, Batch.of([example]), CPU).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gemma"])
+def test_the_head_in_pieces_gives_the_same_gradients(
+    kind: str, collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_tiny(save_tiny(kind, tmp_path / kind))
+    adapted = with_lora(model, WITHOUT_DROPOUT, "x", 1)
+    renderer = fim.FimRenderer(fim.detect(model.tokenizer), model.tokenizer, heal=True)
+    examples = [Maker(split(collection.files)[0], renderer).draw(random.Random(i), 260) for i in range(2)]
+    one = Batch.of(examples, Loss(prompt=1.0, end=3.0), random.Random(1), renderer.tokenizer.control_ids)
+    found = []
+    for piece in (len(one.labels), 7):
+        monkeypatch.setattr(steps, "PIECE", piece)
+        loss = loss_of(adapted, one, CPU)
+        adapted.zero_grad()
+        loss.backward()
+        found.append((loss.item(), [w.grad.clone() for w in adapted.parameters() if w.requires_grad]))
+    (whole, gradients), (pieces, others) = found
+    assert pieces == pytest.approx(whole, rel=1e-5)
+    assert any(float(gradient.norm()) > 0 for gradient in gradients)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(gradients, others, strict=True))
+    rows = logits_of(adapted, one, CPU).log_softmax(-1)
+    nats = -rows.gather(1, torch.tensor(one.labels)[:, None])[:, 0]
+    weights = torch.tensor(one.weights)
+    assert whole == pytest.approx(float((nats * weights).sum() / weights.sum()), rel=1e-5)
 
 
 def test_a_loss_that_is_no_number_changes_nothing(base: Path, collection: Collection) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from midfill import paths, registry
+from midfill.commands import scoring
 from midfill.commands.session import session
 from midfill.commands.training import Training, watch
 from midfill.config import Config
@@ -27,7 +28,7 @@ from midfill.eval.ask import bare
 from midfill.eval.holes import Hole
 from midfill.eval.run import Record, evaluate
 from midfill.serve import adapters
-from midfill.train import card, gate
+from midfill.train import card, gate, middles
 from midfill.train.collect import SourceText
 from midfill.train.job import Job
 from midfill.train.worker import check_enough, gather
@@ -62,11 +63,15 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         print(json.dumps({"train": job.name, "folder": str(done.folder), **figures}))
         return 0
     present = dataclasses.replace(config, adapter=arguments.against or config.adapter)
-    verdict = _judge(holes, done, present, figures, console)
+    before = scoring.folder_of(present.adapter, present)
+    likelihood = middles.table(
+        scoring.watch(scoring.job_of(present, before, done.folder, job.roots, job.held_out), console)
+    )
+    console.print(scoring.shown(likelihood))
+    verdict = gate.decide(_judge(holes, done, present, console), likelihood)
     card.add_gate(done.folder, job.name, gate.as_figures(verdict))
     console.print(_table(verdict))
-    loss = figures["loss"]
-    console.print(f"held-out loss: {loss['held_out_before']} -> {loss['held_out_after']} nats a token")
+    console.print(f"loss at held-out middles: {scoring.says(likelihood)}")
     promoted = verdict.promoted or arguments.force
     console.print(verdict.reason if verdict.promoted else f"not better: {verdict.reason}")
     if promoted:
@@ -158,15 +163,13 @@ def _figures(done: Training) -> dict[str, Any]:
     return {name: content[name] for name in ("base", "steps", "tokens", "examples", "seconds", "loss")}
 
 
-def _judge(
-    holes: Sequence[Hole], done: Training, config: Config, figures: Mapping[str, Any], console: Console
-) -> gate.Verdict:
+def _judge(holes: Sequence[Hole], done: Training, config: Config, console: Console) -> list[Record]:
     """``config`` names the adapter that the new one has to be better than."""
     present = dataclasses.replace(config, adapter_by_language=(), records=False)
     adapted = dataclasses.replace(present, adapter=str(done.folder))
     records = asyncio.run(_answer(holes, {gate.BEFORE: present, gate.AFTER: adapted}, console))
     (done.folder.parent / "gate.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
-    return gate.decide(records, figures["loss"]["held_out_before"], figures["loss"]["held_out_after"])
+    return records
 
 
 async def _answer(holes: Sequence[Hole], configs: Mapping[str, Config], console: Console) -> list[Record]:

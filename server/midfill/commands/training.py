@@ -9,7 +9,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from midfill.train.job import Job
 from midfill.types import MidfillError, one_line
 
 SAY_EVERY = 20  # steps, where there is no terminal
+INTERRUPTED = 3  # exit status of a training that was stopped
+GO_ON = "run the same command again: it goes on from its checkpoint"
 # Tensors of hundreds of megabytes come and go at each step: their memory stays with the process.
 KEEP_MEMORY = ":glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=17179869184"
 
@@ -36,6 +38,24 @@ class Training:
 
 def watch(job: Job, console: Console) -> Training:
     """Run the training process to its end. Raises MidfillError with what it says, KeyboardInterrupt if stopped."""
+    done: Training | None = None
+    with _Shown(console) as shown, worker("midfill.train.worker", dataclasses.asdict(job)) as lines:
+        for message in lines:
+            if message["kind"] == "done":
+                done = Training(Path(message["folder"]))
+            elif message["kind"] == "interrupted":
+                console.print("stopped; the same command goes on from here")
+                raise KeyboardInterrupt
+            else:
+                shown.show(message)
+    if done is None:
+        raise MidfillError("the training process ended early", GO_ON)
+    return done
+
+
+@contextlib.contextmanager
+def worker(module: str, job: Mapping[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
+    """The messages of a process of ``midfill.train``, to its end. Raises MidfillError with what it says."""
     for package in ("torch", "transformers", "peft"):
         if importlib.util.find_spec(package) is None:
             raise MidfillError(f"{package} is not installed, which training needs", "pip install 'midfill[train]'")
@@ -43,38 +63,32 @@ def watch(job: Job, console: Console) -> Training:
     environment.complete(env)
     if env["GLIBC_TUNABLES"] == environment.MALLOC:
         env["GLIBC_TUNABLES"] += KEEP_MEMORY
-    with _process(env) as process:
+    with _process(module, env) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
         with contextlib.suppress(OSError):  # it died at once: its status says how
-            process.stdin.write(json.dumps(dataclasses.asdict(job)) + "\n")
+            process.stdin.write(json.dumps(job) + "\n")
             process.stdin.flush()
-        done: Training | None = None
-        with _Shown(console) as shown:
-            for line in process.stdout:
-                message = json.loads(line)
-                if message["kind"] == "done":
-                    done = Training(Path(message["folder"]))
-                elif message["kind"] == "error":
-                    raise MidfillError(message["message"], message["remedy"])
-                elif message["kind"] == "interrupted":
-                    console.print("stopped; the same command goes on from here")
-                    raise KeyboardInterrupt
-                else:
-                    shown.show(message)
-        status = process.wait()
-    if done is None:
-        raise MidfillError(
-            f"the training process ended ({_why(status)})", "run the same command again: it goes on from its checkpoint"
-        )
-    return done
+        yield _messages(process)
+
+
+def _messages(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        message = json.loads(line)
+        if message["kind"] == "error":
+            raise MidfillError(message["message"], message["remedy"])
+        yield message
+    if status := process.wait():
+        if status == INTERRUPTED:
+            return
+        raise MidfillError(f"the training process ended ({_why(status)})", GO_ON)
 
 
 @contextlib.contextmanager
-def _process(env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def _process(module: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """It ends when this does: its standard input closes then. SIGINT reaches both, and it saves first."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "midfill.train.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    process = subprocess.Popen(  # noqa: S603 - a module of ours
+        [sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         text=True, encoding="utf-8", env=env,
     )  # fmt: skip
     before = signal.getsignal(signal.SIGINT)

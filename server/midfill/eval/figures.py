@@ -19,7 +19,11 @@ def interval(groups: Sequence[Sequence[float]], n_resamples: int = 10_000) -> tu
 
     Values of a group (holes of one file) resemble each other, so a group is drawn or left out as one.
     """
-    sums = [(math.fsum(group), len(group)) for group in groups if group]
+    return weighted_interval([(math.fsum(group), len(group)) for group in groups if group], n_resamples)
+
+
+def weighted_interval(sums: Sequence[tuple[float, float]], n_resamples: int = 10_000) -> tuple[float, float]:
+    """As ``interval``, of groups whose values are given in sum, with their weight in sum."""
     rng = random.Random(0)  # noqa: S311 - the same interval each time
     means = []
     for _ in range(n_resamples):

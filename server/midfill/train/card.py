@@ -62,8 +62,8 @@ def text(name: str, figures: Mapping[str, Any]) -> str:
         "## Training",
         "",
         f"{_begun(figures)}{figures['steps']} steps, {figures['tokens']:,} tokens, {figures['examples']:,} holes, "
-        f"{figures['seconds'] / 60:.1f} minutes; learning rate {figures['settings']['rate']:g}, cosine. Loss only on "
-        "the middle and on the token that ends it.",
+        f"{figures['seconds'] / 60:.1f} minutes; learning rate {figures['settings']['rate']:g}, cosine. "
+        f"{_learned(figures['settings'])}",
         "",
         "![Loss](loss.svg)",
         "",
@@ -77,24 +77,27 @@ def _begun(figures: Mapping[str, Any]) -> str:
     return f"It went on from the adapter {start}: " if start else ""
 
 
+def _learned(settings: Mapping[str, Any]) -> str:
+    loss = settings.get("loss") or {"prompt": 0.0, "end": 1.0}  # as it was before there was a choice
+    more = f", and on {loss['prompt']:.0%} of the prompt's tokens" if loss["prompt"] else " only"
+    end = f", which weighs {loss['end']:g} times as much" if loss["end"] != 1.0 else ""
+    return f"Loss on the middle and on the token that ends it{end}{more}."
+
+
 def _gate(figures: Mapping[str, Any]) -> list[str]:
     loss = figures["loss"]
     found = ["## Before and after, on the files held out", ""]
     gate = figures.get("gate")
-    rows = (
-        []
-        if gate is None
-        else [
+    rows: list[tuple[Any, ...]] = []
+    if gate is not None:
+        likelihood = [{**one, "name": f"loss, {one['name']}"} for one in gate.get("likelihood", ())]
+        rows = [
             (
-                one["name"],
-                one["n"],
-                f"{one['before']:.3f}",
-                f"{one['after']:.3f}",
+                one["name"], one["n"], f"{one['before']:.3f}", f"{one['after']:.3f}",
                 f"{one['low']:+.3f} to {one['high']:+.3f}",
             )
-            for one in gate["rows"]
-        ]
-    )
+            for one in (*likelihood, *gate["rows"])
+        ]  # fmt: skip
     if not rows and loss["held_out_before"] is not None:
         rows = [("loss", "", loss["held_out_before"], loss["held_out_after"], "")]
     found += _table(("measure", "holes", "before", "after", "95 % interval of the difference"), rows)

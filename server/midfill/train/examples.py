@@ -71,7 +71,7 @@ class Batch:
         cls, examples: Sequence[Example], loss: Loss = MIDDLE, rng: random.Random | None = None,
         control: Collection[int] = (),
     ) -> Batch:  # fmt: skip
-        """``examples`` one behind another. The prompts' labels are drawn by ``rng``; none of them is a ``control`` id."""
+        """``examples`` one behind another. Labels of prompts are drawn by ``rng``; none of them is a ``control`` id."""
         rng = rng or random.Random(0)  # noqa: S311 - which labels, not a secret
         ids: list[int] = []
         positions: list[int] = []
@@ -115,11 +115,12 @@ class Maker:
         """An example of at most ``max_tokens``. Raises MidfillError where there is hardly one."""
         for _ in range(N_TRIES):
             at = rng.choices(range(len(self._files)), self._weights)[0]
-            if (example := self._example(at, rng, max_tokens)) is not None:
+            if (example := self.draw_from(at, rng, max_tokens)) is not None:
                 return example
         raise MidfillError("there is too little code to cut examples from", "add folders with more source files")
 
-    def _example(self, at: int, rng: random.Random, max_tokens: int) -> Example | None:
+    def draw_from(self, at: int, rng: random.Random, max_tokens: int) -> Example | None:
+        """One from the file number ``at``; None where what was drawn does not fit."""
         file, kind = self._files[at], draw_kind(rng)
         span = self._spans(at).draw(kind, rng)
         if span is None:

@@ -1,4 +1,7 @@
-"""Before and after: an adapter is promoted only if it is better at holes in files that it was not trained on.
+"""Before and after: an adapter is promoted only if it is better at files that it was not trained on.
+
+It has to find held-out middles surely likelier (middles.py), in the number format that serves; and no measure of what
+people see may fall:
 
 Every hole is answered twice by each, in turns: through the server's path, as a person would see it in a file by itself,
 and by the bare model, which shows whether it stops. A third of the holes have several lines; these are also judged by
@@ -21,6 +24,10 @@ from midfill.eval.repository import Cutter
 from midfill.eval.run import Record
 from midfill.eval.summary import ALL, Difference, paired
 from midfill.train.collect import SourceText
+from midfill.train.middles import ALL as ALL_TOKENS
+from midfill.train.middles import END, ONE, Likelihood
+from midfill.train.middles import SEVERAL as SEVERAL_LINES
+from midfill.train.middles import as_figures as as_rows
 from midfill.train.spans import FileSpans
 from midfill.types import Snapshot
 
@@ -40,6 +47,7 @@ MEASURES = {
     "n_decoded": "tokens decoded",
 }
 DECIDING = ("first_line", "whole", "similarity", "stopped", "in_place")
+GUARDED = (ALL_TOKENS, ONE, SEVERAL_LINES, END)  # not each language: of many intervals one leaves out what is true
 MAX_LOSS_OF_EXACT = 0.02  # a fall of the exact match that is not sure, and is still too much
 MIN_HOLES = 20
 MIN_SEVERAL = 10  # holes of several lines, below which these are not judged by themselves
@@ -52,6 +60,7 @@ class Verdict:
     promoted: bool
     reason: str
     differences: tuple[Difference, ...]  # in the order of MEASURES, of all holes and then of those of several lines
+    likelihood: tuple[Likelihood, ...] = ()
 
 
 class Gate:
@@ -127,26 +136,33 @@ def see(hole: Hole) -> Snapshot:
     return hole.snapshot()
 
 
-def decide(records: Sequence[Record], loss_before: float | None, loss_after: float | None) -> Verdict:
-    """From the records of BEFORE and AFTER, and the held-out losses in nats."""
+def decide(records: Sequence[Record], likelihood: Sequence[Likelihood]) -> Verdict:
+    """From the records of BEFORE and AFTER, and the loss at held-out middles, which decides.
+
+    What is shown only guards: exact matches are few, and tell apart only what differs by a lot. Nothing may be surely
+    worse; the loss of all tokens must be surely less.
+    """
     runs = {name: [record for record in records if record["who"] == name] for name in (BEFORE, AFTER)}
     differences = paired(runs[BEFORE], runs[AFTER])
     by_metric = {one.metric: one for one in differences if one.kind == ALL}
     several = {one.metric: one for one in differences if one.kind == SEVERAL and one.n >= MIN_SEVERAL}
     found = tuple(of[name] for of in (by_metric, several) for name in MEASURES if name in of)
     if len(runs[AFTER]) < MIN_HOLES:
-        return Verdict(False, f"only {len(runs[AFTER])} holes could be cut: that shows nothing", found)
+        return Verdict(
+            False, f"only {len(runs[AFTER])} holes could be cut: that shows nothing", found, tuple(likelihood)
+        )
     for one in found:
         if one.metric in DECIDING and one.is_sure and one.difference < 0:
-            return Verdict(False, f"worse: {name_of(one)}", found)
+            return Verdict(False, f"worse: {name_of(one)}", found, tuple(likelihood))
     if by_metric["first_line"].difference < -MAX_LOSS_OF_EXACT:
-        return Verdict(False, "the exact match fell", found)
-    if loss_before is not None and loss_after is not None and loss_after >= loss_before:
-        return Verdict(False, "the held-out loss did not fall", found)
+        return Verdict(False, "the exact match fell", found, tuple(likelihood))
+    for row in likelihood:
+        if row.name in GUARDED and row.is_worse:
+            return Verdict(False, f"worse: the loss of {row.name}", found, tuple(likelihood))
+    if not any(row.name == ALL_TOKENS and row.is_better for row in likelihood):
+        return Verdict(False, "the held-out loss did not surely fall", found, tuple(likelihood))
     better = [name_of(one) for one in found if one.metric in DECIDING and one.is_sure and one.difference > 0]
-    if not better:
-        return Verdict(False, "nothing is surely better", found)
-    return Verdict(True, f"better: {', '.join(better)}", found)
+    return Verdict(True, f"better: {', '.join(['the held-out loss', *better])}", found, tuple(likelihood))
 
 
 def name_of(one: Difference) -> str:
@@ -164,4 +180,7 @@ def as_figures(verdict: Verdict) -> dict[str, Any]:
         for one in verdict.differences
     ]  # fmt: skip
     words = "promoted" if verdict.promoted else "not promoted"
-    return {"promoted": verdict.promoted, "verdict": f"{words}: {verdict.reason}", "rows": rows}
+    return {
+        "promoted": verdict.promoted, "verdict": f"{words}: {verdict.reason}", "rows": rows,
+        "likelihood": as_rows(verdict.likelihood),
+    }  # fmt: skip

@@ -45,7 +45,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=_until_closed, args=(sys.stdin, stop), daemon=True).start()
-    tell = _teller(out)
+    tell = teller(out)
     try:
         return work(job, tell, stop.is_set)
     except Exception as error:  # noqa: BLE001 - a person reads it where the training was started
@@ -67,7 +67,9 @@ def _until_closed(stream: TextIO, stop: threading.Event) -> None:
     stop.set()
 
 
-def _teller(out: TextIO) -> Tell:
+def teller(out: TextIO) -> Tell:
+    """What writes messages into ``out``, a line of JSON each; whoever read them may be gone."""
+
     def tell(line: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             out.write(json.dumps(line) + "\n")

@@ -1,0 +1,105 @@
+"""``midfill eval adapter``, and the same in ``midfill train``: how likely two adapters find held-out middles."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from midfill import paths
+from midfill.commands.training import worker
+from midfill.config import Config
+from midfill.engine.local import models
+from midfill.serve import adapters
+from midfill.train.middles import ALL, Likelihood, Scored, ScoreJob, as_figures, table
+from midfill.types import MidfillError
+
+SAY_EVERY = 25  # middles, where there is no terminal
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Compare two adapters on a repository's held-out files; the exit code."""
+    console = Console(file=sys.stderr, highlight=False)
+    before, after = (folder_of(setting, config) for setting in (arguments.a, arguments.b))
+    job = job_of(config, before, after, arguments.repo, arguments.held_out or ())
+    job = dataclasses.replace(job, all_files=arguments.all_files, n=arguments.middles, seed=arguments.seed)
+    scored = watch(job, console)
+    rows = table(scored)
+    console.print(shown(rows, (arguments.a, arguments.b)))
+    console.print(says(rows))
+    if arguments.out:
+        lines = (json.dumps(dataclasses.asdict(one)) + "\n" for one in scored)
+        paths.expanded(arguments.out).write_text("".join(lines), encoding="utf-8")
+    print(json.dumps({"eval": "adapter", "a": arguments.a, "b": arguments.b, "rows": as_figures(rows)}))
+    return 0
+
+
+def folder_of(setting: str, config: Config) -> Path | None:
+    """The folder of an adapter as settings name it; None: the base alone. Raises MidfillError."""
+    found = adapters.folder_of(setting, models.resolve(config.model).name)
+    return found[1] if found is not None else None
+
+
+def job_of(
+    config: Config, before: Path | None, after: Path | None, roots: Sequence[str], held_out: Sequence[str]
+) -> ScoreJob:  # fmt: skip
+    """What is scored: on the model, device and number format that serve."""
+    return ScoreJob(
+        config.model, config.device, config.dtype, config.template, config.order, str(before or ""), str(after or ""),
+        *(tuple(str(paths.expanded(folder).absolute()) for folder in folders) for folders in (roots, held_out)),
+    )  # fmt: skip
+
+
+def watch(job: ScoreJob, console: Console) -> list[Scored]:
+    """Run the process that scores to its end. Raises MidfillError, KeyboardInterrupt."""
+    found: list[Scored] = []
+    n = 0
+    with contextlib.ExitStack() as stack:
+        status = stack.enter_context(console.status("")) if console.is_terminal else None
+        for message in stack.enter_context(worker("midfill.train.score", dataclasses.asdict(job))):
+            if message["kind"] == "middles":
+                n = message["n"]
+                console.print(
+                    f"{n} middles of {message['files']} held-out files, weights in {message['number_format']}"
+                )
+            elif message["kind"] == "scored":
+                found.append(Scored.of(message))
+                if status is not None:
+                    status.update(f"held-out middles: {len(found)} of {n}")
+                elif len(found) % SAY_EVERY == 0:
+                    console.print(f"  {len(found)} of {n}")
+            elif status is not None:
+                status.update(str(message.get("stage", "")))
+    if not found:
+        raise MidfillError("nothing could be scored", "name more folders, or others with --held-out")
+    return found
+
+
+def shown(rows: Sequence[Likelihood], names: tuple[str, str] = ("before", "after")) -> Table:
+    """The table for people; less is better."""
+    found = Table(title="Loss at held-out middles, nats a token (less is better)", title_justify="left")
+    for column in ("", "middles", *names, "difference", "95 % interval"):
+        found.add_column(column, justify="left" if not column else "right")
+    for row in rows:
+        style = "bold" if row.is_better or row.is_worse else ""
+        found.add_row(
+            row.name, str(row.n), f"{row.before:.3f}", f"{row.after:.3f}", f"{row.difference:+.3f}",
+            f"{row.low:+.3f} to {row.high:+.3f}", style=style,
+        )  # fmt: skip
+    return found
+
+
+def says(rows: Sequence[Likelihood]) -> str:
+    """What the first row means, and what it could have shown."""
+    (row,) = [row for row in rows if row.name == ALL]
+    share = f"{abs(row.difference) / row.before:.1%}" if row.before else "0 %"
+    if row.is_better or row.is_worse:
+        return f"{'better' if row.is_better else 'worse'} by {share}"
+    return f"no sure difference: {row.n} middles would have shown {row.detectable:.3f} nats a token"

@@ -1,0 +1,74 @@
+"""The process that scores: ``python -m midfill.train.score``, a ScoreJob on standard input, lines of JSON out.
+
+A process of its own, so that the model's memory is free again when the table is there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from midfill import fim
+from midfill.engine.local.adapters import Adapter
+from midfill.engine.local.scoring import Scorer
+from midfill.faults import in_words
+from midfill.train.collect import SourceText, collect
+from midfill.train.examples import Example
+from midfill.train.job import Job
+from midfill.train.middles import ScoreJob, cut, score
+from midfill.train.worker import Tell, gather, teller
+from midfill.types import MidfillError
+
+
+def main() -> int:
+    """Do the job; the exit status."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no line of ours
+    tell = teller(out)
+    try:
+        run(ScoreJob.of(json.loads(sys.stdin.readline())), tell)
+    except Exception as error:  # noqa: BLE001 - a person reads it where the scoring was started
+        known = in_words(error, "train")
+        tell({"kind": "error", "message": known.message, "remedy": known.remedy})
+        return 1
+    return 0
+
+
+def run(job: ScoreJob, tell: Tell) -> None:
+    """Tell each middle's score. Raises MidfillError."""
+    files = held_out_files(job)
+    scorer = Scorer(
+        job.model, device=job.device, dtype=job.dtype,
+        progress=lambda stage, fraction: tell({"kind": "stage", "stage": stage, "fraction": fraction}),
+    )  # fmt: skip
+    template = fim.find(job.template, scorer.tokenizer, job.model)
+    middles = cut(files, fim.FimRenderer(template, scorer.tokenizer, job.order, heal=True), job.n, job.seed)
+    if not middles:
+        raise MidfillError("no middle could be cut from the held-out files", "name more folders, or others to hold out")
+    adapters = [scorer.read(name, folder) if folder else None for name, folder in zip("ab", job.folders, strict=True)]
+    tell({"kind": "middles", "n": len(middles), "files": len({one.file for one in middles}),
+          "number_format": scorer.number_format})  # fmt: skip
+
+    before, after = (partial(_nats, scorer, adapter) for adapter in adapters)
+    for scored in score(middles, before, after):
+        tell({"kind": "scored", **dataclasses.asdict(scored)})
+
+
+def _nats(scorer: Scorer, adapter: Adapter | None, example: Example) -> list[float]:
+    return scorer.nats(example.ids, example.n_prompt, adapter)
+
+
+def held_out_files(job: ScoreJob) -> list[SourceText]:
+    """The files that training on the same folders would hold out, or all of them."""
+    if job.all_files:
+        return list(collect([Path(root) for root in job.roots]).files)
+    _, _, held_out = gather(Job(name="", roots=job.roots, held_out=job.held_out, folder="", model=job.model))
+    return held_out
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -17,7 +17,7 @@ from typing import Literal
 from midfill import triggers
 from midfill.cache import Middle, MiddleCache, accepted, digest, entered
 from midfill.config import SCOPES, Config
-from midfill.context.gather import ContextSource, gather
+from midfill.context.gather import ContextSource, gather, known_at
 from midfill.context.wanted import wanted
 from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
@@ -255,7 +255,9 @@ class Completer:
         while said := growing.resume():
             number = f"{os.getpid()}-{next(_numbers)}"
             beginning = prompt.beginning + said
-            again = dataclasses.replace(request, request_id=number, n=1, beginning=beginning, wanted=())
+            again = dataclasses.replace(
+                request, request_id=number, n=1, beginning=beginning, wanted=(), wanted_only=False
+            )
             try:
                 await self._follow(again, growing)
             except EngineError:  # what stands is an answer
@@ -275,6 +277,8 @@ class Completer:
                 if delta.finish_reason == "cancelled":  # half of it is nobody's answer
                     growing.given_up = True
                     raise asyncio.CancelledError
+                if delta.finish_reason or not growing.first_at:  # what has come meanwhile counts
+                    growing.know(known_at(self.sources, growing.snapshot).complete)
                 growing.push(delta)
                 if growing.enough:
                     break
@@ -286,14 +290,23 @@ class Completer:
     def _request(
         self, prompt: Prompt, growing: Growing, snippets: Sequence[Snippet], *, background: bool
     ) -> GenerateRequest:
-        n, trigger = len(growing.candidates), growing.trace.trigger
-        likely = wanted(growing.snapshot, snippets) if self.config.favour_names else ()
+        trace = growing.trace
+        n, trigger = len(growing.candidates), trace.trigger
+        known = known_at(self.sources, growing.snapshot)  # what has come meanwhile counts too
+        likely, only = wanted(growing.snapshot, snippets, known) if self.config.favour_names else ((), False)
+        growing.know(known.complete)
+        if known.here is not None:
+            trace.names = {
+                "receiver": known.here.receiver, "source": known.here.source, "n": len(known.here.names),
+                "complete": known.here.is_complete, "only": only,
+            }  # fmt: skip
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
         return GenerateRequest(
             prompt.ids, self._max_tokens(trigger), adapter=self.adapter_of(growing.snapshot.language),
             request_id=f"{os.getpid()}-{next(_numbers)}", n=n, logprobs=True,
             suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning, wanted=likely,
+            wanted_only=only,
             speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
         )  # fmt: skip
 

@@ -25,9 +25,10 @@ from midfill.types import MidfillError
 WORKSPACE_FILE = ".midfill.toml"
 WORKSPACE_KEYS = frozenset({
     "enabled", "adapter", "adapter_by_language", "max_tokens", "languages_off", "globs_off", "scopes_off",
-    "context_off",
+    "context_off", "knowledge_off",
 })  # fmt: skip
 CONTEXT_SOURCES = ("imports", "names", "similar", "edits", "open", "siblings")  # context.sources.SOURCES
+KNOWLEDGE_SOURCES = ("jedi", "client")  # context.knowledge.store.SOURCES
 # A workspace's file may be a pipe, a link to an endless device, or made to be slow to parse: tomllib takes time and
 # memory with the square of a dotted key's length.
 MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
@@ -74,6 +75,7 @@ class Config:
     ahead: bool = True  # while a suggestion is shown, the engine goes on in the background as if it were accepted
     records: bool = True  # what is shown and accepted is counted on this machine, without any source text
     context_off: tuple[str, ...] = ()  # sources of context from other files that are not asked (CONTEXT_SOURCES)
+    knowledge_off: tuple[str, ...] = ()  # who is not asked what may be named behind a dot: jedi, client
     first_answer_s: float = 10.0  # an invoked request waits this long for its answer
     max_adapters: int = 8  # adapters in memory at once; of more, the one that was used longest ago is loaded again
     engine_idle_exit_s: float = 900.0  # the engine leaves after this long without a client
@@ -110,6 +112,8 @@ class Config:
             raise MidfillError("globs_off is too long", f"use at most {MAX_GLOBS} globs of {MAX_GLOB_CHARS} characters")
         if unknown := [name for name in self.context_off if name not in CONTEXT_SOURCES]:
             raise MidfillError(f"context_off names {unknown[0]!r}", f"known: {', '.join(CONTEXT_SOURCES)}")
+        if unknown := [name for name in self.knowledge_off if name not in KNOWLEDGE_SOURCES]:
+            raise MidfillError(f"knowledge_off names {unknown[0][:60]!r}", f"known: {', '.join(KNOWLEDGE_SOURCES)}")
 
 
 _HINTS = typing.get_type_hints(Config)

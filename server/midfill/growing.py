@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +55,11 @@ class Candidate:
         reason = delta.finish_reason or self.judge.ends(self.raw)
         if not (reason == "stop" and self._is_to_go_on()):
             self.end(reason)
+
+    def know(self, members: Mapping[str, frozenset[str]]) -> None:
+        """All members of receivers near the cursor, as far as they are known by now."""
+        self.judge.know(members)
+        self._judged = ("", "")
 
     def _is_to_go_on(self) -> bool:
         """Whether the model stopped where more is surely missing. Where nothing was added since, it has no more."""
@@ -153,6 +158,11 @@ class Growing:
             self._best_ended = self._best_ended or now
         if not self.enough:
             self._wake()
+
+    def know(self, members: Mapping[str, frozenset[str]]) -> None:
+        """Hold every candidate against what is known by now."""
+        for candidate in self.candidates:
+            candidate.know(members)
 
     def resume(self) -> str:
         """What the first candidate is to begin with again (Candidate.resume); the others have what they have."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from midfill.types import Snapshot, Stats, Trigger, one_line
 
-GENERATION = ("snippets", "n_prefix", "n_suffix", "n_snippets", "budget", "context_s", "render_s")
+GENERATION = ("snippets", "n_prefix", "n_suffix", "n_snippets", "budget", "context_s", "render_s", "names")
 MAX_TEXT = 4000  # characters of what the model said that are kept
 
 
@@ -32,6 +32,7 @@ class Trace:
     n_suffix: int = 0
     n_snippets: int = 0
     budget: int = 0
+    names: dict[str, Any] = field(default_factory=dict)  # known behind the dot: receiver, source, n, complete, only
     raw: str = ""
     n_raw: int = 0  # characters
     rules: list[tuple[str, int]] = field(default_factory=list)  # what was applied, and how many characters it took
@@ -79,6 +80,7 @@ class Trace:
         """As JSON values that hold no source text and no names of files: what may lie on the disk."""
         values = self.plain()
         values.update(uri="", raw="", shown="")
+        values["names"] = {**self.names, "receiver": ""} if self.names else {}
         values["snippets"] = [{**snippet, "path": ""} for snippet in self.snippets]
         return values
 
@@ -127,6 +129,7 @@ def _facts(trace: Trace) -> list[tuple[str, str]]:
         ("prompt", _prompt(trace)),
     ]
     facts += [("snippet", _snippet(snippet)) for snippet in trace.snippets]
+    facts.append(("names", _names(trace.names)))
     facts += [
         ("said", _quoted(trace.raw) if trace.raw else f"{trace.n_raw} characters" if trace.n_raw else ""),
         ("ended by", trace.finish_reason),
@@ -151,6 +154,13 @@ def _prompt(trace: Trace) -> str:
         f"{trace.n_prefix} tokens before the cursor, {trace.n_suffix} after, {trace.n_snippets} of other files; "
         f"{n_cached} known already; budget {trace.budget}"
     )
+
+
+def _names(names: dict[str, Any]) -> str:
+    if not names:
+        return ""
+    what = f"{'all ' if names['complete'] else ''}{names['n']} of {names['receiver'] or 'the receiver'}"
+    return f"{what}, from {names['source']}; {'one of them was chosen' if names['only'] else 'made likelier'}"
 
 
 def _snippet(snippet: dict[str, Any]) -> str:

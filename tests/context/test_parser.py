@@ -102,7 +102,7 @@ GREEDY = (
     ],
 )
 def test_a_child_that_does_not_answer(code: str, ready: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parser, "START_S", 2.0 if "sleep(600)" in code and not ready else 60.0)
+    monkeypatch.setattr("midfill.context.child.START_S", 2.0 if "sleep(600)" in code and not ready else 60.0)
     monkeypatch.setattr(parser, "ANSWER_S", 0.3 if code == STUCK else 60.0)
     process = ParseProcess((sys.executable, "-c", code))
     try:

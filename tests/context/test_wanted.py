@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from midfill.context.wanted import MAX_UNUSED, wanted
+from midfill.context.knowledge.names import Known, KnownNames
+from midfill.context.wanted import MAX_MEMBERS, MAX_UNUSED, wanted
 from midfill.types import Snippet
 from tests.support import at
 
@@ -29,4 +30,26 @@ MANY = ", ".join(f"name{i}" for i in range(MAX_UNUSED + 1))
     ],
 )  # fmt: skip
 def test_unused_imports(language: str, buffer: str, names: tuple[str, ...]) -> None:
-    assert wanted(at(buffer, language=language), [STUB]) == names
+    assert wanted(at(buffer, language=language), [STUB]) == (names, False)
+
+
+LIST = ("append", "clear", "count", "_cache", "__len__")
+
+
+@pytest.mark.parametrize(
+    ("buffer", "names", "is_complete", "expected"),
+    [
+        ("q.‸\n", LIST, True, (("append", "clear", "count", "_cache"), True)),
+        ("q.‸\n", LIST, False, (("append", "clear", "count", "_cache"), False)),
+        ("q.count()\nq.‸\n", LIST, True, (("count", "append", "clear", "_cache"), True)),  # what the file uses first
+        ("q.c‸\n", LIST, True, (("clear", "count"), True)),
+        ("q.__‸\n", LIST, True, (("__len__",), True)),
+        ("q.push‸\n", LIST, True, ((), False)),  # a member that is being made up by a person
+        ("q.‸\n", tuple(f"n{i}" for i in range(400)), True, (tuple(f"n{i}" for i in range(MAX_MEMBERS)), False)),
+    ],
+)
+def test_known_members(
+    buffer: str, names: tuple[str, ...], is_complete: bool, expected: tuple[tuple[str, ...], bool]
+) -> None:
+    known = Known(KnownNames("q", names, is_complete, "jedi"))
+    assert wanted(at(buffer, language="python"), [STUB], known) == expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -47,3 +49,31 @@ def test_it_is_over_after_the_first_word(chosen: list[str]) -> None:
         subject.advance(TEXTS.index(text))
     assert subject.over
     assert favoured(subject) == {}
+
+
+def only(names: list[str], *chosen: str, logits: dict[str, float] | None = None) -> set[str]:
+    """What may come next where there are no other names."""
+    subject = Wanted(names, Few(), only=True)  # type: ignore[arg-type]
+    for text in chosen:
+        subject.advance(TEXTS.index(text))
+    values = torch.zeros(len(TEXTS))
+    for text, value in (logits or {}).items():
+        values[TEXTS.index(text)] = value
+    found = subject.favour(values)
+    return {text for text, value in zip(TEXTS, found.tolist(), strict=True) if value > -math.inf}
+
+
+@pytest.mark.parametrize(("names", "chosen", "expected"), [
+    (["Save"], [], {"S", "Sa", "Save"}),
+    (["Save", "Load"], [], {"S", "Sa", "Save", "Load"}),
+    (["Save"], ["Sa"], {"ve", "v"}),
+    (["Save", "Saver"], ["Save"], set(TEXTS)),  # a whole name may end, though another one goes on
+    (["Nothing"], [], set(TEXTS)),  # no token spells it
+])  # fmt: skip
+def test_a_choice_among_all_there_are(names: list[str], chosen: list[str], expected: set[str]) -> None:
+    assert only(names, *chosen) == expected
+
+
+@pytest.mark.parametrize(("logit", "is_free"), [(20.0, True), (2.0, False)])
+def test_a_model_that_is_sure_may_write_another_word(logit: float, is_free: bool) -> None:
+    assert ("x" in only(["Save"], logits={"x": logit})) is is_free

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from midfill.eval.cutting import KINDS, Code, cross_file
+from midfill.eval.cutting import KINDS, Code, cross_file, member
 from midfill.eval.repository import ALL_KINDS, MAX_FILE_BYTES, Cutter, copied, read
 from midfill.types import MidfillError
 
@@ -195,3 +195,22 @@ def test_a_minified_line_is_no_hole() -> None:
 def test_no_repository(tmp_path: Path, make: object) -> None:
     with pytest.raises(MidfillError, match=r"no folder|no source files"), copied(make(tmp_path)):  # type: ignore[operator]
         pass
+
+
+@pytest.mark.parametrize(("line", "names"), [
+    ("    x = shop.multiply(1)", ["multiply"]),
+    ("    x = self.shop.multiply(1)", ["multiply"]),
+    ("    x = multiply(1)", []),  # behind no dot
+    ("    x = tools.multiply(1)", []),  # a module's
+    ("    x = shop.multiply(shop.multiply(1))", []),  # said twice
+    ('    x = "shop.multiply"', []),
+])  # fmt: skip
+def test_member(line: str, names: list[str]) -> None:
+    code = Code.read(f"import tools\n\n\ndef f(shop):\n{line}\n", "python")
+    assert code is not None
+    found = list(member(code, frozenset({"multiply"})))
+    assert [name for _, name in found] == names
+    for (start, end), name in found:
+        assert code.text[start:end].startswith(name)
+        assert code.text[start - 1] == "."
+        assert code.text[end] == "\n"

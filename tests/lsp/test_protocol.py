@@ -41,7 +41,12 @@ def test_what_is_advertised(launch: Launch) -> None:
     assert capabilities["inlineCompletionProvider"] == {}
     assert capabilities["completionProvider"]["triggerCharacters"]
     assert capabilities["workspace"]["workspaceFolders"]["supported"] is True
-    assert capabilities["experimental"]["midfill"] == {"inlineCompletion": True, "status": True, "explain": True}
+    assert capabilities["experimental"]["midfill"] == {
+        "inlineCompletion": True,
+        "status": True,
+        "explain": True,
+        "names": True,
+    }
     assert capabilities["executeCommandProvider"] == {"commands": ["midfill.accepted"]}
 
 

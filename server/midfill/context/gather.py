@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from midfill.context.knowledge.names import NOTHING, Known
 from midfill.types import Snapshot, Snippet
 
 
@@ -28,3 +29,17 @@ def gather(sources: Sequence[ContextSource], snapshot: Snapshot) -> list[Snippet
                 seen.add(snippet.text)
                 found.append(snippet)
     return found
+
+
+@runtime_checkable
+class KnowsNames(Protocol):
+    """A source that also knows what may be named at a cursor. Answers from memory, at once."""
+
+    def known(self, snapshot: Snapshot) -> Known:
+        """What is known by now."""
+        ...
+
+
+def known_at(sources: Sequence[ContextSource], snapshot: Snapshot) -> Known:
+    """What the first source that knows names knows at ``snapshot``."""
+    return next((source.known(snapshot) for source in sources if isinstance(source, KnowsNames)), NOTHING)

@@ -6,32 +6,25 @@ can be told to stop; so nothing is parsed in the language server's process, and 
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import os
 import queue
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from midfill import paths, safe_path
 from midfill.context import limits
+from midfill.context.child import ChildProcess, Ended
 from midfill.context.definition import Definition, from_json
 from midfill.context.kinds import KINDS
 from midfill.types import MidfillError
 
 log = logging.getLogger(__name__)
 
-START_S = 30.0  # until a child has said that it is ready
 ANSWER_S = 10.0  # by the clock; of processor time a text has less (limits.MAX_CPU_S), as the child gives way
 IDLE_S = 60.0  # a child that has had nothing to do for so long is ended
-LOOK_S = 0.05  # between two looks at the clock and the child's memory
 MAX_KEPT = 96 << 20  # bytes; a child that has more than this after a text is ended, and the next one begins afresh
-MAX_ANSWER = 8 << 20  # bytes
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0  # before the next child, doubled with each one that ends in a row
 MAX_STARTS = 5  # children in a row that end before they are ready
 OFF_S = 60.0  # after that many, texts have no definitions for so long
@@ -57,92 +50,25 @@ class Parsed:
     took_s: float
 
 
-class Ended(Exception):  # noqa: N818 - says what happened
-    """The child is gone. ``ready``: it had begun to work, so the text is to blame."""
-
-    def __init__(self, why: str, *, ready: bool) -> None:
-        super().__init__(why)
-        self.ready = ready
-
-
-class ParseProcess:
-    """One child. Asked by one thread; ``kill`` may come from any."""
+class ParseProcess(ChildProcess):
+    """The child that parses."""
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         """Start it; does not wait until it is ready. Raises OSError, MidfillError."""
-        flags = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
-        self._child = subprocess.Popen(  # noqa: S603 - our own module
-            [*command, str(os.getpid())],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=safe_path.child_environment(), cwd=paths.runtime_dir(), start_new_session=True,
-            creationflags=flags,
-        )  # fmt: skip
-        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()  # b"": there are no more
-        self._is_ready = False
-        threading.Thread(target=self._talk, name="midfill-parse-pipe", daemon=True).start()
-
-    @property
-    def pid(self) -> int:
-        """Of the child."""
-        return self._child.pid
+        super().__init__(command, max_memory=limits.MAX_MEMORY + MAX_KEPT, answer_s=ANSWER_S)
 
     def outline(self, language: str, text: str) -> tuple[Definition, ...]:
         """The definitions of ``text``; () where they could not be read. Raises Ended."""
-        if not self._is_ready:
-            self._answer(START_S)
-            self._is_ready = True
-        self._requests.put(json.dumps({"language": language, "text": text}).encode() + b"\n")
-        answer = self._answer(ANSWER_S)
+        answer = self.ask({"language": language, "text": text})
         try:
-            return from_json(json.loads(answer).get("definitions", []))
-        except (ValueError, AttributeError, RecursionError) as error:
+            return from_json(answer.get("definitions", []))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise Ended("it did not answer as it should", ready=True) from error
 
     @property
     def is_large(self) -> bool:
         """Whether what it has read has left it larger than it should be."""
-        return (limits.resident(self.pid) or 0) > MAX_KEPT
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._requests.put(None)
-        with contextlib.suppress(OSError):
-            self._child.kill()
-
-    def end(self) -> None:
-        """End it at once and wait until it is gone."""
-        self.kill()
-        self._child.wait()
-
-    def _answer(self, limit_s: float) -> bytes:
-        """The child's next line; a child that takes longer, or too much memory, is killed. Raises Ended."""
-        deadline = time.monotonic() + limit_s
-        while True:
-            try:
-                answer = self._answers.get(timeout=LOOK_S)
-            except queue.Empty:
-                if time.monotonic() > deadline:
-                    raise Ended(f"no answer after {limit_s:.0f} s", ready=self._is_ready) from None
-                if (limits.resident(self.pid) or 0) > limits.MAX_MEMORY + MAX_KEPT:
-                    raise Ended("too much memory", ready=self._is_ready) from None
-                continue
-            if not answer.endswith(b"\n"):
-                raise Ended("it ended", ready=self._is_ready)
-            return answer
-
-    def _talk(self) -> None:
-        """Write and read, which may wait for ever: in a thread that nothing waits for."""
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        with self._child.stdin as requests, self._child.stdout as answers, contextlib.suppress(OSError, ValueError):
-            while line := answers.readline(MAX_ANSWER):
-                self._answers.put(line)
-                if not line.endswith(b"\n") or (request := self._requests.get()) is None:
-                    break
-                requests.write(request)
-                requests.flush()
-        self._answers.put(b"")
+        return self.resident > MAX_KEPT
 
 
 class Parser:

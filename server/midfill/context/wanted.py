@@ -10,13 +10,16 @@ from collections.abc import Iterator, Sequence
 from midfill.context.focus import receiver_in
 from midfill.context.imports import imports_of
 from midfill.context.kinds import family
+from midfill.context.knowledge.names import NOTHING, Known, KnownNames
 from midfill.types import Snapshot, Snippet
 
 MAX_TEXT = 200_000
 # A file with more of them collects names for others (``__init__.py``), and none is more likely than the rest.
 MAX_UNUSED = 6
 MAX_MEMBERS = 24
+MAX_ONLY = 250  # names among which the model has to choose
 _WORD = re.compile(r"\w+")
+_BEGUN = re.compile(r"\w*\Z")
 _IMPORT = re.compile(r"\s*(?:import|from|use|using|require|export|#include|package)\b")
 # A member in a stub (context/signatures.py): indented, with its parameters, its type or its value.
 _MEMBER = re.compile(
@@ -24,8 +27,31 @@ _MEMBER = re.compile(
 )
 
 
-def wanted(snapshot: Snapshot, snippets: Sequence[Snippet]) -> tuple[str, ...]:
-    """Unused imports; behind a dot the members that ``snippets`` tell of and those that this file uses."""
+def wanted(snapshot: Snapshot, snippets: Sequence[Snippet], known: Known = NOTHING) -> tuple[tuple[str, ...], bool]:
+    """The names, and whether there are no others.
+
+    Behind a dot what is ``known`` there, else the members that ``snippets`` tell of and those that this file uses;
+    elsewhere unused imports.
+    """
+    if known.here is not None and len(snapshot.text) <= MAX_TEXT:
+        return _known(snapshot, known.here)
+    return _likely(snapshot, snippets), False
+
+
+def _known(snapshot: Snapshot, here: KnownNames) -> tuple[tuple[str, ...], bool]:
+    """Those that go on with the word that is begun; special ones only where one is."""
+    word = _BEGUN.search(snapshot.line_before)
+    begun = word[0] if word is not None else ""
+    names = [name for name in here.names if name.startswith(begun) and (begun or not name.startswith("__"))]
+    if not names:  # a word that is none of them is being written, and the person knows why
+        return (), False
+    used = Counter(_WORD.findall(snapshot.text))
+    names.sort(key=lambda name: -used[name])  # stable: else as they came
+    only = here.is_complete and len(names) <= MAX_ONLY
+    return tuple(names[: MAX_ONLY if only else MAX_MEMBERS]), only
+
+
+def _likely(snapshot: Snapshot, snippets: Sequence[Snippet]) -> tuple[str, ...]:
     before = snapshot.line_before
     if _IMPORT.match(before) or len(snapshot.text) > MAX_TEXT:
         return ()

@@ -19,6 +19,8 @@ from pathlib import Path
 from midfill.context.choose import Choice
 from midfill.context.focus import receiver_in
 from midfill.context.keeper import Document, Keeper
+from midfill.context.knowledge.names import NOTHING, Known
+from midfill.context.knowledge.store import Knowledge
 from midfill.context.parser import Job, Parsed, Parser
 from midfill.types import Snapshot, Snippet
 
@@ -48,8 +50,11 @@ class _Mark:
 class Workspace:
     """A context source (``gather.ContextSource``) over everything that is known of the workspace."""
 
-    def __init__(self, *, off: Iterable[str] = (), budget: int = DEFAULT_BUDGET) -> None:
-        """``off``: names of sources that are not asked. ``budget``: tokens of all snippets of a prompt."""
+    def __init__(
+        self, *, off: Iterable[str] = (), knowledge_off: Iterable[str] = (), budget: int = DEFAULT_BUDGET
+    ) -> None:
+        """``off`` and ``knowledge_off``: names of sources of snippets, and of names, that are not asked. ``budget``:
+        tokens of all snippets of a prompt."""
         self.budget = budget
         self._keeper = Keeper(off)
         self._changed = threading.Condition()
@@ -60,6 +65,7 @@ class Workspace:
         self._chosen: dict[str, Choice] = {}
         self._thread: threading.Thread | None = None
         self._busy = self._stopped = False
+        self.knowledge = Knowledge(knowledge_off)
         self._parser = Parser(self._parsed)
         self._is_parsing = False
         self._n_waiting = 0
@@ -69,6 +75,7 @@ class Workspace:
     def set_folders(self, folders: Iterable[Path]) -> None:
         """The workspace's folders, as absolute paths."""
         wanted = tuple(folders)
+        self.knowledge.set_folders(wanted)
         self._do(lambda: self._keeper.set_folders(wanted))
 
     def set_off(self, off: Iterable[str]) -> None:
@@ -84,7 +91,9 @@ class Workspace:
         """A document has another text. ``cursor``: where somebody is typing, as code points of it."""
         self._take(document, QUIET_S)
         if cursor is not None and len(document.text) <= MAX_TEXT:
-            self._look(Snapshot(document.uri, 0, document.language, document.text, cursor, path=document.path))
+            place = Snapshot(document.uri, 0, document.language, document.text, cursor, path=document.path)
+            self._look(place)
+            self.knowledge.look(place)
 
     def closed(self, uri: str) -> None:
         """A document was closed: what is on disk counts again, if it is a file of the workspace."""
@@ -93,6 +102,7 @@ class Workspace:
             self._places.pop(uri, None)
             self._marks.pop(uri, None)
             self._chosen.pop(uri, None)
+        self.knowledge.forget(uri)
         self._do(lambda: self._keeper.forget(uri))
 
     def snippets(self, snapshot: Snapshot) -> tuple[Snippet, ...]:
@@ -102,8 +112,16 @@ class Workspace:
         choice = self._chosen.get(snapshot.uri)
         return choice.snippets if choice is not None else ()
 
+    def known(self, snapshot: Snapshot) -> Known:
+        """What may be named at ``snapshot``, as far as that has been told or inferred by now."""
+        if len(snapshot.text) > MAX_TEXT:
+            return NOTHING
+        self.knowledge.look(snapshot)
+        return self.knowledge.at(snapshot)
+
     def stop(self) -> None:
-        """End the thread; does not wait for it."""
+        """End the threads and the children; does not wait for them."""
+        self.knowledge.stop()
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -129,7 +147,8 @@ class Workspace:
             return False
         self._marks.pop(snapshot.uri, None)
         self._look(snapshot)
-        return self.settle(timeout_s)
+        self.knowledge.look(snapshot)
+        return self.settle(timeout_s) and self.knowledge.settle(timeout_s)
 
     # ---- handing over ------------------------------------------------------------------------------------------------
 

@@ -37,7 +37,8 @@ class GenerateRequest:
     cursor has moved (approximate; None: exact). ``beginning``: the text must begin with it and is given without it
     (token healing). ``speculate``: whether tokens may be drafted (the answer is the same). ``window``: whose request
     this is; windows take turns, and the newest request of a window goes first. ``background``: only while nobody waits.
-    ``wanted``: names with which the text probably begins; they get a small advantage.
+    ``wanted``: names with which the text probably begins; they get a small advantage. ``wanted_only``: there are no
+    other ones, so another word comes only if the model is sure of it.
     """
 
     prompt: tuple[int, ...]
@@ -56,6 +57,7 @@ class GenerateRequest:
     window: str = ""
     background: bool = False
     wanted: tuple[str, ...] = ()
+    wanted_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

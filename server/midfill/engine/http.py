@@ -55,7 +55,7 @@ class HttpEngine:
             "request_id": request.request_id,
             "midfill": {
                 "suffix": request.suffix, "beginning": request.beginning, "wanted": request.wanted,
-                "speculate": request.speculate,
+                "wanted_only": request.wanted_only, "speculate": request.speculate,
                 "window": request.window, "background": request.background,
             },
         }  # fmt: skip

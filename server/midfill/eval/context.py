@@ -22,7 +22,11 @@ class ProjectContext:
     def open(self, snapshot: Snapshot) -> None:
         """Begin anew: the project is read from the disk, but for the one file, which is open. Raises MidfillError."""
         self.close()
-        self._workspace = Workspace(off=self._completer.config.context_off, budget=self._completer.snippet_budget)
+        self._workspace = Workspace(
+            off=self._completer.config.context_off,
+            knowledge_off=self._completer.config.knowledge_off,
+            budget=self._completer.snippet_budget,
+        )
         self._workspace.opened(self._document(snapshot))  # first, so that its text on disk is never read
         self._workspace.set_folders([self._folder])
         if not self._workspace.prepare(snapshot, READ_S):

@@ -237,3 +237,21 @@ def cross_file(code: Code, elsewhere: frozenset[str]) -> Iterator[tuple[Span, st
                 and code.names.get(token.text) == 1
             ):
                 yield (token.start, code.end_of(row)), token.text
+
+
+def member(code: Code, elsewhere: frozenset[str]) -> Iterator[tuple[Span, str]]:
+    """From behind a dot to the end of the line, where the member is one that other files define and this one says
+    nowhere else, and what stands before the dot is no imported name."""
+    for row, tokens in code.rows.items():
+        for receiver, dot, token in zip(tokens, tokens[1:], tokens[2:], strict=False):
+            if (
+                dot.text in (".", "?.", "->", "::")
+                and receiver.is_name
+                and receiver.text not in code.imported
+                and token.is_name
+                and not token.is_import
+                and token.text in elsewhere
+                and token.text not in code.defined
+                and code.names.get(token.text) == 1
+            ):
+                yield (token.start, code.end_of(row)), token.text

@@ -18,13 +18,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from midfill.eval.cutting import KINDS, Code, Span, cross_file
+from midfill.eval.cutting import KINDS, Code, Span, cross_file, member
 from midfill.eval.holes import Hole, is_leak_free, split_of
 from midfill.syntax import languages
 from midfill.types import MidfillError, Snapshot
 
 CROSS_FILE = "cross-file"
-ALL_KINDS = (*KINDS, CROSS_FILE)
+MEMBER = "member"
+ALL_KINDS = (*KINDS, CROSS_FILE, MEMBER)
 MAX_FILES, MAX_FILE_BYTES, MAX_FOLDERS = 4000, 300_000, 20_000
 MIN_BEFORE, MIN_AFTER = 200, 100  # characters around a hole: less gives nothing to go by
 MAX_HOLE = 600  # characters: a minified line is no hole
@@ -149,6 +150,8 @@ class Cutter:
         code = self._code[path]
         if kind == CROSS_FILE:
             return list(cross_file(code, self._elsewhere(path)))
+        if kind == MEMBER:
+            return list(member(code, self._elsewhere(path)))
         return [(span, "") for span in KINDS[kind](code)]
 
     def _elsewhere(self, path: str) -> frozenset[str]:

@@ -265,7 +265,9 @@ class MidfillProtocol(LanguageServerProtocol):
             capabilities.text_document_sync.open_close = True
         capabilities.notebook_document_sync = server.notebook_sync
         capabilities.execute_command_provider = lsp.ExecuteCommandOptions(commands=list(server.commands))
-        capabilities.experimental = {"midfill": {"inlineCompletion": True, "status": True, "explain": True}}
+        capabilities.experimental = {
+            "midfill": {"inlineCompletion": True, "status": True, "explain": True, "names": True},
+        }
         self.server_capabilities = capabilities
         self._initialized = True
         return lsp.InitializeResult(capabilities=capabilities, server_info=self.server_info)

@@ -18,7 +18,20 @@ from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.context.workspace import Workspace
 from midfill.engine.base import EngineError
-from midfill.lsp import configure, context, convert, debug, explain, outcomes, settings, suggest, sync, transport, why
+from midfill.lsp import (
+    configure,
+    context,
+    convert,
+    debug,
+    explain,
+    names,
+    outcomes,
+    settings,
+    suggest,
+    sync,
+    transport,
+    why,
+)  # fmt: skip
 from midfill.lsp.documents import Documents
 from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol, Params
@@ -125,6 +138,7 @@ class MidfillServer(LanguageServer):
             self.board.show_progress(StageProgress(self.protocol.notify, self.protocol.send_request))
         self.board.trouble(self.settings.trouble)
         self.project.set_off(self.config.context_off)
+        self.project.knowledge.set_off(self.config.knowledge_off)
         if self.config.enabled:
             context.folders_changed(self)
         self.connect()
@@ -272,6 +286,7 @@ def _features() -> list[tuple[str, Callable[[Any, Params], Any], Any]]:
         ("midfill/stats", stats, None),
         ("midfill/explain", explain.explain, None),
         ("midfill/why", why.why, None),
+        ("midfill/names", names.names, None),
         (lsp.WORKSPACE_EXECUTE_COMMAND, outcomes.execute_command, None),
         ("textDocument/didShowCompletion", outcomes.did_show, None),
         ("textDocument/didPartiallyAcceptCompletion", outcomes.did_partly_accept, None),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from midfill.postprocess.confidence import Gate, Lines, Thresholds
+from midfill.postprocess.invented import drop_invented
 from midfill.postprocess.place import Place
 from midfill.postprocess.repeats import run_end
 from midfill.postprocess.rules import FINISH, LAYOUT, NAMES, PIPELINE, whole_lines
@@ -39,16 +40,23 @@ class Judge:
         self._gate = None if "confidence" in self._off else gate
         self._thresholds = self._gate.thresholds if self._gate is not None else Thresholds()
 
+    def know(self, members: Mapping[str, frozenset[str]]) -> None:
+        """All members of receivers near the cursor, as far as they are known by now."""
+        if members != self.place.known:
+            self.place = replace(self.place, known=members)
+
     def note(self, text: str, logprobs: Sequence[float]) -> None:
         """The next piece of the middle with its tokens' log probabilities, where the engine tells them."""
         self._lines.push(text, logprobs)
 
     def ends(self, raw: str) -> str:
-        """Why nothing the model could add would be shown: "unit", "run", "weak", or "" where it may go on."""
+        """Why nothing more would be shown: "unit", "run", "invented", "weak", or "" where the model may go on."""
         if "first_unit" not in self._off and unit_end(raw, self.place) is not None:
             return "unit"
         if "end_run" not in self._off and run_end(raw[: raw.rfind("\n") + 1], self.place) is not None:
             return "run"
+        if "drop_invented" not in self._off and drop_invented(raw, self.place) != raw:
+            return "invented"
         return "weak" if self._lines.first_weak(self._thresholds, finished=False) is not None else ""
 
     def stopped_early(self, raw: str, stop_logprob: float) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from midfill.postprocess.content import Content, content_below
@@ -43,6 +44,7 @@ class Place:
     is_indented: bool = True  # whether the text before the cursor shows how the file indents
     joint: str = ""  # what has to stand between a middle and the text right of the cursor
     content: Content | None = None  # below, of something that the cursor's line is to open
+    known: Mapping[str, frozenset[str]] = field(default_factory=dict)  # all members, of receivers near the cursor
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Place:

@@ -16,7 +16,7 @@ MAX_DIGITS = 20  # of a content length
 BODY_S = 15.0  # for a body to come, in seconds
 MAX_PROMPT_IDS = 200_000
 MAX_CANDIDATES = 8
-MAX_WANTED = 32
+MAX_WANTED = 256
 MAX_NAME = 256
 MAX_BEGINNING = 8192  # a begun word, or a middle that is to go on
 MAX_LOGPROBS = 5
@@ -110,11 +110,13 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     names = own.get("wanted", [])
     if not isinstance(names, list) or len(names) > MAX_WANTED or not all(_is_name(name) for name in names):
         raise BadRequest(f"wanted must be up to {MAX_WANTED} names")
-    if not isinstance(speculate, bool) or not isinstance(background, bool):
-        raise BadRequest("speculate and background must be true or false")
+    only = own.get("wanted_only", False)
+    if not all(isinstance(value, bool) for value in (speculate, background, only)):
+        raise BadRequest("speculate, background and wanted_only must be true or false")
     return {
         "suffix": tuple(suffix) if suffix else None, "beginning": beginning, "window": window[:64],
         "speculate": speculate, "background": background, "wanted": tuple(names),
+        "wanted_only": only,
     }  # fmt: skip
 
 

@@ -271,6 +271,8 @@ class Generation:
         allowed = self._beginning.allowed() if self._beginning is not None and not self._beginning.met else None
         rank = self._sampling.rank if is_first else 0
         favoured = self._wanted.favour(logits) if self._wanted is not None and not self._wanted.over else logits
+        if allowed is not None and float(favoured[allowed].max()) == -math.inf:  # no name goes on as the word began
+            favoured = logits
         token = pick(favoured, self._sampling, self._random, allowed, rank)
         if self._wanted is not None and not self._wanted.over:
             self._wanted.advance(token)

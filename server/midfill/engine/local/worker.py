@@ -95,7 +95,7 @@ class Worker:
         job.slot, job.n_cached = self.slots.take(request.prompt, job.digest, request.suffix, self.rotate)
         job.output = Output(self.tokenizer, request)
         beginning = self._beginning(request.beginning) if request.beginning else None
-        wanted = Wanted(request.wanted, self.vocabulary.result()) if request.wanted else None
+        wanted = Wanted(request.wanted, self.vocabulary.result(), only=request.wanted_only) if request.wanted else None
         drafter = Drafter([slot.completion for slot in [job.slot, *self.slots.slots]]) if request.speculate else None
         rank = job.index if request.temperature == 0 else 0
         seed = request.seed + job.index if request.seed is not None else None

@@ -1,0 +1,172 @@
+"""The child that infers: members of Python expressions by jedi, static reading alone, one JSON object a line.
+
+jedi reads files and runs none: packages are found by their folders, no interpreter of the workspace is started, no
+extension module is loaded, and what it keeps on disk lies where nobody else may write.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from midfill import paths
+from midfill.context import limits
+
+MAX_MEMORY = 480 << 20  # bytes of data; the standard library's stubs take up to 150 MB
+MAX_CPU_S = 12.0  # of a request; the first one of all reads the stubs of what is built in
+ENOUGH_S = 1.5  # of a request, after which the rest of its expressions is left
+MAX_NAMES = 400
+MAX_BASES = 40
+
+
+def answer(message: dict[str, Any]) -> dict[str, Any]:
+    """The lists of a request, or the name of the error that it caused."""
+    limits.limit_time(MAX_CPU_S)
+    try:
+        return {"lists": list(_lists(message))}
+    except MemoryError:
+        raise  # what is left of the process is of no use
+    except Exception as error:  # noqa: BLE001 - one bad text must not end the child
+        return {"error": type(error).__name__}
+    finally:
+        limits.limit_time(0.0)
+
+
+def _lists(message: dict[str, Any]) -> Any:
+    """Members of what stands before the cursor's dot, then of each further expression in the cursor's scope."""
+    text, line, column = message["text"], message["line"], message["column"]
+    began = time.process_time()
+    for n, receiver in enumerate(message["receivers"]):
+        if n and time.process_time() - began > ENOUGH_S:
+            return
+        if n == 0 and message["here"]:
+            code, at_line, at_column = text, line, column
+        else:
+            code, at_line, at_column = _with_line(text, line, receiver)
+        try:
+            names, is_complete = _members(code, message["path"], tuple(message["folders"]), at_line, at_column)
+        except (RecursionError, AttributeError, KeyError, ValueError, TypeError, IndexError, NotImplementedError):
+            continue  # a reader of broken code may stumble
+        if names:
+            yield {"receiver": receiver, "names": names, "is_complete": is_complete}
+
+
+def _with_line(text: str, line: int, receiver: str) -> tuple[str, int, int]:
+    """``text`` with ``receiver.`` on a line of its own above ``line``, as deep as that; the place behind the dot."""
+    lines = text.split("\n")
+    indentation = lines[line][: len(lines[line]) - len(lines[line].lstrip())]
+    lines.insert(line, f"{indentation}{receiver}.")
+    return "\n".join(lines), line, len(indentation) + len(receiver) + 1
+
+
+def _members(code: str, path: str, folders: tuple[str, ...], line: int, column: int) -> tuple[list[str], bool]:
+    import jedi
+
+    script = jedi.Script(code, path=path or None, project=_project(folders), environment=_environment())
+    found = script.complete(line + 1, column)
+    names = list(dict.fromkeys(one.name for one in found))
+    if not names:
+        return [], False
+    is_complete = len(names) < MAX_NAMES and _is_complete(script, line + 1, column - 2)
+    names.sort(key=lambda name: (name.startswith("__"), name.startswith("_")))  # stable: else as jedi has them
+    return names[:MAX_NAMES], is_complete
+
+
+def _is_complete(script: Any, line: int, column: int) -> bool:
+    """Whether every class that the expression may have is read to its last base, and makes no members up."""
+    if column < 0:
+        return False
+    found = script.infer(line, column)
+    values = [value for one in found for value in one._name.infer()]  # there is no public way to bases
+    return bool(values) and all(map(_is_closed, values))
+
+
+def _is_closed(value: Any) -> bool:
+    if value.is_module():
+        return not value.is_stub() and "__getattr__" not in _own_names(value)
+    if not (value.is_class() or value.is_instance()):
+        return False
+    cls = value if value.is_class() else value.py__class__()
+    waiting, seen = [cls], 0
+    while waiting:
+        one = waiting.pop()
+        seen += 1
+        if seen > MAX_BASES or not one.is_class():
+            return False
+        if one.py__name__() == "object":
+            continue
+        if {"__getattr__", "__getattribute__"} & _own_names(one):
+            return False
+        for base in one.py__bases__():
+            bases = list(base.infer())
+            if not bases:  # of a package that is not there
+                return False
+            waiting += bases
+    return True
+
+
+def _own_names(value: Any) -> set[str]:
+    return {name.string_name for filter_ in list(value.get_filters())[:1] for name in filter_.values()}
+
+
+@lru_cache(1)
+def _environment() -> Any:
+    """This process's own interpreter, which is asked in place: none is started."""
+    from jedi.api.environment import InterpreterEnvironment
+
+    return InterpreterEnvironment()
+
+
+@lru_cache(4)
+def _project(folders: tuple[str, ...]) -> Any:
+    """Where imports are looked for: the workspace's folders, its installed packages, and the standard library."""
+    import jedi
+
+    mine = [entry for entry in sys.path if entry and "site-packages" not in Path(entry).parts]
+    places = [place for folder in folders for place in _places(Path(folder))]
+    return jedi.Project(
+        folders[0] if folders else paths.runtime_dir(), sys_path=[*places, *mine], smart_sys_path=False,
+        load_unsafe_extensions=False,
+    )  # fmt: skip
+
+
+def _places(folder: Path) -> list[str]:
+    """A folder, its ``src``, and what is installed in a virtual environment in it."""
+    found = [folder, folder / "src"]
+    for name in (".venv", "venv", "env"):
+        found += sorted((folder / name).glob("lib/python3.*/site-packages")) or [
+            folder / name / "Lib" / "site-packages"
+        ]
+    return [str(place) for place in found if place.is_dir()]
+
+
+def _keep_where_only_we_write() -> None:
+    """jedi keeps parsed files as pickles, code of whoever wrote them."""
+    import jedi
+
+    folder = paths.cache_dir() / "jedi"
+    if folder.exists() and not paths.only_we_write(folder):
+        folder = paths.runtime_dir() / "jedi"
+    jedi.settings.cache_directory = str(paths.private_dir(folder))
+
+
+def main() -> None:
+    """The child: reads requests from its standard input until that ends."""
+    limits.end_with_parent(int(sys.argv[-1]))
+    limits.limit_memory(MAX_MEMORY)
+    sys.setrecursionlimit(3000)
+    _keep_where_only_we_write()
+    out = sys.stdout.buffer
+    out.write(b'{"ready": true}\n')
+    out.flush()
+    for line in sys.stdin.buffer:
+        out.write(json.dumps(answer(json.loads(line))).encode() + b"\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Names that may stand behind a dot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNames:
+    """The members of an expression. ``is_complete``: it has no others, as far as its language lets that be known."""
+
+    receiver: str  # as it is written before the dot: ``self.items``
+    names: tuple[str, ...]  # what people write most first
+    is_complete: bool
+    source: str  # who said so
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that is known at a cursor: ``here`` of what stands before it, ``others`` of names near it, by receiver."""
+
+    here: KnownNames | None = None
+    others: Mapping[str, KnownNames] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def complete(self) -> dict[str, frozenset[str]]:
+        """Every receiver whose members are all known, and these."""
+        every = [*self.others.values(), *([self.here] if self.here is not None else [])]
+        return {one.receiver: frozenset(one.names) for one in every if one.is_complete}
+
+
+NOTHING = Known()

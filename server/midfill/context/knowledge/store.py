@@ -1,0 +1,203 @@
+"""What is known at each document's cursor: asked for in the background, the newest place first, looked up at once."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from midfill.context.child import ChildProcess, Ended
+from midfill.context.knowledge.inferring import MAX_MEMORY
+from midfill.context.knowledge.names import NOTHING, Known, KnownNames
+from midfill.context.knowledge.places import Asked, asked_at, receiver_before, scope_of
+from midfill.types import MidfillError, Snapshot
+
+log = logging.getLogger(__name__)
+
+JEDI, CLIENT = "jedi", "client"
+SOURCES = (JEDI, CLIENT)  # by the names that the setting ``knowledge_off`` takes
+LANGUAGES = ("python",)  # that jedi reads
+ANSWER_S = 20.0
+IDLE_S = 180.0  # a child that has had nothing to do for so long is ended
+AGAIN_S = 1.0  # an unchanged place is asked for again so long after, as other lines may have changed
+MAX_ENDED = 2  # children in a row
+OFF_S = 120.0  # for which there is none after that
+MAX_PLACES = 100  # documents that are kept in mind
+NEAR_ROWS = 12  # what a client said holds so far from where it said it
+COMMAND = (sys.executable, "-P", "-m", "midfill.context.knowledge.inferring")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    scope: str
+    row: int
+    lists: dict[str, KnownNames]
+
+
+class Knowledge:
+    """Fed with places, asked for names; both touch memory only."""
+
+    def __init__(self, off: Iterable[str] = (), start: Callable[[], ChildProcess] | None = None) -> None:
+        """``off``: names of sources that are not asked."""
+        self._off = frozenset(off)
+        self._start = start or (lambda: ChildProcess(COMMAND, max_memory=MAX_MEMORY, answer_s=ANSWER_S))
+        self._folders: tuple[str, ...] = ()
+        self._changed = threading.Condition()
+        self._waiting: OrderedDict[str, tuple[Snapshot, Asked]] = OrderedDict()
+        self._inferred: OrderedDict[str, _Entry] = OrderedDict()
+        self._told: OrderedDict[str, _Entry] = OrderedDict()
+        self._last: dict[str, tuple[object, float]] = {}
+        self._thread: threading.Thread | None = None
+        self._child: ChildProcess | None = None
+        self._busy = self._stopped = False
+        self._n_ended, self._off_until = 0, 0.0
+
+    def set_off(self, off: Iterable[str]) -> None:
+        """Sources that are not asked from now on, and whose names are not used."""
+        self._off = frozenset(off)
+
+    def set_folders(self, folders: Iterable[Path]) -> None:
+        """The workspace's folders: where imports are looked for."""
+        self._folders = tuple(map(str, folders))
+
+    def look(self, snapshot: Snapshot) -> None:
+        """Somebody works at ``snapshot``: ask what may be named there, unless that was asked just now."""
+        if JEDI in self._off or snapshot.language not in LANGUAGES or (asked := asked_at(snapshot)) is None:
+            return
+        mark = (asked.scope, asked.row, asked.receivers[0] if asked.here else "", asked.here)
+        before, at = self._last.get(snapshot.uri, (None, 0.0))
+        if mark == before and time.monotonic() - at < AGAIN_S:
+            return
+        self._last[snapshot.uri] = (mark, time.monotonic())
+        with self._changed:
+            self._waiting[snapshot.uri] = (snapshot, asked)
+            self._waiting.move_to_end(snapshot.uri)
+            self._wake()
+
+    def told(self, snapshot: Snapshot, names: Sequence[str], *, is_complete: bool) -> None:
+        """The client's other language servers name these at ``snapshot``."""
+        receiver = receiver_before(snapshot)
+        if not receiver or not names:
+            return
+        entry = self._told.get(snapshot.uri)
+        scope, row = scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor)
+        lists = dict(entry.lists) if entry is not None and entry.scope == scope else {}
+        lists[receiver] = KnownNames(receiver, tuple(names), is_complete, CLIENT)
+        _keep(self._told, snapshot.uri, _Entry(scope, row, lists))
+
+    def at(self, snapshot: Snapshot) -> Known:
+        """What is known at a cursor, now. A client's list comes before an inferred one."""
+        inferred, told = self._inferred.get(snapshot.uri), self._told.get(snapshot.uri)
+        if inferred is None and told is None:
+            return NOTHING
+        scope, row = scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor)
+        lists: dict[str, KnownNames] = {}
+        for source, entry in ((JEDI, inferred), (CLIENT, told)):
+            if entry is not None and source not in self._off and entry.scope == scope:
+                if source == CLIENT and abs(entry.row - row) > NEAR_ROWS:
+                    continue
+                lists |= entry.lists
+        here = lists.pop(receiver_before(snapshot), None)
+        return Known(here, MappingProxyType(lists)) if here or lists else NOTHING
+
+    def forget(self, uri: str) -> None:
+        """A document was closed."""
+        with self._changed:
+            for table in (self._waiting, self._inferred, self._told, self._last):
+                table.pop(uri, None)  # type: ignore[attr-defined]
+
+    def stop(self) -> None:
+        """End the thread and the child; does not wait for them."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        if (child := self._child) is not None:
+            child.kill()
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until nothing is asked any more; whether that came about."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._stopped or not (self._busy or self._waiting), timeout_s)
+
+    # ---- the thread --------------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._thread is None and not self._stopped:
+            self._thread = threading.Thread(target=self._run, name="midfill-names", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        while (work := self._next()) is not None:
+            snapshot, asked = work
+            lists = self._infer(snapshot, asked)
+            with self._changed:
+                if lists is not None and snapshot.uri in self._last:
+                    _keep(self._inferred, snapshot.uri, _Entry(asked.scope, asked.row, lists))
+        self._end_child()
+
+    def _next(self) -> tuple[Snapshot, Asked] | None:
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
+            while not self._stopped:
+                if self._waiting:
+                    self._busy = True
+                    return self._waiting.popitem()[1]
+                if not self._changed.wait(IDLE_S):
+                    self._end_child()
+        return None
+
+    def _infer(self, snapshot: Snapshot, asked: Asked) -> dict[str, KnownNames] | None:
+        """None: nothing could be asked."""
+        if time.monotonic() < self._off_until:
+            return None
+        try:
+            self._child = self._child or self._start()
+            answer = self._child.ask({
+                "text": asked.text, "path": _path(snapshot.uri), "line": asked.row, "column": asked.column,
+                "receivers": asked.receivers, "here": asked.here, "folders": self._folders,
+            })  # fmt: skip
+        except (Ended, OSError, MidfillError, ValueError) as error:
+            self._note_end(error)
+            return None
+        self._n_ended = 0
+        return {
+            one["receiver"]: KnownNames(one["receiver"], tuple(one["names"]), bool(one["is_complete"]), JEDI)
+            for one in answer.get("lists", ())
+        }
+
+    def _note_end(self, error: Exception) -> None:
+        self._end_child()
+        if self._stopped:
+            return
+        log.info("names: the process that infers was ended: %s", error if isinstance(error, Ended) else type(error))
+        self._n_ended += 1
+        if self._n_ended == MAX_ENDED:
+            self._n_ended, self._off_until = 0, time.monotonic() + OFF_S
+
+    def _end_child(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.end()
+
+
+def _path(uri: str) -> str:
+    """Where a document lies, which says what a relative import means; "" where it is no file."""
+    parts = urlsplit(uri)
+    return url2pathname(parts.path) if parts.scheme == "file" else ""
+
+
+def _keep(table: OrderedDict[str, _Entry], uri: str, entry: _Entry) -> None:
+    table[uri] = entry
+    table.move_to_end(uri)
+    while len(table) > MAX_PLACES:
+        table.popitem(last=False)

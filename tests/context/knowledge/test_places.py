@@ -1,0 +1,66 @@
+"""Where names are asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from midfill.context.knowledge.places import asked_at, receiver_before, scope_of
+from tests.support import at
+
+
+@pytest.mark.parametrize(("line", "receiver"), [
+    ("q.‸", "q"),
+    ("x = self.items.ad‸", "self.items"),
+    ("return f(q.get‸)", "q"),
+    ("load().‸", "load()"),
+    ("a.b().c.‸", "a.b().c"),
+    ("q‸", ""),
+    ("3.‸", ""),
+    ("q[0].‸", "q[0]"),
+    ("x = q[0].tags.po‸", "x = q[0].tags"),
+    ('"text".‸', '"text"'),
+    ("x = 12.‸", ""),
+    ("x1.‸", "x1"),
+    ("‸", ""),
+])  # fmt: skip
+def test_what_stands_before_the_dot(line: str, receiver: str) -> None:
+    assert receiver_before(at(line, language="python")) == receiver
+
+
+METHOD = """class Shop:
+    def add(self, order: Order, *rest, **more):
+        with open(order.path) as stream:
+            total = self.tax.of(order)
+            for line in order.lines:
+                ‸
+
+
+def other(untold):
+    pass
+"""
+
+
+def test_names_of_the_scope() -> None:
+    asked = asked_at(at(METHOD, language="python"))
+    assert asked is not None
+    assert not asked.here
+    assert asked.scope.strip().startswith("def add")
+    assert {"self", "order", "stream", "total", "line", "self.tax"} <= set(asked.receivers)
+    assert "untold" not in asked.receivers
+
+
+def test_a_begun_word_is_left_out_of_the_question() -> None:
+    asked = asked_at(at("def f(q):\n    q.put‸(3)\n", language="python"))
+    assert asked is not None
+    assert asked.text == "def f(q):\n    q.(3)\n"
+    assert (asked.row, asked.column, asked.receivers[0], asked.here) == (1, 6, "q", True)
+
+
+def test_the_scope_is_the_function() -> None:
+    assert scope_of(at(METHOD, language="python")).strip().startswith("def add")
+    assert scope_of(at("x = 1\n‸\n", language="python")) == ""
+
+
+def test_nothing_to_ask() -> None:
+    assert asked_at(at("‸", language="python")) is None
+    assert asked_at(at("import os\n‸\n", language="python")) is None

@@ -1,0 +1,206 @@
+"""Members as jedi and the client tell them: in a real child process, and nothing of the workspace is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from midfill.context.child import ChildProcess
+from midfill.context.knowledge import store
+from midfill.context.knowledge.names import NOTHING, Known
+from midfill.context.knowledge.store import Knowledge
+from midfill.types import Snapshot
+from tests import support
+
+PATIENCE_S = 120.0
+
+
+def at(buffer: str, *, uri: str, language: str) -> Snapshot:
+    return dataclasses.replace(support.at(buffer, language=language), uri=uri)
+
+
+SHOP = """from dataclasses import dataclass, field
+from typing import Any
+from missing_package import Base
+
+@dataclass
+class Product:
+    sku: str
+    tags: list[str] = field(default_factory=list)
+    def price_of(self, n: int) -> float: ...
+
+class Derived(Product):
+    extra = 1
+
+class Odd(Base):
+    def a(self): ...
+
+class Dynamic:
+    def known(self): ...
+    def __getattr__(self, name): ...
+
+class Warehouse:
+    def __init__(self):
+        self._products: dict[str, Product] = {}
+        self.items = [Product("a")]
+    def find(self) -> Product: ...
+    def run(self, odd: Odd, dynamic: Dynamic, derived: Derived, anything: Any, untyped):
+"""
+
+
+@pytest.fixture(scope="module")
+def knowledge() -> Iterator[Knowledge]:
+    subject = Knowledge()
+    yield subject
+    subject.stop()
+
+
+def ask(knowledge: Knowledge, snapshot: Snapshot) -> Known:
+    knowledge.look(snapshot)
+    assert knowledge.settle(PATIENCE_S)
+    return knowledge.at(snapshot)
+
+
+@pytest.mark.parametrize(("line", "names", "is_complete"), [
+    ("for p in self.items:\n            p.‸", {"sku", "tags", "price_of"}, True),
+    ("for p in self._products.values():\n            p.‸", {"sku", "tags", "price_of"}, True),
+    ("self.items[0].tags.‸", {"append", "sort"}, True),
+    ("x = [q.tags for q in self.items][0].‸", {"append", "sort"}, True),
+    ("self.find().‸", {"sku", "tags", "price_of"}, True),
+    ("self.items.ap‸", {"append", "sort"}, True),
+    ("derived.‸", {"sku", "extra"}, True),
+    ("self.‸", {"items", "_products", "find", "run"}, True),
+    ("odd.‸", {"a"}, False),  # its base is not there
+    ("dynamic.‸", {"known"}, False),  # it makes members up
+    ("untyped.‸", set(), False),
+])  # fmt: skip
+def test_members_by_inference(knowledge: Knowledge, line: str, names: set[str], is_complete: bool) -> None:
+    known = ask(knowledge, at(f"{SHOP}        {line}\n", uri="file:///shop.py", language="python"))
+    if not names:
+        assert known.here is None
+        return
+    assert known.here is not None
+    assert names <= set(known.here.names)
+    assert known.here.is_complete is is_complete
+    assert known.here.source == "jedi"
+    assert not known.here.names[0].startswith("_")  # special ones come last
+
+
+def test_names_that_the_model_may_write_next(knowledge: Knowledge) -> None:
+    """Receivers in the scope are known before one of them is written."""
+    known = ask(
+        knowledge, at(f"{SHOP}        total = derived.extra\n        ‸\n", uri="file:///n.py", language="python")
+    )
+    assert known.here is None
+    assert "extra" in known.complete["derived"]
+    assert "_products" in known.complete["self"]
+    assert "odd" not in known.complete
+
+
+def test_other_files_of_the_workspace_are_read_and_nothing_is_run(tmp_path: Path) -> None:
+    """Modules, configuration and packages that would leave a mark if anything of theirs ran."""
+    mark = tmp_path / "ran"
+    code = f"open({str(mark)!r}, 'w').close()\n"
+    packages = tmp_path / ".venv" / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    for name in ("jedi.py", "parso.py", "sitecustomize.py", "conftest.py", "midfill.py", "typing.py"):
+        (tmp_path / name).write_text(code)
+    (packages / "evil.pth").write_text(f"import os; {code}")
+    (packages / "vendored.py").write_text(f"{code}class Client:\n    def send(self): ...\n")
+    (tmp_path / ".jedi").mkdir()
+    (tmp_path / ".jedi" / "project.json").write_text('[1, {"environment_path": "/bin/sh"}]')
+    (tmp_path / "native.cpython-311-x86_64-linux-gnu.so").write_bytes(b"no library")
+    (tmp_path / "stock.py").write_text(f"{code}class Stock:\n    def reserve(self): ...\n")
+    text = "import native\nfrom stock import Stock\nfrom vendored import Client\ndef f(s: Stock, c: Client):\n"
+    subject = Knowledge()
+    subject.set_folders([tmp_path])
+    try:
+        uri = (tmp_path / "main.py").as_uri()
+        first = ask(subject, at(f"{text}    s.‸\n", uri=uri, language="python"))
+        second = ask(subject, at(f"{text}    c.‸\n", uri=uri, language="python"))
+        third = ask(subject, at(f"{text}    native.‸\n", uri=uri, language="python"))
+    finally:
+        subject.stop()
+    assert first.here is not None
+    assert "reserve" in first.here.names
+    assert second.here is not None
+    assert "send" in second.here.names
+    assert third.here is None
+    assert not mark.exists()
+
+
+def test_what_is_known_holds_in_its_scope(knowledge: Knowledge) -> None:
+    ask(knowledge, at(f"{SHOP}        derived.‸\n", uri="file:///s.py", language="python"))
+    elsewhere = at(f"{SHOP}        pass\n\ndef other(derived):\n    derived.‸\n", uri="file:///s.py", language="python")
+    assert knowledge.at(elsewhere) == NOTHING
+
+
+def test_a_child_that_hangs_or_dies_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[ChildProcess] = []
+
+    def start(code: str) -> ChildProcess:
+        started.append(ChildProcess((sys.executable, "-c", code), max_memory=1 << 30, answer_s=0.3))
+        return started[-1]
+
+    hangs = "import time, sys; print('{}', flush=True); time.sleep(600)"
+    for code in (
+        hangs,
+        "import sys; sys.exit(3)",
+        "print('{}', flush=True); input(); print('[]', flush=True); input()",
+    ):
+        subject = Knowledge(start=lambda code=code: start(code))
+        for row in range(4):
+            snapshot = at("\n" * row + "def f(q: list):\n    q.‸\n", uri=f"file:///{row}.py", language="python")
+            assert ask(subject, snapshot) == NOTHING
+        subject.stop()
+    assert len(started) == 3 * store.MAX_ENDED  # then none for a while
+
+
+def test_a_client_tells(knowledge: Knowledge) -> None:
+    snapshot = at("function f(order) {\n  order.‸\n}\n", uri="file:///a.ts", language="typescript")
+    assert knowledge.at(snapshot) == NOTHING
+    knowledge.told(snapshot, ["lines", "total"], is_complete=True)
+    known = knowledge.at(snapshot)
+    assert known.here is not None
+    assert (known.here.names, known.here.source, known.here.is_complete) == (("lines", "total"), "client", True)
+    far = at("function f(order) {\n" + "\n" * 30 + "  order.‸\n}\n", uri="file:///a.ts", language="typescript")
+    assert knowledge.at(far).here is None
+    knowledge.forget("file:///a.ts")
+    assert knowledge.at(snapshot) == NOTHING
+
+
+def test_a_client_comes_before_inference(knowledge: Knowledge) -> None:
+    snapshot = at(f"{SHOP}        derived.‸\n", uri="file:///c.py", language="python")
+    ask(knowledge, snapshot)
+    knowledge.told(snapshot, ["from_the_client"], is_complete=False)
+    known = knowledge.at(snapshot)
+    assert known.here is not None
+    assert known.here.names == ("from_the_client",)
+
+
+@pytest.mark.parametrize("off", store.SOURCES)
+def test_each_source_can_be_switched_off(off: str) -> None:
+    subject = Knowledge([off])
+    snapshot = at("def f(q: list):\n    q.‸\n", uri="file:///o.py", language="python")
+    try:
+        known = ask(subject, snapshot)
+        assert (known.here is None) is (off == "jedi")
+        subject.told(snapshot, ["x"], is_complete=True)
+        told = subject.at(snapshot)
+        assert (told.here is not None and told.here.source == "client") is (off == "jedi")
+    finally:
+        subject.stop()
+
+
+def test_looking_up_takes_no_time(knowledge: Knowledge) -> None:
+    """Nothing waits for the child, whatever it does."""
+    subject = Knowledge(start=lambda: time.sleep(600))  # type: ignore[arg-type, return-value]
+    snapshot = at("def f(q: list):\n    q.‸\n", uri="file:///t.py", language="python")
+    subject.look(snapshot)
+    assert subject.at(snapshot) == NOTHING
+    assert not subject.settle(0.05)

@@ -181,6 +181,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--priority", choices=("idle", "normal"), default="idle", help="of the processor's time (idle)")
     parser.add_argument("--against", metavar="ADAPTER", help="what it has to be better than (the one that is set)")
     parser.add_argument("--holes", type=int, default=60, metavar="N", help="measured before and after (60)")
+    parser.add_argument("--middles", type=int, default=200, metavar="N", help="held out, whose loss decides (200)")
     parser.add_argument(
         "--no-gate", dest="gate", action="store_false", help="train only: nothing measured or registered"
     )

@@ -64,9 +64,8 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         return 0
     present = dataclasses.replace(config, adapter=arguments.against or config.adapter)
     before = scoring.folder_of(present.adapter, present)
-    likelihood = middles.table(
-        scoring.watch(scoring.job_of(present, before, done.folder, job.roots, job.held_out), console)
-    )
+    scored = scoring.job_of(present, before, done.folder, job.roots, job.held_out)
+    likelihood = middles.table(scoring.watch(dataclasses.replace(scored, n=arguments.middles), console))
     console.print(scoring.shown(likelihood))
     verdict = gate.decide(_judge(holes, done, present, console), likelihood)
     card.add_gate(done.folder, job.name, gate.as_figures(verdict))

@@ -130,6 +130,8 @@ DATA = "lObeZJorGVyeSWUA8khTO/8UCzFVBY9g0MGU6/J3NN1R5x11dn2JIA=="
         ("a.rb", "user_pass = 'Gorilla'", True),
         ("a.php", "private_key = 'PRIVATE-KEY-BASE-64-DATA'", False),
         ("a.php", "private_key = 'PR1V4TE-KEY-B4SE-64-D4TA'", True),
+        ("a.go", 'token_name = "ILLEGALEOFWSMSGLENSYSLOGMSG"', False),
+        ("a.go", 'token_name = "iLLeGaLEoFWsMSgLENsYSlOGmsG"', True),
         ("a.c", 'puts("socks5h://username[:password]@host[:port]");', False),
         ("a.py", "Authorization: Basic dXNlcjpwYXNzd29yZA==", False),  # user:password
         ("a.py", "Authorization: Basic dXNlcjpaN3EtVHIyLWs=", True),  # user:Z7q-Tr2-k

@@ -287,7 +287,7 @@ def _is_placeholder(value: str) -> bool:
 def _is_word(value: str) -> bool:
     """A token may also be one of a language, and a secret's name stands beside its kind."""
     if not any(char.isdigit() for char in value):
-        return len(value) < 20 or not _is_mixed(value)
+        return len(value) < 20 or value.isupper() or not _is_mixed(value)
     return (
         len(value) < 8
         or re.fullmatch(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import subprocess
 import sys
 from io import StringIO
 
+import pytest
+
 from midfill import faults
+from midfill.types import MidfillError
 
 CANARY = "def secret_of_the_user():"
 
@@ -73,3 +77,30 @@ def test_what_nothing_catches() -> None:
     assert done.stderr.count("midfill: ValueError at <string>:2 in fails") == 3
     assert CANARY not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _caused(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "memory ran out"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object", name="torch._C"), "memory ran out"),
+        (ImportError("a.so: cannot allocate memory in static TLS block"), "memory ran out"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out"),
+        (RuntimeError("can't start new thread"), "memory ran out"),
+        (_caused(OSError("no such library"), OSError("a.so: failed to map segment")), "memory ran out"),
+        (_caused(ImportError("numba", name="numba"), MemoryError()), "memory ran out"),
+        (ImportError("numba", name="numba"), "numba is not installed, which this needs"),
+        (ImportError("a.so: undefined symbol", name="_C"), "_C is missing or damaged"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the system refused: No space left on device"),
+        (ValueError("out of memory"), "an error that nobody foresaw: ValueError"),  # its text may be of the user's
+        (_caused(MidfillError("ours", "do"), MemoryError()), "ours"),
+    ],
+)
+def test_memory_that_ran_out(error: Exception, message: str) -> None:
+    """Libraries say it in their own words, and some that a file is missing which could not be mapped."""
+    assert faults.in_words(error).message == message

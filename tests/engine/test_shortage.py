@@ -35,6 +35,8 @@ def _torchs_own() -> RuntimeError:
         (_torchs_own(), True),
         (OSError(12, "Cannot allocate memory"), True),
         (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("can't start new thread"), True),
+        (ImportError("a.so: failed to map segment from shared object"), True),
         (RuntimeError("shapes do not match"), False),
         (ValueError("out of memory"), False),
     ],

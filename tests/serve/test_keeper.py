@@ -56,6 +56,14 @@ def test_an_engine_needs_no_log(tmp_path: Path, log: str) -> None:
             "import os; os.write(2, b'free(): invalid\\x1b pointer\\n'); os.abort()", -6,
             "the engine crashed (SIGABRT): free(): invalid? pointer", "run: midfill doctor",
         ),
+        (
+            "import os; os.write(2, b'OpenBLAS error: Memory allocation still failed\\n'); os._exit(1)", 1,
+            "the engine ran out of memory", "close other programs",
+        ),
+        (
+            "import os; os.write(2, b'terminate called: an instance of std::bad_alloc\\n'); os.abort()", -6,
+            "the engine ran out of memory", "close other programs",
+        ),
         ("raise SystemExit(3)", 3, "the engine ended with code 3", "run: midfill doctor"),
         (
             "import sys; sys.exit('midfill: no such device\\n  -> set device\\n')", 1, "no such device", "set device",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,22 @@ from tests.tokenizers_made import describe
 
 MARK = re.compile(r"mark_(\d+)")
 STEP_S = 0.002  # a token
+N_BEFORE_DEATH = 3  # words
+
+
+def _die(moment: str) -> None:
+    """End this process as TEST_DEATH says, at the ``moment`` of TEST_DEATH_AT: by a signal, a code, or a message."""
+    how = os.environ.get("TEST_DEATH", "") if os.environ.get("TEST_DEATH_AT") == moment else ""
+    if how.startswith("SIG"):
+        os.kill(os.getpid(), signal.Signals[how])
+        time.sleep(60)
+    elif how == "keeper":
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how:
+        if not how.isdigit():
+            os.write(2, f"midfill: {how}\n  -> set device\n".encode())
+        os._exit(int(how) if how.isdigit() else 1)
 
 
 class EchoEngine:
@@ -46,6 +63,7 @@ class EchoEngine:
 
     def start(self) -> None:
         """Nothing to load. TEST_STUCK_S: how long its worker may stand still."""
+        _die("start")
         if value := os.environ.get("TEST_STUCK_S"):
             daemon.STUCK_S = int(value)
 
@@ -63,6 +81,8 @@ class EchoEngine:
             for word in (f"x_{number}", ", ", f"y_{number}", ", ", f"z_{number}", ")"):
                 await asyncio.sleep(STEP_S)
                 n += 1
+                if n == N_BEFORE_DEATH:
+                    _die("stream")
                 yield Delta(word, logprobs=(-0.1,) if request.logprobs else ())
             now = time.monotonic()
             for index in range(request.n):

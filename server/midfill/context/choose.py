@@ -149,7 +149,7 @@ def _best(view: View, focus: Focus, sources: Mapping[str, Source]) -> dict[Key, 
 
 def _is_fit(found: Found, focus: Focus) -> bool:
     text = found.text if isinstance(found, Window) else found.file.definitions[found.at].signature
-    return bool(text.strip()) and text not in focus.shown and not has_secret(text)
+    return bool(text.strip()) and text not in focus.shown and not has_secret(text, found.file.path)
 
 
 def _cost(found: Found) -> float:
@@ -191,7 +191,7 @@ def stub(file: SourceFile, chosen: Iterable[int], access: str = "") -> str:
     lines: list[str] = []
     for at in sorted(shown):
         definition = file.definitions[at]
-        if has_secret(definition.signature):
+        if has_secret(definition.signature, file.path):
             continue
         if access and definition.owner and definition.kind in ("function", "field"):
             lines.append(access + signatures.use(definition.name, definition.signature))

@@ -1,17 +1,23 @@
 """What must never enter a prompt, a log or a training set: files by their names, and text by its look.
 
 Used by everything that reads a workspace. What services hand out is known by its form; a password by the name that it
-is given to; and what has no name by looking drawn rather than written. ``scripts/secret_scan.py`` measures both
-mistakes, of planted keys and of the files of packages (docs/log.md).
+is given to; and what has no name by looking drawn rather than written. Tests and comments are full of invented
+passwords: there a value must have a name *and* look drawn, and documentation counts only where the form says it.
+``scripts/secret_scan.py`` measures both mistakes, of planted keys and of the files of packages (docs/log.md).
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import bisect
 import fnmatch
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from midfill.context.example import Surroundings
 
 # Names of files, and of folders with all that is in them; compared in lower case.
 DENIED_NAMES = (
@@ -35,6 +41,9 @@ _DENIED_FOLDER = frozenset(DENIED_FOLDERS)
 MAX_SCANNED = 1 << 18  # characters; a longer text counts as one with a secret
 MIN_SEQUENCE = 16  # characters
 MIN_PART = 12  # letters and digits in a row, of what was drawn
+MIN_DRAWN = 12  # characters of a value in a test that somebody may really use
+MIN_SHOWN = 24  # the same in documentation, of the password of an address or the token of a header
+KEY_BODY = 120  # characters behind a key's first line within which its body begins
 MARGIN = 3  # lines on each side of a secret that go with it
 MAX_BLOCK = 200  # lines of a key in a text
 
@@ -46,6 +55,9 @@ class Secret:
     kind: str
     start: int
     end: int
+
+
+_Find = Callable[[str], Iterator[tuple[Secret, str]]]
 
 
 def _form(kind: str, anchors: str, pattern: str) -> tuple[str, tuple[str, ...], re.Pattern[str]]:
@@ -101,7 +113,7 @@ _FORMS = (
     _form("JSON web token", "eyJ", r"\beyJ[\w-]{10,2000}\.[\w-]{10,4000}\."),
     _form(
         "URL with a password", "://",
-        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>{}()]{1,64}:(?P<value>[^\s/@'\"{}$<>%()\\*]{6,64})@[\w\[]"
+        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>{}()]{1,64}:(?P<value>[^\s/@'\"{}$<>%()\\*\[\]|]{6,64})@[\w\[]"
     ),
     _form(
         "authorization header", "uthorization UTHORIZATION",
@@ -114,7 +126,8 @@ _FORMS = (
 
 # A name that says what it holds, and a literal that is given to it.
 _GIVEN = (
-    r"s?[\w-]{0,24}['\"\])]{0,3}\s{0,4}(?::\s{0,4}[\w\[\], .|]{1,30}=|=>|:=|=|:)\s{0,4}[a-z]{0,2}(?P<quote>['\"`])"
+    r"(?P<more>s?[\w-]{0,24})['\"\])]{0,3}\s{0,4}"
+    r"(?::\s{0,4}[\w\[\], .|]{1,30}=|=>|:=|=|:)\s{0,4}[a-z]{0,2}(?P<quote>['\"`])"
     r"(?P<value>[^'\"`\n\\]{6,200})(?P=quote)"
 )
 _PASSWORD = re.compile(r"(?i)(?:pass(?:word|wd|phrase|(?![a-z]))|pwd)" + _GIVEN)
@@ -131,13 +144,18 @@ _UNQUOTED = re.compile(
     r"(?P<value>(?=[A-Za-z+/=_~-]*\d)[A-Za-z0-9+/=_~-]{12,200})[ \t]*$"
 )
 _LITERAL = re.compile(r"(?P<quote>['\"`])(?P<value>[A-Za-z0-9+/=_-]{24,72})(?P=quote)")
-_DIGEST = re.compile(r"[\w+/-]{43}=|[\w+/-]{27}=")  # of SHA-256 and SHA-1 in base 64
+# Whole bytes in base 64: a digest, a signature, data. Services hand out keys that need no filling up.
+_PADDED = re.compile(r"(?:[\w+/-]{4})+[\w+/-]{2}(?:==|[\w+/-]=)")
+_SPEAKS_OF_SECRETS = re.compile(r"(?i)secret|password|passwd|credential|auth|token|api.?key|access.?key|private.?key")
 # What stands before a literal that was computed from something public.
 _PUBLIC = re.compile(
     r"(?i)(?:sha\d*|md5|hash|digest|checksum|integrity|fingerprint|etag|commit|rev(?:ision)?|uuid|guid|public|alphabet"
     r"|charset|chars|digits|letters|base\d\d|test|example|fixture|expected)"
     r"[\w'\"\]\[().: \t-]{0,24}[=:(,\[]?[ \t(\[]*[a-z]{0,2}\Z"
 )
+# A line that goes on with another one; in quotes, with what is written for a line end.
+_GOES_ON = re.compile(r"\Z|\r?\n|(?:\\r)?\\n(?![\"'`])")
+_KEY_BODY = re.compile(r"[A-Za-z0-9+/]{40}")  # its lines are of 64 characters and more
 _MADE_UP = re.compile(r"(?i)example|x{6}|\*{3}|\.{3}|your|12345678")
 _PLACEHOLDER = re.compile(
     r"(?i).{0,60}(?:example|change_?me|your|placeholder|dummy|sample|redacted|hidden|masked|insert|replace|todo|fixme|foobar|fake|mock"
@@ -153,18 +171,20 @@ def is_denied(path: str) -> bool:
     return _DENIED_NAME.match(name) is not None or any(folder in _DENIED_FOLDER for folder in folders)
 
 
-def has_secret(text: str) -> bool:
-    """Whether ``text`` looks as if it held a key, a token or a password."""
-    return len(text) > MAX_SCANNED or next(found(text), None) is not None
+def has_secret(text: str, path: str = "") -> bool:
+    """Whether ``text`` looks as if it held a key, a token or a password; ``path`` says where it stands."""
+    return len(text) > MAX_SCANNED or next(found(text, path), None) is not None
 
 
-def without_secrets(text: str) -> tuple[str, int]:
+def without_secrets(text: str, path: str = "") -> tuple[str, int]:
     """``text`` without the lines that look as if they held a secret, and those around them; how many went."""
     rows: set[int] = set()
     lines = text.split("\n")
-    for secret in found(text):
-        first = text.count("\n", 0, secret.start)
-        last = _end_of_block(lines, first) if secret.kind == "private key" else text.count("\n", 0, secret.end)
+    starts = list(itertools.accumulate((len(line) + 1 for line in lines), initial=0))
+    for secret in found(text, path):
+        first, last = (bisect.bisect_right(starts, at) - 1 for at in (secret.start, secret.end))
+        if secret.kind == "private key":
+            last = _end_of_block(lines, first)
         rows.update(range(max(0, first - MARGIN), min(last + MARGIN + 1, len(lines))))
     return "\n".join(line for at, line in enumerate(lines) if at not in rows) if rows else text, len(rows)
 
@@ -175,32 +195,75 @@ def _end_of_block(lines: list[str], first: int) -> int:
     return next((at for at in rest if "-----END" in lines[at]), first if "\\n" in lines[first] else rest[-1])
 
 
-def found(text: str) -> Iterator[Secret]:
-    """What looks like a secret in ``text``; one may be found twice."""
+def found(text: str, path: str = "") -> Iterator[Secret]:
+    """What looks like a secret in ``text``, which stands in the file ``path``; one may be found twice."""
+    around = Surroundings(text, path)
+    for find in (_by_form, _by_name, _by_look):
+        for secret, value in find(text):
+            if not value or _counts(value, find, around.at(secret.start)):
+                yield secret
+
+
+def _counts(value: str, find: _Find, place: str) -> bool:
+    """Whether ``value``, which has no form of its own, is more than an example of its ``place``."""
+    if place == "documentation":
+        return find is _by_form and len(value) >= MIN_SHOWN and _is_drawn(value)
+    return place == "code" or (find is not _by_look and _is_drawn(value))
+
+
+def _by_form(text: str) -> Iterator[tuple[Secret, str]]:
+    """What services hand out; with a value where only a part of it is secret and has no form of its own."""
     for kind, anchors, pattern in _FORMS:
         if any(anchor in text for anchor in anchors):
             for match in pattern.finditer(text):
-                value = match.groupdict().get("value")
-                if not (_is_placeholder(value) if value else _is_made_up(match[0])):
-                    yield Secret(kind, match.start(), match.end())
+                value = _decoded(match.groupdict().get("value") or "")
+                if not (_is_placeholder(value) if value else _is_made_up(match[0])) and (
+                    kind != "private key" or _has_body(text, match.end())
+                ):
+                    yield Secret(kind, match.start(), match.end()), value
+
+
+def _by_name(text: str) -> Iterator[tuple[Secret, str]]:
+    """What is given to a name that speaks of a secret."""
     lowered = text.lower()
     for match in _PASSWORD.finditer(text) if "pass" in lowered or "pwd" in lowered else ():
-        if not _is_placeholder(match["value"]):
-            yield Secret("password", match.start(), match.end())
+        value = match["value"]
+        if not _is_placeholder(value) and not (match["more"].strip("s_-") and _is_word(value)):
+            yield Secret("password", match.start(), match.end()), value
     for match in _TOKEN.finditer(text) if any(word in lowered for word in _TOKEN_WORDS) else ():
         if not _is_placeholder(match["value"]) and not _is_word(match["value"]):
-            yield Secret("token", match.start(), match.end())
+            yield Secret("token", match.start(), match.end()), match["value"]
     for match in _UNQUOTED.finditer(text):
         if not _is_placeholder(match["value"]) and _is_mixed(match["value"]):
-            yield Secret("setting", match.start(), match.end())
+            yield Secret("setting", match.start(), match.end()), match["value"]
+
+
+def _by_look(text: str) -> Iterator[tuple[Secret, str]]:
+    """Literals without a name that look drawn."""
     for match in _LITERAL.finditer(text):
-        value = match["value"]
-        if (
-            _is_random(value)
-            and not _DIGEST.fullmatch(value)
-            and not _PUBLIC.search(text, max(0, match.start() - 60), match.start())
-        ):
-            yield Secret("random text", match.start(), match.end())
+        value, before = match["value"], text[max(0, match.start() - 60) : match.start()]
+        is_data = _PADDED.fullmatch(value) and not _SPEAKS_OF_SECRETS.search(before)
+        if _is_random(value) and not is_data and not _PUBLIC.search(before):
+            yield Secret("random text", match.start(), match.end()), value
+
+
+def _has_body(text: str, end: int) -> bool:
+    """Whether a key follows its first line, which ended at ``end``; code that reads keys has that line alone."""
+    return (_GOES_ON.match(text, end) or _KEY_BODY.search(text, end, end + KEY_BODY)) is not None
+
+
+def _decoded(value: str) -> str:
+    """The password of a basic authorization; any other value as it is."""
+    try:
+        user, colon, password = base64.b64decode(value, validate=True).decode("ascii").partition(":")
+    except (binascii.Error, ValueError):
+        return value
+    return password if colon and user.isprintable() and password else value
+
+
+def _is_drawn(value: str) -> bool:
+    """Whether a named value of a test may be more than an invented one."""
+    return len(value) >= MIN_DRAWN and any(char.isdigit() for char in value) and _is_mixed(value)
 
 
 def _is_made_up(value: str) -> bool:
@@ -224,10 +287,13 @@ def _is_placeholder(value: str) -> bool:
 def _is_word(value: str) -> bool:
     """A token may also be one of a language, and a secret's name stands beside its kind."""
     if not any(char.isdigit() for char in value):
-        return len(value) < 20 or not _is_mixed(value)
+        return len(value) < 20 or value.isupper() or not _is_mixed(value)
     return (
         len(value) < 8
-        or re.fullmatch(r"[a-z]+(?:[-_.:/][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Za-z]{3,}[_-]?\d{1,2}", value)
+        or re.fullmatch(
+            r"[a-z]+(?:[-_.:/][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z]+(?:-(?:[A-Z]+|\d{1,4}))+|[A-Za-z]{3,}[_-]?\d{1,2}",
+            value,
+        )
         is not None
     )
 

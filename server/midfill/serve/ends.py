@@ -11,8 +11,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from midfill.faults import says_no_memory
 from midfill.types import MidfillError
 
+MORE_MEMORY = "close other programs, set context_tokens lower, or choose a smaller model"
 WAIT_S = 2.0  # a keeper needs a moment to write
 
 
@@ -65,10 +67,9 @@ def told(end: End) -> MidfillError:
     if end.code == 0:
         return MidfillError(f"the engine was ended: {end.last}", "run: midfill doctor")
     if end.code == -getattr(signal, "SIGKILL", 9):
-        return MidfillError(
-            "the engine was killed, probably by the system because memory ran out",
-            "close other programs, set context_tokens lower, or choose a smaller model",
-        )
+        return MidfillError("the engine was killed, probably by the system because memory ran out", MORE_MEMORY)
+    if not end.remedy and says_no_memory(end.last):  # of a library that ended the process
+        return MidfillError("the engine ran out of memory", MORE_MEMORY)
     if end.code < 0:
         name = str(-end.code)
         with contextlib.suppress(ValueError):

@@ -152,7 +152,7 @@ def _collect(project: str, root: Path, collection: Collection) -> None:
         if text is None:
             collection.left_out[reason or "not text, too large or minified"] += 1
             continue
-        kept, n_lines = without_secrets(text)
+        kept, n_lines = without_secrets(text, found.path)
         if n_lines:
             collection.secrets.append(f"{project}/{found.path}")
             collection.n_secret_lines += n_lines

@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import torch
 
+from midfill.faults import says_no_memory
 from midfill.types import ModelInfo
 
 SHORTER_S = 60.0  # a shorter context is used for this long
 MAX_IN_ROW = 3  # then a new process, whose memory is in one piece again
 MIN_TOKENS = 128  # a prompt that is shorter says too little
-_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed", "cannot allocate memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that memory ran out; torch's allocator of the CPU raises a plain RuntimeError."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError | OSError) and any(words in str(error).lower() for words in _WORDS)
+    return isinstance(error, RuntimeError | OSError | ImportError) and says_no_memory(str(error))
 
 
 class Shortage:

@@ -97,13 +97,13 @@ class Dismissals:
         self._keep(snapshot.uri, left)
 
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
-        """A document changed. ``text_of`` tells its text, None where that is not known; asked only if it matters."""
+        """A document changed. ``text_of`` tells its text, None where that is not to be had (all stays as it is then);
+        it is asked only if it matters."""
         places = self._by_uri.get(uri)
-        if not places:
-            return
-        text = text_of()
-        lines = [] if text is None else text.split("\n")
-        self._keep(uri, [after for each in places if (after := each.after(lines)) is not None])
+        text = text_of() if places else None
+        if places and text is not None:
+            lines = text.split("\n")
+            self._keep(uri, [after for each in places if (after := each.after(lines)) is not None])
 
     def hides(self, snapshot: Snapshot, text: str) -> bool:
         """Whether ``text`` at ``snapshot``'s cursor is something that was dismissed there."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from midfill.lsp import convert
+from midfill.lsp import convert, knob
 from midfill.lsp.protocol import InvalidParams, Params
 from midfill.records import KEPT_AFTER_S, Records, Shown
 from midfill.trace import Trace
@@ -108,6 +108,12 @@ class Outcomes:
             offer.settled = True
             self._records.outcome(id, "partial", min(n_chars, max(map(len, offer.texts))))
 
+    def dismissed(self, uri: str, text: str) -> None:
+        """The user does not want what was offered last in a document, of which ``text`` stood there."""
+        offer = self._last.get(("inline", uri))
+        if self._on and offer is not None and text and any(offered.endswith(text) for offered in offer.texts):
+            self._reject(offer)
+
     def closed(self, uri: str) -> None:
         """A document is gone: nothing of it is taken any more."""
         for family, document in list(self._last):
@@ -176,10 +182,15 @@ def _shown(family: str, completion: Completion, trace: Trace, *, seen: bool) -> 
 
 def execute_command(ls: MidfillServer, params: Params) -> Any:
     """workspace/executeCommand. Raises InvalidParams for a command that is not ours."""
-    if params.get("command") != convert.ACCEPTED:
+    command, arguments = params.get("command"), params.get("arguments")
+    arguments = arguments if isinstance(arguments, list) else []
+    if command == knob.SNOOZE:
+        knob.snooze(ls, arguments)
+    elif command == knob.SET_EAGERNESS:
+        knob.set_eagerness(ls, arguments)
+    elif command != convert.ACCEPTED:
         raise InvalidParams
-    arguments = params.get("arguments")
-    if isinstance(arguments, list) and (id := _id_in(arguments)) is not None:
+    elif (id := _id_in(arguments)) is not None:
         index = arguments[1] if len(arguments) > 1 else 0
         ls.outcomes.accepted(id, index if type(index) is int and index >= 0 else 0)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from midfill.lsp import convert, knob
 from midfill.lsp.protocol import InvalidParams, Params
-from midfill.records import KEPT_AFTER_S, Records, Shown
+from midfill.records import KEPT_AFTER_S, Records, Shown, kept_share
 from midfill.trace import Trace
 from midfill.types import Completion, Snapshot
 
@@ -156,14 +156,6 @@ class Outcomes:
 
         timer = asyncio.get_running_loop().call_later(after_s, check)
         self._checks.add(timer)
-
-
-def kept_share(text: str, lines: Sequence[str]) -> float:
-    """How much of ``text`` still stands, 0 to 1: its lines that are part of one of ``lines``, by their length."""
-    pieces = [piece.strip() for piece in text.split("\n")]
-    n_chars = sum(map(len, pieces))
-    n_kept = sum(len(piece) for piece in pieces if piece and any(piece in line for line in lines))
-    return n_kept / n_chars if n_chars else 1.0
 
 
 def _shown(family: str, completion: Completion, trace: Trace, *, seen: bool) -> Shown:

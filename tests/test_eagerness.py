@@ -108,9 +108,11 @@ async def test_how_many_lines(name: str, lines: str, automatic: int, invoked: in
 
 @pytest.mark.parametrize("trigger", ["automatic", "invoked"])
 async def test_what_begins_in_another_line_is_no_line_of_its_own(trigger: Trigger) -> None:
-    for lines, text in (("one", ""), ("auto", "\n    return 1")):
+    for lines, text, said in (("one", "", 'lines = "auto" shows it'), ("auto", "\n    return 1", "Shown")):
         subject, _ = sure("\n    return 1\n", -0.1, lines=lines)
-        assert (await last(subject, "def f():‸\n", trigger))[0].text == text
+        completion, trace = await last(subject, "def f():‸\n", trigger)
+        assert completion.text == text
+        assert said in headline(trace)
 
 
 @pytest.mark.parametrize(("name", "automatic"), [("quiet", 32), ("balanced", 64), ("eager", 128)])

@@ -318,8 +318,8 @@ class Completer:
     def _final(self, middle: Middle, snapshot: Snapshot, trace: Trace) -> Completion:
         trace.id, trace.finish_reason, trace.confidence = middle.id, middle.finish_reason, middle.confidence
         trace.show(middle.shown, middle.raw, middle.rules)
-        if not middle.shown and "confidence" in dict(middle.rules):
-            trace.hidden = self.knob.why_hidden(trace.trigger, middle.confidence)
+        if not middle.shown:
+            trace.hidden = self.knob.why_hidden(trace.trigger, dict(middle.rules), middle.confidence)
         if self._is_dismissed(middle.shown, snapshot, trace.trigger):
             return _refused(DISMISSED, snapshot, trace)
         text, *others = middle.shown or ("",)

@@ -5,7 +5,7 @@ It turns what comes unasked. Who asks by hand gets the same in every position.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -107,13 +107,26 @@ class Knob:
             self._gates[name] = Gate(trigger, known, *automatic) if name else Gate(trigger, known)
         return self._gates[name]
 
-    def why_hidden(self, trigger: Trigger, confidence: float | None) -> str:
-        """Why what the model said is not shown, and how to see more: the rest of "Nothing was shown: ..."."""
+    def why_hidden(self, trigger: Trigger, rules: Collection[str], confidence: float | None) -> str:
+        """Why what the model said is not shown, and how to see more: the rest of "Nothing was shown: ..."; "" where
+        it is for another of the ``rules`` that were applied."""
+        if "confidence" in rules:
+            return self._why_weak(trigger, confidence)
+        if "one_line" not in rules:
+            return ""
+        if self._config_of().lines == "one":
+            return 'what the model said begins in another line, and lines = "one"; lines = "auto" shows it'
+        return f"what the model said begins in another line, and {self._how_to_see_more()}"
+
+    def _why_weak(self, trigger: Trigger, confidence: float | None) -> str:
         sure = "" if confidence is None else f" ({confidence:.0%})"
         if trigger == "invoked":
             return f"the model was not sure enough of anything{sure}"
+        return f"the model was not sure enough{sure}: {self._how_to_see_more()}"
+
+    def _how_to_see_more(self) -> str:
         if self.on_battery:
-            return f"the model was not sure enough{sure}: quiet on battery power; quiet_on_battery = false ends that"
+            return "the knob is at quiet on battery power; quiet_on_battery = false ends that"
         level = self.level
         more = f'eagerness = "{level.more}" shows more' if level.more else "ask by hand to see it"
-        return f'the model was not sure enough{sure} for eagerness = "{level.name}"; {more}'
+        return f'the knob is at eagerness = "{level.name}"; {more}'

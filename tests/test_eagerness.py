@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from midfill.battery import EVERY_S, Battery
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.eagerness import BALANCED, EAGER, LEVELS, QUIET, Knob
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.postprocess.confidence import DEFAULTS
-from midfill.power import EVERY_S, Power, linux
 from midfill.serve.scripted import CharRenderer
 from midfill.trace import Trace, headline
 from midfill.triggers import Debounce
@@ -219,39 +219,24 @@ async def test_on_battery_the_reason_is_said() -> None:
     assert "quiet_on_battery = false" in headline(trace)
 
 
-Supplies = dict[str, dict[str, str]]
-MAINS = {"type": "Mains", "online": "1"}
-PULLED = {"type": "Mains", "online": "0"}
-FULL, EMPTYING = {"type": "Battery", "status": "Full"}, {"type": "Battery", "status": "Discharging"}
-
-
-@pytest.mark.parametrize(
-    ("supplies", "expected"),
-    [
-        ({}, False),
-        ({"AC": MAINS}, False),
-        ({"AC": PULLED, "BAT0": EMPTYING}, True),
-        ({"AC": MAINS, "BAT0": FULL}, False),
-        ({"BAT0": EMPTYING}, True),  # no charger is told of
-        ({"AC": PULLED, "BAT0": {"type": "Battery", "status": "Unknown"}}, False),
-        ({"AC": PULLED, "usb": {"type": "USB", "online": "1"}, "BAT0": EMPTYING}, False),
-        ({"hid": {**EMPTYING, "scope": "Device"}}, False),  # the mouse's
-        ({"BAT0": FULL, "BAT1": EMPTYING}, True),
-        ({"odd": {}}, False),
-    ],
-)
-def test_linux_supplies(tmp_path: Path, supplies: Supplies, expected: bool) -> None:
-    for name, files in supplies.items():
-        (tmp_path / name).mkdir()
-        for file, content in files.items():
-            (tmp_path / name / file).write_text(content + "\n")
-    assert linux(tmp_path) is expected
-
-
-def test_the_power_is_asked_for_now_and_then() -> None:
-    now, answers = [0.0], iter([True, False])
-    power = Power(lambda: next(answers), lambda: now[0], wait=True)
+def test_the_battery_is_asked_about_now_and_then() -> None:
+    now, answers = [0.0], iter([0.9, None])
+    battery = Battery(lambda: next(answers), lambda: now[0], wait=True)
     seen = []
     for now[0] in (0.0, EVERY_S / 2, EVERY_S):
-        seen.append(power.on_battery)
+        seen.append(battery.in_use)
     assert seen == [True, True, False]
+
+
+def test_nobody_waits_for_the_battery() -> None:
+    answered, may_answer = threading.Event(), threading.Event()
+
+    def charge() -> float:
+        may_answer.wait(20)
+        answered.set()
+        return 0.5
+
+    battery = Battery(charge)
+    assert not battery.in_use
+    may_answer.set()
+    assert answered.wait(20)

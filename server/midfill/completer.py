@@ -21,7 +21,7 @@ from midfill.context.gather import ContextSource, gather
 from midfill.context.wanted import wanted
 from midfill.dismissals import Dismissals
 from midfill.eagerness import Knob, Outcomes
-from midfill.engine.base import Engine, EngineError, GenerateRequest
+from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
 from midfill.growing import Candidate, Growing
 from midfill.postprocess import RULES, Judge, Place
@@ -76,7 +76,7 @@ class Completer:
             raise MidfillError(
                 f"rules_off: {unknown[0][:60]!r} is not known", f"use some of {', '.join(sorted(RULES))}"
             )
-        self.knob = Knob(lambda: self.config, outcomes, on_battery)
+        self.knob = Knob(lambda: self.config, outcomes, on_battery, MAX_TOKENS)
         self.cache, self.debounce, self.dismissals = MiddleCache(), Debounce(), Dismissals()
         self.clock, self.sleep = time.monotonic, asyncio.sleep  # of the keys; a replay has a time of its own
         for source in sources:

@@ -5,12 +5,12 @@ It turns what comes unasked. Who asks by hand gets the same in every position.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from midfill.config import Config
-from midfill.engine.base import MAX_TOKENS
 from midfill.postprocess.confidence import DEFAULTS, MAX_HIDDEN, Gate, Thresholds
 from midfill.triggers import Debounce
 from midfill.types import Trigger
@@ -54,9 +54,12 @@ class Knob:
         config_of: Callable[[], Config],
         outcomes: Callable[[Trigger], Outcomes] = lambda _trigger: (),
         on_battery: Callable[[], bool] = lambda: False,
+        most_tokens: int = sys.maxsize,
     ) -> None:
-        """``outcomes``: what became of earlier suggestions; ``on_battery``: whether the machine runs on its battery."""
+        """``outcomes``: what became of earlier suggestions; ``on_battery``: whether the machine runs on its battery;
+        ``most_tokens``: what the engine gives at most."""
         self._config_of, self._outcomes, self._on_battery = config_of, outcomes, on_battery
+        self._most_tokens = most_tokens
         self._gates: dict[str, Gate] = {}  # by level; "" for what is asked for by hand
 
     def __str__(self) -> str:
@@ -91,7 +94,7 @@ class Knob:
     def max_tokens(self, trigger: Trigger) -> int:
         """The longest middle."""
         times = INVOKED if trigger == "invoked" else self.level.length
-        return min(MAX_TOKENS, max(1, round(self._config_of().max_tokens * times)))
+        return min(self._most_tokens, max(1, round(self._config_of().max_tokens * times)))
 
     def one_line(self, trigger: Trigger) -> bool:
         """Whether a suggestion ends with its line: the setting holds by hand too, a quiet knob only for the rest."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from midfill.battery import Battery
 from midfill.lsp.knob import MAX_SNOOZE_S, Snooze
-from midfill.power import Power
 
 from .client import at
 from .conftest import Launch
@@ -167,7 +167,7 @@ def test_eagerness_for_a_session(inside: Inside) -> None:
 
 
 def test_on_battery_the_status_says_so(inside: Inside) -> None:
-    inside.server.power = Power(lambda: True, wait=True)
+    inside.server.battery = Battery(lambda: 0.9, wait=True)
     told = inside.result("midfill/status")
     assert (told["eagerness"], told["on_battery"]) == ("quiet", True)
     inside.notify("workspace/didChangeConfiguration", {"settings": {"midfill": {"quietOnBattery": False}}})

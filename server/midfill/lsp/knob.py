@@ -76,7 +76,7 @@ class Snooze:
 
 def facts(ls: MidfillServer) -> dict[str, Any]:
     """What midfill/status says of all this."""
-    knob = Knob(lambda: ls.config, on_battery=lambda: ls.power.on_battery)
+    knob = Knob(lambda: ls.config, on_battery=lambda: ls.battery.in_use)
     return {
         "eagerness": knob.level.name,
         "lines": ls.config.lines,

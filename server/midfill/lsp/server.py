@@ -14,6 +14,7 @@ from pygls.lsp.server import LanguageServer
 
 from midfill import __version__
 from midfill import config as configuration
+from midfill.battery import BATTERY, Battery
 from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.context.workspace import Workspace
@@ -37,7 +38,6 @@ from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol, Params
 from midfill.lsp.settings import Client, Settings
 from midfill.lsp.status import StageProgress, StatusBoard, Warnings
-from midfill.power import POWER, Power
 from midfill.trace import Trace
 from midfill.types import Completion, EngineStatus, MidfillError, Snapshot, Trigger
 
@@ -101,7 +101,7 @@ class MidfillServer(LanguageServer):
         self.traces = explain.Traces()
         self.outcomes = outcomes.Outcomes(self)
         self.commands = (convert.ACCEPTED, knob.SNOOZE, knob.SET_EAGERNESS)
-        self.power: Power = POWER
+        self.battery: Battery = BATTERY
         self.board = StatusBoard(self.protocol.notify, lambda: knob.facts(self))
         self.snooze = knob.Snooze(self.board.changed)
         self.warnings = Warnings(self.protocol.notify)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import httpx
 
 from midfill import records
+from midfill.battery import BATTERY
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.context.gather import ContextSource
@@ -24,7 +25,6 @@ from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.engine.suspects import Suspects
 from midfill.fim import Prompt
-from midfill.power import POWER
 from midfill.renderers import Renderer
 from midfill.serve import daemon, ends
 from midfill.serve.adapters import AdapterKeeper, Adapters, Wary, load_adapters
@@ -262,7 +262,7 @@ class EngineLink:
             AdapterKeeper(Wary(engine, Suspects(where.suspects)), self._adapters.folders), renderer, info, self._config,
             adapter=self._adapters.default, adapters=self._adapters.of_language, sources=self._sources,
             outcomes=await asyncio.to_thread(_outcomes, self._config), resident=True,
-            on_battery=lambda: POWER.on_battery,
+            on_battery=lambda: BATTERY.in_use,
         )  # fmt: skip
         if refusal is not None:
             return EngineStatus(

@@ -47,7 +47,9 @@ def test_what_is_advertised(launch: Launch) -> None:
         "explain": True,
         "names": True,
     }
-    assert capabilities["executeCommandProvider"] == {"commands": ["midfill.accepted"]}
+    assert capabilities["executeCommandProvider"] == {
+        "commands": ["midfill.accepted", "midfill.snooze", "midfill.setEagerness"]
+    }
 
 
 @pytest.mark.parametrize(

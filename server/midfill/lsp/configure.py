@@ -63,6 +63,7 @@ def apply(ls: MidfillServer) -> None:
     transport.set_log_level(ls.config.log_level)
     ls.project.set_off(ls.config.context_off)
     ls.project.knowledge.set_off(ls.config.knowledge_off)
+    ls.board.changed()
     if ls.config.enabled != old.enabled or settings.needs_new_link(old, ls.config):
         ls.connect()
     elif ls.link is not None:

@@ -51,6 +51,9 @@ class FakeCompleter:
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
         """It goes on."""
 
+    def rests(self, snapshot: Snapshot | None) -> None:
+        """Nothing is read ahead."""
+
     async def prompt(self, snapshot: Snapshot) -> Prompt:
         return Prompt(snapshot.prefix + "‸" + snapshot.suffix)
 

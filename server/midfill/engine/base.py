@@ -37,7 +37,9 @@ class GenerateRequest:
     cursor has moved (approximate; None: exact). ``beginning``: the text must begin with it and is given without it
     (token healing). ``speculate``: whether tokens may be drafted (the answer is the same). ``window``: whose request
     this is; windows take turns, and the newest request of a window goes first. ``background``: only while nobody waits.
-    ``wanted``: names with which the text probably begins; they get a small advantage.
+    ``wanted``: names with which the text probably begins; they get a small advantage. ``prefill_only``: the prompt is
+    read and nothing is generated, so that a later request finds it read. Every other request goes first; a background
+    request is meant, with ``max_tokens`` 1 for engines that ignore this.
     """
 
     prompt: tuple[int, ...]
@@ -56,6 +58,7 @@ class GenerateRequest:
     window: str = ""
     background: bool = False
     wanted: tuple[str, ...] = ()
+    prefill_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     own = {key: value for key, value in own.items() if value is not None}
     suffix, beginning, window = own.get("suffix"), own.get("beginning", ""), own.get("window", "")
     speculate, background = own.get("speculate", True), own.get("background", False)
+    prefill_only = own.get("prefill_only", False)
     if suffix is not None:
         sound = isinstance(suffix, list) and len(suffix) == 2 and all(type(at) is int for at in suffix)
         if not sound or not 0 < suffix[0] <= suffix[1] <= n_prompt:
@@ -110,11 +111,11 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     names = own.get("wanted", [])
     if not isinstance(names, list) or len(names) > MAX_WANTED or not all(_is_name(name) for name in names):
         raise BadRequest(f"wanted must be up to {MAX_WANTED} names")
-    if not isinstance(speculate, bool) or not isinstance(background, bool):
-        raise BadRequest("speculate and background must be true or false")
+    if not all(isinstance(flag, bool) for flag in (speculate, background, prefill_only)):
+        raise BadRequest("speculate, background and prefill_only must be true or false")
     return {
         "suffix": tuple(suffix) if suffix else None, "beginning": beginning, "window": window[:64],
-        "speculate": speculate, "background": background, "wanted": tuple(names),
+        "speculate": speculate, "background": background, "wanted": tuple(names), "prefill_only": prefill_only,
     }  # fmt: skip
 
 

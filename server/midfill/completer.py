@@ -22,7 +22,7 @@ from midfill.context.wanted import wanted
 from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
 from midfill.growing import Candidate, Growing
-from midfill.postprocess import RULES, Gate, Judge, Place
+from midfill.postprocess import RULES, Gate, Judge, Place, is_whole_sentence
 from midfill.postprocess.confidence import DEFAULTS
 from midfill.read_ahead import ReadAhead
 from midfill.renderers import Renderer
@@ -206,7 +206,10 @@ class Completer:
             trace.scope = self.scope_at(snapshot)
             return trace.scope
 
-        return triggers.out_of_place(snapshot, self.config.scopes_off, scope_at)
+        odd = triggers.out_of_place(snapshot, self.config.scopes_off, scope_at)
+        if odd is None and is_whole_sentence(Place.of(snapshot)):
+            return Refusal("whole_sentence", "the sentence before the cursor has its end")
+        return odd
 
     async def _wait_for_the_next_key(self, snapshot: Snapshot, trace: Trace) -> None:
         trace.debounce_s = self.debounce.pause(snapshot.uri, self.config.max_debounce_s)

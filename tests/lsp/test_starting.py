@@ -27,6 +27,9 @@ class Window(Inside):
         super().__init__(script={"chunks": ["a"], "ready_s": -0.001})
         self.initialize()
         self.wait(lambda message: message.get("method") == "midfill/status" and message["params"]["stage"] != "")
+        link = self.server.link
+        assert isinstance(link, fakes.FakeLink)
+        link._task.cancel()  # from here on the test tells what becomes of it
 
     def ask(self, method: str, uri: str) -> int:
         """Send a request; its id."""

@@ -45,7 +45,14 @@ def told(text: str, logprob: float = -0.1) -> list[tuple[str, tuple[float, ...]]
     st.sets(st.sampled_from(sorted(RULES)), max_size=3), st.sampled_from((0, 20)),
 )  # fmt: skip
 def test_nothing_is_taken_back(
-    prefix: str, suffix: str, raw: str, language: str, reason: str, probabilities: list[float], off: set[str], limit: int
+    prefix: str,
+    suffix: str,
+    raw: str,
+    language: str,
+    reason: str,
+    probabilities: list[float],
+    off: set[str],
+    limit: int,
 ) -> None:
     likely = itertools.cycle(probabilities)
     pieces = [(piece, (next(likely),)) for piece in _PIECE.findall(raw)]
@@ -57,18 +64,18 @@ def test_nothing_is_taken_back(
         assert following.startswith(one), (one, following)
 
 
-JSX = '''export function List({items}) {
+JSX = """export function List({items}) {
   return (
     ‸
   );
 }
-'''
-TALL = '''<div>
+"""
+TALL = """<div>
       <h1>Items</h1>
       {items.map((item) => (
         <Row key={item.id} name={item.name} />
       ))}
-    </div>'''
+    </div>"""
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,10 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     names = own.get("wanted", [])
     if not isinstance(names, list) or len(names) > MAX_WANTED or not all(_is_name(name) for name in names):
         raise BadRequest(f"wanted must be up to {MAX_WANTED} names")
-    if not all(isinstance(flag, bool) for flag in (speculate, background, prefill_only)):
-        raise BadRequest("speculate, background and prefill_only must be true or false")
+    if not isinstance(speculate, bool) or not isinstance(background, bool):
+        raise BadRequest("speculate and background must be true or false")
+    if not isinstance(prefill_only, bool):
+        raise BadRequest("prefill_only must be true or false")
     return {
         "suffix": tuple(suffix) if suffix else None, "beginning": beginning, "window": window[:64],
         "speculate": speculate, "background": background, "wanted": tuple(names), "prefill_only": prefill_only,

@@ -31,7 +31,12 @@ def test_states_follow_each_other(launch: Launch) -> None:
     assert seen[-3:] == ["ready", "generating", "ready"]
     payloads = [m["params"] for m in client.log if m.get("method") == "midfill/status"]
     assert all(one != two for one, two in itertools.pairwise(payloads))
-    assert set(payloads[0]) == {"state", "message", "remedy", "stage", "progress", "model", "adapter", "device"}
+    assert set(payloads[0]) == {
+        "state", "message", "remedy", "stage", "progress", "secondsLeft", "model", "adapter", "device",
+    }  # fmt: skip
+    far = [payload["progress"] for payload in payloads if payload["state"] == "starting"]
+    assert far == sorted(far)
+    assert all(0 <= fraction < 1 for fraction in far)
 
 
 @pytest.mark.parametrize("answer", ["result", "error", "none"])

@@ -251,10 +251,12 @@ class EngineLink:
                 os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
     async def _make_ready(self, engine: HttpEngine, info: ModelInfo, status: EngineStatus) -> EngineStatus:
+        self._set(EngineStatus("starting", stage="loading the adapter", model=info.name, pid=status.pid))
         self._adapters, self._refusal = await load_adapters(engine, self._config, info)
         self._renderer = RenderProcess(
             info.tokenizer_file, info.template, self._config.order, heal=self._config.token_healing
         )
+        self._set(EngineStatus("starting", stage="connecting", model=info.name, pid=status.pid))
         renderer: Renderer = self._renderer
         where = daemon.place(self._config)
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke

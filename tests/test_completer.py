@@ -30,7 +30,7 @@ async def values(subject: Completer, snapshot: Snapshot, **how: Any) -> list[Com
 
 
 async def test_each_value_replaces_the_one_before() -> None:
-    subject, engine = completer("a", " + ", "b")
+    subject, engine = completer("a", " + ", "b", rules_off=("confidence",))
     found = await values(subject, at("return ‸"))
     assert [value.text for value in found] == ["a", "a +", "a + b"]
     assert [value.finished for value in found] == [False, False, True]

@@ -24,7 +24,8 @@ from midfill.eagerness import Knob, Outcomes
 from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
 from midfill.growing import Candidate, Growing
-from midfill.postprocess import RULES, Judge, Place
+from midfill.postprocess import RULES, Judge, Place, is_whole_sentence
+from midfill.read_ahead import ReadAhead
 from midfill.renderers import Renderer
 from midfill.trace import Trace
 from midfill.triggers import Debounce, Refusal, ScopeAt
@@ -86,6 +87,7 @@ class Completer:
         # By adapter; they change with its files, and middles of the earlier ones are not shown again.
         self.adapter_digests: dict[str, str] = {}
         self._growing: list[Growing] = []
+        self._reading = ReadAhead(self._prefill_of, engine.stream)
         self._idle: asyncio.TimerHandle | None = None
 
     def adapter_of(self, language: str) -> str | None:
@@ -166,6 +168,10 @@ class Completer:
                 last = completion
         return last
 
+    def rests(self, snapshot: Snapshot | None) -> None:
+        """The cursor rests in ``snapshot``: its prompt is read before it is asked for. None: it rests nowhere."""
+        self._reading.stop() if snapshot is None else self._read_ahead(snapshot)
+
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
         """A document changed. What is generated for it, and not typed along, stops now and not at the next request.
 
@@ -173,6 +179,8 @@ class Completer:
         dismissed.
         """
         self.dismissals.edited(uri, text_of)
+        if uri == self._reading.uri:
+            self._reading.stop()
         running = [growing for growing in self._growing if growing.snapshot.uri == uri]
         text = text_of() if running else None
         for growing in running:
@@ -190,6 +198,7 @@ class Completer:
     async def aclose(self) -> None:
         """Stop whatever runs."""
         self._not_idle()
+        await self._reading.aclose()
         for growing in list(self._growing):
             await growing.stop()
 
@@ -197,6 +206,7 @@ class Completer:
 
     def _arrived(self, snapshot: Snapshot, trigger: Trigger, trace: Trace) -> None:
         self._not_idle()
+        self._reading.stop()
         trace.place(snapshot, trigger)
         trace.model, trace.adapter = self.info.name, self.adapter_of(snapshot.language) or "none"
         if trigger == "automatic":
@@ -210,7 +220,10 @@ class Completer:
             trace.scope = self.scope_at(snapshot)
             return trace.scope
 
-        return triggers.out_of_place(snapshot, self.knob.scopes_off, scope_at)
+        odd = triggers.out_of_place(snapshot, self.knob.scopes_off, scope_at)
+        if odd is None and is_whole_sentence(Place.of(snapshot)):
+            return Refusal("whole_sentence", "the sentence before the cursor has its end")
+        return odd
 
     async def _wait_for_the_next_key(self, snapshot: Snapshot, trace: Trace) -> None:
         trace.debounce_s = self.knob.pause(self.debounce, snapshot.uri)
@@ -248,7 +261,8 @@ class Completer:
             for each in snippets
         ]
         gate, off, one_line = self.knob.gate(trigger), self.config.rules_off, self.knob.one_line(trigger)
-        candidates = [Candidate(Judge(snapshot, off, gate, one_line=one_line)) for _ in range(n)]
+        judges = [Judge(snapshot, off, gate, one_line=one_line) for _ in range(n)]
+        candidates = [Candidate(judge, self.knob.max_tokens(trigger)) for judge in judges]
         growing = Growing(
             snapshot, self._answered_by(snapshot), candidates, secrets.token_hex(8), trace, background=background
         )
@@ -262,7 +276,15 @@ class Completer:
         prompt = await self.renderer.render(growing.snapshot, snippets, self.budget)
         trace.render_s, trace.budget = time.monotonic() - start, self.budget
         trace.n_prefix, trace.n_suffix, trace.n_snippets = prompt.n_prefix, prompt.n_suffix, prompt.n_snippets
-        request = self._request(prompt, growing, snippets, background=background)
+        request = self._request(prompt, growing.snapshot, snippets, growing.trace.trigger, len(growing.candidates))
+        request = dataclasses.replace(request, background=background)
+        known = known_at(self.sources, growing.snapshot)
+        growing.know(known.complete)
+        if known.here is not None:
+            trace.names = {
+                "receiver": known.here.receiver, "source": known.here.source, "n": len(known.here.names),
+                "complete": known.here.is_complete, "only": request.wanted_only,
+            }  # fmt: skip
         growing.n_prompt = len(prompt.ids)
         await self._follow(request, growing)
         # A model that has learned to stop does so too early at times. It has to spell what it said again, which the
@@ -303,26 +325,18 @@ class Completer:
         return LINGER_S if self.resident and self._growing[-1:] == [growing] else 0.0
 
     def _request(
-        self, prompt: Prompt, growing: Growing, snippets: Sequence[Snippet], *, background: bool
+        self, prompt: Prompt, snapshot: Snapshot, snippets: Sequence[Snippet], trigger: Trigger, n: int
     ) -> GenerateRequest:
-        trace = growing.trace
-        n, trigger = len(growing.candidates), trace.trigger
-        known = known_at(self.sources, growing.snapshot)  # what has come meanwhile counts too
-        likely, only = wanted(growing.snapshot, snippets, known) if self.config.favour_names else ((), False)
-        growing.know(known.complete)
-        if known.here is not None:
-            trace.names = {
-                "receiver": known.here.receiver, "source": known.here.source, "n": len(known.here.names),
-                "complete": known.here.is_complete, "only": only,
-            }  # fmt: skip
+        known = known_at(self.sources, snapshot)  # what has come meanwhile counts too
+        likely, only = wanted(snapshot, snippets, known) if self.config.favour_names else ((), False)
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
         return GenerateRequest(
-            prompt.ids, self.knob.max_tokens(trigger), adapter=self.adapter_of(growing.snapshot.language),
+            prompt.ids, self.knob.max_tokens(trigger), adapter=self.adapter_of(snapshot.language),
             request_id=f"{os.getpid()}-{next(_numbers)}", n=n, logprobs=True,
             suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning, wanted=likely,
             wanted_only=only,
-            speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
+            speculate=self.config.prompt_lookup, window=str(os.getpid()),
         )  # fmt: skip
 
     # ---- after it --------------------------------------------------------------------------------------------------
@@ -348,11 +362,25 @@ class Completer:
     def _go_ahead(self, snapshot: Snapshot) -> None:
         """Ask in the background what comes after the suggestion, as if it were accepted."""
         self._idle = None
-        is_known = (
-            self.cache.has(snapshot, self._answered_by(snapshot)) or self._along(snapshot, "automatic", 1) is not None
-        )
-        if not is_known:
+        if not self._is_known(snapshot):
             self._begin(snapshot, "automatic", 1, Trace(), background=True)
+
+    def _is_known(self, snapshot: Snapshot) -> bool:
+        """Whether the middle at this place is there or on its way."""
+        known = self.cache.has(snapshot, self._answered_by(snapshot))
+        return known or self._along(snapshot, "automatic", 1) is not None
+
+    def _read_ahead(self, snapshot: Snapshot) -> None:
+        wanted = self.resident and self.config.ahead and self._switched_off(snapshot) is None
+        if wanted and not self._is_known(snapshot):
+            self._reading.begin(snapshot)
+
+    async def _prefill_of(self, snapshot: Snapshot) -> GenerateRequest:
+        """The request that reads the prompt of ``snapshot``, as one that is asked now would have it."""
+        snippets = gather(self.sources, snapshot)
+        prompt = await self.renderer.render(snapshot, snippets, self.budget)
+        request = self._request(prompt, snapshot, (), "automatic", 1)
+        return dataclasses.replace(request, max_tokens=1, background=True, prefill_only=True, beginning="")
 
     def _not_idle(self) -> None:
         if self._idle is not None:

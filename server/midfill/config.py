@@ -77,7 +77,7 @@ class Config:
     scopes_off: tuple[str, ...] = ()  # where the cursor gets none: comment, string, docstring
     max_debounce_s: float = 0.1  # an automatic request waits at most so long for the next key; 0: never
     candidates: int = 3  # an invoked request gets up to so many different suggestions
-    ahead: bool = True  # while a suggestion is shown, the engine goes on in the background as if it were accepted
+    ahead: bool = True  # in the background a place is read where the cursor rests, and a suggestion gone on from
     records: bool = True  # what is shown and accepted is counted on this machine, without any source text
     context_off: tuple[str, ...] = ()  # sources of context from other files that are not asked (CONTEXT_SOURCES)
     knowledge_off: tuple[str, ...] = ()  # who is not asked what may be named behind a dot: jedi, client

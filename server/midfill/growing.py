@@ -27,14 +27,18 @@ MAX_RESUMED = 3
 MAX_AGAIN = 4096  # characters that it spells again to that end
 # The further candidates get as long as the first one took from its first piece on, but so long at least.
 PATIENCE_S = 0.3
+# Tokens before the last one that it may have, from which on it is shown by whole lines and arguments.
+NEAR_LIMIT = 16
 
 
 class Candidate:
     """One candidate's text as it grows."""
 
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    def __init__(self, judge: Judge, max_tokens: int = 0) -> None:
+        """``max_tokens``, where known, after which it is broken off."""
+        self.judge, self._max_tokens = judge, max_tokens
         self.raw = self.reason = self._shown = ""
+        self.published = ""  # what was shown of it while it grew: it only ever gets longer
         self._judged = ("", "")
         self.resumed: list[str] = []  # where the model stopped and was to go on
         self.stats = Stats()
@@ -55,6 +59,14 @@ class Candidate:
         reason = delta.finish_reason or self.judge.ends(self.raw)
         if not (reason == "stop" and self._is_to_go_on()):
             self.end(reason)
+        if not self.reason:
+            self._publish()
+
+    def _publish(self) -> None:
+        is_near_limit = bool(self._max_tokens) and self.n_tokens >= self._max_tokens - NEAR_LIMIT
+        sure = self.judge.sure(self.raw, is_near_limit=is_near_limit)
+        if sure.startswith(self.published):
+            self.published = sure
 
     def know(self, members: Mapping[str, frozenset[str]]) -> None:
         """All members of receivers near the cursor, as far as they are known by now."""
@@ -87,9 +99,12 @@ class Candidate:
 
     @property
     def shown(self) -> str:
-        """What is shown of it as it stands."""
+        """What is shown of it as it stands; at its end that begins with all that was published."""
         if (key := (self.raw, self.reason)) != self._judged:
-            judged = self.judge.shown(self.raw, cut_short=self.reason == "length", finished=bool(self.reason))
+            cut_short = self.reason == "length"
+            judged = self.judge.shown(self.raw, cut_short=cut_short, finished=bool(self.reason))
+            if self.reason and not judged.startswith(self.published):
+                judged = self.judge.kept(self.published, cut_short=cut_short)
             self._shown, self._judged = judged, key
         return self._shown
 
@@ -284,7 +299,7 @@ class Growing:
 
     def standing(self, typed: str) -> tuple[str, ...]:
         """What is left to show after ``typed``, while it grows."""
-        return rests((self.candidates[0].shown,), typed)
+        return rests((self.candidates[0].published,), typed)
 
     def middle(self, typed: str) -> Middle | None:
         """What came of it after ``typed``; None if that is nothing, and the model was not asked at this very place.

@@ -125,7 +125,8 @@ class EngineStatus:
     message: str = ""
     remedy: str = ""
     stage: str = ""  # while starting: "assembling", "converting", "loading" ...
-    progress: float | None = None  # of that stage, 0..1
+    progress: float | None = None  # 0..1, of that stage as the engine tells it, of the whole start as it is shown
+    left_s: int | None = None  # seconds until it is ready, where that is known
     model: str = ""
     adapter: str = "none"
     device: str = ""

@@ -6,8 +6,11 @@ import pytest
 
 from midfill.config import CONTEXT_SOURCES
 from midfill.context.choose import CHARS_PER_TOKEN, Choice, choose
+from midfill.context.focus import Focus
+from midfill.context.index import SourceFile
 from midfill.context.sources import SOURCES
 from midfill.context.view import Edit, Window
+from midfill.syntax import languages
 from tests.context.made import focus_at, found_by, names_of, view_of
 
 CLIENT = (
@@ -147,3 +150,45 @@ def test_what_changes_comes_last() -> None:
 def test_a_choice_of_nothing_is_no_choice() -> None:
     focus = focus_at("p/a.py", BUFFER)
     assert shown(choose(view_of(FILES), focus, 300, Choice())) == shown(choose(view_of(FILES), focus, 300))
+
+
+GO = "type Product struct {\n\tSKU string\n}\n\nfunc (p *Product) Label() string {\n\treturn p.SKU\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("edited", "path", "buffer", "enters"),
+    [
+        ("shop.go", "app.jsx", "export const Row = (p) => <li>{p.‸}</li>\n", False),
+        ("shop.go", "app.tsx", "const label = p.‸\n", False),
+        ("shop.go", "other.go", "return p.‸\n", True),
+        ("shop.go", "shop.proto", "message Product {\n  ‸\n}\n", True),
+        ("shop.proto", "app.tsx", "const label = p.‸\n", True),
+        ("shop.proto", "shop.css", ".a { ‸ }\n", False),
+        ("app.ts", "app.jsx", "p.‸\n", True),
+        ("app.css", "app.tsx", "<li className=‸\n", True),
+        ("app.html", "app.scss", ".‸\n", True),
+        ("app.vue", "app.ts", "p.‸\n", True),
+        ("app.php", "app.html", "<p>‸</p>\n", True),
+        ("app.php", "app.py", "p.‸\n", False),
+        ("a.h", "a.cpp", "p.‸\n", True),
+        ("A.java", "A.kt", "p.‸\n", True),
+        ("A.java", "a.py", "p.‸\n", False),
+        ("a.sql", "a.py", 'run("select ‸")\n', True),
+        ("a.sql", "a.py", "run(‸)\n", False),
+        ("a.py", "a.sql", "select ‸\n", False),
+        ("a.py", "README.md", "It has ‸\n", True),
+        ("README.md", "a.py", "p.‸\n", False),
+        ("Makefile", "run.sh", "make ‸\n", True),
+        ("config.yaml", "a.py", "p.‸\n", False),
+    ],
+)
+def test_edits_of_a_language_that_shares_no_names_do_not_enter(
+    edited: str, path: str, buffer: str, enters: bool
+) -> None:
+    focus = focus_at(path, buffer)
+    view = view_of({}, (), (Edit(edited, 0, 3),))
+    for name, text in ((edited, GO), (path, focus.text)):
+        assert view.index.put(SourceFile(name, name, languages.of_path(name), text))
+    focus = Focus(path, path, languages.of_path(path), focus.text, focus.cursor)
+    chosen = choose(view, focus, 300)
+    assert {snippet.path for snippet in chosen.snippets} == ({edited} if enters else set())

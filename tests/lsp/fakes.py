@@ -54,6 +54,9 @@ class FakeCompleter:
     def dismiss(self, snapshot: Snapshot, text: str) -> None:
         """It says it again."""
 
+    def rests(self, snapshot: Snapshot | None) -> None:
+        """Nothing is read ahead."""
+
     async def prompt(self, snapshot: Snapshot) -> Prompt:
         return Prompt(snapshot.prefix + "‸" + snapshot.suffix)
 

@@ -31,8 +31,11 @@ def test_states_follow_each_other(launch: Launch) -> None:
     assert seen[-3:] == ["ready", "generating", "ready"]
     payloads = [m["params"] for m in client.log if m.get("method") == "midfill/status"]
     assert all(one != two for one, two in itertools.pairwise(payloads))
-    known = {"state", "message", "remedy", "stage", "progress", "model", "adapter", "device"}
+    known = {"state", "message", "remedy", "stage", "progress", "secondsLeft", "model", "adapter", "device"}
     assert set(payloads[0]) == known | {"eagerness", "lines", "on_battery", "snoozed_s"}
+    far = [payload["progress"] for payload in payloads if payload["state"] == "starting"]
+    assert far == sorted(far)
+    assert all(0 <= fraction < 1 for fraction in far)
 
 
 @pytest.mark.parametrize("answer", ["result", "error", "none"])

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from midfill import starting
+from midfill.starting import StartProgress
 
 
 @contextlib.contextmanager
 def stages(*, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
-    """Call it with (stage, fraction): one bar a stage, on standard error.
+    """Call it with (stage, fraction): one bar over all stages, on standard error.
 
     Where that is no terminal: plain lines, or nothing if ``quiet``.
     """
@@ -27,19 +30,16 @@ def stages(*, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as bars:
-        present: tuple[str, TaskID] | None = None
+        start, bar = StartProgress(starting.last()), bars.add_task("starting", total=1.0, visible=False)
 
         def report(stage: str, fraction: float) -> None:
-            nonlocal present
-            if present is None or present[0] != stage:
-                if present is not None:
-                    bars.update(present[1], completed=1.0)
-                present = stage, bars.add_task(stage, total=1.0)
-            bars.update(present[1], completed=fraction)
+            start.report(stage, fraction)
+            left = f", {start.left_s:.0f} s left" if start.left_s >= 1 else ""
+            bars.update(bar, description=f"{stage}{left}", completed=start.fraction, visible=True)
 
         yield report
-        if present is not None:
-            bars.update(present[1], completed=1.0)
+        start.done()
+        bars.update(bar, completed=start.fraction)
 
 
 def _plain(console: Console) -> Callable[[str, float], None]:

@@ -16,7 +16,8 @@ from midfill.context import signatures
 from midfill.context.focus import Focus
 from midfill.context.index import SourceFile
 from midfill.context.secrets import has_secret
-from midfill.context.sources import SOURCES
+from midfill.context.shared import shares_names
+from midfill.context.sources import SOURCES, imports
 from midfill.context.view import Found, Pick, Source, View, Window
 from midfill.types import Snippet
 
@@ -137,6 +138,10 @@ def _best(view: View, focus: Focus, sources: Mapping[str, Source]) -> dict[Key, 
             if n_left < 0:
                 return found
             if one.score < MIN_SCORE or one.file.key == focus.key or not view.may_show(one.file.key, focus):
+                continue
+            if one.source != imports.NAME and not shares_names(
+                one.file.language, focus
+            ):  # an import says what it means
                 continue
             key = (one.file.key, one.at, -1) if isinstance(one, Pick) else (one.file.key, one.start, one.end)
             earlier = found.get(key)

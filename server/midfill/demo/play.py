@@ -258,7 +258,8 @@ async def _wait_ready(console: Console, states: asyncio.Queue[dict[str, Any]]) -
             if state["state"] == "ready":
                 return state
             done = state.get("progress") or 0.0
-            stage = Text(f"  {state.get('stage') or 'starting'}  ")
+            left = f", {state['secondsLeft']} s left" if state.get("secondsLeft") else ""
+            stage = Text(f"  {state.get('stage') or 'starting'}{left}  ")
             row = Table.grid(padding=(0, 1))
             row.add_row(stage, ProgressBar(total=1.0, completed=done, width=40), Text(f"{done:.0%}"))
             live.update(row, refresh=True)

@@ -38,7 +38,9 @@ class GenerateRequest:
     (token healing). ``speculate``: whether tokens may be drafted (the answer is the same). ``window``: whose request
     this is; windows take turns, and the newest request of a window goes first. ``background``: only while nobody waits.
     ``wanted``: names with which the text probably begins; they get a small advantage. ``wanted_only``: there are no
-    other ones, so another word comes only if the model is sure of it.
+    other ones, so another word comes only if the model is sure of it. ``prefill_only``: the prompt is
+    read and nothing is generated, so that a later request finds it read. Every other request goes first; a background
+    request is meant, with ``max_tokens`` 1 for engines that ignore this.
     """
 
     prompt: tuple[int, ...]
@@ -58,6 +60,7 @@ class GenerateRequest:
     background: bool = False
     wanted: tuple[str, ...] = ()
     wanted_only: bool = False
+    prefill_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

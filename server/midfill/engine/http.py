@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from midfill.engine.base import ADAPTER_MISSING, AdapterMissingError, Delta, EngineError, GenerateRequest
+from midfill.engine.unix_socket import UnixTransport
 from midfill.types import Stats
 
 CONNECT_S = 2.0
@@ -24,7 +25,7 @@ class HttpEngine:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.AsyncClient(
             # Loading the certificate store takes 30 ms of the caller's loop, and plain HTTP needs none.
-            transport=httpx.AsyncHTTPTransport(uds=uds, retries=0, verify=base_url.startswith("https:")),
+            transport=UnixTransport(uds) if uds else httpx.AsyncHTTPTransport(verify=base_url.startswith("https:")),
             base_url=base_url,
             headers=headers,
             timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
@@ -56,7 +57,7 @@ class HttpEngine:
             "midfill": {
                 "suffix": request.suffix, "beginning": request.beginning, "wanted": request.wanted,
                 "wanted_only": request.wanted_only, "speculate": request.speculate,
-                "window": request.window, "background": request.background,
+                "window": request.window, "background": request.background, "prefill_only": request.prefill_only,
             },
         }  # fmt: skip
         try:

@@ -1,7 +1,8 @@
 """An engine that replays a script: fast tests of everything above the engine.
 
 Script: ``{"chunks": ["a", " + b"], "delay_s": 0.05}``, the same for every request; ``"others": [["c"], ["d"]]`` are
-the chunks of the second, third ... candidate, for requests that want several.
+the chunks of the second, third ... candidate, for requests that want several; ``"read_s"`` is how long a prompt takes
+that is only read.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ class ScriptedEngine:
         self.chunks, self.delay_s, self.others = chunks, delay_s, others
         self.stops_at: list[int] = []  # characters after which the first, the second ... request stops
         self.n_requests = self.n_background = self.n_cancelled = self.n_chunks = 0
+        self.read_s = 0.0  # how long reading a prompt takes
+        self.read: list[tuple[int, ...]] = []  # prompts that were to be read only
+        self.n_read = self.n_unread = 0  # of these: read to the end, stopped before it
 
     @classmethod
     def from_file(cls, file: Path) -> ScriptedEngine:
@@ -31,12 +35,17 @@ class ScriptedEngine:
         try:
             script = json.loads(file.read_text(encoding="utf-8"))
             others = [[str(chunk) for chunk in chunks] for chunks in script.get("others", ())]
-            return cls([str(chunk) for chunk in script["chunks"]], float(script.get("delay_s", 0)), others)
+            engine = cls([str(chunk) for chunk in script["chunks"]], float(script.get("delay_s", 0)), others)
+            engine.read_s = float(script.get("read_s", 0))
+            return engine
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MidfillError(f"cannot read the script {file}", '{"chunks": ["..."], "delay_s": 0.05}') from error
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the chunks. "!error" raises EngineError. The n-th candidate has log probabilities of -n."""
+        if request.prefill_only:
+            yield await self._read(request)
+            return
         whole = self.chunks
         if self.n_requests < len(self.stops_at):
             whole = ["".join(self.chunks)[: self.stops_at[self.n_requests]]]
@@ -62,6 +71,16 @@ class ScriptedEngine:
                 yield Delta(chunk, index=index, logprobs=(-1.0 - index,) if request.logprobs else ())
         finally:
             self.n_cancelled += n_running > 0
+
+    async def _read(self, request: GenerateRequest) -> Delta:
+        self.read.append(request.prompt)
+        try:
+            await asyncio.sleep(self.read_s)
+        except asyncio.CancelledError:
+            self.n_unread += 1
+            raise
+        self.n_read += 1
+        return Delta("", "length", Stats(len(request.prompt)))
 
     async def aclose(self) -> None:
         """Nothing to release."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,6 +26,7 @@ from midfill.lsp import (
     convert,
     debug,
     explain,
+    focus,
     knob,
     names,
     outcomes,
@@ -33,7 +35,7 @@ from midfill.lsp import (
     sync,
     transport,
     why,
-)  # fmt: skip
+)
 from midfill.lsp.documents import Documents
 from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol, Params
@@ -55,6 +57,7 @@ class Completes(Protocol):
         self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1, trace: Trace | None = None
     ) -> AsyncIterator[Completion]: ...
     async def prompt(self, snapshot: Snapshot) -> Any: ...  # noqa: D102
+    def rests(self, snapshot: Snapshot | None) -> None: ...  # noqa: D102
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None: ...  # noqa: D102
     def dismiss(self, snapshot: Snapshot, text: str) -> None: ...  # noqa: D102
 
@@ -99,6 +102,7 @@ class MidfillServer(LanguageServer):
         self.documents = Documents()
         self.project = Workspace()
         self.latest = suggest.Latest()
+        self.focus = focus.Focus(self)
         self.traces = explain.Traces()
         self.outcomes = outcomes.Outcomes(self)
         self.commands = (convert.ACCEPTED, knob.SNOOZE, knob.SET_EAGERNESS)
@@ -119,6 +123,9 @@ class MidfillServer(LanguageServer):
         self._base = config
         self._make_link = make_link
         self._linked = asyncio.Event()
+        self._given_up = False  # no engine is started until the user wants it
+        self._news = asyncio.Event()  # set, and replaced, whenever the engine's status is another
+        self._known: Completes | None = None
         self._n_links = 0
         self._background: set[asyncio.Task[None]] = set()
         for method, handler, options in _features():
@@ -159,11 +166,13 @@ class MidfillServer(LanguageServer):
             self._spawn(self._connect(self._n_links))
         else:
             self.board.engine(OFF)
+            self._heard(OFF)
 
     async def _connect(self, number: int) -> None:
         def on_status(status: EngineStatus) -> None:
             if number == self._n_links:
                 self.board.engine(status)
+                self._heard(status)
                 if status.state == "error" and self.completer is None:
                     self.warnings.say("engine", MidfillError(status.message, status.remedy))
 
@@ -177,6 +186,7 @@ class MidfillServer(LanguageServer):
             log.debug("no link to the engine", exc_info=error)
             known = error if isinstance(error, MidfillError) else MidfillError("no engine", "run `midfill doctor`")
             on_status(EngineStatus("error", known.message, known.remedy))
+            self._heard(OFF)  # nothing tries again
             return
         if number == self._n_links:
             self.link = link
@@ -189,6 +199,7 @@ class MidfillServer(LanguageServer):
         self.pulling = None
         self.project.stop()
         self.snooze.stop()
+        self.focus.stop()
         self.latest.clear()
         self._spawn(asyncio.to_thread(self.outcomes.stop().close))
         link, self.link = self.link, None
@@ -215,6 +226,22 @@ class MidfillServer(LanguageServer):
                 return await self.link.wait_ready(timeout_s) if self.link is not None else None
         except TimeoutError:
             return None
+
+    async def started(self, timeout_s: float) -> None:
+        """Wait until there is a completer, the engine is given up, or ``timeout_s`` seconds have passed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.completer is None and not self._given_up:
+                    await self._news.wait()
+
+    def _heard(self, status: EngineStatus) -> None:
+        """Wake up who waits; where the cursor rests, an engine that has just come reads."""
+        self._given_up = status.state == "off"
+        self._news.set()
+        self._news = asyncio.Event()
+        known, self._known = self._known, self.completer
+        if self._known is not None and self._known is not known:
+            self.focus.read()
 
     def engine_failed(self, error: EngineError) -> None:
         """A request failed in the engine: the link looks after it, and the status shows it."""
@@ -275,6 +302,7 @@ def _features() -> list[tuple[str, Callable[[Any, Params], Any], Any]]:
         (lsp.TEXT_DOCUMENT_DID_CHANGE, sync.did_change, None),
         (lsp.TEXT_DOCUMENT_DID_CLOSE, sync.did_close, None),
         (lsp.TEXT_DOCUMENT_DID_SAVE, sync.did_save, lsp.SaveOptions(include_text=False)),
+        ("textDocument/didFocus", focus.did_focus, None),
         (lsp.NOTEBOOK_DOCUMENT_DID_OPEN, sync.notebook_did_open, None),
         (lsp.NOTEBOOK_DOCUMENT_DID_CHANGE, sync.notebook_did_change, None),
         (lsp.NOTEBOOK_DOCUMENT_DID_CLOSE, sync.notebook_did_close, None),

@@ -11,11 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from midfill import config as configuration
+from midfill import starting
+from midfill.starting import StartProgress
 from midfill.types import EngineStatus, MidfillError
 
 log = logging.getLogger(__name__)
 
 PROGRESS_EVERY_S = 0.2
+TICK_S = 0.5  # a start that says nothing gets on all the same
 ERROR = 1  # lsp.MessageType
 Notify = Callable[[str, Any], None]
 Ask = Callable[[str, Any], "Future[Any]"]
@@ -35,6 +38,8 @@ class StatusBoard:
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._stage: StageProgress | None = None
+        self._start: StartProgress | None = None  # while the engine starts
+        self._tick: asyncio.TimerHandle | None = None
 
     def show_progress(self, stage: StageProgress) -> None:
         """Also show the start as the client's own progress bar."""
@@ -42,10 +47,27 @@ class StatusBoard:
 
     def engine(self, status: EngineStatus) -> None:
         """The engine's status changed."""
-        self._engine = status
+        self._engine = self._with_progress(status)
         self._push()
         if self._stage is not None:
-            self._stage.follow(status)
+            self._stage.follow(self._engine)
+
+    def _with_progress(self, status: EngineStatus) -> EngineStatus:
+        """``status`` with how far the whole start is in place of how far its stage is."""
+        loop = asyncio.get_running_loop()
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        if status.state != "starting":
+            if self._start is not None and status.state == "ready":
+                loop.run_in_executor(None, starting.keep, self._start.done())
+            self._start = None
+            return status
+        if self._start is None:
+            self._start = StartProgress(starting.last())
+        self._start.report(status.stage, status.progress)
+        self._tick = loop.call_later(TICK_S, lambda: self._start is not None and self.engine(status))
+        return replace(status, progress=round(self._start.fraction, 3), left_s=round(self._start.left_s))
 
     def trouble(self, error: MidfillError | None) -> None:
         """Something is wrong with the configuration; what is not wrong works on."""
@@ -88,6 +110,7 @@ class StatusBoard:
             "remedy": status.remedy,
             "stage": status.stage,
             "progress": status.progress,
+            "secondsLeft": status.left_s,
             "model": status.model,
             "adapter": status.adapter,
             "device": status.device,
@@ -104,7 +127,8 @@ class StatusBoard:
             return
         loop = asyncio.get_running_loop()
         early = loop.time() - self._sent_at < PROGRESS_EVERY_S
-        if early and _without_time({**payload, "progress": None}) == _without_time({**self._sent, "progress": None}):
+        unsaid = {"progress": None, "secondsLeft": None}
+        if early and _without_time(payload | unsaid) == _without_time(self._sent | unsaid):
             if self._timer is None:
                 self._timer = loop.call_later(PROGRESS_EVERY_S, self._late)
             return
@@ -155,7 +179,7 @@ class StageProgress:
 
     def follow(self, status: EngineStatus) -> None:
         """Begin, report or end."""
-        working = status.state == "starting" and bool(status.stage)
+        working = status.state == "starting" and bool(status.stage or self._token)
         self._last = status if working else None
         if not working:
             self._end()
@@ -183,7 +207,8 @@ class StageProgress:
         if state == self._sent or now - self._sent_at < PROGRESS_EVERY_S:
             return
         self._sent, self._sent_at = state, now
-        value: dict[str, Any] = {"kind": "report", "message": f"preparing the model… ({status.stage})"}
+        left = f", {status.left_s} s left" if status.left_s else ""
+        value: dict[str, Any] = {"kind": "report", "message": f"preparing the model… ({status.stage}{left})"}
         self._send(self._token, value if state[1] is None else {**value, "percentage": state[1]})
 
     def _end(self) -> None:

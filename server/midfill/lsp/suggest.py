@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# An automatic request waits so long for an engine that starts, which may have to prepare its model first.
+STARTING_S = 600.0
+NO_ENGINE = ("no_engine", "the engine is not ready yet")
+
 
 def inline_completion(ls: MidfillServer, params: Params) -> Any:
     """textDocument/inlineCompletion."""
@@ -47,6 +51,8 @@ def edited(ls: MidfillServer, uri: str) -> None:
     """A document was changed: what is generated for the text as it was may be of no use any more."""
     if ls.completer is not None:
         ls.completer.edited(uri, lambda: ls.documents.whole(uri))
+    else:  # what waits for the engine waits with the text as it was
+        ls.latest.drop("inline", uri)
 
 
 class Latest:
@@ -89,6 +95,7 @@ def _suggest(ls: MidfillServer, params: Params, family: Family, shape_of: Callab
     uri, position = convert.read_uri(params), convert.read_position(params.get("position"))
     ls.latest.counts["requests"] += 1
     ls.latest.drop(family, uri)
+    ls.focus.asked(uri, position)
     asked = _read(ls, params, family, uri, position)
     if asked is None:
         trace = Trace(uri=uri, line=position[0] + 1)
@@ -113,8 +120,9 @@ def _check_engine(ls: MidfillServer, asked: Suggestion) -> None:
         asked.trace.refuse(why.DISABLED.name, why.DISABLED.why)
     elif asked.trigger == "automatic" and (refusal := ls.snooze.refusal) is not None:
         asked.trace.refuse(refusal.name, refusal.why)
-    elif asked.trigger == "automatic" and ls.completer is None:
-        asked.trace.refuse("no_engine", "the engine is not ready yet")
+    elif asked.trigger == "automatic" and ls.completer is None and asked.family == "popup":
+        # A popup shows nothing of anybody until all have answered. A suggestion in the text may come when it can.
+        asked.trace.refuse(*NO_ENGINE)
 
 
 def _read(ls: MidfillServer, params: Params, family: Family, uri: str, position: tuple[int, int]) -> Suggestion | None:
@@ -147,9 +155,16 @@ def _read_selected(context: Params) -> tuple[Span, str] | None:
 
 
 async def _run(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
-    """Generate until the end; answer then, or at the deadline with what stands. The rest goes on into the cache."""
-    timer = asyncio.get_running_loop().call_later(ls.config.first_answer_s, _answer, ls, asked, shape)
+    """Generate until the end; answer then, or at the deadline with what stands. The rest goes on into the cache.
+
+    An automatic request that finds no engine waits for one: its client asks again only with the next key, and whatever
+    ends the request otherwise ends the waiting.
+    """
+    timer: asyncio.TimerHandle | None = None
     try:
+        if asked.trigger == "automatic":
+            await ls.started(STARTING_S)
+        timer = asyncio.get_running_loop().call_later(ls.config.first_answer_s, _answer, ls, asked, shape)
         if asked.pending.open:
             await _generate(ls, asked, shape)
     except EngineError as error:
@@ -162,7 +177,8 @@ async def _run(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
         log.error("a suggestion failed: %s", type(error).__name__)
         log.debug("a suggestion failed", exc_info=error)
     finally:
-        timer.cancel()
+        if timer is not None:
+            timer.cancel()
         ls.latest.done(asked)
         ls.latest.counts["cancelled"] += asked.pending.cancelled
         if asked.pending.cancelled:
@@ -171,9 +187,11 @@ async def _run(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
 
 
 async def _generate(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
-    completer = ls.completer or await ls.wait_ready(ls.config.first_answer_s)
+    completer = ls.completer
+    if completer is None and asked.trigger == "invoked":
+        completer = await ls.wait_ready(ls.config.first_answer_s)
     if completer is None:
-        asked.trace.refuse("no_engine", "the engine is not ready yet")
+        asked.trace.refuse(*NO_ENGINE)
         return
     n = ls.config.candidates if asked.trigger == "invoked" else 1
     values = completer.stream(asked.snapshot, trigger=asked.trigger, n=n, trace=asked.trace)

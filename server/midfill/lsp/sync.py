@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def did_open(ls: MidfillServer, params: Params) -> None:
     """textDocument/didOpen."""
-    context.opened(ls, _open(ls, convert.read_object(params, "textDocument")))
+    uri = _open(ls, convert.read_object(params, "textDocument"))
+    context.opened(ls, uri)
+    ls.focus.opened(uri)
 
 
 def did_change(ls: MidfillServer, params: Params) -> None:
@@ -99,6 +101,7 @@ def _change(ls: MidfillServer, document: Mapping[str, Any], changes: Any) -> Non
     why.doubts_changed(ls)
     suggest.edited(ls, uri)
     context.changed(ls, uri, edits)
+    ls.focus.edited(uri)
 
 
 def _close(ls: MidfillServer, uri: str) -> None:
@@ -107,6 +110,7 @@ def _close(ls: MidfillServer, uri: str) -> None:
     ls.documents.close(uri)
     why.doubts_changed(ls)
     context.closed(ls, uri)
+    ls.focus.closed(uri)
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:

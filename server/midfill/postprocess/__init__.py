@@ -1,8 +1,9 @@
 """What a model says becomes what is shown: where its first unit ends, how sure it was, and rules over it."""
 
 from midfill.postprocess.confidence import Gate
+from midfill.postprocess.finished import is_whole_sentence
 from midfill.postprocess.judge import RULES, Judge
 from midfill.postprocess.place import Place
 from midfill.postprocess.rules import PIPELINE
 
-__all__ = ["PIPELINE", "RULES", "Gate", "Judge", "Place"]
+__all__ = ["PIPELINE", "RULES", "Gate", "Judge", "Place", "is_whole_sentence"]

@@ -16,6 +16,8 @@ from midfill.types import Trigger
 
 # Before so many tokens a line that still grows is not judged.
 MIN_TOKENS = 8
+# A line is shown while it grows once it is judged. That is earlier where it is stronger than it has to be by so much.
+EARLY_TOKENS, EARLY_MARGIN = 3, 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Lines:
     """A middle's lines as it grows."""
 
     lines: list[Line] = field(default_factory=lambda: [Line()])
+    n_passed: int = 0  # that were found strong and may have been shown: they are not judged again
 
     def push(self, text: str, logprobs: Sequence[float]) -> None:
         """The next piece with its tokens' log probabilities. Where several came at once, each counts for the line on
@@ -73,11 +76,31 @@ class Lines:
             if not line.n:
                 continue
             limit = thresholds.later if seen_first else thresholds.first
+            if i < self.n_passed:
+                seen_first = True
+                continue
             is_whole = finished or i < len(self.lines) - 1 or line.n >= MIN_TOKENS
             if is_whole and line.mean < limit:
                 return i
             seen_first = True
         return None
+
+    def n_strong(self, thresholds: Thresholds) -> int:
+        """How many lines, from the first one on, are not weak; what was said of a line holds for the rest of it."""
+        while self.n_passed < len(self.lines) and self._is_strong(self.n_passed, thresholds):
+            self.n_passed += 1
+        is_begun = self.n_passed == len(self.lines) - 1 and not self.lines[-1].n
+        return self.n_passed + is_begun
+
+    def _is_strong(self, i: int, thresholds: Thresholds) -> bool:
+        line, is_whole = self.lines[i], i < len(self.lines) - 1
+        if not line.n:
+            return is_whole
+        limit = thresholds.later if any(earlier.n for earlier in self.lines[:i]) else thresholds.first
+        if line.mean < limit:
+            return False
+        is_early = line.n >= EARLY_TOKENS and line.mean >= limit + EARLY_MARGIN
+        return is_whole or line.n >= MIN_TOKENS or is_early or limit == -math.inf
 
     @property
     def confidence(self) -> float | None:

@@ -10,7 +10,9 @@ from midfill.postprocess.confidence import Gate, Lines, Thresholds
 from midfill.postprocess.invented import drop_invented
 from midfill.postprocess.place import Place
 from midfill.postprocess.repeats import run_end
+from midfill.postprocess.rule import Rule
 from midfill.postprocess.rules import FINISH, LAYOUT, NAMES, PIPELINE, whole_lines
+from midfill.postprocess.sure import closed, common, sure, whole_arguments
 from midfill.postprocess.unit import lacks, unit_end
 from midfill.types import Snapshot
 
@@ -91,8 +93,9 @@ class Judge:
         middle = self._note("confidence", raw, self._strong(raw, finished=is_over))
         if self._one_line:
             middle = self._note("one_line", middle, middle.split("\n", 1)[0])
-        if cut_short and middle == raw and self._is_open(raw):
-            middle = self._note("whole_lines", middle, whole_lines(middle, self.place))
+        if cut_short and middle == raw and "whole_lines" not in self._off and unit_end(raw, self.place) is None:
+            cut = whole_lines if "\n" in raw.strip("\n") else self._whole_arguments
+            middle = self._note("whole_lines", middle, cut(middle, self.place))
         if finished and not cut_short:
             middle = self._note("first_unit", middle, self._ended(middle))
         rules = PIPELINE + FINISH if finished and not cut_short else PIPELINE
@@ -101,6 +104,35 @@ class Judge:
                 middle = self._note(rule.__name__, middle, rule(middle, self.place))
         # Before code, half a line would be half a line of that.
         return middle if is_over or not self.place.joint else ""
+
+    def sure(self, raw: str, *, is_near_limit: bool = False) -> str:
+        """What is shown of ``raw``, which still grows: the beginning that no rule will take back, as far as that can be
+        known. ``is_near_limit``: it may be broken off any moment, and then ends with its last whole line."""
+        if self.place.joint:
+            return ""
+        lines = raw.split("\n")[: 1 if self._one_line else None]
+        n_strong = self._lines.n_strong(self._thresholds)
+        grows = n_strong >= len(lines)
+        if is_near_limit and grows:
+            lines = whole_arguments(raw, self.place).split("\n") if len(lines) == 1 else lines[:-1]
+        part = "\n".join(lines[:n_strong])
+        as_it_stands, as_it_would_end = (self._ruled(text, PIPELINE) for text in (part, self._ended(part)))
+        return sure(common(as_it_stands, as_it_would_end), self.place, grows=grows)
+
+    def kept(self, shown: str, *, cut_short: bool) -> str:
+        """A suggestion that ends with what was ``shown`` of it already, though the rules would now take it back."""
+        return closed(shown, self.place) if cut_short and "balance" not in self._off else shown
+
+    def _whole_arguments(self, middle: str, place: Place) -> str:
+        cut = whole_arguments(middle, place)
+        is_called = cut != middle and not cut.endswith(("(", "["))
+        return self.kept(cut, cut_short=True) if is_called else cut
+
+    def _ruled(self, middle: str, rules: Sequence[Rule]) -> str:
+        for rule in rules:
+            if rule.__name__ not in self._off:
+                middle = rule(middle, self.place)
+        return middle
 
     def _strong(self, raw: str, *, finished: bool) -> str:
         weak = self._lines.first_weak(self._thresholds, finished=finished)
@@ -115,9 +147,6 @@ class Judge:
         """``raw`` without a last line that, now that it is whole, turns out to be beyond the first unit."""
         end = unit_end(raw + "\n", self.place) if "first_unit" not in self._off and raw.strip() else None
         return raw if end is None else raw[:end]
-
-    def _is_open(self, raw: str) -> bool:
-        return "whole_lines" not in self._off and unit_end(raw, self.place) is None and "\n" in raw.strip("\n")
 
     def _note(self, rule: str, before: str, after: str) -> str:
         if before != after:

@@ -98,6 +98,11 @@ class _Run:
         return not self._place.traits.closes_blocks and state.depth <= 0
 
 
+def changes(a: str, b: str, place: Place) -> bool:
+    """Whether a line says the one before it with a number or one word changed."""
+    return _difference(a, b, place) is not None
+
+
 class _Surplus(str):
     """A line that goes on with a run."""
 

@@ -16,6 +16,7 @@ from midfill.postprocess.closing import (
     own_line,
     trim_end,
 )
+from midfill.postprocess.finished import leave_finished_line
 from midfill.postprocess.foreign import drop_copyright, drop_invisible, drop_markup
 from midfill.postprocess.invented import drop_invented
 from midfill.postprocess.place import Place, opens_block
@@ -34,7 +35,7 @@ __all__ = [
     "FINISH", "LAYOUT", "NAMES", "PIPELINE", "WHERE", "Rule", "balance", "closer_line", "drop_copyright",
     "drop_doubled_space", "drop_invented", "drop_invisible", "drop_markup", "drop_repeated_block", "drop_repeated_line",
     "drop_repeated_prefix", "drop_suffix_overlap", "drop_trailing_comma", "drop_what_follows", "end_run", "first_unit",
-    "only_open", "open_body", "own_indentation", "own_line", "trim_end", "whole_lines",
+    "leave_finished_line", "only_open", "open_body", "own_indentation", "own_line", "trim_end", "whole_lines",
 ]  # fmt: skip
 
 
@@ -46,9 +47,9 @@ def first_unit(middle: str, place: Place) -> str:
 
 
 PIPELINE: tuple[Rule, ...] = (
-    drop_invisible, drop_markup, drop_repeated_prefix, first_unit, drop_invented, drop_copyright, drop_repeated_line,
-    drop_repeated_block, end_run, drop_doubled_space, own_indentation, drop_suffix_overlap, drop_what_follows, balance,
-    drop_trailing_comma, trim_end,
+    drop_invisible, drop_markup, drop_repeated_prefix, leave_finished_line, first_unit, drop_invented, drop_copyright,
+    drop_repeated_line, drop_repeated_block, end_run, drop_doubled_space, own_indentation, drop_suffix_overlap,
+    drop_what_follows, balance, drop_trailing_comma, trim_end,
 )  # fmt: skip
 # For a middle that has its end.
 FINISH: tuple[Rule, ...] = (only_open, open_body)

@@ -97,6 +97,7 @@ class EngineLink:
         self._restarts = Restarts()
         self._pid, self._was_told = 0, False  # of the engine that is followed; whether it said what is wrong with it
         self._adapters = Adapters()
+        self._refusal: MidfillError | None = None  # why an adapter is not there and the plain base answers
         self.completer: Completer | None = None
         self.status = EngineStatus("starting", model=config.model)
 
@@ -216,14 +217,15 @@ class EngineLink:
             if status.state == "ready" and self.completer is None and info is not None:
                 status = await self._make_ready(engine, info, status)
                 self._restarts.ready()
-            elif status.state == "ready" and self.status.state == "error":
-                continue  # ready, but with an adapter that was refused: keep saying so
             self._set(self._of_adapter(status, state.get("adapters") or []))
 
     def _of_adapter(self, status: EngineStatus, adapters: list[dict[str, Any]]) -> EngineStatus:
         """``status`` with what became of our adapter's files since it was loaded."""
         completer = self.completer
         if completer is not None and status.state == "ready":
+            if (refusal := self._refusal) is not None:  # the base answers: a warning
+                message = f"{refusal.message}; the plain base answers"
+                status = dataclasses.replace(status, message=message, remedy=refusal.remedy)
             for entry in (entry for entry in adapters if entry["name"] in self._adapters.names):
                 completer.adapter_digests[str(entry["name"])] = str(entry["digest"])
                 if (problem := entry.get("problem")) is not None:
@@ -251,10 +253,12 @@ class EngineLink:
                 os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
     async def _make_ready(self, engine: HttpEngine, info: ModelInfo, status: EngineStatus) -> EngineStatus:
-        self._adapters, refusal = await load_adapters(engine, self._config, info)
+        self._set(EngineStatus("starting", stage="loading the adapter", model=info.name, pid=status.pid))
+        self._adapters, self._refusal = await load_adapters(engine, self._config, info)
         self._renderer = RenderProcess(
             info.tokenizer_file, info.template, self._config.order, heal=self._config.token_healing
         )
+        self._set(EngineStatus("starting", stage="connecting", model=info.name, pid=status.pid))
         renderer: Renderer = self._renderer
         where = daemon.place(self._config)
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
@@ -264,14 +268,6 @@ class EngineLink:
             outcomes=await asyncio.to_thread(_outcomes, self._config), resident=True,
             on_battery=lambda: BATTERY.in_use,
         )  # fmt: skip
-        if refusal is not None:
-            return EngineStatus(
-                "error",
-                f"{refusal.message}; the plain base answers",
-                refusal.remedy,
-                model=info.name,
-                device=info.device,
-            )
         return EngineStatus(
             "ready", status.message, status.remedy, model=info.name, adapter=str(self._adapters), device=info.device,
             pid=status.pid,

@@ -101,6 +101,7 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     own = {key: value for key, value in own.items() if value is not None}
     suffix, beginning, window = own.get("suffix"), own.get("beginning", ""), own.get("window", "")
     speculate, background = own.get("speculate", True), own.get("background", False)
+    prefill_only = own.get("prefill_only", False)
     if suffix is not None:
         sound = isinstance(suffix, list) and len(suffix) == 2 and all(type(at) is int for at in suffix)
         if not sound or not 0 < suffix[0] <= suffix[1] <= n_prompt:
@@ -111,12 +112,12 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     if not isinstance(names, list) or len(names) > MAX_WANTED or not all(_is_name(name) for name in names):
         raise BadRequest(f"wanted must be up to {MAX_WANTED} names")
     only = own.get("wanted_only", False)
-    if not all(isinstance(value, bool) for value in (speculate, background, only)):
-        raise BadRequest("speculate, background and wanted_only must be true or false")
+    if not all(isinstance(value, bool) for value in (speculate, background, only, prefill_only)):
+        raise BadRequest("speculate, background, wanted_only and prefill_only must be true or false")
     return {
         "suffix": tuple(suffix) if suffix else None, "beginning": beginning, "window": window[:64],
         "speculate": speculate, "background": background, "wanted": tuple(names),
-        "wanted_only": only,
+        "wanted_only": only, "prefill_only": prefill_only,
     }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ class ScriptedLink:
             return {}
         totals = {"n_requests": engine.n_requests, "n_cancelled": engine.n_cancelled, "n_decoded": engine.n_chunks}
         totals["n_background"] = engine.n_background
+        totals |= {"n_read": engine.n_read, "n_unread": engine.n_unread}
         return {"totals": totals}
 
     async def debug_block(self, seconds: float) -> None:

@@ -223,7 +223,7 @@ class KVSlots:
         slot = max(free, key=lambda slot: (shared[id(slot)], slot.last_used))
         source = max(self.slots, key=lambda slot: shared[id(slot)])
         enough = WORTH_KEEPING * len(prompt)
-        if shared[id(slot)] < enough:
+        if shared[id(slot)] < enough and slot.known.count(1) > shared[id(slot)]:  # else nothing in it is lost
             slot = min(free, key=lambda slot: slot.last_used)
         if shared[id(source)] >= enough and shared[id(source)] > shared[id(slot)]:  # another window reads the same
             slot.copy_beginning(source, shared[id(source)])

@@ -199,7 +199,7 @@ def _prepare_gguf(source: ModelSource, models: Path, progress: Progress) -> Path
         from midfill.engine.local.trial import may_be_bare
 
         figures = convert_gguf(file, out, progress)
-        progress("checking", 0.0)
+        progress("checking what was prepared", 0.0)
         figures[bare.RECORD] = may_be_bare(out, progress)
         write_manifest(out, source.name, origin, figures)
         key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]

@@ -51,6 +51,11 @@ class Scheduler:
             self._served.clear()
         return cancelled + started
 
+    def put_back(self, job: Job) -> None:
+        """``job`` lost its slot, and waits again."""
+        self.running.remove(job)
+        self.waiting.append(job)
+
     def n_before(self, request: GenerateRequest) -> int:
         """How many wait whose turn comes before a new one's or with it: a person does not queue behind background."""
         return sum(job.request.background <= request.background and not job.cancelled.is_set() for job in self.waiting)
@@ -60,11 +65,12 @@ class Scheduler:
         first = (other for other in (*self.waiting, *self.running) if other.out is job.out and other.index == 0)
         return job.index > 0 and any(other.generation is None or _n_pending(other) > 1 for other in first)
 
-    def _turn(self, job: Job) -> tuple[bool, int, float, int]:
+    def _turn(self, job: Job) -> tuple[bool, bool, int, float, int]:
         window = job.request.window
         # Of a window the newest; those that do not say whose they are come in order.
         age = -job.arrived if window else job.arrived
-        return job.request.background, self._served.get(window, 0), age, job.index
+        request = job.request
+        return request.background, request.prefill_only, self._served.get(window, 0), age, job.index
 
     def batch(self) -> list[tuple[Job, int, int]]:
         """(job, tokens of its prompt at most, drafts at most) for the next forward pass.
@@ -82,7 +88,10 @@ class Scheduler:
         batch = [(job, 1, n_drafts if job.request.speculate else 0) for job in decoding]
         if reading is not None:
             n_drafts = ROWWISE if reading.request.speculate and not decoding else 0
-            batch.append((reading, self.shared_chunk if decoding else self.chunk, n_drafts))
+            limit = self.shared_chunk if decoding else self.chunk
+            if reading.request.prefill_only:  # a piece that is broken off for a request is lost, so it is a small one
+                limit, n_drafts = min(self.shared_chunk, _n_pending(reading) - 1), 0
+            batch.append((reading, limit, n_drafts))
         return batch
 
     def turn(self, served: Sequence[Job]) -> None:

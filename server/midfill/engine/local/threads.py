@@ -16,6 +16,10 @@ from pathlib import Path
 import torch
 
 SAMPLE_S = 0.25
+# An older look tells nothing of now.
+STALE_S = 2.0
+# Where other processes leave less of the cores than this, nothing is done that was not asked for.
+MIN_FREE = 0.75
 STAT = Path("/proc/stat")
 
 
@@ -43,13 +47,14 @@ class Threads:
         self._cores = cores or n_cores()
         self._busy_s, self._own_s, self._clock = busy_s, own_s, clock
         self._last: tuple[float, float, float] | None = None
+        self._others = 0.0  # cores that other processes used lately
         self.n = 0
         self._set(self._cores)
 
     def adjust(self) -> None:
         """Look again, if the last look is some time ago."""
         now = self._clock()
-        if self._cores == 1 or (self._last is not None and now - self._last[0] < SAMPLE_S):
+        if self._last is not None and now - self._last[0] < SAMPLE_S:
             return
         busy, own = self._busy_s(), self._own_s()
         if busy is None:
@@ -58,7 +63,14 @@ class Threads:
             elapsed = now - self._last[0]
             others = max(0.0, busy - self._last[1] - (own - self._last[2])) / elapsed
             self._set(self._wanted(others))
+            self._others = others if elapsed <= STALE_S else 0.0
         self._last = (now, busy, own)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether other processes leave less than MIN_FREE of a core, as far as is known."""
+        is_known = self._last is not None and self._clock() - self._last[0] <= STALE_S
+        return is_known and self._cores - self._others < MIN_FREE
 
     def _wanted(self, others: float) -> int:
         """Threads beside processes that use ``others`` cores; more only when it is clearly quieter, as changes cost."""

@@ -48,6 +48,9 @@ class Records:
 
     def add(self, job: Job, reason: str) -> None:
         """``job`` has ended."""
+        if job.request.prefill_only:  # nobody's answer
+            self.totals["n_read" if reason == "length" else "n_unread"] += 1
+            return
         entry: dict[str, Any] = {"n": next(self._numbers), "id": job.request.request_id, "finish_reason": reason}
         self.recent.append(entry | asdict(job.stats()) | job.figures())
         self.totals[f"n_{reason}"] += 1
@@ -90,6 +93,9 @@ class Worker:
             self._finish(job, "cancelled")
             return False
         request = job.request
+        if request.prefill_only and self.threads.is_crowded:
+            self._finish(job, "cancelled")
+            return False
         if self.work_log is not None:
             self.work_log.begin(id(job), request.prompt)
         job.slot, job.n_cached = self.slots.take(request.prompt, job.digest, request.suffix, self.rotate)
@@ -112,9 +118,13 @@ class Worker:
         """One forward pass for as many jobs as go together."""
         for job in [job for job in self.scheduler.running if job.cancelled.is_set()]:
             self._finish(job, "cancelled")
+        self._end_reading()
         batch = [(job, job.generation.rows(limit, drafts)) for job, limit, drafts in self.scheduler.batch()]  # type: ignore[union-attr]
         if batch:
             self.threads.adjust()
+            if batch[0][0].request.prefill_only and self.threads.is_crowded:
+                self._finish(batch[0][0], "cancelled")
+                return
             self.scheduler.turn([job for job, _ in batch])
             self._evaluate(batch)
 
@@ -139,11 +149,22 @@ class Worker:
             job.n_steps += 1
             self._hand_out(job, job.generation.take(rows, its))  # type: ignore[union-attr]
 
+    def _end_reading(self) -> None:
+        """End what is only read and is read by now: all but its last token, which every request reads itself."""
+        for job in [job for job in self.scheduler.running if job.request.prefill_only]:
+            assert job.generation is not None
+            if job.generation.n_pending <= 1:
+                self._finish(job, "length")
+
     def _nobody_waits(self, jobs: list[Job]) -> bool:
         """Whether the present step is for nobody any more, or for the background while somebody came."""
         if all(job.cancelled.is_set() for job in jobs):
             return True
-        return jobs[0].request.background and any(not job.request.background for job in self.scheduler.waiting)
+        mine = jobs[0].request
+        return any(
+            mine.background > job.request.background or mine.prefill_only > job.request.prefill_only
+            for job in self.scheduler.waiting
+        )
 
     def _broken(self, job: Job, error: Exception) -> None:
         if ran_out := is_out_of_memory(error):
@@ -211,12 +232,24 @@ class Worker:
 
     def make_way(self) -> None:
         """Background work that holds every slot gives them up to a person: it would wait for that person's end, who
-        waits for a slot."""
+        waits for a slot. What is only read gives its slot to whatever comes, which may be what it was read for."""
         running, waiting = self.scheduler.running, self.scheduler.waiting
+        if any(not job.request.prefill_only for job in waiting):
+            for job in [job for job in running if job.request.prefill_only]:
+                self._put_back(job)
         is_full = len(running) == len(self.slots.slots) and all(job.request.background for job in running)
         if is_full and any(not job.request.background for job in waiting):
             for job in running:
                 job.cancel()
+
+    def _put_back(self, job: Job) -> None:
+        """``job`` waits again; what was read of its prompt stays in the slot."""
+        if self.work_log is not None:
+            self.work_log.end(id(job))
+        if job.slot is not None:
+            self.slots.release(job.slot)
+        job.slot = job.generation = job.output = None
+        self.scheduler.put_back(job)
 
     def rest_s(self) -> float | None:
         """How long to wait for a request before the time is used otherwise; None: there is nothing to do."""

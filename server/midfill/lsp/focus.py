@@ -1,0 +1,110 @@
+"""Where the cursor rests: that place is read before it is asked for.
+
+``textDocument/didFocus {textDocument: {uri}, position?}`` is Copilot's server's name for it; our editors send it with
+the position once the cursor has come to rest. Of other clients it is known what they open, change and ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from midfill.lsp import convert
+from midfill.lsp.protocol import Params
+
+if TYPE_CHECKING:
+    from midfill.lsp.server import MidfillServer
+    from midfill.types import Snapshot
+
+# After an edit elsewhere the pieces of other files are chosen anew, which takes as long (context.workspace.QUIET_S).
+ELSEWHERE_S = 0.6
+
+Position = tuple[int, int]  # line and character, as the client counts
+
+
+def did_focus(ls: MidfillServer, params: Params) -> None:
+    """textDocument/didFocus. Raises InvalidParams."""
+    uri, position = convert.read_uri(params), params.get("position")
+    ls.focus.moved(uri, None if position is None else convert.read_position(position))
+
+
+class Focus:
+    """The document that the user looks at, and the cursor's place in it as far as it is known."""
+
+    def __init__(self, ls: MidfillServer) -> None:
+        self._ls = ls
+        self._uri = ""
+        self._places: dict[str, Position] = {}  # by document; gone with its next edit
+        self._is_told = False  # the client tells where the cursor is: what it opens is not looked at for that reason
+        self._timer: asyncio.TimerHandle | None = None
+
+    def moved(self, uri: str, position: Position | None) -> None:
+        """The client says where the cursor rests."""
+        self._is_told = True
+        if position is not None:
+            self._places[uri] = position
+        self._look_at(uri)
+
+    def opened(self, uri: str) -> None:
+        """A document was opened. Nobody knows yet where in it the cursor is."""
+        self._places.pop(uri, None)
+        if not self._is_told:
+            self._look_at(uri)
+
+    def asked(self, uri: str, position: Position) -> None:
+        """A suggestion was asked for: what is there to be read is read for that."""
+        self._uri, self._places[uri] = uri, position
+        self._wait(None)
+
+    def edited(self, uri: str) -> None:
+        """A document was changed. An edit elsewhere changes what is known of other files; one here moves the cursor."""
+        if uri == self._uri:
+            self._places.pop(uri, None)
+            self._wait(None)
+        elif self._uri in self._places:
+            self._wait(ELSEWHERE_S)
+
+    def closed(self, uri: str) -> None:
+        """A document was closed."""
+        self._places.pop(uri, None)
+        if uri == self._uri:
+            self._uri = ""
+            self._wait(None)
+            self._tell(None)
+
+    def read(self) -> None:
+        """Read the place now, if there is one: an engine is ready for the first time, or other files have changed."""
+        self._timer = None
+        if (snapshot := self._snapshot()) is not None:
+            self._tell(snapshot)
+
+    def stop(self) -> None:
+        """The client is gone."""
+        self._uri = ""
+        self._wait(None)
+
+    def _look_at(self, uri: str) -> None:
+        self._uri = uri
+        self._wait(None)
+        self._tell(self._snapshot())
+
+    def _wait(self, seconds: float | None) -> None:
+        """Read the place in so many seconds; None: not for now."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self.read)
+
+    def _snapshot(self) -> Snapshot | None:
+        """The place; of a document in which the cursor was never seen its end, with which every other place of a short
+        one shares all that stands before it."""
+        documents = self._ls.documents
+        document = documents.get(self._uri)
+        if document is None or document.stale or not self._ls.config.enabled:
+            return None
+        line, character = self._places.get(self._uri, (max(0, len(document.lines) - 1), convert.MAX_NUMBER))
+        place = documents.place(self._uri, line, character)
+        return documents.snapshot(self._uri, line, character, None, place.closers if place is not None else "")
+
+    def _tell(self, snapshot: Snapshot | None) -> None:
+        if self._ls.completer is not None:
+            self._ls.completer.rests(snapshot)

@@ -1,0 +1,187 @@
+"""What of a middle is shown while it still grows: only what no later text takes back.
+
+The rules read what stands so far, and some of them change their mind: a line turns out to be the one below, a closer to
+be the one right of the cursor, a third line to be one too many of a run. Whoever reads along sees lines come and go. So
+what may yet be dropped is held back until more of it is there; at the end all that is left is shown.
+"""
+
+from __future__ import annotations
+
+import re
+
+from midfill.postprocess.place import Place
+from midfill.postprocess.repeats import MAX_PERIOD, MIN_LINE, changes
+from midfill.syntax.lexical import OPENERS, scan, unopened
+from midfill.syntax.names import indent
+
+# Closers, and what stands between them.
+_CLOSERS = re.compile(r"[)\]}>;,'\"`\s]+\Z")
+# What a model says to a person begins with words; a fence begins with its marks.
+_WORDS = re.compile(r"\s*[A-Z][\w']*(?:[,.!]? [\w']*){0,3}\Z")
+_FENCE = re.compile(r"\s*(?:`{1,3}|~{1,3})[^\n]*\Z|\n[ \t]*`{1,2}\Z")
+_MARKS = (
+    "copyright",
+    "(c)",
+    "©",
+    "all rights reserved",
+    "@author",
+    "author:",
+    "authors:",
+    "__author__",
+    "spdx-filecopyrighttext",
+)
+
+
+def common(a: str, b: str) -> str:
+    """The beginning that two texts share."""
+    n = 0
+    for one, other in zip(a, b, strict=False):
+        if one != other:
+            break
+        n += 1
+    return a[:n]
+
+
+def sure(middle: str, place: Place, *, grows: bool) -> str:
+    """The beginning of ``middle`` that stays, as far as the rules can tell. ``grows``: its last line is not whole."""
+    lines = middle.split("\n")
+    first = place.before + lines[0]
+    if _may_open_content(first, place):
+        return ""
+    if len(lines) == 1 and _may_be_said(lines[0], first, place):
+        return ""
+    if _is_code(place) and (_FENCE.search(middle) or (not place.before.strip() and _WORDS.fullmatch(middle))):
+        middle = "" if len(lines) == 1 or _FENCE.match(middle) else "\n".join(lines[:-1])
+        lines = middle.split("\n")
+    lines = lines[: _n_sure(lines, place, grows=grows)]
+    return _without_tail("\n".join(lines), place)
+
+
+def _is_code(place: Place) -> bool:
+    return place.traits.is_code and place.kind not in ("comment", "docstring", "string")
+
+
+def _may_open_content(line: str, place: Place) -> bool:
+    """Whether only the opening of a first line may be shown in the end, as its content stands below."""
+    if place.content is None:
+        return False
+    return place.kind == "line" or (place.kind == "block" and indent(line) == place.content.depth)
+
+
+def _may_be_said(text: str, line: str, place: Place) -> bool:
+    """Whether a first line may turn out to say what stands at the cursor, above it, or below it."""
+    said, text, line = place.before.strip(), text.strip(), line.strip()
+    if not text:
+        return True
+    is_again = place.kind in ("line", "rest", "inside") and len(said) >= MIN_LINE and said.startswith(text)
+    others = (place.above.strip(), (place.below or "").strip())
+    return is_again or any(len(other) >= MIN_LINE and other.startswith(line) for other in others)
+
+
+def _n_sure(lines: list[str], place: Place, *, grows: bool) -> int:
+    """How many of the lines stay."""
+    n = len(lines)
+    last = lines[-1]
+    is_below = n > 1 and place.below is not None and bool(last.strip()) and place.below.startswith(last.rstrip())
+    if is_below or _may_claim(last):
+        n -= 1
+    elif n > 1 and not place.after.strip() and place.traits.is_closer(last.strip()):
+        n -= 1  # until what comes behind it is there, it may be the one below
+    elif grows and n > 1 and _may_repeat([place.before + lines[0], *lines[1:]], place):
+        n -= 1
+    return min(n, _before_repeated(lines))
+
+
+def _may_claim(line: str) -> bool:
+    """Whether a line may turn out to claim authorship for somebody."""
+    low = line.lower()
+    if any(mark in low for mark in _MARKS):
+        return True
+    word = re.split(r"[^\w@()©]", low)[-1]
+    return len(word) > 1 and any(mark.startswith(word) for mark in _MARKS)
+
+
+def _may_repeat(lines: list[str], place: Place) -> bool:
+    """Whether the last line, which grows, may be the line before it again, or one too many of a run."""
+    if len(lines[-2].strip()) >= MIN_LINE and lines[-2].startswith(lines[-1]):
+        return True
+    return len(lines) > 2 and changes(lines[-3], lines[-2], place)
+
+
+def _before_repeated(lines: list[str]) -> int:
+    """The number of lines before those that may begin a run of lines again."""
+    n = len(lines)
+    for period in range(2, MAX_PERIOD + 1):
+        for start in range(max(period, n - period), n):
+            again = lines[start:]
+            whole = again[:-1] == lines[start - period : start - period + len(again) - 1]
+            if whole and again[-1].strip() and lines[start - period + len(again) - 1].startswith(again[-1]):
+                return start
+    return n
+
+
+def _without_tail(middle: str, place: Place) -> str:
+    """``middle`` without what may turn out to be the text right of the cursor, or to be superfluous before it."""
+    middle = middle.rstrip()
+    rest = place.after.rstrip()
+    if rest:
+        middle = _CLOSERS.sub("", middle)
+        for n in range(min(len(rest), len(middle)), 0, -1):
+            if middle.endswith(rest[:n]):
+                middle = middle[:-n]
+                break
+    return middle.rstrip().rstrip(",").rstrip() if place.traits.refuses_trailing_commas else middle.rstrip()
+
+
+def closed(middle: str, place: Place) -> str:
+    """``middle``, which was broken off, with closers for the brackets that it opened, each as the line of its opener is
+    laid out; as it is where the text below closes them, or where they are no brackets."""
+    if not place.traits.has_brackets or place.kind in ("comment", "docstring", "string") or not place.is_whole:
+        return middle
+    state = scan(middle, place.language, place.state)
+    outer = len(place.state.brackets) if place.state.is_code else 0
+    opened = state.brackets[outer:]
+    after = "".join(OPENERS[bracket] for bracket in reversed(place.state.brackets))
+    if not opened or not state.is_code or unopened(place.suffix, place.language) != after:
+        return middle
+    for bracket in reversed(opened):
+        middle = middle.rstrip()
+        line = _opener_line(middle, place)
+        is_block = line is not None and line.rstrip().endswith(bracket)
+        middle += f"\n{line[: indent(line)]}" if is_block and line is not None else ""
+        middle += OPENERS[bracket]
+    return middle
+
+
+def _opener_line(middle: str, place: Place) -> str | None:
+    """The line up to its end that holds the innermost bracket that ``middle`` leaves open."""
+    depth = len(scan(middle, place.language, place.state).brackets)
+    lines = middle.split("\n")
+    for n in range(len(lines), 0, -1):
+        head = "\n".join(lines[: n - 1]) + ("\n" if n > 1 else "")
+        if len(scan(head, place.language, place.state).brackets) < depth:
+            return (place.before if n == 1 else "") + lines[n - 1]
+    return None
+
+
+def whole_arguments(middle: str, place: Place) -> str:
+    """``middle``, whose last line was broken off, up to the last whole argument of what it leaves open in that line.
+
+    As it is where it is broken off in no list of arguments.
+    """
+    if not place.traits.has_brackets or place.kind in ("comment", "docstring", "string"):
+        return middle
+    start = middle.rfind("\n") + 1
+    head, line = middle[:start], middle[start:]
+    before = scan(head, place.language, place.state)
+    state = scan(line, place.language, before)
+    if not state.brackets or state.brackets[-1] not in ("(", "["):
+        return middle
+    depth = len(state.brackets)
+    for at in range(len(line), 0, -1):
+        inner = scan(line[:at], place.language, before)
+        if len(inner.brackets) < depth:
+            return head + line[: at + 1].rstrip()  # the opener itself: no argument is whole
+        if line[at - 1] == "," and len(inner.brackets) == depth and inner.is_code:
+            return head + line[: at - 1]
+    return middle

@@ -1,0 +1,93 @@
+"""A place is read before it is asked for: where the cursor rests, its prompt is prefilled in the background.
+
+The engine reads it in pieces between everything else, and keeps what it read, so that the request that comes later
+finds most of its prompt read. Another place, an edit or a request ends it. The pieces of other files in the prompt are
+chosen in the background too, so the place is read again when they have become others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+
+from midfill import power
+from midfill.cache import Place, place_of
+from midfill.engine.base import Delta, EngineError, GenerateRequest
+from midfill.types import MidfillError, Snapshot
+
+log = logging.getLogger(__name__)
+
+# Seconds before each look at whether the prompt has become another one. The first is also how long the cursor has to
+# stay; after the last one the place is taken to be settled.
+LOOKS_S = (0.1, 0.4, 0.8, 1.5, 3.0)
+# On battery, with less of its charge left, nothing is read that was not asked for.
+MIN_CHARGE = 0.5
+
+Stream = Callable[[GenerateRequest], AsyncIterator[Delta]]
+
+
+class ReadAhead:
+    """Reads one place at a time.
+
+    ``prompt_of`` makes the request for a snapshot from the context as it is now; ``stream`` is the engine's;
+    ``charge`` tells what part of a battery that is being used is left, None on mains.
+    """
+
+    def __init__(
+        self, prompt_of: Callable[[Snapshot], Awaitable[GenerateRequest]], stream: Stream,
+        charge: Callable[[], float | None] = power.charge,
+    ) -> None:  # fmt: skip
+        self._prompt_of, self._stream, self._charge = prompt_of, stream, charge
+        self._place: Place | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.uri = ""  # of the document that is read
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """The cursor rests in ``snapshot``. Nothing changes where that place is being read already."""
+        place = place_of(snapshot, "", 0)
+        if place == self._place and self._task is not None and not self._task.done():
+            return
+        self.stop()
+        self._place, self.uri = place, snapshot.uri
+        self._task = asyncio.create_task(self._read(snapshot))
+
+    def stop(self) -> None:
+        """The place is left, or somebody asks: the engine stops in a moment."""
+        if self._task is not None:
+            self._task.cancel()
+        self._task, self._place, self.uri = None, None, ""
+
+    async def aclose(self) -> None:
+        """Stop, and wait until the engine was told."""
+        task = self._task
+        self.stop()
+        if task is not None:
+            await asyncio.wait([task])
+
+    async def _read(self, snapshot: Snapshot) -> None:
+        read: tuple[int, ...] = ()
+        try:
+            for pause_s in LOOKS_S:
+                await asyncio.sleep(pause_s)
+                charge = await asyncio.to_thread(self._charge)
+                if charge is not None and charge < MIN_CHARGE:
+                    return
+                request = await self._prompt_of(snapshot)
+                if request.prompt != read:
+                    read = request.prompt
+                    if not await self._prefill(request):
+                        return
+        except MidfillError as error:  # the request that comes will say so to those who wait
+            log.debug("not read ahead: %s", error.message)
+
+    async def _prefill(self, request: GenerateRequest) -> bool:
+        """Whether the engine has read it; False where others needed the machine."""
+        reason: str | None = None
+        with contextlib.suppress(EngineError):
+            async with aclosing(self._stream(request)) as deltas:  # type: ignore[type-var]
+                async for delta in deltas:
+                    reason = delta.finish_reason or reason
+        return reason not in (None, "cancelled")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import hashlib
 import itertools
 import os
 import secrets
@@ -290,11 +291,13 @@ class Completer:
         likely = wanted(growing.snapshot, snippets) if self.config.favour_names else ()
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
+        adapter = self.adapter_of(growing.snapshot.language)
         return GenerateRequest(
-            prompt.ids, self._max_tokens(trigger), adapter=self.adapter_of(growing.snapshot.language),
+            prompt.ids, self._max_tokens(trigger), adapter=adapter,
             request_id=f"{os.getpid()}-{next(_numbers)}", n=n, logprobs=True,
             suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning, wanted=likely,
             speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
+            session=digest_of_session(adapter, growing.snapshot.uri),
         )  # fmt: skip
 
     # ---- after it --------------------------------------------------------------------------------------------------
@@ -328,6 +331,11 @@ class Completer:
         """The prompt as it would be sent, spelled out."""
         prompt = await self.renderer.render(snapshot, gather(self.sources, snapshot), self.budget)
         return dataclasses.replace(prompt, text=await self.renderer.spell(prompt))
+
+
+def digest_of_session(adapter: str | None, uri: str) -> str:
+    """A name of (adapter, workspace, file) that tells none of them; a document's URI holds the latter two."""
+    return hashlib.blake2s(f"{adapter}\0{uri}".encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 
 def _refused(refusal: Refusal, snapshot: Snapshot, trace: Trace) -> Completion:

@@ -38,6 +38,7 @@ class GenerateRequest:
     (token healing). ``speculate``: whether tokens may be drafted (the answer is the same). ``window``: whose request
     this is; windows take turns, and the newest request of a window goes first. ``background``: only while nobody waits.
     ``wanted``: names with which the text probably begins; they get a small advantage.
+    ``session``: a digest of whose file this is, for balancers that keep a file's requests on one replica.
     """
 
     prompt: tuple[int, ...]
@@ -56,6 +57,7 @@ class GenerateRequest:
     window: str = ""
     background: bool = False
     wanted: tuple[str, ...] = ()
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)

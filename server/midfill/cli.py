@@ -97,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     adapters = commands.add_parser(
         "adapters", help="LoRA adapters: list, add, check, describe, export, roll back, remove"
     )
-    actions = adapters.add_subparsers(dest="kind", required=True, metavar="list|add|check|info|rollback|export|remove")
+    actions = adapters.add_subparsers(
+        dest="kind", required=True, metavar="list|add|check|info|rollback|export|publish|remove"
+    )
     actions.add_parser("list", help="the registered adapters")
     add = actions.add_parser("add", help="register a PEFT adapter under a name (a checked copy)")
     add.add_argument("folder", help="a folder, or owner/name on the hub")
@@ -118,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--model", help="the base, if not the configured one")
     back = actions.add_parser("rollback", help="put the version before the present one back")
     back.add_argument("name")
+    _publish_options(actions.add_parser("publish", help="put an adapter where vLLM finds it, under a name that stays"))
     remove = actions.add_parser("remove", help="forget a registered adapter")
     remove.add_argument("name")
     adapters.set_defaults(run=_adapters)
@@ -146,10 +149,23 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="look for what could be wrong, and say what to do")
     doctor.add_argument("--json", action="store_true")
     doctor.add_argument("--verify", action="store_true", help="also read every prepared model and compare its hashes")
+    doctor.add_argument("--engine", dest="table", action="store_true", help="what the engines elsewhere can do")
     doctor.add_argument("--bundle", nargs="?", const="", metavar="FILE",
                         help="a report for an issue, without code, names or paths")  # fmt: skip
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _publish_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="a registered adapter, or with --from what it is to be called")
+    parser.add_argument("target", metavar="DIR", help="the folder that the engines read; NAME@digest appears in it")
+    parser.add_argument("--from", dest="source", metavar="FOLDER", help="the adapter, if it is not registered")
+    parser.add_argument("--base", help="its base as the engine was started with it (what the adapter says)")
+    parser.add_argument("--revision", help="of its base")
+    parser.add_argument("--for-template", metavar="NAME", help="the prompts that it was trained for")
+    parser.add_argument("--rollback", action="store_true", help="NAME is what it was before; nothing is copied")
+    parser.add_argument("--drain", nargs="?", type=float, const=24.0, metavar="HOURS",
+                        help="remove what was replaced longer ago than that (24)")  # fmt: skip
 
 
 def _train_options(parser: argparse.ArgumentParser) -> None:
@@ -337,7 +353,10 @@ def _model(arguments: argparse.Namespace) -> int:
 
 
 def _adapters(arguments: argparse.Namespace) -> int:
-    from midfill.commands import adapters
+    from midfill.commands import adapters, publish
+
+    if arguments.kind == "publish":
+        return publish.run(arguments)
 
     return adapters.run(arguments, _config(arguments))
 
@@ -401,4 +420,4 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     if arguments.bundle is not None:
         return bundle.run(arguments.bundle or None)
-    return doctor.run(as_json=arguments.json, verify=arguments.verify)
+    return doctor.run(as_json=arguments.json, verify=arguments.verify, engine=arguments.table)

@@ -11,6 +11,9 @@ import os
 import sys
 
 
+ENGINE_KEY = "MIDFILL_ENGINE_KEY"
+
+
 def absolute(path: str) -> list[str]:
     """Return the entries of a PYTHONPATH that mean the same folder wherever a process runs."""
     return [entry for entry in path.split(os.pathsep) if os.path.isabs(entry)]
@@ -28,6 +31,7 @@ def drop_relative(path: str) -> None:
 def child_environment(env: dict[str, str] | None = None) -> dict[str, str]:
     """Return ``env`` (None: this process's own) for a Python of ours: no module comes from where it happens to run."""
     mine = {**(os.environ if env is None else env), "PYTHONSAFEPATH": "1"}
+    mine.pop(ENGINE_KEY, None)  # only who asks an engine elsewhere needs it
     if "PYTHONPATH" in mine:
         mine["PYTHONPATH"] = os.pathsep.join(absolute(mine["PYTHONPATH"]))
         if not mine["PYTHONPATH"]:

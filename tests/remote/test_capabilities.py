@@ -30,7 +30,7 @@ def row(capabilities: Capabilities, name: str) -> str:
         (Mock("vllm"), {"priority": "no", "adapters": "none listed", "several candidates": "no: one is asked for"}),
         (Mock("vllm", tokenize_route=False), {"tokenizer": "ours (the ids that it returns spell its text)"}),
         (Mock("vllm", metrics=False), {"cancel": "unknown: the engine shows no count"}),
-        (Mock("vllm", swallows=True, pace_s=0.002), {"cancel": "this proxy swallows cancels"}),
+        (Mock("vllm", swallows=True, pace_s=0.02), {"cancel": "this proxy swallows cancels"}),
         (
             Mock("sglang", priority=True),
             {"kind": "SGLang 0.32.0", "tokenizer": "ours (the ids that it returns", "ids returned": "yes",

@@ -18,7 +18,20 @@ from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.context.workspace import Workspace
 from midfill.engine.base import EngineError
-from midfill.lsp import configure, context, convert, debug, explain, outcomes, settings, suggest, sync, transport, why
+from midfill.lsp import (
+    configure,
+    context,
+    convert,
+    debug,
+    explain,
+    notice,
+    outcomes,
+    settings,
+    suggest,
+    sync,
+    transport,
+    why,
+)
 from midfill.lsp.documents import Documents
 from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol, Params
@@ -30,6 +43,7 @@ from midfill.types import Completion, EngineStatus, MidfillError, Snapshot, Trig
 log = logging.getLogger(__name__)
 
 TRIGGERS = [".", " ", "(", "[", "{", ":", "=", ","]
+INFO = 3  # lsp.MessageType
 OFF = EngineStatus("off", "midfill is turned off", "set enabled = true")
 
 
@@ -163,6 +177,8 @@ class MidfillServer(LanguageServer):
             self.link = link
             link.start()
             self._linked.set()
+            if said := await asyncio.to_thread(notice.untold, self.config, self.client.folders):
+                self.protocol.notify("window/showMessage", {"type": INFO, "message": f"midfill: {said}"})
 
     def stopping(self) -> None:
         """`shutdown` came, or the client went."""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import httpx
 
-from midfill import paths
+from midfill import paths, safe_path
 from midfill.addresses import EngineAddress
 from midfill.config import Config
 from midfill.types import MidfillError
 
-KEY = "MIDFILL_ENGINE_KEY"
+KEY = safe_path.ENGINE_KEY
 MAX_KEY_BYTES = 4096
 CONNECT_S = 2.0
 READ_S = 30.0  # between two pieces of an answer; a request's own deadline is shorter

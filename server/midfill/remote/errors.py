@@ -12,7 +12,7 @@ MAX_WAIT_S = 60.0  # that a replica may ask for
 
 
 class BadKeyError(EngineError):
-    """It does not let us in: no other replica is asked, as all have the same key."""
+    """It does not let us in; the user has to mend that."""
 
 
 class BusyError(EngineError):

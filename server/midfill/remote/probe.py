@@ -30,7 +30,8 @@ N_LONG = 512  # tokens of the answer that is broken off
 PROBE_S = 20.0
 N_SEEN = 8  # pieces of it that are read before
 FREED_AT_ONCE_S = 0.1  # surely by the closing, however fast the engine is
-FREED_S = 3.0  # a slot that is busy for longer after its stream was closed is not freed by that
+FREED_S = 1.0  # a slot that is busy for longer after its stream was closed is not freed by that
+WATCHED_S = 3.0
 RUNNING: dict[Kind, str] = {
     "vllm": "vllm:num_requests_running", "sglang": "sglang:num_running_reqs", "midfill": "midfill_requests_running",
 }  # fmt: skip
@@ -115,9 +116,9 @@ async def _broken_off(engine: RemoteEngine, count: Callable[[], Awaitable[float]
         return Cancel(None, "unknown: its answer was over too soon")
     closed = time.monotonic()
     by_itself_s = (closed - first_at) / (N_SEEN - 1) * (N_LONG - N_SEEN)  # until it would have ended in any case
-    while (passed_s := time.monotonic() - closed) < FREED_S:
+    while (passed_s := time.monotonic() - closed) < WATCHED_S:
         if await count() <= before:
-            if passed_s > max(FREED_AT_ONCE_S, by_itself_s / 2):
+            if passed_s > min(FREED_S, max(FREED_AT_ONCE_S, by_itself_s / 2)):
                 break
             return Cancel(passed_s)
         await asyncio.sleep(0.01)

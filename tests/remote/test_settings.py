@@ -123,7 +123,7 @@ def test_a_key_that_others_may_read(tmp_path: Path, mode: int) -> None:
 def test_what_is_no_key(tmp_path: Path, content: str) -> None:
     with pytest.raises(MidfillError, match="holds no key") as caught:
         read_key(Config(engine_key_file=key_file(tmp_path, content)))
-    assert "s3cr" not in str(caught.value)
+    assert "s3cr" not in str(caught.value).replace(str(tmp_path), "")
 
 
 def test_key_files_that_are_none(tmp_path: Path) -> None:

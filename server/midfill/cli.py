@@ -14,6 +14,7 @@ from midfill.types import MidfillError
 
 if TYPE_CHECKING:
     from midfill.config import Config
+    from midfill.serve.team.listen import TeamServer
 
 Handler = Callable[[argparse.Namespace, "Config"], int]
 
@@ -48,7 +49,19 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--idle-exit", type=float, metavar="SECONDS", help="leave after so long without a client")
     serve.add_argument("--tcp", metavar="HOST:PORT", help="listen on the loopback instead of a Unix socket")
     serve.add_argument("--quiet", action="store_true", help="print nothing")
+    _team_options(serve)
     serve.set_defaults(run=_serve)
+
+    token = commands.add_parser("token", help="who may ask an engine that serves a team")
+    actions = token.add_subparsers(dest="kind", required=True, metavar="add|list|revoke")
+    actions.add_parser("list", help="everybody who has one")
+    for action in (
+        actions.add_parser("add", help="a token for somebody, shown once"),
+        actions.add_parser("revoke", help="take it away, at once"),
+    ):
+        action.add_argument("name")
+    token.add_argument("--tokens", metavar="FILE", help="where they are kept (beside the configuration)")
+    token.set_defaults(run=_token)
 
     complete = commands.add_parser("complete", help="print the middle at a place in a file")
     complete.add_argument(
@@ -154,6 +167,15 @@ def _parser() -> argparse.ArgumentParser:
                         help="a report for an issue, without code, names or paths")  # fmt: skip
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _team_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--http", metavar="HOST:PORT", help="also serve a team, or other editors on this machine")
+    parser.add_argument("--tokens", metavar="FILE", help="who may ask (what midfill token add writes)")
+    parser.add_argument("--tls-cert", metavar="FILE", help="the certificate for --http, PEM")
+    parser.add_argument("--tls-key", metavar="FILE", help="and its key")
+    parser.add_argument("--behind-proxy", action="store_true", help="a proxy in front of --http ends TLS")
+    parser.add_argument("--rate", type=float, metavar="N", help="requests a minute and person (240)")
 
 
 def _publish_options(parser: argparse.ArgumentParser) -> None:
@@ -325,7 +347,31 @@ def _serve(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
     if arguments.idle_exit is not None:
         config = dataclasses.replace(config, engine_idle_exit_s=arguments.idle_exit)
-    return daemon.serve(config, tcp=_address(arguments.tcp) if arguments.tcp else None, quiet=arguments.quiet)
+    team = _team(arguments) if arguments.http else None
+    tcp = _address(arguments.tcp) if arguments.tcp else None
+    return daemon.serve(config, tcp=tcp, quiet=arguments.quiet, team=team)
+
+
+def _team(arguments: argparse.Namespace) -> TeamServer:
+    from midfill import paths
+    from midfill.serve.team.limits import PER_MINUTE
+    from midfill.serve.team.listen import Listen, TeamServer
+
+    files = {name: paths.expanded(value) if (value := getattr(arguments, name)) else None
+             for name in ("tls_cert", "tls_key", "tokens")}  # fmt: skip
+    host, port = _address(arguments.http)
+    rate = PER_MINUTE if arguments.rate is None else arguments.rate
+    if not 1 <= rate <= 1e6:
+        raise MidfillError(f"--rate {rate:g} is out of range", "use 1 to 1000000")
+    return TeamServer(
+        Listen(host, port, files["tls_cert"], files["tls_key"], arguments.behind_proxy, files["tokens"], rate)
+    )
+
+
+def _token(arguments: argparse.Namespace) -> int:
+    from midfill.commands import token
+
+    return token.run(arguments)
 
 
 def _complete(arguments: argparse.Namespace) -> int:

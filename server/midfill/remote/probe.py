@@ -203,7 +203,7 @@ async def _said(engine: RemoteEngine, ids: list[int], how: str) -> Capabilities:
     request = GenerateRequest(tuple(ids), N_SAID, request_id="midfill-probe-ids", logprobs=True)
     if seen.kind == "midfill":
         text = "".join([delta.text async for delta in engine.stream(request)])
-        if not LINE.startswith(text[: len(LINE)]) and not how:
+        if not how and not _goes_on(text):
             raise _differs(engine.address, seen)
         return dataclasses.replace(seen, same_ids=how or "it goes on with a fixed string")
     told, said, ended = False, "", False
@@ -221,12 +221,18 @@ async def _said(engine: RemoteEngine, ids: list[int], how: str) -> Capabilities:
     if told and not _agree(spelled, said):
         raise _differs(engine.address, seen)
     if not told and not how:
-        if not said or not LINE.startswith(said.rstrip("\N{REPLACEMENT CHARACTER}")[: len(LINE)]):
+        if not _goes_on(said):
             raise _differs(engine.address, seen)
         how = "it goes on with a fixed string"
     return dataclasses.replace(
         seen, same_ids=how or "the ids that it returns spell its text", returns_ids=told, tells_logprobs=bool(logprobs)
     )
+
+
+def _goes_on(said: str) -> bool:
+    """Whether an answer is the beginning of the line that the prompt says again and again."""
+    whole = said.rstrip("\N{REPLACEMENT CHARACTER}")[: len(LINE)]
+    return bool(whole) and LINE.startswith(whole)
 
 
 def _agree(spelled: str, said: str) -> bool:

@@ -286,10 +286,14 @@ class Service:
         wanted = read_request(body, self.engine.info.name if self.engine.info else None)
         self.engine.check(wanted)  # with its own status, which an answer that has begun cannot have
         if body.get("stream"):
-            return StreamingResponse(self._events(wanted), media_type="text/event-stream")
+            return StreamingResponse(sse_events(self._counted(wanted), wanted), media_type="text/event-stream")
+        return await self.collected(request, self._counted(wanted), wanted)
+
+    async def collected(self, request: Request, answer: AsyncIterator[Delta], wanted: GenerateRequest) -> Response:
+        """The whole of ``answer`` in one piece. Raises ClientDisconnect as soon as nobody waits for it."""
         if wanted.n > 1:
             raise BadRequest("several candidates are streamed: set stream")
-        async with aclosing(self._counted(wanted)) as deltas:  # type: ignore[type-var]
+        async with aclosing(answer) as deltas:  # type: ignore[type-var]
             waiting = asyncio.ensure_future(_collect(deltas))
             try:
                 while not waiting.done():
@@ -312,14 +316,16 @@ class Service:
             self.clients.n_requests -= 1
             self.clients.touch()
 
-    async def _events(self, wanted: GenerateRequest) -> AsyncIterator[str]:
-        try:
-            async with aclosing(self._counted(wanted)) as deltas:  # type: ignore[type-var]
-                async for delta in deltas:
-                    yield f"data: {json.dumps(chunk_body(wanted, delta))}\n\n"
-            yield "data: [DONE]\n\n"
-        except EngineError as error:
-            yield f"data: {json.dumps(error_body(error))}\n\n"
+
+async def sse_events(answer: AsyncIterator[Delta], wanted: GenerateRequest) -> AsyncIterator[str]:
+    """``answer`` as server-sent events."""
+    try:
+        async with aclosing(answer) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                yield f"data: {json.dumps(chunk_body(wanted, delta))}\n\n"
+        yield "data: [DONE]\n\n"
+    except EngineError as error:
+        yield f"data: {json.dumps(error_body(error))}\n\n"
 
 
 async def _collect(deltas: AsyncIterator[Delta]) -> Delta:

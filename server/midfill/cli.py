@@ -159,6 +159,15 @@ def _parser() -> argparse.ArgumentParser:
     _eval_options(commands.add_parser("eval", help="how good the suggestions are: pass@1, exact match, latency"))
     _replay_options(commands.add_parser("replay", help="type real files: keystrokes saved, acceptance, flicker"))
 
+    load = commands.add_parser("load", help="many typists at once: how long they wait, what is decoded for nobody")
+    load.add_argument("files", nargs="*", metavar="FILE", help="what is typed (midfill's own sources)")
+    load.add_argument("--typists", default="1,8,32", metavar="N,...", help="people at once, one run each (1,8,32)")
+    load.add_argument("--seconds", type=float, default=60.0, help="of each run, in real time (60)")
+    load.add_argument("--seed", type=int, default=1, help="of the typists (1)")
+    load.add_argument("--yes-i-own", action="append", default=[], metavar="HOST", help="an engine elsewhere, yours")
+    _model_options(load)
+    load.set_defaults(run=_load)
+
     doctor = commands.add_parser("doctor", help="look for what could be wrong, and say what to do")
     doctor.add_argument("--json", action="store_true")
     doctor.add_argument("--verify", action="store_true", help="also read every prepared model and compare its hashes")
@@ -459,6 +468,12 @@ def _replay(arguments: argparse.Namespace) -> int:
     from midfill.commands import replay
 
     return replay.run(arguments, _config(arguments))
+
+
+def _load(arguments: argparse.Namespace) -> int:
+    from midfill.commands import load
+
+    return load.run(arguments, _config(arguments))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

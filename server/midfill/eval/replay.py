@@ -198,7 +198,7 @@ class Typist:
         finally:
             await self._completer.aclose()
             self._completer.engine = engine
-        self.tally.n_decoded, self.tally.n_tokens_shown = meter.n_decoded, sum(self._seen.values())
+            self.tally.n_decoded, self.tally.n_tokens_shown = meter.n_decoded, sum(self._seen.values())
         return self.tally
 
     async def _type(self) -> None:

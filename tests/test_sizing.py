@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from midfill.sizing import Card, Model, People, Requests, by_anchor, size
+from midfill.sizing import Card, Model, People, Requests, by_anchor, size, table
 
 # Qwen2.5-Coder-7B in bfloat16 on a card with 48 GB: 28 layers, 4 heads of keys and values, 128 wide.
 MODEL = Model(7.6e9, 28, 4, 128)
@@ -62,3 +63,8 @@ def test_what_a_cache_of_prompts_is_worth() -> None:
 @pytest.mark.parametrize(("users", "cards"), [(1, 1), (750, 1), (751, 2), (100_000, 134)])
 def test_the_anchor(users: int, cards: int) -> None:
     assert by_anchor(users) == cards
+
+
+def test_the_page_shows_what_the_arithmetic_says() -> None:
+    page = (Path(__file__).parents[1] / "docs/team.md").read_text(encoding="utf-8")
+    assert table() in page

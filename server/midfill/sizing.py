@@ -112,3 +112,25 @@ def size(people: People, model: Model, requests: Requests, card: Card, *, spare:
 def by_anchor(users: int) -> int:
     """Cards by JetBrains' figures alone, for comparison."""
     return max(1, math.ceil(users / ANCHOR_PEOPLE_PER_RPS / ANCHOR_RPS))
+
+
+# What docs/team.md shows. The tokens a second are assumptions to be replaced by one's own: `midfill load` finds them.
+QWEN_7B = Model(7.6e9, 28, 4, 128)
+QWEN_1B5 = Model(1.54e9, 28, 2, 128)
+EXAMPLES = (
+    ("7B on 48 GB", QWEN_7B, Card(44.7, prefill=12_000, decode=1_500)),
+    ("7B on 80 GB", QWEN_7B, Card(79.6, prefill=45_000, decode=6_000)),
+    ("1.5B on 24 GB", QWEN_1B5, Card(22.5, prefill=14_000, decode=2_200, adapters_gib=0.5)),
+)
+USERS = (50, 200, 1_000, 10_000, 100_000)
+
+
+def table() -> str:
+    """Cards by people, in Markdown: three examples with one to spare, and the anchor."""
+    head = "| people | requests/s at the peak | " + " | ".join(name for name, _, _ in EXAMPLES) + " | by the anchor |"
+    lines = [head, "|---" * (head.count("|") - 1) + "|"]
+    for users in USERS:
+        found = [size(People(users), model, Requests(), card) for _, model, card in EXAMPLES]
+        cells = " | ".join(str(one.gpus) for one in found)
+        lines.append(f"| {users:,} | {found[0].requests_per_s:.1f} | {cells} | {by_anchor(users)} |")
+    return "\n".join(lines)

@@ -84,7 +84,7 @@ async def test_an_adapter_for_each_language(vllm: Vllm, embedded_folder: Path, a
 async def test_an_adapter_is_replaced_while_it_serves(
     vllm: Vllm, embedded_folder: Path, adapters: Path, tmp_path: Path
 ) -> None:
-    source = next(adapters.glob("mine@*"))
+    source = _published("mine", adapters)
     async with asking(embedded_folder, vllm, engine_adapters=str(adapters), adapter="mine") as completer:
         before = await _text(completer, "mine")
         publish("mine", stronger(source, tmp_path / "next", 40.0), adapters, base=str(embedded_folder))
@@ -120,3 +120,9 @@ async def _text(completer: Completer, adapter: str | None) -> str:
     prompt = await completer.renderer.render(replace(HOLES[2], uri="file:///w/p.py"), (), 512)
     request = GenerateRequest(prompt.ids, 24, adapter=adapter, request_id="one")
     return "".join([delta.text async for delta in completer.engine.stream(request)])
+
+
+def _published(name: str, folder: Path) -> Path:
+    pointer = published.read_pointer(name, folder)
+    assert pointer is not None
+    return folder / pointer.current

@@ -8,6 +8,8 @@
 #
 # make fuzz   a million wrong messages to the real server; make soak: hours of typing in several windows, with kills (SOAK=--real)
 #
+# make test-vllm   the front end against real vLLM, in an environment of its own (.tools/vllm, 3 GB)
+#
 # make pictures   the pictures of docs/images that tests draw
 #
 # TORCH is installed first, so that nothing else decides which build comes; to choose another:
@@ -25,7 +27,7 @@ VSCODE := .tools/vscode/node_modules/.bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
 .PHONY: fuzz soak demo bench bench-gpu test check lint format unit embedded-adapter wheel vsix nvim pictures clean
-.PHONY: editor-tools nvim-tools test-editors test-vscode test-nvim
+.PHONY: editor-tools nvim-tools test-editors test-vscode test-nvim vllm-tools test-vllm
 
 demo: $(VENV)/.embedded
 	@$(BIN)/midfill demo
@@ -95,6 +97,12 @@ test-vscode: $(VENV)/.dev $(VSIX)
 
 test-nvim: $(VENV)/.dev nvim-tools
 	MIDFILL_REQUIRE_EDITORS=1 $(BIN)/python -m pytest tests/editors/nvim tests/editors/clients
+
+vllm-tools:
+	@PYTHON=$(PYTHON) scripts/tools-vllm.sh
+
+test-vllm: $(VENV)/.dev vllm-tools
+	MIDFILL_VLLM_PYTHON=$(CURDIR)/.tools/vllm/bin/python $(BIN)/python -m pytest tests/vllm
 
 pictures: $(VENV)/.dev nvim-tools
 	MIDFILL_REQUIRE_EDITORS=1 MIDFILL_PICTURES=docs/images $(BIN)/python -m pytest tests/editors/nvim/test_story.py

@@ -66,6 +66,9 @@ def test_the_environment_names_the_user_file(
         'model = "/tmp/evil"', 'device = "cuda"',  "engine_idle_exit_s = 5", 'template = "prefix"', "contextTokens = 4",
         'adapter = "./lora"', 'adapter = "/lora"', 'adapter = "~/lora"', 'adapter = "a\\\\b"', 'adapter = ".."',
         'adapter = "."', 'adapter = ""', "records = false", "ahead = false", "max_debounce_s = 5",
+        'engine = "https://evil.example/v1"', 'engine = ["https://evil.example"]', 'engine_key_file = "/etc/passwd"',
+        'engine_proxy = "http://evil.example:80"', 'engine_ca_file = "evil.pem"', 'engine_adapters = "evil"',
+        'engine_fallback = "./evil"', "engine_deadline_s = 60", 'engine_team = "evil"',
     ],
 )  # fmt: skip
 def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> None:

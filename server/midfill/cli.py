@@ -14,6 +14,7 @@ from midfill.types import MidfillError
 
 if TYPE_CHECKING:
     from midfill.config import Config
+    from midfill.serve.team.listen import TeamServer
 
 Handler = Callable[[argparse.Namespace, "Config"], int]
 
@@ -48,7 +49,19 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--idle-exit", type=float, metavar="SECONDS", help="leave after so long without a client")
     serve.add_argument("--tcp", metavar="HOST:PORT", help="listen on the loopback instead of a Unix socket")
     serve.add_argument("--quiet", action="store_true", help="print nothing")
+    _team_options(serve)
     serve.set_defaults(run=_serve)
+
+    token = commands.add_parser("token", help="who may ask an engine that serves a team")
+    actions = token.add_subparsers(dest="kind", required=True, metavar="add|list|revoke")
+    actions.add_parser("list", help="everybody who has one")
+    for action in (
+        actions.add_parser("add", help="a token for somebody, shown once"),
+        actions.add_parser("revoke", help="take it away, at once"),
+    ):
+        action.add_argument("name")
+    token.add_argument("--tokens", metavar="FILE", help="where they are kept (beside the configuration)")
+    token.set_defaults(run=_token)
 
     complete = commands.add_parser("complete", help="print the middle at a place in a file")
     complete.add_argument(
@@ -97,7 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     adapters = commands.add_parser(
         "adapters", help="LoRA adapters: list, add, check, describe, export, roll back, remove"
     )
-    actions = adapters.add_subparsers(dest="kind", required=True, metavar="list|add|check|info|rollback|export|remove")
+    actions = adapters.add_subparsers(
+        dest="kind", required=True, metavar="list|add|check|info|rollback|export|publish|remove"
+    )
     actions.add_parser("list", help="the registered adapters")
     add = actions.add_parser("add", help="register a PEFT adapter under a name (a checked copy)")
     add.add_argument("folder", help="a folder, or owner/name on the hub")
@@ -118,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--model", help="the base, if not the configured one")
     back = actions.add_parser("rollback", help="put the version before the present one back")
     back.add_argument("name")
+    _publish_options(actions.add_parser("publish", help="put an adapter where vLLM finds it, under a name that stays"))
     remove = actions.add_parser("remove", help="forget a registered adapter")
     remove.add_argument("name")
     adapters.set_defaults(run=_adapters)
@@ -143,13 +159,44 @@ def _parser() -> argparse.ArgumentParser:
     _eval_options(commands.add_parser("eval", help="how good the suggestions are: pass@1, exact match, latency"))
     _replay_options(commands.add_parser("replay", help="type real files: keystrokes saved, acceptance, flicker"))
 
+    load = commands.add_parser("load", help="many typists at once: how long they wait, what is decoded for nobody")
+    load.add_argument("files", nargs="*", metavar="FILE", help="what is typed (midfill's own sources)")
+    load.add_argument("--typists", default="1,8,32", metavar="N,...", help="people at once, one run each (1,8,32)")
+    load.add_argument("--seconds", type=float, default=60.0, help="of each run, in real time (60)")
+    load.add_argument("--seed", type=int, default=1, help="of the typists (1)")
+    load.add_argument("--yes-i-own", action="append", default=[], metavar="HOST", help="an engine elsewhere, yours")
+    _model_options(load)
+    load.set_defaults(run=_load)
+
     doctor = commands.add_parser("doctor", help="look for what could be wrong, and say what to do")
     doctor.add_argument("--json", action="store_true")
     doctor.add_argument("--verify", action="store_true", help="also read every prepared model and compare its hashes")
+    doctor.add_argument("--engine", dest="table", action="store_true", help="what the engines elsewhere can do")
     doctor.add_argument("--bundle", nargs="?", const="", metavar="FILE",
                         help="a report for an issue, without code, names or paths")  # fmt: skip
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _team_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--http", metavar="HOST:PORT", help="also serve a team, or other editors on this machine")
+    parser.add_argument("--tokens", metavar="FILE", help="who may ask (what midfill token add writes)")
+    parser.add_argument("--tls-cert", metavar="FILE", help="the certificate for --http, PEM")
+    parser.add_argument("--tls-key", metavar="FILE", help="and its key")
+    parser.add_argument("--behind-proxy", action="store_true", help="a proxy in front of --http ends TLS")
+    parser.add_argument("--rate", type=float, metavar="N", help="requests a minute and person (240)")
+
+
+def _publish_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="a registered adapter, or with --from what it is to be called")
+    parser.add_argument("target", metavar="DIR", help="the folder that the engines read; NAME@digest appears in it")
+    parser.add_argument("--from", dest="source", metavar="FOLDER", help="the adapter, if it is not registered")
+    parser.add_argument("--base", help="its base as the engine was started with it (what the adapter says)")
+    parser.add_argument("--revision", help="of its base")
+    parser.add_argument("--for-template", metavar="NAME", help="the prompts that it was trained for")
+    parser.add_argument("--rollback", action="store_true", help="NAME is what it was before; nothing is copied")
+    parser.add_argument("--drain", nargs="?", type=float, const=24.0, metavar="HOURS",
+                        help="remove what was replaced longer ago than that (24)")  # fmt: skip
 
 
 def _train_options(parser: argparse.ArgumentParser) -> None:
@@ -332,7 +379,31 @@ def _serve(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
     if arguments.idle_exit is not None:
         config = dataclasses.replace(config, engine_idle_exit_s=arguments.idle_exit)
-    return daemon.serve(config, tcp=_address(arguments.tcp) if arguments.tcp else None, quiet=arguments.quiet)
+    team = _team(arguments) if arguments.http else None
+    tcp = _address(arguments.tcp) if arguments.tcp else None
+    return daemon.serve(config, tcp=tcp, quiet=arguments.quiet, team=team)
+
+
+def _team(arguments: argparse.Namespace) -> TeamServer:
+    from midfill import paths
+    from midfill.serve.team.limits import PER_MINUTE
+    from midfill.serve.team.listen import Listen, TeamServer
+
+    files = {name: paths.expanded(value) if (value := getattr(arguments, name)) else None
+             for name in ("tls_cert", "tls_key", "tokens")}  # fmt: skip
+    host, port = _address(arguments.http)
+    rate = PER_MINUTE if arguments.rate is None else arguments.rate
+    if not 1 <= rate <= 1e6:
+        raise MidfillError(f"--rate {rate:g} is out of range", "use 1 to 1000000")
+    return TeamServer(
+        Listen(host, port, files["tls_cert"], files["tls_key"], arguments.behind_proxy, files["tokens"], rate)
+    )
+
+
+def _token(arguments: argparse.Namespace) -> int:
+    from midfill.commands import token
+
+    return token.run(arguments)
 
 
 def _complete(arguments: argparse.Namespace) -> int:
@@ -360,7 +431,10 @@ def _model(arguments: argparse.Namespace) -> int:
 
 
 def _adapters(arguments: argparse.Namespace) -> int:
-    from midfill.commands import adapters
+    from midfill.commands import adapters, publish
+
+    if arguments.kind == "publish":
+        return publish.run(arguments)
 
     return adapters.run(arguments, _config(arguments))
 
@@ -425,9 +499,15 @@ def _replay(arguments: argparse.Namespace) -> int:
     return replay.run(arguments, _config(arguments))
 
 
+def _load(arguments: argparse.Namespace) -> int:
+    from midfill.commands import load
+
+    return load.run(arguments, _config(arguments))
+
+
 def _doctor(arguments: argparse.Namespace) -> int:
     from midfill.commands import bundle, doctor
 
     if arguments.bundle is not None:
         return bundle.run(arguments.bundle or None)
-    return doctor.run(as_json=arguments.json, verify=arguments.verify)
+    return doctor.run(as_json=arguments.json, verify=arguments.verify, engine=arguments.table)

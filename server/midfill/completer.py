@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import hashlib
 import itertools
 import os
 import secrets
@@ -331,12 +332,13 @@ class Completer:
         likely, only = wanted(snapshot, snippets, known) if self.config.favour_names else ((), False)
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
+        adapter = self.adapter_of(snapshot.language)
         return GenerateRequest(
-            prompt.ids, self.knob.max_tokens(trigger), adapter=self.adapter_of(snapshot.language),
+            prompt.ids, self.knob.max_tokens(trigger), adapter=adapter,
             request_id=f"{os.getpid()}-{next(_numbers)}", n=n, logprobs=True,
             suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning, wanted=likely,
-            wanted_only=only,
-            speculate=self.config.prompt_lookup, window=str(os.getpid()),
+            wanted_only=only, speculate=self.config.prompt_lookup, window=str(os.getpid()),
+            session=digest_of_session(adapter, snapshot.uri),
         )  # fmt: skip
 
     # ---- after it --------------------------------------------------------------------------------------------------
@@ -371,7 +373,7 @@ class Completer:
         return known or self._along(snapshot, "automatic", 1) is not None
 
     def _read_ahead(self, snapshot: Snapshot) -> None:
-        wanted = self.resident and self.config.ahead and self._switched_off(snapshot) is None
+        wanted = self.resident and self.knob.ahead and self._switched_off(snapshot) is None
         if wanted and not self._is_known(snapshot):
             self._reading.begin(snapshot)
 
@@ -391,6 +393,11 @@ class Completer:
         """The prompt as it would be sent, spelled out."""
         prompt = await self.renderer.render(snapshot, gather(self.sources, snapshot), self.budget)
         return dataclasses.replace(prompt, text=await self.renderer.spell(prompt))
+
+
+def digest_of_session(adapter: str | None, uri: str) -> str:
+    """A name of (adapter, workspace, file) that tells none of them; a document's URI holds the latter two."""
+    return hashlib.blake2s(f"{adapter}\0{uri}".encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 
 def _refused(refusal: Refusal, snapshot: Snapshot, trace: Trace) -> Completion:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill import paths
+from midfill.addresses import read_address
 from midfill.syntax import languages
 from midfill.types import MidfillError
 
@@ -43,6 +44,13 @@ MAX_CANDIDATES = 8
 MAX_NAMED = 5  # problems that are named in one message
 # Asked at every keystroke, and a workspace's file may set them.
 MAX_GLOBS, MAX_GLOB_CHARS = 100, 200
+MAX_REPLICAS = 32
+# Where code is sent to. An editor's settings hold what a workspace says as well, so they may not name it either.
+USER_ONLY = frozenset({
+    "engine", "engine_key_file", "engine_ca_file", "engine_proxy", "engine_team", "engine_adapters",
+    "engine_deadline_s", "engine_fallback",
+})  # fmt: skip
+ONE_OR_SEVERAL = frozenset({"engine"})  # lists that may be written as one text
 
 
 def _of_language(entry: str) -> str:
@@ -85,6 +93,15 @@ class Config:
     max_adapters: int = 8  # adapters in memory at once; of more, the one that was used longest ago is loaded again
     engine_idle_exit_s: float = 900.0  # the engine leaves after this long without a client
     log_level: str = "warning"
+    # An engine elsewhere. Only the user's own file and the command line may set these (USER_ONLY).
+    engine: tuple[str, ...] = ()  # "https://host/v1", or several replicas; none: the engine on this machine
+    engine_key_file: str = ""  # holds the key, mode 0600, where MIDFILL_ENGINE_KEY is not set
+    engine_ca_file: str = ""  # certificates that are trusted beside the system's
+    engine_proxy: str = ""  # http://host:port; nothing is read from the environment
+    engine_team: str = ""  # who shares a prefix cache there; "": whoever has the same key
+    engine_adapters: str = ""  # a folder that `midfill adapters publish` writes
+    engine_deadline_s: float = 10.0  # the longest that one answer may take; what stands then is shown
+    engine_fallback: str = "none"  # a model on this machine while no replica answers, as in model; or none
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -95,6 +112,7 @@ class Config:
             ("candidates", 1, MAX_CANDIDATES),
             ("first_answer_s", 0.1, 600),
             ("engine_idle_exit_s", 1, 1e7),
+            ("engine_deadline_s", 0.5, 600),
         ):
             if not low <= getattr(self, name) <= high:
                 raise MidfillError(f"{name} = {getattr(self, name)} is out of range", f"use {low} to {high:g}")
@@ -121,6 +139,12 @@ class Config:
             raise MidfillError(f"context_off names {unknown[0]!r}", f"known: {', '.join(CONTEXT_SOURCES)}")
         if unknown := [name for name in self.knowledge_off if name not in KNOWLEDGE_SOURCES]:
             raise MidfillError(f"knowledge_off names {unknown[0][:60]!r}", f"known: {', '.join(KNOWLEDGE_SOURCES)}")
+        if len(self.engine) > MAX_REPLICAS:
+            raise MidfillError(f"engine names {len(self.engine)} replicas", f"use at most {MAX_REPLICAS}")
+        for address in self.engine:
+            read_address(address)
+        if self.engine_proxy and not re.fullmatch(r"https?://[A-Za-z0-9._-]+:\d{1,5}/?", self.engine_proxy):
+            raise MidfillError("engine_proxy is no proxy's address", 'write engine_proxy = "http://host:port"')
 
 
 _HINTS = typing.get_type_hints(Config)
@@ -170,6 +194,12 @@ def named(key: str, where: str) -> str:
 def is_setting(key: str) -> bool:
     """Whether there is a setting of that name."""
     return snake(key) in _HINTS
+
+
+def refuse_user_only(key: str) -> None:
+    """Raises MidfillError for a setting that an editor's settings may not change."""
+    if snake(key) in USER_ONLY:
+        raise MidfillError(f"an editor's settings may not set {key!r}", f"put it into {paths.config_file()}")
 
 
 def take_user() -> Taken:
@@ -275,6 +305,8 @@ def _typed(name: str, value: Any, where: str) -> Any:
     if hint is float and type(value) is int and abs(value) < 1 << 53:
         return float(value)
     if isinstance(hint, types.GenericAlias):  # tuple[str, ...]
+        if name in ONE_OR_SEVERAL and isinstance(value, str):
+            value = (value,) if value else ()
         if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise MidfillError(f"{name} in {where} is not a list of strings", f'write {name} = ["..."]')

@@ -10,6 +10,8 @@ earlier than that cannot be saved here (SECURITY.md). Nothing may be imported he
 import os
 import sys
 
+ENGINE_KEY = "MIDFILL_ENGINE_KEY"
+
 
 def absolute(path: str) -> list[str]:
     """Return the entries of a PYTHONPATH that mean the same folder wherever a process runs."""
@@ -25,9 +27,14 @@ def drop_relative(path: str) -> None:
         sys.path[:] = [entry for entry in sys.path if not entry or os.path.abspath(entry) not in unsafe]
 
 
-def child_environment(env: dict[str, str] | None = None) -> dict[str, str]:
-    """Return ``env`` (None: this process's own) for a Python of ours: no module comes from where it happens to run."""
+def child_environment(env: dict[str, str] | None = None, *, with_key: bool = False) -> dict[str, str]:
+    """Return ``env`` (None: this process's own) for a Python of ours: no module comes from where it happens to run.
+
+    ``with_key``: it asks an engine elsewhere, and so needs the key for it.
+    """
     mine = {**(os.environ if env is None else env), "PYTHONSAFEPATH": "1"}
+    if not with_key:
+        mine.pop(ENGINE_KEY, None)
     if "PYTHONPATH" in mine:
         mine["PYTHONPATH"] = os.pathsep.join(absolute(mine["PYTHONPATH"]))
         if not mine["PYTHONPATH"]:

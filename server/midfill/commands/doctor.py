@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -17,9 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from midfill import __version__, config, paths
+from midfill.addresses import leaving
 from midfill.commands.model import check_whole
 from midfill.faults import in_words
+from midfill.remote.capabilities import Capabilities
+from midfill.remote.connect import connect
+from midfill.remote.credentials import read_key
+from midfill.remote.vocabulary import InlineVocabulary, Vocabulary
 from midfill.serve import daemon
+from midfill.serve.remote import renderer_of
 from midfill.types import MidfillError
 
 
@@ -33,9 +40,12 @@ class Finding:
     remedy: str = ""
 
 
-def run(*, as_json: bool, verify: bool = False) -> int:
-    """Print the findings; 1 if there is a fault. ``verify``: every file of every prepared model is read and hashed."""
-    findings = list(examine(verify=verify))
+def run(*, as_json: bool, verify: bool = False, engine: bool = False) -> int:
+    """Print the findings; 1 if there is a fault. ``verify``: every file of every prepared model is read and hashed.
+
+    ``engine``: the capability table of the engines elsewhere alone.
+    """
+    findings = list(_table() if engine else examine(verify=verify))
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -201,7 +211,50 @@ def _adapters() -> Iterator[Finding]:
     yield Finding("adapters", "ok", ", ".join(names) or f"none in {paths.adapters_dir()}")
 
 
+def _table() -> Iterator[Finding]:
+    """What each engine elsewhere can do, found out by asking it."""
+    settings = config.take_user().config
+    if not settings.engine:
+        yield Finding("engine", "ok", 'on this machine; engine = "https://host/v1" names another')
+        return
+    try:
+        yield from _leaving(settings)
+        known, problems = asyncio.run(_looked_at(settings))
+    except MidfillError as error:
+        yield Finding("engine", "fault", error.message, error.remedy)
+        return
+    for host, capabilities in known.items():
+        yield Finding("engine", "ok", host)
+        for name, says in capabilities.rows():
+            state = "warning" if name == "cancel" and capabilities.cancel.swallowed else "ok"
+            yield Finding(f"  {name}", state, says, "let it pass on that a client has gone: docs/remote.md")
+    for host, problem in problems.items():
+        yield Finding("engine", "warning" if known else "fault", f"{host}: {problem.message}", problem.remedy)
+
+
+async def _looked_at(settings: config.Config) -> tuple[dict[str, Capabilities], dict[str, MidfillError]]:
+    async def vocabulary(file: Path, model: str) -> Vocabulary:
+        return InlineVocabulary(renderer_of(file, model, settings))
+
+    remote = await connect(settings, vocabulary, cancel=True)
+    try:
+        return remote.table, remote.problems
+    finally:
+        await remote.engine.aclose()
+
+
+def _leaving(settings: config.Config) -> Iterator[Finding]:
+    if said := leaving(settings.engine):
+        yield Finding("privacy", "warning", said, "this is what engine is set to; the local engine sends nothing")
+
+
 def _engine() -> Iterator[Finding]:
+    settings = config.take_user().config
+    if settings.engine:
+        yield from _leaving(settings)
+        yield Finding("engine", "ok", f"{', '.join(settings.engine)}; what it can do: midfill doctor --engine")
+        read_key(settings)
+        return
     where = daemon.place(config.take_user().config)
     address = daemon.find(where)
     if address is None or not daemon.is_running(where):

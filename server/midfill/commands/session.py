@@ -22,6 +22,7 @@ from midfill.engine.suspects import Suspects
 from midfill.renderers import InlineRenderer
 from midfill.serve import daemon
 from midfill.serve.adapters import AdapterKeeper, Wary, load_adapters
+from midfill.serve.remote import remote_session
 from midfill.serve.scripted import scripted
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
@@ -37,6 +38,10 @@ async def session(config: Config) -> AsyncIterator[Completer]:
         completer = scripted(config, Path(script))
         yield completer
         await completer.aclose()
+        return
+    if config.engine:
+        async with remote_session(config) as completer:
+            yield completer
         return
     async with connected(config) as (engine, info):
         adapters, refusal = await load_adapters(engine, config, info)

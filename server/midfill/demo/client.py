@@ -35,7 +35,8 @@ class Client:
         """A running server; shut down in good order at the end."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "midfill", "lsp", "--stdio",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=safe_path.child_environment(),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            env=safe_path.child_environment(with_key=True),
         )  # fmt: skip
         client = cls(process)
         try:

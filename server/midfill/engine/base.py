@@ -41,6 +41,7 @@ class GenerateRequest:
     other ones, so another word comes only if the model is sure of it. ``prefill_only``: the prompt is
     read and nothing is generated, so that a later request finds it read. Every other request goes first; a background
     request is meant, with ``max_tokens`` 1 for engines that ignore this.
+    ``session``: a digest of whose file this is, for balancers that keep a file's requests on one replica.
     """
 
     prompt: tuple[int, ...]
@@ -61,6 +62,7 @@ class GenerateRequest:
     wanted: tuple[str, ...] = ()
     wanted_only: bool = False
     prefill_only: bool = False
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,8 +244,8 @@ class Typist:
         finally:
             await self._completer.aclose()
             self._completer.engine, self._completer.clock, self._completer.sleep = engine, clock, sleep
+            self.tally.n_decoded, self.tally.n_tokens_shown = meter.n_decoded, sum(self._seen.values())
         self._look_again(math.inf)
-        self.tally.n_decoded, self.tally.n_tokens_shown = meter.n_decoded, sum(self._seen.values())
         return self.tally
 
     async def _type(self) -> None:

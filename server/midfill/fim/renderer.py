@@ -52,6 +52,11 @@ class FimRenderer:
         self._start = self._fill(template.start, {})
 
     @property
+    def start_ids(self) -> list[int]:
+        """The control ids that every prompt of the template begins with."""
+        return list(self._start)
+
+    @property
     def stop_ids(self) -> frozenset[int]:
         """Control ids that end a middle by the template; engines stop at every other control id as well."""
         ids = (self.tokenizer.id_of((name,)) for name in self.template.stops)

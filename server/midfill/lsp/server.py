@@ -29,6 +29,7 @@ from midfill.lsp import (
     focus,
     knob,
     names,
+    notice,
     outcomes,
     settings,
     suggest,
@@ -47,6 +48,7 @@ from midfill.types import Completion, EngineStatus, MidfillError, Snapshot, Trig
 log = logging.getLogger(__name__)
 
 TRIGGERS = [".", " ", "(", "[", "{", ":", "=", ","]
+INFO = 3  # lsp.MessageType
 OFF = EngineStatus("off", "midfill is turned off", "set enabled = true")
 
 
@@ -192,6 +194,8 @@ class MidfillServer(LanguageServer):
             self.link = link
             link.start()
             self._linked.set()
+            if said := await asyncio.to_thread(notice.untold, self.config, self.client.folders):
+                self.protocol.notify("window/showMessage", {"type": INFO, "message": f"midfill: {said}"})
 
     def stopping(self) -> None:
         """`shutdown` came, or the client went."""

@@ -115,6 +115,7 @@ class Settings:
             self._told.pop(name, None)
             return
         try:
+            configuration.refuse_user_only(key)
             configuration.merged(configuration.DEFAULT, {key: value}, where)
         except MidfillError as error:
             self._wrong[name] = error  # what was told before goes on

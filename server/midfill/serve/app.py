@@ -27,7 +27,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from midfill import __version__
 from midfill.config import ADAPTER_NAME
 from midfill.engine.base import (
-    ADAPTER_MISSING,
     AdapterMissingError,
     BadRequestError,
     Delta,
@@ -35,8 +34,9 @@ from midfill.engine.base import (
     EngineError,
     GenerateRequest,
 )
-from midfill.serve.reading import BadRequest, read_body, read_folder, read_request
-from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
+from midfill.engine.wire import BadRequest, chunk_body, error_body, read_request
+from midfill.serve.reading import read_body, read_folder
+from midfill.types import EngineStatus, MidfillError, ModelInfo
 
 HEARTBEAT_S = 1.0
 SAME_SITE = frozenset({b"none", b"same-origin"})
@@ -105,13 +105,13 @@ class Guard:
         host = re.sub(r":\d+$", "", headers.get(b"host", b"").decode("latin-1"))
         refusal = None
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
-            refusal = Answer(_error(MidfillError("missing or wrong bearer token")), 401)
+            refusal = Answer(error_body(MidfillError("missing or wrong bearer token")), 401)
         elif b"origin" in headers or host not in ALLOWED_HOSTS:
-            refusal = Answer(_error(MidfillError("requests from web pages are refused")), 403)
+            refusal = Answer(error_body(MidfillError("requests from web pages are refused")), 403)
         elif headers.get(b"sec-fetch-site", b"none").strip().lower() not in SAME_SITE:
-            refusal = Answer(_error(MidfillError("requests from other sites are refused")), 403)
+            refusal = Answer(error_body(MidfillError("requests from other sites are refused")), 403)
         elif scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
-            refusal = Answer(_error(MidfillError("content type must be application/json")), 415)
+            refusal = Answer(error_body(MidfillError("content type must be application/json")), 415)
         await (refusal or self._app)(scope, receive, send)
 
 
@@ -179,15 +179,15 @@ class Service:
                 return await handler(request)
             except BadRequest as error:
                 closing = {"Connection": "close"} if error.status != 400 else None  # the body may still be coming
-                return Answer(_error(MidfillError(str(error))), error.status, closing)
+                return Answer(error_body(MidfillError(str(error))), error.status, closing)
             except BadRequestError as error:
-                return Answer(_error(error), 400)
+                return Answer(error_body(error), 400)
             except AdapterMissingError as error:
-                return Answer(_error(error), 404)
+                return Answer(error_body(error), 404)
             except EngineError as error:
-                return Answer(_error(error), 503)
+                return Answer(error_body(error), 503)
             except MidfillError as error:
-                return Answer(_error(error), 400)
+                return Answer(error_body(error), 400)
             except ClientDisconnect:
                 return Response(status_code=499)
 
@@ -286,10 +286,14 @@ class Service:
         wanted = read_request(body, self.engine.info.name if self.engine.info else None)
         self.engine.check(wanted)  # with its own status, which an answer that has begun cannot have
         if body.get("stream"):
-            return StreamingResponse(self._events(wanted), media_type="text/event-stream")
+            return StreamingResponse(sse_events(self._counted(wanted), wanted), media_type="text/event-stream")
+        return await self.collected(request, self._counted(wanted), wanted)
+
+    async def collected(self, request: Request, answer: AsyncIterator[Delta], wanted: GenerateRequest) -> Response:
+        """The whole of ``answer`` in one piece. Raises ClientDisconnect as soon as nobody waits for it."""
         if wanted.n > 1:
             raise BadRequest("several candidates are streamed: set stream")
-        async with aclosing(self._counted(wanted)) as deltas:  # type: ignore[type-var]
+        async with aclosing(answer) as deltas:  # type: ignore[type-var]
             waiting = asyncio.ensure_future(_collect(deltas))
             try:
                 while not waiting.done():
@@ -300,7 +304,7 @@ class Service:
             finally:
                 waiting.cancel()
                 await asyncio.wait([waiting])
-        return Answer(_chunk(wanted, last))
+        return Answer(chunk_body(wanted, last))
 
     async def _counted(self, wanted: GenerateRequest) -> AsyncIterator[Delta]:
         self.clients.n_requests += 1
@@ -312,14 +316,16 @@ class Service:
             self.clients.n_requests -= 1
             self.clients.touch()
 
-    async def _events(self, wanted: GenerateRequest) -> AsyncIterator[str]:
-        try:
-            async with aclosing(self._counted(wanted)) as deltas:  # type: ignore[type-var]
-                async for delta in deltas:
-                    yield f"data: {json.dumps(_chunk(wanted, delta))}\n\n"
-            yield "data: [DONE]\n\n"
-        except EngineError as error:
-            yield f"data: {json.dumps(_error(error))}\n\n"
+
+async def sse_events(answer: AsyncIterator[Delta], wanted: GenerateRequest) -> AsyncIterator[str]:
+    """``answer`` as server-sent events."""
+    try:
+        async with aclosing(answer) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                yield f"data: {json.dumps(chunk_body(wanted, delta))}\n\n"
+        yield "data: [DONE]\n\n"
+    except EngineError as error:
+        yield f"data: {json.dumps(error_body(error))}\n\n"
 
 
 async def _collect(deltas: AsyncIterator[Delta]) -> Delta:
@@ -330,33 +336,3 @@ async def _collect(deltas: AsyncIterator[Delta]) -> Delta:
         text += last.text
         logprobs += last.logprobs
     return replace(last, text=text, logprobs=logprobs)
-
-
-def _chunk(wanted: GenerateRequest, delta: Delta) -> dict[str, Any]:
-    logprobs = {"token_logprobs": list(delta.logprobs)} if wanted.logprobs else None
-    chunk: dict[str, Any] = {
-        "id": wanted.request_id,
-        "object": "text_completion",
-        "model": wanted.adapter or "base",
-        "choices": [
-            {"index": delta.index, "text": delta.text, "finish_reason": delta.finish_reason, "logprobs": logprobs}
-        ],
-    }
-    if (stats := delta.stats) is not None:
-        chunk["usage"] = _usage(stats)
-        chunk["midfill"] = asdict(stats)
-    return chunk
-
-
-def _usage(stats: Stats) -> dict[str, Any]:
-    return {
-        "prompt_tokens": stats.n_prompt,
-        "completion_tokens": stats.n_decoded,
-        "total_tokens": stats.n_prompt + stats.n_decoded,
-        "prompt_tokens_details": {"cached_tokens": stats.n_cached},
-    }
-
-
-def _error(error: MidfillError) -> dict[str, Any]:
-    code = ADAPTER_MISSING if isinstance(error, AdapterMissingError) else None
-    return {"error": {"message": error.message, "remedy": error.remedy, "type": "midfill", "code": code}}

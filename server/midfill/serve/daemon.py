@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import secrets
 import signal
@@ -17,7 +18,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -29,6 +30,9 @@ from midfill.engine.http import HttpEngine
 from midfill.engine.suspects import Suspects, WorkLog, unfinished
 from midfill.serve import ends, keeper
 from midfill.types import EngineStatus, MidfillError
+
+if TYPE_CHECKING:
+    from midfill.serve.team.listen import TeamServer
 
 log = logging.getLogger(__name__)
 
@@ -219,8 +223,10 @@ async def _greet(address: Address) -> HttpEngine | None:
 # ---- the engine's own side -----------------------------------------------------------------------------------------
 
 
-def serve(config: Config, *, tcp: tuple[str, int] | None = None, quiet: bool = False) -> int:
-    """Run an engine until it is told to leave or has been idle. Returns the exit code.
+def serve(
+    config: Config, *, tcp: tuple[str, int] | None = None, quiet: bool = False, team: TeamServer | None = None
+) -> int:
+    """Run an engine until it is told to leave or has been idle; for a ``team`` it stays. Returns the exit code.
 
     Raises MidfillError where it could not load its model; its front ends were told so meanwhile.
     """
@@ -230,6 +236,9 @@ def serve(config: Config, *, tcp: tuple[str, int] | None = None, quiet: bool = F
         lock.acquire(timeout=0)
     except Timeout:
         present = find(where)
+        if team is not None:
+            message = "an engine for this model is already running here"
+            raise MidfillError(message, "close the editors that use it, or end it") from None
         print(f"an engine for this model is already running (pid {present.pid if present else 'unknown'})")
         return 0
     _log_to_stderr()
@@ -249,9 +258,11 @@ def serve(config: Config, *, tcp: tuple[str, int] | None = None, quiet: bool = F
     if not quiet:
         print(f"midfill engine for model {config.model!r} listens on {address.socket or f'127.0.0.1:{address.port}'}")
         print(f"address and token: {where.record}")
+    if team is not None:
+        print(f'for a team: engine = "{team.address}"' + (", open to this machine" if team.is_open else ""))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it is done
     try:
-        last = asyncio.run(_serve(config, where, listener, address, suspects, work_log))
+        last = asyncio.run(_serve(config, where, listener, address, suspects, work_log, team))
     finally:
         work_log.close()
         where.record.unlink(missing_ok=True)
@@ -304,8 +315,9 @@ def _log_to_stderr() -> None:
 
 
 async def _serve(
-    config: Config, where: Place, listener: socket.socket, address: Address, suspects: Suspects, work_log: WorkLog
-) -> EngineStatus:
+    config: Config, where: Place, listener: socket.socket, address: Address, suspects: Suspects, work_log: WorkLog,
+    team: TeamServer | None,
+) -> EngineStatus:  # fmt: skip
     import uvicorn
 
     from midfill.engine.local.engine import LocalEngine
@@ -331,7 +343,9 @@ async def _serve(
     )  # fmt: skip
     engine.start()
     threading.Thread(target=_watch, args=(engine,), daemon=True).start()
-    housekeeping = asyncio.create_task(_leave_when_idle(service, engine, config.engine_idle_exit_s, leave))
+    idle_exit_s = math.inf if team is not None else config.engine_idle_exit_s
+    housekeeping = asyncio.create_task(_leave_when_idle(service, engine, idle_exit_s, leave))
+    for_team = asyncio.create_task(team.run(engine, config.adapter)) if team is not None else None
     write_record(where, address)
     try:
         await server.serve(sockets=[listener])
@@ -339,6 +353,9 @@ async def _serve(
     finally:
         service.draining = True
         housekeeping.cancel()
+        if team is not None and for_team is not None:
+            team.drain()
+            await asyncio.wait([for_team])
         await engine.aclose()
 
 

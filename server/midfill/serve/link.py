@@ -28,6 +28,7 @@ from midfill.fim import Prompt
 from midfill.renderers import Renderer
 from midfill.serve import daemon, ends
 from midfill.serve.adapters import AdapterKeeper, Adapters, Wary, load_adapters
+from midfill.serve.remote import RemoteLink
 from midfill.serve.rendering import RenderProcess
 from midfill.serve.restarts import MAX_FAILURES, Restarts
 from midfill.serve.scripted import ScriptedLink
@@ -80,6 +81,8 @@ def make_link(config: Config, on_status: StatusHandler, sources: Sequence[Contex
     """The link for ``config``. MIDFILL_SCRIPT names a scripted engine, for tests."""
     if script := os.environ.get("MIDFILL_SCRIPT"):
         return ScriptedLink(config, on_status, Path(script), sources)
+    if config.engine:
+        return RemoteLink(config, on_status, sources, _outcomes)
     return EngineLink(config, on_status, sources)
 
 

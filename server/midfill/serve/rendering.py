@@ -19,6 +19,8 @@ from typing import Any
 from midfill import fim, paths, safe_path
 from midfill.engine.base import EngineError
 from midfill.fim import FimRenderer, Prompt
+from midfill.remote import vocabulary
+from midfill.remote.vocabulary import Facts
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import Snapshot, Snippet
 
@@ -28,8 +30,11 @@ MAX_LINE = 64 << 20
 class RenderProcess:
     """A child that renders for one tokenizer, template and order; started when first needed, and again if it dies."""
 
-    def __init__(self, tokenizer_file: str, template: str | None, order: str, *, heal: bool = False) -> None:
-        self._arguments = [tokenizer_file, template or fim.PREFIX_ONLY.name, order, "heal" if heal else "plain"]
+    def __init__(
+        self, tokenizer_file: str, template: str | None, order: str, *, heal: bool = False, model: str = ""
+    ) -> None:
+        """``template`` "auto": found by the tokenizer and the name of ``model``."""
+        self._arguments = [tokenizer_file, template or fim.PREFIX_ONLY.name, order, "heal" if heal else "plain", model]
         self._child: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -52,6 +57,23 @@ class RenderProcess:
     async def spell(self, prompt: Prompt) -> str:
         """The prompt as text. Raises EngineError."""
         return str((await self._ask({"spell": list(prompt.ids)}))["text"])
+
+    async def facts(self) -> Facts:
+        """What does not change of the tokenizer and the template. Raises EngineError."""
+        return vocabulary.from_json((await self._ask({"facts": True}))["facts"])
+
+    async def encode(self, text: str) -> list[int]:
+        """The ids of ``text`` as plain text. Raises EngineError."""
+        return [int(token) for token in (await self._ask({"encode": text}))["ids"]]
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        """The text of ``ids``, control tokens spelled out. Raises EngineError."""
+        return str((await self._ask({"spell": list(ids)}))["text"])
+
+    async def spell_safely(self, ids: Sequence[int]) -> str | None:
+        """The same, if no text in it reads like a control token; None otherwise. Raises EngineError."""
+        text = (await self._ask({"safely": list(ids)}))["text"]
+        return text if text is None else str(text)
 
     async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         child = await self._alive()
@@ -122,6 +144,12 @@ def window_of(snapshot: Snapshot, budget: int) -> Snapshot:
 def _answer(renderer: FimRenderer, message: dict[str, Any]) -> dict[str, Any]:
     if "spell" in message:
         return {"text": renderer.tokenizer.decode(message["spell"])}
+    if "facts" in message:
+        return {"facts": vocabulary.as_json(vocabulary.facts_of(renderer))}
+    if "encode" in message:
+        return {"ids": renderer.tokenizer.encode(message["encode"])}
+    if "safely" in message:
+        return {"text": vocabulary.spelled_safely(renderer.tokenizer, message["safely"])}
     prefix, suffix, path, language = message["snapshot"]
     snapshot = Snapshot("", 0, language, prefix + suffix, len(prefix), path=path)
     snippets = [Snippet(path, text) for path, text in message["snippets"]]
@@ -130,9 +158,9 @@ def _answer(renderer: FimRenderer, message: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """The child: reads requests from its standard input until that ends."""
-    tokenizer_file, template, order, heal = sys.argv[1:5]
+    tokenizer_file, template, order, heal, model = sys.argv[1:6]
     tokenizer = CodeTokenizer.from_file(Path(tokenizer_file))
-    renderer = FimRenderer(fim.find(template, tokenizer), tokenizer, order, heal=heal == "heal")
+    renderer = FimRenderer(fim.find(template, tokenizer, model), tokenizer, order, heal=heal == "heal")
     out = sys.stdout.buffer
     for line in sys.stdin.buffer:
         message = json.loads(line)

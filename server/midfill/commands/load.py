@@ -1,0 +1,104 @@
+"""``midfill load``: simulated typists against the engine that is set, on this machine or on one that you own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from midfill.addresses import read_address
+from midfill.commands.session import session
+from midfill.config import Config
+from midfill.eval import load
+from midfill.eval.about import rounded
+from midfill.eval.replay import Place, places
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import MidfillError
+
+MAX_TYPISTS, MAX_SECONDS = 10_000, 86_400
+N_CHARS, N_PLACES = 1500, 8
+# What is typed where no file is named: any Python will do, and this is always there.
+OWN = ("completer.py", "growing.py", "cache.py", "triggers.py", "config.py")
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Type, and print a line for people and one of JSON for each number of typists."""
+    counts = _counts(arguments.typists)
+    if not 1 <= arguments.seconds <= MAX_SECONDS:
+        raise MidfillError(f"--seconds {arguments.seconds:g} is out of range", f"use 1 to {MAX_SECONDS}")
+    check_owned(config, arguments.yes_i_own)
+    found = _places([Path(name) for name in arguments.files] or [Path(__file__).parents[1] / name for name in OWN])
+    return asyncio.run(_run(config, found, counts, arguments.seconds, arguments.seed))
+
+
+def check_owned(config: Config, owned: Sequence[str]) -> None:
+    """Raises MidfillError for an engine of somebody else: many typists are an attack on what is not one's own."""
+    for address in map(read_address, config.engine):
+        if not address.is_loopback and address.host not in owned:
+            raise MidfillError(
+                f"load goes to this machine alone, and {address.host} is another", f"--yes-i-own {address.host}"
+            )
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        counts = [int(one) for one in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or not all(1 <= count <= MAX_TYPISTS for count in counts):
+        raise MidfillError(f"--typists {text[:40]!r} is no number of people", "for example --typists 1,8,32")
+    return counts
+
+
+def _places(files: Sequence[Path]) -> list[Place]:
+    found: list[Place] = []
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise MidfillError(f"cannot read {file}", "name source files of UTF-8 text") from error
+        found += places(Path("/load"), file.name, "python", text, N_PLACES, N_CHARS)
+    if not found:
+        raise MidfillError("there is nothing to type in these files", "name longer ones")
+    return found
+
+
+async def _run(config: Config, found: Sequence[Place], counts: Sequence[int], seconds: float, seed: int) -> int:
+    async with session(config) as completer:
+        count = await asyncio.to_thread(_counter, completer.info.tokenizer_file)
+        for n_typists in counts:
+            n_replicas = max(1, len(config.engine))
+            done = await load.run(completer, found, n_typists, seconds, count, n_replicas=n_replicas, seed=seed)
+            figures = {"load": completer.info.device, "model": completer.info.name, **done.figures()}
+            print(_line(figures), file=sys.stderr)
+            print(json.dumps(rounded(figures)), flush=True)
+    return 0
+
+
+def _counter(tokenizer_file: str) -> Callable[[str], int]:
+    if not tokenizer_file:
+        return len
+    tokenizer = CodeTokenizer.from_file(Path(tokenizer_file))
+    return lambda text: len(tokenizer.encode(text))
+
+
+def _line(figures: dict[str, Any]) -> str:
+    """For people."""
+    ghost = figures["ghost_text_s"]
+
+    def ms(value: float | None) -> str:
+        return "-" if value is None else f"{1000 * value:.0f}"
+
+    def percent(name: str) -> str:
+        return "-" if figures[name] is None else f"{100 * figures[name]:.0f} %"
+
+    return (
+        f"{figures['typists']:>5} typists: ghost text after "
+        f"{ms(ghost['p50'])}/{ms(ghost['p90'])}/{ms(ghost['p99'])} ms (p50/p90/p99), "
+        f"{percent('never_reached_the_engine')} never reached the engine, {percent('stale')} stale, "
+        f"{percent('decoded_for_nobody')} of the tokens for nobody, {figures['failed']} failed"
+    )

@@ -1,0 +1,266 @@
+"""GenerateRequest and Delta as JSON and server-sent events: midfill's own /v1/completions, for both of its ends.
+
+What other engines are sent, and what they answer, is in ``midfill.remote.dialects``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+
+from midfill.engine.base import (
+    ADAPTER_MISSING,
+    MAX_TOKENS,
+    AdapterMissingError,
+    Delta,
+    EngineError,
+    GenerateRequest,
+)
+from midfill.types import MidfillError, Stats
+
+MAX_PROMPT_IDS = 200_000
+MAX_CANDIDATES = 8
+MAX_WANTED = 256
+MAX_NAME = 256
+MAX_BEGINNING = 8192  # a begun word, or a middle that is to go on
+MAX_LOGPROBS = 5
+_STATS = frozenset(Stats.__dataclass_fields__)
+
+
+class BadRequest(Exception):  # noqa: N818 - named after the status
+    """The body is not what the route takes."""
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+# ---- the client's end ----------------------------------------------------------------------------------------------
+
+
+def request_body(request: GenerateRequest, model: str = "") -> bytes:
+    """``request`` as JSON in ASCII, so halves of characters are escaped. ``model`` names the plain base."""
+    body = {
+        "model": request.adapter or model,
+        "prompt": list(request.prompt),
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "seed": request.seed,
+        "stop": list(request.stop),
+        "n": request.n,
+        "logprobs": 1 if request.logprobs else None,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "request_id": request.request_id,
+        "midfill": {
+            "suffix": request.suffix, "beginning": request.beginning, "wanted": request.wanted,
+            "wanted_only": request.wanted_only, "speculate": request.speculate, "window": request.window,
+            "background": request.background, "prefill_only": request.prefill_only,
+        },
+    }  # fmt: skip
+    return json.dumps(body).encode("ascii")
+
+
+async def read_deltas(lines: AsyncIterator[str]) -> AsyncIterator[Delta]:
+    """The pieces of an answer that comes as server-sent events. Raises EngineError where it is none, or ends early."""
+    finished: str | None = None
+    async for chunk in read_chunks(lines):
+        if chunk is None:
+            if finished is None:
+                raise EngineError("the engine's answer ended early", "ask again")
+            return
+        delta = read_delta(chunk)
+        finished = delta.finish_reason or finished
+        yield delta
+    if finished is None:
+        raise EngineError("the engine broke off its answer", "it is started again")
+
+
+async def read_chunks(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any] | None]:
+    """The objects of a stream of events; None for OpenAI's mark at its end. Raises EngineError for an error in it."""
+    async for line in lines:
+        if not line.startswith("data:"):
+            continue
+        data = line[5:].strip()
+        if data == "[DONE]":
+            yield None
+            return
+        chunk = _parse(data)
+        if chunk.get("error"):
+            raise refusal(200, data.encode())
+        yield chunk
+
+
+def _parse(data: str) -> dict[str, Any]:
+    try:
+        chunk = json.loads(data)
+    except (ValueError, RecursionError):
+        chunk = None
+    if not isinstance(chunk, dict):
+        raise garbage()
+    return chunk
+
+
+def garbage() -> EngineError:
+    """What is said of an answer that is none."""
+    return EngineError("the engine sent something that is not an answer", "check the engine's address")
+
+
+def read_delta(chunk: dict[str, Any]) -> Delta:
+    """One chunk; the one that only brings the usage has no choices."""
+    choices = chunk.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else {}
+    if not isinstance(choice, dict):
+        raise garbage()
+    text, reason = choice.get("text"), choice.get("finish_reason")
+    if not isinstance(text, str | None) or not isinstance(reason, str | None) or "choices" not in chunk:
+        raise garbage()
+    index, logprobs = choice.get("index", 0), choice.get("logprobs")
+    told = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
+    numbers = tuple(float(value) for value in told or () if isinstance(value, int | float))
+    return Delta(text or "", reason or None, read_stats(chunk), index if type(index) is int else 0, numbers)
+
+
+def read_stats(chunk: dict[str, Any]) -> Stats | None:
+    """The figures of a chunk: ours, or of OpenAI's usage what there is."""
+    if isinstance(own := chunk.get("midfill"), dict):
+        numbers: dict[str, Any] = {key: own[key] for key in _STATS & own.keys() if isinstance(own[key], int | float)}
+        return Stats(**numbers)
+    if isinstance(usage := chunk.get("usage"), dict):
+        details = usage.get("prompt_tokens_details")
+        cached = _count(details, "cached_tokens") if isinstance(details, dict) else 0
+        return Stats(_count(usage, "prompt_tokens"), cached, _count(usage, "completion_tokens"))
+    return None
+
+
+def _count(values: dict[str, Any], key: str) -> int:
+    value = values.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def refusal(status: int, body: bytes) -> EngineError:
+    """What an answer with another status than 200 says."""
+    try:
+        error = json.loads(body)["error"]
+        kind = AdapterMissingError if error.get("code") == ADAPTER_MISSING else EngineError
+        return kind(str(error["message"])[:300], str(error.get("remedy", ""))[:300])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return EngineError(f"the engine refused the request (HTTP {status})", "run: midfill doctor")
+
+
+# ---- the engine's end ----------------------------------------------------------------------------------------------
+
+
+def read_request(body: dict[str, Any], base: str | None) -> GenerateRequest:
+    """The generation that ``body`` asks for; a model called ``base`` is the plain one. Raises BadRequest."""
+    prompt = body.get("prompt")
+    if not isinstance(prompt, list) or not prompt or not all(type(token) is int for token in prompt):
+        raise BadRequest("prompt must be a list of token ids")
+    if len(prompt) > MAX_PROMPT_IDS:
+        raise BadRequest("prompt is too long")
+    stop = body.get("stop") or []
+    stop = [stop] if isinstance(stop, str) else stop
+    if not isinstance(stop, list) or not all(isinstance(item, str) for item in stop) or len(stop) > 16:
+        raise BadRequest("stop must be up to 16 strings")
+    model, seed = body.get("model"), body.get("seed")
+    if not isinstance(model, str | None):
+        raise BadRequest("model must be a text")
+    if seed is not None and (type(seed) is not int or not -(1 << 63) <= seed < 1 << 63):
+        raise BadRequest("seed must be a whole number of 64 bits")
+    return GenerateRequest(
+        prompt=tuple(prompt),
+        max_tokens=_number(body, "max_tokens", 16, 1, MAX_TOKENS, int),
+        stop=tuple(stop),
+        adapter=None if model in (None, "", base) else model,
+        temperature=_number(body, "temperature", 0.0, 0.0, 2.0, float),
+        top_p=_number(body, "top_p", 1.0, 0.0, 1.0, float),
+        seed=seed,
+        request_id=str(body.get("request_id", ""))[:64],
+        n=_number(body, "n", 1, 1, MAX_CANDIDATES, int),
+        logprobs=_wants_logprobs(body.get("logprobs")),
+        **_extension(body, len(prompt)),
+    )
+
+
+def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
+    """What only midfill's own clients send, under the key "midfill"."""
+    own = body.get("midfill")
+    own = {} if own is None else own
+    if not isinstance(own, dict):
+        raise BadRequest("midfill must be an object")
+    own = {key: value for key, value in own.items() if value is not None}
+    suffix, beginning, window = own.get("suffix"), own.get("beginning", ""), own.get("window", "")
+    speculate, background = own.get("speculate", True), own.get("background", False)
+    if suffix is not None:
+        sound = isinstance(suffix, list) and len(suffix) == 2 and all(type(at) is int for at in suffix)
+        if not sound or not 0 < suffix[0] <= suffix[1] <= n_prompt:
+            raise BadRequest("suffix must be two positions of the prompt")
+    if not isinstance(beginning, str) or len(beginning) > MAX_BEGINNING or not isinstance(window, str):
+        raise BadRequest(f"beginning must be a text of up to {MAX_BEGINNING} characters, window a text")
+    names = own.get("wanted", [])
+    if not isinstance(names, list) or len(names) > MAX_WANTED or not all(_is_name(name) for name in names):
+        raise BadRequest(f"wanted must be up to {MAX_WANTED} names")
+    only, prefill_only = own.get("wanted_only", False), own.get("prefill_only", False)
+    if not all(isinstance(value, bool) for value in (speculate, background, only, prefill_only)):
+        raise BadRequest("speculate, background, wanted_only and prefill_only must be true or false")
+    return {
+        "suffix": tuple(suffix) if suffix else None, "beginning": beginning, "window": window[:64],
+        "speculate": speculate, "background": background, "wanted": tuple(names),
+        "wanted_only": only, "prefill_only": prefill_only,
+    }  # fmt: skip
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.isidentifier() and len(value) <= MAX_NAME
+
+
+def _number(body: dict[str, Any], key: str, default: Any, low: float, high: float, kind: type) -> Any:
+    value = body.get(key)
+    value = default if value is None else value
+    if type(value) not in (int, kind) or not low <= value <= high:
+        raise BadRequest(f"{key} must be a number from {low} to {high}")
+    return kind(value)
+
+
+def _wants_logprobs(value: Any) -> bool:
+    """OpenAI's number of alternatives, 0 to 5 (none are told), or true and false."""
+    if isinstance(value, bool | None):
+        return bool(value)
+    if type(value) is not int or not 0 <= value <= MAX_LOGPROBS:
+        raise BadRequest(f"logprobs must be a number from 0 to {MAX_LOGPROBS}")
+    return True
+
+
+def chunk_body(wanted: GenerateRequest, delta: Delta) -> dict[str, Any]:
+    """A piece of an answer as OpenAI writes it, with our figures beside its usage."""
+    logprobs = {"token_logprobs": list(delta.logprobs)} if wanted.logprobs else None
+    chunk: dict[str, Any] = {
+        "id": wanted.request_id,
+        "object": "text_completion",
+        "model": wanted.adapter or "base",
+        "choices": [
+            {"index": delta.index, "text": delta.text, "finish_reason": delta.finish_reason, "logprobs": logprobs}
+        ],
+    }
+    if (stats := delta.stats) is not None:
+        chunk["usage"] = _usage(stats)
+        chunk["midfill"] = asdict(stats)
+    return chunk
+
+
+def _usage(stats: Stats) -> dict[str, Any]:
+    return {
+        "prompt_tokens": stats.n_prompt,
+        "completion_tokens": stats.n_decoded,
+        "total_tokens": stats.n_prompt + stats.n_decoded,
+        "prompt_tokens_details": {"cached_tokens": stats.n_cached},
+    }
+
+
+def error_body(error: MidfillError) -> dict[str, Any]:
+    """An error as OpenAI writes it, with what to do beside its message."""
+    code = ADAPTER_MISSING if isinstance(error, AdapterMissingError) else None
+    return {"error": {"message": error.message, "remedy": error.remedy, "type": "midfill", "code": code}}

@@ -1,0 +1,120 @@
+"""Several typists at once against one engine: what a person waits for, and what the engine works for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from midfill.completer import Completer
+from midfill.engine.base import Delta, Engine, EngineError, GenerateRequest
+from midfill.eval.figures import percentile
+from midfill.eval.replay import Habits, Place, Tally, Typist
+
+P50_S, P90_S = 0.25, 1.0  # what JetBrains names for its own server: above them there are too many people
+
+
+@dataclass(slots=True)
+class Probe:
+    """An engine that counts what it is asked, by all typists together."""
+
+    engine: Engine
+    n_requests: int = 0
+    n_background: int = 0
+    n_cancelled: int = 0
+    n_failed: int = 0
+    first_s: list[float] = field(default_factory=list)  # from a request to its first text
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """Yield the middle piece by piece. Raises EngineError."""
+        self.n_requests += 1
+        self.n_background += request.background
+        start, has_text, has_ended = time.perf_counter(), False, False
+        try:
+            async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
+                async for delta in deltas:
+                    if delta.text and not has_text:
+                        has_text = True
+                        if not request.background:
+                            self.first_s.append(time.perf_counter() - start)
+                    has_ended |= delta.finish_reason is not None
+                    yield delta
+        except EngineError:
+            self.n_failed += 1
+            has_ended = True
+            raise
+        finally:
+            self.n_cancelled += not has_ended
+
+    async def aclose(self) -> None:
+        """The engine is whoever's who made it."""
+
+
+@dataclass(slots=True)
+class Load:
+    """What so many typists came to."""
+
+    n_typists: int
+    seconds: float
+    tally: Tally
+    probe: Probe
+    n_replicas: int = 1
+
+    def figures(self) -> dict[str, Any]:
+        """Seconds, counts and shares; a share of nothing is None."""
+        tally, probe, first = self.tally, self.probe, self.probe.first_s
+        n_typed = probe.n_requests - probe.n_background
+        p50, p90 = percentile(tally.shown_s, 0.5), percentile(tally.shown_s, 0.9)
+        return {
+            "typists": self.n_typists, "replicas": self.n_replicas, "seconds": self.seconds,
+            "ghost_text_s": {"p50": p50, "p90": p90, "p99": percentile(tally.shown_s, 0.99), "n": len(tally.shown_s)},
+            "first_token_s": {name: percentile(first, at) for name, at in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))},
+            "asked": tally.n_asked, "requests": probe.n_requests, "requests_ahead": probe.n_background,
+            "failed": probe.n_failed, "cancelled": _share(probe.n_cancelled, probe.n_requests),
+            "never_reached_the_engine": _share(max(0, tally.n_asked - n_typed), tally.n_asked),
+            "stale": _share(tally.n_superseded, tally.n_asked),
+            "decoded": tally.n_decoded,
+            "decoded_for_nobody": _share(max(0, tally.n_decoded - tally.n_tokens_shown), tally.n_decoded),
+            "requests_per_s_and_replica": probe.n_requests / self.seconds / self.n_replicas if self.seconds else None,
+            "people_a_replica": self.n_typists / self.n_replicas, "fast_enough": _is_fast(p50, p90),
+        }  # fmt: skip
+
+
+def _is_fast(p50: float | None, p90: float | None) -> bool | None:
+    return None if p50 is None or p90 is None else p50 < P50_S and p90 < P90_S
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+async def run(
+    completer: Completer, places: Sequence[Place], n_typists: int, seconds: float, count: Callable[[str], int],
+    *, n_replicas: int = 1, seed: int = 1,
+) -> Load:  # fmt: skip
+    """Let ``n_typists`` type at ``places``, each one's own way through them, for ``seconds`` in real time."""
+    probe, total, start = Probe(completer.engine), Tally(), time.perf_counter()
+
+    async def typist(number: int) -> None:
+        turn = number
+        while time.perf_counter() - start < seconds:
+            place = dataclasses.replace(places[turn % len(places)], path=f"{number}/{places[turn % len(places)].path}")
+            window = Completer(
+                probe, completer.renderer, completer.info, completer.config, adapter=completer.adapter, resident=True
+            )
+            typing = Typist(window, place, Habits(real_time=True, seed=seed + turn), count)
+            try:
+                with contextlib.suppress(EngineError, TimeoutError):
+                    async with asyncio.timeout(max(0.1, seconds - (time.perf_counter() - start))):
+                        await typing.type()
+            finally:
+                total.add(typing.tally)
+            turn += n_typists
+
+    await asyncio.gather(*(typist(number) for number in range(n_typists)))
+    return Load(n_typists, time.perf_counter() - start, total, probe, n_replicas)

@@ -1,0 +1,389 @@
+"""The language server's link to engines elsewhere: connected in the background, followed, and never waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from midfill import fim
+from midfill.addresses import leaving, read_address
+from midfill.completer import Completer, Outcomes
+from midfill.config import NO_ADAPTER, Config
+from midfill.context.gather import ContextSource
+from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
+from midfill.engine.http import HttpEngine
+from midfill.fim import FimRenderer
+from midfill.remote import probe
+from midfill.remote.client import RemoteEngine
+from midfill.remote.connect import Remote, connect, told_to_people
+from midfill.remote.vocabulary import InlineVocabulary, Vocabulary
+from midfill.renderers import InlineRenderer, Renderer
+from midfill.serve import daemon
+from midfill.serve.adapters import AUTO, EMBEDDED, Adapters
+from midfill.serve.rendering import RenderProcess
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import EngineStatus, MidfillError, ModelInfo, Trigger
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0  # until it is connected anew
+LOOK_S = 2.0  # between two looks at pointers and at replicas that were not there
+N_PROBE_TOKENS = 1
+
+StatusHandler = Callable[[EngineStatus], None]
+MakeOutcomes = Callable[[Config], Callable[[Trigger], Outcomes]]
+
+
+class RemoteLink:
+    """Connects, and connects again. Whatever is wrong is in the status; a request that comes meanwhile goes empty."""
+
+    def __init__(
+        self,
+        config: Config,
+        on_status: StatusHandler,
+        sources: Sequence[ContextSource] = (),
+        outcomes: MakeOutcomes = lambda _config: lambda _trigger: (),
+    ) -> None:
+        self._config, self._on_status, self._sources, self._outcomes = config, on_status, sources, outcomes
+        self._remote: Remote | None = None
+        self._renderer: RenderProcess | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._changed, self._asked = asyncio.Event(), asyncio.Event()
+        self._adapters = Adapters()
+        self._refusal: MidfillError | None = None  # of an adapter
+        self.completer: Completer | None = None
+        self.status = EngineStatus("starting", leaving(config.engine), model=config.model)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    def configure(self, config: Config) -> None:
+        """Other settings of the front end's own."""
+        self._config = config
+        if self.completer is not None:
+            self.completer.config = config
+        self._asked.set()
+
+    async def wait_ready(self, timeout_s: float) -> Completer | None:
+        """The completer as soon as a replica is ready; None after ``timeout_s`` or when none can be."""
+        self._asked.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.completer is None and self.status.state != "error":
+                    self._changed.clear()
+                    await self._changed.wait()
+        return self.completer
+
+    async def stats(self) -> dict[str, Any]:
+        """What is known of the replicas."""
+        if self._remote is None:
+            return {}
+        replicas = self._remote.engine.replicas.values()
+        return {
+            "replicas": [
+                {"host": replica.name, "asked": replica.may_be_asked,
+                 "problem": replica.problem.message if replica.problem else ""}
+                for replica in replicas
+            ]
+        }  # fmt: skip
+
+    async def debug_block(self, seconds: float) -> None:
+        """Somebody else's engine is not kept from its work."""
+
+    def report(self, error: EngineError) -> None:
+        """A request failed; where no replica is left that can be asked, the status says why."""
+        log.warning("a request failed: %s", error.message)
+        self._tell()
+
+    async def aclose(self) -> None:
+        """Let the connections go."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._drop()
+
+    # ---- connecting ------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while True:
+            try:
+                await self._connect()
+                wait_s = FIRST_WAIT_S
+                await self._follow()
+            except MidfillError as error:
+                await self._drop()
+                message = "; ".join(filter(None, (error.message, leaving(self._config.engine))))
+                self._set(EngineStatus("error", message, error.remedy, model=self._config.model))
+            self._asked.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), wait_s)
+            wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+
+    async def _connect(self) -> None:
+        fallback = LocalFallback(self._config) if self._config.engine_fallback not in NO_ADAPTER else None
+        remote = await connect(self._config, self._vocabulary, fallback=fallback)
+        self._remote = remote
+        assert self._renderer is not None
+        if remote.binds and not remote.problems and self._config.token_healing:
+            await self._renderer.aclose()  # prompts of another kind
+            self._renderer = RenderProcess(
+                remote.info.tokenizer_file, remote.info.template, self._config.order, heal=True
+            )
+        if fallback is not None:
+            fallback.fits = remote.info
+        adapters, self._refusal = await usable(remote, self._config)
+        renderer: Renderer = self._renderer
+        self.completer = Completer(
+            remote.engine, renderer, remote.info, self._config, adapter=adapters.default,
+            adapters=adapters.of_language, sources=self._sources,
+            outcomes=await asyncio.to_thread(self._outcomes, self._config), resident=True,
+        )  # fmt: skip
+        self._look_at_pointers(adapters)
+        self._adapters = adapters
+        self._tell()
+
+    async def _vocabulary(self, file: Path, model: str) -> Vocabulary:
+        if self._renderer is not None:
+            await self._renderer.aclose()
+        self._renderer = RenderProcess(str(file), self._config.template, self._config.order, model=model)
+        return self._renderer
+
+    async def _follow(self) -> None:
+        """Watch pointers, try what was not there, and show what is wrong, until it is all to be connected anew."""
+        assert self._remote is not None
+        missing = set(self._remote.problems)
+        waited_s, pause_s = 0.0, FIRST_WAIT_S
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await asyncio.to_thread(self._look_at_pointers, self._adapters)
+            self._tell()
+            waited_s += LOOK_S
+            if missing and waited_s >= pause_s:
+                waited_s, pause_s = 0.0, min(LONGEST_WAIT_S, 2 * pause_s)
+                await self._try_missing(missing)
+
+    async def _try_missing(self, missing: set[str]) -> None:
+        """A replica that was not there when we connected may be there now."""
+        assert self._remote is not None
+        for host in sorted(missing):
+            settings = dataclasses.replace(
+                self._config, engine=tuple(one for one in self._config.engine if read_address(one).name == host)
+            )
+            renderer = self._renderer
+            assert renderer is not None
+
+            async def vocabulary(_file: Path, _model: str, found: RenderProcess = renderer) -> Vocabulary:
+                return found
+
+            try:
+                found = await connect(settings, vocabulary)
+            except MidfillError as error:
+                self._remote.problems[host] = error
+                continue
+            self._remote.engine.replicas[host] = found.engine.replicas[host]
+            self._remote.problems.pop(host, None)
+            missing.discard(host)
+
+    def _look_at_pointers(self, adapters: Adapters) -> None:
+        """Middles of an adapter that was replaced are not shown again."""
+        if self._remote is None or self.completer is None:
+            return
+        for name in {name for name in (adapters.default, *adapters.of_language.values()) if name}:
+            with contextlib.suppress(EngineError):
+                self.completer.adapter_digests[name] = self._remote.pointers.resolve(name)
+
+    # ---- telling ---------------------------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        remote = self._remote
+        if remote is None or self.completer is None:
+            return
+        where, remedy = told_to_people(self._config, remote)
+        status = EngineStatus(
+            "ready", where, remedy, model=remote.info.name, adapter=str(self._adapters), device=remote.info.device
+        )
+        problem = remote.engine.problem or self._refusal
+        if problem is not None and (remote.engine.problem is None or remote.engine.fallback is None):
+            message = "; ".join(filter(None, (problem.message, where)))
+            status = dataclasses.replace(status, state="error", message=message, remedy=problem.remedy)
+        self._set(status)
+
+    def _set(self, status: EngineStatus) -> None:
+        if status != self.status:
+            self.status = status
+            self._on_status(status)
+        self._changed.set()
+
+    async def _drop(self) -> None:
+        completer, self.completer = self.completer, None
+        if completer is not None:
+            await completer.aclose()
+        if self._renderer is not None:
+            await self._renderer.aclose()
+            self._renderer = None
+        if self._remote is not None:
+            await self._remote.engine.aclose()
+            self._remote = None
+
+
+async def usable(remote: Remote, config: Config) -> tuple[Adapters, MidfillError | None]:
+    """The adapters that ``config`` names and the engines have, each asked for one token; and the first refusal."""
+    refusal: MidfillError | None = None
+
+    async def look(setting: str) -> str | None:
+        nonlocal refusal
+        if setting in (*NO_ADAPTER, AUTO, EMBEDDED):
+            return None
+        try:
+            await _has(remote, setting)
+        except MidfillError as error:
+            if isinstance(error, AdapterMissingError):
+                refusal = refusal or MidfillError(f"{error.message}; the plain base answers", error.remedy)
+                return None
+        return setting
+
+    default = await look(config.adapter)
+    of_language = {}
+    for entry in config.adapter_by_language:
+        language, _, setting = entry.partition("=")
+        of_language[language] = await look(setting)
+    return Adapters(default, of_language), refusal
+
+
+async def _has(remote: Remote, name: str) -> None:
+    vocabulary = next(e.vocabulary for r in remote.engine.replicas.values() if isinstance(e := r.engine, RemoteEngine))
+    request = GenerateRequest(
+        tuple(await vocabulary.encode("x = 1\n")), N_PROBE_TOKENS, adapter=name, request_id="midfill-probe-adapter"
+    )
+    async with aclosing(remote.engine.elsewhere(request)) as deltas:  # type: ignore[type-var]
+        async for _ in deltas:
+            pass
+
+
+@dataclass(slots=True)
+class LocalFallback:
+    """The engine on this machine, started when it is first needed. Nobody waits for it: until it is there, it fails.
+
+    It answers as its plain base, and only if its tokenizer has the ids of the prompts.
+    """
+
+    config: Config
+    fits: ModelInfo | None = None
+    _engine: HttpEngine | None = None
+    _starting: asyncio.Task[None] | None = None
+    _problem: MidfillError | None = None
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """Yield the middle piece by piece. Raises EngineError while it is not ready."""
+        if self._engine is None:
+            if self._starting is None or self._starting.done():
+                self._starting = asyncio.create_task(self._start())
+            problem = self._problem
+            if problem is not None:
+                raise EngineError(problem.message, problem.remedy)
+            raise EngineError("no replica answers; the engine on this machine is starting", "type on")
+        plain = dataclasses.replace(request, adapter=None)
+        try:
+            async with aclosing(self._engine.stream(plain)) as deltas:  # type: ignore[type-var]
+                async for delta in deltas:
+                    yield delta
+        except EngineError:
+            await self._forget()
+            raise
+
+    async def _start(self) -> None:
+        settings = dataclasses.replace(self.config, model=self.config.engine_fallback, engine=(), template="auto")
+        engine: HttpEngine | None = None
+        try:
+            engine = await daemon.find_or_spawn(settings)
+            info = await _ready(engine)
+            if self.fits is not None and not await asyncio.to_thread(_same_ids, info, self.fits):
+                raise MidfillError(
+                    f"engine_fallback = {settings.model!r} has another tokenizer than the engine elsewhere",
+                    "name a model of the same family",
+                )
+            self._engine, self._problem = engine, None
+        except (MidfillError, httpx.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
+            known = error if isinstance(error, MidfillError) else EngineError("the engine on this machine was lost", "")
+            self._problem = known
+            if engine is not None:
+                await engine.aclose()
+
+    async def _forget(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.aclose()
+
+    async def aclose(self) -> None:
+        """Let it go; it leaves by itself."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        await self._forget()
+
+
+async def _ready(engine: HttpEngine) -> ModelInfo:
+    while True:
+        state = (await engine.client.get("/midfill/status", timeout=5.0)).json()
+        if state["status"]["state"] == "error":
+            raise MidfillError(state["status"]["message"], state["status"]["remedy"])
+        if state["info"]:
+            return ModelInfo(**state["info"])
+        await asyncio.sleep(0.5)
+
+
+def _same_ids(one: ModelInfo, other: ModelInfo) -> bool:
+    """Whether two tokenizers have the same ids for code and the same control tokens."""
+    if one.tokenizer_file == other.tokenizer_file:
+        return True
+    first, second = (CodeTokenizer.from_file(Path(info.tokenizer_file)) for info in (one, other))
+    text = probe.LINE * probe.N_LINES
+    controls = [{tokenizer.decode([token]): token for token in tokenizer.control_ids} for tokenizer in (first, second)]
+    return first.encode(text) == second.encode(text) and controls[0] == controls[1]
+
+
+@contextlib.asynccontextmanager
+async def remote_session(config: Config) -> AsyncIterator[Completer]:
+    """A completer over engines elsewhere, for commands. Raises MidfillError."""
+    made: list[FimRenderer] = []
+
+    async def vocabulary(file: Path, model: str) -> Vocabulary:
+        made.append(await asyncio.to_thread(renderer_of, file, model, config))
+        return InlineVocabulary(made[-1])
+
+    remote = await connect(config, vocabulary)
+    try:
+        adapters, refusal = await usable(remote, config)
+        if refusal is not None:
+            raise refusal
+        if remote.binds and config.token_healing:
+            template, tokenizer = made[-1].template, made[-1].tokenizer
+            made.append(FimRenderer(template, tokenizer, config.order, heal=True))
+        completer = Completer(
+            remote.engine, InlineRenderer(made[-1]), remote.info, config, adapter=adapters.default,
+            adapters=adapters.of_language,
+        )  # fmt: skip
+        try:
+            yield completer
+        finally:
+            await completer.aclose()
+    finally:
+        await remote.engine.aclose()
+
+
+def renderer_of(file: Path, model: str, config: Config) -> FimRenderer:
+    """The renderer for a tokenizer's file, without token healing. Raises MidfillError."""
+    tokenizer = CodeTokenizer.from_file(file)
+    return FimRenderer(fim.find(config.template, tokenizer, model), tokenizer, config.order)

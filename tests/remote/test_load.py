@@ -1,0 +1,72 @@
+"""Typists in number against an engine, and what may be asked so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from midfill import cli, paths
+from midfill.commands.load import check_owned
+from midfill.config import Config
+from midfill.types import MidfillError
+from tests.remote.mocks import Mock
+from tests.remote.test_link import in_a_thread
+
+
+@pytest.mark.parametrize(
+    ("engine", "owned", "refused"),
+    [
+        ((), [], ""),
+        (("http://127.0.0.1:1/v1",), [], ""),
+        (("https://ai.example/v1",), [], "ai.example is another"),
+        (("https://ai.example/v1",), ["ai.example"], ""),
+        (("https://ai.example/v1",), ["other.example"], "ai.example is another"),
+        (("https://a.example", "https://b.example"), ["a.example"], "b.example is another"),
+    ],
+)
+def test_only_ones_own(engine: tuple[str, ...], owned: list[str], refused: str) -> None:
+    if not refused:
+        check_owned(Config(engine=engine), owned)
+        return
+    with pytest.raises(MidfillError, match=refused):
+        check_owned(Config(engine=engine), owned)
+
+
+def test_the_command(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = paths.config_file()
+    file.parent.mkdir(parents=True)
+    mock = Mock(says={"": "self.value = value"})
+    with in_a_thread(mock):
+        file.write_text(f'engine = "{mock.url}"\nmodel = "{model}"\n')
+        assert cli.main(["load", "--typists", "1,3", "--seconds", "3"]) == 0
+        n_asked = len(mock.asked)
+    out = capsys.readouterr()
+    lines = [json.loads(line) for line in out.out.splitlines()]
+    assert [line["typists"] for line in lines] == [1, 3]
+    assert 0 < n_asked <= sum(line["requests"] for line in lines)  # some are given up before they are sent
+    for line in lines:
+        assert line["asked"] > 0
+        assert 0 <= line["never_reached_the_engine"] <= 1
+        assert 0 <= line["stale"] <= 1
+        assert line["failed"] == 0
+        assert line["people_a_replica"] == line["typists"]
+    assert lines[1]["asked"] > lines[0]["asked"]
+    assert "typists: ghost text after" in out.err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(["--typists", "0"], "no number of people"), (["--typists", "x"], "no number of people"),
+     (["--seconds", "0"], "out of range"), (["--seconds", "1", "/gone.py"], "cannot read")],
+)  # fmt: skip
+def test_what_it_refuses(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["load", *given]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_an_empty_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.py").write_text("\n")
+    assert cli.main(["load", str(tmp_path / "empty.py")]) == 1
+    assert "nothing to type" in capsys.readouterr().err

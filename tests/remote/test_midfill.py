@@ -1,0 +1,78 @@
+"""Our own engine as one elsewhere: over TLS, with a token, through the whole client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from midfill.engine.base import AdapterMissingError, Delta, GenerateRequest
+from midfill.remote.probe import LINE
+from midfill.serve.team import tokens
+from midfill.serve.team.listen import Listen
+from midfill.types import MidfillError, ModelInfo, Stats
+from tests.remote.conftest import Connect, text_of
+from tests.serve.test_app import FakeResident
+from tests.serve.test_team import certified, listening
+from tests.tokenizers_made import describe, make
+
+TOKENIZER = make("qwen2.5-coder")
+
+
+class Resident(FakeResident):
+    """Goes on with a fixed string for as long as it is asked to, and says "a + b" to everything else."""
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        self.asked.append(request)
+        said = LINE * 40 if TOKENIZER.decode(request.prompt).endswith(LINE) else "a + b"
+        yield Delta(TOKENIZER.decode(TOKENIZER.encode(said)[: request.max_tokens]).rstrip("\ufffd"))
+        yield Delta("", "stop", Stats(len(request.prompt)))
+
+
+@pytest.fixture
+def resident(tmp_path: Path) -> Resident:
+    (tmp_path / "tokenizer.json").write_text(json.dumps(describe("qwen2.5-coder")), encoding="utf-8")
+    made = Resident()
+    file = str(tmp_path / "tokenizer.json")
+    made.info = ModelInfo("made", file, "qwen2.5-coder", 512, 2048, "cpu", "float32")
+    return made
+
+
+async def test_with_a_token_and_the_companys_certificate(
+    resident: Resident, tmp_path: Path, connected: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = certified(tmp_path)
+    file = tmp_path / "tokens.json"
+    token = tokens.add("ada", file)
+    monkeypatch.setenv("MIDFILL_ENGINE_KEY", token)
+    async with listening(resident, Listen("127.0.0.1", 0, certificate, key, tokens=file)) as server:
+        settings = {"engine": (server.address,), "engine_ca_file": str(certificate)}
+        async with connected(**settings) as remote:
+            (capabilities,) = remote.table.values()
+            assert (capabilities.kind, capabilities.base, capabilities.max_context) == ("midfill", "made", 2048)
+            assert remote.binds
+            request = GenerateRequest((1, 2), 8, beginning="", suffix=(1, 2), n=1, window="9", session="s")
+            assert await text_of(remote, request) == "a + b"
+            assert (resident.asked[-1].suffix, resident.asked[-1].window) == ((1, 2), "ada")
+            with pytest.raises(AdapterMissingError):
+                await text_of(remote, GenerateRequest((1, 2), 8, adapter="unheard-of"))
+        with pytest.raises(MidfillError, match="certificate is not trusted") as caught:
+            async with connected(**{**settings, "engine_ca_file": ""}):
+                pass
+        assert caught.value.remedy == "set engine_ca_file to the company's"
+        tokens.revoke("ada", file)
+        with pytest.raises(MidfillError, match=r"refuses the key \(HTTP 401\)"):
+            async with connected(**settings):
+                pass
+
+
+async def test_another_tokenizer(resident: Resident, tmp_path: Path, connected: Connect) -> None:
+    async with listening(resident, Listen("127.0.0.1", 0, tokens=tmp_path / "none.json")) as server:
+        async with connected(engine=(server.address,)):
+            pass
+        resident.stream = FakeResident.stream.__get__(resident)  # type: ignore[method-assign]
+        with pytest.raises(MidfillError, match="another tokenizer"):
+            async with connected(engine=(server.address,)):
+                pass

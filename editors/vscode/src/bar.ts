@@ -44,7 +44,6 @@ export class Bar implements vscode.Disposable {
     this.item.backgroundColor = background === undefined ? undefined : new vscode.ThemeColor(background);
     this.item.tooltip = lines.join('\n');
     this.item.accessibilityInformation = { label: lines.join(' '), role: 'button' };
-    const isReady = this.session.status.state === 'ready' || this.session.status.state === 'generating';
-    void vscode.commands.executeCommand('setContext', 'midfill.ready', isReady && !this.session.missing);
+    void vscode.commands.executeCommand('setContext', 'midfill.ready', this.session.isReady);
   }
 }

@@ -2,6 +2,7 @@
 
 import * as vscode from 'vscode';
 import { Bar } from './bar.ts';
+import { Focus } from './focus.ts';
 import { GhostText } from './ghost.ts';
 import { inTerminal, install, quoted } from './install.ts';
 import { chooseAdapter, menu } from './menu.ts';
@@ -24,17 +25,24 @@ export function activate(context: vscode.ExtensionContext): void {
   const outcomes = new Outcomes(own.client, onSeen);
   const asked = {
     client: own.client,
+    ready: () => own.isReady,
     automatic: () => switches.settings().get<string>('trigger') !== 'byHand',
     grows: () => switches.settings().get<boolean>('grow', true) && isAtLeast(vscode.version, GROWS_SINCE),
   };
   const ghost = new GhostText(asked, outcomes, context.extension.id.toLowerCase());
+  const focus = new Focus(own.client);
   const given = { own, why, reports, ghost, log, context };
-  context.subscriptions.push(log, own, why, bar, reports.register(), outcomes, ghost, ...commands(given));
+  context.subscriptions.push(log, own, why, bar, reports.register(), outcomes, ghost, focus, ...commands(given));
   const here = (): void => {
     bar.update();
     void why.ask(vscode.window.activeTextEditor?.document);
   };
   context.subscriptions.push(
+    own.onReady(() => {
+      focus.soon(0);
+      void ghost.retry();
+    }),
+    own.onChange(() => own.status.state === 'error' && ghost.giveUp()),
     own.onChange(() => (own.status.state === 'generating' ? bar.update() : here())),
     why.onChange(() => bar.update()),
     vscode.window.onDidChangeActiveTextEditor(here),

@@ -31,6 +31,10 @@ export const STARTING: ServerStatus = {
   state: 'starting', message: '', remedy: '', stage: '', progress: null, model: '', adapter: '', device: '',
 };
 
+export function isReady(status: ServerStatus): boolean {
+  return status.state === 'ready' || status.state === 'generating';
+}
+
 export function view(status: ServerStatus, around: Around): View {
   if (around.missing) {
     const remedy = 'Click to install it, or to say where it is.';

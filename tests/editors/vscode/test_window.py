@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 
 import pytest
 
 from .test_ghost import ASK, FILE, asked
-from .workbench import Workbench, until
+from .workbench import Workbench, machine_setting, until
 
 
 def user_settings(bench: Workbench) -> str:
@@ -112,18 +111,6 @@ def test_the_adapter_is_chosen_by_name(bench: Workbench) -> None:
         assert sent
     bench.wait_status("codicon-check")
     bench.focus()
-
-
-@contextlib.contextmanager
-def machine_setting(bench: Workbench, name: str, value: object) -> Iterator[None]:
-    """A setting of the machine's, while inside."""
-    file = bench.folder / "user" / "Machine" / "settings.json"
-    before = file.read_text(encoding="utf-8")
-    file.write_text(json.dumps({**json.loads(before), name: value}), encoding="utf-8")
-    try:
-        yield
-    finally:
-        file.write_text(before, encoding="utf-8")
 
 
 def test_not_growing_it_comes_whole(bench: Workbench) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from .test_ghost import FILE, told
+from .test_ghost import ASK, FILE, told
 from .workbench import Workbench, until
 
 
@@ -99,3 +100,68 @@ def test_the_active_document_is_told(bench: Workbench) -> None:
     bench.page.locator(".explorer-folders-view .monaco-list-row", has_text=FILE).dblclick()
     until(lambda: told(bench, "textDocument/didFocus")[-1]["textDocument"]["uri"].endswith("/a.py"), bool, bench)
     bench.focus()
+
+
+@pytest.fixture
+def loading(bench: Workbench) -> Iterator[Workbench]:
+    """A window whose engine loads until the script says that it is there."""
+    bench.script("soon\n", loading=True)
+    bench.command("midfill: Restart Language Server")
+    bench.wait_status("codicon-loading", "50 %")
+    bench.focus()
+    yield bench
+    bench.script("\n")
+    bench.wait_status("codicon-check")
+
+
+def test_what_was_typed_while_the_engine_loads(loading: Workbench) -> None:
+    loading.type("typed = ")
+    until(lambda: loading.news(ASK), bool, loading)
+    loading.page.wait_for_timeout(400)
+    assert loading.seen() == ""
+    loading.script("soon\n")
+    loading.wait_ghost("soon")  # and no key was pressed
+    loading.press("Tab")
+    loading.saved(FILE, "typed = soon")
+
+
+def test_a_cursor_that_moved_on_gets_none(loading: Workbench) -> None:
+    loading.type("moved = ")
+    until(lambda: loading.news(ASK), bool, loading)
+    loading.press("ArrowUp", "Home")
+    loading.record()
+    loading.script("soon\n")
+    loading.wait_status("codicon-check")
+    loading.page.wait_for_timeout(400)
+    assert loading.stop_recording() == [""]
+    loading.press("Control+End")
+
+
+def test_asked_by_hand_while_the_engine_loads_its_place_is_shown(loading: Workbench) -> None:
+    loading.type("asked = ")
+    loading.press("Alt+\\")
+    loading.wait_seen("…")
+    loading.shot("awaited")
+    loading.script("soon\n")
+    loading.wait_seen("soon")
+    assert loading.ghost() == "soon"
+    loading.press("Tab")
+    loading.saved(FILE, "asked = soon")
+
+
+def test_a_key_takes_the_place_away(loading: Workbench) -> None:
+    loading.type("asked = ")
+    loading.press("Alt+\\")
+    loading.wait_seen("…")
+    loading.press("ArrowUp")
+    loading.wait_seen("")
+
+
+def test_what_was_typed_while_the_server_starts(bench: Workbench) -> None:
+    """Before there is anything to ask."""
+    bench.script("soon\n", loading=True)
+    bench.command("midfill: Restart Language Server")
+    bench.focus()
+    bench.type("server = ")
+    bench.script("soon\n")
+    bench.wait_ghost("soon")

@@ -192,9 +192,11 @@ class Workbench:
         """The same, since something was written last."""
         return [m for m in self.wire(method, direction) if m["n"] >= self.begun]
 
-    def script(self, *chunks: str, delay_s: float = 0.0, others: list[list[str]] | None = None) -> None:
-        """What the scripted engine says from now on."""
-        script = {"chunks": chunks, "delay_s": delay_s, "others": others or []}
+    def script(
+        self, *chunks: str, delay_s: float = 0.0, others: list[list[str]] | None = None, loading: bool = False
+    ) -> None:
+        """What the scripted engine says from now on; ``loading``: one that starts loads until it is told otherwise."""
+        script = {"chunks": chunks, "delay_s": delay_s, "others": others or [], "loading": loading}
         part = self.folder / "script.json.part"
         part.write_text(json.dumps(script), encoding="utf-8")
         part.replace(self.folder / "script.json")

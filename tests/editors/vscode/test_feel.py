@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .test_ghost import ASK, FILE, told
+from .test_ghost import ASK, FILE, asked, told
 from .workbench import Workbench, until
 
 
@@ -127,7 +127,7 @@ def test_what_was_typed_while_the_engine_loads(loading: Workbench) -> None:
 
 def test_a_cursor_that_moved_on_gets_none(loading: Workbench) -> None:
     loading.type("moved = ")
-    until(lambda: loading.news(ASK), bool, loading)
+    until(lambda: asked(loading, 8), bool, loading)
     loading.press("ArrowUp", "Home")
     loading.record()
     loading.script("soon\n")

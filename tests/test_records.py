@@ -203,6 +203,7 @@ def test_stats(capsys: pytest.CaptureFixture[str]) -> None:
         "shown": 10, "accepted": 2, "partial": 1, "typed": 1, "rejected": 2, "shown_acceptance": 0.5,
         "accepted_chars": 30, "kept_30": 0.75, "kept_300": None, "latency_p50_s": pytest.approx(0.6),
         "latency_p95_s": pytest.approx(1.0), "decoded_tokens": 80, "from_cache": 1,
+        "retained_30_chars": {"kept": 15, "of": 20}, "retained_300_chars": None,
     }  # fmt: skip
     assert list(figures["language"]) == ["python", "go"]
     assert figures["language"]["go"]["shown"] == 3
@@ -211,6 +212,7 @@ def test_stats(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[1].split() == ["all", "10", "2", "1", "1", "2", "50%", "75%", "-", "600", "1000"]
     assert len({len(line) for line in lines[: lines.index("")]}) == 1
     assert "1 of 10 suggestions came from the cache" in lines[-1]
+    assert lines[-1].startswith("30 characters accepted (15 of 20 stood after 30 s); ")
 
 
 def test_nothing_yet_and_nothing_any_more(capsys: pytest.CaptureFixture[str]) -> None:

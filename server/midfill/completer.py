@@ -19,26 +19,26 @@ from midfill.cache import Middle, MiddleCache, accepted, digest, entered
 from midfill.config import SCOPES, Config
 from midfill.context.gather import ContextSource, gather
 from midfill.context.wanted import wanted
+from midfill.dismissals import Dismissals
+from midfill.eagerness import Knob, Outcomes
 from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
 from midfill.growing import Candidate, Growing
-from midfill.postprocess import RULES, Gate, Judge, Place
-from midfill.postprocess.confidence import DEFAULTS
+from midfill.postprocess import RULES, Judge, Place
 from midfill.renderers import Renderer
 from midfill.trace import Trace
 from midfill.triggers import Debounce, Refusal, ScopeAt
 from midfill.types import Completion, MidfillError, ModelInfo, Snapshot, Snippet, Trigger
 
-Outcomes = Sequence[tuple[float, bool]]  # confidence of what was shown, and whether it was taken
-
 _numbers = itertools.count(1)
 
 # A client that cancels before it asks again: so long a generation waits for the next request, which may go on with it.
 LINGER_S = 0.05
-# Who asks gets an answer so many times as long as what comes unasked: a block, not a line of it.
-INVOKED = 3
 # A suggestion that was shown for so long is perhaps about to be accepted.
 IDLE_S = 0.15
+DISMISSED = Refusal(
+    "dismissed", "you dismissed this suggestion here; it comes back when you ask by hand or change the line otherwise"
+)
 
 
 def scope_of(snapshot: Snapshot) -> str:
@@ -67,6 +67,7 @@ class Completer:
         outcomes: Callable[[Trigger], Outcomes] = lambda _trigger: (),
         scope_at: ScopeAt = scope_of,
         resident: bool = False,
+        on_battery: Callable[[], bool] = lambda: False,
     ) -> None:
         self.engine, self.renderer, self.info, self.config = engine, renderer, info, config
         self.adapter, self._adapters = adapter, adapters
@@ -75,8 +76,9 @@ class Completer:
             raise MidfillError(
                 f"rules_off: {unknown[0][:60]!r} is not known", f"use some of {', '.join(sorted(RULES))}"
             )
-        self._gates: dict[Trigger, Gate] = {trigger: Gate(trigger, outcomes(trigger)) for trigger in DEFAULTS}
-        self.cache, self.debounce = MiddleCache(), Debounce()
+        self.knob = Knob(lambda: self.config, outcomes, on_battery, MAX_TOKENS)
+        self.cache, self.debounce, self.dismissals = MiddleCache(), Debounce(), Dismissals()
+        self.clock, self.sleep = time.monotonic, asyncio.sleep  # of the keys; a replay has a time of its own
         for source in sources:
             source.budget = self.snippet_budget
         # By adapter; they change with its files, and middles of the earlier ones are not shown again.
@@ -91,17 +93,14 @@ class Completer:
     def _answered_by(self, snapshot: Snapshot) -> str:
         adapter = self.adapter_of(snapshot.language)
         digest = self.adapter_digests.get(adapter or "", "")
-        return f"{self.info.name}/{adapter}/{digest}/{self.info.template}/{self.config.order}"
+        return f"{self.info.name}/{adapter}/{digest}/{self.info.template}/{self.config.order}/{self.knob}"
 
     @property
     def budget(self) -> int:
         """Tokens a prompt may have."""
         asked = self.config.context_tokens or self.info.context_tokens
         asked = min(asked, self.info.most_tokens or asked)
-        return max(64, min(asked, self.info.max_context - self._max_tokens("invoked")))
-
-    def _max_tokens(self, trigger: Trigger) -> int:
-        return min(MAX_TOKENS, self.config.max_tokens * (INVOKED if trigger == "invoked" else 1))
+        return max(64, min(asked, self.info.max_context - self.knob.max_tokens("invoked")))
 
     @property
     def snippet_budget(self) -> int:
@@ -122,6 +121,8 @@ class Completer:
             yield _refused(off, snapshot, trace)
             return
         by_hand = trigger == "invoked"
+        if by_hand:
+            self.dismissals.forget(snapshot)
         known = self.cache.lookup(snapshot, self._answered_by(snapshot), self._context_of, n_wanted=n, by_hand=by_hand)
         if known is not None:
             trace.hit = "typed through" if known.n_typed else "cache"
@@ -140,7 +141,8 @@ class Completer:
             async with growing.followed(functools.partial(self._lingers, growing)):
                 while growing.leads_on(typed) and (n_seen := await growing.grown(n_seen)):
                     standing = growing.standing(typed)
-                    yield Completion("".join(standing[:1]), snapshot, raw=growing.candidates[0].raw, id=growing.id)
+                    text = "" if self._is_dismissed(standing[:1], snapshot, trigger) else "".join(standing[:1])
+                    yield Completion(text, snapshot, raw=growing.candidates[0].raw, id=growing.id)
             if growing.given_up:
                 continue
             if growing.stopped:  # the document changed: nothing fits any more
@@ -165,13 +167,23 @@ class Completer:
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
         """A document changed. What is generated for it, and not typed along, stops now and not at the next request.
 
-        ``text_of`` tells its text, None where that is not to be had; it is asked only where something runs.
+        ``text_of`` tells its text, None where that is not to be had; it is asked only where something runs, or was
+        dismissed.
         """
+        self.dismissals.edited(uri, text_of)
         running = [growing for growing in self._growing if growing.snapshot.uri == uri]
         text = text_of() if running else None
         for growing in running:
             if text is not None and not growing.survives(text):
                 growing.cancel()
+
+    def dismiss(self, snapshot: Snapshot, text: str) -> None:
+        """The user dismissed ``text`` at the cursor, and with it the other candidates: none comes back by itself."""
+        self._not_idle()
+        known = self.cache.lookup(snapshot, self._answered_by(snapshot))
+        growing = self._along(snapshot, "automatic", 1)
+        others = growing.standing(snapshot.text[growing.place.cursor : snapshot.cursor]) if growing else ()
+        self.dismissals.add(snapshot, (text, *(known.shown if known is not None else ()), *others))
 
     async def aclose(self) -> None:
         """Stop whatever runs."""
@@ -186,7 +198,7 @@ class Completer:
         trace.place(snapshot, trigger)
         trace.model, trace.adapter = self.info.name, self.adapter_of(snapshot.language) or "none"
         if trigger == "automatic":
-            self.debounce.key(snapshot.uri, time.monotonic())
+            self.debounce.key(snapshot.uri, self.clock())
 
     def _switched_off(self, snapshot: Snapshot) -> Refusal | None:
         return triggers.switched_off(snapshot, self.config.languages_off, self.config.globs_off)
@@ -196,12 +208,12 @@ class Completer:
             trace.scope = self.scope_at(snapshot)
             return trace.scope
 
-        return triggers.out_of_place(snapshot, self.config.scopes_off, scope_at)
+        return triggers.out_of_place(snapshot, self.knob.scopes_off, scope_at)
 
     async def _wait_for_the_next_key(self, snapshot: Snapshot, trace: Trace) -> None:
-        trace.debounce_s = self.debounce.pause(snapshot.uri, self.config.max_debounce_s)
+        trace.debounce_s = self.knob.pause(self.debounce, snapshot.uri)
         if trace.debounce_s:
-            await asyncio.sleep(trace.debounce_s)
+            await self.sleep(trace.debounce_s)
 
     def _context_of(self, snapshot: Snapshot) -> str:
         return digest(gather(self.sources, snapshot))
@@ -233,7 +245,8 @@ class Completer:
             {"path": each.path, "source": each.source, "score": each.score, "n_chars": len(each.text)}
             for each in snippets
         ]
-        candidates = [Candidate(Judge(snapshot, self.config.rules_off, self._gates[trigger])) for _ in range(n)]
+        gate, off, one_line = self.knob.gate(trigger), self.config.rules_off, self.knob.one_line(trigger)
+        candidates = [Candidate(Judge(snapshot, off, gate, one_line=one_line)) for _ in range(n)]
         growing = Growing(
             snapshot, self._answered_by(snapshot), candidates, secrets.token_hex(8), trace, background=background
         )
@@ -291,7 +304,7 @@ class Completer:
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
         return GenerateRequest(
-            prompt.ids, self._max_tokens(trigger), adapter=self.adapter_of(growing.snapshot.language),
+            prompt.ids, self.knob.max_tokens(trigger), adapter=self.adapter_of(growing.snapshot.language),
             request_id=f"{os.getpid()}-{next(_numbers)}", n=n, logprobs=True,
             suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning, wanted=likely,
             speculate=self.config.prompt_lookup, window=str(os.getpid()), background=background,
@@ -299,11 +312,18 @@ class Completer:
 
     # ---- after it --------------------------------------------------------------------------------------------------
 
+    def _is_dismissed(self, texts: Sequence[str], snapshot: Snapshot, trigger: Trigger) -> bool:
+        return trigger == "automatic" and any(self.dismissals.hides(snapshot, text) for text in texts)
+
     def _final(self, middle: Middle, snapshot: Snapshot, trace: Trace) -> Completion:
         trace.id, trace.finish_reason, trace.confidence = middle.id, middle.finish_reason, middle.confidence
         trace.show(middle.shown, middle.raw, middle.rules)
+        if not middle.shown:
+            trace.hidden = self.knob.why_hidden(trace.trigger, dict(middle.rules), middle.confidence)
+        if self._is_dismissed(middle.shown, snapshot, trace.trigger):
+            return _refused(DISMISSED, snapshot, trace)
         text, *others = middle.shown or ("",)
-        if self.resident and self.config.ahead and text:
+        if self.resident and self.knob.ahead and text:
             self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._go_ahead, accepted(snapshot, text))
         source: Literal["engine", "cache"] = "cache" if trace.hit in ("cache", "typed through") else "engine"
         return Completion(

@@ -25,7 +25,7 @@ from midfill.types import MidfillError
 WORKSPACE_FILE = ".midfill.toml"
 WORKSPACE_KEYS = frozenset({
     "enabled", "adapter", "adapter_by_language", "max_tokens", "languages_off", "globs_off", "scopes_off",
-    "context_off",
+    "context_off", "eagerness", "lines",
 })  # fmt: skip
 CONTEXT_SOURCES = ("imports", "names", "similar", "edits", "open", "siblings")  # context.sources.SOURCES
 # A workspace's file may be a pipe, a link to an endless device, or made to be slow to parse: tomllib takes time and
@@ -36,6 +36,8 @@ ADAPTER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"  # no leading dot: "." and "
 NO_ADAPTER = ("", "none")
 RESERVED_ADAPTERS = (*NO_ADAPTER, "auto", "embedded")  # what no adapter can be called
 SCOPES = ("comment", "string", "docstring")
+EAGERNESS = ("quiet", "balanced", "eager")
+LINES = ("one", "auto")
 MAX_CANDIDATES = 8
 MAX_NAMED = 5  # problems that are named in one message
 # Asked at every keystroke, and a workspace's file may set them.
@@ -52,6 +54,9 @@ class Config:
     """Every setting. The comments are what `midfill doctor` and the README say of them."""
 
     enabled: bool = True
+    eagerness: str = "balanced"  # quiet, balanced or eager: how sure, how soon and how long what comes unasked is
+    lines: str = "auto"  # one: a suggestion ends with its line, also one that was asked for; auto: blocks too
+    quiet_on_battery: bool = True  # on battery power quiet, whatever is set, and nothing is done ahead
     model: str = "auto"  # auto, a hub id, a directory, a .gguf file, or "embedded"
     adapter: str = "auto"  # auto (the embedded model's own), a registered name, a directory, or none
     adapter_by_language: tuple[str, ...] = ()  # other ones for some languages: "python=mine"
@@ -93,6 +98,8 @@ class Config:
                 raise MidfillError(f"{name} = {getattr(self, name)} is out of range", f"use {low} to {high:g}")
         for name, allowed in (
             ("order", ("psm", "spm")),
+            ("eagerness", EAGERNESS),
+            ("lines", LINES),
             ("suffix_shift", ("auto", "on", "off")),
             ("dtype", ("auto", "int8", "int4", "bfloat16", "float16", "float32")),
             ("log_level", ("debug", "info", "warning", "error")),

@@ -14,7 +14,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -235,6 +235,14 @@ def outcomes(trigger: str, limit: int = 500) -> list[tuple[float, bool]]:
         if row["trigger"] == trigger and row["seen"] and row["outcome"] and row["confidence"] is not None
     ]
     return known[-limit:]
+
+
+def kept_share(text: str, lines: Sequence[str]) -> float:
+    """How much of ``text`` still stands, 0 to 1: its lines that are part of one of ``lines``, by their length."""
+    pieces = [piece.strip() for piece in text.split("\n")]
+    n_chars = sum(map(len, pieces))
+    n_kept = sum(len(piece) for piece in pieces if piece and any(piece in line for line in lines))
+    return n_kept / n_chars if n_chars else 1.0
 
 
 def clear() -> None:

@@ -36,6 +36,7 @@ class Trace:
     n_raw: int = 0  # characters
     rules: list[tuple[str, int]] = field(default_factory=list)  # what was applied, and how many characters it took
     confidence: float | None = None  # 0 to 1: mean probability of a token
+    hidden: str = ""  # for people: why what the model said is not shown, where it was not sure enough of it
     n_candidates: int = 0
     shown: str = ""
     n_shown: int = 0
@@ -110,6 +111,8 @@ def headline(trace: Trace) -> str:
     if not trace.n_raw:
         what = "the model said nothing here" if trace.finish_reason else "it ended before the model said anything"
         return f"Nothing was shown: {what}."
+    if trace.hidden:
+        return f"Nothing was shown: {trace.hidden}."
     if trace.rules:
         name, n = max(trace.rules, key=lambda rule: rule[1])
         return f"Nothing was shown: the rule {name} took {n} of the {trace.n_raw} characters that the model said."

@@ -130,6 +130,17 @@ def test_replay(ask: Ask, tmp_path: Path) -> None:
     assert {json.loads(row)["who"] for row in out.read_text().splitlines()} == {"server", "max_tokens=1"}
 
 
+def test_replay_knob(ask: Ask, tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_text("def f(a):\n    return b\n\n\ndef g(a):\n    return c\n")
+    shown, line = ask("replay", str(file), "--chars", "24", "--places", "1", "--knob")
+    assert list(line["knob"]) == list(line["config"]) == ["quiet", "balanced", "eager"]
+    assert all(one["n_keys"] == 19 for one in line["knob"].values())
+    assert set(line["paired"]) == {"quiet", "eager"}
+    assert line["hasty"]
+    assert "quiet where wrong" in shown
+
+
 @pytest.mark.parametrize("command", ["humaneval", "replay"])
 def test_plot(ask: Ask, tasks: str, tmp_path: Path, command: str) -> None:
     pytest.importorskip("matplotlib")
@@ -161,6 +172,7 @@ def test_plot(ask: Ask, tasks: str, tmp_path: Path, command: str) -> None:
     (["replay", "missing"], "is not a plain, small file"),
     (["replay", "TASKS", "--accept", "all"], "there is no way 'all'"),
     (["replay", "TASKS", "--chars", "0"], "--chars 0 is out of range"),
+    (["replay", "TASKS", "--knob", "--against", "lines=one"], "--knob compares the positions"),
 ])  # fmt: skip
 def test_mistakes(
     tasks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str],

@@ -28,7 +28,8 @@ LANGUAGES = ("python", "java", "go", "markdown", "no-such-language", "", "x" * 2
 SUGGESTS = ("textDocument/inlineCompletion", "midfill/inlineCompletion", "textDocument/completion")
 READS = ("midfill/status", "midfill/stats", "midfill/explain", "initialize", "no/such", "$/no/such", "__class__", "")
 SETTINGS = ("enabled", "max_tokens", "languages_off", "globs_off", "rules_off", "scopes_off", "candidates", "ahead",
-            "context_off", "log_level", "maxDebounceS", "adapter_by_language", "noSuchSetting")  # fmt: skip
+            "context_off", "log_level", "maxDebounceS", "adapter_by_language", "eagerness", "lines",
+            "quietOnBattery", "noSuchSetting")  # fmt: skip
 VALUES: tuple[Any, ...] = (
     True,
     True,
@@ -43,6 +44,9 @@ VALUES: tuple[Any, ...] = (
     ["**/**/**"],
     "debug",
     "error",
+    "quiet",
+    "eager",
+    "one",
     "x",
     None,
     -5,
@@ -215,11 +219,16 @@ class Client:
     def _outcome(self) -> Message:
         item = {"insertText": self._text(2), "command": {"command": "midfill.accepted", "arguments": ["id", 0]}}
         if self.rng.random() < 0.5:
-            arguments = self.rng.choice((["id", 0], [], None, [None], ["id", 10**30], "x", [CANARY, -1]))
-            params = {"command": self.rng.choice(("midfill.accepted", "rm")), "arguments": arguments}
+            known = (["id", 0], [], None, [None], ["id", 10**30], "x", [CANARY, -1], [0], [0.001], ["eager"])
+            commands = ("midfill.accepted", "midfill.accepted", "midfill.snooze", "midfill.setEagerness", "rm")
+            params = {"command": self.rng.choice(commands), "arguments": self.rng.choice(known)}
             return self._request("workspace/executeCommand", params)
         if self.rng.random() < 0.5:
             return self._notification("textDocument/didShowCompletion", {"item": item})
+        if self.rng.random() < 0.5:
+            document, text = {"uri": self._uri()}, self.rng.choice((self._text(3), None))
+            params = {"textDocument": document, "position": self._position(), "text": text}
+            return self._notification("midfill/dismissed", params)
         length = self.rng.choice((0, 1, -1, 10**30, None))
         return self._notification("textDocument/didPartiallyAcceptCompletion", {"item": item, "acceptedLength": length})
 

@@ -51,6 +51,9 @@ class FakeCompleter:
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
         """It goes on."""
 
+    def dismiss(self, snapshot: Snapshot, text: str) -> None:
+        """It says it again."""
+
     async def prompt(self, snapshot: Snapshot) -> Prompt:
         return Prompt(snapshot.prefix + "‸" + snapshot.suffix)
 

@@ -12,8 +12,8 @@ import pytest
 
 from midfill import records
 from midfill.config import Config
-from midfill.lsp.outcomes import kept_share
 from midfill.lsp.server import MidfillServer
+from midfill.records import kept_share
 from midfill.serve.scripted import ScriptedLink
 
 from .client import Client, at

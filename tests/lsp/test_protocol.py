@@ -42,7 +42,9 @@ def test_what_is_advertised(launch: Launch) -> None:
     assert capabilities["completionProvider"]["triggerCharacters"]
     assert capabilities["workspace"]["workspaceFolders"]["supported"] is True
     assert capabilities["experimental"]["midfill"] == {"inlineCompletion": True, "status": True, "explain": True}
-    assert capabilities["executeCommandProvider"] == {"commands": ["midfill.accepted"]}
+    assert capabilities["executeCommandProvider"] == {
+        "commands": ["midfill.accepted", "midfill.snooze", "midfill.setEagerness"]
+    }
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def test_states_follow_each_other(launch: Launch) -> None:
     assert seen[-3:] == ["ready", "generating", "ready"]
     payloads = [m["params"] for m in client.log if m.get("method") == "midfill/status"]
     assert all(one != two for one, two in itertools.pairwise(payloads))
-    assert set(payloads[0]) == {"state", "message", "remedy", "stage", "progress", "model", "adapter", "device"}
+    known = {"state", "message", "remedy", "stage", "progress", "model", "adapter", "device"}
+    assert set(payloads[0]) == known | {"eagerness", "lines", "on_battery", "snoozed_s"}
 
 
 @pytest.mark.parametrize("answer", ["result", "error", "none"])

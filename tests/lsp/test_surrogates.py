@@ -42,6 +42,7 @@ NOTIFICATIONS: dict[str, Any] = {
     "textDocument/didSave": {"textDocument": {"uri": URI}},
     "textDocument/didShowCompletion": SHOWN,
     "textDocument/didPartiallyAcceptCompletion": {**SHOWN, "acceptedLength": 1},
+    "midfill/dismissed": at(URI, 0, 3, text="abc"),
     "textDocument/didClose": {"textDocument": {"uri": URI}},
     "notebookDocument/didOpen": {"notebookDocument": NOTEBOOK, "cellTextDocuments": [{**ITEM, "uri": "cell:1"}]},
     "notebookDocument/didChange": {"notebookDocument": {"uri": NOTEBOOK["uri"], "version": 2}, "change": {"cells": {

@@ -1,11 +1,11 @@
 /** The language client: everything of vscode-languageclient's that midfill uses, and none of its dialogs. */
 
 import type {
-  DynamicFeature, InitializeParams, LanguageClientOptions, StaticFeature,
+  DynamicFeature, ExecuteCommandRegistrationOptions, InitializeParams, LanguageClientOptions, StaticFeature,
 } from 'vscode-languageclient/node';
 import {
-  CloseAction, CompletionRequest, DidChangeConfigurationNotification, ErrorAction, InlineCompletionRequest, LanguageClient,
-  RevealOutputChannelOn, TransportKind,
+  CloseAction, CompletionRequest, DidChangeConfigurationNotification, ErrorAction, ExecuteCommandRequest, InlineCompletionRequest,
+  LanguageClient, RevealOutputChannelOn, TransportKind,
 } from 'vscode-languageclient/node';
 import * as os from 'node:os';
 import * as vscode from 'vscode';
@@ -13,6 +13,7 @@ import type { Options } from './settings.ts';
 
 export const SELECTOR = [{ scheme: 'file' }, { scheme: 'untitled' }, { scheme: 'vscode-notebook-cell' }];
 
+const ACCEPTED = 'midfill.accepted';
 const MAX_RESTARTS = 5;
 const RESTARTS_WITHIN_MS = 180_000;
 // Ghost text is asked for with midfill's own request (ghost.ts); a second list in the suggest widget would say it twice.
@@ -29,6 +30,9 @@ export class Client extends LanguageClient {
   }
 
   override registerFeature(feature: StaticFeature | DynamicFeature<unknown>): void {
+    if ('registrationType' in feature && feature.registrationType.method === ExecuteCommandRequest.method) {
+      acceptedOnly(feature as DynamicFeature<ExecuteCommandRegistrationOptions>);
+    }
     if (!('registrationType' in feature) || !NOT_WANTED.has(feature.registrationType.method)) {
       super.registerFeature(feature);
     }
@@ -53,6 +57,15 @@ export class Client extends LanguageClient {
   override info(message: string, data?: unknown): void {
     super.info(message, data, false);
   }
+}
+
+/** Of the server's commands only the items' own becomes one of VS Code's: the others' names are the menu's here. */
+function acceptedOnly(feature: DynamicFeature<ExecuteCommandRegistrationOptions>): void {
+  const register = feature.register.bind(feature);
+  feature.register = ({ id, registerOptions }) => {
+    const commands = registerOptions.commands.filter((command) => command === ACCEPTED);
+    register({ id, registerOptions: { ...registerOptions, commands } });
+  };
 }
 
 function clientOptions(

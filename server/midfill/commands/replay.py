@@ -19,9 +19,9 @@ from midfill import paths
 from midfill.commands.options import opened, settings
 from midfill.commands.session import session
 from midfill.completer import Completer
-from midfill.config import Config
+from midfill.config import DEFAULT, Config
 from midfill.context.project import project_of
-from midfill.eval import replay_report, report
+from midfill.eval import knob, replay_report, report
 from midfill.eval.about import commit, need_matplotlib, rounded
 from midfill.eval.context import ProjectContext
 from midfill.eval.replay import WAYS, Habits, Place, Tally, Typist, places
@@ -56,9 +56,13 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def _configs(arguments: argparse.Namespace, config: Config) -> dict[str, Config]:
-    if not arguments.real_time:  # the keys come in a time of their own: the server would measure the wrong gaps
+    if (
+        not arguments.real_time and not arguments.knob
+    ):  # the keys come in a time of their own: the server would measure the wrong gaps
         config = dataclasses.replace(config, max_debounce_s=0.0)
     base = configuration.merged(config, settings(arguments.set), "--set")
+    if arguments.knob:
+        return {name: dataclasses.replace(base, eagerness=name) for name in configuration.EAGERNESS}
     if arguments.against is None:
         return {"server": base}
     other = configuration.merged(base, settings(arguments.against.split(";")), "--against")
@@ -73,7 +77,10 @@ def _habits(arguments: argparse.Namespace) -> Habits:
     for name, high in (("least", 1000), ("chars", MAX_CHARS), ("places", MAX_PLACES)):
         if not 1 <= getattr(arguments, name) <= high:
             raise MidfillError(f"--{name} {getattr(arguments, name)} is out of range", f"use 1 to {high}")
-    return Habits(arguments.least, ways, arguments.real_time, arguments.wait, arguments.growth, arguments.seed)
+    if arguments.knob and arguments.against is not None:
+        raise MidfillError("--knob compares the positions with each other", "leave --against out")
+    hasty = arguments.hasty or arguments.knob
+    return Habits(arguments.least, ways, arguments.real_time, arguments.wait, arguments.growth, arguments.seed, hasty)
 
 
 def _places(arguments: argparse.Namespace) -> list[Place]:
@@ -147,6 +154,13 @@ def _report(
     about |= {**dataclasses.asdict(habits), "seconds": seconds}
     line = report.line(about, {name: one.config for name, one in runs.items()}, info)
     line["figures"] = rounded({name: tally.figures() for name, tally in totals.items()})
+    if arguments.knob:
+        tallies = {name: one.tallies for name, one in runs.items()}
+        console.print(knob.table(tallies))
+        line["knob"], line["paired"] = rounded(knob.figures(tallies)), {}
+        for name, found in knob.against(tallies, DEFAULT.eagerness).items():
+            console.print(replay_report.differences((DEFAULT.eagerness, name), found))
+            line["paired"][name] = rounded(found)
     if len(runs) == 2:
         compared = replay_report.paired([one.tallies for one in runs.values()])
         console.print(replay_report.differences(list(runs), compared))

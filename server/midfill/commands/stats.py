@@ -14,6 +14,7 @@ Row = dict[str, Any]
 
 GROUPS = ("trigger", "language", "adapter")
 MAX_GROUPS = 8
+RETAINED = {"retained_30_chars": "30 s", "retained_300_chars": "5 min"}
 HEAD = ("", "shown", "accepted", "in part", "typed", "rejected", "rate", "kept 30 s", "kept 5 min", "p50 ms", "p95 ms")
 
 
@@ -48,6 +49,8 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         "accepted_chars": sum(row["n_accepted"] for row in rows if row["outcome"] in ("accepted", "partial")),
         "kept_30": _mean(rows, "kept_30"),
         "kept_300": _mean(rows, "kept_300"),
+        "retained_30_chars": _retained(rows, "kept_30"),
+        "retained_300_chars": _retained(rows, "kept_300"),
         "latency_p50_s": _quantile(latencies, 0.5),
         "latency_p95_s": _quantile(latencies, 0.95),
         "decoded_tokens": sum(row["n_decoded"] for row in rows),
@@ -63,9 +66,11 @@ def table(rows: Sequence[Row]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
     aligned = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
     whole = summary(rows)
+    kept = (f"{_chars(whole[key])} after {name}" for key, name in RETAINED.items() if whole[key] is not None)
+    retained = f" ({' and '.join(kept)})" if whole["retained_30_chars"] is not None else ""
     aligned += [
         "",
-        f"{whole['accepted_chars']} characters accepted; {whole['decoded_tokens']} tokens decoded; "
+        f"{whole['accepted_chars']} characters accepted{retained}; {whole['decoded_tokens']} tokens decoded; "
         f"{whole['from_cache']} of {whole['shown']} suggestions came from the cache",
     ]
     return "\n".join(aligned)
@@ -102,6 +107,17 @@ def _ms(seconds: float | None) -> str:
 def _mean(rows: Sequence[Row], column: str) -> float | None:
     known = [row[column] for row in rows if row[column] is not None]
     return statistics.fmean(known) if known else None
+
+
+def _retained(rows: Sequence[Row], column: str) -> dict[str, int] | None:
+    """Characters accepted that were looked for again, and those that stood then; None where none were."""
+    known = [(row["n_accepted"], row[column]) for row in rows if row[column] is not None]
+    kept = round(sum(n * share for n, share in known))
+    return {"kept": kept, "of": sum(n for n, _ in known)} if known else None
+
+
+def _chars(retained: dict[str, int]) -> str:
+    return f"{retained['kept']} of {retained['of']} stood"
 
 
 def _quantile(values: Sequence[float], q: float) -> float | None:

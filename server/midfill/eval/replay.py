@@ -3,12 +3,14 @@
 The text that is typed is taken out of the file first. After every key a suggestion is asked for, as an editor does; it
 is seen if it comes before the next key, else the next key supersedes it. The typist knows what they want to write and
 takes a suggestion that says it. In virtual time nobody sleeps: only the engine's own time passes, so that a pause of
-a second costs none; what the server does while a person pauses is then left out.
+a second costs none; what the server does while a person pauses is then left out. Waiting for the next key is no work
+either: it takes the typist's time, and none of ours.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import re
 import time
@@ -22,12 +24,17 @@ from midfill.completer import Completer
 from midfill.engine.base import Delta, Engine, GenerateRequest
 from midfill.eval.figures import percentile
 from midfill.eval.keys import added, gaps, keys_of
+from midfill.records import KEPT_AFTER_S, kept_share
 from midfill.trace import Trace
 from midfill.types import Completion, Snapshot
 
 Way = Literal["whole", "line", "word"]
+NEAR_LINES = 300  # what was taken is looked for so far up
 WAYS: tuple[Way, ...] = ("whole", "line", "word")
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
+MOSTLY = 0.8
+PAUSE_S = 0.5  # a gap as long as this is a pause to think
+PRESS_S = 0.2  # a press that takes or deletes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class Habits:
     waits: bool = False  # for every answer, however long it takes: what could be saved at best
     sees_growth: bool = False  # an editor that shows a suggestion while it grows
     seed: int = 1
+    hasty: bool = False  # takes what begins well, and deletes the wrong end
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,17 @@ class Taken:
     text: str
     n_presses: int
     way: Way
+    wrong: str = ""  # what came with it and is deleted again
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A moment in which a person thinks, and looks at what is shown."""
+
+    at: int  # characters typed before it
+    shown: str
+    said: str | None  # what the model said, shown or not; None where it was not asked, or is not known
+    follows: str
 
 
 @dataclass(slots=True)
@@ -87,7 +106,11 @@ class Tally:
     n_decoded: int = 0  # also by what was superseded, and ahead of the typist
     n_tokens_shown: int = 0
     n_tokens_accepted: int = 0
+    n_chars_wrong: int = 0  # of those taken, deleted at once
+    n_kept_30: float = 0.0  # characters taken that stand after 30 seconds of the session, or at its end
+    n_kept_300: float = 0.0
     shown_s: list[float] = field(default_factory=list)  # keystroke to new text
+    pauses: list[Pause] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Sum up."""
@@ -96,10 +119,13 @@ class Tally:
 
     def figures(self) -> dict[str, Any]:
         """Counts and shares; a share of nothing is None."""
-        counts = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "shown_s"}
+        counts = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("shown_s", "pauses")}
         return {
             **counts,
             "saved": _share(self.n_keys - self.n_pressed, self.n_keys),
+            "shown_per_100": _share(100 * self.n_shown, self.n_keys),
+            "kept_30": _share(self.n_kept_30, self.n_chars_accepted),
+            "kept_300": _share(self.n_kept_300, self.n_chars_accepted),
             "shown_acceptance": _share(self.n_accepted, self.n_shown),
             "flicker": _share(self.n_flickers, self.n_along),
             "wasted": _share(self.n_decoded - min(self.n_decoded, self.n_tokens_shown), self.n_decoded),
@@ -108,7 +134,7 @@ class Tally:
         }
 
 
-def _share(part: int, whole: int) -> float | None:
+def _share(part: float, whole: int) -> float | None:
     return part / whole if whole else None
 
 
@@ -149,6 +175,20 @@ def taken(suggestion: str, follows: str, least: int, ways: Sequence[Way] = WAYS)
     return None
 
 
+def glanced(suggestion: str, follows: str, least: int) -> Taken | None:
+    """What a typist takes who reads the first line only: a suggestion whose first line is right, or that is right for
+    MOSTLY of its length. The wrong end is deleted word by word on its first line, then line by line."""
+    first = len(suggestion) - len(suggestion.lstrip("\n"))
+    end = suggestion.find("\n", first)
+    n_right = len(suggestion) - len(added(follows, suggestion))
+    if n_right < max(least, min(end if end >= 0 else len(suggestion), MOSTLY * len(suggestion))):
+        return None
+    wrong = suggestion[n_right:]
+    line, _, more = wrong.partition("\n")
+    n_deleted = len(_WORD.findall(line)) + (more.count("\n") + 1 if more.strip() else 0)
+    return Taken(suggestion[:n_right], 1 + n_deleted, "whole", wrong)
+
+
 class Meter:
     """An engine that counts what it decodes, to the end or not."""
 
@@ -187,17 +227,24 @@ class Typist:
         self._standing = ""  # the suggestion that is on the screen, without what was typed over it
         self._version = 0
         self._seen: dict[str, int] = {}  # tokens of each suggestion; the rest of one keeps its id
+        self._now = self._waited_s = 0.0  # seconds of the session; of the last wait for the next key
+        self._limit: asyncio.Timeout | None = None
+        self._checks: list[tuple[float, int, str]] = []  # when, after how long, and what may still stand
         self.tally = Tally()
 
     async def type(self) -> Tally:
         """Type everything. Raises EngineError."""
         engine = self._completer.engine
         self._completer.engine = meter = Meter(engine, self._count)
+        clock, sleep = self._completer.clock, self._completer.sleep
+        if not self._habits.real_time:
+            self._completer.clock, self._completer.sleep = lambda: self._now, self._sleep
         try:
             await self._type()
         finally:
             await self._completer.aclose()
-            self._completer.engine = engine
+            self._completer.engine, self._completer.clock, self._completer.sleep = engine, clock, sleep
+        self._look_again(math.inf)
         self.tally.n_decoded, self.tally.n_tokens_shown = meter.n_decoded, sum(self._seen.values())
         return self.tally
 
@@ -208,7 +255,10 @@ class Typist:
         while self._follows:
             self._press(keys_of(self._follows)[0])
             while self._follows:
-                await self._ask(waits[len(keys_of(self._typed)) - 1])  # pauses belong to what was written
+                gap_s = waits[len(keys_of(self._typed)) - 1]  # pauses belong to what was written
+                await self._ask(gap_s)
+                self._now += gap_s
+                self._look_again(self._now)
                 if not self._take():
                     break
 
@@ -223,33 +273,64 @@ class Typist:
 
     def _take(self) -> bool:
         """Take what is right of the standing suggestion."""
-        found = taken(self._standing, self._follows, self._habits.least, self._habits.ways)
+        found = glanced(self._standing, self._follows, self._habits.least) if self._habits.hasty else None
+        found = found or taken(self._standing, self._follows, self._habits.least, self._habits.ways)
         if found is None:
             return False
-        tally = self.tally
+        tally, whole = self.tally, found.text + found.wrong
+        self._now += PRESS_S * found.n_presses
+        self._checks += [(self._now + after_s, after_s, whole) for after_s in KEPT_AFTER_S]
         self._typed += found.text
-        self._standing = self._standing.removeprefix(found.text)
+        self._standing = "" if found.wrong else self._standing.removeprefix(found.text)
         tally.n_pressed += found.n_presses
         tally.n_accepted += 1
-        tally.n_chars_accepted += len(found.text)
+        tally.n_chars_accepted += len(whole)
+        tally.n_chars_wrong += len(found.wrong)
         tally.n_tokens_accepted += self._count(found.text)
         setattr(tally, f"n_{found.way}", getattr(tally, f"n_{found.way}") + 1)
         self._event("accepted", found.text, way=found.way)
         return True
 
+    def _look_again(self, now: float) -> None:
+        """Count what still stands of what was taken, where it is time for that."""
+        due = [check for check in self._checks if check[0] <= now]
+        self._checks = [check for check in self._checks if check[0] > now]
+        lines = (self._place.text[: self._place.start] + self._typed).split("\n")[-NEAR_LINES:] if due else []
+        for _, after_s, text in due:
+            name = f"n_kept_{after_s}"
+            setattr(self.tally, name, getattr(self.tally, name) + len(text) * kept_share(text, lines))
+
+    async def _sleep(self, seconds: float) -> None:
+        """The server waits for the next key: that is our time. Raises TimeoutError where the key comes first."""
+        self._waited_s = seconds
+        limit = self._limit.when() if self._limit is not None else None
+        if self._limit is None or limit is None:
+            return
+        if asyncio.get_running_loop().time() + seconds >= limit:
+            raise TimeoutError
+        self._limit.reschedule(limit - seconds)
+
+    def _pause(self, trace: Trace) -> None:
+        """A person looks at what is shown."""
+        is_own = trace.raw and trace.hit in ("", "cache")  # what was typed along began elsewhere
+        said = self._standing or (trace.raw if is_own else None)
+        self.tally.pauses.append(Pause(len(self._typed), self._standing, said, self._follows))
+        follows = self._follows.split("\n", 1)[0]
+        self._event("pause", self._standing, said=said, follows=follows, confidence=trace.confidence, hit=trace.hit)
+
     async def _ask(self, gap_s: float) -> None:
         """Ask, and look at what comes until the next key."""
         last = Completion("", self.snapshot())
         self._on_change(last.snapshot)
-        start, trace = time.perf_counter(), Trace()
+        start, trace, self._waited_s = time.perf_counter(), Trace(), 0.0
         before, self.tally.n_asked = self._standing, self.tally.n_asked + 1
         try:
-            async with asyncio.timeout(None if self._habits.waits else gap_s):
+            async with asyncio.timeout(None if self._habits.waits else gap_s) as self._limit:
                 async with aclosing(self._completer.stream(last.snapshot, trace=trace)) as values:  # type: ignore[type-var]
                     async for value in values:
                         last = value
                         if value.finished or self._habits.sees_growth:
-                            self._show(value.text, time.perf_counter() - start)
+                            self._show(value.text, self._waited_s + time.perf_counter() - start)
                             seen = self._count(value.text)
                             self._seen[value.id] = max(seen, self._seen.get(value.id, 0))
         except TimeoutError:
@@ -257,6 +338,8 @@ class Typist:
         self.tally.n_cache += last.source == "cache"
         self.tally.n_refused += bool(trace.refused)
         self._count_flicker(before)
+        if gap_s >= PAUSE_S:
+            self._pause(trace)
         if self._habits.real_time:
             await asyncio.sleep(max(0.0, gap_s - (time.perf_counter() - start)))
 

@@ -62,6 +62,7 @@ def apply(ls: MidfillServer) -> None:
         return
     transport.set_log_level(ls.config.log_level)
     ls.project.set_off(ls.config.context_off)
+    ls.board.changed()
     if ls.config.enabled != old.enabled or settings.needs_new_link(old, ls.config):
         ls.connect()
     elif ls.link is not None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from midfill.lsp import convert
+from midfill.lsp import convert, knob
 from midfill.lsp.protocol import InvalidParams, Params
-from midfill.records import KEPT_AFTER_S, Records, Shown
+from midfill.records import KEPT_AFTER_S, Records, Shown, kept_share
 from midfill.trace import Trace
 from midfill.types import Completion, Snapshot
 
@@ -108,6 +108,12 @@ class Outcomes:
             offer.settled = True
             self._records.outcome(id, "partial", min(n_chars, max(map(len, offer.texts))))
 
+    def dismissed(self, uri: str, text: str) -> None:
+        """The user does not want what was offered last in a document, of which ``text`` stood there."""
+        offer = self._last.get(("inline", uri))
+        if self._on and offer is not None and text and any(offered.endswith(text) for offered in offer.texts):
+            self._reject(offer)
+
     def closed(self, uri: str) -> None:
         """A document is gone: nothing of it is taken any more."""
         for family, document in list(self._last):
@@ -152,14 +158,6 @@ class Outcomes:
         self._checks.add(timer)
 
 
-def kept_share(text: str, lines: Sequence[str]) -> float:
-    """How much of ``text`` still stands, 0 to 1: its lines that are part of one of ``lines``, by their length."""
-    pieces = [piece.strip() for piece in text.split("\n")]
-    n_chars = sum(map(len, pieces))
-    n_kept = sum(len(piece) for piece in pieces if piece and any(piece in line for line in lines))
-    return n_kept / n_chars if n_chars else 1.0
-
-
 def _shown(family: str, completion: Completion, trace: Trace, *, seen: bool) -> Shown:
     stats = completion.stats if completion.source == "engine" else None
     return Shown(
@@ -176,10 +174,15 @@ def _shown(family: str, completion: Completion, trace: Trace, *, seen: bool) -> 
 
 def execute_command(ls: MidfillServer, params: Params) -> Any:
     """workspace/executeCommand. Raises InvalidParams for a command that is not ours."""
-    if params.get("command") != convert.ACCEPTED:
+    command, arguments = params.get("command"), params.get("arguments")
+    arguments = arguments if isinstance(arguments, list) else []
+    if command == knob.SNOOZE:
+        knob.snooze(ls, arguments)
+    elif command == knob.SET_EAGERNESS:
+        knob.set_eagerness(ls, arguments)
+    elif command != convert.ACCEPTED:
         raise InvalidParams
-    arguments = params.get("arguments")
-    if isinstance(arguments, list) and (id := _id_in(arguments)) is not None:
+    elif (id := _id_in(arguments)) is not None:
         index = arguments[1] if len(arguments) > 1 else 0
         ls.outcomes.accepted(id, index if type(index) is int and index >= 0 else 0)
 

@@ -14,11 +14,25 @@ from pygls.lsp.server import LanguageServer
 
 from midfill import __version__
 from midfill import config as configuration
+from midfill.battery import BATTERY, Battery
 from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.context.workspace import Workspace
 from midfill.engine.base import EngineError
-from midfill.lsp import configure, context, convert, debug, explain, outcomes, settings, suggest, sync, transport, why
+from midfill.lsp import (
+    configure,
+    context,
+    convert,
+    debug,
+    explain,
+    knob,
+    outcomes,
+    settings,
+    suggest,
+    sync,
+    transport,
+    why,
+)  # fmt: skip
 from midfill.lsp.documents import Documents
 from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol, Params
@@ -41,6 +55,7 @@ class Completes(Protocol):
     ) -> AsyncIterator[Completion]: ...
     async def prompt(self, snapshot: Snapshot) -> Any: ...  # noqa: D102
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None: ...  # noqa: D102
+    def dismiss(self, snapshot: Snapshot, text: str) -> None: ...  # noqa: D102
 
 
 class Link(Protocol):
@@ -85,8 +100,10 @@ class MidfillServer(LanguageServer):
         self.latest = suggest.Latest()
         self.traces = explain.Traces()
         self.outcomes = outcomes.Outcomes(self)
-        self.commands = (convert.ACCEPTED,)
-        self.board = StatusBoard(self.protocol.notify)
+        self.commands = (convert.ACCEPTED, knob.SNOOZE, knob.SET_EAGERNESS)
+        self.battery: Battery = BATTERY
+        self.board = StatusBoard(self.protocol.notify, lambda: knob.facts(self))
+        self.snooze = knob.Snooze(self.board.changed)
         self.warnings = Warnings(self.protocol.notify)
         self.client = Client()
         self.settings = Settings(config or configuration.DEFAULT, self.client)
@@ -169,6 +186,7 @@ class MidfillServer(LanguageServer):
         self._n_links += 1
         self.pulling = None
         self.project.stop()
+        self.snooze.stop()
         self.latest.clear()
         self._spawn(asyncio.to_thread(self.outcomes.stop().close))
         link, self.link = self.link, None
@@ -273,6 +291,7 @@ def _features() -> list[tuple[str, Callable[[Any, Params], Any], Any]]:
         ("midfill/explain", explain.explain, None),
         ("midfill/why", why.why, None),
         (lsp.WORKSPACE_EXECUTE_COMMAND, outcomes.execute_command, None),
+        ("midfill/dismissed", knob.dismissed, None),
         ("textDocument/didShowCompletion", outcomes.did_show, None),
         ("textDocument/didPartiallyAcceptCompletion", outcomes.did_partly_accept, None),
         *((method, handler, None) for method, handler in debug.HANDLERS.items() if debug.enabled()),

@@ -17,7 +17,7 @@ from midfill.types import MidfillError
 # Settings that this process alone follows; a change of any other needs another link to the engine.
 OWN_SETTINGS = frozenset({
     "enabled", "languages_off", "globs_off", "scopes_off", "max_debounce_s", "candidates", "ahead", "records",
-    "context_off",    "first_answer_s", "log_level",
+    "context_off", "first_answer_s", "log_level", "eagerness", "lines", "quiet_on_battery",
 })  # fmt: skip
 
 # What editors keep in the same section for themselves.

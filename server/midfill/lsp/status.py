@@ -24,8 +24,9 @@ Ask = Callable[[str, Any], "Future[Any]"]
 class StatusBoard:
     """Puts together what the engine says and what this process knows, and sends it when it changed."""
 
-    def __init__(self, notify: Notify) -> None:
-        self._notify = notify
+    def __init__(self, notify: Notify, facts: Callable[[], dict[str, Any]] = dict) -> None:
+        """``facts`` tells what else the status says."""
+        self._notify, self._facts = notify, facts
         self._engine = EngineStatus("starting")
         self._trouble: MidfillError | None = None  # a mistake in the configuration
         self._lost: MidfillError | None = None  # a document whose text is not known
@@ -90,15 +91,20 @@ class StatusBoard:
             "model": status.model,
             "adapter": status.adapter,
             "device": status.device,
+            **self._facts(),
         }
+
+    def changed(self) -> None:
+        """What ``facts`` tells may be something else now."""
+        self._push()
 
     def _push(self) -> None:
         payload = self.payload()
-        if payload == self._sent:
+        if _without_time(payload) == _without_time(self._sent):
             return
         loop = asyncio.get_running_loop()
         early = loop.time() - self._sent_at < PROGRESS_EVERY_S
-        if early and {**payload, "progress": None} == {**self._sent, "progress": None}:
+        if early and _without_time({**payload, "progress": None}) == _without_time({**self._sent, "progress": None}):
             if self._timer is None:
                 self._timer = loop.call_later(PROGRESS_EVERY_S, self._late)
             return
@@ -112,6 +118,11 @@ class StatusBoard:
         self._sent = payload
         self._sent_at = asyncio.get_running_loop().time()
         self._notify("midfill/status", payload)
+
+
+def _without_time(payload: dict[str, Any]) -> dict[str, Any]:
+    """``payload`` with whether a snooze runs in the place of its seconds, which always change."""
+    return {**payload, "snoozed_s": bool(payload.get("snoozed_s"))}
 
 
 class Warnings:

@@ -111,6 +111,8 @@ def _suggest(ls: MidfillServer, params: Params, family: Family, shape_of: Callab
 def _check_engine(ls: MidfillServer, asked: Suggestion) -> None:
     if not ls.config.enabled:
         asked.trace.refuse(why.DISABLED.name, why.DISABLED.why)
+    elif asked.trigger == "automatic" and (refusal := ls.snooze.refusal) is not None:
+        asked.trace.refuse(refusal.name, refusal.why)
     elif asked.trigger == "automatic" and ls.completer is None:
         asked.trace.refuse("no_engine", "the engine is not ready yet")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from midfill import triggers
-from midfill.lsp import convert
+from midfill.lsp import convert, knob
 from midfill.lsp.protocol import Params
 from midfill.triggers import Refusal
 from midfill.types import MidfillError, Snapshot
@@ -19,22 +19,27 @@ HEALS = "close the file and open it again"
 
 
 def why(ls: MidfillServer, params: Params) -> Any:
-    """midfill/why {textDocument?}: what keeps the document without suggestions, and what a switch needs to know."""
+    """midfill/why {textDocument?}: what keeps the document without suggestions, and what a switch needs to know.
+
+    ``hint``: what the last request there met with, if it is the knob that hid its answer.
+    """
     uri = convert.read_object(params, "textDocument").get("uri")
     document = ls.documents.get(uri) if isinstance(uri, str) else None
-    refusal = off(ls, uri) if isinstance(uri, str) else None if ls.config.enabled else DISABLED
+    known = uri if isinstance(uri, str) else None
+    refusal = off(ls, known) if known is not None else _everywhere(ls)
     return {
         "off": "" if refusal is None else refusal.name,
         "why": "" if refusal is None else refusal.why,
         "language": "" if document is None else document.language,
         "languagesOff": list(ls.config.languages_off),
+        "hint": knob.hint(ls, known),
     }
 
 
 def off(ls: MidfillServer, uri: str) -> Refusal | None:
     """What keeps a document without automatic suggestions wherever the cursor is; None if nothing does."""
-    if not ls.config.enabled:
-        return DISABLED
+    if (refusal := _everywhere(ls)) is not None:
+        return refusal
     if (refusal := unknown(ls, uri)) is not None:
         return refusal
     document = ls.documents.get(uri)
@@ -42,6 +47,10 @@ def off(ls: MidfillServer, uri: str) -> Refusal | None:
     path, name = ls.documents.shown_path(document), ls.documents.name_of(uri)
     empty = Snapshot(uri, 0, document.language, "", 0, path=path, name=name)
     return triggers.switched_off(empty, ls.config.languages_off, ls.config.globs_off)
+
+
+def _everywhere(ls: MidfillServer) -> Refusal | None:
+    return ls.snooze.refusal if ls.config.enabled else DISABLED
 
 
 def unknown(ls: MidfillServer, uri: str) -> Refusal | None:

@@ -86,16 +86,17 @@ class Lines:
         return math.exp(first.mean) if first is not None else None
 
 
-def learn(outcomes: Sequence[tuple[float, bool]], default: float) -> float:
+def learn(outcomes: Sequence[tuple[float, bool]], default: float, max_hidden: float = MAX_HIDDEN) -> float:
     """The threshold of first lines from (confidence 0 to 1, whether it was taken), within REACH of ``default``.
 
-    The highest one under which hardly anything was taken. With few outcomes it is the default.
+    The highest one under which hardly anything was taken, and no more than ``max_hidden`` (0 to 1) of what came. With
+    few outcomes it is the default.
     """
     if len(outcomes) < MIN_OUTCOMES:
         return default
     ordered = sorted(outcomes, key=lambda outcome: (outcome[0], not outcome[1]))
     best, n_taken = default - REACH, 0
-    for i in range(1, int(MAX_HIDDEN * len(ordered))):
+    for i in range(1, int(max_hidden * len(ordered))):
         n_taken += ordered[i - 1][1]
         if i >= MIN_OUTCOMES // 2 and n_taken <= FEW * i:
             best = math.log(max(ordered[i][0], 1e-9))
@@ -105,9 +106,17 @@ def learn(outcomes: Sequence[tuple[float, bool]], default: float) -> float:
 class Gate:
     """The thresholds of one kind of trigger, and the bound on what they hide."""
 
-    def __init__(self, trigger: Trigger, outcomes: Sequence[tuple[float, bool]] = ()) -> None:
-        default = DEFAULTS[trigger]
-        self._learned = Thresholds(learn(outcomes, default.first), default.later)
+    def __init__(
+        self,
+        trigger: Trigger,
+        outcomes: Sequence[tuple[float, bool]] = (),
+        default: Thresholds | None = None,
+        max_hidden: float = MAX_HIDDEN,
+    ) -> None:
+        """``default`` is where learning begins, the trigger's own if None; ``max_hidden`` 0 to 1."""
+        default = default or DEFAULTS[trigger]
+        self._max_hidden = max_hidden
+        self._learned = Thresholds(learn(outcomes, default.first, max_hidden), default.later)
         self._latest: deque[float] = deque(maxlen=200)
 
     @property
@@ -115,7 +124,7 @@ class Gate:
         """Those that hold now."""
         if len(self._latest) < MIN_OUTCOMES:
             return self._learned
-        bound = sorted(self._latest)[int(MAX_HIDDEN * len(self._latest))]
+        bound = sorted(self._latest)[int(self._max_hidden * len(self._latest))]
         return Thresholds(min(self._learned.first, bound), self._learned.later)
 
     def note(self, confidence: float | None) -> None:

@@ -30,11 +30,14 @@ class Applied:
 class Judge:
     """Says when a middle is whole, and what of it is shown."""
 
-    def __init__(self, snapshot: Snapshot, off: Collection[str] = (), gate: Gate | None = None) -> None:
-        """``off`` are names of rules that are not applied; without a ``gate`` no line is too weak."""
+    def __init__(
+        self, snapshot: Snapshot, off: Collection[str] = (), gate: Gate | None = None, *, one_line: bool = False
+    ) -> None:
+        """``off`` are names of rules that are not applied; without a ``gate`` no line is too weak. ``one_line``:
+        nothing is shown beyond the end of the cursor's own line."""
         self.place = Place.of(snapshot)
         self.applied: list[Applied] = []
-        self._off = frozenset(off)
+        self._off, self._one_line = frozenset(off), one_line
         self._lines = Lines()
         self._gate = None if "confidence" in self._off else gate
         self._thresholds = self._gate.thresholds if self._gate is not None else Thresholds()
@@ -44,17 +47,19 @@ class Judge:
         self._lines.push(text, logprobs)
 
     def ends(self, raw: str) -> str:
-        """Why nothing the model could add would be shown: "unit", "run", "weak", or "" where it may go on."""
+        """Why nothing the model could add would be shown: "unit", "run", "line", "weak", or "": it may go on."""
         if "first_unit" not in self._off and unit_end(raw, self.place) is not None:
             return "unit"
         if "end_run" not in self._off and run_end(raw[: raw.rfind("\n") + 1], self.place) is not None:
             return "run"
+        if self._one_line and "\n" in raw:
+            return "line"
         return "weak" if self._lines.first_weak(self._thresholds, finished=False) is not None else ""
 
     def stopped_early(self, raw: str, stop_logprob: float) -> bool:
         """Whether ``raw``, at whose end the model stopped by itself, is not whole: by what it lacks, or because the
         model was not sure that it ends there (``stop_logprob``)."""
-        if "first_unit" in self._off or self.place.kind != "block" or not raw.strip():
+        if "first_unit" in self._off or self._one_line or self.place.kind != "block" or not raw.strip():
             return False
         if self._lines.first_weak(self._thresholds, finished=True) is not None:  # it ends there anyway
             return False
@@ -76,6 +81,8 @@ class Judge:
         self.applied = []
         is_over = finished or cut_short
         middle = self._note("confidence", raw, self._strong(raw, finished=is_over))
+        if self._one_line:
+            middle = self._note("one_line", middle, middle.split("\n", 1)[0])
         if cut_short and middle == raw and self._is_open(raw):
             middle = self._note("whole_lines", middle, whole_lines(middle, self.place))
         if finished and not cut_short:

@@ -16,9 +16,11 @@ from typing import Any, Protocol
 import httpx
 
 from midfill import records
-from midfill.completer import Completer, Outcomes
+from midfill.battery import BATTERY
+from midfill.completer import Completer
 from midfill.config import Config
 from midfill.context.gather import ContextSource
+from midfill.eagerness import Outcomes
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.engine.suspects import Suspects
@@ -260,6 +262,7 @@ class EngineLink:
             AdapterKeeper(Wary(engine, Suspects(where.suspects)), self._adapters.folders), renderer, info, self._config,
             adapter=self._adapters.default, adapters=self._adapters.of_language, sources=self._sources,
             outcomes=await asyncio.to_thread(_outcomes, self._config), resident=True,
+            on_battery=lambda: BATTERY.in_use,
         )  # fmt: skip
         if refusal is not None:
             return EngineStatus(

@@ -1,0 +1,135 @@
+"""One knob, three positions: how sure the model has to be, how long a pause has to last, and how long what comes is.
+
+It turns what comes unasked. Who asks by hand gets the same in every position.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from midfill.config import Config
+from midfill.postprocess.confidence import DEFAULTS, MAX_HIDDEN, Gate, Thresholds
+from midfill.triggers import Debounce
+from midfill.types import Trigger
+
+Outcomes = Sequence[tuple[float, bool]]  # confidence of what was shown, and whether it was taken
+
+# Who asks gets an answer so many times as long as what comes unasked: a block, not a line of it.
+INVOKED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What one position means (docs/log.md has the table that they were chosen by)."""
+
+    name: str
+    thresholds: Thresholds  # where learning begins; a line below them is not shown
+    max_hidden: float  # no larger part of what the model says is hidden, 0 to 1
+    debounce: float  # times ``max_debounce_s``
+    steady: bool  # every key waits that long, whatever the answer takes
+    length: float  # times ``max_tokens``
+    one_line: bool
+    scopes_off: tuple[str, ...] = ()  # besides the setting of that name
+
+    @property
+    def more(self) -> str:
+        """The position that shows more; "" where there is none."""
+        return {"quiet": "balanced", "balanced": "eager"}.get(self.name, "")
+
+
+QUIET = Level("quiet", Thresholds(-0.5, -0.5), 0.7, 3.0, True, 0.5, True, ("comment",))
+BALANCED = Level("balanced", DEFAULTS["automatic"], MAX_HIDDEN, 1.0, False, 1.0, False)
+EAGER = Level("eager", Thresholds(-2.5, -1.6), 0.15, 0.4, False, 2.0, False)
+LEVELS: Mapping[str, Level] = MappingProxyType({level.name: level for level in (QUIET, BALANCED, EAGER)})
+
+
+class Knob:
+    """The knob as it stands, and what it turns. On battery power it stands at quiet, where that is wanted."""
+
+    def __init__(
+        self,
+        config_of: Callable[[], Config],
+        outcomes: Callable[[Trigger], Outcomes] = lambda _trigger: (),
+        on_battery: Callable[[], bool] = lambda: False,
+        most_tokens: int = sys.maxsize,
+    ) -> None:
+        """``outcomes``: what became of earlier suggestions; ``on_battery``: whether the machine runs on its battery;
+        ``most_tokens``: what the engine gives at most."""
+        self._config_of, self._outcomes, self._on_battery = config_of, outcomes, on_battery
+        self._most_tokens = most_tokens
+        self._gates: dict[str, Gate] = {}  # by level; "" for what is asked for by hand
+
+    def __str__(self) -> str:
+        """What tells one way of choosing what is shown from another."""
+        return f"{self.level.name}/{self._config_of().lines}"
+
+    @property
+    def on_battery(self) -> bool:
+        """Whether the machine runs on battery power, and that matters."""
+        return self._config_of().quiet_on_battery and self._on_battery()
+
+    @property
+    def level(self) -> Level:
+        """The position that holds now."""
+        return QUIET if self.on_battery else LEVELS[self._config_of().eagerness]
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the engine may work on what nobody has asked for yet."""
+        return self._config_of().ahead and not self.on_battery
+
+    def pause(self, debounce: Debounce, uri: str) -> float:
+        """Seconds that a request for a document waits for the next key."""
+        longest_s = self._config_of().max_debounce_s * self.level.debounce
+        return longest_s if self.level.steady else debounce.pause(uri, longest_s)
+
+    @property
+    def scopes_off(self) -> tuple[str, ...]:
+        """Where nothing comes unasked."""
+        return (*self._config_of().scopes_off, *self.level.scopes_off)
+
+    def max_tokens(self, trigger: Trigger) -> int:
+        """The longest middle."""
+        times = INVOKED if trigger == "invoked" else self.level.length
+        return min(self._most_tokens, max(1, round(self._config_of().max_tokens * times)))
+
+    def one_line(self, trigger: Trigger) -> bool:
+        """Whether a suggestion ends with its line: the setting holds by hand too, a quiet knob only for the rest."""
+        return self._config_of().lines == "one" or (trigger == "automatic" and self.level.one_line)
+
+    def gate(self, trigger: Trigger) -> Gate:
+        """What is sure enough."""
+        level = self.level
+        name = level.name if trigger == "automatic" else ""
+        if name not in self._gates:
+            known = self._outcomes(trigger)
+            automatic = (level.thresholds, level.max_hidden)
+            self._gates[name] = Gate(trigger, known, *automatic) if name else Gate(trigger, known)
+        return self._gates[name]
+
+    def why_hidden(self, trigger: Trigger, rules: Collection[str], confidence: float | None) -> str:
+        """Why what the model said is not shown, and how to see more: the rest of "Nothing was shown: ..."; "" where
+        it is for another of the ``rules`` that were applied."""
+        if "confidence" in rules:
+            return self._why_weak(trigger, confidence)
+        if "one_line" not in rules:
+            return ""
+        if self._config_of().lines == "one":
+            return 'what the model said begins in another line, and lines = "one"; lines = "auto" shows it'
+        return f"what the model said begins in another line, and {self._how_to_see_more()}"
+
+    def _why_weak(self, trigger: Trigger, confidence: float | None) -> str:
+        sure = "" if confidence is None else f" ({confidence:.0%})"
+        if trigger == "invoked":
+            return f"the model was not sure enough of anything{sure}"
+        return f"the model was not sure enough{sure}: {self._how_to_see_more()}"
+
+    def _how_to_see_more(self) -> str:
+        if self.on_battery:
+            return "the knob is at quiet on battery power; quiet_on_battery = false ends that"
+        level = self.level
+        more = f'eagerness = "{level.more}" shows more' if level.more else "ask by hand to see it"
+        return f'the knob is at eagerness = "{level.name}"; {more}'

@@ -41,17 +41,19 @@ export class Dismissed {
 
   /** The document changed; `contentOf` tells its lines as they are now. */
   changed(changes: readonly LineChange[], contentOf: (line: number) => string | undefined): void {
+    const stands = (place: Place, line: number): boolean => {
+      const content = contentOf(line);
+      return content !== undefined && isIntact(place, content);
+    };
     for (const { startLine, endLine, nBreaks } of changes) {
       for (const place of this.places) {
-        if (place.line > endLine) {
-          place.line += nBreaks - (endLine - startLine);
+        const moved = startLine + nBreaks + place.line - endLine;
+        if (place.line > endLine || (place.line === endLine && !stands(place, place.line) && stands(place, moved))) {
+          place.line = moved;
         }
       }
     }
-    this.places = this.places.filter((place) => {
-      const content = contentOf(place.line);
-      return content !== undefined && isIntact(place, content);
-    });
+    this.places = this.places.filter((place) => stands(place, place.line));
   }
 }
 

@@ -33,7 +33,7 @@ export interface Asked {
   /** Whether the engine can answer now. */
   ready(): boolean;
   /** Whether suggestions come unasked. */
-  automatic(): boolean;
+  automatic(document: vscode.TextDocument): boolean;
   /** Whether they are shown while they grow. */
   grows(): boolean;
 }
@@ -198,7 +198,7 @@ export class GhostText implements vscode.Disposable {
         return this.answer(before, context.selectedCompletionInfo);
       }
     }
-    if (!byHand && (!this.asked.automatic() || this.isDismissed(document, position))) {
+    if (!byHand && (!this.asked.automatic(document) || this.isDismissed(document, position))) {
       this.drop();
       return [];
     }

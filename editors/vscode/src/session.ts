@@ -40,6 +40,7 @@ export class Session implements vscode.Disposable {
   private work: Promise<void> = Promise.resolve();
   private readonly changes = new vscode.EventEmitter<void>();
   readonly onChange = this.changes.event;
+  private snoozedUntil = 0;
   private readonly readies = new vscode.EventEmitter<void>();
   /** The engine can answer, and could not before. */
   readonly onReady = this.readies.event;
@@ -52,6 +53,11 @@ export class Session implements vscode.Disposable {
   /** Whether the engine can answer. */
   get isReady(): boolean {
     return !this.missing && isReady(this.status);
+  }
+
+  /** Seconds for which nothing comes by itself. */
+  get snoozedS(): number {
+    return Math.max(0, (this.snoozedUntil - Date.now()) / 1000);
   }
 
   dispose(): void {
@@ -132,6 +138,7 @@ export class Session implements vscode.Disposable {
   private follow(status: ServerStatus): void {
     const wasReady = this.isReady;
     this.status = status;
+    this.snoozedUntil = Date.now() + (status.snoozed_s ?? 0) * 1000;
     this.changes.fire();
     if (this.isReady && !wasReady && this.client() !== undefined) {
       this.readies.fire();

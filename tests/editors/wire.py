@@ -29,9 +29,9 @@ def until(value: Callable[[], T], wanted: Callable[[T], object] = bool, timeout_
 class Wire:
     """The messages of one session."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, server: list[str] | None = None) -> None:
         self.log = log
-        self.command = [sys.executable, str(Path(__file__).with_name("wiretap.py")), str(log), *SERVER]
+        self.command = [sys.executable, str(Path(__file__).with_name("wiretap.py")), str(log), *(server or SERVER)]
 
     def messages(self, side: str = "client", method: str | None = None) -> list[Message]:
         """Of one side, in order; of one method."""

@@ -9,10 +9,12 @@ import type { Why } from './why.ts';
 const BACKGROUNDS = { plain: undefined, warning: 'statusBarItem.warningBackground', error: 'statusBarItem.errorBackground' };
 // A generation that a keystroke ends at once is nothing to look at.
 const CALM_MS = 150;
+const MINUTE_MS = 60_000;
 
 export class Bar implements vscode.Disposable {
   private readonly item = vscode.window.createStatusBarItem('midfill.status', vscode.StatusBarAlignment.Right, 100);
   private timer: NodeJS.Timeout | undefined;
+  private clock: NodeJS.Timeout | undefined;
 
   constructor(private readonly session: Session, private readonly why: Why) {
     this.item.name = 'midfill';
@@ -23,6 +25,7 @@ export class Bar implements vscode.Disposable {
 
   dispose(): void {
     clearTimeout(this.timer);
+    clearTimeout(this.clock);
     this.item.dispose();
   }
 
@@ -37,14 +40,19 @@ export class Bar implements vscode.Disposable {
 
   private show(): void {
     this.timer = undefined;
-    const off = this.why.of(vscode.window.activeTextEditor?.document) || whyOff();
-    const { text, kind, lines } = view(this.session.status, { missing: this.session.missing, off });
+    const document = vscode.window.activeTextEditor?.document;
+    const { missing, snoozedS } = this.session;
+    const off = this.why.of(document) || whyOff(document);
+    const { text, kind, lines } = view(this.session.status, { missing, off, snoozedS });
     const background = BACKGROUNDS[kind];
     this.item.text = text;
     this.item.backgroundColor = background === undefined ? undefined : new vscode.ThemeColor(background);
     this.item.tooltip = lines.join('\n');
     this.item.accessibilityInformation = { label: lines.join(' '), role: 'button' };
-    const isReady = this.session.status.state === 'ready' || this.session.status.state === 'generating';
-    void vscode.commands.executeCommand('setContext', 'midfill.ready', isReady && !this.session.missing);
+    if (snoozedS > 0) {
+      clearTimeout(this.clock);
+      this.clock = setTimeout(() => this.update(), (snoozedS * 1000) % MINUTE_MS + 100); // the next minute
+    }
+    void vscode.commands.executeCommand('setContext', 'midfill.ready', this.session.isReady);
   }
 }

@@ -2,9 +2,11 @@
 
 import * as vscode from 'vscode';
 import { Bar } from './bar.ts';
+import { chooseAdapter, chooseModel, snooze, turn } from './choices.ts';
+import { Focus } from './focus.ts';
 import { GhostText } from './ghost.ts';
-import { inTerminal, install, quoted } from './install.ts';
-import { chooseAdapter, menu } from './menu.ts';
+import { inTerminal, install, quoted, watch } from './install.ts';
+import { menu } from './menu.ts';
 import { Outcomes } from './outcomes.ts';
 import { Reports } from './reports.ts';
 import { Session } from './session.ts';
@@ -16,6 +18,7 @@ let session: Session | undefined;
 
 export function activate(context: vscode.ExtensionContext): void {
   const log = vscode.window.createOutputChannel('midfill', { log: true });
+  switches.keepIn(context.workspaceState);
   const own = session = new Session(log);
   const why = new Why(own);
   const bar = new Bar(own, why);
@@ -24,17 +27,24 @@ export function activate(context: vscode.ExtensionContext): void {
   const outcomes = new Outcomes(own.client, onSeen);
   const asked = {
     client: own.client,
-    automatic: () => switches.settings().get<string>('trigger') !== 'byHand',
+    ready: () => own.isReady,
+    automatic: (document: vscode.TextDocument) => !switches.whyOff(document),
     grows: () => switches.settings().get<boolean>('grow', true) && isAtLeast(vscode.version, GROWS_SINCE),
   };
   const ghost = new GhostText(asked, outcomes, context.extension.id.toLowerCase());
-  const given = { own, why, reports, ghost, log, context };
-  context.subscriptions.push(log, own, why, bar, reports.register(), outcomes, ghost, ...commands(given));
+  const focus = new Focus(own.client);
+  const given = { own, why, bar, reports, ghost, log, context };
+  context.subscriptions.push(log, own, why, bar, reports.register(), outcomes, ghost, focus, ...commands(given));
   const here = (): void => {
     bar.update();
     void why.ask(vscode.window.activeTextEditor?.document);
   };
   context.subscriptions.push(
+    own.onReady(() => {
+      focus.soon(0);
+      void ghost.retry();
+    }),
+    own.onChange(() => own.status.state === 'error' && ghost.giveUp()),
     own.onChange(() => (own.status.state === 'generating' ? bar.update() : here())),
     why.onChange(() => bar.update()),
     vscode.window.onDidChangeActiveTextEditor(here),
@@ -49,7 +59,7 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.workspace.onDidChangeWorkspaceFolders(() => void own.configure()),
     // It may have been installed meanwhile.
     vscode.window.onDidChangeWindowState(({ focused }) => void (focused && own.startIfMissing())),
-    vscode.window.onDidCloseTerminal(() => void own.startIfMissing()),
+    watch(() => void own.startIfMissing()),
   );
   const isFirst = context.globalState.get('welcomed') === undefined;
   void context.globalState.update('welcomed', true);
@@ -66,20 +76,21 @@ export async function deactivate(): Promise<void> {
 interface Given {
   own: Session;
   why: Why;
+  bar: Bar;
   reports: Reports;
   ghost: GhostText;
   log: vscode.LogOutputChannel;
   context: vscode.ExtensionContext;
 }
 
-function commands({ own, why, reports, ghost, log, context }: Given): vscode.Disposable[] {
+function commands({ own, why, bar, reports, ghost, log, context }: Given): vscode.Disposable[] {
   const run = (command: string, ...given: unknown[]): Thenable<unknown> => vscode.commands.executeCommand(command, ...given);
   const here = (): vscode.TextDocument | undefined => vscode.window.activeTextEditor?.document;
   const inDocument = (work: (document: vscode.TextDocument) => unknown): unknown => {
     const document = here();
     return document === undefined ? undefined : work(document);
   };
-  const handlers: Record<string, () => unknown> = {
+  const handlers: Record<string, (given?: unknown) => unknown> = {
     menu: () => menu(own, why, here()),
     trigger: () => run('editor.action.inlineSuggest.trigger'),
     acceptLine: () => ghost.acceptLine(),
@@ -90,8 +101,16 @@ function commands({ own, why, reports, ghost, log, context }: Given): vscode.Dis
       const told = await why.ask(here());
       return told?.language ? switches.toggleLanguage(told) : undefined;
     },
-    toggleFile: () => inDocument(switches.toggleFile),
+    toggleFile: () => inDocument(async (document) => {
+      await switches.toggleFile(document);
+      ghost.drop();
+      bar.update();
+    }),
     chooseAdapter: () => chooseAdapter(reports),
+    chooseModel: () => chooseModel(own),
+    chooseEagerness: () => turn(own, 'eagerness'),
+    chooseLines: () => turn(own, 'lines'),
+    snooze: (minutes) => snooze(own, minutes),
     explain: () => reports.explain(here()),
     statistics: () => reports.statistics(),
     showLog: () => log.show(),

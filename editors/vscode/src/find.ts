@@ -59,6 +59,22 @@ export function onPath(name: string, folders: readonly string[], machine: Machin
   );
 }
 
+/**
+ * How to call what installs midfill, "" where it is not there: by its name, or by its path where it lies in a folder that
+ * installers use and an editor which was not started from a shell has not on its PATH.
+ */
+export function installer(name: string, folders: readonly string[], machine: Machine): string {
+  if (onPath(name, folders, machine)) {
+    return name;
+  }
+  const { join, isAbsolute } = pathsOf(machine);
+  const { env, home } = machine;
+  const file = machine.platform === 'win32' ? `${name}.exe` : name;
+  const places = [env['UV_INSTALL_DIR'], env['XDG_BIN_HOME'], join(home, '.local', 'bin'), join(home, '.cargo', 'bin')];
+  const own = places.filter((folder): folder is string => folder !== undefined && isAbsolute(folder));
+  return own.map((folder) => join(folder, file)).find((program) => machine.isProgram(program)) ?? '';
+}
+
 function pathsOf(machine: Machine): path.PlatformPath {
   return machine.platform === 'win32' ? path.win32 : path.posix;
 }

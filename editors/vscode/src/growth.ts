@@ -33,6 +33,21 @@ export function leadsOn(text: string, typed: string): boolean {
   return text.startsWith(typed) || (text !== '' && typed.startsWith(text) && typed.length - text.length <= MAX_AHEAD);
 }
 
+/**
+ * A suggestion as it must be where an entry is selected in the suggest widget: `typed` (what that entry replaces, left of
+ * the cursor) and `text` behind it. undefined where it does not go on with the entry: VS Code would show nothing of it.
+ */
+export function goingOn(entry: string, typed: string, text: string): string | undefined {
+  return (typed + text).startsWith(entry) ? typed + text : undefined;
+}
+
+/** What is drawn of a suggestion before `covered`, the closers that it replaces: without them, if it ends with them. */
+export function uncovered(text: string, covered: string): string {
+  const [first = '', ...others] = text.split('\n');
+  const drawn = covered && first.endsWith(covered) ? first.slice(0, -covered.length) : first;
+  return [drawn, ...others].join('\n');
+}
+
 /** An edit as `TextDocumentContentChangeEvent` tells it. */
 interface Change {
   rangeOffset: number;

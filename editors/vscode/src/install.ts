@@ -1,9 +1,10 @@
 /** Offers to install midfill: the command stands in a terminal, and the person presses Enter. */
 
 import * as vscode from 'vscode';
-import { onPath } from './find.ts';
+import { installer } from './find.ts';
 import { MACHINE, folders } from './session.ts';
 
+const LOOK_MS = 3000;
 const PROMPT_MS = 500; // before its prompt a shell would show the command twice
 const IS_WINDOWS = process.platform === 'win32';
 const PACKAGE = IS_WINDOWS ? '"midfill[embedded]"' : "'midfill[embedded]'";
@@ -11,17 +12,18 @@ const PACKAGE = IS_WINDOWS ? '"midfill[embedded]"' : "'midfill[embedded]'";
 const OWN = IS_WINDOWS
   ? `py -m venv "$HOME/.local/share/midfill/venv"; & "$HOME/.local/share/midfill/venv/Scripts/pip" install ${PACKAGE}`
   : `python3 -m venv ~/.local/share/midfill/venv && ~/.local/share/midfill/venv/bin/pip install ${PACKAGE}`;
-const WAYS = [
-  { needs: 'uv', command: `uv tool install ${PACKAGE}` },
-  { needs: 'pipx', command: `pipx install ${PACKAGE}` },
-  { needs: IS_WINDOWS ? 'py' : 'python3', command: OWN },
+const WAYS: { needs: string; command: (program: string) => string }[] = [
+  { needs: 'uv', command: (uv) => `${quoted(uv)} tool install ${PACKAGE}` },
+  { needs: 'pipx', command: (pipx) => `${quoted(pipx)} install ${PACKAGE}` },
+  { needs: IS_WINDOWS ? 'py' : 'python3', command: () => OWN },
 ];
 
 /** Let the person choose among the ways that this machine has. */
 export async function install(): Promise<void> {
-  const there = WAYS.filter(({ needs }) => onPath(needs, folders(), MACHINE));
+  const programs = new Map(WAYS.map(({ needs }) => [needs, installer(needs, folders(), MACHINE)]));
+  const there = WAYS.filter(({ needs }) => programs.get(needs));
   const picks = (there.length ? there : WAYS).map(({ needs, command }) => ({
-    label: command, description: there.length ? '' : `needs ${needs}, which is not there`,
+    label: command(programs.get(needs) || needs), description: there.length ? '' : `needs ${needs}, which is not there`,
   }));
   const locate = { label: 'It is installed: say where', description: 'the setting midfill.path' };
   const title = 'Install midfill with its embedded model (about 1 GB with PyTorch)';
@@ -32,6 +34,16 @@ export async function install(): Promise<void> {
   } else if (picked !== undefined) {
     await inTerminal(picked.label, false);
   }
+}
+
+/**
+ * Call `look` when midfill may be there now: whenever a command in a terminal ends, where VS Code tells that (since 1.93),
+ * and every few seconds, which costs some questions to the file system.
+ */
+export function watch(look: () => void): vscode.Disposable {
+  const { onDidEndTerminalShellExecution: onEnd } = vscode.window as { onDidEndTerminalShellExecution?: vscode.Event<unknown> };
+  const timer = setInterval(look, LOOK_MS);
+  return vscode.Disposable.from(onEnd?.(look) ?? { dispose: () => undefined }, { dispose: () => clearInterval(timer) });
 }
 
 /** A command in a terminal of its own; `run` false: the person presses Enter. */

@@ -11,7 +11,6 @@ export interface Live {
   readonly document: vscode.TextDocument;
   readonly version: number;
   readonly position: vscode.Position;
-  readonly selected: string;
   readonly byHand: boolean;
   /** What is to come, from the request that this one goes on with. */
   readonly expected: string;
@@ -20,6 +19,12 @@ export interface Live {
   readonly stop: vscode.CancellationTokenSource;
   latest: InlineCompletionList;
   shown: InlineCompletionList;
+  /** The entry that was selected in the suggest widget when it was shown last. */
+  selected: vscode.SelectedCompletionInfo | undefined;
+  /** Settles with the first value, where it may grow, else with the last one. */
+  first: Promise<void>;
+  /** How many of VS Code's questions wait for that. */
+  nWaiting: number;
   answered: boolean;
   finished: boolean;
   isPumping: boolean;
@@ -27,17 +32,17 @@ export interface Live {
 
 /** A request that begins. */
 export function begun(
-  document: vscode.TextDocument, position: vscode.Position, selected: string, byHand: boolean, expected: string,
+  document: vscode.TextDocument, position: vscode.Position, byHand: boolean, expected: string,
 ): Live {
   return {
-    document, version: document.version, position, selected, byHand, expected, typed: '',
+    document, version: document.version, position, byHand, expected, typed: '',
     stop: new vscode.CancellationTokenSource(), latest: NONE, shown: NONE,
-    answered: false, finished: false, isPumping: false,
+    selected: undefined, first: Promise.resolve(), nWaiting: 0, answered: false, finished: false, isPumping: false,
   };
 }
 
 /** Whether the cursor of `editor` stands where it was asked for, and nothing has changed since. */
-export function isInPlace(live: Live, editor: vscode.TextEditor | undefined): boolean {
+export function isInPlace(live: Pick<Live, 'document' | 'version' | 'position'>, editor: vscode.TextEditor | undefined): boolean {
   return (
     editor?.document === live.document && live.document.version === live.version &&
     editor.selection.isEmpty && editor.selection.active.isEqual(live.position)

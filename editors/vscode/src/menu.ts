@@ -1,13 +1,15 @@
 /** The status bar item's menu. */
 
 import * as vscode from 'vscode';
-import type { Reports } from './reports.ts';
+import { SNOOZES_MIN } from './choices.ts';
 import type { Session } from './session.ts';
+import { headline } from './status.ts';
 import { isOffInFile, settings, whyOff } from './switches.ts';
 import type { Told, Why } from './why.ts';
 
 interface Entry extends vscode.QuickPickItem {
   command?: string;
+  given?: unknown;
 }
 
 /** What can be done, the likeliest first. */
@@ -33,15 +35,33 @@ export function entries(session: Session, document: vscode.TextDocument | undefi
     ...help,
     separator('suggestions'),
     ...switches(document, told),
+    separator('how much'),
+    { label: '$(dashboard) Eagerness...', description: chosen(session, 'eagerness'), command: 'midfill.chooseEagerness' },
+    { label: '$(list-flat) Lines...', description: chosen(session, 'lines'), command: 'midfill.chooseLines' },
+    ...snoozes(session),
     separator('this one'),
     { label: '$(question) Why this, why nothing?', command: 'midfill.explain' },
     { label: '$(sparkle) Suggest here', description: 'Alt+\\', command: 'midfill.trigger' },
     separator('midfill'),
-    { label: '$(layers) Adapter...', description: status.adapter || chosenAdapter(), command: 'midfill.chooseAdapter' },
+    { label: '$(chip) Model...', description: status.model || chosen(session, 'model'), command: 'midfill.chooseModel' },
+    { label: '$(layers) Adapter...', description: status.adapter || chosen(session, 'adapter'), command: 'midfill.chooseAdapter' },
     { label: '$(graph) Statistics', command: 'midfill.statistics' },
     { label: '$(output) Log', command: 'midfill.showLog' },
     { label: '$(gear) Settings', command: 'midfill.settings' },
     ...(help.length ? [] : [{ label: '$(refresh) Restart', command: 'midfill.restart' }]),
+  ];
+}
+
+function chosen({ status }: Session, name: 'eagerness' | 'lines' | 'model' | 'adapter'): string {
+  const battery = name === 'eagerness' && status.on_battery ? ', on battery power' : '';
+  return (status[name] || settings().get<string>(name, '')) + battery;
+}
+
+function snoozes({ snoozedS }: Session): Entry[] {
+  const left = Math.ceil(snoozedS / 60);
+  return [
+    ...(left ? [{ label: '$(bell) End the snooze', description: `${left} min left`, command: 'midfill.snooze', given: 0 }] : []),
+    ...SNOOZES_MIN.map((minutes) => ({ label: `$(bell-slash) Snooze for ${minutes} minutes`, command: 'midfill.snooze', given: minutes })),
   ];
 }
 
@@ -66,29 +86,10 @@ function switches(document: vscode.TextDocument | undefined, told: Told | undefi
 
 export async function menu(session: Session, why: Why, document: vscode.TextDocument | undefined): Promise<void> {
   const told = await why.ask(document);
-  const off = told?.why || whyOff();
-  const placeHolder = session.missing || off || session.status.message || `Ready: ${session.status.model}`;
+  const off = told?.why || whyOff(document);
+  const placeHolder = headline(session.status, { missing: session.missing, off, snoozedS: session.snoozedS });
   const picked = await vscode.window.showQuickPick(entries(session, document, told), { title: 'midfill', placeHolder });
   if (picked?.command !== undefined) {
-    await vscode.commands.executeCommand(picked.command);
-  }
-}
-
-function chosenAdapter(): string {
-  return settings().get<string>('adapter', 'auto');
-}
-
-/** Choose among the registered adapters; a workspace that has a choice of its own keeps having one. */
-export async function chooseAdapter(reports: Reports): Promise<void> {
-  const progress = { location: vscode.ProgressLocation.Window, title: 'midfill: adapters' };
-  const names = await vscode.window.withProgress(progress, () => reports.adapters());
-  const current = chosenAdapter();
-  const picks = ['auto', 'none', ...names].map((label) => ({ label, description: label === current ? 'chosen' : '' }));
-  const placeHolder = names.length ? 'The adapter that answers' : 'None is registered yet: midfill adapters add FOLDER --name NAME';
-  const picked = await vscode.window.showQuickPick(picks, { title: 'midfill: adapter', placeHolder });
-  if (picked !== undefined) {
-    const { Global, Workspace } = vscode.ConfigurationTarget;
-    const isLocal = settings().inspect('adapter')?.workspaceValue !== undefined;
-    await settings().update('adapter', picked.label, isLocal ? Workspace : Global);
+    await vscode.commands.executeCommand(picked.command, ...(picked.given === undefined ? [] : [picked.given]));
   }
 }

@@ -54,6 +54,15 @@ export class Outcomes implements vscode.Disposable {
     }
   }
 
+  /** A person dismissed `text` at `position`. */
+  dismissed(document: vscode.TextDocument, position: vscode.Position, text: string): void {
+    const converter = this.client()?.code2ProtocolConverter;
+    if (converter !== undefined) {
+      const textDocument = { uri: converter.asUri(document.uri), version: document.version };
+      this.tell('midfill/dismissed', { textDocument, position: converter.asPosition(position), text });
+    }
+  }
+
   private tellSeen(id: string, item: InlineCompletionItem, stands: () => boolean): void {
     if (this.seen.has(id) || !stands()) {
       return;

@@ -5,6 +5,7 @@ import * as os from 'node:os';
 import { promisify } from 'node:util';
 import * as vscode from 'vscode';
 import type { Session } from './session.ts';
+import { counters, narrowed, week } from './statistics.ts';
 
 const SCHEME = 'midfill';
 const NO_SERVER = 'midfill is not running. The status bar item says why, and what to do.\n';
@@ -30,17 +31,15 @@ export class Reports implements vscode.TextDocumentContentProvider {
     const client = this.session.client();
     const told = await client?.sendRequest<{ story: string } | null>('midfill/explain', params);
     const none = 'Nothing was asked in this file yet: type something, or choose "Suggest Here".\n';
-    await this.show('Why this, why nothing.txt', client === undefined ? NO_SERVER : told?.story ?? none);
+    await this.show('Why this, why nothing.txt', client === undefined ? NO_SERVER : narrowed(told?.story ?? none));
   }
 
   /** This session's counters, and this machine's records of a week. */
   async statistics(): Promise<void> {
     const client = this.session.client();
     const counts = await client?.sendRequest<Record<string, unknown>>('midfill/stats');
-    const session = Object.entries(counts ?? {}).filter(([, value]) => typeof value === 'number');
-    const lines = session.map(([name, value]) => `  ${name.padEnd(12)}${String(value).padStart(8)}`);
-    const week = this.session.found === undefined ? '' : await this.run('stats', '--days', '7');
-    const text = `This window\n\n${lines.join('\n')}\n\nThis machine, the last 7 days\n\n${week}`;
+    const recorded = this.session.found === undefined ? '' : await this.run('stats', '--days', '7', '--json');
+    const text = `${counters(counts ?? {})}\n${week(recorded)}`;
     await this.show('Statistics.txt', client === undefined ? NO_SERVER : text);
   }
 

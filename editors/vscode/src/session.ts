@@ -9,7 +9,7 @@ import { find } from './find.ts';
 import type { Options } from './settings.ts';
 import { change, options } from './settings.ts';
 import type { ServerStatus } from './status.ts';
-import { STARTING } from './status.ts';
+import { STARTING, isReady } from './status.ts';
 import { settings } from './switches.ts';
 
 export const MACHINE: Machine = {
@@ -40,14 +40,29 @@ export class Session implements vscode.Disposable {
   private work: Promise<void> = Promise.resolve();
   private readonly changes = new vscode.EventEmitter<void>();
   readonly onChange = this.changes.event;
+  private snoozedUntil = 0;
+  private readonly readies = new vscode.EventEmitter<void>();
+  /** The engine can answer, and could not before. */
+  readonly onReady = this.readies.event;
 
   constructor(private readonly log: vscode.LogOutputChannel) {}
 
   /** The client, if it can be asked. */
   client = (): Client | undefined => (this.running?.isRunning() ? this.running : undefined);
 
+  /** Whether the engine can answer. */
+  get isReady(): boolean {
+    return !this.missing && isReady(this.status);
+  }
+
+  /** Seconds for which nothing comes by itself. */
+  get snoozedS(): number {
+    return Math.max(0, (this.snoozedUntil - Date.now()) / 1000);
+  }
+
   dispose(): void {
     this.changes.dispose();
+    this.readies.dispose();
   }
 
   /** Look for midfill and start it; an earlier one is stopped. One after the other, however often it is asked for. */
@@ -115,11 +130,19 @@ export class Session implements vscode.Disposable {
     });
     await client.start();
     this.changes.fire(); // it can be asked now
+    if (this.isReady) {
+      this.readies.fire();
+    }
   }
 
   private follow(status: ServerStatus): void {
+    const wasReady = this.isReady;
     this.status = status;
+    this.snoozedUntil = Date.now() + (status.snoozed_s ?? 0) * 1000;
     this.changes.fire();
+    if (this.isReady && !wasReady && this.client() !== undefined) {
+      this.readies.fire();
+    }
   }
 
   private lost(why: string): void {

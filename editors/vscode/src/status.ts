@@ -10,6 +10,12 @@ export interface ServerStatus {
   model: string;
   adapter: string;
   device: string;
+  /** The knob as it stands. */
+  eagerness?: string;
+  lines?: string;
+  on_battery?: boolean;
+  /** Seconds of a snooze that were left when it was told. */
+  snoozed_s?: number;
 }
 
 /** What this window knows beside that. */
@@ -18,6 +24,8 @@ export interface Around {
   missing: string;
   /** Why there are no automatic suggestions where the cursor is; "" if there are. */
   off: string;
+  /** Seconds for which nothing comes by itself; 0 if that is not so. */
+  snoozedS: number;
 }
 
 export interface View {
@@ -31,6 +39,16 @@ export const STARTING: ServerStatus = {
   state: 'starting', message: '', remedy: '', stage: '', progress: null, model: '', adapter: '', device: '',
 };
 
+export function isReady(status: ServerStatus): boolean {
+  return status.state === 'ready' || status.state === 'generating';
+}
+
+/** What the menu says above its entries: what the item says, in one line. */
+export function headline(status: ServerStatus, around: Around): string {
+  const [first = '', second = ''] = view(status, around).lines;
+  return second ? `${first}: ${second}` : first;
+}
+
 export function view(status: ServerStatus, around: Around): View {
   if (around.missing) {
     const remedy = 'Click to install it, or to say where it is.';
@@ -39,6 +57,11 @@ export function view(status: ServerStatus, around: Around): View {
   const trouble = [sentence(status.message), sentence(status.remedy)].filter(Boolean);
   if (status.state === 'error') {
     return { text: '$(error) midfill', kind: 'error', lines: ['midfill has a problem', ...trouble] };
+  }
+  if (around.snoozedS > 0 && status.state !== 'off') {
+    const minutes = Math.ceil(around.snoozedS / 60);
+    const why = `Snoozed for another ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}.`;
+    return { text: `$(bell-slash) midfill ${minutes} min`, kind: 'plain', lines: ['No suggestions while you type', why] };
   }
   if (status.state === 'off' || around.off) {
     const why = around.off || 'midfill is turned off';

@@ -7,12 +7,34 @@ export function settings(): vscode.WorkspaceConfiguration {
   return vscode.workspace.getConfiguration('midfill');
 }
 
+const FILES_OFF = 'filesOff';
+const MAX_FILES_OFF = 500;
+let memory: vscode.Memento | undefined;
+
+/** Where files are kept that were switched off: with the window's own state, never among the project's settings. */
+export function keepIn(state: vscode.Memento): void {
+  memory = state;
+}
+
 /** Why nothing comes unasked in this editor, whatever the server says; "" if nothing keeps it. */
-export function whyOff(): string {
-  return settings().get<string>('trigger') === 'byHand' ? 'suggestions come only when you ask (midfill.trigger)' : '';
+export function whyOff(document: vscode.TextDocument | undefined): string {
+  if (settings().get<string>('trigger') === 'byHand') {
+    return 'suggestions come only when you ask (midfill.trigger)';
+  }
+  const isOff = document !== undefined && filesOff().includes(document.uri.toString());
+  return isOff ? 'turned off in this file; what you ask for comes' : '';
+}
+
+function filesOff(): string[] {
+  return memory?.get<string[]>(FILES_OFF, []) ?? [];
 }
 
 export function isOffInFile(document: vscode.TextDocument): boolean {
+  return filesOff().includes(document.uri.toString()) || isInGlobs(document);
+}
+
+/** Whether a setting names this one file. */
+function isInGlobs(document: vscode.TextDocument): boolean {
   return settings().get<string[]>('globsOff', []).includes(globOf(document));
 }
 
@@ -37,7 +59,18 @@ export function toggleLanguage(told: { language: string; languagesOff: string[] 
   return toggleIn('languagesOff', told.language, vscode.ConfigurationTarget.Global, told.languagesOff);
 }
 
-export function toggleFile(document: vscode.TextDocument): Thenable<void> {
+/** Off is remembered here; on again also takes back a setting that names the file. */
+export async function toggleFile(document: vscode.TextDocument): Promise<void> {
+  const isOff = isOffInFile(document);
+  if (isInGlobs(document)) {
+    await toggleInGlobs(document);
+  }
+  const others = filesOff().filter((uri) => uri !== document.uri.toString());
+  const files = isOff ? others : [...others, document.uri.toString()].slice(-MAX_FILES_OFF);
+  await memory?.update(FILES_OFF, files.length ? files : undefined);
+}
+
+function toggleInGlobs(document: vscode.TextDocument): Thenable<void> {
   const { Global, Workspace } = vscode.ConfigurationTarget;
   const target = vscode.workspace.getWorkspaceFolder(document.uri) === undefined ? Global : Workspace;
   return toggleIn('globsOff', globOf(document), target);

@@ -34,8 +34,11 @@ def settings(folder: Path, wire: Wire, setup: str = "") -> dict[str, str]:
 class Neovim:
     """One editor. Keys go through its real input."""
 
-    def __init__(self, folder: Path, script: dict[str, Any] | None, setup: str = "", **env: str) -> None:
-        self.wire = Wire(folder / "wire.jsonl")
+    def __init__(
+        self, folder: Path, script: dict[str, Any] | None, setup: str = "", server: list[str] | None = None, **env: str
+    ) -> None:
+        """``server``: the command line of another one than midfill itself."""
+        self.wire = Wire(folder / "wire.jsonl", server)
         self.folder, self.workspace = folder, folder / "workspace"
         self.workspace.mkdir()
         self._process = subprocess.Popen(

@@ -2,12 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { find, onPath } from '../../../editors/vscode/src/find.ts';
+import { find, installer, onPath } from '../../../editors/vscode/src/find.ts';
 import type { Machine } from '../../../editors/vscode/src/find.ts';
-import { adds, leadsOn, same, takenPart, typedPiece } from '../../../editors/vscode/src/growth.ts';
+import { Dismissed } from '../../../editors/vscode/src/dismissed.ts';
+import { adds, goingOn, leadsOn, same, takenPart, typedPiece, uncovered } from '../../../editors/vscode/src/growth.ts';
 import { change, options, toggled } from '../../../editors/vscode/src/settings.ts';
 import type { Inspected } from '../../../editors/vscode/src/settings.ts';
-import { STARTING, view } from '../../../editors/vscode/src/status.ts';
+import { counters, narrowed, week } from '../../../editors/vscode/src/statistics.ts';
+import { STARTING, headline, view } from '../../../editors/vscode/src/status.ts';
 import { GROWS_SINCE, isAtLeast } from '../../../editors/vscode/src/versions.ts';
 
 function machine(programs: string[], env: Record<string, string> = {}, platform: NodeJS.Platform = 'linux'): Machine {
@@ -150,7 +152,7 @@ test('a part that was taken', () => {
   }
 });
 
-const VIEWS: [string, Partial<typeof STARTING>, { missing?: string; off?: string }, string, string][] = [
+const VIEWS: [string, Partial<typeof STARTING>, { missing?: string; off?: string; snoozedS?: number }, string, string][] = [
   ['starting', {}, {}, '$(loading~spin) midfill', 'Looking for the engine.'],
   ['starting with progress', { stage: 'loading', progress: 0.429 }, {}, '$(loading~spin) midfill 42 %', 'Loading 42 %.'],
   ['ready', { state: 'ready', model: 'm', adapter: 'mine', device: 'cpu' }, {}, '$(check) midfill', 'Adapter: mine'],
@@ -158,14 +160,101 @@ const VIEWS: [string, Partial<typeof STARTING>, { missing?: string; off?: string
   ['ready, and a remark', { state: 'ready', message: 'odd', remedy: 'look' }, {}, '$(info) midfill', 'Look.'],
   ['off', { state: 'off' }, {}, '$(circle-slash) midfill', 'Midfill is turned off.'],
   ['off here', { state: 'ready' }, { off: 'off for python' }, '$(circle-slash) midfill', 'Off for python.'],
+  ['snoozed', { state: 'ready' }, { off: 'snoozed', snoozedS: 841 }, '$(bell-slash) midfill 15 min', 'Snoozed for another 15 minutes.'],
+  ['nearly over', { state: 'ready' }, { snoozedS: 9 }, '$(bell-slash) midfill 1 min', 'Snoozed for another 1 minute.'],
+  ['an error before a snooze', { state: 'error', message: 'broken' }, { snoozedS: 9 }, '$(error) midfill', 'Broken.'],
   ['an error before off', { state: 'error', message: 'broken' }, { off: 'x' }, '$(error) midfill', 'Broken.'],
   ['missing before all', { state: 'error' }, { missing: 'gone' }, '$(warning) midfill', 'Gone.'],
 ];
 
 for (const [name, status, around, text, line] of VIEWS) {
   test(`status: ${name}`, () => {
-    const shown = view({ ...STARTING, ...status }, { missing: '', off: '', ...around });
+    const beside = { missing: '', off: '', snoozedS: 0, ...around };
+    const shown = view({ ...STARTING, ...status }, beside);
     assert.equal(shown.text, text);
+    assert.equal(/ready/i.test(headline({ ...STARTING, ...status }, beside)), /check|sync|info/.test(text));
     assert.ok(shown.lines.includes(line), JSON.stringify(shown.lines));
   });
 }
+
+test('an installer is called by its name, or by its path', () => {
+  assert.equal(installer('uv', [], machine(['/usr/bin/uv'], PATH)), 'uv');
+  assert.equal(installer('uv', [], machine(['/home/me/.local/bin/uv'], PATH)), '/home/me/.local/bin/uv');
+  assert.equal(installer('uv', [], machine(['/home/me/.cargo/bin/uv'], PATH)), '/home/me/.cargo/bin/uv');
+  assert.equal(installer('uv', ['/w'], machine(['/w/uv'], { PATH: '/w' })), '');
+});
+
+test('a suggestion while an entry is selected', () => {
+  for (const [entry, typed, text, whole] of [
+    ['names', 'name', 's.pop()', 'names.pop()'], ['names', 'name', '.strip()', undefined], ['name', 'name', '.x', 'name.x'],
+    ['Names', 'nam', 'es', undefined], ['names', '', 'names', 'names'], ['names', 'nam', 'e', undefined],
+  ] as const) {
+    assert.equal(goingOn(entry, typed, text), whole, `${entry} ${typed} ${text}`);
+  }
+});
+
+test('what is drawn beside closers', () => {
+  assert.equal(uncovered('a, b)', ')'), 'a, b');
+  assert.equal(uncovered('a, b):\n  x', ')'), 'a, b):\n  x');
+  assert.equal(uncovered('a', ''), 'a');
+});
+
+const LINES = ['one', 'x = ', 'three'];
+const AFTER: [string, [number, number, number][], string[], [number, number], boolean][] = [
+  ['nothing', [], LINES, [1, 4], true],
+  ['typed along', [[1, 1, 0]], ['one', 'x = un', 'three'], [1, 6], true],
+  ['typed along, and brackets closed', [[1, 1, 0]], ['one', 'x = un)', 'three'], [1, 6], true],
+  ['all of it typed', [[1, 1, 0]], ['one', 'x = uno(1', 'three'], [1, 9], false],
+  ['typed otherwise', [[1, 1, 0]], ['one', 'x = a', 'three'], [1, 5], false],
+  ['deleted', [[1, 1, 0]], ['one', 'x =', 'three'], [1, 3], false],
+  ['a line above', [[0, 0, 1]], ['one', '', 'x = ', 'three'], [2, 4], true],
+  ['a line above is gone', [[0, 1, 0]], ['x = ', 'three'], [0, 4], true],
+  ['a line below', [[2, 2, 1]], ['one', 'x = ', 'three', ''], [1, 4], true],
+  ['another line', [], LINES, [2, 5], false],
+  ['another column', [], LINES, [1, 2], false],
+];
+
+for (const [name, changes, lines, [line, column], held] of AFTER) {
+  test(`dismissed: ${name}`, () => {
+    const dismissed = new Dismissed();
+    dismissed.add(1, LINES[1]!, 4, 'uno(1');
+    dismissed.changed(changes.map(([startLine, endLine, nBreaks]) => ({ startLine, endLine, nBreaks })), (n) => lines[n]);
+    assert.equal(dismissed.holds(line, lines[line]!, column), held);
+  });
+}
+
+test('dismissed: forgotten, also where the line is again what it was', () => {
+  const dismissed = new Dismissed();
+  dismissed.add(1, 'x = ', 4, 'uno');
+  dismissed.changed([{ startLine: 1, endLine: 1, nBreaks: 0 }], () => 'x =');
+  dismissed.changed([{ startLine: 1, endLine: 1, nBreaks: 0 }], () => 'x = ');
+  assert.equal(dismissed.holds(1, 'x = ', 4), false);
+  dismissed.add(1, 'x = ', 4, 'uno');
+  dismissed.forget(1);
+  assert.equal(dismissed.holds(1, 'x = ', 4), false);
+});
+
+const RECORDS = {
+  all: {
+    shown: 120, accepted: 30, partial: 4, typed: 10, rejected: 76, shown_acceptance: 0.283, accepted_chars: 2310, kept_30: 0.91,
+    kept_300: null, latency_p50_s: 0.2104, latency_p95_s: 0.8, decoded_tokens: 5000, from_cache: 12,
+  },
+  language: { typescriptreact: { shown: 80, shown_acceptance: 0.3 }, '': { shown: 2, shown_acceptance: null } },
+};
+
+test('statistics are read in a narrow column', () => {
+  const text = counters({ requests: 7, engine: {} }) + week(JSON.stringify(RECORDS));
+  assert.ok(text.split('\n').every((line) => line.length <= 40), text);
+  for (const line of ['requests 7', 'shown 120', 'rate 28 %', 'answer, p50 210 ms', 'typescriptreact 80, 30 %', 'unknown 2']) {
+    assert.ok(text.replace(/ +/g, ' ').includes(` ${line}\n`), `${line} in ${text}`);
+  }
+  assert.ok(!text.includes('5 min'));
+  assert.ok(week('{"all": {"shown": 0}}').includes('nothing was shown yet'));
+  assert.ok(week('no such program').includes('no such program'));
+});
+
+test('a story on a narrow page', () => {
+  const story = 'Nothing was shown: why.\n\n  place      file:///a.py:1:2 python\n  ended by   stop  here\n  suggestion abc';
+  assert.equal(narrowed(story),
+    'Nothing was shown: why.\n\nplace\n  file:///a.py:1:2 python\nended by\n  stop  here\n  suggestion abc');
+});

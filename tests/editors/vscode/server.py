@@ -1,11 +1,13 @@
 """What the tests name as midfill: the real one, with a scripted engine, and a log of what it hears and says.
 
 ``python server.py SCRIPT WIRE lsp --stdio``. The script is read anew for every generation, so one server serves many
-tests. Everything but ``lsp`` is midfill itself.
+tests. As long as it says ``"loading": true`` when the server starts, the engine loads. Everything but ``lsp`` is midfill
+itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill import cli
+from midfill.completer import Completer
 from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.engine.base import Delta, GenerateRequest
@@ -49,10 +52,37 @@ def make_link(file: Path) -> server.MakeLink:
             if link.completer is not None:
                 link.completer.engine = Dictated(file)
 
-        link.start = dictated  # type: ignore[method-assign]
+        async def load() -> None:
+            while is_loading(file):
+                await asyncio.sleep(0.02)
+            dictated()
+            ready.set()
+
+        async def wait_ready(timeout_s: float) -> Completer | None:
+            await asyncio.wait_for(ready.wait(), timeout_s)  # a TimeoutError is the server's to take
+            return link.completer
+
+        def begin() -> None:
+            if is_loading(file):
+                on_status(EngineStatus("starting", stage="loading the weights", progress=0.5, model="scripted"))
+                tasks.append(asyncio.get_running_loop().create_task(load()))
+            else:
+                dictated()
+                ready.set()
+
+        ready, tasks = asyncio.Event(), list[asyncio.Task[None]]()
+        link.start, link.wait_ready = begin, wait_ready  # type: ignore[method-assign]
         return link
 
     return make
+
+
+def is_loading(script: Path) -> bool:
+    """Whether the engine is not there yet. A script that is no JSON is the link's to complain of."""
+    try:
+        return bool(json.loads(script.read_text(encoding="utf-8")).get("loading"))
+    except ValueError:
+        return False
 
 
 def tap(wire: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from .workbench import Workbench, until
+from .workbench import Workbench, machine_setting, until
 
 ASK = "midfill/inlineCompletion"
 ADD = ("a, b", "):", "\n    total = a + b", "\n    return total", "\n")
@@ -208,28 +210,80 @@ def test_next_and_previous(bench: Workbench) -> None:
     assert accepted["arguments"][1] == 2
 
 
-def test_with_the_suggest_widget_open(bench: Workbench) -> None:
-    bench.script("(1)", "\n")
+def chosen(bench: Workbench) -> str:
+    """The entry that is selected in the suggest widget."""
+    return str(bench.page.inner_text(".suggest-widget.visible .monaco-list-row.focused .label-name"))
+
+
+@pytest.fixture
+def with_widget(bench: Workbench) -> Iterator[Workbench]:
+    """A window whose suggest widget opens while a word is typed."""
+    bench.script("\n")
+    focused = bench.page.locator(".suggest-widget.visible .monaco-list-row.focused")
+    with machine_setting(bench, "editor.quickSuggestions", {"other": "on"}):
+        for _ in range(20):  # until the window has read it
+            bench.write("names = []\nn")
+            bench.type("a")
+            with contextlib.suppress(Exception):
+                focused.wait_for(timeout=1000)
+                break
+        bench.write("names = []\n")
+        yield bench
+        bench.press("Escape", "Escape")
+
+
+def test_with_the_suggest_widget_open(with_widget: Workbench) -> None:
+    """As without it, while a word is typed: at every pause. Not `names`, and not glued to it."""
+    bench = with_widget
+    for number, said in enumerate((".strip()", "s.pop()", " = 1", "space")):
+        head = f"# {number}\nnames = []\n"  # the server knows old answers
+        bench.script(said, "\n")
+        bench.write(head)
+        for typed in ("n", "a", "me"):
+            bench.type(typed)
+            bench.page.wait_for_selector(".suggest-widget.visible .monaco-list-row.focused")
+            assert chosen(bench) == "names"
+            bench.wait_seen(said)
+        bench.shot("suggest")
+        bench.press("Escape")  # the widget's
+        bench.wait_ghost(said)
+        bench.wait_seen(said)  # once, not twice
+        bench.press("Tab")
+        bench.saved(FILE, f"{head}name{said}")
+        assert all("selectedCompletionInfo" not in m["params"]["context"] for m in bench.news(ASK))
+
+
+def test_with_the_suggest_widget_open_it_grows(with_widget: Workbench) -> None:
+    """Also where it comes so late that VS Code has stopped to wait for it."""
+    bench = with_widget
+    bench.script(".st", "rip", "()", "\n", delay_s=0.9)
+    bench.record()
+    bench.type("name")
+    bench.wait_seen(".st")
+    bench.wait_seen(".strip()")
+    assert bench.ghost() == ""
+    bench.press("Escape")
+    bench.wait_ghost(".strip()")
+    assert bench.stop_recording() == ["", ".strip()"]
+
+
+def test_the_suggest_widgets_entry_is_taken(bench: Workbench) -> None:
+    """Tab is the widget's as long as it is open, whichever entry it has; then midfill's."""
+    bench.script("habet(1)", "\n")
     bench.write("alphabet = alphanumeric = 0\n")
     bench.type("alp")
     bench.press("Control+Space")
     bench.page.wait_for_selector(".suggest-widget.visible .monaco-list-row.focused")
-    ghost = bench.wait_ghost(lambda ghost: ghost.endswith("(1)"))
-    bench.shot("suggest")
-    chosen = bench.page.inner_text(".suggest-widget .monaco-list-row.focused .label-name")
-    assert "alp" + ghost == chosen + "(1)"
-    assert bench.wire(ASK)[-1]["params"]["context"]["selectedCompletionInfo"]["text"] == chosen
+    bench.wait_seen("habet(1)")
+    first = chosen(bench)
     bench.press("ArrowDown")
-    other = until(
-        lambda: bench.page.inner_text(".suggest-widget .monaco-list-row.focused .label-name"),
-        lambda text: text != chosen,
-        bench,
-    )
-    bench.wait_ghost(f"{other.removeprefix('alp')}(1)")
-    bench.press("Tab")  # the widget's
-    bench.wait_ghost("(1)")
-    bench.press("Tab")  # midfill's
-    bench.saved(FILE, f"alphabet = alphanumeric = 0\n{other}(1)")
+    other = until(lambda: chosen(bench), lambda text: text != first, bench)
+    bench.wait_seen("habet(1)")
+    bench.script("(2)", "\n")
+    bench.press("Tab")
+    bench.wait_seen("(2)")
+    bench.press("Tab")
+    bench.saved(FILE, f"alphabet = alphanumeric = 0\n{other}(2)")
 
 
 def test_the_server_is_told_what_became_of_it(bench: Workbench) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 
 import pytest
 
 from .test_ghost import ASK, FILE, asked
-from .workbench import Workbench, until
+from .workbench import Workbench, machine_setting, until
 
 
 def user_settings(bench: Workbench) -> str:
@@ -36,7 +35,8 @@ def test_the_menu(menu: Workbench) -> None:
     menu.shot("menu")
     for wanted in (
         "Turn off in this file", "Turn off for python", "Turn off in this workspace", "Turn off everywhere",
-        "Why this, why nothing?", "Suggest here", "Adapter...", "Statistics", "Log", "Settings", "Restart",
+        "Eagerness...", "Lines...", "Snooze for 5 minutes", "Snooze for 15 minutes", "Snooze for 60 minutes",
+        "Why this, why nothing?", "Suggest here", "Model...", "Adapter...", "Statistics", "Log", "Settings", "Restart",
     ):  # fmt: skip
         assert wanted in labels, labels
 
@@ -46,7 +46,7 @@ def test_the_menu(menu: Workbench) -> None:
     [
         ("everywhere", "Midfill is turned off (enabled)"),
         ("for python", "Automatic suggestions are off for python (languages_off)"),
-        ("in this file", "Automatic suggestions are off for this file (globs_off)"),
+        ("in this file", "Turned off in this file; what you ask for comes"),
         ("in this workspace", "Midfill is turned off (enabled)"),
     ],
 )
@@ -63,13 +63,15 @@ def test_off_and_on_again(menu: Workbench, where: str, why: str) -> None:
     n_started = len(menu.wire("initialize"))
     open_menu(menu)
     menu.pick(f"Turn on {where}")
-    if where in ("for python", "in this file"):  # a setting that is no more: midfill's own file counts again
+    if where == "for python":  # a setting that is no more: midfill's own file counts again
         until(lambda: len(menu.wire("initialize")), lambda n: n > n_started, menu)
     menu.wait_status("codicon-check")
     menu.focus()
     menu.type("+ ")
     menu.wait_ghost("shown")
     assert "languagesOff" not in user_settings(menu)
+    project = menu.workspace / ".vscode" / "settings.json"
+    assert "globsOff" not in user_settings(menu) + (project.read_text() if project.is_file() else "")
 
 
 def test_why_nothing(bench: Workbench) -> None:
@@ -112,18 +114,6 @@ def test_the_adapter_is_chosen_by_name(bench: Workbench) -> None:
         assert sent
     bench.wait_status("codicon-check")
     bench.focus()
-
-
-@contextlib.contextmanager
-def machine_setting(bench: Workbench, name: str, value: object) -> Iterator[None]:
-    """A setting of the machine's, while inside."""
-    file = bench.folder / "user" / "Machine" / "settings.json"
-    before = file.read_text(encoding="utf-8")
-    file.write_text(json.dumps({**json.loads(before), name: value}), encoding="utf-8")
-    try:
-        yield
-    finally:
-        file.write_text(before, encoding="utf-8")
 
 
 def test_not_growing_it_comes_whole(bench: Workbench) -> None:

@@ -63,6 +63,10 @@ GHOST = """() => {
   const rest = [...lines].sort((a, b) => a[0] - b[0]).map(([, nodes]) => text(nodes));
   return [text(inline), ...rest].filter(Boolean).join('\\n');
 }"""
+# What the extension itself draws beside the cursor.
+BESIDE = """() => [...document.querySelectorAll('.monaco-editor .view-line span')]
+  .map(node => getComputedStyle(node, '::after').content)
+  .filter(text => text.startsWith('"') && text !== '""').map(text => text.slice(1, -1).replace(/\\u00a0/g, ' '))"""
 
 
 class Workbench:
@@ -117,6 +121,14 @@ class Workbench:
 
     def ghost(self) -> str:
         return str(self.page.evaluate(GHOST))
+
+    def seen(self) -> str:
+        """The ghost text, whoever draws it."""
+        return "".join([self.ghost(), *self.page.evaluate(BESIDE)])
+
+    def wait_seen(self, wanted: str) -> str:
+        """Wait until that is ``wanted``."""
+        return until(self.seen, lambda seen: seen == wanted, self)
 
     def wait_ghost(self, wanted: str | Callable[[str], object]) -> str:
         """Wait until the ghost text is, or fulfils, ``wanted``."""
@@ -180,9 +192,11 @@ class Workbench:
         """The same, since something was written last."""
         return [m for m in self.wire(method, direction) if m["n"] >= self.begun]
 
-    def script(self, *chunks: str, delay_s: float = 0.0, others: list[list[str]] | None = None) -> None:
-        """What the scripted engine says from now on."""
-        script = {"chunks": chunks, "delay_s": delay_s, "others": others or []}
+    def script(
+        self, *chunks: str, delay_s: float = 0.0, others: list[list[str]] | None = None, loading: bool = False
+    ) -> None:
+        """What the scripted engine says from now on; ``loading``: one that starts loads until it is told otherwise."""
+        script = {"chunks": chunks, "delay_s": delay_s, "others": others or [], "loading": loading}
         part = self.folder / "script.json.part"
         part.write_text(json.dumps(script), encoding="utf-8")
         part.replace(self.folder / "script.json")
@@ -202,6 +216,18 @@ def until(
             return value
         assert time.monotonic() < deadline, f"still {value!r}"
         workbench.page.wait_for_timeout(30) if workbench is not None else time.sleep(0.03)
+
+
+@contextlib.contextmanager
+def machine_setting(bench: Workbench, name: str, value: object) -> Iterator[None]:
+    """A setting of the machine's, while inside."""
+    file = bench.folder / "user" / "Machine" / "settings.json"
+    before = file.read_text(encoding="utf-8")
+    file.write_text(json.dumps({**json.loads(before), name: value}), encoding="utf-8")
+    try:
+        yield
+    finally:
+        file.write_text(before, encoding="utf-8")
 
 
 @contextlib.contextmanager

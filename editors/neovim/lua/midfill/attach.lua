@@ -29,8 +29,18 @@ local function listen(client)
       return progress(err, params, context)
     end
   end
-  client.handlers['midfill/status'] = function(_, params)
+  local function update(params)
+    local was_ready = require('midfill.status').is_ready(client)
     require('midfill.status').update(client.id, params)
+    if params.state == 'error' then
+      require('midfill.ghost').give_up(client)
+    elseif require('midfill.status').is_ready(client) and not was_ready then
+      require('midfill.ghost').retry(client)
+      require('midfill.focus').soon(client, api.nvim_get_current_buf(), 0)
+    end
+  end
+  client.handlers['midfill/status'] = function(_, params)
+    update(params)
     if params.state ~= 'generating' then -- a setting may be another, or edits of a document were lost
       require('midfill.off').refresh(client)
     end
@@ -38,7 +48,7 @@ local function listen(client)
   require('midfill.off').again(client)
   client:request('midfill/status', vim.empty_dict(), function(err, result)
     if not err and result then
-      require('midfill.status').update(client.id, result)
+      update(result)
     end
   end)
 end
@@ -55,6 +65,7 @@ function M.join(client, buf)
     end)
   end
   require('midfill.popup').attach(client, buf)
+  require('midfill.focus').attach(client, buf)
   local way = require('midfill.config').way()
   if way then
     require('midfill.' .. (way == 'plugin' and 'ghost' or 'builtin')).attach(client, buf)
@@ -68,6 +79,7 @@ function M.leave(buf)
   require('midfill.ghost').detach(buf)
   require('midfill.builtin').detach(buf)
   require('midfill.popup').detach(buf)
+  require('midfill.focus').detach(buf)
   require('midfill.keymaps').detach(buf)
   require('midfill.off').forget(buf)
 end

@@ -4,6 +4,7 @@
 --- asked again only while the rest still grows. It waits for the next key by itself, so there is no timer here.
 
 local Suggestion = require('midfill.suggestion')
+local dismissed = require('midfill.dismissed')
 local draw = require('midfill.draw')
 local pieces = require('midfill.pieces')
 local text = require('midfill.text')
@@ -29,6 +30,7 @@ local INVOKED, AUTOMATIC = 1, 2
 ---@field pending? midfill.Pending
 ---@field suggestion? midfill.Suggestion
 ---@field told? string     the last suggestion that the server knows to be shown
+---@field missed? integer  the trigger kind of the last request where nothing came, perhaps for want of an engine
 
 ---@type table<integer, midfill.Ghost>
 local ghosts = {}
@@ -94,6 +96,32 @@ local function choose_other(fresh, shown, step)
   end
 end
 
+--- The person wants none of what is shown: it does not come back, and the server is told.
+---@param buf integer
+---@param ghost midfill.Ghost
+local function dismiss(buf, ghost)
+  local suggestion = ghost.suggestion
+  if not suggestion or ghost.row < 0 then
+    return
+  end
+  local line = api.nvim_buf_get_lines(buf, ghost.row, ghost.row + 1, false)[1] or ''
+  dismissed.add(buf, ghost.row, ghost.col, suggestion:rest())
+  ghost.client:notify('midfill/dismissed', {
+    textDocument = { uri = vim.uri_from_bufnr(buf), version = vim.lsp.util.buf_versions[buf] },
+    position = { line = ghost.row, character = vim.str_utfindex(line, ghost.client.offset_encoding, ghost.col, false) },
+    text = suggestion:rest(),
+  })
+end
+
+--- Asked by hand of an engine that is not there yet: show where it will appear.
+---@param buf integer
+---@param ghost midfill.Ghost
+local function show_awaited(buf, ghost)
+  if not ghost.suggestion and not require('midfill.status').is_ready(ghost.client) then
+    draw.show(buf, ghost.row, ghost.col, '…', '')
+  end
+end
+
 --- A value came, or the answer. What only repeats a beginning of what is shown would flicker.
 ---@param buf integer
 ---@param ghost midfill.Ghost
@@ -112,7 +140,8 @@ local function receive(buf, ghost, pending, items, growing)
     return
   end
   if not fresh then
-    return hide(buf, ghost)
+    hide(buf, ghost)
+    return ghost.missed == INVOKED and show_awaited(buf, ghost)
   end
   if pending.step ~= 0 then
     choose_other(fresh, shown, pending.step)
@@ -127,6 +156,7 @@ end
 ---@param step integer
 local function request(buf, ghost, kind, step)
   cancel(ghost)
+  ghost.missed = kind
   n_tokens = n_tokens + 1
   local token = ('midfill-%d-%d'):format(buf, n_tokens)
   local params = vim.lsp.util.make_position_params(0, ghost.client.offset_encoding) --[[@as table]]
@@ -143,6 +173,10 @@ local function request(buf, ghost, kind, step)
     receive(buf, ghost, pending, not err and result and result.items or {}, false)
   end, buf)
   pending.id = sent and id or nil
+  if kind == INVOKED then
+    dismissed.forget(buf, ghost.row)
+    show_awaited(buf, ghost)
+  end
 end
 
 ---@param buf integer  whose cursor moved or text changed; both are told for one key
@@ -164,6 +198,10 @@ local function moved(buf)
     end
   else
     hide(buf, ghost)
+    if dismissed.holds(buf, row, col) then
+      ghost.missed = nil
+      return cancel(ghost)
+    end
   end
   request(buf, ghost, AUTOMATIC, 0)
 end
@@ -174,7 +212,41 @@ local function left(buf)
   if ghost then
     cancel(ghost)
     hide(buf, ghost)
-    ghost.row = -1
+    ghost.row, ghost.missed = -1, nil
+  end
+end
+
+--- Insert mode ends: by Escape the person wants none of it; after CTRL-O it goes on.
+---@param buf integer
+local function ended(buf)
+  local ghost = ghosts[buf]
+  if ghost and ghost.suggestion and not api.nvim_get_mode().mode:find('^ni') then
+    dismiss(buf, ghost)
+  end
+  left(buf)
+end
+
+--- The engine is ready: ask again where it could not answer, if the cursor still rests there.
+---@param client vim.lsp.Client
+function M.retry(client)
+  local buf = api.nvim_get_current_buf()
+  local ghost = ghosts[buf]
+  if not ghost or ghost.client ~= client or ghost.suggestion or not inserting() then
+    return
+  end
+  local row, col, tick = here(buf)
+  if ghost.missed and row == ghost.row and col == ghost.col and tick == ghost.tick then
+    request(buf, ghost, ghost.missed, 0)
+  end
+end
+
+--- The engine will not answer: nothing is awaited any more.
+---@param client vim.lsp.Client
+function M.give_up(client)
+  for buf, ghost in pairs(ghosts) do
+    if ghost.client == client and not ghost.suggestion then
+      draw.clear(buf)
+    end
   end
 end
 
@@ -211,7 +283,8 @@ function M.attach(client, buf)
   end
   on({ 'TextChangedI', 'TextChangedP', 'CursorMovedI' }, moved)
   on({ 'InsertEnter' }, soon) -- the mode is another only after it
-  on({ 'InsertLeave', 'BufLeave' }, left)
+  on({ 'InsertLeave' }, ended)
+  on({ 'BufLeave' }, left)
   soon() -- attached while someone types already
 end
 
@@ -219,6 +292,7 @@ end
 function M.detach(buf)
   left(buf)
   ghosts[buf] = nil
+  dismissed.clear(buf)
   pcall(api.nvim_del_augroup_by_name, 'midfill.ghost.' .. buf)
 end
 
@@ -288,11 +362,12 @@ function M.suggest(buf)
   end
 end
 
---- Hide it until the next key.
+--- Hide it, and keep it away while it is only typed along.
 ---@param buf integer
 function M.dismiss(buf)
   local ghost = ghosts[buf]
   if ghost then
+    dismiss(buf, ghost)
     cancel(ghost)
     hide(buf, ghost)
   end

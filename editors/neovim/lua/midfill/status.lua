@@ -34,6 +34,14 @@ function M.of(client)
   return client and by_client[client.id]
 end
 
+--- Whether the engine can answer.
+---@param client vim.lsp.Client?
+---@return boolean
+function M.is_ready(client)
+  local status = M.of(client)
+  return status ~= nil and (status.state == 'ready' or status.state == 'generating')
+end
+
 ---@param status midfill.Status
 ---@return string
 local function starting(status)

@@ -1,0 +1,107 @@
+--- Suggestions that were dismissed: as long as what is typed at their place only begins them, they do not come back. A place
+--- is forgotten when its line changes otherwise. Marks keep the places through edits elsewhere.
+
+local api = vim.api
+
+local M = {}
+local namespace = api.nvim_create_namespace('midfill.dismissed')
+local MAX_PLACES = 20
+
+---@class midfill.Dismissed
+---@field before string  the line left of the place
+---@field after string   the line right of it
+---@field text string    the suggestion
+
+---@type table<integer, table<integer, midfill.Dismissed>>  by buffer and mark
+local places = {}
+
+---@param buf integer
+---@param mark integer
+local function drop(buf, mark)
+  places[buf][mark] = nil
+  api.nvim_buf_del_extmark(buf, namespace, mark)
+end
+
+--- What was typed at a place, up to a column of its line; nil where the line changed otherwise. Brackets and quotes may have
+--- been closed behind it.
+---@param place midfill.Dismissed
+---@param line string
+---@param col integer
+---@return string?
+local function typed_at(place, line, col)
+  local rest = line:sub(col + 1)
+  local closed = vim.endswith(rest, place.after) and rest:sub(1, #rest - #place.after)
+  local is_around = vim.startswith(line, place.before) and closed and closed:match('^[%)%]}>"\'`]*$')
+  local typed = is_around and col >= #place.before and line:sub(#place.before + 1, col)
+  return typed and vim.startswith(place.text, typed) and typed or nil
+end
+
+--- The suggestion `text` was dismissed at a place.
+---@param buf integer
+---@param row integer  from 0
+---@param col integer  in bytes
+---@param text string
+function M.add(buf, row, col, text)
+  local line = api.nvim_buf_get_lines(buf, row, row + 1, false)[1]
+  if not line then
+    return
+  end
+  M.forget(buf, row)
+  local known = places[buf] or {}
+  places[buf] = known
+  if vim.tbl_count(known) >= MAX_PLACES then
+    drop(buf, vim.iter(vim.tbl_keys(known)):fold(math.huge, math.min))
+  end
+  local mark = api.nvim_buf_set_extmark(buf, namespace, row, 0, { undo_restore = false })
+  known[mark] = { before = line:sub(1, col), after = line:sub(col + 1), text = text }
+end
+
+---@param buf integer
+---@param row integer
+---@return integer[]
+local function marks_in(buf, row)
+  local found = places[buf] and api.nvim_buf_get_extmarks(buf, namespace, { row, 0 }, { row, -1 }, {}) or {}
+  return vim.iter(found):map(function(mark)
+    return places[buf][mark[1]] and mark[1] or nil
+  end):totable()
+end
+
+--- Whether a suggestion here would be one that was dismissed. The place is forgotten where its line is another by now.
+---@param buf integer
+---@param row integer
+---@param col integer
+---@return boolean
+function M.holds(buf, row, col)
+  local line = api.nvim_buf_get_lines(buf, row, row + 1, false)[1] or ''
+  local held = false
+  for _, mark in ipairs(marks_in(buf, row)) do
+    local place = places[buf][mark]
+    local typed = typed_at(place, line, col)
+    if not typed then
+      drop(buf, mark)
+    else
+      held = held or #typed < #place.text
+    end
+  end
+  return held
+end
+
+--- One is asked for in this line after all.
+---@param buf integer
+---@param row integer
+function M.forget(buf, row)
+  for _, mark in ipairs(marks_in(buf, row)) do
+    drop(buf, mark)
+  end
+end
+
+--- Nothing of a buffer is known any more.
+---@param buf integer
+function M.clear(buf)
+  places[buf] = nil
+  if api.nvim_buf_is_valid(buf) then
+    api.nvim_buf_clear_namespace(buf, namespace, 0, -1)
+  end
+end
+
+return M

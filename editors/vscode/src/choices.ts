@@ -1,0 +1,99 @@
+/** What the menu lets a person choose: how eager, how many lines, a pause, the model, the adapter. */
+
+import * as vscode from 'vscode';
+import type { Reports } from './reports.ts';
+import type { Session } from './session.ts';
+import { settings } from './switches.ts';
+
+export const SNOOZES_MIN = [5, 15, 60];
+
+const KNOB: Record<string, Record<string, string>> = {
+  eagerness: {
+    quiet: 'one line at a time, when your keys rest, where the model is sure',
+    balanced: 'as you type, lines and blocks, where the model is fairly sure',
+    eager: 'sooner, longer, and also where the model is less sure',
+  },
+  lines: { one: 'a suggestion ends with its line', auto: 'blocks too, where the code calls for one' },
+};
+
+interface Pick extends vscode.QuickPickItem {
+  value: string;
+}
+
+/** Choose a position of `eagerness` or `lines`. */
+export async function turn(session: Session, name: 'eagerness' | 'lines'): Promise<void> {
+  const current = session.status[name] ?? settings().get<string>(name);
+  const picks = Object.entries(KNOB[name]!).map(([value, detail]) => ({
+    label: value, value, detail, description: value === current ? 'chosen' : '',
+  }));
+  const placeHolder = name === 'lines' ? 'How many lines a suggestion may have' : 'How much comes by itself';
+  await choose(name, picks, placeHolder);
+}
+
+/** Choose a model among those that are here and those that the hub offers. */
+export async function chooseModel(session: Session): Promise<void> {
+  const told = await session.client()?.sendRequest<Models>('midfill/models').catch(() => undefined);
+  if (told === undefined) {
+    void vscode.window.showInformationMessage('midfill is not running: it knows the models that are here.');
+    return;
+  }
+  const auto = { label: 'auto', value: 'auto', detail: 'CodeGemma-7B where a GPU has room for it, else the embedded model' };
+  const picks = (here: boolean): Pick[] => told.models.filter((model) => model.here === here).map((model) => ({
+    label: model.name, value: model.spec, detail: sizes(model), description: model.spec === told.model ? 'chosen' : '',
+  }));
+  const title = (label: string): Pick => ({ label, value: '', kind: vscode.QuickPickItemKind.Separator });
+  const there = [{ ...auto, description: told.model === 'auto' ? 'chosen' : '' }, ...picks(true)];
+  const every = [title('on this machine'), ...there, title('on the hub: it is fetched once'), ...picks(false)];
+  await choose('model', every, 'The model that answers');
+}
+
+/** The answer to `midfill/models`. */
+interface Models {
+  model: string;
+  models: { spec: string; name: string; here: boolean; size: number; memory: number }[];
+}
+
+function sizes({ here, size, memory }: Models['models'][number]): string {
+  return `${gigabytes(size)} ${here ? 'on the disk' : 'to fetch'}, needs about ${gigabytes(memory)} of memory`;
+}
+
+function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toFixed(1)} GB`;
+}
+
+/** Choose among the registered adapters. */
+export async function chooseAdapter(reports: Reports): Promise<void> {
+  const progress = { location: vscode.ProgressLocation.Window, title: 'midfill: adapters' };
+  const names = await vscode.window.withProgress(progress, () => reports.adapters());
+  const current = settings().get<string>('adapter', 'auto');
+  const picks = ['auto', 'none', ...names].map((value) => ({
+    label: value, value, description: value === current ? 'chosen' : '',
+  }));
+  const none = 'None is registered yet: midfill adapters add FOLDER --name NAME';
+  await choose('adapter', picks, names.length ? 'The adapter that answers' : none);
+}
+
+/** Nothing by itself for some minutes; 0 ends it. Without a number the person is asked. */
+export async function snooze(session: Session, minutes: unknown): Promise<void> {
+  const length = typeof minutes === 'number' ? minutes : await askMinutes(session.snoozedS > 0);
+  const params = { command: 'midfill.snooze', arguments: [length] };
+  if (length !== undefined) {
+    await session.client()?.sendRequest('workspace/executeCommand', params).catch(() => undefined);
+  }
+}
+
+async function askMinutes(isOn: boolean): Promise<number | undefined> {
+  const picks = SNOOZES_MIN.map((minutes) => ({ label: `${minutes} minutes`, minutes }));
+  const every = isOn ? [{ label: 'End the snooze', minutes: 0 }, ...picks] : picks;
+  return (await vscode.window.showQuickPick(every, { title: 'midfill: snooze', placeHolder: 'No suggestions by themselves for' }))?.minutes;
+}
+
+/** Let the person pick the value of a setting; a workspace that has a choice of its own keeps having one. */
+async function choose(name: string, picks: Pick[], placeHolder: string): Promise<void> {
+  const picked = await vscode.window.showQuickPick(picks, { title: `midfill: ${name}`, placeHolder });
+  if (picked !== undefined) {
+    const { Global, Workspace } = vscode.ConfigurationTarget;
+    const isLocal = settings().inspect(name)?.workspaceValue !== undefined;
+    await settings().update(name, picked.value, isLocal ? Workspace : Global);
+  }
+}

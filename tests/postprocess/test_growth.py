@@ -55,7 +55,7 @@ def test_nothing_is_taken_back(
     limit: int,
 ) -> None:
     likely = itertools.cycle(probabilities)
-    pieces = [(piece, (next(likely),)) for piece in _PIECE.findall(raw)]
+    pieces: list[tuple[str, tuple[float, ...]]] = [(piece, (next(likely),)) for piece in _PIECE.findall(raw)]
     snapshot = at_cursor(prefix, suffix, language)
     published, candidate = grown(
         snapshot, pieces, reason, gate=Gate("automatic"), off=tuple(sorted(off)), max_tokens=limit

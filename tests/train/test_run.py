@@ -161,7 +161,7 @@ def test_the_head_in_pieces_gives_the_same_gradients(
         monkeypatch.setattr(steps, "PIECE", piece)
         loss = loss_of(adapted, one, CPU)
         adapted.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         found.append((loss.item(), [w.grad.clone() for w in adapted.parameters() if w.requires_grad]))
     (whole, gradients), (pieces, others) = found
     assert pieces == pytest.approx(whole, rel=1e-5)

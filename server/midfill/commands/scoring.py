@@ -53,8 +53,12 @@ def job_of(
     """What is scored: on the model, device and number format that serve."""
     return ScoreJob(
         config.model, config.device, config.dtype, config.template, config.order, str(before or ""), str(after or ""),
-        *(tuple(str(paths.expanded(folder).absolute()) for folder in folders) for folders in (roots, held_out)),
+        _absolute(roots), _absolute(held_out),
     )  # fmt: skip
+
+
+def _absolute(folders: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(paths.expanded(folder).absolute()) for folder in folders)
 
 
 def watch(job: ScoreJob, console: Console) -> list[Scored]:

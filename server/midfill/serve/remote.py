@@ -16,9 +16,10 @@ import httpx
 
 from midfill import fim
 from midfill.addresses import leaving, read_address
-from midfill.completer import Completer, Outcomes
+from midfill.completer import Completer
 from midfill.config import NO_ADAPTER, Config
 from midfill.context.gather import ContextSource
+from midfill.eagerness import Outcomes
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.fim import FimRenderer

@@ -184,7 +184,10 @@ class ScoreJob:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """From JSON."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        named: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**named)
 
     @property
     def folders(self) -> tuple[Path | None, Path | None]:

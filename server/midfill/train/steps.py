@@ -48,7 +48,7 @@ def loss_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tenso
         return _sum(head(rows).float(), labels, weights)
 
     total = torch.zeros((), device=device)
-    for part in zip(rows.split(PIECE), labels.split(PIECE), weights.split(PIECE), strict=True):
+    for part in zip(*(torch.split(one, PIECE) for one in (rows, labels, weights)), strict=True):
         total = total + (checkpoint(piece, *part, use_reentrant=False) if torch.is_grad_enabled() else piece(*part))
     return total / weights.sum()
 

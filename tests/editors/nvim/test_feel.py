@@ -1,4 +1,4 @@
-"""The seconds around a suggestion: what was dismissed stays away, a resting cursor is told, a loading engine waited for."""
+"""The seconds around a suggestion: dismissed ones stay away, a resting cursor is told, a loading engine waited for."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from tests.context import hostile
 
-from midfill.context.kinds import KINDS
 from midfill.context.child import Ended
+from midfill.context.kinds import KINDS
 from midfill.context.parser import ParseProcess
 from midfill.demo.client import Client, ServerGone
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from midfill.context import keeper, limits, parser
+from midfill.context.child import Ended
 from midfill.context.definition import Definition, from_json, to_json
 from midfill.context.kinds import KINDS
 from midfill.context.outline import outline
-from midfill.context.child import Ended
 from midfill.context.parser import COMMAND, Job, Parsed, ParseProcess, Parser
 from midfill.context.workspace import Workspace
 from tests.context import hostile

@@ -34,7 +34,7 @@ OFFERED = (
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One choice for the setting ``model``. ``size`` is what it takes on the disk, ``memory`` in int8; both in bytes."""
+    """One choice for the setting ``model``. ``size`` on the disk and ``memory`` in int8 are in bytes."""
 
     spec: str
     name: str

@@ -1,4 +1,4 @@
-"""The seconds around a suggestion: what was dismissed stays away, a cursor that rests is told, an engine that loads is waited for."""
+"""Seconds around a suggestion: a dismissed one stays away, a resting cursor is told, a loading engine is waited for."""
 
 from __future__ import annotations
 

@@ -95,8 +95,8 @@ def test_the_command_completes(start: Start) -> None:
     editor = start("one")
     editor.open("‸\n")
     rows = {
-        "Midfill ": ["adapter", "disable", "eagerness", "enable", "explain", "lines", "log", "model", "restart", "snooze",
-                     "stats", "status"],
+        "Midfill ": ["adapter", "disable", "eagerness", "enable", "explain", "lines", "log", "model", "restart",
+                     "snooze", "stats", "status"],
         "Midfill e": ["eagerness", "enable", "explain"],
         "Midfill eagerness ": ["balanced", "eager", "quiet"],
         "Midfill lines ": ["auto", "one"],
@@ -183,7 +183,8 @@ def test_the_model_is_chosen(start: Start) -> None:
     assert offered[-1].startswith(told["params"]["settings"]["midfill"]["model"])
 
 
-RECORDS = """{"all": {"shown": 120, "accepted": 30, "shown_acceptance": 0.283, "kept_300": null, "latency_p50_s": 0.2104},
+RECORDS = """{"all": {"shown": 120, "accepted": 30, "shown_acceptance": 0.283, "kept_300": null,
+"latency_p50_s": 0.2104},
 "language": {"typescriptreact": {"shown": 80, "shown_acceptance": 0.3}}}"""
 STORY = "Shown: 3.\n\n  place      file:///some/where/a.py:1:2 python\n  ended by   stop  here"
 
@@ -193,7 +194,7 @@ def test_reports_in_a_narrow_window(start: Start, columns: int) -> None:
     editor = start("one")
     editor.command(f"set columns={columns}")
     lines = editor.lua("return require('midfill.reports').statistics(...)", RECORDS)
-    assert max(map(len, lines)) <= 40
+    assert max(map(len, lines)) <= 30
     assert [" ".join(line.split()) for line in lines if line.startswith("  ")] == [
         "shown 120", "accepted 30", "rate 28 %", "answer, p50 210 ms", "typescriptreact 80, 30 %",
     ]  # fmt: skip

@@ -60,7 +60,8 @@ def test_uv_installs_it_from_the_button(browser: Browser, vsix: Path, tmp_path: 
     """uv is where its own installer puts it, which is not on the PATH of an editor without a shell."""
     uv = tmp_path / ".local" / "bin" / "uv"
     uv.parent.mkdir(parents=True)
-    uv.write_text(f"#!/bin/sh\necho \"$@\" > '{tmp_path}/uv-ran'\nln -s '{scripted_program(tmp_path)}' '{uv.parent}/midfill'\n")
+    installs = f"ln -s '{scripted_program(tmp_path)}' '{uv.parent}/midfill'"
+    uv.write_text(f"#!/bin/sh\necho \"$@\" > '{tmp_path}/uv-ran'\n{installs}\n")
     uv.chmod(0o755)
     env = environment(tmp_path, PATH=EMPTY_PATH)
     with opened(browser, tmp_path, {"a.py": ""}, vsix, SCRIPTED_SETTINGS, env, "a.py") as bench:

@@ -36,12 +36,12 @@ local ROWS = {
 }
 local GROUPS = { { 'trigger', 'How it was asked' }, { 'language', 'Languages' }, { 'adapter', 'Adapters' } }
 
---- At most 35 characters wide, unless a name is longer.
+--- As wide as a narrow window, unless a name is longer.
 ---@param name string
 ---@param value string
 ---@return string
 local function row(name, value)
-  return ('  %-20s %12s'):format(name, value)
+  return ('  %-16s %8s'):format(name, value)
 end
 
 --- The records of a week; `json` may be something else, which is then shown as it is.

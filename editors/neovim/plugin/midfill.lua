@@ -24,7 +24,7 @@ vim.api.nvim_create_user_command('Midfill', function(args)
   require('midfill.command').run(args.fargs)
 end, {
   nargs = '*',
-  desc = 'midfill: status, switches, adapter, why nothing, statistics, log, restart',
+  desc = 'midfill: status, switches, eagerness, snooze, model, adapter, why nothing, statistics, log, restart',
   complete = function(lead, line)
     return require('midfill.command').complete(lead, line)
   end,

@@ -5,7 +5,7 @@ import type { Reports } from './reports.ts';
 import type { Session } from './session.ts';
 import { settings } from './switches.ts';
 
-export const SNOOZES_MIN = [5, 15, 60];
+const SNOOZES_MIN = [5, 15, 60];
 
 const KNOB: Record<string, Record<string, string>> = {
   eagerness: {

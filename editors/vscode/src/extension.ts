@@ -29,6 +29,7 @@ export function activate(context: vscode.ExtensionContext): void {
     client: own.client,
     ready: () => own.isReady,
     automatic: (document: vscode.TextDocument) => !switches.whyOff(document),
+    canBeTold: () => isAtLeast(vscode.version, GROWS_SINCE),
     grows: () => switches.settings().get<boolean>('grow', true) && isAtLeast(vscode.version, GROWS_SINCE),
   };
   const ghost = new GhostText(asked, outcomes, context.extension.id.toLowerCase());

@@ -14,9 +14,9 @@ import type { InlineCompletionList } from 'vscode-languageclient/node';
 import { Beside } from './beside.ts';
 import { SELECTOR } from './client.ts';
 import { Dismissed } from './dismissed.ts';
-import { adds, goingOn, leadsOn, same, textOf, texts, typedPiece, uncovered } from './growth.ts';
+import { adds, leadsOn, same, textOf, texts, typedPiece, uncovered } from './growth.ts';
 import type { Live } from './live.ts';
-import { begun, isAlong, isInPlace, known } from './live.ts';
+import { begun, fitted, isAlong, isInPlace, known } from './live.ts';
 import type { Outcomes } from './outcomes.ts';
 
 const METHOD = 'midfill/inlineCompletion';
@@ -34,6 +34,8 @@ export interface Asked {
   ready(): boolean;
   /** Whether suggestions come unasked. */
   automatic(document: vscode.TextDocument): boolean;
+  /** Whether VS Code can be told to ask this provider alone. */
+  canBeTold(): boolean;
   /** Whether they are shown while they grow. */
   grows(): boolean;
 }
@@ -252,7 +254,7 @@ export class GhostText implements vscode.Disposable {
       if (this.live !== live || live.typed || live.nWaiting || live.shown.items.length) {
         return;
       }
-      if (isForWidget) {
+      if (isForWidget && this.asked.canBeTold()) {
         void live.first.then(() => (live.nWaiting ? undefined : this.pump(live)));
       } else {
         this.drop();
@@ -344,7 +346,7 @@ export class GhostText implements vscode.Disposable {
     const isFirst = !this.beside.isShown;
     const covered = live.document.getText(item.range ?? new vscode.Range(live.position, live.position));
     this.beside.show(live.document, live.position, uncovered(String(item.insertText), covered));
-    if (isFirst) {
+    if (isFirst && this.asked.canBeTold()) {
       void this.ask(); // so that VS Code asks again when the widget is gone, whatever opened it
     }
   }
@@ -388,18 +390,4 @@ export class GhostText implements vscode.Disposable {
       void vscode.commands.executeCommand('setContext', 'midfill.offered', isOffered);
     }
   }
-}
-
-/** `item` where an entry is selected in the suggest widget; nothing where it does not go on with that. */
-function fitted(
-  item: vscode.InlineCompletionItem, live: Live, { range, text }: vscode.SelectedCompletionInfo,
-): vscode.InlineCompletionItem[] {
-  const typed = live.document.getText(new vscode.Range(range.start, live.position));
-  const whole = goingOn(text, typed, String(item.insertText));
-  if (whole === undefined) {
-    return [];
-  }
-  const end = item.range?.end ?? live.position;
-  const fitting = new vscode.InlineCompletionItem(whole, new vscode.Range(range.start, end.isAfter(range.end) ? end : range.end));
-  return [Object.assign(fitting, { command: item.command })];
 }

@@ -2,7 +2,7 @@
 
 import * as vscode from 'vscode';
 import type { InlineCompletionList } from 'vscode-languageclient/node';
-import { texts } from './growth.ts';
+import { goingOn, texts } from './growth.ts';
 
 const NONE: InlineCompletionList = { items: [] };
 
@@ -58,4 +58,18 @@ export function known(live: Live): string {
 export function isAlong(live: Live, document: vscode.TextDocument, position: vscode.Position): boolean {
   const reached = document.offsetAt(live.position) + live.typed.length;
   return live.document === document && document.offsetAt(position) === reached;
+}
+
+/** `item` where an entry is selected in the suggest widget; nothing where it does not go on with that. */
+export function fitted(
+  item: vscode.InlineCompletionItem, live: Live, { range, text }: vscode.SelectedCompletionInfo,
+): vscode.InlineCompletionItem[] {
+  const typed = live.document.getText(new vscode.Range(range.start, live.position));
+  const whole = goingOn(text, typed, String(item.insertText));
+  if (whole === undefined) {
+    return [];
+  }
+  const end = item.range?.end ?? live.position;
+  const fitting = new vscode.InlineCompletionItem(whole, new vscode.Range(range.start, end.isAfter(range.end) ? end : range.end));
+  return [Object.assign(fitting, { command: item.command })];
 }

@@ -1,7 +1,6 @@
 /** The status bar item's menu. */
 
 import * as vscode from 'vscode';
-import { SNOOZES_MIN } from './choices.ts';
 import type { Session } from './session.ts';
 import { headline } from './status.ts';
 import { isOffInFile, settings, whyOff } from './switches.ts';
@@ -61,7 +60,7 @@ function snoozes({ snoozedS }: Session): Entry[] {
   const left = Math.ceil(snoozedS / 60);
   return [
     ...(left ? [{ label: '$(bell) End the snooze', description: `${left} min left`, command: 'midfill.snooze', given: 0 }] : []),
-    ...SNOOZES_MIN.map((minutes) => ({ label: `$(bell-slash) Snooze for ${minutes} minutes`, command: 'midfill.snooze', given: minutes })),
+    { label: '$(bell-slash) Snooze...', description: '5, 15 or 60 minutes', command: 'midfill.snooze' },
   ];
 }
 

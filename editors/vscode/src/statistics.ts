@@ -51,9 +51,9 @@ function members(figures: Record<string, Figures>): string[] {
     row(name || 'unknown', `${shown ?? 0}${typeof rate === 'number' ? `, ${percent(rate)}` : ''}`));
 }
 
-/** At most 40 characters wide, unless a name is longer. */
+/** As wide as the narrowest column beside the code, unless a name is longer. */
 function row(name: string, value: string): string {
-  return `  ${name.padEnd(20)} ${value.padStart(12)}`;
+  return `  ${name.padEnd(16)} ${value.padStart(8)}`;
 }
 
 function block(title: string, lines: readonly string[]): string {

@@ -95,13 +95,17 @@ def test_the_command_completes(start: Start) -> None:
     editor = start("one")
     editor.open("‸\n")
     rows = {
-        "Midfill ": ["adapter", "disable", "enable", "explain", "log", "restart", "stats", "status"],
-        "Midfill e": ["enable", "explain"],
+        "Midfill ": ["adapter", "disable", "eagerness", "enable", "explain", "lines", "log", "model", "restart",
+                     "snooze", "stats", "status"],
+        "Midfill e": ["eagerness", "enable", "explain"],
+        "Midfill eagerness ": ["balanced", "eager", "quiet"],
+        "Midfill lines ": ["auto", "one"],
+        "Midfill snooze ": ["0", "15", "5", "60"],
         "Midfill enable ": ["everywhere", "filetype", "here"],
         "Midfill disable f": ["filetype"],
         "Midfill adapter ": ["auto", "none"],
         "Midfill stats ": [],
-    }
+    }  # fmt: skip
     found = {line: editor.call("nvim_call_function", "getcompletion", [line, "cmdline"]) for line in rows}
     assert found == rows
 
@@ -134,6 +138,71 @@ def test_another_adapter(start: Start) -> None:
     editor.command("Midfill adapter mine")
     (told,) = editor.wire.wait("workspace/didChangeConfiguration")
     assert told["params"]["settings"] == {"midfill": {"adapter": "mine"}}
+
+
+@pytest.mark.parametrize(("setting", "value", "usual"), [("eagerness", "quiet", "balanced"), ("lines", "one", "auto")])
+def test_the_knob_is_turned(start: Start, setting: str, value: str, usual: str) -> None:
+    editor = start("one")
+    editor.open("‸\n")
+    assert f"midfill: {setting} {usual}; to choose: " in editor.command(f"Midfill {setting}")
+    assert "say one of" in editor.command(f"Midfill {setting} loud")
+    editor.command(f"Midfill {setting} {value}")
+    (told,) = editor.wire.wait("workspace/didChangeConfiguration")
+    assert told["params"]["settings"] == {"midfill": {setting: value}}
+    until(lambda: editor.command(f"Midfill {setting}"), lambda says: f"midfill: {setting} {value};" in says)
+
+
+def test_a_snooze(start: Start) -> None:
+    editor = start("one")
+    editor.open("x =‸\n")
+    editor.command("Midfill snooze 15")
+    editor.wait(lambda: statusline(editor), "midfill: snoozed 15 min")
+    editor.keys(" ")
+    editor.wait_lines("x = ")
+    for request in editor.wire.messages(method=METHOD)[1:]:
+        assert editor.wire.answer(request)["result"] == {"items": []}
+    assert editor.ghost() == ""
+    assert "snoozed" in editor.command("Midfill")
+    editor.keys("<M-Bslash>")  # by hand it comes
+    editor.wait_ghost("one")
+    editor.command("Midfill snooze 0")
+    editor.ready()
+    editor.keys("+ ")
+    editor.wait_ghost("one")
+    assert "how many minutes" in editor.command("Midfill snooze soon")
+
+
+def test_the_model_is_chosen(start: Start) -> None:
+    setup = "vim.ui.select = function(items, options, choose) _G.picked = vim.tbl_map(options.format_item, items) "
+    editor = start("one", setup=setup + "choose(items[#items]) end")
+    editor.open("‸\n")
+    editor.command("Midfill model")
+    (told,) = editor.wire.wait("workspace/didChangeConfiguration")
+    offered = editor.lua("return _G.picked")
+    assert "Qwen/Qwen2.5-Coder-1.5B: 3.1 GB to fetch, needs about 2.1 GB of memory" in offered
+    assert offered[-1].startswith(told["params"]["settings"]["midfill"]["model"])
+
+
+RECORDS = """{"all": {"shown": 120, "accepted": 30, "shown_acceptance": 0.283, "kept_300": null,
+"latency_p50_s": 0.2104},
+"language": {"typescriptreact": {"shown": 80, "shown_acceptance": 0.3}}}"""
+STORY = "Shown: 3.\n\n  place      file:///some/where/a.py:1:2 python\n  ended by   stop  here"
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_reports_in_a_narrow_window(start: Start, columns: int) -> None:
+    editor = start("one")
+    editor.command(f"set columns={columns}")
+    lines = editor.lua("return require('midfill.reports').statistics(...)", RECORDS)
+    assert max(map(len, lines)) <= 30
+    assert [" ".join(line.split()) for line in lines if line.startswith("  ")] == [
+        "shown 120", "accepted 30", "rate 28 %", "answer, p50 210 ms", "typescriptreact 80, 30 %",
+    ]  # fmt: skip
+    assert "no such" in editor.lua("return require('midfill.reports').statistics(...)", "no such program")[-1]
+    story = editor.lua("return require('midfill.reports').story(...)", STORY)
+    assert story == ["Shown: 3.", "", "place", "  file:///some/where/a.py:1:2 python", "ended by", "  stop  here"]
+    editor.lua("require('midfill.window').show('explain', ...)", story)
+    assert editor.lua("return { vim.wo.wrap, vim.wo.linebreak, vim.wo.breakindent }") == [True, True, True]
 
 
 def test_restart(start: Start) -> None:

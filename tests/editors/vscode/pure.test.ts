@@ -244,7 +244,7 @@ const RECORDS = {
 
 test('statistics are read in a narrow column', () => {
   const text = counters({ requests: 7, engine: {} }) + week(JSON.stringify(RECORDS));
-  assert.ok(text.split('\n').every((line) => line.length <= 40), text);
+  assert.ok(text.split('\n').every((line) => line.length <= 30), text);
   for (const line of ['requests 7', 'shown 120', 'rate 28 %', 'answer, p50 210 ms', 'typescriptreact 80, 30 %', 'unknown 2']) {
     assert.ok(text.replace(/ +/g, ' ').includes(` ${line}\n`), `${line} in ${text}`);
   }

@@ -26,7 +26,11 @@ def open_menu(bench: Workbench) -> list[str]:
     """Click the status bar item; what the menu offers."""
     bench.page.click(bench.ITEM)
     bench.page.wait_for_selector(".quick-input-list .monaco-list-row")
-    labels: list[str] = bench.page.locator(".quick-input-list .monaco-list-row .label-name").all_inner_texts()
+    labels: list[str] = []
+    for key in ("ArrowUp", "ArrowDown"):  # to the last and to the first: a list holds only the rows in sight
+        labels += bench.page.locator(".quick-input-list .monaco-list-row .label-name").all_inner_texts()
+        bench.press(key)
+        bench.page.wait_for_timeout(100)
     return labels
 
 
@@ -35,7 +39,7 @@ def test_the_menu(menu: Workbench) -> None:
     menu.shot("menu")
     for wanted in (
         "Turn off in this file", "Turn off for python", "Turn off in this workspace", "Turn off everywhere",
-        "Eagerness...", "Lines...", "Snooze for 5 minutes", "Snooze for 15 minutes", "Snooze for 60 minutes",
+        "Eagerness...", "Lines...", "Snooze...",
         "Why this, why nothing?", "Suggest here", "Model...", "Adapter...", "Statistics", "Log", "Settings", "Restart",
     ):  # fmt: skip
         assert wanted in labels, labels
@@ -116,6 +120,65 @@ def test_the_adapter_is_chosen_by_name(bench: Workbench) -> None:
     bench.focus()
 
 
+def told(bench: Workbench, name: str) -> object:
+    """The value of a setting that the server was told last."""
+    settings = [m["params"]["settings"]["midfill"] for m in bench.news("workspace/didChangeConfiguration")]
+    return settings[-1].get(name) if settings else None
+
+
+@pytest.mark.parametrize(
+    ("entry", "name", "value", "usual"),
+    [("Eagerness...", "eagerness", "quiet", "balanced"), ("Lines...", "lines", "one", "auto")],
+)
+def test_the_knob_is_turned(menu: Workbench, entry: str, name: str, value: str, usual: str) -> None:
+    for chosen in (value, usual):
+        open_menu(menu)
+        menu.pick(entry)
+        menu.page.locator(".quick-input-title", has_text=f"midfill: {name}").wait_for()
+        menu.shot(name)
+        menu.pick(chosen)
+        until(lambda: told(menu, name), lambda told, chosen=chosen: told == chosen, menu)  # type: ignore[misc]
+    open_menu(menu)
+    row = menu.page.locator(".quick-input-list .monaco-list-row", has_text=entry)
+    until(row.inner_text, lambda text: usual in text, menu)
+
+
+def test_a_snooze(menu: Workbench) -> None:
+    menu.script("shown\n")
+    open_menu(menu)
+    menu.pick("Snooze...")
+    menu.page.locator(".quick-input-list .monaco-list-row", has_text="60 minutes").wait_for()
+    menu.pick("15 minutes")
+    menu.wait_status("codicon-bell-slash", "15 min")
+    menu.focus()
+    menu.type("snooze = ")
+    menu.page.wait_for_timeout(400)
+    assert menu.ghost() == ""
+    menu.press("Alt+\\")
+    menu.wait_ghost("shown")
+    open_menu(menu)
+    above = menu.page.get_attribute(".quick-input-widget input.input", "placeholder") or ""
+    assert above == "No suggestions while you type: Snoozed for another 15 minutes."
+    menu.pick("End the snooze")
+    menu.wait_status("codicon-check")
+    menu.focus()
+    menu.type("+ ")
+    menu.wait_ghost("shown")
+
+
+def test_the_model_is_chosen(menu: Workbench) -> None:
+    model = "Qwen/Qwen2.5-Coder-1.5B"
+    for name in (model, "auto"):
+        open_menu(menu)
+        menu.pick("Model...")
+        row = menu.page.locator(".quick-input-list .monaco-list-row", has_text=model)
+        until(row.inner_text, lambda text: "3.1 GB to fetch, needs about 2.1 GB of memory" in text, menu)
+        menu.shot("model")
+        menu.pick(name)
+        until(lambda: told(menu, "model"), lambda told, name=name: told == name, menu)  # type: ignore[misc]
+    menu.wait_status("codicon-check")
+
+
 def test_not_growing_it_comes_whole(bench: Workbench) -> None:
     """As in a VS Code that cannot show growth: one answer, and no values before it."""
     bench.script("one", " two", " three\n", delay_s=0.2)
@@ -158,6 +221,8 @@ def test_a_problem_and_its_remedy(menu: Workbench) -> None:
     labels = [text.strip() for text in open_menu(menu)]
     menu.shot("error")
     assert "Run doctor" in labels
+    above = menu.page.get_attribute(".quick-input-widget input.input", "placeholder") or ""
+    assert above.startswith("midfill has a problem: Cannot read the script")
     menu.script("mended\n")
     menu.pick("Restart")
     menu.wait_status("codicon-check")

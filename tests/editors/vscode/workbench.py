@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[3]
 TOOLS = REPOSITORY / ".tools" / "vscode"
 NODE = TOOLS / "node_modules" / ".bin" / "node"
 CODE = TOOLS / "code"
-TIMEOUT_S = 30.0  # generous: a busy machine is no failure
+TIMEOUT_S = 150.0  # generous: a busy machine is no failure
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]  # fmt: skip
 SETTINGS = {
@@ -106,6 +106,8 @@ class Workbench:
     def pick(self, label: str) -> None:
         """Take an entry of the quick pick that is open."""
         row = self.page.locator(".quick-input-list .monaco-list-row", has_text=label).first
+        if not row.count():  # further down: a list holds only the rows in sight
+            self.type(label)
         row.click()
 
     def write(self, text: str) -> None:

@@ -3,6 +3,7 @@
 local attach = require('midfill.attach')
 local off = require('midfill.off')
 local program = require('midfill.program')
+local reports = require('midfill.reports')
 local status = require('midfill.status')
 local window = require('midfill.window')
 
@@ -69,7 +70,7 @@ local function explain()
     if not story and off.reason(buf) then
       return say_off(off.reason(buf))
     end
-    window.show('explain', { story or 'Nothing was asked for in this buffer yet.' })
+    window.show('explain', reports.story(story or 'Nothing was asked for in this buffer yet.'))
   end)
 end
 
@@ -95,17 +96,73 @@ local function adapters()
   return names
 end
 
+--- A setting of the server's, for this session; without a value it is told which holds.
+---@param setting 'adapter'|'eagerness'|'lines'|'model'
+---@param words fun(): string[]
+---@param is_open boolean  whether there may be other words
+---@return fun(value?: string)
+local function setter(setting, words, is_open)
+  return function(value)
+    local client = attach.client(vim.api.nvim_get_current_buf())
+    if not value then
+      local known = (status.of(client) or {})[setting]
+      local now = type(known) == 'string' and known ~= '' and known or 'none'
+      return vim.notify(('midfill: %s %s; to choose: %s'):format(setting, now, table.concat(words(), ', ')))
+    end
+    if not is_open and not vim.list_contains(words(), value) then
+      return warn('say one of ' .. table.concat(words(), ', '))
+    end
+    if not client then
+      return warn('it does not run; :checkhealth midfill')
+    end
+    client:notify('workspace/didChangeConfiguration', { settings = { midfill = { [setting] = value } } })
+  end
+end
+
+---@param words string[]
+---@return fun(): string[]
+local function fixed(words)
+  return function()
+    return words
+  end
+end
+
+local LEVELS, LINES, MINUTES = fixed({ 'quiet', 'balanced', 'eager' }), fixed({ 'one', 'auto' }), fixed({ '5', '15', '60', '0' })
+
+--- Nothing by itself for some minutes; 0 ends it.
+---@param minutes? string
+local function snooze(minutes)
+  local n = tonumber(minutes or '15')
+  if not n or n < 0 then
+    return warn('say for how many minutes, such as 5, 15 or 60; 0 ends it')
+  end
+  ask('workspace/executeCommand', { command = 'midfill.snooze', arguments = { n } }, function()
+    vim.notify(n == 0 and 'midfill: the snooze is over' or ('midfill: snoozed for %d minutes'):format(n))
+  end)
+end
+
+---@param model { name: string, here: boolean, size: integer, memory: integer }
+---@return string
+local function described(model)
+  local where = model.here and 'here' or 'to fetch'
+  return ('%s: %.1f GB %s, needs about %.1f GB of memory'):format(model.name, model.size / 1e9, where, model.memory / 1e9)
+end
+
+--- Choose among the models that are here and those that the hub offers.
 ---@param name? string
-local function adapter(name)
-  local client = attach.client(vim.api.nvim_get_current_buf())
-  if not name then
-    local known = status.of(client)
-    return vim.notify(('midfill: adapter %s; to choose: %s'):format(known and known.adapter or 'none', table.concat(adapters(), ', ')))
+local function model(name)
+  local take = setter('model', fixed({}), true)
+  if name then
+    return take(name)
   end
-  if not client then
-    return warn('it does not run; :checkhealth midfill')
-  end
-  client:notify('workspace/didChangeConfiguration', { settings = { midfill = { adapter = name } } })
+  ask('midfill/models', vim.empty_dict(), function(told)
+    local prompt = ('midfill: the model (now %s)'):format(told.model)
+    vim.ui.select(told.models, { prompt = prompt, format_item = described }, function(chosen)
+      if chosen then
+        take(chosen.spec)
+      end
+    end)
+  end)
 end
 
 --- Stop the server, and start it once it is gone.
@@ -149,12 +206,16 @@ local SUBCOMMANDS = {
       return SCOPES
     end,
   },
-  adapter = { run = adapter, words = adapters },
+  adapter = { run = setter('adapter', adapters, true), words = adapters },
+  eagerness = { run = setter('eagerness', LEVELS, false), words = LEVELS },
+  lines = { run = setter('lines', LINES, false), words = LINES },
+  snooze = { run = snooze, words = MINUTES },
+  model = { run = model },
   explain = { run = explain },
   stats = {
     run = function()
-      run({ 'stats', '--days', '7' }, function(text)
-        window.show('stats', { text })
+      run({ 'stats', '--days', '7', '--json' }, function(text)
+        window.show('stats', reports.statistics(text))
       end)
     end,
   },

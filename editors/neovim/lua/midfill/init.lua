@@ -58,7 +58,7 @@ function M.previous()
   drawer().step(here(), -1)
 end
 
---- Hide the suggestion until the next key.
+--- Hide the suggestion, and keep it away until its line changes otherwise than by typing it.
 function M.dismiss()
   drawer().dismiss(here())
 end

@@ -11,6 +11,10 @@ local M = {}
 ---@field model string
 ---@field adapter string
 ---@field device string
+---@field eagerness? string
+---@field lines? string
+---@field snoozed_s? number  seconds that were left when it was told
+---@field snoozed_until? number  by our own clock, in seconds
 
 ---@type table<integer, midfill.Status>
 local by_client = {}
@@ -18,6 +22,7 @@ local by_client = {}
 ---@param client_id integer
 ---@param status midfill.Status
 function M.update(client_id, status)
+  status.snoozed_until = vim.uv.now() / 1000 + (status.snoozed_s or 0)
   by_client[client_id] = status
   vim.api.nvim_exec_autocmds('User', { pattern = 'MidfillStatus', modeline = false, data = status })
   vim.cmd.redrawstatus()
@@ -72,11 +77,15 @@ local LINES = {
 ---@return string
 function M.line(buf)
   buf = buf or vim.api.nvim_get_current_buf()
+  local here = vim.iter(vim.lsp.get_clients({ bufnr = buf })):find(require('midfill.attach').is_ours)
+  local status = M.of(here)
+  local minutes = status and math.ceil((status.snoozed_until - vim.uv.now() / 1000) / 60) or 0
+  if minutes > 0 and not require('midfill.off').here(buf) then
+    return ('midfill: snoozed %d min'):format(minutes)
+  end
   if require('midfill.off').reason(buf) then
     return 'midfill: off'
   end
-  local here = vim.iter(vim.lsp.get_clients({ bufnr = buf })):find(require('midfill.attach').is_ours)
-  local status = M.of(here)
   return status and LINES[status.state] and LINES[status.state](status) or ''
 end
 

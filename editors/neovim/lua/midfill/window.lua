@@ -15,7 +15,9 @@ function M.show(name, lines)
   if vim.fn.bufwinid(buf) == -1 then
     local height = math.min(api.nvim_buf_line_count(buf), math.max(5, math.floor(vim.o.lines / 3)))
     api.nvim_open_win(buf, true, { split = 'below', win = -1, height = height })
-    vim.wo[0][0].winfixheight, vim.wo[0][0].wrap, vim.wo[0][0].number = true, true, false
+    local window = vim.wo[0][0]
+    window.winfixheight, window.number, window.wrap = true, false, true
+    window.linebreak, window.breakindent = true, true -- it may be narrow
   end
   vim.keymap.set('n', 'q', '<Cmd>close<CR>', { buffer = buf, nowait = true })
 end

@@ -19,7 +19,14 @@ FIRST = [
     ("loading", 2), ("building the model", 0.5), ("compiling", 22), ("checking", 1), ("loading the adapter", 1),
     ("connecting", 1),
 ]  # fmt: skip
-NEXT = [("", 2), ("starting", 4), ("loading", 2), ("checking", 1), ("loading the adapter", 1), ("connecting", 1)]
+NEXT: list[tuple[str, float]] = [
+    ("", 2),
+    ("starting", 4),
+    ("loading", 2),
+    ("checking", 1),
+    ("loading the adapter", 1),
+    ("connecting", 1),
+]
 NAMES = st.sampled_from([stage for stage, _, _ in _STAGES] + ["fetching a/b", "made up", "merging"])
 FRACTIONS = st.one_of(st.none(), st.floats(-1, 2), st.just(float("nan")))
 

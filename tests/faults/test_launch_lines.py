@@ -245,7 +245,7 @@ def test_the_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = hostile(tmp_path)
     monkeypatch.chdir(workspace)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY / "server"), ""]))
-    with training._process(safe_path.child_environment()) as process:
+    with training._process("midfill.train.worker", safe_path.child_environment()) as process:
         assert process.stdin is not None
         process.stdin.write("{}\n")  # no job: it says so and ends
         process.stdin.close()

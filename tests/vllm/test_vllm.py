@@ -63,7 +63,7 @@ async def test_the_table(vllm: Vllm, embedded_folder: Path) -> None:
 
 async def test_the_same_answers_as_ours(vllm: Vllm, embedded_folder: Path) -> None:
     """Greedy, in the same number format, without what only our engine does (healing, favoured names)."""
-    plain = {"adapter": "none", "token_healing": False, "favour_names": False}
+    plain: dict[str, Any] = {"adapter": "none", "token_healing": False, "favour_names": False}
     async with asking(embedded_folder, vllm, **plain) as completer:
         theirs = [(await completer.last(hole)).text for hole in HOLES]
     ours_config = Config(model=str(embedded_folder), dtype="float32", suffix_shift="off", **plain)

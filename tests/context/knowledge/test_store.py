@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Iterator
@@ -153,7 +154,7 @@ def test_a_child_that_hangs_or_dies_costs_nothing(tmp_path: Path, monkeypatch: p
         "import sys; sys.exit(3)",
         "print('{}', flush=True); input(); print('[]', flush=True); input()",
     ):
-        subject = Knowledge(start=lambda code=code: start(code))
+        subject = Knowledge(start=functools.partial(start, code))
         for row in range(4):
             snapshot = at("\n" * row + "def f(q: list):\n    q.‸\n", uri=f"file:///{row}.py", language="python")
             assert ask(subject, snapshot) == NOTHING

@@ -40,11 +40,12 @@ class Asked:
 def receiver_before(snapshot: Snapshot) -> str:
     """What stands before the member that is being written: ``self.items`` in ``x = self.items.ad``; "" for none."""
     before = snapshot.line_before[-MAX_LINE:]
-    if match := _ACCESS.search(before):
-        return match[1]
-    if (match := _ANY_ACCESS.search(before)) is None or _NUMBER.search(before[: match.end(1)]):
+    if (named := _ACCESS.search(before)) is not None:
+        return named[1]
+    other = _ANY_ACCESS.search(before)
+    if other is None or _NUMBER.search(before[: other.end(1)]):
         return ""
-    return before[: match.end(1)].strip()  # of more than names: all of the line is its key
+    return before[: other.end(1)].strip()  # of more than names: all of the line is its key
 
 
 def scope_of(snapshot: Snapshot) -> str:
@@ -83,12 +84,11 @@ def _receivers(focus: Focus) -> list[str]:
     for n, line in enumerate(focus.before[: MAX_LINES + 1]):
         if n and line.strip() and len(line) - len(line.lstrip()) == 0 and depth > 0 and not _HEADER.match(line):
             break
-        for match in _USED.finditer(line if n else ""):
-            found.setdefault(match[1])
-        if match := _BOUND.match(line if n else ""):
-            found.setdefault(match[1] or match[2] or match[3])
-        if match := _HEADER.match(line):
-            for parameter in _PARAMETER.findall(match[1].split(")")[0]):
+        found |= dict.fromkeys(used[1] for used in _USED.finditer(line if n else ""))
+        if (bound := _BOUND.match(line if n else "")) is not None:
+            found.setdefault(bound[1] or bound[2] or bound[3])
+        if (header := _HEADER.match(line)) is not None:
+            for parameter in _PARAMETER.findall(header[1].split(")")[0]):
                 found.setdefault(parameter)
             if len(line) - len(line.lstrip()) < max(depth, 1):
                 break

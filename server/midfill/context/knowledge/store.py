@@ -112,7 +112,7 @@ class Knowledge:
         """A document was closed."""
         with self._changed:
             for table in (self._waiting, self._inferred, self._told, self._last):
-                table.pop(uri, None)  # type: ignore[attr-defined]
+                table.pop(uri, None)
 
     def stop(self) -> None:
         """End the thread and the child; does not wait for them."""

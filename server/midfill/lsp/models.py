@@ -34,11 +34,7 @@ OFFERED = (
 
 @dataclass(frozen=True, slots=True)
 class Model:
-<<<<<<< HEAD
     """One choice for the setting ``model``. ``size``: bytes on the disk; ``memory``: bytes in int8."""
-=======
-    """One choice for the setting ``model``. ``size`` on the disk and ``memory`` in int8 are in bytes."""
->>>>>>> editors
 
     spec: str
     name: str

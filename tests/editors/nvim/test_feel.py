@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The seconds around a suggestion: dismissed ones stay away, a resting cursor is told, a loading engine waited for."""
-=======
 """Seconds around a suggestion: a dismissed one stays away, a resting cursor is told, a loading engine is waited for."""
->>>>>>> editors
 
 from __future__ import annotations
 

@@ -1,12 +1,8 @@
 """What the tests name as midfill: the real one, with a scripted engine, and a log of what it hears and says.
 
 ``python server.py SCRIPT WIRE lsp --stdio``. The script is read anew for every generation, so one server serves many
-<<<<<<< HEAD
-tests. As long as it says ``"loading": true`` when the server starts, the engine loads. All but ``lsp`` is midfill.
-=======
 tests. As long as it says ``"loading": true`` when the server starts, the engine loads. Everything but ``lsp`` is
 midfill itself.
->>>>>>> editors
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class StatusBoard:
     def __init__(self, notify: Notify, facts: Callable[[], dict[str, Any]] = dict) -> None:
         """``facts`` tells what else the status says."""
         self._notify, self._facts = notify, facts
-        self._engine = EngineStatus("starting")
+        self._engine = EngineStatus("starting", progress=0.0)
         self._trouble: MidfillError | None = None  # a mistake in the configuration
         self._lost: MidfillError | None = None  # a document whose text is not known
         self._n_generating = 0

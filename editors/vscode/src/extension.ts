@@ -7,6 +7,7 @@ import { Focus } from './focus.ts';
 import { GhostText } from './ghost.ts';
 import { inTerminal, install, quoted, watch } from './install.ts';
 import { menu } from './menu.ts';
+import { Names } from './names.ts';
 import { Outcomes } from './outcomes.ts';
 import { Reports } from './reports.ts';
 import { Session } from './session.ts';
@@ -35,7 +36,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const ghost = new GhostText(asked, outcomes, context.extension.id.toLowerCase());
   const focus = new Focus(own.client);
   const given = { own, why, bar, reports, ghost, log, context };
-  context.subscriptions.push(log, own, why, bar, reports.register(), outcomes, ghost, focus, ...commands(given));
+  context.subscriptions.push(log, own, why, bar, reports.register(), outcomes, ghost, focus, new Names(own.client), ...commands(given));
   const here = (): void => {
     bar.update();
     void why.ask(vscode.window.activeTextEditor?.document);

@@ -66,6 +66,7 @@ function M.join(client, buf)
   end
   require('midfill.popup').attach(client, buf)
   require('midfill.focus').attach(client, buf)
+  require('midfill.names').attach(client, buf)
   local way = require('midfill.config').way()
   if way then
     require('midfill.' .. (way == 'plugin' and 'ghost' or 'builtin')).attach(client, buf)
@@ -80,6 +81,7 @@ function M.leave(buf)
   require('midfill.builtin').detach(buf)
   require('midfill.popup').detach(buf)
   require('midfill.focus').detach(buf)
+  require('midfill.names').detach(buf)
   require('midfill.keymaps').detach(buf)
   require('midfill.off').forget(buf)
 end

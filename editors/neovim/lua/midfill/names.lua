@@ -1,0 +1,112 @@
+--- Asks the other language servers of a buffer what may be named behind a dot, and tells midfill. Nobody waits for it.
+
+local api = vim.api
+
+local M = {}
+local METHOD = 'midfill/names'
+local REST_MS = 150
+local MAX_NAMES = 5000
+-- Words of the text, and what is no name of anything: Text, Keyword, Snippet, File, Folder.
+local NO_NAMES = { [1] = true, [14] = true, [15] = true, [17] = true, [19] = true }
+
+---@type uv.uv_timer_t?
+local timer
+local last = ''
+
+--- What a result says: its names, and whether there are no others.
+---@param result table
+---@return string[], boolean
+function M.read(result)
+  local items = result.items or result
+  local names, seen, complete = {}, {}, result.isIncomplete ~= true
+  for _, item in ipairs(items) do
+    local name = item.filterText or item.label
+    if item.kind == 1 then -- of somebody who does not know
+      complete = false
+    elseif not NO_NAMES[item.kind] and type(name) == 'string' and not seen[name] then
+      seen[name] = true
+      names[#names + 1] = name
+    end
+  end
+  return vim.list_slice(names, 1, MAX_NAMES), complete and #names > 0 and #names <= MAX_NAMES
+end
+
+---@param client vim.lsp.Client midfill's
+---@param buf integer
+---@param names string[]
+---@param complete boolean
+---@param version integer
+---@param position lsp.Position
+local function tell(client, buf, names, complete, version, position)
+  if #names > 0 and not client:is_stopped() then
+    client:notify(METHOD, {
+      textDocument = { uri = vim.uri_from_bufnr(buf), version = version },
+      position = position,
+      names = names,
+      complete = complete,
+    })
+  end
+end
+
+--- Ask once for each place behind a dot: what is typed after it names one of the same.
+---@param client vim.lsp.Client
+---@param buf integer
+local function ask(client, buf)
+  if api.nvim_get_current_buf() ~= buf or not client.attached_buffers[buf] then
+    return
+  end
+  local row, col = unpack(api.nvim_win_get_cursor(0))
+  local before = api.nvim_get_current_line():sub(1, col)
+  local stem = before:match('^(.*[%.>:])[%w_$]*$')
+  if not stem or not (stem:find('%.$') or stem:find('::$') or stem:find('%->$')) then
+    return
+  end
+  local place = table.concat({ buf, row, stem }, ':')
+  if place == last then
+    return
+  end
+  last = place
+  for _, other in ipairs(vim.lsp.get_clients({ bufnr = buf, method = 'textDocument/completion' })) do
+    if not require('midfill.attach').is_ours(other) then
+      local version = vim.lsp.util.buf_versions[buf]
+      local position = vim.lsp.util.make_position_params(0, client.offset_encoding).position
+      local params = vim.lsp.util.make_position_params(0, other.offset_encoding)
+      other:request('textDocument/completion', params, function(err, result)
+        if err or not result or not api.nvim_buf_is_valid(buf) then
+          return
+        elseif vim.lsp.util.buf_versions[buf] ~= version then
+          last = '' -- the next key asks again
+          return
+        end
+        local names, complete = M.read(result)
+        tell(client, buf, names, complete, version, position)
+      end, buf)
+    end
+  end
+end
+
+---@param client vim.lsp.Client
+---@param buf integer
+function M.attach(client, buf)
+  local group = api.nvim_create_augroup('midfill.names.' .. buf, { clear = true })
+  api.nvim_create_autocmd({ 'CursorMovedI', 'TextChangedI', 'TextChangedP', 'InsertEnter' }, {
+    group = group,
+    buffer = buf,
+    callback = function()
+      timer = timer or assert(vim.uv.new_timer())
+      timer:stop()
+      local _, col = unpack(api.nvim_win_get_cursor(0))
+      local is_access = api.nvim_get_current_line():sub(1, col):find('[%.>:]$')
+      timer:start(is_access and 0 or REST_MS, 0, vim.schedule_wrap(function()
+        ask(client, buf)
+      end))
+    end,
+  })
+end
+
+---@param buf integer
+function M.detach(buf)
+  pcall(api.nvim_del_augroup_by_name, 'midfill.names.' .. buf)
+end
+
+return M

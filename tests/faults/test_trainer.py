@@ -159,21 +159,29 @@ def test_a_finished_adapter(adapter: Adapter) -> None:
     """The first, and one that takes the place of another: there is one of them whole, or none."""
     adapter.write(0.0)  # imports what every child would import again
     shutil.rmtree(adapter.folder)
-    n = 0
-    for n in stages(lambda: adapter.write(1.0)):
-        assert adapter.found() in (None, 1.0)
-    assert n > 8
+    seen = [adapter.found() for _ in stages(lambda: adapter.write(1.0))]
+    assert set(seen) == {None, 1.0}
+    assert len(seen) > 8
     seen = []
-    for n in stages(lambda: adapter.write(2.0)):
+    for _ in stages(lambda: adapter.write(2.0)):
         seen.append(adapter.found())
         if seen[-1] != 1.0:
             adapter.write(1.0)
     assert set(seen) == {1.0, None, 2.0}
     assert seen.count(None) == 1  # between two renames
     assert seen == sorted(seen, key=lambda one: {1.0: 0, None: 1, 2.0: 2}[one])
-    assert n > 8
+    assert len(seen) > 8
     adapter.write(2.0)
     assert [path.name for path in adapter.folder.parent.iterdir()] == ["adapter"]
+
+
+def told(work: Callable[[], object]) -> str:
+    """What a person is told of it."""
+    try:
+        work()
+    except MidfillError as error:
+        return str(error)
+    return ""
 
 
 def test_an_adapter_on_a_full_disk(base: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,11 +194,8 @@ def test_an_adapter_on_a_full_disk(base: Path, small_disk: Path, monkeypatch: py
         filler = small_disk / "filler"
         room = shutil.disk_usage(small_disk).free
         filler.write_bytes(b"x" * max(0, room - free))
-        try:
-            adapter.write(2.0)
-        except MidfillError as error:
-            assert str(error).startswith("the adapter could not be written: "), error
-            assert "free some space" in error.remedy
+        said = told(lambda: adapter.write(2.0))
+        assert not said or said.startswith("the adapter could not be written: "), said
         filler.unlink()
         seen.append(adapter.found())
         assert [path.name for path in adapter.folder.parent.iterdir()] == ["adapter"]

@@ -179,10 +179,15 @@ def test_growing_never_takes_back_a_decision(length: int) -> None:
     [
         (rules.drop_markup, "def f():\n‸", "```python\n    return 1\n```\nThis returns 1.", "    return 1"),
         (rules.drop_markup, "def f():\n‸", "    return 1\n```\n", "    return 1"),
+        (rules.drop_markup, "def f():\n‸", "```\n```python\n    return 1\n```\nDone.", "    return 1"),  # opened twice
         (rules.drop_markup, "def f():\n‸", "Here is the completed function:\n    return 1", ""),
         (rules.drop_markup, "# note: ‸", "Here is why: ", "Here is why: "),  # prose belongs into a comment
         (rules.drop_markup, "def f():\n‸", "    text = '`x`'", "    text = '`x`'"),
         (rules.drop_repeated_prefix, "total = ‸", "total = a + b", " a + b"),
+        (rules.drop_repeated_prefix, "total‸", "totaltotal = a", " = a"),  # more often than once
+        (rules.drop_repeated_prefix, "total = ‸", "total = total = a", " a"),
+        (rules.drop_repeated_prefix, "type‸", "type typeName = a", " typeName = a"),  # a word of its own
+        (rules.drop_repeated_prefix, "  type‸", "  typeName = a", "Name = a"),
         (rules.drop_repeated_prefix, "x = ‸", "x = 1", "x = 1"),  # too short to be no accident
         (rules.drop_repeated_prefix, "    ‸", "    return", "    return"),
         (rules.drop_repeated_block, "‸", "a = 1111\nb = 2222\na = 1111\nb = 2222\na = 1", "a = 1111\nb = 2222"),
@@ -196,6 +201,8 @@ def test_growing_never_takes_back_a_decision(length: int) -> None:
         (rules.drop_suffix_overlap, "print('‸')", "it')", "it"),
         (rules.drop_what_follows, "def f():\n    ‸\n    return total\n", "return total", ""),
         (rules.drop_what_follows, "f() {\n  ‸\n}\n", "a();\n}", "a();"),
+        (rules.drop_what_follows, "f() {\n  ‸\n}\n", "a();\n}\n\n}", "a();"),
+        (rules.drop_what_follows, "f() {\n  ‸\n}\n", "g() {\n}\n}", "g() {\n}"),  # the first closes its own
         (rules.drop_what_follows, "f() {\n  ‸\n}\n", "if (a) {\n  }\n  b();", "if (a) {\n  }\n  b();"),
         (rules.drop_what_follows, "x = ‸\ny = 1", "2", "2"),
         (rules.open_body, "function f(‸\n  return 1;\n}\n", "a)", "a) {"),

@@ -58,6 +58,11 @@ def out_of_place(snapshot: Snapshot, scopes_off: Sequence[str], scope_at: ScopeA
         return Refusal("inside_word", "the cursor stands in a word or right before one")
     if sum(char not in CLOSERS for char in right) > MAX_RIGHT:
         return Refusal("text_right", "much text stands right of the cursor")
+    return scope_off(snapshot, scopes_off, scope_at)
+
+
+def scope_off(snapshot: Snapshot, scopes_off: Sequence[str], scope_at: ScopeAt) -> Refusal | None:
+    """The setting that keeps the scope at the cursor without automatic suggestions."""
     if scopes_off and (scope := scope_at(snapshot)) in scopes_off:
         return Refusal("scope_off", f"automatic suggestions are off in a {scope} (scopes_off)")
     return None

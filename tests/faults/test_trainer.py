@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +13,18 @@ import pytest
 pytestmark = [pytest.mark.model, pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes")]
 
 torch = pytest.importorskip("torch")
+peft = pytest.importorskip("peft")
 
 from midfill import registry  # noqa: E402
-from midfill.train import checkpoint  # noqa: E402
+from midfill.engine.local.adapters import read_adapter  # noqa: E402
+from midfill.train import checkpoint, write  # noqa: E402
+from midfill.train.base import Lora, with_lora  # noqa: E402
+from midfill.train.collect import Collection  # noqa: E402
+from midfill.train.run import Settings, Trained  # noqa: E402
+from midfill.types import MidfillError  # noqa: E402
+from tests.engine.made import load_tiny, save_tiny  # noqa: E402
 
-CALLS = ("mkdir", "open", "write", "fsync", "rename", "rmdir", "unlink")
+CALLS = ("mkdir", "open", "write", "fsync", "rename", "replace", "rmdir", "unlink")
 MOST = 80  # calls of one save, at least
 
 
@@ -38,6 +46,9 @@ def killed_after(n_calls: int, work: Callable[[], object]) -> bool:
         for name in CALLS:
             setattr(os, name, counted(getattr(os, name)))
         Path.open = counted(Path.open)  # type: ignore[assignment,method-assign]
+        shutil.copyfile = counted(shutil.copyfile)
+        for module, name in ((torch, "save"), (peft.peft_model, "safe_save_file")):
+            setattr(module, name, counted(getattr(module, name)))
         try:
             work()
         except BaseException:  # noqa: BLE001 - the child must not go on with the tests
@@ -103,3 +114,92 @@ def test_registering_an_adapter(tmp_path: Path) -> None:
             assert {(folder / file).read_text() for file in files} in ({"old"}, {"new"})
     assert n > 4
     assert {(registry.folder_of("mine") / file).read_text() for file in files} == {"new"}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
+
+
+class Adapter:
+    """A trained adapter whose first weight says which one it is, and how it is written."""
+
+    def __init__(self, base: Path, folder: Path) -> None:
+        self.folder, self._base = folder, base
+        self._reader = load_tiny(base)
+        self._model = with_lora(load_tiny(base), Lora(rank=8), str(base), 1)
+
+    def write(self, number: float) -> None:
+        """Put it where the run's result stands."""
+        with torch.no_grad():
+            for weight in self._model.parameters():
+                if weight.requires_grad:
+                    weight.fill_(number)
+        trained = Trained(self._model, checkpoint.Progress("me", 3, 3), [2.0], [1.0])
+        write.write(self.folder, trained, Settings(), self._base, "tiny", "none", Collection(), [], "mine")
+
+    def found(self) -> float | None:
+        """Which one stands there, read as the engine reads it; None: there is no folder."""
+        if not self.folder.exists():
+            return None
+        adapter = read_adapter("mine", self.folder, self._reader.model, self._reader.base_names)
+        files = {path.name for path in self.folder.iterdir()}
+        assert {"README.md", "tokenizer.json", "trainer_state.json", "training_args.bin", "loss.svg"} <= files
+        (number,) = {float(value) for pair in adapter.pairs.values() for value in pair.a.unique()}
+        return number
+
+
+@pytest.fixture
+def adapter(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Adapter:
+    monkeypatch.setattr(write.plot, "losses", lambda history, file: file.write_text("<svg/>"))  # drawing takes long
+    return Adapter(base, tmp_path / "run" / "adapter")
+
+
+def test_a_finished_adapter(adapter: Adapter) -> None:
+    """The first, and one that takes the place of another: there is one of them whole, or none."""
+    adapter.write(0.0)  # imports what every child would import again
+    shutil.rmtree(adapter.folder)
+    seen = [adapter.found() for _ in stages(lambda: adapter.write(1.0))]
+    assert set(seen) == {None, 1.0}
+    assert len(seen) > 8
+    seen = []
+    for _ in stages(lambda: adapter.write(2.0)):
+        seen.append(adapter.found())
+        if seen[-1] != 1.0:
+            adapter.write(1.0)
+    assert set(seen) == {1.0, None, 2.0}
+    assert seen.count(None) == 1  # between two renames
+    assert seen == sorted(seen, key=lambda one: {1.0: 0, None: 1, 2.0: 2}[one])
+    assert len(seen) > 8
+    adapter.write(2.0)
+    assert [path.name for path in adapter.folder.parent.iterdir()] == ["adapter"]
+
+
+def told(work: Callable[[], object]) -> str:
+    """What a person is told of it."""
+    try:
+        work()
+    except MidfillError as error:
+        return str(error)
+    return ""
+
+
+def test_an_adapter_on_a_full_disk(base: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is free, it is written whole, or a person is told and what stood there stays."""
+    monkeypatch.setattr(write.plot, "losses", lambda history, file: file.write_text("<svg/>"))
+    adapter = Adapter(base, small_disk / "run" / "adapter")
+    adapter.write(1.0)
+    seen = []
+    for free in range(0, 700_000, 48_000):
+        filler = small_disk / "filler"
+        room = shutil.disk_usage(small_disk).free
+        filler.write_bytes(b"x" * max(0, room - free))
+        said = told(lambda: adapter.write(2.0))
+        assert not said or said.startswith("the adapter could not be written: "), said
+        filler.unlink()
+        seen.append(adapter.found())
+        assert [path.name for path in adapter.folder.parent.iterdir()] == ["adapter"]
+        if seen[-1] == 2.0:
+            break
+    assert len(seen) > 2
+    assert seen == [1.0] * (len(seen) - 1) + [2.0]

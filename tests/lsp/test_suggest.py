@@ -222,6 +222,50 @@ def test_switched_off(launch: Launch) -> None:
     assert client.result(INLINE, at(uri, 0, 1, context=INVOKED))["items"]
 
 
+def typed(client: Client, uri: str, version: int, where: tuple[int, int], text: str) -> None:
+    edit = {"text": text, "range": span(where, where)}
+    document = {"uri": uri, "version": version}
+    client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [edit]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "buffer", "is_off"),
+    [
+        ({"languagesOff": ["python"]}, "x = ", True),
+        ({"languagesOff": ["go"]}, "x = ", False),
+        ({"globsOff": ["*.py"]}, "x = ", True),
+        ({"globsOff": ["*.go"]}, "x = ", False),
+        ({"scopesOff": ["comment"]}, "# = ", True),
+        ({"scopesOff": ["comment"]}, "x = ", False),
+        ({}, "x = ", False),
+    ],
+)
+def test_a_popup_while_typing_obeys_what_is_off(
+    launch: Launch, settings: dict[str, Any], buffer: str, is_off: bool
+) -> None:
+    """LSP has one kind for a popup that comes with the first letter of a word and for one asked for by hand."""
+    client = ready(launch, {"chunks": ["a"]}, real=True, initializationOptions=settings)
+    uri = client.open(buffer)
+
+    def popup(character: int, kind: int = 1) -> bool:
+        return bool(client.result(POPUP, at(uri, 0, character, context={"triggerKind": kind}))["items"])
+
+    assert popup(4)  # nothing was typed: by hand
+    typed(client, uri, 2, (0, 4), "b")
+    assert popup(5) is not is_off
+    assert popup(5)  # the same place once more: by hand
+    typed(client, uri, 3, (0, 5), "c")
+    assert popup(6, kind=3) is not is_off
+    assert popup(6)
+    typed(client, uri, 4, (0, 6), "\n")
+    assert popup(6)  # elsewhere, and no letter
+    change(client, uri, 5, buffer + "bcd\n")  # a client that sends whole texts
+    assert popup(7) is not is_off
+    assert popup(7)
+    change(client, uri, 6, buffer + "e" * 40)  # pasted, or read again
+    assert popup(44)
+
+
 def test_lone_surrogates(launch: Launch) -> None:
     client = ready(launch, {"chunks": ["\ud83d"]})
     uri = client.open("x\udc00y")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +19,9 @@ LARGE_TEXT = 1 << 20  # above this a snapshot shows only what is near the cursor
 WINDOW = 200_000  # code points on each side of the cursor, at least
 STEP_LINES = 256  # the window's start moves in steps, so that prompts keep their head
 STEP_CHARS = 1 << 16
+
+MAX_KEY = 8  # code points that one key puts in, or an input method
+FOLLOWS_S = 1.0  # an editor that asks by itself asks so soon after a key
 
 # Why the text of a document is not known; for people.
 NOT_UNDERSTOOD = "an edit could not be understood"
@@ -48,6 +52,14 @@ class Edit:
     span: Span | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that was typed: where the cursor stands after it, and when. Without a place in a text that came whole."""
+
+    end: tuple[int, int] | None
+    at: float
+
+
 class Document:
     """One text, as a list of lines."""
 
@@ -61,7 +73,9 @@ class Document:
         self.lines: list[str] = [""]
         self.n_chars = 0
         self.closers = closers.NONE
+        self.key: Key | None = None  # the last change, if it looks like a key that nothing was asked about yet
         self.replace(text)
+        self.key = None
 
     @property
     def text(self) -> str:
@@ -77,8 +91,10 @@ class Document:
         """Take a full text."""
         self.doubt = TOO_LARGE if len(text) > MAX_TEXT else ""
         self.closers = closers.NONE
+        n_before = self.n_chars
         self.lines = [""] if self.stale else split_lines(join_surrogates(text))
         self.n_chars = sum(map(len, self.lines))
+        self.key = Key(None, time.monotonic()) if 0 < self.n_chars - n_before <= MAX_KEY else None
 
     def edit(self, text: str, span: Span) -> None:
         """Replace what ``span`` covers."""
@@ -86,6 +102,8 @@ class Document:
         if start > end:
             start, end = end, start
         self.closers = self.closers.edited(start, end, text)
+        is_key = 0 < len(text) <= MAX_KEY and split_lines(text)[-1] == text
+        self.key = Key((start[0], start[1] + len(text)), time.monotonic()) if is_key else None
         (first, start_index), (last, end_index) = start, end
         changed = self.lines[first][:start_index] + text + self.lines[last][end_index:]
         if first > 0:  # its end may be a \r that now meets a \n
@@ -225,6 +243,14 @@ class Documents:
         if not left_out:
             document.closers = closers.NONE  # the cursor left them
         return Place(row, to_character(before, document.encoding), before, left_out)
+
+    def follows_key(self, uri: str, line: int, character: int) -> bool:
+        """Whether a request at a position is the first one after a key that put the cursor there, just now."""
+        document = self._known(uri)
+        if document is None or (key := document.key) is None:
+            return False
+        document.key = None
+        return time.monotonic() - key.at < FOLLOWS_S and key.end in (None, document.locate(line, character))
 
     def snapshot(
         self, uri: str, line: int, character: int, selected: tuple[Span, str] | None = None, closers: str = ""

@@ -30,6 +30,7 @@ class Suggestion:
     trigger: Trigger
     selected: tuple[Span, str] | None = None
     token: int | str | None = None
+    follows_key: bool = False  # invoked by its kind, which LSP has for popups that come while typing, too
     last: Completion | None = None  # as far as it is generated
     trace: Trace = field(default_factory=Trace)
     arrived: float = field(default_factory=time.monotonic)

@@ -14,12 +14,14 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from midfill import triggers
 from midfill.engine.base import EngineError
 from midfill.lsp import convert, why
 from midfill.lsp.documents import Span
 from midfill.lsp.protocol import InvalidParams, Params
 from midfill.lsp.shapes import Family, Inline, Popup, Shape, StreamingInline, Suggestion
 from midfill.trace import Trace
+from midfill.triggers import Refusal
 from midfill.types import Completion, Trigger
 
 if TYPE_CHECKING:
@@ -123,6 +125,15 @@ def _check_engine(ls: MidfillServer, asked: Suggestion) -> None:
     elif asked.trigger == "automatic" and ls.completer is None and asked.family == "popup":
         # A popup shows nothing of anybody until all have answered. A suggestion in the text may come when it can.
         asked.trace.refuse(*NO_ENGINE)
+    elif asked.follows_key and (off := _off_while_typing(ls, asked)) is not None:
+        asked.trace.refuse(off.name, off.why)
+
+
+def _off_while_typing(ls: MidfillServer, asked: Suggestion) -> Refusal | None:
+    """The setting that keeps a popup away that nobody asked for by hand, though its kind says so."""
+    if (off := why.off(ls, asked.snapshot.uri)) is not None or ls.completer is None:
+        return off
+    return triggers.scope_off(asked.snapshot, ls.config.scopes_off, ls.completer.scope_at)
 
 
 def _read(ls: MidfillServer, params: Params, family: Family, uri: str, position: tuple[int, int]) -> Suggestion | None:
@@ -140,7 +151,8 @@ def _read(ls: MidfillServer, params: Params, family: Family, uri: str, position:
     automatic = kind == 2 if family == "inline" else kind in (2, 3)
     token = convert.read_token(params)
     trigger: Trigger = "automatic" if automatic else "invoked"
-    return Suggestion(pending, family, document, snapshot, place, trigger, selected, token)
+    follows_key = family == "popup" and ls.documents.follows_key(uri, *position) and not automatic
+    return Suggestion(pending, family, document, snapshot, place, trigger, selected, token, follows_key)
 
 
 def _read_selected(context: Params) -> tuple[Span, str] | None:

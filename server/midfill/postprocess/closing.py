@@ -99,15 +99,16 @@ def _closes_own(middle: str, length: int, place: Place) -> bool:
 
 @rule(everywhere)
 def drop_what_follows(middle: str, place: Place) -> str:
-    """Drop what already stands below: the last line that closes, or all of it."""
+    """Drop what already stands below: last lines that close, or all of it."""
     below = (place.below or "").rstrip()
     if not below or place.after.strip():
         return middle
     lines = middle.rstrip().split("\n")
+    while len(lines) > 1 and lines[-1].rstrip() == below and _is_superfluous(lines, place):
+        middle = "\n".join(lines[:-1])
+        lines = middle.rstrip().split("\n")
     if (place.before + lines[0]).strip() == below.strip() and len(lines) == 1 and len(below.strip()) >= MIN_LINE:
         return ""
-    if len(lines) > 1 and lines[-1].rstrip() == below and _is_superfluous(lines, place):
-        return "\n".join(lines[:-1])
     return middle
 
 

@@ -60,9 +60,9 @@ def drop_markup(middle: str, place: Place) -> str:
     """Take code out of the fence that an instruct model puts around it; drop what it says to a person."""
     if place.kind in ("comment", "docstring", "string"):
         return middle
-    if (match := _FENCE.match(middle)) is not None:
+    while (match := _FENCE.match(middle)) is not None:  # some open it twice
         middle = re.split(r"\n[ \t]*(?:```|~~~)", middle[match.end() :], maxsplit=1)[0]
-    elif (at := middle.find("\n```")) >= 0:
+    if (at := middle.find("\n```")) >= 0:
         middle = middle[:at]
     return "" if _PROSE.match(middle) and not place.before.strip() else middle
 

@@ -17,15 +17,28 @@ MAX_PERIOD = 4
 MAX_RUN = 2
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 _NUMBER = re.compile(r"\d+")
+_LONGER_WORD = re.compile(r"\w\w")
 
 
 @rule(not_in_prose)
 def drop_repeated_prefix(middle: str, place: Place) -> str:
-    """Drop a beginning that says the cursor's line again."""
+    """Drop a beginning that says the cursor's line again, once or more often."""
     said = place.before.strip()
+    if place.kind not in ("line", "rest", "inside") or len(said) < MIN_LINE or not any(map(str.isalpha, said)):
+        return middle
+    while _says_again(said, middle, place):
+        middle = middle.lstrip(" \t")[len(said) :]
+    return middle
+
+
+def _says_again(said: str, middle: str, place: Place) -> bool:
+    """Whether the cursor's line is said again. Behind a space of its own, "type typeName", a longer word is another."""
     text = middle.lstrip(" \t")
-    is_line = place.kind in ("line", "rest", "inside") and len(said) >= MIN_LINE and any(map(str.isalpha, said))
-    return text[len(said) :] if is_line and text.startswith(said) else middle
+    white = middle[: len(middle) - len(text)]
+    if not text.startswith(said):
+        return False
+    is_at_start = not white or place.before.endswith((" ", "\t")) or place.before.startswith(white)
+    return is_at_start or _LONGER_WORD.match(text, len(said) - 1) is None
 
 
 @rule(where_lines_differ)

@@ -51,7 +51,7 @@ def save(folder: Path, progress: Progress, tensors: dict[str, torch.Tensor]) -> 
         if target.exists():
             shutil.rmtree(target)
         work.rename(target)
-        _sync_folder(folder)
+        sync(folder)
     except OSError:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -87,9 +87,10 @@ def _write(file: Path, content: bytes) -> None:
         os.fsync(out.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync(path: Path) -> None:
+    """What was written to a file, or which names a folder holds, is on the disk when this returns (POSIX)."""
     if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

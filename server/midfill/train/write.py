@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import TrainerState, TrainingArguments
 
 from midfill import __version__
 from midfill.train import card, plot
-from midfill.train.checkpoint import Progress
+from midfill.train.checkpoint import Progress, sync
 from midfill.train.collect import Collection
 from midfill.train.run import Settings, Trained
 from midfill.types import MidfillError
@@ -37,10 +38,13 @@ def write(
     folder: Path, trained: Trained, settings: Settings, base_folder: Path, base_name: str, licence: str,
     collection: Collection, held_out: Sequence[str], name: str,
 ) -> None:  # fmt: skip
-    """Write everything into the new ``folder``. Raises MidfillError, and leaves no folder."""
-    work = folder.with_name(f".{folder.name}")
-    shutil.rmtree(work, ignore_errors=True)
+    """Write everything into ``folder``, which is whole or absent at any moment; one that stood there goes.
+
+    Raises MidfillError, and what stood there stays.
+    """
+    work, old = folder.with_name(f".{folder.name}"), folder.with_name(f".{folder.name}.old")
     try:
+        _remove(work, old)
         work.mkdir(mode=0o700, parents=True)
         trained.model.save_pretrained(str(work), safe_serialization=True)
         shutil.copyfile(base_folder / "tokenizer.json", work / "tokenizer.json")
@@ -50,16 +54,37 @@ def write(
         figures = _figures(trained, settings, base_name, licence, collection, held_out)
         card.write(work, name, figures)
         for file in work.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
-        work.rename(folder)
-    except OSError as error:
-        shutil.rmtree(work, ignore_errors=True)
+            sync(file)
+        sync(work)
+        _put(work, folder, old)
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch's own writer raises the last
+        with contextlib.suppress(OSError):
+            _remove(work)
+        reason = (isinstance(error, OSError) and error.strerror) or "the disk did not take it"
         raise MidfillError(
-            f"the adapter could not be written: {error.strerror or error}",
+            f"the adapter could not be written: {reason}",
             "free some space and run the same command again: it goes on from the last checkpoint",
         ) from error
+
+
+def _put(work: Path, folder: Path, old: Path) -> None:
+    """Give ``work`` the name ``folder``. What has it moves aside first: removed file by file, a part could be left."""
+    if folder.exists():
+        folder.rename(old)
+    try:
+        work.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    sync(folder.parent)
+    _remove(old)
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def _write_trainer(folder: Path, progress: Progress, settings: Settings, *, in_bfloat16: bool) -> None:

@@ -140,7 +140,8 @@ async def test_when_it_is_not_wanted(options: dict[str, Any], charge: float | No
     subject, engine = resident(**options)
     subject._reading._charge = lambda: charge
     subject.rests(HERE)
-    await asyncio.sleep(0.05)
+    if (task := subject._reading._task) is not None:
+        await asyncio.wait([task])
     assert engine.n_read == n_read
     await subject.aclose()
 
@@ -149,7 +150,7 @@ async def test_what_is_known_is_not_read() -> None:
     subject, engine = resident(ahead=True)
     await Request(subject, HERE).end()
     subject.rests(HERE)
-    await asyncio.sleep(0.03)
+    assert subject._reading._task is None
     assert engine.read == []
     await subject.aclose()
 

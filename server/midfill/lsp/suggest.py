@@ -19,6 +19,7 @@ from midfill.lsp import convert, why
 from midfill.lsp.documents import Span
 from midfill.lsp.protocol import InvalidParams, Params
 from midfill.lsp.shapes import Family, Inline, Popup, Shape, StreamingInline, Suggestion
+from midfill.postprocess import Place, closed
 from midfill.trace import Trace
 from midfill.types import Completion, Trigger
 
@@ -215,7 +216,8 @@ def _answer(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
     if last is None:
         asked.pending.resolve(shape.empty())
     else:
-        if not last.finished:  # the deadline
+        if not last.finished:  # the deadline: what it opened is closed, as no more comes
+            last = asked.last = replace(last, text=closed(last.text, Place.of(last.snapshot)))
             trace.id = last.id
             trace.show(last.texts, last.raw, ())
         ls.latest.counts["shown"] += bool(last.text)

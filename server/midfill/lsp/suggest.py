@@ -107,7 +107,7 @@ def _suggest(ls: MidfillServer, params: Params, family: Family, shape_of: Callab
         trace.place(asked.snapshot, asked.trigger)
         _check_engine(ls, asked)
     ls.traces.add(trace)
-    if asked is None or trace.refused:
+    if asked is None or (trace.refused and not _waits(ls, asked)):
         ls.latest.counts["answered"] += 1
         ls.outcomes.traced(trace)
         return shape_of(None).empty()
@@ -119,9 +119,15 @@ def _suggest(ls: MidfillServer, params: Params, family: Family, shape_of: Callab
 def _check_engine(ls: MidfillServer, asked: Suggestion) -> None:
     if not ls.config.enabled:
         asked.trace.refuse(why.DISABLED.name, why.DISABLED.why)
-    elif asked.trigger == "automatic" and ls.completer is None and asked.family == "popup":
-        # A popup shows nothing of anybody until all have answered. A suggestion in the text may come when it can.
+    elif asked.trigger == "automatic" and ls.completer is None:
         asked.trace.refuse(*NO_ENGINE)
+
+
+def _waits(ls: MidfillServer, asked: Suggestion) -> bool:
+    """Whether an automatic request waits for the engine: a suggestion in the text may come when it can. A popup shows
+    nothing of anybody until all have answered."""
+    is_starting = ls.config.enabled and ls.completer is None
+    return is_starting and asked.trigger == "automatic" and asked.family == "inline"
 
 
 def _read(ls: MidfillServer, params: Params, family: Family, uri: str, position: tuple[int, int]) -> Suggestion | None:
@@ -161,8 +167,10 @@ async def _run(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
     """
     timer: asyncio.TimerHandle | None = None
     try:
-        if asked.trigger == "automatic":
+        if _waits(ls, asked):
             await ls.started(STARTING_S)
+        if ls.completer is not None and asked.trace.refused == NO_ENGINE[0]:
+            asked.trace.go_on()
         timer = asyncio.get_running_loop().call_later(ls.config.first_answer_s, _answer, ls, asked, shape)
         if asked.pending.open:
             await _generate(ls, asked, shape)

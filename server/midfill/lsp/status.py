@@ -68,6 +68,13 @@ class StatusBoard:
         self._tick = loop.call_later(TICK_S, lambda: self._start is not None and self.engine(status))
         return replace(status, progress=round(self._start.fraction, 3), left_s=round(self._start.left_s))
 
+    def stop(self) -> None:
+        """Nobody is told anything any more."""
+        for timer in (self._tick, self._timer):
+            if timer is not None:
+                timer.cancel()
+        self._tick = self._timer = self._start = None
+
     def trouble(self, error: MidfillError | None) -> None:
         """Something is wrong with the configuration; what is not wrong works on."""
         is_known = str(error) == str(self._trouble)

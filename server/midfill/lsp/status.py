@@ -65,7 +65,7 @@ class StatusBoard:
         if self._start is None:
             self._start = StartProgress(starting.last())
         self._start.report(status.stage, status.progress)
-        self._tick = loop.call_later(TICK_S, lambda: self._start is not None and self.engine(status))
+        self._tick = loop.call_later(TICK_S, self.engine, status)
         return replace(status, progress=round(self._start.fraction, 3), left_s=round(self._start.left_s))
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ _PIECE = re.compile(r" ?\w{1,4}|\n[ \t]*|[^\w\s]{1,2}|\s")
 
 
 def grown(
-    snapshot: Snapshot, pieces: list[tuple[str, tuple[float, ...]]], reason: str, *,
+    snapshot: Snapshot, pieces: Sequence[tuple[str, tuple[float, ...]]], reason: str, *,
     gate: Gate | None = None, off: tuple[str, ...] = (), max_tokens: int = 0,
 ) -> tuple[list[str], Candidate]:  # fmt: skip
     """What was published after each piece, and the candidate at its end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from midfill import power, read_ahead
 from midfill.completer import Completer
+from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.types import Snippet
 from tests.dictated import Request, scripted, until
@@ -140,8 +142,27 @@ async def test_when_it_is_not_wanted(options: dict[str, Any], charge: float | No
     subject, engine = resident(**options)
     subject._reading._charge = lambda: charge
     subject.rests(HERE)
-    await asyncio.sleep(0.05)
+    if (task := subject._reading._task) is not None:
+        await asyncio.wait([task])
     assert engine.n_read == n_read
+    await subject.aclose()
+
+
+async def test_what_the_engine_has_no_time_for_is_tried_again() -> None:
+    subject, engine = resident()
+    reasons = iter(["cancelled", "length", "never asked"])
+    asked: list[tuple[int, ...]] = []
+
+    async def stream(request: GenerateRequest) -> AsyncIterator[Delta]:
+        asked.append(request.prompt)
+        yield Delta("", next(reasons))
+
+    subject._reading._stream = stream
+    subject.rests(HERE)
+    assert subject._reading._task is not None
+    await asyncio.wait([subject._reading._task])
+    assert len(asked) == 2
+    assert engine.read == []
     await subject.aclose()
 
 
@@ -149,7 +170,7 @@ async def test_what_is_known_is_not_read() -> None:
     subject, engine = resident(ahead=True)
     await Request(subject, HERE).end()
     subject.rests(HERE)
-    await asyncio.sleep(0.03)
+    assert subject._reading._task is None
     assert engine.read == []
     await subject.aclose()
 

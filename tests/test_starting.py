@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_it_never_falls(reports: list[tuple[str, float | None, float]], took: di
 
 
 def run(
-    stages: list[tuple[str, float]], took: dict[str, float], *, told: bool
+    stages: Sequence[tuple[str, float]], took: dict[str, float], *, told: bool
 ) -> tuple[list[tuple[float, float]], dict[str, float]]:
     """(part of the time that is over, the fraction shown) at every quarter of a stage, and what was learned."""
     clock, seen = Clock(), []
@@ -71,7 +72,7 @@ def run(
 
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize(("stages", "near"), [(FIRST, 0.2), (NEXT, 0.5)])
-def test_it_moves_with_time(stages: list[tuple[str, float]], near: float, told: bool) -> None:
+def test_it_moves_with_time(stages: Sequence[tuple[str, float]], near: float, told: bool) -> None:
     """Within ``near`` by the table; once a start was seen, the next one like it is told far better."""
     seen, took = run(stages, {}, told=told)
     assert max(abs(is_over - shown) for is_over, shown in seen) <= near

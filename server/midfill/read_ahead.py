@@ -76,15 +76,13 @@ class ReadAhead:
                 if charge is not None and charge < MIN_CHARGE:
                     return
                 request = await self._prompt_of(snapshot)
-                if request.prompt != read:
+                if request.prompt != read and await self._prefill(request):
                     read = request.prompt
-                    if not await self._prefill(request):
-                        return
         except MidfillError as error:  # the request that comes will say so to those who wait
             log.debug("not read ahead: %s", error.message)
 
     async def _prefill(self, request: GenerateRequest) -> bool:
-        """Whether the engine has read it; False where others needed the machine."""
+        """Whether the engine has read it; False where others needed the machine, which may be over at the next look."""
         reason: str | None = None
         with contextlib.suppress(EngineError):
             async with aclosing(self._stream(request)) as deltas:  # type: ignore[type-var]

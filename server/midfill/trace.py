@@ -61,6 +61,10 @@ class Trace:
         if not self.refused:
             self.refused, self.why = name, why
 
+    def go_on(self) -> None:
+        """What it waited for is there: it is not refused for that."""
+        self.refused = self.why = ""
+
     def take_over(self, origin: Trace) -> None:
         """What is true of the generation that this request follows."""
         self.hit = "" if origin is self else "growing"

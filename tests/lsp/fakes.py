@@ -30,6 +30,7 @@ class FakeCompleter:
     def __init__(self, script: dict[str, Any]) -> None:
         self.script = script
         self.snapshots: list[Snapshot] = []
+        self.rested: list[Snapshot | None] = []
         self.n_open = 0
 
     async def stream(
@@ -55,7 +56,8 @@ class FakeCompleter:
         """It says it again."""
 
     def rests(self, snapshot: Snapshot | None) -> None:
-        """Nothing is read ahead."""
+        """Nothing is read ahead, but it is noted."""
+        self.rested.append(snapshot)
 
     async def prompt(self, snapshot: Snapshot) -> Prompt:
         return Prompt(snapshot.prefix + "‸" + snapshot.suffix)

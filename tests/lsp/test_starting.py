@@ -86,9 +86,11 @@ def test_what_was_typed_gets_its_suggestion_when_the_engine_is_ready(
     asked = window.ask(method, uri)
     window.engine(STARTING)
     assert window.answers(asked) == []
+    assert window.result("midfill/explain", {})["trace"]["refused"] == "no_engine"
     window.engine(READY)
     (item,) = window.answer_of(asked)["items"]
     assert item["insertText"] == "a"
+    assert window.result("midfill/explain", {})["trace"]["refused"] == ""
 
 
 def test_the_next_request_takes_its_place(window: Window) -> None:

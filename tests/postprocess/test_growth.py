@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from midfill.engine.base import Delta
 from midfill.growing import Candidate
-from midfill.postprocess import RULES, Gate, Judge
+from midfill.postprocess import RULES, Gate, Judge, Place, closed
 from midfill.types import Snapshot
 from tests.support import at
 from tests.test_postprocess_properties import LANGUAGES, TEXTS, at_cursor
@@ -20,7 +21,7 @@ _PIECE = re.compile(r" ?\w{1,4}|\n[ \t]*|[^\w\s]{1,2}|\s")
 
 
 def grown(
-    snapshot: Snapshot, pieces: list[tuple[str, tuple[float, ...]]], reason: str, *,
+    snapshot: Snapshot, pieces: Sequence[tuple[str, tuple[float, ...]]], reason: str, *,
     gate: Gate | None = None, off: tuple[str, ...] = (), max_tokens: int = 0,
 ) -> tuple[list[str], Candidate]:  # fmt: skip
     """What was published after each piece, and the candidate at its end."""
@@ -152,6 +153,10 @@ def test_broken_off_in_a_line(buffer: str, language: str, middle: str, shown: st
             "‸\n", "python", "done = run(\n    first,\n    second=2,\n    third=va",
             "done = run(\n    first,\n    second=2,\n)",
         ),
+        (
+            "‸\n", "go", "done := run(\n\tfirst,\n\tsecond,\n\tthird.fo",
+            "done := run(\n\tfirst,\n\tsecond,\n)",
+        ),
         ("‸\n", "python", "one = 1\ntwo = 2\nthree = va", "one = 1\ntwo = 2"),
     ],
 )  # fmt: skip
@@ -171,3 +176,22 @@ def test_a_line_that_is_shown_is_not_judged_again() -> None:
     assert candidate.shown.startswith("aaa = b")
     published, candidate = grown(at("‸\n"), weak[::-1], "stop", gate=Gate("automatic"))
     assert (set(published), candidate.shown) in (({""}, ""), (set(), ""))
+
+
+@pytest.mark.parametrize(
+    ("buffer", "language", "shown", "whole"),
+    [
+        ("x = ‸\n", "python", "add(a, b", "add(a, b)"),
+        ("x = ‸\n", "python", "add([a, {b", "add([a, {b}])"),
+        ("x = add(‸)\n", "python", "a, g(b", "a, g(b)"),
+        ("‸\n", "javascript", "if (a) {\n  f(b)", "if (a) {\n  f(b)\n}"),
+        ("if (a) {\n  ‸\n}\n", "javascript", "while (b) {\n    f();", "while (b) {\n    f();\n  }"),
+        ("‸\n  body();\n}\n", "javascript", "if (a) {", "if (a) {"),  # closed below
+        ("x = ‸\n", "python", "'add(a, b", "'add(a, b"),  # a string is not known to end there
+        ("# ‸\n", "python", "see add(a", "see add(a"),
+        ("‸\n", "markdown", "- see (a", "- see (a"),
+        ("x = ‸\n", "python", "", ""),
+    ],
+)
+def test_what_stands_at_the_deadline_is_closed(buffer: str, language: str, shown: str, whole: str) -> None:
+    assert closed(shown, Place.of(at(buffer, language=language))) == whole

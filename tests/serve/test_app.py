@@ -178,6 +178,7 @@ BAD_BODIES: dict[str, list[Any]] = {
     "speculate and background must be": [
         {"prompt": [1], "midfill": {key: value}} for key in ("speculate", "background") for value in (*_LISTS[:3], "no")
     ],
+    "prefill_only must be": [{"prompt": [1], "midfill": {"prefill_only": value}} for value in (*_LISTS[:3], "no")],
     "stop must be": [{"prompt": [1], "stop": stop} for stop in (3, [3], ["x"] * 17)],
 }  # fmt: skip
 
@@ -220,6 +221,7 @@ async def test_the_extension_as_the_engine_gets_it(client: httpx.AsyncClient, re
     own = {"suffix": [1, 3], "beginning": "re", "speculate": False, "window": "w" * 99, "background": True, "new": 1}
     for midfill, expected in (
         (own, {"suffix": (1, 3), "beginning": "re", "speculate": False, "window": "w" * 64, "background": True}),
+        ({"prefill_only": True, "background": True}, {"prefill_only": True, "background": True}),
         ({"suffix": [3, 3], "beginning": "x" * 256}, {"suffix": (3, 3), "beginning": "x" * 256}),
         (dict.fromkeys(own), {}),
         ({}, {}),

@@ -365,6 +365,17 @@ async def test_a_front_end_loads_again_what_made_room_and_hears_of_bad_files(tin
         assert (await completer.last(at("def f(a):\n    return ‸\n"))).source == "engine"  # the old answer is not shown
 
 
+async def test_an_adapter_that_is_missing_is_a_warning_while_the_base_answers(tiny: Path, tmp_path: Path) -> None:
+    async with followed(config_of(tiny, adapter=str(tmp_path / "nowhere"))) as (subject, statuses):
+        completer = await subject.wait_ready(PATIENCE_S)
+        assert completer is not None
+        await until(lambda: subject.status.state == "ready")
+        assert "the plain base answers" in subject.status.message
+        assert subject.status.remedy
+        assert (await completer.last(at("def f(a):\n    return ‸\n"))).finished
+        assert all(status.state != "error" for status in statuses)
+
+
 def test_the_front_end_imports_no_torch() -> None:
     code = (
         "import sys, midfill.lsp.server, midfill.serve.link, midfill.cli, midfill.commands.complete\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import pytest
 from midfill.engine import http
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
+from midfill.serve.reading import read_request
 from midfill.types import Stats
 
 REQUEST = GenerateRequest((1, 2, 3), 8, stop=("\n",), adapter="lora", request_id="r")
@@ -85,6 +87,18 @@ async def test_the_request_as_it_is_sent() -> None:
     sent = json.loads(body)
     assert (sent["model"], sent["prompt"], sent["max_tokens"], sent["stop"]) == ("lora", [1, 2, 3], 8, ["\n"])
     assert (sent["stream"], sent["temperature"]) == (True, 0.0)
+
+
+async def test_our_own_engine_reads_every_field_as_it_was_meant() -> None:
+    asked = GenerateRequest(
+        (1, 2, 3), 8, ("\n",), "lora", 0.5, 0.9, 7, "r", 2, True, (1, 2), "re", False, "w", True, ("name",), True
+    )
+    assert all(getattr(asked, each.name) != each.default for each in dataclasses.fields(asked))
+    seen: list[bytes] = []
+    async with server(events(piece("a", "stop"), b"data: [DONE]\n\n"), seen) as engine:
+        async for _ in engine.stream(asked):
+            pass
+    assert read_request(json.loads(seen[0].partition(b"\r\n\r\n")[2]), "base") == asked
 
 
 async def test_chunks_as_vllm_writes_them() -> None:

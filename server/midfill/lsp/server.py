@@ -189,7 +189,8 @@ class MidfillServer(LanguageServer):
             log.debug("no link to the engine", exc_info=error)
             known = error if isinstance(error, MidfillError) else MidfillError("no engine", "run `midfill doctor`")
             on_status(EngineStatus("error", known.message, known.remedy))
-            self._heard(OFF)  # nothing tries again
+            if number == self._n_links:
+                self._heard(OFF)  # nothing tries again
             return
         if number == self._n_links:
             self.link = link
@@ -205,6 +206,7 @@ class MidfillServer(LanguageServer):
         self.project.stop()
         self.snooze.stop()
         self.focus.stop()
+        self.board.stop()
         self.latest.clear()
         self._spawn(asyncio.to_thread(self.outcomes.stop().close))
         link, self.link = self.link, None

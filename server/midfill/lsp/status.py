@@ -73,6 +73,13 @@ class StatusBoard:
         if self._start is not None:
             self.engine(status)
 
+    def stop(self) -> None:
+        """Nobody is told anything any more."""
+        for timer in (self._tick, self._timer):
+            if timer is not None:
+                timer.cancel()
+        self._tick = self._timer = self._start = None
+
     def trouble(self, error: MidfillError | None) -> None:
         """Something is wrong with the configuration; what is not wrong works on."""
         is_known = str(error) == str(self._trouble)

@@ -20,6 +20,7 @@ from midfill.lsp import convert, why
 from midfill.lsp.documents import Span
 from midfill.lsp.protocol import InvalidParams, Params
 from midfill.lsp.shapes import Family, Inline, Popup, Shape, StreamingInline, Suggestion
+from midfill.postprocess import Place, closed
 from midfill.trace import Trace
 from midfill.triggers import Refusal
 from midfill.types import Completion, Trigger
@@ -108,7 +109,7 @@ def _suggest(ls: MidfillServer, params: Params, family: Family, shape_of: Callab
         trace.place(asked.snapshot, asked.trigger)
         _check_engine(ls, asked)
     ls.traces.add(trace)
-    if asked is None or trace.refused:
+    if asked is None or (trace.refused and not _waits(ls, asked)):
         ls.latest.counts["answered"] += 1
         ls.outcomes.traced(trace)
         return shape_of(None).empty()
@@ -122,8 +123,7 @@ def _check_engine(ls: MidfillServer, asked: Suggestion) -> None:
         asked.trace.refuse(why.DISABLED.name, why.DISABLED.why)
     elif asked.trigger == "automatic" and (refusal := ls.snooze.refusal) is not None:
         asked.trace.refuse(refusal.name, refusal.why)
-    elif asked.trigger == "automatic" and ls.completer is None and asked.family == "popup":
-        # A popup shows nothing of anybody until all have answered. A suggestion in the text may come when it can.
+    elif asked.trigger == "automatic" and ls.completer is None:
         asked.trace.refuse(*NO_ENGINE)
     elif asked.follows_key and (off := _off_while_typing(ls, asked)) is not None:
         asked.trace.refuse(off.name, off.why)
@@ -134,6 +134,13 @@ def _off_while_typing(ls: MidfillServer, asked: Suggestion) -> Refusal | None:
     if (off := why.off(ls, asked.snapshot.uri)) is not None or ls.completer is None:
         return off
     return triggers.scope_off(asked.snapshot, ls.config.scopes_off, ls.completer.scope_at)
+
+
+def _waits(ls: MidfillServer, asked: Suggestion) -> bool:
+    """Whether an automatic request waits for the engine: a suggestion in the text may come when it can. A popup shows
+    nothing of anybody until all have answered."""
+    is_starting = ls.config.enabled and ls.completer is None and asked.trace.refused in ("", NO_ENGINE[0])
+    return is_starting and asked.trigger == "automatic" and asked.family == "inline"
 
 
 def _read(ls: MidfillServer, params: Params, family: Family, uri: str, position: tuple[int, int]) -> Suggestion | None:
@@ -174,8 +181,10 @@ async def _run(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
     """
     timer: asyncio.TimerHandle | None = None
     try:
-        if asked.trigger == "automatic":
+        if _waits(ls, asked):
             await ls.started(STARTING_S)
+        if ls.completer is not None and asked.trace.refused == NO_ENGINE[0]:
+            asked.trace.go_on()
         timer = asyncio.get_running_loop().call_later(ls.config.first_answer_s, _answer, ls, asked, shape)
         if asked.pending.open:
             await _generate(ls, asked, shape)
@@ -229,7 +238,8 @@ def _answer(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
     if last is None:
         asked.pending.resolve(shape.empty())
     else:
-        if not last.finished:  # the deadline
+        if not last.finished:  # the deadline: what it opened is closed, as no more comes
+            last = asked.last = replace(last, text=closed(last.text, Place.of(last.snapshot)))
             trace.id = last.id
             trace.show(last.texts, last.raw, ())
         ls.latest.counts["shown"] += bool(last.text)

@@ -5,5 +5,6 @@ from midfill.postprocess.finished import is_whole_sentence
 from midfill.postprocess.judge import RULES, Judge
 from midfill.postprocess.place import Place
 from midfill.postprocess.rules import PIPELINE
+from midfill.postprocess.sure import closed
 
-__all__ = ["PIPELINE", "RULES", "Gate", "Judge", "Place", "is_whole_sentence"]
+__all__ = ["PIPELINE", "RULES", "Gate", "Judge", "Place", "closed", "is_whole_sentence"]

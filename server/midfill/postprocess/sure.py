@@ -130,7 +130,7 @@ def _without_tail(middle: str, place: Place) -> str:
             if middle.endswith(rest[:n]):
                 middle = middle[:-n]
                 break
-    return middle.rstrip().rstrip(",").rstrip() if place.traits.refuses_trailing_commas else middle.rstrip()
+    return middle.rstrip().rstrip(",").rstrip()  # before a closer a comma may be one too many
 
 
 def closed(middle: str, place: Place) -> str:
@@ -147,10 +147,17 @@ def closed(middle: str, place: Place) -> str:
     for bracket in reversed(opened):
         middle = middle.rstrip()
         line = _opener_line(middle, place)
-        is_block = line is not None and line.rstrip().endswith(bracket)
-        middle += f"\n{line[: indent(line)]}" if is_block and line is not None else ""
+        if line is not None and line.rstrip().endswith(bracket):
+            middle += _comma(middle, place) + f"\n{line[: indent(line)]}"
         middle += OPENERS[bracket]
     return middle
+
+
+def _comma(middle: str, place: Place) -> str:
+    """The comma behind the last of several lines that end with one, where that may stand before a closer."""
+    lines = [line.rstrip() for line in middle.split("\n") if line.strip()]
+    is_list = len(lines) > 1 and lines[-2].endswith(",") and not lines[-1].endswith((",", ";", "{", "(", "["))
+    return "," if is_list and not place.traits.refuses_trailing_commas else ""
 
 
 def _opener_line(middle: str, place: Place) -> str | None:

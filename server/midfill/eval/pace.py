@@ -56,7 +56,7 @@ class Remembering:
         key = (request.prompt, request.beginning, request.adapter, request.n, request.wanted)
         known = self._memory.answers.get(key)
         if known is None:
-            async with aclosing(self._ask(key, request)) as asked:
+            async with aclosing(self._ask(key, request)) as asked:  # type: ignore[type-var]
                 async for delta in asked:
                     yield delta
             return

@@ -172,12 +172,12 @@ class Completer:
         ``text_of`` tells its text, None where that is not to be had; it is asked only where something runs, or was
         dismissed.
         """
-        self.dismissals.edited(uri, text_of)
         running = [growing for growing in self._growing if growing.snapshot.uri == uri]
         text = text_of() if running else None
         for growing in running:
             if text is not None and not growing.survives(text):
                 growing.cancel()
+        self.dismissals.edited(uri, text_of)
 
     def dismiss(self, snapshot: Snapshot, text: str) -> None:
         """The user dismissed ``text`` at the cursor, and with it the other candidates: none comes back by itself."""

@@ -32,7 +32,7 @@ from midfill.lsp import (
     sync,
     transport,
     why,
-)  # fmt: skip
+)
 from midfill.lsp.documents import Documents
 from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol, Params
@@ -183,10 +183,10 @@ class MidfillServer(LanguageServer):
 
     def stopping(self) -> None:
         """`shutdown` came, or the client went."""
+        self.snooze.stop()
         self._n_links += 1
         self.pulling = None
         self.project.stop()
-        self.snooze.stop()
         self.latest.clear()
         self._spawn(asyncio.to_thread(self.outcomes.stop().close))
         link, self.link = self.link, None

@@ -179,7 +179,6 @@ class Completer:
         ``text_of`` tells its text, None where that is not to be had; it is asked only where something runs, or was
         dismissed.
         """
-        self.dismissals.edited(uri, text_of)
         if uri == self._reading.uri:
             self._reading.stop()
         running = [growing for growing in self._growing if growing.snapshot.uri == uri]
@@ -187,6 +186,7 @@ class Completer:
         for growing in running:
             if text is not None and not growing.survives(text):
                 growing.cancel()
+        self.dismissals.edited(uri, text_of)
 
     def dismiss(self, snapshot: Snapshot, text: str) -> None:
         """The user dismissed ``text`` at the cursor, and with it the other candidates: none comes back by itself."""

@@ -49,15 +49,15 @@ class FakeCompleter:
         finally:
             self.n_open -= 1
 
-    def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
-        """It goes on."""
-
     def dismiss(self, snapshot: Snapshot, text: str) -> None:
         """It says it again."""
 
     def rests(self, snapshot: Snapshot | None) -> None:
         """Nothing is read ahead, but it is noted."""
         self.rested.append(snapshot)
+
+    def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
+        """It goes on."""
 
     async def prompt(self, snapshot: Snapshot) -> Prompt:
         return Prompt(snapshot.prefix + "‸" + snapshot.suffix)

@@ -151,7 +151,7 @@ def test_a_line_that_does_not_exist_is_a_lost_edit(inside: Inside, heal: str) ->
 def test_a_language_has_one_name(inside: Inside, uri: str, said: str, text: str, language: str) -> None:
     inside.open(text, uri, said)
     told = inside.result("midfill/why", {"textDocument": {"uri": uri}})
-    assert told == {"off": "", "why": "", "language": language, "languagesOff": []}
+    assert told == {"off": "", "why": "", "language": language, "languagesOff": [], "hint": ""}
 
 
 @pytest.mark.parametrize("close", [True, False])

@@ -201,10 +201,10 @@ class MidfillServer(LanguageServer):
 
     def stopping(self) -> None:
         """`shutdown` came, or the client went."""
+        self.snooze.stop()
         self._n_links += 1
         self.pulling = None
         self.project.stop()
-        self.snooze.stop()
         self.focus.stop()
         self.board.stop()
         self.latest.clear()

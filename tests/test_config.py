@@ -51,6 +51,14 @@ def test_a_workspace_may_switch_off(user_file: Path, workspace: Path) -> None:
     assert not found.enabled
 
 
+def test_a_workspace_may_turn_the_knob(user_file: Path, workspace: Path) -> None:
+    user_file.write_text('eagerness = "eager"\n')
+    (workspace / config.WORKSPACE_FILE).write_text('eagerness = "quiet"\nlines = "one"\n')
+    found = layered(workspace, {})
+    assert (found.eagerness, found.lines, found.quiet_on_battery) == ("quiet", "one", True)
+    assert layered(workspace, {"eagerness": "balanced", "quietOnBattery": False}).eagerness == "balanced"
+
+
 def test_the_environment_names_the_user_file(
     user_file: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +74,7 @@ def test_the_environment_names_the_user_file(
         'model = "/tmp/evil"', 'device = "cuda"',  "engine_idle_exit_s = 5", 'template = "prefix"', "contextTokens = 4",
         'adapter = "./lora"', 'adapter = "/lora"', 'adapter = "~/lora"', 'adapter = "a\\\\b"', 'adapter = ".."',
         'adapter = "."', 'adapter = ""', "records = false", "ahead = false", "max_debounce_s = 5",
+        "quiet_on_battery = false",
     ],
 )  # fmt: skip
 def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> None:
@@ -101,6 +110,10 @@ def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> Non
         (f"globs_off = ['{'*' * 201}']", "globs_off is too long", "at most 100 globs"),
         (f"globs_off = {['*'] * 101}", "globs_off is too long", "at most 100 globs"),
         ("max_debounce_s = 6", "out of range", "use 0 to 5"),
+        ('eagerness = "loud"', "eagerness = 'loud' is not known", "use one of quiet, balanced, eager"),
+        ("eagerness = 1", "is not a string", "it is int"),
+        ("lines = 'two'", "lines = 'two' is not known", "use one of one, auto"),
+        ("quiet_on_battery = 1", "is not true or false", "it is int"),
         ("candidates = 0", "out of range", "use 1 to 8"),
         ("max_tokens = ", "cannot read", "mend the file"),
         ("max_tokens = 1\nmax_tokens = 2", "cannot read", "mend the file"),

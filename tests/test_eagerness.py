@@ -150,7 +150,7 @@ async def test_the_completer_waits_as_long_as_the_knob_says() -> None:
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    subject.sleep = sleep  # type: ignore[assignment]
+    subject.sleep = sleep
     await last(subject, "x = ‸\n")
     await last(subject, "y = ‸\n", "invoked")
     assert waited == [pytest.approx(0.3)]

@@ -238,6 +238,11 @@ def _replay_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--real-time", action="store_true", help="sleep between the keys as a person does")
     parser.add_argument("--wait", action="store_true", help="for every answer: what could be saved at best")
     parser.add_argument("--growth", action="store_true", help="as an editor that shows suggestions while they grow")
+    parser.add_argument(
+        "--pace",
+        metavar="FIRST,TOKEN",
+        help="seconds that the engine is taken to need, whatever the machine is busy with",
+    )
     parser.add_argument("--hasty", action="store_true", help="take what begins well, and delete the wrong end")
     parser.add_argument("--knob", action="store_true", help="hasty, by each eagerness in turn: one table")
     _common_options(parser)

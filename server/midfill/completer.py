@@ -9,7 +9,7 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import MappingProxyType
 from typing import Literal
@@ -78,7 +78,9 @@ class Completer:
             )
         self.knob = Knob(lambda: self.config, outcomes, on_battery, MAX_TOKENS)
         self.cache, self.debounce, self.dismissals = MiddleCache(), Debounce(), Dismissals()
-        self.clock, self.sleep = time.monotonic, asyncio.sleep  # of the keys; a replay has a time of its own
+        # The keys' time; a replay has one of its own.
+        self.clock: Callable[[], float] = time.monotonic
+        self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         for source in sources:
             source.budget = self.snippet_budget
         # By adapter; they change with its files, and middles of the earlier ones are not shown again.

@@ -133,7 +133,7 @@ def test_replay(ask: Ask, tmp_path: Path) -> None:
 def test_replay_knob(ask: Ask, tmp_path: Path) -> None:
     file = tmp_path / "a.py"
     file.write_text("def f(a):\n    return b\n\n\ndef g(a):\n    return c\n")
-    shown, line = ask("replay", str(file), "--chars", "24", "--places", "1", "--knob")
+    shown, line = ask("replay", str(file), "--chars", "24", "--places", "1", "--knob", "--pace", "0.1,0")
     assert list(line["knob"]) == list(line["config"]) == ["quiet", "balanced", "eager"]
     assert all(one["n_keys"] == 19 for one in line["knob"].values())
     assert set(line["paired"]) == {"quiet", "eager"}
@@ -172,6 +172,8 @@ def test_plot(ask: Ask, tasks: str, tmp_path: Path, command: str) -> None:
     (["replay", "missing"], "is not a plain, small file"),
     (["replay", "TASKS", "--accept", "all"], "there is no way 'all'"),
     (["replay", "TASKS", "--chars", "0"], "--chars 0 is out of range"),
+    (["replay", "TASKS", "--pace", "1"], "--pace 1 is no pair"),
+    (["replay", "TASKS", "--pace", "a,-1"], "is no pair of seconds"),
     (["replay", "TASKS", "--knob", "--against", "lines=one"], "--knob compares the positions"),
 ])  # fmt: skip
 def test_mistakes(

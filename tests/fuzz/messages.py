@@ -219,16 +219,27 @@ class Client:
     def _outcome(self) -> Message:
         item = {"insertText": self._text(2), "command": {"command": "midfill.accepted", "arguments": ["id", 0]}}
         if self.rng.random() < 0.5:
-            known = (["id", 0], [], None, [None], ["id", 10**30], "x", [CANARY, -1], [0], [0.001], ["eager"])
+            known: tuple[Any, ...] = (
+                ["id", 0],
+                [],
+                None,
+                [None],
+                ["id", 10**30],
+                "x",
+                [CANARY, -1],
+                [0],
+                [0.001],
+                ["eager"],
+            )
             commands = ("midfill.accepted", "midfill.accepted", "midfill.snooze", "midfill.setEagerness", "rm")
             params = {"command": self.rng.choice(commands), "arguments": self.rng.choice(known)}
             return self._request("workspace/executeCommand", params)
         if self.rng.random() < 0.5:
             return self._notification("textDocument/didShowCompletion", {"item": item})
         if self.rng.random() < 0.5:
-            document, text = {"uri": self._uri()}, self.rng.choice((self._text(3), None))
-            params = {"textDocument": document, "position": self._position(), "text": text}
-            return self._notification("midfill/dismissed", params)
+            place = {"textDocument": {"uri": self._uri()}, "position": self._position()}
+            text = self.rng.choice((self._text(3), None))
+            return self._notification("midfill/dismissed", {**place, "text": text})
         length = self.rng.choice((0, 1, -1, 10**30, None))
         return self._notification("textDocument/didPartiallyAcceptCompletion", {"item": item, "acceptedLength": length})
 

@@ -72,9 +72,17 @@ def test_a_snooze_counts_down_and_says_when_it_begins_and_ends() -> None:
     assert snooze.refusal is not None
     assert (snooze.refusal.name, "5 minutes" in snooze.refusal.why) == ("snoozed", True)
     clock.passes(298.5)
-    assert (snooze.left_s, "1 seconds" in snooze.refusal.why) == (1, True)
+    assert (snooze.left_s, "another 1 second;" in snooze.refusal.why) == (1, True)
     clock.passes(0.5)
-    assert (snooze.left_s, snooze.refusal, seen) == (0, None, [300, 0])
+    assert (snooze.left_s, seen) == (0, [300, 0])
+
+
+def test_without_a_snooze_nothing_is_refused() -> None:
+    clock = Clock()
+    snooze = Snooze(lambda: None, clock, clock.call_later)
+    for minutes, refused in ((0, False), (1, True), (0, False)):
+        snooze.start(minutes)
+        assert (snooze.refusal is not None) is refused
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from midfill.context.project import project_of
 from midfill.eval import knob, replay_report, report
 from midfill.eval.about import commit, need_matplotlib, rounded
 from midfill.eval.context import ProjectContext
+from midfill.eval.pace import Memory, Pace, Remembering
 from midfill.eval.replay import WAYS, Habits, Place, Tally, Typist, places
 from midfill.eval.repository import read_text
 from midfill.syntax import languages
@@ -80,7 +81,21 @@ def _habits(arguments: argparse.Namespace) -> Habits:
     if arguments.knob and arguments.against is not None:
         raise MidfillError("--knob compares the positions with each other", "leave --against out")
     hasty = arguments.hasty or arguments.knob
-    return Habits(arguments.least, ways, arguments.real_time, arguments.wait, arguments.growth, arguments.seed, hasty)
+    pace = _pace(arguments.pace) if arguments.pace is not None else None
+    return Habits(
+        arguments.least, ways, arguments.real_time, arguments.wait, arguments.growth, arguments.seed, hasty, pace
+    )  # fmt: skip
+
+
+def _pace(text: str) -> Pace:
+    """``FIRST,TOKEN`` in seconds. Raises MidfillError."""
+    try:
+        first_s, token_s = map(float, text.split(","))
+    except ValueError:
+        first_s = token_s = -1.0
+    if not (0 <= first_s <= 60 and 0 <= token_s <= 60):
+        raise MidfillError(f"--pace {text[:40]} is no pair of seconds", "for example 0.25,0.02")
+    return Pace(first_s, token_s)
 
 
 def _places(arguments: argparse.Namespace) -> list[Place]:
@@ -103,8 +118,13 @@ async def _type(runs: Mapping[str, Run], found: Sequence[Place], habits: Habits,
     async with AsyncExitStack() as stack:
         completers = {name: await stack.enter_async_context(session(one.config)) for name, one in runs.items()}
         count, names, start = _counter(next(iter(completers.values()))), list(runs), time.monotonic()
+        if habits.pace is not None:  # the most eager first: the others want a beginning of what it is answered
+            names, memory = names[::-1], Memory()
+            for completer in completers.values():
+                completer.engine = Remembering(completer.engine, memory)
         for turn, place in enumerate(found):
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            first = 0 if habits.pace is not None else turn % len(names)
+            for name in names[first:] + names[:first]:
                 tally = await _type_one(completers[name], place, habits, count, _events(out, name))
                 runs[name].tallies.append((place, tally))
             print(f"[{time.monotonic() - start:6.0f} s] {turn + 1} of {len(found)}: {place.path}", file=sys.stderr)

@@ -14,16 +14,16 @@ import math
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from midfill.completer import Completer
-from midfill.engine.base import Delta, Engine, GenerateRequest
 from midfill.eval.figures import percentile
 from midfill.eval.keys import added, gaps, keys_of
+from midfill.eval.pace import Meter, Pace, TooLateError
 from midfill.records import KEPT_AFTER_S, kept_share
 from midfill.trace import Trace
 from midfill.types import Completion, Snapshot
@@ -63,6 +63,7 @@ class Habits:
     sees_growth: bool = False  # an editor that shows a suggestion while it grows
     seed: int = 1
     hasty: bool = False  # takes what begins well, and deletes the wrong end
+    pace: Pace | None = None  # reckons the engine's time instead of measuring it; only whole suggestions are seen then
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,28 +190,6 @@ def glanced(suggestion: str, follows: str, least: int) -> Taken | None:
     return Taken(suggestion[:n_right], 1 + n_deleted, "whole", wrong)
 
 
-class Meter:
-    """An engine that counts what it decodes, to the end or not."""
-
-    def __init__(self, engine: Engine, count: Callable[[str], int]) -> None:
-        self._engine, self._count = engine, count
-        self.n_decoded = 0
-
-    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        """Yield the middle piece by piece. Raises EngineError."""
-        text, stats = "", None
-        try:
-            async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
-                async for delta in deltas:
-                    text, stats = text + delta.text, delta.stats or stats
-                    yield delta
-        finally:
-            self.n_decoded += stats.n_decoded if stats else self._count(text)
-
-    async def aclose(self) -> None:
-        """The engine is whoever's who made it."""
-
-
 class Typist:
     """An editor's window with one file, and somebody in front of it."""
 
@@ -227,15 +206,16 @@ class Typist:
         self._standing = ""  # the suggestion that is on the screen, without what was typed over it
         self._version = 0
         self._seen: dict[str, int] = {}  # tokens of each suggestion; the rest of one keeps its id
-        self._now = self._waited_s = 0.0  # seconds of the session; of the last wait for the next key
+        self._now = self._waited_s = self._gap_s = 0.0  # seconds: of the session; of the last wait; to the next key
         self._limit: asyncio.Timeout | None = None
+        self._ready_at: dict[str, float] = {}  # suggestions that the engine would still be writing
         self._checks: list[tuple[float, int, str]] = []  # when, after how long, and what may still stand
         self.tally = Tally()
 
     async def type(self) -> Tally:
         """Type everything. Raises EngineError."""
         engine = self._completer.engine
-        self._completer.engine = meter = Meter(engine, self._count)
+        self._completer.engine = meter = Meter(engine, self._count, self._is_in_time)
         clock, sleep = self._completer.clock, self._completer.sleep
         if not self._habits.real_time:
             self._completer.clock, self._completer.sleep = lambda: self._now, self._sleep
@@ -303,12 +283,38 @@ class Typist:
     async def _sleep(self, seconds: float) -> None:
         """The server waits for the next key: that is our time. Raises TimeoutError where the key comes first."""
         self._waited_s = seconds
+        if self._habits.pace is not None and seconds >= self._gap_s:
+            raise TimeoutError
         limit = self._limit.when() if self._limit is not None else None
         if self._limit is None or limit is None:
             return
         if asyncio.get_running_loop().time() + seconds >= limit:
             raise TimeoutError
         self._limit.reschedule(limit - seconds)
+
+    def _is_in_time(self) -> bool:
+        pace = self._habits.pace
+        return pace is None or self._waited_s + pace.first_s < self._gap_s
+
+    def _arrival(self, value: Completion, trace: Trace, measured_s: float) -> float:
+        """Seconds from the key to ``value``, whether they are measured or reckoned."""
+        pace = self._habits.pace
+        if pace is None:
+            return self._waited_s + measured_s
+        if value.source == "cache" or trace.stats is None:
+            return max(0.0, self._ready_at.get(value.id, 0.0) - self._now)
+        seconds = self._waited_s + pace.arrival(trace.stats.n_decoded)
+        self._ready_at[value.id] = self._now + seconds
+        return seconds
+
+    def _see(self, value: Completion, trace: Trace, measured_s: float) -> bool:
+        """Look at a value, if it comes before the next key: whether it does."""
+        after_s = self._arrival(value, trace, measured_s)
+        if self._habits.pace is not None and after_s >= self._gap_s:
+            return False
+        self._show(value.text, after_s)
+        self._seen[value.id] = max(self._count(value.text), self._seen.get(value.id, 0))
+        return True
 
     def _pause(self, trace: Trace) -> None:
         """A person looks at what is shown."""
@@ -322,19 +328,19 @@ class Typist:
         """Ask, and look at what comes until the next key."""
         last = Completion("", self.snapshot())
         self._on_change(last.snapshot)
-        start, trace, self._waited_s = time.perf_counter(), Trace(), 0.0
+        start, trace, self._waited_s, self._gap_s = time.perf_counter(), Trace(), 0.0, gap_s
+        pace, is_seen = self._habits.pace, True
         before, self.tally.n_asked = self._standing, self.tally.n_asked + 1
         try:
-            async with asyncio.timeout(None if self._habits.waits else gap_s) as self._limit:
+            async with asyncio.timeout(None if self._habits.waits or pace is not None else gap_s) as self._limit:
                 async with aclosing(self._completer.stream(last.snapshot, trace=trace)) as values:  # type: ignore[type-var]
                     async for value in values:
                         last = value
-                        if value.finished or self._habits.sees_growth:
-                            self._show(value.text, self._waited_s + time.perf_counter() - start)
-                            seen = self._count(value.text)
-                            self._seen[value.id] = max(seen, self._seen.get(value.id, 0))
-        except TimeoutError:
-            self.tally.n_superseded += 1
+                        if value.finished or (self._habits.sees_growth and pace is None):
+                            is_seen = self._see(value, trace, time.perf_counter() - start)
+        except (TimeoutError, TooLateError):
+            is_seen = False
+        self.tally.n_superseded += not is_seen
         self.tally.n_cache += last.source == "cache"
         self.tally.n_refused += bool(trace.refused)
         self._count_flicker(before)

@@ -70,7 +70,8 @@ class Snooze:
         """Why nothing comes by itself, if it is for this."""
         if not (left_s := self.left_s):
             return None
-        left = f"{left_s} seconds" if left_s < 60 else f"{math.ceil(left_s / 60)} minutes"
+        n, unit = (left_s, "second") if left_s < 60 else (math.ceil(left_s / 60), "minute")
+        left = f"{n} {unit}{'s' if n > 1 else ''}"
         return Refusal("snoozed", f"automatic suggestions are snoozed for another {left}; ask by hand and they come")
 
 

@@ -24,14 +24,13 @@ def asked(bench: Workbench, character: int) -> list[dict[str, Any]]:
 
 
 def answer(bench: Workbench, request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to a request, once it is there."""
-    found = until(
-        lambda: [
-            m for m in bench.wire() if m["direction"] == "out" and m.get("id") == request["id"] and "method" not in m
-        ],
-        bool,
-        bench,
-    )
+    """The answer to a request, once it is there. Another session has the same ids."""
+
+    def answers() -> list[dict[str, Any]]:
+        later = [m for m in bench.wire() if m["n"] > request["n"] and m["direction"] == "out" and "method" not in m]
+        return [m for m in later if m.get("id") == request["id"]]
+
+    found = until(answers, bool, bench)
     assert len(found) == 1
     return found[0]
 
@@ -115,7 +114,7 @@ def test_the_next_key_cancels_on_the_wire(bench: Workbench) -> None:
     (request,) = until(lambda: asked(bench, 12), bool, bench)
     bench.script("z\n")
     bench.type("q")
-    until(lambda: [m for m in bench.wire("$/cancelRequest") if m["params"]["id"] == request["id"]], bool, bench)
+    until(lambda: [m for m in bench.news("$/cancelRequest") if m["params"]["id"] == request["id"]], bool, bench)
     assert answer(bench, request).get("error", {}).get("code", -32800) == -32800
 
 
@@ -127,7 +126,7 @@ def test_a_key_ends_what_grows(bench: Workbench) -> None:
     bench.script("9\n")
     bench.type("4")
     bench.wait_ghost("9")
-    assert [m for m in bench.wire("$/cancelRequest") if m["params"]["id"] == request["id"]]
+    assert [m for m in bench.news("$/cancelRequest") if m["params"]["id"] == request["id"]]
     bench.press("Tab")
     bench.saved(FILE, "ended = 49")
 

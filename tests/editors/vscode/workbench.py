@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[3]
 TOOLS = REPOSITORY / ".tools" / "vscode"
 NODE = TOOLS / "node_modules" / ".bin" / "node"
 CODE = TOOLS / "code"
-TIMEOUT_S = 150.0  # generous: a busy machine is no failure
+TIMEOUT_S = 30.0  # generous: a busy machine is no failure
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]  # fmt: skip
 SETTINGS = {

@@ -17,9 +17,14 @@ from starlette.responses import JSONResponse
 from midfill.commands import doctor
 from midfill.config import Config
 from midfill.lsp import notice
+from midfill.serve.team.listen import Listen
+from midfill.types import ModelInfo
 from tests.lsp.client import Client, at
 from tests.lsp.conftest import private_environment
 from tests.remote.mocks import Mock, running
+from tests.remote.test_midfill import Resident
+from tests.serve.test_team import listening
+from tests.tokenizers_made import describe, make
 
 Start = Callable[..., Client]
 TYPED_S = 2.0  # an automatic request is answered at once; a busy machine is no failure
@@ -210,3 +215,34 @@ def test_the_doctor(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not answer" in capsys.readouterr().out
     file.write_text('engine = "https://ai.example/v1"\n')
     assert any(finding.says == "code leaves this machine for ai.example" for finding in doctor._engine())
+
+
+@pytest.mark.parametrize(("heals", "prompt"), [(True, "total =<|fim_suffix|>"), (False, "total = val<|fim_suffix|>")])
+def test_our_own_engine_elsewhere(heals: bool, prompt: str, start: Start, tmp_path: Path) -> None:
+    """It can be bound to a begun word, so the prompt leaves the word to the middle."""
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "tokenizer.json").write_text(json.dumps(describe("qwen2.5-coder")), encoding="utf-8")
+    engine, up, over = Resident(), threading.Event(), threading.Event()
+    engine.info = ModelInfo("made", str(served / "tokenizer.json"), "qwen2.5-coder", 512, 2048, "cpu", "float32")
+    address: list[str] = []
+
+    async def serve() -> None:
+        async with listening(engine, Listen("127.0.0.1", 0, tokens=tmp_path / "none.json")) as server:
+            address.append(server.address)
+            up.set()
+            while not over.is_set():
+                await asyncio.sleep(0.02)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert up.wait(20)
+    try:
+        client = start(engine=address, token_healing=heals)
+        assert suggested(client, text="total = val") == ["a + b"]
+        asked = engine.asked[-1]
+        assert prompt in make("qwen2.5-coder").decode(asked.prompt)
+        assert asked.beginning == (" val" if heals else "")
+    finally:
+        over.set()
+        thread.join(20)

@@ -21,6 +21,7 @@ from midfill.config import NO_ADAPTER, Config
 from midfill.context.gather import ContextSource
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
+from midfill.faults import in_words
 from midfill.fim import FimRenderer
 from midfill.remote import probe
 from midfill.remote.client import RemoteEngine
@@ -122,10 +123,11 @@ class RemoteLink:
                 await self._connect()
                 wait_s = FIRST_WAIT_S
                 await self._follow()
-            except MidfillError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is: it is told, and tried again
                 await self._drop()
-                message = "; ".join(filter(None, (error.message, leaving(self._config.engine))))
-                self._set(EngineStatus("error", message, error.remedy, model=self._config.model))
+                known = in_words(error)
+                message = "; ".join(filter(None, (known.message, leaving(self._config.engine))))
+                self._set(EngineStatus("error", message, known.remedy, model=self._config.model))
             self._asked.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), wait_s)
@@ -137,10 +139,7 @@ class RemoteLink:
         self._remote = remote
         assert self._renderer is not None
         if remote.binds and not remote.problems and self._config.token_healing:
-            await self._renderer.aclose()  # prompts of another kind
-            self._renderer = RenderProcess(
-                remote.info.tokenizer_file, remote.info.template, self._config.order, heal=True
-            )
+            await self._renderer.heal()
         if fallback is not None:
             fallback.fits = remote.info
         adapters, self._refusal = await usable(remote, self._config)

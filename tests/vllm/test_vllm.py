@@ -63,7 +63,7 @@ async def test_the_table(vllm: Vllm, embedded_folder: Path) -> None:
 
 async def test_the_same_answers_as_ours(vllm: Vllm, embedded_folder: Path) -> None:
     """Greedy, in the same number format, without what only our engine does (healing, favoured names)."""
-    plain = {"adapter": "none", "token_healing": False, "favour_names": False}
+    plain: dict[str, Any] = {"adapter": "none", "token_healing": False, "favour_names": False}
     async with asking(embedded_folder, vllm, **plain) as completer:
         theirs = [(await completer.last(hole)).text for hole in HOLES]
     ours_config = Config(model=str(embedded_folder), dtype="float32", suffix_shift="off", **plain)
@@ -74,7 +74,11 @@ async def test_the_same_answers_as_ours(vllm: Vllm, embedded_folder: Path) -> No
 
 
 async def test_an_adapter_for_each_language(vllm: Vllm, embedded_folder: Path, adapters: Path) -> None:
-    settings = {"engine_adapters": str(adapters), "adapter": "mine", "adapter_by_language": ("go=other", "rust=none")}
+    settings: dict[str, Any] = {
+        "engine_adapters": str(adapters),
+        "adapter": "mine",
+        "adapter_by_language": ("go=other", "rust=none"),
+    }
     async with asking(embedded_folder, vllm, **settings) as completer:
         assert [completer.adapter_of(language) for language in ("python", "go", "rust")] == ["mine", "other", None]
         listed = [await _text(completer, adapter) for adapter in ("mine", "other", None)]

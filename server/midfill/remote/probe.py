@@ -116,8 +116,11 @@ async def _broken_off(engine: RemoteEngine, count: Callable[[], Awaitable[float]
         return Cancel(None, "unknown: its answer was over too soon")
     closed = time.monotonic()
     by_itself_s = (closed - first_at) / (N_SEEN - 1) * (N_LONG - N_SEEN)  # until it would have ended in any case
-    while (passed_s := time.monotonic() - closed) < WATCHED_S:
-        if await count() <= before:
+    passed_s = 0.0
+    while passed_s < WATCHED_S:
+        n_running = await count()
+        passed_s = time.monotonic() - closed
+        if n_running <= before:
             if passed_s > min(FREED_S, max(FREED_AT_ONCE_S, by_itself_s / 2)):
                 break
             return Cancel(passed_s)

@@ -16,7 +16,7 @@ import httpx
 
 from midfill import fim
 from midfill.addresses import leaving, read_address
-from midfill.completer import Completer, Outcomes
+from midfill.completer import Completer
 from midfill.config import NO_ADAPTER, Config
 from midfill.context.gather import ContextSource
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
@@ -41,7 +41,7 @@ LOOK_S = 2.0  # between two looks at pointers and at replicas that were not ther
 N_PROBE_TOKENS = 1
 
 StatusHandler = Callable[[EngineStatus], None]
-MakeOutcomes = Callable[[Config], Callable[[Trigger], Outcomes]]
+MakeOutcomes = Callable[[Config], Callable[[Trigger], Sequence[tuple[float, bool]]]]  # of earlier suggestions
 
 
 class RemoteLink:

@@ -17,11 +17,12 @@ from starlette.responses import JSONResponse
 from midfill.commands import doctor
 from midfill.config import Config
 from midfill.lsp import notice
+from midfill.remote import published
 from midfill.serve.team.listen import Listen
 from midfill.types import ModelInfo
 from tests.lsp.client import Client, at
 from tests.lsp.conftest import private_environment
-from tests.remote.mocks import Mock, running
+from tests.remote.mocks import BASE, Mock, running
 from tests.remote.test_midfill import Resident
 from tests.serve.test_team import listening
 from tests.tokenizers_made import describe, make
@@ -246,3 +247,30 @@ def test_our_own_engine_elsewhere(heals: bool, prompt: str, start: Start, tmp_pa
     finally:
         over.set()
         thread.join(20)
+
+
+def test_an_adapter_is_replaced_while_it_serves(start: Start, tmp_path: Path) -> None:
+    """Also where its suggestion is known already: that was the old one's."""
+    folder, made = tmp_path / "shared", tmp_path / "made"
+    made.mkdir()
+    (made / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": BASE, "r": 4}))
+
+    def next_one(content: bytes) -> str:
+        (made / "adapter_model.safetensors").write_bytes(content)
+        return published.publish("mine", made, folder).current
+
+    mock = Mock("vllm", {"": "base", next_one(b"1"): "one"})
+    with in_a_thread(mock):
+        client = start(mock, adapter="mine", engine_adapters=str(folder))
+        uri = client.open("total = ")
+        params = at(uri, 0, 8, context={"triggerKind": 1})
+
+        def shown() -> list[str]:
+            return [item["insertText"] for item in client.result("textDocument/inlineCompletion", params)["items"]]
+
+        assert shown() == ["one"]
+        mock.says[next_one(b"2")] = "two"
+        deadline = time.monotonic() + 30
+        while shown() != ["two"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

@@ -14,7 +14,7 @@ from midfill.config import Config
 from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.serve import daemon
-from midfill.serve.remote import LocalFallback
+from midfill.serve.fallback import LocalFallback
 from midfill.serve.team.listen import Listen
 from midfill.types import ModelInfo
 from tests.remote.test_midfill import Resident

@@ -274,3 +274,21 @@ def test_an_adapter_is_replaced_while_it_serves(start: Start, tmp_path: Path) ->
         while shown() != ["two"]:
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+@pytest.mark.parametrize("swallows", [True, False])
+def test_a_proxy_that_swallows_cancels_is_told(swallows: bool, start: Start) -> None:
+    """Found out once, in the background; the next window knows it."""
+    mock = Mock(says={"": "x"}, swallows=swallows, pace_s=0.02)
+    with in_a_thread(mock):
+        for _ in range(2):
+            client = start(mock)
+            assert suggested(client) == ["x"]
+            wait_for_state(client, "ready")
+            deadline = time.monotonic() + (30 if swallows else 6)
+            while "swallows cancels" not in (message := status(client)["message"]) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert ("swallows cancels" in message) == swallows
+            client.kill()
+        probed = [body for body in mock.requests if body["request_id"] == "midfill-probe-cancel"]
+        assert len(probed) == 1

@@ -28,6 +28,7 @@ N_LINES = 4
 N_SAID = 12  # tokens that are looked at
 N_LONG = 512  # tokens of the answer that is broken off
 PROBE_S = 20.0
+SWALLOWED = "a closed stream does not stop the engine: this proxy swallows cancels"
 N_SEEN = 8  # pieces of it that are read before
 FREED_AT_ONCE_S = 0.1  # surely by the closing, however fast the engine is
 FREED_S = 1.0  # a slot that is busy for longer after its stream was closed is not freed by that
@@ -125,7 +126,7 @@ async def _broken_off(engine: RemoteEngine, count: Callable[[], Awaitable[float]
                 break
             return Cancel(passed_s)
         await asyncio.sleep(0.01)
-    return Cancel(None, "a closed stream does not stop the engine: this proxy swallows cancels", swallowed=True)
+    return Cancel(None, SWALLOWED, swallowed=True)
 
 
 # ---- kind ----------------------------------------------------------------------------------------------------------

@@ -166,6 +166,27 @@ def test_a_missing_adapter_is_told_and_the_base_answers(start: Start) -> None:
         assert "midfill adapters publish" in now["remedy"]
 
 
+def test_an_adapter_that_goes_and_comes(start: Start) -> None:
+    mock = Mock(says={"": "base", "mine@0123456789ab": "adapted"})
+    with in_a_thread(mock):
+        client = start(mock, adapter="mine@0123456789ab")
+        assert suggested(client) == ["adapted"]
+        del mock.says["mine@0123456789ab"]
+        assert suggested(client, text="other = ") == []
+        _until(lambda: suggested(client, text="third = ") == ["base"])
+        assert "the plain base answers" in wait_for_state(client, "error")["message"]
+        mock.says["mine@0123456789ab"] = "adapted"
+        _until(lambda: suggested(client, text="fourth = ") == ["adapted"])
+        wait_for_state(client, "ready")
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def test_it_is_connected_when_the_engine_comes(start: Start) -> None:
     mock = Mock(says={"": "late"})
     with in_a_thread(mock):

@@ -101,6 +101,8 @@ class RemoteLink:
     def report(self, error: EngineError) -> None:
         """A request failed; where no replica is left that can be asked, the status says why."""
         log.warning("a request failed: %s", error.message)
+        if isinstance(error, AdapterMissingError):
+            self._refusal = error  # the engine has let it go; the base answers as soon as that is looked at
         self._tell()
 
     async def aclose(self) -> None:
@@ -166,6 +168,8 @@ class RemoteLink:
             await asyncio.to_thread(self._look_at_pointers, self._adapters)
             self._tell()
             waited_s += LOOK_S
+            if self._refusal is not None:
+                await self._look_at_adapters()
             if missing and waited_s >= pause_s:
                 waited_s, pause_s = 0.0, min(LONGEST_WAIT_S, 2 * pause_s)
                 await self._try_missing(missing)
@@ -191,6 +195,14 @@ class RemoteLink:
             self._remote.engine.replicas[host] = found.engine.replicas[host]
             self._remote.problems.pop(host, None)
             missing.discard(host)
+
+    async def _look_at_adapters(self) -> None:
+        """One that was missing may be there now, and one that was there may be gone."""
+        assert self._remote is not None
+        assert self.completer is not None
+        self._adapters, self._refusal = await usable(self._remote, self._config)
+        self.completer.use_adapters(self._adapters.default, self._adapters.of_language)
+        self._tell()
 
     def _look_at_pointers(self, adapters: Adapters) -> None:
         """Middles of an adapter that was replaced are not shown again."""

@@ -56,7 +56,8 @@ async def look(address: EngineAddress, client: httpx.AsyncClient, wanted: str = 
     fitting = [model for model in bases if wanted in (model.id, model.root)] or bases
     if not fitting:
         raise EngineError(f"{address.host} lists no model", "start it with one, or check engine")
-    if len(fitting) > 1:
+    is_one = len({model.root for model in fitting}) == 1 and fitting[0].root  # under several names
+    if len(fitting) > 1 and not is_one:
         names = ", ".join(model.id for model in fitting[:5])
         raise EngineError(f"{address.host} serves several models: {names}", "set model to one of them")
     return Capabilities(
@@ -142,6 +143,7 @@ async def _kind(address: EngineAddress, client: httpx.AsyncClient, owners: set[A
         return "vllm", str(version.get("version", "")) if isinstance(version, dict) else ""
     if "sglang" in owners:
         info = await _get(client, address, f"{address.root}/get_server_info")
+        info = info or await _get(client, address, f"{address.root}/server_info")
         return "sglang", str(info.get("version", "")) if isinstance(info, dict) else ""
     if "llamacpp" in owners:
         info = await _get(client, address, f"{address.root}/props")

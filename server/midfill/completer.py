@@ -95,6 +95,10 @@ class Completer:
         """The adapter that answers in documents of an LSP language id; None: the plain base."""
         return self._adapters.get(language, self.adapter)
 
+    def use_adapters(self, adapter: str | None, adapters: Mapping[str, str | None]) -> None:
+        """From now on these answer: one, and others for some languages."""
+        self.adapter, self._adapters = adapter, adapters
+
     def _answered_by(self, snapshot: Snapshot) -> str:
         adapter = self.adapter_of(snapshot.language)
         digest = self.adapter_digests.get(adapter or "", "")

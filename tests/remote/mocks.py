@@ -50,6 +50,7 @@ class Mock:
     root: str = BASE
     key: str = ""
     priority: bool = False
+    aliases: dict[str, str] = field(default_factory=dict)  # further models: name and root
     tokenize_route: bool = True
     metrics: bool = True
     swallows: bool = False  # stands behind a proxy that keeps reading when its client has gone
@@ -110,6 +111,7 @@ class Mock:
         data = [entry]
         if self.kind in ("vllm", "sglang"):
             data += [{"id": name, "owned_by": owner, "root": "/a", "parent": BASE} for name in self.says if name]
+        data += [{**entry, "id": name, "root": root} for name, root in self.aliases.items()]
         return JSONResponse({"object": "list", "data": data})
 
     async def _version(self, request: Request) -> Response:

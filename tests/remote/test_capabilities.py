@@ -136,3 +136,18 @@ async def test_the_key_goes_with_every_request(connected: Connect, monkeypatch: 
     async with running(mock), connected(mock, cancel=True) as remote:
         assert remote.table[mock.host].same_ids
     assert {headers["authorization"] for headers in mock.headers} == {"Bearer secret"}
+
+
+async def test_one_model_under_several_names(connected: Connect) -> None:
+    mock = Mock(aliases={"coder": BASE})
+    async with running(mock), connected(mock) as remote:
+        assert remote.table[mock.host].base == BASE
+
+
+async def test_several_models(connected: Connect) -> None:
+    mock = Mock(aliases={"chat": "other/root"})
+    async with running(mock):
+        with pytest.raises(MidfillError, match="serves several models: Qwen/made-coder, chat") as caught:
+            async with connected(mock):
+                pass
+    assert caught.value.remedy == "set model to one of them"

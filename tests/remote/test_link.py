@@ -17,9 +17,15 @@ from starlette.responses import JSONResponse
 from midfill.commands import doctor
 from midfill.config import Config
 from midfill.lsp import notice
+from midfill.remote import published
+from midfill.serve.team.listen import Listen
+from midfill.types import ModelInfo
 from tests.lsp.client import Client, at
 from tests.lsp.conftest import private_environment
-from tests.remote.mocks import Mock, running
+from tests.remote.mocks import BASE, Mock, running
+from tests.remote.test_midfill import Resident
+from tests.serve.test_team import listening
+from tests.tokenizers_made import describe, make
 
 Start = Callable[..., Client]
 TYPED_S = 2.0  # an automatic request is answered at once; a busy machine is no failure
@@ -160,6 +166,27 @@ def test_a_missing_adapter_is_told_and_the_base_answers(start: Start) -> None:
         assert "midfill adapters publish" in now["remedy"]
 
 
+def test_an_adapter_that_goes_and_comes(start: Start) -> None:
+    mock = Mock(says={"": "base", "mine@0123456789ab": "adapted"})
+    with in_a_thread(mock):
+        client = start(mock, adapter="mine@0123456789ab")
+        assert suggested(client) == ["adapted"]
+        del mock.says["mine@0123456789ab"]
+        assert suggested(client, text="other = ") == []
+        _until(lambda: suggested(client, text="third = ") == ["base"])
+        assert "the plain base answers" in wait_for_state(client, "error")["message"]
+        mock.says["mine@0123456789ab"] = "adapted"
+        _until(lambda: suggested(client, text="fourth = ") == ["adapted"])
+        wait_for_state(client, "ready")
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def test_it_is_connected_when_the_engine_comes(start: Start) -> None:
     mock = Mock(says={"": "late"})
     with in_a_thread(mock):
@@ -210,3 +237,79 @@ def test_the_doctor(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not answer" in capsys.readouterr().out
     file.write_text('engine = "https://ai.example/v1"\n')
     assert any(finding.says == "code leaves this machine for ai.example" for finding in doctor._engine())
+
+
+@pytest.mark.parametrize(("heals", "prompt"), [(True, "total =<|fim_suffix|>"), (False, "total = val<|fim_suffix|>")])
+def test_our_own_engine_elsewhere(heals: bool, prompt: str, start: Start, tmp_path: Path) -> None:
+    """It can be bound to a begun word, so the prompt leaves the word to the middle."""
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "tokenizer.json").write_text(json.dumps(describe("qwen2.5-coder")), encoding="utf-8")
+    engine, up, over = Resident(), threading.Event(), threading.Event()
+    engine.info = ModelInfo("made", str(served / "tokenizer.json"), "qwen2.5-coder", 512, 2048, "cpu", "float32")
+    address: list[str] = []
+
+    async def serve() -> None:
+        async with listening(engine, Listen("127.0.0.1", 0, tokens=tmp_path / "none.json")) as server:
+            address.append(server.address)
+            up.set()
+            while not over.is_set():
+                await asyncio.sleep(0.02)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert up.wait(20)
+    try:
+        client = start(engine=address, token_healing=heals)
+        assert suggested(client, text="total = val") == ["a + b"]
+        asked = engine.asked[-1]
+        assert prompt in make("qwen2.5-coder").decode(asked.prompt)
+        assert asked.beginning == (" val" if heals else "")
+    finally:
+        over.set()
+        thread.join(20)
+
+
+def test_an_adapter_is_replaced_while_it_serves(start: Start, tmp_path: Path) -> None:
+    """Also where its suggestion is known already: that was the old one's."""
+    folder, made = tmp_path / "shared", tmp_path / "made"
+    made.mkdir()
+    (made / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": BASE, "r": 4}))
+
+    def next_one(content: bytes) -> str:
+        (made / "adapter_model.safetensors").write_bytes(content)
+        return published.publish("mine", made, folder).current
+
+    mock = Mock("vllm", {"": "base", next_one(b"1"): "one"})
+    with in_a_thread(mock):
+        client = start(mock, adapter="mine", engine_adapters=str(folder))
+        uri = client.open("total = ")
+        params = at(uri, 0, 8, context={"triggerKind": 1})
+
+        def shown() -> list[str]:
+            return [item["insertText"] for item in client.result("textDocument/inlineCompletion", params)["items"]]
+
+        assert shown() == ["one"]
+        mock.says[next_one(b"2")] = "two"
+        deadline = time.monotonic() + 30
+        while shown() != ["two"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("swallows", [True, False])
+def test_a_proxy_that_swallows_cancels_is_told(swallows: bool, start: Start) -> None:
+    """Found out once, in the background; the next window knows it."""
+    mock = Mock(says={"": "x"}, swallows=swallows, pace_s=0.02)
+    with in_a_thread(mock):
+        for _ in range(2):
+            client = start(mock)
+            assert suggested(client) == ["x"]
+            wait_for_state(client, "ready")
+            deadline = time.monotonic() + (30 if swallows else 6)
+            while "swallows cancels" not in (message := status(client)["message"]) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert ("swallows cancels" in message) == swallows
+            client.kill()
+        probed = [body for body in mock.requests if body["request_id"] == "midfill-probe-cancel"]
+        assert len(probed) == 1

@@ -74,7 +74,11 @@ async def test_the_same_answers_as_ours(vllm: Vllm, embedded_folder: Path) -> No
 
 
 async def test_an_adapter_for_each_language(vllm: Vllm, embedded_folder: Path, adapters: Path) -> None:
-    settings = {"engine_adapters": str(adapters), "adapter": "mine", "adapter_by_language": ("go=other", "rust=none")}
+    settings: dict[str, Any] = {
+        "engine_adapters": str(adapters),
+        "adapter": "mine",
+        "adapter_by_language": ("go=other", "rust=none"),
+    }
     async with asking(embedded_folder, vllm, **settings) as completer:
         assert [completer.adapter_of(language) for language in ("python", "go", "rust")] == ["mine", "other", None]
         listed = [await _text(completer, adapter) for adapter in ("mine", "other", None)]

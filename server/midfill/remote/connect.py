@@ -115,6 +115,9 @@ def told_to_people(config: Config, remote: Remote | None = None) -> tuple[str, s
     remedies = [problem.remedy for problem in problems.values()]
     if remote is not None and any(one.kind == "text" for one in remote.table.values()):
         parts.append("text only: sentinels are sent as text, no adapters")
+    swallowing = [name for name, one in remote.table.items() if one.cancel.swallowed] if remote is not None else []
+    parts += [f"{name}: {probe.SWALLOWED}" for name in swallowing]
+    remedies += ["see docs/remote.md on proxies"] if swallowing else []
     return "; ".join(part for part in parts if part), "; ".join(dict.fromkeys(filter(None, remedies)))
 
 

@@ -28,6 +28,7 @@ N_LINES = 4
 N_SAID = 12  # tokens that are looked at
 N_LONG = 512  # tokens of the answer that is broken off
 PROBE_S = 20.0
+SWALLOWED = "a closed stream does not stop the engine: this proxy swallows cancels"
 N_SEEN = 8  # pieces of it that are read before
 FREED_AT_ONCE_S = 0.1  # surely by the closing, however fast the engine is
 FREED_S = 1.0  # a slot that is busy for longer after its stream was closed is not freed by that
@@ -55,7 +56,8 @@ async def look(address: EngineAddress, client: httpx.AsyncClient, wanted: str = 
     fitting = [model for model in bases if wanted in (model.id, model.root)] or bases
     if not fitting:
         raise EngineError(f"{address.host} lists no model", "start it with one, or check engine")
-    if len(fitting) > 1:
+    is_one = len({model.root for model in fitting}) == 1 and fitting[0].root  # under several names
+    if len(fitting) > 1 and not is_one:
         names = ", ".join(model.id for model in fitting[:5])
         raise EngineError(f"{address.host} serves several models: {names}", "set model to one of them")
     return Capabilities(
@@ -116,13 +118,16 @@ async def _broken_off(engine: RemoteEngine, count: Callable[[], Awaitable[float]
         return Cancel(None, "unknown: its answer was over too soon")
     closed = time.monotonic()
     by_itself_s = (closed - first_at) / (N_SEEN - 1) * (N_LONG - N_SEEN)  # until it would have ended in any case
-    while (passed_s := time.monotonic() - closed) < WATCHED_S:
-        if await count() <= before:
+    passed_s = 0.0
+    while passed_s < WATCHED_S:
+        n_running = await count()
+        passed_s = time.monotonic() - closed
+        if n_running <= before:
             if passed_s > min(FREED_S, max(FREED_AT_ONCE_S, by_itself_s / 2)):
                 break
             return Cancel(passed_s)
         await asyncio.sleep(0.01)
-    return Cancel(None, "a closed stream does not stop the engine: this proxy swallows cancels", swallowed=True)
+    return Cancel(None, SWALLOWED, swallowed=True)
 
 
 # ---- kind ----------------------------------------------------------------------------------------------------------
@@ -138,6 +143,7 @@ async def _kind(address: EngineAddress, client: httpx.AsyncClient, owners: set[A
         return "vllm", str(version.get("version", "")) if isinstance(version, dict) else ""
     if "sglang" in owners:
         info = await _get(client, address, f"{address.root}/get_server_info")
+        info = info or await _get(client, address, f"{address.root}/server_info")
         return "sglang", str(info.get("version", "")) if isinstance(info, dict) else ""
     if "llamacpp" in owners:
         info = await _get(client, address, f"{address.root}/props")

@@ -31,20 +31,25 @@ class Breaker:
         self._clock = clock
         self._n_failures = 0
         self._pause_s = 0.0
-        self._closed_until = 0.0  # 0: it is asked
+        self._open_until = 0.0  # 0: closed, requests go through
         self._is_trying = False
 
     @property
     def lets_through(self) -> bool:
         """Whether a request may go there now."""
-        if not self._closed_until:
+        if not self._open_until:
             return True
-        return self._clock() >= self._closed_until and not self._is_trying
+        return self._clock() >= self._open_until and not self._is_trying
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it answered last, or has not failed too often yet."""
+        return not self._open_until
 
     @contextlib.contextmanager
     def trial(self) -> Iterator[None]:
         """While inside, no other request tries a replica that failed. Leaving without a verdict decides nothing."""
-        trying = bool(self._closed_until)
+        trying = bool(self._open_until)
         self._is_trying |= trying
         try:
             yield
@@ -54,18 +59,18 @@ class Breaker:
 
     def succeeded(self) -> None:
         """It answers."""
-        self._n_failures, self._pause_s, self._closed_until = 0, 0.0, 0.0
+        self._n_failures, self._pause_s, self._open_until = 0, 0.0, 0.0
 
     def failed(self) -> None:
         """It does not. A trial that fails makes the pause longer."""
         self._n_failures += 1
-        if self._n_failures >= MAX_FAILURES or self._closed_until:
+        if self._n_failures >= MAX_FAILURES or self._open_until:
             self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s))
-            self._closed_until = self._clock() + self._pause_s
+            self._open_until = self._clock() + self._pause_s
 
     def pause(self, seconds: float) -> None:
         """It asks to be left alone."""
-        self._closed_until = max(self._closed_until, self._clock() + seconds)
+        self._open_until = max(self._open_until, self._clock() + seconds)
 
 
 class Replica:
@@ -164,8 +169,8 @@ class Replicas:
 
     @property
     def problem(self) -> EngineError | None:
-        """What is wrong, where no replica can be asked; None while one can."""
-        if any(replica.may_be_asked for replica in self.replicas.values()):
+        """What is wrong, where every replica is left alone or being tried; None while one answers."""
+        if any(replica.engine is not None and replica.breaker.is_closed for replica in self.replicas.values()):
             return None
         problems = [replica.problem for replica in self.replicas.values() if replica.problem is not None]
         return problems[0] if problems else None

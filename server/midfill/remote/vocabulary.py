@@ -78,6 +78,7 @@ def facts_of(renderer: FimRenderer) -> Facts:
     stops = dict.fromkeys([*likeliest, *template.stops])
     ids = (tokenizer.id_of(part.names) for part in template.parts if isinstance(part, Control))
     sentinels = {tokenizer.decode([token]): token for token in ids if token in tokenizer.control_ids}
+    sentinels = {name: token for name, token in sentinels.items() if "▁" not in name}  # a space, to some servers
     return Facts(template.name, control, tuple(stops), tuple(sentinels.items()))
 
 

@@ -8,11 +8,8 @@ import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from midfill import fim
 from midfill.addresses import leaving, read_address
@@ -20,19 +17,19 @@ from midfill.completer import Completer
 from midfill.config import NO_ADAPTER, Config
 from midfill.context.gather import ContextSource
 from midfill.eagerness import Outcomes
-from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
-from midfill.engine.http import HttpEngine
+from midfill.engine.base import AdapterMissingError, EngineError, GenerateRequest
+from midfill.faults import in_words
 from midfill.fim import FimRenderer
-from midfill.remote import probe
+from midfill.remote import cancels
 from midfill.remote.client import RemoteEngine
 from midfill.remote.connect import Remote, connect, told_to_people
 from midfill.remote.vocabulary import InlineVocabulary, Vocabulary
 from midfill.renderers import InlineRenderer, Renderer
-from midfill.serve import daemon
 from midfill.serve.adapters import AUTO, EMBEDDED, Adapters
+from midfill.serve.fallback import LocalFallback
 from midfill.serve.rendering import RenderProcess
 from midfill.tokenizer import CodeTokenizer
-from midfill.types import EngineStatus, MidfillError, ModelInfo, Trigger
+from midfill.types import EngineStatus, MidfillError, Trigger
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +38,7 @@ LOOK_S = 2.0  # between two looks at pointers and at replicas that were not ther
 N_PROBE_TOKENS = 1
 
 StatusHandler = Callable[[EngineStatus], None]
-MakeOutcomes = Callable[[Config], Callable[[Trigger], Outcomes]]
+MakeOutcomes = Callable[[Config], Callable[[Trigger], Sequence[tuple[float, bool]]]]  # of earlier suggestions
 
 
 class RemoteLink:
@@ -105,6 +102,8 @@ class RemoteLink:
     def report(self, error: EngineError) -> None:
         """A request failed; where no replica is left that can be asked, the status says why."""
         log.warning("a request failed: %s", error.message)
+        if isinstance(error, AdapterMissingError):
+            self._refusal = error  # the engine has let it go; the base answers as soon as that is looked at
         self._tell()
 
     async def aclose(self) -> None:
@@ -123,10 +122,11 @@ class RemoteLink:
                 await self._connect()
                 wait_s = FIRST_WAIT_S
                 await self._follow()
-            except MidfillError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is: it is told, and tried again
                 await self._drop()
-                message = "; ".join(filter(None, (error.message, leaving(self._config.engine))))
-                self._set(EngineStatus("error", message, error.remedy, model=self._config.model))
+                known = in_words(error)
+                message = "; ".join(filter(None, (known.message, leaving(self._config.engine))))
+                self._set(EngineStatus("error", message, known.remedy, model=self._config.model))
             self._asked.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), wait_s)
@@ -138,10 +138,7 @@ class RemoteLink:
         self._remote = remote
         assert self._renderer is not None
         if remote.binds and not remote.problems and self._config.token_healing:
-            await self._renderer.aclose()  # prompts of another kind
-            self._renderer = RenderProcess(
-                remote.info.tokenizer_file, remote.info.template, self._config.order, heal=True
-            )
+            await self._renderer.heal()
         if fallback is not None:
             fallback.fits = remote.info
         adapters, self._refusal = await usable(remote, self._config)
@@ -164,6 +161,7 @@ class RemoteLink:
     async def _follow(self) -> None:
         """Watch pointers, try what was not there, and show what is wrong, until it is all to be connected anew."""
         assert self._remote is not None
+        await cancels.look(self._remote.engine)
         missing = set(self._remote.problems)
         waited_s, pause_s = 0.0, FIRST_WAIT_S
         while True:
@@ -171,6 +169,8 @@ class RemoteLink:
             await asyncio.to_thread(self._look_at_pointers, self._adapters)
             self._tell()
             waited_s += LOOK_S
+            if self._refusal is not None:
+                await self._look_at_adapters()
             if missing and waited_s >= pause_s:
                 waited_s, pause_s = 0.0, min(LONGEST_WAIT_S, 2 * pause_s)
                 await self._try_missing(missing)
@@ -196,6 +196,14 @@ class RemoteLink:
             self._remote.engine.replicas[host] = found.engine.replicas[host]
             self._remote.problems.pop(host, None)
             missing.discard(host)
+
+    async def _look_at_adapters(self) -> None:
+        """One that was missing may be there now, and one that was there may be gone."""
+        assert self._remote is not None
+        assert self.completer is not None
+        self._adapters, self._refusal = await usable(self._remote, self._config)
+        self.completer.use_adapters(self._adapters.default, self._adapters.of_language)
+        self._tell()
 
     def _look_at_pointers(self, adapters: Adapters) -> None:
         """Middles of an adapter that was replaced are not shown again."""
@@ -271,88 +279,6 @@ async def _has(remote: Remote, name: str) -> None:
     async with aclosing(remote.engine.elsewhere(request)) as deltas:  # type: ignore[type-var]
         async for _ in deltas:
             pass
-
-
-@dataclass(slots=True)
-class LocalFallback:
-    """The engine on this machine, started when it is first needed. Nobody waits for it: until it is there, it fails.
-
-    It answers as its plain base, and only if its tokenizer has the ids of the prompts.
-    """
-
-    config: Config
-    fits: ModelInfo | None = None
-    _engine: HttpEngine | None = None
-    _starting: asyncio.Task[None] | None = None
-    _problem: MidfillError | None = None
-
-    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        """Yield the middle piece by piece. Raises EngineError while it is not ready."""
-        if self._engine is None:
-            if self._starting is None or self._starting.done():
-                self._starting = asyncio.create_task(self._start())
-            problem = self._problem
-            if problem is not None:
-                raise EngineError(problem.message, problem.remedy)
-            raise EngineError("no replica answers; the engine on this machine is starting", "type on")
-        plain = dataclasses.replace(request, adapter=None)
-        try:
-            async with aclosing(self._engine.stream(plain)) as deltas:  # type: ignore[type-var]
-                async for delta in deltas:
-                    yield delta
-        except EngineError:
-            await self._forget()
-            raise
-
-    async def _start(self) -> None:
-        settings = dataclasses.replace(self.config, model=self.config.engine_fallback, engine=(), template="auto")
-        engine: HttpEngine | None = None
-        try:
-            engine = await daemon.find_or_spawn(settings)
-            info = await _ready(engine)
-            if self.fits is not None and not await asyncio.to_thread(_same_ids, info, self.fits):
-                raise MidfillError(
-                    f"engine_fallback = {settings.model!r} has another tokenizer than the engine elsewhere",
-                    "name a model of the same family",
-                )
-            self._engine, self._problem = engine, None
-        except (MidfillError, httpx.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
-            known = error if isinstance(error, MidfillError) else EngineError("the engine on this machine was lost", "")
-            self._problem = known
-            if engine is not None:
-                await engine.aclose()
-
-    async def _forget(self) -> None:
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            await engine.aclose()
-
-    async def aclose(self) -> None:
-        """Let it go; it leaves by itself."""
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.wait([self._starting])
-        await self._forget()
-
-
-async def _ready(engine: HttpEngine) -> ModelInfo:
-    while True:
-        state = (await engine.client.get("/midfill/status", timeout=5.0)).json()
-        if state["status"]["state"] == "error":
-            raise MidfillError(state["status"]["message"], state["status"]["remedy"])
-        if state["info"]:
-            return ModelInfo(**state["info"])
-        await asyncio.sleep(0.5)
-
-
-def _same_ids(one: ModelInfo, other: ModelInfo) -> bool:
-    """Whether two tokenizers have the same ids for code and the same control tokens."""
-    if one.tokenizer_file == other.tokenizer_file:
-        return True
-    first, second = (CodeTokenizer.from_file(Path(info.tokenizer_file)) for info in (one, other))
-    text = probe.LINE * probe.N_LINES
-    controls = [{tokenizer.decode([token]): token for token in tokenizer.control_ids} for tokenizer in (first, second)]
-    return first.encode(text) == second.encode(text) and controls[0] == controls[1]
 
 
 @contextlib.asynccontextmanager

@@ -119,6 +119,11 @@ class RenderProcess:
                 future.set_exception(EngineError("the tokenizer process ended", "it is started again"))
         self._waiting.clear()
 
+    async def heal(self) -> None:
+        """From now on prompts leave a begun word to the middle: the child is started anew for the next one."""
+        self._arguments[3] = "heal"
+        await self.aclose()
+
     async def aclose(self) -> None:
         """End the child and wait until it is gone; who waits for a prompt is told."""
         if self._child is None or self._reader is None:

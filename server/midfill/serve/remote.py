@@ -16,7 +16,6 @@ from midfill.addresses import leaving, read_address
 from midfill.completer import Completer
 from midfill.config import NO_ADAPTER, Config
 from midfill.context.gather import ContextSource
-from midfill.eagerness import Outcomes
 from midfill.engine.base import AdapterMissingError, EngineError, GenerateRequest
 from midfill.faults import in_words
 from midfill.fim import FimRenderer

@@ -13,7 +13,7 @@ import pytest
 from midfill.engine import http
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
-from midfill.serve.reading import read_request
+from midfill.engine.wire import read_request
 from midfill.types import Stats
 
 REQUEST = GenerateRequest((1, 2, 3), 8, stop=("\n",), adapter="lora", request_id="r")

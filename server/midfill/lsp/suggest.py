@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from midfill import triggers
+from midfill.completer import scope_of
 from midfill.engine.base import EngineError
 from midfill.lsp import convert, why
 from midfill.lsp.documents import Span
@@ -121,9 +122,7 @@ def _check_engine(ls: MidfillServer, asked: Suggestion) -> None:
 
 def _off_while_typing(ls: MidfillServer, asked: Suggestion) -> Refusal | None:
     """The setting that keeps a popup away that nobody asked for by hand, though its kind says so."""
-    if (off := why.off(ls, asked.snapshot.uri)) is not None or ls.completer is None:
-        return off
-    return triggers.scope_off(asked.snapshot, ls.config.scopes_off, ls.completer.scope_at)
+    return why.off(ls, asked.snapshot.uri) or triggers.scope_off(asked.snapshot, ls.config.scopes_off, scope_of)
 
 
 def _read(ls: MidfillServer, params: Params, family: Family, uri: str, position: tuple[int, int]) -> Suggestion | None:

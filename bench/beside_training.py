@@ -2,25 +2,70 @@
 
     python bench/beside_training.py FOLDER [REQUESTS]
 
-Trains on FOLDER into a name of its own and registers nothing. Prints one line of JSON; no test judges the figure.
+Trains on FOLDER under a name of its own, registers nothing, and removes the run afterwards. Prints one line of JSON; no
+test judges the figure. Ends with an error where the trainer did not train all the while.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
-from midfill import config
+from midfill import config, paths
 from midfill.commands.session import session
 from midfill.types import Snapshot
 
 N_REQUESTS = 60
-TRAINER_S = 60.0  # until its first steps are done
+LEAVES_S = 60.0  # a trainer that is asked to stop saves a checkpoint
+NAME = "beside-training"
+COMMAND = (sys.executable, "-P", "-m", "midfill", "train", f"--name={NAME}", "--no-gate", "--restart")
+
+
+class Trainer:
+    """``midfill train`` as a process, whose lines are read as they come so that it never waits for its reader."""
+
+    def __init__(self, folder: Path) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
+            [*COMMAND, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._last: deque[str] = deque(maxlen=5)
+        self._trains = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._last.append(line.rstrip())
+            if " step 1 of " in line:
+                self._trains.set()
+        self._trains.set()  # it is gone
+
+    def wait(self) -> None:
+        """Until its first step is done. Raises SystemExit where it ends before."""
+        self._trains.wait()
+        self.check()
+
+    def check(self) -> None:
+        """Raises SystemExit, with its last lines, where it does not train any more."""
+        if self._process.poll() is not None:
+            raise SystemExit("\n".join(("the trainer ended:", *self._last)))
+
+    def end(self) -> None:
+        """Stop it, and remove what it wrote."""
+        self._process.terminate()
+        try:
+            self._process.wait(LEAVES_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        shutil.rmtree(paths.data_dir() / "training" / NAME, ignore_errors=True)
 
 
 async def times(n: int) -> list[float]:
@@ -43,21 +88,17 @@ def figures(values: list[float]) -> dict[str, float]:
 
 def main() -> None:
     """Measure alone, then beside a training run that is stopped afterwards."""
+    if len(sys.argv) not in (2, 3) or not Path(sys.argv[1]).is_dir():
+        raise SystemExit("usage: python bench/beside_training.py FOLDER [REQUESTS]")
     folder, n = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else N_REQUESTS
     alone = figures(asyncio.run(times(n)))
-    command = [sys.executable, "-P", "-m", "midfill", "train", str(folder), "--name=beside-training", "--no-gate"]
-    trainer = subprocess.Popen(  # noqa: S603 - our own interpreter
-        [*command, "--restart"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    trainer = Trainer(folder)
     try:
-        assert trainer.stderr is not None
-        for line in trainer.stderr:
-            if "step 1 of" in line:
-                break
+        trainer.wait()
         beside = figures(asyncio.run(times(n)))
+        trainer.check()
     finally:
-        trainer.terminate()
-        trainer.wait(TRAINER_S)
+        trainer.end()
     ratio = round(beside["p95_s"] / alone["p95_s"], 2)
     print(json.dumps({"n": n, "alone": alone, "beside": beside, "p95_ratio": ratio}))
 

@@ -1,7 +1,7 @@
 """How long the language server takes to answer while it indexes a workspace that is hard to parse.
 
     python bench/stall.py [--files 30] [--seconds 20] [--kinds plain,js,cpp,c,words,java] [--server FOLDER]
-    python bench/stall.py --grammars [--chars 199000]
+    python bench/stall.py --grammars [--only python,go] [--chars 199000]
 
 The real server over stdio, with a scripted engine. Files of each kind lie in a folder of their own, which is the
 workspace; a plain document is open, is typed into, and ``midfill/status`` is asked every 10 ms. Prints the times of the
@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +128,10 @@ async def _measure(client: Client, root: Path, kind: str, seconds: float) -> dic
     }
 
 
-def grammars(n_chars: int) -> list[dict[str, Any]]:
-    """Each grammar with its hard texts: how many ended the child, and what the others took at most."""
+def grammars(n_chars: int, only: Sequence[str]) -> list[dict[str, Any]]:
+    """Each grammar of ``only`` with its hard texts: how many ended the child, and what the others took at most."""
     found = []
-    for language in sorted(KINDS):
+    for language in only:
         child, ended, most_s, most = ParseProcess(), [], 0.0, 0
         n = 0
         for unit, shape, text in hostile.every(language, n_chars):
@@ -159,12 +160,16 @@ def main() -> None:
     parser.add_argument("--kinds", default="plain,js,cpp,c,words,java")
     parser.add_argument("--server")
     parser.add_argument("--grammars", action="store_true")
+    parser.add_argument("--only", help="these grammars, with commas")
     parser.add_argument("--chars", type=int, default=199_000)
     options = parser.parse_args()
     if options.server:
         os.environ["PYTHONPATH"] = options.server
     if options.grammars:
-        print(json.dumps({"command": "stall --grammars", "grammars": grammars(options.chars)}))
+        only = options.only.split(",") if options.only else sorted(KINDS)
+        if unknown := sorted(set(only) - set(KINDS)):
+            parser.error(f"no grammar is called {', '.join(unknown)}; there are {', '.join(sorted(KINDS))}")
+        print(json.dumps({"command": "stall --grammars", "grammars": grammars(options.chars, only)}))
         return
     found = []
     for kind in options.kinds.split(","):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from .test_ghost import ASK, FILE, asked, told
-from .workbench import Workbench, until
+from .workbench import Workbench, machine_setting, until
 
 
 def dismissed(bench: Workbench) -> list[dict[str, Any]]:
@@ -165,3 +166,25 @@ def test_what_was_typed_while_the_server_starts(bench: Workbench) -> None:
     bench.type("server = ")
     bench.script("soon\n")
     bench.wait_ghost("soon")
+
+
+@pytest.mark.parametrize(("typed", "opens"), [("na", True), ("zq", False)])
+def test_a_late_one_comes_though_vscode_waits_no_more(bench: Workbench, typed: str, opens: bool) -> None:
+    """VS Code waits 750 ms for ghost text, then looks for entries of the suggest widget, and asks no provider again."""
+    bench.script("\n")
+    focused = bench.page.locator(".suggest-widget.visible .monaco-list-row.focused")
+    with machine_setting(bench, "editor.quickSuggestions", {"other": "offWhenInlineCompletions"}):
+        for number in range(20):  # until the window has read it
+            bench.write(f"names = {number}\nn")
+            bench.type("a")
+            with contextlib.suppress(Exception):
+                focused.wait_for(timeout=2000)
+                break
+        bench.write("names = []\n")
+        bench.script(".late", "()", "\n", delay_s=1.5)
+        bench.type(typed)
+        if opens:
+            focused.wait_for()
+        bench.wait_seen(".late()")
+        assert focused.count() == opens
+        bench.press("Escape", "Escape")

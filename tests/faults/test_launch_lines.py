@@ -36,6 +36,7 @@ LAUNCHES = {
     "lsp --stdio": ("lsp", "--stdio"),
     "lsp --tcp": ("lsp", "--tcp", "127.0.0.1:0"),
     "serve": ("serve", "--model=./nothing"),
+    "serve --http": ("serve", "--http", "127.0.0.1:0", "--model=./nothing"),
 }
 DOCUMENTS = ("README.md", "docs/clients.md", "docs/lsp-extensions.md", "docs/architecture.md", "editors/*/README.md",
              "editors/neovim/**/*.lua", "editors/neovim/doc/*.txt", "editors/vscode/src/*.ts",

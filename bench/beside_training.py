@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -91,6 +92,7 @@ def main() -> None:
     if len(sys.argv) not in (2, 3) or not Path(sys.argv[1]).is_dir():
         raise SystemExit("usage: python bench/beside_training.py FOLDER [REQUESTS]")
     folder, n = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else N_REQUESTS
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # the trainer goes too
     alone = figures(asyncio.run(times(n)))
     trainer = Trainer(folder)
     try:

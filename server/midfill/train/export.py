@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from peft import PeftModel
+from safetensors import SafetensorError
 
 from midfill.engine.local.embedded import Progress
 from midfill.engine.local.load import load
@@ -27,7 +28,8 @@ def merge(adapter: Path, base: Path, name: str, target: Path, progress: Progress
         for file in base.glob("tokenizer*.json"):
             shutil.copyfile(file, work / file.name)
         work.rename(target)
-    except OSError as error:
-        raise MidfillError(f"cannot write {target}: {error.strerror or error}", "nothing was left there") from error
+    except (OSError, SafetensorError) as error:  # the latter of a full disk
+        reason = (isinstance(error, OSError) and error.strerror) or "the disk did not take it"
+        raise MidfillError(f"cannot write {target}: {reason}", "nothing was left there; free some space") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)

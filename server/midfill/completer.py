@@ -25,7 +25,7 @@ from midfill.eagerness import Knob, Outcomes
 from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
 from midfill.growing import Candidate, Growing
-from midfill.postprocess import RULES, Judge, Place, is_whole_sentence
+from midfill.postprocess import RULES, Judge, Place, invents, is_whole_sentence
 from midfill.read_ahead import ReadAhead
 from midfill.renderers import Renderer
 from midfill.trace import Trace
@@ -133,7 +133,7 @@ class Completer:
         if by_hand:
             self.dismissals.forget(snapshot)
         known = self.cache.lookup(snapshot, self._answered_by(snapshot), self._context_of, n_wanted=n, by_hand=by_hand)
-        if known is not None:
+        if known is not None and not self._invents(known, snapshot):
             trace.hit = "typed through" if known.n_typed else "cache"
             yield self._final(known, snapshot, trace)
             return
@@ -234,6 +234,11 @@ class Completer:
         trace.debounce_s = self.knob.pause(self.debounce, snapshot.uri)
         if trace.debounce_s:
             await self.sleep(trace.debounce_s)
+
+    def _invents(self, middle: Middle, snapshot: Snapshot) -> bool:
+        """Whether an answer that was made before a receiver's members were known names another one."""
+        members = known_at(self.sources, snapshot).complete
+        return bool(members) and any(invents(text, snapshot, members) for text in middle.shown[:1])
 
     def _context_of(self, snapshot: Snapshot) -> str:
         return digest(gather(self.sources, snapshot))

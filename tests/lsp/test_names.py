@@ -78,3 +78,11 @@ def test_what_is_no_list_costs_nothing(client: Client, params: dict[str, Any]) -
     uri = client.open(TEXT, "file:///w/a.ts", "typescript")
     client.notify("midfill/names", params)
     assert suggestion(client, uri) == SAID
+
+
+def test_an_answer_from_before_the_list_is_not_shown_again(client: Client) -> None:
+    uri = client.open(TEXT, "file:///w/a.ts", "typescript")
+    assert suggestion(client, uri) == SAID
+    assert suggestion(client, uri) == SAID  # from the cache
+    tell(client, uri, ["price"])
+    assert suggestion(client, uri) == "order."

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 from midfill.postprocess.place import Place
 from midfill.postprocess.rule import not_in_prose, rule
 from midfill.syntax.lexical import scan
+from midfill.types import Snapshot
 
 # What is read of the line before the cursor.
 HEAD = 200
@@ -38,6 +41,13 @@ def drop_invented(middle: str, place: Place) -> str:
         if scan(middle[: max(0, match.start() - n_head)], place.language, place.state).is_code:
             return middle[: start - n_head]
     return middle
+
+
+def invents(text: str, snapshot: Snapshot, members: Mapping[str, frozenset[str]]) -> bool:
+    """Whether ``text`` at the cursor names a member that its receiver, all of whose ``members`` are known, lacks."""
+    if not any(f"{receiver}." in snapshot.line_before[-HEAD:] + text for receiver in members):
+        return False
+    return drop_invented(text, replace(Place.of(snapshot), known=members)) != text
 
 
 def _exists(name: str, names: frozenset[str], *, at_end: bool) -> bool:

@@ -1,0 +1,87 @@
+"""What another language server of VS Code's knows behind a dot reaches midfill's, and holds the model to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser
+
+from .conftest import SCRIPTED_SETTINGS, environment, scripted_program
+from .workbench import CODE, NODE, opened, until
+
+TEXT = "export function f(shop: Shop) {\n  return shop\n}\n"
+# An extension that completes, as TypeScript's own would: members of a class behind a dot, and a word of the text.
+MANIFEST = {
+    "name": "other", "publisher": "test", "version": "1.0.0", "engines": {"vscode": "^1.90.0"},
+    "main": "./main.js", "activationEvents": ["onLanguage:typescript"],
+}  # fmt: skip
+MAIN = """
+const vscode = require('vscode');
+const { CompletionItem, CompletionItemKind: Kind } = vscode;
+exports.activate = ({ subscriptions }) => {
+  const provideCompletionItems = () => [
+    new CompletionItem('lines', Kind.Field), new CompletionItem({ label: 'price', detail: '()' }, Kind.Method),
+    new CompletionItem('if', Kind.Keyword),
+  ];
+  subscriptions.push(vscode.languages.registerCompletionItemProvider("typescript", { provideCompletionItems }, "."));
+};
+"""
+PACKAGE = """<?xml version="1.0" encoding="utf-8"?>
+<PackageManifest Version="2.0.0" xmlns="http://schemas.microsoft.com/developer/vsx-schema/2011">
+<Metadata><Identity Language="en-US" Id="other" Version="1.0.0" Publisher="test"/><DisplayName>other</DisplayName>
+<Description>other</Description></Metadata>
+<Installation><InstallationTarget Id="Microsoft.VisualStudio.Code"/></Installation><Dependencies/>
+<Assets><Asset Type="Microsoft.VisualStudio.Code.Manifest" Path="extension/package.json" Addressable="true"/></Assets>
+</PackageManifest>
+"""
+
+
+def install_other(folder: Path) -> None:
+    vsix = folder / "other.vsix"
+    with zipfile.ZipFile(vsix, "w") as archive:
+        archive.writestr("extension.vsixmanifest", PACKAGE)
+        archive.writestr("extension/package.json", json.dumps(MANIFEST))
+        archive.writestr("extension/main.js", MAIN)
+    command = [
+        str(NODE), str(CODE / "out" / "server-main.js"), "--accept-server-license-terms", "--server-data-dir",
+        str(folder / "data"), "--user-data-dir", str(folder / "user"), "--extensions-dir", str(folder / "extensions"),
+        "--install-extension", str(vsix),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=120, env={**os.environ, "HOME": str(folder)})
+
+
+def test_what_another_extension_knows(browser: Browser, vsix: Path, tmp_path: Path) -> None:
+    config = tmp_path / "m-config" / "config.toml"
+    config.parent.mkdir()
+    config.write_text('rules_off = ["confidence"]\n')
+    settings: dict[str, Any] = {**SCRIPTED_SETTINGS, "midfill.path": str(scripted_program(tmp_path))}
+    install_other(tmp_path)
+    with opened(browser, tmp_path, {"s.ts": TEXT}, vsix, settings, environment(tmp_path), "s.ts") as bench:
+        bench.wait_status("codicon-check")
+        bench.focus()
+        bench.press("ArrowUp", "ArrowUp", "End")
+        bench.script("prise()")  # what the class lacks
+        bench.type(".")
+
+        def told() -> list[dict[str, Any]]:
+            return [message["params"] for message in bench.wire("midfill/names")]
+
+        (list_of_names, *_) = until(told, bool)
+        assert {"lines", "price"} <= set(list_of_names["names"])
+        assert "if" not in list_of_names["names"]
+        assert list_of_names["position"] == {"line": 1, "character": 14}
+        assert list_of_names["complete"] is True
+        # Typed on: the member that the model spells is none of these; then one that is.
+        for said, letter, shown in (("rise()", "p", ""), ("ines", "l", "ines")):
+            bench.script(said)
+            bench.press("Escape", "End")
+            bench.type(letter)
+            bench.page.wait_for_timeout(1000)
+            assert bench.seen() == shown
+            bench.press("Escape", "Backspace", "Escape")
+        assert len(told()) == 1  # once for a place

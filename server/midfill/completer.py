@@ -226,7 +226,7 @@ class Completer:
             return trace.scope
 
         odd = triggers.out_of_place(snapshot, self.knob.scopes_off, scope_at)
-        if odd is None and is_whole_sentence(Place.of(snapshot)):
+        if odd is None and is_whole_sentence(snapshot):
             return Refusal("whole_sentence", "the sentence before the cursor has its end")
         return odd
 

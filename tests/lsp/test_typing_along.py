@@ -13,6 +13,7 @@ from .conftest import Launch
 from .test_suggest import AUTOMATIC, INLINE, POPUP, STREAMING, change, ready, values
 
 SLOW = {"chunks": ["add(", "1, ", "2, ", "3)"], "delay_s": 0.15}
+GROWS = {"ahead": False, "rulesOff": ["confidence"]}  # a script's probabilities are made up: it shows what it says
 
 
 def totals(client: Client) -> dict[str, int]:
@@ -35,7 +36,7 @@ def grows(client: Client, token: str) -> bool:
 @pytest.mark.parametrize("method", [INLINE, STREAMING, POPUP])
 def test_the_next_key_goes_on_with_what_grows(launch: Launch, method: str, how: str) -> None:
     """As VS Code types (it cancels first), and as Neovim does (it never cancels)."""
-    client = ready(launch, SLOW, real=True, initializationOptions={"ahead": False})
+    client = ready(launch, SLOW, real=True, initializationOptions=GROWS)
     uri = client.open("x = \n")
     first = client.request(STREAMING, at(uri, 0, 4, context=AUTOMATIC, partialResultToken="first"))
     wait_for(lambda: client.ping() and grows(client, "first"))
@@ -54,7 +55,7 @@ def test_the_next_key_goes_on_with_what_grows(launch: Launch, method: str, how: 
 
 
 def test_an_edit_elsewhere_stops_it_before_the_next_request(launch: Launch) -> None:
-    client = ready(launch, {**SLOW, "chunks": ["a"] * 200}, real=True)
+    client = ready(launch, {**SLOW, "chunks": ["a"] * 200}, real=True, initializationOptions=GROWS)
     uri = client.open("x = \n")
     asked = client.request(STREAMING, at(uri, 0, 4, context=AUTOMATIC, partialResultToken="first"))
     wait_for(lambda: client.ping() and grows(client, "first"))
@@ -65,7 +66,7 @@ def test_an_edit_elsewhere_stops_it_before_the_next_request(launch: Launch) -> N
 
 
 def test_what_stands_is_shown_at_once(launch: Launch) -> None:
-    client = ready(launch, SLOW, real=True, initializationOptions={"ahead": False})
+    client = ready(launch, SLOW, real=True, initializationOptions=GROWS)
     uri = client.open("x = \n")
     client.request(STREAMING, at(uri, 0, 4, context=AUTOMATIC, partialResultToken="first"))
     wait_for(lambda: client.ping() and grows(client, "first"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midfill.postprocess import Judge, Place, is_whole_sentence
+from midfill.postprocess import Judge, is_whole_sentence
 from midfill.trace import Trace
 from tests.dictated import Request, scripted
 from tests.support import at
@@ -46,7 +46,7 @@ from tests.support import at
     ],
 )
 def test_whole_sentences(buffer: str, language: str, whole: bool) -> None:
-    assert is_whole_sentence(Place.of(at(buffer, language=language))) is whole
+    assert is_whole_sentence(at(buffer, language=language)) is whole
 
 
 @pytest.mark.parametrize(("trigger", "shown"), [("automatic", ""), ("invoked", " and count them")])

@@ -10,6 +10,7 @@ import re
 
 from midfill.postprocess.place import Place, code_of
 from midfill.postprocess.rule import not_in_prose, rule
+from midfill.types import Snapshot
 
 # The end of a sentence, in quotes or brackets or not. An ellipsis goes on; so do abbreviations, initials and numbers.
 _SENTENCE = re.compile(r"[^\s.!?]{2,}[)\]\"'`]*[.!?。！？][)\]\"'`]*\Z")
@@ -34,14 +35,16 @@ _ONE_LINERS = re.compile(
 )
 
 
-def is_whole_sentence(place: Place) -> bool:
+def is_whole_sentence(snapshot: Snapshot) -> bool:
     """Whether the cursor stands right behind a finished sentence of a comment or a docstring, and nothing follows."""
+    if _SENTENCE.search(snapshot.line_before) is None:  # a place takes its time to be read
+        return False
+    place = Place.of(snapshot)
     if not (place.kind in ("comment", "docstring") or _is_docstring(place)) or place.after.strip(" \t*/\"'>-"):
         return False
     said = _comment(place) if place.kind == "comment" else _MARK.sub("", place.before, count=1)
-    if len(said.split()) < MIN_WORDS or _SENTENCE.search(said) is None:
-        return False
-    return _ABBREVIATION.search(said) is None
+    is_sentence = len(said.split()) >= MIN_WORDS and _SENTENCE.search(said) is not None
+    return is_sentence and _ABBREVIATION.search(said) is None
 
 
 def _is_docstring(place: Place) -> bool:

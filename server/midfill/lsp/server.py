@@ -243,7 +243,8 @@ class MidfillServer(LanguageServer):
 
     def _heard(self, status: EngineStatus) -> None:
         """Wake up who waits; where the cursor rests, an engine that has just come reads."""
-        self._given_up = status.state == "off"
+        # An engine of our own that fails is started again at once; one elsewhere comes when it comes.
+        self._given_up = status.state == "off" or (status.state == "error" and bool(self.config.engine))
         self._news.set()
         self._news = asyncio.Event()
         known, self._known = self._known, self.completer

@@ -46,7 +46,8 @@ def place(text: str) -> Place:
 
 async def typed(engine: Any, text: str, habits: Habits = PATIENT) -> tuple[Tally, list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
-    completer = Completer(engine, CharRenderer(), INFO, Config(max_debounce_s=0.0))  # gaps are not real here
+    # Neither the gaps nor the probabilities are real here.
+    completer = Completer(engine, CharRenderer(), INFO, Config(max_debounce_s=0.0, rules_off=("confidence",)))
     tally = await Typist(completer, place(text), habits, len, events.append).type()
     return tally, events
 

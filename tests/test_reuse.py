@@ -23,7 +23,7 @@ async def test_typing_along_takes_the_generation_over() -> None:
     first.drop()
     second = Request(subject, "x = ad‸\n")
     await until(lambda: second.values)
-    assert second.texts == ["d(a,"]  # at once, with what stands
+    assert second.texts == ["d(a"]  # at once, with what stands and no rule would take back
     engine.say("b)")
     engine.say(None)
     last = await second.end()

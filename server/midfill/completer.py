@@ -88,7 +88,7 @@ class Completer:
         # By adapter; they change with its files, and middles of the earlier ones are not shown again.
         self.adapter_digests: dict[str, str] = {}
         self._growing: list[Growing] = []
-        self._reading = ReadAhead(self._prefill_of, engine.stream)
+        self._reading = ReadAhead(self._prefill_of, lambda request: self.engine.stream(request))
         self._idle: asyncio.TimerHandle | None = None
 
     def adapter_of(self, language: str) -> str | None:

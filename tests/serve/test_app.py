@@ -175,8 +175,9 @@ BAD_BODIES: dict[str, list[Any]] = {
     "suffix must be two positions": [{"prompt": [1, 2, 3], "midfill": {"suffix": suffix}} for suffix in _NO_SUFFIXES],
     "beginning must be": [{"prompt": [1], "midfill": {"beginning": text}} for text in (*_LISTS[1:], "x" * 8193)],
     "window a text": [{"prompt": [1], "midfill": {"window": window}} for window in _LISTS[1:]],
-    "speculate and background must be": [
-        {"prompt": [1], "midfill": {key: value}} for key in ("speculate", "background") for value in (*_LISTS[:3], "no")
+    "must be true or false": [
+        {"prompt": [1], "midfill": {key: value}} for key in ("speculate", "background", "wanted_only", "prefill_only")
+        for value in (*_LISTS[:3], "no")
     ],
     "prefill_only must be": [{"prompt": [1], "midfill": {"prefill_only": value}} for value in (*_LISTS[:3], "no")],
     "stop must be": [{"prompt": [1], "stop": stop} for stop in (3, [3], ["x"] * 17)],

@@ -54,6 +54,8 @@ def _paint(root: Node, painted: bytearray) -> None:
         node = waiting.pop()
         start, end, said = node.start_byte, node.end_byte, node.type
         mark = b""
+        if said == "predefined_type":  # TypeScript's own type is called string
+            continue
         if not node.is_named and len(said) < 4:
             pass
         elif COMMENT.search(said):

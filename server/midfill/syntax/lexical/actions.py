@@ -24,7 +24,7 @@ from midfill.syntax.lexical.reader import Reader
 MAX_REGEX, MAX_WORD = 500, 20
 
 _REGEX = re.compile(
-    r"/(?![*/])(?:[^\\/\[\n]|\\[^\n]|\[(?:[^\]\\\n]|\\[^\n])*+\])++(?:(/[A-Za-z]*)|\\?\Z|\[[^\]\n]*+\Z)?"
+    r"/(?![*/])(?:(?:[^\\/\[\n]|\\[^\n]|\[(?:[^\]\\\n]|\\[^\n])*+\])++(?:(/[A-Za-z]*)|\\?\Z|\[[^\]\n]*+\Z)?|\[[^\]\n]*+\Z)"
 )
 _WORD_BEFORE = re.compile(r"[\w$]+\Z")
 _EXPECTS_VALUE = frozenset(

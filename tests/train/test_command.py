@@ -21,7 +21,7 @@ from midfill.serve.daemon import Place
 from tests.engine.made import save_tiny
 from tests.train.made import project, repository
 
-PATIENCE_S = 240.0
+PATIENCE_S = 600.0
 
 
 @pytest.fixture(scope="module")

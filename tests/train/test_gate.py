@@ -33,10 +33,12 @@ def records(**after: tuple[float, float]) -> list[Record]:
     return found
 
 
-def likelihood(fell: float = 0.1, end: float = 0.0, rust: float = 0.0) -> list[Likelihood]:
-    """Rows whose intervals are narrow; ``fell``: the loss of all tokens, sure from 0.02 on."""
+def likelihood(
+    fell: float = 0.1, end: float = 0.0, rust: float = 0.0, width: float = 0.01
+) -> list[Likelihood]:  # fmt: skip
+    """Rows with intervals of ``width`` to either side; ``fell``: the loss of all tokens, of 1."""
     return [
-        Likelihood(name, 100, 1.0, 1.0 - less, -less - 0.01, -less + 0.01)
+        Likelihood(name, 100, 1.0, 1.0 - less, -less - width, -less + width)
         for name, less in ((ALL, fell), (END, end), ("rust", rust))
     ]
 
@@ -47,6 +49,7 @@ def likelihood(fell: float = 0.1, end: float = 0.0, rust: float = 0.0) -> list[L
         ({}, likelihood(), True, "better: the held-out loss"),
         ({"first_line": (0.3, 0.7)}, likelihood(), True, "better: the held-out loss, exact match, first line"),
         ({}, likelihood(0.005), False, "the held-out loss did not surely fall"),
+        ({}, likelihood(0.005, width=0.001), False, "the held-out loss fell by less than 1%"),
         ({"stopped": (0.0, 1.0)}, likelihood(0.0), False, "the held-out loss did not surely fall"),
         ({}, likelihood(-0.1), False, "worse: the loss of all tokens"),
         ({}, likelihood(end=-0.1), False, "worse: the loss of where they end"),

@@ -48,6 +48,7 @@ MEASURES = {
 }
 DECIDING = ("first_line", "whole", "similarity", "stopped", "in_place")
 GUARDED = (ALL_TOKENS, ONE, SEVERAL_LINES, END)  # not each language: of many intervals one leaves out what is true
+MIN_FALL = 0.01  # of the loss: what is sure may still be too little to notice
 MAX_LOSS_OF_EXACT = 0.02  # a fall of the exact match that is not sure, and is still too much
 MIN_HOLES = 20
 MIN_SEVERAL = 10  # holes of several lines, below which these are not judged by themselves
@@ -159,8 +160,11 @@ def decide(records: Sequence[Record], likelihood: Sequence[Likelihood]) -> Verdi
     for row in likelihood:
         if row.name in GUARDED and row.is_worse:
             return Verdict(False, f"worse: the loss of {row.name}", found, tuple(likelihood))
-    if not any(row.name == ALL_TOKENS and row.is_better for row in likelihood):
+    fell = [row for row in likelihood if row.name == ALL_TOKENS and row.is_better]
+    if not fell:
         return Verdict(False, "the held-out loss did not surely fall", found, tuple(likelihood))
+    if -fell[0].difference < MIN_FALL * fell[0].before:
+        return Verdict(False, f"the held-out loss fell by less than {MIN_FALL:.0%}", found, tuple(likelihood))
     better = [name_of(one) for one in found if one.metric in DECIDING and one.is_sure and one.difference > 0]
     return Verdict(True, f"better: {', '.join(['the held-out loss', *better])}", found, tuple(likelihood))
 

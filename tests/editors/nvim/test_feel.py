@@ -123,7 +123,11 @@ def loading(tmp_path: Path) -> Iterator[Neovim]:
     command = [sys.executable, "-P", str(LOADING_SERVER), str(tmp_path / "s.json"), str(tmp_path / "w.jsonl"), "lsp"]
     editor = Neovim(tmp_path, None, "", [*command, "--stdio"])
     editor.command(f"edit {editor.workspace / 'main.py'}")
-    editor.wait(lambda: editor.lua("return require('midfill').statusline()"), "midfill: starting 50%%")
+    shown = until(
+        lambda: str(editor.lua("return require('midfill').statusline()")),
+        lambda said: "starting" in said and "%%" in said,
+    )
+    assert shown.startswith("midfill: starting")
     yield editor
     editor.close()
 

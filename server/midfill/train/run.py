@@ -147,7 +147,8 @@ class Run:
         progress = self._progress
         entry = {"step": progress.step, "loss": loss, "rate": stepper.rate, "seconds": progress.seconds}
         held_out = None
-        if progress.step % max(1, progress.n_steps // LOOK_SHARE) == 0 and self._held_out:
+        is_long = progress.n_steps >= 2 * LOOK_SHARE  # else the looks would take longer than the steps
+        if is_long and progress.step % (progress.n_steps // LOOK_SHARE) == 0 and self._held_out:
             held_out = entry["held_out"] = _mean(list(losses(self._model, self._held_out, self._device)))
         progress.history.append(entry)
         self._check()

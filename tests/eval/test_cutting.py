@@ -125,8 +125,8 @@ def repository(root: Path) -> Path:
     (root / "shop").mkdir(parents=True)
     (root / "shop" / "steps.py").write_text(body)
     using = "from shop import steps\n\n\n" + "".join(
-        f"def use_{n}(value):\n    result = steps.step_{n}(value, value)\n    return [result, {n}]\n\n\n"
-        for n in range(12)
+        f"def use_{n}(value):\n    result = {receiver}.step_{n}(value, value)\n    return [result, {n}]\n\n\n"
+        for n, receiver in enumerate(("steps", "value", "steps") * 4)
     )
     (root / "use.py").write_text(using)
     (root / "copy_of_use.py").write_text(using)

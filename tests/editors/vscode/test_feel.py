@@ -108,7 +108,7 @@ def loading(bench: Workbench) -> Iterator[Workbench]:
     """A window whose engine loads until the script says that it is there."""
     bench.script("soon\n", loading=True)
     bench.command("midfill: Restart Language Server")
-    bench.wait_status("codicon-loading", "50 %")
+    bench.wait_status("codicon-loading", "%")
     bench.focus()
     yield bench
     bench.script("\n")

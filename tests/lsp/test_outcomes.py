@@ -201,10 +201,11 @@ async def test_what_was_accepted_is_looked_at_again(tmp_path: Path) -> None:
     ask(server, 0, "initialize", {"capabilities": {}})
     item = {"uri": "file:///a.py", "languageId": "python", "version": 1, "text": "x = "}
     notify(server, "textDocument/didOpen", {"textDocument": item})
-    await asyncio.sleep(0.05)
     ask(server, 1, INLINE, at("file:///a.py", 0, 4, context=AUTOMATIC))
-    await asyncio.sleep(0.1)
-    (answer,) = [m["result"]["items"][0] for m in sender.messages if m.get("id") == 1]
+    async with asyncio.timeout(60):
+        while not (answered := [m for m in sender.messages if m.get("id") == 1]):
+            await asyncio.sleep(0.01)
+    answer = answered[0]["result"]["items"][0]
     change = {"text": "add(1)", "range": span((0, 4), (0, 4))}
     document = {"uri": "file:///a.py", "version": 2}
     notify(server, "textDocument/didChange", {"textDocument": document, "contentChanges": [change]})

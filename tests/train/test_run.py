@@ -98,16 +98,14 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
 ) -> None:
     settings = Settings(n_steps=6, n_tokens=300, accumulate=2)
     whole = a_run(base, collection, tmp_path / "whole", settings).run()
-    n_asked = 0
-
-    def after_three() -> bool:
-        nonlocal n_asked
-        n_asked += 1
-        return n_asked > 3
-
-    with pytest.raises(Interrupted):
-        a_run(base, collection, tmp_path / "parts", settings, is_stopped=after_three).run()
     steps: list[int] = []
+    with pytest.raises(Interrupted):
+        a_run(
+            base, collection, tmp_path / "parts", settings, on_step=lambda done: steps.append(done.step),
+            is_stopped=lambda: len(steps) == 3,
+        ).run()  # fmt: skip
+    assert steps == [1, 2, 3]
+    steps = []
     parts = a_run(base, collection, tmp_path / "parts", settings, on_step=lambda done: steps.append(done.step)).run()
     assert steps == [4, 5, 6]
     for name, weight in weights(whole.model).items():
@@ -116,6 +114,19 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert [entry.get("loss") for entry in parts.progress.history] == [
         entry.get("loss") for entry in whole.progress.history
     ]
+
+
+def test_it_stops_while_it_measures(base: Path, collection: Collection, tmp_path: Path) -> None:
+    n_asked = 0
+
+    def at_once() -> bool:
+        nonlocal n_asked
+        n_asked += 1
+        return True
+
+    with pytest.raises(Interrupted):
+        a_run(base, collection, tmp_path, Settings(n_steps=2), is_stopped=at_once).run()
+    assert n_asked == 1  # and not after all that is held out
 
 
 def test_other_settings_or_data_begin_anew(base: Path, collection: Collection, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class Run:
         stepper = Stepper(
             self._model, self._device, rate=self._settings.rate, n_steps=progress.n_steps, done=progress.step
         )
-        before = list(losses(self._model, self._held_out, self._device))  # as it begins; a fresh adapter adds nothing
+        before = self._measured()  # as it begins; a fresh adapter adds nothing
         if found is not None:
             stepper.restore(found[1], progress.step)
         if not progress.history:
@@ -117,8 +117,17 @@ class Run:
                 self._save(stepper)
                 self._saved_s = time.monotonic() - start
         self._save(stepper)
-        after = list(losses(self._model, self._held_out, self._device))
+        after = self._measured()
         return Trained(self._model, progress, before, after)
+
+    def _measured(self) -> list[float]:
+        """The held-out losses. Raises Interrupted as soon as somebody asks to stop; the steps are in a checkpoint."""
+        found = []
+        for loss in losses(self._model, self._held_out, self._device):
+            if self._is_stopped():
+                raise Interrupted
+            found.append(loss)
+        return found
 
     def _step(self, stepper: Stepper) -> float:
         settings, progress = self._settings, self._progress
@@ -149,7 +158,7 @@ class Run:
         held_out = None
         is_long = progress.n_steps >= 2 * LOOK_SHARE  # else the looks would take longer than the steps
         if is_long and progress.step % (progress.n_steps // LOOK_SHARE) == 0 and self._held_out:
-            held_out = entry["held_out"] = _mean(list(losses(self._model, self._held_out, self._device)))
+            held_out = entry["held_out"] = _mean(self._measured())
         progress.history.append(entry)
         self._check()
         each = progress.seconds / progress.step

@@ -45,12 +45,15 @@ class Dynamic:
     def known(self): ...
     def __getattr__(self, name): ...
 
+class LoaderMixin:
+    def load(self): ...
+
 class Warehouse:
     def __init__(self):
         self._products: dict[str, Product] = {}
         self.items = [Product("a")]
     def find(self) -> Product: ...
-    def run(self, odd: Odd, dynamic: Dynamic, derived: Derived, anything: Any, untyped):
+    def run(self, odd: Odd, dynamic: Dynamic, derived: Derived, anything: Any, untyped, loader: LoaderMixin):
 """
 
 
@@ -77,6 +80,7 @@ def ask(knowledge: Knowledge, snapshot: Snapshot) -> Known:
     ("derived.‸", {"sku", "extra"}, True),
     ("self.‸", {"items", "_products", "find", "run"}, True),
     ("odd.‸", {"a"}, False),  # its base is not there
+    ("loader.‸", {"load"}, False),  # what extends it has more
     ("dynamic.‸", {"known"}, False),  # it makes members up
     ("untyped.‸", set(), False),
 ])  # fmt: skip
@@ -101,6 +105,15 @@ def test_names_that_the_model_may_write_next(knowledge: Knowledge) -> None:
     assert "extra" in known.complete["derived"]
     assert "_products" in known.complete["self"]
     assert "odd" not in known.complete
+
+
+def test_what_a_person_wrote_is_there(knowledge: Knowledge) -> None:
+    """Set from elsewhere, which no reading of the class can know."""
+    text = f"{SHOP}        derived.set_from_outside = 1\n        derived.ex‸\n"
+    known = ask(knowledge, at(text, uri="file:///u.py", language="python"))
+    assert known.here is not None
+    assert "set_from_outside" in known.here.names
+    assert "ex" not in known.here.names  # the word that is being typed
 
 
 def test_other_files_of_the_workspace_are_read_and_nothing_is_run(tmp_path: Path) -> None:

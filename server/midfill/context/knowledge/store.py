@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ MAX_ENDED = 2  # children in a row
 OFF_S = 120.0  # for which there is none after that
 MAX_PLACES = 100  # documents that are kept in mind
 NEAR_ROWS = 12  # what a client said holds so far from where it said it
+AROUND = 20_000  # characters of the text that are read for what is used
 COMMAND = (sys.executable, "-P", "-m", "midfill.context.knowledge.inferring")
 
 
@@ -105,6 +107,7 @@ class Knowledge:
                 if source == CLIENT and abs(entry.row - row) > NEAR_ROWS:
                     continue
                 lists |= entry.lists
+        lists = {name: _with_used(one, snapshot) for name, one in lists.items()}
         here = lists.pop(receiver_before(snapshot), None)
         return Known(here, MappingProxyType(lists)) if here or lists else NOTHING
 
@@ -188,6 +191,17 @@ class Knowledge:
         child, self._child = self._child, None
         if child is not None:
             child.end()
+
+
+def _with_used(known: KnownNames, snapshot: Snapshot) -> KnownNames:
+    """With what the text around the cursor names behind the same receiver already: a person says that it is there."""
+    if not known.is_complete:
+        return known
+    around = snapshot.text[max(0, snapshot.cursor - AROUND) : snapshot.cursor + AROUND]
+    used = re.findall(rf"(?<![\w.]){re.escape(known.receiver)}\.([^\W\d]\w*)(?!\w)", around)
+    begun = re.search(r"\w*\Z", snapshot.line_before)
+    more = [name for name in dict.fromkeys(used) if name not in known.names and (begun is None or name != begun[0])]
+    return replace(known, names=(*known.names, *more)) if more else known
 
 
 def _path(uri: str) -> str:

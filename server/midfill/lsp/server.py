@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 TRIGGERS = [".", " ", "(", "[", "{", ":", "=", ","]
 INFO = 3  # lsp.MessageType
 OFF = EngineStatus("off", "midfill is turned off", "set enabled = true")
+FAILED_S = 5.0  # that an automatic request waits for an engine that has failed
 
 
 class Completes(Protocol):
@@ -127,6 +128,7 @@ class MidfillServer(LanguageServer):
         self._make_link = make_link
         self._linked = asyncio.Event()
         self._given_up = False  # no engine is started until the user wants it
+        self._has_failed = False
         self._news = asyncio.Event()  # set, and replaced, whenever the engine's status is another
         self._known: Completes | None = None
         self._n_links = 0
@@ -235,16 +237,23 @@ class MidfillServer(LanguageServer):
             return None
 
     async def started(self, timeout_s: float) -> None:
-        """Wait until there is a completer, the engine is given up, or ``timeout_s`` seconds have passed."""
+        """Wait until there is a completer, the engine is given up, or ``timeout_s`` seconds have passed.
+
+        One that has failed is started again in a moment, unless what is wrong stays so, as a setting does.
+        """
+        end = asyncio.get_running_loop().time() + timeout_s
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as limit:
                 while self.completer is None and not self._given_up:
+                    now = asyncio.get_running_loop().time()
+                    limit.reschedule(min(end, now + FAILED_S) if self._has_failed else end)
                     await self._news.wait()
 
     def _heard(self, status: EngineStatus) -> None:
         """Wake up who waits; where the cursor rests, an engine that has just come reads."""
         # An engine of our own that fails is started again at once; one elsewhere comes when it comes.
-        self._given_up = status.state == "off" or (status.state == "error" and bool(self.config.engine))
+        self._has_failed = status.state == "error"
+        self._given_up = status.state == "off" or (self._has_failed and bool(self.config.engine))
         self._news.set()
         self._news = asyncio.Event()
         known, self._known = self._known, self.completer

@@ -60,7 +60,7 @@ def peak_kb(client: Client) -> int:
 
 
 def test_typing_goes_on_while_the_workspace_is_read(launch: Launch, tmp_path: Path) -> None:
-    root = hostile.workspace(tmp_path / "workspace", 2)
+    root = hostile.workspace(tmp_path / "workspace", 5)
     client = launch()
     client.initialize(rootUri=root.as_uri(), initializationOptions={"midfill": {"logLevel": "info"}})
     client.ready()

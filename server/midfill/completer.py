@@ -19,6 +19,7 @@ from midfill import triggers
 from midfill.cache import Middle, MiddleCache, accepted, digest, entered
 from midfill.config import SCOPES, Config
 from midfill.context.gather import ContextSource, gather, known_at
+from midfill.context.knowledge.names import NOTHING, Known
 from midfill.context.wanted import wanted
 from midfill.dismissals import Dismissals
 from midfill.eagerness import Knob, Outcomes
@@ -286,9 +287,9 @@ class Completer:
         prompt = await self.renderer.render(growing.snapshot, snippets, self.budget)
         trace.render_s, trace.budget = time.monotonic() - start, self.budget
         trace.n_prefix, trace.n_suffix, trace.n_snippets = prompt.n_prefix, prompt.n_suffix, prompt.n_snippets
-        request = self._request(prompt, growing.snapshot, snippets, growing.trace.trigger, len(growing.candidates))
+        known = known_at(self.sources, growing.snapshot)  # what has come while the prompt was rendered counts too
+        request = self._request(prompt, growing.snapshot, snippets, trace.trigger, len(growing.candidates), known)
         request = dataclasses.replace(request, background=background)
-        known = known_at(self.sources, growing.snapshot)
         growing.know(known.complete)
         if known.here is not None:
             trace.names = {
@@ -335,9 +336,9 @@ class Completer:
         return LINGER_S if self.resident and self._growing[-1:] == [growing] else 0.0
 
     def _request(
-        self, prompt: Prompt, snapshot: Snapshot, snippets: Sequence[Snippet], trigger: Trigger, n: int
-    ) -> GenerateRequest:
-        known = known_at(self.sources, snapshot)  # what has come meanwhile counts too
+        self, prompt: Prompt, snapshot: Snapshot, snippets: Sequence[Snippet], trigger: Trigger, n: int,
+        known: Known = NOTHING,
+    ) -> GenerateRequest:  # fmt: skip
         likely, only = wanted(snapshot, snippets, known) if self.config.favour_names else ((), False)
         shift = self.config.suffix_shift
         keeps_suffix = self.info.suffix_shift if shift == "auto" else shift == "on"
@@ -384,6 +385,7 @@ class Completer:
     def _read_ahead(self, snapshot: Snapshot) -> None:
         wanted = self.resident and self.knob.ahead and self._switched_off(snapshot) is None
         if wanted and not self._is_known(snapshot):
+            known_at(self.sources, snapshot)  # which has names inferred for that place
             self._reading.begin(snapshot)
 
     async def _prefill_of(self, snapshot: Snapshot) -> GenerateRequest:

@@ -88,7 +88,7 @@ class Config:
     ahead: bool = True  # in the background a place is read where the cursor rests, and a suggestion gone on from
     records: bool = True  # what is shown and accepted is counted on this machine, without any source text
     context_off: tuple[str, ...] = ()  # sources of context from other files that are not asked (CONTEXT_SOURCES)
-    knowledge_off: tuple[str, ...] = ()  # who is not asked what may be named behind a dot: jedi, client
+    knowledge_off: tuple[str, ...] = ()  # whose word is not taken on what may be named behind a dot: jedi, client
     first_answer_s: float = 10.0  # an invoked request waits this long for its answer
     max_adapters: int = 8  # adapters in memory at once; of more, the one that was used longest ago is loaded again
     engine_idle_exit_s: float = 900.0  # the engine leaves after this long without a client

@@ -7,11 +7,11 @@ to everything else, and ends with its parent.
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 from midfill.context import definition, limits
+from midfill.context.lines import answer_lines
 from midfill.context.outline import outline
 
 
@@ -33,12 +33,7 @@ def main() -> None:
     limits.take_least()
     limits.end_with_parent(int(sys.argv[1]))
     limits.limit_memory(limits.MAX_MEMORY)
-    out = sys.stdout.buffer
-    out.write(b'{"ready": true}\n')
-    out.flush()
-    for line in sys.stdin.buffer:
-        out.write(json.dumps(answer(json.loads(line))).encode() + b"\n")
-        out.flush()
+    answer_lines(answer)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ extension module is loaded, and what it keeps on disk lies where nobody else may
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 from midfill import paths
 from midfill.context import limits
+from midfill.context.lines import answer_lines
 
 MAX_MEMORY = 480 << 20  # bytes of data; the standard library's stubs take up to 150 MB
 MAX_CPU_S = 12.0  # of a request; the first one of all reads the stubs of what is built in
@@ -164,12 +164,7 @@ def main() -> None:
     limits.limit_memory(MAX_MEMORY)
     sys.setrecursionlimit(3000)
     _keep_where_only_we_write()
-    out = sys.stdout.buffer
-    out.write(b'{"ready": true}\n')
-    out.flush()
-    for line in sys.stdin.buffer:
-        out.write(json.dumps(answer(json.loads(line))).encode() + b"\n")
-        out.flush()
+    answer_lines(answer)
 
 
 if __name__ == "__main__":

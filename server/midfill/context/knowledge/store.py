@@ -92,7 +92,7 @@ class Knowledge:
         entry = self._told.get(snapshot.uri)
         scope, row = scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor)
         lists = dict(entry.lists) if entry is not None and entry.scope == scope else {}
-        lists[receiver] = KnownNames(receiver, tuple(names), is_complete, CLIENT)
+        lists[receiver] = _with_used(KnownNames(receiver, tuple(names), is_complete, CLIENT), snapshot)
         _keep(self._told, snapshot.uri, _Entry(scope, row, lists))
 
     def at(self, snapshot: Snapshot) -> Known:
@@ -107,7 +107,6 @@ class Knowledge:
                 if source == CLIENT and abs(entry.row - row) > NEAR_ROWS:
                     continue
                 lists |= entry.lists
-        lists = {name: _with_used(one, snapshot) for name, one in lists.items()}
         here = lists.pop(receiver_before(snapshot), None)
         return Known(here, MappingProxyType(lists)) if here or lists else NOTHING
 
@@ -142,6 +141,8 @@ class Knowledge:
         while (work := self._next()) is not None:
             snapshot, asked = work
             lists = self._infer(snapshot, asked)
+            if lists is not None:  # here and not when somebody types: it takes milliseconds
+                lists = {name: _with_used(one, snapshot) for name, one in lists.items()}
             with self._changed:
                 if lists is not None and snapshot.uri in self._last:
                     _keep(self._inferred, snapshot.uri, _Entry(asked.scope, asked.row, lists))

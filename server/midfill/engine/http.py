@@ -8,6 +8,7 @@ import httpx
 
 from midfill.engine import wire
 from midfill.engine.base import Delta, EngineError, GenerateRequest
+from midfill.engine.connections import CancellableTransport
 from midfill.engine.unix_socket import UnixTransport
 
 CONNECT_S = 2.0
@@ -22,7 +23,7 @@ class HttpEngine:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.AsyncClient(
             # Loading the certificate store takes 30 ms of the caller's loop, and plain HTTP needs none.
-            transport=UnixTransport(uds) if uds else httpx.AsyncHTTPTransport(verify=base_url.startswith("https:")),
+            transport=UnixTransport(uds) if uds else CancellableTransport(verify=base_url.startswith("https:")),
             base_url=base_url,
             headers=headers,
             timeout=httpx.Timeout(READ_S, connect=CONNECT_S),

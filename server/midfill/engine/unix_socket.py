@@ -14,15 +14,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpcore
-import httpx
+
+from midfill.engine.connections import CancellableTransport, Connections
 
 
-class UnixTransport(httpx.AsyncHTTPTransport):
+class UnixTransport(CancellableTransport):
     """A transport for ``httpx.AsyncClient`` to the socket ``uds``."""
 
     def __init__(self, uds: str) -> None:
-        super().__init__(uds=uds, retries=0, verify=False)
-        self._pool = httpcore.AsyncConnectionPool(uds=uds, retries=0, network_backend=_Backend())
+        super().__init__(verify=False)
+        self._pool = Connections(httpcore.AsyncConnectionPool(uds=uds, retries=0, network_backend=_Backend()))
 
 
 class _Backend(httpcore.AsyncNetworkBackend):

@@ -5,8 +5,10 @@ What other engines are sent, and what they answer, is in ``midfill.remote.dialec
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +28,7 @@ MAX_WANTED = 256
 MAX_NAME = 256
 MAX_BEGINNING = 8192  # a begun word, or a middle that is to go on
 MAX_LOGPROBS = 5
+END_S = 0.1  # from the mark at the end to the end of the body
 _STATS = frozenset(Stats.__dataclass_fields__)
 
 
@@ -71,7 +74,7 @@ async def read_deltas(lines: AsyncIterator[str]) -> AsyncIterator[Delta]:
         if chunk is None:
             if finished is None:
                 raise EngineError("the engine's answer ended early", "ask again")
-            return
+            continue
         delta = read_delta(chunk)
         finished = delta.finish_reason or finished
         yield delta
@@ -80,13 +83,21 @@ async def read_deltas(lines: AsyncIterator[str]) -> AsyncIterator[Delta]:
 
 
 async def read_chunks(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any] | None]:
-    """The objects of a stream of events; None for OpenAI's mark at its end. Raises EngineError for an error in it."""
+    """The objects of a stream of events; None for OpenAI's mark at its end. Raises EngineError for an error in it.
+
+    What follows the mark is read too, at most ``END_S`` seconds long: only a body that was read to its end leaves a
+    connection that the next request can use.
+    """
     async for line in lines:
         if not line.startswith("data:"):
             continue
         data = line[5:].strip()
         if data == "[DONE]":
             yield None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_S):
+                    async for _ in lines:
+                        pass
             return
         chunk = _parse(data)
         if chunk.get("error"):

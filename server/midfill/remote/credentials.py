@@ -13,6 +13,7 @@ import httpx
 from midfill import paths, safe_path
 from midfill.addresses import EngineAddress
 from midfill.config import Config
+from midfill.engine.connections import CancellableTransport
 from midfill.types import MidfillError
 
 KEY = safe_path.ENGINE_KEY
@@ -61,7 +62,7 @@ def make_client(address: EngineAddress, config: Config) -> httpx.AsyncClient:
             _trust_too(trust, paths.expanded(config.engine_ca_file))
     proxy = config.engine_proxy if config.engine_proxy and not address.is_loopback else None
     return httpx.AsyncClient(
-        transport=httpx.AsyncHTTPTransport(verify=trust, proxy=proxy, retries=0),
+        transport=CancellableTransport(verify=trust, proxy=proxy, retries=0),
         headers=headers,
         timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
         follow_redirects=False,

@@ -79,9 +79,8 @@ async def pieces(lines: AsyncIterator[str], capabilities: Capabilities) -> Async
     """The answer, piece by piece. Raises EngineError where it is none; the caller sees whether a reason came."""
     read = _llama_piece if capabilities.kind == "llama.cpp" else _openai_piece
     async for chunk in wire.read_chunks(lines):
-        if chunk is None:
-            return
-        yield read(chunk)
+        if chunk is not None:
+            yield read(chunk)
 
 
 def _openai_piece(chunk: dict[str, Any]) -> Piece:

@@ -13,6 +13,7 @@ from tests.editors.tools import REPOSITORY
 
 TIMEOUT_S = 60.0  # a busy machine is no failure
 SERVER = [sys.executable, "-P", "-m", "midfill", "lsp", "--stdio"]
+CANCELLED = (-32800, -32802)  # RequestCancelled, ServerCancelled
 Message = dict[str, Any]
 T = TypeVar("T")
 
@@ -50,6 +51,15 @@ class Wire:
             lambda: [m for m in self.messages("server") if "method" not in m and m.get("id") == request["id"]]
         )
         return found[0]
+
+    def items(self, request: Message) -> list[Message]:
+        """What it was answered with; nothing where the client cancelled it, as another key does."""
+        found = self.answer(request)
+        if "error" in found:
+            assert found["error"]["code"] in CANCELLED, found
+            return []
+        items: list[Message] = (found["result"] or {"items": []})["items"]
+        return items
 
     def wait(self, method: str, n: int = 1, side: str = "client") -> list[Message]:
         """Wait for ``n`` messages of a method."""

@@ -36,7 +36,7 @@ def test_off_and_on(start: Start, scope: str) -> None:
     assert editor.frames()[-1] == ""
     if scope != "here":  # the server says so
         for request in editor.wire.messages(method=METHOD)[n_asked:]:
-            assert editor.wire.answer(request)["result"] == {"items": []}
+            assert editor.wire.items(request) == []
     else:
         assert len(editor.wire.messages(method=METHOD)) == n_asked
     editor.keys(":Midfill explain<CR>")
@@ -160,7 +160,7 @@ def test_a_snooze(start: Start) -> None:
     editor.keys(" ")
     editor.wait_lines("x = ")
     for request in editor.wire.messages(method=METHOD)[1:]:
-        assert editor.wire.answer(request)["result"] == {"items": []}
+        assert editor.wire.items(request) == []
     assert editor.ghost() == ""
     assert "snoozed" in editor.command("Midfill")
     editor.keys("<M-Bslash>")  # by hand it comes

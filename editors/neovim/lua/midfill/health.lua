@@ -7,6 +7,7 @@ local status = require('midfill.status')
 
 local M = {}
 local health = vim.health
+local PATIENCE_MS = 60000 -- a machine that trains or compiles is slow, not broken
 
 local function check_neovim()
   health.start('midfill: Neovim')
@@ -31,7 +32,7 @@ end
 local function output_of(arguments)
   local cmd = program.other(arguments)
   local ok, done = pcall(function()
-    return vim.system(cmd, { text = true, cwd = vim.uv.os_homedir() }):wait(30000)
+    return vim.system(cmd, { text = true, cwd = vim.uv.os_homedir() }):wait(PATIENCE_MS)
   end)
   return ok and (done.code == 0 or done.stdout ~= '') and done.stdout or nil
 end

@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 from midfill.postprocess import RULES, Judge, Place
 from midfill.postprocess.foreign import _is_invisible
 from midfill.postprocess.rules import FINISH, PIPELINE
+from midfill.syntax.lexical import OPENERS
 from midfill.types import Snapshot
 
 PIECES = ("x", "return", "if a:", "def f(a):", "for (;;) {", "class A {", "else", "\n", "\n    ", "\n\t", "\n\n", " ",
           "\t", "(", ")", "[", "]", "{", "}", "'", '"', '"""', "`", "#", "//", "/*", "*/", "\\", ";", ",", ":", "=",
           "=> ", "${", "\u202e", "\u200b", "\x1b[31m", "\r", "\x00", "```python\n", "```", "Sure, here is",
           "é", "😀", "\u2028", "end")  # fmt: skip
+CLOSING = ")]}\"'`#,"
+MAX_QUOTE = 3  # characters that end a string
 TEXTS = st.one_of(st.lists(st.sampled_from(PIECES), max_size=25).map("".join), st.text(max_size=40))
 LANGUAGES = st.sampled_from(("python", "javascript", "typescript", "go", "c", "java", "rust", "ruby", "markdown", ""))
 
@@ -30,7 +33,9 @@ def test_any_text_at_any_place(
     shown = judge.shown(raw, finished=finished, cut_short=cut_short)
     line = snapshot.line_before + snapshot.line_after
     assert not [char for char in shown if char not in "\n\t" and char not in line and _is_invisible(char, "a")]
-    assert len("".join(shown.split())) <= len("".join(raw.split())) + 1  # without its indentation: one brace at most
+    # Without its indentation: what opens and closes one that it opened, its string's end, one brace, two commas.
+    n_openers = sum(map(raw.count, OPENERS))
+    assert len("".join(shown.split())) <= len("".join(raw.split())) + n_openers + MAX_QUOTE + 3
     # Before code on its line a whole line brings its end and the indentation of that code.
     assert (
         shown == shown.rstrip()
@@ -45,13 +50,14 @@ def test_any_text_at_any_place(
 
 
 def _is_within(shown: str, raw: str) -> bool:
-    """Whether the characters of ``shown`` stand in ``raw`` in that order, white space and an added brace aside."""
-    rest = iter("".join(raw.split()))
+    """Whether the characters of ``shown`` stand in ``raw`` in that order; white space, and what closes or opens at its
+    end, aside."""
     text = "".join(shown.split())
-    if all(char in rest for char in text):
-        return True
-    rest = iter("".join(raw.split()))
-    return text.endswith("{") and all(char in rest for char in text[:-1])
+    for kept in (text, text.removesuffix("{"), text.rstrip(CLOSING)):
+        rest = iter("".join(raw.split()))
+        if all(char in rest for char in kept):
+            return True
+    return False
 
 
 # Of "x))" before ")" it takes one closer, as the text right of the cursor holds one: in "g(f(‸)" the other one is

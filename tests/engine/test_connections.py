@@ -17,7 +17,11 @@ from midfill.engine.http import HttpEngine
 
 N_TURNS = 45  # of the loop, until a whole answer is there
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-EVENTS = ('{"choices":[{"text":"a","index":0}]}', '{"choices":[{"text":"","index":0,"finish_reason":"stop"}]}', "[DONE]")
+EVENTS = (
+    '{"choices":[{"text":"a","index":0}]}',
+    '{"choices":[{"text":"","index":0,"finish_reason":"stop"}]}',
+    "[DONE]",
+)
 
 
 class _Engine:

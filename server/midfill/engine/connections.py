@@ -49,10 +49,12 @@ class Connections(httpcore.AsyncConnectionPool):
             self._end(connection)
             raise
         body = _Body(self, response.stream, connection)
-        return httpcore.Response(response.status, headers=response.headers, content=body, extensions=response.extensions)
+        return httpcore.Response(
+            response.status, headers=response.headers, content=body, extensions=response.extensions
+        )
 
     async def finish(self, connection: httpcore.AsyncConnectionInterface, body: Any) -> None:
-        """Close ``body``; keep ``connection`` if it was read to its end, close it otherwise. Cancelling does not stop it."""
+        """Close ``body``; keep ``connection`` if it was read to its end, else close it. Cancelling does not stop it."""
         await asyncio.shield(self._in_background(self._finish(connection, body)))
 
     async def aclose(self) -> None:

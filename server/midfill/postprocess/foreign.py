@@ -48,7 +48,7 @@ _IGNORABLE = re.compile(
     "[\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\uffa0\ufff0-\ufff8\U0001d159"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_FENCE = re.compile(r"\s*(?:```|~~~)[\w+-]*[ \t]*\n")
+_FENCE = re.compile(r"\s*(?:```[^\n]*|~~~[\w+-]*[ \t]*)(?:\n|\Z)")
 _PROSE = re.compile(
     r"\s*(?:(?:Sure|Certainly|Of course)[,.! ]|Here(?:'s| is| are) "
     r"|(?:To|The|This|You|I) (?:\w+ ){2,}.*[:.]\s*(?:\n|$))"

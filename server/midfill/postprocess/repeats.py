@@ -16,14 +16,17 @@ MAX_PERIOD = 4
 # Of a run of lines that differ in a number or a word only, so many are kept.
 MAX_RUN = 2
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
+_GOES_ON = re.compile(r"[ \t]*\\[ \t]*(?=\n)")
 _NUMBER = re.compile(r"\d+")
 _LONGER_WORD = re.compile(r"\w\w")
 
 
 @rule(not_in_prose)
 def drop_repeated_prefix(middle: str, place: Place) -> str:
-    """Drop a beginning that says the cursor's line again, once or more often."""
+    """Drop a beginning that says the cursor's line again, once or more often, or the mark that the line goes on."""
     said = place.before.strip()
+    if said.endswith("\\") and place.kind == "line" and (mark := _GOES_ON.match(middle)) is not None:
+        return middle[mark.end() :]
     if place.kind not in ("line", "rest", "inside") or len(said) < MIN_LINE or not any(map(str.isalpha, said)):
         return middle
     while _says_again(said, middle, place):

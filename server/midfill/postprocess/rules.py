@@ -19,6 +19,7 @@ from midfill.postprocess.closing import (
 from midfill.postprocess.finished import leave_finished_line
 from midfill.postprocess.foreign import drop_copyright, drop_invisible, drop_markup
 from midfill.postprocess.invented import drop_invented
+from midfill.postprocess.pairs import close_string, close_what_it_opened, drop_second_closer
 from midfill.postprocess.place import Place, opens_block
 from midfill.postprocess.repeats import (
     drop_repeated_block,
@@ -32,10 +33,37 @@ from midfill.syntax.lexical import START, scan
 from midfill.syntax.names import indent
 
 __all__ = [
-    "FINISH", "LAYOUT", "NAMES", "PIPELINE", "WHERE", "Rule", "balance", "closer_line", "drop_copyright",
-    "drop_doubled_space", "drop_invented", "drop_invisible", "drop_markup", "drop_repeated_block", "drop_repeated_line",
-    "drop_repeated_prefix", "drop_suffix_overlap", "drop_trailing_comma", "drop_what_follows", "end_run", "first_unit",
-    "leave_finished_line", "only_open", "open_body", "own_indentation", "own_line", "trim_end", "whole_lines",
+    "FINISH",
+    "LAYOUT",
+    "NAMES",
+    "PIPELINE",
+    "WHERE",
+    "Rule",
+    "balance",
+    "close_string",
+    "close_what_it_opened",
+    "closer_line",
+    "drop_copyright",
+    "drop_doubled_space",
+    "drop_invented",
+    "drop_invisible",
+    "drop_markup",
+    "drop_repeated_block",
+    "drop_repeated_line",
+    "drop_repeated_prefix",
+    "drop_second_closer",
+    "drop_suffix_overlap",
+    "drop_trailing_comma",
+    "drop_what_follows",
+    "end_run",
+    "first_unit",
+    "leave_finished_line",
+    "only_open",
+    "open_body",
+    "own_indentation",
+    "own_line",
+    "trim_end",
+    "whole_lines",
 ]  # fmt: skip
 
 
@@ -49,10 +77,10 @@ def first_unit(middle: str, place: Place) -> str:
 PIPELINE: tuple[Rule, ...] = (
     drop_invisible, drop_markup, drop_repeated_prefix, leave_finished_line, first_unit, drop_invented, drop_copyright,
     drop_repeated_line, drop_repeated_block, end_run, drop_doubled_space, own_indentation, drop_suffix_overlap,
-    drop_what_follows, balance, drop_trailing_comma, trim_end,
+    drop_what_follows, balance, drop_second_closer, drop_trailing_comma, trim_end,
 )  # fmt: skip
 # For a middle that has its end.
-FINISH: tuple[Rule, ...] = (only_open, open_body)
+FINISH: tuple[Rule, ...] = (only_open, open_body, close_string, close_what_it_opened)
 # For one of which no more comes, wherever it ended.
 LAYOUT: tuple[Rule, ...] = (closer_line, own_line)
 NAMES = frozenset(rule.__name__ for rule in PIPELINE + FINISH + LAYOUT)

@@ -149,6 +149,8 @@ def closed(middle: str, place: Place) -> str:
         line = _opener_line(middle, place)
         if line is not None and line.rstrip().endswith(bracket):
             middle += _comma(middle, place) + f"\n{line[: indent(line)]}"
+        elif line is not None and bracket == "{" and "{ " in line:  # it is written with a space inside
+            middle += " "
         middle += OPENERS[bracket]
     return middle
 

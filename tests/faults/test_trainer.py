@@ -135,7 +135,7 @@ class Adapter:
                 if weight.requires_grad:
                     weight.fill_(number)
         trained = Trained(self._model, checkpoint.Progress("me", 3, 3), [2.0], [1.0])
-        write.write(self.folder, trained, Settings(), self._base, "tiny", "none", Collection(), [], "mine")
+        write.write(self.folder, trained, Settings(), write.Base(self._base, "tiny"), Collection(), [], "mine")
 
     def found(self) -> float | None:
         """Which one stands there, read as the engine reads it; None: there is no folder."""

@@ -19,6 +19,7 @@ from midfill import fim
 from midfill.engine.local.adapter_files import describe
 from midfill.engine.local.adapters import read_adapter
 from midfill.engine.local.load import LoadedModel
+from midfill.remote import published
 from midfill.train import checkpoint, steps, write
 from midfill.train.base import Lora, with_lora
 from midfill.train.collect import Collection, collect, split
@@ -238,7 +239,8 @@ def written(base: Path, collection: Collection, tmp_path: Path) -> tuple[Path, T
     settings = Settings(n_steps=12, rate=1e-2)
     done = a_run(base, collection, tmp_path / "run", settings).run()
     folder = tmp_path / "adapter"
-    write.write(folder, done, settings, base, str(base), "Apache-2.0", collection, ["p/a.py"], "mine")
+    upon = write.Base(base, str(base), "Apache-2.0", "starcoder2")
+    write.write(folder, done, settings, upon, collection, ["p/a.py"], "mine")
     return folder, done
 
 
@@ -263,6 +265,14 @@ def test_what_is_written_and_that_the_reference_snippet_runs(
     done.model.eval()
     with torch.inference_mode():
         assert torch.allclose(model(ids).logits, done.model(ids).logits, atol=1e-5)
+
+
+def test_what_it_was_trained_for_is_published_with_it(base: Path, collection: Collection, tmp_path: Path) -> None:
+    folder, _ = written(base, collection, tmp_path)
+    pointer = published.publish("mine", folder, tmp_path / "shared")
+    assert (pointer.base, pointer.template, pointer.revision) == (str(base), "starcoder2", "")
+    commit = "0123456789" * 4
+    assert write.Base(Path("/hub/snapshots") / commit, "some/model").revision == commit
 
 
 def test_the_files_of_the_trainer_say_what_happened(base: Path, collection: Collection, tmp_path: Path) -> None:

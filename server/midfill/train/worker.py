@@ -190,10 +190,9 @@ def _train(
         raise MidfillError(f"{device} is out of memory", "use fewer --tokens, or --quantise") from error
     finally:
         courtesy.close()
-    write.write(
-        folder / ADAPTER, trained, settings, base, base_name, _licence(base_name), collection,
-        [file.key for file in held_out], job.name,
-    )  # fmt: skip
+    trained_upon = write.Base(base, base_name, _licence(base_name), renderer.template.name)
+    keys = [file.key for file in held_out]
+    write.write(folder / ADAPTER, trained, settings, trained_upon, collection, keys, job.name)
     tell({"kind": "done", "folder": str(folder / ADAPTER), "n_weights": n_weights})
     return 0
 

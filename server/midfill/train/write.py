@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,22 @@ from midfill.train.run import Settings, Trained
 from midfill.types import MidfillError
 
 NEEDED = 64 << 20  # bytes beside the weights
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Base:
+    """What was trained upon. ``template``: the form of the prompts."""
+
+    folder: Path
+    name: str
+    licence: str = ""
+    template: str = ""
+
+    @property
+    def revision(self) -> str:
+        """The hub's commit, where the folder is one of its snapshots; else ""."""
+        return self.folder.name if _COMMIT.fullmatch(self.folder.name) else ""
 
 
 def need_space(folder: Path, n_weights: int, n_checkpoints: int) -> None:
@@ -35,8 +52,8 @@ def need_space(folder: Path, n_weights: int, n_checkpoints: int) -> None:
 
 
 def write(
-    folder: Path, trained: Trained, settings: Settings, base_folder: Path, base_name: str, licence: str,
-    collection: Collection, held_out: Sequence[str], name: str,
+    folder: Path, trained: Trained, settings: Settings, base: Base, collection: Collection, held_out: Sequence[str],
+    name: str,
 ) -> None:  # fmt: skip
     """Write everything into ``folder``, which is whole or absent at any moment; one that stood there goes.
 
@@ -47,11 +64,11 @@ def write(
         _remove(work, old)
         work.mkdir(mode=0o700, parents=True)
         trained.model.save_pretrained(str(work), safe_serialization=True)
-        shutil.copyfile(base_folder / "tokenizer.json", work / "tokenizer.json")
+        shutil.copyfile(base.folder / "tokenizer.json", work / "tokenizer.json")
         halves = settings.quantise or trained.model.get_base_model().dtype == torch.bfloat16
         _write_trainer(work, trained.progress, settings, in_bfloat16=halves)
         plot.losses(trained.progress.history, work / "loss.svg")
-        figures = _figures(trained, settings, base_name, licence, collection, held_out)
+        figures = _figures(trained, settings, base, collection, held_out)
         card.write(work, name, figures)
         for file in work.iterdir():
             sync(file)
@@ -110,13 +127,15 @@ def _write_trainer(folder: Path, progress: Progress, settings: Settings, *, in_b
 
 
 def _figures(
-    trained: Trained, settings: Settings, base_name: str, licence: str, collection: Collection, held_out: Sequence[str]
+    trained: Trained, settings: Settings, base: Base, collection: Collection, held_out: Sequence[str]
 ) -> dict[str, Any]:
     progress = trained.progress
     return {
         "midfill": __version__,
-        "base": base_name,
-        "base_licence": licence,
+        "base": base.name,
+        "base_licence": base.licence,
+        "base_revision": base.revision,
+        "template": base.template,
         "settings": dataclasses.asdict(settings),
         "targets": sorted(trained.model.peft_config["default"].target_modules),
         "steps": progress.step,

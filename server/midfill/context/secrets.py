@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from midfill.context.example import Surroundings
+from midfill.context.secrets_public import is_public
 
 # Names of files, and of folders with all that is in them; compared in lower case.
 DENIED_NAMES = (
@@ -113,7 +114,8 @@ _FORMS = (
     _form("JSON web token", "eyJ", r"\beyJ[\w-]{10,2000}\.[\w-]{10,4000}\."),
     _form(
         "URL with a password", "://",
-        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>{}()]{1,64}:(?P<value>[^\s/@'\"{}$<>%()\\*\[\]|]{6,64})@[\w\[]"
+        r"\b(?P<scheme>[a-z][a-z0-9+.-]{1,20})://(?P<user>[^\s/:@'\"<>{}()]{1,64}):"
+        r"(?P<value>[^\s/@'\"{}$<>%()\\*\[\]|]{6,64})@[\w\[]"
     ),
     _form(
         "authorization header", "uthorization UTHORIZATION",
@@ -132,7 +134,7 @@ _GIVEN = (
 )
 _PASSWORD = re.compile(r"(?i)(?:pass(?:word|wd|phrase|(?![a-z]))|pwd)" + _GIVEN)
 _TOKEN = re.compile(
-    r"(?i)(?:secret|token(?!i[sz])|(?:api|access|private|auth|account|signing|encryption|app|subscription|client)[_-]?key"
+    r"(?i)(?:secret|(?<!publickey)token(?!i[sz])|(?:api|access|private|auth|account|signing|encryption|app|subscription|client)[_-]?key"
     r"|credential|salt)" + _GIVEN
 )
 _TOKEN_WORDS = ("secret", "token", "key", "credential", "salt")
@@ -144,17 +146,9 @@ _UNQUOTED = re.compile(
     r"(?P<value>(?=[A-Za-z+/=_~-]*\d)[A-Za-z0-9+/=_~-]{12,200})[ \t]*$"
 )
 _LITERAL = re.compile(r"(?P<quote>['\"`])(?P<value>[A-Za-z0-9+/=_-]{24,72})(?P=quote)")
-# Whole bytes in base 64: a digest, a signature, data. Services hand out keys that need no filling up.
-_PADDED = re.compile(r"(?:[\w+/-]{4})+[\w+/-]{2}(?:==|[\w+/-]=)")
-_SPEAKS_OF_SECRETS = re.compile(r"(?i)secret|password|passwd|credential|auth|token|api.?key|access.?key|private.?key")
-# What stands before a literal that was computed from something public.
-_PUBLIC = re.compile(
-    r"(?i)(?:sha\d*|md5|hash|digest|checksum|integrity|fingerprint|etag|commit|rev(?:ision)?|uuid|guid|public|alphabet"
-    r"|charset|chars|digits|letters|base\d\d|test|example|fixture|expected)"
-    r"[\w'\"\]\[().: \t-]{0,24}[=:(,\[]?[ \t(\[]*[a-z]{0,2}\Z"
-)
 # A line that goes on with another one; in quotes, with what is written for a line end.
 _GOES_ON = re.compile(r"\Z|\r?\n|(?:\\r)?\\n(?![\"'`])")
+_LEFT_OUT = re.compile(r"(?:\s|\\n|#|//){1,8}(?:[A-Za-z0-9+/=]{4,80}(?:\s|\\n|#|//){0,8}){0,2}(?:\.{3}|\[\.{3}\]|<|…)")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/]{40}")  # its lines are of 64 characters and more
 _MADE_UP = re.compile(r"(?i)example|x{6}|\*{3}|\.{3}|your|12345678")
 _PLACEHOLDER = re.compile(
@@ -162,6 +156,15 @@ _PLACEHOLDER = re.compile(
     r"|not[-_ ]?(?:a|set|used|real)|(?:my|the|some|a|an|no|new|old|user|super|top|db|test)?[-_]?"
     r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|key|credential)s?(?:[-_]?\w{0,3}|[-_.]\w+)\Z"
     r"|x{4,}|\*{3,}|\.{3}|lorem|hello|letmein|admin|root|guest|test|none|null|undefined|string|text|true|false)"
+)
+
+
+_DISGUISE = str.maketrans("034$@5", "oeasas")
+# A version or a range of them, digits in order, and what a form or a model says of its field.
+_NO_VALUE = re.compile(
+    r"[\^~<>=v]{0,3}\d+(?:\.(?:\d+|[x*])){1,3}(?:[-+][\w.]+)?|0?1234567?8?9?0?"
+    r"|(?:required|optional|nullable|present|filled|confirmed|hashed|encrypted|bcrypt|plain|varchar|wrong|invalid|missing)"
+    r"|(?=.*\b(?:required|nullable|sometimes|confirmed|string|min|max)\b)[a-z_]+(?::[\w,]+)?(?:\|[a-z_]+(?::[\w,]+)?)+"
 )
 
 
@@ -216,9 +219,10 @@ def _by_form(text: str) -> Iterator[tuple[Secret, str]]:
     for kind, anchors, pattern in _FORMS:
         if any(anchor in text for anchor in anchors):
             for match in pattern.finditer(text):
-                value = _decoded(match.groupdict().get("value") or "")
+                parts = match.groupdict()
+                value = _decoded(parts.get("value") or "")
                 if not (_is_placeholder(value) if value else _is_made_up(match[0])) and (
-                    kind != "private key" or _has_body(text, match.end())
+                    _has_body(text, match.end()) if kind == "private key" else not _is_default(parts)
                 ):
                     yield Secret(kind, match.start(), match.end()), value
 
@@ -241,15 +245,23 @@ def _by_name(text: str) -> Iterator[tuple[Secret, str]]:
 def _by_look(text: str) -> Iterator[tuple[Secret, str]]:
     """Literals without a name that look drawn."""
     for match in _LITERAL.finditer(text):
-        value, before = match["value"], text[max(0, match.start() - 60) : match.start()]
-        is_data = _PADDED.fullmatch(value) and not _SPEAKS_OF_SECRETS.search(before)
-        if _is_random(value) and not is_data and not _PUBLIC.search(before):
+        value = match["value"]
+        if _is_random(value) and not is_public(text, match.start(), value):
             yield Secret("random text", match.start(), match.end()), value
 
 
 def _has_body(text: str, end: int) -> bool:
-    """Whether a key follows its first line, which ended at ``end``; code that reads keys has that line alone."""
+    """Whether a key follows its first line, which ended at ``end``; code that reads keys has that line alone, and
+    documentation leaves its middle out."""
+    if _LEFT_OUT.match(text, end):
+        return False
     return (_GOES_ON.match(text, end) or _KEY_BODY.search(text, end, end + KEY_BODY)) is not None
+
+
+def _is_default(parts: dict[str, str | None]) -> bool:
+    """Whether the password of an address is its user or its service: ``postgres://app:app@``."""
+    value, user, scheme = (parts.get(name) or "" for name in ("value", "user", "scheme"))
+    return bool(user) and (value == user or scheme.startswith(value))
 
 
 def _decoded(value: str) -> str:
@@ -263,7 +275,17 @@ def _decoded(value: str) -> str:
 
 def _is_drawn(value: str) -> bool:
     """Whether a named value of a test may be more than an invented one."""
-    return len(value) >= MIN_DRAWN and any(char.isdigit() for char in value) and _is_mixed(value)
+    return (
+        len(value) >= MIN_DRAWN
+        and any(char.isdigit() for char in value)
+        and _is_mixed(value)
+        and not _is_disguised(value)
+    )
+
+
+def _is_disguised(value: str) -> bool:
+    """Whether it is the word "password" with digits and signs in the place of letters: ``P@ssw0rd2023!``."""
+    return "passwor" in value.lower().translate(_DISGUISE)
 
 
 def _is_made_up(value: str) -> bool:
@@ -275,6 +297,8 @@ def _is_placeholder(value: str) -> bool:
     """Words with spaces, a reference or a name: prose and code around secrets, not a secret."""
     return (
         value.startswith(("$", "{", "<", "%", "/", ".", "#", "&", "@", "http", "--"))
+        or _NO_VALUE.fullmatch(value) is not None
+        or _is_foreign_word(value)
         or " " in value.strip()
         or len(set(value)) < 4
         or "{" in value
@@ -282,6 +306,12 @@ def _is_placeholder(value: str) -> bool:
         or _PLACEHOLDER.match(value) is not None
         or _is_sequence(value)
     )
+
+
+def _is_foreign_word(value: str) -> bool:
+    """Whether it is a word with letters that hardly any password has: a translation of the name beside it."""
+    word = value.rstrip(":*.!?")
+    return word.isalpha() and not word.isascii()
 
 
 def _is_word(value: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import random
 import string
 
@@ -34,11 +35,23 @@ def digest(n_bytes: int) -> str:
 
 
 MAP = base64.b64encode(b'{"version":3,"a":"b"}').decode()
-KEY = "q7Rt2Zk9Wm4Xv8LpB3nTd6YcFh1JsGa5EuKw0iQo"
+KEY = "q7Rt2Zk9Wq4Xv7LpB3nTd6ZcFh1JsGt5EuKw0iR2"
 WRAPPED = [b64(48) for _ in range(5)]
 QUOTED = "".join(f"  '{row}',\n" for row in WRAPPED)
 PIXEL = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAYAAAAf8/9hAAAABHNCSVQICAgIfAhkiAAA"
+
+
+def signed(body: bytes, **head: str) -> str:
+    """A JSON web token with this body."""
+    parts = (json.dumps({"alg": "RS256", **head}).encode(), body)
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "." + drawn(43)
+
+
+def token(algorithm: str, **claims: str) -> str:
+    """A JSON web token with these claims."""
+    return signed(json.dumps(claims).encode(), alg=algorithm)
+
 
 PROJECT = {
     # Lock files.
@@ -97,6 +110,24 @@ PROJECT = {
     "docker-compose.yml": "URL: postgres://postgres:postgres@db:5432/app\nQUEUE: amqp://worker:worker@queue/\n",
     "src/pod.pl": '=head1 SYNOPSIS\n\n    my $a = new(access_key => "a1b2c3d4");\n\n=cut\n\nsub a { 1 }\n',
     "src/order.pm": 'my $a = new(access_key => "12345678");\n',
+    "src/check.go": 'secret = "myS3cr3t"\n',
+    "build/ltmain.sh": 'if test "$pass" = "link" || test "$linkmode,$pass" = "lib,link"; then\n',
+    "src/Makefile": 'echo "PASS: " $$pass " of " $$all; token="$$t "\n',
+    "src/token.js": f"const sample = '{token('HS256', sub='1234567890', name='John Doe')}';\n",
+    "src/iss.js": f"const sample = '{token('HS256', iss='https://issuer.example/')}';\n",
+    "src/jws.js": f"const signed = '{signed(b'It is a dangerous business, going out of your door')}';\n",
+    "src/short.py": f"PACKET = '{drawn(28)}'\n",
+    "src/alphabet.js": "const urlAlphabet = 'ModuleSymbhasOwnPr-0123456789ABCDEFGHNRVfgctiUvz_KqYTJkLxpZXIjQW'\n",
+    "src/pairs.js": "const a = 'aAbBcCdDeEfFgGhHiIjJkKlLmM0123456789'\n",
+    "src/keyboard.js": "const rows = 'QWERTYUIOPASDFGHJKLZXCVBNMqwertyuiopasdfghjklzxcvbnm1234567890'\n",
+    "src/form.go": 'w.Start("----WebKitFormBoundary7MA4YWxkTrZu0gW")\n',
+    "src/captcha.ts": "const siteKey = '6LeIxAcTAAAAAJcZVRqyHh71UMIEGNQ_MXjiZKhI';\n",
+    "src/publishable.ts": f"const pk = 'pk_test_{drawn(24)}';\n",
+    "src/names.ts": "PASSWORD = 'passwordField', password = '[data-test=pw1]', a_password = 'login.passwordLabel';\n",
+    "src/aws.py": 'secretArn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:MySecret-a1b2c3"\n',
+    "src/vault.py": 'password = "op://Team/Db2/password"\ntoken = "projects/My1/secrets/Db2/versions/3"\n',
+    "src/url.ts": "const accessTokenPath = 'oauth2/v1.1/accessToken', tokenUrl = 'api/v2/oauth2/Token';\n",
+    "src/mask.py": "TOKEN_MASK = 0xFFFFFFFF00FF0000\nTOKEN_KIND = TOKEN_KIND_OF_V2\n",
     "docs/keys.md": 'KEY="-----BEGIN RSA PRIVATE KEY-----\\nHkVN9…\\n-----END RSA PRIVATE KEY-----\\n"\n',
     "docs/more-keys.md": "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n...\n-----END PRIVATE KEY-----\n",
     "tests/test_sign_up.py": "sign_up(password='P@ssw0rd2023!')\n",
@@ -135,6 +166,19 @@ CONTROLS = {
     "docker-compose.yml": "URL: postgres://postgres:pa55word@db:5432/app\n",
     "src/pod.pl": '=head1 NAME\n\na\n\n=cut\n\nmy $a = new(access_key => "a1b2c3d4");\n',
     "src/order.pm": 'my $a = new(access_key => "12845679");\n',
+    "src/check.go": 'secret = "myS3cr3tOf7Zq"\n',
+    "build/ltmain.sh": 'if test "$pass" = "l1b,l7nk"; then\n',
+    "src/Makefile": "user_pass = 'Gorilla'\n",
+    "src/mail.js": "const auth = { user: 'me', pass: 'abkdqfghvjkl' };\n",
+    "src/token.js": f"const token = '{token('HS256', sub='7', name='Jane Roe')}';\n",
+    "src/jwe.js": f"const token = '{signed(b'drawn', enc='A128GCM')}';\n",
+    "src/short.py": f"connect('{KEY[:28]}')\n",
+    "src/alphabet.js": f"const url = '{KEY}'\n",
+    "src/pairs.js": "const a = 'aXbQcTdZePf1R7gWh4HiS9jOkNlLmK0193857462'\n",
+    "src/names.ts": "const PASSWORD = 'passw7ordFie9ld', password = '[data-te9';\n",
+    "src/aws.py": 'secretValue = "a9rnAw7s:Zq2kT5"\n',
+    "src/url.ts": "const accessToken = 'oa9th2/v1.1/acc7ssT0ken';\n",
+    "src/mask.py": "TOKEN_MASK = FFx0FF7F00aFbb009q\n",
     "docs/keys.md": f'KEY="-----BEGIN RSA PRIVATE KEY-----\\n{WRAPPED[0]}\\n-----END RSA PRIVATE KEY-----\\n"\n',
     "tests/test_sign_up.py": "sign_up(password='P4xT!w0rk2z9Q')\n",
 }  # fmt: skip

@@ -41,6 +41,7 @@ _DENIED_FOLDER = frozenset(DENIED_FOLDERS)
 
 MAX_SCANNED = 1 << 18  # characters; a longer text counts as one with a secret
 MIN_SEQUENCE = 16  # characters
+MIN_ALPHABET = 32  # characters, all different; of drawn ones one value in 3,000
 MIN_PART = 12  # letters and digits in a row, of what was drawn
 MIN_DRAWN = 12  # characters of a value in a test that somebody may really use
 MIN_SHOWN = 24  # the same in documentation, of the password of an address or the token of a header
@@ -77,7 +78,7 @@ _FORMS = (
     _form("GitLab", "glpat- gldt- glrt- glptt- glcbt-", r"\bgl(?:pat|dt|rt|ptt|cbt)-[\w-]{16,}"),
     _form("Slack", "xox hooks.slack.com xapp-", r"\bxox[abeoprs]-[\w-]{10,}|\bxapp-\d-[\w-]{16,}"
           r"|\bhooks\.slack\.com/(?:services|workflows)/T?\w{6,}/\w{6,}"),
-    _form("Stripe", "k_live_ k_test_ whsec_", r"\b[rsp]k_(?:live|test)_\w{10,}|\bwhsec_[A-Za-z0-9+/=]{24,}"),
+    _form("Stripe", "k_live_ k_test_ whsec_", r"\b[rs]k_(?:live|test)_\w{10,}|\bwhsec_[A-Za-z0-9+/=]{24,}"),
     _form(
         "OpenAI or Anthropic", "sk-", r"\bsk-(?:ant-[\w-]{20,}|proj-[\w-]{20,}|svcacct-[\w-]{20,}"
         r"|(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,})"
@@ -133,6 +134,7 @@ _GIVEN = (
     r"(?P<value>[^'\"`\n\\]{6,200})(?P=quote)"
 )
 _PASSWORD = re.compile(r"(?i)(?:pass(?:word|wd|phrase|(?![a-z]))|pwd)" + _GIVEN)
+_BARE_PASS = re.compile(r"(?i)(?<![\w-])pass(?![\w-])")
 _TOKEN = re.compile(
     r"(?i)(?:secret|(?<!publickey)token(?!i[sz])|(?:api|access|private|auth|account|signing|encryption|app|subscription|client)[_-]?key"
     r"|credential|salt)" + _GIVEN
@@ -150,7 +152,7 @@ _LITERAL = re.compile(r"(?P<quote>['\"`])(?P<value>[A-Za-z0-9+/=_-]{24,72})(?P=q
 _GOES_ON = re.compile(r"\Z|\r?\n|(?:\\r)?\\n(?![\"'`])")
 _LEFT_OUT = re.compile(r"(?:\s|\\n|#|//){1,8}(?:[A-Za-z0-9+/=]{4,80}(?:\s|\\n|#|//){0,8}){0,2}(?:\.{3}|\[\.{3}\]|<|…)")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/]{40}")  # its lines are of 64 characters and more
-_MADE_UP = re.compile(r"(?i)example|x{6}|\*{3}|\.{3}|your|12345678")
+_MADE_UP = re.compile(r"(?i)example|john doe|x{6}|\*{3}|\.{3}|your|12345678")
 _PLACEHOLDER = re.compile(
     r"(?i).{0,60}(?:example|change_?me|your|placeholder|dummy|sample|redacted|hidden|masked|insert|replace|todo|fixme|foobar|fake|mock"
     r"|not[-_ ]?(?:a|set|used|real)|(?:my|the|some|a|an|no|new|old|user|super|top|db|test)?[-_]?"
@@ -159,12 +161,17 @@ _PLACEHOLDER = re.compile(
 )
 
 
+_WELL_KNOWN = re.compile(r"(?:my|the|a|super|top)?[-_]?(?:secret|change_?me)[\W_oeas\d]{0,6}")
 _DISGUISE = str.maketrans("034$@5", "oeasas")
-# A version or a range of them, digits in order, and what a form or a model says of its field.
+# What is no value: a version or a range of them, a number, digits in order; what a form or a model says of its field;
+# words with commas; where a value stands: a selector, the key of a translation, the name of a secret elsewhere.
 _NO_VALUE = re.compile(
-    r"[\^~<>=v]{0,3}\d+(?:\.(?:\d+|[x*])){1,3}(?:[-+][\w.]+)?|0?1234567?8?9?0?"
+    r"[\^~<>=v]{0,3}\d+(?:\.(?:\d+|[x*])){1,3}(?:[-+][\w.]+)?|0[xX][\da-fA-F_]{1,20}|0?1234567?8?9?0?"
     r"|(?:required|optional|nullable|present|filled|confirmed|hashed|encrypted|bcrypt|plain|varchar|wrong|invalid|missing)"
     r"|(?=.*\b(?:required|nullable|sometimes|confirmed|string|min|max)\b)[a-z_]+(?::[\w,]+)?(?:\|[a-z_]+(?::[\w,]+)?)+"
+    r"|[a-z]+(?:,[a-z]+)+|[A-Za-z_-]*(?i:password|passwd|passphrase)[A-Za-z_-]*"
+    r"|(?=.*(?i:pass|pwd|login|auth|label|field|form|user|error|sign))[A-Za-z]+(?:\.[A-Za-z_]+)+"
+    r"|[\w.#>-]*\[[\w-]+[~|^$*]?=[^\]]*\].*|[a-z][a-z+.-]*://.*|(?:arn|urn|env|file|vault|ssm|kms):.*|projects/.*"
 )
 
 
@@ -221,8 +228,10 @@ def _by_form(text: str) -> Iterator[tuple[Secret, str]]:
             for match in pattern.finditer(text):
                 parts = match.groupdict()
                 value = _decoded(parts.get("value") or "")
-                if not (_is_placeholder(value) if value else _is_made_up(match[0])) and (
-                    _has_body(text, match.end()) if kind == "private key" else not _is_default(parts)
+                if (
+                    not (_is_placeholder(value) if value else _is_made_up(match[0]))
+                    and (_has_body(text, match.end()) if kind == "private key" else not _is_default(parts))
+                    and not (kind == "JSON web token" and _is_sample(match[0]))
                 ):
                     yield Secret(kind, match.start(), match.end()), value
 
@@ -232,18 +241,25 @@ def _by_name(text: str) -> Iterator[tuple[Secret, str]]:
     lowered = text.lower()
     for match in _PASSWORD.finditer(text) if "pass" in lowered or "pwd" in lowered else ():
         value = match["value"]
-        if not _is_placeholder(value) and not (match["more"].strip("s_-") and _is_word(value)):
+        if not _is_placeholder(value) and not (_is_of_something(match) and _is_word(value)):
             yield Secret("password", match.start(), match.end()), value
     for match in _TOKEN.finditer(text) if any(word in lowered for word in _TOKEN_WORDS) else ():
         if not _is_placeholder(match["value"]) and not _is_word(match["value"]):
             yield Secret("token", match.start(), match.end()), match["value"]
     for match in _UNQUOTED.finditer(text):
-        if not _is_placeholder(match["value"]) and _is_mixed(match["value"]):
+        if not _is_placeholder(match["value"]) and not _is_word(match["value"]) and _is_mixed(match["value"]):
             yield Secret("setting", match.start(), match.end()), match["value"]
 
 
+def _is_of_something(match: re.Match[str]) -> bool:
+    """Whether the name says more behind the word ("passwordField"), or is "pass" alone, which may also be a pass over
+    something: neither needs to hold a password."""
+    is_bare = _BARE_PASS.match(match.string, match.start()) is not None and len(match["value"]) < MIN_DRAWN
+    return is_bare or bool(match["more"].strip("s_-"))
+
+
 def _by_look(text: str) -> Iterator[tuple[Secret, str]]:
-    """Literals without a name that look drawn."""
+    """Literals without a name that look drawn; a short one only where its line speaks of what needs a key."""
     for match in _LITERAL.finditer(text):
         value = match["value"]
         if _is_random(value) and not is_public(text, match.start(), value):
@@ -256,6 +272,16 @@ def _has_body(text: str, end: int) -> bool:
     if _LEFT_OUT.match(text, end):
         return False
     return (_GOES_ON.match(text, end) or _KEY_BODY.search(text, end, end + KEY_BODY)) is not None
+
+
+def _is_sample(token: str) -> bool:
+    """Whether a JSON web token says that it is an example, or signs a text instead of claims, as standards show it."""
+    try:
+        head, body = (base64.urlsafe_b64decode(part + "==") for part in token.split(".")[:2])
+    except (binascii.Error, ValueError):
+        return False
+    said = (head + body).decode("latin-1")
+    return _MADE_UP.search(said) is not None or not (body.startswith(b"{") or b'"enc"' in head or b'"zip"' in head)
 
 
 def _is_default(parts: dict[str, str | None]) -> bool:
@@ -296,8 +322,9 @@ def _is_made_up(value: str) -> bool:
 def _is_placeholder(value: str) -> bool:
     """Words with spaces, a reference or a name: prose and code around secrets, not a secret."""
     return (
-        value.startswith(("$", "{", "<", "%", "/", ".", "#", "&", "@", "http", "--"))
+        value.lstrip().startswith(("$", "{", "<", "%", "/", ".", "#", "&", "@", "http", "--"))
         or _NO_VALUE.fullmatch(value) is not None
+        or _WELL_KNOWN.fullmatch(value.lower().translate(_DISGUISE)) is not None
         or _is_foreign_word(value)
         or " " in value.strip()
         or len(set(value)) < 4
@@ -321,7 +348,8 @@ def _is_word(value: str) -> bool:
     return (
         len(value) < 8
         or re.fullmatch(
-            r"[a-z]+(?:[-_.:/][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z]+(?:-(?:[A-Z]+|\d{1,4}))+|[A-Za-z]{3,}[_-]?\d{1,2}",
+            r"[a-z]+(?:[-_.:/][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z]+(?:-(?:[A-Z]+|\d{1,4}))+|[A-Za-z]{3,}[_-]?\d{1,2}"
+            r"|(?:[A-Za-z]+\d?|v\d+(?:\.\d+)?)(?:/(?:[A-Za-z]+\d?|v\d+(?:\.\d+)?))+",
             value,
         )
         is not None
@@ -349,9 +377,14 @@ def _is_random(word: str) -> bool:
 
 
 def _is_sequence(word: str) -> bool:
-    """Whether a third of it counts up or down: an alphabet, or the keys of a keyboard."""
-    n_next = sum(abs(ord(a) - ord(b)) == 1 for a, b in itertools.pairwise(word))
-    return len(word) >= MIN_SEQUENCE and n_next > len(word) / 3
+    """Whether it is an alphabet: a third counts up or down, no character comes twice, or the keys of a keyboard."""
+    small = word.lower()
+    n_next = sum(a != b and abs(ord(a.lower()) - ord(b.lower())) <= 1 for a, b in itertools.pairwise(word))
+    return len(word) >= MIN_SEQUENCE and (
+        n_next > len(word) / 3
+        or len(set(word)) == len(word) >= MIN_ALPHABET
+        or any(row in small for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm"))
+    )
 
 
 def _is_break(a: str, b: str, has_small: bool) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 BEFORE = 60  # characters before a literal that may say what it is
+MIN_UNNAMED = 32  # characters of a key that nothing around it speaks of
 MIN_ROW = 60  # characters of a row of base 64; keys in a list are shorter
 MIN_ROWS = 3
 MAX_ROWS = 200  # rows looked back over for the line that begins a block
@@ -19,7 +20,7 @@ _GIVEN = r"(?:[=!]={1,2}|:=|=>|->|[=:(,\[])?[ \t(\[]*[a-z]{0,2}\Z"
 _PUBLIC_NAME = re.compile(
     r"(?i)(?:sha\d*|md5|hash|digest|checksum|integrity|fingerprint|etag|commit|rev(?:ision)?|uuid|guid|public|alphabet"
     r"|charset|chars|digits|letters|base\d\d|test|example|fixture|expected|addr(?:ess)?|contract|genesis|chain|ipfs"
-    r"|cid|txid|descriptor|fileDesc|magic)"
+    r"|cid|txid|descriptor|fileDesc|magic|boundary|site_?key)"
     r"[\w'\"\]\[().: \t-]{0,24}" + _GIVEN
 )
 # An identifier, but not that of a key or of a session.
@@ -30,7 +31,10 @@ _IDENTIFIER = re.compile(
 _SPEAKS_OF_SECRETS = re.compile(r"(?i)secret|password|passwd|credential|auth|token|api.?key|access.?key|private.?key")
 # Whole bytes in base 64: a digest, a signature, data. Services hand out keys that need no filling up.
 _PADDED = re.compile(r"(?:[\w+/-]{4})+[\w+/-]{2}(?:==|[\w+/-]=)")
-_LABELLED = re.compile(r"(?i)(?:sha\d{1,3}|md5)[-/=]")
+_NEEDS_A_KEY = re.compile(
+    r"(?i)secret|pass|pwd|cred|auth|token|key|login|client|connect|session|sign|crypt|hmac|vault|api"
+)
+_LABELLED = re.compile(r"(?i)(?:sha\d{1,3}|md5)[-/=]|-*\w{0,20}boundary|0x[0-9a-f]{40}\Z|pk_(?:live|test)_")
 # How files begin, in base 64: images, fonts, archives, WebAssembly, PDF, XML, SVG, HTML, a source map.
 _FILE = re.compile(
     r"iVBORw0KGgo|R0lGOD|/9j/|UklGR|AAABAAE|d09G[RM]|AAEAAA|H4sI|UEsDB|AGFzbQ|JVBERi0|PD94bWw|PHN2Zy|PCFET0|T2dnUw"
@@ -43,6 +47,8 @@ def is_public(text: str, start: int, value: str) -> bool:
     """Whether the literal at ``start``, a quote and then ``value``, is known to be no secret."""
     before = text[max(0, start - BEFORE) : start]
     if _LABELLED.match(value) or _FILE.match(value) or _PUBLIC_NAME.search(before) or _IDENTIFIER.search(before):
+        return True
+    if len(value) < MIN_UNNAMED and not _NEEDS_A_KEY.search(before):
         return True
     if _SPEAKS_OF_SECRETS.search(before):
         return False

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from midfill.context.example import Surroundings
-from midfill.context.secrets_public import is_public
+from midfill.context.secrets_public import is_prose, is_public
 
 # Names of files, and of folders with all that is in them; compared in lower case.
 DENIED_NAMES = (
@@ -326,6 +326,7 @@ def _is_placeholder(value: str) -> bool:
         or _NO_VALUE.fullmatch(value) is not None
         or _WELL_KNOWN.fullmatch(value.lower().translate(_DISGUISE)) is not None
         or _is_foreign_word(value)
+        or is_prose(value)
         or " " in value.strip()
         or len(set(value)) < 4
         or "{" in value
@@ -348,7 +349,9 @@ def _is_word(value: str) -> bool:
     return (
         len(value) < 8
         or re.fullmatch(
-            r"[a-z]+(?:[-_.:/][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z]+(?:-(?:[A-Z]+|\d{1,4}))+|[A-Za-z]{3,}[_-]?\d{1,2}"
+            r"[a-z]+(?:\d[a-z]*)?(?:[-_.:/#][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z]+(?:-(?:[A-Z]+|\d{1,4}))+|[A-Za-z]{3,}[_-]?\d{1,2}"
+            r"|(?:[Vv]\d(?:(?:alpha|beta)\d)?)?(?:[A-Z][a-z]{2,}|[A-Z]{2,5}(?=[A-Z]))+\d{0,2}"
+            r"|(?=.*\[)[A-Za-z_]+(?:\[[-\w*]*\])?(?:\.[A-Za-z_]+(?:\[[-\w*]*\])?)+"
             r"|(?:[A-Za-z]+\d?|v\d+(?:\.\d+)?)(?:/(?:[A-Za-z]+\d?|v\d+(?:\.\d+)?))+",
             value,
         )

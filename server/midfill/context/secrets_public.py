@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 
 BEFORE = 60  # characters before a literal that may say what it is
 MIN_UNNAMED = 32  # characters of a key that nothing around it speaks of
+MIN_PROSE = 16  # characters
 MIN_ROW = 60  # characters of a row of base 64; keys in a list are shorter
 MIN_ROWS = 3
 MAX_ROWS = 200  # rows looked back over for the line that begins a block
@@ -34,7 +37,9 @@ _PADDED = re.compile(r"(?:[\w+/-]{4})+[\w+/-]{2}(?:==|[\w+/-]=)")
 _NEEDS_A_KEY = re.compile(
     r"(?i)secret|pass|pwd|cred|auth|token|key|login|client|connect|session|sign|crypt|hmac|vault|api"
 )
-_LABELLED = re.compile(r"(?i)(?:sha\d{1,3}|md5)[-/=]|-*\w{0,20}boundary|0x[0-9a-f]{40}\Z|pk_(?:live|test)_")
+_LABELLED = re.compile(
+    r"(?i)(?:sha\d{1,3}|md5)[-/=]|-*\w{0,20}boundary|0x[0-9a-f]{40}\Z|pk_(?:live|test)_|(?:rsa|dsa|ed)\d*/0x"
+)
 # How files begin, in base 64: images, fonts, archives, WebAssembly, PDF, XML, SVG, HTML, a source map.
 _FILE = re.compile(
     r"iVBORw0KGgo|R0lGOD|/9j/|UklGR|AAABAAE|d09G[RM]|AAEAAA|H4sI|UEsDB|AGFzbQ|JVBERi0|PD94bWw|PHN2Zy|PCFET0|T2dnUw"
@@ -48,11 +53,20 @@ def is_public(text: str, start: int, value: str) -> bool:
     before = text[max(0, start - BEFORE) : start]
     if _LABELLED.match(value) or _FILE.match(value) or _PUBLIC_NAME.search(before) or _IDENTIFIER.search(before):
         return True
-    if len(value) < MIN_UNNAMED and not _NEEDS_A_KEY.search(before):
+    if is_prose(value) or (len(value) < MIN_UNNAMED and not _NEEDS_A_KEY.search(before)):
         return True
     if _SPEAKS_OF_SECRETS.search(before):
         return False
     return _PADDED.fullmatch(value) is not None or (len(value) >= MIN_ROW and _is_row_of_many(text, start, len(value)))
+
+
+def is_prose(value: str) -> bool:
+    """Whether it is the base 64 of a text with spaces."""
+    try:
+        text = base64.b64decode(value, validate=True).decode("ascii") if len(value) >= MIN_PROSE else ""
+    except (binascii.Error, ValueError):
+        return False
+    return " " in text and text.isprintable()
 
 
 def _is_row_of_many(text: str, start: int, n: int) -> bool:

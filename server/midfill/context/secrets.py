@@ -81,7 +81,7 @@ _FORMS = (
     _form("Stripe", "k_live_ k_test_ whsec_", r"\b[rs]k_(?:live|test)_\w{10,}|\bwhsec_[A-Za-z0-9+/=]{24,}"),
     _form(
         "OpenAI or Anthropic", "sk-", r"\bsk-(?:ant-[\w-]{20,}|proj-[\w-]{20,}|svcacct-[\w-]{20,}"
-        r"|(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,})"
+        r"|(?=[A-Za-z_-]*\d)(?=[\w-]{0,40}[A-Za-z0-9]{16})[A-Za-z0-9_-]{20,})"
     ),
     _form("Google", "AIza ya29. GOCSPX-", r"\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}|\bGOCSPX-[\w-]{20,}"),
     _form("Hugging Face", "hf_ api_org_", r"\bhf_[A-Za-z0-9]{30,}|\bapi_org_[A-Za-z0-9]{30,}"),

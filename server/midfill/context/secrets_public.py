@@ -45,6 +45,8 @@ _FILE = re.compile(
     r"iVBORw0KGgo|R0lGOD|/9j/|UklGR|AAABAAE|d09G[RM]|AAEAAA|H4sI|UEsDB|AGFzbQ|JVBERi0|PD94bWw|PHN2Zy|PCFET0|T2dnUw"
     r"|eyJ2ZXJzaW9u"
 )
+# A table that maps it to another identifier, a UUID or a number in hexadecimal.
+_MAPPED = re.compile(r"['\"`]\s{0,4}(?::|=>|,)\s{0,4}['\"`](?:0x)?[0-9a-f]{4,}(?:-?[0-9a-f]{4,}){3,}['\"`]")
 _ROW = re.compile(r"[ \t]*(?:[+.&][ \t]*)?[a-z]?(['\"`])([\w+/=-]{24,})(?:\\n)?\1[ \t]*(?:[+.&,;\\)\]]|\.\.)*[ \t]*")
 
 
@@ -57,7 +59,9 @@ def is_public(text: str, start: int, value: str) -> bool:
         return True
     if _SPEAKS_OF_SECRETS.search(before):
         return False
-    return _PADDED.fullmatch(value) is not None or (len(value) >= MIN_ROW and _is_row_of_many(text, start, len(value)))
+    if _PADDED.fullmatch(value) or _MAPPED.match(text, start + 1 + len(value)):
+        return True
+    return len(value) >= MIN_ROW and _is_row_of_many(text, start, len(value))
 
 
 def is_prose(value: str) -> bool:

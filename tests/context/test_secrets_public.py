@@ -95,6 +95,7 @@ PROJECT = {
     "src/pixel.js": f'img.src = "data:image/gif;base64,{PIXEL}"\nconst GIF = "{PIXEL}"\n',
     "src/icon.py": f'ICON = (\n    "{PICTURE}"\n)\n',
     "src/blob.py": "DATA = (\n" + "".join(f'    "{row}"\n' for row in WRAPPED) + ")\n",
+    "src/last.py": "\n".join(f'"{row}"' for row in WRAPPED),
     "src/Blob.java": "String d = " + " +\n".join(f'"{row}"' for row in WRAPPED) + ' +\n"AA";\n',
     # Identifiers.
     "src/ids.ts": f"const spreadsheetId = '{drawn(44)}';\nopen({{ id: '{drawn(34)}', client_id: \"{drawn(30)}\" }});\n",
@@ -105,6 +106,8 @@ PROJECT = {
     "src/locales/ru.js": "password: 'Пароль', token: 'Токен'\n",
     "src/i18n/de.ts": 'export default { password: "Kennwort", newPassword: "Zugangswort"};\n',
     "src/words.ts": 'const labels = { password: "Contraseña:" };\n',
+    "resources/lang/de/words.php": "'password' => 'Kennwort', 'token' => 'Schluessel7',\n",
+    "src/program.ts": f"const contractAddress = '{drawn(44)}', chain_id: '{drawn(32)}'\n",
     "src/LoginRequest.php": "'password' => 'required|confirmed|min:8',\n'password' => 'hashed',\n",
     "src/form.tsx": '<input type="password" name="password" placeholder="Password" autoComplete="password" />\n',
     "docker-compose.yml": "URL: postgres://postgres:postgres@db:5432/app\nQUEUE: amqp://worker:worker@queue/\n",
@@ -174,6 +177,9 @@ CONTROLS = {
     "src/pod.pl": '=head1 NAME\n\na\n\n=cut\n\nmy $a = new(access_key => "a1b2c3d4");\n',
     "src/order.pm": 'my $a = new(access_key => "12845679");\n',
     "src/check.go": 'secret = "myS3cr3tOf7Zq"\n',
+    "src/connect.go": f'client.Open(address, "{KEY}")\n',
+    "src/keychain.ts": f"keychain.store('{KEY}'); const inKeychain = '{KEY}';\n",
+    "src/lang/Words.java": 'String password = "hunter2x";\n',
     "build/ltmain.sh": 'if test "$pass" = "l1b,l7nk"; then\n',
     "src/Makefile": "user_pass = 'Gorilla'\n",
     "src/mail.js": "const auth = { user: 'me', pass: 'abkdqfghvjkl' };\n",
@@ -202,6 +208,16 @@ CONTROLS = {
 @pytest.mark.parametrize("path", sorted(CONTROLS))
 def test_a_key_of_the_same_form_is_one(path: str) -> None:
     assert has_secret(CONTROLS[path], path)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["A", "v1/", "Ab", "a.", "a,", "a|", "a[0].", "A_", "pass", "a1-", "Vv1", "string|min:1"],
+)
+def test_endless_values_are_judged(piece: str) -> None:
+    for end in ("", "1!", "!1", "/"):
+        text = f"token = '{(piece * 200)[:190]}{end}'\npassword = '{(piece * 200)[:190]}{end}'\n"
+        assert has_secret(text * 20, "a.py") in (True, False)
 
 
 @pytest.mark.parametrize("form", ["'{}'\n", '"{}" +\n', "  '{}',\n", "id='{}'"])

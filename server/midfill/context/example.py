@@ -17,7 +17,7 @@ MAX_ABOVE = 400  # characters above a docstring in which the line before it ends
 # Folders and files of tests, examples and documents, by what test runners and people call them.
 _PATH = re.compile(
     r"(?i:(?:^|/)(?:__)?(?:tests?|testing|testdata|test[-_]\w+|specs?|fixtures?|examples?|samples?|demos?|cookbook|tutorials?|mocks?|e2e"
-    r"|bench(?:es|marks?)?|docs?|locales?|lang|i18n|l10n|translations?)(?:__)?/)"
+    r"|bench(?:es|marks?)?|docs?|locales?|lang(?=/[a-z]{2}(?:[-_][A-Za-z]{2,4})?[/.])|i18n|l10n|translations?)(?:__)?/)"
     r"|(?i:(?:^|/)(?:(?:test|spec)[-_.][^/]*|[^/]*[-_.](?:tests?|spec|e2e|mocks?|fixtures?|examples?)\.\w+|conftest\.py"
     r"|(?:tests?|examples?)\.\w+|[^/]*\.(?:md|mdx|rst|adoc))\Z)"
     r"|[a-z0-9.]Tests?/|[a-z0-9](?:Tests?|Spec|TestCase)\.\w+\Z"

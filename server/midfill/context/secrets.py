@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from midfill.context.example import Surroundings
-from midfill.context.secrets_public import is_prose, is_public
+from midfill.context.secrets_public import Public, is_prose
 
 # Names of files, and of folders with all that is in them; compared in lower case.
 DENIED_NAMES = (
@@ -260,9 +260,10 @@ def _is_of_something(match: re.Match[str]) -> bool:
 
 def _by_look(text: str) -> Iterator[tuple[Secret, str]]:
     """Literals without a name that look drawn; a short one only where its line speaks of what needs a key."""
+    public = Public(text)
     for match in _LITERAL.finditer(text):
         value = match["value"]
-        if _is_random(value) and not is_public(text, match.start(), value):
+        if _is_random(value) and not public.holds(match.start(), value):
             yield Secret("random text", match.start(), match.end()), value
 
 
@@ -350,9 +351,9 @@ def _is_word(value: str) -> bool:
         len(value) < 8
         or re.fullmatch(
             r"[a-z]+(?:\d[a-z]*)?(?:[-_.:/#][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z]+(?:-(?:[A-Z]+|\d{1,4}))+|[A-Za-z]{3,}[_-]?\d{1,2}"
-            r"|(?:[Vv]\d(?:(?:alpha|beta)\d)?)?(?:[A-Z][a-z]{2,}|[A-Z]{2,5}(?=[A-Z]))+\d{0,2}"
+            r"|(?:[Vv]\d(?:(?:alpha|beta)\d)?)?(?:[A-Z]{1,6}[a-z]{2,})+\d{0,2}"
             r"|(?=.*\[)[A-Za-z_]+(?:\[[-\w*]*\])?(?:\.[A-Za-z_]+(?:\[[-\w*]*\])?)+"
-            r"|(?:[A-Za-z]+\d?|v\d+(?:\.\d+)?)(?:/(?:[A-Za-z]+\d?|v\d+(?:\.\d+)?))+",
+            r"|(?:(?!v\d)[A-Za-z]+\d?|v\d+(?:\.\d+)?)(?:/(?:(?!v\d)[A-Za-z]+\d?|v\d+(?:\.\d+)?))+",
             value,
         )
         is not None

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import base64
 import binascii
+import bisect
 import re
 
 BEFORE = 60  # characters before a literal that may say what it is
 MIN_UNNAMED = 32  # characters of a key that nothing around it speaks of
 MIN_PROSE = 16  # characters
-MIN_ROW = 60  # characters of a row of base 64; keys in a list are shorter
-MIN_ROWS = 3
-MAX_ROWS = 200  # rows looked back over for the line that begins a block
+MIN_ROW = 60  # characters of a row of base 64
+MIN_ROWS = 3  # of a block of data
 MAX_ABOVE = 200  # characters of the line above a block
-MAX_MARGIN = 60  # characters of a row around its literal
 
 _GIVEN = r"(?:[=!]={1,2}|:=|=>|->|[=:(,\[])?[ \t(\[]*[a-z]{0,2}\Z"
 # A name of what is computed from something public, or known to everybody who takes part.
 _PUBLIC_NAME = re.compile(
     r"(?i)(?:sha\d*|md5|hash|digest|checksum|integrity|fingerprint|etag|commit|rev(?:ision)?|uuid|guid|public|alphabet"
-    r"|charset|chars|digits|letters|base\d\d|test|example|fixture|expected|addr(?:ess)?|contract|genesis|chain|ipfs"
-    r"|cid|txid|descriptor|fileDesc|magic|boundary|site_?key)"
+    r"|charset|chars|digits|letters|base\d\d|test|example|fixture|expected|descriptor|fileDesc)"
     r"[\w'\"\]\[().: \t-]{0,24}" + _GIVEN
+)
+_PUBLIC_VALUE = re.compile(
+    r"(?i)(?:addr(?:ess)?|contract|genesis|(?<!key)chain|ipfs|cid|txid|magic|boundary|site_?key)\w{0,12}['\"]?\]?[ \t]*"
+    r"(?:[=!]={1,2}|:=|=>|->|[=:])[ \t(\[]*[a-z]{0,2}\Z"
 )
 # An identifier, but not that of a key or of a session.
 _IDENTIFIER = re.compile(
@@ -47,21 +49,49 @@ _FILE = re.compile(
 )
 # A table that maps it to another identifier, a UUID or a number in hexadecimal.
 _MAPPED = re.compile(r"['\"`]\s{0,4}(?::|=>|,)\s{0,4}['\"`](?:0x)?[0-9a-f]{4,}(?:-?[0-9a-f]{4,}){3,}['\"`]")
-_ROW = re.compile(r"[ \t]*(?:[+.&][ \t]*)?[a-z]?(['\"`])([\w+/=-]{24,})(?:\\n)?\1[ \t]*(?:[+.&,;\\)\]]|\.\.)*[ \t]*")
+_FIRST_ROW = re.compile(r"['\"`][\w+/=-]{60,72}(?:\\n)?['\"`][ \t+.&,\\]*\n\Z")
+# Rows of base 64 and what joins them, as data is wrapped; keys in a list are shorter.
+_BLOCK = re.compile(
+    r"(?m)(?:^[ \t]*(?:[+.&][ \t]*)?[a-z]?(['\"`])[\w+/=-]{60,72}(?:\\n)?\1[ \t]*[+.&,;\\)\]]{0,8}[ \t]*(?:\n|\Z)){2,}"
+)
 
 
-def is_public(text: str, start: int, value: str) -> bool:
-    """Whether the literal at ``start``, a quote and then ``value``, is known to be no secret."""
-    before = text[max(0, start - BEFORE) : start]
-    if _LABELLED.match(value) or _FILE.match(value) or _PUBLIC_NAME.search(before) or _IDENTIFIER.search(before):
-        return True
-    if is_prose(value) or (len(value) < MIN_UNNAMED and not _NEEDS_A_KEY.search(before)):
-        return True
-    if _SPEAKS_OF_SECRETS.search(before):
-        return False
-    if _PADDED.fullmatch(value) or _MAPPED.match(text, start + 1 + len(value)):
-        return True
-    return len(value) >= MIN_ROW and _is_row_of_many(text, start, len(value))
+class Public:
+    """What is public of one text; rows of data are looked for at the first question about one."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._blocks: list[tuple[int, int]] | None = None
+
+    def holds(self, start: int, value: str) -> bool:
+        """Whether the literal at ``start``, a quote and then ``value``, is known to be no secret."""
+        before = self._text[max(0, start - BEFORE) : start]
+        if _LABELLED.match(value) or _FILE.match(value):
+            return True
+        if any(names.search(before) for names in (_PUBLIC_NAME, _PUBLIC_VALUE, _IDENTIFIER)):
+            return True
+        if is_prose(value) or (len(value) < MIN_UNNAMED and not _NEEDS_A_KEY.search(before)):
+            return True
+        if _SPEAKS_OF_SECRETS.search(before):
+            return False
+        if _PADDED.fullmatch(value) or _MAPPED.match(self._text, start + 1 + len(value)):
+            return True
+        return len(value) >= MIN_ROW and self._is_in_block(start)
+
+    def _is_in_block(self, start: int) -> bool:
+        """Whether the literal at ``start`` is a row of a block, or is the first one, behind a name."""
+        if self._blocks is None:
+            self._blocks = [one.span() for one in _BLOCK.finditer(self._text) if self._is_data(one)]
+        next_line = (self._text.find("\n", start) + 1) or len(self._text)
+        at = bisect.bisect_right(self._blocks, next_line, key=lambda span: span[0]) - 1
+        return at >= 0 and next_line <= self._blocks[at][1]
+
+    def _is_data(self, block: re.Match[str]) -> bool:
+        """Whether nothing above a block of rows speaks of a secret, and it has enough of them with the one above."""
+        first = block.start()
+        above = self._text[max(self._text.rfind("\n", 0, max(0, first - 1)) + 1, first - MAX_ABOVE) : first]
+        n_rows = block[0].count("\n") + (not block[0].endswith("\n")) + (_FIRST_ROW.search(above) is not None)
+        return n_rows >= MIN_ROWS and not _SPEAKS_OF_SECRETS.search(self._text, max(0, first - MAX_ABOVE), first)
 
 
 def is_prose(value: str) -> bool:
@@ -71,27 +101,3 @@ def is_prose(value: str) -> bool:
     except (binascii.Error, ValueError):
         return False
     return " " in text and text.isprintable()
-
-
-def _is_row_of_many(text: str, start: int, n: int) -> bool:
-    """Whether the line of ``start`` is one of several rows of ``n`` characters, as data is wrapped; what is named a
-    secret above its first row is none."""
-    line = first = text.rfind("\n", 0, start) + 1
-    above = text.rfind("\n", 0, max(0, first - 1)) + 1
-    for _ in range(MAX_ROWS):
-        if not _is_row(text[above : max(0, first - 1)], n):
-            break
-        first, above = above, text.rfind("\n", 0, max(0, above - 1)) + 1
-    begin = start if first == line else first  # a name may stand before the first literal
-    rows = text[begin : begin + MIN_ROWS * (n + MAX_MARGIN)].split("\n")[:MIN_ROWS]
-    return (
-        len(rows) == MIN_ROWS
-        and all(_is_row(row, n) for row in rows)
-        and not _SPEAKS_OF_SECRETS.search(text, max(above, first - MAX_ABOVE), first)
-    )
-
-
-def _is_row(line: str, n: int) -> bool:
-    """Whether a line holds nothing but a literal of ``n`` characters, and what joins it to the next."""
-    match = _ROW.fullmatch(line)
-    return match is not None and len(match[2]) == n

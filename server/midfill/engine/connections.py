@@ -49,9 +49,7 @@ class Connections(httpcore.AsyncConnectionPool):
             self._end(connection)
             raise
         body = _Body(self, response.stream, connection)
-        return httpcore.Response(
-            response.status, headers=response.headers, content=body, extensions=response.extensions
-        )
+        return httpcore.Response(response.status, headers=response.headers, content=body, extensions=response.extensions)
 
     async def finish(self, connection: httpcore.AsyncConnectionInterface, body: Any) -> None:
         """Close ``body``; keep ``connection`` if it was read to its end, close it otherwise. Cancelling does not stop it."""

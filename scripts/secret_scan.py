@@ -1,10 +1,11 @@
 """How well the secret scan tells keys from code: planted keys that it finds, and files that it suspects.
 
-    python scripts/secret_scan.py [--each 200] [--seed 1] [FOLDER...]
+    python scripts/secret_scan.py [--each 200] [--seed 1] [--all] [FOLDER...]
 
 Keys are made up by the form that a service gives them, thirty kinds and more (those of gitleaks' and detect-secrets'
 rules), and stand in lines as people write them. Each subfolder of a FOLDER is a package, as in ``site-packages`` or
-``node_modules``. Prints a table, then the files that raise an alarm; ends with one line of JSON. A file that holds a
+``node_modules``; of each the first 60 files in a language that context is gathered from, with ``--all`` every file of
+a known language. Prints a table, then the files that raise an alarm; ends with one line of JSON. A file that holds a
 whole private key, as tests of TLS do, is counted by itself: that is no false alarm.
 """
 
@@ -29,8 +30,8 @@ MAX_FILES = 60  # of one package
 HEX, UPPER, LOWER = "0123456789abcdef", string.ascii_uppercase, string.ascii_lowercase
 ALNUM = string.ascii_letters + string.digits
 WORD = ALNUM + "_-"
-# Two lines of base 64 and the end, whatever quotes and indentation of a language stand between.
-WHOLE_KEY = re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----(?:[^-]*?[A-Za-z0-9+/]{40,}){2}[^-]*-----END")
+# A line of base 64 and the end, whatever quotes and indentation of a language stand between.
+WHOLE_KEY = re.compile(r"-----BEGIN [^-]*PRIVATE KEY(?: BLOCK)?-----[^-]*?[A-Za-z0-9+/]{40,}[^-]*-----END")
 Make = Callable[[random.Random], str]
 
 # Lines around a key whose form says what it is, and around one that only its name tells.
@@ -120,11 +121,14 @@ def planted(each: int, seed: int, path: str = "a.py") -> dict[str, float]:
     }
 
 
-def texts(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The source files of one package."""
+def texts(folder: Path, is_all: bool) -> Iterator[tuple[Path, str]]:
+    """The source files of one package; every text of a known language where ``is_all``."""
+    language_of = languages.of_path if is_all else languages.indexed
     n = 0
     for file in sorted(folder.rglob("*")):
-        if n >= MAX_FILES or not file.is_file() or not languages.indexed(file.name) or secrets.is_denied(file.name):
+        if n >= MAX_FILES and not is_all:
+            return
+        if not file.is_file() or not language_of(file.name) or secrets.is_denied(file.name):
             continue
         if (text := readable(file.read_bytes())) is not None:
             n += 1
@@ -137,6 +141,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--each", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--all", action="store_true", help="every file of a known language")
     options = parser.parse_args()
     shares = planted(options.each, options.seed)
     for kind, share in sorted(shares.items(), key=lambda pair: pair[1]):
@@ -145,7 +150,7 @@ def main() -> None:
     n_files = n_packages = n_alarms = n_keys = 0
     for package in packages:
         n_before = n_files
-        for file, text in texts(package):
+        for file, text in texts(package, options.all):
             n_files += 1
             for first in itertools.islice(secrets.found(text, file.relative_to(package).as_posix()), 1):
                 is_key = WHOLE_KEY.match(text, first.start) is not None

@@ -16,8 +16,8 @@ MAX_ABOVE = 400  # characters above a docstring in which the line before it ends
 
 # Folders and files of tests, examples and documents, by what test runners and people call them.
 _PATH = re.compile(
-    r"(?i:(?:^|/)(?:__)?(?:tests?|testing|testdata|test[-_]\w+|specs?|fixtures?|examples?|samples?|demos?|mocks?|e2e"
-    r"|bench(?:es|marks?)?|docs?)(?:__)?/)"
+    r"(?i:(?:^|/)(?:__)?(?:tests?|testing|testdata|test[-_]\w+|specs?|fixtures?|examples?|samples?|demos?|cookbook|tutorials?|mocks?|e2e"
+    r"|bench(?:es|marks?)?|docs?|locales?|lang(?=/[a-z]{2}(?:[-_][A-Za-z]{2,4})?[/.])|i18n|l10n|translations?)(?:__)?/)"
     r"|(?i:(?:^|/)(?:(?:test|spec)[-_.][^/]*|[^/]*[-_.](?:tests?|spec|e2e|mocks?|fixtures?|examples?)\.\w+|conftest\.py"
     r"|(?:tests?|examples?)\.\w+|[^/]*\.(?:md|mdx|rst|adoc))\Z)"
     r"|[a-z0-9.]Tests?/|[a-z0-9](?:Tests?|Spec|TestCase)\.\w+\Z"
@@ -30,8 +30,10 @@ _COMMENTS = re.compile(
     r"(?m)(?:^[ \t]*(?://|--(?=\s)|;|%|#(?![\[!]|(?:define|undef|include|import|pragma|if|ifdef|ifndef|elif|else|endif"
     r"|error|region|endregion|line)\b))[^\n]*(?:\n|\Z)){3,}"
 )
-_MARK = re.compile(r"(?m)\"\"\"|'''|/\*|\*/|<!--|-->|^=begin\b|^=end\b")
-_ENDS = {'"""': '"""', "'''": "'''", "/*": "*/", "<!--": "-->", "=begin": "=end"}
+_MARK = re.compile(r"(?m)\"\"\"|'''|/\*|\*/|<!--|-->|^=begin\b|^=end\b|^=(?:pod|head\d)\b|^=cut\b")
+_ENDS = {'"""': '"""', "'''": "'''", "/*": "*/", "<!--": "-->", "=begin": "=end", "=pod": "=cut"} | {
+    f"=head{n}": "=cut" for n in range(1, 5)
+}
 
 
 class Surroundings:

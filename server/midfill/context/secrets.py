@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from midfill.context.example import Surroundings
+from midfill.context.secrets_public import Public, is_prose
 
 # Names of files, and of folders with all that is in them; compared in lower case.
 DENIED_NAMES = (
@@ -40,6 +41,7 @@ _DENIED_FOLDER = frozenset(DENIED_FOLDERS)
 
 MAX_SCANNED = 1 << 18  # characters; a longer text counts as one with a secret
 MIN_SEQUENCE = 16  # characters
+MIN_ALPHABET = 32  # characters, all different; of drawn ones one value in 3,000
 MIN_PART = 12  # letters and digits in a row, of what was drawn
 MIN_DRAWN = 12  # characters of a value in a test that somebody may really use
 MIN_SHOWN = 24  # the same in documentation, of the password of an address or the token of a header
@@ -76,10 +78,10 @@ _FORMS = (
     _form("GitLab", "glpat- gldt- glrt- glptt- glcbt-", r"\bgl(?:pat|dt|rt|ptt|cbt)-[\w-]{16,}"),
     _form("Slack", "xox hooks.slack.com xapp-", r"\bxox[abeoprs]-[\w-]{10,}|\bxapp-\d-[\w-]{16,}"
           r"|\bhooks\.slack\.com/(?:services|workflows)/T?\w{6,}/\w{6,}"),
-    _form("Stripe", "k_live_ k_test_ whsec_", r"\b[rsp]k_(?:live|test)_\w{10,}|\bwhsec_[A-Za-z0-9+/=]{24,}"),
+    _form("Stripe", "k_live_ k_test_ whsec_", r"\b[rs]k_(?:live|test)_\w{10,}|\bwhsec_[A-Za-z0-9+/=]{24,}"),
     _form(
         "OpenAI or Anthropic", "sk-", r"\bsk-(?:ant-[\w-]{20,}|proj-[\w-]{20,}|svcacct-[\w-]{20,}"
-        r"|(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,})"
+        r"|(?=[A-Za-z_-]*\d)(?=[\w-]{0,40}[A-Za-z0-9]{16})[A-Za-z0-9_-]{20,})"
     ),
     _form("Google", "AIza ya29. GOCSPX-", r"\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}|\bGOCSPX-[\w-]{20,}"),
     _form("Hugging Face", "hf_ api_org_", r"\bhf_[A-Za-z0-9]{30,}|\bapi_org_[A-Za-z0-9]{30,}"),
@@ -113,7 +115,8 @@ _FORMS = (
     _form("JSON web token", "eyJ", r"\beyJ[\w-]{10,2000}\.[\w-]{10,4000}\."),
     _form(
         "URL with a password", "://",
-        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>{}()]{1,64}:(?P<value>[^\s/@'\"{}$<>%()\\*\[\]|]{6,64})@[\w\[]"
+        r"\b(?P<scheme>[a-z][a-z0-9+.-]{1,20})://(?P<user>[^\s/:@'\"<>{}()]{1,64}):"
+        r"(?P<value>[^\s/@'\"{}$<>%()\\*\[\]|]{6,64})@[\w\[]"
     ),
     _form(
         "authorization header", "uthorization UTHORIZATION",
@@ -131,8 +134,9 @@ _GIVEN = (
     r"(?P<value>[^'\"`\n\\]{6,200})(?P=quote)"
 )
 _PASSWORD = re.compile(r"(?i)(?:pass(?:word|wd|phrase|(?![a-z]))|pwd)" + _GIVEN)
+_BARE_PASS = re.compile(r"(?i)(?<![\w-])pass(?![\w-])")
 _TOKEN = re.compile(
-    r"(?i)(?:secret|token(?!i[sz])|(?:api|access|private|auth|account|signing|encryption|app|subscription|client)[_-]?key"
+    r"(?i)(?:secret|(?<!publickey)token(?!i[sz])|(?:api|access|private|auth|account|signing|encryption|app|subscription|client)[_-]?key"
     r"|credential|salt)" + _GIVEN
 )
 _TOKEN_WORDS = ("secret", "token", "key", "credential", "salt")
@@ -144,24 +148,30 @@ _UNQUOTED = re.compile(
     r"(?P<value>(?=[A-Za-z+/=_~-]*\d)[A-Za-z0-9+/=_~-]{12,200})[ \t]*$"
 )
 _LITERAL = re.compile(r"(?P<quote>['\"`])(?P<value>[A-Za-z0-9+/=_-]{24,72})(?P=quote)")
-# Whole bytes in base 64: a digest, a signature, data. Services hand out keys that need no filling up.
-_PADDED = re.compile(r"(?:[\w+/-]{4})+[\w+/-]{2}(?:==|[\w+/-]=)")
-_SPEAKS_OF_SECRETS = re.compile(r"(?i)secret|password|passwd|credential|auth|token|api.?key|access.?key|private.?key")
-# What stands before a literal that was computed from something public.
-_PUBLIC = re.compile(
-    r"(?i)(?:sha\d*|md5|hash|digest|checksum|integrity|fingerprint|etag|commit|rev(?:ision)?|uuid|guid|public|alphabet"
-    r"|charset|chars|digits|letters|base\d\d|test|example|fixture|expected)"
-    r"[\w'\"\]\[().: \t-]{0,24}[=:(,\[]?[ \t(\[]*[a-z]{0,2}\Z"
-)
 # A line that goes on with another one; in quotes, with what is written for a line end.
 _GOES_ON = re.compile(r"\Z|\r?\n|(?:\\r)?\\n(?![\"'`])")
+_LEFT_OUT = re.compile(r"(?:\s|\\n|#|//){1,8}(?:[A-Za-z0-9+/=]{4,80}(?:\s|\\n|#|//){0,8}){0,2}(?:\.{3}|\[\.{3}\]|<|…)")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/]{40}")  # its lines are of 64 characters and more
-_MADE_UP = re.compile(r"(?i)example|x{6}|\*{3}|\.{3}|your|12345678")
+_MADE_UP = re.compile(r"(?i)example|john doe|x{6}|\*{3}|\.{3}|your|12345678")
 _PLACEHOLDER = re.compile(
     r"(?i).{0,60}(?:example|change_?me|your|placeholder|dummy|sample|redacted|hidden|masked|insert|replace|todo|fixme|foobar|fake|mock"
     r"|not[-_ ]?(?:a|set|used|real)|(?:my|the|some|a|an|no|new|old|user|super|top|db|test)?[-_]?"
     r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|key|credential)s?(?:[-_]?\w{0,3}|[-_.]\w+)\Z"
     r"|x{4,}|\*{3,}|\.{3}|lorem|hello|letmein|admin|root|guest|test|none|null|undefined|string|text|true|false)"
+)
+
+
+_WELL_KNOWN = re.compile(r"(?:my|the|a|super|top)?[-_]?(?:secret|change_?me)[\W_oeas\d]{0,6}")
+_DISGUISE = str.maketrans("034$@5", "oeasas")
+# What is no value: a version or a range of them, a number, digits in order; what a form or a model says of its field;
+# words with commas; where a value stands: a selector, the key of a translation, the name of a secret elsewhere.
+_NO_VALUE = re.compile(
+    r"[\^~<>=v]{0,3}\d+(?:\.(?:\d+|[x*])){1,3}(?:[-+][\w.]+)?|0[xX][\da-fA-F_]{1,20}|0?1234567?8?9?0?"
+    r"|(?:required|optional|nullable|present|filled|confirmed|hashed|encrypted|bcrypt|plain|varchar|wrong|invalid|missing)"
+    r"|(?=.*\b(?:required|nullable|sometimes|confirmed|string|min|max)\b)[a-z_]+(?::[\w,]+)?(?:\|[a-z_]+(?::[\w,]+)?)+"
+    r"|[a-z]+(?:,[a-z]+)+|[A-Za-z_-]*(?i:password|passwd|passphrase)[A-Za-z_-]*"
+    r"|(?=.*(?i:pass|pwd|login|auth|label|field|form|user|error|sign))[A-Za-z]+(?:\.[A-Za-z_]+)+"
+    r"|[\w.#>-]*\[[\w-]+[~|^$*]?=[^\]]*\].*|[a-z][a-z+.-]*://.*|(?:arn|urn|env|file|vault|ssm|kms):.*|projects/.*"
 )
 
 
@@ -216,9 +226,12 @@ def _by_form(text: str) -> Iterator[tuple[Secret, str]]:
     for kind, anchors, pattern in _FORMS:
         if any(anchor in text for anchor in anchors):
             for match in pattern.finditer(text):
-                value = _decoded(match.groupdict().get("value") or "")
-                if not (_is_placeholder(value) if value else _is_made_up(match[0])) and (
-                    kind != "private key" or _has_body(text, match.end())
+                parts = match.groupdict()
+                value = _decoded(parts.get("value") or "")
+                if (
+                    not (_is_placeholder(value) if value else _is_made_up(match[0]))
+                    and (_has_body(text, match.end()) if kind == "private key" else not _is_default(parts))
+                    and not (kind == "JSON web token" and _is_sample(match[0]))
                 ):
                     yield Secret(kind, match.start(), match.end()), value
 
@@ -228,28 +241,54 @@ def _by_name(text: str) -> Iterator[tuple[Secret, str]]:
     lowered = text.lower()
     for match in _PASSWORD.finditer(text) if "pass" in lowered or "pwd" in lowered else ():
         value = match["value"]
-        if not _is_placeholder(value) and not (match["more"].strip("s_-") and _is_word(value)):
+        if not _is_placeholder(value) and not (_is_of_something(match) and _is_word(value)):
             yield Secret("password", match.start(), match.end()), value
     for match in _TOKEN.finditer(text) if any(word in lowered for word in _TOKEN_WORDS) else ():
         if not _is_placeholder(match["value"]) and not _is_word(match["value"]):
             yield Secret("token", match.start(), match.end()), match["value"]
     for match in _UNQUOTED.finditer(text):
-        if not _is_placeholder(match["value"]) and _is_mixed(match["value"]):
+        if not _is_placeholder(match["value"]) and not _is_word(match["value"]) and _is_mixed(match["value"]):
             yield Secret("setting", match.start(), match.end()), match["value"]
 
 
+def _is_of_something(match: re.Match[str]) -> bool:
+    """Whether the name says more behind the word ("passwordField"), or is "pass" alone, which may also be a pass over
+    something: neither needs to hold a password."""
+    is_bare = _BARE_PASS.match(match.string, match.start()) is not None and len(match["value"]) < MIN_DRAWN
+    return is_bare or bool(match["more"].strip("s_-"))
+
+
 def _by_look(text: str) -> Iterator[tuple[Secret, str]]:
-    """Literals without a name that look drawn."""
+    """Literals without a name that look drawn; a short one only where its line speaks of what needs a key."""
+    public = Public(text)
     for match in _LITERAL.finditer(text):
-        value, before = match["value"], text[max(0, match.start() - 60) : match.start()]
-        is_data = _PADDED.fullmatch(value) and not _SPEAKS_OF_SECRETS.search(before)
-        if _is_random(value) and not is_data and not _PUBLIC.search(before):
+        value = match["value"]
+        if _is_random(value) and not public.holds(match.start(), value):
             yield Secret("random text", match.start(), match.end()), value
 
 
 def _has_body(text: str, end: int) -> bool:
-    """Whether a key follows its first line, which ended at ``end``; code that reads keys has that line alone."""
+    """Whether a key follows its first line, which ended at ``end``; code that reads keys has that line alone, and
+    documentation leaves its middle out."""
+    if _LEFT_OUT.match(text, end):
+        return False
     return (_GOES_ON.match(text, end) or _KEY_BODY.search(text, end, end + KEY_BODY)) is not None
+
+
+def _is_sample(token: str) -> bool:
+    """Whether a JSON web token says that it is an example, or signs a text instead of claims, as standards show it."""
+    try:
+        head, body = (base64.urlsafe_b64decode(part + "==") for part in token.split(".")[:2])
+    except (binascii.Error, ValueError):
+        return False
+    said = (head + body).decode("latin-1")
+    return _MADE_UP.search(said) is not None or not (body.startswith(b"{") or b'"enc"' in head or b'"zip"' in head)
+
+
+def _is_default(parts: dict[str, str | None]) -> bool:
+    """Whether the password of an address is its user or its service: ``postgres://app:app@``."""
+    value, user, scheme = (parts.get(name) or "" for name in ("value", "user", "scheme"))
+    return bool(user) and (value == user or scheme.startswith(value))
 
 
 def _decoded(value: str) -> str:
@@ -263,7 +302,17 @@ def _decoded(value: str) -> str:
 
 def _is_drawn(value: str) -> bool:
     """Whether a named value of a test may be more than an invented one."""
-    return len(value) >= MIN_DRAWN and any(char.isdigit() for char in value) and _is_mixed(value)
+    return (
+        len(value) >= MIN_DRAWN
+        and any(char.isdigit() for char in value)
+        and _is_mixed(value)
+        and not _is_disguised(value)
+    )
+
+
+def _is_disguised(value: str) -> bool:
+    """Whether it is the word "password" with digits and signs in the place of letters: ``P@ssw0rd2023!``."""
+    return "passwor" in value.lower().translate(_DISGUISE)
 
 
 def _is_made_up(value: str) -> bool:
@@ -274,7 +323,11 @@ def _is_made_up(value: str) -> bool:
 def _is_placeholder(value: str) -> bool:
     """Words with spaces, a reference or a name: prose and code around secrets, not a secret."""
     return (
-        value.startswith(("$", "{", "<", "%", "/", ".", "#", "&", "@", "http", "--"))
+        value.lstrip().startswith(("$", "{", "<", "%", "/", ".", "#", "&", "@", "http", "--"))
+        or _NO_VALUE.fullmatch(value) is not None
+        or _WELL_KNOWN.fullmatch(value.lower().translate(_DISGUISE)) is not None
+        or _is_foreign_word(value)
+        or is_prose(value)
         or " " in value.strip()
         or len(set(value)) < 4
         or "{" in value
@@ -284,6 +337,12 @@ def _is_placeholder(value: str) -> bool:
     )
 
 
+def _is_foreign_word(value: str) -> bool:
+    """Whether it is a word with letters that hardly any password has: a translation of the name beside it."""
+    word = value.rstrip(":*.!?")
+    return word.isalpha() and not word.isascii()
+
+
 def _is_word(value: str) -> bool:
     """A token may also be one of a language, and a secret's name stands beside its kind."""
     if not any(char.isdigit() for char in value):
@@ -291,7 +350,10 @@ def _is_word(value: str) -> bool:
     return (
         len(value) < 8
         or re.fullmatch(
-            r"[a-z]+(?:[-_.:/][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z]+(?:-(?:[A-Z]+|\d{1,4}))+|[A-Za-z]{3,}[_-]?\d{1,2}",
+            r"[a-z]+(?:\d[a-z]*)?(?:[-_.:/#][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z]+(?:-(?:[A-Z]+|\d{1,4}))+|[A-Za-z]{3,}[_-]?\d{1,2}"
+            r"|(?:[Vv]\d(?:(?:alpha|beta)\d)?)?(?:[A-Z]{1,6}[a-z]{2,})+\d{0,2}"
+            r"|(?=.*\[)[A-Za-z_]+(?:\[[-\w*]*\])?(?:\.[A-Za-z_]+(?:\[[-\w*]*\])?)+"
+            r"|(?:(?!v\d)[A-Za-z]+\d?|v\d+(?:\.\d+)?)(?:/(?:(?!v\d)[A-Za-z]+\d?|v\d+(?:\.\d+)?))+",
             value,
         )
         is not None
@@ -319,9 +381,14 @@ def _is_random(word: str) -> bool:
 
 
 def _is_sequence(word: str) -> bool:
-    """Whether a third of it counts up or down: an alphabet, or the keys of a keyboard."""
-    n_next = sum(abs(ord(a) - ord(b)) == 1 for a, b in itertools.pairwise(word))
-    return len(word) >= MIN_SEQUENCE and n_next > len(word) / 3
+    """Whether it is an alphabet: a third counts up or down, no character comes twice, or the keys of a keyboard."""
+    small = word.lower()
+    n_next = sum(a != b and abs(ord(a.lower()) - ord(b.lower())) <= 1 for a, b in itertools.pairwise(word))
+    return len(word) >= MIN_SEQUENCE and (
+        n_next > len(word) / 3
+        or len(set(word)) == len(word) >= MIN_ALPHABET
+        or any(row in small for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm"))
+    )
 
 
 def _is_break(a: str, b: str, has_small: bool) -> bool:

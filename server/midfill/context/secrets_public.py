@@ -1,0 +1,103 @@
+"""What looks drawn and is public all the same: digests, addresses, identifiers, files in base 64.
+
+``secrets`` asks about a literal that no name gives away; keys that services hand out it knows by their form.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bisect
+import re
+
+BEFORE = 60  # characters before a literal that may say what it is
+MIN_UNNAMED = 32  # characters of a key that nothing around it speaks of
+MIN_PROSE = 16  # characters
+MIN_ROW = 60  # characters of a row of base 64
+MIN_ROWS = 3  # of a block of data
+MAX_ABOVE = 200  # characters of the line above a block
+
+_GIVEN = r"(?:[=!]={1,2}|:=|=>|->|[=:(,\[])?[ \t(\[]*[a-z]{0,2}\Z"
+# A name of what is computed from something public, or known to everybody who takes part.
+_PUBLIC_NAME = re.compile(
+    r"(?i)(?:sha\d*|md5|hash|digest|checksum|integrity|fingerprint|etag|commit|rev(?:ision)?|uuid|guid|public|alphabet"
+    r"|charset|chars|digits|letters|base\d\d|test|example|fixture|expected|descriptor|fileDesc)"
+    r"[\w'\"\]\[().: \t-]{0,24}" + _GIVEN
+)
+_PUBLIC_VALUE = re.compile(
+    r"(?i)(?:addr(?:ess)?|contract|genesis|(?<!key)chain|ipfs|cid|txid|magic|boundary|site_?key)\w{0,12}['\"]?\]?[ \t]*"
+    r"(?:[=!]={1,2}|:=|=>|->|[=:])[ \t(\[]*[a-z]{0,2}\Z"
+)
+# An identifier, but not that of a key or of a session.
+_IDENTIFIER = re.compile(
+    r"(?<![\w-])(?![\w-]*(?i:secret|token|key|auth|session|cred|pass))(?:[\w-]*(?:[_-]|[a-z](?=I)))?(?:id|Id|ID)"
+    r"['\"]?\]?[ \t]*" + _GIVEN
+)
+_SPEAKS_OF_SECRETS = re.compile(r"(?i)secret|password|passwd|credential|auth|token|api.?key|access.?key|private.?key")
+# Whole bytes in base 64: a digest, a signature, data. Services hand out keys that need no filling up.
+_PADDED = re.compile(r"(?:[\w+/-]{4})+[\w+/-]{2}(?:==|[\w+/-]=)")
+_NEEDS_A_KEY = re.compile(
+    r"(?i)secret|pass|pwd|cred|auth|token|key|login|client|connect|session|sign|crypt|hmac|vault|api"
+)
+_LABELLED = re.compile(
+    r"(?i)(?:sha\d{1,3}|md5)[-/=]|-*\w{0,20}boundary|0x[0-9a-f]{40}\Z|pk_(?:live|test)_|(?:rsa|dsa|ed)\d*/0x"
+)
+# How files begin, in base 64: images, fonts, archives, WebAssembly, PDF, XML, SVG, HTML, a source map.
+_FILE = re.compile(
+    r"iVBORw0KGgo|R0lGOD|/9j/|UklGR|AAABAAE|d09G[RM]|AAEAAA|H4sI|UEsDB|AGFzbQ|JVBERi0|PD94bWw|PHN2Zy|PCFET0|T2dnUw"
+    r"|eyJ2ZXJzaW9u"
+)
+# A table that maps it to another identifier, a UUID or a number in hexadecimal.
+_MAPPED = re.compile(r"['\"`]\s{0,4}(?::|=>|,)\s{0,4}['\"`](?:0x)?[0-9a-f]{4,}(?:-?[0-9a-f]{4,}){3,}['\"`]")
+_FIRST_ROW = re.compile(r"['\"`][\w+/=-]{60,72}(?:\\n)?['\"`][ \t+.&,\\]*\n\Z")
+# Rows of base 64 and what joins them, as data is wrapped; keys in a list are shorter.
+_BLOCK = re.compile(
+    r"(?m)(?:^[ \t]*(?:[+.&][ \t]*)?[a-z]?(['\"`])[\w+/=-]{60,72}(?:\\n)?\1[ \t]*[+.&,;\\)\]]{0,8}[ \t]*(?:\n|\Z)){2,}"
+)
+
+
+class Public:
+    """What is public of one text; rows of data are looked for at the first question about one."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._blocks: list[tuple[int, int]] | None = None
+
+    def holds(self, start: int, value: str) -> bool:
+        """Whether the literal at ``start``, a quote and then ``value``, is known to be no secret."""
+        before = self._text[max(0, start - BEFORE) : start]
+        if _LABELLED.match(value) or _FILE.match(value):
+            return True
+        if any(names.search(before) for names in (_PUBLIC_NAME, _PUBLIC_VALUE, _IDENTIFIER)):
+            return True
+        if is_prose(value) or (len(value) < MIN_UNNAMED and not _NEEDS_A_KEY.search(before)):
+            return True
+        if _SPEAKS_OF_SECRETS.search(before):
+            return False
+        if _PADDED.fullmatch(value) or _MAPPED.match(self._text, start + 1 + len(value)):
+            return True
+        return len(value) >= MIN_ROW and self._is_in_block(start)
+
+    def _is_in_block(self, start: int) -> bool:
+        """Whether the literal at ``start`` is a row of a block, or is the first one, behind a name."""
+        if self._blocks is None:
+            self._blocks = [one.span() for one in _BLOCK.finditer(self._text) if self._is_data(one)]
+        next_line = (self._text.find("\n", start) + 1) or len(self._text)
+        at = bisect.bisect_right(self._blocks, next_line, key=lambda span: span[0]) - 1
+        return at >= 0 and next_line <= self._blocks[at][1]
+
+    def _is_data(self, block: re.Match[str]) -> bool:
+        """Whether nothing above a block of rows speaks of a secret, and it has enough of them with the one above."""
+        first = block.start()
+        above = self._text[max(self._text.rfind("\n", 0, max(0, first - 1)) + 1, first - MAX_ABOVE) : first]
+        n_rows = block[0].count("\n") + (not block[0].endswith("\n")) + (_FIRST_ROW.search(above) is not None)
+        return n_rows >= MIN_ROWS and not _SPEAKS_OF_SECRETS.search(self._text, max(0, first - MAX_ABOVE), first)
+
+
+def is_prose(value: str) -> bool:
+    """Whether it is the base 64 of a text with spaces."""
+    try:
+        text = base64.b64decode(value, validate=True).decode("ascii") if len(value) >= MIN_PROSE else ""
+    except (binascii.Error, ValueError):
+        return False
+    return " " in text and text.isprintable()

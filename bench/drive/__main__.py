@@ -1,9 +1,10 @@
-"""``python -m bench.drive``: types three small projects into the real editors and says what was seen (docs/drive.md)."""
+"""``python -m bench.drive``: types small projects into the real editors and says what was seen (docs/drive.md)."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -11,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.drive import home, neovim, report, vscode
 from bench.drive.film import went_back
 from bench.drive.script import LANGUAGES, read
-from bench.drive.session import Session
+from bench.drive.session import LOOK_S, Session
 
+from bench.drive import home, neovim, report, vscode
 from midfill.eval import about
 
 EDITORS: dict[str, Callable[..., Any]] = {"vscode": vscode.window, "nvim": neovim.window}
@@ -24,10 +25,20 @@ EDITORS: dict[str, Callable[..., Any]] = {"vscode": vscode.window, "nvim": neovi
 def main() -> int:
     """Drive; 1 where the text did not become what was to be written."""
     arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the engine is ended in any case
     editors = list(EDITORS) if arguments.editor == "both" else [arguments.editor]
     projects = [arguments.project] if arguments.project else list(LANGUAGES)
-    where = {"commit": about.commit(), **about.machine(), "load": os.getloadavg(), "seed": arguments.seed}
-    print(f"{where['cpu']}, {where['cores']} cores, {where['system']}; commit {where['commit']}; load {_load()}", flush=True)
+    where = {
+        "commit": about.commit(),
+        **about.machine(),
+        "load": os.getloadavg(),
+        "seed": arguments.seed,
+        "look_s": arguments.look,
+    }
+    print(
+        f"{where['cpu']}, {where['cores']} cores, {where['system']}; commit {where['commit']}; load {_load()}",
+        flush=True,
+    )
     each_s = 60 * arguments.minutes / (len(editors) * len(projects)) if arguments.minutes else float("inf")
     done: list[report.Done] = []
     for editor in editors:
@@ -42,7 +53,8 @@ def main() -> int:
                     report.write(arguments.out, done, {**where, "load_end": os.getloadavg()})
             finally:
                 home.end_engines(env)
-    print(f"model {where.get('model', '?')}, adapter {where.get('adapter', '') or 'none'}; load {_load()}; {arguments.out}")
+    adapter = where.get("adapter") or "none"
+    print(f"model {where.get('model', '?')}, adapter {adapter}; load {_load()}; {arguments.out}")
     print("\n".join(["", *report.table(done), "", *report.facts(done)]))
     return int(any(d.record.faults for d in done))
 
@@ -60,16 +72,15 @@ def _drive(
         hands.begin(project.files[0].name)
         engine_s = time.monotonic() - start
         session = Session(
-            hands, project, arguments.seed, lambda: home.last_trace(env), lambda line: print(line, flush=True)
-        )
+            hands, project, arguments.seed, lambda: home.last_trace(env), lambda line: print(line, flush=True),
+            arguments.look,
+        )  # fmt: skip
         record = session.run(time.monotonic() + each_s)
         film = hands.film()
         arguments.out.mkdir(parents=True, exist_ok=True)
         hands.shot(arguments.out / f"{editor}-{name}.png")
     seconds = time.monotonic() - start
-    return report.Done(
-        editor, name, project.language, record, went_back(film), len(film.frames), seconds, engine_s
-    )
+    return report.Done(editor, name, project.language, record, went_back(film), len(film.frames), seconds, engine_s)
 
 
 def _load() -> str:
@@ -82,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--project", choices=list(LANGUAGES), help="one of them; otherwise all")
     parser.add_argument("--minutes", type=float, default=15.0, help="for all of it; 0: until everything is typed")
     parser.add_argument("--seed", type=int, default=1, help="of the times between keys")
+    parser.add_argument("--look", type=float, default=LOOK_S, help="longest look in seconds; more on a busy machine")
     parser.add_argument("--out", type=Path, default=Path("build/drive"), help="a folder for lines of JSON and pictures")
     return parser
 

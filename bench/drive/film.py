@@ -84,7 +84,7 @@ def went_back(film: Film) -> list[Back]:
 
 
 def _along(before: str, after: str, pending: Sequence[Key]) -> int | None:
-    """How many of the pending keys were typed along such that ``after`` goes on with ``before``; None if it does not."""
+    """How many pending keys were typed along such that ``after`` goes on with ``before``; None if it does not."""
     typed = ""
     for n in range(len(pending) + 1):
         if before.startswith(typed) and after.startswith(before[len(typed) :]):

@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.editors.nvim.editor import Neovim
-from tests.editors.wire import SERVER, until
-
 from bench.drive.film import Film, Frame, Key
 from bench.drive.hands import State, Way
+from tests.editors.nvim.editor import Neovim
+from tests.editors.wire import SERVER, until
 
 INIT = Path(__file__).with_name("neovim.lua")
 LOAD_S = 300.0  # the model may have to be prepared first
@@ -34,7 +33,9 @@ class NeoVim:
     def begin(self, name: str) -> None:
         """Wait until the engine can answer, in the file that is typed first."""
         self._editor.command(f"edit {self._editor.workspace / name}")
-        until(lambda: self._editor.lua("return require('midfill').statusline()"), lambda said: said == "midfill", LOAD_S)
+        until(
+            lambda: self._editor.lua("return require('midfill').statusline()"), lambda said: said == "midfill", LOAD_S
+        )
 
     def open(self, name: str, offset: int) -> float:
         """Open a file and put the cursor there, ready to type; when it was opened, on the film's clock."""
@@ -50,7 +51,9 @@ class NeoVim:
         row, column = text.count("\n", 0, offset) + 1, len(text[:offset].rsplit("\n", 1)[-1].encode())
         at_end = column > 0 and text[offset : offset + 1] in ("\n", "")
         self._editor.keys(f"<Esc><Cmd>call cursor({row}, {column + 1})<CR>" + ("A" if at_end else "i"))
-        until(lambda: [self._editor.call("nvim_get_mode")["mode"], self.state().cursor], lambda now: now == ["i", offset])
+        until(
+            lambda: [self._editor.call("nvim_get_mode")["mode"], self.state().cursor], lambda now: now == ["i", offset]
+        )
 
     def type(self, char: str) -> None:
         """Type one character."""

@@ -69,7 +69,7 @@ def facts(done: Sequence[Done]) -> list[str]:
         openings = [opening for d in own for opening in d.record.openings]
         lines += [
             f"{editor}: {sum(d.record.n_typed for d in own)} characters typed, "
-            f"{sum(d.record.n_taken for d in own)} accepted, {sum(d.record.n_wrong for d in own)} of them deleted again; "
+            f"{sum(d.record.n_taken for d in own)} accepted, {sum(d.record.n_wrong for d in own)} of them deleted; "
             f"{sum(d.n_frames for d in own)} frames, {sum(d.seconds for d in own):.0f} s",
             f"  last key to ghost text: p50 {_seconds(percentile(came, 0.5))}, p95 {_seconds(percentile(came, 0.95))} "
             f"of {len(came)}; at {stood} more it stood already",
@@ -81,9 +81,11 @@ def facts(done: Sequence[Done]) -> list[str]:
             f"{sum(look.judgement.n_read for look in wrong)} of {sum(len(look.shown) for look in wrong)} shown",
             f"  frames that went back: {sum(len(d.backs) for d in own)}",
         ]  # fmt: skip
-        for d in own:
-            lines += [f"    {d.language}: {back.before!r} → {back.after!r}, typed {back.typed!r}, then {list(back.later)}"
-                      for back in d.backs]  # fmt: skip
+        lines += [
+            f"    {d.language}: {back.before!r} → {back.after!r}, typed {back.typed!r}, then {list(back.later)}"
+            for d in own
+            for back in d.backs
+        ]
         lines += [f"  !! fault of the drive: {fault}" for d in own for fault in d.record.faults]
     return lines
 

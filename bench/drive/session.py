@@ -65,10 +65,12 @@ class Session:
     """One project in one window."""
 
     def __init__(
-        self, hands: Hands, project: Project, seed: int, trace: Callable[[], dict[str, Any]], say: Callable[[str], None]
-    ) -> None:
-        """``trace`` says what the server tells of its last request."""
+        self, hands: Hands, project: Project, seed: int, trace: Callable[[], dict[str, Any]],
+        say: Callable[[str], None], look_s: float = LOOK_S,
+    ) -> None:  # fmt: skip
+        """``trace`` says what the server tells of its last request; ``look_s`` is the longest look."""
         self.hands, self.project, self.trace, self.say = hands, project, trace, say
+        self.look_s = look_s
         self.rng = random.Random(seed)  # noqa: S311 - the same typist each time
         self.record = Record()
         self.done: set[int] = set()
@@ -168,7 +170,8 @@ class Session:
         wanted = self.before + text[: self.n]
         state = self._settle(lambda state: state.left.startswith(wanted))
         if not state.left.startswith(wanted):
-            return self._mend()
+            self._mend()
+            return
         target = self.before + text
         while state.left != target[: len(state.left)]:
             self.hands.backspace()
@@ -176,7 +179,8 @@ class Session:
             known = state
             state = self._settle(lambda state, known=known: state != known)  # type: ignore[misc]
             if len(state.left) < len(wanted):
-                return self._mend()
+                self._mend()
+                return
         self.n = len(state.left) - len(self.before)
         indentation = text[self.n :][: len(text[self.n :]) - len(text[self.n :].lstrip(" \t"))]
         for char in indentation:
@@ -209,9 +213,10 @@ class Session:
     def _sync(self) -> None:
         """Wait until the document is as wanted; learn what the editor closed by itself."""
         state = self._settle(self._is_right)
-        if not self._is_right(state):
-            return self._mend()
-        self.closers = state.right.removesuffix(self.after) if self.after else state.right
+        if self._is_right(state):
+            self.closers = state.right.removesuffix(self.after) if self.after else state.right
+        else:
+            self._mend()
 
     def _mend(self) -> None:
         """Delete what is wrong before the cursor; what is missing is typed again."""
@@ -255,7 +260,7 @@ class Session:
         wrong = self._rested()
         for _ in range(6):
             self.hands.undo(len(self._wanted))
-            state = self._settle(lambda state: state.text != wrong.text, 1.5)
+            state = self._settle(lambda state, wrong=wrong: state.text != wrong.text, 1.5)  # type: ignore[misc]
             if target.startswith(state.left) and len(state.left) <= len(self._wanted):
                 break
             wrong = state
@@ -265,13 +270,13 @@ class Session:
         """The file on disk is what was to be written."""
         wanted, text = file.text(self.done), self.hands.save(file.name)
         if text != wanted:
-            n = next((i for i, (a, b) in enumerate(zip(text, wanted, strict=False)) if a != b), 0)
-            what = f"{file.name} differs at {n}: {text[max(0, n - 30) : n + 30]!r}, wanted {wanted[max(0, n - 30) : n + 30]!r}"
+            n = max(0, _n_common(text, wanted) - 30)
+            what = f"{file.name} differs: {text[n : n + 60]!r}, wanted {wanted[n : n + 60]!r}"
             self.record.faults.append(what)
             self.say(f"!! FAULT OF THE DRIVE: {what}")
             self.hands.replace(file.name, wanted, 0)
 
-    # ---- looking and taking --------------------------------------------------------------------------------------------
+    # ---- looking and taking ------------------------------------------------------------------------------------------
 
     @property
     def _follows(self) -> str:
@@ -301,7 +306,7 @@ class Session:
         """Look until a suggestion stands still, or the time of a look is over."""
         start = time.monotonic()
         last, since = "", start
-        while (now := time.monotonic()) < start + LOOK_S:
+        while (now := time.monotonic()) < start + self.look_s:
             text = self.hands.film().standing().text
             if text != last:
                 last, since = text, now
@@ -311,12 +316,14 @@ class Session:
         return last
 
     def _take(self, found: Judgement, how: str) -> None:
-        if how == "word":
-            return self._take_words(self.hands.film().standing().text)
-        way: Way = "whole" if found.whole and how != "line" else "line"
         shown = self.hands.film().standing().text
-        self._accept("whole" if "\n" not in shown.strip("\n") and found.whole else way)
-        return None
+        is_one_line = "\n" not in shown.strip("\n")
+        if how == "word":
+            self._take_words(shown)
+        elif found.whole and (how != "line" or is_one_line):
+            self._accept("whole")
+        else:
+            self._accept("line")
 
     def _take_words(self, shown: str) -> None:
         for _ in range(MAX_WORDS):
@@ -327,17 +334,20 @@ class Session:
 
     def _accept(self, way: Way) -> bool:
         """Take it; what is wrong of it is deleted. Whether anything right came."""
-        known, n = self._rested(), self.n
+        known, n = self.hands.state(), self.n
         self.hands.accept(way)
         self._settle(lambda state: state.text != known.text)
         state = self._rested()
         target = self.before + self.region.text
-        n_common = next((i for i, (a, b) in enumerate(zip(state.left, target, strict=False)) if a != b), None)
-        n_common = min(len(state.left), len(target)) if n_common is None else n_common
         self.record.n_taken += max(0, len(state.left) - len(known.left))
-        self.record.n_wrong += len(state.left) - n_common
+        self.record.n_wrong += len(state.left) - _n_common(state.left, target)
         self._mend()
         return self.n > n
+
+
+def _n_common(a: str, b: str) -> int:
+    """Characters that both begin with."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _next_piece(closers: str) -> str:

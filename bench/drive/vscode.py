@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.editors.vscode.workbench import CHROMIUM, GHOST, REPOSITORY, Workbench, opened, until
-from tests.editors.vscode.workbench import missing_tool as missing_tool
-
-from bench.drive import home
 from bench.drive.documents import Documents
 from bench.drive.film import Film, Frame, Key
 from bench.drive.hands import State, Way
+from tests.editors.vscode.workbench import CHROMIUM, GHOST, REPOSITORY, Workbench, opened, until
+
+from bench.drive import home
 
 LOAD_S = 300.0  # the model may have to be prepared first
 TAB = 4
@@ -24,7 +23,8 @@ RECORD = f"""() => {{
   window.film = {{ frames: [], keys: [] }};
   const typed = event => event.key.length === 1 && !event.ctrlKey && !event.altKey && !event.metaKey ? event.key : '';
   document.addEventListener('keydown', event => {{
-    if (!['Shift', 'Control', 'Alt'].includes(event.key)) window.film.keys.push([performance.now() / 1000, typed(event)]);
+    const isKey = !['Shift', 'Control', 'Alt'].includes(event.key);
+    if (isKey) window.film.keys.push([performance.now() / 1000, typed(event)]);
   }}, true);
   let last = '';
   (function look() {{
@@ -61,11 +61,10 @@ class VsCode:
     def open(self, name: str, offset: int) -> float:
         """Open a file and put the cursor there, ready to type; when it was opened, on the film's clock."""
         at = float(self._bench.page.evaluate("() => performance.now() / 1000"))
-        self._bench.page.locator(".explorer-folders-view .monaco-list-row", has_text=name).dblclick()
+        self._bench.page.locator(f'.explorer-folders-view .monaco-list-row[aria-label="{name}"]').dblclick()
         until(lambda: self._documents.text(name), bool, self._bench)
         self._file = name
-        title = self._bench.page.locator(".tabs-container .tab.active", has_text=name)
-        title.wait_for()
+        self._bench.page.locator(f'.tabs-container .tab.active[data-resource-name="{name}"]').wait_for()
         self._go_to(self._documents.text(name), offset)
         return at
 

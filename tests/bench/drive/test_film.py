@@ -28,7 +28,16 @@ def film(*events: tuple[float, str, str]) -> Film:
         ([(1, "frame", "one two"), (2, "key", ""), (2.1, "frame", "")], []),  # Escape, Tab, Enter, a cursor key
         ([(1, "frame", "one two"), (2, "key", ""), (3.5, "frame", "")], [("one two", "")]),  # long ago
         ([(1, "frame", "one"), (2, "key", "o"), (2.1, "key", "n"), (2.2, "frame", "e")], []),  # two keys a frame
-        ([(1, "frame", "one"), (2, "key", "o"), (2.1, "frame", "ne more"), (2.2, "key", "n"), (2.3, "frame", "e more")], []),
+        (
+            [
+                (1, "frame", "one"),
+                (2, "key", "o"),
+                (2.1, "frame", "ne more"),
+                (2.2, "key", "n"),
+                (2.3, "frame", "e more"),
+            ],
+            [],
+        ),
         ([(1, "frame", "one"), (2, "key", "o"), (2.1, "key", "x"), (2.2, "frame", "ne"), (2.3, "frame", "")], []),
         ([(1, "frame", "one"), (2, "key", "o"), (2.1, "frame", "one")], []),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 
 import pytest
 from bench.drive.script import LANGUAGES, File, Mark, Region, parse, read
@@ -13,7 +14,12 @@ def test_marks_are_taken_out() -> None:
     region = pieces[1]
     assert isinstance(region, Region)
     assert (region.number, region.text) == (2, "b = 2\nc = 3")
-    assert region.marks == (Mark(4, "look", "whole"), Mark(4, "typo", "x"), Mark(7, "look", "word"), Mark(10, "undo", "9"))
+    assert region.marks == (
+        Mark(4, "look", "whole"),
+        Mark(4, "typo", "x"),
+        Mark(7, "look", "word"),
+        Mark(10, "undo", "9"),
+    )
     file = File("a.py", pieces)
     assert file.text(()) == "a = 1\n\nd = 4\n"
     assert file.text({2}) == "a = 1\nb = 2\nc = 3\nd = 4\n"
@@ -31,7 +37,7 @@ def test_projects(name: str) -> None:
     assert kinds == {"look", "typo", "undo"}
     assert {mark.how for mark in looks} >= {"whole", "word", "escape"}
     switches = [file.name for file, _ in project.tasks()]
-    assert sum(a != b for a, b in zip(switches, switches[1:], strict=False)) >= 3
+    assert sum(a != b for a, b in itertools.pairwise(switches)) >= 3
     for file in project.files:
         for done in ((), numbers):
             text = file.text(done)

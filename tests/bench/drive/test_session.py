@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench.drive import session as session_module
 from bench.drive.film import Film, Frame, Key
 from bench.drive.hands import State, Way
 from bench.drive.script import LANGUAGES, Project, read
 from bench.drive.session import Record, Session
+
+from bench.drive import session as session_module
 
 PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
 Suggest = Callable[[State], str]
@@ -123,12 +124,11 @@ def knows(project: Project, rng: random.Random) -> Suggest:
 def test_the_text_becomes_what_was_to_be_written(
     name: str, helps: bool, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "LOOK_S", 0.001)
     monkeypatch.setattr(session_module, "SETTLED_S", 0.0)
     monkeypatch.setattr(session_module, "SETTLE_S", 0.001)
     project = read(name)
     paper = Paper(project, helps=helps, suggest=knows(project, random.Random(seed)))
-    record: Record = Session(paper, project, seed, dict, lambda line: None).run(float("inf"))
+    record: Record = Session(paper, project, seed, dict, lambda line: None, 0.001).run(float("inf"))
     assert record.faults == []
     every = {region.number for _, region in project.tasks()}
     assert paper.files == {file.name: file.text(every) for file in project.files}

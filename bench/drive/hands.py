@@ -73,6 +73,9 @@ class Hands(Protocol):
     def film(self) -> Film:
         """All frames and keys until now."""
 
+    def is_answered(self) -> bool:
+        """Whether the server has nothing more to say."""
+
     def sleep(self, seconds: float) -> None:
         """Do nothing for a while."""
 

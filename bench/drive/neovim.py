@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.drive.film import Film, Frame, Key
 from bench.drive.hands import State, Way
+from bench.drive.talk import Talk
 from tests.editors.nvim.editor import Neovim
 from tests.editors.wire import SERVER, until
 
@@ -28,7 +29,7 @@ class NeoVim:
     name = "nvim"
 
     def __init__(self, editor: Neovim) -> None:
-        self._editor, self._film = editor, Film()
+        self._editor, self._film, self._talk = editor, Film(), Talk(editor.wire.log)
 
     def begin(self, name: str) -> None:
         """Wait until the engine can answer, in the file that is typed first."""
@@ -103,6 +104,10 @@ class NeoVim:
         self._film.frames += [Frame(at, text) for at, text in frames]
         self._film.keys += [Key(at, text) for at, text in keys]
         return self._film
+
+    def is_answered(self) -> bool:
+        """Whether the server has nothing more to say."""
+        return self._talk.is_answered()
 
     def sleep(self, seconds: float) -> None:
         """Do nothing for a while."""

@@ -16,6 +16,7 @@ from midfill.eval.keys import GAP_SPREAD
 
 LOOK_S = 2.5  # a person looks this long at most
 SETTLED_S = 0.6  # a suggestion that has not changed for this long is read
+EMPTY_S = 1.2  # after this, an answer that holds nothing is believed
 GAP_S, GAP_MIN_S, GAP_MAX_S = 0.14, 0.09, 0.3
 SETTLE_S = 4.0  # the editor's own time for a key, on a busy machine
 TAKE_S = 0.25  # between two words that are taken
@@ -311,6 +312,8 @@ class Session:
             if text != last:
                 last, since = text, now
             if text.strip() and now - since >= SETTLED_S:
+                break
+            if not text.strip() and now - start > EMPTY_S and self.hands.is_answered():
                 break
             self.hands.sleep(0.05)
         return last

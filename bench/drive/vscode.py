@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bench.drive.documents import Documents
 from bench.drive.film import Film, Frame, Key
 from bench.drive.hands import State, Way
+from bench.drive.talk import Talk
 from tests.editors.vscode.workbench import CHROMIUM, GHOST, REPOSITORY, Workbench, opened, until
 
 from bench.drive import home
@@ -50,7 +50,7 @@ class VsCode:
     name = "vscode"
 
     def __init__(self, bench: Workbench, log: Path) -> None:
-        self._bench, self._documents = bench, Documents(log)
+        self._bench, self._talk = bench, Talk(log)
         self._film, self._file = Film(), ""
         bench.page.evaluate(RECORD)
 
@@ -62,10 +62,10 @@ class VsCode:
         """Open a file and put the cursor there, ready to type; when it was opened, on the film's clock."""
         at = float(self._bench.page.evaluate("() => performance.now() / 1000"))
         self._bench.page.locator(f'.explorer-folders-view .monaco-list-row[aria-label="{name}"]').dblclick()
-        until(lambda: self._documents.text(name), bool, self._bench)
+        until(lambda: self._talk.text(name), bool, self._bench)
         self._file = name
         self._bench.page.locator(f'.tabs-container .tab.active[data-resource-name="{name}"]').wait_for()
-        self._go_to(self._documents.text(name), offset)
+        self._go_to(self._talk.text(name), offset)
         return at
 
     def _go_to(self, text: str, offset: int) -> None:
@@ -123,7 +123,7 @@ class VsCode:
 
     def state(self) -> State:
         """The document as the server was told of it, with the cursor of the status bar."""
-        text = self._documents.text(self._file)
+        text = self._talk.text(self._file)
         shown = self._bench.page.evaluate(
             "() => document.querySelector('.statusbar-item[id=\"status.editor.selection\"]')?.textContent ?? ''"
         )
@@ -137,6 +137,10 @@ class VsCode:
         self._film.keys += [Key(at, text) for at, text in new["keys"]]
         return self._film
 
+    def is_answered(self) -> bool:
+        """Whether the server has nothing more to say."""
+        return self._talk.is_answered()
+
     def sleep(self, seconds: float) -> None:
         """Do nothing for a while."""
         self._bench.page.wait_for_timeout(seconds * 1000)
@@ -144,13 +148,13 @@ class VsCode:
     def save(self, name: str) -> str:
         """Save; what stands in the file on disk."""
         file = self._bench.workspace / name
-        wanted = self._documents.text(name)
+        wanted = self._talk.text(name)
         for _ in range(20):
             self._bench.press("Control+s")
             self.sleep(0.2)
-            if file.read_text(encoding="utf-8") == wanted == self._documents.text(name):
+            if file.read_text(encoding="utf-8") == wanted == self._talk.text(name):
                 break
-            wanted = self._documents.text(name)
+            wanted = self._talk.text(name)
         return file.read_text(encoding="utf-8")
 
     def replace(self, name: str, text: str, offset: int) -> None:
@@ -158,7 +162,7 @@ class VsCode:
         self._bench.press("Escape")
         self.save(name)
         (self._bench.workspace / name).write_text(text, encoding="utf-8")
-        until(lambda: self._documents.text(name), lambda now: now == text, self._bench)
+        until(lambda: self._talk.text(name), lambda now: now == text, self._bench)
         self._go_to(text, offset)
 
     def shot(self, file: Path) -> None:

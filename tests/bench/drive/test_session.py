@@ -94,6 +94,9 @@ class Paper:
     def film(self) -> Film:
         return self.seen
 
+    def is_answered(self) -> bool:
+        return True
+
     def sleep(self, seconds: float) -> None: ...
 
     def save(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Documents out of an editor's messages."""
+"""Documents and open questions out of the messages of an editor and the server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from bench.drive.documents import Documents, changed
+from bench.drive.talk import Talk, changed
 
 
 def at(line: int, character: int) -> dict[str, int]:
@@ -28,7 +28,7 @@ def test_one_change(text: str, start: dict[str, int], end: dict[str, int], new: 
 
 def test_the_log_is_read_as_it_grows(tmp_path: Path) -> None:
     log = tmp_path / "wire.jsonl"
-    documents = Documents(log)
+    documents = Talk(log)
     assert documents.text("a.py") == ""
     document = {"uri": "file:///p/a.py", "version": 1, "text": "x\n"}
     opened = {"side": "client", "method": "textDocument/didOpen", "params": {"textDocument": document}}
@@ -40,3 +40,18 @@ def test_the_log_is_read_as_it_grows(tmp_path: Path) -> None:
     assert documents.text("a.py") == "x\n"
     log.write_text(json.dumps(opened) + "\n" + half + "\n")
     assert documents.text("a.py") == "x = 1\n"
+
+
+def test_a_question_waits_for_its_answer(tmp_path: Path) -> None:
+    log = tmp_path / "wire.jsonl"
+    talk = Talk(log)
+    assert talk.is_answered()
+    messages = [
+        {"side": "client", "id": 7, "method": "midfill/inlineCompletion", "params": {}},
+        {"side": "server", "id": 7, "method": "workspace/configuration", "params": {}},  # the server's own question
+        {"side": "client", "id": 8, "method": "midfill/why", "params": {}},
+        {"side": "server", "id": 7, "error": {"code": -32800}},
+    ]
+    for n, answered in enumerate([False, False, False, True]):
+        log.write_text("".join(json.dumps(message) + "\n" for message in messages[: n + 1]))
+        assert talk.is_answered() == answered

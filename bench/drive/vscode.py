@@ -128,7 +128,7 @@ class VsCode:
             "() => document.querySelector('.statusbar-item[id=\"status.editor.selection\"]')?.textContent ?? ''"
         )
         found = re.search(r"Ln (\d+), Col (\d+)", str(shown))
-        return State(text, _offset(text, int(found[1]), int(found[2])) if found else -1)
+        return State(text, offset(text, int(found[1]), int(found[2])) if found else -1)
 
     def film(self) -> Film:
         """All frames and keys until now."""
@@ -170,7 +170,7 @@ class VsCode:
         self._bench.page.screenshot(path=file)
 
 
-def _offset(text: str, row: int, column: int) -> int:
+def offset(text: str, row: int, column: int) -> int:
     """The offset of a row and a column as the status bar counts them: a tab goes on to the next stop."""
     lines = text.split("\n")
     if row > len(lines):

@@ -33,12 +33,13 @@ class Look:
     file: str
     region: int
     at: int  # of the region
+    row: int  # from 1
     line: str  # what stands before the cursor on its line
     shown: str
     follows: str
     judgement: Judgement
     after_key_s: float | None  # to the first frame with text; 0.0 where it stood already
-    trace: dict[str, Any]
+    trace: dict[str, Any]  # of the server's last request; of an earlier place where the editor typed along by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +292,8 @@ class Session:
         found = judge(shown, self._follows)
         film = self.hands.film()
         self.record.looks.append(Look(
-            self.project.name, self.file.name, self.region.number, mark.at, self._wanted.rsplit("\n", 1)[-1],
-            shown, self._follows[: max(120, len(shown) + 40)], found, film.after_last_key(), self.trace(),
+            self.project.name, self.file.name, self.region.number, mark.at, self._wanted.count("\n") + 1,
+            self._wanted.rsplit("\n", 1)[-1], shown, self._follows[: max(120, len(shown) + 40)], found, film.after_last_key(), self.trace(),
         ))  # fmt: skip
         self.say(f"  {found.verdict:10} {self._wanted.rsplit(chr(10), 1)[-1].strip()[-40:]!r} ⟶ {shown[:70]!r}")
         if found.verdict == "annoying" and mark.how == "escape":

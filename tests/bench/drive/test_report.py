@@ -16,7 +16,7 @@ from bench.drive import report, vscode
 
 def look(shown: str, follows: str, after_key_s: float | None = 0.5) -> Look:
     judged = judge(shown, follows)
-    return Look("kiln", "a.py", 1, 0, "x = ", shown, follows, judged, after_key_s, {"confidence": 0.5})
+    return Look("kiln", "a.py", 1, 0, 1, "x = ", shown, follows, judged, after_key_s, {"confidence": 0.5})
 
 
 def done(editor: str, *looks: Look) -> Done:

@@ -291,11 +291,12 @@ class Session:
         shown = self._wait_for_text()
         found = judge(shown, self._follows)
         film = self.hands.film()
+        head, line = self._wanted.rpartition("\n")[::2]
         self.record.looks.append(Look(
-            self.project.name, self.file.name, self.region.number, mark.at, self._wanted.count("\n") + 1,
-            self._wanted.rsplit("\n", 1)[-1], shown, self._follows[: max(120, len(shown) + 40)], found, film.after_last_key(), self.trace(),
+            self.project.name, self.file.name, self.region.number, mark.at, head.count("\n") + 2, line, shown,
+            self._follows[: max(120, len(shown) + 40)], found, film.after_last_key(), self.trace(),
         ))  # fmt: skip
-        self.say(f"  {found.verdict:10} {self._wanted.rsplit(chr(10), 1)[-1].strip()[-40:]!r} ⟶ {shown[:70]!r}")
+        self.say(f"  {found.verdict:10} {line.strip()[-40:]!r} ⟶ {shown[:70]!r}")
         if found.verdict == "annoying" and mark.how == "escape":
             self.hands.dismiss()
             self.hands.sleep(0.3)

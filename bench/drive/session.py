@@ -291,9 +291,9 @@ class Session:
         shown = self._wait_for_text()
         found = judge(shown, self._follows)
         film = self.hands.film()
-        head, line = self._wanted.rpartition("\n")[::2]
+        above, line = self._wanted.split("\n")[:-1], self._wanted.rsplit("\n", 1)[-1]
         self.record.looks.append(Look(
-            self.project.name, self.file.name, self.region.number, mark.at, head.count("\n") + 2, line, shown,
+            self.project.name, self.file.name, self.region.number, mark.at, len(above) + 1, line, shown,
             self._follows[: max(120, len(shown) + 40)], found, film.after_last_key(), self.trace(),
         ))  # fmt: skip
         self.say(f"  {found.verdict:10} {line.strip()[-40:]!r} ⟶ {shown[:70]!r}")

@@ -29,7 +29,7 @@ def done(editor: str, *looks: Look) -> Done:
     [(0, 0, 0.0, 1.0), (0, 10, 0.0, 0.278), (5, 10, 0.237, 0.763), (10, 10, 0.722, 1.0)],  # Wilson's tables
 )
 def test_wilson(n: int, of: int, low: float, high: float) -> None:
-    assert report.wilson(n, of) == (pytest.approx(low, abs=0.001), pytest.approx(high, abs=0.001))
+    assert report.wilson(n, of) == pytest.approx((low, high), abs=0.001)
 
 
 def test_the_table_counts_by_editor_and_language() -> None:

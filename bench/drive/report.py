@@ -66,6 +66,8 @@ def facts(done: Sequence[Done]) -> list[str]:
         came = [look.after_key_s for look in looks if look.after_key_s]
         stood = sum(look.after_key_s == 0.0 for look in looks)
         wrong = [look for look in looks if look.judgement.verdict == "annoying"]
+        nothing = [look for look in looks if look.judgement.verdict == "nothing"]
+        n_late = sum(not look.answered for look in nothing)
         openings = [opening for d in own for opening in d.record.openings]
         lines += [
             f"{editor}: {sum(d.record.n_typed for d in own)} characters typed, "
@@ -79,6 +81,7 @@ def facts(done: Sequence[Done]) -> list[str]:
             f"  annoying: {len(wrong)}; read for nothing, characters of the first line, p50 "
             f"{percentile([look.judgement.n_read for look in wrong], 0.5)}, in all "
             f"{sum(look.judgement.n_read for look in wrong)} of {sum(len(look.shown) for look in wrong)} shown",
+            f"  nothing: {len(nothing)}, of which the server had not answered yet at {n_late}",
             f"  frames that went back: {sum(len(d.backs) for d in own)}",
         ]  # fmt: skip
         lines += [

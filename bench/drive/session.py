@@ -39,7 +39,8 @@ class Look:
     follows: str
     judgement: Judgement
     after_key_s: float | None  # to the first frame with text; 0.0 where it stood already
-    trace: dict[str, Any]  # of the server's last request; of an earlier place where the editor typed along by itself
+    answered: bool  # whether the server had nothing more to say
+    trace: dict[str, Any]  # of the server's last request on this line; {} where that was elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,10 +292,12 @@ class Session:
         shown = self._wait_for_text()
         found = judge(shown, self._follows)
         film = self.hands.film()
+        trace = self.trace()
         above, line = self._wanted.split("\n")[:-1], self._wanted.rsplit("\n", 1)[-1]
         self.record.looks.append(Look(
             self.project.name, self.file.name, self.region.number, mark.at, len(above) + 1, line, shown,
-            self._follows[: max(120, len(shown) + 40)], found, film.after_last_key(), self.trace(),
+            self._follows[: max(120, len(shown) + 40)], found, film.after_last_key(),
+            self.hands.is_answered(), trace if trace.get("line") == len(above) + 1 else {},
         ))  # fmt: skip
         self.say(f"  {found.verdict:10} {line.strip()[-40:]!r} ⟶ {shown[:70]!r}")
         if found.verdict == "annoying" and mark.how == "escape":

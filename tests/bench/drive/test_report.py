@@ -16,7 +16,7 @@ from bench.drive import report, vscode
 
 def look(shown: str, follows: str, after_key_s: float | None = 0.5) -> Look:
     judged = judge(shown, follows)
-    return Look("kiln", "a.py", 1, 0, 1, "x = ", shown, follows, judged, after_key_s, {"confidence": 0.5})
+    return Look("kiln", "a.py", 1, 0, 1, "x = ", shown, follows, judged, after_key_s, bool(shown), {"confidence": 0.5})
 
 
 def done(editor: str, *looks: Look) -> Done:
@@ -49,7 +49,8 @@ def test_the_table_counts_by_editor_and_language() -> None:
 
 
 def test_the_facts_name_frames_that_went_back() -> None:
-    text = "\n".join(report.facts([done("nvim", look("a", "b", 0.5), look("a", "a", 0.0))]))
+    text = "\n".join(report.facts([done("nvim", look("a", "b", 0.5), look("a", "a", 0.0), look("", "a", None))]))
+    assert "nothing: 1, of which the server had not answered yet at 1" in text
     assert "p50 0.50 s, p95 0.50 s of 1; at 1 more it stood already" in text
     assert "a.py 0.25 s" in text
     assert "frames that went back: 1" in text

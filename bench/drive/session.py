@@ -309,16 +309,15 @@ class Session:
             self._take_words(shown)
 
     def _wait_for_text(self) -> str:
-        """Look until a suggestion stands still, or the time of a look is over."""
+        """Look until a suggestion is whole and stands still, or none will come, or the time of a look is over."""
         start = time.monotonic()
         last, since = "", start
         while (now := time.monotonic()) < start + self.look_s:
             text = self.hands.film().standing().text
             if text != last:
                 last, since = text, now
-            if text.strip() and now - since >= SETTLED_S:
-                break
-            if not text.strip() and now - start > EMPTY_S and self.hands.is_answered():
+            stands_s = now - since if text.strip() else now - start - EMPTY_S + SETTLED_S
+            if stands_s >= SETTLED_S and self.hands.is_answered():
                 break
             self.hands.sleep(0.05)
         return last

@@ -18,7 +18,8 @@ LOAD_S = 300.0  # the model may have to be prepared first
 TAB = 4
 # Where the ghost text begins with a line break, its first line is empty: that is to be seen.
 LINES = GHOST.replace(".filter(Boolean)", "")
-# Frames and keys with the page's own clock, in seconds.
+# Frames and keys with the page's own clock, in seconds. A frame is looked at once it is painted, where anything changed:
+# looking at every one would take a third of a core from the engine.
 RECORD = f"""() => {{
   window.film = {{ frames: [], keys: [] }};
   const typed = event => event.key.length === 1 && !event.ctrlKey && !event.altKey && !event.metaKey ? event.key : '';
@@ -26,12 +27,16 @@ RECORD = f"""() => {{
     const isKey = !['Shift', 'Control', 'Alt'].includes(event.key);
     if (isKey) window.film.keys.push([performance.now() / 1000, typed(event)]);
   }}, true);
-  let last = '';
-  (function look() {{
+  let last = '', isComing = false;
+  const look = () => {{
+    isComing = false;
     const now = ({LINES})();
     if (now !== last) window.film.frames.push([performance.now() / 1000, last = now]);
-    requestAnimationFrame(() => setTimeout(look));
-  }})();
+  }};
+  new MutationObserver(() => {{
+    if (!isComing) requestAnimationFrame(() => setTimeout(look));
+    isComing = true;
+  }}).observe(document.body, {{ subtree: true, childList: true, characterData: true, attributes: true }});
 }}"""
 DRAIN = "() => { const film = window.film; window.film = { frames: [], keys: [] }; return film; }"
 # The person's settings that differ from the defaults: their widget would take Tab and Enter, and tags be closed late.

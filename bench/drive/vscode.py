@@ -18,8 +18,8 @@ LOAD_S = 300.0  # the model may have to be prepared first
 TAB = 4
 # Where the ghost text begins with a line break, its first line is empty: that is to be seen.
 LINES = GHOST.replace(".filter(Boolean)", "")
-# Frames and keys with the page's own clock, in seconds. A frame is looked at once it is painted, where anything changed:
-# looking at every one would take a third of a core from the engine.
+# Frames and keys with the page's own clock, in seconds. A frame is looked at once it is painted, where anything
+# changed: looking at every one would take a third of a core from the engine.
 RECORD = f"""() => {{
   window.film = {{ frames: [], keys: [] }};
   const typed = event => event.key.length === 1 && !event.ctrlKey && !event.altKey && !event.metaKey ? event.key : '';

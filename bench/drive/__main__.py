@@ -15,6 +15,7 @@ from typing import Any
 from bench.drive.film import went_back
 from bench.drive.script import LANGUAGES, read
 from bench.drive.session import LOOK_S, Session
+from tests.editors.vscode.workbench import missing_tool
 
 from bench.drive import home, neovim, report, vscode
 from midfill.eval import about
@@ -23,10 +24,13 @@ EDITORS: dict[str, Callable[..., Any]] = {"vscode": vscode.window, "nvim": neovi
 
 
 def main() -> int:
-    """Drive; 1 where the text did not become what was to be written."""
+    """Drive; 1 where the text did not become what was to be written, 2 where VS Code is missing."""
     arguments = _parser().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the engine is ended in any case
     editors = list(EDITORS) if arguments.editor == "both" else [arguments.editor]
+    if "vscode" in editors and (missing := missing_tool()):
+        print(f"{missing} is missing: make drive installs it", file=sys.stderr)
+        return 2
     projects = [arguments.project] if arguments.project else list(LANGUAGES)
     where = {
         "commit": about.commit(),

@@ -78,6 +78,8 @@ def facts(done: Sequence[Done]) -> list[str]:
             "  file opened to first text: "
             + ", ".join(f"{o.file} {_seconds(o.first_text_s)}" for o in openings)
             + "; window to engine ready: " + ", ".join(f"{d.engine_s:.1f} s" for d in own),
+            "  first look in each file, last key to ghost text: "
+            + ", ".join(f"{look.file} {_seconds(look.after_key_s)}" for d in own for look in _first_looks(d.record)),
             f"  annoying: {len(wrong)}; read for nothing, characters of the first line, p50 "
             f"{percentile([look.judgement.n_read for look in wrong], 0.5)}, in all "
             f"{sum(look.judgement.n_read for look in wrong)} of {sum(len(look.shown) for look in wrong)} shown",
@@ -91,6 +93,13 @@ def facts(done: Sequence[Done]) -> list[str]:
         ]
         lines += [f"  !! fault of the drive: {fault}" for d in own for fault in d.record.faults]
     return lines
+
+
+def _first_looks(record: Record) -> list[Look]:
+    first: dict[str, Look] = {}
+    for look in record.looks:
+        first.setdefault(look.file, look)
+    return list(first.values())
 
 
 def write(folder: Path, done: Iterable[Done], about: dict[str, Any]) -> None:

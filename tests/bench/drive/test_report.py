@@ -52,7 +52,8 @@ def test_the_facts_name_frames_that_went_back() -> None:
     text = "\n".join(report.facts([done("nvim", look("a", "b", 0.5), look("a", "a", 0.0), look("", "a", None))]))
     assert "nothing: 1, of which the server had not answered yet at 1" in text
     assert "p50 0.50 s, p95 0.50 s of 1; at 1 more it stood already" in text
-    assert "a.py 0.25 s" in text
+    assert "file opened to first text: a.py 0.25 s" in text
+    assert "first look in each file, last key to ghost text: a.py 0.50 s" in text
     assert "frames that went back: 1" in text
     assert "'ab' → 'a'" in text
 

@@ -87,12 +87,20 @@ def facts(done: Sequence[Done]) -> list[str]:
             f"  frames that went back: {sum(len(d.backs) for d in own)}",
         ]  # fmt: skip
         lines += [
-            f"    {d.language}: {back.before!r} → {back.after!r}, typed {back.typed!r}, then {list(back.later)}"
+            f"    {d.language}: {_around_change(back)}, typed {back.typed!r}, then {len(back.later)} frames within a second"
             for d in own
             for back in d.backs
         ]
         lines += [f"  !! fault of the drive: {fault}" for d in own for fault in d.record.faults]
     return lines
+
+
+def _around_change(back: Back) -> str:
+    """Both frames, from a little before they differ; all of them stand in backs.jsonl."""
+    pairs = enumerate(zip(back.before, back.after, strict=False))
+    n_common = next((n for n, (a, b) in pairs if a != b), min(len(back.before), len(back.after)))
+    start = max(0, n_common - 20)
+    return f"{back.before[start : start + 60]!r} → {back.after[start : start + 60]!r}"
 
 
 def _first_looks(record: Record) -> list[Look]:

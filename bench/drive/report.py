@@ -87,7 +87,7 @@ def facts(done: Sequence[Done]) -> list[str]:
             f"  frames that went back: {sum(len(d.backs) for d in own)}",
         ]  # fmt: skip
         lines += [
-            f"    {d.language}: {_around_change(back)}, typed {back.typed!r}, then {len(back.later)} frames within a second"
+            f"    {d.language}: {_around_change(back)}, typed {back.typed!r}, {len(back.later)} more within a second"
             for d in own
             for back in d.backs
         ]

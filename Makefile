@@ -10,6 +10,8 @@
 #
 # make test-vllm   the front end against real vLLM, in an environment of its own (.tools/vllm, 3 GB)
 #
+# make drive   a quarter of an hour of typing into both real editors with the embedded model, and what was seen (DRIVE='--editor nvim')
+#
 # make pictures   the pictures of docs/images that tests draw
 #
 # TORCH is installed first, so that nothing else decides which build comes; to choose another:
@@ -21,13 +23,14 @@ TORCH  ?= torch==2.13.0
 BENCH  ?=
 FUZZ   ?=
 SOAK   ?=
+DRIVE  ?=
 BIN    := $(VENV)/bin
 VSIX   := dist/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
 VSCODE := .tools/vscode/node_modules/.bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
 .PHONY: fuzz soak demo bench bench-gpu test check lint format unit embedded-adapter wheel vsix nvim pictures clean
-.PHONY: editor-tools nvim-tools test-editors test-vscode test-nvim vllm-tools test-vllm
+.PHONY: editor-tools nvim-tools test-editors test-vscode test-nvim drive vllm-tools test-vllm
 
 demo: $(VENV)/.embedded
 	@$(BIN)/midfill demo
@@ -97,6 +100,9 @@ test-vscode: $(VENV)/.dev $(VSIX)
 
 test-nvim: $(VENV)/.dev nvim-tools
 	MIDFILL_REQUIRE_EDITORS=1 $(BIN)/python -m pytest tests/editors/nvim tests/editors/clients
+
+drive: $(VENV)/.dev $(VSIX) nvim-tools
+	@$(BIN)/python -m bench.drive $(DRIVE)
 
 vllm-tools:
 	@PYTHON=$(PYTHON) scripts/tools-vllm.sh

@@ -35,14 +35,15 @@ class Neovim:
     """One editor. Keys go through its real input."""
 
     def __init__(
-        self, folder: Path, script: dict[str, Any] | None, setup: str = "", server: list[str] | None = None, **env: str
-    ) -> None:
-        """``server``: the command line of another one than midfill itself."""
+        self, folder: Path, script: dict[str, Any] | None, setup: str = "", server: list[str] | None = None,
+        init: Path = HERE / "init.lua", **env: str,
+    ) -> None:  # fmt: skip
+        """``server``: the command line of another one than midfill itself; ``init``: another configuration."""
         self.wire = Wire(folder / "wire.jsonl", server)
         self.folder, self.workspace = folder, folder / "workspace"
         self.workspace.mkdir()
         self._process = subprocess.Popen(
-            [neovim(), "-l", str(HERE / "bridge.lua"), str(HERE / "init.lua")],
+            [neovim(), "-l", str(HERE / "bridge.lua"), str(init)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**settings(folder, self.wire, setup), **environment(folder, script), **env},

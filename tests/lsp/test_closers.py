@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from midfill.lsp.closers import Closers, n_covered
+from midfill.lsp.closers import Closers, n_covered, steady
 
 from .client import at
 from .conftest import Launch
@@ -65,6 +65,23 @@ def test_edits(known: Closers, start: Any, end: Any, text: str, expected: Closer
 )
 def test_what_a_middle_writes_itself(middle: str, closers: str, language: str, n: int) -> None:
     assert n_covered(middle, closers, language) == n
+
+
+@pytest.mark.parametrize(
+    ("middle", "closers", "language", "text"),
+    [
+        ("'row'}>\n  <b>{a}</b>", "}", "typescriptreact", "'row'}>\n  <b>{a"),
+        ("a, b):\n    return f(a, b)", ")", "python", "a, b):\n    return f(a, b"),
+        ("a, b):\n    return a + b", ")", "python", "a, b):\n    return a + b"),
+        ("g(1), h(2)", ")", "python", "g(1), h(2)"),  # none is covered
+        ('x") + "y', '")', "python", 'x") +'),
+        ("f(1))\n", ")", "python", "f(1))"),
+        ("a, b):\n    return f(a)", "", "python", "a, b):\n    return f(a)"),
+        ("", ")", "python", ""),
+    ],
+)
+def test_while_it_grows_a_covered_closer_stands_once(middle: str, closers: str, language: str, text: str) -> None:
+    assert steady(middle, closers, language) == text
 
 
 ADD = {"chunks": ["a, b", "):", "\n    return a + b", "\n"]}

@@ -48,8 +48,24 @@ NONE = Closers()
 
 def n_covered(middle: str, closers: str, language: str) -> int:
     """How many of ``closers`` the middle writes itself, so that it takes their place."""
-    at = 0
-    for n, closer in enumerate(closers):
+    return len(_ends(middle, closers, language))
+
+
+def steady(middle: str, closers: str, language: str) -> str:
+    """The beginning of a middle that still grows up to where it writes a covered closer a second time.
+
+    An editor finds the closer that stands there in the text by comparing the two, and with several to choose from takes
+    another one each time the text grows: a bracket hops from line to line.
+    """
+    ends = _ends(middle, closers, language)
+    again = (at for at in range(ends[-1], len(middle)) if middle[at] in closers[: len(ends)]) if ends else iter(())
+    return middle[: next(again, len(middle))].rstrip() if ends else middle
+
+
+def _ends(middle: str, closers: str, language: str) -> list[int]:
+    """Where in the middle each of ``closers`` ends that it writes itself."""
+    ends, at = list[int](), 0
+    for closer in closers:
         rest = middle[at:]
         if closer in QUOTES:
             end = string_end(rest, language, closer)
@@ -57,6 +73,7 @@ def n_covered(middle: str, closers: str, language: str) -> int:
             unopened = unopened_at(rest, language)
             end = None if unopened is None else unopened + 1
         if end is None or rest[end - 1] != closer:
-            return n
+            return ends
         at += end
-    return len(closers)
+        ends.append(at)
+    return ends

@@ -8,7 +8,7 @@ from typing import Any
 
 from lsprotocol import types as lsp
 
-from midfill.lsp.closers import n_covered
+from midfill.lsp.closers import n_covered, steady
 from midfill.lsp.documents import Edit, Place, Span
 from midfill.lsp.notebooks import Cell
 from midfill.lsp.positions import Encoding
@@ -108,6 +108,8 @@ def inline_items(completion: Completion, place: Place, selected: tuple[Span, str
     language = completion.snapshot.language
     items = []
     for index, text in enumerate(completion.texts):
+        if not completion.finished:
+            text = steady(text, place.closers, language)
         n = n_covered(text, place.closers, language)
         end = lsp.Position(line=place.line, character=place.character + n)
         span, chosen = (lsp.Range(start=here, end=end), "") if selected is None else (_range(selected[0]), selected[1])

@@ -238,7 +238,7 @@ def _answer(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
         asked.pending.resolve(shape.empty())
     else:
         if not last.finished:  # the deadline: what it opened is closed, as no more comes
-            last = asked.last = replace(last, text=closed(last.text, Place.of(last.snapshot)))
+            last = asked.last = replace(last, text=closed(last.text, Place.of(last.snapshot)), finished=True)
             trace.id = last.id
             trace.show(last.texts, last.raw, ())
         ls.latest.counts["shown"] += bool(last.text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from midfill.context import limits
 from midfill.context.child import ChildProcess
 from midfill.context.knowledge import store
 from midfill.context.knowledge.names import NOTHING, Known
@@ -23,6 +25,20 @@ PATIENCE_S = 120.0
 
 def at(buffer: str, *, uri: str, language: str) -> Snapshot:
     return dataclasses.replace(support.at(buffer, language=language), uri=uri)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_the_child_gives_way_and_has_limits() -> None:
+    child = ChildProcess(store.COMMAND, max_memory=store.MAX_MEMORY, answer_s=PATIENCE_S)
+    try:
+        child.ask({"uri": "", "path": "", "text": "x = 1\nx.", "line": 1, "column": 2, "receivers": [], "folders": []})
+        wanted = min(19, os.getpriority(os.PRIO_PROCESS, 0) + limits.NICE)
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) >= wanted
+        assert "unlimited" not in next(
+            line[:40] for line in Path(f"/proc/{child.pid}/limits").read_text().splitlines() if "data size" in line
+        )
+    finally:
+        child.kill()
 
 
 SHOP = """from dataclasses import dataclass, field

@@ -160,6 +160,7 @@ def _keep_where_only_we_write() -> None:
 
 def main() -> None:
     """The child: reads requests from its standard input until that ends."""
+    limits.take_least()
     limits.end_with_parent(int(sys.argv[-1]))
     limits.limit_memory(MAX_MEMORY)
     sys.setrecursionlimit(3000)

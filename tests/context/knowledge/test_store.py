@@ -14,7 +14,7 @@ import pytest
 
 from midfill.context import limits
 from midfill.context.child import ChildProcess
-from midfill.context.knowledge import store
+from midfill.context.knowledge import inferring, store
 from midfill.context.knowledge.names import NOTHING, Known
 from midfill.context.knowledge.store import Knowledge
 from midfill.types import Snapshot
@@ -29,7 +29,7 @@ def at(buffer: str, *, uri: str, language: str) -> Snapshot:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_the_child_gives_way_and_has_limits() -> None:
-    child = ChildProcess(store.COMMAND, max_memory=store.MAX_MEMORY, answer_s=PATIENCE_S)
+    child = ChildProcess(store.COMMAND, max_memory=inferring.MAX_MEMORY, answer_s=PATIENCE_S)
     try:
         child.ask({"uri": "", "path": "", "text": "x = 1\nx.", "line": 1, "column": 2, "receivers": [], "folders": []})
         wanted = min(19, os.getpriority(os.PRIO_PROCESS, 0) + limits.NICE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from midfill.postprocess.place import Place, opens_block
+from midfill.postprocess.place import Place, closers_of, opens_block
 from midfill.postprocess.rule import (
     everywhere,
     not_in_prose,
@@ -174,9 +174,8 @@ def open_body(middle: str, place: Place) -> str:
     if indent(place.below) <= indent(lines[-1]) or lines[-1].rstrip().endswith(("{", ";", ",", "(", "[", "=>")):
         return middle
     state = scan(middle, place.language, place.state)
-    expected = "".join(OPENERS[bracket] for bracket in reversed(state.brackets))
-    closed = unopened(place.suffix, place.language) if place.is_whole and state.is_code else ""
-    return middle.rstrip() + " {" if closed == "}" + expected else middle
+    closed = place.closed_below if place.is_whole and state.is_code else ""
+    return middle.rstrip() + " {" if closed == "}" + closers_of(state.brackets) else middle
 
 
 @rule(where_brackets_pair)

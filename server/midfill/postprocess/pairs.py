@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 
-from midfill.postprocess.place import Place
+from midfill.postprocess.place import Place, closers_of
 from midfill.postprocess.rule import rule, where_brackets_pair
 from midfill.postprocess.sure import closed
-from midfill.syntax.lexical import CLOSERS, OPENERS, scan, unopened, unopened_at
+from midfill.syntax.lexical import CLOSERS, scan, unopened_at
 
 _WHOLE = re.compile(r"[\w)\]}\"'`;]\s*\Z|\n[^\n]*,\s*\Z")  # a word, a value, a statement; a line of a list
 _QUOTE = re.compile(r"[)\]}\"'`#]+")  # no name of a heredoc's end
@@ -65,8 +65,7 @@ def _pairs(place: Place) -> bool:
     """Whether every bracket that is open at the cursor is closed by the text below, and nothing else is."""
     if not place.is_whole or not place.state.is_code or place.kind in ("comment", "docstring", "string"):
         return False
-    expected = "".join(OPENERS[bracket] for bracket in reversed(place.state.brackets))
-    return place.state.n_unopened == 0 and unopened(place.suffix, place.language) == expected
+    return place.state.n_unopened == 0 and place.closed_below == closers_of(place.state.brackets)
 
 
 def _without_empty_line(middle: str) -> str:

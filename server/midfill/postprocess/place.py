@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -111,8 +112,12 @@ class Place:
         above = scan(self.prefix[:line_start], self.language)
         if not self.is_whole or not above.is_code:
             return True
-        outer = "".join(OPENERS[bracket] for bracket in reversed(above.brackets))
-        return unopened(self.suffix, self.language) != outer
+        return self.closed_below != closers_of(above.brackets)
+
+    @property
+    def closed_below(self) -> str:
+        """The closers in the text after the cursor of what is open before it, in their order."""
+        return _unopened(self.suffix, self.language)
 
     @property
     def base(self) -> int:
@@ -124,6 +129,17 @@ class Place:
         """Whether what is left of the cursor ends with what it is inside of, so that a line may begin there."""
         is_in_element = self.after.lstrip().startswith("</") and self.before.endswith(">")
         return is_in_element or self.before.rstrip()[-1:] in OPENERS
+
+
+def closers_of(brackets: tuple[str, ...]) -> str:
+    """What closes ``brackets``, of which the innermost is the last."""
+    return "".join(OPENERS[bracket] for bracket in reversed(brackets))
+
+
+@functools.lru_cache(maxsize=8)
+def _unopened(suffix: str, language: str) -> str:
+    """Rules ask at each piece of a middle, and a long text takes milliseconds to read."""
+    return unopened(suffix, language)
 
 
 def opener_line(place: Place) -> str:

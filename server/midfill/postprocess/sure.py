@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
-from midfill.postprocess.place import Place
+from midfill.postprocess.place import Place, closers_of
 from midfill.postprocess.repeats import MAX_PERIOD, MIN_LINE, changes
-from midfill.syntax.lexical import OPENERS, scan, unopened
+from midfill.syntax.lexical import OPENERS, scan
 from midfill.syntax.names import indent
 
 # Closers, and what stands between them.
@@ -141,8 +141,7 @@ def closed(middle: str, place: Place) -> str:
     state = scan(middle, place.language, place.state)
     outer = len(place.state.brackets) if place.state.is_code else 0
     opened = state.brackets[outer:]
-    after = "".join(OPENERS[bracket] for bracket in reversed(place.state.brackets))
-    if not opened or not state.is_code or unopened(place.suffix, place.language) != after:
+    if not opened or not state.is_code or place.closed_below != closers_of(place.state.brackets):
         return middle
     for bracket in reversed(opened):
         middle = middle.rstrip()

@@ -65,11 +65,13 @@ class Connections(httpcore.AsyncConnectionPool):
             await asyncio.wait([*self._closing])
 
     def _take(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.can_handle_request(origin) and connection.is_available() and not connection.has_expired():
-                return connection
-            self._end(connection)
+        for connection in [*self._idle]:
+            if connection.has_expired() or not connection.is_available():
+                self._end(connection)
+        kept = next((one for one in self._idle if one.can_handle_request(origin)), None)
+        if kept is not None:
+            self._idle.remove(kept)
+            return kept
         connection = self._maker.create_connection(origin)
         self._live.add(connection)
         return connection

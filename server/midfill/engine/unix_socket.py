@@ -14,16 +14,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpcore
+import httpx
 
-from midfill.engine.connections import CancellableTransport, Connections
+from midfill.engine.connections import Connections
+
+KEEP_S = 5.0  # an idle connection; the engine closes it later, so never while a request is being sent
 
 
-class UnixTransport(CancellableTransport):
+class UnixTransport(httpx.AsyncHTTPTransport):
     """A transport for ``httpx.AsyncClient`` to the socket ``uds``."""
 
     def __init__(self, uds: str) -> None:
         super().__init__(verify=False)
-        self._pool = Connections(httpcore.AsyncConnectionPool(uds=uds, retries=0, network_backend=_Backend()))
+        maker = httpcore.AsyncConnectionPool(uds=uds, retries=0, keepalive_expiry=KEEP_S, network_backend=_Backend())
+        self._pool = Connections(maker)
 
 
 class _Backend(httpcore.AsyncNetworkBackend):

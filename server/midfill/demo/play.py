@@ -20,6 +20,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from midfill import __version__
 from midfill.demo.client import Client, ServerGone
 from midfill.types import MidfillError
 
@@ -341,11 +342,11 @@ def _summary(console: Console, figures: Figures) -> None:
 
 
 def _connect(console: Console) -> None:
-    command = _command()
+    command, vsix = _command(), f"dist/midfill-{__version__}.vsix"
     neovim = f"vim.lsp.config('midfill', {{ cmd = {{ '{command}', 'lsp', '--stdio' }} }}); vim.lsp.enable('midfill')"
     group = Group(
         Text("\nConnect your editor:", style="bold"),
-        Text(f"  VS Code     a generic LSP client extension with the command: {command} lsp --stdio"),
+        Text(f"  VS Code     make vsix; code --install-extension {vsix}; the setting midfill.path: {command}"),
         Text(f"  Neovim      {neovim}"),
         Text(f"  any other   start `{command} lsp --stdio` as a language server for your files\n"),
     )

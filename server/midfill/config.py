@@ -29,7 +29,7 @@ WORKSPACE_KEYS = frozenset({
     "context_off", "knowledge_off", "eagerness", "lines",
 })  # fmt: skip
 CONTEXT_SOURCES = ("imports", "names", "similar", "edits", "open", "siblings")  # context.sources.SOURCES
-KNOWLEDGE_SOURCES = ("jedi", "client")  # context.knowledge.store.SOURCES
+KNOWLEDGE_SOURCES = ("jedi", "client", "index")  # context.knowledge.store.SOURCES
 # A workspace's file may be a pipe, a link to an endless device, or made to be slow to parse: tomllib takes time and
 # memory with the square of a dotted key's length.
 MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
@@ -88,7 +88,9 @@ class Config:
     ahead: bool = True  # in the background a place is read where the cursor rests, and a suggestion gone on from
     records: bool = True  # what is shown and accepted is counted on this machine, without any source text
     context_off: tuple[str, ...] = ()  # sources of context from other files that are not asked (CONTEXT_SOURCES)
-    knowledge_off: tuple[str, ...] = ()  # whose word is not taken on what may be named behind a dot: jedi, client
+    knowledge_off: tuple[
+        str, ...
+    ] = ()  # whose word is not taken on what may be named behind a dot: jedi, client, index
     first_answer_s: float = 10.0  # an invoked request waits this long for its answer
     max_adapters: int = 8  # adapters in memory at once; of more, the one that was used longest ago is loaded again
     engine_idle_exit_s: float = 900.0  # the engine leaves after this long without a client

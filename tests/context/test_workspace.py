@@ -328,3 +328,60 @@ def test_gather_takes_each_text_once_and_none_of_the_file_itself() -> None:
             return [Snippet("a.py", "A = 1"), Snippet("b.py", "A = 1"), Snippet("c.py", "x = 2")]
 
     assert gather([Source(), Source()], Snapshot("", 1, "", "x = 2\n", 0)) == [Snippet("a.py", "A = 1")]
+
+
+GO = {
+    "go.mod": "module example.com/depot\n",
+    "store/item.go": "package store\n\ntype Item struct {\n\tSKU string\n}\n",
+    "store/free.go": "package store\n\nfunc (i *Item) Free() int { return 0 }\n",
+}
+GO_USE = 'package main\n\nimport "example.com/depot/store"\n\nfunc run(i *store.Item) {\n\ti.‸\n}\n'
+
+
+def test_members_that_the_files_declare_are_known(project: Workspace, tmp_path: Path) -> None:
+    root = write(tmp_path, GO)
+    project.set_folders([root])
+    snapshot = snapshot_at(root, "main.go", GO_USE)
+    assert project.prepare(snapshot, PATIENCE_S)
+    here = project.known(snapshot).here
+    assert here is not None
+    assert (set(here.names), here.is_complete, here.source) == ({"SKU", "Free"}, True, "index")
+
+
+def test_members_are_not_complete_where_a_file_of_the_package_was_left_out(project: Workspace, tmp_path: Path) -> None:
+    root = write(tmp_path, {**GO, "store/generated.go": "package store\n\nvar x = 1 // " + "x" * 5000 + "\n"})
+    project.set_folders([root])
+    snapshot = snapshot_at(root, "main.go", GO_USE)
+    assert project.prepare(snapshot, PATIENCE_S)
+    here = project.known(snapshot).here
+    assert here is not None
+    assert not here.is_complete
+
+
+def test_declared_members_can_be_switched_off(tmp_path: Path) -> None:
+    root = write(tmp_path, GO)
+    workspace = Workspace(knowledge_off=["index"])
+    try:
+        workspace.set_folders([root])
+        snapshot = snapshot_at(root, "main.go", GO_USE)
+        assert workspace.prepare(snapshot, PATIENCE_S)
+        assert workspace.known(snapshot).here is None
+    finally:
+        workspace.stop()
+
+
+def test_members_follow_what_is_typed_elsewhere(project: Workspace, tmp_path: Path) -> None:
+    root = write(tmp_path, GO)
+    project.set_folders([root])
+    snapshot = snapshot_at(root, "main.go", GO_USE)
+    assert project.prepare(snapshot, PATIENCE_S)
+    project.known(snapshot)
+    file = root / "store/free.go"
+    more = GO["store/free.go"] + "\nfunc (i *Item) Taken() int { return 0 }\n"
+    project.changed(Document(file.as_uri(), file, "store/free.go", "go", more))
+    assert project.settle(PATIENCE_S)
+    project.known(snapshot)  # asks, and does not wait
+    assert project.settle(PATIENCE_S)
+    here = project.known(snapshot).here
+    assert here is not None
+    assert "Taken" in here.names

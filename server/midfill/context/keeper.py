@@ -12,18 +12,24 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from midfill.context.choose import Choice, choose
 from midfill.context.focus import Focus
 from midfill.context.index import Index, SourceFile
 from midfill.context.kinds import KINDS
+from midfill.context.knowledge.declared import lists_at
+from midfill.context.knowledge.members import Sight
+from midfill.context.knowledge.names import KnownNames
+from midfill.context.knowledge.places import receiver_before
 from midfill.context.parser import Job, Parsed
 from midfill.context.project import outside, path_of
 from midfill.context.secrets import is_denied
 from midfill.context.sources import SOURCES
 from midfill.context.view import NO_PROJECT, Edit, View
-from midfill.context.walk import Folder, Found, is_handwritten, printable
+from midfill.context.walk import MAX_FOLDER, Folder, Found, is_handwritten, printable
 from midfill.syntax import languages
 from midfill.types import Snapshot
 
@@ -304,19 +310,39 @@ class Keeper:
         generation, at = self._chosen_at.get(uri, (-1, 0.0))
         return generation != self.index.generation and time.monotonic() - at > NEWS_S
 
+    def declared(self, snapshot: Snapshot) -> dict[str, KnownNames]:
+        """The members that the workspace's files declare of what is used at ``snapshot``, by receiver."""
+        view, focus = self._seen_at(snapshot)
+        sight = Sight(self.index, lambda key: view.may_show(key, focus), lru_cache(self._is_whole))
+        return lists_at(sight, focus, receiver_before(snapshot))
+
+    def _is_whole(self, file: SourceFile) -> bool:
+        """Whether the index has each file of this one's ending in its folder: none too large, ignored or left out."""
+        folder, ending = os.path.dirname(file.key), os.path.splitext(file.key)[1]  # noqa: PTH120, PTH122
+        try:
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in islice(entries, MAX_FOLDER)]
+        except (OSError, ValueError):
+            return False  # a document that is no file
+        keys = (os.path.join(folder, name) for name in names if name.endswith(ending))  # noqa: PTH118
+        return len(names) < MAX_FOLDER and all(key in self.index.files for key in keys)
+
     def choose(self, snapshot: Snapshot, budget: int, before: Choice | None) -> Choice:
         """The snippets for the place of ``snapshot``."""
         self._walk_again()
         self._visit(snapshot.uri)
+        view, focus = self._seen_at(snapshot)
+        self._chosen_at[snapshot.uri] = (self.index.generation, time.monotonic())
+        return choose(view, focus, budget, before, self._sources)
+
+    def _seen_at(self, snapshot: Snapshot) -> tuple[View, Focus]:
         key = self._keys.get(snapshot.uri, snapshot.uri)
         projects = self._projects
         if snapshot.uri not in self._keys and (project := self._project(snapshot.uri, key)):
             projects = {**projects, key: project}
         visited = tuple(self._keys.get(uri, uri) for uri in reversed(self._visited))
         view = View(self.index, visited, tuple(self._edits), projects)
-        focus = Focus(key, snapshot.path, snapshot.language, snapshot.text, snapshot.cursor)
-        self._chosen_at[snapshot.uri] = (self.index.generation, time.monotonic())
-        return choose(view, focus, budget, before, self._sources)
+        return view, Focus(key, snapshot.path, snapshot.language, snapshot.text, snapshot.cursor)
 
 
 def _real(path: Path) -> str:

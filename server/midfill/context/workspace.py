@@ -19,7 +19,10 @@ from pathlib import Path
 from midfill.context.choose import Choice
 from midfill.context.focus import receiver_in
 from midfill.context.keeper import Document, Keeper
+from midfill.context.knowledge.declared import INDEX
+from midfill.context.knowledge.members import family_of
 from midfill.context.knowledge.names import NOTHING, Known
+from midfill.context.knowledge.places import receiver_before
 from midfill.context.knowledge.store import Knowledge
 from midfill.context.parser import Job, Parsed, Parser
 from midfill.types import Snapshot, Snippet
@@ -60,6 +63,8 @@ class Workspace:
         self._changed = threading.Condition()
         self._texts: OrderedDict[str, tuple[float, Document]] = OrderedDict()  # due when, and what
         self._places: OrderedDict[str, Snapshot] = OrderedDict()  # to choose for
+        self._unnamed: OrderedDict[str, Snapshot] = OrderedDict()  # to look up declared members for
+        self._named: dict[str, tuple[int, str, int]] = {}  # line, receiver and state of the index of the last look
         self._calls: list[Callable[[], None]] = []  # to do first
         self._marks: OrderedDict[str, _Mark] = OrderedDict()
         self._chosen: dict[str, Choice] = {}
@@ -93,7 +98,7 @@ class Workspace:
         if cursor is not None and len(document.text) <= MAX_TEXT:
             place = Snapshot(document.uri, 0, document.language, document.text, cursor, path=document.path)
             self._look(place)
-            self.knowledge.look(place)
+            self._look_for_names(place)
 
     def closed(self, uri: str) -> None:
         """A document was closed: what is on disk counts again, if it is a file of the workspace."""
@@ -102,6 +107,8 @@ class Workspace:
             self._places.pop(uri, None)
             self._marks.pop(uri, None)
             self._chosen.pop(uri, None)
+            self._unnamed.pop(uri, None)
+            self._named.pop(uri, None)
         self.knowledge.forget(uri)
         self._do(lambda: self._keeper.forget(uri))
 
@@ -116,7 +123,7 @@ class Workspace:
         """What may be named at ``snapshot``, as far as that has been told or inferred by now."""
         if len(snapshot.text) > MAX_TEXT:
             return NOTHING
-        self.knowledge.look(snapshot)
+        self._look_for_names(snapshot)
         return self.knowledge.at(snapshot)
 
     def stop(self) -> None:
@@ -147,7 +154,7 @@ class Workspace:
             return False
         self._marks.pop(snapshot.uri, None)
         self._look(snapshot)
-        self.knowledge.look(snapshot)
+        self._look_for_names(snapshot)
         return self.settle(timeout_s) and self.knowledge.settle(timeout_s)
 
     # ---- handing over ------------------------------------------------------------------------------------------------
@@ -181,8 +188,22 @@ class Workspace:
             while len(self._marks) > MAX_OPEN:
                 old, _ = self._marks.popitem(last=False)
                 self._chosen.pop(old, None)
+                self._named.pop(old, None)
             self._places[snapshot.uri] = snapshot
             self._wake()
+
+    def _look_for_names(self, snapshot: Snapshot) -> None:
+        """Ask what may be named at a place, unless that is known as things are."""
+        self.knowledge.look(snapshot)
+        if not family_of(snapshot.language) or not self.knowledge.is_asked(INDEX):
+            return
+        line = snapshot.text.count("\n", 0, snapshot.cursor)
+        mark = (line, receiver_before(snapshot), self._keeper.index.generation)
+        with self._changed:
+            if self._named.get(snapshot.uri) != mark:
+                self._named[snapshot.uri] = mark
+                self._unnamed[snapshot.uri] = snapshot
+                self._wake()
 
     def _wake(self) -> None:
         """Start the thread when there is something to do for the first time. With the lock held."""
@@ -204,13 +225,16 @@ class Workspace:
             self._rest(time.monotonic() - began)
 
     def _next(self) -> Callable[[], None] | None:
-        """What to do now: calls, then choices, then documents that are quiet, then a step through the folders."""
+        """What to do now: calls, names, choices, quiet documents, a step through the folders; in this order."""
         with self._changed:
             self._busy = False
             while not self._stopped:
                 self._busy = True
                 if self._calls:
                     return self._calls.pop(0)
+                if self._unnamed:
+                    uri, place = self._unnamed.popitem()
+                    return lambda: self.knowledge.declared(place, self._keeper.declared(place))
                 if self._places:
                     uri, snapshot = self._places.popitem()
                     return lambda: self._choose(uri, snapshot)
@@ -237,12 +261,14 @@ class Workspace:
         return max(0.01, due, self._parser.pause_s)
 
     def _has_work(self) -> bool:
-        return bool(self._calls or self._places or self._texts or self._keeper.has_steps or self._is_parsing)
+        return bool(
+            self._calls or self._unnamed or self._places or self._texts or self._keeper.has_steps or self._is_parsing
+        )
 
     def _rest(self, worked_s: float) -> None:
         """Leave the processor to others for as long as it was used; whoever waits for a choice ends the rest."""
         with self._changed:
-            if not (self._calls or self._places or self._n_waiting or self._stopped):
+            if not (self._calls or self._unnamed or self._places or self._n_waiting or self._stopped):
                 self._changed.wait(min(worked_s, 0.25))
 
     def _parse(self, job: Job | None) -> None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from midfill.context.child import ChildProcess, Ended
+from midfill.context.knowledge.declared import INDEX
 from midfill.context.knowledge.inferring import MAX_MEMORY
 from midfill.context.knowledge.names import NOTHING, Known, KnownNames
 from midfill.context.knowledge.places import Asked, asked_at, receiver_before, scope_of
@@ -24,7 +25,7 @@ from midfill.types import MidfillError, Snapshot
 log = logging.getLogger(__name__)
 
 JEDI, CLIENT = "jedi", "client"
-SOURCES = (JEDI, CLIENT)  # by the names that the setting ``knowledge_off`` takes
+SOURCES = (JEDI, CLIENT, INDEX)  # by the names that the setting ``knowledge_off`` takes
 LANGUAGES = ("python",)  # that jedi reads
 ANSWER_S = 20.0
 IDLE_S = 180.0  # a child that has had nothing to do for so long is ended
@@ -56,6 +57,7 @@ class Knowledge:
         self._waiting: OrderedDict[str, tuple[Snapshot, Asked]] = OrderedDict()
         self._inferred: OrderedDict[str, _Entry] = OrderedDict()
         self._told: OrderedDict[str, _Entry] = OrderedDict()
+        self._declared: OrderedDict[str, _Entry] = OrderedDict()
         self._last: dict[str, tuple[object, float]] = {}
         self._thread: threading.Thread | None = None
         self._child: ChildProcess | None = None
@@ -95,14 +97,28 @@ class Knowledge:
         lists[receiver] = _with_used(KnownNames(receiver, tuple(names), is_complete, CLIENT), snapshot)
         _keep(self._told, snapshot.uri, _Entry(scope, row, lists))
 
+    def is_asked(self, source: str) -> bool:
+        """Whether the names of a source are used."""
+        return source not in self._off
+
+    def declared(self, snapshot: Snapshot, lists: Mapping[str, KnownNames]) -> None:
+        """The workspace's own files name these around ``snapshot``. Called by the workspace's thread."""
+        entry = _Entry(
+            scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor),
+            {name: _with_used(one, snapshot) for name, one in lists.items()},
+        )  # fmt: skip
+        with self._changed:
+            _keep(self._declared, snapshot.uri, entry)
+
     def at(self, snapshot: Snapshot) -> Known:
-        """What is known at a cursor, now. A client's list comes before an inferred one."""
-        inferred, told = self._inferred.get(snapshot.uri), self._told.get(snapshot.uri)
-        if inferred is None and told is None:
+        """What is known at a cursor, now. A client's list comes before an inferred one, that before a declared one."""
+        declared, inferred = self._declared.get(snapshot.uri), self._inferred.get(snapshot.uri)
+        told = self._told.get(snapshot.uri)
+        if declared is None and inferred is None and told is None:
             return NOTHING
         scope, row = scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor)
         lists: dict[str, KnownNames] = {}
-        for source, entry in ((JEDI, inferred), (CLIENT, told)):
+        for source, entry in ((INDEX, declared), (JEDI, inferred), (CLIENT, told)):
             if entry is not None and source not in self._off and entry.scope == scope:
                 if source == CLIENT and abs(entry.row - row) > NEAR_ROWS:
                     continue
@@ -113,7 +129,7 @@ class Knowledge:
     def forget(self, uri: str) -> None:
         """A document was closed."""
         with self._changed:
-            for table in (self._waiting, self._inferred, self._told, self._last):
+            for table in (self._waiting, self._inferred, self._told, self._declared, self._last):
                 table.pop(uri, None)
 
     def stop(self) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +16,9 @@ from midfill.engine.local.scoring import Scorer
 from midfill.train import middles
 from midfill.train.base import Lora, with_lora
 from midfill.train.collect import Collection, collect, split
-from midfill.train.middles import ALL, END, ONE, Scored
+from midfill.train.middles import ALL, END, ONE, ScoreJob, Scored
 from midfill.train.steps import losses
+from midfill.train.worker import INTERRUPTED
 from tests.engine.made import load_tiny, save_tiny
 from tests.tokenizers_made import make
 from tests.train.made import project
@@ -46,6 +51,21 @@ def test_a_small_repository_gives_what_it_has_without_repeating_itself(collectio
     found = middles.cut(one_file, renderer(), n=5000)
     assert 10 < len(found) < 5000
     assert len({one.example.ids for one in found}) == len(found)
+
+
+def test_the_process_that_scores_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    """Killed, a command cannot say that nobody waits any more: the child's standard input is closed."""
+    root = project(tmp_path / "repo")
+    job = ScoreJob(
+        model=str(save_tiny("qwen2", tmp_path / "model")), device="cpu", dtype="float32", template="auto", order="psm",
+        before="", after="", roots=(str(root),), held_out=(), n=4000,
+    )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "midfill.train.score"], input=json.dumps(dataclasses.asdict(job)) + "\n",
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == INTERRUPTED
+    assert '"scored"' not in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "starcoder2"])

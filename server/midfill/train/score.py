@@ -1,14 +1,17 @@
 """The process that scores: ``python -m midfill.train.score``, a ScoreJob on standard input, lines of JSON out.
 
-A process of its own, so that the model's memory is free again when the table is there.
+A process of its own, so that the model's memory is free again when the table is there. It ends when its standard input
+is closed, as it is when whoever started it has ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from midfill.train.collect import SourceText, collect
 from midfill.train.examples import Example
 from midfill.train.job import Job
 from midfill.train.middles import ScoreJob, cut, score
-from midfill.train.worker import Tell, gather, teller
+from midfill.train.worker import INTERRUPTED, Tell, gather, teller
 from midfill.types import MidfillError
 
 
@@ -30,12 +33,21 @@ def main() -> int:
     os.dup2(2, 1)  # what libraries print is no line of ours
     tell = teller(out)
     try:
-        run(ScoreJob.of(json.loads(sys.stdin.readline())), tell)
+        job = ScoreJob.of(json.loads(sys.stdin.readline()))
+        threading.Thread(target=_end_with_input, daemon=True).start()
+        run(job, tell)
     except Exception as error:  # noqa: BLE001 - a person reads it where the scoring was started
         known = in_words(error, "train")
         tell({"kind": "error", "message": known.message, "remedy": known.remedy})
         return 1
     return 0
+
+
+def _end_with_input() -> None:
+    """Nothing is written that a sudden end could spoil."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdin.read()
+    os._exit(INTERRUPTED)
 
 
 def run(job: ScoreJob, tell: Tell) -> None:

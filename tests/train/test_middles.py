@@ -16,7 +16,7 @@ from midfill.engine.local.scoring import Scorer
 from midfill.train import middles
 from midfill.train.base import Lora, with_lora
 from midfill.train.collect import Collection, collect, split
-from midfill.train.middles import ALL, END, ONE, ScoreJob, Scored
+from midfill.train.middles import ALL, END, ONE, Scored, ScoreJob
 from midfill.train.steps import losses
 from midfill.train.worker import INTERRUPTED
 from tests.engine.made import load_tiny, save_tiny

@@ -25,7 +25,7 @@ from midfill.context.knowledge.members import Sight
 from midfill.context.knowledge.names import KnownNames
 from midfill.context.knowledge.places import receiver_before
 from midfill.context.parser import Job, Parsed
-from midfill.context.project import outside, path_of
+from midfill.context.project import go_module, outside, path_of
 from midfill.context.secrets import is_denied
 from midfill.context.sources import SOURCES
 from midfill.context.view import NO_PROJECT, Edit, View
@@ -313,7 +313,9 @@ class Keeper:
     def declared(self, snapshot: Snapshot) -> dict[str, KnownNames]:
         """The members that the workspace's files declare of what is used at ``snapshot``, by receiver."""
         view, focus = self._seen_at(snapshot)
-        sight = Sight(self.index, lambda key: view.may_show(key, focus), lru_cache(self._is_whole))
+        sight = Sight(
+            self.index, lambda key: view.may_show(key, focus), lru_cache(self._is_whole), lru_cache(self._go_folder)
+        )  # fmt: skip
         return lists_at(sight, focus, receiver_before(snapshot))
 
     def _is_whole(self, file: SourceFile) -> bool:
@@ -326,6 +328,16 @@ class Keeper:
             return False  # a document that is no file
         keys = (os.path.join(folder, name) for name in names if name.endswith(ending))  # noqa: PTH118
         return len(names) < MAX_FOLDER and all(key in self.index.files for key in keys)
+
+    def _go_folder(self, key: str, import_path: str) -> str | None:
+        """The folder of an import path, as the index names it, where it is of the same module as the file ``key``."""
+        root, module = go_module(os.path.dirname(path_of(key) or key))  # noqa: PTH120
+        inside = import_path.removeprefix(module).lstrip("/")
+        if not module or not f"{import_path}/".startswith(f"{module}/"):
+            return None
+        where = os.path.join(root, *inside.split("/")) if inside else root  # noqa: PTH118
+        paths = (folder.relative(where) for folder in self._folders.values())
+        return next((path.removeprefix(".") for path in paths if path is not None), None)
 
     def choose(self, snapshot: Snapshot, budget: int, before: Choice | None) -> Choice:
         """The snippets for the place of ``snapshot``."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 import tempfile
 from pathlib import Path
 from urllib.parse import unquote
@@ -18,6 +21,33 @@ def project_of(file: Path) -> Path:
         if any((folder / mark).exists() for mark in MARKS):
             return folder
     return file.parent
+
+
+_MODULE = re.compile(rb"(?m)^module[ \t]+\"?([^\s\"]{1,300})")
+MAX_GO_MOD = 4096  # bytes that are read of it: the module stands in its first lines
+
+
+def go_module(folder: str) -> tuple[str, str]:
+    """The nearest folder with a ``go.mod`` from ``folder`` (a real path) upwards, and its module; ("", "") for none."""
+    for at in [Path(folder), *Path(folder).parents][:MAX_UP]:
+        match = _MODULE.search(_head(at / "go.mod"))
+        if match is not None:
+            return str(at), match[1].decode("utf-8", "replace")
+    return "", ""
+
+
+def _head(file: Path) -> bytes:
+    """The beginning of a plain file; nothing where there is none."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(file, flags)
+    except (OSError, ValueError):
+        return b""
+    with os.fdopen(handle, "rb") as stream:
+        try:
+            return stream.read(MAX_GO_MOD) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+        except OSError:
+            return b""
 
 
 def is_too_wide(folder: Path) -> bool:

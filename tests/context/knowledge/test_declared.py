@@ -26,6 +26,7 @@ type Item struct {
 }
 
 type Shelf struct {
+	done <-chan struct{}
 \tName  string
 \tItems []Item
 }
@@ -59,6 +60,9 @@ type Guarded struct {
 \tName string
 }
 """,
+    "store/notes_linux.go": "package store\n\ntype Notes struct {\n\tfile int\n\tName string\n}\n",
+    "store/notes_other.go": "package store\n\n// It isn't.\ntype Notes struct {\n\tName, Path string // don't\n}\n",
+    "other/tls/tls.go": "package tls\n\nfunc Ours() {}\n",
     "store/more.go": "package store\n\nfunc (s *Store) Close() error { return nil }\n",
 }
 ITEM = {"SKU", "Shelf", "Count", "Reserved", "notes", "Free"}
@@ -114,6 +118,23 @@ export function newest(entries: Entry[]): Entry | null {
   return entries[0] ?? null;
 }
 """,
+    "src/names.ts": """export const PREFIX = "x";
+export function join(a: string): string {
+  return a;
+}
+const hidden = 1;
+export { hidden as shown };
+""",
+    "src/common.ts": 'export * as Names from "./names";\nexport { Side, Kind } from "./kinds";\n',
+    "src/kinds.ts": """export enum Side {
+  LEFT = "left",
+  RIGHT = "right",
+}
+export const Kind = {
+  PLAIN: "plain" as const, // it isn't more
+  RICH: "rich" as const,
+};
+""",
     "src/index.ts": 'export { Person } from "./model";\n',
 }
 ENTRY = {"id", "tags", "title", "size", "first"}  # as others see it
@@ -125,7 +146,12 @@ def known(files: dict[str, str], path: str, buffer: str) -> dict[str, KnownNames
     focus = focus_at(path, buffer)
     here = receiver_before(Snapshot("file:///w", 0, focus.language, focus.text, focus.cursor))
     index = index_of({**files, path: focus.text})
-    return lists_at(Sight(index), focus, here)
+    return lists_at(Sight(index, go_folder=go_folder), focus, here)
+
+
+def go_folder(key: str, path: str) -> str | None:
+    """As if the workspace had go.mod at its top."""
+    return path.removeprefix("example.com/depot").strip("/") if path.startswith("example.com/depot") else None
 
 
 def names(files: dict[str, str], path: str, buffer: str, receiver: str) -> set[str] | None:
@@ -152,8 +178,10 @@ def go(body: str, header: str = "func run(s *store.Store)") -> str:
         (go("\tfunc(item *store.Item, n int) {\n\t\titem.‸"), "item", ITEM_OUTSIDE),
         (go("\tif item, err := s.Find(1); err == nil {\n\t\titem.‸"), "item", ITEM_OUTSIDE),
         (go("\tx.‸", "func run(x, y *store.Item)"), "x", ITEM_OUTSIDE),
-        (go("\tstore.‸"), "store", {"Item", "Shelf", "Audited", "Store", "Open", "Finder", "Guarded"}),
+        (go("\tstore.‸"), "store", {"Item", "Shelf", "Audited", "Store", "Open", "Finder", "Guarded", "Notes"}),
         (go("\tf.‸", "func run(f store.Finder)"), "f", {"Find"}),
+        (go("\tn.‸", "func run(n *store.Notes)"), "n", {"Name", "Path"}),  # a file for each system
+        (go("\tfor _, one := range []store.Item{{}} {\n\t\tone.‸"), "one", ITEM_OUTSIDE),
     ],
 )  # fmt: skip
 def test_go(buffer: str, receiver: str, wanted: set[str]) -> None:
@@ -191,6 +219,7 @@ def test_go_that_is_not_complete(buffer: str, receiver: str) -> None:
         go("\tx := 1 + s.All()[0]\n\tx.‸"),
         go("\tx := unknown.Open()\n\tx.‸"),
         go("\tx := x\n\tx.‸"),  # of itself: no end
+        go("\ttls.‸").replace('"example.com/depot/store"', '"crypto/tls"'),  # another module's folder of that name
     ],
 )  # fmt: skip
 def test_go_that_is_unknown(buffer: str) -> None:
@@ -203,7 +232,9 @@ def test_go_that_is_unknown(buffer: str) -> None:
 def test_a_package_of_which_files_are_missing_is_not_complete() -> None:
     buffer = go("\ts.‸")
     focus = focus_at("cmd/main.go", buffer)
-    sight = Sight(index_of({**GO, "cmd/main.go": focus.text}), is_whole=lambda file: file.folder != "store")
+    sight = Sight(
+        index_of({**GO, "cmd/main.go": focus.text}), is_whole=lambda file: file.folder != "store", go_folder=go_folder
+    )
     found = lists_at(sight, focus, "s")
     assert not found["s"].is_complete
 
@@ -233,6 +264,21 @@ def test_a_package_of_which_files_are_missing_is_not_complete() -> None:
 )  # fmt: skip
 def test_typescript(body: str, receiver: str, wanted: set[str]) -> None:
     found = known(TS, "src/app.ts", f"{IMPORT}\n{body}\n}}\n")[receiver]
+    assert set(found.names) == wanted
+    assert found.is_complete
+
+
+@pytest.mark.parametrize(
+    ("line", "receiver", "wanted"),
+    [
+        ('import { Names } from "./common";', "Names", {"PREFIX", "join", "shown"}),
+        ('import * as names from "./names";', "names", {"PREFIX", "join", "shown"}),
+        ('import { Side } from "./common";', "Side", {"LEFT", "RIGHT"}),
+        ('import { Kind } from "./kinds";', "Kind", {"PLAIN", "RICH"}),
+    ],
+)
+def test_names_that_are_no_variables(line: str, receiver: str, wanted: set[str]) -> None:
+    found = known(TS, "src/app.ts", f"{line}\n\nfunction f() {{\n  return {receiver}.‸;\n}}\n")[receiver]
     assert set(found.names) == wanted
     assert found.is_complete
 
@@ -289,5 +335,9 @@ def test_other_languages_have_none() -> None:
 
 def test_files_of_another_project_are_not_used() -> None:
     focus = focus_at("cmd/main.go", go("\ts.‸"))
-    sight = Sight(index_of({**GO, "cmd/main.go": focus.text}), may_use=lambda key: not key.startswith("store"))
+    sight = Sight(
+        index_of({**GO, "cmd/main.go": focus.text}),
+        may_use=lambda key: not key.startswith("store"),
+        go_folder=go_folder,
+    )
     assert lists_at(sight, focus, "s") == {}

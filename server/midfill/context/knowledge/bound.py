@@ -79,7 +79,7 @@ def _depth(line: str) -> int:
 # ---- Go --------------------------------------------------------------------------------------------------------------
 
 _GO_RECEIVER = re.compile(r"func\s*\(\s*(\w+)\s+([^),]+)\)\s*\w")
-_GO_RANGE = re.compile(r"for\s+(?:\w+\s*,\s*)?(\w+)\s*:=\s*range\s+(.+?)\s*\{")
+_GO_RANGE = re.compile(r"for\s+(?:\w+\s*,\s*)?(\w+)\s*:=\s*range\s+(.+?)\s*\{\s*$")
 _GO_SHORT = re.compile(r"(?:^|\bif |\bfor |\bswitch |;)\s*(\w+(?:\s*,\s*\w+)*)\s*:=\s*(?!range\b)(.+)")
 _GO_VAR = re.compile(r"^\s*var\s+(\w+)\s+([^=\s][^=]*?)\s*(?:=.*)?$")
 _GO_VALUE = re.compile(r"^\s*var\s+(\w+)\s*=\s*(.+)")

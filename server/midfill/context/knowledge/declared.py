@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from midfill.context.focus import Focus
 from midfill.context.knowledge.bound import Bound, variables
-from midfill.context.knowledge.members import Home, Members, Sight, family_of, members_of
+from midfill.context.knowledge.members import Home, Members, Sight, family_of, members_of, named_of
 from midfill.context.knowledge.names import KnownNames
 from midfill.context.knowledge.types import GO, Type, closing, read_type, results
 
@@ -67,6 +67,8 @@ class _Scope:
             return self._of_package(receiver)
         value = self.value(receiver)
         members = self._members(value)
+        if value is None and receiver.isidentifier() and receiver not in self.variables and self._focus.family != GO:
+            return self._constants(receiver)
         if members is None or value is None:
             return None
         names = [
@@ -112,9 +114,9 @@ class _Scope:
     def _made(self, code: str) -> Value | None:
         """``new Order(...)``, ``&Order{...}``, ``Order{...}``, ``code as Order``, ``code.(Order)``."""
         if self._focus.family == GO:
-            match = re.match(r"&?((?:\w+\.)?[A-Za-z_]\w*(?:\[[\w.*]+\])?)\{", code) or re.match(
-                r"new\(([\w.]+)\)", code
-            )
+            match = re.match(
+                r"&?((?:\[\d*\]\*?|map\[\w+\]\*?)?(?:\w+\.)?[A-Za-z_]\w*(?:\[[\w.*]+\])?)\{", code
+            ) or re.match(r"new\(([\w.]+)\)", code)
             match = match or re.match(r".*\.\(([\w.*]+)\)\s*$", code)
         else:
             match = re.match(r"new\s+((?:[\w$]+\.)?[A-Z][\w$]*)", code)
@@ -195,6 +197,13 @@ class _Scope:
         if self._focus.family == GO:
             return name[:1].isupper() or (value[1].folder == self._focus.folder and not value[0].package)
         return not is_private or receiver.startswith("this")
+
+    def _constants(self, name: str) -> KnownNames | None:
+        members = named_of(name, self._home)
+        if members is None:
+            return None
+        is_complete = members.is_complete and len(members.found) <= MAX_NAMES
+        return KnownNames(name, tuple(members.found)[:MAX_NAMES], is_complete, INDEX) if members.found else None
 
     def _of_package(self, alias: str) -> KnownNames | None:
         """What a package of the workspace exports."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from midfill.context.imports import imports_of, resolve
+from midfill.context.imports import Import, imports_of, resolve
 from midfill.context.index import Index, Place, SourceFile
 from midfill.context.kinds import family
 from midfill.context.knowledge.types import GO, Type, closing, parameters, read_type, results, split
@@ -24,6 +24,12 @@ _MODIFIERS = re.compile(
     r"^(?:(?:public|private|protected|static|readonly|abstract|override|declare|async|get|set)\s+)*"
 )
 _SCRIPT_MEMBER = re.compile(r"^([^\W\d][\w$]*)[?!]?\s*(.*)", re.DOTALL)
+_EXPORTED = re.compile(
+    r"(?m)^\s*export\s+(?:default\s+|declare\s+|abstract\s+|async\s+)*"
+    r"(?:const enum|const|let|var|function\*?|class|interface|type|enum|namespace)\s+([^\W\d][\w$]*)"
+)
+_EXPORTED_GROUP = re.compile(r"\bexport\s*(?:type\s*)?\{([^}]*)\}")
+_EXPORTED_STAR = re.compile(r"\bexport\s*\*\s*as\s+([^\W\d][\w$]*)")
 _KEPT_BY_CONSTRUCTOR = re.compile(r"^(?:(?:public|private|protected|readonly|override)\s+)+")
 
 
@@ -54,12 +60,19 @@ class Members:
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """What is seen of the workspace. ``may_use``: whether a file, by its key, is of the project that asks;
-    ``is_whole``: whether the index has every file of a file's folder."""
+    """What is seen of the workspace.
+
+    ``may_use``: whether a file, by its key, is of the project that asks. ``is_whole``: whether the index has every file
+    of a file's folder. ``go_folder``: the folder, as the index names it, of an import path of Go, seen from the file
+    with a key; None where it is of another module.
+    """
 
     index: Index
     may_use: Callable[[str], bool] = lambda _: True
     is_whole: Callable[[SourceFile], bool] = lambda _: True
+    go_folder: Callable[[str, str], str | None] = lambda _key, _path: None
+    homes: dict[str, Home] = field(default_factory=dict)  # by key: what was read is not read again
+    members: dict[tuple[Type, str], Members | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +88,9 @@ class Home:
     @classmethod
     def of(cls, sight: Sight, file: SourceFile) -> Home:
         """A file of the index."""
-        return cls(sight, file.key, file.path, file.family, file.text)
+        if file.key not in sight.homes:
+            sight.homes[file.key] = cls(sight, file.key, file.path, file.family, file.text)
+        return sight.homes[file.key]
 
     @property
     def folder(self) -> str:
@@ -87,11 +102,19 @@ class Home:
         """The files of the workspace behind each name that it imports."""
         found: dict[str, list[SourceFile]] = {}
         for one in imports_of(self.text, self.path, self.family):
-            files = [file for file in resolve(self.sight.index, one, self.path) if self.sight.may_use(file.key)]
+            files = [file for file in self._files(one) if self.sight.may_use(file.key)]
             for name in one.names or ((one.alias,) if one.alias else ()):
                 if files:
                     found.setdefault(name, files)
         return found
+
+    def _files(self, one: Import) -> list[SourceFile]:
+        """The files that an import means; of Go only where its module says so, since other modules' folders have the
+        same names."""
+        if self.family != GO:
+            return resolve(self.sight.index, one, self.path)
+        folder = self.sight.go_folder(self.key, one.paths[0])
+        return self.sight.index.in_folder(folder) if folder is not None else []
 
     def places(self, name: str, package: str = "") -> list[Place]:
         """Where ``name`` is defined, outside of any class, as this file would mean it."""
@@ -117,15 +140,32 @@ def members_of(kind: Type, home: Home, n_up: int = MAX_UP) -> Members | None:
     """The members of ``kind`` as ``home`` means it; None where nothing is known of it."""
     if kind.wrappers or n_up == 0:
         return None
+    known, key = home.sight.members, (kind, home.key)
+    if key not in known:
+        known[key] = None  # of a type that is its own base
+        known[key] = _read(kind, home, n_up)
+    return known[key]
+
+
+def _read(kind: Type, home: Home, n_up: int) -> Members | None:
     if kind.body:
         return _of_lines(kind.body, home)
     places = home.places(kind.name, kind.package)
     places = [place for place in places if place.definition.kind in ("class", "record")]
-    if len(places) != 1:
-        return None
-    place = places[0]
-    there = Home.of(home.sight, place.file)
-    return _go(place, there, n_up) if home.family == GO else _script(place, there, n_up)
+    if home.family == GO:  # several where files are built for one system each
+        found = [_go(place, Home.of(home.sight, place.file), n_up) for place in places]
+        return _united(found) if found else None
+    return _script(places[0], Home.of(home.sight, places[0].file), n_up) if len(places) == 1 else None
+
+
+def _united(found: list[Members | None]) -> Members | None:
+    """What any of them has."""
+    members = Members()
+    for one in found:
+        if one is None:
+            return None
+        members.add(one)
+    return members
 
 
 # ---- Go --------------------------------------------------------------------------------------------------------------
@@ -181,7 +221,51 @@ def _go_line(line: str, members: Members, home: Home, n_up: int) -> None:
         members.is_complete = False
 
 
-# ---- TypeScript --------------------------------------------------------------------------------------------------
+# ---- TypeScript ------------------------------------------------------------------------------------------------------
+
+
+def named_of(name: str, home: Home) -> Members | None:
+    """What stands behind a name that is no variable: a module that is imported whole, an enum, an object."""
+    own = [place for place in home.places(name) if place.definition.kind in ("class", "record", "constant")]
+    if len(own) == 1:
+        return _constants(own[0], home)
+    files = home.imported.get(name, [])
+    if len(files) != 1 or own:
+        return None
+    handed_on = Home.of(home.sight, files[0]).imported.get(name, files)  # export * as Name from
+    is_star = re.search(rf"\*\s*as\s+{re.escape(name)}\b", home.text if handed_on is files else files[0].text)
+    return _exports(handed_on[0], home.sight) if is_star and len(handed_on) == 1 else None
+
+
+def _exports(file: SourceFile, sight: Sight) -> Members:
+    """What a module exports."""
+    home = Home.of(sight, file)
+    members = Members(is_complete=re.search(r"(?m)^\s*export\s*\*\s*from\b|^\s*module\.exports\b", file.text) is None)
+    names = [*_EXPORTED.findall(file.text), *_EXPORTED_STAR.findall(file.text)]
+    for group in _EXPORTED_GROUP.findall(file.text):
+        names += [part.split(" as ")[-1].replace("type ", "").strip() for part in group.split(",")]
+    for name in names:
+        if name.isidentifier() and name != "default":
+            members.found.setdefault(name, Member("", home))
+    return members
+
+
+def _constants(place: Place, home: Home) -> Members | None:
+    """The members of an enum, or of an object that is written out."""
+    text = _text(place)
+    head = text[_end_of_modifiers(text) :]
+    if (
+        re.match(r"(?:const\s+)?enum\b", head) is None
+        and re.match(r"(?:const|let|var)\s+[\w$]+[^=]*=\s*\{", head) is None
+    ):
+        return None
+    members = Members()
+    for line in _lines(_braces(text), ",\n"):
+        if (match := re.match(r"['\"]?([^\W\d][\w$]*)['\"]?\s*(?:[=:(]|$)", line)) is not None:
+            members.found.setdefault(match[1], Member("", home))
+        elif line.startswith(("...", "[")):
+            members.is_complete = False
+    return members if members.found else None
 
 
 def _script(place: Place, home: Home, n_up: int) -> Members | None:
@@ -303,7 +387,7 @@ def _kept(text: str, home: Home) -> Iterator[tuple[str, Member]]:
 def _text(place: Place) -> str:
     """A declaration as its file has it."""
     one = place.definition
-    return "\n".join(place.file.lines[one.line : one.end_line + 1])[:MAX_BODY]
+    return _bare("\n".join(place.file.lines[one.line : one.end_line + 1])[:MAX_BODY])
 
 
 def _end_of_modifiers(text: str) -> int:
@@ -326,9 +410,12 @@ def _bases(text: str, word: str) -> list[str]:
 
 def _lines(body: str, ends: str) -> list[str]:
     """The members of a body as they are written, without comments."""
-    body = re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL)
-    body = re.sub(r"(?m)//[^\n]*$", "", body) if "//" in body else body
-    return [line.strip() for line in split(body, ends)[:MAX_MEMBERS] if line.strip()]
+    return [line.strip() for line in split(_bare(body), ends)[:MAX_MEMBERS] if line.strip()]
+
+
+def _bare(text: str) -> str:
+    """Without comments, whose apostrophes are no quotes."""
+    return re.sub(r"(?m)/\*.*?\*/|(?<![:\w\"'])//[^\n]*$", "", text, flags=re.DOTALL) if "/" in text else text
 
 
 def family_of(language: str) -> str:

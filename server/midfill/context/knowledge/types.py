@@ -93,7 +93,7 @@ def split(text: str, at: str) -> list[str]:
             quote = "" if char == quote else quote
         elif char in "'\"`":
             quote = char
-        elif char in _OPENING:
+        elif char in _OPENING and text[n : n + 2] != "<-":  # of Go's channels
             depth += 1
         elif char in _CLOSING and text[n - 1 : n] not in ("=", "-"):  # no arrow
             depth -= 1

@@ -25,7 +25,7 @@ from midfill.train.base import Lora, with_lora
 from midfill.train.collect import Collection, collect, split
 from midfill.train.dropout import WindowDropout
 from midfill.train.examples import Batch, Loss, Maker, held_out
-from midfill.train.run import Interrupted, Report, Run, Settings, Trained
+from midfill.train.run import LOOK_SHARE, Interrupted, Report, Run, Settings, Trained
 from midfill.train.steps import DivergedError, Stepper, logits_of, loss_of
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
@@ -83,7 +83,7 @@ def test_it_learns(base: Path, collection: Collection, tmp_path: Path) -> None:
     assert [report.step for report in reports] == list(range(1, 61))
     assert sum(r.loss for r in reports[-10:]) < 0.95 * sum(r.loss for r in reports[:10])
     assert sum(done.after) < 0.95 * sum(done.before)
-    assert sum(report.held_out is not None for report in reports) == 6
+    assert sum(report.held_out is not None for report in reports) == LOOK_SHARE
 
 
 def test_nothing_but_the_adapter_changes(base: Path, collection: Collection, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from midfill.train.steps import DivergedError, Stepper, losses
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 45.0  # of at most a minute that a kill may lose
-LOOK_SHARE = 6  # times that the held-out loss is measured on the way
+LOOK_SHARE = 4  # times that the held-out loss is measured on the way: each takes as long as twenty steps
 N_TIMED = 3  # steps from which the time of all is estimated
 DIVERGED = 3.0  # times the loss of the beginning, over as many steps as are smoothed
 SMOOTHED = 20

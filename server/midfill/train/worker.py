@@ -27,7 +27,7 @@ from midfill.train.priority import lower_priority
 from midfill.types import MidfillError, one_line
 
 MIN_TRAIN_CHARS = 20_000
-N_HELD_OUT = 64  # examples whose loss is measured
+N_HELD_OUT = 32  # examples whose loss is measured; the gate has its own middles
 ON_CPU, ON_GPU = (200, 512), (1000, 2048)  # steps, tokens in one pass
 INTERRUPTED = 3  # exit status
 

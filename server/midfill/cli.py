@@ -233,6 +233,9 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         "--no-gate", dest="gate", action="store_false", help="train only: nothing measured or registered"
     )
     parser.add_argument("--force", action="store_true", help="register it even if it is not better")
+    parser.add_argument(
+        "--estimate", action="store_true", help="train nothing: say whether it is likely to pay, the time and memory"
+    )
     _model_options(parser)
     parser.set_defaults(run=_train)
 

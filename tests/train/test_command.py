@@ -99,6 +99,20 @@ def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
     assert check.returncode == 0, check.stderr
 
 
+def test_an_estimate_trains_nothing(tiny: Path, tmp_path: Path) -> None:
+    done = train(str(project(tmp_path / "repo", 24)), "--name=mine", "--estimate", "--steps=50", model=tiny)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["n_steps"] == 50
+    assert found["step_s"] > 0
+    assert found["minutes"] == pytest.approx(50 * found["step_s"] / 60)
+    assert found["loss"] > 1  # of a random model
+    assert 0 < found["known"] <= 1
+    assert 0 < found["memory"] < found["memory_there"]
+    assert found["verdict"] in done.stderr.replace("\n", " ")
+    assert not (paths.data_dir() / "training" / "mine" / "adapter").exists()
+
+
 def test_it_goes_on_from_the_adapter_that_is_set(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

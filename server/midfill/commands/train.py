@@ -20,7 +20,7 @@ from rich.table import Table
 from midfill import paths, registry
 from midfill.commands import scoring
 from midfill.commands.session import session
-from midfill.commands.training import Training, watch
+from midfill.commands.training import Training, clock, watch, watch_estimate
 from midfill.config import Config
 from midfill.engine.local import models
 from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
@@ -50,6 +50,12 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         console.width = WIDTH
     job = _job(arguments, config)
     console.print(f"going on from the adapter {job.start_name}" if job.start else "beginning with a fresh adapter")
+    if arguments.estimate:
+        found = watch_estimate(dataclasses.replace(job, estimate=True), console)
+        for line in estimate_lines(found):
+            console.print(line)
+        print(json.dumps({"train": job.name, **found}))
+        return 0
     if arguments.gate:
         # The same texts as the worker's, read first: what cannot be shown to help is refused before the work.
         _, train, held_out = gather(job)
@@ -81,6 +87,24 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     print(json.dumps({"train": job.name, "folder": str(done.folder), "promoted": promoted, **figures,
                       "gate": gate.as_figures(verdict)}))  # fmt: skip
     return 0 if promoted else NOT_PROMOTED
+
+
+def estimate_lines(found: Mapping[str, Any]) -> list[str]:
+    """What ``--estimate`` says to people."""
+    return [
+        f"time: {clock(60 * found['minutes'])} for {found['n_steps']} steps on this machine as it is now, and about "
+        f"{clock(2 * gate_middles(found) * found['middle_s'])} to compare the losses afterwards",
+        f"memory: {found['memory'] / 1e9:.1f} GB, {found['memory_there'] / 1e9:.1f} GB are free",
+        f"loss at held-out middles now: {found['loss']:.2f} nats a token",
+        f"of the words that held-out code needs and its prompt lacks, other files have {found['known']:.0%}; "
+        f"{found['repeated']:.0%} of its lines stand in them as they are",
+        found["verdict"],
+    ]
+
+
+def gate_middles(found: Mapping[str, Any]) -> int:
+    """How many middles the gate will compare, at the most."""
+    return min(middles.N_MIDDLES, middles.N_TURNS * int(found["n_held_out"]))
 
 
 def _job(arguments: argparse.Namespace, config: Config) -> Job:

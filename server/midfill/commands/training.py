@@ -53,6 +53,16 @@ def watch(job: Job, console: Console) -> Training:
     return done
 
 
+def watch_estimate(job: Job, console: Console) -> dict[str, Any]:
+    """Run the training process as far as it estimates; what it found. Raises MidfillError, KeyboardInterrupt."""
+    with _Shown(console) as shown, worker("midfill.train.worker", dataclasses.asdict(job)) as lines:
+        for message in lines:
+            if message["kind"] == "estimate":
+                return message
+            shown.show(message)
+    raise MidfillError("the training process ended early", GO_ON)
+
+
 @contextlib.contextmanager
 def worker(module: str, job: Mapping[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
     """The messages of a process of ``midfill.train``, to its end. Raises MidfillError with what it says."""

@@ -34,6 +34,7 @@ class Job:
     quantise: bool = False
     checkpointing: bool = False
     resume: bool = True
+    estimate: bool = False  # only say whether it is likely to pay
     polite: bool = True  # only processor time that nobody else wants
 
 

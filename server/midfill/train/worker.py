@@ -148,6 +148,7 @@ def _train(
     from midfill.train import write
     from midfill.train.base import Lora, check, load_base, name_of, need, with_lora
     from midfill.train.courtesy import Courtesy
+    from midfill.train.estimate import estimate
     from midfill.train.examples import Loss, Maker
     from midfill.train.examples import held_out as held_out_examples
     from midfill.train.run import Interrupted, Run, Settings
@@ -155,7 +156,8 @@ def _train(
     device = pick_device(job.device)
     n_steps, n_tokens = ON_GPU if device.type == "cuda" else ON_CPU
     n_tokens = job.n_tokens or n_tokens
-    check(need(base, device, n_tokens, quantised=job.quantise, checkpointing=job.checkpointing))
+    memory = need(base, device, n_tokens, quantised=job.quantise, checkpointing=job.checkpointing)
+    check(memory)
     maker = Maker(train, renderer, job.seed)
     unseen = list(held_out_examples(Maker(held_out, renderer, job.seed), N_HELD_OUT, n_tokens))
     source = models.resolve(job.model)
@@ -169,6 +171,14 @@ def _train(
         Loss(job.prompt_share, job.end_weight),
     )  # fmt: skip
     model = with_lora(loaded, lora, base_name, job.seed, checkpointing=job.checkpointing, start=start)
+    if job.estimate:
+        tell({"kind": "stage", "stage": "measuring", "fraction": 0.0})
+        found = estimate(
+            model, device, renderer, train, held_out, memory, n_steps=settings.n_steps, n_tokens=n_tokens,
+            accumulate=job.accumulate, seed=job.seed, loss=settings.loss, is_stopped=is_stopped,
+        )  # fmt: skip
+        tell({"kind": "estimate", **dataclasses.asdict(found), "minutes": found.minutes, "verdict": found.verdict})
+        return 0
     n_weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     folder = Path(job.folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

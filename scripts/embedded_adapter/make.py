@@ -27,8 +27,9 @@ NAME = "midfill-embedded"
 # What midfill reads, and what tells where it comes from. The rest (a pickle among it) is for a trainer.
 SHIPPED = ("adapter_model.safetensors", "adapter_config.json", "README.md", "midfill.json", "loss.svg")
 # What a step changes is smaller where most is learned already; a hole comes only once, so nothing is dropped out.
-FRESH = ("--steps", "460", "--against", "none")
-ON = ("--steps", "200", "--against", "embedded", "--rate", "2e-4", "--dropout", "0", "--seed", "2")
+FRESH = ("--steps", "460", "--against", "none", "--prompt-share", "0", "--end-weight", "1")
+ON = ("--steps", "200", "--against", "embedded", "--rate", "2e-4", "--dropout", "0", "--seed", "2",
+      "--prompt-share", "0", "--end-weight", "1")  # fmt: skip
 HOLES = 240
 
 

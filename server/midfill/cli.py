@@ -216,10 +216,10 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", metavar="ADAPTER", help="go on from it; none: from nothing (the one of --against)")
     parser.add_argument("--rate", type=float, default=3e-4, help="highest learning rate (0.0003)")
     parser.add_argument(
-        "--prompt-share", type=float, default=0.0, metavar="P", help="of the prompt's tokens, learned too (0)"
+        "--prompt-share", type=float, default=0.5, metavar="P", help="of the prompt's tokens, learned too (0.5)"
     )
     parser.add_argument(
-        "--end-weight", type=float, default=1.0, metavar="W", help="of the token that ends a middle (1)"
+        "--end-weight", type=float, default=3.0, metavar="W", help="of the token that ends a middle (3)"
     )
     parser.add_argument("--seed", type=int, default=1, help="(1)")
     parser.add_argument("--quantise", action="store_true", help="hold the base in four bits (QLoRA); on a GPU")

@@ -29,8 +29,8 @@ class Job:
     accumulate: int = 1
     rate: float = 3e-4
     seed: int = 1
-    prompt_share: float = 0.0  # of the prompt's tokens, that are learned from beside the middle
-    end_weight: float = 1.0  # of the token that ends a middle
+    prompt_share: float = 0.5  # of the prompt's tokens, that are learned from beside the middle
+    end_weight: float = 3.0  # of the token that ends a middle
     quantise: bool = False
     checkpointing: bool = False
     resume: bool = True

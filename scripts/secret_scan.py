@@ -31,7 +31,9 @@ HEX, UPPER, LOWER = "0123456789abcdef", string.ascii_uppercase, string.ascii_low
 ALNUM = string.ascii_letters + string.digits
 WORD = ALNUM + "_-"
 # A line of base 64 and the end, whatever quotes and indentation of a language stand between.
-WHOLE_KEY = re.compile(r"-----BEGIN [^-]*PRIVATE KEY(?: BLOCK)?-----[^-]*?[A-Za-z0-9+/]{40,}[^-]*-----END")
+WHOLE_KEY = re.compile(
+    r"-----BEGIN [^-]*PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----)){0,400}?[A-Za-z0-9+/]{40,}[^-]*-----END"
+)
 Make = Callable[[random.Random], str]
 
 # Lines around a key whose form says what it is, and around one that only its name tells.

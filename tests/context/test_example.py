@@ -12,6 +12,7 @@ from midfill.context.example import Surroundings, is_example
     [
         "tests/a.py", "a/test/b.go", "src/test/java/A.java", "pkg/a_test.go", "test_a.py", "conftest.py", "a.spec.ts",
         "a/__tests__/b.js", "spec/a_spec.rb", "fixtures/a.json", "examples/a.rs", "Core.Tests/A.cs", "AppTests/A.swift",
+        "t/01_ntlm.t", "t/lib/A.pm", "xt/pod.t", "a/b.t",
         "src/UserTest.java", "README.md", "docs/usage.rst", "a/__mocks__/b.ts", "test-utils/a.ts",
     ],
 )  # fmt: skip
@@ -23,7 +24,8 @@ def test_files_of_examples(path: str) -> None:
     "path",
     [
         "a.py", "contest.py", "latest/a.go", "src/attestation.rs", "protest.rb", "src/inspector.ts", "greatest_a.py",
-        "testament.py", "specification/a.c", "src/Fastest.java", "documents.py", "",
+        "testament.py", "specification/a.c", "src/Fastest.java", "documents.py", "", "lib/t.pm",
+        "t/a.py", "at/a.pm",
     ],
 )  # fmt: skip
 def test_other_files(path: str) -> None:
@@ -58,6 +60,10 @@ def test_other_files(path: str) -> None:
         ("code", '"""\n‸a = 1\n\ndef f():\n    """B."""\n'),
         ("documentation", "<!-- ‸a -->\n<p>b</p>\n"),
         ("documentation", "=begin\n‸a\n=end\n"),
+        ("documentation", "1;\n=head1 NAME\n\n‸a\n"),  # it may end with the file
+        ("code", "=begin\n‸a\n"),
+        ("documentation", ">>> ‸a\n"),
+        ("code", "> ‸a\n"),
         ("example", "fn a() {}\n\n#[cfg(test)]\nmod tests {\n    ‸\n}\n"),
         ("code", "fn a() {‸}\n\n#[cfg(test)]\nmod tests {\n}\n"),
         ("code", "#[cfg(test)]\nuse a;\nfn b() {‸}\n"),

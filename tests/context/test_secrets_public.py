@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import random
 import string
@@ -34,6 +35,12 @@ def digest(n_bytes: int) -> str:
     return _rng.randbytes(n_bytes).hex()
 
 
+def encoded(data: bytes) -> str:
+    """``data`` in base 64."""
+    return base64.b64encode(data).decode()
+
+
+CLAIMS = b'{"sub":"fubar","iat":1.000,"exp":3601.000}'
 MAP = base64.b64encode(b'{"version":3,"a":"b"}').decode()
 KEY = "q7Rt2Zk9Wq4Xv7LpB3nTd6ZcFh1JsGt5EuKw0iR2"
 WRAPPED = [b64(48) for _ in range(5)]
@@ -48,7 +55,7 @@ def signed(body: bytes, **head: str) -> str:
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "." + drawn(43)
 
 
-def token(algorithm: str, **claims: str) -> str:
+def token(algorithm: str, **claims: str | int) -> str:
     """A JSON web token with these claims."""
     return signed(json.dumps(claims).encode(), alg=algorithm)
 
@@ -141,6 +148,45 @@ PROJECT = {
     "docs/keys.md": 'KEY="-----BEGIN RSA PRIVATE KEY-----\\nHkVN9…\\n-----END RSA PRIVATE KEY-----\\n"\n',
     "docs/more-keys.md": "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n...\n-----END PRIVATE KEY-----\n",
     "tests/test_sign_up.py": "sign_up(password='P@ssw0rd2023!')\n",
+    # Names that speak of something else; values that are none.
+    "src/passes.py": 'class Front(CompilerPass):\n    _name = "object_mode_2"\nclass Back(Pass): _name = "back_2"\n',
+    "src/filter.c": 'bandpass = "Butterworth"; depth_pass: "Opaque"; bypass = "Hardware";\n',
+    "src/choice.c": 'ask(is_long ? "Password" : "Passcode7");\n',
+    "src/zip.cpp": 'log(is_same ? "^2PASSWORD" : "^1FAILURE");\n',
+    "src/odbc.cpp": 'connect("UID=me;PWD=" MYSQL_PWD ";DB=a");\n',
+    "src/pages.sh": 'list --page-token="ala9glealanal908" --next_token "x"; sync_token = "q7Rt2Zk9Wm4X"\n',
+    "src/client.py": 'CREDENTIALS_DEFAULT_CLIENT_ID = "764086051850-6qr4p6gpi6hn506pt8ej.apps.test"\n',
+    "src/flags.h": "#define auth_password = 0x0000000000400000L\n",
+    "src/connect.c": "relay_auth = socks5_auth_parse_9;\n",
+    "src/neptune.py": "connect(http_auth=Urllib3AWSV4SignerAuth(credentials, region))\n",
+    "src/oid.java": 'PRIVATE_KEY_FORMAT_OID = "1.3.6.1.4.1.18060.0.4.1.2.38";\n',
+    "src/times.py": "token_expiry = '2018-03-02T21:26:13Z'\n",
+    "src/types.py": "{'secrets': 'list[V1LocalObjectReference]'}\n",
+    "src/pattern.py": "TOKEN_PATTERN = r'^[a-z0-9]+$'\n",
+    "src/magics.py": "{'pwd': 'IPython.core.magics.osm:OSMagics'}\n",
+    "src/sudo.py": "sudo(passwd='NOPASSWD: ')\n",
+    "src/ftp.sh": 'user="ftp"\npasswd="anonymous@domain.test"\n',
+    "src/strings.de.ts": "const labels = { password: 'Passwort', again: 'x', newPassword: 'Wachtwoord' };\n",
+    "src/default.go": f'Password: "{hashlib.md5(b"guest").hexdigest()}",\n',
+    "src/otp.py": f"secret = b'{base64.b32encode(b'abcdefghij').decode()}'\n",
+    # Drawn to look at: names of classes, a name with a date, what is filled up, what is encoded.
+    "src/models.py": 'MODELS = ("HyperCLOVAXVisionV2PreTrainedModel", "MiniCPMV4_7ViTWindowAttentionMerger")\n',
+    "tools/gl.pl": "connect('glTexCoord2fColor4ubVertex3fvSUN')\n",
+    "src/button.js": f'("Undo", "undo", [\n  "data:image/gif;base64,R0lGOD", "/\\x2f/",\n  "{KEY}wAw="\n])\n',
+    "src/posthog.py": f"API_KEY = 'phc_{drawn(43)}'\n",
+    "src/service.json": '"serviceId": "x", "endpoint": "y", "connect": "AWS242AppRegistry-2020-06-24"\n',
+    "src/filled.rb": f"Client.new('{KEY[:26]}XXXXXX')\n",
+    "src/claims.c": f'client("{encoded(CLAIMS)}")\n',
+    "src/ntlm.pl": f'connect("{encoded(b"NTLMSSP" + bytes(3) + random.Random(1).randbytes(21))}");\n',
+    "src/coin.js": "client.send('1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2')\n",
+    # Tokens that open nothing: nobody signed them, they ended.
+    "src/none.js": f"const token = '{token('NONE', sub='7', exp=4513863371)}';\n",
+    "src/ended.js": f"const token = '{token('RS256', sub='7', exp=1513862371)}';\n",
+    # Where a key's body would stand.
+    "src/make.py": "f'-----BEGIN PRIVATE KEY-----\\n{body}\\n-----END PRIVATE KEY-----'\n",
+    "src/make.sh": "-----BEGIN PRIVATE KEY-----\n${body}\n-----END PRIVATE KEY-----\n",
+    "src/filled.md": 'key="-----BEGIN PRIVATE KEY-----\\nXXXX\\nXXXX\\n-----END PRIVATE KEY-----"\n',
+    "src/bad_key.py": '"""-----BEGIN PRIVATE KEY-----\nLKJWE:RUWEORIU)(#*&$@(#$K\n-----END PRIVATE KEY-----"""\n',
 }  # fmt: skip
 
 
@@ -202,6 +248,41 @@ CONTROLS = {
     "src/mask.py": "TOKEN_MASK = FFx0FF7F00aFbb009q\n",
     "docs/keys.md": f'KEY="-----BEGIN RSA PRIVATE KEY-----\\n{WRAPPED[0]}\\n-----END RSA PRIVATE KEY-----\\n"\n',
     "tests/test_sign_up.py": "sign_up(password='P4xT!w0rk2z9Q')\n",
+    "src/passes.py": 'class Front(Pass): _password = "object_mode_2"\n',
+    "src/typed.py": 'PASSWORD: str | None = "sesame7x"\n',
+    "src/filter.c": 'bandpass = "q7Rt2Zk9Wm"; \n',
+    "src/mine.c": 'mypass = "Gorilla"\n',
+    "src/choice.c": 'x = {a: "b?", "Password" : "sesame7x"};\n',
+    "src/zip.cpp": 'log({"is": "?", "PASSWORD" : "^1FAILURE"});\n',
+    "src/odbc.cpp": 'connect("UID=me", PWD=" q7Rt2Zk9");\n',
+    "src/pages.sh": 'page_secret = "ala9glealanal908"\n',
+    "src/client.py": f'CREDENTIALS_DEFAULT_CLIENT_SECRET = "{KEY[:24]}"\n',
+    "src/flags.h": "registry_auth = 0x0000000000400000L0pq7Rt\n",
+    "src/npmrc.txt": "registry.local/:_auth=Urllib3AWSV4SignerAuth\n",
+    "src/oid.java": 'PRIVATE_KEY = "1.3.6.q7Rt2.Zk9Wm"\n',
+    "src/times.py": "token = '2018-03-02T21q7Rt'\n",
+    "src/types.py": "{'secrets': 'list[V1Local'}\n",
+    "src/pattern.py": "TOKEN_PATTERN = 'a[z0-9q7Rt2Zk9]'\n",
+    "src/magics.py": "{'pwd': 'I7ython.core:OSMagics'}\n",
+    "src/sudo.py": "sudo(passwd='N7PASSWD: ')\n",
+    "src/ftp.sh": 'user="ftp"\npasswd="anonym0us@domain"\n',
+    "src/strings.de.ts": "const labels = { password: 'Regenwald' };\n",
+    "src/default.go": f'Password: "{hashlib.md5(b"Regenwald").hexdigest()}",\n',
+    "src/otp.py": f"secret = b'{base64.b32encode(bytes(range(7, 247, 24))).decode()}'\n",
+    "src/models.py": 'MODELS = ("HypeR7LOVAXVi2sionV2PreT9rainedModel",)\n',
+    "src/button.js": f'add("data:image/gif;base64,R0lGOD"); add("{KEY}")\n',
+    "src/posthog.py": f"API_KEY = 'phx_{drawn(43)}'\n",
+    "src/service.json": '"connect": "AWS242q7Rt2Zk9Wm4X-2020-16-24"\n',
+    "src/filled.rb": f"Client.new('{KEY[:26]}XX')\n",
+    "src/claims.c": f'client("{encoded(b"app:" + KEY[:20].encode())}")\n',
+    "src/nested.c": f'client("{encoded(json.dumps([KEY[:32]]).encode())}")\n',
+    "src/ntlm.pl": f'connect("{KEY[:36]}");\n',
+    "src/coin.js": "client.send('1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3')\n",
+    "src/none.js": f"const token = '{token('HS256', sub='none', exp=4513863371)}';\n",
+    "src/ended.js": f"const token = '{token('RS256', sub='7', exp=4513862371)}';\n",
+    "src/make.sh": f"-----BEGIN PRIVATE KEY-----\n{WRAPPED[0]}\n-----END PRIVATE KEY-----\n",
+    "src/make.c": f"/*\n * -----BEGIN PRIVATE KEY-----\n * {WRAPPED[0]}\n */\n",
+    "src/old.pem.txt": f"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED (x)\n\n{WRAPPED[0]}\n",
 }  # fmt: skip
 
 

@@ -20,12 +20,12 @@ _PATH = re.compile(
     r"|bench(?:es|marks?)?|docs?|locales?|lang(?=/[a-z]{2}(?:[-_][A-Za-z]{2,4})?[/.])|i18n|l10n|translations?)(?:__)?/)"
     r"|(?i:(?:^|/)(?:(?:test|spec)[-_.][^/]*|[^/]*[-_.](?:tests?|spec|e2e|mocks?|fixtures?|examples?)\.\w+|conftest\.py"
     r"|(?:tests?|examples?)\.\w+|[^/]*\.(?:md|mdx|rst|adoc))\Z)"
-    r"|[a-z0-9.]Tests?/|[a-z0-9](?:Tests?|Spec|TestCase)\.\w+\Z"
+    r"|(?:^|/)x?t/(?:[^/]+/)*[^/]*\.(?:t|pl|pm)\Z|\.t\Z|[a-z0-9.]Tests?/|[a-z0-9](?:Tests?|Spec|TestCase)\.\w+\Z"
 )
 _RUST_TESTS = re.compile(r"(?m)^[ \t]*#\[cfg\(test\)\]\s{0,20}(?:pub\s)?mod\s\w{1,40}\s?\{")
 # Lines of documentation; three and more lines of comment, which are prose, or code that was put out of use. A line of
 # the preprocessor is none, nor a Rust attribute or an option of a command.
-_DOCUMENTED_LINE = re.compile(r"(?m)^[ \t]*//[/!][^\n]*")
+_DOCUMENTED_LINE = re.compile(r"(?m)^[ \t]*(?://[/!]|>>> )[^\n]*")
 _COMMENTS = re.compile(
     r"(?m)(?:^[ \t]*(?://|--(?=\s)|;|%|#(?![\[!]|(?:define|undef|include|import|pragma|if|ifdef|ifndef|elif|else|endif"
     r"|error|region|endregion|line)\b))[^\n]*(?:\n|\Z)){3,}"
@@ -85,6 +85,8 @@ def _blocks(text: str) -> Iterator[Span]:
             if _begins(text, opened):
                 yield opened.start(), mark.end()
             opened = None
+    if opened is not None and opened[0].startswith(("=pod", "=head")):  # it may end with the file
+        yield opened.start(), len(text)
 
 
 def _begins(text: str, mark: re.Match[str]) -> bool:

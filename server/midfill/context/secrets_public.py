@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import bisect
+import hashlib
 import re
 
 BEFORE = 60  # characters before a literal that may say what it is
@@ -15,8 +16,13 @@ MIN_UNNAMED = 32  # characters of a key that nothing around it speaks of
 MIN_PROSE = 16  # characters
 MIN_ROW = 60  # characters of a row of base 64
 MIN_ROWS = 3  # of a block of data
+MAX_URI = 1000  # characters of a data URI before one of its rows
 MAX_ABOVE = 200  # characters of the line above a block
 
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_BASE32 = re.compile(r"[A-Z2-7]{16,64}")
+_URL_SAFE = str.maketrans("-_", "+/")
+_ADDRESS = re.compile(f"[{_BASE58}]{{26,35}}")
 _GIVEN = r"(?:[=!]={1,2}|:=|=>|->|[=:(,\[])?[ \t(\[]*[a-z]{0,2}\Z"
 # A name of what is computed from something public, or known to everybody who takes part.
 _PUBLIC_NAME = re.compile(
@@ -40,13 +46,15 @@ _NEEDS_A_KEY = re.compile(
     r"(?i)secret|pass|pwd|cred|auth|token|key|login|client|connect|session|sign|crypt|hmac|vault|api"
 )
 _LABELLED = re.compile(
-    r"(?i)(?:sha\d{1,3}|md5)[-/=]|-*\w{0,20}boundary|0x[0-9a-f]{40}\Z|pk_(?:live|test)_|(?:rsa|dsa|ed)\d*/0x"
+    r"(?i)(?:sha\d{1,3}|md5)[-/=]|-*\w{0,20}boundary|0x[0-9a-f]{40}\Z|pk_(?:live|test)_|phc_|(?:rsa|dsa|ed)\d*/0x"
 )
 # How files begin, in base 64: images, fonts, archives, WebAssembly, PDF, XML, SVG, HTML, a source map.
 _FILE = re.compile(
     r"iVBORw0KGgo|R0lGOD|/9j/|UklGR|AAABAAE|d09G[RM]|AAEAAA|H4sI|UEsDB|AGFzbQ|JVBERi0|PD94bWw|PHN2Zy|PCFET0|T2dnUw"
     r"|eyJ2ZXJzaW9u"
 )
+# A data URI that is written over several literals.
+_DATA_URI = re.compile(r"data:[\w./+-]{3,40};base64,[\w+/=\\'\"`,.&\s]*\Z")
 # A table that maps it to another identifier, a UUID or a number in hexadecimal.
 _MAPPED = re.compile(r"['\"`]\s{0,4}(?::|=>|,)\s{0,4}['\"`](?:0x)?[0-9a-f]{4,}(?:-?[0-9a-f]{4,}){3,}['\"`]")
 _FIRST_ROW = re.compile(r"['\"`][\w+/=-]{60,72}(?:\\n)?['\"`][ \t+.&,\\]*\n\Z")
@@ -66,7 +74,9 @@ class Public:
     def holds(self, start: int, value: str) -> bool:
         """Whether the literal at ``start``, a quote and then ``value``, is known to be no secret."""
         before = self._text[max(0, start - BEFORE) : start]
-        if _LABELLED.match(value) or _FILE.match(value):
+        if _LABELLED.match(value) or _FILE.match(value) or _is_structured(value) or _is_address(value):
+            return True
+        if _DATA_URI.search(self._text, max(0, start - MAX_URI), start):
             return True
         if any(names.search(before) for names in (_PUBLIC_NAME, _PUBLIC_VALUE, _IDENTIFIER)):
             return True
@@ -96,8 +106,48 @@ class Public:
 
 def is_prose(value: str) -> bool:
     """Whether it is the base 64 of a text with spaces."""
+    return len(value) >= MIN_PROSE and " " in in_base64(value)
+
+
+def in_base64(value: str) -> str:
+    """The text that it is in base 64, as far as whole bytes of it are there; "" where it is none."""
     try:
-        text = base64.b64decode(value, validate=True).decode("ascii") if len(value) >= MIN_PROSE else ""
+        text = _bytes_of(value).decode("ascii")
+    except (binascii.Error, ValueError):
+        return ""
+    return text if text.isprintable() else ""
+
+
+def is_text_in_base32(value: str) -> bool:
+    """Whether it is the base 32 of a text, as one-time passwords are shown; of 16 drawn characters 1 in 20,000."""
+    if not _BASE32.fullmatch(value):
+        return False
+    data = base64.b32decode(value[: len(value) // 8 * 8])
+    return data.isascii() and data.decode().isprintable()
+
+
+def _bytes_of(value: str) -> bytes:
+    """What is in base 64, filled up or not, in either alphabet; raises ``binascii.Error`` or ``ValueError``."""
+    value = value.rstrip("=").translate(_URL_SAFE)
+    return base64.b64decode(value[: len(value) // 4 * 4], validate=True)
+
+
+def _is_structured(value: str) -> bool:
+    """Whether it is bytes in base 64 that nobody drew: three zeros in a row, as numbers of a file or a message have."""
+    try:
+        data = _bytes_of(value)
     except (binascii.Error, ValueError):
         return False
-    return " " in text and text.isprintable()
+    return b"\0\0\0" in data and not data.startswith(b"openssh-key")
+
+
+def _is_address(value: str) -> bool:
+    """Whether it is the address of a coin in base 58, which its last four bytes prove; a key is longer."""
+    if not _ADDRESS.fullmatch(value):
+        return False
+    number = 0
+    for char in value:
+        number = number * 58 + _BASE58.index(char)
+    data = number.to_bytes(26, "big")  # 58 to the 35th takes 206 bits
+    body, check = data[1:-4], data[-4:]
+    return data[0] == 0 and hashlib.sha256(hashlib.sha256(body).digest()).digest().startswith(check)

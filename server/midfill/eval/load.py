@@ -55,6 +55,21 @@ class Probe:
         """The engine is whoever's who made it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One typist's way to the engine: a window of its own, or the engine would take all of them for one person."""
+
+    engine: Engine
+    name: str
+
+    def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """Yield the middle piece by piece. Raises EngineError."""
+        return self.engine.stream(dataclasses.replace(request, window=self.name))
+
+    async def aclose(self) -> None:
+        """The engine is whoever's who made it."""
+
+
 @dataclass(slots=True)
 class Load:
     """What so many typists came to."""
@@ -105,8 +120,9 @@ async def run(
         while time.perf_counter() - start < seconds:
             place = dataclasses.replace(places[turn % len(places)], path=f"{number}/{places[turn % len(places)].path}")
             window = Completer(
-                probe, completer.renderer, completer.info, completer.config, adapter=completer.adapter, resident=True
-            )
+                Window(probe, f"typist-{number}"), completer.renderer, completer.info, completer.config,
+                adapter=completer.adapter, resident=True,
+            )  # fmt: skip
             typing = Typist(window, place, Habits(real_time=True, seed=seed + turn), count)
             try:
                 with contextlib.suppress(EngineError, TimeoutError):

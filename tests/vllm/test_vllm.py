@@ -98,15 +98,14 @@ async def test_an_adapter_is_replaced_while_it_serves(
 
 
 async def test_one_of_two_is_killed_in_mid_stream(
-    vllm: Vllm, python: Path, embedded_folder: Path, adapters: Path
+    vllm: Vllm, python: Path, embedded_folder: Path, adapters: Path, logs: Path
 ) -> None:
-    second = await asyncio.to_thread(start, python, embedded_folder, adapters)
+    second = await asyncio.to_thread(start, python, embedded_folder, adapters, logs / "second.log")
     try:
         async with asking(embedded_folder, vllm, second, adapter="none") as completer:
             engine = completer.engine
             assert isinstance(engine, Replicas)
-            name = second.url.partition("//")[2].removesuffix("/v1")
-            session_id = next(s for s in map(str, range(100)) if ranked(list(engine.replicas), s)[0] == name)
+            session_id = next(s for s in map(str, range(100)) if ranked(list(engine.replicas), s)[0] == second.host)
             ids = tuple(await replica(completer).vocabulary.encode(probe.LINE * 4))
             stream = engine.stream(GenerateRequest(ids, 400, request_id="killed", session=session_id))
             assert (await anext(stream)).text

@@ -46,8 +46,15 @@ class Vllm:
 
     def running(self) -> float:
         """Requests that it works at now, by its own count."""
+        return self._metric("vllm:num_requests_running")
+
+    def finished(self) -> float:
+        """Requests that it has answered to their end; those given up are not among them."""
+        return self._metric("vllm:request_success_total")
+
+    def _metric(self, name: str) -> float:
         answer = httpx.get(f"http://{self.host}/metrics", timeout=10.0, headers={"Authorization": f"Bearer {KEY}"})
-        return metric(answer.text, "vllm:num_requests_running")
+        return metric(answer.text, name)
 
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")

@@ -58,6 +58,7 @@ async def test_the_table(vllm: Vllm, embedded_folder: Path) -> None:
         cancel = await probe.cancelled(replica(completer))
     assert (found.kind, found.returns_ids, found.tells_logprobs, found.has_priority) == ("vllm", True, True, True)
     assert found.same_ids
+    assert found.gives_several
     assert cancel.freed_s is not None, str(cancel)
 
 
@@ -66,11 +67,30 @@ async def test_the_same_answers_as_ours(vllm: Vllm, embedded_folder: Path) -> No
     plain: dict[str, Any] = {"adapter": "none", "token_healing": False, "favour_names": False}
     async with asking(embedded_folder, vllm, **plain) as completer:
         theirs = [(await completer.last(hole)).text for hole in HOLES]
-    ours_config = Config(model=str(embedded_folder), dtype="float32", suffix_shift="off", **plain)
+    ours_config = Config(
+        model=str(embedded_folder), dtype="float32", suffix_shift="off", engine_idle_exit_s=5.0, **plain
+    )
     async with session(ours_config) as completer:
         ours = [(await completer.last(hole)).text for hole in HOLES]
     assert theirs == ours
     assert all(theirs)
+
+
+async def test_the_same_candidates_as_ours(vllm: Vllm, embedded_folder: Path) -> None:
+    """Where one is asked for by hand: each begins with another of the likeliest first tokens."""
+    plain: dict[str, Any] = {"adapter": "none", "token_healing": False, "favour_names": False}
+    prompt: tuple[int, ...] = ()
+    async with asking(embedded_folder, vllm, **plain) as completer:
+        assert replica(completer).capabilities.gives_several
+        prompt = (await completer.renderer.render(HOLES[2], (), 512)).ids
+        theirs = await _candidates(completer, prompt)
+    ours_config = Config(
+        model=str(embedded_folder), dtype="float32", suffix_shift="off", engine_idle_exit_s=5.0, **plain
+    )
+    async with session(ours_config) as completer:
+        ours = await _candidates(completer, prompt)
+    assert theirs == ours
+    assert len(set(theirs.values())) == 3
 
 
 async def test_an_adapter_for_each_language(vllm: Vllm, embedded_folder: Path, adapters: Path) -> None:
@@ -117,6 +137,15 @@ async def test_one_of_two_is_killed_in_mid_stream(
             assert [delta async for delta in engine.stream(again)][-1].finish_reason == "length"
     finally:
         second.kill()
+
+
+async def _candidates(completer: Completer, prompt: tuple[int, ...]) -> dict[int, str]:
+    """The text of each of three, by its index."""
+    texts = dict.fromkeys(range(3), "")
+    request = GenerateRequest(prompt, 16, n=3, logprobs=True, request_id="several")
+    async for delta in completer.engine.stream(request):
+        texts[delta.index] += delta.text
+    return texts
 
 
 async def _text(completer: Completer, adapter: str | None) -> str:

@@ -200,7 +200,8 @@ class Replicas:
                     if not has_begun:
                         message = f"{replica.name} sent nothing for {limit:.1f} s"
                         raise EngineError(message, "see the engine's log, or raise engine_deadline_s") from None
-                    yield Delta("", "length")
+                    for index in range(request.n):
+                        yield Delta("", "length", index=index)
                     return
                 has_begun |= bool(delta.text) or delta.finish_reason is not None
                 yield delta

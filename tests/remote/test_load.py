@@ -11,8 +11,9 @@ import pytest
 from midfill import cli, paths
 from midfill.commands.load import check_owned
 from midfill.config import Config
-from midfill.engine.base import Delta, Engine, GenerateRequest
+from midfill.engine.base import Delta, Engine, EngineError, GenerateRequest
 from midfill.eval import load
+from midfill.eval.keys import keys_of
 from midfill.eval.replay import places
 from midfill.serve.scripted import scripted
 from midfill.types import MidfillError
@@ -86,6 +87,30 @@ async def test_each_typist_is_a_window_of_its_own(tmp_path: Path) -> None:
     await load.run(completer, found, 3, 2.0, len)
     await completer.aclose()
     assert {request.window for request in asked.requests} == {"typist-0", "typist-1", "typist-2"}
+
+
+class Failing:
+    """An engine that has none to give."""
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        raise EngineError("down", "start it")
+        yield Delta("")
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_a_typist_goes_on_where_the_engine_fails(tmp_path: Path) -> None:
+    """As in an editor, which shows nothing then: one place is typed, not the beginnings of many."""
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"chunks": ["a"], "delay_s": 0.01}))
+    completer = scripted(Config(max_debounce_s=0.0), script)
+    completer.engine = Failing()
+    found = places(tmp_path, "a.py", "python", "total = first + second\nother = first - second\n" * 20, 1, 200)
+    done = await load.run(completer, found, 1, 2.0, len)
+    await completer.aclose()
+    assert done.counts.n_failed == done.counts.n_requests > 1
+    assert done.tally.n_keys == len(keys_of(found[0].text[found[0].start : found[0].end]))
 
 
 @pytest.mark.parametrize(

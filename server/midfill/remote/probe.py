@@ -212,7 +212,7 @@ async def _ids_of(address: EngineAddress, client: httpx.AsyncClient, seen: Capab
 async def _said(engine: RemoteEngine, ids: list[int], how: str) -> Capabilities:
     """What it says to the ids of a fixed string, and with it whether it returns ids and tells probabilities."""
     seen, host = engine.capabilities, engine.address.host
-    request = GenerateRequest(tuple(ids), N_SAID, request_id="midfill-probe-ids", logprobs=True, n=2)
+    request = GenerateRequest(tuple(ids), N_SAID, request_id="midfill-probe-ids", logprobs=True)
     if seen.kind == "midfill":
         text = "".join([delta.text async for delta in engine.stream(request)])
         if not how and not _goes_on(text):
@@ -221,8 +221,8 @@ async def _said(engine: RemoteEngine, ids: list[int], how: str) -> Capabilities:
     told, said, ended, names_others = False, "", False, False
     own: list[int] = []
     logprobs: tuple[float, ...] = ()
-    asking = dataclasses.replace(seen, gives_several=seen.kind == "vllm")
-    async for piece in _timed(dataclasses.replace(engine, capabilities=asking).pieces(request), host):
+    several = dataclasses.replace(engine, capabilities=dataclasses.replace(seen, gives_several=seen.kind == "vllm"))
+    async for piece in _timed(several.pieces(dataclasses.replace(request, n=2)), host):
         told |= piece.ids is not None and bool(piece.ids)
         names_others |= len(piece.likeliest) > 1
         own += piece.ids or ()

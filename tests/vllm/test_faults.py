@@ -84,9 +84,10 @@ def test_one_line_with_the_remedy(
     settings(asked, embedded_folder, **more)
     assert cli.main(["complete", place(tmp_path)]) == 1
     out = capsys.readouterr()
-    (line,) = out.err.splitlines()
+    line, below = out.err.splitlines()
     assert message in line
-    assert remedy in line
+    assert below.startswith("  -> ")
+    assert remedy in below
     assert out.out == ""
 
 

@@ -40,7 +40,8 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def asking(model: Path, *engines: Vllm, **settings: Any) -> AsyncIterator[Completer]:
-    config = Config(engine=tuple(engine.url for engine in engines), model=str(model), engine_deadline_s=120, **settings)
+    urls = tuple(engine.url for engine in engines)
+    config = Config(engine=urls, model=str(model), engine_deadline_s=120.0, **settings)
     async with session(config) as completer:
         yield completer
 
@@ -62,35 +63,22 @@ async def test_the_table(vllm: Vllm, embedded_folder: Path) -> None:
     assert cancel.freed_s is not None, str(cancel)
 
 
-async def test_the_same_answers_as_ours(vllm: Vllm, embedded_folder: Path) -> None:
-    """Greedy, in the same number format, without what only our engine does (healing, favoured names)."""
-    plain: dict[str, Any] = {"adapter": "none", "token_healing": False, "favour_names": False}
-    async with asking(embedded_folder, vllm, **plain) as completer:
-        theirs = [(await completer.last(hole)).text for hole in HOLES]
+async def test_the_same_as_our_own_engine(vllm: Vllm, embedded_folder: Path, adapters: Path) -> None:
+    """Greedy, in the same number format, without what only our engine does (healing, favoured names): answers, three
+    candidates for one place, and what the embedded adapter, which is published as "mine", makes of it."""
+    plain: dict[str, Any] = {"token_healing": False, "favour_names": False}
+    async with asking(embedded_folder, vllm, adapter="mine", engine_adapters=str(adapters), **plain) as completer:
+        theirs = await _said(completer)
     ours_config = Config(
-        model=str(embedded_folder), dtype="float32", suffix_shift="off", engine_idle_exit_s=5.0, **plain
+        model="embedded", dtype="float32", suffix_shift="off", adapter="embedded", engine_idle_exit_s=5.0, **plain
     )
     async with session(ours_config) as completer:
-        ours = [(await completer.last(hole)).text for hole in HOLES]
+        ours = await _said(completer)
     assert theirs == ours
-    assert all(theirs)
-
-
-async def test_the_same_candidates_as_ours(vllm: Vllm, embedded_folder: Path) -> None:
-    """Where one is asked for by hand: each begins with another of the likeliest first tokens."""
-    plain: dict[str, Any] = {"adapter": "none", "token_healing": False, "favour_names": False}
-    prompt: tuple[int, ...] = ()
-    async with asking(embedded_folder, vllm, **plain) as completer:
-        assert replica(completer).capabilities.gives_several
-        prompt = (await completer.renderer.render(HOLES[2], (), 512)).ids
-        theirs = await _candidates(completer, prompt)
-    ours_config = Config(
-        model=str(embedded_folder), dtype="float32", suffix_shift="off", engine_idle_exit_s=5.0, **plain
-    )
-    async with session(ours_config) as completer:
-        ours = await _candidates(completer, prompt)
-    assert theirs == ours
-    assert len(set(theirs.values())) == 3
+    adapted, candidates, answers = ours
+    assert adapted != candidates[0]
+    assert len(set(candidates.values())) == 3
+    assert all(answers)
 
 
 async def test_an_adapter_for_each_language(vllm: Vllm, embedded_folder: Path, adapters: Path) -> None:
@@ -139,11 +127,19 @@ async def test_one_of_two_is_killed_in_mid_stream(
         second.kill()
 
 
-async def _candidates(completer: Completer, prompt: tuple[int, ...]) -> dict[int, str]:
-    """The text of each of three, by its index."""
-    texts = dict.fromkeys(range(3), "")
-    request = GenerateRequest(prompt, 16, n=3, logprobs=True, request_id="several")
-    async for delta in completer.engine.stream(request):
+async def _said(completer: Completer) -> tuple[str, dict[int, str], list[str]]:
+    """With its adapter, three candidates of the plain base at the same place, and the middles that are shown."""
+    adapted = await _text(completer, completer.adapter)
+    completer.use_adapters(None, {})
+    candidates = await _candidates(completer, 3)
+    return adapted, candidates, [(await completer.last(hole)).text for hole in HOLES]
+
+
+async def _candidates(completer: Completer, n: int) -> dict[int, str]:
+    """The text of each, by its index."""
+    prompt = await completer.renderer.render(HOLES[2], (), 512)
+    texts = dict.fromkeys(range(n), "")
+    async for delta in completer.engine.stream(GenerateRequest(prompt.ids, 24, n=n, logprobs=True, request_id="some")):
         texts[delta.index] += delta.text
     return texts
 

@@ -283,3 +283,16 @@ async def test_closing_the_stream_stops_the_engine(connected: Connect) -> None:
             await asyncio.sleep(0.01)
         assert mock.n_running == 0
         assert mock.n_decoded - before < 300
+
+
+@pytest.mark.parametrize(
+    ("adapter", "remedy"),
+    [("gone", "publish it with midfill adapters publish"), ("gone@0123456789ab", "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1")],
+)
+async def test_what_helps_where_the_engine_lacks_an_adapter(adapter: str, remedy: str, connected: Connect) -> None:
+    """One that is published is not found where vLLM does not look for it, which it does not by itself."""
+    mock = Mock("vllm")
+    async with running(mock), connected(mock) as remote:
+        with pytest.raises(AdapterMissingError, match=f"has no adapter '{adapter}'") as caught:
+            await text_of(remote, dataclasses.replace(REQUEST, adapter=adapter))
+    assert remedy in caught.value.remedy

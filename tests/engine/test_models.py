@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from safetensors.torch import load_file
 
 from midfill import paths
-from midfill.engine.local import convert, embedded, models
+from midfill.engine.local import convert, embedded, int8, models
 from midfill.engine.local.embedded import PackagedModel
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
@@ -114,6 +115,40 @@ class TestPrepare:
         assert models.find_prepared(source) is None
         assert models.prepare(source, no_progress) == folder
         assert models.find_prepared(source) == folder
+
+    def test_the_index_names_the_models_own_weights(
+        self, source: models.ModelSource, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Other engines load every *.safetensors of a folder that has none, the int8 pack too."""
+        monkeypatch.setattr(int8, "is_supported", lambda: True)
+        folder = models.prepare(source, no_progress)
+        assert (folder / int8.FILE).is_file()
+        index = folder / models.INDEX
+        written = index.read_bytes()
+        names = load_file(folder / "model.safetensors")
+        assert json.loads(written)["weight_map"] == dict.fromkeys(names, "model.safetensors")
+        assert models.weight_files(folder) == [folder / "model.safetensors"]
+        index.unlink()  # as an earlier version left it
+        monkeypatch.setattr(models, "_prepare_gguf", _fail)
+        assert models.prepare(source, no_progress) == folder
+        assert index.read_bytes() == written  # what the manifest says of it holds
+        assert not [name for name in left_in(folder) if name.startswith(".")]
+
+    def test_a_folder_that_cannot_be_given_an_index(
+        self, source: models.ModelSource, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = models.prepare(source, no_progress)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        del manifest["files"][models.INDEX]
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        (folder / models.INDEX).unlink()
+
+        def refuse(*_: Any) -> NoReturn:
+            raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr(models, "write_index", refuse)
+        assert models.prepare(source, no_progress) == folder
+        load_tiny(folder)
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, MidfillError("no"), OSError(28, "No space left on device")])
     def test_interrupted_leaves_nothing(

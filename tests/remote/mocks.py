@@ -29,7 +29,7 @@ BATCHING = OPENAI | {
     "stream_options", "logprobs", "stop_token_ids", "cache_salt", "priority", "return_token_ids", "ignore_eos", "n",
 }  # fmt: skip
 KNOWN: dict[str, frozenset[str]] = {
-    "vllm": BATCHING | {"request_id"},
+    "vllm": BATCHING | {"request_id", "return_tokens_as_token_ids"},
     "sglang": BATCHING | {"rid"},
     "llama.cpp": frozenset({
         "prompt", "n_predict", "temperature", "stream", "cache_prompt", "return_tokens", "n_probs", "stop",
@@ -55,6 +55,7 @@ class Mock:
     metrics: bool = True
     swallows: bool = False  # stands behind a proxy that keeps reading when its client has gone
     fault: Callable[[int], Response | None] = lambda _n: None
+    others: tuple[str, ...] = ()  # what it would say if its first token were another: the likeliest first
     delay_s: float = 0.0  # before the first token
     pace_s: float = 0.0  # between tokens
     cut_after: int | None = None  # pieces, then the connection breaks
@@ -198,7 +199,16 @@ class Mock:
             return (self.tokenizer.encode(LINE) * (limit // n + 1))[:limit]
         eos = self.tokenizer.id_of([EOS])
         assert eos is not None
+        for first, *rest in map(self.tokenizer.encode, self.others):
+            if prompt[-1] == first:
+                return [*rest, eos][:limit]
         return [*self.tokenizer.encode(self.says[adapter]), eos][:limit]
+
+    def _likeliest(self, token: int, logprob: float, n: int) -> dict[str, float]:
+        """``token`` and, after it, the end of the middle and what else the answer may begin with; at most ``n``."""
+        eos = self.tokenizer.id_of([EOS])
+        others = [eos, *(self.tokenizer.encode(text)[0] for text in self.others)]
+        return {f"token_id:{one}": logprob - at for at, one in enumerate([token, *others][:n])}
 
     async def _generate(self, body: dict[str, Any], ids: list[int]) -> AsyncIterator[str]:
         self.n_running += 1
@@ -232,7 +242,10 @@ class Mock:
             return f"data: {json.dumps(chunk)}\n\n"
         choice: dict[str, Any] = {"index": 0, "text": text, "finish_reason": reason, "logprobs": None}
         if body.get("logprobs"):
-            choice["logprobs"] = {"tokens": [text], "token_logprobs": [logprob], "top_logprobs": [{text: logprob}]}
+            top = {text: logprob}
+            if body.get("return_tokens_as_token_ids"):
+                top = self._likeliest(token, logprob, body["logprobs"])
+            choice["logprobs"] = {"tokens": [text], "token_logprobs": [logprob], "top_logprobs": [top]}
         if body.get("return_token_ids"):
             choice["token_ids"] = [token]
             if n == 1:

@@ -27,14 +27,14 @@ def row(capabilities: Capabilities, name: str) -> str:
              "token ids": "taken", "tokenizer": "its ids are ours (it tokenises a fixed string as we do)",
              "ids returned": "yes", "log probabilities": "yes", "priority": "yes", "cancel": "frees its slot in"},
         ),
-        (Mock("vllm"), {"priority": "no", "adapters": "none listed", "several candidates": "no: one is asked for"}),
+        (Mock("vllm"), {"priority": "no", "adapters": "none listed", "several candidates": "yes, a request each"}),
         (Mock("vllm", tokenize_route=False), {"tokenizer": "ours (the ids that it returns spell its text)"}),
         (Mock("vllm", metrics=False), {"cancel": "unknown: the engine shows no count"}),
         (Mock("vllm", swallows=True, pace_s=0.02), {"cancel": "this proxy swallows cancels"}),
         (
             Mock("sglang", priority=True),
             {"kind": "SGLang 0.32.0", "tokenizer": "ours (the ids that it returns", "ids returned": "yes",
-             "priority": "yes", "cancel": "frees its slot in"},
+             "priority": "yes", "several candidates": "no: one is asked for", "cancel": "frees its slot in"},
         ),
         (
             Mock("llama.cpp", {"mine": "x"}),

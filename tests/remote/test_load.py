@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ import pytest
 from midfill import cli, paths
 from midfill.commands.load import check_owned
 from midfill.config import Config
+from midfill.engine.base import Delta, Engine, EngineError, GenerateRequest
+from midfill.eval import load
+from midfill.eval.keys import keys_of
+from midfill.eval.replay import places
+from midfill.serve.scripted import scripted
 from midfill.types import MidfillError
 from tests.remote.mocks import Mock
 from tests.remote.test_link import in_a_thread
@@ -54,6 +60,57 @@ def test_the_command(model: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert line["people_a_replica"] == line["typists"]
     assert lines[1]["asked"] > lines[0]["asked"]
     assert "typists: ghost text after" in out.err
+
+
+class Asked:
+    """An engine that keeps what it is asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.requests: list[GenerateRequest] = []
+
+    def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        self.requests.append(request)
+        return self.engine.stream(request)
+
+    async def aclose(self) -> None:
+        await self.engine.aclose()
+
+
+async def test_each_typist_is_a_window_of_its_own(tmp_path: Path) -> None:
+    """An engine takes turns by window; as one, the newest request of all of them would go first."""
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"chunks": ["a", " + b"], "delay_s": 0.01}))
+    completer = scripted(Config(max_debounce_s=0.0), script)
+    completer.engine = asked = Asked(completer.engine)
+    found = places(tmp_path, "a.py", "python", "total = first + second\nother = first - second\n" * 20, 2, 200)
+    await load.run(completer, found, 3, 2.0, len)
+    await completer.aclose()
+    assert {request.window for request in asked.requests} == {"typist-0", "typist-1", "typist-2"}
+
+
+class Failing:
+    """An engine that has none to give."""
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        raise EngineError("down", "start it")
+        yield Delta("")
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_a_typist_goes_on_where_the_engine_fails(tmp_path: Path) -> None:
+    """As in an editor, which shows nothing then: one place is typed, not the beginnings of many."""
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"chunks": ["a"], "delay_s": 0.01}))
+    completer = scripted(Config(max_debounce_s=0.0), script)
+    completer.engine = Failing()
+    found = places(tmp_path, "a.py", "python", "total = first + second\nother = first - second\n" * 20, 1, 200)
+    done = await load.run(completer, found, 1, 2.0, len)
+    await completer.aclose()
+    assert done.counts.n_failed == done.counts.n_requests > 1
+    assert done.tally.n_keys == len(keys_of(found[0].text[found[0].start : found[0].end]))
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,10 @@ class Resident(FakeResident):
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         self.asked.append(request)
         said = LINE * 40 if TOKENIZER.decode(request.prompt).endswith(LINE) else "a + b"
-        yield Delta(TOKENIZER.decode(TOKENIZER.encode(said)[: request.max_tokens]).rstrip("\ufffd"))
-        yield Delta("", "stop", Stats(len(request.prompt)))
+        text = TOKENIZER.decode(TOKENIZER.encode(said)[: request.max_tokens]).rstrip("\ufffd")
+        for index in range(request.n):
+            yield Delta(text, index=index)
+            yield Delta("", "stop", Stats(len(request.prompt)), index=index)
 
 
 @pytest.fixture

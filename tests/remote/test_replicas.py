@@ -125,6 +125,15 @@ async def test_the_deadline_cuts() -> None:
     assert [(delta.text, delta.finish_reason) for delta in deltas] == [("ab", None), ("", "length")]
 
 
+async def test_the_deadline_cuts_every_candidate() -> None:
+    """One that is broken off is none that is whole."""
+    replicas = pair(Said("ab", 60.0, "cd"), Said("ef"), deadline_s=0.3)
+    deltas = [delta async for delta in replicas.stream(dataclasses.replace(REQUEST, n=3))]
+    assert [(delta.index, delta.finish_reason) for delta in deltas if delta.finish_reason] == [
+        (0, "length"), (1, "length"), (2, "length"),
+    ]  # fmt: skip
+
+
 async def test_nothing_by_the_deadline() -> None:
     with pytest.raises(EngineError, match=r"sent nothing for") as caught:
         await said(pair(Said(60.0), Said(60.0), deadline_s=0.2))

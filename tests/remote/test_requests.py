@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from contextlib import aclosing
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse
 
 from midfill import fim
 from midfill.engine.base import AdapterMissingError, EngineError, GenerateRequest
@@ -38,8 +40,74 @@ async def test_what_vllm_is_sent(connected: Connect) -> None:
     assert set(stops) == TOKENIZER.control_ids
     assert body == {
         "model": BASE, "prompt": list(REQUEST.prompt), "max_tokens": 32, "temperature": 0, "stream": True,
-        "stream_options": {"include_usage": True}, "logprobs": 1, "return_token_ids": True, "request_id": "7-1",
+        "stream_options": {"include_usage": True}, "logprobs": 4, "return_token_ids": True, "request_id": "7-1",
+        "return_tokens_as_token_ids": True,
     }  # fmt: skip
+
+
+async def candidates(connected: Connect, mock: Mock, request: GenerateRequest) -> dict[int, str]:
+    """By index, each one's text; every one has its end."""
+    texts: dict[int, str] = {}
+    ended: list[int] = []
+    async with running(mock), connected(mock) as remote:
+        async for delta in remote.engine.stream(request):
+            texts[delta.index] = texts.get(delta.index, "") + delta.text
+            ended += [delta.index] if delta.finish_reason else []
+    assert sorted(ended) == sorted(texts)
+    return texts
+
+
+async def test_each_candidate_begins_with_another_of_the_likeliest_tokens(connected: Connect) -> None:
+    """The end of the middle is among them, and is no candidate."""
+    mock = Mock("vllm", {"": "a + b"}, others=("self.value", "import os", "def add"))
+    assert await candidates(connected, mock, REQUEST) == {0: "a + b", 1: "self.value", 2: "import os"}
+    prompts = [body["prompt"] for body in mock.asked]
+    firsts = [TOKENIZER.encode(text)[0] for text in mock.others[:2]]
+    assert prompts == [list(REQUEST.prompt), *([*REQUEST.prompt, first] for first in firsts)]
+    assert [body["max_tokens"] for body in mock.asked] == [32, 31, 31]
+    assert len({body["request_id"] for body in mock.asked}) == 3
+    assert all("n" not in body for body in mock.asked)
+
+
+async def test_one_candidate_is_one_request(connected: Connect) -> None:
+    mock = Mock("vllm", {"": "a + b"}, others=("self.value",))
+    assert await candidates(connected, mock, dataclasses.replace(REQUEST, n=1)) == {0: "a + b"}
+    (body,) = mock.asked
+    assert body["logprobs"] == 1
+    assert "return_tokens_as_token_ids" not in body
+
+
+async def test_a_further_candidate_that_fails_ends(connected: Connect) -> None:
+    mock = Mock("vllm", {"": "a + b"}, others=("self.value",))
+    firsts = {TOKENIZER.encode(text)[0] for text in mock.others}
+    mock.fault = lambda _n: JSONResponse({}, 500) if mock.requests[-1]["prompt"][-1] in firsts else None
+    (first,) = firsts
+    assert await candidates(connected, mock, REQUEST) == {0: "a + b", 1: TOKENIZER.decode([first])}
+
+
+async def test_the_first_ones_failure_is_the_answers(connected: Connect) -> None:
+    mock = Mock("vllm", {"": "a + b"}, others=("self.value",))
+    async with running(mock), connected(mock) as remote:
+        mock.fault = lambda _n: JSONResponse({}, 500)
+        with pytest.raises(EngineError, match="HTTP 500"):
+            await text_of(remote, REQUEST)
+
+
+async def test_closing_ends_every_candidate(connected: Connect) -> None:
+    mock = Mock("vllm", {"": "a" * 400}, others=("self.value" * 40, "import os" * 40), pace_s=0.01)
+    async with running(mock), connected(mock) as remote:
+        seen = set()
+        async with aclosing(remote.engine.stream(dataclasses.replace(REQUEST, max_tokens=400))) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                seen.add(delta.index)
+                if seen == {0, 1, 2}:
+                    break
+            assert mock.n_running == 3
+        for _ in range(200):
+            if not mock.n_running:
+                break
+            await asyncio.sleep(0.02)
+        assert mock.n_running == 0
 
 
 @pytest.mark.parametrize(
@@ -215,3 +283,16 @@ async def test_closing_the_stream_stops_the_engine(connected: Connect) -> None:
             await asyncio.sleep(0.01)
         assert mock.n_running == 0
         assert mock.n_decoded - before < 300
+
+
+@pytest.mark.parametrize(
+    ("adapter", "remedy"),
+    [("gone", "publish it with midfill adapters publish"), ("gone@0123456789ab", "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1")],
+)
+async def test_what_helps_where_the_engine_lacks_an_adapter(adapter: str, remedy: str, connected: Connect) -> None:
+    """One that is published is not found where vLLM does not look for it, which it does not by itself."""
+    mock = Mock("vllm")
+    async with running(mock), connected(mock) as remote:
+        with pytest.raises(AdapterMissingError, match=f"has no adapter '{adapter}'") as caught:
+            await text_of(remote, dataclasses.replace(REQUEST, adapter=adapter))
+    assert remedy in caught.value.remedy

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -19,10 +21,12 @@ import httpx
 import pytest
 
 import midfill
+from midfill.remote.probe import metric
 from midfill.remote.published import publish
 
 PYTHON = Path(os.environ.get("MIDFILL_VLLM_PYTHON", ".tools/vllm/bin/python"))
 READY_S = 600.0
+N_LAST = 40  # lines of its log that a failure shows
 KEY = "a-key-for-tests"
 
 pytestmark = pytest.mark.vllm
@@ -34,9 +38,31 @@ class Vllm:
 
     url: str
     process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def host(self) -> str:
+        return self.url.partition("//")[2].removesuffix("/v1")
+
+    def running(self) -> float:
+        """Requests that it works at now, by its own count."""
+        return self._metric("vllm:num_requests_running")
+
+    def finished(self) -> float:
+        """Requests that it has answered to their end; those given up are not among them."""
+        return self._metric("vllm:request_success_total")
+
+    def _metric(self, name: str) -> float:
+        answer = httpx.get(f"http://{self.host}/metrics", timeout=10.0, headers={"Authorization": f"Bearer {KEY}"})
+        return metric(answer.text, name)
+
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
     def kill(self) -> None:
-        self.process.kill()
+        """With its children: the engine is one of them, and holds the memory."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
@@ -65,14 +91,16 @@ def stronger(source: Path, target: Path, factor: float) -> Path:
     return target
 
 
-def start(python: Path, model: Path, adapters: Path) -> Vllm:
+def start(python: Path, model: Path, adapters: Path, log: Path) -> Vllm:
+    """vLLM as docs/team.md says, but small and in float32. Raises AssertionError with the end of its log."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     env = {
         **os.environ, "VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1",
         "VLLM_PLUGINS": "lora_filesystem_resolver", "VLLM_LORA_RESOLVER_CACHE_DIR": str(adapters),
-        "VLLM_API_KEY": KEY, "HF_HUB_OFFLINE": "1",
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_API_KEY": KEY, "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "DEBUG",
     }  # fmt: skip
     command = [
         str(python), "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port),
@@ -80,21 +108,29 @@ def start(python: Path, model: Path, adapters: Path) -> Vllm:
         "--max-num-seqs", "4", "--enable-lora", "--max-loras", "2", "--max-lora-rank", "16", "--enable-prefix-caching",
         "--generation-config", "vllm", "--scheduling-policy", "priority",
     ]  # fmt: skip
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    found, deadline = Vllm(f"http://127.0.0.1:{port}/v1", process), time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "vLLM ended while it started"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+    found, deadline = Vllm(f"http://127.0.0.1:{port}/v1", process, log), time.monotonic() + READY_S
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"http://127.0.0.1:{port}/health", timeout=2.0).status_code == 200:
                 return found
         except httpx.HTTPError:
             time.sleep(1.0)
     found.kill()
-    raise AssertionError("vLLM did not start")
+    last = "\n".join(found.said().splitlines()[-N_LAST:])
+    raise AssertionError(f"vLLM did not start (exit status {process.returncode}); the end of {log}:\n{last}")
 
 
 @pytest.fixture(scope="session")
-def vllm(python: Path, embedded_folder: Path, adapters: Path) -> Iterator[Vllm]:
-    found = start(python, embedded_folder, adapters)
-    yield found
-    found.kill()
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("vllm-logs")
+
+
+@pytest.fixture(scope="session")
+def vllm(python: Path, embedded_folder: Path, adapters: Path, logs: Path) -> Iterator[Vllm]:
+    found = start(python, embedded_folder, adapters, logs / "first.log")
+    try:
+        yield found
+    finally:
+        found.kill()

@@ -40,7 +40,8 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def asking(model: Path, *engines: Vllm, **settings: Any) -> AsyncIterator[Completer]:
-    config = Config(engine=tuple(engine.url for engine in engines), model=str(model), engine_deadline_s=120, **settings)
+    urls = tuple(engine.url for engine in engines)
+    config = Config(engine=urls, model=str(model), engine_deadline_s=120.0, **settings)
     async with session(config) as completer:
         yield completer
 
@@ -58,19 +59,26 @@ async def test_the_table(vllm: Vllm, embedded_folder: Path) -> None:
         cancel = await probe.cancelled(replica(completer))
     assert (found.kind, found.returns_ids, found.tells_logprobs, found.has_priority) == ("vllm", True, True, True)
     assert found.same_ids
+    assert found.gives_several
     assert cancel.freed_s is not None, str(cancel)
 
 
-async def test_the_same_answers_as_ours(vllm: Vllm, embedded_folder: Path) -> None:
-    """Greedy, in the same number format, without what only our engine does (healing, favoured names)."""
-    plain: dict[str, Any] = {"adapter": "none", "token_healing": False, "favour_names": False}
-    async with asking(embedded_folder, vllm, **plain) as completer:
-        theirs = [(await completer.last(hole)).text for hole in HOLES]
-    ours_config = Config(model=str(embedded_folder), dtype="float32", suffix_shift="off", **plain)
+async def test_the_same_as_our_own_engine(vllm: Vllm, embedded_folder: Path, adapters: Path) -> None:
+    """Greedy, in the same number format, without what only our engine does (healing, favoured names): answers, three
+    candidates for one place, and what the embedded adapter, which is published as "mine", makes of it."""
+    plain: dict[str, Any] = {"token_healing": False, "favour_names": False}
+    async with asking(embedded_folder, vllm, adapter="mine", engine_adapters=str(adapters), **plain) as completer:
+        theirs = await _said(completer)
+    ours_config = Config(
+        model="embedded", dtype="float32", suffix_shift="off", adapter="embedded", engine_idle_exit_s=5.0, **plain
+    )
     async with session(ours_config) as completer:
-        ours = [(await completer.last(hole)).text for hole in HOLES]
+        ours = await _said(completer)
     assert theirs == ours
-    assert all(theirs)
+    adapted, candidates, answers = ours
+    assert adapted != candidates[0]
+    assert len(set(candidates.values())) == 3
+    assert all(answers)
 
 
 async def test_an_adapter_for_each_language(vllm: Vllm, embedded_folder: Path, adapters: Path) -> None:
@@ -98,15 +106,14 @@ async def test_an_adapter_is_replaced_while_it_serves(
 
 
 async def test_one_of_two_is_killed_in_mid_stream(
-    vllm: Vllm, python: Path, embedded_folder: Path, adapters: Path
+    vllm: Vllm, python: Path, embedded_folder: Path, adapters: Path, logs: Path
 ) -> None:
-    second = await asyncio.to_thread(start, python, embedded_folder, adapters)
+    second = await asyncio.to_thread(start, python, embedded_folder, adapters, logs / "second.log")
     try:
         async with asking(embedded_folder, vllm, second, adapter="none") as completer:
             engine = completer.engine
             assert isinstance(engine, Replicas)
-            name = second.url.partition("//")[2].removesuffix("/v1")
-            session_id = next(s for s in map(str, range(100)) if ranked(list(engine.replicas), s)[0] == name)
+            session_id = next(s for s in map(str, range(100)) if ranked(list(engine.replicas), s)[0] == second.host)
             ids = tuple(await replica(completer).vocabulary.encode(probe.LINE * 4))
             stream = engine.stream(GenerateRequest(ids, 400, request_id="killed", session=session_id))
             assert (await anext(stream)).text
@@ -118,6 +125,23 @@ async def test_one_of_two_is_killed_in_mid_stream(
             assert [delta async for delta in engine.stream(again)][-1].finish_reason == "length"
     finally:
         second.kill()
+
+
+async def _said(completer: Completer) -> tuple[str, dict[int, str], list[str]]:
+    """With its adapter, three candidates of the plain base at the same place, and the middles that are shown."""
+    adapted = await _text(completer, completer.adapter)
+    completer.use_adapters(None, {})
+    candidates = await _candidates(completer, 3)
+    return adapted, candidates, [(await completer.last(hole)).text for hole in HOLES]
+
+
+async def _candidates(completer: Completer, n: int) -> dict[int, str]:
+    """The text of each, by its index."""
+    prompt = await completer.renderer.render(HOLES[2], (), 512)
+    texts = dict.fromkeys(range(n), "")
+    async for delta in completer.engine.stream(GenerateRequest(prompt.ids, 24, n=n, logprobs=True, request_id="some")):
+        texts[delta.index] += delta.text
+    return texts
 
 
 async def _text(completer: Completer, adapter: str | None) -> str:

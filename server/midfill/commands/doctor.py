@@ -50,10 +50,11 @@ def run(*, as_json: bool, verify: bool = False, engine: bool = False) -> int:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         marks = {"ok": "ok     ", "warning": "warning", "fault": "FAULT  "}
+        width = max((len(finding.what) for finding in findings), default=0)
         for finding in findings:
-            print(f"{marks[finding.state]}  {finding.what:<16} {finding.says}")
+            print(f"{marks[finding.state]}  {finding.what:<{width}}  {finding.says}")
             if finding.remedy and finding.state != "ok":
-                print(f"{'':<9}{'':<17} -> {finding.remedy}")
+                print(f"{'':<9}{'':<{width}}  -> {finding.remedy}")
     return int(any(finding.state == "fault" for finding in findings))
 
 

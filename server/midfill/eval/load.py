@@ -15,44 +15,71 @@ from midfill.completer import Completer
 from midfill.engine.base import Delta, Engine, EngineError, GenerateRequest
 from midfill.eval.figures import percentile
 from midfill.eval.replay import Habits, Place, Tally, Typist
+from midfill.remote.replicas import Replicas
+from midfill.trace import Trace
+from midfill.types import Completion, Snapshot, Trigger
 
 P50_S, P90_S = 0.25, 1.0  # what JetBrains names for its own server: above them there are too many people
 
 
 @dataclass(slots=True)
-class Probe:
-    """An engine that counts what it is asked, by all typists together."""
+class Counts:
+    """What the engine was asked, by all typists together."""
 
-    engine: Engine
     n_requests: int = 0
     n_background: int = 0
     n_cancelled: int = 0
     n_failed: int = 0
     first_s: list[float] = field(default_factory=list)  # from a request to its first text
 
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One typist's way to the engine: a window of its own, or the engine would take all of them for one person."""
+
+    engine: Engine
+    name: str
+    counts: Counts
+
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle piece by piece. Raises EngineError."""
-        self.n_requests += 1
-        self.n_background += request.background
+        counts = self.counts
+        counts.n_requests += 1
+        counts.n_background += request.background
         start, has_text, has_ended = time.perf_counter(), False, False
         try:
-            async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
+            async with aclosing(self.engine.stream(dataclasses.replace(request, window=self.name))) as deltas:  # type: ignore[type-var]
                 async for delta in deltas:
                     if delta.text and not has_text:
                         has_text = True
                         if not request.background:
-                            self.first_s.append(time.perf_counter() - start)
+                            counts.first_s.append(time.perf_counter() - start)
                     has_ended |= delta.finish_reason is not None
                     yield delta
         except EngineError:
-            self.n_failed += 1
+            counts.n_failed += 1
             has_ended = True
             raise
         finally:
-            self.n_cancelled += not has_ended
+            counts.n_cancelled += not has_ended
 
     async def aclose(self) -> None:
         """The engine is whoever's who made it."""
+
+
+class FrontEnd(Completer):
+    """A completer as the language server has it: where the engine fails nothing is shown, and typing goes on."""
+
+    async def stream(
+        self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1, trace: Trace | None = None
+    ) -> AsyncIterator[Completion]:
+        """Yield the middle as it grows; it is empty where the engine fails."""
+        try:
+            async with aclosing(super().stream(snapshot, trigger=trigger, n=n, trace=trace)) as completions:  # type: ignore[type-var]
+                async for completion in completions:
+                    yield completion
+        except EngineError:
+            yield Completion("", snapshot, True, finish_reason="stop")
 
 
 @dataclass(slots=True)
@@ -62,25 +89,25 @@ class Load:
     n_typists: int
     seconds: float
     tally: Tally
-    probe: Probe
+    counts: Counts
     n_replicas: int = 1
 
     def figures(self) -> dict[str, Any]:
         """Seconds, counts and shares; a share of nothing is None."""
-        tally, probe, first = self.tally, self.probe, self.probe.first_s
-        n_typed = probe.n_requests - probe.n_background
+        tally, counts, first = self.tally, self.counts, self.counts.first_s
+        n_typed = counts.n_requests - counts.n_background
         p50, p90 = percentile(tally.shown_s, 0.5), percentile(tally.shown_s, 0.9)
         return {
             "typists": self.n_typists, "replicas": self.n_replicas, "seconds": self.seconds,
             "ghost_text_s": {"p50": p50, "p90": p90, "p99": percentile(tally.shown_s, 0.99), "n": len(tally.shown_s)},
             "first_token_s": {name: percentile(first, at) for name, at in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))},
-            "asked": tally.n_asked, "requests": probe.n_requests, "requests_ahead": probe.n_background,
-            "failed": probe.n_failed, "cancelled": _share(probe.n_cancelled, probe.n_requests),
+            "asked": tally.n_asked, "requests": counts.n_requests, "requests_ahead": counts.n_background,
+            "failed": counts.n_failed, "cancelled": _share(counts.n_cancelled, counts.n_requests),
             "never_reached_the_engine": _share(max(0, tally.n_asked - n_typed), tally.n_asked),
             "stale": _share(tally.n_superseded, tally.n_asked),
             "decoded": tally.n_decoded,
             "decoded_for_nobody": _share(max(0, tally.n_decoded - tally.n_tokens_shown), tally.n_decoded),
-            "requests_per_s_and_replica": probe.n_requests / self.seconds / self.n_replicas if self.seconds else None,
+            "requests_per_s_and_replica": counts.n_requests / self.seconds / self.n_replicas if self.seconds else None,
             "people_a_replica": self.n_typists / self.n_replicas, "fast_enough": _is_fast(p50, p90),
         }  # fmt: skip
 
@@ -98,18 +125,21 @@ async def run(
     *, n_replicas: int = 1, seed: int = 1,
 ) -> Load:  # fmt: skip
     """Let ``n_typists`` type at ``places``, each one's own way through them, for ``seconds`` in real time."""
-    probe, total, start = Probe(completer.engine), Tally(), time.perf_counter()
+    counts, total, start = Counts(), Tally(), time.perf_counter()
 
     async def typist(number: int) -> None:
+        engine = completer.engine
+        engine = engine.as_another_sees_it() if isinstance(engine, Replicas) else engine
         turn = number
         while time.perf_counter() - start < seconds:
             place = dataclasses.replace(places[turn % len(places)], path=f"{number}/{places[turn % len(places)].path}")
-            window = Completer(
-                probe, completer.renderer, completer.info, completer.config, adapter=completer.adapter, resident=True
-            )
+            window = FrontEnd(
+                Window(engine, f"typist-{number}", counts), completer.renderer, completer.info, completer.config,
+                adapter=completer.adapter, resident=True,
+            )  # fmt: skip
             typing = Typist(window, place, Habits(real_time=True, seed=seed + turn), count)
             try:
-                with contextlib.suppress(EngineError, TimeoutError):
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(0.1, seconds - (time.perf_counter() - start))):
                         await typing.type()
             finally:
@@ -117,4 +147,4 @@ async def run(
             turn += n_typists
 
     await asyncio.gather(*(typist(number) for number in range(n_typists)))
-    return Load(n_typists, time.perf_counter() - start, total, probe, n_replicas)
+    return Load(n_typists, time.perf_counter() - start, total, counts, n_replicas)

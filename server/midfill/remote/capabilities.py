@@ -46,7 +46,7 @@ class Capabilities:
     same_ids: str = ""  # how it was found that its tokenizer has our ids; "": it was not
     returns_ids: bool = False
     tells_logprobs: bool = False
-    gives_several: bool = False  # candidates, in one request
+    gives_several: bool = False  # candidates: ours in one request, others in one each
     has_priority: bool = False
     cancel: Cancel = Cancel()
 
@@ -76,7 +76,8 @@ class Capabilities:
         yield "tokenizer", f"its ids are ours ({self.same_ids})" if self.same_ids else "not compared: text is sent"
         yield "ids returned", _yes(self.returns_ids, "its own text is shown")
         yield "log probabilities", _yes(self.tells_logprobs, "nothing is hidden for want of confidence")
-        yield "several candidates", _yes(self.gives_several, "one is asked for")
+        each = "yes, a request each" if self.gives_several and self.kind != "midfill" else ""
+        yield "several candidates", each or _yes(self.gives_several, "one is asked for")
         yield "priority", _yes(self.has_priority, "requests ahead of the user wait in the same queue")
         yield "token healing", _yes(self.binds, "the prompt holds the begun word")
         yield "cancel", str(self.cancel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +18,7 @@ from midfill.remote import dialects
 from midfill.remote.capabilities import Capabilities
 from midfill.remote.dialects import Piece
 from midfill.remote.errors import BrokenOffError, refused, unreachable
+from midfill.remote.several import First, OnFirst, merged
 from midfill.remote.vocabulary import Decoded, Facts, Vocabulary
 from midfill.types import Stats
 
@@ -38,7 +39,12 @@ class RemoteEngine:
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle piece by piece. Raises EngineError."""
-        answer = self._ours(request) if self.capabilities.kind == "midfill" else self._foreign(request)
+        if self.capabilities.kind == "midfill":
+            answer = self._ours(request)
+        elif request.n > 1 and self.capabilities.gives_several:
+            answer = merged(lambda first, others: self._candidate(request, first, others))
+        else:
+            answer = self._foreign(request)
         async with aclosing(answer) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
                 yield delta
@@ -72,10 +78,30 @@ class RemoteEngine:
 
     # ---- other engines ---------------------------------------------------------------------------------------------
 
-    async def _foreign(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+    async def _candidate(self, request: GenerateRequest, first: First | None, others: OnFirst) -> AsyncIterator[Delta]:
+        """One of several candidates: that of the likeliest tokens, or the one that begins with ``first``."""
+        if first is not None:
+            ids = await self._prompt(request)
+            assert isinstance(ids, list)
+            request = replace(
+                request, prompt=(*ids, first.token), beginning="", n=1, max_tokens=request.max_tokens - 1,
+                request_id=f"{request.request_id}-{first.token}",
+            )  # fmt: skip
+        async with aclosing(self._foreign(request, first, others)) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                yield delta
+
+    async def _foreign(
+        self, request: GenerateRequest, begun: First | None = None, others: OnFirst | None = None
+    ) -> AsyncIterator[Delta]:
+        """``begun``: the token at the prompt's end, with which the answer begins. ``others`` is told once with what
+        other candidates may begin."""
+        n_begun = begun is not None
         start, first_at, n_ids, n_prompt = time.monotonic(), 0.0, 0, len(request.prompt)
         told, stop_logprob, reason = Stats(), 0.0, ""
         decoded, stops = Decoded(self.vocabulary), _Stops((*request.stop, *self.facts.stops))
+        if begun is not None and (text := await decoded.push((begun.token,))):
+            yield Delta(text, logprobs=(begun.logprob,) if request.logprobs else ())
         async with aclosing(self.pieces(request)) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 told = piece.stats or told
@@ -83,6 +109,9 @@ class RemoteEngine:
                     continue  # the usage comes behind the end
                 if piece.reason not in (None, "stop", "length"):
                     break  # "abort", "error": it was ended for another's sake
+                if others is not None and piece.likeliest and piece.ids:
+                    others(self._other_firsts(request, piece.likeliest, piece.ids[0]))
+                    others = None
                 ids, logprobs, stopped = self._until_control(piece)
                 stop_logprob = stopped if stopped is not None else stop_logprob
                 text = await decoded.push(ids) if ids is not None else piece.text
@@ -104,8 +133,8 @@ class RemoteEngine:
             raise BrokenOffError(f"{self.address.host} broke off its answer", "ask again; see the engine's log")
         now = time.monotonic()
         yield Delta("", reason, replace(
-            told, n_prompt=told.n_prompt or n_prompt, n_decoded=told.n_decoded or n_ids, stop_logprob=stop_logprob,
-            ttft_s=(first_at or now) - start, total_s=now - start,
+            told, n_prompt=(told.n_prompt or n_prompt) - n_begun, n_decoded=(told.n_decoded or n_ids) + n_begun,
+            stop_logprob=stop_logprob, ttft_s=(first_at or now) - start, total_s=now - start,
         ))  # fmt: skip
 
     async def pieces(self, request: GenerateRequest) -> AsyncIterator[Piece]:
@@ -134,6 +163,13 @@ class RemoteEngine:
         if text is None:
             raise dialects.unspeakable(self.address.host)
         return text
+
+    def _other_firsts(self, request: GenerateRequest, likeliest: Sequence[First], taken: int) -> list[First]:
+        """What the further candidates begin with: the likeliest tokens but ``taken``, none that ends a middle."""
+        not_these = {taken, *self.facts.control_ids}
+        ranked = sorted(likeliest, key=lambda first: -first.logprob)
+        found = [first for first in ranked if first.token not in not_these]
+        return found[: request.n - 1] if request.max_tokens > 1 else []
 
     def _until_control(self, piece: Piece) -> tuple[tuple[int, ...] | None, tuple[float, ...], float | None]:
         """Its ids up to the first control token, their log probabilities, and that of the token (0 where not told)."""

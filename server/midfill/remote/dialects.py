@@ -1,6 +1,6 @@
 """What is sent to each kind of engine, and how its answer is read. Nothing is sent that an engine does not know.
 
-Never sent to an engine that is not ours: ``suffix``, ``echo``, several candidates, the ``midfill`` object.
+Never sent to an engine that is not ours: ``suffix``, ``echo``, ``n``, the ``midfill`` object.
 """
 
 from __future__ import annotations
@@ -12,22 +12,27 @@ from typing import Any
 from midfill.engine import wire
 from midfill.engine.base import EngineError, GenerateRequest
 from midfill.remote.capabilities import Capabilities
+from midfill.remote.several import First
 from midfill.remote.vocabulary import Facts
 from midfill.types import Stats
 
 TYPED, AHEAD = 0, 10  # priorities: lower ones are served first
 MAX_STOPS = 4  # that OpenAI's completions take
+MAX_LOGPROBS = 20  # that vLLM tells of a position, as it comes
+ID_PREFIX = "token_id:"  # before a token's id, where names are asked for as ids
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of an answer as the engine sent it. ``ids`` None: it tells none."""
+    """A piece of an answer as the engine sent it. ``ids`` None: it tells none. ``likeliest``, where asked for: the
+    tokens that its first position may have had."""
 
     text: str
     ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] = ()
     reason: str | None = None
     stats: Stats | None = None
+    likeliest: tuple[First, ...] = ()
 
 
 def route(capabilities: Capabilities) -> str:
@@ -49,6 +54,9 @@ def body(
         return {**sent, "stop": list(dict.fromkeys([*request.stop, *facts.stops]))[:MAX_STOPS]}
     sent |= {"stream_options": {"include_usage": True}, "logprobs": 1, "stop_token_ids": list(facts.control_ids)}
     sent["request_id" if capabilities.kind == "vllm" else "rid"] = request.request_id
+    if request.n > 1 and capabilities.gives_several:  # with names of its own for the tokens: texts are ambiguous
+        n_control = 1  # the one that ends a middle may be among them, and is not wanted
+        sent |= {"logprobs": min(MAX_LOGPROBS, request.n + n_control), "return_tokens_as_token_ids": True}
     if request.stop:
         sent["stop"] = list(request.stop)
     if capabilities.returns_ids:
@@ -87,7 +95,24 @@ def _openai_piece(chunk: dict[str, Any]) -> Piece:
     delta = wire.read_delta(chunk)
     choices = chunk["choices"]
     ids = choices[0].get("token_ids") if choices else None
-    return Piece(delta.text, _ids(ids), delta.logprobs, delta.finish_reason, delta.stats)
+    likeliest = _likeliest(choices[0].get("logprobs")) if choices else ()
+    return Piece(delta.text, _ids(ids), delta.logprobs, delta.finish_reason, delta.stats, likeliest)
+
+
+def _likeliest(logprobs: Any) -> tuple[First, ...]:
+    """The tokens of the first position of a piece, where they are told by their ids."""
+    told = logprobs.get("top_logprobs") if isinstance(logprobs, dict) else None
+    first = told[0] if isinstance(told, list) and told else None
+    named = first.items() if isinstance(first, dict) else ()
+    return tuple(
+        First(int(digits), float(value))
+        for name, value in named
+        if name.startswith(ID_PREFIX) and (digits := name.removeprefix(ID_PREFIX)).isdecimal() and _is_number(value)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _llama_piece(chunk: dict[str, Any]) -> Piece:

@@ -38,6 +38,11 @@ def refused(host: str, status: int, body: bytes, headers: httpx.Headers, adapter
     lacks_adapter = status == 404 or (status == 400 and b"lora" in body[:4096].lower())  # SGLang answers 400
     if adapter is not None and lacks_adapter:
         remedy = "publish it with midfill adapters publish, or set adapter to one that midfill doctor --engine lists"
+        if "@" in adapter:  # published, as our pointer says, but the engine does not find it
+            remedy = (
+                "run midfill adapters publish with the folder that the engine looks into; "
+                "vLLM looks there with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 alone"
+            )
         return AdapterMissingError(f"{host} has no adapter {adapter!r}", remedy)
     if status == 404:
         return EngineError(f"{host} has no such route or model (HTTP 404)", "check engine: it ends in /v1")

@@ -218,11 +218,13 @@ async def _said(engine: RemoteEngine, ids: list[int], how: str) -> Capabilities:
         if not how and not _goes_on(text):
             raise _differs(engine.address, seen)
         return dataclasses.replace(seen, same_ids=how or "it goes on with a fixed string")
-    told, said, ended = False, "", False
+    told, said, ended, names_others = False, "", False, False
     own: list[int] = []
     logprobs: tuple[float, ...] = ()
-    async for piece in _timed(engine.pieces(request), host):
+    several = dataclasses.replace(engine, capabilities=dataclasses.replace(seen, gives_several=seen.kind == "vllm"))
+    async for piece in _timed(several.pieces(dataclasses.replace(request, n=2)), host):
         told |= piece.ids is not None and bool(piece.ids)
+        names_others |= len(piece.likeliest) > 1
         own += piece.ids or ()
         said += piece.text
         logprobs += piece.logprobs
@@ -237,8 +239,9 @@ async def _said(engine: RemoteEngine, ids: list[int], how: str) -> Capabilities:
             raise _differs(engine.address, seen)
         how = "it goes on with a fixed string"
     return dataclasses.replace(
-        seen, same_ids=how or "the ids that it returns spell its text", returns_ids=told, tells_logprobs=bool(logprobs)
-    )
+        seen, same_ids=how or "the ids that it returns spell its text", returns_ids=told, tells_logprobs=bool(logprobs),
+        gives_several=told and names_others,
+    )  # fmt: skip
 
 
 def _goes_on(said: str) -> bool:

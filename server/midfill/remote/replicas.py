@@ -127,6 +127,11 @@ class Replicas:
         self.fallback = fallback
         self._deadline_s, self._resolve = deadline_s, resolve
 
+    def as_another_sees_it(self) -> Replicas:
+        """The same replicas with breakers of its own, as another person's front end has them."""
+        replicas = [Replica(replica.name, replica.engine) for replica in self.replicas.values()]
+        return Replicas(replicas, deadline_s=self._deadline_s, resolve=self._resolve, fallback=self.fallback)
+
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle piece by piece. Raises EngineError."""
         has_begun = False
@@ -200,7 +205,8 @@ class Replicas:
                     if not has_begun:
                         message = f"{replica.name} sent nothing for {limit:.1f} s"
                         raise EngineError(message, "see the engine's log, or raise engine_deadline_s") from None
-                    yield Delta("", "length")
+                    for index in range(request.n):
+                        yield Delta("", "length", index=index)
                     return
                 has_begun |= bool(delta.text) or delta.finish_reason is not None
                 yield delta

@@ -7,7 +7,6 @@ tokenizer go through transformers' GGUF support, so every architecture it knows 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorPr
 from midfill.engine.local import int8
 from midfill.engine.local.embedded import Progress
 from midfill.engine.local.gguf_file import GgufFile, GgufTensor
+from midfill.engine.local.models import write_index
 from midfill.types import MidfillError
 
 SHARD_BYTES = 2 << 30
@@ -181,13 +181,9 @@ def _write(tensors: dict[str, torch.Tensor], out: Path) -> None:
             size = 0
         shards[-1][name] = tensor
         size += tensor.nbytes
-    if len(shards) == 1:
-        _save(shards[0], out / "model.safetensors")
-        return
     where: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         _save(shard, out / file)
         where |= dict.fromkeys(shard, file)
-    index = {"metadata": {}, "weight_map": where}
-    (out / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    write_index(out, where)

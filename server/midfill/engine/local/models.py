@@ -2,7 +2,8 @@
 
 A *prepared* model is a folder that transformers could load as well: ``config.json``, ``model*.safetensors``,
 ``tokenizer.json``, and of ours ``int8.safetensors`` where the CPU can use it, and ``manifest.json`` with the sha256 of
-each, written last. Folders appear by one rename.
+each, written last. Folders appear by one rename. ``model.safetensors.index.json`` says which files are the model's:
+without it vLLM and SGLang load every ``*.safetensors`` that they find.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from midfill.types import MidfillError
 REFERENCE = "google/codegemma-7b"
 REFERENCE_BYTES = 20 << 30  # bfloat16 weights, KV cache and workspace
 MANIFEST = "manifest.json"
+INDEX = "model.safetensors.index.json"
 FORMAT = 4  # raised when a prepared folder's content changes meaning: older ones are made again
 
 
@@ -95,7 +97,7 @@ def hub_folder(hub_id: str) -> Path | None:
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the model: the index's, or the one, or all there are."""
     try:
-        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         return [folder / name for name in sorted({Path(str(file)).name for file in index["weight_map"].values()})]
     except FileNotFoundError:
         single = folder / "model.safetensors"
@@ -147,6 +149,8 @@ def prepare(source: ModelSource, progress: Progress, *, force: bool = False) -> 
     nothing half-written.
     """
     if not force and (folder := find_prepared(source)) is not None:
+        if source.kind in ("embedded", "gguf"):
+            _add_index(folder)
         return folder
     if source.kind == "directory":
         assert source.path is not None
@@ -159,6 +163,24 @@ def prepare(source: ModelSource, progress: Progress, *, force: bool = False) -> 
         if not force and (folder := find_prepared(source)) is not None:
             return folder
         return _prepare_gguf(source, models, progress)
+
+
+def write_index(folder: Path, where: Mapping[str, str]) -> None:
+    """Say which file of ``folder`` holds each tensor of the model. It appears by one rename. Raises OSError."""
+    temporary = folder / f".{INDEX}.{os.getpid()}"
+    temporary.write_text(json.dumps({"metadata": {}, "weight_map": dict(sorted(where.items()))}), encoding="utf-8")
+    temporary.replace(folder / INDEX)
+
+
+def _add_index(folder: Path) -> None:
+    """Give a folder that an earlier version prepared its index; one that cannot be written serves us without it."""
+    single = folder / "model.safetensors"
+    if (folder / INDEX).exists() or not single.is_file():
+        return
+    from safetensors import SafetensorError, safe_open
+
+    with contextlib.suppress(OSError, SafetensorError), safe_open(single, framework="np") as tensors:
+        write_index(folder, dict.fromkeys(tensors.keys(), single.name))
 
 
 @contextlib.contextmanager

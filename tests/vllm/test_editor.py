@@ -13,6 +13,7 @@ import pytest
 from tests.lsp.client import Client, at
 from tests.lsp.conftest import private_environment
 from tests.vllm.conftest import KEY, Vllm
+from tests.vllm.conftest import start as start_vllm
 
 pytestmark = pytest.mark.vllm
 
@@ -25,12 +26,12 @@ Start = Callable[..., Client]
 def start(tmp_path: Path, embedded_folder: Path) -> Iterator[Start]:
     clients: list[Client] = []
 
-    def launch(vllm: Vllm, key: str = KEY, **settings: Any) -> Client:
+    def launch(*engines: Vllm, key: str = KEY, **settings: Any) -> Client:
         environment = private_environment(tmp_path)
         del environment["MIDFILL_SCRIPT"]
         values = {
-            "engine": vllm.url, "model": str(embedded_folder), "adapter": "none", "ahead": False,
-            "engine_deadline_s": 60, "first_answer_s": 60, "max_tokens": 256, "max_debounce_s": 0.0, **settings,
+            "engine": [engine.url for engine in engines], "model": str(embedded_folder), "adapter": "none",
+            "ahead": False, "engine_deadline_s": 60, "first_answer_s": 60, "max_tokens": 256, "max_debounce_s": 0.0, **settings,
         }  # fmt: skip
         folder = Path(environment["MIDFILL_CONFIG_DIR"])
         folder.mkdir()
@@ -75,6 +76,24 @@ def test_a_suggestion(start: Start, vllm: Vllm, tmp_path: Path) -> None:
     assert "vLLM at 127.0.0.1" in client.result("midfill/status")["device"]
 
 
+def test_the_same_session_goes_on_when_one_of_two_dies(
+    start: Start, vllm: Vllm, python: Path, embedded_folder: Path, adapters: Path, tmp_path: Path
+) -> None:
+    """Each file has its replica; of eight some have the dead one."""
+    second = start_vllm(python, embedded_folder, adapters, tmp_path / "second.log")
+    try:
+        client = start(second, vllm)
+        until(lambda: client.result("midfill/status")["state"] == "ready")
+        for number in range(9):
+            uri = client.open("def add(a, b):\n    return ", uri=f"file:///w/{number}.py")
+            asked = client.request("textDocument/inlineCompletion", at(uri, 1, 11, context={"triggerKind": 1}))
+            items = client.response(asked, ANSWER_S)["result"]["items"]
+            assert items[0]["insertText"].startswith("a + b")
+            second.kill()
+    finally:
+        second.kill()
+
+
 @pytest.mark.parametrize("how", ["cancelled", "edited"])
 def test_what_nobody_waits_for_leaves_vllm(how: str, start: Start, vllm: Vllm, tmp_path: Path) -> None:
     client = start(vllm)
@@ -109,7 +128,7 @@ def test_what_nobody_waits_for_leaves_vllm(how: str, start: Start, vllm: Vllm, t
 def test_what_is_wrong_is_one_line_in_the_status(
     key: str, settings: dict[str, Any], message: str, remedy: str, start: Start, vllm: Vllm
 ) -> None:
-    client = start(vllm, key, **settings)
+    client = start(vllm, key=key, **settings)
     until(lambda: client.result("midfill/status")["state"] == "error")
     status = client.result("midfill/status")
     assert message in status["message"]

@@ -31,7 +31,8 @@ def start(tmp_path: Path, embedded_folder: Path) -> Iterator[Start]:
         del environment["MIDFILL_SCRIPT"]
         values = {
             "engine": [engine.url for engine in engines], "model": str(embedded_folder), "adapter": "none",
-            "ahead": False, "engine_deadline_s": 60, "first_answer_s": 60, "max_tokens": 256, "max_debounce_s": 0.0, **settings,
+            "ahead": False, "engine_deadline_s": 60, "first_answer_s": 60, "max_tokens": 256, "max_debounce_s": 0.0,
+            **settings,
         }  # fmt: skip
         folder = Path(environment["MIDFILL_CONFIG_DIR"])
         folder.mkdir()

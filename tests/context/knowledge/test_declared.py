@@ -83,7 +83,22 @@ export class Entry {
   private secret = 1;
   static count = 0;
 
-  constructor(private readonly owner: Person, public title: string) {}
+  constructor(
+    /// Whose it is. It isn't shown.
+    private readonly owner: Person,
+    // a
+    // b
+    // c
+    // d
+    // e
+    // f
+    // g
+    // h
+    // i
+    // j
+    // k
+    public title: string,
+  ) {}
 
   get size(): number {
     return 1;
@@ -258,6 +273,7 @@ def test_a_package_of_which_files_are_missing_is_not_complete() -> None:
         ("function f(d: Draft) {\n  d.‸", "d", ENTRY | {"draft"}),
         ("function f(s: Stamp) {\n  s.‸", "s", {"at", "by", "label", "weight"}),
         ("function f({ tag, n }: { tag: Tag; n: number }) {\n  tag.‸", "tag", {"label", "weight"}),
+        ("function f(x: {\n  tag: Tag\n  n: number\n}) {\n  x.‸", "x", {"tag", "n"}),
         ("function f(x: { tag: Tag }) {\n  const { tag: t } = x;\n  t.‸", "t", {"label", "weight"}),
         ("function F() {\n  const [e, setE] = useState<Entry | null>(null);\n  e.‸", "e", ENTRY),
     ],
@@ -281,6 +297,10 @@ def test_names_that_are_no_variables(line: str, receiver: str, wanted: set[str])
     found = known(TS, "src/app.ts", f"{line}\n\nfunction f() {{\n  return {receiver}.‸;\n}}\n")[receiver]
     assert set(found.names) == wanted
     assert found.is_complete
+
+
+def test_the_path_of_an_import_names_no_members() -> None:
+    assert known(TS, "src/app.ts", 'import * as names from "./names.‸";\n') == {}
 
 
 def test_this_sees_what_is_private() -> None:

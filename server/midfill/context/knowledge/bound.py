@@ -62,7 +62,7 @@ def visible(focus: Focus) -> Iterator[tuple[str, bool]]:
             if at < len(lines):
                 head.append(lines[at])
                 at += 1
-            line = " ".join(part.strip() for part in reversed(head))
+            line = "\n".join(part.strip() for part in reversed(head))
             if len(line) > MAX_HEAD:
                 line = ""
         if opens:

@@ -23,6 +23,7 @@ _SELF = re.compile(r"\bclass\s+([^\W\d][\w$]*)")
 _MEMBER_LINE = re.compile(
     r"(?m)^[ \t]+(?:(?:public|private|protected|readonly|async|get|set) )*(?!constructor\b)([^\W\d][\w$]*)\??[(:=<]"
 )
+_IN_PATH = re.compile(r"\b(?:from|import|require)\s*\(?\s*['\"][^'\"]*\Z")  # "./names.js"
 _NAME = re.compile(r"[^\W\d][\w$]*")
 # What ends an expression whose value has members; anything else behind it makes another value.
 _END = re.compile(r"\s*(?:$|[;{,)\]]|//|\|\||\?\?)")
@@ -33,6 +34,8 @@ Value = tuple[Type, Home]
 def lists_at(sight: Sight, focus: Focus, here: str) -> dict[str, KnownNames]:
     """By receiver: what stands before the cursor's dot (``here``), the variables around it, and their members."""
     if not family_of(focus.language):
+        return {}
+    if _IN_PATH.search(focus.before[0]):
         return {}
     scope = _Scope(sight, focus)
     found: dict[str, KnownNames] = {}

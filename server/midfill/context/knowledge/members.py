@@ -14,6 +14,7 @@ from midfill.context.knowledge.types import GO, Type, closing, parameters, read_
 
 MAX_BODY = 8000  # characters of a declaration
 MAX_MEMBERS = 250
+MAX_MEMBER_LINES = 12
 MAX_UP = 6  # bases above each other, and names that stand for others
 
 _HEAD = re.compile(r"^\s*(?:export\s+|default\s+|declare\s+|abstract\s+|async\s+|public\s+)*")
@@ -312,8 +313,10 @@ def _class(place: Place, home: Home) -> Members:
     for one in place.file.definitions:
         if one.parent != place.at:
             continue
-        text = "\n".join(lines[one.line : min(one.end_line, one.line + 12) + 1])[:MAX_BODY].strip()
-        if one.name == "constructor":
+        is_maker = one.name == "constructor"  # its parameters may stand under a comment each
+        last = one.end_line if is_maker else min(one.end_line, one.line + MAX_MEMBER_LINES)
+        text = _bare("\n".join(lines[one.line : last + 1])[:MAX_BODY]).strip()
+        if is_maker:
             for name, member in _kept(text, home):
                 members.found.setdefault(name, member)
             continue

@@ -12,6 +12,7 @@ import torch
 
 from midfill import paths
 from midfill.serve.daemon import Address, Place, find
+from midfill.train.layers import before_each
 from midfill.types import MidfillError
 
 LOOK_EVERY_S = 0.05
@@ -43,10 +44,7 @@ class Courtesy:
 
     def attach(self, model: torch.nn.Module) -> None:
         """Wait between the layers of ``model``, forward and backward. What the device has queued is done first."""
-        stacks = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module) > 1)
-        for layer in next(stacks, ()):
-            layer.register_forward_pre_hook(lambda *_: self.wait())
-            layer.register_full_backward_pre_hook(lambda *_: self.wait())
+        before_each(model, self.wait)
 
     def wait(self) -> None:
         """Until every engine rests, at most MAX_WAIT_S."""

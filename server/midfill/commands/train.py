@@ -52,8 +52,8 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     console.print(f"going on from the adapter {job.start_name}" if job.start else "beginning with a fresh adapter")
     if arguments.gate:
         # The same texts as the worker's, read first: what cannot be shown to help is refused before the work.
-        _, train, held_out = gather(job)
-        check_enough(train, held_out)
+        collection, train, held_out = gather(job)
+        check_enough(collection, train, held_out)
         holes = gate.holes(held_out, arguments.holes)
         _check_holes(holes, held_out)
     done = watch(job, console)

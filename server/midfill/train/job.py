@@ -35,6 +35,7 @@ class Job:
     checkpointing: bool = False
     resume: bool = True
     polite: bool = True  # only processor time that nobody else wants
+    run: str = ""  # goes on from the checkpoints of this run though texts have changed since; empty: of the same texts
 
 
 ADAPTER = "adapter"  # the folder of the finished adapter in the run's folder

@@ -180,7 +180,7 @@ def _train(
     if job.polite and device.type == "cuda":  # a CPU's idle class gives way by itself
         courtesy.start().attach(model)
     run = Run(
-        loaded, model, maker, unseen, settings, folder, collection.digest,
+        loaded, model, maker, unseen, settings, folder, job.run or collection.digest,
         on_step=lambda report: tell({"kind": "step", **dataclasses.asdict(report)}), is_stopped=is_stopped,
     )  # fmt: skip
     try:

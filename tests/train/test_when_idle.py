@@ -20,7 +20,7 @@ from midfill import cli, news, paths, registry
 from midfill.commands import train, when_idle
 from midfill.commands.when_idle import Child, go
 from midfill.engine.local.adapter_files import describe
-from midfill.train import history, night
+from midfill.train import history
 from midfill.train.history import Entry
 from midfill.train.night import Limits
 from tests.engine.made import save_tiny
@@ -272,93 +272,91 @@ def test_a_second_night_of_the_same_adapter_leaves(tmp_path: Path, capsys: pytes
 # ---- whole nights ----------------------------------------------------------------------------------------------------
 
 
-class Watcher:
-    """Somebody who comes back to work once, as soon as the training has come so far."""
+class Evening:
+    """What happens by how far the training has come, and not by the time that this machine takes for it."""
 
-    def __init__(self, until: str) -> None:
-        """``until``: what its progress says by then."""
-        self._until, self.came_at = until, 0.0
-        self.gone: list[list[int]] = []
-        self.child: Child | None = None
+    def __init__(self, child: Child, comes_at: str = "", over_at: str = "") -> None:
+        """What its progress says when somebody comes back to work for a while, and when the budget is used."""
+        self._child, self._comes_at, self._over_at = child, comes_at, over_at
+        self._n_left = 5  # looks at which somebody works
+        self._clock = 0.0
+        self.saved: list[int] = []  # steps of the checkpoints while somebody worked
+
+    def _says(self, text: str) -> bool:
+        file = history.folder("mine") / "night.err"
+        return bool(text) and file.exists() and text in file.read_text()
 
     def reason(self) -> str:
-        file = history.folder("mine") / "night.err"
-        if self.came_at:
-            if self.child is not None and self.child.pid == 0:
-                self.gone.append(checkpoints_seen())
-            return "somebody works" if time.monotonic() - self.came_at < 1.0 else ""
-        if self._until and file.exists() and self._until in file.read_text():
-            self.came_at = time.monotonic()
-        return "somebody works" if self.came_at else ""
+        if self._n_left and (self._n_left < 5 or self._says(self._comes_at)):
+            self._n_left -= 1
+            if self._child.pid == 0:
+                self.saved = steps_saved()
+            return "somebody works"
+        return ""
+
+    def clock(self) -> float:
+        self._clock += 20.0 if self._child.pid and self._says(self._over_at) else 0.01
+        return self._clock
 
 
-def checkpoints_seen() -> list[int]:
+def steps_saved() -> list[int]:
     return [int(one.name.split("-")[1]) for one in checkpoints()]
 
 
-def spend_a_night(child: Child, until: str = "", budget_s: float = PATIENCE_S) -> tuple[Entry | None, Watcher]:
-    watcher = Watcher(until)
-    watcher.child = child
-    limits = Limits(budget_s=budget_s, quiet_s=0.0, patience_s=2 * PATIENCE_S)
-    return go("mine", child, watcher.reason, limits), watcher
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(night, "WAIT_LOOK_S", 0.2)
+def spend_a_night(child: Child, **happens: str) -> tuple[Entry, Evening]:
+    evening = Evening(child, **happens)
+    limits = Limits(budget_s=100.0, quiet_s=0.0)
+    entry = go("mine", child, evening.reason, limits, clock=evening.clock, sleep=lambda _: time.sleep(0.2))
+    assert entry is not None
+    return entry, evening
 
 
 @linux
-@pytest.mark.usefixtures("quick")
-def test_nights_that_are_refused_and_unchanged_and_too_short(tiny: Path, tmp_path: Path) -> None:
-    """Three real nights: interrupted and refused (with such a rate nothing is learned), nothing new, too short."""
+def test_interrupted_and_refused_and_then_nothing_new(tiny: Path, tmp_path: Path) -> None:
     repo = project(tmp_path / "repo", 24)
-    entry, watcher = spend_a_night(child_of(repo, tiny, *NORMAL, "--steps=60", "--rate=1e-9"), "step 20 of")
-    assert entry is not None
+    slow = (*NORMAL, "--steps=60", "--rate=1e-9")  # at such a rate nothing is learned
+    entry, evening = spend_a_night(child_of(repo, tiny, *slow), comes_at="step 20 of")
     assert (entry.kind, entry.steps, entry.n_stops, entry.against) == ("refused", 60, 1, "auto")
-    assert watcher.gone
-    assert watcher.gone[0][0] >= 20  # saved when it gave way
+    assert evening.saved
+    assert max(evening.saved) >= 20
     assert entry.before is not None
-    assert (history.folder("mine") / "night.err").read_text().count("step 1 of") == 0  # what was written last went on
+    assert "step 20 of" not in (history.folder("mine") / "night.err").read_text()  # it went on behind it
     assert registry.names() == []
     (line,) = news.take()
     assert line.startswith("mine was trained while nobody worked and is not better")
-    entry, _ = spend_a_night(child_of(repo, tiny, *NORMAL, "--steps=60", "--rate=1e-9"))
-    assert entry is not None
+    entry, _ = spend_a_night(child_of(repo, tiny, *slow))
     assert entry.kind == "unchanged"
     assert news.take() == []
-    (repo / "package" / "new.py").write_text(python_file(77))
-    entry, _ = spend_a_night(child_of(repo, tiny, *NORMAL, "--steps=100000"), budget_s=25.0)
-    assert entry is not None
-    assert (entry.kind, entry.reason) == ("unfinished", "goes on the next night")
-    assert entry.steps == checkpoints_seen()[-1] > 0
-    assert news.take() == []
-    run = history.state("mine").run
-    (repo / "package" / "new.py").write_text(python_file(78))  # the run goes on though files change under it
-    child = child_of(repo, tiny, *NORMAL, "--steps=100000")
-    _, watcher = spend_a_night(child, "step ", budget_s=25.0)
-    assert history.state("mine").run == run
-    assert watcher.gone[0][-1] >= entry.steps
-    assert [one.kind for one in history.read("mine")] == ["refused", "unchanged", "unfinished", "unfinished"]
+    assert [one.kind for one in history.read("mine")] == ["refused", "unchanged"]
 
 
 @linux
-@pytest.mark.usefixtures("quick")
-def test_a_night_that_promotes_goes_on_from_there_the_next_time(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is better is registered, and the next night goes on from it and has to be better than that."""
+def test_a_run_goes_on_the_next_night_though_files_change(tiny: Path, tmp_path: Path) -> None:
+    repo = project(tmp_path / "repo", 24)
+    entry, _ = spend_a_night(child_of(repo, tiny, *NORMAL, "--steps=100000"), over_at="step 20 of")
+    assert (entry.kind, entry.reason) == ("unfinished", "goes on the next night")
+    assert entry.steps == max(steps_saved()) >= 20
+    assert news.take() == []
+    run = history.state("mine").run
+    assert run
+    (repo / "package" / "new.py").write_text(python_file(78))
+    again, _ = spend_a_night(child_of(repo, tiny, *NORMAL, "--steps=100000"), over_at=" step ")
+    assert history.state("mine").run == run
+    assert again.steps > entry.steps
+    assert "step 20 of" not in (history.folder("mine") / "night.err").read_text()
+
+
+@linux
+def test_what_is_better_is_registered_and_the_next_night_goes_on_from_it(tiny: Path, tmp_path: Path) -> None:
     repo = project(tmp_path / "repo", 24)
     forced = (*NORMAL, "--force", "--steps=5", "--rank=2", "--alpha=8")  # a random model does not become better
     entry, _ = spend_a_night(child_of(repo, tiny, *forced))
-    assert entry is not None
     first = describe(registry.folder_of("mine")).digest
     assert (entry.kind, entry.digest, entry.against) == ("promoted", first, "auto")
     (line,) = news.take()
     assert line.startswith("mine learned from your code while nobody worked")
     (repo / "package" / "new.py").write_text(python_file(77))
     entry, _ = spend_a_night(child_of(repo, tiny, *forced))
-    assert entry is not None
     assert (entry.kind, entry.against, entry.replaced) == ("promoted", "mine", first)
     assert entry.digest == describe(registry.folder_of("mine")).digest != first
     assert describe(registry.versions("mine")[0]).digest == first
@@ -366,15 +364,13 @@ def test_a_night_that_promotes_goes_on_from_there_the_next_time(
 
 
 @linux
-@pytest.mark.usefixtures("quick")
 def test_a_night_that_fails_says_so_once(tiny: Path, tmp_path: Path) -> None:
     repo = repository(tmp_path / "repo", {"main.py": python_file(1)})
-    for line in (1, 0, 0):
+    for n_lines in (1, 0, 0):
         entry, _ = spend_a_night(child_of(repo, tiny))
-        assert entry is not None
         assert entry.kind == "failed"
         assert entry.reason.startswith("1 files with 991 characters are too little to learn from; ")
-        assert len(news.take()) == line
+        assert len(news.take()) == n_lines
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ ODD = Service("odd", ("/usr/bin/python3", *ODD_WORDS), {"MIDFILL_DATA_DIR": '/da
 
 SERVICE = """\
 [Unit]
-Description=midfill: train the adapter mine while nobody works
+Description=midfill: train the adapter mine while the computer is idle
 
 [Service]
 Type=exec
@@ -42,7 +42,7 @@ IOSchedulingClass=idle
 """
 TIMER = """\
 [Unit]
-Description=midfill: every evening, wait until nobody works and train mine
+Description=midfill: every evening, wait until the computer is idle and train mine
 
 [Timer]
 OnCalendar=*-*-* 20:00:00

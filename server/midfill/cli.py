@@ -249,7 +249,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="register it even if it is not better")
     parser.add_argument("--when-idle", action=argparse.BooleanOptionalAction,
-                        help="every night while nobody works: shows what is installed, and asks")  # fmt: skip
+                        help="every night while the computer is idle; shows what it installs, and asks")  # fmt: skip
     parser.add_argument("--budget", type=float, default=60, metavar="MINUTES", help="of --when-idle, a night (60)")
     parser.add_argument("--yes", action="store_true", help="of --when-idle: do not ask")
     parser.add_argument("--night", action="store_true", help=argparse.SUPPRESS)  # what the service runs

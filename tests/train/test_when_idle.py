@@ -60,7 +60,7 @@ def test_installed_as_it_was_shown_and_removed(
 ) -> None:
     repo = project(tmp_path / "my code", 24)
     given = ["train", str(repo), "--name=mine", "--model=embedded", "--steps=50", "--budget=30"]
-    assert cli.main([*given, "--when-idle"]) == 1  # nobody is there to be asked
+    assert cli.main([*given, "--when-idle"]) == 1  # there is no terminal to ask in
     shown, said = capsys.readouterr()
     assert "add --yes" in said
     assert "files held out" in said  # what it would learn from
@@ -323,7 +323,7 @@ def test_interrupted_and_refused_and_then_nothing_new(tiny: Path, tmp_path: Path
     assert "step 20 of" not in (history.folder("mine") / "night.err").read_text()  # it went on behind it
     assert registry.names() == []
     (line,) = news.take()
-    assert line.startswith("mine was trained while nobody worked and is not better")
+    assert line.startswith("mine was trained while you were away and is not better")
     entry, _ = spend_a_night(child_of(repo, tiny, *slow))
     assert entry.kind == "unchanged"
     assert news.take() == []
@@ -354,7 +354,7 @@ def test_what_is_better_is_registered_and_the_next_night_goes_on_from_it(tiny: P
     first = describe(registry.folder_of("mine")).digest
     assert (entry.kind, entry.digest, entry.against) == ("promoted", first, "auto")
     (line,) = news.take()
-    assert line.startswith("mine learned from your code while nobody worked")
+    assert line.startswith("mine learned from your code while you were away")
     (repo / "package" / "new.py").write_text(python_file(77))
     entry, _ = spend_a_night(child_of(repo, tiny, *forced))
     assert (entry.kind, entry.against, entry.replaced) == ("promoted", "mine", first)

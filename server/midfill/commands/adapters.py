@@ -162,7 +162,8 @@ def _history(arguments: argparse.Namespace) -> int:
         return 0
     if not entries:
         raise MidfillError(
-            f"{arguments.name} has no nights yet", "midfill train --when-idle trains every night while nobody works"
+            f"{arguments.name} has no nights yet",
+            "midfill train --when-idle trains every night while the computer is idle",
         )
     print("\n\n".join(filter(None, (history.table(entries), history.plot(entries)))))
     if arguments.plot:

@@ -46,7 +46,7 @@ def systemd(service: Service, config_home: Path) -> Plan:
     program, *arguments = service.command
     lines = [
         "[Unit]",
-        f"Description=midfill: train the adapter {service.name} while nobody works",
+        f"Description=midfill: train the adapter {service.name} while the computer is idle",
         "",
         "[Service]",
         "Type=exec",
@@ -61,7 +61,7 @@ def systemd(service: Service, config_home: Path) -> Plan:
     ]
     timer = [
         "[Unit]",
-        f"Description=midfill: every evening, wait until nobody works and train {service.name}",
+        f"Description=midfill: every evening, wait until the computer is idle and train {service.name}",
         "",
         "[Timer]",
         f"OnCalendar=*-*-* {HOUR:02d}:00:00",
@@ -114,7 +114,11 @@ def task_scheduler(service: Service, folder: Path) -> Plan:
     task = f"midfill-train-{service.name}"
     program, *arguments = service.command
     root = ElementTree.Element("Task", {"version": "1.2", "xmlns": TASKS})
-    _add(root, ("RegistrationInfo", "Description"), f"midfill: train the adapter {service.name} while nobody works")
+    _add(
+        root,
+        ("RegistrationInfo", "Description"),
+        f"midfill: train the adapter {service.name} while the computer is idle",
+    )
     trigger = _add(root, ("Triggers", "CalendarTrigger"))
     _add(trigger, ("StartBoundary",), f"2026-01-01T{HOUR:02d}:00:00")
     _add(trigger, ("ScheduleByDay", "DaysInterval"), "1")

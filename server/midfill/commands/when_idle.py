@@ -25,7 +25,7 @@ from rich.console import Console
 
 from midfill import news, paths, registry, safe_path
 from midfill.commands import train, units
-from midfill.commands.training import Training, data_lines, watch
+from midfill.commands.training import Training, check_installed, data_lines, watch
 from midfill.commands.units import Plan, Service
 from midfill.config import Config
 from midfill.engine.local.adapter_files import describe
@@ -44,7 +44,7 @@ from midfill.types import MidfillError, one_line
 OWN = frozenset({"folders", "name", "budget", "when_idle", "yes", "night", "night_child", "run", "usual", "command"})
 NOT_AT_NIGHT = ("start", "against", "gate", "force", "restart", "minutes", "priority")
 TRAINED_SHARE = 0.7  # of the budget; the rest is for reading, measuring and the gate
-ENGINE_IDLE_S = 60.0  # an engine that nobody ended leaves
+ENGINE_IDLE_S = 60.0  # an engine that was not ended leaves
 VERDICTS = (0, train.NOT_PROMOTED, train.UNCHANGED)
 GONE_S = 5.0  # longest wait until what was killed is gone, before another one may start
 CONTROL_S = 30.0  # longest wait for a service manager
@@ -124,6 +124,7 @@ def plan_of(service: Service) -> Plan:
 
 
 def _install(arguments: argparse.Namespace, config: Config) -> int:
+    check_installed()
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     job = train.job_of(arguments, config)
     collection, texts, held_out = gather(job)
@@ -157,8 +158,8 @@ def _install(arguments: argparse.Namespace, config: Config) -> int:
 
 def _show(plan: Plan, budget: float) -> None:
     print(
-        f"Every evening at {units.HOUR}:00 {plan.manager} starts a process that waits until nobody works and the\n"
-        f"computer is on mains. Then it trains for up to {budget:g} minutes, and stops as soon as somebody works."
+        f"Every evening at {units.HOUR}:00 {plan.manager} starts a process that waits until the computer is idle\n"
+        f"and on mains power. Then it trains for up to {budget:g} minutes, and stops as soon as you come back."
     )
     for file, text in plan.files:
         print(f"\n{file}\n")
@@ -171,7 +172,7 @@ def _show(plan: Plan, budget: float) -> None:
 
 def _agreed(question: str) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
-        raise MidfillError("nobody is there to be asked", "add --yes to install what is shown")
+        raise MidfillError("there is no terminal to ask in", "add --yes to install what is shown")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
@@ -297,12 +298,12 @@ def said(name: str, entry: Entry) -> str:
     """The line that waits for the next start; "" where there is nothing to say."""
     if entry.kind == "promoted":
         return (
-            f"{name} learned from your code while nobody worked, and is better: held-out loss {entry.before:.3f} "
+            f"{name} learned from your code while you were away, and is better: held-out loss {entry.before:.3f} "
             f'before, {entry.after:.3f} after ({entry.minutes:.0f} minutes). It is in use where adapter = "{name}"'
         )
     return {
-        "refused": f"{name} was trained while nobody worked and is not better ({entry.reason}); what was in use stays",
-        "failed": f"training {name} while nobody worked failed: {entry.reason}",
+        "refused": f"{name} was trained while you were away and is not better ({entry.reason}); nothing changes",
+        "failed": f"training {name} while you were away failed: {entry.reason}",
         "rolled back": f"{name} is again what it was before: {entry.reason}",
         "worse": f"{name} helps less than what was there before it: {entry.reason}",
     }.get(entry.kind, "")

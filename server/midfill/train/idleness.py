@@ -1,7 +1,7 @@
-"""Whether somebody works on this machine: keyboard and mouse, processes that use the cores, requests to our engines.
+"""Whether the user works on this machine: keyboard and mouse, processes that use the cores, requests to our engines.
 
-What a system does not tell is not known, and the rest decides. A process of low priority is nobody's work: that is how
-training is told from it (priority.py).
+What a system does not tell is not known, and the rest decides. A process of low priority is not taken for the user's
+work: that is how training itself is not (priority.py).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Idleness:
         self._cores = os.cpu_count() or 1
 
     def reason(self) -> str:
-        """Why training has to wait, in words; "" while nobody works and the machine is on mains."""
+        """Why training has to wait, in words; "" while the user is away and the machine is on mains."""
         cores, were_asked = self._load.cores, self._engines.were_asked  # both count from look to look
         if self._charge() is not None:
             return "on battery"

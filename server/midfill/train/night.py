@@ -1,4 +1,4 @@
-"""One night of training while nobody works: when it starts, when it gives way, when it has had its share.
+"""One night of training while the user is away: when it starts, when it gives way, when it has had its share.
 
 Time is the monotonic clock's, added up from look to look, and no look adds more than a little: a clock that is set, or
 a machine that sleeps, adds nothing to the budget.
@@ -18,7 +18,7 @@ GAP_S = 30.0  # a look that comes later than this: the machine slept
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: of training in a night, of nobody's work before it begins, of waiting in all while the machine runs."""
+    """Seconds: of training in a night, of idleness before it begins, of waiting in all while the machine runs."""
 
     budget_s: float = 3600.0
     quiet_s: float = 300.0
@@ -72,7 +72,7 @@ def spend(
                 return Ended("done", status, trained_s, n_stops)
             if why != said:
                 said = why
-                say(why or "nobody works")
+                say(why or "idle")
             if why:
                 quiet_from = None
                 if runs:

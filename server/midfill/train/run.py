@@ -129,7 +129,7 @@ class Run:
         return Trained(self._model, progress, progress.before, after)
 
     def _stop_here(self) -> None:
-        """Raises Interrupted as soon as somebody asks to stop."""
+        """Raises Interrupted as soon as it is told to stop."""
         if self._is_stopped():
             raise Interrupted
 

@@ -316,7 +316,7 @@ def test_interrupted_and_refused_and_then_nothing_new(tiny: Path, tmp_path: Path
     repo = project(tmp_path / "repo", 24)
     slow = (*NORMAL, "--steps=60", "--rate=1e-9")  # at such a rate nothing is learned
     entry, evening = spend_a_night(child_of(repo, tiny, *slow), comes_at="step 20 of")
-    assert (entry.kind, entry.steps, entry.n_stops, entry.against) == ("refused", 60, 1, "auto")
+    assert (entry.kind, entry.steps, entry.n_stops, entry.against) == ("refused", 60, 1, "none")
     assert evening.saved
     assert max(evening.saved) >= 20
     assert entry.before is not None
@@ -328,6 +328,8 @@ def test_interrupted_and_refused_and_then_nothing_new(tiny: Path, tmp_path: Path
     assert entry.kind == "unchanged"
     assert news.take() == []
     assert [one.kind for one in history.read("mine")] == ["refused", "unchanged"]
+    history.forget("mine")
+    assert history.state("mine") == history.State()
 
 
 @linux
@@ -352,7 +354,7 @@ def test_what_is_better_is_registered_and_the_next_night_goes_on_from_it(tiny: P
     forced = (*NORMAL, "--force", "--steps=5", "--rank=2", "--alpha=8")  # a random model does not become better
     entry, _ = spend_a_night(child_of(repo, tiny, *forced))
     first = describe(registry.folder_of("mine")).digest
-    assert (entry.kind, entry.digest, entry.against) == ("promoted", first, "auto")
+    assert (entry.kind, entry.digest, entry.against) == ("promoted", first, "none")
     (line,) = news.take()
     assert line.startswith("mine learned from your code while you were away")
     (repo / "package" / "new.py").write_text(python_file(77))

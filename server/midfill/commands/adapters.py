@@ -181,5 +181,6 @@ def _rollback(name: str) -> int:
 
 def _remove(name: str) -> int:
     registry.remove(name)
+    history.forget(name)
     print(f"{name} is gone")
     return 0

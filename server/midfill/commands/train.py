@@ -77,9 +77,9 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
         print(json.dumps({"train": job.name, "folder": str(done.folder), **figures}))
         return 0
     present = dataclasses.replace(config, adapter=arguments.against or config.adapter)
-    before = scoring.folder_of(present.adapter, present)
+    name, before = adapters.folder_of(present.adapter, models.resolve(present.model).name) or ("none", None)
     versions = {
-        "digest": describe(done.folder).digest, "against": present.adapter,
+        "digest": describe(done.folder).digest, "against": name,
         "replaced": describe(before).digest if before is not None else "",
     }  # fmt: skip
     scored = scoring.job_of(present, before, done.folder, job.roots, job.held_out)

@@ -442,34 +442,35 @@ def _child(arguments: argparse.Namespace, config: Config) -> int:
     name = train.name_of(arguments)
     present = name if name in registry.names() else config.adapter
     config = dataclasses.replace(config, engine_idle_exit_s=ENGINE_IDLE_S)
-    return train.once(argparse.Namespace(**{**vars(arguments), "against": present}), config, _Run(name))
+    return train.once(argparse.Namespace(**{**vars(arguments), "against": present}), config, _Run(name, config.model))
 
 
 class _Run:
     """One run, though it may take several nights: it keeps its name while files change under it."""
 
-    def __init__(self, name: str) -> None:
-        self._name, self._digest = name, ""
+    def __init__(self, name: str, model: str) -> None:
+        self._name, self._model = name, model
+        self._of = ""  # what is learned now, and by which model
         self._state = history.state(name)
 
     def begin(self, digest: str) -> bool:
-        self._digest = digest
-        if digest == self._state.done:
+        self._of = f"{digest} {self._model}"
+        if self._of == self._state.done:
             return False
         if not self._state.run:
-            self._keep(dataclasses.replace(self._state, run=digest))
+            self._keep(dataclasses.replace(self._state, run=self._of))
         return True
 
     def trained(self, job: Job, console: Console) -> Training:
         folder = history.folder(self._name)
-        of = f"{self._state.run} {describe(Path(job.start)).digest if job.start else ''}"
+        of = f"{self._state.run} {self._model} {describe(Path(job.start)).digest if job.start else ''}"
         if self._state.trained != of or not (folder / ADAPTER).is_dir():
             watch(dataclasses.replace(job, folder=str(folder), run=self._state.run), console)
             self._keep(dataclasses.replace(self._state, trained=of))
         return Training(folder / ADAPTER)
 
     def judged(self) -> None:
-        self._keep(State(done=self._digest))
+        self._keep(State(done=self._of))
 
     def _keep(self, state: State) -> None:
         history.keep(self._name, state)

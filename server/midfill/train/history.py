@@ -43,8 +43,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``done``: digest of the texts that a night has judged last. ``run``: what names the run that goes on, and
-    ``trained`` which one has an adapter that is not judged yet."""
+    """``done``: the texts (by digest) and the model that a night has judged last.
+
+    ``run``: what names the run that goes on; ``trained``: what an adapter that is not judged yet was trained from."""
 
     done: str = ""
     run: str = ""
@@ -98,6 +99,12 @@ def state(name: str) -> State:
 def keep(name: str, state: State) -> None:
     """Remember it. Raises OSError, MidfillError."""
     _write(paths.private_dir(folder(name)) / STATE, json.dumps(dataclasses.asdict(state)))
+
+
+def forget(name: str) -> None:
+    """The adapter is gone: the next night learns what is there, changed or not. The history stays."""
+    with contextlib.suppress(OSError):
+        (folder(name) / STATE).unlink()
 
 
 def _write(file: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import Any
@@ -14,6 +15,7 @@ from midfill.config import Config
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.serve.scripted import CharRenderer
+from midfill.trace import Trace
 from midfill.types import Completion, ModelInfo, Snapshot, Snippet
 from tests.support import at
 
@@ -40,6 +42,20 @@ async def test_each_value_replaces_the_one_before() -> None:
     assert (last.stats.n_prompt, last.stats.n_decoded) == (len("return ") + 3, 3)
     assert last.stats.total_s >= last.stats.ttft_s > 0
     assert engine.n_cancelled == 0
+
+
+async def test_a_trace_tells_the_version_of_its_adapter() -> None:
+    """Of an answer out of the cache too."""
+    subject, _ = completer("a", " + ", "b")
+    subject.use_adapters("mine", {"go": None})
+    subject.adapter_digests["mine"] = "0123"
+    for _ in range(2):
+        trace = Trace()
+        await subject.last(at("return ‸"), trace=trace)
+        assert (trace.adapter, trace.adapter_digest) == ("mine", "0123")
+    trace = Trace()
+    await subject.last(dataclasses.replace(at("return ‸"), language="go"), trace=trace)
+    assert (trace.adapter, trace.adapter_digest) == ("none", "")
 
 
 async def test_typed_through_needs_no_engine() -> None:

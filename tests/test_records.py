@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import sqlite3
 import stat
 import time
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +65,24 @@ def test_what_is_kept() -> None:
     (row,) = records.rows()
     assert {name: row[name] for name in Shown.__dataclass_fields__} == {**dataclasses.asdict(first), "seen": 1}
     assert (row["kept_30"], row["kept_300"]) == (1.0, 0.25)
+
+
+def test_a_file_from_before_a_column_came(tmp_path: Path) -> None:
+    """It gets the column, and an earlier version that writes to it at the same time is not disturbed."""
+    old = {name: value for name, value in dataclasses.asdict(shown()).items() if name != "adapter_digest"}
+    columns, marks = ", ".join(old), ", ".join("?" * len(old))
+    write = f"INSERT INTO suggestions ({columns}) VALUES ({marks})"
+    records.records_file().parent.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(records.records_file())) as earlier, earlier:
+        earlier.execute(f"CREATE TABLE suggestions ({records._COLUMNS})")
+        earlier.execute("PRAGMA user_version = 1")
+        earlier.execute(write, tuple(old.values()))
+        earlier.commit()
+        subject = Records()
+        subject.shown(shown("b", adapter_digest="0123"))
+        subject.close()
+        earlier.execute(write, (*({**old, "id": "c"}).values(),))
+    assert [(row["id"], row["adapter_digest"]) for row in records.rows()] == [("a", ""), ("b", "0123"), ("c", "")]
 
 
 def test_only_the_user_can_read_them() -> None:

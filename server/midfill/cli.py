@@ -27,7 +27,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         edge.guarded(lambda: 0)
         raise
     one_line = getattr(arguments, "one_line", False)
+    if arguments.command not in ("lsp", "serve"):
+        _say_news()
     return edge.guarded(lambda: int(arguments.run(arguments)), arguments.command, one_line=one_line)
+
+
+def _say_news() -> None:
+    """What waits to be said once, to a person at a terminal."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        from midfill import news
+
+        for line in news.take():
+            print(f"midfill: {line}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "adapters", help="LoRA adapters: list, add, check, describe, export, roll back, remove"
     )
     actions = adapters.add_subparsers(
-        dest="kind", required=True, metavar="list|add|check|info|rollback|export|publish|remove"
+        dest="kind", required=True, metavar="list|add|check|info|history|rollback|export|publish|remove"
     )
     actions.add_parser("list", help="the registered adapters")
     add = actions.add_parser("add", help="register a PEFT adapter under a name (a checked copy)")
@@ -131,6 +142,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("target", metavar="FOLDER", help="a new one")
     export.add_argument("--merged", action="store_true", help="a whole model, for what serves no adapters")
     export.add_argument("--model", help="the base, if not the configured one")
+    nights = actions.add_parser("history", help="what midfill train --when-idle came to, night by night")
+    nights.add_argument("name")
+    nights.add_argument("--json", action="store_true", help="a line of JSON a night")
+    nights.add_argument("--plot", metavar="FILE", help="the held-out loss as an SVG or PNG")
     back = actions.add_parser("rollback", help="put the version before the present one back")
     back.add_argument("name")
     _publish_options(actions.add_parser("publish", help="put an adapter where vLLM finds it, under a name that stays"))
@@ -236,8 +251,14 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--estimate", action="store_true", help="train nothing: say whether it is likely to pay, the time and memory"
     )
+    parser.add_argument("--when-idle", action=argparse.BooleanOptionalAction,
+                        help="every night while the computer is idle; shows what it installs, and asks")  # fmt: skip
+    parser.add_argument("--budget", type=float, default=60, metavar="MINUTES", help="of --when-idle, a night (60)")
+    parser.add_argument("--yes", action="store_true", help="of --when-idle: do not ask")
+    parser.add_argument("--night", action="store_true", help=argparse.SUPPRESS)  # what the service runs
+    parser.add_argument("--night-child", action="store_true", help=argparse.SUPPRESS)  # what it starts and stops
     _model_options(parser)
-    parser.set_defaults(run=_train)
+    parser.set_defaults(run=_train, usual=vars(parser.parse_args([])))
 
 
 def _eval_options(parser: argparse.ArgumentParser) -> None:

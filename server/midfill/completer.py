@@ -215,6 +215,7 @@ class Completer:
         self._reading.stop()
         trace.place(snapshot, trigger)
         trace.model, trace.adapter = self.info.name, self.adapter_of(snapshot.language) or "none"
+        trace.adapter_digest = self.adapter_digests.get(trace.adapter, "")
         if trigger == "automatic":
             self.debounce.key(snapshot.uri, self.clock())
 

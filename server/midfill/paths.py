@@ -172,8 +172,12 @@ def _runtime_candidate() -> Path:
         return state_dir() / "run"
     else:
         path = Path(tempfile.gettempdir()) / f"midfill-{os.getuid()}"
+    return fitting(path)
+
+
+def fitting(path: Path) -> Path:
+    """``path``, or where a socket in it would have too long a name a short, stable stand-in for it below /tmp."""
     if len(os.fsencode(path / "engine-0123456789ab.sock")) > MAX_SOCKET_PATH and sys.platform != "win32":
-        # Too long for a socket: a short, stable stand-in below /tmp, still 0700 and ours.
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-        path = Path("/tmp") / f"midfill-{os.getuid()}-{digest}"  # noqa: S108 - checked by runtime_dir
+        return Path("/tmp") / f"midfill-{os.getuid()}-{digest}"  # noqa: S108 - runtime_dir sees that it is ours, 0700
     return path

@@ -39,6 +39,8 @@ _COLUMNS = """
     outcome TEXT NOT NULL DEFAULT '', n_accepted INTEGER NOT NULL DEFAULT 0, kept_30 REAL, kept_300 REAL
 """
 _SCHEMA = 1
+# Columns that came later. Nothing else changes by them, so versions with and without them may share one file.
+_LATER = {"adapter_digest": "TEXT NOT NULL DEFAULT ''"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Shown:
     n_cached: int
     n_decoded: int
     seen: bool  # False where the client tells what it really shows, and has not yet
+    adapter_digest: str = ""  # which version of the adapter it was; "" where the engine does not tell
 
 
 def records_file() -> Path:
@@ -207,6 +210,9 @@ def opened() -> Iterator[sqlite3.Connection]:
             raise MidfillError(f"{file} is of another version of midfill", "run: midfill stats --clear")
         with connection:
             connection.execute(f"CREATE TABLE IF NOT EXISTS suggestions ({_COLUMNS})")
+            known = {row[1] for row in connection.execute("PRAGMA table_info(suggestions)")}
+            for name in _LATER.keys() - known:
+                connection.execute(f"ALTER TABLE suggestions ADD COLUMN {name} {_LATER[name]}")
             connection.execute(f"PRAGMA user_version = {_SCHEMA}")
         yield connection
     finally:

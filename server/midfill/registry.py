@@ -17,7 +17,7 @@ from midfill import paths
 from midfill.config import ADAPTER_NAME, RESERVED_ADAPTERS
 from midfill.types import MidfillError
 
-KEPT = 5  # earlier versions of one adapter
+KEPT = 8  # earlier versions of one adapter: a week of nights, and what was before
 VERSIONS = ".versions"  # names with a leading dot are no adapters
 
 

@@ -44,6 +44,7 @@ class Trace:
     finish_reason: str = ""
     model: str = ""
     adapter: str = ""
+    adapter_digest: str = ""  # of its version; "" where the engine does not tell
     stats: Stats | None = None
     debounce_s: float = 0.0
     context_s: float = 0.0

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from midfill import news
 from midfill.types import EngineStatus
 
 from . import fakes
@@ -134,3 +135,17 @@ def test_switched_off_while_it_waits(window: Window) -> None:
     asked = window.ask(INLINE, uri)
     window.notify("workspace/didChangeConfiguration", {"settings": {"midfill": {"enabled": False}}})
     assert window.answer_of(asked) is None
+
+
+def test_what_waits_to_be_said_is_said_by_the_first_window() -> None:
+    news.leave("mine is better")
+    for is_first in (True, False):
+        window = Inside(script={"chunks": ["a"], "ready_s": 0})
+        window.initialize()
+        if is_first:
+            said = window.wait(lambda message: message.get("method") == "window/showMessage")
+            assert said["params"] == {"type": 3, "message": "midfill: mine is better"}
+        window.ready()
+        window.result("midfill/status")
+        assert sum(message.get("method") == "window/showMessage" for message in window.log) == is_first
+        window.close()

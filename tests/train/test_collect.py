@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from midfill.context.secrets import MARGIN
+from midfill.context.walk import Folder, Found
+from midfill.train import collect as collecting
 from midfill.train.collect import by_name, by_text, collect, language_of, licence_of, split
 from midfill.train.duplicates import near_duplicates
 from midfill.types import MidfillError
@@ -110,6 +113,40 @@ def test_a_hostile_repository_starts_no_program(tmp_path: Path) -> None:
         config.write(f'[core]\n\tfsmonitor = "{hook}"\n')
     assert len(collect([root]).files) == 1
     assert not (tmp_path / "ran").exists()
+
+
+def test_of_too_many_files_the_same_ones_are_read_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = repository(tmp_path / "repo", {f"m{n}.py": python_file(n) for n in range(40)})
+    read: list[str] = []
+    usual = Folder.read
+
+    def counted(self: Folder, found: Found) -> str | None:
+        read.append(found.path)
+        return usual(self, found)
+
+    monkeypatch.setattr(Folder, "read", counted)
+    monkeypatch.setattr(collecting, "MAX_FILES", 10)
+    first = collect([root])
+    assert len(read) == 10  # and no other
+    assert len(first.files) + first.left_out["nearly the same as another"] == 10
+    assert first.left_out["more than is needed"] == 30
+    assert [file.path for file in first.files] != [f"m{n}.py" for n in range(10)]
+    write(root, {"n.py": python_file(50)})
+    assert collect([root]).digest == first.digest
+    monkeypatch.setattr(collecting, "MAX_FILES", 1000)
+    monkeypatch.setattr(collecting, "MAX_CHARS", 3 * len(python_file(1)))
+    assert 3 <= len(collect([root]).files) <= 4
+
+
+def test_another_history_is_not_another_text(tmp_path: Path) -> None:
+    """What is learned from is what the files hold: a history that was rewritten changes nothing."""
+    root = repository(tmp_path / "repo", {f"m{n}.py": python_file(n) for n in range(4)})
+    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    before = collect([root]).digest
+    subprocess.run([*git, "checkout", "-q", "--orphan", "other"], check=True)
+    subprocess.run([*git, "commit", "-qm", "all of it, anew"], check=True)
+    assert collect([root]).digest == before
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:

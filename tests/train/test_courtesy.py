@@ -19,6 +19,7 @@ import torch
 
 from midfill.train import courtesy
 from midfill.train.courtesy import Courtesy
+from midfill.train.engines import Engines
 from midfill.train.priority import lower_priority
 
 PATIENCE_S = 60.0
@@ -28,7 +29,7 @@ class FakeEngine(ThreadingUnixStreamServer):
     """Answers /midfill/stats."""
 
     daemon_threads = True
-    n_active = 0
+    n_active = n_requests = 0
     tokens: list[str]
 
     def get_request(self) -> Any:
@@ -41,7 +42,8 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.tokens.append(self.headers["Authorization"])
-        body = json.dumps({"n_active": self.server.n_active, "n_waiting": 0}).encode()
+        totals = {"n_requests": self.server.n_requests}
+        body = json.dumps({"n_active": self.server.n_active, "n_waiting": 0, "totals": totals}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -108,6 +110,28 @@ def test_it_waits_between_layers_while_an_engine_works(engine: FakeEngine) -> No
     engine.n_active = 0
     assert done.wait(PATIENCE_S)
     assert set(engine.tokens) == {"Bearer t"}
+    subject.close()
+
+
+def test_requests_between_two_looks_are_seen(engine: FakeEngine) -> None:
+    """Most take less than the time between two looks."""
+    subject = Engines()
+    assert [subject.were_asked, subject.were_asked] == [False, False]
+    engine.n_requests = 3
+    assert [subject.were_asked, subject.were_asked] == [True, False]
+    engine.n_active = 1
+    assert [subject.were_asked, subject.were_asked] == [True, True]
+    subject.close()
+
+
+def test_engines_that_come_and_go(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now = 0.0
+    subject = Engines(lambda: now)
+    engine.n_active = 1
+    assert subject.are_busy
+    monkeypatch.setenv("MIDFILL_RUNTIME_DIR", str(tmp_path / "empty"))
+    now = 6.0
+    assert not subject.are_busy
     subject.close()
 
 

@@ -117,6 +117,41 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     ]
 
 
+def test_a_run_that_was_stopped_in_a_step_goes_on_as_if_it_had_not_been(
+    base: Path, collection: Collection, tmp_path: Path
+) -> None:
+    """On a CPU a step takes many seconds: what it has computed so far is dropped."""
+    settings = Settings(n_steps=4, n_tokens=300)
+    whole = a_run(base, collection, tmp_path / "whole", settings).run()
+    n_asked, steps = 0, list[int]()
+
+    def is_stopped() -> bool:
+        nonlocal n_asked
+        n_asked += len(steps) == 2
+        return n_asked > 4  # before the step, and before its layers: this is on the way back
+
+    folder = tmp_path / "parts"
+    with pytest.raises(Interrupted):
+        a_run(base, collection, folder, settings, on_step=lambda r: steps.append(r.step), is_stopped=is_stopped).run()
+    assert steps == [1, 2]
+    assert [saved.name for saved in checkpoint.checkpoints(folder)] == ["checkpoint-000002"]
+    parts = a_run(base, collection, folder, settings).run()
+    for name, weight in weights(whole.model).items():
+        assert torch.equal(weight, weights(parts.model)[name]), name
+    assert parts.before == whole.before
+
+
+def test_what_another_run_left_does_not_push_a_checkpoint_out(tmp_path: Path) -> None:
+    """A run that begins has lower numbers than the one before it."""
+    tensors = {"a": torch.zeros(1)}
+    for identity, step in (("old", 180), ("old", 200), ("new", 10), ("new", 20), ("new", 30)):
+        checkpoint.save(tmp_path, checkpoint.Progress(identity, step, 200), tensors)
+        found = checkpoint.latest(tmp_path, identity)
+        assert found is not None
+        assert found[0].step == step
+    assert len(checkpoint.checkpoints(tmp_path)) == checkpoint.KEPT
+
+
 def test_it_stops_while_it_measures(base: Path, collection: Collection, tmp_path: Path) -> None:
     n_asked = 0
 

@@ -1,4 +1,4 @@
-"""``midfill adapters list|add|check|info|rollback|export|remove``."""
+"""``midfill adapters list|add|check|info|history|rollback|export|remove``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from midfill.commands.session import connected
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
 from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
 from midfill.serve.adapters import check_adapter
+from midfill.train import history
 from midfill.types import MidfillError, one_line
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE)  # what is checked, and so all that is copied
@@ -35,6 +36,8 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         return 0
     if arguments.kind == "info":
         return _info(_folder(arguments.adapter), config if arguments.check else None, as_json=arguments.json)
+    if arguments.kind == "history":
+        return _history(arguments)
     if arguments.kind == "rollback":
         return _rollback(arguments.name)
     if arguments.kind == "export":
@@ -150,6 +153,26 @@ def _export(folder: Path, target: Path, config: Config, *, merged: bool) -> int:
     return 0
 
 
+def _history(arguments: argparse.Namespace) -> int:
+    """Its nights; with ``--plot`` the held-out loss over them as a picture too."""
+    entries = history.read(registry.check_name(arguments.name))
+    if arguments.json:
+        for entry in entries:
+            print(json.dumps(dataclasses.asdict(entry)))
+        return 0
+    if not entries:
+        raise MidfillError(
+            f"{arguments.name} has no nights yet",
+            "midfill train --when-idle trains every night while the computer is idle",
+        )
+    print("\n\n".join(filter(None, (history.table(entries), history.plot(entries)))))
+    if arguments.plot:
+        from midfill.train import plot
+
+        plot.nights(entries, paths.expanded(arguments.plot))
+    return 0
+
+
 def _rollback(name: str) -> int:
     folder = registry.rollback(name)
     print(f"{name} is what it was before: {one_line(registry.facts(folder))}")
@@ -158,5 +181,6 @@ def _rollback(name: str) -> int:
 
 def _remove(name: str) -> int:
     registry.remove(name)
+    history.forget(name)
     print(f"{name} is gone")
     return 0

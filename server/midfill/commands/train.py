@@ -9,11 +9,12 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
@@ -38,17 +39,27 @@ FILES = (
     CONFIG_FILE, WEIGHTS_FILE, "tokenizer.json", "trainer_state.json", "training_args.bin", "training_args.json",
     "midfill.json", "README.md", "loss.svg",
 )  # fmt: skip
-NOT_PROMOTED = 2  # exit status
+NOT_PROMOTED, UNCHANGED = 2, 4  # exit statuses
 RANK, ALPHA = 4, 16.0  # of the reference adapter
 WIDTH = 110  # where no terminal says its own
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Train, measure, promote; the exit status."""
+    if arguments.when_idle is not None or arguments.night or arguments.night_child:
+        from midfill.commands import when_idle
+
+        return when_idle.run(arguments, config)
+    with locked():  # where another one trains already, that is the user's will: only a night waits
+        return once(arguments, config)
+
+
+def once(arguments: argparse.Namespace, config: Config, night: Night | None = None) -> int:
+    """Train, measure, promote; the exit status. ``night``: what it goes on with."""
     console = Console(file=sys.stderr, highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
-    job = _job(arguments, config)
+    job = job_of(arguments, config)
     console.print(f"going on from the adapter {job.start_name}" if job.start else "beginning with a fresh adapter")
     if arguments.estimate:
         found = watch_estimate(dataclasses.replace(job, estimate=True), console)
@@ -58,18 +69,25 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         return 0
     if arguments.gate:
         # The same texts as the worker's, read first: what cannot be shown to help is refused before the work.
-        _, train, held_out = gather(job)
-        check_enough(train, held_out)
+        collection, train, held_out = gather(job)
+        check_enough(collection, train, held_out)
         holes = gate.holes(held_out, arguments.holes)
         _check_holes(holes, held_out)
-    done = watch(job, console)
+        if night is not None and not night.begin(collection.digest):
+            print(json.dumps({"train": job.name, "unchanged": True}))
+            return UNCHANGED
+    done = night.trained(job, console) if night is not None else watch(job, console)
     figures = _figures(done)
     if not arguments.gate:
         console.print(f"trained, not measured and not registered: {done.folder}")
         print(json.dumps({"train": job.name, "folder": str(done.folder), **figures}))
         return 0
     present = dataclasses.replace(config, adapter=arguments.against or config.adapter)
-    before = scoring.folder_of(present.adapter, present)
+    name, before = adapters.folder_of(present.adapter, models.resolve(present.model).name) or ("none", None)
+    versions = {
+        "digest": describe(done.folder).digest, "against": name,
+        "replaced": describe(before).digest if before is not None else "",
+    }  # fmt: skip
     scored = scoring.job_of(present, before, done.folder, job.roots, job.held_out)
     likelihood = middles.table(scoring.watch(dataclasses.replace(scored, n=arguments.middles), console))
     console.print(scoring.shown(likelihood))
@@ -84,7 +102,9 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         console.print(f'{job.name} is registered; engines that serve it take it over. Set adapter = "{job.name}"')
     else:
         console.print(f"not registered; it lies in {done.folder}")
-    print(json.dumps({"train": job.name, "folder": str(done.folder), "promoted": promoted, **figures,
+    if night is not None:
+        night.judged()
+    print(json.dumps({"train": job.name, "folder": str(done.folder), "promoted": promoted, **versions, **figures,
                       "gate": gate.as_figures(verdict)}))  # fmt: skip
     return 0 if promoted else NOT_PROMOTED
 
@@ -107,8 +127,41 @@ def gate_middles(found: Mapping[str, Any]) -> int:
     return min(middles.N_MIDDLES, middles.N_TURNS * int(found["n_held_out"]))
 
 
-def _job(arguments: argparse.Namespace, config: Config) -> Job:
-    name = registry.check_name(arguments.name or _default_name(arguments.folders))
+class Night(Protocol):
+    """What a run that is one of several nights' goes on with."""
+
+    def begin(self, digest: str) -> bool:
+        """The texts are these; False where they were judged before."""
+
+    def trained(self, job: Job, console: Console) -> Training:
+        """Train, or take what was trained and not judged yet."""
+
+    def judged(self) -> None:
+        """The verdict on what was trained is there."""
+
+
+def lock() -> FileLock:
+    """Held while one trains: a night begins only where it is free."""
+    return FileLock(paths.private_dir(paths.data_dir() / "training") / ".lock")
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Hold the lock, if it is free."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(Timeout, OSError):
+            stack.enter_context(lock().acquire(timeout=0))
+        yield
+
+
+def name_of(arguments: argparse.Namespace) -> str:
+    """Of the adapter. Raises MidfillError."""
+    return registry.check_name(arguments.name or _default_name(arguments.folders))
+
+
+def job_of(arguments: argparse.Namespace, config: Config) -> Job:
+    """What is trained. Raises MidfillError."""
+    name = name_of(arguments)
     shape, start = _shape(arguments, config)
     if not 1 <= shape.rank <= 256 or not 0 < shape.alpha <= 1e4 or not 0 <= arguments.dropout < 1:
         raise MidfillError("--rank, --alpha or --dropout is out of range", "the defaults are 4, 16 and 0.1")

@@ -63,12 +63,17 @@ def watch_estimate(job: Job, console: Console) -> dict[str, Any]:
     raise MidfillError("the training process ended early", GO_ON)
 
 
-@contextlib.contextmanager
-def worker(module: str, job: Mapping[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
-    """The messages of a process of ``midfill.train``, to its end. Raises MidfillError with what it says."""
+def check_installed() -> None:
+    """Raises MidfillError where a package is missing that training needs."""
     for package in ("torch", "transformers", "peft"):
         if importlib.util.find_spec(package) is None:
             raise MidfillError(f"{package} is not installed, which training needs", "pip install 'midfill[train]'")
+
+
+@contextlib.contextmanager
+def worker(module: str, job: Mapping[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
+    """The messages of a process of ``midfill.train``, to its end. Raises MidfillError with what it says."""
+    check_installed()
     env = safe_path.child_environment()
     environment.complete(env)
     if env["GLIBC_TUNABLES"] == environment.MALLOC:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 
-from midfill import __version__
+from midfill import __version__, news
 from midfill import config as configuration
 from midfill.battery import BATTERY, Battery
 from midfill.config import Config
@@ -198,8 +198,9 @@ class MidfillServer(LanguageServer):
             self.link = link
             link.start()
             self._linked.set()
-            if said := await asyncio.to_thread(notice.untold, self.config, self.client.folders):
-                self.protocol.notify("window/showMessage", {"type": INFO, "message": f"midfill: {said}"})
+            said = await asyncio.to_thread(notice.untold, self.config, self.client.folders)
+            for line in filter(None, (said, *await asyncio.to_thread(news.take))):
+                self.protocol.notify("window/showMessage", {"type": INFO, "message": f"midfill: {line}"})
 
     def stopping(self) -> None:
         """`shutdown` came, or the client went."""

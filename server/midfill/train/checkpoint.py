@@ -36,10 +36,11 @@ class Progress:
     n_examples: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    before: list[float] = field(default_factory=list)  # losses of the held-out examples at its beginning
 
 
 def save(folder: Path, progress: Progress, tensors: dict[str, torch.Tensor]) -> None:
-    """Write a checkpoint below ``folder`` and drop the oldest. Raises OSError, and leaves the earlier ones."""
+    """Write a checkpoint below ``folder``; the oldest go, and those of other runs. Raises OSError, and leaves them."""
     target, work = folder / f"checkpoint-{progress.step:06d}", folder / ".checkpoint"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o700, parents=True)
@@ -55,13 +56,22 @@ def save(folder: Path, progress: Progress, tensors: dict[str, torch.Tensor]) -> 
     except OSError:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    for old in checkpoints(folder)[KEPT:]:
+    own = [old for old in checkpoints(folder) if _identity(old) == progress.identity]
+    for old in set(checkpoints(folder)) - set(own[:KEPT]):  # another run's may have a higher number than this one's
         shutil.rmtree(old, ignore_errors=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """The latest first."""
     return sorted(folder.glob("checkpoint-[0-9]*"), reverse=True)
+
+
+def _identity(saved: Path) -> str:
+    """Of the run that wrote it; "" where that is damaged."""
+    try:
+        return str(json.loads((saved / STATE).read_text(encoding="utf-8"))["identity"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def latest(folder: Path, identity: str) -> tuple[Progress, dict[str, torch.Tensor]] | None:

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from midfill.syntax import languages
 from midfill.train.duplicates import near_duplicates
 from midfill.types import MidfillError
 
-# A run of some hundred steps reads a few thousand holes; of a larger collection so many files are drawn.
+# A run of some hundred steps reads a few thousand holes: of a larger collection no more than this is read.
 MAX_FILES = 20_000
 MAX_CHARS = 200_000_000
 MIN_LINES, MIN_CHARS = 8, 200
@@ -112,13 +112,42 @@ class Collection:
         return found.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A file that may be learned from, as far as its path tells."""
+
+    project: str
+    folder: Folder
+    found: Found
+
+    @property
+    def key(self) -> str:
+        """Of its SourceText."""
+        return f"{self.project}/{self.found.path}"
+
+
 def collect(roots: Sequence[Path]) -> Collection:
-    """What may be learned from in ``roots``, each a project of its own. Raises MidfillError."""
+    """What may be learned from in ``roots``, each a project of its own. Raises MidfillError.
+
+    Of more than MAX_FILES or MAX_CHARS, what the hashes of the paths say, the same each time; the rest is not read.
+    """
     collection = Collection()
-    for project, root in zip(_names(roots), roots, strict=True):
-        _collect(project, root, collection)
+    candidates = [
+        one for project, root in zip(_names(roots), roots, strict=True) for one in _of(project, root, collection)
+    ]
+    candidates.sort(key=lambda one: _hash(one.key))
+    waiting, n_chars = iter(candidates), 0
+    for one in waiting:
+        if (file := _read(one, collection)) is not None:
+            collection.files.append(file)
+            n_chars += len(file.text)
+        if len(collection.files) >= MAX_FILES or n_chars >= MAX_CHARS:
+            break
+    if more := sum(1 for _ in waiting):
+        collection.left_out["more than is needed"] = more
     _drop_duplicates(collection)
-    _draw(collection)
+    collection.files.sort(key=lambda file: file.key)
+    collection.secrets.sort()
     return collection
 
 
@@ -131,7 +160,7 @@ def _names(roots: Sequence[Path]) -> list[str]:
     return names
 
 
-def _collect(project: str, root: Path, collection: Collection) -> None:
+def _of(project: str, root: Path, collection: Collection) -> Iterator[_Candidate]:
     try:
         folder = Folder(root, language_by_name)
     except OSError as error:
@@ -142,24 +171,33 @@ def _collect(project: str, root: Path, collection: Collection) -> None:
         raise MidfillError(f"{root} is a home folder or wider, not a project", "name the folder of a repository")
     collection.licences[project] = licence_of(folder.root)
     for found in _found(folder):
-        if not language_by_name(found.path):
-            continue
-        reason = by_name(found.path)
-        text = None if reason else folder.read(found)
-        language = language_of(found.path, text or "")
-        if text is not None and not language:
-            continue
-        if text is None:
-            collection.left_out[reason or "not text, too large or minified"] += 1
-            continue
-        kept, n_lines = without_secrets(text, found.path)
-        if n_lines:
-            collection.secrets.append(f"{project}/{found.path}")
-            collection.n_secret_lines += n_lines
+        if language_by_name(found.path):
+            if reason := by_name(found.path):
+                collection.left_out[reason] += 1
+            else:
+                yield _Candidate(project, folder, found)
+
+
+def _read(one: _Candidate, collection: Collection) -> SourceText | None:
+    """The text to learn from; None, and counted why, where there is none."""
+    path, text = one.found.path, one.folder.read(one.found)
+    language = language_of(path, text or "")
+    if text is not None and not language:
+        return None
+    if text is None:
+        collection.left_out["not text, too large or minified"] += 1
+        return None
+    if reason := by_text(text):
+        collection.left_out[reason] += 1
+        return None
+    kept, n_lines = without_secrets(text, path)
+    if n_lines:
+        collection.secrets.append(one.key)
+        collection.n_secret_lines += n_lines
         if reason := by_text(kept):
             collection.left_out[reason] += 1
-        else:
-            collection.files.append(SourceText(project, found.path, language, kept))
+            return None
+    return SourceText(one.project, path, language, kept)
 
 
 def _found(folder: Folder) -> Iterable[Found]:
@@ -237,23 +275,13 @@ def licence_of(root: Path) -> str:
 
 
 def _drop_duplicates(collection: Collection) -> None:
+    """Of files that are nearly the same, the one of the project that was named first stays."""
+    order = list(collection.licences)
+    collection.files.sort(key=lambda file: (order.index(file.project), file.path))
     doubled = near_duplicates([file.text for file in collection.files])
     collection.left_out["nearly the same as another"] += len(doubled)
     collection.files = [file for at, file in enumerate(collection.files) if at not in doubled]
     collection.left_out += Counter()  # forgets zeros
-
-
-def _draw(collection: Collection) -> None:
-    """Of too much, what the hash of its path says, so that it is the same each time."""
-    n_chars = 0
-    kept: list[SourceText] = []
-    for file in sorted(collection.files, key=lambda file: _hash(file.key)):
-        if len(kept) < MAX_FILES and n_chars + len(file.text) <= MAX_CHARS:
-            kept.append(file)
-            n_chars += len(file.text)
-    if more := len(collection.files) - len(kept):
-        collection.left_out["more than is needed"] = more
-    collection.files = sorted(kept, key=lambda file: file.key)
 
 
 def split(files: Sequence[SourceText]) -> tuple[list[SourceText], list[SourceText]]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Iterator
 
-import httpx
 import torch
 
-from midfill import paths
-from midfill.serve.daemon import Address, Place, find
-from midfill.types import MidfillError
+from midfill.train.engines import Engines
+from midfill.train.layers import before_each
 
 LOOK_EVERY_S = 0.05
-FIND_EVERY_S = 5.0  # engines come and go
 WAIT_S = 0.01
 MAX_WAIT_S = 5.0  # an engine that never rests: training goes on all the same, slowly
 
@@ -43,10 +38,7 @@ class Courtesy:
 
     def attach(self, model: torch.nn.Module) -> None:
         """Wait between the layers of ``model``, forward and backward. What the device has queued is done first."""
-        stacks = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module) > 1)
-        for layer in next(stacks, ()):
-            layer.register_forward_pre_hook(lambda *_: self.wait())
-            layer.register_full_backward_pre_hook(lambda *_: self.wait())
+        before_each(model, self.wait)
 
     def wait(self) -> None:
         """Until every engine rests, at most MAX_WAIT_S."""
@@ -59,46 +51,10 @@ class Courtesy:
             time.sleep(WAIT_S)
 
     def _watch(self) -> None:
-        clients: dict[str, httpx.Client] = {}
-        found_at = time.monotonic() - FIND_EVERY_S
+        engines = Engines()
         while not self._closed.wait(LOOK_EVERY_S):
-            if time.monotonic() - found_at >= FIND_EVERY_S:
-                found_at = time.monotonic()
-                clients = _clients(clients)
-            if any(_has_requests(client) for client in clients.values()):
+            if engines.are_busy:
                 self._busy.set()
             else:
                 self._busy.clear()
-        for client in clients.values():
-            client.close()
-
-
-def _clients(known: dict[str, httpx.Client]) -> dict[str, httpx.Client]:
-    """One for each engine's token; those that are gone are closed."""
-    addresses = {address.token: address for address in _addresses()}
-    for token in known.keys() - addresses.keys():
-        known[token].close()
-    return {token: known.get(token) or _client(address) for token, address in addresses.items()}
-
-
-def _addresses() -> Iterator[Address]:
-    with contextlib.suppress(MidfillError, OSError):
-        folder = paths.runtime_dir()
-        for record in folder.glob("engine-*.json"):
-            if (address := find(Place(folder, record.stem.removeprefix("engine-")))) is not None:
-                yield address
-
-
-def _client(address: Address) -> httpx.Client:
-    transport = httpx.HTTPTransport(uds=address.socket or None)
-    base = "http://midfill" if address.socket else f"http://127.0.0.1:{address.port}"
-    headers = {"Authorization": f"Bearer {address.token}"}
-    return httpx.Client(transport=transport, base_url=base, headers=headers, timeout=1.0, trust_env=False)
-
-
-def _has_requests(client: httpx.Client) -> bool:
-    try:
-        stats = client.get("/midfill/stats").json()
-        return int(stats.get("n_active", 0)) + int(stats.get("n_waiting", 0)) > 0
-    except (httpx.HTTPError, ValueError, TypeError, AttributeError):
-        return False
+        engines.close()

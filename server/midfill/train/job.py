@@ -36,6 +36,7 @@ class Job:
     resume: bool = True
     estimate: bool = False  # only say whether it is likely to pay
     polite: bool = True  # only processor time that nobody else wants
+    run: str = ""  # goes on from the checkpoints of this run though texts have changed since; empty: of the same texts
 
 
 ADAPTER = "adapter"  # the folder of the finished adapter in the run's folder

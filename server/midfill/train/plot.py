@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from midfill.train.history import Entry
+
 SMOOTH = 20  # steps
 
 
@@ -30,6 +32,29 @@ def losses(history: Sequence[Mapping[str, float]], file: Path) -> None:
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    plt.close(figure)
+
+
+def nights(entries: Sequence[Entry], file: Path) -> None:
+    """Draw the held-out loss of each night's adapter into an SVG or PNG; filled where it was promoted."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    known = [(at, entry.after, entry.kind) for at, entry in enumerate(entries, 1) if entry.after is not None]
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    axes.plot([at for at, _, _ in known], [after for _, after, _ in known], color="#b8c4d6", linewidth=1.0, zorder=1)
+    for kind, face in (("promoted", "#2f6db5"), ("refused", "white")):
+        places = [(at, after) for at, after, of in known if of == kind]
+        if places:
+            axes.scatter(*zip(*places, strict=True), label=kind, facecolor=face, edgecolor="#2f6db5", zorder=2)
+    axes.set_xlabel("night")
+    axes.set_ylabel("held-out loss (nats a token)")
+    axes.spines[["top", "right"]].set_visible(False)
+    if known:
+        axes.legend(frameon=False)
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
     plt.close(figure)
 

@@ -11,12 +11,14 @@ LEAST_NICE = 19
 def lower_priority() -> str:
     """Take only processor time that nobody else wants; what was done, for people.
 
-    Linux has a scheduling class for it; elsewhere the lowest priority has to do.
+    Linux has a scheduling class for it; elsewhere the lowest priority has to do. Either way its time counts as that of
+    a nice process, by which idleness.py tells it from work.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        return "idle class"
+    done = "normal priority"
     with contextlib.suppress(OSError, AttributeError):
         os.nice(LEAST_NICE)
-        return f"nice {LEAST_NICE}"
-    return "normal priority"
+        done = f"nice {LEAST_NICE}"
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        done = "idle class"
+    return done

@@ -19,6 +19,7 @@ from midfill.train import checkpoint
 from midfill.train.base import Lora
 from midfill.train.checkpoint import Progress
 from midfill.train.examples import MIDDLE, Example, Loss, Maker, batch
+from midfill.train.layers import before_each
 from midfill.train.steps import DivergedError, Stepper, losses
 
 log = logging.getLogger(__name__)
@@ -85,11 +86,15 @@ class Run:
         self._device, self._model, self._maker, self._held_out = loaded.device, model, maker, held_out
         self._settings, self._folder = settings, folder
         self._on_step, self._is_stopped = on_step, is_stopped
+        before_each(model, self._stop_here)
         self._progress = Progress(identity(settings, loaded.name, data), n_steps=settings.n_steps)
         self._saved_s = 0.0
 
     def run(self, *, resume: bool = True) -> Trained:
-        """Train to the end. Raises Interrupted, DivergedError and MidfillError."""
+        """Train to the end. Raises Interrupted, DivergedError and MidfillError.
+
+        It stops between two layers. What the present step has computed is dropped, and the one before it saved.
+        """
         found = checkpoint.latest(self._folder, self._progress.identity) if resume else None
         if found is not None:
             self._progress = found[0]
@@ -97,18 +102,21 @@ class Run:
         stepper = Stepper(
             self._model, self._device, rate=self._settings.rate, n_steps=progress.n_steps, done=progress.step
         )
-        before = self._measured()  # as it begins; a fresh adapter adds nothing
+        if not progress.before:
+            progress.before = self._measured()  # as it begins; a fresh adapter adds nothing
         if found is not None:
             stepper.restore(found[1], progress.step)
         if not progress.history:
-            progress.history.append({"step": 0, "held_out": _mean(before)})
+            progress.history.append({"step": 0, "held_out": _mean(progress.before)})
         start = time.monotonic()
         done_before, first = progress.seconds, progress.step
         while progress.step < progress.n_steps:
-            if self._is_stopped():
+            try:
+                self._stop_here()
+                loss = self._step(stepper)
+            except Interrupted:
                 self._save(stepper)
-                raise Interrupted
-            loss = self._step(stepper)
+                raise
             progress.seconds = done_before + time.monotonic() - start
             if progress.step - first == N_TIMED and self._settings.minutes and found is None:
                 stepper = self._fit_into_time(stepper)
@@ -118,14 +126,18 @@ class Run:
                 self._saved_s = time.monotonic() - start
         self._save(stepper)
         after = self._measured()
-        return Trained(self._model, progress, before, after)
+        return Trained(self._model, progress, progress.before, after)
+
+    def _stop_here(self) -> None:
+        """Raises Interrupted as soon as it is told to stop."""
+        if self._is_stopped():
+            raise Interrupted
 
     def _measured(self) -> list[float]:
-        """The held-out losses. Raises Interrupted as soon as somebody asks to stop; the steps are in a checkpoint."""
+        """The held-out losses. Raises Interrupted."""
         found = []
         for loss in losses(self._model, self._held_out, self._device):
-            if self._is_stopped():
-                raise Interrupted
+            self._stop_here()
             found.append(loss)
         return found
 

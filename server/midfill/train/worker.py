@@ -83,7 +83,7 @@ def work(job: Job, tell: Tell, is_stopped: Callable[[], bool]) -> int:
     tell({"kind": "stage", "stage": "reading the sources", "fraction": 0.0})
     collection, train, held_out = gather(job)
     tell({"kind": "data", **summary(collection, train, held_out)})
-    check_enough(train, held_out)
+    check_enough(collection, train, held_out)
     folder = models.prepare(models.resolve(job.model), _staged(tell))
     tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
     template = fim.find(job.template, tokenizer, job.model)
@@ -105,12 +105,14 @@ def gather(job: Job) -> tuple[Collection, list[SourceText], list[SourceText]]:
     return collection, train, [file for file in collection.files if file.project in others]
 
 
-def check_enough(train: Sequence[SourceText], held_out: Sequence[SourceText]) -> None:
+def check_enough(collection: Collection, train: Sequence[SourceText], held_out: Sequence[SourceText]) -> None:
     """Raises MidfillError where nothing could be learned, or nothing could show it."""
     n_chars = sum(len(file.text) for file in train)
     if n_chars < MIN_TRAIN_CHARS:
+        reasons = ", ".join(f"{reason} ({n:,})" for reason, n in collection.left_out.most_common(3))
         raise MidfillError(
-            f"{len(train)} files with {n_chars:,} characters are too little to learn from",
+            f"{len(train)} files with {n_chars:,} characters are too little to learn from"
+            + (f"; left out: {reasons}" if reasons else ""),
             f"name more folders: {MIN_TRAIN_CHARS:,} characters of source code at least",
         )
     if not held_out:
@@ -188,7 +190,7 @@ def _train(
     if job.polite and device.type == "cuda":  # a CPU's idle class gives way by itself
         courtesy.start().attach(model)
     run = Run(
-        loaded, model, maker, unseen, settings, folder, collection.digest,
+        loaded, model, maker, unseen, settings, folder, job.run or collection.digest,
         on_step=lambda report: tell({"kind": "step", **dataclasses.asdict(report)}), is_stopped=is_stopped,
     )  # fmt: skip
     try:

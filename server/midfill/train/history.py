@@ -1,0 +1,160 @@
+"""What an adapter's nights came to, as lines of JSON in its data folder, and where the next night goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from midfill import paths
+
+MAX_NIGHTS = 1000  # the last ones
+MAX_BYTES = 4 << 20
+HISTORY, STATE = "history.jsonl", "state.json"
+Kind = Literal["promoted", "refused", "unchanged", "unfinished", "failed", "kept", "rolled back", "worse"]
+# What a look at the acceptance of a promoted adapter came to; every other kind is of a night.
+JUDGED: tuple[Kind, ...] = ("kept", "rolled back", "worse")
+PLOT_HEIGHT, PLOT_WIDTH = 8, 60
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A night, or what the records said of an adapter after a week. Losses in nats a token, at held-out middles."""
+
+    at: float  # seconds since 1970
+    kind: Kind
+    reason: str = ""
+    steps: int = 0
+    minutes: float = 0.0  # of training and measuring
+    n_stops: int = 0  # times that it gave way
+    before: float | None = None
+    after: float | None = None
+    digest: str = ""  # of the new adapter
+    against: str = ""  # the adapter that it was compared with, and the digest of that
+    replaced: str = ""
+    judged: tuple[str, ...] = ()  # digests of promoted adapters, for the kinds of JUDGED
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """``done``: the texts (by digest) and the model that a night has judged last.
+
+    ``run``: what names the run that goes on; ``trained``: what an adapter that is not judged yet was trained from."""
+
+    done: str = ""
+    run: str = ""
+    trained: str = ""
+
+
+def folder(name: str) -> Path:
+    """Of the nights of an adapter: checkpoints, the adapter that is being judged, history."""
+    return paths.data_dir() / "training" / name / "nights"
+
+
+def read(name: str) -> list[Entry]:
+    """The oldest first; a line that is damaged is left out."""
+    found = []
+    with contextlib.suppress(OSError):
+        with (folder(name) / HISTORY).open("rb") as stream:
+            lines = stream.read(MAX_BYTES).decode("utf-8", "replace").splitlines()
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
+                found.append(_entry(json.loads(line)))
+    return found
+
+
+def _entry(values: Mapping[str, Any]) -> Entry:
+    known = {field.name: values[field.name] for field in dataclasses.fields(Entry) if field.name in values}
+    entry = Entry(**{**known, "judged": tuple(known.get("judged", ()))})
+    numbers = (entry.at, entry.minutes, entry.steps, entry.n_stops, entry.before or 0.0, entry.after or 0.0)
+    if entry.kind not in get_args(Kind) or not all(isinstance(number, int | float) for number in numbers):
+        raise ValueError("no entry")
+    time.localtime(entry.at)  # raises where it is no time
+    return entry
+
+
+def add(name: str, entry: Entry) -> None:
+    """One more. Of nights on which nothing had changed only the last one is kept. Raises OSError, MidfillError."""
+    entries = read(name)
+    if entries and entry.kind == entries[-1].kind == "unchanged":
+        entries.pop()
+    lines = [json.dumps(dataclasses.asdict(one)) + "\n" for one in [*entries, entry][-MAX_NIGHTS:]]
+    _write(paths.private_dir(folder(name)) / HISTORY, "".join(lines))
+
+
+def state(name: str) -> State:
+    """Where the next night goes on; from nothing where that is not known."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+        values = json.loads((folder(name) / STATE).read_text(encoding="utf-8"))
+        return State(*(str(values[field.name]) for field in dataclasses.fields(State)))
+    return State()
+
+
+def keep(name: str, state: State) -> None:
+    """Remember it. Raises OSError, MidfillError."""
+    _write(paths.private_dir(folder(name)) / STATE, json.dumps(dataclasses.asdict(state)))
+
+
+def forget(name: str) -> None:
+    """The adapter is gone: the next night learns what is there, changed or not. The history stays."""
+    with contextlib.suppress(OSError):
+        (folder(name) / STATE).unlink()
+
+
+def _write(file: Path, text: str) -> None:
+    work = file.with_suffix(f".{os.getpid()}.tmp")
+    with os.fdopen(os.open(work, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+        out.write(text)
+    work.replace(file)
+
+
+def n_steps(name: str) -> int:
+    """The steps in the last checkpoint of the run that goes on."""
+    found = [one.name.rpartition("-")[2] for one in folder(name).glob("checkpoint-[0-9]*")]
+    return max((int(number) for number in found if number.isdecimal()), default=0)
+
+
+# ---- for people ------------------------------------------------------------------------------------------------------
+
+
+def table(entries: Sequence[Entry]) -> str:
+    """One line an entry."""
+    rows = [("night", "steps", "minutes", "gave way", "loss before", "after", "")]
+    rows += [
+        (
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(one.at)), str(one.steps or "-"), f"{one.minutes:.0f}",
+            str(one.n_stops), _loss(one.before), _loss(one.after), one.kind + (f": {one.reason}" if one.reason else ""),
+        )
+        for one in entries
+    ]  # fmt: skip
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]) - 1)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:-1], widths[1:]), row[-1]]).rstrip() for row in rows
+    )
+
+
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def plot(entries: Sequence[Entry]) -> str:
+    """The held-out loss over the nights that measured it, for a terminal: ``o`` promoted, ``.`` not. "" for fewer
+    than two."""
+    known = [(one.after, one.kind == "promoted") for one in entries if one.after is not None][-PLOT_WIDTH:]
+    if len(known) < 2:
+        return ""
+    values = [value for value, _ in known]
+    low, high = min(values), max(values)
+    step = (high - low) / (PLOT_HEIGHT - 1) or 1.0
+    rows = [[" "] * len(known) for _ in range(PLOT_HEIGHT)]
+    for at, (value, promoted) in enumerate(known):
+        rows[round((high - value) / step)][at] = "o" if promoted else "."
+    labels = {0: f"{high:.3f}", PLOT_HEIGHT - 1: f"{low:.3f}"}
+    lines = [f"{labels.get(at, ''):>7} |{''.join(row)}".rstrip() for at, row in enumerate(rows)]
+    return "\n".join(["held-out loss, nats a token (o promoted, . not)", *lines])

@@ -1,0 +1,89 @@
+"""One night of training while the user is away: when it starts, when it gives way, when it has had its share.
+
+Time is the monotonic clock's, added up from look to look, and no look adds more than a little: a clock that is set, or
+a machine that sleeps, adds nothing to the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+LOOK_S = 0.3  # between two looks while it trains; with STOP_S it is gone within a second
+WAIT_LOOK_S = 5.0  # between two looks while it waits
+STOP_S = 0.5  # the training is given to save itself, before it is ended
+GAP_S = 30.0  # a look that comes later than this: the machine slept
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: of training in a night, of idleness before it begins, of waiting in all while the machine runs."""
+
+    budget_s: float = 3600.0
+    quiet_s: float = 300.0
+    patience_s: float = 12 * 3600.0
+
+
+class Training(Protocol):
+    """What is started and stopped."""
+
+    def start(self) -> bool:
+        """Begin, or go on where it was stopped; False where another one runs."""
+
+    def status(self) -> int | None:
+        """Its exit status once it has ended by itself."""
+
+    def stop(self) -> int | None:
+        """End it now. It goes on from its checkpoint at the next start. Its exit status, if it had come to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the night ended. ``status``: of the training, where it came to its end."""
+
+    why: Literal["done", "budget", "patience"]
+    status: int | None
+    trained_s: float
+    n_stops: int  # times that it gave way
+
+
+def spend(
+    training: Training, reason: Callable[[], str], limits: Limits, *, clock: Callable[[], float],
+    sleep: Callable[[float], None], say: Callable[[str], None] = lambda line: None,
+) -> Ended:  # fmt: skip
+    """Wait for idleness, train, give way, go on. ``reason`` tells why training has to wait, "" where it need not.
+
+    Nothing runs any more when this returns or raises.
+    """
+    trained_s = waited_s = 0.0
+    quiet_from: float | None = None  # of waited_s
+    n_stops, runs, last, said = 0, False, clock(), ""
+    try:
+        while trained_s < limits.budget_s and waited_s < limits.patience_s:
+            now = clock()
+            passed, last = now - last, now
+            slept, passed = passed > GAP_S, min(max(0.0, passed), GAP_S)
+            waited_s += passed
+            trained_s += passed if runs and not slept else 0.0
+            why = reason() or ("the machine slept" if slept else "")
+            if runs and (status := training.status()) is not None:
+                runs = False
+                return Ended("done", status, trained_s, n_stops)
+            if why != said:
+                said = why
+                say(why or "idle")
+            if why:
+                quiet_from = None
+                if runs:
+                    runs, n_stops, status = False, n_stops + 1, training.stop()
+                    if status is not None:
+                        return Ended("done", status, trained_s, n_stops)
+            elif not runs:
+                quiet_from = waited_s if quiet_from is None else quiet_from
+                runs = waited_s - quiet_from >= limits.quiet_s and training.start()
+            sleep(LOOK_S if runs else WAIT_LOOK_S)
+        return Ended("budget" if trained_s >= limits.budget_s else "patience", None, trained_s, n_stops)
+    finally:
+        if runs:
+            training.stop()

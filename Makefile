@@ -29,7 +29,7 @@ VSIX   := dist/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.tom
 VSCODE := .tools/vscode/node_modules/.bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
-.PHONY: fuzz soak demo bench bench-gpu test check lint format unit embedded-adapter wheel vsix nvim pictures clean
+.PHONY: settings fuzz soak demo bench bench-gpu test check lint format unit embedded-adapter wheel vsix nvim pictures clean
 .PHONY: editor-tools nvim-tools test-editors test-vscode test-nvim drive vllm-tools test-vllm
 
 demo: $(VENV)/.embedded
@@ -66,6 +66,10 @@ embedded-adapter: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix server tests bench scripts
 	$(BIN)/ruff format server tests bench scripts
+
+# README's block, the VS Code manifest and the list it sends, from the table in midfill/config.py.
+settings: $(VENV)/.dev
+	$(BIN)/python -m scripts.settings
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel

@@ -81,50 +81,52 @@ class Config:
     """Every setting, with what is said of it."""
 
     enabled: bool = _setting(
-        True, "Suggestions at all.", scope="workspace", shown=True, live=True,
-        more="The status bar menu switches it for everything or for one workspace.",
+        True, "Enable suggestions.", scope="workspace", shown=True, live=True,
+        more="The status bar menu toggles this everywhere or per workspace.",
     )  # fmt: skip
     eagerness: str = _setting(
-        "balanced", "How sure, how soon and how long what comes unasked is.",
+        "balanced", "How sure, how soon and how long automatic suggestions are.",
         scope="workspace", choices=EAGERNESS, shown=True, live=True,
-        more="What you ask for by hand is the same in each.",
+        more="One that you trigger manually is the same in each.",
     )  # fmt: skip
     lines: str = _setting(
-        "auto", "How many lines a suggestion may have, also one that was asked for.",
+        "auto", "How many lines a suggestion may have.",
         scope="workspace", choices=LINES, shown=True, live=True,
     )  # fmt: skip
     quiet_on_battery: bool = _setting(
-        True, "On battery power quiet, whatever is set, and nothing is done ahead.", shown=True, live=True
+        True, "On battery power be quiet, whatever eagerness says, and do nothing ahead.", shown=True, live=True
     )
     model: str = _setting(
-        "auto", "auto, embedded, owner/name on the hub, a folder or a .gguf file.", shown=True,
+        "auto", "The model: auto, embedded, owner/name on the hub, a folder or a .gguf file.", shown=True,
         more="`auto` takes CodeGemma-7B where a GPU has room and the weights are there, else the embedded model.",
     )  # fmt: skip
     adapter: str = _setting(
-        "auto", "auto (the embedded model's own), none, a registered name, or a folder written as a path.",
+        "auto", "The LoRA adapter: auto (the embedded model's own), none, a registered name, or a path.",
         scope="workspace", shown=True, more="A workspace may name a registered one only.",
     )  # fmt: skip
     adapter_by_language: tuple[str, ...] = _setting(
-        (), 'Other ones for some languages: "typescript=web", "go=none".', scope="workspace"
+        (), 'Other adapters for some languages: "typescript=web", "go=none".', scope="workspace"
     )
-    device: str = _setting("auto", "auto, cpu, cuda, cuda:1 or mps.", shown=True)
+    device: str = _setting("auto", "Where the model runs: auto, cpu, cuda, cuda:1 or mps.", shown=True)
     dtype: str = _setting(
-        "auto", "Number format of the weights; int8 and int4 on a CPU or CUDA.", shown=True,
+        "auto", "Number format of the weights (int8 and int4: CPU or CUDA).", shown=True,
         choices=("auto", "int8", "int4", "bfloat16", "float16", "float32"),
     )  # fmt: skip
     template: str = _setting(
-        "auto", "How prompts are written; auto: from the tokenizer.", choices=("auto", PREFIX_ONLY.name, *TEMPLATES)
+        "auto",
+        "How prompts are written (auto: by tokenizer and model).",
+        choices=("auto", PREFIX_ONLY.name, *TEMPLATES),
     )
-    order: str = _setting("psm", "Where the template has both.", choices=("psm", "spm"))
+    order: str = _setting("psm", "Order of a prompt's parts, where the template has both.", choices=("psm", "spm"))
     context_tokens: int = _setting(
-        0, "Prompt budget in tokens; 0: what the device answers in good time.", bounds=(0, 1_000_000), shown=True
+        0, "Prompt budget in tokens; 0: chosen so that this device answers quickly.", bounds=(0, 1_000_000), shown=True
     )
     max_tokens: int = _setting(
-        64, "Longest suggestion in tokens; one that was asked for may be three times as long.",
+        64, "Longest suggestion in tokens; one that you trigger manually may be three times as long.",
         scope="workspace", bounds=(1, 4096), shown=True, more="A token is 3 to 4 characters of code.",
     )  # fmt: skip
-    token_healing: bool = _setting(True, "A cursor inside a word: the model writes the whole word, in its own tokens.")
-    favour_names: bool = _setting(True, "Unused imports, and behind a dot known members, are the likelier beginning.")
+    token_healing: bool = _setting(True, "With the cursor inside a word, let the model write the whole word.")
+    favour_names: bool = _setting(True, "Make unused imports, and after a dot known members, likelier.")
     suffix_shift: str = _setting(
         "auto", "Keep what was read of the text after the cursor when the cursor moves.", choices=("auto", "on", "off")
     )
@@ -133,40 +135,41 @@ class Config:
     )
     languages_off: tuple[str, ...] = _setting(
         (), 'Languages without automatic suggestions, in any usual spelling: "js", "c++", "sh".',
-        scope="workspace", shown=True, live=True, more="You can still ask by hand.",
+        scope="workspace", shown=True, live=True, more="You can still trigger one manually.",
     )  # fmt: skip
     globs_off: tuple[str, ...] = _setting(
-        (), 'Files without them: "*.md" by name, "secrets/**" by path in the workspace.',
+        (), 'Files without automatic suggestions: "*.md" by name, "secrets/**" by path in the workspace.',
         scope="workspace", shown=True, live=True,
     )  # fmt: skip
     rules_off: tuple[str, ...] = _setting(
-        (), "Post-processing that is not applied, by the names that `midfill explain` shows.",
+        (), "Post-processing rules to leave out, as `midfill explain` names them.",
         choices=sorted(RULES),
     )  # fmt: skip
     scopes_off: tuple[str, ...] = _setting(
         (), "No automatic suggestions inside these.", scope="workspace", choices=SCOPES, shown=True, live=True
     )
     max_debounce_s: float = _setting(
-        0.1, "An automatic request waits at most this long for the next key; 0: never.",
-        bounds=(0, 5), shown=True, live=True, more="In seconds; it adapts to how fast you type.",
+        0.1, "Longest time to wait for the next keystroke before asking, in seconds; 0: never.",
+        bounds=(0, 5), shown=True, live=True, more="It adapts to how fast you type.",
     )  # fmt: skip
     candidates: int = _setting(
-        3, "How many different suggestions there are when you ask by hand.", bounds=(1, 8), shown=True, live=True
-    )
+        3, "How many alternatives to offer when you trigger a suggestion manually.",
+        bounds=(1, 8), shown=True, live=True,
+    )  # fmt: skip
     ahead: bool = _setting(
-        True, "Read the place where the cursor rests, and go on from what is shown, in the background.",
+        True, "In the background, read where the cursor rests, and go on from the suggestion shown.",
         shown=True, live=True,
     )  # fmt: skip
     records: bool = _setting(
-        True, "Count on this machine what is shown and accepted; no source text.",
+        True, "Count what is shown and accepted, on this machine and without source text.",
         shown=True, live=True, more='It goes nowhere; "Show Statistics" shows it.',
     )  # fmt: skip
     context_off: tuple[str, ...] = _setting(
-        (), "Sources of context from other files that are not asked.",
+        (), "Sources of context from other files to leave out.",
         scope="workspace", choices=tuple(CONTEXT_SOURCES), shown=True, live=True,
     )  # fmt: skip
     knowledge_off: tuple[str, ...] = _setting(
-        (), "Whose word is not taken on what may be named behind a dot.",
+        (), "Sources of member names after a dot to leave out.",
         scope="workspace", choices=KNOWLEDGE_SOURCES, live=True,
     )  # fmt: skip
     first_answer_s: float = _setting(
@@ -177,7 +180,7 @@ class Config:
     )
     engine_idle_exit_s: float = _setting(900.0, "The engine leaves after this long without a client.", bounds=(1, 1e7))
     log_level: str = _setting(
-        "warning", "What the logs hold; no source text above debug.",
+        "warning", "What the logs hold; source text at debug alone.",
         choices=("debug", "info", "warning", "error"), shown=True, live=True,
     )  # fmt: skip
     engine: tuple[str, ...] = _setting(

@@ -14,7 +14,6 @@ from pathlib import Path
 from midfill.context.secrets import is_denied, without_secrets
 from midfill.context.walk import Folder, Found, printable
 from midfill.syntax import languages
-from midfill.train.duplicates import near_duplicates
 from midfill.types import MidfillError
 
 # A run of some hundred steps reads a few thousand holes; of a larger collection so many files are drawn.
@@ -237,6 +236,8 @@ def licence_of(root: Path) -> str:
 
 
 def _drop_duplicates(collection: Collection) -> None:
+    from midfill.train.duplicates import near_duplicates  # numpy: not there without the extra `train`
+
     doubled = near_duplicates([file.text for file in collection.files])
     collection.left_out["nearly the same as another"] += len(doubled)
     collection.files = [file for at, file in enumerate(collection.files) if at not in doubled]

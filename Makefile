@@ -55,10 +55,10 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 # What pre-commit looks at before a commit, in every file: Python, TypeScript, Lua, shell, what is written from tables.
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev editors/vscode/node_modules/.ok scripts/lint/node_modules/.ok
 	$(BIN)/pre-commit run --all-files
 
-hooks: $(VENV)/.dev
+hooks: $(VENV)/.dev editors/vscode/node_modules/.ok scripts/lint/node_modules/.ok
 	$(BIN)/pre-commit install
 
 # The versions that the tests ran with. Which build of torch comes is for TORCH to say, so neither it nor its CUDA
@@ -80,9 +80,10 @@ soak: $(VENV)/.dev
 embedded-adapter: $(VENV)/.dev
 	$(BIN)/python -m scripts.embedded_adapter.make
 
-format: $(VENV)/.dev
+format: $(VENV)/.dev scripts/lint/node_modules/.ok
 	$(BIN)/ruff check --fix server tests bench scripts
 	$(BIN)/ruff format server tests bench scripts
+	node scripts/lint/stylua.mjs --write $(wildcard editors/neovim/*/*.lua editors/neovim/lua/midfill/*.lua)
 
 # README's block, the VS Code manifest and the list it sends, from the table in midfill/config.py.
 settings: $(VENV)/.dev
@@ -105,6 +106,10 @@ $(VSIX): .tools/vscode/.ok editors/vscode/node_modules/.ok $(wildcard editors/vs
 editors/vscode/node_modules/.ok: editors/vscode/package-lock.json
 	@echo "== installing what the extension is built with"
 	@cd editors/vscode && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
+	@touch $@
+
+scripts/lint/node_modules/.ok: scripts/lint/package-lock.json
+	@cd scripts/lint && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
 	@touch $@
 
 .tools/vscode/.ok: scripts/tools-vscode.sh

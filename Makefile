@@ -31,9 +31,10 @@ DRIVE  ?=
 BIN    := $(VENV)/bin
 VSIX   := dist/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
 VSCODE := .tools/vscode/node_modules/.bin
+LUA    := $(wildcard editors/neovim/*/*.lua editors/neovim/lua/midfill/*.lua)
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
-.PHONY: settings hooks lock release fuzz soak demo bench bench-gpu test check lint format unit embedded-adapter wheel vsix nvim pictures clean
+.PHONY: settings hooks lock release lint-editors fuzz soak demo bench bench-gpu test check lint format unit embedded-adapter wheel vsix nvim pictures clean
 .PHONY: editor-tools nvim-tools test-editors test-vscode test-nvim drive vllm-tools test-vllm
 
 demo: $(VENV)/.embedded
@@ -53,10 +54,15 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check server tests bench scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck .ci/run scripts/*.sh scripts/lint/typescript
 
 # What pre-commit looks at before a commit, in every file: Python, TypeScript, Lua, shell, what is written from tables.
 lint: $(VENV)/.dev editors/vscode/node_modules/.ok scripts/lint/node_modules/.ok
 	$(BIN)/pre-commit run --all-files
+
+lint-editors: editors/vscode/node_modules/.ok scripts/lint/node_modules/.ok
+	scripts/lint/typescript
+	node scripts/lint/stylua.mjs $(LUA)
 
 hooks: $(VENV)/.dev editors/vscode/node_modules/.ok scripts/lint/node_modules/.ok
 	$(BIN)/pre-commit install
@@ -83,7 +89,7 @@ embedded-adapter: $(VENV)/.dev
 format: $(VENV)/.dev scripts/lint/node_modules/.ok
 	$(BIN)/ruff check --fix server tests bench scripts
 	$(BIN)/ruff format server tests bench scripts
-	node scripts/lint/stylua.mjs --write $(wildcard editors/neovim/*/*.lua editors/neovim/lua/midfill/*.lua)
+	node scripts/lint/stylua.mjs --write $(LUA)
 
 # README's block, the VS Code manifest and the list it sends, from the table in midfill/config.py.
 settings: $(VENV)/.dev

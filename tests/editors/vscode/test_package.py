@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -31,11 +30,6 @@ def test_the_package_holds_what_it_needs(vsix: Path) -> None:
             "out/THIRD-PARTY-NOTICES.txt", "walkthrough/install.md", "walkthrough/type.md", "walkthrough/switch.md",
         )
     }  # fmt: skip
-
-
-def test_one_version() -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert MANIFEST["version"] == project["version"]
 
 
 def test_every_command_is_handled() -> None:

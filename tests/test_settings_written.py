@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripts.settings import WRITTEN, manifest, property_of
 
-from midfill.config import EAGERNESS, LINES, SETTINGS
+from midfill.config import DEFAULT, EAGERNESS, LINES, SETTINGS, take
 from midfill.lsp.settings import EDITOR_SETTINGS
 
 ROOT = Path(__file__).parents[1]
@@ -71,3 +72,15 @@ def test_neovim_completes_the_words_that_there_are() -> None:
     words = [tuple(re.findall(r"'(\w+)'", each)) for each in lists]
     assert tuple(EAGERNESS) in words
     assert tuple(LINES) in words
+
+
+def test_what_the_docs_set_can_be_set() -> None:
+    """Every block of TOML that sets one of ours sets nothing else, and nothing that would be refused."""
+    n_blocks = 0
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "editors").glob("*/README.md")]:
+        for block in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            values = tomllib.loads(block)
+            if values.keys() & SETTINGS.keys():
+                n_blocks += 1
+                assert take(DEFAULT, values, page.name).problems == ()
+    assert n_blocks >= 2

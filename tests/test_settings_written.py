@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scripts.settings import WRITTEN, manifest, property_of
 
-from midfill.config import DEFAULT, EAGERNESS, LINES, SETTINGS, take
+from midfill.config import DEFAULT, SETTINGS, take
 from midfill.lsp.settings import EDITOR_SETTINGS
 
 ROOT = Path(__file__).parents[1]
@@ -70,8 +70,8 @@ def test_the_extension_describes_every_setting() -> None:
 def test_neovim_completes_the_words_that_there_are() -> None:
     lists = re.findall(r"fixed\(\{([^}]*)\}\)", read("editors/neovim/lua/midfill/command.lua"))
     words = [tuple(re.findall(r"'(\w+)'", each)) for each in lists]
-    assert tuple(EAGERNESS) in words
-    assert tuple(LINES) in words
+    for name in ("eagerness", "lines"):
+        assert tuple(SETTINGS[name].choices) in words
 
 
 def test_what_the_docs_set_can_be_set() -> None:

@@ -36,15 +36,6 @@ ADAPTER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"  # no leading dot: "." and "
 NO_ADAPTER = ("", "none")
 RESERVED_ADAPTERS = (*NO_ADAPTER, "auto", "embedded")  # what no adapter can be called
 SCOPES = ("comment", "string", "docstring")
-EAGERNESS = {
-    "quiet": "One line at a time, when your keys rest, where the model is sure; nothing in comments.",
-    "balanced": "As you type, lines and blocks, where the model is fairly sure.",
-    "eager": "Sooner, longer, and also where the model is less sure.",
-}
-LINES = {
-    "one": "A suggestion ends with its line, also one that you ask for.",
-    "auto": "Blocks too, where the code calls for one.",
-}
 MAX_NAMED = 5  # problems that are named in one message
 # Asked at every keystroke, and a workspace's file may set them.
 MAX_GLOBS, MAX_GLOB_CHARS = 100, 200
@@ -86,12 +77,21 @@ class Config:
     )  # fmt: skip
     eagerness: str = _setting(
         "balanced", "How sure, how soon and how long automatic suggestions are.",
-        scope="workspace", choices=EAGERNESS, shown=True, live=True,
+        scope="workspace", shown=True, live=True,
         more="One that you trigger manually is the same in each.",
+        choices={
+            "quiet": "One line at a time, when your keys rest, where the model is sure; nothing in comments.",
+            "balanced": "As you type, lines and blocks, where the model is fairly sure.",
+            "eager": "Sooner, longer, and also where the model is less sure.",
+        },
     )  # fmt: skip
     lines: str = _setting(
         "auto", "How many lines a suggestion may have.",
-        scope="workspace", choices=LINES, shown=True, live=True,
+        scope="workspace", shown=True, live=True,
+        choices={
+            "one": "A suggestion ends with its line, also one that you ask for.",
+            "auto": "Blocks too, where the code calls for one.",
+        },
     )  # fmt: skip
     quiet_on_battery: bool = _setting(
         True, "On battery power be quiet, whatever eagerness says, and do nothing ahead.", shown=True, live=True
@@ -245,6 +245,7 @@ def _of_language(entry: str) -> str:
 SETTINGS: dict[str, Setting] = {field.name: field.metadata["setting"] for field in dataclasses.fields(Config)}
 WORKSPACE_KEYS = frozenset(name for name, setting in SETTINGS.items() if setting.scope == "workspace")
 USER_ONLY = frozenset(name for name, setting in SETTINGS.items() if setting.scope == "user")
+EAGERNESS = tuple(SETTINGS["eagerness"].choices)
 _HINTS = typing.get_type_hints(Config)
 DEFAULT = Config()
 

@@ -14,6 +14,9 @@
 #
 # make pictures   the pictures of docs/images that tests draw
 #
+# make lint   everything that is looked at before a commit (make hooks: by git itself); make settings, make lock: what is written
+# make release   all that a release consists of, with checksums, into dist
+#
 # TORCH is installed first, so that nothing else decides which build comes; to choose another:
 #   make demo TORCH='torch==2.13.0 --index-url ...'
 
@@ -23,13 +26,15 @@ TORCH  ?= torch==2.13.0
 BENCH  ?=
 FUZZ   ?=
 SOAK   ?=
+LOCK   ?=
 DRIVE  ?=
 BIN    := $(VENV)/bin
 VSIX   := dist/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
 VSCODE := .tools/vscode/node_modules/.bin
+LUA    := $(wildcard editors/neovim/*/*.lua editors/neovim/lua/midfill/*.lua)
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
-.PHONY: fuzz soak demo bench bench-gpu test check lint format unit embedded-adapter wheel vsix nvim pictures clean
+.PHONY: settings hooks lock release lint-editors fuzz soak demo bench bench-gpu test check lint format unit embedded-adapter wheel vsix nvim pictures clean
 .PHONY: editor-tools nvim-tools test-editors test-vscode test-nvim drive vllm-tools test-vllm
 
 demo: $(VENV)/.embedded
@@ -49,6 +54,24 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check server tests bench scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck .ci/run scripts/*.sh scripts/lint/typescript
+
+# What pre-commit looks at before a commit, in every file: Python, TypeScript, Lua, shell, what is written from tables.
+lint: $(VENV)/.dev editors/vscode/node_modules/.ok scripts/lint/node_modules/.ok
+	$(BIN)/pre-commit run --all-files
+
+lint-editors: editors/vscode/node_modules/.ok scripts/lint/node_modules/.ok
+	scripts/lint/typescript
+	node scripts/lint/stylua.mjs $(LUA)
+
+hooks: $(VENV)/.dev editors/vscode/node_modules/.ok scripts/lint/node_modules/.ok
+	$(BIN)/pre-commit install
+
+# The versions that the tests ran with. Which build of torch comes is for TORCH to say, so neither it nor its CUDA
+# packages are in it. Newer ones: make lock LOCK=--upgrade.
+lock: $(VENV)/.dev
+	$(BIN)/uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate $(LOCK) -o constraints-dev.txt
+	sed -i -E '/^(torch|triton|nvidia-|cuda-)/d' constraints-dev.txt
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest
@@ -63,12 +86,21 @@ soak: $(VENV)/.dev
 embedded-adapter: $(VENV)/.dev
 	$(BIN)/python -m scripts.embedded_adapter.make
 
-format: $(VENV)/.dev
+format: $(VENV)/.dev scripts/lint/node_modules/.ok
 	$(BIN)/ruff check --fix server tests bench scripts
 	$(BIN)/ruff format server tests bench scripts
+	node scripts/lint/stylua.mjs --write $(LUA)
+
+# README's block, the VS Code manifest and the list it sends, from the table in midfill/config.py.
+settings: $(VENV)/.dev
+	$(BIN)/python -m scripts.settings
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
+
+# Wheel, source archive, VSIX, Neovim plugin, list of components (CycloneDX) and SHA256SUMS, of a commit.
+release: $(VENV)/.dev
+	@$(BIN)/python -m scripts.release
 
 vsix: $(VSIX)
 
@@ -80,6 +112,10 @@ $(VSIX): .tools/vscode/.ok editors/vscode/node_modules/.ok $(wildcard editors/vs
 editors/vscode/node_modules/.ok: editors/vscode/package-lock.json
 	@echo "== installing what the extension is built with"
 	@cd editors/vscode && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
+	@touch $@
+
+scripts/lint/node_modules/.ok: scripts/lint/package-lock.json
+	@cd scripts/lint && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
 	@touch $@
 
 .tools/vscode/.ok: scripts/tools-vscode.sh
@@ -139,7 +175,7 @@ $(VENV)/.bench: pyproject.toml $(VENV)/.embedded
 	@$(PIP) -e '.[bench]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml $(VENV)/.embedded
+$(VENV)/.dev: pyproject.toml constraints-dev.txt $(VENV)/.embedded
 	@echo "== installing what the tests need"
-	@$(PIP) -e '.[dev]'
+	@$(PIP) -e '.[dev]' -c constraints-dev.txt
 	@touch $@

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -271,3 +273,29 @@ def test_explaining_a_place(
     ]:
         assert cli.main(["explain", *arguments]) == 0
         assert capsys.readouterr().out.startswith(first)
+
+
+WITHOUT_THE_ENGINE = """
+import importlib, sys
+class Gone:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "transformers", "numpy", "safetensors", "gguf", "numba", "peft"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Gone())
+from midfill import cli
+assert not {name for name in sys.modules if name.startswith("midfill.")} & {one for one, _ in cli.COMMANDS.values()}
+for name in cli.COMMANDS:
+    try:
+        cli.main([name, "--help"])
+    except SystemExit as left:
+        print(name, left.code)
+"""
+
+
+def test_every_command_says_what_it_can_be_told() -> None:
+    """Also where the engine's packages are not installed; and importing the command line imports no command."""
+    run = subprocess.run([sys.executable, "-c", WITHOUT_THE_ENGINE], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    for name in cli.COMMANDS:
+        assert f"usage: midfill {name}" in run.stdout
+        assert f"\n{name} 0\n" in run.stdout

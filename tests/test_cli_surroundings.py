@@ -27,7 +27,8 @@ FOLDERS = ("CONFIG", "DATA", "STATE", "RUNTIME", "CACHE")
 COMMANDS: dict[str, list[str]] = {
     "--version": ["--version"],
     "--help": ["--help"],
-    "a usage error": ["complete"],
+    "a usage error": ["stats", "--days", "x"],
+    "a usage error of another": ["complete"],  # a command whose packages are gone says that first
     "complete": ["complete", "a.py:1"],
     "complete --json": ["complete", "a.py:1", "--json"],
     "explain": ["explain"],

@@ -158,6 +158,43 @@ def test_what_is_sound_holds(values: dict[str, Any], held: dict[str, Any], named
         assert problem.remedy
 
 
+@pytest.mark.parametrize(
+    ("values", "message", "remedy"),
+    [
+        ({"rules_off": ["balance", "balanse"]}, "rules_off: 'balanse' is not known", "use some of balance, close"),
+        ({"rulesOff": ["x", "balance", "y"]}, "rules_off: 'x', 'y' are not known", "drop_invented"),
+        ({"context_off": ["similar", "all"]}, "context_off: 'all' is not known", "use some of imports, names, similar"),
+        ({"knowledge_off": ["pyright", "jedi"]}, "knowledge_off: 'pyright' is", "use some of jedi, client, index"),
+        ({"scopes_off": ["comment", "code"]}, "scopes_off: 'code' is not known", "use some of comment, string, docs"),
+        ({"template": "starcoder"}, "template = 'starcoder' is not known", "use one of auto, prefix, codegemma"),
+        ({"rules_off": ["\n" * 90]}, "rules_off: '", "use some of"),
+    ],
+)
+def test_a_name_that_is_not_known(values: dict[str, Any], message: str, remedy: str) -> None:
+    """It is told on one line with what is known, and every other name and setting holds."""
+    taken = config.take(DEFAULT, {**values, "candidates": 2}, "the options")
+    [problem] = taken.problems
+    assert problem.message.startswith(message)
+    assert problem.message.endswith(" in the options")
+    assert remedy in problem.remedy
+    assert "\n" not in str(problem)
+    [(key, given)] = values.items()
+    name = config.snake(key)
+    known: Any = (
+        tuple(entry for entry in given if entry in config.SETTINGS[name].choices) if type(given) is list else ()
+    )
+    assert taken.config == Config(candidates=2, **({name: known} if known else {}))
+    whole: Any = tuple(given) if type(given) is list else given
+    with pytest.raises(MidfillError):
+        Config(**{name: whole})
+
+
+def test_a_list_of_unknown_names_leaves_what_was() -> None:
+    taken = config.take(Config(rules_off=("balance",)), {"rules_off": ["balanse"]}, "the options")
+    assert taken.config.rules_off == ("balance",)
+    assert len(taken.problems) == 1
+
+
 def test_what_is_sound_in_a_file_holds(user_file: Path, workspace: Path) -> None:
     user_file.write_text('max_tokens = 10\nmodle = "x"\norder = "?"\n')
     user = config.take_user()

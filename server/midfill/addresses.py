@@ -66,3 +66,11 @@ def leaving(addresses: tuple[str, ...]) -> str:
     """What a person is told of engines elsewhere: "code leaves this machine for HOST"; "" where none does."""
     hosts = [address.host for address in map(read_address, addresses) if not address.is_loopback]
     return f"code leaves this machine for {', '.join(dict.fromkeys(hosts))}" if hosts else ""
+
+
+def read_listen(text: str) -> tuple[str, int]:
+    """The host and port of ``HOST:PORT``. Raises MidfillError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise MidfillError(f"{text!r} is not HOST:PORT", "for example 127.0.0.1:9257")
+    return host.strip("[]"), int(port)

@@ -26,12 +26,12 @@ from midfill.eagerness import Knob, Outcomes
 from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
 from midfill.growing import Candidate, Growing
-from midfill.postprocess import RULES, Judge, Place, invents, is_whole_sentence
+from midfill.postprocess import Judge, Place, invents, is_whole_sentence
 from midfill.read_ahead import ReadAhead
 from midfill.renderers import Renderer
 from midfill.trace import Trace
 from midfill.triggers import Debounce, Refusal, ScopeAt
-from midfill.types import Completion, MidfillError, ModelInfo, Snapshot, Snippet, Trigger
+from midfill.types import Completion, ModelInfo, Snapshot, Snippet, Trigger
 
 _numbers = itertools.count(1)
 
@@ -75,10 +75,6 @@ class Completer:
         self.engine, self.renderer, self.info, self.config = engine, renderer, info, config
         self.adapter, self._adapters = adapter, adapters
         self.sources, self.scope_at, self.resident = sources, scope_at, resident
-        if unknown := [rule for rule in config.rules_off if rule not in RULES]:
-            raise MidfillError(
-                f"rules_off: {unknown[0][:60]!r} is not known", f"use some of {', '.join(sorted(RULES))}"
-            )
         self.knob = Knob(lambda: self.config, outcomes, on_battery, MAX_TOKENS)
         self.cache, self.debounce, self.dismissals = MiddleCache(), Debounce(), Dismissals()
         # The keys' time; a replay has one of its own.

@@ -1,7 +1,7 @@
 """Configuration: defaults < user file < workspace file < initializationOptions, into one frozen value.
 
-A workspace comes from anywhere, so its file (``.midfill.toml``) may only choose harmless things: never a model path,
-an engine address or a command (``WORKSPACE_KEYS``).
+`Config` is the table of settings: each one's name, type, default, bounds, help and scope stand there and nowhere else.
+`make settings` writes README's block and the VS Code extension's manifest from it.
 """
 
 from __future__ import annotations
@@ -16,20 +16,18 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from midfill import paths
 from midfill.addresses import read_address
+from midfill.context.knowledge.names import SOURCES as KNOWLEDGE_SOURCES
+from midfill.context.sources import SOURCES as CONTEXT_SOURCES
+from midfill.fim import PREFIX_ONLY, TEMPLATES
+from midfill.postprocess import RULES
 from midfill.syntax import languages
 from midfill.types import MidfillError
 
 WORKSPACE_FILE = ".midfill.toml"
-WORKSPACE_KEYS = frozenset({
-    "enabled", "adapter", "adapter_by_language", "max_tokens", "languages_off", "globs_off", "scopes_off",
-    "context_off", "knowledge_off", "eagerness", "lines",
-})  # fmt: skip
-CONTEXT_SOURCES = ("imports", "names", "similar", "edits", "open", "siblings")  # context.sources.SOURCES
-KNOWLEDGE_SOURCES = ("jedi", "client", "index")  # context.knowledge.store.SOURCES
 # A workspace's file may be a pipe, a link to an endless device, or made to be slow to parse: tomllib takes time and
 # memory with the square of a dotted key's length.
 MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
@@ -38,98 +36,173 @@ ADAPTER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"  # no leading dot: "." and "
 NO_ADAPTER = ("", "none")
 RESERVED_ADAPTERS = (*NO_ADAPTER, "auto", "embedded")  # what no adapter can be called
 SCOPES = ("comment", "string", "docstring")
-EAGERNESS = ("quiet", "balanced", "eager")
-LINES = ("one", "auto")
-MAX_CANDIDATES = 8
 MAX_NAMED = 5  # problems that are named in one message
 # Asked at every keystroke, and a workspace's file may set them.
 MAX_GLOBS, MAX_GLOB_CHARS = 100, 200
 MAX_REPLICAS = 32
-# Where code is sent to. An editor's settings hold what a workspace says as well, so they may not name it either.
-USER_ONLY = frozenset({
-    "engine", "engine_key_file", "engine_ca_file", "engine_proxy", "engine_team", "engine_adapters",
-    "engine_deadline_s", "engine_fallback",
-})  # fmt: skip
 ONE_OR_SEVERAL = frozenset({"engine"})  # lists that may be written as one text
 
+# Who may set something. workspace: everyone, a workspace's file too. A workspace comes from anywhere, so these are
+# harmless: never a model path, an engine address or a command. editor: the user, in the user's file, an editor or on
+# the command line. user: not in an editor, whose settings may be a workspace's: where code is sent to.
+Scope = Literal["workspace", "editor", "user"]
+T = TypeVar("T")
 
-def _of_language(entry: str) -> str:
-    language, _, adapter = entry.partition("=")
-    return f"{languages.canonical(language)}={adapter}"
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of a setting besides its name, type and default."""
+
+    help: str
+    more: str = ""  # for those who read it in an editor's settings, in Markdown
+    scope: Scope = "editor"
+    choices: Mapping[str, str] | Sequence[str] = ()  # all values that there are, of a list's entries too
+    bounds: tuple[float, float] | None = None  # least and highest number
+    shown: bool = False  # in VS Code's settings
+    live: bool = False  # the language server follows it by itself; any other needs a new link to the engine
+
+
+def _setting(default: T, help: str, **known: Any) -> T:
+    field: T = dataclasses.field(default=default, metadata={"setting": Setting(help, **known)})
+    return field
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Every setting. The comments are what `midfill doctor` and the README say of them."""
+    """Every setting, with what is said of it."""
 
-    enabled: bool = True
-    eagerness: str = "balanced"  # quiet, balanced or eager: how sure, how soon and how long what comes unasked is
-    lines: str = "auto"  # one: a suggestion ends with its line, also one that was asked for; auto: blocks too
-    quiet_on_battery: bool = True  # on battery power quiet, whatever is set, and nothing is done ahead
-    model: str = "auto"  # auto, a hub id, a directory, a .gguf file, or "embedded"
-    adapter: str = "auto"  # auto (the embedded model's own), a registered name, a directory, or none
-    adapter_by_language: tuple[str, ...] = ()  # other ones for some languages: "python=mine"
-    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
-    dtype: str = "auto"  # auto, int8 and int4 (CPU or CUDA), bfloat16, float16, float32
-    template: str = "auto"  # auto (from the tokenizer), a name of fim.TEMPLATES, or prefix
-    order: str = "psm"  # psm or spm, where the template allows both
-    context_tokens: int = 0  # prompt budget; 0: what the device answers in good time
-    max_tokens: int = 64  # longest middle; one that was asked for may be three times as long
-    token_healing: bool = True  # a cursor inside a word: the model writes the whole word, in its own tokens
-    favour_names: bool = True  # unused imports, and behind a dot known members, are the likelier beginning
-    suffix_shift: str = "auto"  # auto, on or off: keep what was read of the text after the cursor when the cursor moves
-    prompt_lookup: bool = True  # guess tokens from the prompt and verify several at once; never another answer
-    languages_off: tuple[str, ...] = ()  # languages without automatic suggestions, in any client's words
-    globs_off: tuple[str, ...] = ()  # files without them: "*.md" by name, "secrets/**" by path in the workspace
-    rules_off: tuple[str, ...] = ()  # post-processing that is not applied, by the names that `midfill explain` shows
-    scopes_off: tuple[str, ...] = ()  # where the cursor gets none: comment, string, docstring
-    max_debounce_s: float = 0.1  # an automatic request waits at most so long for the next key; 0: never
-    candidates: int = 3  # an invoked request gets up to so many different suggestions
-    ahead: bool = True  # in the background a place is read where the cursor rests, and a suggestion gone on from
-    records: bool = True  # what is shown and accepted is counted on this machine, without any source text
-    context_off: tuple[str, ...] = ()  # sources of context from other files that are not asked (CONTEXT_SOURCES)
-    knowledge_off: tuple[
-        str, ...
-    ] = ()  # whose word is not taken on what may be named behind a dot: jedi, client, index
-    first_answer_s: float = 10.0  # an invoked request waits this long for its answer
-    max_adapters: int = 8  # adapters in memory at once; of more, the one that was used longest ago is loaded again
-    engine_idle_exit_s: float = 900.0  # the engine leaves after this long without a client
-    log_level: str = "warning"
-    # An engine elsewhere. Only the user's own file and the command line may set these (USER_ONLY).
-    engine: tuple[str, ...] = ()  # "https://host/v1", or several replicas; none: the engine on this machine
-    engine_key_file: str = ""  # holds the key, mode 0600, where MIDFILL_ENGINE_KEY is not set
-    engine_ca_file: str = ""  # certificates that are trusted beside the system's
-    engine_proxy: str = ""  # http://host:port; nothing is read from the environment
-    engine_team: str = ""  # who shares a prefix cache there; "": whoever has the same key
-    engine_adapters: str = ""  # a folder that `midfill adapters publish` writes
-    engine_deadline_s: float = 10.0  # the longest that one answer may take; what stands then is shown
-    engine_fallback: str = "none"  # a model on this machine while no replica answers, as in model; or none
+    enabled: bool = _setting(
+        True, "Enable suggestions.", scope="workspace", shown=True, live=True,
+        more="The status bar menu toggles this everywhere or per workspace.",
+    )  # fmt: skip
+    eagerness: str = _setting(
+        "balanced", "How sure, how soon and how long automatic suggestions are.",
+        scope="workspace", shown=True, live=True,
+        more="One that you trigger manually is the same in each.",
+        choices={
+            "quiet": "One line at a time, when your keys rest, where the model is sure; nothing in comments.",
+            "balanced": "As you type, lines and blocks, where the model is fairly sure.",
+            "eager": "Sooner, longer, and also where the model is less sure.",
+        },
+    )  # fmt: skip
+    lines: str = _setting(
+        "auto", "How many lines a suggestion may have.",
+        scope="workspace", shown=True, live=True,
+        choices={
+            "one": "A suggestion ends with its line, also one that you ask for.",
+            "auto": "Blocks too, where the code calls for one.",
+        },
+    )  # fmt: skip
+    quiet_on_battery: bool = _setting(
+        True, "On battery power be quiet, whatever eagerness says, and do nothing ahead.", shown=True, live=True
+    )
+    model: str = _setting(
+        "auto", "The model: auto, embedded, owner/name on the hub, a folder or a .gguf file.", shown=True,
+        more="`auto` takes CodeGemma-7B where a GPU has room and the weights are there, else the embedded model.",
+    )  # fmt: skip
+    adapter: str = _setting(
+        "auto", "The LoRA adapter: auto (the embedded model's own), none, a registered name, or a path.",
+        scope="workspace", shown=True, more="A workspace may name a registered one only.",
+    )  # fmt: skip
+    adapter_by_language: tuple[str, ...] = _setting(
+        (), 'Other adapters for some languages: "typescript=web", "go=none".', scope="workspace"
+    )
+    device: str = _setting("auto", "Where the model runs: auto, cpu, cuda, cuda:1 or mps.", shown=True)
+    dtype: str = _setting(
+        "auto", "Number format of the weights (int8 and int4: CPU or CUDA).", shown=True,
+        choices=("auto", "int8", "int4", "bfloat16", "float16", "float32"),
+    )  # fmt: skip
+    template: str = _setting(
+        "auto",
+        "How prompts are written (auto: by tokenizer and model).",
+        choices=("auto", PREFIX_ONLY.name, *TEMPLATES),
+    )
+    order: str = _setting("psm", "Order of a prompt's parts, where the template has both.", choices=("psm", "spm"))
+    context_tokens: int = _setting(
+        0, "Prompt budget in tokens; 0: chosen so that this device answers quickly.", bounds=(0, 1_000_000), shown=True
+    )
+    max_tokens: int = _setting(
+        64, "Longest suggestion in tokens; one that you trigger manually may be three times as long.",
+        scope="workspace", bounds=(1, 4096), shown=True, more="A token is 3 to 4 characters of code.",
+    )  # fmt: skip
+    token_healing: bool = _setting(True, "With the cursor inside a word, let the model write the whole word.")
+    favour_names: bool = _setting(True, "Make unused imports, and after a dot known members, likelier.")
+    suffix_shift: str = _setting(
+        "auto", "Keep what was read of the text after the cursor when the cursor moves.", choices=("auto", "on", "off")
+    )
+    prompt_lookup: bool = _setting(
+        True, "Guess tokens from the prompt and verify several at once; never another answer."
+    )
+    languages_off: tuple[str, ...] = _setting(
+        (), 'Languages without automatic suggestions, in any usual spelling: "js", "c++", "sh".',
+        scope="workspace", shown=True, live=True, more="You can still trigger one manually.",
+    )  # fmt: skip
+    globs_off: tuple[str, ...] = _setting(
+        (), 'Files without automatic suggestions: "*.md" by name, "secrets/**" by path in the workspace.',
+        scope="workspace", shown=True, live=True,
+    )  # fmt: skip
+    rules_off: tuple[str, ...] = _setting(
+        (), "Post-processing rules to leave out, as `midfill explain` names them.",
+        choices=sorted(RULES),
+    )  # fmt: skip
+    scopes_off: tuple[str, ...] = _setting(
+        (), "No automatic suggestions inside these.", scope="workspace", choices=SCOPES, shown=True, live=True
+    )
+    max_debounce_s: float = _setting(
+        0.1, "Longest time to wait for the next keystroke before asking, in seconds; 0: never.",
+        bounds=(0, 5), shown=True, live=True, more="It adapts to how fast you type.",
+    )  # fmt: skip
+    candidates: int = _setting(
+        3, "How many alternatives to offer when you trigger a suggestion manually.",
+        bounds=(1, 8), shown=True, live=True,
+    )  # fmt: skip
+    ahead: bool = _setting(
+        True, "In the background, read where the cursor rests, and go on from the suggestion shown.",
+        shown=True, live=True,
+    )  # fmt: skip
+    records: bool = _setting(
+        True, "Count what is shown and accepted, on this machine and without source text.",
+        shown=True, live=True, more='It goes nowhere; "Show Statistics" shows it.',
+    )  # fmt: skip
+    context_off: tuple[str, ...] = _setting(
+        (), "Sources of context from other files to leave out.",
+        scope="workspace", choices=tuple(CONTEXT_SOURCES), shown=True, live=True,
+    )  # fmt: skip
+    knowledge_off: tuple[str, ...] = _setting(
+        (), "Sources of member names after a dot to leave out.",
+        scope="workspace", choices=KNOWLEDGE_SOURCES, live=True,
+    )  # fmt: skip
+    first_answer_s: float = _setting(
+        10.0, "Longest wait of an explicit request for the engine, in seconds.", bounds=(0.1, 600), live=True
+    )
+    max_adapters: int = _setting(
+        8, "Adapters in memory at once; of more, the one used longest ago is read again.", bounds=(1, 1000)
+    )
+    engine_idle_exit_s: float = _setting(900.0, "The engine leaves after this long without a client.", bounds=(1, 1e7))
+    log_level: str = _setting(
+        "warning", "What the logs hold; source text at debug alone.",
+        choices=("debug", "info", "warning", "error"), shown=True, live=True,
+    )  # fmt: skip
+    engine: tuple[str, ...] = _setting(
+        (), '"https://host/v1" or a list of replicas (docs/remote.md): code leaves this machine then.', scope="user"
+    )
+    engine_key_file: str = _setting("", "Holds the key, mode 0600, where MIDFILL_ENGINE_KEY is not set.", scope="user")
+    engine_ca_file: str = _setting("", "Certificates that are trusted beside the system's.", scope="user")
+    engine_proxy: str = _setting("", "http://host:port; nothing is read from the environment.", scope="user")
+    engine_team: str = _setting(
+        "", "Who shares a prefix cache there; without it, whoever has the same key.", scope="user"
+    )
+    engine_adapters: str = _setting("", "A folder that `midfill adapters publish` writes.", scope="user")
+    engine_deadline_s: float = _setting(
+        10.0, "The longest that one answer may take; what stands then is shown.", scope="user", bounds=(0.5, 600)
+    )
+    engine_fallback: str = _setting(
+        "none", "A model on this machine while no replica answers, as in model; or none.", scope="user"
+    )
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("context_tokens", 0, 1_000_000),
-            ("max_tokens", 1, 4096),
-            ("max_adapters", 1, 1000),
-            ("max_debounce_s", 0, 5),
-            ("candidates", 1, MAX_CANDIDATES),
-            ("first_answer_s", 0.1, 600),
-            ("engine_idle_exit_s", 1, 1e7),
-            ("engine_deadline_s", 0.5, 600),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise MidfillError(f"{name} = {getattr(self, name)} is out of range", f"use {low} to {high:g}")
-        for name, allowed in (
-            ("order", ("psm", "spm")),
-            ("eagerness", EAGERNESS),
-            ("lines", LINES),
-            ("suffix_shift", ("auto", "on", "off")),
-            ("dtype", ("auto", "int8", "int4", "bfloat16", "float16", "float32")),
-            ("log_level", ("debug", "info", "warning", "error")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise MidfillError(f"{name} = {getattr(self, name)!r} is not known", f"use one of {', '.join(allowed)}")
-        if unknown := [scope for scope in self.scopes_off if scope not in SCOPES]:
-            raise MidfillError(f"scopes_off: {unknown[0][:60]!r} is not known", f"use some of {', '.join(SCOPES)}")
+        for name, setting in SETTINGS.items():
+            _check(name, getattr(self, name), setting)
         for entry in self.adapter_by_language:
             if not re.fullmatch(r"[\w.+#-]{1,40}=.{1,1000}", entry):
                 raise MidfillError(f"adapter_by_language: {entry[:60]!r}", 'write "language=adapter"')
@@ -137,10 +210,6 @@ class Config:
         object.__setattr__(self, "adapter_by_language", tuple(map(_of_language, self.adapter_by_language)))
         if len(self.globs_off) > MAX_GLOBS or any(len(glob) > MAX_GLOB_CHARS for glob in self.globs_off):
             raise MidfillError("globs_off is too long", f"use at most {MAX_GLOBS} globs of {MAX_GLOB_CHARS} characters")
-        if unknown := [name for name in self.context_off if name not in CONTEXT_SOURCES]:
-            raise MidfillError(f"context_off names {unknown[0]!r}", f"known: {', '.join(CONTEXT_SOURCES)}")
-        if unknown := [name for name in self.knowledge_off if name not in KNOWLEDGE_SOURCES]:
-            raise MidfillError(f"knowledge_off names {unknown[0][:60]!r}", f"known: {', '.join(KNOWLEDGE_SOURCES)}")
         if len(self.engine) > MAX_REPLICAS:
             raise MidfillError(f"engine names {len(self.engine)} replicas", f"use at most {MAX_REPLICAS}")
         for address in self.engine:
@@ -149,6 +218,34 @@ class Config:
             raise MidfillError("engine_proxy is no proxy's address", 'write engine_proxy = "http://host:port"')
 
 
+def _check(name: str, value: Any, setting: Setting) -> None:
+    """Raises MidfillError for a number out of bounds and for a name that is none of the choices."""
+    if setting.bounds is not None:
+        least, most = setting.bounds
+        if not least <= value <= most:
+            raise MidfillError(f"{name} = {value} is out of range", f"use {least:g} to {most:g}")
+    elif setting.choices and isinstance(value, tuple):
+        if unknown := [entry for entry in value if entry not in setting.choices]:
+            raise MidfillError(f"{name}: {_named(unknown)} not known", f"use some of {', '.join(setting.choices)}")
+    elif setting.choices and value not in setting.choices:
+        raise MidfillError(f"{name} = {value[:60]!r} is not known", f"use one of {', '.join(setting.choices)}")
+
+
+def _named(unknown: Sequence[str]) -> str:
+    """The first few of them, and the verb that follows."""
+    names = ", ".join(repr(entry[:60]) for entry in unknown[:MAX_NAMED])
+    return f"{names}{', ...' if len(unknown) > MAX_NAMED else ''} {'is' if len(unknown) == 1 else 'are'}"
+
+
+def _of_language(entry: str) -> str:
+    language, _, adapter = entry.partition("=")
+    return f"{languages.canonical(language)}={adapter}"
+
+
+SETTINGS: dict[str, Setting] = {field.name: field.metadata["setting"] for field in dataclasses.fields(Config)}
+WORKSPACE_KEYS = frozenset(name for name, setting in SETTINGS.items() if setting.scope == "workspace")
+USER_ONLY = frozenset(name for name, setting in SETTINGS.items() if setting.scope == "user")
+EAGERNESS = tuple(SETTINGS["eagerness"].choices)
 _HINTS = typing.get_type_hints(Config)
 DEFAULT = Config()
 
@@ -170,17 +267,32 @@ class Taken:
 def take(config: Config, values: Mapping[str, Any], where: str) -> Taken:
     """``config`` with ``values`` on top. ``where`` names their source in problems.
 
-    Keys may be snake_case or camelCase (what LSP clients send).
+    Keys may be snake_case or camelCase (what LSP clients send). A value that is not sound leaves what was there.
     """
     problems: list[MidfillError] = []
     for key, value in values.items():
         try:
             name = named(key, where)
-            config = dataclasses.replace(config, **{name: _typed(name, value, where)})
+            typed = _typed(name, value, where)
+            config, problem = _with(config, name, typed)
         except MidfillError as error:
-            said = error.message if where in error.message else f"{error.message} in {where}"
-            problems.append(MidfillError(said, error.remedy))
+            problem = error
+        if problem is not None:
+            said = problem.message if where in problem.message else f"{problem.message} in {where}"
+            problems.append(MidfillError(said, problem.remedy))
     return Taken(config, tuple(problems))
+
+
+def _with(config: Config, name: str, value: Any) -> tuple[Config, MidfillError | None]:
+    """``config`` with one setting. Of a list the entries that are known hold, and the problem names the others."""
+    try:
+        return dataclasses.replace(config, **{name: value}), None
+    except MidfillError as error:
+        entries: Sequence[str] = value if isinstance(value, tuple) else ()
+        known: Any = tuple(entry for entry in entries if entry in SETTINGS[name].choices)
+        if not known:
+            raise
+        return dataclasses.replace(config, **{name: known}), error
 
 
 def named(key: str, where: str) -> str:

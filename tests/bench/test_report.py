@@ -98,7 +98,9 @@ def test_without_matplotlib(
 
 
 def asked(*words: str) -> argparse.Namespace:
-    return cli._parser().parse_args(["bench", *words])
+    parser = argparse.ArgumentParser()
+    run.add_arguments(parser)
+    return parser.parse_args(words)
 
 
 def test_settings() -> None:

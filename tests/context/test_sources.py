@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from midfill.config import CONTEXT_SOURCES
 from midfill.context.choose import CHARS_PER_TOKEN, Choice, choose
 from midfill.context.focus import Focus
 from midfill.context.index import SourceFile
@@ -17,10 +16,6 @@ CLIENT = (
     "class Client(Base):\n    def send(self, data): ...\n    def _hidden(self): ...\n\ndef connect(url):\n    pass\n"
 )
 BASE = "class Base:\n    def close(self): ...\n"
-
-
-def test_the_setting_knows_every_source() -> None:
-    assert tuple(SOURCES) == CONTEXT_SOURCES
 
 
 @pytest.mark.parametrize(

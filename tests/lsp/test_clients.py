@@ -242,6 +242,8 @@ def test_a_bad_value_leaves_the_others_and_what_was(inside: Inside) -> None:
     assert client.result("midfill/why")["languagesOff"] == ["go"]
     assert "max_tokens" in tell(languagesOff=["rust"])  # that mistake is still there
     assert tell(max_tokens=32) == ""
+    assert tell(rulesOff=["balance", "balanse"]).startswith("rules_off: 'balanse' is not known")
+    assert tell(rulesOff=None) == ""
     assert tell(languagesOff=None) == ""  # not set any more
     assert client.result("midfill/why")["languagesOff"] == []
 

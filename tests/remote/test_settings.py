@@ -67,6 +67,16 @@ def test_one_or_several(value: Any, held: tuple[str, ...]) -> None:
     assert config.merged(config.DEFAULT, {"engine": value}, "x").engine == held
 
 
+def test_a_client_that_names_what_is_not_known() -> None:
+    settings = Settings(Config(), Client(options={"rulesOff": ["balance", "balanse"], "candidates": 2}))
+    assert settings.config == Config(rules_off=("balance",), candidates=2)
+    assert "'balanse' is not known" in str(settings.trouble)
+    settings.tell({"rulesOff": ["balanse"]}, "didChangeConfiguration")
+    assert settings.config.rules_off == ("balance",)  # what was told before goes on
+    settings.tell({"rulesOff": ["only_open"]}, "didChangeConfiguration")
+    assert (settings.config.rules_off, settings.trouble) == (("only_open",), None)
+
+
 def test_too_many() -> None:
     with pytest.raises(MidfillError, match="33 replicas"):
         Config(engine=tuple(f"https://r{n}.example" for n in range(33)))

@@ -9,6 +9,7 @@ local program = require('midfill.program')
 return {
   cmd = program.command(),
   cmd_cwd = vim.uv.os_homedir(), -- never the workspace: Python may look for modules in the folder where it starts
+  -- stylua: ignore
   filetypes = {
     'ada', 'arduino', 'astro', 'asm', 'awk', 'bash', 'bicep', 'c', 'clojure', 'cmake', 'cobol', 'cpp', 'crystal', 'cs',
     'css', 'cuda', 'd', 'dart', 'dockerfile', 'elixir', 'elm', 'erlang', 'fish', 'fortran', 'fsharp', 'gdscript', 'glsl',
@@ -21,7 +22,16 @@ return {
   },
   root_markers = {
     { '.git', '.hg', '.jj' },
-    { 'pyproject.toml', 'package.json', 'Cargo.toml', 'go.mod', 'pom.xml', 'build.gradle', 'CMakeLists.txt', 'Makefile' },
+    {
+      'pyproject.toml',
+      'package.json',
+      'Cargo.toml',
+      'go.mod',
+      'pom.xml',
+      'build.gradle',
+      'CMakeLists.txt',
+      'Makefile',
+    },
   },
   -- Most servers know utf-16 only, and Neovim warns where the servers of one buffer count differently.
   capabilities = {

@@ -24,7 +24,7 @@ export class Focus implements vscode.Disposable {
 
   dispose(): void {
     clearTimeout(this.timer);
-    this.listeners.forEach((listener) => listener.dispose());
+    this.listeners.forEach((listener) => void listener.dispose());
   }
 
   /** Tell it in `ms` from now, unless the cursor moves on before. */

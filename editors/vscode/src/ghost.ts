@@ -65,7 +65,7 @@ export class GhostText implements vscode.Disposable {
   dispose(): void {
     this.drop();
     this.registration?.dispose();
-    this.listeners.forEach((listener) => listener.dispose());
+    this.listeners.forEach((listener) => void listener.dispose());
   }
 
   /** Hide what is shown, let no more of it come, and keep it away while it is only typed along. */

@@ -42,7 +42,7 @@ export class Names implements vscode.Disposable {
 
   dispose(): void {
     clearTimeout(this.timer);
-    this.listeners.forEach((listener) => listener.dispose());
+    this.listeners.forEach((listener) => void listener.dispose());
   }
 
   private soon(ms: number): void {

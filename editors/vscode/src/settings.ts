@@ -1,13 +1,15 @@
 /** From VS Code's settings to the server's. Only what a person set is sent: the rest is for midfill's own file to say. */
 
 /** Settings with the server's own names. Those a workspace may choose do no harm; VS Code keeps it from the others. */
+// Written by make settings.
 export const OF_THE_WORKSPACE = [
-  'enabled', 'adapter', 'maxTokens', 'languagesOff', 'globsOff', 'scopesOff', 'contextOff', 'eagerness', 'lines',
+  'enabled', 'eagerness', 'lines', 'adapter', 'maxTokens', 'languagesOff', 'globsOff', 'scopesOff', 'contextOff',
 ];
 export const OF_THE_PERSON = [
-  'model', 'device', 'dtype', 'contextTokens', 'maxDebounceS', 'candidates', 'ahead', 'records', 'logLevel',
-  'quietOnBattery',
+  'quietOnBattery', 'model', 'device', 'dtype', 'contextTokens', 'maxDebounceS', 'candidates', 'ahead', 'records',
+  'logLevel',
 ];
+// End.
 export const SENT = [...OF_THE_WORKSPACE, ...OF_THE_PERSON];
 
 const ADAPTER_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;

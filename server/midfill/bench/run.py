@@ -107,6 +107,20 @@ class Turns:
         self.disturbed_s[contender.name] = self.disturbed_s.get(contender.name, 0.0) + cpu_s(others) - before
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill bench`` can be told."""
+    parser.add_argument("--rounds", type=int, metavar="N", help="turns of each contender at unseen prompts (7)")
+    parser.add_argument("--holes", type=int, metavar="N", help="holes in real code (30)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tiny run that shows whether it works, no figures to quote"
+    )
+    parser.add_argument("--llama-server", metavar="PATH", help="llama.cpp's server, measured on the same GGUF")
+    parser.add_argument("--skip-generate", action="store_true", help="without transformers' generate()")
+    parser.add_argument("--plot", metavar="FILE", help="an SVG or PNG, or none; in a checkout docs/images/bench.svg")
+    parser.add_argument("--json-only", action="store_true", help="print nothing but the line of JSON")
+    parser.set_defaults(run=run)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Measure, show, and judge; the exit code."""
     settings = _settings(arguments)

@@ -1,4 +1,4 @@
-"""``midfill adapters list|add|check|info|history|rollback|export|remove``."""
+"""``midfill adapters list|add|check|info|history|rollback|export|publish|remove``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 
 from midfill import paths, registry
+from midfill.commands import publish
+from midfill.commands.options import configured
 from midfill.commands.progress import stages
 from midfill.commands.session import connected
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
@@ -20,6 +22,43 @@ from midfill.train import history
 from midfill.types import MidfillError, one_line
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE)  # what is checked, and so all that is copied
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill adapters`` can be told."""
+    actions = parser.add_subparsers(
+        dest="kind", required=True, metavar="list|add|check|info|history|rollback|export|publish|remove"
+    )
+    actions.add_parser("list", help="the registered adapters")
+    add = actions.add_parser("add", help="register a PEFT adapter under a name (a checked copy)")
+    add.add_argument("folder", help="a folder, or owner/name on the hub")
+    add.add_argument("--name", help="default: the folder's name")
+    check = actions.add_parser("check", help="whether an adapter fits the model: 0, or 1 and one line that says why")
+    check.set_defaults(one_line=True)
+    about = actions.add_parser("info", help="rank, targets, size and base of an adapter, and whether it fits the model")
+    about.add_argument("--no-check", dest="check", action="store_false", help="without asking the engine")
+    about.add_argument("--json", action="store_true")
+    for action in (check, about):
+        action.add_argument("adapter", help="a registered name or a folder")
+    for action in (add, check, about):
+        action.add_argument("--model", help="the base, if not the configured one")
+    export = actions.add_parser("export", help="copy an adapter for others, as PEFT reads it or merged into its base")
+    export.add_argument("adapter", help="a registered name or a folder")
+    export.add_argument("target", metavar="FOLDER", help="a new one")
+    export.add_argument("--merged", action="store_true", help="a whole model, for what serves no adapters")
+    export.add_argument("--model", help="the base, if not the configured one")
+    nights = actions.add_parser("history", help="what midfill train --when-idle came to, night by night")
+    nights.add_argument("name")
+    nights.add_argument("--json", action="store_true", help="a line of JSON a night")
+    nights.add_argument("--plot", metavar="FILE", help="the held-out loss as an SVG or PNG")
+    back = actions.add_parser("rollback", help="put the version before the present one back")
+    back.add_argument("name")
+    publish.add_arguments(
+        actions.add_parser("publish", help="put an adapter where vLLM finds it, under a name that stays")
+    )
+    remove = actions.add_parser("remove", help="forget a registered adapter")
+    remove.add_argument("name")
+    parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

@@ -25,9 +25,6 @@ from typing import Any
 
 from midfill import __version__, config, paths, records
 from midfill.commands import doctor
-from midfill.context.sources import SOURCES
-from midfill.fim import TEMPLATES
-from midfill.postprocess import RULES
 from midfill.types import MidfillError
 
 PACKAGES = ("pygls", "lsprotocol", "tokenizers", "httpx", "starlette", "uvicorn", "tree-sitter", "torch",
@@ -36,9 +33,8 @@ VARIABLES = ("MIDFILL_CONFIG", *(f"MIDFILL_{name}_DIR" for name in ("CONFIG", "C
              "MIDFILL_DEBUG_METHODS", "MIDFILL_SCRIPT", "PYTHONPATH", "XDG_RUNTIME_DIR", "HF_HOME",
              "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")  # fmt: skip
 WORDS = frozenset({
-    "", "auto", "none", "embedded", "cpu", "cuda", "mps", "int8", "int4", "bfloat16", "float16", "float32", "prefix",
-    "psm", "spm", "on", "off", "debug", "info", "warning", "error", *config.SCOPES, *config.CONTEXT_SOURCES, *SOURCES,
-    *RULES, *TEMPLATES,
+    "", "auto", "none", "embedded", "cpu", "cuda", "mps",
+    *(choice for setting in config.SETTINGS.values() for choice in setting.choices),
 })  # fmt: skip
 MAX_LOG_BYTES = 200_000  # of each log, from its end
 MAX_KINDS = 20

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from midfill.commands.options import configured, model_options
 from midfill.commands.session import session
 from midfill.config import Config
 from midfill.context.keeper import Document
@@ -22,6 +23,21 @@ from midfill.syntax import languages
 from midfill.types import MidfillError, Snapshot
 
 MAX_BYTES = 64 << 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill complete`` can be told."""
+    parser.add_argument(
+        "place",
+        metavar="FILE:LINE[:COL]",
+        help="line and column count from 1; the cursor is before COL, or at the line's end",
+    )
+    model_options(parser)
+    parser.add_argument("--adapter", help="a registered name, ./a/folder, or none")
+    parser.add_argument("--max-tokens", type=int, help="longest middle")
+    parser.add_argument("--raw", action="store_true", help="what the model said, without post-processing")
+    parser.add_argument("--json", action="store_true", help="the middle with every figure")
+    parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

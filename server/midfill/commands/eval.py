@@ -16,7 +16,8 @@ from typing import Any, TextIO
 
 from midfill import config as configuration
 from midfill import paths
-from midfill.commands.options import opened, settings
+from midfill.commands import eval_languages, scoring
+from midfill.commands.options import common_options, configured, opened, settings
 from midfill.commands.session import session
 from midfill.completer import Completer
 from midfill.config import Config
@@ -42,6 +43,46 @@ class Suite:
     see: See
     about: Mapping[str, Any]
     folder: Path | None = None  # of the project that the holes are in
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill eval`` can be told."""
+    suites = parser.add_subparsers(dest="kind", required=True, metavar="humaneval|repo|languages|adapter|compare")
+    human_eval = suites.add_parser("humaneval", help="HumanEval infilling, judged by running the tests")
+    human_eval.add_argument("--suite", default="single", metavar="single|multi|random", help="kind of hole (single)")
+    human_eval.add_argument("--data", metavar="FILE", help="HumanEval.jsonl.gz, if not the installed package's")
+    human_eval.add_argument(
+        "--no-run", dest="run_tests", action="store_false", help="run no tests: text metrics alone, no pass@1"
+    )
+    _run_options(human_eval, split="dev")
+    human_eval.set_defaults(run=configured(run))
+    repo = suites.add_parser("repo", help="holes cut from any repository, compared with what stood there")
+    repo.add_argument("folder", metavar="DIR")
+    repo.add_argument(
+        "--kinds", default="rest-of-line,line,block,call-arguments,mid-word,cross-file", help="of holes, with commas"
+    )
+    _run_options(repo, split="all", limit=120)
+    repo.set_defaults(run=configured(run))
+    eval_languages.add_arguments(
+        suites.add_parser("languages", help="holes in many languages: what goes wrong in each")
+    )
+    scoring.add_arguments(
+        suites.add_parser("adapter", help="two adapters, by the loss at a repository's held-out middles")
+    )
+    comparing = suites.add_parser("compare", help="two files of --out, hole by hole")
+    comparing.add_argument("files", nargs=2, metavar="FILE")
+    comparing.set_defaults(run=compare)
+
+
+def _run_options(parser: argparse.ArgumentParser, split: str, limit: int | None = None) -> None:
+    """What every suite of `midfill eval` can be told."""
+    parser.add_argument("--limit", type=int, default=limit, metavar="N", help=f"holes, by the seed ({limit or 'all'})")
+    parser.add_argument(
+        "--split", choices=("dev", "test", "all"), default=split, help=f"tune on dev, report test ({split})"
+    )
+    parser.add_argument("--raw", action="store_true", help="a bare FIM endpoint's output: nothing cut, no context")
+    parser.add_argument("--trigger", choices=("invoked", "automatic"), default="invoked", help="(invoked)")
+    common_options(parser, against="KEY=VALUE[;...]|raw")
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

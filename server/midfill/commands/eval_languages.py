@@ -11,6 +11,7 @@ from typing import Any
 
 from midfill import paths
 from midfill.commands import answering
+from midfill.commands.options import configured, model_options
 from midfill.config import Config
 from midfill.eval import report, summary
 from midfill.eval.about import commit, rounded
@@ -22,6 +23,30 @@ from midfill.eval.languages.table import differences, other_languages, table
 from midfill.eval.repository import read_text
 from midfill.eval.run import Record, writer
 from midfill.types import MidfillError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill eval languages`` can be told."""
+    steps = parser.add_subparsers(dest="step", required=True, metavar="cut|answer|report")
+    cutting = steps.add_parser("cut", help="holes of the projects in DIR/<group>/<project>, and of new files")
+    cutting.add_argument("folder", nargs="?", metavar="DIR", help="without it, new files alone")
+    cutting.add_argument("--per-group", type=int, default=24, metavar="N", help="holes of each group of languages (24)")
+    cutting.add_argument("--no-new-files", action="store_true", help="without the beginnings of new files")
+    cutting.add_argument("--seed", type=int, default=1, help="(1)")
+    cutting.add_argument("--out", required=True, metavar="HOLES", help="a file of JSON lines")
+    cutting.set_defaults(run=cut)
+    asking = steps.add_parser("answer", help="ask for each hole; goes on where an earlier run ended")
+    asking.add_argument("holes", metavar="HOLES")
+    asking.add_argument("--out", required=True, metavar="ANSWERS", help="answers are added to it")
+    asking.add_argument("--trigger", choices=("automatic", "invoked"), default="invoked", help="(invoked)")
+    asking.add_argument("--limit", type=int, metavar="N", help="at most so many now")
+    model_options(asking)
+    asking.set_defaults(run=configured(answer))
+    reporting = steps.add_parser("report", help="the table by language; of two files of answers, paired differences")
+    reporting.add_argument("holes", metavar="HOLES")
+    reporting.add_argument("answers", nargs="+", metavar="ANSWERS")
+    reporting.add_argument("--out", metavar="FILE", help="every answer with what was found in it, as JSON lines")
+    reporting.set_defaults(run=show)
 
 
 def cut(arguments: argparse.Namespace) -> int:

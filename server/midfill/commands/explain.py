@@ -9,10 +9,26 @@ from pathlib import Path
 
 from midfill import records
 from midfill.commands.complete import file_of, read_project, read_snapshot
+from midfill.commands.options import configured, model_options
 from midfill.commands.session import session
 from midfill.config import Config
 from midfill.trace import Trace, from_plain, story
 from midfill.types import MidfillError, Snapshot, Trigger
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill explain`` can be told."""
+    parser.add_argument(
+        "place",
+        nargs="?",
+        metavar="FILE:LINE[:COL]",
+        help="ask there; without it the last request of a language server, without its text",
+    )
+    parser.add_argument("--invoked", action="store_true", help="as if asked for by hand, not by typing")
+    parser.add_argument("--json", action="store_true", help="the trace as one line of JSON")
+    model_options(parser)
+    parser.add_argument("--adapter", help="a registered name, ./a/folder, or none")
+    parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

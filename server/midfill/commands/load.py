@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill.addresses import read_address
+from midfill.commands.options import configured, model_options
 from midfill.commands.session import session
 from midfill.config import Config
 from midfill.eval import load
@@ -23,6 +24,17 @@ MAX_TYPISTS, MAX_SECONDS = 10_000, 86_400
 N_CHARS, N_PLACES = 1500, 8
 # What is typed where no file is named: any Python will do, and this is always there.
 OWN = ("completer.py", "growing.py", "cache.py", "triggers.py", "config.py")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill load`` can be told."""
+    parser.add_argument("files", nargs="*", metavar="FILE", help="what is typed (midfill's own sources)")
+    parser.add_argument("--typists", default="1,8,32", metavar="N,...", help="people at once, one run each (1,8,32)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each run, in real time (60)")
+    parser.add_argument("--seed", type=int, default=1, help="of the typists (1)")
+    parser.add_argument("--yes-i-own", action="append", default=[], metavar="HOST", help="an engine elsewhere, yours")
+    model_options(parser)
+    parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

@@ -13,10 +13,25 @@ from rich.markup import escape
 from rich.table import Table
 
 from midfill import fim, paths
+from midfill.commands.options import configured
 from midfill.commands.progress import stages
 from midfill.config import Config
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill model`` can be told."""
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="list|prepare|info")
+    listing = kinds.add_parser("list", help="the models on this machine")
+    listing.add_argument("--json", action="store_true")
+    prepare = kinds.add_parser("prepare", help="make a model ready, so that the first start is quick")
+    prepare.add_argument("model", nargs="?", help="auto, embedded, owner/name on the hub, ./a/folder or a .gguf file")
+    prepare.add_argument("--force", action="store_true", help="make it again")
+    info = kinds.add_parser("info", help="what a model is, and what midfill makes of it")
+    info.add_argument("model", nargs="?")
+    info.add_argument("--json", action="store_true")
+    parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

@@ -1,14 +1,58 @@
-"""What `midfill eval` and `midfill replay` are told in the same way."""
+"""What several commands are told in the same way."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import dataclasses
+import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-from midfill import paths
+from midfill import config, paths
+from midfill.config import Config
 from midfill.types import MidfillError
+
+
+def model_options(parser: argparse.ArgumentParser) -> None:
+    """Which model answers, and how: of every command that asks an engine."""
+    parser.add_argument("--model", help="auto, embedded, owner/name on the hub, ./a/folder or a .gguf file")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--dtype", help="auto, int8 or int4 (CPU or CUDA), bfloat16, float16 or float32")
+    parser.add_argument("--template", help="auto, prefix, or the name of a FIM template")
+
+
+def common_options(parser: argparse.ArgumentParser, against: str = "KEY=VALUE[;...]") -> None:
+    """What `midfill eval` and `midfill replay` can be told."""
+    parser.add_argument("--seed", type=int, default=1, help="of what is drawn by chance (1)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting; may be repeated")
+    parser.add_argument(
+        "--against", metavar=against, help="a second configuration at the same places, compared in pairs"
+    )
+    parser.add_argument("--out", metavar="FILE", help="every answer or event as a line of JSON")
+    parser.add_argument("--plot", metavar="FILE", help="an SVG or PNG")
+    model_options(parser)
+    parser.add_argument("--adapter", help="a registered name, ./a/folder, or none")
+    parser.add_argument("--max-tokens", type=int, help="longest middle")
+
+
+def configured(run: Callable[[argparse.Namespace, Config], int]) -> Callable[[argparse.Namespace], int]:
+    """``run`` of the arguments alone: the configuration is read first."""
+    return lambda arguments: run(arguments, read_config(arguments))
+
+
+def read_config(arguments: argparse.Namespace) -> Config:
+    """The user's configuration with what the command line says on top; problems of the file are warnings."""
+    taken = config.take_user()
+    for problem in taken.problems:
+        print(f"midfill: warning: {problem}", file=sys.stderr)
+    given = {
+        field.name: value
+        for field in dataclasses.fields(config.Config)
+        if (value := getattr(arguments, field.name, None)) is not None
+    }
+    return config.merged(taken.config, given, "the command line")
 
 
 def settings(given: Sequence[str]) -> dict[str, Any]:

@@ -12,6 +12,20 @@ from midfill.remote import published
 HOUR_S = 3600.0
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill adapters publish`` can be told."""
+    parser.add_argument("name", help="a registered adapter, or with --from what it is to be called")
+    parser.add_argument("target", metavar="DIR", help="the folder that the engines read; NAME@digest appears in it")
+    parser.add_argument("--from", dest="source", metavar="FOLDER", help="the adapter, if it is not registered")
+    parser.add_argument("--base", help="its base as the engine was started with it (what the adapter says)")
+    parser.add_argument("--revision", help="of its base")
+    parser.add_argument("--for-template", metavar="NAME", help="the prompts that it was trained for")
+    parser.add_argument("--rollback", action="store_true", help="NAME is what it was before; nothing is copied")
+    parser.add_argument("--drain", nargs="?", type=float, const=24.0, metavar="HOURS",
+                        help="remove what was replaced longer ago than that (24)")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Publish, roll back, or remove what was replaced long ago; one line that says what NAME is then."""
     name, folder = arguments.name, paths.expanded(arguments.target)

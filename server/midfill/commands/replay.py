@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from midfill import config as configuration
 from midfill import paths
-from midfill.commands.options import opened, settings
+from midfill.commands.options import common_options, configured, opened, settings
 from midfill.commands.session import session
 from midfill.completer import Completer
 from midfill.config import DEFAULT, Config
@@ -40,6 +40,27 @@ class Run:
 
     config: Config
     tallies: list[tuple[Place, Tally]] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill replay`` can be told."""
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument("--chars", type=int, default=400, metavar="N", help="typed at each place (400)")
+    parser.add_argument("--places", type=int, default=3, metavar="N", help="in each file (3)")
+    parser.add_argument("--accept", default="whole,line,word", help="what may be taken of a suggestion, with commas")
+    parser.add_argument("--least", type=int, default=4, metavar="N", help="characters that are worth taking (4)")
+    parser.add_argument("--real-time", action="store_true", help="sleep between the keys as a person does")
+    parser.add_argument("--wait", action="store_true", help="for every answer: what could be saved at best")
+    parser.add_argument("--growth", action="store_true", help="as an editor that shows suggestions while they grow")
+    parser.add_argument(
+        "--pace",
+        metavar="FIRST,TOKEN",
+        help="seconds that the engine is taken to need, whatever the machine is busy with",
+    )
+    parser.add_argument("--hasty", action="store_true", help="take what begins well, and delete the wrong end")
+    parser.add_argument("--knob", action="store_true", help="hasty, by each eagerness in turn: one table")
+    common_options(parser)
+    parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

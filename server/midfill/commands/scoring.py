@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from midfill import paths
+from midfill.commands.options import configured, model_options
 from midfill.commands.training import worker
 from midfill.config import Config
 from midfill.engine.local import models
@@ -22,6 +23,20 @@ from midfill.train.middles import ALL, Likelihood, Scored, ScoreJob, as_figures,
 from midfill.types import MidfillError
 
 SAY_EVERY = 25  # middles, where there is no terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill eval adapter`` can be told."""
+    parser.add_argument("a", metavar="A", help="a registered name, ./a/folder, embedded or none")
+    parser.add_argument("b", metavar="B", help="what is compared with it")
+    parser.add_argument("--repo", nargs="+", default=["."], metavar="DIR", help="what training reads (.)")
+    parser.add_argument("--held-out", nargs="+", metavar="DIR", help="measure on these, not on files of DIR held out")
+    parser.add_argument("--all-files", action="store_true", help="not only those that training holds out")
+    parser.add_argument("--middles", type=int, default=200, metavar="N", help="(200)")
+    parser.add_argument("--seed", type=int, default=1, help="(1)")
+    parser.add_argument("--out", metavar="FILE", help="every middle as a line of JSON")
+    model_options(parser)
+    parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

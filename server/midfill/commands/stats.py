@@ -18,6 +18,14 @@ RETAINED = {"retained_30_chars": "30 s", "retained_300_chars": "5 min"}
 HEAD = ("", "shown", "accepted", "in part", "typed", "rejected", "rate", "kept 30 s", "kept 5 min", "p50 ms", "p95 ms")
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill stats`` can be told."""
+    parser.add_argument("--days", type=float, metavar="N", help="of the last N days only")
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    parser.add_argument("--clear", action="store_true", help="forget everything")
+    parser.set_defaults(run=run)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print the table, or with ``--json`` one line; with ``--clear`` forget everything."""
     if arguments.clear:

@@ -9,6 +9,19 @@ from midfill import paths
 from midfill.serve.team import tokens
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill token`` can be told."""
+    actions = parser.add_subparsers(dest="kind", required=True, metavar="add|list|revoke")
+    actions.add_parser("list", help="everybody who has one")
+    for action in (
+        actions.add_parser("add", help="a token for somebody, shown once"),
+        actions.add_parser("revoke", help="take it away, at once"),
+    ):
+        action.add_argument("name")
+    parser.add_argument("--tokens", metavar="FILE", help="where they are kept (beside the configuration)")
+    parser.set_defaults(run=run)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Dispatch."""
     file = paths.expanded(arguments.tokens) if arguments.tokens else tokens.default_file()

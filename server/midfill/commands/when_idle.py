@@ -42,7 +42,7 @@ from midfill.types import MidfillError, one_line
 
 # Options of `midfill train` that are this module's own, or of the one time only.
 OWN = frozenset({"folders", "name", "budget", "when_idle", "yes", "night", "night_child", "run", "usual", "command"})
-NOT_AT_NIGHT = ("start", "against", "gate", "force", "restart", "minutes", "priority")
+NOT_AT_NIGHT = ("estimate", "start", "against", "gate", "force", "restart", "minutes", "priority")
 TRAINED_SHARE = 0.7  # of the budget; the rest is for reading, measuring and the gate
 ENGINE_IDLE_S = 60.0  # an engine that was not ended leaves
 VERDICTS = (0, train.NOT_PROMOTED, train.UNCHANGED)

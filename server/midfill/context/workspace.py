@@ -19,9 +19,8 @@ from pathlib import Path
 from midfill.context.choose import Choice
 from midfill.context.focus import receiver_in
 from midfill.context.keeper import Document, Keeper
-from midfill.context.knowledge.declared import INDEX
 from midfill.context.knowledge.members import family_of
-from midfill.context.knowledge.names import NOTHING, Known
+from midfill.context.knowledge.names import INDEX, NOTHING, Known
 from midfill.context.knowledge.places import receiver_before
 from midfill.context.knowledge.store import Knowledge
 from midfill.context.parser import Job, Parsed, Parser

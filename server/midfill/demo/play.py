@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import importlib.metadata
 import sys
@@ -201,6 +202,12 @@ class Session:
 def _text_of(result: Any) -> str:
     items = (result or {}).get("items") or []
     return str(items[0]["insertText"]) if items else ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what ``midfill demo`` can be told."""
+    parser.add_argument("--fast", action="store_true", help="type without pauses")
+    parser.set_defaults(run=lambda arguments: run(fast=arguments.fast))
 
 
 def run(*, fast: bool = False) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,12 +13,6 @@ from midfill.config import Config, Taken
 from midfill.lsp.positions import Encoding
 from midfill.lsp.uris import folder_path
 from midfill.types import MidfillError
-
-# Settings that this process alone follows; a change of any other needs another link to the engine.
-OWN_SETTINGS = frozenset({
-    "enabled", "languages_off", "globs_off", "scopes_off", "max_debounce_s", "candidates", "ahead", "records",
-    "context_off", "knowledge_off", "first_answer_s", "log_level", "eagerness", "lines", "quiet_on_battery",
-})  # fmt: skip
 
 # What editors keep in the same section for themselves.
 EDITOR_SETTINGS = frozenset({"trace", "path", "trigger", "grow"})
@@ -116,10 +110,13 @@ class Settings:
             return
         try:
             configuration.refuse_user_only(key)
-            configuration.merged(configuration.DEFAULT, {key: value}, where)
         except MidfillError as error:
-            self._wrong[name] = error  # what was told before goes on
-        else:
+            self._wrong[name] = error
+            return
+        taken = configuration.take(configuration.DEFAULT, {key: value}, where)
+        if taken.problems:
+            self._wrong[name] = taken.problems[0]
+        if not taken.problems or taken.config != configuration.DEFAULT:  # else what was told before goes on
             self._told[name] = value
 
 
@@ -146,8 +143,8 @@ def _is_foreign(key: str, value: Any) -> bool:
 
 def needs_new_link(old: Config, new: Config) -> bool:
     """Whether the engine's side of the configuration changed."""
-    names = [field.name for field in fields(Config) if field.name not in OWN_SETTINGS]
-    return any(getattr(old, name) != getattr(new, name) for name in names)
+    settings = configuration.SETTINGS.items()
+    return any(getattr(old, name) != getattr(new, name) for name, setting in settings if not setting.live)
 
 
 def _encoding(offered: Any) -> Encoding:

@@ -14,7 +14,6 @@ from pathlib import Path
 from midfill.context.secrets import is_denied, without_secrets
 from midfill.context.walk import Folder, Found, printable
 from midfill.syntax import languages
-from midfill.train.duplicates import near_duplicates
 from midfill.types import MidfillError
 
 # A run of some hundred steps reads a few thousand holes: of a larger collection no more than this is read.
@@ -276,6 +275,8 @@ def licence_of(root: Path) -> str:
 
 def _drop_duplicates(collection: Collection) -> None:
     """Of files that are nearly the same, the one of the project that was named first stays."""
+    from midfill.train.duplicates import near_duplicates  # numpy: not there without the extra `train`
+
     order = list(collection.licences)
     collection.files.sort(key=lambda file: (order.index(file.project), file.path))
     doubled = near_duplicates([file.text for file in collection.files])

@@ -15,7 +15,7 @@ import pytest
 from midfill.context import limits
 from midfill.context.child import ChildProcess
 from midfill.context.knowledge import inferring, store
-from midfill.context.knowledge.names import NOTHING, Known
+from midfill.context.knowledge.names import CLIENT, JEDI, NOTHING, Known
 from midfill.context.knowledge.store import Knowledge
 from midfill.types import Snapshot
 from tests import support
@@ -213,7 +213,7 @@ def test_a_client_comes_before_inference(knowledge: Knowledge) -> None:
     assert known.here.names == ("from_the_client",)
 
 
-@pytest.mark.parametrize("off", [store.JEDI, store.CLIENT])
+@pytest.mark.parametrize("off", [JEDI, CLIENT])
 def test_each_source_can_be_switched_off(off: str) -> None:
     subject = Knowledge([off])
     snapshot = at("def f(q: list):\n    q.‸\n", uri="file:///o.py", language="python")

@@ -90,12 +90,15 @@ end
 function M.hook()
   local group = api.nvim_create_augroup('midfill', { clear = true })
   local function on(event, callback)
-    api.nvim_create_autocmd(event, { group = group, callback = function(args)
-      local client = vim.lsp.get_client_by_id(args.data.client_id)
-      if M.is_ours(client) then
-        callback(client, args.buf)
-      end
-    end })
+    api.nvim_create_autocmd(event, {
+      group = group,
+      callback = function(args)
+        local client = vim.lsp.get_client_by_id(args.data.client_id)
+        if M.is_ours(client) then
+          callback(client, args.buf)
+        end
+      end,
+    })
   end
   on('LspAttach', M.join)
   on('LspDetach', function(client, buf)

@@ -65,7 +65,10 @@ local function take_piece(buf, item, what)
   local client = clients[buf]
   if client and item.command then
     local n_chars = vim.str_utfindex(text, 'utf-32', n_typed + #piece)
-    client:notify('textDocument/didPartiallyAcceptCompletion', { item = { command = item.command }, acceptedLength = n_chars })
+    client:notify(
+      'textDocument/didPartiallyAcceptCompletion',
+      { item = { command = item.command }, acceptedLength = n_chars }
+    )
   end
 end
 
@@ -76,9 +79,12 @@ function M.take(buf, what)
   if what == 'all' then
     return vim.lsp.inline_completion.get({ bufnr = buf })
   end
-  return vim.lsp.inline_completion.get({ bufnr = buf, on_accept = function(item)
-    take_piece(buf, item, what)
-  end })
+  return vim.lsp.inline_completion.get({
+    bufnr = buf,
+    on_accept = function(item)
+      take_piece(buf, item, what)
+    end,
+  })
 end
 
 ---@param buf integer

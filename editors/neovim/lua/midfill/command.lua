@@ -37,9 +37,14 @@ end
 ---@param answer fun(text: string)
 local function run(arguments, answer)
   local cmd = program.other(arguments)
-  local ok, error = pcall(vim.system, cmd, { text = true, cwd = vim.uv.os_homedir() }, vim.schedule_wrap(function(done)
-    answer(vim.trim(done.code == 0 and done.stdout or done.stderr .. done.stdout))
-  end))
+  local ok, error = pcall(
+    vim.system,
+    cmd,
+    { text = true, cwd = vim.uv.os_homedir() },
+    vim.schedule_wrap(function(done)
+      answer(vim.trim(done.code == 0 and done.stdout or done.stderr .. done.stdout))
+    end)
+  )
   if not ok then
     warn(tostring(error))
   end
@@ -78,7 +83,8 @@ end
 local function folder_of_state()
   local own, xdg = vim.env.MIDFILL_STATE_DIR, vim.env.XDG_STATE_HOME
   local windows = vim.fn.has('win32') == 1 and vim.env.LOCALAPPDATA or nil
-  return own or vim.fs.joinpath(xdg or windows or vim.fs.joinpath(vim.uv.os_homedir() or '/', '.local', 'state'), 'midfill')
+  return own
+    or vim.fs.joinpath(xdg or windows or vim.fs.joinpath(vim.uv.os_homedir() or '/', '.local', 'state'), 'midfill')
 end
 
 --- The adapters that are registered, by their folders' names.
@@ -86,7 +92,8 @@ end
 local function adapters()
   local own, xdg = vim.env.MIDFILL_DATA_DIR, vim.env.XDG_DATA_HOME
   local windows = vim.fn.has('win32') == 1 and vim.env.LOCALAPPDATA or nil
-  local base = own or vim.fs.joinpath(xdg or windows or vim.fs.joinpath(vim.uv.os_homedir() or '/', '.local', 'share'), 'midfill')
+  local base = own
+    or vim.fs.joinpath(xdg or windows or vim.fs.joinpath(vim.uv.os_homedir() or '/', '.local', 'share'), 'midfill')
   local names = { 'auto', 'none' }
   for name in vim.fs.dir(vim.fs.joinpath(base, 'adapters')) do
     if not vim.startswith(name, '.') then
@@ -127,7 +134,8 @@ local function fixed(words)
   end
 end
 
-local LEVELS, LINES, MINUTES = fixed({ 'quiet', 'balanced', 'eager' }), fixed({ 'one', 'auto' }), fixed({ '5', '15', '60', '0' })
+local LEVELS, LINES, MINUTES =
+  fixed({ 'quiet', 'balanced', 'eager' }), fixed({ 'one', 'auto' }), fixed({ '5', '15', '60', '0' })
 
 --- Nothing by itself for some minutes; 0 ends it.
 ---@param minutes? string
@@ -145,7 +153,12 @@ end
 ---@return string
 local function described(model)
   local where = model.here and 'here' or 'to fetch'
-  return ('%s: %.1f GB %s, needs about %.1f GB of memory'):format(model.name, model.size / 1e9, where, model.memory / 1e9)
+  return ('%s: %.1f GB %s, needs about %.1f GB of memory'):format(
+    model.name,
+    model.size / 1e9,
+    where,
+    model.memory / 1e9
+  )
 end
 
 --- Choose among the models that are here and those that the hub offers.
@@ -170,14 +183,20 @@ local function restart()
   local gone = vim.tbl_filter(attach.is_ours, vim.lsp.get_clients())
   vim.lsp.enable('midfill', false)
   local timer = assert(vim.uv.new_timer())
-  timer:start(0, 50, vim.schedule_wrap(function()
-    if vim.iter(gone):all(function(client)
-      return client:is_stopped()
-    end) and not timer:is_closing() then
-      timer:close()
-      vim.lsp.enable('midfill')
-    end
-  end))
+  timer:start(
+    0,
+    50,
+    vim.schedule_wrap(function()
+      if
+        vim.iter(gone):all(function(client)
+          return client:is_stopped()
+        end) and not timer:is_closing()
+      then
+        timer:close()
+        vim.lsp.enable('midfill')
+      end
+    end)
+  )
 end
 
 ---@class midfill.Subcommand

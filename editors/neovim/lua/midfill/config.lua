@@ -47,7 +47,14 @@ end
 local function refuse_unknown(given, known, where)
   for key in pairs(given) do
     if known[key] == nil then
-      error(('midfill: unknown option %s%s (known: %s)'):format(where, key, table.concat(vim.fn.sort(vim.tbl_keys(known)), ', ')), 0)
+      error(
+        ('midfill: unknown option %s%s (known: %s)'):format(
+          where,
+          key,
+          table.concat(vim.fn.sort(vim.tbl_keys(known)), ', ')
+        ),
+        0
+      )
     end
   end
 end

@@ -61,9 +61,12 @@ end
 ---@return integer[]
 local function marks_in(buf, row)
   local found = places[buf] and api.nvim_buf_get_extmarks(buf, namespace, { row, 0 }, { row, -1 }, {}) or {}
-  return vim.iter(found):map(function(mark)
-    return places[buf][mark[1]] and mark[1] or nil
-  end):totable()
+  return vim
+    .iter(found)
+    :map(function(mark)
+      return places[buf][mark[1]] and mark[1] or nil
+    end)
+    :totable()
 end
 
 --- Whether a suggestion here would be one that was dismissed. The place is forgotten where its line is another by now.

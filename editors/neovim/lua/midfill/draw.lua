@@ -6,7 +6,11 @@ local namespace = api.nvim_create_namespace('midfill')
 
 --- Grey that is read well on dark and on light paper; a colour scheme or the person may have another.
 local function set_colour()
-  api.nvim_set_hl(0, 'MidfillGhost', { default = true, fg = '#808080', ctermfg = 244, italic = true, cterm = { italic = true } })
+  api.nvim_set_hl(
+    0,
+    'MidfillGhost',
+    { default = true, fg = '#808080', ctermfg = 244, italic = true, cterm = { italic = true } }
+  )
 end
 
 set_colour()

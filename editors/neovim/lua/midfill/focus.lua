@@ -25,9 +25,13 @@ end
 function M.soon(client, buf, ms)
   timer = timer or assert(vim.uv.new_timer())
   timer:stop()
-  timer:start(ms, 0, vim.schedule_wrap(function()
-    tell(client, buf)
-  end))
+  timer:start(
+    ms,
+    0,
+    vim.schedule_wrap(function()
+      tell(client, buf)
+    end)
+  )
 end
 
 ---@param client vim.lsp.Client
@@ -35,9 +39,13 @@ end
 function M.attach(client, buf)
   local group = api.nvim_create_augroup('midfill.focus.' .. buf, { clear = true })
   local function on(events, ms)
-    api.nvim_create_autocmd(events, { group = group, buffer = buf, callback = function()
-      M.soon(client, buf, ms)
-    end })
+    api.nvim_create_autocmd(events, {
+      group = group,
+      buffer = buf,
+      callback = function()
+        M.soon(client, buf, ms)
+      end,
+    })
   end
   on({ 'CursorMoved', 'CursorMovedI', 'TextChangedI', 'TextChangedP' }, REST_MS)
   on({ 'BufEnter' }, 0)

@@ -130,7 +130,13 @@ end
 ---@param growing boolean
 local function receive(buf, ghost, pending, items, growing)
   local row, col, tick = here(buf)
-  if api.nvim_get_current_buf() ~= buf or not inserting() or tick ~= pending.tick or row ~= pending.row or col ~= pending.col then
+  if
+    api.nvim_get_current_buf() ~= buf
+    or not inserting()
+    or tick ~= pending.tick
+    or row ~= pending.row
+    or col ~= pending.col
+  then
     return
   end
   local encoding = ghost.client.offset_encoding
@@ -272,9 +278,13 @@ function M.attach(client, buf)
   ghosts[buf] = { client = client, row = -1, col = 0, tick = -1 }
   local group = api.nvim_create_augroup('midfill.ghost.' .. buf, { clear = true })
   local function on(events, callback)
-    api.nvim_create_autocmd(events, { group = group, buffer = buf, callback = function()
-      callback(buf)
-    end })
+    api.nvim_create_autocmd(events, {
+      group = group,
+      buffer = buf,
+      callback = function()
+        callback(buf)
+      end,
+    })
   end
   local function soon()
     vim.schedule(function()

@@ -88,12 +88,16 @@ local function check_keys()
     return vim.iter(vim.lsp.get_clients({ bufnr = one })):any(attach.is_ours)
   end)
   for name, lhs in vim.spairs(config.options.keymaps or {}) do
-    local map = lhs and buf and vim.api.nvim_buf_call(buf, function()
-      return vim.fn.maparg(lhs, 'i', false, true)
-    end)
+    local map = lhs
+      and buf
+      and vim.api.nvim_buf_call(buf, function()
+        return vim.fn.maparg(lhs, 'i', false, true)
+      end)
     if map and not (map.desc or ''):find('midfill') then
-      health.warn(('%s (%s) belongs to another map: %s'):format(lhs, name, map.desc or map.rhs or 'a function'),
-        ('map another key to <Plug>(midfill-%s)'):format(name))
+      health.warn(
+        ('%s (%s) belongs to another map: %s'):format(lhs, name, map.desc or map.rhs or 'a function'),
+        ('map another key to <Plug>(midfill-%s)'):format(name)
+      )
     elseif lhs then
       health.ok(('%s: %s'):format(lhs, name))
     end

@@ -97,9 +97,13 @@ function M.attach(client, buf)
       timer:stop()
       local _, col = unpack(api.nvim_win_get_cursor(0))
       local is_access = api.nvim_get_current_line():sub(1, col):find('[%.>:]$')
-      timer:start(is_access and 0 or REST_MS, 0, vim.schedule_wrap(function()
-        ask(client, buf)
-      end))
+      timer:start(
+        is_access and 0 or REST_MS,
+        0,
+        vim.schedule_wrap(function()
+          ask(client, buf)
+        end)
+      )
     end,
   })
 end

@@ -57,9 +57,11 @@ end
 function M.suspend(client, buf)
   local ok, commands = pcall(api.nvim_get_autocmds, { group = ('nvim.lsp.completion_%d'):format(buf) })
   if ok and api.nvim_buf_is_valid(buf) then
-    suspended[buf] = { autotrigger = vim.iter(commands):any(function(command)
-      return command.event == 'InsertCharPre'
-    end) }
+    suspended[buf] = {
+      autotrigger = vim.iter(commands):any(function(command)
+        return command.event == 'InsertCharPre'
+      end),
+    }
     vim.lsp.completion.enable(false, client.id, buf)
   end
 end

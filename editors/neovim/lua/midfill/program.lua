@@ -41,8 +41,10 @@ function M.command()
   if not file then
     vim.schedule(function() -- this file is read before a person's own `cmd` takes its place
       if is_missing() then
-        vim.notify_once("midfill is not installed: pip install 'midfill[embedded]', then :checkhealth midfill",
-          vim.log.levels.WARN)
+        vim.notify_once(
+          "midfill is not installed: pip install 'midfill[embedded]', then :checkhealth midfill",
+          vim.log.levels.WARN
+        )
       end
     end)
   end

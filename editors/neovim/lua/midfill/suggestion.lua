@@ -65,9 +65,12 @@ end
 ---@return midfill.Suggestion?
 function Suggestion.new(items, place)
   local line = line_at(place.buf, place.row)
-  local fitting = vim.iter(items):map(function(raw)
-    return read(raw, line, place.row, place.col, place.encoding)
-  end):totable()
+  local fitting = vim
+    .iter(items)
+    :map(function(raw)
+      return read(raw, line, place.row, place.col, place.encoding)
+    end)
+    :totable()
   if #fitting == 0 then
     return nil
   end

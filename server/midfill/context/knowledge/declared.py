@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator
 from midfill.context.focus import Focus
 from midfill.context.knowledge.bound import Bound, variables
 from midfill.context.knowledge.members import Home, Members, Sight, family_of, members_of, named_of
-from midfill.context.knowledge.names import KnownNames
+from midfill.context.knowledge.names import INDEX, KnownNames
 from midfill.context.knowledge.types import GO, Type, closing, read_type, results
 
-INDEX = "index"
 MAX_STEPS = 8  # of an expression, and of variables that stand for each other
 MAX_LISTS = 40
 MAX_NAMES = 400

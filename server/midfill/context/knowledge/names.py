@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+# Who says them: a reading of the files by jedi, the editor's other language servers, the index of what files declare.
+JEDI, CLIENT, INDEX = "jedi", "client", "index"
+SOURCES = (JEDI, CLIENT, INDEX)  # by the names that the setting ``knowledge_off`` takes
+
 
 @dataclass(frozen=True, slots=True)
 class KnownNames:

@@ -16,16 +16,13 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from midfill.context.child import ChildProcess, Ended
-from midfill.context.knowledge.declared import INDEX
 from midfill.context.knowledge.inferring import MAX_MEMORY
-from midfill.context.knowledge.names import NOTHING, Known, KnownNames
+from midfill.context.knowledge.names import CLIENT, INDEX, JEDI, NOTHING, Known, KnownNames
 from midfill.context.knowledge.places import Asked, asked_at, receiver_before, scope_of
 from midfill.types import MidfillError, Snapshot
 
 log = logging.getLogger(__name__)
 
-JEDI, CLIENT = "jedi", "client"
-SOURCES = (JEDI, CLIENT, INDEX)  # by the names that the setting ``knowledge_off`` takes
 LANGUAGES = ("python",)  # that jedi reads
 ANSWER_S = 20.0
 IDLE_S = 180.0  # a child that has had nothing to do for so long is ended

@@ -162,7 +162,7 @@ def test_a_snooze(start: Start) -> None:
     for request in editor.wire.messages(method=METHOD)[1:]:
         assert editor.wire.items(request) == []
     assert editor.ghost() == ""
-    assert "snoozed" in editor.command("Midfill")
+    editor.wait(lambda: "snoozed" in editor.command("Midfill"), True)  # once the request is refused
     editor.keys("<M-Bslash>")  # by hand it comes
     editor.wait_ghost("one")
     editor.command("Midfill snooze 0")

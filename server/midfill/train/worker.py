@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -38,6 +39,7 @@ def main() -> int:
     """Do the job; the exit status."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no line of ours
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries to their developers
     stop = threading.Event()
     job = Job(**_tuples(json.loads(sys.stdin.readline())))
     if job.polite:

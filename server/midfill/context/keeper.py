@@ -21,7 +21,7 @@ from midfill.context.focus import Focus
 from midfill.context.index import Index, SourceFile
 from midfill.context.kinds import KINDS
 from midfill.context.knowledge.declared import lists_at
-from midfill.context.knowledge.members import Sight
+from midfill.context.knowledge.homes import Sight
 from midfill.context.knowledge.names import KnownNames
 from midfill.context.knowledge.places import receiver_before
 from midfill.context.parser import Job, Parsed

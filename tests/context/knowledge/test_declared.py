@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from midfill.context.knowledge.declared import lists_at
-from midfill.context.knowledge.members import Sight
+from midfill.context.knowledge.homes import Sight
 from midfill.context.knowledge.names import KnownNames
 from midfill.context.knowledge.places import receiver_before
 from midfill.types import Snapshot

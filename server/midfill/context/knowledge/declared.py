@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator
 
 from midfill.context.focus import Focus
 from midfill.context.knowledge.bound import Bound, variables
-from midfill.context.knowledge.members import Home, Members, Sight, family_of, members_of, named_of
+from midfill.context.knowledge.homes import Home, Members, Sight
+from midfill.context.knowledge.members import family_of, members_of
+from midfill.context.knowledge.members_script import named_of
 from midfill.context.knowledge.names import INDEX, KnownNames
 from midfill.context.knowledge.types import GO, Type, closing, read_type, results
 

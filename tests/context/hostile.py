@@ -111,12 +111,16 @@ def every(language: str, n_chars: int = MAX_BYTES - 1000) -> Iterator[tuple[str,
 
 
 def workspace(root: Path, n: int = 6) -> Path:
-    """``root`` with what is known to be worst: a stall of seconds each, and memory without end."""
+    """``root`` with what is known to be worst: a stall of seconds each, and memory without end.
+
+    They are read by their names in turns, so that each child that parses is at work for a while before one ends it,
+    however fast the machine is.
+    """
     root.mkdir(parents=True, exist_ok=True)
     for at in range(n):
-        (root / f"script{at:02}.js").write_text("'''\n" * 48_000, encoding="utf-8")
-        (root / f"types{at:02}.cpp").write_text(("a<" * 900 + "\n") * 100, encoding="utf-8")
-        (root / f"Nested{at:02}.java").write_text(("A<" * 900 + "\n") * 100, encoding="utf-8")
+        (root / f"{at:02}a-script.js").write_text("'''\n" * 48_000, encoding="utf-8")
+        (root / f"{at:02}b-types.cpp").write_text(("a<" * 900 + "\n") * 100, encoding="utf-8")
+        (root / f"{at:02}c-Nested.java").write_text(("A<" * 900 + "\n") * 100, encoding="utf-8")
         body = "".join(f"int f{n}(int *a, int b) {{ return a[b] * {n} + f{n - 1}(a, b - 1); }}\n" for n in range(3000))
-        (root / f"plain{at:02}.c").write_text(body[:195_000], encoding="utf-8")
+        (root / f"{at:02}d-plain.c").write_text(body[:195_000], encoding="utf-8")
     return root

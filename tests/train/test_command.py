@@ -60,7 +60,7 @@ def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for said in (
         "files held out",
-        "training",
+        "measuring the base",
         "step 4 of 4",
         "Before and after",
         "exact match, first line",

@@ -361,3 +361,36 @@ def test_files_of_another_project_are_not_used() -> None:
         go_folder=go_folder,
     )
     assert lists_at(sight, focus, "s") == {}
+
+
+LONG = "".join(f"  field{n}: string;\n" for n in range(600))
+
+
+def test_a_declaration_that_is_not_read_to_its_end_is_not_complete() -> None:
+    files = {"src/long.ts": f"export interface Long {{\n{LONG}}}\n"}
+    found = known(files, "src/app.ts", 'import { Long } from "./long";\n\nfunction f(x: Long) {\n  x.‸\n}\n')["x"]
+    assert "field1" in found.names
+    assert not found.is_complete
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n" * 150_000,
+        "export {" * 20_000,
+        "export * as " * 10_000,
+        " " * 150_000 + "class Hard",
+        "export class Hard {\n" * 8_000,
+        "export interface Hard extends " * 5_000,
+        "export interface Hard {\n" + "/*" * 60_000,
+        "export interface Hard {\n" + "a " * 60_000,
+        "export type Hard = " + "(" * 100_000,
+    ],
+)
+def test_what_is_hard_to_read_comes_to_an_end(text: str) -> None:
+    """No pattern takes the square of a text's length: minutes, with Python's lock held."""
+    use = "function f(x: Hard) {\n  " + "let a: " * 2_000 + "\n  " + "(" * 8_000 + "\n  x.‸\n}\n"
+    known({"src/hard.ts": text}, "src/app.ts", 'import { Hard } from "./hard";\nimport * as all from "./hard";\n' + use)
+    known({"src/hard.ts": text}, "src/app.ts", 'import * as all from "./hard";\n\nall.‸\n')
+    known({}, "src/app.ts", text + "\n" + use)
+    known({}, "a.go", "package a\n\n" + "func (a *Hard" * 20_000 + "\nfunc f(x *Hard) {\n\tx.‸\n}\n")

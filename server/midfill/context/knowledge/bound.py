@@ -10,7 +10,9 @@ from midfill.context.focus import Focus
 from midfill.context.knowledge.types import GO, closing, parameters, split
 
 MAX_LINES = 400  # above the cursor
-MAX_HEAD = 1200  # characters of a head over several lines
+MAX_LINE = 400  # characters; longer ones bind nothing: what reads them takes the square of their length
+MAX_HEAD = 800  # of a head over several lines
+NEAR = 120  # characters before a callback that may be what it is called on
 MAX_BOUND = 60
 
 
@@ -65,6 +67,8 @@ def visible(focus: Focus) -> Iterator[tuple[str, bool]]:
             line = "\n".join(part.strip() for part in reversed(head))
             if len(line) > MAX_HEAD:
                 line = ""
+        elif len(line) > MAX_LINE:
+            line = ""
         if opens:
             least = depth
         yield line, opens
@@ -126,12 +130,12 @@ def _script(line: str, *, opens: bool) -> Iterator[tuple[str, Bound]]:
         for at in (n for n, char in enumerate(line) if char == "("):
             end = closing(line, at)
             if end > 0 and _BEHIND_PARAMETERS.match(line, end + 1) and not _is_condition(line, at):
-                callback = _CALLBACK.search(line, 0, at)
+                callback = _CALLBACK.search(line, max(0, at - NEAR), at)
                 for name, bound in _parameters(line, at, "javascript"):
                     has_type = bound.type or callback is None
                     yield name, bound if has_type else Bound(code=callback[1] if callback else "", part="element")
         for arrow in _ARROW.finditer(line):
-            if (callback := _CALLBACK.search(line, 0, arrow.start())) is not None:
+            if (callback := _CALLBACK.search(line, max(0, arrow.start() - NEAR), arrow.start())) is not None:
                 yield arrow[1], Bound(code=callback[1], part="element")
         if (of := _OF.search(line)) is not None:
             yield of[1], Bound(code=of[2], part="element")

@@ -20,10 +20,13 @@ from midfill.context.knowledge.types import GO, Type, closing, read_type, result
 MAX_STEPS = 8  # of an expression, and of variables that stand for each other
 MAX_LISTS = 40
 MAX_NAMES = 400
+MAX_WRITTEN = 20_000  # characters of a class in the cursor's file
 _SELF = re.compile(r"\bclass\s+([^\W\d][\w$]*)")
 _MEMBER_LINE = re.compile(
     r"(?m)^[ \t]+(?:(?:public|private|protected|readonly|async|get|set) )*(?!constructor\b)([^\W\d][\w$]*)\??[(:=<]"
 )
+# A class to the first line that stands as far left as its end.
+_CLASS = re.compile(r"[^{\n]*\{\n(([ \t]+)\S[^\n]*\n(?:[ \t][^\n]*\n|\n)*+)")
 _IN_PATH = re.compile(r"\b(?:from|import|require)\s*\(?\s*['\"][^'\"]*\Z")  # "./names.js"
 _NAME = re.compile(r"[^\W\d][\w$]*")
 # What ends an expression whose value has members; anything else behind it makes another value.
@@ -90,11 +93,12 @@ class _Scope:
         """What looks like a member of ``kind`` in the cursor's file, by its lines alone."""
         text = self._focus.text
         if self._focus.family == GO:
-            return re.findall(rf"(?m)^func \(\w+ \*?{re.escape(kind)}\b[^)]*\) (\w+)", text)
-        found = re.search(rf"(?ms)^[ \t]*[^\n]*\bclass {re.escape(kind)}\b[^{{\n]*\{{\n(([ \t]+)\S.*?)^\}}", text)
-        if found is None:
+            return re.findall(rf"(?m)^func \(\w+ \*?{re.escape(kind)}\b[^)\n]*\) (\w+)", text)
+        at = text.find(f"class {kind}") if kind else -1
+        body = _CLASS.match(text[: at + MAX_WRITTEN], at) if at >= 0 else None
+        if body is None:
             return ()
-        return [match[1] for match in _MEMBER_LINE.finditer(found[1]) if _depth(match[0]) == len(found[2])]
+        return [match[1] for match in _MEMBER_LINE.finditer(body[1]) if _depth(match[0]) == len(body[2])]
 
     def members_with_types(self, name: str) -> Iterable[str]:
         """The members of a variable that may have members themselves."""

@@ -12,7 +12,7 @@ from midfill.context.index import Index, Place, SourceFile
 from midfill.context.knowledge.types import GO, Type, split
 
 MAX_BODY = 8000  # characters of a declaration
-MAX_MEMBERS = 250
+MAX_MEMBER = 400  # characters of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,15 @@ def text_of(place: Place) -> str:
 
 def lines_of(body: str, ends: str) -> list[str]:
     """The members of a body as they are written, without comments."""
-    return [line.strip() for line in split(bare(body), ends)[:MAX_MEMBERS] if line.strip()]
+    return [line.strip() for line in split(bare(body), ends) if line.strip()]
+
+
+def is_cut(place: Place) -> bool:
+    """Whether ``text_of`` a declaration is not all of it."""
+    one = place.definition
+    return sum(len(line) + 1 for line in place.file.lines[one.line : one.end_line + 1]) > MAX_BODY
 
 
 def bare(text: str) -> str:
     """Without comments, whose apostrophes are no quotes."""
-    return re.sub(r"(?m)/\*.*?\*/|(?<![:\w\"'])//[^\n]*$", "", text, flags=re.DOTALL) if "/" in text else text
+    return re.sub(r"(?m)/\*(?:[^*]|\*(?!/))*+(?:\*/)?|(?<![:\w\"'])//[^\n]*$", "", text) if "/" in text else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from midfill.context.kinds import family
 from midfill.context.knowledge import members_go, members_script
-from midfill.context.knowledge.homes import Home, Members
+from midfill.context.knowledge.homes import Home, Members, is_cut
 from midfill.context.knowledge.types import GO, Type
 
 
@@ -26,10 +26,14 @@ def _read(kind: Type, home: Home) -> Members | None:
     places = [place for place in places if place.definition.kind in ("class", "record")]
     if home.family == GO:  # several where files are built for one system each
         found = [members_go.declared(place, Home.of(home.sight, place.file), members_of) for place in places]
-        return _united(found) if found else None
-    if len(places) != 1:
+        members = _united(found) if found else None
+    elif len(places) == 1:
+        members = members_script.declared(places[0], Home.of(home.sight, places[0].file), members_of)
+    else:
         return None
-    return members_script.declared(places[0], Home.of(home.sight, places[0].file), members_of)
+    if members is not None and any(place.definition.kind == "record" and is_cut(place) for place in places):
+        members.is_complete = False
+    return members
 
 
 def _united(found: list[Members | None]) -> Members | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from midfill.context.index import Place
-from midfill.context.knowledge.homes import Find, Home, Member, Members, inherit, lines_of, text_of
+from midfill.context.knowledge.homes import MAX_MEMBER, Find, Home, Member, Members, inherit, lines_of, text_of
 from midfill.context.knowledge.types import GO, closing, read_type, results
 
 _FIELD = re.compile(r"^(\w+(?:\s*,\s*\w+)*)\s+([^`]+?)\s*(?:`.*)?$")
@@ -44,11 +44,12 @@ def declared(place: Place, home: Home, find: Find) -> Members | None:
 
 def _line(line: str, members: Members, home: Home, find: Find) -> None:
     """A line of a struct or an interface."""
-    line = line.partition("//")[0].strip()
     bare = line.partition("`")[0].strip()
     if not bare:
         return
-    if (method := _METHOD.match(bare)) is not None:
+    if len(line) > MAX_MEMBER:
+        members.is_complete = False
+    elif (method := _METHOD.match(bare)) is not None:
         types = results(bare, method[1], GO)
         members.found.setdefault(method[1], Member(types[0] if types else "", home, is_called=True))
     elif _EMBEDDED.match(bare):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from midfill.context.index import Place, SourceFile
 from midfill.context.knowledge.homes import (
     MAX_BODY,
+    MAX_MEMBER,
     Find,
     Home,
     Member,
@@ -15,6 +16,7 @@ from midfill.context.knowledge.homes import (
     Sight,
     bare,
     inherit,
+    is_cut,
     lines_of,
     text_of,
 )  # fmt: skip
@@ -28,10 +30,10 @@ _MODIFIERS = re.compile(
 )
 _SCRIPT_MEMBER = re.compile(r"^([^\W\d][\w$]*)[?!]?\s*(.*)", re.DOTALL)
 _EXPORTED = re.compile(
-    r"(?m)^\s*export\s+(?:default\s+|declare\s+|abstract\s+|async\s+)*"
+    r"(?m)^[ \t]*export[ \t]+(?:default\s+|declare\s+|abstract\s+|async\s+)*"
     r"(?:const enum|const|let|var|function\*?|class|interface|type|enum|namespace)\s+([^\W\d][\w$]*)"
 )
-_EXPORTED_GROUP = re.compile(r"\bexport\s*(?:type\s*)?\{([^}]*)\}")
+_EXPORTED_GROUP = re.compile(r"\bexport\s*(?:type\s*)?\{([^}]{0,1000}+)\}")
 _EXPORTED_STAR = re.compile(r"\bexport\s*\*\s*as\s+([^\W\d][\w$]*)")
 _KEPT_BY_CONSTRUCTOR = re.compile(r"^(?:(?:public|private|protected|readonly|override)\s+)+")
 
@@ -52,7 +54,9 @@ def named_of(name: str, home: Home) -> Members | None:
 def _exports(file: SourceFile, sight: Sight) -> Members:
     """What a module exports."""
     home = Home.of(sight, file)
-    members = Members(is_complete=re.search(r"(?m)^\s*export\s*\*\s*from\b|^\s*module\.exports\b", file.text) is None)
+    members = Members(
+        is_complete=re.search(r"(?m)^[ \t]*(?:export[ \t]*\*[ \t]*from\b|module\.exports\b)", file.text) is None
+    )
     names = [*_EXPORTED.findall(file.text), *_EXPORTED_STAR.findall(file.text)]
     for group in _EXPORTED_GROUP.findall(file.text):
         names += [part.split(" as ")[-1].replace("type ", "").strip() for part in group.split(",")]
@@ -71,7 +75,7 @@ def _constants(place: Place, home: Home) -> Members | None:
         and re.match(r"(?:const|let|var)\s+[\w$]+[^=]*=\s*\{", head) is None
     ):
         return None
-    members = Members()
+    members = Members(is_complete=not is_cut(place))
     for line in lines_of(_braces(text), ",\n"):
         if (match := re.match(r"['\"]?([^\W\d][\w$]*)['\"]?\s*(?:[=:(]|$)", line)) is not None:
             members.found.setdefault(match[1], Member("", home))
@@ -143,7 +147,7 @@ def object_type(body: str, home: Home) -> Members:
     """The members of an object type."""
     members = Members()
     for line in lines_of(body, "\n;,"):
-        if line.startswith(("[", "...", "(", "new ", "new(")):
+        if len(line) > MAX_MEMBER or line.startswith(("[", "...", "(", "new ", "new(")):
             members.is_complete = False  # an index, or it is a function
             continue
         for name, member in _script_member(line, home):
@@ -211,5 +215,5 @@ def _braces(text: str) -> str:
 
 def _bases(text: str, word: str) -> list[str]:
     """The types behind ``extends`` in a head."""
-    match = re.search(rf"\b{word}\s+(.*?)\s*(?:\bimplements\b|\{{)", text, re.DOTALL)
-    return [base.strip() for base in split(match[1], ",")] if match is not None else []
+    match = re.search(rf"\b{word}\s+([^{{]*+)", text)
+    return [base.strip() for base in split(match[1].split(" implements ")[0], ",")] if match is not None else []

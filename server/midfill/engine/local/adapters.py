@@ -135,6 +135,15 @@ class Adapter:
         return dataclasses.replace(self, pairs=pairs, stacks=stacks)
 
     @property
+    def n_bytes(self) -> int:
+        """What it takes in memory; stacks count whole, with the zeros in them."""
+        pairs = [pair for path, pair in self.pairs.items() if not any(path in paths for paths in self.stacks)]
+        tensors = [t for pair in pairs for t in (pair.a, pair.b)]
+        for stack in self.stacks.values():
+            tensors += [stack.a, *(b for _, _, b in stack.blocks)] if stack is not None else []
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    @property
     def parameters(self) -> int:
         """How many weights it has."""
         return sum(pair.a.numel() + pair.b.numel() for pair in self.pairs.values())

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from midfill.engine.local.load import pick_floats
-from midfill.engine.local.models import weight_files
+from midfill.engine.local.models import float_bytes
 from midfill.train.steps import BEHIND_HEAD, PIECE
 from midfill.types import MidfillError
 
@@ -46,7 +46,7 @@ def need(folder: Path, device: torch.device, n_tokens: int, *, quantised: bool, 
     """What training on ``folder`` needs with ``n_tokens`` at once. Reads no weights. Raises MidfillError."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        n_weights = sum(file.stat().st_size for file in weight_files(folder)) // 2  # the files hold sixteen bits each
+        n_weights = float_bytes(folder) // 2
     except (OSError, ValueError) as error:
         raise MidfillError(f"{folder} is not a model folder", "check the setting model") from error
     if device.type == "cpu":

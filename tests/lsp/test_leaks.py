@@ -114,7 +114,7 @@ async def test_a_thousand_keys_leave_no_generation(tmp_path: Path, monkeypatch: 
     await asyncio.sleep(0.1)
     assert all(n_answers(sender, n) == 1 for n in range(1, 1001))
     assert not [m for m in sender.messages if m.get("error", {}).get("code") not in (None, -32800)]
-    assert subject._growing == []
+    assert subject.reuse.running == []
     assert server.latest._running == {}
     assert server.protocol.pending == {}
     assert len(asyncio.all_tasks()) <= n_tasks

@@ -23,7 +23,6 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from midfill import __version__, paths
-from midfill.cache import MiddleCache
 from midfill.config import Config
 from midfill.engine.base import GenerateRequest
 from midfill.engine.http import HttpEngine
@@ -345,7 +344,7 @@ async def test_a_front_end_loads_again_what_made_room_and_hears_of_bad_files(tin
         for i in range(4):
             completer = completers[i % 2]
             assert completer is not None
-            completer.cache = MiddleCache()
+            completer.reuse.forget()
             said.append((await completer.last(at("def f(a):\n    return ‸\n"))).raw)
         assert said[:2] == said[2:]
         assert said[0] != said[1]
@@ -362,7 +361,7 @@ async def test_a_front_end_loads_again_what_made_room_and_hears_of_bad_files(tin
         await until(lambda: not second.status.message)
         completer = completers[1]
         assert completer is not None
-        assert (await completer.last(at("def f(a):\n    return ‸\n"))).source == "engine"  # the old answer is not shown
+        assert (await completer.last(at("def f(a):\n    return ‸\n"))).origin == "engine"  # the old answer is not shown
 
 
 async def test_an_adapter_that_is_missing_is_a_warning_while_the_base_answers(tiny: Path, tmp_path: Path) -> None:

@@ -43,7 +43,6 @@ from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol, Params
 from midfill.lsp.settings import Client, Settings
 from midfill.lsp.status import StageProgress, StatusBoard, Warnings
-from midfill.trace import Trace
 from midfill.types import Completion, EngineStatus, MidfillError, Snapshot, Trigger
 
 log = logging.getLogger(__name__)
@@ -58,7 +57,7 @@ class Completes(Protocol):
     """What the server needs of a Completer."""
 
     def stream(  # noqa: D102
-        self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1, trace: Trace | None = None
+        self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1
     ) -> AsyncIterator[Completion]: ...
     async def prompt(self, snapshot: Snapshot) -> Any: ...  # noqa: D102
     def rests(self, snapshot: Snapshot | None) -> None: ...  # noqa: D102

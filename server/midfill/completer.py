@@ -184,7 +184,13 @@ class Completer:
 
     def rests(self, snapshot: Snapshot | None) -> None:
         """The cursor rests in ``snapshot``: its prompt is read before it is asked for. None: it rests nowhere."""
-        self._reading.stop() if snapshot is None else self._read_ahead(snapshot)
+        if snapshot is None:
+            self._reading.stop()
+            return
+        wanted = self.resident and self.knob.ahead and self._switched_off(snapshot) is None
+        if wanted and not self.reuse.has(self._asked(snapshot)):
+            known_at(self.sources, snapshot)  # which has names inferred for that place
+            self._reading.begin(snapshot)
 
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
         """A document changed. What is generated for it, and not typed along, stops now and not at the next request.
@@ -376,12 +382,6 @@ class Completer:
         asked = self._asked(snapshot)
         if not self.reuse.has(asked):
             self._begin(asked, "automatic", background=True)
-
-    def _read_ahead(self, snapshot: Snapshot) -> None:
-        wanted = self.resident and self.knob.ahead and self._switched_off(snapshot) is None
-        if wanted and not self.reuse.has(self._asked(snapshot)):
-            known_at(self.sources, snapshot)  # which has names inferred for that place
-            self._reading.begin(snapshot)
 
     async def _prefill_of(self, snapshot: Snapshot) -> GenerateRequest:
         """The request that reads the prompt of ``snapshot``, as one that is asked now would have it."""

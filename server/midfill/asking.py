@@ -29,7 +29,8 @@ def request_of(
     return GenerateRequest(
         prompt.ids, max_tokens, adapter=adapter, request_id=_new_id(), logprobs=True,
         suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning, wanted=likely, wanted_only=only,
-        speculate=config.prompt_lookup, window=str(os.getpid()), session=_session(adapter, snapshot.uri),
+        speculate=config.prompt_lookup, window=str(os.getpid()),
+        within_s=config.first_answer_s, session=_session(adapter, snapshot.uri),
     )  # fmt: skip
 
 

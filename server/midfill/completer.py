@@ -17,7 +17,7 @@ from midfill import asking, triggers
 from midfill.config import SCOPES, Config
 from midfill.context.gather import ContextSource, gather, known_at
 from midfill.context.knowledge.names import NOTHING, Known
-from midfill.dismissals import Dismissals
+from midfill.dismissals import DISMISSED, Dismissals
 from midfill.eagerness import Knob, Outcomes
 from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
@@ -44,9 +44,6 @@ from midfill.types import (
 LINGER_S = 0.05
 # A suggestion that was shown for so long is perhaps about to be accepted.
 IDLE_S = 0.15
-DISMISSED = Refusal(
-    "dismissed", "you dismissed this suggestion here; it comes back when you ask by hand or change the line otherwise"
-)
 
 
 def scope_of(snapshot: Snapshot) -> str:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from midfill.reuse import rests
-from midfill.types import Snapshot
+from midfill.types import Refusal, Snapshot
 
 MAX_DOCUMENTS, MAX_PLACES = 64, 20
 # Editors put these in by themselves; they are no change of the line.
 CLOSERS = frozenset(")]}>\"'`")
+DISMISSED = Refusal(
+    "dismissed", "you dismissed this suggestion here; it comes back when you ask by hand or change the line otherwise"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from contextlib import aclosing
 
 from midfill.bench.holes import read_module
 from midfill.bench.prompts import MODULES
+from midfill.client.link import EngineLink
 from midfill.completer import Completer
 from midfill.config import Config
-from midfill.serve.link import EngineLink
 from midfill.types import MidfillError, Snapshot
 
 READY_S = 600.0

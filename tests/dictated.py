@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
-from midfill.serve.scripted import CharRenderer
 from midfill.trace import Trace, trace_of
 from midfill.types import Completion, ModelInfo, Snapshot, Trigger
 from tests.support import at

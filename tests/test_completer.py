@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
-from midfill.serve.scripted import CharRenderer
 from midfill.types import Completion, ModelInfo, Snapshot, Snippet
 from tests.support import at
 

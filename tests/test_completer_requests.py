@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from midfill import in_flight
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
-from midfill.serve.scripted import CharRenderer
 from midfill.types import Stats, Trigger
 from tests.dictated import INFO, Request, begun, dictated, scripted, until
 from tests.support import at

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from midfill.battery import EVERY_S, Battery
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.eagerness import BALANCED, EAGER, LEVELS, QUIET, Knob
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.postprocess.confidence import DEFAULTS
-from midfill.serve.scripted import CharRenderer
 from midfill.trace import Trace, headline, trace_of
 from midfill.triggers import Debounce
 from midfill.types import Completion, Trigger

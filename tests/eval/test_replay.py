@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, GenerateRequest
@@ -17,7 +18,6 @@ from midfill.engine.scripted import ScriptedEngine
 from midfill.eval import replay
 from midfill.eval.replay import Habits, Place, Tally, Typist, places, taken
 from midfill.eval.replay_report import paired, total
-from midfill.serve.scripted import CharRenderer
 from midfill.types import ModelInfo, Stats
 
 INFO = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")

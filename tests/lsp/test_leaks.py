@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from midfill import completer as completer_module
+from midfill.client.scripted import ScriptedLink
 from midfill.config import Config
 from midfill.engine.scripted import ScriptedEngine
 from midfill.lsp.framing import Message
 from midfill.lsp.server import MidfillServer
-from midfill.serve.scripted import ScriptedLink
 
 from . import fakes
 from .client import at

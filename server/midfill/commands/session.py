@@ -13,17 +13,18 @@ from pathlib import Path
 import httpx
 
 from midfill import fim
+from midfill.client import spawn
+from midfill.client.adapters import AdapterKeeper, Wary, load_adapters
+from midfill.client.remote import remote_session
+from midfill.client.scripted import scripted
 from midfill.commands.progress import stages
 from midfill.completer import Completer
 from midfill.config import Config
+from midfill.engine import record
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.engine.suspects import Suspects
 from midfill.renderers import InlineRenderer
-from midfill.serve import daemon
-from midfill.serve.adapters import AdapterKeeper, Wary, load_adapters
-from midfill.serve.remote import remote_session
-from midfill.serve.scripted import scripted
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
 
@@ -50,7 +51,7 @@ async def session(config: Config) -> AsyncIterator[Completer]:
         tokenizer = await asyncio.to_thread(CodeTokenizer.from_file, Path(info.tokenizer_file))
         template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
         renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order, heal=config.token_healing))
-        keeper = AdapterKeeper(Wary(engine, Suspects(daemon.place(config).suspects)), adapters.folders)
+        keeper = AdapterKeeper(Wary(engine, Suspects(record.place(config).suspects)), adapters.folders)
         completer = Completer(keeper, renderer, info, config, adapter=adapters.default, adapters=adapters.of_language)
         try:
             yield completer
@@ -61,7 +62,7 @@ async def session(config: Config) -> AsyncIterator[Completer]:
 @contextlib.asynccontextmanager
 async def connected(config: Config, *, quiet: bool = False) -> AsyncIterator[tuple[HttpEngine, ModelInfo]]:
     """The engine of ``config``, ready, and what it serves. ``quiet``: loading shows in a terminal only."""
-    engine = await daemon.find_or_spawn(config)
+    engine = await spawn.find_or_spawn(config)
     followed = _Followed()
     try:
         yield engine, await _ready(engine, quiet, followed)
@@ -89,7 +90,7 @@ async def _lost(engine: HttpEngine, config: Config, followed: _Followed) -> Midf
         pass
     else:
         return None
-    if (reason := await daemon.why(config, followed.pid)) is not None:
+    if (reason := await spawn.why(config, followed.pid)) is not None:
         return reason
     return MidfillError("the engine was lost", "run the command again: it starts another")
 

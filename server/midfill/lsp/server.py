@@ -278,7 +278,7 @@ class MidfillServer(LanguageServer):
 
 def _load_make_link() -> MakeLink:
     """The engine's client, imported when the client has its first answer already."""
-    make_link: MakeLink = importlib.import_module("midfill.serve.link").make_link
+    make_link: MakeLink = importlib.import_module("midfill.client.link").make_link
     return make_link
 
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from midfill import cli
+from midfill.client.scripted import ScriptedLink
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.lsp import protocol, server, transport
-from midfill.serve.scripted import ScriptedLink
 from midfill.types import EngineStatus
 
 

@@ -18,9 +18,9 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from midfill import registry
+from midfill.engine.adapter_setting import folder_of
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.wire import error_body, read_request
-from midfill.serve.adapters import folder_of
 from midfill.serve.app import SAME_SITE, Answer, Resident, Service, sse_events
 from midfill.serve.reading import read_body
 from midfill.serve.team.limits import Limits, TooMany

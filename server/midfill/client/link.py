@@ -17,21 +17,22 @@ import httpx
 
 from midfill import records
 from midfill.battery import BATTERY
+from midfill.client import ends, spawn
+from midfill.client.adapters import AdapterKeeper, Adapters, Wary, load_adapters
+from midfill.client.remote import RemoteLink
+from midfill.client.rendering import RenderProcess
+from midfill.client.restarts import MAX_FAILURES, Restarts
+from midfill.client.scripted import ScriptedLink
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.eagerness import Outcomes
+from midfill.engine import record
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.engine.suspects import Suspects
 from midfill.fim import Prompt
 from midfill.renderers import Renderer
-from midfill.serve import daemon, ends
-from midfill.serve.adapters import AdapterKeeper, Adapters, Wary, load_adapters
-from midfill.serve.remote import RemoteLink
-from midfill.serve.rendering import RenderProcess
-from midfill.serve.restarts import MAX_FAILURES, Restarts
-from midfill.serve.scripted import ScriptedLink
 from midfill.types import EngineStatus, MidfillError, ModelInfo, State, Trigger
 
 log = logging.getLogger(__name__)
@@ -182,7 +183,7 @@ class EngineLink:
         """Find or start an engine and follow it to its end, which is returned in words."""
         self._pid, self._was_told = 0, False
         try:
-            self._engine = await daemon.find_or_spawn(self._config)
+            self._engine = await spawn.find_or_spawn(self._config)
             await self._follow(self._engine)
             lost = MidfillError("the engine is gone", "it is started again")
         except MidfillError as error:
@@ -192,7 +193,7 @@ class EngineLink:
         await self._drop()  # whoever waits is told now; how it ended is known in a moment
         if self._was_told:
             return MidfillError(self.status.message, self.status.remedy)
-        return await daemon.why(self._config, self._pid) or lost
+        return await spawn.why(self._config, self._pid) or lost
 
     async def _give_up(self, lost: MidfillError) -> None:
         """Nothing is started any more until the user wants it."""
@@ -248,9 +249,9 @@ class EngineLink:
             raise
 
     def _kill_stuck(self) -> None:
-        where = daemon.place(self._config)
-        recorded = daemon.find(where)
-        if self._pid and recorded is not None and recorded.pid == self._pid and daemon.is_running(where):
+        where = record.place(self._config)
+        recorded = record.find(where)
+        if self._pid and recorded is not None and recorded.pid == self._pid and record.is_running(where):
             ends.write(where.end, self._pid, f"it did not answer for {SILENT_S:.0f} s")
             with contextlib.suppress(OSError):
                 os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -263,7 +264,7 @@ class EngineLink:
         )
         self._set(EngineStatus("starting", stage="connecting", model=info.name, pid=status.pid))
         renderer: Renderer = self._renderer
-        where = daemon.place(self._config)
+        where = record.place(self._config)
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
         self.completer = Completer(
             AdapterKeeper(Wary(engine, Suspects(where.suspects)), self._adapters.folders), renderer, info, self._config,

@@ -13,9 +13,13 @@ from typing import Any
 
 from midfill import fim
 from midfill.addresses import leaving, read_address
+from midfill.client.adapters import Adapters
+from midfill.client.fallback import LocalFallback
+from midfill.client.rendering import RenderProcess
 from midfill.completer import Completer
 from midfill.config import NO_ADAPTER, Config
 from midfill.context.gather import ContextSource
+from midfill.engine.adapter_setting import AUTO, EMBEDDED
 from midfill.engine.base import AdapterMissingError, EngineError, GenerateRequest
 from midfill.faults import in_words
 from midfill.fim import FimRenderer
@@ -24,9 +28,6 @@ from midfill.remote.client import RemoteEngine
 from midfill.remote.connect import Remote, connect, told_to_people
 from midfill.remote.vocabulary import InlineVocabulary, Vocabulary
 from midfill.renderers import InlineRenderer, Renderer
-from midfill.serve.adapters import AUTO, EMBEDDED, Adapters
-from midfill.serve.fallback import LocalFallback
-from midfill.serve.rendering import RenderProcess
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, MidfillError, Trigger
 

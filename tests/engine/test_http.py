@@ -91,7 +91,25 @@ async def test_the_request_as_it_is_sent() -> None:
 
 async def test_our_own_engine_reads_every_field_as_it_was_meant() -> None:
     asked = GenerateRequest(
-        (1, 2, 3), 8, ("\n",), "lora", 0.5, 0.9, 7, "r", 2, True, (1, 2), "re", False, "w", True, ("name",), True, True, 2.5,
+        (1, 2, 3),
+        8,
+        ("\n",),
+        "lora",
+        0.5,
+        0.9,
+        7,
+        "r",
+        2,
+        True,
+        (1, 2),
+        "re",
+        False,
+        "w",
+        True,
+        ("name",),
+        True,
+        True,
+        2.5,
     )
     # The session is for balancers, which we have none of; who asks is told by the token.
     said = [each for each in dataclasses.fields(asked) if each.name not in ("session", "person")]

@@ -84,11 +84,11 @@ class LocalFallback:
 
 async def _ready(engine: HttpEngine) -> ModelInfo:
     while True:
-        state = (await engine.client.get("/midfill/status", timeout=5.0)).json()
-        if state["status"]["state"] == "error":
-            raise MidfillError(state["status"]["message"], state["status"]["remedy"])
-        if state["info"]:
-            return ModelInfo(**state["info"])
+        state = await engine.state()
+        if state.status.state == "error":
+            raise MidfillError(state.status.message, state.status.remedy)
+        if state.info is not None:
+            return state.info
         await asyncio.sleep(0.5)
 
 

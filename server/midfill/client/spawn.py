@@ -102,11 +102,10 @@ async def _greet(address: Address) -> HttpEngine | None:
     """A client of ``address`` if somebody of our version answers there; one of another version is asked to leave."""
     engine = address.connect()
     try:
-        answer = await engine.client.get("/midfill/status", timeout=5.0)
-        state = answer.json() if answer.status_code == 200 else {}
-        if state.get("version") == __version__ and not state.get("draining"):
+        version, draining = await engine.version()
+        if version == __version__ and not draining:
             return engine
-        if answer.status_code == 200 and not state.get("draining"):
+        if not draining:
             await engine.client.post("/midfill/shutdown", json={}, timeout=5.0)
     except Exception as error:  # noqa: BLE001 - refused, timed out, garbage: nobody we can use is there
         log.debug("no engine at the recorded address: %s", type(error).__name__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ from midfill.engine.suspects import Suspects
 from midfill.renderers import InlineRenderer
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
+
+SILENT_S = 30.0  # an engine that loads tells something every second
 
 
 @contextlib.asynccontextmanager
@@ -98,19 +99,15 @@ async def _lost(engine: HttpEngine, config: Config, followed: _Followed) -> Midf
 async def _ready(engine: HttpEngine, quiet: bool, followed: _Followed) -> ModelInfo:
     with stages(quiet=quiet) as report:
         try:
-            async with engine.client.stream("GET", "/midfill/events", timeout=30.0) as response:
-                async for line in response.aiter_lines():
-                    if not line.startswith("data: "):
-                        continue
-                    state = json.loads(line[6:])
-                    followed.pid = int(state.get("pid") or 0)
-                    status = state["status"]
-                    if status["state"] == "error":
-                        raise MidfillError(status["message"], status["remedy"])
-                    if state["info"]:
-                        return ModelInfo(**state["info"])
-                    if status["stage"]:
-                        report(status["stage"], status["progress"] or 0.0)
+            async with contextlib.aclosing(engine.states(SILENT_S)) as states:  # type: ignore[type-var]
+                async for state in states:
+                    followed.pid = state.pid
+                    if state.status.state == "error":
+                        raise MidfillError(state.status.message, state.status.remedy)
+                    if state.info is not None:
+                        return state.info
+                    if state.status.stage:
+                        report(state.status.stage, state.status.progress or 0.0)
         except httpx.HTTPError as error:
             raise EngineError(
                 f"the engine was lost while loading ({type(error).__name__})", "run: midfill doctor"

@@ -43,8 +43,6 @@ N_SLOTS = 4
 MAX_WAITING = 64
 # A prompt budget that is answered in good time: measured in docs/log.md.
 CONTEXT_TOKENS = {"cpu": 768, "cuda": 2048}
-# Each step reads all weights, so a GPU reads a prompt in long pieces: a suffix after a keystroke is one.
-GPU_CHUNK = 1024
 # After loading, the model must still say this; a library upgrade that breaks it shows here, not in someone's code.
 SELF_TEST = ("def add(a, b):\n    return ", "a + b")
 LEAVING = ("the engine is leaving", "ask again")
@@ -351,7 +349,7 @@ class LocalEngine:
             return KVSlots(N_SLOTS), loaded.max_context
         static = static_decoder(self._runner, budget, loaded.max_context, N_SLOTS)
         self._runner.static = static
-        self._scheduler.chunk, self._scheduler.shared_chunk = GPU_CHUNK, GPU_CHUNK // 4
+        self._scheduler.chunk, self._scheduler.shared_chunk = static.chunk, static.chunk // 4
         return KVSlots(slots=static.slots), min(loaded.max_context, static.capacity - ROWWISE)
 
     def _self_test(self, template: fim.FimTemplate) -> None:

@@ -197,7 +197,7 @@ async def _measure(
             versions["llama.cpp"] = llama.version
         if not arguments.skip_generate:
             say("starting transformers' generate()")
-            prepared = models.prepare(models.resolve(MODEL), lambda stage, fraction: None)
+            prepared = models.prepare(models.resolve(MODEL), lambda stage, fraction: None, floats=True)
             starting = Generate.start(prepared, layouts, settings.baseline_dtype)
             contenders.append(baseline := await stack.enter_async_context(starting))
             settings = dataclasses.replace(settings, baseline_dtype=baseline.dtype)

@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from midfill.engine.local.adapters import Adapter
 from midfill.engine.local.embedded import Progress
 from midfill.engine.local.load import LoadedModel, load, pick_device, pick_floats
-from midfill.engine.local.models import ModelSource, weight_files
+from midfill.engine.local.models import ModelSource, float_bytes
 from midfill.train.dropout import use_windows
 from midfill.types import MidfillError
 
@@ -62,7 +62,7 @@ def need(folder: Path, device: torch.device, n_tokens: int, *, quantised: bool, 
     """What training on ``folder`` needs with ``n_tokens`` at once. Reads no weights. Raises MidfillError."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        size = sum(file.stat().st_size for file in weight_files(folder))
+        size = float_bytes(folder)
     except (OSError, ValueError) as error:
         raise MidfillError(f"{folder} is not a model folder", "check the setting model") from error
     hidden, layers = int(config.get("hidden_size", 1024)), int(config.get("num_hidden_layers", 24))

@@ -86,7 +86,7 @@ def work(job: Job, tell: Tell, is_stopped: Callable[[], bool]) -> int:
     collection, train, held_out = gather(job)
     tell({"kind": "data", **summary(collection, train, held_out)})
     check_enough(collection, train, held_out)
-    folder = models.prepare(models.resolve(job.model), _staged(tell))
+    folder = models.prepare(models.resolve(job.model), _staged(tell), floats=job.quantise)  # transformers reads those
     tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
     template = fim.find(job.template, tokenizer, job.model)
     renderer = fim.FimRenderer(template, tokenizer, job.order, heal=True)

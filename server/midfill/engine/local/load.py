@@ -72,6 +72,15 @@ def pick_format(wanted: str, device: torch.device) -> str:
     return "int8" if device.type == "cpu" and int8.is_supported() else pick_floats(device)
 
 
+def needs_floats(wanted: str, dtype: str) -> bool:
+    """Whether serving with the settings ``device`` and ``dtype`` reads floats whatever this CPU can multiply.
+
+    Raises MidfillError.
+    """
+    on_cpu = pick_device(wanted).type == "cpu"
+    return dtype not in (("auto", "int8", "int4") if on_cpu else ("int8",))
+
+
 def pick_floats(device: torch.device) -> str:
     """The floating-point format that ``device`` multiplies fastest."""
     if device.type == "cuda":

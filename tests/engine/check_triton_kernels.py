@@ -50,7 +50,7 @@ def test_residual_and_norm(kernels: Any, dtype: torch.dtype, n: int, features: i
 @pytest.mark.parametrize("kind", ["SILU", "GELU_TANH", "GELU"])
 @pytest.mark.parametrize("inner", [96, 1500])
 def test_activations(kernels: Any, kind: str, inner: int) -> None:
-    activation = {
+    activation: Any = {
         "SILU": functional.silu, "GELU": functional.gelu,
         "GELU_TANH": lambda x: functional.gelu(x, approximate="tanh"),
     }[kind]  # fmt: skip
@@ -79,7 +79,7 @@ def test_positions(kernels: Any, n_heads: int, n_kv: int, dim: int, *, with_norm
         parts = [functional.rms_norm(p, (dim,), w.weight, w.eps) for p, w in zip(parts, norms, strict=True)]
     turned = []
     for part in parts:
-        a, b = part.split(dim // 2, -1)
+        a, b = torch.split(part, dim // 2, -1)
         turned.append(part * cos[:, None] + torch.cat((-b, a), -1) * sin[:, None])
     close(found, turned[0], torch.float32)
     for buffer, was, new in ((keys, before[0], turned[1]), (values, before[1], heads[:, n_heads + n_kv :])):

@@ -27,13 +27,13 @@ SILU, GELU_TANH, GELU = 0, 1, 2
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _add_norm(x, delta, weight, out, n, eps, HAS_DELTA: tl.constexpr, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+def _add_norm(x, delta, weight, out, n, eps, has_delta: tl.constexpr, size: tl.constexpr):  # type: ignore[no-untyped-def]
     """A program a row: x += delta, out = norm(x) * weight."""
-    at = tl.arange(0, SIZE)
+    at = tl.arange(0, size)
     inside = at < n
     place = tl.program_id(0) * n + at
     value = tl.load(x + place, mask=inside, other=0.0)
-    if HAS_DELTA:
+    if has_delta:
         more = tl.load(delta + place, mask=inside, other=0.0)
         value = (value.to(tl.float32) + more.to(tl.float32)).to(value.dtype)
         tl.store(x + place, value, mask=inside)
@@ -46,71 +46,71 @@ def _add_norm(x, delta, weight, out, n, eps, HAS_DELTA: tl.constexpr, SIZE: tl.c
 @triton.jit  # type: ignore[untyped-decorator]
 def _rotate(  # type: ignore[no-untyped-def]
     qkv, cos, sin, positions, q_weight, k_weight, q, keys, values, length, q_eps, k_eps,
-    N_HEADS: tl.constexpr, N_KV: tl.constexpr, HALF: tl.constexpr, HAS_NORM: tl.constexpr, SIZE: tl.constexpr,
+    n_heads: tl.constexpr, n_kv: tl.constexpr, half: tl.constexpr, has_norm: tl.constexpr, size: tl.constexpr,
 ):  # fmt: skip
     """A program a row and a head: queries rotated to q, keys rotated and values to their positions."""
     row, head = tl.program_id(0), tl.program_id(1)
-    at = tl.arange(0, SIZE)
-    inside = at < HALF
-    source = qkv + (row * (N_HEADS + 2 * N_KV) + head) * 2 * HALF
+    at = tl.arange(0, size)
+    inside = at < half
+    source = qkv + (row * (n_heads + 2 * n_kv) + head) * 2 * half
     first = tl.load(source + at, mask=inside, other=0.0).to(tl.float32)
-    second = tl.load(source + HALF + at, mask=inside, other=0.0).to(tl.float32)
+    second = tl.load(source + half + at, mask=inside, other=0.0).to(tl.float32)
     position = tl.load(positions + row)
-    if head >= N_HEADS + N_KV:
-        target = values + ((head - N_HEADS - N_KV) * length + position) * 2 * HALF
+    if head >= n_heads + n_kv:
+        target = values + ((head - n_heads - n_kv) * length + position) * 2 * half
         tl.store(target + at, first.to(values.dtype.element_ty), mask=inside)
-        tl.store(target + HALF + at, second.to(values.dtype.element_ty), mask=inside)
+        tl.store(target + half + at, second.to(values.dtype.element_ty), mask=inside)
     else:
-        if HAS_NORM:
+        if has_norm:
             square = tl.sum(first * first, 0) + tl.sum(second * second, 0)
-            if head < N_HEADS:
-                factor = 1.0 / tl.sqrt(square / (2 * HALF) + q_eps)
+            if head < n_heads:
+                factor = 1.0 / tl.sqrt(square / (2 * half) + q_eps)
                 first = first * factor * tl.load(q_weight + at, mask=inside, other=0.0).to(tl.float32)
-                second = second * factor * tl.load(q_weight + HALF + at, mask=inside, other=0.0).to(tl.float32)
+                second = second * factor * tl.load(q_weight + half + at, mask=inside, other=0.0).to(tl.float32)
             else:
-                factor = 1.0 / tl.sqrt(square / (2 * HALF) + k_eps)
+                factor = 1.0 / tl.sqrt(square / (2 * half) + k_eps)
                 first = first * factor * tl.load(k_weight + at, mask=inside, other=0.0).to(tl.float32)
-                second = second * factor * tl.load(k_weight + HALF + at, mask=inside, other=0.0).to(tl.float32)
-        c = tl.load(cos + row * 2 * HALF + at, mask=inside, other=0.0).to(tl.float32)
-        s = tl.load(sin + row * 2 * HALF + at, mask=inside, other=0.0).to(tl.float32)
+                second = second * factor * tl.load(k_weight + half + at, mask=inside, other=0.0).to(tl.float32)
+        c = tl.load(cos + row * 2 * half + at, mask=inside, other=0.0).to(tl.float32)
+        s = tl.load(sin + row * 2 * half + at, mask=inside, other=0.0).to(tl.float32)
         one, other = first * c - second * s, second * c + first * s
-        if head < N_HEADS:
-            target = q + (row * N_HEADS + head) * 2 * HALF
+        if head < n_heads:
+            target = q + (row * n_heads + head) * 2 * half
             tl.store(target + at, one.to(q.dtype.element_ty), mask=inside)
-            tl.store(target + HALF + at, other.to(q.dtype.element_ty), mask=inside)
+            tl.store(target + half + at, other.to(q.dtype.element_ty), mask=inside)
         else:
-            target = keys + ((head - N_HEADS) * length + position) * 2 * HALF
+            target = keys + ((head - n_heads) * length + position) * 2 * half
             tl.store(target + at, one.to(keys.dtype.element_ty), mask=inside)
-            tl.store(target + HALF + at, other.to(keys.dtype.element_ty), mask=inside)
+            tl.store(target + half + at, other.to(keys.dtype.element_ty), mask=inside)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _attend(  # type: ignore[no-untyped-def]
     q, keys, values, positions, parts, tops, sums, n_rows, length, capacity, scale, window,
-    N_HEADS: tl.constexpr, N_KV: tl.constexpr, DIM: tl.constexpr, N: tl.constexpr, SPLIT: tl.constexpr,
-    BLOCK: tl.constexpr, HAS_WINDOW: tl.constexpr,
+    n_heads: tl.constexpr, n_kv: tl.constexpr, dim: tl.constexpr, n_padded: tl.constexpr, split_size: tl.constexpr,
+    block: tl.constexpr, has_window: tl.constexpr,
 ):  # fmt: skip
     """A program a head of keys and a split: what its queries see there, not divided by the sum of its weights yet."""
     kv_head, split = tl.program_id(0), tl.program_id(1)
-    at = tl.arange(0, N)
-    row, head = at // (N_HEADS // N_KV), kv_head * (N_HEADS // N_KV) + at % (N_HEADS // N_KV)
+    at = tl.arange(0, n_padded)
+    row, head = at // (n_heads // n_kv), kv_head * (n_heads // n_kv) + at % (n_heads // n_kv)
     is_row = row < n_rows
     position = tl.load(positions + row, mask=is_row, other=0)
     last = tl.max(tl.where(position < capacity, position, 0), 0)  # rows that only fill up stand behind the capacity
-    dims = tl.arange(0, DIM)
-    place = row * N_HEADS + head
-    query = tl.load(q + place[:, None] * DIM + dims[None, :], mask=is_row[:, None], other=0.0)
-    top = tl.full((N,), float("-inf"), tl.float32)
-    total = tl.zeros((N,), tl.float32)
-    seen = tl.zeros((N, DIM), tl.float32)
-    for start in range(split * SPLIT, tl.minimum(split * SPLIT + SPLIT, last + 1), BLOCK):
-        column = start + tl.arange(0, BLOCK)
+    dims = tl.arange(0, dim)
+    place = row * n_heads + head
+    query = tl.load(q + place[:, None] * dim + dims[None, :], mask=is_row[:, None], other=0.0)
+    top = tl.full((n_padded,), float("-inf"), tl.float32)
+    total = tl.zeros((n_padded,), tl.float32)
+    seen = tl.zeros((n_padded, dim), tl.float32)
+    for start in range(split * split_size, tl.minimum(split * split_size + split_size, last + 1), block):
+        column = start + tl.arange(0, block)
         there = column <= last
-        source = (kv_head * length + column)[:, None] * DIM + dims[None, :]
+        source = (kv_head * length + column)[:, None] * dim + dims[None, :]
         key = tl.load(keys + source, mask=there[:, None], other=0.0)
         scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
         visible = there[None, :] & (column[None, :] <= position[:, None])
-        if HAS_WINDOW:
+        if has_window:
             visible = visible & (column[None, :] > position[:, None] - window)
         scores = tl.where(visible, scores, float("-inf"))
         higher = tl.maximum(top, tl.max(scores, 1))
@@ -121,39 +121,39 @@ def _attend(  # type: ignore[no-untyped-def]
         value = tl.load(values + source, mask=there[:, None], other=0.0)
         seen = seen * shrunk[:, None] + tl.dot(weights.to(value.dtype), value, input_precision="ieee")
         top = higher
-    n_all = n_rows * N_HEADS
+    n_all = n_rows * n_heads
     tl.store(tops + split * n_all + place, top, mask=is_row)
     tl.store(sums + split * n_all + place, total, mask=is_row)
-    target = (split * n_all + place)[:, None] * DIM + dims[None, :]
+    target = (split * n_all + place)[:, None] * dim + dims[None, :]
     tl.store(parts + target, seen, mask=is_row[:, None])
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _combine(parts, tops, sums, out, n_splits, n_all, DIM: tl.constexpr, N: tl.constexpr):  # type: ignore[no-untyped-def]
+def _combine(parts, tops, sums, out, n_splits, n_all, dim: tl.constexpr, n_padded: tl.constexpr):  # type: ignore[no-untyped-def]
     """A program a row and a head: its splits together."""
     place = tl.program_id(0)
-    split, dims = tl.arange(0, N), tl.arange(0, DIM)
+    split, dims = tl.arange(0, n_padded), tl.arange(0, dim)
     there = split < n_splits
     top = tl.load(tops + split * n_all + place, mask=there, other=float("-inf"))
     weights = tl.exp(top - tl.max(top, 0))
     total = tl.sum(weights * tl.load(sums + split * n_all + place, mask=there, other=0.0), 0)
-    source = (split * n_all + place)[:, None] * DIM + dims[None, :]
+    source = (split * n_all + place)[:, None] * dim + dims[None, :]
     seen = tl.load(parts + source, mask=there[:, None], other=0.0)
     both = tl.sum(tl.where(there, weights, 0.0)[:, None] * seen, 0) / total
-    tl.store(out + place * DIM + dims, both.to(out.dtype.element_ty))
+    tl.store(out + place * dim + dims, both.to(out.dtype.element_ty))
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _gate(gate_up, out, inner, KIND: tl.constexpr, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+def _gate(gate_up, out, inner, kind: tl.constexpr, size: tl.constexpr):  # type: ignore[no-untyped-def]
     """A program a row and GATE_BLOCK columns: activation(gate) * up."""
     row = tl.program_id(0)
-    at = tl.program_id(1) * SIZE + tl.arange(0, SIZE)
+    at = tl.program_id(1) * size + tl.arange(0, size)
     inside = at < inner
     gate = tl.load(gate_up + row * 2 * inner + at, mask=inside, other=0.0).to(tl.float32)
     up = tl.load(gate_up + row * 2 * inner + inner + at, mask=inside, other=0.0).to(tl.float32)
-    if KIND == 0:
+    if kind == 0:
         active = gate / (1.0 + tl.exp(-gate))
-    elif KIND == 1:  # tanh(z) is 2 / (1 + exp(-2 z)) - 1
+    elif kind == 1:  # tanh(z) is 2 / (1 + exp(-2 z)) - 1
         active = gate / (1.0 + tl.exp(-1.5957691216057308 * (gate + 0.044715 * gate * gate * gate)))
     else:
         active = 0.5 * gate * (1.0 + tl.erf(gate * 0.7071067811865476))
@@ -164,8 +164,8 @@ def add_norm(x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor, 
     """Add ``delta`` to x, in place, and return its root mean square norm times ``weight``: (rows, features) each."""
     out, n = torch.empty_like(x), x.shape[1]
     _add_norm[(len(x),)](
-        x, x if delta is None else delta, weight, out, n, eps, HAS_DELTA=delta is not None,
-        SIZE=triton.next_power_of_2(n),
+        x, x if delta is None else delta, weight, out, n, eps, has_delta=delta is not None,
+        size=triton.next_power_of_2(n),
     )  # fmt: skip
     return out
 
@@ -185,7 +185,7 @@ def rotate(
     _rotate[(len(qkv), n_heads + 2 * n_kv)](
         qkv, cos, sin, positions, qkv if q_norm is None else q_norm.weight, qkv if k_norm is None else k_norm.weight,
         q, keys, values, length, 0.0 if q_norm is None else q_norm.eps, 0.0 if k_norm is None else k_norm.eps,
-        N_HEADS=n_heads, N_KV=n_kv, HALF=dim // 2, HAS_NORM=norms is not None, SIZE=triton.next_power_of_2(dim // 2),
+        n_heads=n_heads, n_kv=n_kv, half=dim // 2, has_norm=norms is not None, size=triton.next_power_of_2(dim // 2),
     )  # fmt: skip
     return q
 
@@ -204,11 +204,11 @@ def attend(
     tops, sums = torch.empty((2, n_splits, n_all), dtype=torch.float32, device=q.device)
     _attend[(n_kv, n_splits)](
         q, keys, values, positions, parts, tops, sums, n_rows, length, capacity, scale, window or 0,
-        N_HEADS=n_heads, N_KV=n_kv, DIM=dim, N=max(MIN_DOT, triton.next_power_of_2(n_rows * n_heads // n_kv)),
-        SPLIT=SPLIT, BLOCK=BLOCK, HAS_WINDOW=window is not None,
+        n_heads=n_heads, n_kv=n_kv, dim=dim, n_padded=max(MIN_DOT, triton.next_power_of_2(n_rows * n_heads // n_kv)),
+        split_size=SPLIT, block=BLOCK, has_window=window is not None,
     )  # fmt: skip
     out = torch.empty((n_rows, n_heads * dim), dtype=q.dtype, device=q.device)
-    _combine[(n_all,)](parts, tops, sums, out, n_splits, n_all, DIM=dim, N=triton.next_power_of_2(n_splits))
+    _combine[(n_all,)](parts, tops, sums, out, n_splits, n_all, dim=dim, n_padded=triton.next_power_of_2(n_splits))
     return out
 
 
@@ -216,7 +216,7 @@ def gate(gate_up: torch.Tensor, kind: int) -> torch.Tensor:
     """activation(gate) * up. gate_up: (rows, 2 * inner) -> (rows, inner); ``kind``: SILU, GELU_TANH or GELU."""
     n, inner = len(gate_up), gate_up.shape[1] // 2
     out = torch.empty((n, inner), dtype=gate_up.dtype, device=gate_up.device)
-    _gate[(n, triton.cdiv(inner, GATE_BLOCK))](gate_up, out, inner, KIND=kind, SIZE=GATE_BLOCK)
+    _gate[(n, triton.cdiv(inner, GATE_BLOCK))](gate_up, out, inner, kind=kind, size=GATE_BLOCK)
     return out
 
 

@@ -20,12 +20,12 @@ from tests.engine.made import CONFIGS, load_tiny, save_tiny
 
 numba = pytest.importorskip("numba")
 
-from midfill.engine.local.native import byte_products, choice, forward, products, step
-from midfill.engine.local.native.byte_tiles import GROUP, LEVELS, ZERO, has_vnni
-from midfill.engine.local.native.compiled import Array
-from midfill.engine.local.native.product import Native
-from midfill.engine.local.native.team import team
-from midfill.engine.local.native.tiles import DEPTH, OUTPUTS
+from midfill.engine.local.native import byte_products, choice, forward, products, step  # noqa: E402
+from midfill.engine.local.native.byte_tiles import GROUP, LEVELS, ZERO, has_vnni  # noqa: E402
+from midfill.engine.local.native.compiled import Array  # noqa: E402
+from midfill.engine.local.native.product import Native  # noqa: E402
+from midfill.engine.local.native.team import team  # noqa: E402
+from midfill.engine.local.native.tiles import DEPTH, OUTPUTS  # noqa: E402
 
 # A model whose sizes fill the groups: 64 inputs.
 SIZES: dict[str, Any] = {

@@ -31,10 +31,10 @@ from midfill.engine.local.adapters import Adapter, AdapterSwitch, LoraPair
 from midfill.engine.local.attention import Rows
 from midfill.engine.local.cuda import StaticDecoder, static_decoder
 from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling
-from midfill.engine.local.engine import GPU_CHUNK
 from midfill.engine.local.int8 import Int8Linear
 from midfill.engine.local.kv_cache import KVSlots, Rotate, Slot
-from midfill.engine.local.static import N_ROWS, bytes_per_token
+from midfill.engine.local.memory_plan import N_ROWS
+from midfill.engine.local.static import bytes_per_token
 
 GOAL_SHARE, GOAL_KEYSTROKE_MS, GOAL_SWITCH_MS = 0.85, 15.0, 100.0
 SUFFIX_SHARE = 0.25  # of a prompt, as fim.py has it
@@ -141,9 +141,9 @@ def capture(bench: Bench) -> dict[str, float]:
     return {"graphs_s": bench.seconds(all_of_them), "n_graphs": bench.static.n_graphs}
 
 
-def advance(bench: Bench, generation: Generation, limit: int = GPU_CHUNK) -> list[int]:
+def advance(bench: Bench, generation: Generation) -> list[int]:
     """One step as the engine takes it; the tokens it decided, on this side."""
-    rows = generation.rows(limit)
+    rows = generation.rows(bench.static.chunk)
     (logits,) = bench.runner.forward([rows])
     return [token.id for token in generation.take(rows, logits)]
 
@@ -263,7 +263,7 @@ def cancel(bench: Bench, n_context: int, rounds: int, *, while_reading: bool) ->
         timer = threading.Timer(random.Random(seed).uniform(0.001, 0.02), ask)  # noqa: S311
         timer.start()
         while not flag.is_set():
-            rows = generation.rows(GPU_CHUNK)
+            rows = generation.rows(bench.static.chunk)
             try:
                 (logits,) = bench.runner.forward([rows], flag.is_set)
             except Cancelled:
@@ -303,9 +303,9 @@ def measure(bench: Bench, options: argparse.Namespace) -> dict[str, float]:
     return figures
 
 
-def goals(figures: dict[str, float], context: int) -> dict[str, bool]:
+def goals(figures: dict[str, float], context: int, chunk: int) -> dict[str, bool]:
     """Which are reached."""
-    one_chunk = figures["prefill_ms"] * min(1.0, GPU_CHUNK / context)
+    one_chunk = figures["prefill_ms"] * min(1.0, chunk / context)
     return {
         f"decode at {GOAL_SHARE:.0%} of the bandwidth floor": figures["decode_share"] >= GOAL_SHARE,
         f"keystroke to first token within {GOAL_KEYSTROKE_MS:g} ms": figures["keystroke_exact_ms"] <= GOAL_KEYSTROKE_MS,
@@ -333,7 +333,7 @@ def main() -> int:
         figures = measure(bench, options)
     for name, value in figures.items():
         print(f"{name:>24} {value:12.3f}")
-    reached = {} if options.tiny else goals(figures, options.context)
+    reached = {} if options.tiny else goals(figures, options.context, bench.static.chunk)
     for goal, is_reached in reached.items():
         print(f"{'reached' if is_reached else 'MISSED':>24} {goal}")
     is_cuda = bench.device.type == "cuda"

@@ -23,6 +23,8 @@ from midfill.engine.local.load import LoadedModel, load
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
 
+CPU = torch.device("cpu")
+
 EVERY_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 REFERENCE: dict[str, Any] = {"r": 4, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": EVERY_LINEAR}
 IDS = torch.arange(24)[None] * 13 % 350
@@ -354,6 +356,31 @@ def test_laid_out_for_the_short_way_it_is_the_same_and_held_once(
             torch.testing.assert_close(pair.delta(x), delta)
             assert pair.a.untyped_storage().data_ptr() == adapter.stacks[paths].a.untyped_storage().data_ptr()
     assert adapter.add_to(y, x, ("model.layers.1.mlp.up_proj",), [96]) is y
+
+
+@pytest.mark.parametrize("rank", [4, 32])
+def test_moved_to_another_device_each_weight_is_copied_once(
+    make_adapter: Callable[..., Path], loaded: LoadedModel, rank: int
+) -> None:
+    """In the base's format; the pairs of a stack are parts of it there, so that nothing is held twice."""
+    adapter = read(loaded, make_adapter(target_modules=["q_proj", "v_proj", "down_proj"], r=rank))
+    for layer in range(3):
+        paths = tuple(f"model.layers.{layer}.self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj"))
+        adapter.stack(paths, [64, 32, 32])
+    moved = adapter.to(CPU, torch.bfloat16)
+    stacks = [stack for stack in moved.stacks.values() if stack is not None]
+    assert len(stacks) == 3
+    stacked = [t for stack in stacks for t in (stack.a, *(b for _, _, b in stack.blocks))]
+    alone = [t for path, pair in moved.pairs.items() if "down_proj" in path for t in (pair.a, pair.b)]
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in stacked + alone}
+    for pair in moved.pairs.values():
+        assert {pair.a.dtype, pair.b.dtype} == {torch.bfloat16}
+        assert {pair.a.untyped_storage().data_ptr(), pair.b.untyped_storage().data_ptr()} <= held.keys()
+    assert sum(held.values()) == sum(t.numel() * 2 for t in stacked + alone)
+    x, y = torch.randn(5, 64), torch.randn(5, 128)
+    expected, found = (one.add_to(y.clone(), x, paths, [64, 32, 32]) - y for one in (adapter, moved))
+    assert 0 < float((found - expected).norm()) < 0.02 * float(expected.norm())
+    torch.testing.assert_close(moved.pairs[paths[2]].delta(x).float(), found[:, 96:], atol=2e-2, rtol=2e-2)
 
 
 @pytest.mark.parametrize(

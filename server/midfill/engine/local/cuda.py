@@ -19,26 +19,31 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from midfill.engine.local.adapters import Adapter
+from midfill.engine.local.adapters import Adapter, LoraPair
 from midfill.engine.local.attention import ROWWISE, Rows, current
+from midfill.engine.local.graphs import Graphs, Streams
 from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.static import (
+from midfill.engine.local.memory_plan import (
     N_ROWS,
-    StaticLora,
-    StaticStep,
+    Demand,
     buckets,
-    bytes_per_token,
-    make_slots,
+    chunks,
+    memory,
+    peak_of,
     plan,
     smallest,
+    usual_length,
 )
+from midfill.engine.local.shortage import is_out_of_memory
+from midfill.engine.local.static import RANK_STEP, StaticLora, StaticStep, bytes_per_token, make_slots
 from midfill.types import MidfillError
 
 if TYPE_CHECKING:
@@ -49,8 +54,7 @@ log = logging.getLogger(__name__)
 # While a prompt is read, how many layers Python may be ahead of the device: enough that the device never waits, few
 # enough that a cancelled request stops soon (what is launched cannot be taken back).
 LAYERS_AHEAD = 4
-# Before a capture the step runs as it is: libraries set themselves up on first use, which a capture does not allow.
-N_REHEARSALS = 2
+NO_ROOM = 'choose a smaller model, dtype = "int4" or device = "cpu"'
 
 
 class Pace:
@@ -77,48 +81,55 @@ class Key(NamedTuple):
     adapted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Graph:
-    graph: torch.cuda.CUDAGraph
-    logits: torch.Tensor  # (n_rows, vocabulary), in the shared pool
-
-
 class StaticDecoder:
     """The steps of one runner that have a fixed shape. Belongs to the worker thread."""
 
-    def __init__(self, runner: Runner, slots: Sequence[Slot], *, graphs: bool) -> None:
-        """``slots`` of make_slots. Without ``graphs`` the same steps run kernel by kernel, on any device."""
-        self.slots, self.capacity = list(slots), slots[0].capacity
+    def __init__(
+        self, runner: Runner, slots: Sequence[Slot], logits: torch.Tensor, *, usual: int, chunk: int, graphs: bool
+    ) -> None:
+        """``slots`` of make_slots; ``logits``: any of the model's, (1, vocabulary); ``usual``: positions that a full
+        prompt takes with its answer; ``chunk``: how many tokens of a prompt to read at once. Without ``graphs`` the
+        same steps run kernel by kernel, on any device.
+        """
+        self.slots, self.capacity, self.chunk = list(slots), slots[0].capacity, chunk
         self._runner, self._graphs_wanted = runner, graphs and runner.lean is not None
+        if graphs and runner.lean is None:
+            log.warning("no CUDA graphs: %s has no forward pass of ours", type(runner.model).__name__)
         # Without the lean pass nothing can be captured, and kernel by kernel the usual way is the better one.
         usable = self._graphs_wanted or not graphs
         self._numbers = {id(slot): number for number, slot in enumerate(slots) if usable}
-        self._buckets = buckets(self.capacity)
+        self._buckets = buckets(self.capacity, usual)
         device = runner.model.device
         self._inputs = torch.zeros((2, ROWWISE), dtype=torch.long, device=device)  # ids, positions
         self._rows = torch.arange(ROWWISE, device=device)
+        self._outbox = _Outbox(self._inputs)
+        # What every step leaves behind, graphs too: only one runs at a time.
+        self._logits = logits.new_zeros((ROWWISE, logits.shape[-1]))
         self.lora: StaticLora | None = None
-        self._graphs: dict[Key, _Graph] = {}
+        self._without_room: set[str] = set()  # digests of adapters for which there was no memory
+        self._graphs: dict[bool, Graphs[Key]] = {}  # by whether they are adapted
+        if self._graphs_wanted:
+            streams = Streams(device)
+            self._graphs = {False: Graphs(streams, streams.plain), True: Graphs(streams, streams.adapted)}
         self._missed: list[Key] = []
         self._to_warm = [
             Key(slot, n_rows, bucket, False)
             for slot in range(len(slots)) for bucket in reversed(self._buckets) for n_rows in N_ROWS
         ]  # fmt: skip
-        self._pool: Any = None
 
     @property
     def n_graphs(self) -> int:
         """Captured so far."""
-        return len(self._graphs)
+        return sum(len(graphs) for graphs in self._graphs.values())
 
     def takes(self, batch: Sequence[Rows]) -> bool:
         """Whether ``step`` can evaluate ``batch`` now."""
         if len(batch) != 1 or id(batch[0].slot) not in self._numbers or not 0 < len(batch[0].ids) <= ROWWISE:
             return False
-        if batch[0].positions[-1] >= self.capacity:
+        if batch[0].positions[-1] >= self.capacity or not self._has_buffers():
             return False
         key = self._key(batch[0])
-        if not self._graphs_wanted or key in self._graphs:
+        if not self._graphs_wanted or key in self._graphs[key.adapted]:
             return True
         if key not in self._missed:
             self._missed.append(key)
@@ -128,52 +139,60 @@ class StaticDecoder:
         """Evaluate ``rows``, which ``takes`` accepted; the logits of the last ``n_logits``: (n_logits, vocabulary)."""
         key, n = self._key(rows), len(rows.ids)
         n_more = key.n_rows - n
-        inputs = [*rows.ids, *[0] * n_more], [*rows.positions, *range(self.capacity, self.capacity + n_more)]
-        self._inputs[:, : key.n_rows] = torch.tensor(inputs)
+        self._outbox.send([*rows.ids, *[0] * n_more], [*rows.positions, *range(self.capacity, self.capacity + n_more)])
         adapter = self._runner.switch.active
         if adapter is not None and key.adapted:
             assert self.lora is not None
             self.lora.switch_to(adapter)
         if self._graphs_wanted:
-            graph = self._graphs[key]
-            graph.graph.replay()
-            logits = graph.logits
+            self._graphs[key.adapted].replay(key)
         else:
-            logits = self._compute(key)
-        return logits[n - rows.n_logits : n].clone()
+            self._compute(key)
+        return self._logits[n - rows.n_logits : n].clone()
 
     def _key(self, rows: Rows) -> Key:
-        adapter = self._runner.switch.active
-        adapted = adapter is not None and self._runner.lean is not None
-        if adapted and adapter is not None and (self.lora is None or not self.lora.holds(adapter)):
-            self._make_lora(adapter)
+        adapted = self._runner.switch.active is not None and self._runner.lean is not None
         n_rows, bucket = smallest(N_ROWS, len(rows.ids)), smallest(self._buckets, rows.positions[-1] + 1)
         return Key(self._numbers[id(rows.slot)], n_rows, bucket, adapted)
 
-    def _make_lora(self, adapter: Adapter) -> None:
-        """Buffers that hold ``adapter`` and all that are resident; graphs over the old ones are of no use any more."""
-        assert self._runner.lean is not None
-        self._graphs = {key: graph for key, graph in self._graphs.items() if not key.adapted}
+    def _has_buffers(self) -> bool:
+        """Whether the active adapter, if any, fits the buffers, which are made larger where there is room for it."""
+        adapter, lean = self._runner.switch.active, self._runner.lean
+        if adapter is None or lean is None or (self.lora is not None and self.lora.holds(adapter)):
+            return True
+        if adapter.digest in self._without_room:
+            return False
+        if self._graphs_wanted:
+            self._graphs[True].drop()  # they read the old buffers
         self.lora = None  # its memory first
-        self.lora = StaticLora(self._runner.lean.products, [*self._runner.switch.adapters.values(), adapter])
+        resident = [one for one in self._runner.switch.adapters.values() if one.digest not in self._without_room]
+        try:
+            self.lora = StaticLora(lean.products, [*resident, adapter])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            log.warning("no room for the adapter %s beside the graphs: its steps are launched one by one", adapter.name)
+            self._without_room.add(adapter.digest)
+            return False
+        return True
 
-    def _compute(self, key: Key) -> torch.Tensor:
-        """One forward pass over what stands in the inputs: (n_rows, vocabulary)."""
+    def _compute(self, key: Key) -> None:
+        """One forward pass over what stands in the inputs; its results stand in ``_logits``."""
         ids, positions = self._inputs[:, : key.n_rows]
         step: Any = StaticStep(self.slots[key.slot], positions, key.bucket)
         keep = self._rows[: key.n_rows]
         if self._runner.lean is not None:
             with self._buffers_for(key):
-                return self._runner.lean(ids[None], positions[None], keep, step, _go_on)
-        current.step = step
-        try:
-            outputs = self._runner.model(
-                input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=keep
-            )
-        finally:
-            current.step = None
-        logits: torch.Tensor = outputs.logits[0]
-        return logits
+                logits = self._runner.lean(ids[None], positions[None], keep, step, _go_on)
+        else:
+            current.step = step
+            try:
+                logits = self._runner.model(
+                    input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=keep
+                ).logits[0]  # fmt: skip
+            finally:
+                current.step = None
+        self._logits[: key.n_rows] = logits
 
     @contextlib.contextmanager
     def _buffers_for(self, key: Key) -> Iterator[None]:
@@ -196,40 +215,60 @@ class StaticDecoder:
     def capture_next(self) -> None:
         """Capture one graph; the engine calls it while nobody waits. Never raises: without a graph steps run on."""
         key = self._missed.pop() if self._missed else self._to_warm.pop(0)
-        if key in self._graphs or (key.adapted and self.lora is None):
+        graphs = self._graphs[key.adapted]
+        if key in graphs or (key.adapted and self.lora is None):
             return
+        self.aim_behind_the_end()
         try:
-            self._graphs[key] = self._capture(key)
+            graphs.capture(key, functools.partial(self._compute, key))
         except RuntimeError as error:  # out of memory, or something in this model that cannot be captured
             log.warning("no CUDA graph for %s: %s", key, str(error)[:200])
             self._missed.clear()
             self._to_warm.clear()
-            if not self._graphs:
-                self._graphs_wanted, self._numbers = False, {}
+            if not self.n_graphs:
+                self.close()
+
+    def warm_up(self) -> None:
+        """A step of the most rows, so that the first request does not wait until its kernels are loaded."""
+        if self._numbers:
+            self.aim_behind_the_end()
+            self._compute(Key(0, ROWWISE, self._buckets[-1], False))
+
+    def close(self) -> None:
+        """Destroy the graphs; steps are launched kernel by kernel from now on, by the usual way."""
+        for graphs in self._graphs.values():
+            graphs.drop()
+        self._graphs_wanted, self._numbers = False, {}
+        self._missed.clear()
+        self._to_warm.clear()
 
     def aim_behind_the_end(self) -> None:
         """Inputs with which a step changes nothing that a slot holds: every row writes behind the last position."""
         self._inputs[0] = 0
         self._inputs[1] = self.capacity + self._rows
 
-    def _capture(self, key: Key) -> _Graph:
-        self.aim_behind_the_end()
-        with torch.cuda.device(self._inputs.device):
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
-                for _ in range(N_REHEARSALS):
-                    self._compute(key)
-            torch.cuda.current_stream().wait_stream(aside)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                logits = self._compute(key)
-        self._pool = graph.pool()
-        return _Graph(graph, logits)
-
 
 def _go_on() -> None:
     """Nothing can stop a step of fixed shape."""
+
+
+class _Outbox:
+    """Sends a step's inputs to the device without waiting for it."""
+
+    def __init__(self, inputs: torch.Tensor) -> None:
+        """``inputs``: where they go, (2, ROWWISE): ids, positions."""
+        is_cuda = inputs.is_cuda
+        self._there, self._here = inputs, torch.zeros(inputs.shape, dtype=inputs.dtype, pin_memory=is_cuda)
+        self._sent: torch.cuda.Event | None = torch.cuda.Event() if is_cuda else None  # type: ignore[no-untyped-call]
+
+    def send(self, ids: Sequence[int], positions: Sequence[int]) -> None:
+        """What the next step reads."""
+        if self._sent is not None:
+            self._sent.synchronize()  # the memory here is read until the last copy is done
+        self._here[:, : len(ids)] = torch.tensor([ids, positions])
+        self._there.copy_(self._here, non_blocking=True)
+        if self._sent is not None:
+            self._sent.record()
 
 
 def static_decoder(
@@ -240,19 +279,72 @@ def static_decoder(
 
     Raises MidfillError where they do not fit.
     """
-    like = Slot()
-    like.begin([1, 2], None, None)
+    device = runner.model.device
+    usual = usual_length(context_tokens, max_context)
+    to_try = chunks(memory(device)[1] if device.type == "cuda" else 1 << 60)
     with torch.inference_mode():
-        runner.forward([Rows(like, like.ids, range(2), 1)])
-        if free is None:
-            torch.cuda.empty_cache()
-            free, _ = torch.cuda.mem_get_info(runner.model.device)
-        wanted = plan(free, bytes_per_token(like), context_tokens, max_context, n_slots)
-        try:
-            slots = make_slots(like, wanted)
-        except torch.OutOfMemoryError as error:
-            raise MidfillError(
-                f"no room for {wanted.n_slots} prompts of {wanted.capacity} tokens beside the model",
-                'choose a smaller model, dtype = "int4" or device = "cpu"',
-            ) from error
-    return StaticDecoder(runner, slots, graphs=graphs)
+        for chunk in to_try:
+            try:
+                like, logits, demand = measure(runner, context_tokens, chunk)
+                wanted = plan(
+                    free if free is not None else memory(device)[0], demand, context_tokens, max_context, n_slots
+                )
+                slots = make_slots(like, wanted)
+                break
+            except (MidfillError, torch.OutOfMemoryError) as error:
+                if chunk == to_try[-1]:
+                    if isinstance(error, MidfillError):
+                        raise
+                    raise MidfillError(f"no room for a prompt of {context_tokens} tokens", NO_ROOM) from error
+        decoder = StaticDecoder(runner, slots, logits, usual=usual, chunk=chunk, graphs=graphs)
+        decoder.warm_up()
+    log.info("%d slots of %d tokens, %d at once; %s", wanted.n_slots, wanted.capacity, chunk, demand)
+    return decoder
+
+
+def measure(runner: Runner, context_tokens: int, chunk: int) -> tuple[Slot, torch.Tensor, Demand]:
+    """A slot that was written to (emptied), logits (1, vocabulary), and what the model needs beside its weights.
+
+    By the steps that need most: the last chunk of a prompt of ``context_tokens``, and one of ROWWISE rows, with an
+    adapter on every linear layer. They also load the kernels that the first request would have to wait for.
+    """
+    device, switch = runner.model.device, runner.switch
+    like, found = Slot(), list[torch.Tensor]()
+    like.begin([1] * context_tokens, None, None)
+
+    def read(n: int) -> None:
+        at = range(context_tokens - n, context_tokens)
+        found[:] = runner.forward([Rows(like, [1] * n, at, 1)])
+
+    adapter = null_adapter(runner)
+    switch.active, before = adapter, switch.active
+    try:
+        read(1)  # makes the slot's buffers, and what libraries keep for good
+        prefill = peak_of(lambda: read(min(chunk, context_tokens)), device)
+        step = peak_of(lambda: read(min(ROWWISE, context_tokens)), device)
+    finally:
+        switch.active = before
+    logits = found[0]
+    demand = Demand(
+        token=bytes_per_token(like), prefill=prefill, step=step, adapter=adapter.n_bytes if adapter is not None else 0,
+        logits=ROWWISE * logits.numel() * logits.element_size(),
+    )  # fmt: skip
+    like.keys, like.values = ([t[:, :1].clone() for t in tensors] for tensors in (like.keys, like.values))
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return like, logits, demand
+
+
+def null_adapter(runner: Runner) -> Adapter | None:
+    """One of rank RANK_STEP on every linear layer of the decoder that changes nothing; None without a lean pass."""
+    if runner.lean is None:
+        return None
+    like = next(one for one in runner.model.parameters() if one.is_floating_point())
+    adapter = Adapter("", Path(), "", RANK_STEP, 1.0, "", {})
+    for product in runner.lean.products:
+        for path, size in zip(product.paths, product.sizes, strict=True):
+            n_in = int(runner.model.get_submodule(path).in_features)
+            a, b = like.new_zeros((RANK_STEP, n_in)), like.new_zeros((size, RANK_STEP))
+            adapter.pairs[path] = LoraPair(a, b, 1.0)
+        adapter.stack(product.paths, product.sizes)
+    return adapter

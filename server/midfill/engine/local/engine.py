@@ -18,7 +18,7 @@ import torch
 
 from midfill import fim
 from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, EngineError, GenerateRequest
-from midfill.engine.local import models
+from midfill.engine.local import models, preparing
 from midfill.engine.local.adapter_loader import AdapterLoader
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
 from midfill.engine.local.attention import ROWWISE
@@ -27,7 +27,7 @@ from midfill.engine.local.decode import Generation, Runner, Sampling
 from midfill.engine.local.healing import Vocabulary
 from midfill.engine.local.job import Job
 from midfill.engine.local.kv_cache import KVSlots
-from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.load import LoadedModel, load, needs_floats
 from midfill.engine.local.scheduler import Scheduler
 from midfill.engine.local.shortage import MAX_IN_ROW, Shortage, is_out_of_memory
 from midfill.engine.local.worker import Records, Worker
@@ -43,8 +43,6 @@ N_SLOTS = 4
 MAX_WAITING = 64
 # A prompt budget that is answered in good time: measured in docs/log.md.
 CONTEXT_TOKENS = {"cpu": 768, "cuda": 2048}
-# Each step reads all weights, so a GPU reads a prompt in long pieces: a suffix after a keystroke is one.
-GPU_CHUNK = 1024
 # After loading, the model must still say this; a library upgrade that breaks it shows here, not in someone's code.
 SELF_TEST = ("def add(a, b):\n    return ", "a + b")
 LEAVING = ("the engine is leaving", "ask again")
@@ -276,13 +274,15 @@ class LocalEngine:
     def _load(self) -> Worker:
         self._progress("starting", 0.0)
         source = models.resolve(self._spec)
+        floats = needs_floats(self._device, self._dtype)
+        compiling = preparing.Compiling() if not floats else None
         try:
-            folder = models.prepare(source, self._progress)
+            folder = preparing.prepare(source, self._progress, floats=floats)
         except MidfillError:
             if self._spec != "auto" or source.kind == "embedded":
                 raise
             source = models.resolve("embedded")  # auto promised the reference only where it can be had
-            folder = models.prepare(source, self._progress)
+            folder = preparing.prepare(source, self._progress, floats=floats)
         loaded = load(folder, source.name, device=self._device, dtype=self._dtype, progress=self._progress)
         called = " ".join(sorted({source.name, *loaded.base_names}))
         template = fim.find(self._template, loaded.tokenizer, called)
@@ -291,6 +291,8 @@ class LocalEngine:
         self._runner.on_layer = self._get_on
         if self._runner.lean is not None and self._runner.lean.is_compiled:
             self._progress("compiling", 0.0)  # for the first time on this machine; otherwise read
+            if compiling is not None:
+                compiling.wait()
             with torch.inference_mode():
                 self._runner.probe()
         self._rotate = self._runner.find_rotation()
@@ -351,7 +353,7 @@ class LocalEngine:
             return KVSlots(N_SLOTS), loaded.max_context
         static = static_decoder(self._runner, budget, loaded.max_context, N_SLOTS)
         self._runner.static = static
-        self._scheduler.chunk, self._scheduler.shared_chunk = GPU_CHUNK, GPU_CHUNK // 4
+        self._scheduler.chunk, self._scheduler.shared_chunk = static.chunk, static.chunk // 4
         return KVSlots(slots=static.slots), min(loaded.max_context, static.capacity - ROWWISE)
 
     def _self_test(self, template: fim.FimTemplate) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from midfill.engine.local import int8_kernels
+from midfill.engine.local import int8_kernels, models
 from midfill.engine.local.int8_kernels import STEPS
 
 GROUP = 32  # columns that share a scale in four bits
-FILE = "int8.safetensors"  # beside a prepared model's own weights
+FILE = models.INT8
 SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weight_scale"
 # Layers that read the same input are one product: fewer calls, and none so narrow that oneDNN's threads cost more
 # than the work (a product 128 wide took ten times as long as one 1152 wide).

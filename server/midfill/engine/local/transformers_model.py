@@ -11,7 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from midfill.engine.local import gpu_formats, int8, module_attention
 from midfill.engine.local.load import pick_floats, read_plain_config
-from midfill.engine.local.models import weight_files
+from midfill.engine.local.models import float_files, weight_files
 from midfill.engine.local.weights import Progress, read_files
 from midfill.types import MidfillError
 
@@ -30,7 +30,8 @@ def build(folder: Path, chosen: str, target: torch.device, progress: Progress) -
     if chosen in ("int8", "int4"):
         return _build_int8(folder, config, 8 if chosen == "int8" else 4, progress)
     wanted = getattr(torch, chosen)
-    weights = read_files(folder, weight_files(folder), target, wanted, progress)
+    with float_files(folder, progress) as files:
+        weights = read_files(folder, files, target, wanted, progress)
     progress("building the model", 0.0)
     model = _build(config, weights, wanted).to(target)
     return model, sum(parameter.numel() for parameter in model.parameters())
@@ -41,7 +42,15 @@ def build_quantised(
 ) -> tuple[PreTrainedModel, int]:
     """The model with ``form`` weights on a GPU, file by file, and their number."""
     ready = folder / int8.FILE
-    files = [ready] if form == "int8" and ready.is_file() else weight_files(folder)
+    if form == "int8" and ready.is_file():
+        return _build_from([ready], folder, config, form, target, progress)
+    with float_files(folder, progress) as files:
+        return _build_from(files, folder, config, form, target, progress)
+
+
+def _build_from(
+    files: list[Path], folder: Path, config: Any, form: str, target: torch.device, progress: Progress
+) -> tuple[PreTrainedModel, int]:
     builder = gpu_formats.Builder(config, form, target, getattr(torch, pick_floats(target)))
     cpu = torch.device("cpu")
     if not files:

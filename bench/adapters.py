@@ -22,7 +22,7 @@ import torch
 from midfill.engine.local import int8, models
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, LoraPair
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Runner
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.int8 import Int8Linear
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel, load
@@ -96,8 +96,8 @@ def main() -> None:
     options = parser.parse_args()
     folder = models.prepare(models.resolve("embedded"), lambda stage, fraction: None)
     loaded = load(folder, "embedded", device="cpu", dtype="int8", progress=lambda stage, fraction: None)
-    switch = AdapterSwitch(loaded.model)
-    runner = Runner(loaded.model, switch)
+    switch = AdapterSwitch(loaded.device)
+    runner = Runner(loaded.model)
     assert runner.lean is not None
     variants: dict[str, Adapter | None] = {"base": None}
     for rank in map(int, options.ranks.split(",")):

@@ -20,7 +20,8 @@ import torch
 
 from midfill.engine.local import models
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import PREFILL_CHUNK, Runner
+from midfill.engine.local.decode import PREFILL_CHUNK
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel, load
 

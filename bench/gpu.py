@@ -30,8 +30,9 @@ from midfill.engine.local import gpu_formats, module_attention
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, LoraPair
 from midfill.engine.local.attention import Rows
 from midfill.engine.local.cuda import StaticDecoder, static_decoder
-from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling
+from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.engine import GPU_CHUNK
+from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.int8 import Int8Linear
 from midfill.engine.local.kv_cache import KVSlots, Rotate, Slot
 from midfill.engine.local.static import N_ROWS, bytes_per_token

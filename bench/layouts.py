@@ -25,8 +25,8 @@ import torch
 
 from midfill import fim
 from midfill.engine.local import models
-from midfill.engine.local.adapters import AdapterSwitch
-from midfill.engine.local.decode import Generation, Runner, Sampling
+from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.healing import Beginning, Vocabulary
 from midfill.engine.local.kv_cache import Rotate, Slot
 from midfill.engine.local.load import LoadedModel, load
@@ -80,7 +80,7 @@ class Layouts:
     def __init__(self, form: str) -> None:
         folder = models.prepare(models.resolve("embedded"), lambda stage, fraction: None)
         self.loaded: LoadedModel = load(folder, "embedded", device="cpu", dtype=form, progress=lambda *_: None)
-        self.runner = Runner(self.loaded.model, AdapterSwitch(self.loaded.model))
+        self.runner = Runner(self.loaded.model)
         rotate = self.runner.find_rotation()
         assert rotate is not None
         self.rotate: Rotate = rotate

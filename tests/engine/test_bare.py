@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+from midfill.engine.local.bare import BareModel
+from midfill.engine.local.transformers_model import read_config, skeleton
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from midfill.engine.local import bare, int8, models, trial
 from midfill.engine.local.adapters import AdapterSwitch, read_adapter
-from midfill.engine.local.bare import BareModel
-from midfill.engine.local.decode import Runner
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import load
-from midfill.engine.local.transformers_model import read_config, skeleton
 from tests.engine.made import load_tiny, save_tiny
 from tests.engine.test_adapters import save_adapter
 from tests.engine.test_decode import answer, prompt
@@ -71,8 +71,8 @@ def test_adapters_beside_it(tmp_path: Path) -> None:
     said = []
     for whole in (False, True):
         loaded = load(folder, "m", device="cpu", dtype="int8", progress=lambda *_: None, whole=whole)
-        switch = AdapterSwitch(loaded.model)
-        runner = Runner(loaded.model, switch)
+        switch = AdapterSwitch(loaded.device)
+        runner = Runner(loaded.model)
         adapter = read_adapter("x", tmp_path / "adapter", loaded.model, loaded.base_names)
         switch.add(adapter)
         with torch.inference_mode():
@@ -174,7 +174,7 @@ def test_large_models_are_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_embedded_model_is_loaded_without_transformers(embedded_folder: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from midfill.engine.local.engine import LocalEngine; "
-        "from midfill.engine.local.load import load; from midfill.engine.local.decode import Runner; "
+        "from midfill.engine.local.load import load; from midfill.engine.local.forward.runner import Runner; "
         "loaded = load(Path(sys.argv[1]), 'embedded', device='cpu', progress=lambda *_: None); "
         "assert Runner(loaded.model).find_rotation() is not None; "
         "print(loaded.number_format, [name for name in ('transformers', 'torch._dynamo') if name in sys.modules])"

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from midfill.engine.local import gpu_formats, int8, load, transformers_model
 from midfill.engine.local.adapters import AdapterSwitch, read_adapter
 from midfill.engine.local.cuda import static_decoder
-from midfill.engine.local.decode import Runner
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel
 from midfill.engine.local.models import weight_files
@@ -121,8 +121,8 @@ def test_adapters_beside_them(form: str, build: Callable[[Path, str], LoadedMode
     folder = save_tiny("gemma", tmp_path / "base")
     save_adapter(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), tmp_path / "adapter")
     loaded = build(folder, form)
-    switch = AdapterSwitch(loaded.model)
-    runner = Runner(loaded.model, switch)
+    switch = AdapterSwitch(loaded.device)
+    runner = Runner(loaded.model)
     adapter = read_adapter("x", tmp_path / "adapter", loaded.model, loaded.base_names)
     switch.add(adapter)
     with torch.inference_mode():

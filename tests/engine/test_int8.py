@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM
 from midfill.engine.local import int8, int8_kernels
 from midfill.engine.local.adapters import AdapterSwitch, read_adapter
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Generation, Runner, Sampling, Token
+from midfill.engine.local.decode import Generation, Sampling, Token
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel, load, pick_floats
 from midfill.engine.local.prompt_lookup import Drafter
@@ -96,7 +97,7 @@ def test_adapters_run_beside_int8_weights(tmp_path: Path) -> None:
     ids = torch.arange(5, 25)[None]
     logits = {}
     for name, loaded in (("plain", plain), ("int8", quantised)):
-        switch = AdapterSwitch(loaded.model)
+        switch = AdapterSwitch(loaded.device)
         adapter = read_adapter("a", adapter_folder, loaded.model, loaded.base_names)
         with torch.inference_mode():
             before = loaded.model(ids).logits

@@ -18,7 +18,7 @@ from midfill.engine.local import int8
 from midfill.engine.local.adapter_files import WEIGHTS_FILE
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Runner
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import load, pick_floats
 from tests.engine.test_adapters import save_adapter
@@ -38,8 +38,8 @@ def test_an_adapter_beside_the_embedded_model_in_int8(
     # As strong as a trained one: one that turned everything round would compare noise with noise.
     save_file({k: v * 0.1 if "lora_B" in k else v for k, v in tensors.items()}, tmp_path / "a" / WEIGHTS_FILE)
     loaded = load(embedded_folder, "embedded", device="cpu", dtype="int8", progress=lambda *_: None, whole=True)
-    switch = AdapterSwitch(loaded.model)
-    runner = Runner(loaded.model, switch)
+    switch = AdapterSwitch(loaded.device)
+    runner = Runner(loaded.model)
     assert runner.lean is not None
     adapter = read_adapter("a", tmp_path / "a", loaded.model, loaded.base_names)
     ids = loaded.tokenizer.encode(Path(str(statistics.__file__)).read_text(encoding="utf-8"))[5000:5200]

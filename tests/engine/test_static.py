@@ -18,8 +18,9 @@ from midfill.engine.local import attention, cuda, static
 from midfill.engine.local.adapters import AdapterSwitch, read_adapter
 from midfill.engine.local.attention import ROWWISE, Rows
 from midfill.engine.local.cuda import StaticDecoder, static_decoder
-from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling
+from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.engine import LocalEngine
+from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.engine.local.load import LoadedModel
 from midfill.engine.local.prompt_lookup import Drafter
@@ -215,8 +216,8 @@ class TestAdapters:
     @pytest.fixture
     def pair(self, folders: Callable[..., Path]) -> tuple[LoadedModel, Runner, Runner]:
         loaded = load_tiny(folders())
-        switch = AdapterSwitch(loaded.model)
-        plain, fixed = Runner(loaded.model, switch), Runner(loaded.model, switch)
+        switch = AdapterSwitch(loaded.device)
+        plain, fixed = Runner(loaded.model), Runner(loaded.model)
         fixed.static = static_decoder(fixed, 256, loaded.max_context, 1, free=PLENTY, graphs=False)
         return loaded, plain, fixed
 

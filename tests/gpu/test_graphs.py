@@ -18,8 +18,9 @@ from midfill.engine.local import attention, load
 from midfill.engine.local.adapters import AdapterSwitch, read_adapter
 from midfill.engine.local.attention import Rows
 from midfill.engine.local.cuda import StaticDecoder, static_decoder
-from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling
+from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.engine import LocalEngine
+from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel
 from midfill.engine.local.prompt_lookup import Drafter
@@ -43,8 +44,8 @@ def on_gpu(folder: Path, dtype: str = "float32") -> LoadedModel:
 
 def both_ways(loaded: LoadedModel) -> tuple[Runner, Runner]:
     """(without graphs, with all of them)."""
-    switch = AdapterSwitch(loaded.model)
-    plain, graphed = Runner(loaded.model, switch), Runner(loaded.model, switch)
+    switch = AdapterSwitch(loaded.device)
+    plain, graphed = Runner(loaded.model), Runner(loaded.model)
     graphed.static = static_decoder(graphed, 600, loaded.max_context, 2)
     capture_all(graphed)
     return plain, graphed

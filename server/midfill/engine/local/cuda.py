@@ -4,7 +4,7 @@ On a GPU a step of one token is hundreds of small kernels, and launching them fr
 them. A graph launches them at once. There is one for each slot, number of rows and length bucket (static.py), and each
 once more for steps with an adapter. They are captured by the engine's worker while nobody waits, what was missed most
 recently first; until a step's graph is there, and for prompts and for several slots in one step, the step runs as
-elsewhere (decode.Runner.forward). All graphs share one pool of memory, as only one ever runs; what a replay leaves
+elsewhere (forward/runner.py). All graphs share one pool of memory, as only one ever runs; what a replay leaves
 there is copied out before the next.
 
 A replay cannot be stopped: cancelling takes effect between steps, which is after at most one token and its drafts.
@@ -18,17 +18,18 @@ this module runs with ``graphs=False``, both give the same tokens.
 from __future__ import annotations
 
 import collections
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from midfill.engine.local.adapters import Adapter
-from midfill.engine.local.attention import ROWWISE, Rows, current
+from midfill.engine.local.attention import ROWWISE, Rows
+from midfill.engine.local.forward import eager
 from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.static import (
     N_ROWS,
     StaticLora,
@@ -40,9 +41,6 @@ from midfill.engine.local.static import (
     smallest,
 )
 from midfill.types import MidfillError
-
-if TYPE_CHECKING:
-    from midfill.engine.local.decode import Runner
 
 log = logging.getLogger(__name__)
 
@@ -84,19 +82,20 @@ class _Graph:
 
 
 class StaticDecoder:
-    """The steps of one runner that have a fixed shape. Belongs to the worker thread."""
+    """The steps of one decoder that have a fixed shape. Belongs to the worker thread.
 
-    def __init__(self, runner: Runner, slots: Sequence[Slot], *, graphs: bool) -> None:
+    ``residents`` says which adapters its buffers are to have room for, besides the one that is used.
+    """
+
+    def __init__(self, decoder: Decoder, slots: Sequence[Slot], *, graphs: bool) -> None:
         """``slots`` of make_slots. Without ``graphs`` the same steps run kernel by kernel, on any device."""
         self.slots, self.capacity = list(slots), slots[0].capacity
-        self._runner, self._graphs_wanted = runner, graphs and runner.lean is not None
-        # Without the lean pass nothing can be captured, and kernel by kernel the usual way is the better one.
-        usable = self._graphs_wanted or not graphs
-        self._numbers = {id(slot): number for number, slot in enumerate(slots) if usable}
+        self._decoder, self._graphs_wanted = decoder, graphs
+        self.residents: Callable[[], Iterable[Adapter]] = tuple
+        self._numbers = {id(slot): number for number, slot in enumerate(slots)}
         self._buckets = buckets(self.capacity)
-        device = runner.model.device
-        self._inputs = torch.zeros((2, ROWWISE), dtype=torch.long, device=device)  # ids, positions
-        self._rows = torch.arange(ROWWISE, device=device)
+        self._inputs = torch.zeros((2, ROWWISE), dtype=torch.long, device=decoder.device)  # ids, positions
+        self._rows = torch.arange(ROWWISE, device=decoder.device)
         self.lora: StaticLora | None = None
         self._graphs: dict[Key, _Graph] = {}
         self._missed: list[Key] = []
@@ -111,27 +110,26 @@ class StaticDecoder:
         """Captured so far."""
         return len(self._graphs)
 
-    def takes(self, batch: Sequence[Rows]) -> bool:
+    def takes(self, batch: Sequence[Rows], adapter: Adapter | None) -> bool:
         """Whether ``step`` can evaluate ``batch`` now."""
         if len(batch) != 1 or id(batch[0].slot) not in self._numbers or not 0 < len(batch[0].ids) <= ROWWISE:
             return False
         if batch[0].positions[-1] >= self.capacity:
             return False
-        key = self._key(batch[0])
+        key = self._key(batch[0], adapter)
         if not self._graphs_wanted or key in self._graphs:
             return True
         if key not in self._missed:
             self._missed.append(key)
         return False
 
-    def step(self, rows: Rows) -> torch.Tensor:
+    def step(self, rows: Rows, adapter: Adapter | None) -> torch.Tensor:
         """Evaluate ``rows``, which ``takes`` accepted; the logits of the last ``n_logits``: (n_logits, vocabulary)."""
-        key, n = self._key(rows), len(rows.ids)
+        key, n = self._key(rows, adapter), len(rows.ids)
         n_more = key.n_rows - n
         inputs = [*rows.ids, *[0] * n_more], [*rows.positions, *range(self.capacity, self.capacity + n_more)]
         self._inputs[:, : key.n_rows] = torch.tensor(inputs)
-        adapter = self._runner.switch.active
-        if adapter is not None and key.adapted:
+        if adapter is not None:
             assert self.lora is not None
             self.lora.switch_to(adapter)
         if self._graphs_wanted:
@@ -142,49 +140,24 @@ class StaticDecoder:
             logits = self._compute(key)
         return logits[n - rows.n_logits : n].clone()
 
-    def _key(self, rows: Rows) -> Key:
-        adapter = self._runner.switch.active
-        adapted = adapter is not None and self._runner.lean is not None
-        if adapted and adapter is not None and (self.lora is None or not self.lora.holds(adapter)):
+    def _key(self, rows: Rows, adapter: Adapter | None) -> Key:
+        if adapter is not None and (self.lora is None or not self.lora.holds(adapter)):
             self._make_lora(adapter)
         n_rows, bucket = smallest(N_ROWS, len(rows.ids)), smallest(self._buckets, rows.positions[-1] + 1)
-        return Key(self._numbers[id(rows.slot)], n_rows, bucket, adapted)
+        return Key(self._numbers[id(rows.slot)], n_rows, bucket, adapter is not None)
 
     def _make_lora(self, adapter: Adapter) -> None:
         """Buffers that hold ``adapter`` and all that are resident; graphs over the old ones are of no use any more."""
-        assert self._runner.lean is not None
         self._graphs = {key: graph for key, graph in self._graphs.items() if not key.adapted}
         self.lora = None  # its memory first
-        self.lora = StaticLora(self._runner.lean.products, [*self._runner.switch.adapters.values(), adapter])
+        self.lora = StaticLora(self._decoder.linears, [*self.residents(), adapter])
 
     def _compute(self, key: Key) -> torch.Tensor:
         """One forward pass over what stands in the inputs: (n_rows, vocabulary)."""
         ids, positions = self._inputs[:, : key.n_rows]
-        step: Any = StaticStep(self.slots[key.slot], positions, key.bucket)
-        keep = self._rows[: key.n_rows]
-        if self._runner.lean is not None:
-            with self._buffers_for(key):
-                return self._runner.lean(ids[None], positions[None], keep, step, _go_on)
-        current.step = step
-        try:
-            outputs = self._runner.model(
-                input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=keep
-            )
-        finally:
-            current.step = None
-        logits: torch.Tensor = outputs.logits[0]
-        return logits
-
-    @contextlib.contextmanager
-    def _buffers_for(self, key: Key) -> Iterator[None]:
-        """Inside, the adapter of a step is what stands in the buffers, or none."""
-        switch = self._runner.switch
-        active = switch.active
-        switch.active = self.lora.buffers if key.adapted and self.lora is not None else None
-        try:
-            yield
-        finally:
-            switch.active = active
+        step = StaticStep(self.slots[key.slot], positions, key.bucket)
+        buffers = self.lora.buffers if key.adapted and self.lora is not None else None
+        return eager.forward(self._decoder, ids, positions, self._rows[: key.n_rows], step, buffers, _go_on)
 
     # ---- capturing -----------------------------------------------------------------------------------------------
 
@@ -232,11 +205,21 @@ def _go_on() -> None:
     """Nothing can stop a step of fixed shape."""
 
 
-def static_decoder(
-    runner: Runner, context_tokens: int, max_context: int, n_slots: int, *, free: int | None = None,
-    graphs: bool = True,
-) -> StaticDecoder:  # fmt: skip
-    """The decoder for ``runner`` with slots for prompts of ``context_tokens`` in ``free`` bytes (what the device has).
+class Evaluates(Protocol):
+    """What is asked to write the first keys and values (forward/runner.py)."""
+
+    model: Any
+    device: torch.device
+
+    def forward(self, batch: Sequence[Rows]) -> list[torch.Tensor]:
+        """Evaluate ``batch``."""
+        ...
+
+
+def slots_that_fit(
+    runner: Evaluates, context_tokens: int, max_context: int, n_slots: int, *, free: int | None = None
+) -> list[Slot]:  # fmt: skip
+    """Slots of fixed size for prompts of ``context_tokens`` in ``free`` bytes (what the device has).
 
     Raises MidfillError where they do not fit.
     """
@@ -246,13 +229,21 @@ def static_decoder(
         runner.forward([Rows(like, like.ids, range(2), 1)])
         if free is None:
             torch.cuda.empty_cache()
-            free, _ = torch.cuda.mem_get_info(runner.model.device)
+            free, _ = torch.cuda.mem_get_info(runner.device)
         wanted = plan(free, bytes_per_token(like), context_tokens, max_context, n_slots)
         try:
-            slots = make_slots(like, wanted)
+            return make_slots(like, wanted)
         except torch.OutOfMemoryError as error:
             raise MidfillError(
                 f"no room for {wanted.n_slots} prompts of {wanted.capacity} tokens beside the model",
                 'choose a smaller model, dtype = "int4" or device = "cpu"',
             ) from error
-    return StaticDecoder(runner, slots, graphs=graphs)
+
+
+def static_decoder(
+    runner: Evaluates, context_tokens: int, max_context: int, n_slots: int, *, free: int | None = None,
+    graphs: bool = True,
+) -> StaticDecoder:  # fmt: skip
+    """The decoder for ``runner``, which has a Decoder, with slots_that_fit."""
+    slots = slots_that_fit(runner, context_tokens, max_context, n_slots, free=free)
+    return StaticDecoder(runner.model, slots, graphs=graphs)

@@ -21,13 +21,15 @@ from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, Eng
 from midfill.engine.local import models
 from midfill.engine.local.adapter_loader import AdapterLoader
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
-from midfill.engine.local.attention import ROWWISE
-from midfill.engine.local.cuda import static_decoder
-from midfill.engine.local.decode import Generation, Runner, Sampling
+from midfill.engine.local.attention import ROWWISE, Rows
+from midfill.engine.local.cuda import StaticDecoder, slots_that_fit
+from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.healing import Vocabulary
 from midfill.engine.local.job import Job
-from midfill.engine.local.kv_cache import KVSlots
+from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.scheduler import Scheduler
 from midfill.engine.local.shortage import MAX_IN_ROW, Shortage, is_out_of_memory
 from midfill.engine.local.worker import Records, Worker
@@ -231,8 +233,7 @@ class LocalEngine:
         if self.info is None or self._model is None:
             raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
         adapter = read_adapter(name, folder, self._model.model, self._model.base_names)
-        if self._runner.lean is not None:
-            self._runner.lean.make_ready(adapter)
+        self._runner.make_ready(adapter)
         return adapter
 
     def install_adapter(self, adapter: Adapter, *, replacing: Adapter | None) -> None:
@@ -286,13 +287,14 @@ class LocalEngine:
         loaded = load(folder, source.name, device=self._device, dtype=self._dtype, progress=self._progress)
         called = " ".join(sorted({source.name, *loaded.base_names}))
         template = fim.find(self._template, loaded.tokenizer, called)
-        self._switch = AdapterSwitch(loaded.model)
-        self._runner = Runner(loaded.model, self._switch)
-        self._runner.on_layer = self._get_on
-        if self._runner.lean is not None and self._runner.lean.is_compiled:
+        self._switch = AdapterSwitch(loaded.device)
+        self._runner = Runner(loaded.model)
+        if self._runner.compiled is not None:
             self._progress("compiling", 0.0)  # for the first time on this machine; otherwise read
+            first = Slot()
+            first.begin([1], None, None)
             with torch.inference_mode():
-                self._runner.probe()
+                self._runner.forward([Rows(first, [1], [0])])
         self._rotate = self._runner.find_rotation()
         budget = min(CONTEXT_TOKENS.get(loaded.device.type, CONTEXT_TOKENS["cpu"]), loaded.max_context // 2)
         self._slots, max_context = self._make_slots(loaded, budget)
@@ -349,10 +351,14 @@ class LocalEngine:
         """Slots, and how many tokens a request may have: on a GPU what fits its memory, once and for all."""
         if loaded.device.type != "cuda":
             return KVSlots(N_SLOTS), loaded.max_context
-        static = static_decoder(self._runner, budget, loaded.max_context, N_SLOTS)
-        self._runner.static = static
+        slots = slots_that_fit(self._runner, budget, loaded.max_context, N_SLOTS)
+        if isinstance(loaded.model, Decoder):
+            static = self._runner.static = StaticDecoder(loaded.model, slots, graphs=True)
+            assert self._switch is not None
+            switch = self._switch
+            static.residents = lambda: switch.adapters.values()
         self._scheduler.chunk, self._scheduler.shared_chunk = GPU_CHUNK, GPU_CHUNK // 4
-        return KVSlots(slots=static.slots), min(loaded.max_context, static.capacity - ROWWISE)
+        return KVSlots(slots=slots), min(loaded.max_context, slots[0].capacity - ROWWISE)
 
     def _self_test(self, template: fim.FimTemplate) -> None:
         """The embedded model's known answer; also warms it up. Raises MidfillError."""

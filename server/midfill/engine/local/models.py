@@ -216,14 +216,9 @@ def _prepare_gguf(source: ModelSource, models: Path, progress: Progress) -> Path
             origin = {"kind": "gguf", "path": str(file), "size": info.st_size, "mtime_ns": info.st_mtime_ns}
         out = work / "prepared"
         out.mkdir(mode=0o700)
-        from midfill.engine.local import bare
         from midfill.engine.local.convert import convert_gguf
-        from midfill.engine.local.trial import may_be_bare
 
-        figures = convert_gguf(file, out, progress)
-        progress("checking what was prepared", 0.0)
-        figures[bare.RECORD] = may_be_bare(out, progress)
-        write_manifest(out, source.name, origin, figures)
+        write_manifest(out, source.name, origin, convert_gguf(file, out, progress))
         key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
         return _publish(out, models / f"{source.name}-{key}")
 

@@ -16,7 +16,7 @@ import torch
 from midfill.engine.local.adapters import Adapter, LoraPair
 from midfill.engine.local.attention import ROWWISE
 from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.lean import Product
+from midfill.engine.local.model.decoder import Linear
 from midfill.types import MidfillError
 
 # A step has one of these numbers of rows: the last token alone, or with 1, 2, 4, 8 or 16 drafts.
@@ -147,15 +147,15 @@ class StaticLora:
     among the adapters it was made for.
     """
 
-    def __init__(self, products: Iterable[Product], adapters: Sequence[Adapter]) -> None:
+    def __init__(self, linears: Iterable[Linear], adapters: Sequence[Adapter]) -> None:
         pairs: dict[str, LoraPair] = {}
         for path, pair in (item for adapter in adapters for item in adapter.pairs.items()):
             rank = max(_round(len(pair.a), RANK_STEP), len(pairs[path].a) if path in pairs else 0)
             a, b = pair.a.new_zeros((rank, pair.a.shape[1])), pair.b.new_zeros((len(pair.b), rank))
             pairs[path] = LoraPair(a, b, 1.0)
         self.buffers = Adapter("", Path(), "", 0, 0.0, "", pairs)
-        for product in products:
-            self.buffers.stack(product.paths, product.sizes)  # from here on the pairs are parts of the stacks
+        for linear in linears:
+            self.buffers.stack(linear.paths, linear.sizes)  # from here on the pairs are parts of the stacks
         self._digest: str | None = None
 
     def holds(self, adapter: Adapter) -> bool:

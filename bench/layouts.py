@@ -98,8 +98,7 @@ class Layouts:
             before = self.renderers[heal].render(earlier, budget=BUDGET)
             slot.begin(before.ids, None, None)
             slot.suffix_start, slot.suffix_end = before.suffix or (0, 0)
-            for _ in self.runner.prefill(slot):
-                pass
+            self.runner.forward([Generation(slot, Sampling()).rows(len(slot.ids))])
         prompt = self.renderers[heal].render(snapshot, budget=BUDGET)
         slot.begin(prompt.ids, prompt.suffix if typed else None, self.rotate if typed else None)
         beginning = Beginning(prompt.beginning, self.vocabulary) if prompt.beginning else None

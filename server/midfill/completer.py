@@ -345,7 +345,7 @@ class Completer:
             request_id=f"{os.getpid()}-{next(_numbers)}", n=n, logprobs=True,
             suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning, wanted=likely,
             wanted_only=only, speculate=self.config.prompt_lookup, window=str(os.getpid()),
-            session=digest_of_session(adapter, snapshot.uri),
+            within_s=self.config.first_answer_s, session=digest_of_session(adapter, snapshot.uri),
         )  # fmt: skip
 
     # ---- after it --------------------------------------------------------------------------------------------------

@@ -67,15 +67,14 @@ def save_tiny(
     return folder
 
 
-def load_tiny(folder: Path, dtype: str = "float32") -> LoadedModel:
-    """Load it as the engine does."""
-    return load(folder, folder.name, device="cpu", dtype=dtype, progress=lambda stage, fraction: None)
+def load_tiny(folder: Path, dtype: str = "float32", *, modules: bool = False) -> LoadedModel:
+    """Load it as the engine does; ``modules``: as training does."""
+    return load(folder, folder.name, device="cpu", dtype=dtype, progress=lambda *_: None, modules=modules)
 
 
 def load_modules(folder: Path, dtype: str = "float32") -> Any:
     """The same model as transformers computes it: what ours is compared with."""
-    loaded = load(folder, folder.name, device="cpu", dtype=dtype, progress=lambda *_: None, modules=True)
-    return loaded.model
+    return load_tiny(folder, dtype, modules=True).model
 
 
 def load_foreign(folder: Path, dtype: str = "float32") -> Any:

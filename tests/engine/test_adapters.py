@@ -26,6 +26,8 @@ from midfill.engine.local.load import LoadedModel, load
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
 
+CPU = torch.device("cpu")
+
 EVERY_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 REFERENCE: dict[str, Any] = {"r": 4, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": EVERY_LINEAR}
 IDS = torch.arange(24)[None] * 13 % 350
@@ -111,7 +113,7 @@ def test_the_output_is_pefts(
     make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel, settings: dict[str, Any]
 ) -> None:
     folder = make_adapter(**settings)
-    switch = AdapterSwitch(loaded.device)
+    switch = AdapterSwitch(loaded.model)
     plain = our_logits(loaded, switch, None)
     switch.add(read(loaded, folder))
     ours = our_logits(loaded, switch, "x")
@@ -126,7 +128,7 @@ def test_none_is_the_plain_base(make_adapter: Callable[..., Path], base_folder: 
     base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32, attn_implementation="sdpa")
     with torch.inference_mode():
         wanted = base(input_ids=IDS).logits
-    switch = AdapterSwitch(loaded.device)
+    switch = AdapterSwitch(loaded.model)
     plain = our_logits(loaded, switch, None)
     torch.testing.assert_close(plain, wanted, atol=1e-4, rtol=1e-4)
     switch.add(read(loaded, make_adapter()))
@@ -135,7 +137,7 @@ def test_none_is_the_plain_base(make_adapter: Callable[..., Path], base_folder: 
 
 def test_adapters_take_turns(make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel) -> None:
     folders = {"one": make_adapter(1), "two": make_adapter(2, r=2, target_modules=["v_proj"])}
-    switch = AdapterSwitch(loaded.device)
+    switch = AdapterSwitch(loaded.model)
     for name, folder in folders.items():
         switch.add(read(loaded, folder, name))
     wanted = {name: peft_logits(base_folder, folder) for name, folder in folders.items()}
@@ -146,7 +148,7 @@ def test_adapters_take_turns(make_adapter: Callable[..., Path], base_folder: Pat
 
 
 def test_a_request_keeps_the_adapter_it_began_with(make_adapter: Callable[..., Path], loaded: LoadedModel) -> None:
-    switch = AdapterSwitch(loaded.device)
+    switch = AdapterSwitch(loaded.model)
     switch.add(read(loaded, make_adapter(1)))
     before = our_logits(loaded, switch, "x")
     began_with = switch.adapters["x"]
@@ -311,7 +313,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_refused_and_the_old_one_stays(
     make_adapter: Callable[..., Path], loaded: LoadedModel, tmp_path: Path, damage: str
 ) -> None:
-    switch = AdapterSwitch(loaded.device)
+    switch = AdapterSwitch(loaded.model)
     switch.add(read(loaded, make_adapter()))
     before, plain = our_logits(loaded, switch, "x"), our_logits(loaded, switch, None)
     folder = Path(shutil.copytree(make_adapter(3), tmp_path / "new"))
@@ -361,6 +363,31 @@ def test_laid_out_for_the_short_way_it_is_the_same_and_held_once(
             torch.testing.assert_close(pair.delta(x), delta)
             assert pair.a.untyped_storage().data_ptr() == adapter.stacks[paths].a.untyped_storage().data_ptr()
     assert adapter.add_to(y, x, ("model.layers.1.mlp.up_proj",), [96]) is y
+
+
+@pytest.mark.parametrize("rank", [4, 32])
+def test_moved_to_another_device_each_weight_is_copied_once(
+    make_adapter: Callable[..., Path], loaded: LoadedModel, rank: int
+) -> None:
+    """In the base's format; the pairs of a stack are parts of it there, so that nothing is held twice."""
+    adapter = read(loaded, make_adapter(target_modules=["q_proj", "v_proj", "down_proj"], r=rank))
+    for layer in range(3):
+        paths = tuple(f"model.layers.{layer}.self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj"))
+        adapter.stack(paths, [64, 32, 32])
+    moved = adapter.to(CPU, torch.bfloat16)
+    stacks = [stack for stack in moved.stacks.values() if stack is not None]
+    assert len(stacks) == 3
+    stacked = [t for stack in stacks for t in (stack.a, *(b for _, _, b in stack.blocks))]
+    alone = [t for path, pair in moved.pairs.items() if "down_proj" in path for t in (pair.a, pair.b)]
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in stacked + alone}
+    for pair in moved.pairs.values():
+        assert {pair.a.dtype, pair.b.dtype} == {torch.bfloat16}
+        assert {pair.a.untyped_storage().data_ptr(), pair.b.untyped_storage().data_ptr()} <= held.keys()
+    assert sum(held.values()) == sum(t.numel() * 2 for t in stacked + alone)
+    x, y = torch.randn(5, 64), torch.randn(5, 128)
+    expected, found = (one.add_to(y.clone(), x, paths, [64, 32, 32]) - y for one in (adapter, moved))
+    assert 0 < float((found - expected).norm()) < 0.02 * float(expected.norm())
+    torch.testing.assert_close(moved.pairs[paths[2]].delta(x).float(), found[:, 96:], atol=2e-2, rtol=2e-2)
 
 
 @pytest.mark.parametrize(
@@ -453,7 +480,7 @@ def test_a_dot_in_a_rank_pattern_is_pefts(
     make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel
 ) -> None:
     folder = make_adapter(rank_pattern={"q.proj": 2}, alpha_pattern={"self.attn.v_proj": 5})
-    switch = AdapterSwitch(loaded.device)
+    switch = AdapterSwitch(loaded.model)
     switch.add(read(loaded, folder))
     expected = peft_logits(base_folder, folder)
     torch.testing.assert_close(our_logits(loaded, switch, "x"), expected, atol=2e-4, rtol=1e-4)
@@ -469,7 +496,7 @@ def test_the_output_is_pefts_on_the_embedded_model(embedded_folder: Path, tmp_pa
     base = AutoModelForCausalLM.from_pretrained(embedded_folder, dtype=torch.bfloat16, attn_implementation="sdpa")
     save_adapter(base, tmp_path / "adapter", base_model_name_or_path=str(embedded_folder))
     del base
-    switch = AdapterSwitch(loaded.device)
+    switch = AdapterSwitch(loaded.model)
     plain = our_logits(loaded, switch, None, ids)
     switch.add(read(loaded, tmp_path / "adapter"))
     ours = our_logits(loaded, switch, "x", ids)

@@ -12,6 +12,7 @@ import torch
 
 from midfill import fim
 from midfill.engine.local import decode
+from midfill.engine.local.adapters import Adapter
 from midfill.engine.local.attention import Rows
 from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.forward.runner import Cancelled, Runner
@@ -53,30 +54,37 @@ def prompt(length: int, seed: int = 0) -> list[int]:
     return random.Random(seed).choices(range(VOCABULARY), k=length)
 
 
-def run(runner: Runner, generation: Generation, n: int, max_drafts: int = 0, limit: int = 256) -> list[int]:
+def run(
+    runner: Runner, generation: Generation, n: int, max_drafts: int = 0, limit: int = 256,
+    adapter: Adapter | None = None,
+) -> list[int]:  # fmt: skip
     """The next ``n`` tokens."""
     said: list[int] = []
     while len(said) < n:
         rows = generation.rows(limit, max_drafts)
-        (logits,) = runner.forward([rows])
+        (logits,) = runner.forward([rows], adapter)
         said += [token.id for token in generation.take(rows, logits)]
     return said[:n]
 
 
-def answer(runner: Runner, slot: Slot, ids: list[int], sampling: Sampling = GREEDY, n: int = N_NEW) -> list[int]:
+def answer(
+    runner: Runner, slot: Slot, ids: list[int], sampling: Sampling = GREEDY, n: int = N_NEW,
+    adapter: Adapter | None = None,
+) -> list[int]:  # fmt: skip
     """The next ``n`` tokens after ``ids`` with what ``slot`` knows of them."""
     slot.begin(ids, None, None)
-    return run(runner, Generation(slot, sampling), n)
+    return run(runner, Generation(slot, sampling), n, adapter=adapter)
 
 
 def evaluate(
-    runner: Runner, ids: list[int], slot: Slot, nobody_waits: Callable[[], bool] | None = None
-) -> torch.Tensor:
+    runner: Runner, ids: list[int], slot: Slot, nobody_waits: Callable[[], bool] | None = None,
+    adapter: Adapter | None = None,
+) -> torch.Tensor:  # fmt: skip
     """The logits after ``ids``, which follow what ``slot`` holds."""
     positions = range(len(slot.ids), len(slot.ids) + len(ids))
     slot.ids += ids
     slot.known += bytes(len(ids))
-    (logits,) = runner.forward([Rows(slot, ids, positions)], None, nobody_waits)
+    (logits,) = runner.forward([Rows(slot, ids, positions)], adapter, nobody_waits)
     return logits[-1]
 
 

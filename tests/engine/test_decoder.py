@@ -1,4 +1,4 @@
-"""A Decoder is the model that transformers computes, in every number format; what is not one is left to transformers."""
+"""A Decoder is the model that transformers computes, in every number format; all else is left to transformers."""
 
 from __future__ import annotations
 

@@ -328,6 +328,38 @@ async def test_a_person_is_not_refused_because_of_background(
     await asyncio.gather(blocked, *behind)
 
 
+async def test_what_comes_too_late_is_given_up_and_what_was_read_stays(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = engine._scheduler
+    monkeypatch.setattr(scheduler, "chunk", 64)
+    monkeypatch.setattr(scheduler, "late", lambda now: [job for job in scheduler.running if job.n_steps == 2])
+    with pytest.raises(EngineError, match="in time"):
+        await whole(engine, asked(3, length=900, within_s=60.0))
+    monkeypatch.undo()
+    assert engine.figures()["totals"] == {"n_late": 1, "n_requests": 1, "n_prompt": 900, "n_cached": 0, "n_decoded": 0}
+    assert engine._slots.n_free == engine_module.N_SLOTS
+    _, last = await whole(engine, asked(3, length=900))
+    assert stats_of(last).n_cached >= 128
+
+
+async def test_the_newest_of_a_person_gets_the_slot_of_one_that_was_not_begun(engine: LocalEngine) -> None:
+    """More windows than slots: the last to ask is the first or the second to be answered, and all are."""
+    order: list[int] = []
+
+    async def ask(seed: int) -> None:
+        await whole(engine, asked(seed, length=900, max_tokens=2, window=f"w{seed}"))
+        order.append(seed)
+
+    asking = [asyncio.create_task(ask(seed)) for seed in range(4)]
+    while len(engine._scheduler.running) < 4:
+        await asyncio.sleep(0)
+    asking.append(asyncio.create_task(ask(9)))
+    await asyncio.gather(*asking)
+    assert 9 in order[:2]
+    assert sorted(order) == [0, 1, 2, 3, 9]
+
+
 async def test_too_many_are_refused_and_the_cancelled_do_not_count(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

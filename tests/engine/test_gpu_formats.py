@@ -5,28 +5,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from midfill.engine.local import gpu_formats, int8, load, transformers_model
-from midfill.engine.local.adapters import AdapterSwitch, read_adapter
+from midfill.engine.local import int8, load
+from midfill.engine.local.adapters import read_adapter
 from midfill.engine.local.cuda import static_decoder
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel
-from midfill.engine.local.models import weight_files
-from midfill.engine.local.weights import read_files
+from midfill.engine.local.model import modules
+from midfill.engine.local.model.decoder import Decoder
+from midfill.engine.local.model.formats import Stored
+from midfill.engine.local.model.linear_cuda import CudaInt8Linear, CudaQuantised, Nf4Linear
 from midfill.types import MidfillError
-from tests.engine.made import CONFIGS, load_tiny, save_tiny
-from tests.engine.test_adapters import save_adapter
+from tests.engine.made import CONFIGS, DECODERS, load_tiny, save_tiny
+from tests.engine.test_adapters import save_adapter, with_adapter
 from tests.engine.test_decode import answer, prompt
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
-LEAN = ("llama", "qwen2", "gemma")
 
 
 @pytest.fixture(params=["int8", "int4"])

@@ -15,7 +15,7 @@ from midfill.engine.local.adapters import Adapter
 from midfill.engine.local.attention import ROWWISE
 from midfill.engine.local.decode import PREFILL_CHUNK
 from midfill.engine.local.job import Job
-from midfill.engine.local.scheduler import SHARED_CHUNK, Scheduler
+from midfill.engine.local.scheduler import QUEUED_EVERY, SHARED_CHUNK, Scheduler
 
 _times = itertools.count()
 
@@ -75,6 +75,15 @@ class Office:
         """They are done."""
         running = self.scheduler.running
         self.scheduler.running = [job for job in running if self._names[id(job)] not in names]
+
+    def read(self) -> str:
+        """Whose prompt is read next."""
+        ((name, *_),) = self.step()
+        return name
+
+    def name(self, job: Job) -> str:
+        """What it is called here."""
+        return self._names[id(job)]
 
     def step(self) -> list[tuple[str, int, int]]:
         """The next batch, evaluated."""
@@ -207,10 +216,133 @@ def test_a_prompt_is_read_in_smaller_pieces_while_others_decode(office: Office) 
     assert office.step() == [("B1", 1, ROWWISE - 1), ("A1", SHARED_CHUNK, 0)]
 
 
-def test_prompts_take_turns(office: Office) -> None:
+@pytest.mark.parametrize(
+    ("people", "n_read"), [(("", "", ""), 2), (("ann", "ben", "cy"), 16), (("ann", "ann", "ben"), 16)]
+)
+def test_an_answer_comes_first_where_prompts_of_one_person_queue_up(
+    office: Office, people: tuple[str, str, str], n_read: int
+) -> None:
+    for name, person, n_pending in zip(("A1", "B1", "C1"), people, (1, 900, 900), strict=True):
+        office.run(name, n_pending, person=person)
+    steps = [[name for name, *_ in office.step()] for _ in range(2 * QUEUED_EVERY)]
+    assert all("A1" in step for step in steps)
+    assert sum("C1" in step or "B1" in step for step in steps) == n_read
+
+
+def test_a_prompt_is_read_to_its_end_before_the_next(office: Office) -> None:
+    for name in ("A1", "B1", "C1"):
+        office.run(name, 900)
+    assert [office.read() for _ in range(4)] == ["C1"] * 4
+    office.run("D1", 900)
+    assert office.read() == "C1"
+    office.end("C1")
+    assert [office.read() for _ in range(3)] == ["D1"] * 3
+    office.end("D1")
+    assert office.read() == "B1"
+
+
+def test_the_window_typed_in_last_is_read_next_but_leaves_none_behind(office: Office) -> None:
     office.run("A1", 900)
     office.run("B1", 900)
-    assert [[name for name, *_ in office.step()] for _ in range(4)] == [["A1"], ["B1"], ["A1"], ["B1"]]
+    order = []
+    for number in range(2, 6):  # A is typed in all the time
+        order.append(office.read())
+        office.end(order[-1])
+        office.run(f"A{number}", 900)
+    assert order[:2] == ["B1", "A2"]
+    office.run("C1", 900)
+    assert office.read() == "C1"
+
+
+def test_a_window_that_waits_is_read_before_another_comes_again(office: Office) -> None:
+    office.run("B1", 900)
+    office.run("A1", 900)
+    assert office.read() == "A1"
+    office.end("A1")
+    office.run("A2", 900)
+    assert office.read() == "B1"
+
+
+def test_a_short_rest_goes_between_two_pieces_of_a_long_prompt(office: Office) -> None:
+    office.run("A1", 900)
+    assert office.read() == "A1"
+    office.run("B1", SHARED_CHUNK)
+    office.run("C1", SHARED_CHUNK)
+    assert [office.read() for _ in range(3)] == ["C1", "A1", "C1"]
+    office.end("C1")
+    assert [office.read() for _ in range(4)] == ["A1", "B1", "A1", "B1"]
+
+
+def test_people_take_turns_whoever_asks_more(office: Office) -> None:
+    office.run("A1", 900, person="ann")
+    office.run("B1", 900, person="ben")
+    order = []
+    for number in range(2, 8):
+        order.append(office.read())
+        office.end(order[-1])
+        office.run(f"{order[-1][0]}{number}", 900, person={"A": "ann", "B": "ben"}[order[-1][0]])
+        office.run(f"A9{number}", 900, person="ann")
+    assert [name[0] for name in order] == ["B", "A", "B", "A", "B", "A"]
+
+
+def test_prompts_of_several_adapters_are_read_to_their_ends_too(office: Office) -> None:
+    office.run("A1", 900, "x")
+    office.run("B1", 900)
+    assert [office.read() for _ in range(3)] == ["B1"] * 3
+    office.run("C1", 1, "x")
+    assert [[name for name, *_ in office.step()] for _ in range(4)] == [["B1"], ["C1"], ["B1"], ["C1"]]
+    office.end("B1")
+    assert [name for name, *_ in office.step()] == ["C1", "A1"]
+
+
+def test_what_comes_later_gets_the_slot_of_one_that_would_be_read_after_it(office: Office) -> None:
+    for name in ("A1", "B1", "C1"):
+        office.run(name, 900).n_steps = 0
+    assert office.read() == "C1"
+    assert office.scheduler.displaced() is None
+    office.come("D1")
+    job = office.scheduler.displaced()
+    assert job is not None
+    assert office.name(job) == "A1"
+    office.scheduler.put_back(job)
+    assert office.start(1, 900) == ["D1"]
+    assert office.scheduler.displaced() is None  # the oldest waits: nothing came after those that hold slots
+
+
+@pytest.mark.parametrize(
+    "settings", [{"n_steps": 1}, {"n_pending": SHARED_CHUNK}, {"person": "ann"}, {"background": True}]
+)
+def test_a_slot_in_use_is_not_taken(office: Office, settings: dict[str, Any]) -> None:
+    n_steps, n_pending = settings.pop("n_steps", 0), settings.pop("n_pending", 900)
+    office.run("A1", n_pending, **settings).n_steps = n_steps
+    office.come("B1")
+    assert office.scheduler.displaced() is None
+
+
+def test_given_up_as_soon_as_it_cannot_be_read_in_time(office: Office) -> None:
+    (waits,) = office.come("A1", within_s=10.0)
+    reads = office.run("B1", 500, within_s=10.0)
+    says = office.run("C1", 1, within_s=10.0)
+    says.first_token = 1.0
+    office.run("D1", 10_000)
+    office.come("E1", n=2)  # whoever said no time waits
+    start = reads.arrived
+
+    def late(seconds: float) -> list[str]:
+        return [office.name(job) for job in office.scheduler.late(start + seconds)]
+
+    assert late(9.0) == []
+    office.scheduler.read(64, 64 * 0.01)
+    office.scheduler.read(64, 64 * 0.02)  # the faster counts: nothing is given up that might have come
+    assert late(4.9) == []
+    assert late(5.1) == ["B1"]
+    assert late(10.1) == ["A1", "B1"]
+    assert waits.deadline < reads.deadline
+
+
+def test_further_candidates_are_not_given_up_apart_from_the_first(office: Office) -> None:
+    office.come("A1", n=2, within_s=1.0)
+    assert [office.name(job) for job in office.scheduler.late(1e9)] == ["A1"]
 
 
 def test_adapters_take_turns(office: Office) -> None:

@@ -180,6 +180,7 @@ BAD_BODIES: dict[str, list[Any]] = {
         for value in (*_LISTS[:3], "no")
     ],
     "prefill_only must be": [{"prompt": [1], "midfill": {"prefill_only": value}} for value in (*_LISTS[:3], "no")],
+    "within_s must be": [{"prompt": [1], "midfill": {"within_s": value}} for value in ("1", -1, True, 1e9)],
     "stop must be": [{"prompt": [1], "stop": stop} for stop in (3, [3], ["x"] * 17)],
 }  # fmt: skip
 
@@ -223,6 +224,7 @@ async def test_the_extension_as_the_engine_gets_it(client: httpx.AsyncClient, re
     for midfill, expected in (
         (own, {"suffix": (1, 3), "beginning": "re", "speculate": False, "window": "w" * 64, "background": True}),
         ({"prefill_only": True, "background": True}, {"prefill_only": True, "background": True}),
+        ({"within_s": 2}, {"within_s": 2.0}),
         ({"suffix": [3, 3], "beginning": "x" * 256}, {"suffix": (3, 3), "beginning": "x" * 256}),
         (dict.fromkeys(own), {}),
         ({}, {}),

@@ -264,7 +264,7 @@ async def test_a_person_has_one_turn_whatever_windows(engine: FakeResident, file
     async with client(TeamService(engine, Tokens(file), CLOSED), token) as asking:
         for window in ("1", "2"):
             await asking.post("/v1/completions", json={**IDS, "midfill": {"window": window}})
-    assert [request.window for request in engine.asked] == ["ada", "ada"]
+    assert [(request.window, request.person) for request in engine.asked] == [("ada", "ada")] * 2
 
 
 # ---- text ----------------------------------------------------------------------------------------------------------

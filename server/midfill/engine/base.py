@@ -41,6 +41,9 @@ class GenerateRequest:
     other ones, so another word comes only if the model is sure of it. ``prefill_only``: the prompt is
     read and nothing is generated, so that a later request finds it read. Every other request goes first; a background
     request is meant, with ``max_tokens`` 1 for engines that ignore this.
+    ``within_s``: an answer of which nothing came after so many seconds is of no use; the engine then gives up early
+    what it cannot have read by then (None: it waits). ``person``: who asks, where several people share an engine;
+    they take turns, whereas windows of one person are read newest first.
     ``session``: a digest of whose file this is, for balancers that keep a file's requests on one replica.
     """
 
@@ -62,6 +65,8 @@ class GenerateRequest:
     wanted: tuple[str, ...] = ()
     wanted_only: bool = False
     prefill_only: bool = False
+    within_s: float | None = None
+    person: str = ""
     session: str = ""
 
 

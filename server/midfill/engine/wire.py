@@ -27,6 +27,7 @@ MAX_CANDIDATES = 8
 MAX_WANTED = 256
 MAX_NAME = 256
 MAX_BEGINNING = 8192  # a begun word, or a middle that is to go on
+MAX_WITHIN_S = 86_400.0
 MAX_LOGPROBS = 5
 END_S = 0.1  # from the mark at the end to the end of the body
 _STATS = frozenset(Stats.__dataclass_fields__)
@@ -61,7 +62,7 @@ def request_body(request: GenerateRequest, model: str = "") -> bytes:
         "midfill": {
             "suffix": request.suffix, "beginning": request.beginning, "wanted": request.wanted,
             "wanted_only": request.wanted_only, "speculate": request.speculate, "window": request.window,
-            "background": request.background, "prefill_only": request.prefill_only,
+            "background": request.background, "prefill_only": request.prefill_only, "within_s": request.within_s,
         },
     }  # fmt: skip
     return json.dumps(body).encode("ascii")
@@ -217,10 +218,11 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     only, prefill_only = own.get("wanted_only", False), own.get("prefill_only", False)
     if not all(isinstance(value, bool) for value in (speculate, background, only, prefill_only)):
         raise BadRequest("speculate, background, wanted_only and prefill_only must be true or false")
+    within_s = _number(own, "within_s", None, 0.0, MAX_WITHIN_S, float) if "within_s" in own else None
     return {
         "suffix": tuple(suffix) if suffix else None, "beginning": beginning, "window": window[:64],
         "speculate": speculate, "background": background, "wanted": tuple(names),
-        "wanted_only": only, "prefill_only": prefill_only,
+        "wanted_only": only, "prefill_only": prefill_only, "within_s": within_s,
     }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ MAX_STACKED_RANK = 16  # measured in docs/log.md
 
 @dataclass(frozen=True, slots=True)
 class LoraPair:
-    """One target: ``a`` is (rank, in_features), ``b`` (out_features, rank), both float32."""
+    """One target: ``a`` is (rank, in_features), ``b`` (out_features, rank): float32, on a GPU in the base's format."""
 
     a: torch.Tensor
     b: torch.Tensor
@@ -54,7 +54,8 @@ Block = tuple[slice, slice, torch.Tensor]  # outputs, places in the low rank, (o
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The pairs of layers that read the same input. ``a``: (rank_1 + rank_2 + ..., in).
+    """The pairs of layers that read the same input. ``a``: (rank_1 + rank_2 + ..., in). ``places``: which outputs and
+    low ranks are those of a path.
 
     Of small ranks one block with zeros where a pair has nothing to say to another's outputs: one product instead of
     several. Of large ones a block each, as the zeros would have to be read.
@@ -62,6 +63,18 @@ class Stack:
 
     a: torch.Tensor
     blocks: list[Block]
+    places: dict[str, tuple[slice, slice]]
+
+    @property
+    def pairs(self) -> dict[str, LoraPair]:
+        """By path, as parts of the stack; their scales are in it."""
+        return {path: LoraPair(self.a[low], self._b(outputs, low), 1.0) for path, (outputs, low) in self.places.items()}
+
+    def _b(self, outputs: slice, low: slice) -> torch.Tensor:
+        rows, columns, b = next(block for block in self.blocks if block[0].start <= outputs.start < block[0].stop)
+        return b[
+            outputs.start - rows.start : outputs.stop - rows.start, low.start - columns.start : low.stop - columns.start
+        ]
 
     def add_to(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """As Adapter.add_to."""
@@ -74,9 +87,10 @@ class Stack:
                 part += nn.functional.linear(low[:, columns], b)  # added in float32, then rounded
         return y
 
-    def to(self, device: torch.device) -> Stack:
-        """The same in the memory of ``device``."""
-        return Stack(self.a.to(device), [(rows, columns, b.to(device)) for rows, columns, b in self.blocks])
+    def to(self, device: torch.device, dtype: torch.dtype) -> Stack:
+        """The same in the memory of ``device``, in the format ``dtype``."""
+        blocks = [(rows, columns, b.to(device, dtype)) for rows, columns, b in self.blocks]
+        return Stack(self.a.to(device, dtype), blocks, self.places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +118,30 @@ class Adapter:
     def stack(self, paths: tuple[str, ...], sizes: list[int]) -> Stack | None:
         """The pairs of ``paths`` as one, None where there are none. Made once; ahead of use where time matters."""
         if paths not in self.stacks:
-            stack, parts = _stack([self.pairs.get(path) for path in paths], sizes)
-            self.pairs.update((path, part) for path, part in zip(paths, parts, strict=True) if part is not None)
-            self.stacks[paths] = stack
+            stack = self.stacks[paths] = _stack(paths, [self.pairs.get(path) for path in paths], sizes)
+            self.pairs.update(stack.pairs if stack is not None else {})
         return self.stacks[paths]
 
-    def to(self, device: torch.device) -> Adapter:
-        """The same adapter in the memory of ``device``."""
-        pairs = {path: LoraPair(p.a.to(device), p.b.to(device), p.scale) for path, p in self.pairs.items()}
-        stacks = {paths: stack and stack.to(device) for paths, stack in self.stacks.items()}
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Adapter:
+        """The same adapter in the memory of ``device``, in the format ``dtype``.
+
+        Each weight is copied once: the pairs of a stack are parts of it there as well.
+        """
+        stacks = {paths: stack and stack.to(device, dtype) for paths, stack in self.stacks.items()}
+        pairs = {path: pair for stack in stacks.values() if stack for path, pair in stack.pairs.items()}
+        for path, pair in self.pairs.items():
+            if path not in pairs:
+                pairs[path] = LoraPair(pair.a.to(device, dtype), pair.b.to(device, dtype), pair.scale)
         return dataclasses.replace(self, pairs=pairs, stacks=stacks)
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes in memory; stacks count whole, with the zeros in them."""
+        pairs = [pair for path, pair in self.pairs.items() if not any(path in paths for paths in self.stacks)]
+        tensors = [t for pair in pairs for t in (pair.a, pair.b)]
+        for stack in self.stacks.values():
+            tensors += [stack.a, *(b for _, _, b in stack.blocks)] if stack is not None else []
+        return sum(t.numel() * t.element_size() for t in tensors)
 
     @property
     def parameters(self) -> int:
@@ -121,30 +149,27 @@ class Adapter:
         return sum(pair.a.numel() + pair.b.numel() for pair in self.pairs.values())
 
 
-def _stack(pairs: list[LoraPair | None], sizes: list[int]) -> tuple[Stack | None, list[LoraPair | None]]:
-    """Several pairs as one; and the pairs again as parts of it, so that nothing need be held twice."""
+def _stack(paths: tuple[str, ...], pairs: list[LoraPair | None], sizes: list[int]) -> Stack | None:
+    """Several pairs as one, None where there are none."""
     present = [pair for pair in pairs if pair is not None]
     if not present:
-        return None, list(pairs)
+        return None
     a = torch.cat([pair.a for pair in present])
     whole = a.new_zeros((sum(sizes), len(a))) if max(len(pair.a) for pair in present) <= MAX_STACKED_RANK else None
     blocks: list[Block] = []
-    parts: list[LoraPair | None] = []
+    places: dict[str, tuple[slice, slice]] = {}
     row = column = 0
-    for pair, size in zip(pairs, sizes, strict=True):
+    for path, pair, size in zip(paths, pairs, sizes, strict=True):
         if pair is not None:
             rows, columns = slice(row, row + size), slice(column, column + len(pair.a))
             if whole is not None:
-                b = torch.mul(pair.b, pair.scale, out=whole[rows, columns])
+                torch.mul(pair.b, pair.scale, out=whole[rows, columns])
             else:
-                b = pair.b * pair.scale
-                blocks.append((rows, columns, b))
-            parts.append(LoraPair(a[columns], b, 1.0))
+                blocks.append((rows, columns, pair.b * pair.scale))
+            places[path] = rows, columns
             column += len(pair.a)
-        else:
-            parts.append(None)
         row += size
-    return Stack(a, [(slice(0, row), slice(0, column), whole)] if whole is not None else blocks), parts
+    return Stack(a, [(slice(0, row), slice(0, column), whole)] if whole is not None else blocks, places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +195,7 @@ class Targets:
         head = head_of() if callable(head_of) else None
         # Ours hold packed weights; transformers' are linear layers.
         linears = {
-            path: (int(module.out_features), int(module.in_features))  # type: ignore[arg-type]
+            path: (int(module.out_features), int(module.in_features))
             for path, module in modules.items()
             if isinstance(module, nn.Linear) or hasattr(module, "linear")
         }
@@ -210,7 +235,9 @@ def _pair_up(
     if not sides:
         raise refusal(folder, "it holds no weights", "train it again")
     _check_targets(folder, config, set(sides), model)
-    return {module: _pair(folder, module, pair, config, model.linears[module]) for module, pair in sorted(sides.items())}
+    return {
+        module: _pair(folder, module, pair, config, model.linears[module]) for module, pair in sorted(sides.items())
+    }
 
 
 def _check_targets(folder: Path, config: dict[str, Any], adapted: set[str], model: Targets) -> None:
@@ -274,14 +301,18 @@ class AdapterSwitch:
     A request keeps its Adapter: one that is replaced or removed meanwhile answers it to its end.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, model: Decoder | nn.Module) -> None:
+        if isinstance(model, Decoder):
+            self._device, self._dtype = model.device, model.kv_dtype
+        else:
+            like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0))
+            self._device, self._dtype = like.device, like.dtype  # on a GPU all of a model's numbers have one format
         self.adapters: dict[str, Adapter] = {}  # replaced whole, never changed: others read it at any time
 
     def add(self, adapter: Adapter) -> None:
         """Make ``adapter`` usable under its name, replacing one of the same name whole."""
         if self._device.type != "cpu":
-            adapter = adapter.to(self._device)
+            adapter = adapter.to(self._device, self._dtype)
         self.adapters = {**self.adapters, adapter.name: adapter}
 
     def remove(self, name: str) -> None:

@@ -76,7 +76,7 @@ class Checkpoint:
     def _tensors(self, file: Path) -> Iterator[tuple[str, torch.Tensor, int]]:
         """Name, tensor and how many bytes were read for it (a piece of the file holds many tensors)."""
         head = self._heads[file]
-        header, base = read_header(head, file, self._sizes[file])
+        header, _ = read_header(head, file, self._sizes[file])
         entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
         digest = hashlib.sha256(head) if self._digests[file] else None
         try:

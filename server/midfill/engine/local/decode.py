@@ -21,6 +21,7 @@ from midfill.engine.local.wanted import Wanted
 # Tokens of a prompt evaluated in one forward pass: long enough to be fast, short enough to take turns.
 PREFILL_CHUNK = 256
 
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """``temperature`` 0 is greedy; otherwise nucleus sampling with ``top_p``. ``rank`` chooses the first token: 0 the

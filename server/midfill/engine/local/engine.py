@@ -22,14 +22,13 @@ from midfill.engine.local import models
 from midfill.engine.local.adapter_loader import AdapterLoader
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
 from midfill.engine.local.attention import ROWWISE, Rows
-from midfill.engine.local.cuda import StaticDecoder, slots_that_fit
+from midfill.engine.local.cuda import static_decoder
 from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.healing import Vocabulary
 from midfill.engine.local.job import Job
 from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.engine.local.load import LoadedModel, load
-from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.scheduler import Scheduler
 from midfill.engine.local.shortage import MAX_IN_ROW, Shortage, is_out_of_memory
 from midfill.engine.local.worker import Records, Worker
@@ -45,8 +44,6 @@ N_SLOTS = 4
 MAX_WAITING = 64
 # A prompt budget that is answered in good time: measured in docs/log.md.
 CONTEXT_TOKENS = {"cpu": 768, "cuda": 2048}
-# Each step reads all weights, so a GPU reads a prompt in long pieces: a suffix after a keystroke is one.
-GPU_CHUNK = 1024
 # After loading, the model must still say this; a library upgrade that breaks it shows here, not in someone's code.
 SELF_TEST = ("def add(a, b):\n    return ", "a + b")
 LEAVING = ("the engine is leaving", "ask again")
@@ -287,7 +284,7 @@ class LocalEngine:
         loaded = load(folder, source.name, device=self._device, dtype=self._dtype, progress=self._progress)
         called = " ".join(sorted({source.name, *loaded.base_names}))
         template = fim.find(self._template, loaded.tokenizer, called)
-        self._switch = AdapterSwitch(loaded.device)
+        self._switch = AdapterSwitch(loaded.model)
         self._runner = Runner(loaded.model)
         if self._runner.compiled is not None:
             self._progress("compiling", 0.0)  # for the first time on this machine; otherwise read
@@ -351,14 +348,12 @@ class LocalEngine:
         """Slots, and how many tokens a request may have: on a GPU what fits its memory, once and for all."""
         if loaded.device.type != "cuda":
             return KVSlots(N_SLOTS), loaded.max_context
-        slots = slots_that_fit(self._runner, budget, loaded.max_context, N_SLOTS)
-        if isinstance(loaded.model, Decoder):
-            static = self._runner.static = StaticDecoder(loaded.model, slots, graphs=True)
-            assert self._switch is not None
-            switch = self._switch
-            static.residents = lambda: switch.adapters.values()
-        self._scheduler.chunk, self._scheduler.shared_chunk = GPU_CHUNK, GPU_CHUNK // 4
-        return KVSlots(slots=slots), min(loaded.max_context, slots[0].capacity - ROWWISE)
+        static = static_decoder(self._runner, budget, loaded.max_context, N_SLOTS)
+        self._runner.static = static
+        switch = self._switch
+        static.residents = lambda: switch.adapters.values() if switch is not None else ()
+        self._scheduler.chunk, self._scheduler.shared_chunk = static.chunk, static.chunk // 4
+        return KVSlots(slots=static.slots), min(loaded.max_context, static.capacity - ROWWISE)
 
     def _self_test(self, template: fim.FimTemplate) -> None:
         """The embedded model's known answer; also warms it up. Raises MidfillError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -43,6 +44,11 @@ class Job:
     def digest(self) -> str | None:
         """Which adapter's keys and values it can use."""
         return self.adapter.digest if self.adapter else None
+
+    @property
+    def deadline(self) -> float:
+        """When a first piece is of no use any more, on the monotonic clock; infinite where somebody waits for it."""
+        return math.inf if self.request.within_s is None else self.arrived + self.request.within_s
 
     def cancel(self) -> None:
         """Ask the worker to stop; safe from any thread."""

@@ -86,11 +86,14 @@ class Slot:
             self.suffix_start = self.suffix_end = self.age = self.n_refreshed = 0
 
     def forget(self) -> None:
-        """Nothing that is here is trusted any more; buffers that grow are given back, as one may be half made."""
+        """Nothing that is here is trusted any more; buffers that grow are given back, as one may be half made, and
+        others emptied: what a step of fixed shape hides it multiplies by nothing, which leaves NaN what it is."""
         self.truncate(0)
         if not self.capacity:
             self.keys.clear()
             self.values.clear()
+        for buffer in (*self.keys, *self.values):
+            buffer.zero_()
 
     def unknown(self) -> Iterator[int]:
         """The positions still to be evaluated, ascending."""

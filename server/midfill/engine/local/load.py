@@ -74,9 +74,7 @@ def pick_format(wanted: str, device: torch.device) -> str:
     elif wanted == "int4":
         raise MidfillError("int4 weights need a GPU", 'set dtype = "int8", which is faster on a CPU')
     elif wanted == "int8" and not (device.type == "cpu" and int8.is_supported()):
-        raise MidfillError(
-            "int8 weights need numba, or a CPU with VNNI or AMX", 'install numba, or set dtype = "auto"'
-        )
+        raise MidfillError("int8 weights need numba, or a CPU with VNNI or AMX", 'install numba, or set dtype = "auto"')
     if wanted != "auto":
         return wanted
     return "int8" if device.type == "cpu" and int8.is_supported() else pick_floats(device)

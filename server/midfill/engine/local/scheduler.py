@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 
 from midfill.engine.base import GenerateRequest
@@ -11,6 +12,10 @@ from midfill.engine.local.job import Job
 
 # While somebody's tokens are flowing, a prompt is read in smaller pieces beside them.
 SHARED_CHUNK = 64
+# Pieces of prompts by which it is known how fast they are read.
+N_PACES = 8
+# Where one person's prompts queue up, an answer comes first, and the next prompt is read beside one step in so many.
+QUEUED_EVERY = 8
 
 
 class Scheduler:
@@ -21,6 +26,11 @@ class Scheduler:
         self.waiting: list[Job] = []
         self.running: list[Job] = []
         self._served: dict[str, int] = {}  # window -> when it was last given a slot
+        self._read: dict[str, tuple[int, str]] = {}  # person -> when a prompt was last begun for them, for which window
+        self._reading: Job | None = None  # whose prompt is read, to its end
+        self._n_alone = 0  # steps in which answers went on and no prompt was read, though one waits
+        self._was_between = False  # whether the last piece read was of a shorter prompt than that
+        self._paces: collections.deque[float] = collections.deque(maxlen=N_PACES)
         self._clock = 0
 
     @property
@@ -49,12 +59,36 @@ class Scheduler:
             started.append(job)
         if not (self.waiting or self.running or started):
             self._served.clear()
+            self._read.clear()
+            self._reading = None
         return cancelled + started
 
     def put_back(self, job: Job) -> None:
         """``job`` lost its slot, and waits again."""
         self.running.remove(job)
         self.waiting.append(job)
+
+    def displaced(self) -> Job | None:
+        """A job that holds a slot, of which nothing was read yet, and that would be read after one that the same person
+        asked for later and that waits for a slot. It has had its turn."""
+        newest = {job.request.person: job.arrived for job in sorted(self._people(self.waiting), key=_arrived)}
+        unread = [job for job in self._people(self.running) if not job.n_steps and _n_pending(job) > self.shared_chunk]
+        older = [job for job in unread if job.request.window and job is not self._reading]
+        older = [job for job in older if job.arrived < newest.get(job.request.person, 0.0)]
+        if (oldest := min(older, key=_arrived, default=None)) is not None:
+            self._clock += 1
+            self._served[oldest.request.window] = self._clock
+        return oldest
+
+    def read(self, n_tokens: int, seconds: float) -> None:
+        """``n_tokens`` of a prompt were read in ``seconds``."""
+        self._paces.append(seconds / n_tokens)
+
+    def late(self, now: float) -> list[Job]:
+        """Jobs that cannot have a first token before their deadline even if nothing else is done from ``now`` on."""
+        token_s = min(self._paces, default=0.0)
+        jobs = [job for job in (*self.waiting, *self.running) if job.index == 0 and not job.first_token]
+        return [job for job in jobs if now + token_s * _n_pending(job) > job.deadline]
 
     def n_before(self, request: GenerateRequest) -> int:
         """How many wait whose turn comes before a new one's or with it: a person does not queue behind background."""
@@ -75,24 +109,62 @@ class Scheduler:
     def batch(self) -> list[tuple[Job, int, int]]:
         """(job, tokens of its prompt at most, drafts at most) for the next forward pass.
 
-        The longest-unserved job chooses the adapter; all that decode with it join, and one whose prompt is read.
+        Of those that decode and the one whose prompt is read, the longest-unserved chooses the adapter, and all that
+        have the same join.
         """
-        candidates = [job for job in self.running if not job.request.background] or self.running
-        if not candidates:
+        candidates = self._people(self.running) or self.running
+        decoding = [job for job in candidates if _n_pending(job) <= 1]
+        reading = self._next_to_read([job for job in candidates if _n_pending(job) > 1])
+        digests = [job.digest for job in candidates if job is reading or job in decoding]
+        if not digests:
             return []
-        digest = candidates[0].digest
-        same = [job for job in candidates if job.digest == digest]
-        decoding = [job for job in same if _n_pending(job) <= 1]
-        reading = next((job for job in same if _n_pending(job) > 1), None)
+        decoding = [job for job in decoding if job.digest == digests[0]]
         n_drafts = ROWWISE // len(decoding) - 1 if decoding else 0
         batch = [(job, 1, n_drafts if job.request.speculate else 0) for job in decoding]
-        if reading is not None:
+        if reading is not None and reading.digest == digests[0] and not (decoding and self._answers_first(candidates)):
             n_drafts = ROWWISE if reading.request.speculate and not decoding else 0
             limit = self.shared_chunk if decoding else self.chunk
             if reading.request.prefill_only:  # a piece that is broken off for a request is lost, so it is a small one
                 limit, n_drafts = min(self.shared_chunk, _n_pending(reading) - 1), 0
             batch.append((reading, limit, n_drafts))
         return batch
+
+    def _answers_first(self, jobs: list[Job]) -> bool:
+        """Whether nothing is read beside this step: each piece of the next prompt would make the answer before it late,
+        and bring none nearer, as others wait behind it. Several people share every step."""
+        n_unread = sum(_n_pending(job) > 1 for job in jobs)
+        self._n_alone = (self._n_alone + 1) % QUEUED_EVERY
+        return n_unread > 1 and len({job.request.person for job in jobs}) == 1 and self._n_alone != 0
+
+    def _next_to_read(self, unread: list[Job]) -> Job | None:
+        """The prompt to read a piece of: the one that was begun, to its end, so that at least some are answered in time
+        where many ask at once. A short rest, as after a keystroke, goes between two of its pieces.
+        """
+        if not unread:
+            return None
+        if self._reading in unread:
+            short = [job for job in unread if job is not self._reading and _n_pending(job) <= self.shared_chunk]
+            if self._was_between or not short:
+                self._was_between = False
+                return self._reading
+            self._was_between = True
+            return min(short, key=self._reading_turn)
+        self._reading, self._was_between = min(unread, key=self._reading_turn), False
+        self._clock += 1
+        self._read[self._reading.request.person] = (self._clock, self._reading.request.window)
+        return self._reading
+
+    def _reading_turn(self, job: Job) -> tuple[int, bool, float]:
+        """People in turn; of one person the newest, in whichever window, but no window twice while another waits: so
+        one in which somebody types is read at once, and none is left behind."""
+        when, window = self._read.get(job.request.person, (0, ""))
+        is_again = bool(window) and job.request.window == window
+        return when, is_again, -job.arrived if job.request.window else job.arrived
+
+    @staticmethod
+    def _people(jobs: Sequence[Job]) -> list[Job]:
+        """Those for which a person waits."""
+        return [job for job in jobs if not job.request.background]
 
     def turn(self, served: Sequence[Job]) -> None:
         """``served`` had their step: others come first next time."""
@@ -101,6 +173,10 @@ class Scheduler:
         ]
 
 
+def _arrived(job: Job) -> float:
+    return job.arrived
+
+
 def _n_pending(job: Job) -> int:
-    assert job.generation is not None
-    return job.generation.n_pending
+    """Tokens of its prompt that are still to be read, 0 where that is not known: it waits for a slot."""
+    return job.generation.n_pending if job.generation is not None else 0

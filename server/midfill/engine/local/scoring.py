@@ -26,7 +26,7 @@ class Scorer:
         source = models.resolve(spec)
         folder = models.prepare(source, progress)
         self._loaded = load(folder, source.name, device=device, dtype=dtype, progress=progress)
-        self._switch = AdapterSwitch(self._loaded.device)
+        self._switch = AdapterSwitch(self._loaded.model)
         self._runner = Runner(self._loaded.model)
 
     @property

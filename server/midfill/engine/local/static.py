@@ -8,60 +8,16 @@ adapter's weights are copied into buffers of fixed rank. Nothing here needs a GP
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from midfill.engine.local.adapters import Adapter, LoraPair
-from midfill.engine.local.attention import ROWWISE
 from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.memory_plan import SCRATCH, Plan, rounded_up
 from midfill.engine.local.model.decoder import Linear
-from midfill.types import MidfillError
 
-# A step has one of these numbers of rows: the last token alone, or with 1, 2, 4, 8 or 16 drafts.
-N_ROWS = (1, 2, 3, 5, 9, ROWWISE)
-# Rows that only fill a step up write behind the last position, each to its own place.
-SCRATCH = ROWWISE
-# Attention reads whole buckets: the powers of two from here, and the capacity.
-FIRST_BUCKET = 512
-# A slot's capacity is a multiple of it, so that its rows stay aligned.
-ALIGNMENT = 256
-# Room for an answer and its drafts behind a prompt that fills its budget.
-ANSWER_TOKENS = 256
-# More is of no use to a completion, and the largest buckets are slow to capture.
-MAX_CAPACITY = 8192
-# Of the memory that is free after loading, what slots leave to prompts being read, to graphs and to others.
-RESERVE_SHARE, RESERVE_BYTES = 0.1, 512 << 20
 RANK_STEP = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How many slots, for how many tokens each."""
-
-    n_slots: int
-    capacity: int
-
-
-def plan(free: int, bytes_per_token: int, context_tokens: int, max_context: int, n_slots: int) -> Plan:
-    """As many slots for a prompt of ``context_tokens`` and its answer as ``free`` bytes allow, at most ``n_slots``;
-    what is left makes them longer. Raises MidfillError where not even one fits.
-    """
-    needed = _round(min(context_tokens + ANSWER_TOKENS + ROWWISE, max_context), ALIGNMENT)
-    tokens = max(0, free - max(RESERVE_BYTES, int(free * RESERVE_SHARE))) // bytes_per_token
-    n_slots = min(n_slots, tokens // (needed + SCRATCH))
-    if n_slots == 0:
-        raise MidfillError(
-            "the model leaves no room for a prompt in the memory of its device",
-            'choose a smaller model, dtype = "int4" or device = "cpu"',
-        )
-    longest = min(MAX_CAPACITY, _round(max_context, ALIGNMENT), tokens // n_slots - SCRATCH)
-    return Plan(n_slots, max(needed, longest // ALIGNMENT * ALIGNMENT))
-
-
-def _round(n: int, step: int) -> int:
-    return -(-n // step) * step
 
 
 def bytes_per_token(like: Slot) -> int:
@@ -78,20 +34,6 @@ def make_slots(like: Slot, wanted: Plan) -> list[Slot]:
         return [t.new_zeros((t.shape[0], length, t.shape[2])) for t in tensors]
 
     return [Slot(buffers(like.keys), buffers(like.values), capacity=wanted.capacity) for _ in range(wanted.n_slots)]
-
-
-def buckets(capacity: int) -> tuple[int, ...]:
-    """The lengths attention may read, ascending."""
-    sizes, size = [], FIRST_BUCKET
-    while size < capacity:
-        sizes.append(size)
-        size *= 2
-    return (*sizes, capacity)
-
-
-def smallest(sizes: Sequence[int], n: int) -> int:
-    """The first of ``sizes`` (ascending) that holds ``n``."""
-    return next(size for size in sizes if size >= n)
 
 
 class StaticStep:
@@ -116,28 +58,40 @@ class StaticStep:
         heads, rows, dim = q.shape
         # The heads of a group are more queries of their common keys: (kv_heads, group * rows, dim), nothing repeated.
         q = q.reshape(len(keys), -1, dim)
-        bias = self._bias(window, heads // len(keys), q.dtype)
+        bias = self._bias(window, heads // len(keys))
         scale = scale if scale is not None else dim**-0.5
         # Products rather than a fused kernel: those work a head through in one block, and a few rows of a few heads
         # would leave most of a GPU idle; these share the positions out.
+        scores = product_in_float32(q, keys.transpose(1, 2))
         if softcap:
-            scores = (q @ keys.transpose(1, 2) * (scale / softcap)).tanh() * softcap + bias
+            scores = scores.mul_(scale / softcap).tanh_().mul_(softcap).add_(bias)
         else:
-            scores = torch.baddbmm(bias, q, keys.transpose(1, 2), alpha=scale)
-        seen = scores.softmax(-1) @ values
+            torch.add(bias, scores, alpha=scale, out=scores)
+        seen = scores.softmax(-1).to(values.dtype) @ values
         return seen.view(heads, rows, -1).transpose(0, 1)
 
-    def _bias(self, window: int | None, group: int, dtype: torch.dtype) -> torch.Tensor:
-        """0 where a row may look, -inf elsewhere: (group * rows, bucket). Made once a step."""
+    def _bias(self, window: int | None, group: int) -> torch.Tensor:
+        """0 where a row may look, -inf elsewhere: (group * rows, bucket), float32. Made once a step."""
         if window not in self._biases:
             columns = torch.arange(self._bucket, device=self._positions.device)[None]
             rows = self._positions[:, None]
             hidden = columns > rows
             if window:
                 hidden |= columns <= rows - window
-            bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+            bias = torch.zeros(hidden.shape, device=hidden.device)
             self._biases[window] = bias.masked_fill_(hidden, float("-inf")).repeat(group, 1)
         return self._biases[window]
+
+
+def product_in_float32(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a @ b, a batch of matrices each, as float32 whatever their format.
+
+    A score of 32 or more has steps of 0.25 in bfloat16, which is up to an eighth of its weight after the softmax. The
+    tensor cores sum up in float32 anyway, so on a GPU they only have to write that down.
+    """
+    if a.dtype == torch.float32:
+        return a @ b
+    return torch.bmm(a, b, out_dtype=torch.float32) if a.is_cuda else a.float() @ b.float()
 
 
 class StaticLora:
@@ -148,14 +102,23 @@ class StaticLora:
     """
 
     def __init__(self, linears: Iterable[Linear], adapters: Sequence[Adapter]) -> None:
-        pairs: dict[str, LoraPair] = {}
+        ranks: dict[str, int] = {}
+        like: dict[str, LoraPair] = {}
         for path, pair in (item for adapter in adapters for item in adapter.pairs.items()):
-            rank = max(_round(len(pair.a), RANK_STEP), len(pairs[path].a) if path in pairs else 0)
-            a, b = pair.a.new_zeros((rank, pair.a.shape[1])), pair.b.new_zeros((len(pair.b), rank))
-            pairs[path] = LoraPair(a, b, 1.0)
-        self.buffers = Adapter("", Path(), "", 0, 0.0, "", pairs)
-        for linear in linears:
-            self.buffers.stack(linear.paths, linear.sizes)  # from here on the pairs are parts of the stacks
+            ranks[path] = max(rounded_up(len(pair.a), RANK_STEP), ranks.get(path, 0))
+            like[path] = pair
+
+        def zeros(path: str) -> LoraPair:
+            a, b, rank = like[path].a, like[path].b, ranks[path]
+            return LoraPair(a.new_zeros((rank, a.shape[1])), b.new_zeros((len(b), rank)), 1.0)
+
+        self.buffers = Adapter("", Path(), "", 0, 0.0, "", {})
+        stacked: set[str] = set()
+        for linear in linears:  # one after the other: the pairs become parts of the stack, and their memory is free
+            self.buffers.pairs.update((path, zeros(path)) for path in linear.paths if path in like)
+            self.buffers.stack(linear.paths, linear.sizes)
+            stacked.update(linear.paths)
+        self.buffers.pairs.update((path, zeros(path)) for path in like if path not in stacked)
         self._digest: str | None = None
 
     def holds(self, adapter: Adapter) -> bool:

@@ -32,37 +32,6 @@ MAX_HEADER = 100_000_000
 CHUNK = 256 << 20
 
 
-def read_files(
-    folder: Path, files: list[Path], device: torch.device, dtype: torch.dtype | None, progress: Progress
-) -> dict[str, torch.Tensor]:
-    """Every tensor of ``files`` of ``folder`` on ``device``; floating ones in ``dtype``, None: as they are.
-
-    A prepared folder's are checked against its manifest. Raises MidfillError.
-    """
-    if not files:
-        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
-        reason = "only pickled weights, which midfill never loads" if pickled else "no *.safetensors"
-        raise MidfillError(f"{folder} has {reason}", "convert them to safetensors with transformers")
-    manifest = (read_manifest(folder) or {}).get("files", {})
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise MidfillError(f"{folder} lacks {missing[0]}", "fetch or prepare the model again")
-    total = max(1, sum(file.stat().st_size for file in files))
-    done = 0
-
-    def on_bytes(n: int) -> None:
-        nonlocal done
-        done += n
-        progress("loading", done / total)
-
-    weights: dict[str, torch.Tensor] = {}
-    for file in files:
-        sha256 = manifest.get(file.name, {}).get("sha256")
-        for name, tensor in read_safetensors(file, sha256=sha256, on_bytes=on_bytes).items():
-            weights[name] = tensor.to(device, dtype if dtype and tensor.is_floating_point() else tensor.dtype)
-    return weights
-
-
 def check_small_files(folder: Path) -> None:
     """Whether the files beside the weights of a prepared ``folder`` are those that were recorded.
 

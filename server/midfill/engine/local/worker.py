@@ -22,7 +22,7 @@ from midfill.engine.local.healing import Beginning, Vocabulary
 from midfill.engine.local.job import Job, Output
 from midfill.engine.local.kv_cache import KVSlots, Rotate, Slot
 from midfill.engine.local.prompt_lookup import Drafter
-from midfill.engine.local.scheduler import Scheduler
+from midfill.engine.local.scheduler import SHARED_CHUNK, Scheduler
 from midfill.engine.local.shortage import is_out_of_memory
 from midfill.engine.local.threads import Threads
 from midfill.engine.local.wanted import Wanted
@@ -131,6 +131,7 @@ class Worker:
 
     def _evaluate(self, batch: list[tuple[Job, Rows]]) -> None:
         jobs = [job for job, _ in batch]
+        start = time.monotonic()
         try:
             logits = self.runner.forward([rows for _, rows in batch], jobs[0].adapter, lambda: self._is_over(jobs))
         except Cancelled:
@@ -143,6 +144,8 @@ class Worker:
             for one in batch if len(batch) > 1 else []:
                 self._evaluate([one])
             return
+        if len(batch) == 1 and len(batch[0][1].ids) >= SHARED_CHUNK:
+            self.scheduler.read(len(batch[0][1].ids), time.monotonic() - start)
         for (job, rows), its in zip(batch, logits, strict=True):
             job.n_steps += 1
             self._hand_out(job, job.generation.take(rows, its))  # type: ignore[union-attr]
@@ -220,6 +223,14 @@ class Worker:
         self.records.add(job, "error")
         job.send(error)
 
+    def _refuse(self, job: Job, error: EngineError) -> None:
+        """``job`` ends with ``error`` before its first token; what was read of its prompt stays in the slot."""
+        if job in self.scheduler.waiting:
+            self.scheduler.waiting.remove(job)
+        self._free(job, "late")
+        self.records.add(job, "late")
+        job.send(error)
+
     def _free(self, job: Job, reason: str) -> None:
         if self.work_log is not None:
             self.work_log.end(id(job))
@@ -232,7 +243,10 @@ class Worker:
 
     def make_way(self) -> None:
         """Background work that holds every slot gives them up to a person: it would wait for that person's end, who
-        waits for a slot. What is only read gives its slot to whatever comes, which may be what it was read for."""
+        waits for a slot. What is only read gives its slot to whatever comes, which may be what it was read for. A
+        person's newest request gets the slot of one that would be read after it, and what would come too late goes."""
+        for job in self.scheduler.late(time.monotonic()):
+            self._refuse(job, EngineError("too much was asked at once to answer this in time", "ask again"))
         running, waiting = self.scheduler.running, self.scheduler.waiting
         if any(not job.request.prefill_only for job in waiting):
             for job in [job for job in running if job.request.prefill_only]:
@@ -241,6 +255,9 @@ class Worker:
         if is_full and any(not job.request.background for job in waiting):
             for job in running:
                 job.cancel()
+        displaced = self.scheduler.displaced() if len(running) == len(self.slots.slots) else None
+        if displaced is not None:
+            self._put_back(displaced)
 
     def _put_back(self, job: Job) -> None:
         """``job`` waits again; what was read of its prompt stays in the slot."""

@@ -153,7 +153,7 @@ class TeamService(Service):
             return Answer(error_body(EngineError("the engine is leaving", "ask again")), 503, {"Retry-After": "2"})
         wanted = read_request(body, self.engine.info.name if self.engine.info else None)
         if user != ANYBODY:
-            wanted = replace(wanted, window=user)  # windows take turns in the scheduler: each person is one
+            wanted = replace(wanted, window=user, person=user)  # people take turns in the scheduler
         await self._load(wanted)
         self.engine.check(wanted)
         try:

@@ -91,7 +91,8 @@ class Runner:
             return self._foreign(ids, positions, keep, step, adapter, check)
         assert isinstance(self.model, Decoder)
         if self.compiled is not None and isinstance(step, Step) and (adapter is None or HEAD not in adapter.pairs):
-            return self.compiled(ids, positions, keep, step, adapter, check)
+            logits: torch.Tensor = self.compiled(ids, positions, keep, step, adapter, check)
+            return logits
         return eager.forward(self.model, ids, positions, keep, step, adapter, check)
 
     def make_ready(self, adapter: Adapter) -> None:

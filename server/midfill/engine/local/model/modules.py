@@ -63,7 +63,7 @@ class PackedEmbedding(nn.Module):
 
 
 def read_config(folder: Path, content: dict[str, Any]) -> Any:
-    """transformers' configuration of the model in ``folder``, whose config.json says ``content``. Raises MidfillError."""
+    """transformers' configuration of the model in ``folder``; ``content``: of its config.json. Raises MidfillError."""
     content = {key: value for key, value in content.items() if key != "auto_map"}  # names code in the folder
     try:
         kind = content.pop("model_type")

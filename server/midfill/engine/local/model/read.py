@@ -247,5 +247,3 @@ class _Reader:
             activation=ACTIVATIONS[wanted.activation],
             down=linear(DOWN),
         )
-
-

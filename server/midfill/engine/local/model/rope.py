@@ -22,7 +22,7 @@ def read_rope(config: dict[str, Any], head_dim: int, max_positions: int) -> Rope
     trained = config.get("original_max_position_embeddings") or said.get("original_max_position_embeddings")
     if part not in (None, 1.0) or any(isinstance(value, dict) for value in said.values()):
         return None  # a part of each head, or other frequencies for each kind of layer
-    plain = 1.0 / theta ** (torch.arange(0, head_dim, 2).float() / head_dim)
+    plain: torch.Tensor = 1.0 / theta ** (torch.arange(0, head_dim, 2).float() / head_dim)
     if kind in ("default", "dynamic"):  # dynamic NTK stretches only what is behind ``max_positions``
         return Rope(plain)
     if kind == "linear":  # positions interpolated: Chen et al. 2023, arXiv:2306.15595
@@ -40,7 +40,8 @@ def _llama3(plain: torch.Tensor, said: dict[str, Any], trained: int) -> torch.Te
     turns = trained * plain / (2 * math.pi)  # of each pair over the trained positions
     low, high = said["low_freq_factor"], said["high_freq_factor"]
     blend = ((turns - low) / (high - low)).clamp(0, 1)  # 1: as it is
-    return plain * (blend + (1 - blend) / said["factor"])
+    stretched: torch.Tensor = plain * (blend + (1 - blend) / said["factor"])
+    return stretched
 
 
 def _yarn(plain: torch.Tensor, said: dict[str, Any], theta: float, trained: int, max_positions: int) -> Rope:

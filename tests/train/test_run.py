@@ -46,8 +46,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 
 def loaded(base: Path) -> LoadedModel:
-    model = load_tiny(base, modules=True)
-    return model
+    return load_tiny(base, modules=True)
 
 
 def makers(base: Path, collection: Collection) -> tuple[Maker, Maker]:

@@ -20,10 +20,11 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def embedded_folder() -> Path:
-    """The prepared embedded model: made on the first run of a machine, found on the later ones."""
+    """The prepared embedded model: made on the first run of a machine, found on the later ones. With floats, as tests
+    compare with transformers' own modules."""
     from midfill.engine.local import models
 
-    return models.prepare(models.resolve("embedded"), lambda stage, fraction: None)
+    return models.prepare(models.resolve("embedded"), lambda stage, fraction: None, floats=True)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from midfill.engine.local import convert, int8
 from midfill.engine.local.convert import convert_gguf
 from midfill.engine.local.gguf_file import GgufFile
 from midfill.types import MidfillError
@@ -197,7 +199,7 @@ def tiny_gguf(file: Path, architecture: str) -> Path:
 def test_conversion_gives_the_model_transformers_reads(tmp_path: Path, architecture: str) -> None:
     file, out = tiny_gguf(tmp_path / "tiny.gguf", architecture), tmp_path / "out"
     out.mkdir()
-    figures = convert_gguf(file, out, no_progress)
+    figures = convert_gguf(file, out, no_progress, floats=True)
     loaded, ours = load_tiny(out), load_modules(out)
     assert figures["parameters"] == loaded.parameters
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=file.name, dtype=torch.float32).eval()
@@ -205,6 +207,62 @@ def test_conversion_gives_the_model_transformers_reads(tmp_path: Path, architect
     with torch.inference_mode():
         torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, atol=1e-4, rtol=1e-4)
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("def f(a):\n    return 1")) == "def f(a):\n    return 1"
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_pieces_are_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str) -> None:
+    """A tensor that no architecture changes is never whole in memory, and its files are the same all the same."""
+    file = tiny_gguf(tmp_path / "tiny.gguf", architecture)
+    monkeypatch.setattr(int8, "is_supported", lambda: True)
+    whole, sizes = {}, list[int]()
+    values = GgufFile.values
+
+    def read(*arguments: Any) -> Any:
+        found = values(*arguments)
+        sizes.append(found.size)
+        return found
+
+    monkeypatch.setattr(GgufFile, "values", read)
+    for piece in (1 << 40, 1000):
+        monkeypatch.setattr(convert, "PIECE", piece)
+        out = tmp_path / str(piece)
+        out.mkdir()
+        sizes.clear()
+        convert_gguf(file, out, no_progress, floats=True)
+        whole[piece] = {path.name: path.read_bytes() for path in out.glob("*.safetensors")}
+    assert set(whole[1000]) == {"model.safetensors", int8.FILE}
+    assert whole[1000] == whole[1 << 40]
+    moved = 64 * 64 if architecture == "llama" else 0  # its queries and keys change places
+    looked_at = 64 * 64  # for two copies of one matrix
+    assert max(sizes) <= max(1000, moved, looked_at)
+
+
+def test_int8_is_that_of_the_floats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "is_supported", lambda: True)
+    convert_gguf(tiny_gguf(tmp_path / "tiny.gguf", "qwen2"), tmp_path, no_progress, floats=True)
+    floats, packed = load_file(tmp_path / "model.safetensors"), load_file(tmp_path / int8.FILE)
+    for name, tensor in floats.items():
+        if name.endswith("norm.weight") or name.endswith("bias"):
+            assert torch.equal(packed[name], tensor.float())
+        else:
+            weight, scale = int8.quantise(tensor)
+            assert torch.equal(packed[name], weight)
+            assert torch.equal(packed[name + int8.SCALE_SUFFIX], scale)
+
+
+@pytest.mark.parametrize("lost", ["blk.1.ffn_up.weight", "blk.0.attn_q.weight", "output_norm.weight"])
+def test_a_tensor_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf", "llama")
+    read = GgufFile._read
+
+    def without(self: GgufFile) -> Any:
+        metadata, tensors = read(self)
+        return metadata, tuple(tensor for tensor in tensors if tensor.name != lost)
+
+    monkeypatch.setattr(GgufFile, "_read", without)
+    with pytest.raises(MidfillError, match=r"does not fit its architecture: model\.") as caught:
+        convert_gguf(file, tmp_path, no_progress)
+    assert caught.value.remedy
 
 
 @pytest.mark.parametrize(

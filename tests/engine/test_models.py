@@ -121,7 +121,7 @@ class TestPrepare:
     ) -> None:
         """Other engines load every *.safetensors of a folder that has none, the int8 pack too."""
         monkeypatch.setattr(int8, "is_supported", lambda: True)
-        folder = models.prepare(source, no_progress)
+        folder = models.prepare(source, no_progress, floats=True)
         assert (folder / int8.FILE).is_file()
         index = folder / models.INDEX
         written = index.read_bytes()
@@ -130,14 +130,14 @@ class TestPrepare:
         assert models.weight_files(folder) == [folder / "model.safetensors"]
         index.unlink()  # as an earlier version left it
         monkeypatch.setattr(models, "_prepare_gguf", _fail)
-        assert models.prepare(source, no_progress) == folder
+        assert models.prepare(source, no_progress, floats=True) == folder
         assert index.read_bytes() == written  # what the manifest says of it holds
         assert not [name for name in left_in(folder) if name.startswith(".")]
 
     def test_a_folder_that_cannot_be_given_an_index(
         self, source: models.ModelSource, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        folder = models.prepare(source, no_progress)
+        folder = models.prepare(source, no_progress, floats=True)
         manifest = json.loads((folder / "manifest.json").read_text())
         del manifest["files"][models.INDEX]
         (folder / "manifest.json").write_text(json.dumps(manifest))

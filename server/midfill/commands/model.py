@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prepare = kinds.add_parser("prepare", help="make a model ready, so that the first start is quick")
     prepare.add_argument("model", nargs="?", help="auto, embedded, owner/name on the hub, ./a/folder or a .gguf file")
     prepare.add_argument("--force", action="store_true", help="make it again")
+    prepare.add_argument("--floats", action="store_true", help="keep the weights as floats too, as vLLM loads them")
     info = kinds.add_parser("info", help="what a model is, and what midfill makes of it")
     info.add_argument("model", nargs="?")
     info.add_argument("--json", action="store_true")
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.kind == "list":
         return _list(as_json=arguments.json)
     if arguments.kind == "prepare":
-        return _prepare(spec, force=arguments.force)
+        return _prepare(spec, force=arguments.force, floats=arguments.floats)
     return _info(spec, as_json=arguments.json)
 
 
@@ -86,11 +87,11 @@ def _list(*, as_json: bool) -> int:
     return 0
 
 
-def _prepare(spec: str, *, force: bool) -> int:
+def _prepare(spec: str, *, force: bool, floats: bool) -> int:
     models = _models()
     source = models.resolve(spec)
     with stages() as report:
-        folder = models.prepare(source, report, force=force)
+        folder = models.prepare(source, report, force=force, floats=floats)
     check_whole(folder)
     print(f"{source.name} is ready: {folder}")
     return 0

@@ -24,12 +24,12 @@ from midfill.commands.options import configured, model_options
 from midfill.commands.session import session
 from midfill.commands.training import Training, clock, watch, watch_estimate
 from midfill.config import Config
+from midfill.engine.adapter_setting import folder_of
 from midfill.engine.local import models
 from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
 from midfill.eval.ask import bare
 from midfill.eval.holes import Hole
 from midfill.eval.run import Record, evaluate
-from midfill.serve import adapters
 from midfill.train import card, gate, middles
 from midfill.train.collect import SourceText
 from midfill.train.job import Job
@@ -69,7 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--end-weight", type=float, default=3.0, metavar="W", help="of the token that ends a middle (3)"
     )
     parser.add_argument("--seed", type=int, default=1, help="(1)")
-    parser.add_argument("--quantise", action="store_true", help="hold the base in four bits (QLoRA); on a GPU")
+    parser.add_argument(
+        "--quantise", action="store_true", help="hold the base in four bits (QLoRA), with --checkpointing; on a GPU"
+    )
     parser.add_argument("--checkpointing", action="store_true", help="less memory, more time (gradient checkpointing)")
     parser.add_argument("--restart", action="store_true", help="do not go on from an earlier run's checkpoint")
     parser.add_argument("--priority", choices=("idle", "normal"), default="idle", help="of the processor's time (idle)")
@@ -132,7 +134,7 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
         print(json.dumps({"train": job.name, "folder": str(done.folder), **figures}))
         return 0
     present = dataclasses.replace(config, adapter=arguments.against or config.adapter)
-    name, before = adapters.folder_of(present.adapter, models.resolve(present.model).name) or ("none", None)
+    name, before = folder_of(present.adapter, models.resolve(present.model).name) or ("none", None)
     versions = {
         "digest": describe(done.folder).digest, "against": name,
         "replaced": describe(before).digest if before is not None else "",
@@ -251,7 +253,7 @@ def _shape(arguments: argparse.Namespace, config: Config) -> tuple[_Shape, tuple
     rank = RANK if arguments.rank is None else arguments.rank
     wanted = _Shape(rank, ALPHA if arguments.alpha is None else arguments.alpha, targets)
     setting = arguments.start or arguments.against or config.adapter
-    start = adapters.folder_of(setting, models.resolve(config.model).name)
+    start = folder_of(setting, models.resolve(config.model).name)
     if start is None:
         return wanted, None
     facts = describe(start[1])

@@ -33,9 +33,10 @@ class Checkpoint:
         missing = [file.name for file in files if not file.is_file()]
         if missing:
             raise MidfillError(f"{folder} lacks {missing[0]}", "fetch or prepare the model again")
+        self.folder = folder
         self._sizes = {file: file.stat().st_size for file in files}
         self._heads = {file: _read_head(file) for file in files}
-        self._digests = {file: manifest_digest(folder, file) for file in files}
+        self._digests = {file: _recorded_digest(file) for file in files}
         self.shapes = {
             name: tuple(entry["shape"])
             for file, head in self._heads.items()
@@ -105,9 +106,9 @@ class Checkpoint:
             )
 
 
-def manifest_digest(folder: Path, file: Path) -> str | None:
-    """The recorded sha256 of a prepared folder's ``file``, or None."""
-    entry: dict[str, Any] = (read_manifest(folder) or {}).get("files", {}).get(file.name, {})
+def _recorded_digest(file: Path) -> str | None:
+    """The sha256 of ``file`` in the manifest beside it, or None."""
+    entry: dict[str, Any] = (read_manifest(file.parent) or {}).get("files", {}).get(file.name, {})
     return entry.get("sha256")
 
 

@@ -18,17 +18,17 @@ import torch
 
 from midfill import fim
 from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, EngineError, GenerateRequest
-from midfill.engine.local import models
+from midfill.engine.local import models, preparing
 from midfill.engine.local.adapter_loader import AdapterLoader
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
-from midfill.engine.local.attention import ROWWISE, Rows
+from midfill.engine.local.attention import ROWWISE
 from midfill.engine.local.cuda import static_decoder
 from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.healing import Vocabulary
 from midfill.engine.local.job import Job
-from midfill.engine.local.kv_cache import KVSlots, Slot
-from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.kv_cache import KVSlots
+from midfill.engine.local.load import LoadedModel, load, needs_floats
 from midfill.engine.local.scheduler import Scheduler
 from midfill.engine.local.shortage import MAX_IN_ROW, Shortage, is_out_of_memory
 from midfill.engine.local.worker import Records, Worker
@@ -274,13 +274,15 @@ class LocalEngine:
     def _load(self) -> Worker:
         self._progress("starting", 0.0)
         source = models.resolve(self._spec)
+        floats = needs_floats(self._device, self._dtype)
+        compiling = preparing.Compiling() if not floats else None
         try:
-            folder = models.prepare(source, self._progress)
+            folder = preparing.prepare(source, self._progress, floats=floats)
         except MidfillError:
             if self._spec != "auto" or source.kind == "embedded":
                 raise
             source = models.resolve("embedded")  # auto promised the reference only where it can be had
-            folder = models.prepare(source, self._progress)
+            folder = preparing.prepare(source, self._progress, floats=floats)
         loaded = load(folder, source.name, device=self._device, dtype=self._dtype, progress=self._progress)
         called = " ".join(sorted({source.name, *loaded.base_names}))
         template = fim.find(self._template, loaded.tokenizer, called)
@@ -288,10 +290,9 @@ class LocalEngine:
         self._runner = Runner(loaded.model)
         if self._runner.compiled is not None:
             self._progress("compiling", 0.0)  # for the first time on this machine; otherwise read
-            first = Slot()
-            first.begin([1], None, None)
-            with torch.inference_mode():
-                self._runner.forward([Rows(first, [1], [0])])
+            if compiling is not None:
+                compiling.wait()
+            self._runner.warm_up()
         self._rotate = self._runner.find_rotation()
         budget = min(CONTEXT_TOKENS.get(loaded.device.type, CONTEXT_TOKENS["cpu"]), loaded.max_context // 2)
         self._slots, max_context = self._make_slots(loaded, budget)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +49,11 @@ class GgufFile:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        with file.open("rb") as stream:
-            size = file.stat().st_size
-            if size < 32:
-                raise GgufError(file, "it is too short")
-            self._data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        self._stream, self._reading = file.open("rb", buffering=0), threading.Lock()
+        size = file.stat().st_size
+        if size < 32:
+            raise GgufError(file, "it is too short")
+        self._data = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)  # for the header alone
         self._size = size
         self._at = 0
         try:
@@ -65,14 +66,25 @@ class GgufFile:
         """The value of ``general.architecture``."""
         return str(self.metadata.get("general.architecture", ""))
 
-    def values(self, tensor: GgufTensor) -> npt.NDArray[np.float32]:
-        """The tensor's numbers as float32, in its shape."""
-        raw = np.frombuffer(self._data, dtype=np.uint8, count=tensor.n_bytes, offset=tensor.start)
+    def values(self, tensor: GgufTensor, rows: range | None = None) -> npt.NDArray[np.float32]:
+        """The tensor's numbers as float32, in its shape; of a matrix, ``rows`` of it alone."""
+        shape, start, n_bytes = tensor.shape, tensor.start, tensor.n_bytes
+        if rows is not None:
+            row_bytes = n_bytes // shape[0]
+            shape, start, n_bytes = (len(rows), *shape[1:]), start + rows.start * row_bytes, len(rows) * row_bytes
+        raw = np.empty(n_bytes, np.uint8)  # read, not mapped: what was used of a map stays in memory
+        with self._reading:
+            self._stream.seek(start)
+            at = 0
+            while at < n_bytes and (n := self._stream.readinto(raw.data[at:])):
+                at += n
+        if at < n_bytes:
+            raise GgufError(self.file, f"tensor {tensor.name[:80]} ends outside the file (truncated?)")
         if tensor.kind == gguf.GGMLQuantizationType.F32:
-            return raw.view(np.float32).reshape(tensor.shape)
-        rows = raw.reshape(math.prod(tensor.shape[:-1]), -1)
+            return raw.view(np.float32).reshape(shape)
         try:
-            return np.asarray(gguf.dequantize(rows, tensor.kind), dtype=np.float32).reshape(tensor.shape)
+            blocks = raw.reshape(math.prod(shape[:-1]), -1)
+            return np.asarray(gguf.dequantize(blocks, tensor.kind), dtype=np.float32).reshape(shape)
         except NotImplementedError:
             raise MidfillError(
                 f"{self.file.name} is quantised as {tensor.kind.name}, which cannot be read", "use another quantisation"

@@ -15,7 +15,7 @@ from midfill.engine.local.checkpoint import Checkpoint
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.model.formats import Float, Format
 from midfill.engine.local.model.read import architecture, fits, read_decoder
-from midfill.engine.local.models import weight_files
+from midfill.engine.local.models import float_files
 from midfill.engine.local.shortage import is_out_of_memory
 from midfill.engine.local.weights import Progress, check_small_files
 from midfill.tokenizer import CodeTokenizer
@@ -51,7 +51,7 @@ class LoadedModel:
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device of the setting ``device``. Raises MidfillError where it is not there."""
+    """The device of the setting ``device``, for this thread. Raises MidfillError where it is not there."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -59,6 +59,12 @@ def pick_device(wanted: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise MidfillError(f"device {wanted!r} cannot be used here", 'set device = "auto" or "cpu"') from error
+    if device.type == "cuda":
+        if device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        torch.cuda.set_device(device)  # of this thread: streams and events are of the current device
+        # Where flash attention cannot be had (windows, packed rows) cuDNN would build a plan for each new length.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     return device
 
 
@@ -80,10 +86,20 @@ def pick_format(wanted: str, device: torch.device) -> str:
     return "int8" if device.type == "cpu" and int8.is_supported() else pick_floats(device)
 
 
+def needs_floats(wanted: str, dtype: str) -> bool:
+    """Whether serving with the settings ``device`` and ``dtype`` reads floats whatever this CPU can multiply.
+
+    Raises MidfillError.
+    """
+    on_cpu = pick_device(wanted).type == "cpu"
+    return dtype not in (("auto", "int8") if on_cpu else ("int8",))
+
+
 def pick_floats(device: torch.device) -> str:
     """The floating-point format that ``device`` multiplies fastest."""
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        with torch.cuda.device(device):  # Turing and Volta compute bfloat16 in float32, several times slower
+            return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     if device.type != "cpu":
         return "float16"
     return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
@@ -116,22 +132,32 @@ def _model(
     """The model, and how many weights it has."""
     try:
         ready = folder / int8.FILE
-        checkpoint = Checkpoint(folder, [ready] if chosen == "int8" and ready.is_file() else weight_files(folder))
-        form = make_format(chosen, target)
-        wanted = None if modules else architecture(config)
-        if wanted is not None and fits(wanted, checkpoint):
-            return read_decoder(wanted, checkpoint, form, progress)
-        from midfill.engine.local.forward import foreign
-        from midfill.engine.local.model.modules import build, read_config
-
-        attention = "sdpa" if modules else foreign.NAME
-        return build(read_config(folder, config), checkpoint, form, attention, progress)
+        if chosen == "int8" and ready.is_file():
+            return _read(Checkpoint(folder, [ready]), config, chosen, target, progress, modules=modules)
+        with float_files(folder, progress) as files:
+            return _read(Checkpoint(folder, files), config, chosen, target, progress, modules=modules)
     except (MemoryError, RuntimeError, ValueError, KeyError, TypeError) as error:
         if is_out_of_memory(error):
             raise _too_large(target) from error
         raise MidfillError(
             f"the weights in {folder} do not fit its config.json", "prepare or fetch the model again"
         ) from error
+
+
+def _read(
+    checkpoint: Checkpoint, config: dict[str, Any], chosen: str, target: torch.device, progress: Progress, *,
+    modules: bool,
+) -> tuple[Any, int]:  # fmt: skip
+    """The model in the files of ``checkpoint``, and how many weights it has."""
+    form = make_format(chosen, target)
+    wanted = None if modules else architecture(config)
+    if wanted is not None and fits(wanted, checkpoint):
+        return read_decoder(wanted, checkpoint, form, progress)
+    from midfill.engine.local.forward import foreign
+    from midfill.engine.local.model.modules import build, read_config
+
+    attention = "sdpa" if modules else foreign.NAME
+    return build(read_config(checkpoint.folder, config), checkpoint, form, attention, progress)
 
 
 def make_format(chosen: str, device: torch.device) -> Format:

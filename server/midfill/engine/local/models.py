@@ -1,9 +1,11 @@
 """Which model is meant, where it lies, and making it ready: once, whole, verified.
 
-A *prepared* model is a folder that transformers could load as well: ``config.json``, ``model*.safetensors``,
-``tokenizer.json``, and of ours ``int8.safetensors`` where the CPU can use it, and ``manifest.json`` with the sha256 of
-each, written last. Folders appear by one rename. ``model.safetensors.index.json`` says which files are the model's:
-without it vLLM and SGLang load every ``*.safetensors`` that they find.
+A *prepared* model is a folder with ``config.json``, ``tokenizer.json`` and the weights as this machine serves them:
+``int8.safetensors``, of ours, where the CPU multiplies that, else ``model*.safetensors``; and ``manifest.json`` with
+the sha256 of each, written last. Folders appear by one rename. With ``floats`` it has both and is one that
+transformers, vLLM and SGLang load as well: ``model.safetensors.index.json`` says which files are the model's, without
+it the latter two load every ``*.safetensors`` that they find. Whoever needs floats once makes them for that time
+(``float_files``).
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ REFERENCE = "google/codegemma-7b"
 REFERENCE_BYTES = 20 << 30  # bfloat16 weights, KV cache and workspace
 MANIFEST = "manifest.json"
 INDEX = "model.safetensors.index.json"
+INT8 = "int8.safetensors"
 FORMAT = 4  # raised when a prepared folder's content changes meaning: older ones are made again
 
 
@@ -95,13 +98,15 @@ def hub_folder(hub_id: str) -> Path | None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that make up the model: the index's, or the one, or all there are."""
+    """The safetensors files that make up the model: the index's, or the one, or all there are; none where a prepared
+    folder has only what serves here. Raises MidfillError."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         return [folder / name for name in sorted({Path(str(file)).name for file in index["weight_map"].values()})]
     except FileNotFoundError:
         single = folder / "model.safetensors"
-        return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
+        every = [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
+        return [file for file in every if file.name != INT8]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MidfillError(
             f"the index of weights in {folder} is damaged", "fetch or prepare the model again"
@@ -142,13 +147,13 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if sound and manifest.get("format") == FORMAT else None
 
 
-def prepare(source: ModelSource, progress: Progress, *, force: bool = False) -> Path:
-    """The folder to load ``source`` from, made ready first if need be.
+def prepare(source: ModelSource, progress: Progress, *, force: bool = False, floats: bool = False) -> Path:
+    """The folder to load ``source`` from, made ready first if need be; with ``floats`` it keeps those as well.
 
     Several processes may call this at once: one works, the others wait for it. Raises MidfillError, and leaves
     nothing half-written.
     """
-    if not force and (folder := find_prepared(source)) is not None:
+    if not force and (folder := find_prepared(source)) is not None and not (floats and lacks_floats(folder)):
         if source.kind in ("embedded", "gguf"):
             _add_index(folder)
         return folder
@@ -160,9 +165,78 @@ def prepare(source: ModelSource, progress: Progress, *, force: bool = False) -> 
     models = paths.private_dir(paths.models_dir())
     progress("waiting for another midfill that prepares this model", 0.0)
     with _lock(models / f".{source.name}.lock"):
-        if not force and (folder := find_prepared(source)) is not None:
-            return folder
-        return _prepare_gguf(source, models, progress)
+        if force or (folder := find_prepared(source)) is None:
+            return _prepare_gguf(source, models, progress, floats=floats)
+        if floats and lacks_floats(folder):
+            _add_floats(source, folder, models, progress)
+        return folder
+
+
+def lacks_floats(folder: Path) -> bool:
+    """Whether ``folder`` was prepared with nothing but what serves on a CPU. Raises MidfillError."""
+    return read_manifest(folder) is not None and not weight_files(folder)
+
+
+def float_bytes(folder: Path) -> int:
+    """What the weights of the model in ``folder`` take with sixteen bits each. Raises MidfillError, OSError."""
+    if files := weight_files(folder):
+        return sum(file.stat().st_size for file in files)
+    return 2 * int((read_manifest(folder) or {}).get("parameters", 0))
+
+
+@contextlib.contextmanager
+def float_files(folder: Path, progress: Progress) -> Iterator[list[Path]]:
+    """The files with the model's weights as floats: those of ``folder``, or, where it keeps none, made of its source
+    for as long as they are needed. Raises MidfillError."""
+    if not lacks_floats(folder):
+        yield weight_files(folder)
+        return
+    source = _source_of(folder)
+    models = paths.private_dir(paths.models_dir())
+    with _lock(models / f".{source.name}.lock"), _work(source, models) as work:
+        _write_floats(source, work, progress)
+        yield weight_files(work)
+
+
+def _source_of(folder: Path) -> ModelSource:
+    """What ``folder`` was prepared from. Raises MidfillError where that is gone, or has become something else."""
+    manifest = read_manifest(folder) or {}
+    origin, name = manifest.get("source", {}), str(manifest.get("name", folder.name))
+    if origin.get("kind") == "embedded":
+        return resolve("embedded")
+    source = ModelSource("gguf", name, Path(str(origin.get("path", ""))))
+    with contextlib.suppress(OSError):
+        if _is_from(origin, source):
+            return source
+    raise MidfillError(
+        f"{source.path}, of which {name} was made, is not there any more as it was", "name the model's present file"
+    )
+
+
+def _add_floats(source: ModelSource, folder: Path, models: Path, progress: Progress) -> None:
+    """Put the weights as floats into a prepared ``folder``. The index that names them comes last."""
+    with _work(source, models) as work:
+        _write_floats(source, work, progress)
+        manifest = dict(read_manifest(folder) or {})
+        made = weight_files(work)
+        for file in made:
+            file.replace(folder / file.name)
+        index = work / INDEX
+        manifest["files"] = {**manifest["files"], **_recorded([*(folder / file.name for file in made), index])}
+        temporary = work / MANIFEST
+        _write_json(temporary, manifest)
+        temporary.replace(folder / MANIFEST)
+        index.replace(folder / INDEX)
+
+
+def _write_floats(source: ModelSource, work: Path, progress: Progress) -> None:
+    from midfill.engine.local.convert import write_floats
+
+    need_space(work, _file_size(source) * 4)
+    file = _gguf_of(source, work, progress)
+    write_floats(file, work, progress)
+    if source.kind == "embedded":
+        file.unlink()
 
 
 def write_index(folder: Path, where: Mapping[str, str]) -> None:
@@ -198,44 +272,60 @@ def _lock(file: Path) -> Iterator[None]:
         lock.release()
 
 
-def _prepare_gguf(source: ModelSource, models: Path, progress: Progress) -> Path:
-    file_size = EMBEDDED.size if source.path is None else source.path.stat().st_size
-    # At four to six bits a weight: the file, and of it four times as much in sixteen-bit and eight-bit weights.
-    work_folder = models / f".work-{source.name}"
-    shutil.rmtree(work_folder, ignore_errors=True)  # what a killed preparation left: we hold the lock
-    need_space(models, file_size * 5)
-    with _working_in(work_folder) as work:
+def _file_size(source: ModelSource) -> int:
+    return EMBEDDED.size if source.path is None else source.path.stat().st_size
+
+
+def _gguf_of(source: ModelSource, work: Path, progress: Progress) -> Path:
+    """The model's GGUF file; the embedded one's is put together in ``work``. Raises MidfillError."""
+    if source.kind == "embedded":
+        embedded.assemble(work / "model.gguf", progress)
+        return work / "model.gguf"
+    assert source.path is not None
+    return source.path
+
+
+def _prepare_gguf(source: ModelSource, models: Path, progress: Progress, *, floats: bool) -> Path:
+    # At four to six bits a weight: the file, twice as much in eight-bit and four times in sixteen-bit weights.
+    need_space(models, _file_size(source) * (6 if floats else 4))
+    with _work(source, models) as work:
+        file = _gguf_of(source, work, progress)
         if source.kind == "embedded":
-            file = work / "model.gguf"
-            embedded.assemble(file, progress)
             origin: dict[str, Any] = {"kind": "embedded", "sha256": EMBEDDED.sha256, "size": EMBEDDED.size}
         else:
-            assert source.path is not None
-            file = source.path
             info = file.stat()
             origin = {"kind": "gguf", "path": str(file), "size": info.st_size, "mtime_ns": info.st_mtime_ns}
         out = work / "prepared"
         out.mkdir(mode=0o700)
         from midfill.engine.local.convert import convert_gguf
 
-        write_manifest(out, source.name, origin, convert_gguf(file, out, progress))
+        figures = convert_gguf(file, out, progress, floats=floats)
+        progress("checking what was prepared", 0.0)
+        write_manifest(out, source.name, origin, figures)
         key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
         return _publish(out, models / f"{source.name}-{key}")
 
 
 def write_manifest(folder: Path, name: str, origin: dict[str, Any], figures: dict[str, Any]) -> None:
     """Record size and sha256 of every file of ``folder``, and sync all of it to the disk. The manifest comes last."""
-    files = {}
-    for file in sorted(folder.iterdir()):
+    files = _recorded(sorted(folder.iterdir()))
+    _write_json(folder / MANIFEST, {"format": FORMAT, "name": name, "source": origin, **figures, "files": files})
+
+
+def _recorded(files: list[Path]) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of each, once it is on the disk."""
+    entries: dict[str, dict[str, Any]] = {}
+    for file in files:
         with file.open("rb") as stream:
-            files[file.name] = {
-                "size": file.stat().st_size,
-                "sha256": hashlib.file_digest(stream, "sha256").hexdigest(),
-            }
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            entries[file.name] = {"size": file.stat().st_size, "sha256": digest}
             os.fsync(stream.fileno())
-    manifest = {"format": FORMAT, "name": name, "source": origin, **figures, "files": files}
-    with (folder / MANIFEST).open("w", encoding="utf-8") as out:
-        json.dump(manifest, out, indent=1)
+    return entries
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    with file.open("w", encoding="utf-8") as out:
+        json.dump(content, out, indent=1)
         out.flush()
         os.fsync(out.fileno())
 
@@ -248,8 +338,10 @@ def _publish(folder: Path, target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _working_in(folder: Path) -> Iterator[Path]:
-    """Make ``folder``, and remove it with all that is left in it."""
+def _work(source: ModelSource, models: Path) -> Iterator[Path]:
+    """A folder beside the prepared ones, removed with all that is left in it. The caller holds the lock."""
+    folder = models / f".work-{source.name}"
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed preparation left
     try:
         folder.mkdir(mode=0o700)
         yield folder

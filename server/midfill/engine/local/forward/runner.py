@@ -13,7 +13,7 @@ from midfill.engine.local.attention import Attends, Rows, Step
 from midfill.engine.local.cuda import Pace, StaticDecoder
 from midfill.engine.local.forward import eager
 from midfill.engine.local.int8_kernels import OneDnn
-from midfill.engine.local.kv_cache import Rotate
+from midfill.engine.local.kv_cache import Rotate, Slot
 from midfill.engine.local.model.decoder import HEAD, Decoder
 from midfill.engine.local.rotation import Rotation, find_rotation
 from midfill.types import MidfillError
@@ -94,6 +94,13 @@ class Runner:
             logits: torch.Tensor = self.compiled(ids, positions, keep, step, adapter, check)
             return logits
         return eager.forward(self.model, ids, positions, keep, step, adapter, check)
+
+    def warm_up(self) -> None:
+        """Evaluate a token, so that what is compiled or set up at first use is there."""
+        slot = Slot()
+        slot.begin([1], None, None)
+        with torch.inference_mode():
+            self.forward([Rows(slot, slot.ids, [0])])
 
     def make_ready(self, adapter: Adapter) -> None:
         """Lay out ``adapter`` as the products want it, so that its first use costs no more than the next."""

@@ -3,8 +3,8 @@
     python bench/gpu_profile.py [--dtype bfloat16] [--context 2048] [--rows 30]
     python bench/gpu_profile.py --tiny --device cpu       does it run at all
 
-The options are those of bench/gpu.py. Prints two tables of torch's profiler, kernels by their time, and under each what
-a step takes by the clock, the kernels' sum, and the difference, in which the device has nothing to do.
+The other options are those of bench/gpu.py. Prints two tables of torch's profiler, kernels by their time, and under
+each what a step takes by the clock, the kernels' sum, and the difference, in which the device has nothing to do.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).parent))
+from gpu_model import Bench, arguments, build, why_not
+
 import gpu
 
 N_STEPS = 10
 
 
-def profiled(bench: gpu.Bench, action: Callable[[], object], n: int, n_rows: int) -> None:
+def profiled(bench: Bench, action: Callable[[], object], n: int, n_rows: int) -> None:
     """Print what ``n`` times ``action`` is made of."""
     spent = min(bench.seconds(action) for _ in range(3))
     is_cuda = bench.device.type == "cuda"
@@ -43,14 +45,14 @@ def profiled(bench: gpu.Bench, action: Callable[[], object], n: int, n_rows: int
 
 def main() -> int:
     """Profile a step of one token by its graph, and a prompt."""
-    parser = gpu.arguments()
+    parser = arguments(__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("--rows", type=int, default=30, help="kernels to print")
     options = parser.parse_args()
-    if (problem := gpu.why_not(options)) is not None:
+    if (problem := why_not(options)) is not None:
         print(problem, file=sys.stderr)
         return 2
     with torch.inference_mode():
-        bench = gpu.build(options)
+        bench = build(options)
         gpu.capture(bench)
         slot = bench.slots.slots[0]
         slot.truncate(0)

@@ -29,19 +29,13 @@ from midfill.train.examples import Batch, Example
 from midfill.train.memory import need
 from midfill.train.steps import Stepper
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.tokenizers_made import describe
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+from gpu_model import CODEGEMMA_7B, TINY  # noqa: E402
+from tests.tokenizers_made import describe  # noqa: E402
 
 GOAL_LOADING, GOAL_SAID = 1.1, 1.0
+NOT_ITS = ("model_type", "rope_theta")  # of the sizes, what GemmaConfig knows by itself
 N_STEPS = 4  # of each length, the first of which is not timed
-CODEGEMMA_7B: dict[str, Any] = {
-    "vocab_size": 256_000, "hidden_size": 3072, "intermediate_size": 24_576, "num_hidden_layers": 28,
-    "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 256, "max_position_embeddings": 8192,
-}  # fmt: skip
-TINY = CODEGEMMA_7B | {
-    "vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 4, "head_dim": 16,
-}  # fmt: skip
 
 
 class Gauge:
@@ -88,7 +82,9 @@ def write(folder: Path, sizes: dict[str, Any], device: torch.device) -> None:
     if (folder / "tokenizer.json").is_file():
         return
     with device:
-        model = AutoModelForCausalLM.from_config(GemmaConfig(**sizes), dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(
+            GemmaConfig(**{name: value for name, value in sizes.items() if name not in NOT_ITS}), dtype=torch.bfloat16
+        )
     model.save_pretrained(folder, max_shard_size="5GB")
     (folder / "tokenizer.json").write_text(json.dumps(describe("codegemma")), encoding="utf-8")
 

@@ -75,12 +75,12 @@ async def test_a_thousand_requests_leave_nothing() -> None:
     assert protocol.pending == {}
     assert protocol._tasks == set()
     assert protocol._request_futures == {}
-    assert server.latest._running == {}
+    assert server.session.latest._running == {}
     assert len(asyncio.all_tasks()) <= n_tasks
-    completer = server.completer
+    completer = server.session.completer
     assert isinstance(completer, fakes.FakeCompleter)
     assert completer.n_open == 0
-    assert server.board.payload()["state"] == "ready"
+    assert server.session.board.payload()["state"] == "ready"
 
 
 async def test_a_thousand_keys_leave_no_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,14 +108,14 @@ async def test_a_thousand_keys_leave_no_generation(tmp_path: Path, monkeypatch: 
         if random.random() < 0.6:
             notify(server, "$/cancelRequest", {"id": n})
     notify(server, "textDocument/didClose", {"textDocument": {"uri": "file:///a.py"}})
-    subject = server.completer
+    subject = server.session.completer
     assert isinstance(subject, completer_module.Completer)
     await subject.aclose()
     await asyncio.sleep(0.1)
     assert all(n_answers(sender, n) == 1 for n in range(1, 1001))
     assert not [m for m in sender.messages if m.get("error", {}).get("code") not in (None, -32800)]
     assert subject.reuse.running == []
-    assert server.latest._running == {}
+    assert server.session.latest._running == {}
     assert server.protocol.pending == {}
     assert len(asyncio.all_tasks()) <= n_tasks
     assert isinstance(subject.engine, ScriptedEngine)
@@ -125,7 +125,7 @@ async def test_a_thousand_keys_leave_no_generation(tmp_path: Path, monkeypatch: 
 
 async def test_a_newer_request_begins_before_the_older_one_ends() -> None:
     server, _ = await started()
-    completer = server.completer
+    completer = server.session.completer
     assert isinstance(completer, fakes.FakeCompleter)
     opened: list[int] = []
     ask(server, 1, "midfill/inlineCompletion", at("file:///a.py", 0, 3))
@@ -147,7 +147,7 @@ async def test_shutdown_ends_everything() -> None:
     await asyncio.sleep(0.05)
     assert n_answers(sender, 1) == n_answers(sender, 2) == 1
     assert server.protocol._tasks == set()
-    assert server.link is None
+    assert server.session.engine.link is None
 
 
 async def test_a_slow_client_misses_only_what_the_answer_repeats() -> None:

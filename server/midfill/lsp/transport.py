@@ -1,7 +1,7 @@
 """Servers over stdio and over loopback TCP: bytes to a server, frames to the client.
 
-It is our own for the reason that `framing` is: pygls, as it comes, fails 35 of 80 black-box checks. Here that is a client
-that does not read (news is dropped, then reading pauses), one that dies without a word, and print() in a library.
+It is our own for the reason that ``framing`` is: as it comes, pygls failed 35 of 80 black-box checks. This one bounds what
+waits for a client that does not read, leaves when the client died without a word, and keeps print() out of the protocol.
 """
 
 from __future__ import annotations

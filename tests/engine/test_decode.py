@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -410,6 +412,59 @@ def test_top_p_leaves_out_the_rest() -> None:
     logits = torch.log(torch.tensor([0.1, 0.5, 0.4]))
     chance = torch.Generator().manual_seed(0)
     assert {decode.pick(logits, Sampling(1.0, 0.8), chance) for _ in range(200)} == {1, 2}
+
+
+class OnDevice(torch.Tensor):
+    """Logits that are not the CPU's: each reading of them waits for the device."""
+
+    is_cpu = False
+    n_read = 0
+
+    @classmethod
+    def __torch_function__(cls, function: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.__name__ in ("tolist", "item", "__int__", "__float__", "__bool__", "cpu", "numpy", "to"):
+            OnDevice.n_read += 1
+        return super().__torch_function__(function, kinds, args, kwargs or {})  # type: ignore[no-untyped-call]
+
+
+class TestOnADevice:
+    """Reading back waits for the device: once a step."""
+
+    @staticmethod
+    def step(logits: torch.Tensor, drafts: list[int], **settings: Any) -> tuple[list[int], int]:
+        """The tokens that are decided behind a prompt of 5, and how often the device was waited for."""
+        slot = Slot()
+        slot.begin([1, 2, 3, 4, 5], None, None)
+        generation = Generation(slot, Sampling(), **settings)
+        slot.known[:] = b"\1" * 5
+        slot.ids += drafts
+        slot.known += bytes(len(drafts))
+        rows = Rows(slot, [5, *drafts], range(4, 5 + len(drafts)), len(drafts) + 1)
+        OnDevice.n_read = 0
+        tokens = generation.take(rows, logits.as_subclass(OnDevice))
+        return [token.id for token in tokens], OnDevice.n_read
+
+    def test_one_reading_for_all_drafts(self) -> None:
+        logits = torch.randn(14, 50, generator=torch.Generator().manual_seed(0))
+        best = logits.argmax(-1).tolist()
+        assert self.step(logits, best[:13]) == (best, 1)
+        assert self.step(logits, [*best[:5], best[5] ^ 1, *best[6:13]]) == (best[:6], 1)
+
+    def test_what_needs_more_is_chosen_as_before(self) -> None:
+        logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+        best = logits.argmax(-1).tolist()
+        tokens, n_read = self.step(logits, best[:2], logprobs=True)
+        assert tokens == best
+        assert n_read > 1
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf])
+    def test_numbers_that_overflowed_are_no_answer(self, bad: float) -> None:
+        logits = torch.randn(2, 50)
+        logits[1, 7] = bad
+        with pytest.raises(decode.OverflowedError, match="overflowed"):
+            self.step(logits, [int(logits[0].argmax())])
+        with pytest.raises(decode.OverflowedError):
+            decode.pick(logits[1], Sampling(1.0), torch.Generator())
 
 
 class TestSlots:

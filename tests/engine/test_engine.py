@@ -18,10 +18,10 @@ from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.local import engine as engine_module
 from midfill.engine.local import worker
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Cancelled
+from midfill.engine.local.decode import Cancelled, Generation, OverflowedError, Token
 from midfill.engine.local.engine import LocalEngine
 from midfill.engine.local.job import StopStrings
-from midfill.engine.local.kv_cache import KVSlots
+from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.types import MidfillError, Stats
 from tests.engine.made import VOCABULARY, save_tiny
 from tests.engine.test_adapters import save_adapter
@@ -406,6 +406,30 @@ async def test_one_broken_request_does_not_end_the_worker(
     assert results[0][0] == expected
     assert engine._slots.n_free == engine_module.N_SLOTS
     assert engine.figures()["totals"]["n_error"] == 1
+
+
+async def test_numbers_that_overflowed_end_one_request_and_leave_nothing(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _ = await whole(engine, asked())
+    take, forgotten = Generation.take, list[list[int]]()
+
+    def sometimes(self: Generation, rows: Rows, logits: torch.Tensor) -> list[Token]:
+        if 299 in rows.ids:
+            raise OverflowedError
+        return take(self, rows, logits)
+
+    def forget(self: Slot) -> None:
+        forgotten.append(list(self.ids))
+        self.truncate(0)
+
+    monkeypatch.setattr(Generation, "take", sometimes)
+    monkeypatch.setattr(Slot, "forget", forget)
+    with pytest.raises(EngineError, match="overflowed") as caught:
+        await whole(engine, GenerateRequest((1, 2, 299), 8))
+    assert "bfloat16" in caught.value.remedy
+    assert forgotten == [[1, 2, 299]]
+    assert (await whole(engine, asked()))[0] == expected
 
 
 @pytest.fixture(scope="module")

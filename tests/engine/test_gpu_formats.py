@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -153,6 +155,36 @@ def test_weights_that_do_not_fit(broken: str, tmp_path: Path) -> None:
 
 class TestChoosing:
     """What pick_format says of a CUDA device; no such device is asked."""
+
+    @pytest.mark.parametrize(("wanted", "index"), [("cuda:1", 1), ("cuda", 0), ("auto", 0)])
+    def test_the_device_is_that_of_the_thread(self, monkeypatch: pytest.MonkeyPatch, wanted: str, index: int) -> None:
+        """Streams and events are made on the thread's device, whatever device the tensors are on."""
+        current = [0]
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: current[0])
+        monkeypatch.setattr(torch.cuda, "set_device", lambda device: current.__setitem__(0, device.index))
+        monkeypatch.setattr(torch, "empty", lambda *_, device: None)
+        before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+        try:
+            torch.backends.cuda.enable_cudnn_sdp(True)
+            assert load.pick_device(wanted) == torch.device("cuda", index)
+            assert current == [index]
+            assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+        finally:
+            torch.backends.cuda.enable_cudnn_sdp(before)
+
+    @pytest.mark.parametrize(("major", "wanted"), [(7, "float16"), (8, "bfloat16"), (9, "bfloat16")])
+    def test_floats_are_those_it_multiplies_itself(
+        self, monkeypatch: pytest.MonkeyPatch, major: int, wanted: str
+    ) -> None:
+        """torch can emulate bfloat16 on any GPU, and says that it is supported."""
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+        properties = SimpleNamespace(major=major)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+        monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+        assert load.pick_floats(CUDA) == wanted
 
     @pytest.mark.parametrize(("capability", "there"), [((7, 0), False), ((7, 5), True), ((9, 0), True)])
     def test_int8(self, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], there: bool) -> None:

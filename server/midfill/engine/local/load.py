@@ -43,7 +43,7 @@ class LoadedModel:
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device of the setting ``device``. Raises MidfillError where it is not there."""
+    """The device of the setting ``device``, for this thread. Raises MidfillError where it is not there."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -51,6 +51,12 @@ def pick_device(wanted: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise MidfillError(f"device {wanted!r} cannot be used here", 'set device = "auto" or "cpu"') from error
+    if device.type == "cuda":
+        if device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        torch.cuda.set_device(device)  # of this thread: streams and events are of the current device
+        # Where flash attention cannot be had (windows, packed rows) cuDNN would build a plan for each new length.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     return device
 
 
@@ -84,7 +90,8 @@ def needs_floats(wanted: str, dtype: str) -> bool:
 def pick_floats(device: torch.device) -> str:
     """The floating-point format that ``device`` multiplies fastest."""
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        with torch.cuda.device(device):  # Turing and Volta compute bfloat16 in float32, several times slower
+            return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     if device.type != "cpu":
         return "float16"
     return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"

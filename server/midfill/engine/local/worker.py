@@ -16,7 +16,7 @@ import torch
 from midfill.engine.base import Delta, EngineError
 from midfill.engine.local.adapters import AdapterSwitch
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling, Token
+from midfill.engine.local.decode import Cancelled, Generation, OverflowedError, Runner, Sampling, Token
 from midfill.engine.local.healing import Beginning, Vocabulary
 from midfill.engine.local.job import Job, Output
 from midfill.engine.local.kv_cache import KVSlots, Rotate, Slot
@@ -150,7 +150,12 @@ class Worker:
             self.scheduler.read(len(batch[0][1].ids), time.monotonic() - start)
         for (job, rows), its in zip(batch, logits, strict=True):
             job.n_steps += 1
-            self._hand_out(job, job.generation.take(rows, its))  # type: ignore[union-attr]
+            try:
+                tokens = job.generation.take(rows, its)  # type: ignore[union-attr]
+            except OverflowedError as error:
+                self.fail(job, EngineError(error.message, error.remedy))
+            else:
+                self._hand_out(job, tokens)
 
     def _end_reading(self) -> None:
         """End what is only read and is read by now: all but its last token, which every request reads itself."""

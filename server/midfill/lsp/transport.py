@@ -1,7 +1,7 @@
 """Servers over stdio and over loopback TCP: bytes to a server, frames to the client.
 
-It is our own for the reason that ``framing`` is: as it comes, pygls failed 35 of 80 black-box checks. This one bounds what
-waits for a client that does not read, leaves when the client died without a word, and keeps print() out of the protocol.
+It is our own for the reason that ``framing`` is: as it comes, pygls failed 35 of 80 black-box checks. This one bounds
+what waits for a client that does not read, leaves when the client has died, and keeps print() out of the protocol.
 """
 
 from __future__ import annotations

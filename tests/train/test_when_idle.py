@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from midfill import cli, news, paths, registry
-from midfill.commands import train, when_idle
-from midfill.commands.when_idle import Child, go
+from midfill.commands import night, train_run
+from midfill.commands.night import Child, go
 from midfill.engine.local.adapter_files import describe
 from midfill.train import history
 from midfill.train.history import Entry
@@ -157,8 +157,8 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mf-") as folder:
         monkeypatch.setenv("MIDFILL_RUNTIME_DIR", folder)
         yield Path(folder)
-        when_idle.end_engines(Path(folder))
-        when_idle.end_engines(Path(folder) / "night")
+        night.end_engines(Path(folder))
+        night.end_engines(Path(folder) / "night")
 
 
 NORMAL = ("--priority=normal",)  # a test is not to wait for a machine that has nothing else to do
@@ -240,11 +240,11 @@ def test_never_two_at_once(tmp_path: Path) -> None:
     """Of whatever adapter and repository; nor beside a training that a person started."""
     sleeps = (sys.executable, "-c", "import time; time.sleep(600)")
     first, second = Child(sleeps, tmp_path), Child(sleeps, tmp_path)
-    with train.locked():
+    with train_run.locked():
         assert not first.start()
     assert first.start()
     assert not second.start()
-    with train.locked():  # a person's own begins all the same
+    with train_run.locked():  # a person's own begins all the same
         pass
     assert first.stop() is None
     assert second.start()

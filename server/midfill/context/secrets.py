@@ -51,7 +51,9 @@ _DENIED_NAME = re.compile("|".join(fnmatch.translate(name) for name in DENIED_NA
 _DENIED_FOLDER = frozenset(DENIED_FOLDERS)
 
 MAX_SCANNED = 1 << 18  # characters; a longer text counts as one with a secret
-MIN_SHOWN = 24  # characters of a value in documentation that counts: of the password of an address or the token of a header
+MIN_SHOWN = (
+    24  # characters of a value in documentation that counts: of the password of an address or the token of a header
+)
 KEY_BODY = 120  # characters behind a key's first line within which its body begins
 MARGIN = 3  # lines on each side of a secret that go with it
 MAX_BLOCK = 200  # lines of a key in a text

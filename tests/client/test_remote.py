@@ -23,7 +23,7 @@ from midfill.types import ModelInfo
 from tests.lsp.client import Client, at
 from tests.lsp.conftest import private_environment
 from tests.remote.mocks import BASE, Mock, running
-from tests.remote.test_midfill import Resident
+from tests.remote.test_client_midfill import Resident
 from tests.serve.test_team import listening
 from tests.tokenizers_made import describe, make
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from midfill.eval import sandbox
-from tests.eval.test_commands import TASKS
+from tests.commands.test_eval import TASKS
 from tests.eval.test_context import project
 from tests.lsp.client import REPOSITORY
 

@@ -16,7 +16,7 @@ from midfill.client import spawn
 from midfill.engine.base import EngineError, GenerateRequest
 from tests.engine.made import save_tiny
 from tests.fuzz.wire import folders
-from tests.serve.test_daemon import config_of, ready, runtime
+from tests.serve.test_main import config_of, ready, runtime
 
 __all__ = ["runtime"]  # the fixture, which names the runtime folder in the environment and ends its engines
 

@@ -15,7 +15,7 @@ from midfill.lsp.server import MidfillServer
 from midfill.types import Snapshot
 
 from . import fakes
-from .test_leaks import Sent, ask, notify
+from .test_session_leaks import Sent, ask, notify
 
 CLIENT = "class Client:\n    def send(self, data): ...\n"
 USE = "from client import Client\n\n\ndef work(client: Client):\n    client."

@@ -18,7 +18,7 @@ from midfill.records import kept_share
 
 from .client import Client, at
 from .conftest import Launch
-from .test_leaks import Sent, ask, notify
+from .test_session_leaks import Sent, ask, notify
 from .test_suggest import AUTOMATIC, INLINE, INVOKED, POPUP, STREAMING, change, ready, span
 
 SHOW, PARTLY = "textDocument/didShowCompletion", "textDocument/didPartiallyAcceptCompletion"

@@ -18,7 +18,7 @@ from midfill.remote.published import Pointers, drain, publish, read_pointer, rol
 from midfill.types import MidfillError
 from tests.remote.conftest import Connect, text_of
 from tests.remote.mocks import BASE, Mock, running
-from tests.remote.test_requests import REQUEST
+from tests.remote.test_client_requests import REQUEST
 
 EMBEDDED = Path(midfill.__file__).parent / "embedded_adapter"
 

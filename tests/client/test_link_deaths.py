@@ -16,7 +16,7 @@ from midfill.engine.suspects import Suspects
 from midfill.serve import main
 from midfill.types import EngineStatus
 from tests.engine.made import save_tiny
-from tests.serve.test_daemon import PATIENCE_S, config_of, followed, runtime, text_of, until
+from tests.serve.test_main import PATIENCE_S, config_of, followed, runtime, text_of, until
 
 __all__ = ["runtime"]  # the fixture
 

@@ -13,9 +13,9 @@ from midfill.context.gather import gather
 from midfill.context.keeper import Document
 from midfill.lsp.server import MidfillServer
 from midfill.types import Snapshot
+from tests.lsp.made import Sent, ask, notify
 
 from . import fakes
-from .test_session_leaks import Sent, ask, notify
 
 CLIENT = "class Client:\n    def send(self, data): ...\n"
 USE = "from client import Client\n\n\ndef work(client: Client):\n    client."

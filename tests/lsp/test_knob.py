@@ -10,11 +10,11 @@ import pytest
 
 from midfill.battery import Battery
 from midfill.lsp.snooze import MAX_SNOOZE_S, Snooze
+from tests.lsp.made import AUTOMATIC, INLINE, INVOKED, POPUP, change, ready
 
 from .client import at
 from .conftest import Launch
 from .inside import Inside
-from .test_suggest import AUTOMATIC, INLINE, INVOKED, POPUP, change, ready
 
 COMMAND = "workspace/executeCommand"
 

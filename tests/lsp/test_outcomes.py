@@ -15,11 +15,10 @@ from midfill.client.scripted import ScriptedLink
 from midfill.config import Config
 from midfill.lsp.server import MidfillServer
 from midfill.records import kept_share
+from tests.lsp.made import AUTOMATIC, INLINE, INVOKED, POPUP, STREAMING, Sent, ask, change, notify, ready, span
 
 from .client import Client, at
 from .conftest import Launch
-from .test_session_leaks import Sent, ask, notify
-from .test_suggest import AUTOMATIC, INLINE, INVOKED, POPUP, STREAMING, change, ready, span
 
 SHOW, PARTLY = "textDocument/didShowCompletion", "textDocument/didPartiallyAcceptCompletion"
 

@@ -7,7 +7,6 @@ import gc
 import json
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -15,23 +14,11 @@ from midfill import completer as completer_module
 from midfill.client.scripted import ScriptedLink
 from midfill.config import Config
 from midfill.engine.scripted import ScriptedEngine
-from midfill.lsp.framing import Message
 from midfill.lsp.server import MidfillServer
+from tests.lsp.made import Sent, ask, notify
 
 from . import fakes
 from .client import at
-
-
-class Sent:
-    """A sender that keeps what is sent."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.is_slow = False
-
-    def send(self, frame: bytes, *, droppable: bool = False) -> None:
-        if not (droppable and self.is_slow):
-            self.messages.append(json.loads(frame.partition(b"\r\n\r\n")[2]))
 
 
 async def started() -> tuple[MidfillServer, Sent]:
@@ -43,14 +30,6 @@ async def started() -> tuple[MidfillServer, Sent]:
     notify(server, "textDocument/didOpen", {"textDocument": item})
     await asyncio.sleep(0.05)
     return server, sender
-
-
-def ask(server: MidfillServer, msg_id: int, method: str, params: Any) -> None:
-    server.protocol.handle_event(Message({"jsonrpc": "2.0", "id": msg_id, "method": method, "params": params}))
-
-
-def notify(server: MidfillServer, method: str, params: Any) -> None:
-    server.protocol.handle_event(Message({"jsonrpc": "2.0", "method": method, "params": params}))
 
 
 def n_answers(sender: Sent, msg_id: int) -> int:

@@ -16,6 +16,8 @@ from torch import nn
 from midfill.engine.local.attention import ROWWISE, Step
 from midfill.engine.local.int8 import Int8Linear, Int8Product
 from midfill.engine.local.native import forward
+from midfill.engine.local.native.byte_tiles import GROUP
+from midfill.engine.local.native.choice import bytes_are_faster, offsets_for, takes_bytes
 from midfill.engine.local.native.product import Native
 from midfill.engine.local.native.sharing import LINE
 from midfill.engine.local.native.team import n_threads, team
@@ -23,7 +25,7 @@ from midfill.engine.local.native.tiles import COLUMNS, OUTPUTS
 from midfill.engine.local.native.work import Shape, Work
 
 if TYPE_CHECKING:
-    from midfill.engine.local.adapters import Adapter
+    from midfill.engine.local.adapters import Adapter, Block, Stack
     from midfill.engine.local.lean import Layer, Norm, Product
 
 N_PHASES = 5  # of a layer that share their work out
@@ -36,12 +38,14 @@ class NativeStep:
         first = layers[0]
         qkv, inner = first.qkv.sizes, first.gate_up.sizes[0]
         self._held: list[Any] = []  # what the tables' addresses point to
+        self._held_kernels: list[Native] = []  # layer by layer, the head's last
         self._layers = layers
         self._products, self._norms = self._tables(layers, norm, head)
         self._eps, self._scale = np.float32(norm.eps), np.float32(first.scale)
         dim = first.head_dim
         self._sizes = (len(layers), norm.weight.numel(), qkv[0] // dim, qkv[1] // dim, dim)
         self._vocabulary = _native(_quantised(head)).outputs
+        self._bytes = self._offsets()
         if any(size % OUTPUTS for size in (norm.weight.numel(), inner, qkv[0])) or dim % COLUMNS:
             raise TypeError("sizes that do not fill the tiles")
         self._widths = {
@@ -51,10 +55,11 @@ class NativeStep:
             "both": 2 * inner,
             "inner": inner,
         }
+        self._groups = max(self._widths[name] for name in ("normed", "seen", "inner")) // GROUP
         self._buffers: dict[str, Any] = {}
         self._counters = np.zeros((2 + N_PHASES * len(layers), LINE), np.int64)
         self._no_adapter = np.zeros((len(layers) + 1, forward.N_PRODUCTS, forward.N_LORA), np.int64)
-        self._adapter: tuple[Adapter, Any] | None = None
+        self._adapter: tuple[Adapter, Any, list[Any]] | None = None
 
     def __call__(
         self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, keep: torch.Tensor, step: Step,
@@ -75,6 +80,7 @@ class NativeStep:
         slots = np.array([[_place(part.slot, i) for part in step.parts] for i in range(layers)], np.int64)
         logits = torch.empty((len(keep), -(-self._vocabulary // OUTPUTS) * OUTPUTS))
         lora = self._lora(adapter)
+        in_bytes = self._bytes and n > ROWWISE
         work = Work(
             x=x.numpy(),
             places=np.repeat(np.arange(len(step.parts)), [part.rows.stop - part.rows.start for part in step.parts]),
@@ -84,11 +90,11 @@ class NativeStep:
             kept=keep.numpy(),
             logits=logits.numpy(),
             low=np.empty((n, int(lora[:, :, 1].max())), np.float32),
-            factors=np.empty(n, np.float32),
+            factors=np.empty(n * self._groups if in_bytes else n, np.float32),
             counters=self._counters,
             **self._room(n),
         )
-        shape = Shape(*self._sizes, threads)
+        shape = Shape(*self._sizes, threads, int(in_bytes))
         stride = layers if n <= ROWWISE else 1
         for first in range(0, layers, stride):
             check()
@@ -119,19 +125,30 @@ class NativeStep:
                 raise TypeError("layers of different sizes")
             products.append([self._product(product.quantised) for product in four])
             norms.append([self._floats(layer.before_attention.weight), self._floats(layer.before_mlp.weight)])
-        nothing = [[0] * 3] * (forward.N_PRODUCTS - 1)
+        nothing = [[0] * forward.N_ADDRESSES] * (forward.N_PRODUCTS - 1)
         products.append([self._product(_quantised(head)), *nothing])
         norms.append([self._floats(norm.weight), 0])
         return np.array(products, np.int64), np.array(norms, np.int64)
 
+    def _offsets(self) -> bool:
+        """Whether prompts take activations of bytes: then what these add to products is in the table."""
+        kernels: list[Native] = self._held_kernels[:-1]
+        if not (all(takes_bytes(kernel.packed) for kernel in kernels) and bytes_are_faster()):
+            return False
+        for place, kernel in zip(np.ndindex(self._products.shape[:2]), kernels, strict=False):
+            offsets = offsets_for(kernel.packed)
+            self._held.append(offsets)
+            self._products[place][3] = offsets.ctypes.data
+        return True
+
     def _product(self, product: Any) -> list[int]:
         """Addresses of weights, scales and bias."""
         kernel = _native(product)
-        self._held.append(kernel)
+        self._held_kernels.append(kernel)
         if product.bias is not None and (len(product.bias) != kernel.outputs or kernel.outputs % OUTPUTS):
             raise TypeError("a bias of another size")
         bias = 0 if product.bias is None else self._floats(product.bias)
-        return [kernel.packed.ctypes.data, kernel.scale.ctypes.data, bias]
+        return [kernel.packed.ctypes.data, kernel.scale.ctypes.data, bias, 0]
 
     def _floats(self, values: torch.Tensor) -> int:
         if values.dtype != torch.float32 or not values.is_contiguous():
@@ -145,8 +162,9 @@ class NativeStep:
         if self._adapter is None or self._adapter[0] is not adapter:
             products = [(layer.qkv, layer.output, layer.gate_up, layer.down) for layer in self._layers]
             table = self._no_adapter.copy()
-            table[:-1] = [[_part(product, adapter) for product in four] for four in products]
-            self._adapter = adapter, table
+            held: list[Any] = []
+            table[:-1] = [[_part(product, adapter, held) for product in four] for four in products]
+            self._adapter = adapter, table, held
         return self._adapter[1]
 
 
@@ -185,13 +203,35 @@ def _place(slot: Any, layer: int) -> tuple[int, int, int]:
     return keys.data_ptr(), values.data_ptr(), keys.shape[1] * keys.shape[2]
 
 
-def _part(product: Product, adapter: Adapter) -> list[int]:
-    """What ``adapter`` adds to ``product``, as forward.step wants it. The adapter holds the memory."""
+def _part(product: Product, adapter: Adapter, held: list[Any]) -> list[int]:
+    """What ``adapter`` adds to ``product``, as forward.step wants it. The memory is the adapter's, and what is put into
+    ``held``."""
     row = [0] * forward.N_LORA
     stack = adapter.stack(product.paths, product.sizes)
-    if stack is not None:
-        row[:3] = stack.a.data_ptr(), len(stack.a), len(stack.blocks)
-        for number, (outputs, low, b) in enumerate(stack.blocks):
-            at = 3 + number * forward.BLOCK
-            row[at : at + forward.BLOCK] = outputs.start, outputs.stop, low.start, low.stop, b.data_ptr()
+    if stack is None:
+        return row
+    blocks = _without_zeros(stack, product.sizes)
+    row[:3] = stack.a.data_ptr(), len(stack.a), len(blocks)
+    for number, (outputs, low, b) in enumerate(blocks):
+        lines = b.t().contiguous()  # a low row's part of many outputs fills a vector
+        held.append(lines)
+        at = 3 + number * forward.BLOCK
+        row[at : at + forward.BLOCK] = outputs.start, outputs.stop, low.start, low.stop, lines.data_ptr()
     return row
+
+
+def _without_zeros(stack: Stack, sizes: list[int]) -> list[Block]:
+    """The blocks of ``stack``, one for each of ``sizes`` outputs: torch is quicker with zeros in one, loops are not."""
+    found = []
+    for outputs, low, b in stack.blocks:
+        start = outputs.start
+        for size in sizes if outputs.stop - outputs.start == sum(sizes) else [outputs.stop - outputs.start]:
+            mine = b[start - outputs.start : start - outputs.start + size]
+            used = mine.any(0).nonzero().flatten().tolist()
+            if used:
+                first, last = used[0], used[-1] + 1
+                found.append(
+                    (slice(start, start + size), slice(low.start + first, low.start + last), mine[:, first:last])
+                )
+            start += size
+    return found

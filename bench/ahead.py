@@ -20,10 +20,9 @@ from contextlib import aclosing
 
 from midfill.bench.holes import read_module
 from midfill.bench.prompts import MODULES
+from midfill.client.link import EngineLink
 from midfill.completer import Completer
 from midfill.config import Config
-from midfill.serve.link import EngineLink
-from midfill.trace import Trace
 from midfill.types import MidfillError, Snapshot
 
 READY_S = 600.0
@@ -44,11 +43,10 @@ def place(module: str, seed: int) -> Snapshot:
 
 async def first_text_s(completer: Completer, snapshot: Snapshot) -> tuple[float, float]:
     """(seconds until something is shown, or it is known that nothing is; the part of the prompt that was read)."""
-    trace, start, found = Trace(), time.monotonic(), 0.0
-    async with aclosing(completer.stream(snapshot, trigger="invoked", trace=trace)) as values:  # type: ignore[type-var]
+    stats, start, found = None, time.monotonic(), 0.0
+    async with aclosing(completer.stream(snapshot, trigger="invoked")) as values:  # type: ignore[type-var]
         async for value in values:
-            found = found or (time.monotonic() - start if value.text or value.finished else 0.0)
-    stats = trace.stats
+            found, stats = found or (time.monotonic() - start if value.text or value.finished else 0.0), value.stats
     return found, stats.n_cached / max(1, stats.n_prompt) if stats is not None else 0.0
 
 

@@ -27,9 +27,9 @@ from midfill import paths
 from midfill.bench.prompts import Windows, continuation
 from midfill.commands.session import connected
 from midfill.config import Config
+from midfill.engine import record
 from midfill.engine.http import HttpEngine
 from midfill.eval.about import commit, machine, rounded, versions
-from midfill.serve import daemon
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import ModelInfo
 
@@ -80,7 +80,7 @@ async def started(config: Config) -> AsyncIterator[tuple[HttpEngine, ModelInfo, 
     start = time.monotonic()
     async with connected(config, quiet=True) as (engine, info):
         seconds = time.monotonic() - start
-        address = daemon.find(daemon.place(config))
+        address = record.find(record.place(config))
         assert address is not None
         try:
             yield engine, info, address.pid, seconds
@@ -96,7 +96,7 @@ async def measure(turns: int, n_tokens: int) -> dict[str, object]:
         async with started(config) as (_, _, pid, seconds):
             starts.append(seconds)
             resident = memory(pid)
-        while daemon.is_running(daemon.place(config)):
+        while record.is_running(record.place(config)):
             await asyncio.sleep(0.1)
     async with started(config) as (engine, info, pid, seconds):
         starts.append(seconds)

@@ -1,6 +1,7 @@
-"""Writes what other files say of the settings from the table in ``midfill.config``: ``make settings``.
+"""Writes what other files say of the settings, from the table in ``midfill.config``: ``make settings``.
 
-README's block, the VS Code extension's manifest and the settings that it sends. A test compares them.
+README's block, the VS Code extension's manifest and the settings that it sends; and the server's numbers that both
+editors need before they redraw. A test compares them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from midfill import dismissals, reuse
 from midfill.config import DEFAULT, MAX_GLOB_CHARS, MAX_GLOBS, ONE_OR_SEVERAL, SETTINGS, Config, Setting
+from midfill.lsp import closers, names
 
 ROOT = Path(__file__).parents[1]
 COLUMN = 30  # in README, where comments begin if the setting leaves room
@@ -114,10 +117,36 @@ def _between(text: str, start: str, end: str, block: str) -> str:
     return f"{head}{start}\n{block}\n{end}\n{tail}"
 
 
+# What editors decide as the server does, since a redraw does not wait for it.
+CONSTANTS: dict[str, int | tuple[str, ...]] = {
+    "MAX_AHEAD": reuse.MAX_AHEAD,
+    "MAX_PLACES": dismissals.MAX_PLACES,
+    "MAX_NAMES": names.MAX_NAMES,
+    "PAIRS": closers.PAIRS,
+}
+
+
+def typescript(_text: str) -> str:
+    """The extension's constants.ts."""
+    lines = ["// Written by make settings: what the server has, too."]
+    for name, value in CONSTANTS.items():
+        plain = f"[{', '.join(map(repr, value))}]" if isinstance(value, tuple) else value
+        lines.append(f"export const {name} = {plain};")
+    return "\n".join(lines) + "\n"
+
+
+def lua(_text: str) -> str:
+    """The plugin's constants.lua."""
+    lines = [f"  {name} = {value}," for name, value in CONSTANTS.items() if isinstance(value, int)]
+    return "\n".join(["-- Written by make settings: what the server has, too.", "return {", *lines, "}"]) + "\n"
+
+
 WRITTEN: dict[str, Callable[[str], str]] = {
     "README.md": readme,
     "editors/vscode/package.json": manifest,
     "editors/vscode/src/settings.ts": sent,
+    "editors/vscode/src/constants.ts": typescript,
+    "editors/neovim/lua/midfill/constants.lua": lua,
 }
 
 

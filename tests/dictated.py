@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
-from midfill.serve.scripted import CharRenderer
-from midfill.trace import Trace
+from midfill.trace import Trace, trace_of
 from midfill.types import Completion, ModelInfo, Snapshot, Trigger
 from tests.support import at
 
@@ -58,10 +58,9 @@ class Request:
     """One request, followed in a task as the language server does."""
 
     def __init__(self, subject: Completer, buffer: str | Snapshot, trigger: Trigger = "automatic", n: int = 1) -> None:
-        self.trace = Trace()
         self.values: list[Completion] = []
         snapshot = at(buffer) if isinstance(buffer, str) else buffer
-        self._task = asyncio.create_task(self._follow(subject.stream(snapshot, trigger=trigger, n=n, trace=self.trace)))
+        self._task = asyncio.create_task(self._follow(subject.stream(snapshot, trigger=trigger, n=n)))
 
     async def _follow(self, stream: AsyncIterator[Completion]) -> None:
         async with aclosing(stream) as values:  # type: ignore[type-var]
@@ -71,6 +70,10 @@ class Request:
     @property
     def texts(self) -> list[str]:
         return [value.text for value in self.values]
+
+    @property
+    def trace(self) -> Trace:
+        return trace_of(self.values[-1])
 
     async def end(self) -> Completion:
         await self._task

@@ -250,11 +250,11 @@ def test_explaining_the_last_request(fails: Fails, capsys: pytest.CaptureFixture
 def test_explaining_a_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from midfill.client.scripted import CharRenderer
     from midfill.commands import explain
     from midfill.completer import Completer
     from midfill.config import Config
     from midfill.engine.scripted import ScriptedEngine
-    from midfill.serve.scripted import CharRenderer
     from midfill.types import ModelInfo
 
     @contextlib.asynccontextmanager

@@ -120,8 +120,8 @@ def _stale(there: Surroundings) -> None:
 
 def _keys(there: Surroundings) -> list[str]:
     program = (
-        "from midfill.config import Config; from midfill.serve import daemon\n"
-        "print(*(daemon.place(Config(model=model)).key for model in ('auto', './m')))"
+        "from midfill.config import Config; from midfill.engine import record\n"
+        "print(*(record.place(Config(model=model)).key for model in ('auto', './m')))"
     )
     command = [sys.executable, "-P", "-c", program]
     said = subprocess.run(command, env=there.env, cwd=there.home, capture_output=True, text=True, check=True)

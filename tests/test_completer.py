@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
-from midfill.serve.scripted import CharRenderer
-from midfill.trace import Trace
 from midfill.types import Completion, ModelInfo, Snapshot, Snippet
 from tests.support import at
 
@@ -37,32 +36,30 @@ async def test_each_value_replaces_the_one_before() -> None:
     assert [value.text for value in found] == ["a", "a +", "a + b"]
     assert [value.finished for value in found] == [False, False, True]
     last = found[-1]
-    assert (last.source, last.finish_reason, last.raw) == ("engine", "stop", "a + b")
+    assert (last.origin, last.finish_reason, last.raw) == ("engine", "stop", "a + b")
     assert last.stats is not None
     assert (last.stats.n_prompt, last.stats.n_decoded) == (len("return ") + 3, 3)
     assert last.stats.total_s >= last.stats.ttft_s > 0
     assert engine.n_cancelled == 0
 
 
-async def test_a_trace_tells_the_version_of_its_adapter() -> None:
+async def test_the_facts_tell_the_version_of_the_adapter() -> None:
     """Of an answer out of the cache too."""
     subject, _ = completer("a", " + ", "b")
     subject.use_adapters("mine", {"go": None})
     subject.adapter_digests["mine"] = "0123"
     for _ in range(2):
-        trace = Trace()
-        await subject.last(at("return ‸"), trace=trace)
-        assert (trace.adapter, trace.adapter_digest) == ("mine", "0123")
-    trace = Trace()
-    await subject.last(dataclasses.replace(at("return ‸"), language="go"), trace=trace)
-    assert (trace.adapter, trace.adapter_digest) == ("none", "")
+        facts = (await subject.last(at("return ‸"))).facts
+        assert (facts.adapter, facts.adapter_digest) == ("mine", "0123")
+    facts = (await subject.last(dataclasses.replace(at("return ‸"), language="go"))).facts
+    assert (facts.adapter, facts.adapter_digest) == ("none", "")
 
 
 async def test_typed_through_needs_no_engine() -> None:
     subject, engine = completer("a", " + ", "b")
     await values(subject, at("return ‸\n"))
     (again,) = await values(subject, at("return a +‸\n"))
-    assert (again.text, again.source, again.finished, engine.n_requests) == (" b", "cache", True, 1)
+    assert (again.text, again.origin, again.finished, engine.n_requests) == (" b", "typed through", True, 1)
 
 
 @pytest.mark.parametrize("buffer", ["return a‸)\n", "return b‸\n", "return ‸ \n"])
@@ -70,7 +67,7 @@ async def test_what_does_not_fit_is_asked_again(buffer: str) -> None:
     subject, engine = completer("a", " + ", "b")
     await values(subject, at("return ‸\n"))
     found = await values(subject, at(buffer))
-    assert (found[-1].source, engine.n_requests) == ("engine", 2)
+    assert (found[-1].origin, engine.n_requests) == ("engine", 2)
 
 
 async def test_the_unit_ends_the_engine() -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from midfill.completer import Completer
 from midfill.dismissals import MAX_DOCUMENTS, MAX_PLACES, Dismissals
-from midfill.trace import Trace
 from midfill.types import Snapshot, Trigger
 from tests.dictated import Request, begun, dictated, scripted, until
 from tests.support import at
@@ -17,9 +16,8 @@ BLOCK = ("if a:", "    b", "c")  # lines
 
 async def asked(subject: Completer, snapshot: Snapshot, trigger: Trigger = "automatic") -> tuple[str, str]:
     """What is shown, and the name of what refused it."""
-    trace = Trace()
-    completion = await subject.last(snapshot, trigger=trigger, trace=trace)
-    return completion.text, trace.refused
+    completion = await subject.last(snapshot, trigger=trigger)
+    return completion.text, completion.facts.refusal.name if completion.facts.refusal is not None else ""
 
 
 def edit(subject: Completer, buffer: str) -> Snapshot:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from midfill.battery import EVERY_S, Battery
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.eagerness import BALANCED, EAGER, LEVELS, QUIET, Knob
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.postprocess.confidence import DEFAULTS
-from midfill.serve.scripted import CharRenderer
-from midfill.trace import Trace, headline
+from midfill.trace import Trace, headline, trace_of
 from midfill.triggers import Debounce
 from midfill.types import Completion, Trigger
 from tests.dictated import INFO, scripted
@@ -56,8 +56,8 @@ def sure(text: str, logprob: float, **settings: Any) -> tuple[Completer, Sure]:
 
 
 async def last(subject: Completer, buffer: str, trigger: Trigger = "automatic") -> tuple[Completion, Trace]:
-    trace = Trace()
-    return await subject.last(at(buffer), trigger=trigger, trace=trace), trace
+    completion = await subject.last(at(buffer), trigger=trigger)
+    return completion, trace_of(completion)
 
 
 @pytest.mark.parametrize(

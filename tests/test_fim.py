@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midfill import fim
+from midfill.client.rendering import window_of
 from midfill.fim import FimRenderer
-from midfill.serve.rendering import window_of
 from midfill.types import MidfillError, Snapshot, Snippet
 from tests.support import at
 from tests.tokenizers_made import NAMES, make

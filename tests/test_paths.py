@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from midfill import paths
-from midfill.serve import daemon
+from midfill.client import spawn
 from midfill.types import MidfillError
 
 
@@ -104,9 +104,9 @@ def test_a_read_only_folder_that_holds_ours_is_used(tmp_path: Path, monkeypatch:
 
 def test_the_engine_starts_without_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIDFILL_STATE_DIR", str(tmp_path / "new"))
-    assert daemon.log_file() == str(tmp_path / "new" / "log" / "engine.log")
+    assert spawn.log_file() == str(tmp_path / "new" / "log" / "engine.log")
     monkeypatch.setenv("MIDFILL_STATE_DIR", "/proc/x")
-    assert daemon.log_file() is None
+    assert spawn.log_file() is None
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -206,3 +206,17 @@ def test_what_a_battery_has_left(tmp_path: Path, supplies: dict[str, dict[str, s
 )
 def test_what_macos_says(said: str, left: float | None) -> None:
     assert power.of_pmset(said) == left
+
+
+@pytest.mark.parametrize(
+    ("buffer", "after"),
+    [
+        ("    x = 1‸\ny", "    x = 1\n    ‸\ny"),
+        ("if a:‸", "if a:\n    ‸"),
+        ("\tif (a) {‸ \n", "\tif (a) {\n\t\t‸ \n"),
+        ("f(‸)", None),
+        ("    ‸", None),
+    ],
+)
+def test_after_enter(buffer: str, after: str | None) -> None:
+    assert read_ahead.entered(at(buffer)) == (at(after) if after else None)

@@ -1,309 +1,204 @@
-"""Typing along what still grows, going on as if accepted, what belongs to the cache's key. ``‸`` is the cursor."""
+"""A finished middle is found again where the user types along it, and nowhere else. ``‸`` is the cursor."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
+import dataclasses
 
 import pytest
 
-from midfill import completer as path
-from midfill.engine.base import EngineError
-from midfill.trace import Trace
-from midfill.types import Snapshot, Snippet
-from tests.dictated import Request, begun, dictated, scripted, until
+from midfill import reuse
+from midfill.in_flight import InFlight
+from midfill.reuse import MAX_AHEAD, Asked, ContextOf, Middle, Reuse, is_along
+from midfill.types import Snapshot
 from tests.support import at
 
-# ---- growing ---------------------------------------------------------------------------------------------------------
+STORED = at("x = ‸\ny = 2\n")
 
 
-async def test_typing_along_takes_the_generation_over() -> None:
-    subject, engine = dictated()
-    first = await begun(subject, engine, "add(", "a, ")
-    first.drop()
-    second = Request(subject, "x = ad‸\n")
-    await until(lambda: second.values)
-    assert second.texts == ["d(a"]  # at once, with what stands and no rule would take back
-    engine.say("b)")
-    engine.say(None)
-    last = await second.end()
-    assert (last.text, last.source, last.finished) == ("d(a, b)", "engine", True)
-    assert (len(engine.requests), second.trace.hit, last.id) == (1, "growing", first.values[-1].id)
-    third = await Request(subject, "x = add(‸\n").end()
-    assert (third.text, third.source, third.id, len(engine.requests)) == ("a, b)", "cache", last.id, 1)
-    again = await Request(subject, "x = ‸\n").end()  # backspace brings it back
-    assert (again.text, len(engine.requests)) == ("add(a, b)", 1)
+def made(*shown: str, n_asked: int = 1) -> Middle:
+    return Middle("raw", "stop", shown, n_asked=n_asked)
 
 
-async def test_typing_ahead_of_the_model_waits_for_it() -> None:
-    subject, engine = dictated()
-    first = await begun(subject, engine)
-    first.drop()
-    second = Request(subject, "x = add‸\n")
-    engine.say("a")
-    await asyncio.sleep(0.01)
-    assert not any(second.texts)
-    engine.say("dd(1)")
-    engine.say(None)
-    assert ((await second.end()).text, len(engine.requests)) == ("(1)", 1)
-
-
-@pytest.mark.parametrize("said", ["sub(1)", "adx", "add"])
-async def test_a_model_that_says_something_else_is_asked_anew(said: str) -> None:
-    subject, engine = dictated()
-    first = await begun(subject, engine)
-    first.drop()
-    second = Request(subject, "x = add‸\n")
-    engine.say(said)
-    engine.say(None)
-    await until(lambda: len(engine.requests) == 2)
-    await until(lambda: engine.closed[0])
-    engine.say("(2)")
-    engine.say(None)
-    assert (await second.end()).text == "(2)"
-    assert second.trace.hit == ""
+def find(
+    known: Reuse[InFlight], snapshot: Snapshot, answered_by: str = "model", *, n: int = 1, by_hand: bool = False,
+    context_of: ContextOf | None = None,
+) -> Middle | None:  # fmt: skip
+    found = known.find(Asked(snapshot, answered_by, n, by_hand), context_of)
+    assert not isinstance(found, InFlight)
+    return found
 
 
 @pytest.mark.parametrize(
-    "buffer",
-    ["x = b‸\n", "y = a‸\n", "x = a‸)\n", "x =‸\n", "x = " + "a" * 30 + "‸\n"],
-)
-async def test_whoever_types_something_else_ends_it(buffer: str) -> None:
-    subject, engine = dictated(resident=True)
-    first = await begun(subject, engine, "add")
-    first.drop()
-    second = Request(subject, buffer)
-    await until(lambda: len(engine.requests) == 2)
-    await until(lambda: engine.closed[0])
-    assert not engine.closed[1]
-    engine.say(None)
-    await second.end()
-    await subject.aclose()
-
-
-async def test_the_last_to_leave_stops_it() -> None:
-    subject, engine = dictated()
-    first = await begun(subject, engine, "add")
-    second = Request(subject, "x = a‸\n")
-    await until(lambda: second.values)
-    first.drop()
-    await asyncio.sleep(0.01)
-    assert not engine.closed[0]
-    second.drop()
-    await until(lambda: engine.closed[0])
-    await until(lambda: not subject._growing)
-
-
-async def test_a_client_that_cancels_first_finds_it_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(path, "LINGER_S", 30.0)
-    subject, engine = dictated(resident=True)
-    first = await begun(subject, engine, "add(")
-    first.drop()
-    await asyncio.sleep(0.02)
-    assert not engine.closed[0]
-    second = Request(subject, "x = a‸\n")
-    engine.say("1)")
-    engine.say(None)
-    assert ((await second.end()).text, len(engine.requests)) == ("dd(1)", 1)
-    await subject.aclose()
-
-
-async def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(path, "LINGER_S", 0.01)
-    subject, engine = dictated(resident=True)
-    first = await begun(subject, engine, "add(")
-    first.drop()
-    await until(lambda: engine.closed[0])
-    await until(lambda: not subject._growing)
-
-
-@pytest.mark.parametrize(
-    ("text", "goes_on"),
+    ("texts", "typed", "finished", "growing"),
     [
-        ("x = \n", True),
-        ("x = a\n", True),
-        ("x = add(1\n", True),  # ahead of it
-        ("x = b\n", False),
-        ("x =\n", False),
-        ("x = a)\n", False),
-        ("y = a\n", False),
-        ("x = \nz", False),
-        (None, True),  # not to be had
+        (["add(1)"], "", True, True),
+        (["add(1)"], "add", True, True),
+        (["add(1)"], "add(1)", False, True),  # whole: more may come while it grows
+        (["add(1)"], "sub", False, False),
+        (["add(1)"], "add(1", True, True),
+        (["add", "sub(1)"], "sub", True, True),  # another candidate
+        (["add"], "add" + "x" * MAX_AHEAD, False, True),
+        (["add"], "add" + "x" * (MAX_AHEAD + 1), False, False),
+        ([], "", True, True),
+        ([], "a", False, True),
+        ([""], "a", False, True),
     ],
 )
-async def test_an_edit_that_does_not_lead_along_stops_it_at_once(text: str | None, goes_on: bool) -> None:
-    subject, engine = dictated()
-    request = await begun(subject, engine, "add(")
-    subject.edited("file:///w/other.py", lambda: "")
-    subject.edited("file:///w/main.py", lambda: text)
-    await asyncio.sleep(0.01)
-    assert engine.closed == [not goes_on]
-    if not goes_on:
-        last = await request.end()
-        assert (last.text, last.finished, last.finish_reason) == ("", True, "cancelled")
-        assert subject.cache.lookup(at("x = ‸\n"), subject._answered_by(at("x = ‸\n"))) is None
-    await subject.aclose()
+def test_what_is_typed_along(texts: list[str], typed: str, finished: bool, growing: bool) -> None:
+    assert (is_along(texts, typed), is_along(texts, typed, may_grow=True)) == (finished, growing)
+
+
+def rest(buffer: str | Snapshot, answered_by: str = "model", *, middle: str = "add(1, 2)") -> str | None:
+    known = Reuse[InFlight]()
+    known.store(STORED, "model", made(middle))
+    found = find(known, at(buffer) if isinstance(buffer, str) else buffer, answered_by)
+    return found.shown[0] if found else None
 
 
 @pytest.mark.parametrize(
-    ("text", "goes_on"), [("x = ad\n", True), ("x = add(\n", True), ("x = add(1\n", True), ("x = sub\n", False)]
+    ("buffer", "text"),
+    [
+        ("x = ‸\ny = 2\n", "add(1, 2)"),
+        ("x = a‸\ny = 2\n", "dd(1, 2)"),
+        ("x = add(1, 2‸\ny = 2\n", ")"),
+        ("x = add(1, 2)‸\ny = 2\n", None),  # nothing left
+        ("x = add(1, 2) ‸\ny = 2\n", None),
+        ("x = b‸\ny = 2\n", None),  # something else was typed
+        ("x =‸\ny = 2\n", None),  # before the place
+        ("x = a‸\ny = 3\n", None),  # the suffix changed
+        ("x = a‸)\ny = 2\n", None),
+        ("z = a‸\ny = 2\n", None),  # the prefix changed
+    ],
 )
-async def test_typing_towards_what_is_asked_for_in_the_background(no_idle: None, text: str, goes_on: bool) -> None:
-    subject, engine = dictated(resident=True)
-    request = await begun(subject, engine, "add(")
-    engine.say(None)
-    await request.end()
-    await until(lambda: len(engine.requests) == 2)
-    subject.edited("file:///w/main.py", lambda: text)
-    await asyncio.sleep(0.01)
-    assert engine.closed[1] is not goes_on
-    await subject.aclose()
+def test_typed_through(buffer: str, text: str | None) -> None:
+    assert rest(buffer) == text
 
 
-async def test_an_error_reaches_everybody_who_follows() -> None:
-    subject, engine = dictated()
-    first = await begun(subject, engine, "add")
-    second = Request(subject, "x = a‸\n")
-    await until(lambda: second.values)
-    engine.say(EngineError("gone", "wait"))
-    for request in (first, second):
-        with pytest.raises(EngineError, match="gone"):
-            await request.end()
-    assert subject._growing == []
-    assert subject.cache.lookup(at("x = ‸\n"), subject._answered_by(at("x = ‸\n"))) is None
+def test_who_answered_matters() -> None:
+    assert rest("x = ‸\ny = 2\n", "model with an adapter") is None
 
 
-async def test_closing_the_completer_ends_everything() -> None:
-    subject, engine = dictated(resident=True)
-    request = await begun(subject, engine, "add")
-    await subject.aclose()
-    assert engine.closed == [True]
-    await request.end()
+@pytest.mark.parametrize(
+    ("language", "path", "text"),
+    [
+        ("python", "main.py", "add(1, 2)"),
+        ("java", "main.py", None),  # the document's language mode was changed
+        ("python", "other.py", None),  # another file that begins alike
+        ("typescript", "main.ts", None),
+    ],
+)
+def test_the_language_and_the_path_are_part_of_the_key(language: str, path: str, text: str | None) -> None:
+    assert rest(dataclasses.replace(STORED, language=language, path=path)) == text
+    assert rest(dataclasses.replace(STORED, uri="file:///elsewhere/main.py", version=9)) == "add(1, 2)"
 
 
-# ---- as if accepted --------------------------------------------------------------------------------------------------
+def test_typed_further_than_it_is_looked_back() -> None:
+    middle = "a" * (reuse.MAX_TYPED + 2)
+    near, far = ("x = " + "a" * n + "‸\ny = 2\n" for n in (reuse.MAX_TYPED, reuse.MAX_TYPED + 1))
+    assert rest(near, middle=middle) == "aa"
+    assert rest(far, middle=middle) is None
 
 
-@pytest.fixture
-def no_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(path, "IDLE_S", 0.0)
+def test_the_nearest_place_answers() -> None:
+    known = Reuse[InFlight]()
+    known.store(at("x = a‸"), "model", made("bc"))
+    known.store(at("x = ‸"), "model", made("abd"))
+    found = find(known, at("x = ab‸"))
+    assert found is not None
+    assert (found.shown, found.n_typed) == (("c",), 1)
 
 
-async def test_after_accepting_the_continuation_is_there(no_idle: None) -> None:
-    subject, engine = dictated(resident=True)
-    request = await begun(subject, engine, "add(")
-    engine.say(None)
-    shown = (await request.end()).text
-    await until(lambda: len(engine.requests) == 2)
-    assert [asked.background for asked in engine.requests] == [False, True]
-    engine.say("1, 2)")
-    engine.say(None)
-    await until(lambda: not subject._growing)
-    accepted = await Request(subject, f"x = {shown}‸\n").end()
-    assert (accepted.text, accepted.source) == ("1, 2)", "cache")
-    await subject.aclose()
+@pytest.mark.parametrize(
+    ("buffer", "shown"),
+    [
+        ("x = ‸\ny = 2\n", ("add(1)", "addition", "b")),
+        ("x = add‸\ny = 2\n", ("(1)", "ition")),
+        ("x = b‸\ny = 2\n", None),  # the third was typed whole
+        ("x = addi‸\ny = 2\n", ("tion",)),
+    ],
+)
+def test_candidates_that_were_not_typed_fall_away(buffer: str, shown: tuple[str, ...] | None) -> None:
+    known = Reuse[InFlight]()
+    known.store(STORED, "model", made("add(1)", "addition", "b", n_asked=3))
+    found = find(known, at(buffer), n=3)
+    assert (found and found.shown) == shown
 
 
-async def test_accepting_while_it_still_goes_on_follows_it(no_idle: None) -> None:
-    subject, engine = dictated(resident=True)
-    request = await begun(subject, engine, "add(")
-    engine.say(None)
-    await request.end()
-    await until(lambda: len(engine.requests) == 2)
-    typed_along = await Request(subject, "x = ad‸\n").end()
-    assert (typed_along.text, engine.closed[1]) == ("d(", False)
-    accepted = Request(subject, "x = add(‸\n")
-    engine.say("1)")
-    engine.say(None)
-    assert ((await accepted.end()).text, len(engine.requests)) == ("1)", 2)
-    await subject.aclose()
+def test_whoever_wants_several_is_not_answered_with_one() -> None:
+    known = Reuse[InFlight]()
+    known.store(STORED, "model", made("a"))
+    assert find(known, STORED, n=3) is None
+    assert find(known, STORED, n=1) is not None
 
 
-async def test_doing_something_else_ends_it(no_idle: None) -> None:
-    subject, engine = dictated(resident=True)
-    request = await begun(subject, engine, "add(")
-    engine.say(None)
-    await request.end()
-    await until(lambda: len(engine.requests) == 2)
-    await begun(subject, engine, "1", buffer="x = sub‸\n")
-    assert engine.closed == [True, True, False]
-    await subject.aclose()
+@pytest.mark.parametrize(("made_by_hand", "by_hand", "is_found"), [(0, 0, 1), (1, 0, 1), (0, 1, 0), (1, 1, 1)])
+def test_whoever_asks_by_hand_is_not_answered_with_what_came_unasked(
+    made_by_hand: int, by_hand: int, is_found: int
+) -> None:
+    known = Reuse[InFlight]()
+    known.store(STORED, "model", dataclasses.replace(made("a"), by_hand=bool(made_by_hand)))
+    assert (find(known, STORED, by_hand=bool(by_hand)) is not None) is bool(is_found)
 
 
-async def test_after_a_whole_line_comes_the_next_one(no_idle: None) -> None:
-    subject, engine = dictated(resident=True)
-    request = await begun(subject, engine, "add(1)", buffer="def f():\n    x = ‸\n")
-    engine.say(None)
-    await request.end()
-    await until(lambda: len(engine.requests) == 2)
-    engine.say(None)  # nothing belongs to that line
-    await until(lambda: len(engine.requests) == 3)
-    engine.say("return x")
-    engine.say(None)
-    await until(lambda: not subject._growing)
-    after_enter = await Request(subject, "def f():\n    x = add(1)\n    ‸\n").end()
-    assert (after_enter.text, after_enter.source, len(engine.requests)) == ("return x", "cache", 3)
-    await subject.aclose()
+def test_nothing_is_an_answer_at_its_own_place_only() -> None:
+    known = Reuse[InFlight]()
+    known.store(STORED, "model", made())
+    found = find(known, STORED)
+    assert found is not None
+    assert found.shown == ()
+    assert find(known, at("x = r‸\ny = 2\n")) is None
 
 
-@pytest.mark.parametrize(("resident", "ahead", "said"), [(False, True, "a"), (True, False, "a"), (True, True, "")])
-async def test_no_going_on(no_idle: None, resident: bool, ahead: bool, said: str) -> None:
-    subject, engine = dictated(resident=resident, ahead=ahead)
-    request = Request(subject, "x = ‸")
-    await until(lambda: engine.requests)
-    engine.say(said)
-    engine.say(None)
-    await request.end()
-    await asyncio.sleep(0.01)
-    assert len(engine.requests) == 1
+@pytest.mark.parametrize(
+    ("age_s", "context", "is_found"),
+    [
+        (0.0, "as before", True),
+        (0.0, "another", True),  # what is being typed along stays
+        (reuse.FRESH_S + 1, "as before", True),
+        (reuse.FRESH_S + 1, "another", False),
+    ],
+)
+@pytest.mark.parametrize("buffer", ["x = ‸\ny = 2\n", "x = ad‸\ny = 2\n"])
+def test_the_context_belongs_to_the_key(buffer: str, age_s: float, context: str, is_found: bool) -> None:
+    now = [100.0]
+    known = Reuse[InFlight](clock=lambda: now[0])
+    known.store(STORED, "model", made("add"), context="as before")
+    now[0] += age_s
+    asked: list[Snapshot] = []
+
+    def context_of(snapshot: Snapshot) -> str:
+        asked.append(snapshot)
+        return context
+
+    assert (find(known, at(buffer), context_of=context_of) is not None) is is_found
+    assert asked == ([STORED] if age_s else [])  # for the place where it was made, not for what was typed since
 
 
-# ---- language and path -----------------------------------------------------------------------------------------------
-
-IMPORTS = [("python", "a.py"), ("java", "A.java"), ("typescript", "a.ts"), ("go", "a.go"), ("plaintext", "a.py")]
-
-
-async def test_what_is_known_in_one_language_does_not_answer_in_another() -> None:
-    subject, engine = scripted("os")
-    for language, name in IMPORTS:
-        found = await subject.last(at("import ‸\n", language=language, path=name))
-        assert found.source == "engine"
-    assert engine.n_requests == len(IMPORTS)
-    assert (await subject.last(at("import ‸\n", language="go", path="a.go"))).source == "cache"
+def test_typing_along_keeps_it_fresh() -> None:
+    now = [0.0]
+    known = Reuse[InFlight](clock=lambda: now[0])
+    known.store(STORED, "model", made("abcdef"))
+    for n in range(5):
+        now[0] += reuse.FRESH_S - 1
+        assert find(known, at("x = " + "abcdef"[:n] + "‸\ny = 2\n"), context_of=lambda _: "another") is not None
 
 
-async def test_what_grows_in_one_language_is_not_followed_in_another() -> None:
-    subject, engine = dictated()
-    first = await begun(subject, engine, "os", buffer="import ‸\n")
-    other = Request(subject, at("import ‸\n", language="java", path="A.java"))
-    await until(lambda: len(engine.requests) == 2)
-    engine.say("java.util.List;", 1)
-    engine.say(None, 1)
-    assert (await other.end()).text == "java.util.List;"
-    engine.say(None, 0)
-    assert (await first.end()).text == "os"
+def test_the_least_recently_used_goes_first() -> None:
+    known = Reuse[InFlight](size=2)
+    known.store(at("a‸"), "model", made("1"))
+    known.store(at("b‸"), "model", made("2"))
+    assert find(known, at("a‸"))
+    known.store(at("c‸"), "model", made("3"))
+    assert [find(known, at(f"{name}‸")) is not None for name in "abc"] == [True, False, True]
 
 
-# ---- context ---------------------------------------------------------------------------------------------------------
-
-
-async def test_the_context_belongs_to_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Source:
-        text = "one"
-
-        def snippets(self, snapshot: Snapshot) -> Iterable[Snippet]:
-            return [Snippet("b.py", self.text, "made up", 0.5)]
-
-    source, now = Source(), [0.0]
-    subject, engine = scripted("abc", sources=[source])
-    subject.cache._clock = lambda: now[0]
-    trace = Trace()
-    await subject.last(at("x = ‸"), trace=trace)
-    assert trace.snippets == [{"path": "b.py", "source": "made up", "score": 0.5, "n_chars": 3}]
-    now[0] += 100
-    assert (await subject.last(at("x = a‸"))).source == "cache"
-    source.text = "two"
-    assert (await subject.last(at("x = ab‸"))).source == "cache"  # it was shown a moment ago
-    now[0] += 100
-    assert (await subject.last(at("x = a‸"))).source == "engine"
-    assert engine.n_requests == 2
+def test_a_large_file_is_not_kept() -> None:
+    """128 entries of a 50 MB file would fill the memory."""
+    text = "x = 1\n" * 1_000_000
+    snapshot = dataclasses.replace(STORED, text=text, cursor=3_000_000)
+    known = Reuse[InFlight]()
+    known.store(snapshot, "model", made("add"))
+    (place,) = known._finished
+    assert len(place.before) + len(place.after) <= 2 * reuse.WINDOW
+    assert find(known, snapshot) == made("add")
+    assert find(known, dataclasses.replace(snapshot, text=text[6:], cursor=2_999_994)) is None

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from midfill.trace import MAX_TEXT, Trace, from_plain, story
-from midfill.types import Stats
+from midfill.trace import MAX_TEXT, Trace, from_plain, story, trace_of
+from midfill.types import Completion, Facts, PromptFacts, Snippet, Stats
 from tests.support import at
 
 
@@ -47,15 +47,19 @@ def test_the_first_line(trace: Trace, first: str) -> None:
 
 
 def whole() -> Trace:
-    trace = traced(
-        uri="file:///w/secret-name.py", scope="code", adapter="mine", budget=1024, n_prefix=100, n_suffix=50,
-        n_snippets=20, snippets=[{"path": "secret-b.py", "source": "imports", "score": 0.5, "n_chars": 90}],
-        confidence=0.875, id="abc", debounce_s=0.1,
-        stats=Stats(n_cached=90, n_decoded=7, n_drafted=4, n_accepted=2, ttft_s=0.2),
+    snippet = Snippet("secret-b.py", "b" * 90, "imports", 0.5)
+    facts = Facts(
+        "automatic", "m", "mine", scope="code", debounce_s=0.1, rules=(("trim_end", 1),), confidence=0.875,
+        prompt=PromptFacts((snippet,), n_prefix=100, n_suffix=50, n_snippets=20, budget=1024),
     )  # fmt: skip
-    trace.place(at("a = 1\nsecret = ‸"), "automatic")
-    trace.uri = "file:///w/secret-name.py"
-    trace.show(["secret_value"], "secret_value\n", [("trim_end", 1)])
+    trace = trace_of(
+        Completion(
+            "secret_value", at("a = 1\nsecret = ‸", path="secret-name.py"), True, "engine", "unit",
+            Stats(n_cached=90, n_decoded=7, n_drafted=4, n_accepted=2, ttft_s=0.2), "secret_value\n", "abc",
+            facts=facts,
+        )
+    )  # fmt: skip
+    trace.answer_s = 0.25
     return trace
 
 
@@ -86,7 +90,7 @@ def test_there_and_back() -> None:
 
 def test_a_long_text_is_cut_and_nothing_breaks_a_line() -> None:
     trace = traced(uri="file:///a\n\x1b[31mb", refused="x", why="a\nb\u202e")
-    trace.show(["x" * 9000], "y\n" * 9000, [])
+    trace.take(Completion("x" * 9000, at("‸"), raw="y\n" * 9000))
     assert (len(trace.raw), trace.n_raw, len(trace.shown), trace.n_shown) == (MAX_TEXT, 18000, MAX_TEXT, 9000)
     text = story(trace)
     assert "\x1b" not in text

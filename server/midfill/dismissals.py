@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from midfill.types import Snapshot
+from midfill.reuse import rests
+from midfill.types import Refusal, Snapshot
 
 MAX_DOCUMENTS, MAX_PLACES = 64, 20
 # Editors put these in by themselves; they are no change of the line.
 CLOSERS = frozenset(")]}>\"'`")
+DISMISSED = Refusal(
+    "dismissed", "you dismissed this suggestion here; it comes back when you ask by hand or change the line otherwise"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,8 @@ class Dismissed:
 
     def hides(self, typed: str, text: str) -> bool:
         """Whether ``text``, after ``typed``, is what was dismissed: as long as that, or its beginning, or more."""
-        rests = (wanted[len(typed) :].rstrip() for wanted in self.texts if wanted.startswith(typed))
-        return any(rest and (text.startswith(rest) or rest.startswith(text.rstrip())) for rest in rests)
+        left = (rest.rstrip() for rest in rests(self.texts, typed))
+        return any(rest and (text.startswith(rest) or rest.startswith(text.rstrip())) for rest in left)
 
 
 class Dismissals:

@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 from midfill import power
-from midfill.cache import Place, place_of
 from midfill.engine.base import Delta, EngineError, GenerateRequest
+from midfill.reuse import WINDOW, Place, place_of
 from midfill.types import MidfillError, Snapshot
 
 log = logging.getLogger(__name__)
+
+_TAB = re.compile(r"^\t", re.MULTILINE)
 
 # Seconds before each look at whether the prompt has become another one. The first is also how long the cursor has to
 # stay; after the last one the place is taken to be settled.
@@ -47,7 +51,7 @@ class ReadAhead:
 
     def begin(self, snapshot: Snapshot) -> None:
         """The cursor rests in ``snapshot``. Nothing changes where that place is being read already."""
-        place = place_of(snapshot, "", 0)
+        place = place_of(snapshot, "")
         if place == self._place and self._task is not None and not self._task.done():
             return
         self.stop()
@@ -89,3 +93,19 @@ class ReadAhead:
                 async for delta in deltas:
                     reason = delta.finish_reason or reason
         return reason not in (None, "cancelled")
+
+
+def accepted(snapshot: Snapshot, text: str) -> Snapshot:
+    """``snapshot`` with ``text`` put in at the cursor."""
+    return replace(snapshot, text=snapshot.prefix + text + snapshot.suffix, cursor=snapshot.cursor + len(text))
+
+
+def entered(snapshot: Snapshot) -> Snapshot | None:
+    """``snapshot`` after Enter, as an editor indents it; None where the cursor is not at the end of a written line."""
+    line = snapshot.line_before
+    if snapshot.line_after.strip() or not line.strip():
+        return None
+    indent = line[: len(line) - len(line.lstrip(" \t"))]
+    if line.rstrip().endswith((":", "{", "(", "[")):
+        indent += "\t" if _TAB.search(snapshot.text, max(0, snapshot.cursor - WINDOW), snapshot.cursor) else "    "
+    return accepted(snapshot, "\n" + indent)

@@ -1,21 +1,19 @@
-"""What became of one request, step by step: the answer to "why nothing?"."""
+"""What became of one request, put together where it is answered: the answer to "why nothing?"."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from midfill.types import Snapshot, Stats, Trigger, one_line
+from midfill.types import Completion, PromptFacts, Snapshot, Stats, Trigger, one_line
 
-GENERATION = ("snippets", "n_prefix", "n_suffix", "n_snippets", "budget", "context_s", "render_s", "names")
 MAX_TEXT = 4000  # characters of what the model said that are kept
 
 
 @dataclass(slots=True)
 class Trace:
-    """One request. Filled in on its way; what it did not reach stays as it is here."""
+    """One request. What it did not reach stays as it is here."""
 
     id: str = ""  # of the suggestion, once there is one
     uri: str = ""
@@ -66,17 +64,30 @@ class Trace:
         """What it waited for is there: it is not refused for that."""
         self.refused = self.why = ""
 
-    def take_over(self, origin: Trace) -> None:
-        """What is true of the generation that this request follows."""
-        self.hit = "" if origin is self else "growing"
-        for name in GENERATION:
-            setattr(self, name, getattr(origin, name))
-
-    def show(self, texts: Sequence[str], raw: str, rules: Sequence[tuple[str, int]]) -> None:
-        """What came out."""
-        self.raw, self.n_raw, self.rules = raw[:MAX_TEXT], len(raw), list(rules)
+    def take(self, completion: Completion) -> None:
+        """What came of it, or stands so far."""
+        facts = completion.facts
+        self.trigger, self.scope, self.debounce_s = facts.trigger, facts.scope, facts.debounce_s
+        self.model, self.adapter, self.adapter_digest = facts.model, facts.adapter, facts.adapter_digest
+        self.rules, self.confidence, self.hidden = list(facts.rules), facts.confidence, facts.hidden
+        self._take_prompt(facts.prompt)
+        self.id, self.stats = completion.id, completion.stats
+        self.hit = "" if completion.origin == "engine" else completion.origin
+        self.finish_reason = "" if completion.finish_reason in ("cancelled", "refused") else completion.finish_reason
+        texts, raw = completion.texts, completion.raw
+        self.raw, self.n_raw, self.n_candidates = raw[:MAX_TEXT], len(raw), len(texts)
         self.shown, self.n_shown = (texts[0][:MAX_TEXT], len(texts[0])) if texts else ("", 0)
-        self.n_candidates = len(texts)
+        if facts.refusal is not None:
+            self.refuse(facts.refusal.name, facts.refusal.why)
+
+    def _take_prompt(self, prompt: PromptFacts) -> None:
+        self.snippets = [
+            {"path": each.path, "source": each.source, "score": each.score, "n_chars": len(each.text)}
+            for each in prompt.snippets
+        ]
+        for name in ("n_prefix", "n_suffix", "n_snippets", "budget", "context_s", "render_s"):
+            setattr(self, name, getattr(prompt, name))
+        self.names = {} if prompt.names is None else dataclasses.asdict(prompt.names)
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
@@ -89,6 +100,14 @@ class Trace:
         values["names"] = {**self.names, "receiver": ""} if self.names else {}
         values["snippets"] = [{**snippet, "path": ""} for snippet in self.snippets]
         return values
+
+
+def trace_of(completion: Completion) -> Trace:
+    """The trace of a request that ended with ``completion``."""
+    trace = Trace()
+    trace.place(completion.snapshot, completion.facts.trigger)
+    trace.take(completion)
+    return trace
 
 
 def from_plain(values: dict[str, Any]) -> Trace:

@@ -9,9 +9,8 @@ import fnmatch
 import statistics
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from midfill.types import Snapshot
+from midfill.types import Refusal, Snapshot
 
 # What may stand right of the cursor without being in the way: editors close brackets and quotes by themselves.
 CLOSERS = frozenset(")]}>\"'`;:, \t")
@@ -32,14 +31,6 @@ ScopeAt = Callable[[Snapshot], str]
 def everything_is_code(snapshot: Snapshot) -> str:
     """The scope at the cursor where no syntax is known."""
     return "code"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an automatic request gets no suggestion."""
-
-    name: str
-    why: str  # for people: the rest of "Nothing was shown: ..."
 
 
 def switched_off(snapshot: Snapshot, languages_off: Sequence[str], globs_off: Sequence[str]) -> Refusal | None:

@@ -8,6 +8,9 @@ from typing import Literal
 
 State = Literal["starting", "ready", "generating", "off", "error"]
 Trigger = Literal["automatic", "invoked"]
+# Where a completion comes from: asked of the engine for this request; a generation in flight that another request
+# began; a finished middle, at its place or typed into.
+Origin = Literal["engine", "growing", "cache", "typed through"]
 
 # What would break a line or steer a terminal: control characters, line separators, bidirectional overrides.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -98,23 +101,79 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request gets no suggestion."""
+
+    name: str
+    why: str  # for people: the rest of "Nothing was shown: ..."
+
+
+@dataclass(frozen=True, slots=True)
+class NamesFacts:
+    """What was known to be behind the dot at the cursor when the prompt was sent."""
+
+    receiver: str
+    source: str
+    n: int
+    complete: bool  # there are no others
+    only: bool  # the model had to choose one of them
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFacts:
+    """What a generation's prompt was made of. Counts are tokens; ``*_s`` are seconds."""
+
+    snippets: tuple[Snippet, ...] = ()
+    n_prefix: int = 0
+    n_suffix: int = 0
+    n_snippets: int = 0
+    budget: int = 0
+    context_s: float = 0.0
+    render_s: float = 0.0
+    names: NamesFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """How a completion came about, for whoever explains or measures it."""
+
+    trigger: Trigger = "automatic"
+    model: str = ""
+    adapter: str = ""
+    adapter_digest: str = ""  # of its version; "" where the engine does not tell
+    refusal: Refusal | None = None
+    scope: str = ""  # "code", "comment" ...; "" if it was not asked
+    debounce_s: float = 0.0
+    prompt: PromptFacts = PromptFacts()
+    rules: tuple[tuple[str, int], ...] = ()  # what was applied, and how many characters each took
+    confidence: float | None = None  # 0 to 1: mean probability of a token
+    hidden: str = ""  # for people: why what the model said is not shown, where it was not sure enough of it
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """A middle as it stands. Each value of one stream replaces the one before."""
 
     text: str  # with "\n" line ends, ready to be shown; may be empty
     snapshot: Snapshot
     finished: bool = False
-    source: Literal["engine", "cache"] = "engine"
-    finish_reason: str = ""  # "stop", "length", "unit" (ended by our own rule), "cancelled"
+    origin: Origin = "engine"
+    finish_reason: str = ""  # "stop", "length", "unit" (ended by our own rule), "cancelled", "refused"
     stats: Stats | None = None
     raw: str = ""  # what the model said, before post-processing
     id: str = ""  # of the suggestion; it keeps it while the user types along it
     others: tuple[str, ...] = ()  # further candidates, the more probable first
+    facts: Facts = Facts()
 
     @property
     def texts(self) -> tuple[str, ...]:
         """Every candidate that shows something, the best first."""
         return tuple(text for text in (self.text, *self.others) if text)
+
+    @property
+    def from_cache(self) -> bool:
+        """Whether a finished middle answered, without the engine."""
+        return self.origin in ("cache", "typed through")
 
 
 @dataclass(frozen=True, slots=True)

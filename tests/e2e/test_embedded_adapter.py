@@ -13,11 +13,11 @@ import pytest
 
 from midfill.commands.session import session
 from midfill.config import Config
+from midfill.engine import record
+from midfill.engine.adapter_setting import EMBEDDED, embedded_folder
 from midfill.engine.base import GenerateRequest
 from midfill.engine.local.adapter_files import describe
-from midfill.serve import daemon
-from midfill.serve.adapters import EMBEDDED, embedded_folder
-from midfill.serve.daemon import Place
+from midfill.engine.record import Place
 from tests.support import at
 
 # None of them is in what it was trained on.
@@ -41,7 +41,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
         for lock in Path(folder).glob("engine-*.lock"):
             where = Place(Path(folder), lock.stem.removeprefix("engine-"))
-            if daemon.is_running(where) and (address := daemon.find(where)) is not None:
+            if record.is_running(where) and (address := record.find(where)) is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(address.pid, signal.SIGKILL)
 

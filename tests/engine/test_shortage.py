@@ -75,10 +75,10 @@ def test_three_in_a_row() -> None:
 
 
 def test_a_front_end_asks_for_less(tmp_path: Path) -> None:
+    from midfill.client.scripted import CharRenderer
     from midfill.completer import Completer
     from midfill.config import Config
     from midfill.engine.scripted import ScriptedEngine
-    from midfill.serve.scripted import CharRenderer
 
     subject = Shortage(lambda: 0.0)
     subject.hit(1500, 768)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.scripted import ScriptedEngine
 from midfill.eval.ask import Server
 from midfill.eval.context import ProjectContext
 from midfill.eval.repository import Cutter, copied
-from midfill.serve.scripted import CharRenderer
 from midfill.types import ModelInfo
 
 INFO = ModelInfo("scripted", "", "qwen2.5-coder", 4096, 8192, "cpu", "float32")

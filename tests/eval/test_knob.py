@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.eval import knob, replay
 from midfill.eval.knob import Looks, is_right, looks
 from midfill.eval.replay import Habits, Pause, Tally, Typist, glanced
-from midfill.serve.scripted import CharRenderer
 
 from .test_replay import INFO, Oracle, place, typed
 

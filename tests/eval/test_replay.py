@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, GenerateRequest
@@ -17,7 +18,6 @@ from midfill.engine.scripted import ScriptedEngine
 from midfill.eval import replay
 from midfill.eval.replay import Habits, Place, Tally, Typist, places, taken
 from midfill.eval.replay_report import paired, total
-from midfill.serve.scripted import CharRenderer
 from midfill.types import ModelInfo, Stats
 
 INFO = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
@@ -110,7 +110,7 @@ async def test_typing_along_without_taking() -> None:
     ("", 1, 1),  # gone
 ])  # fmt: skip
 async def test_flicker(monkeypatch: pytest.MonkeyPatch, second: str, n_flickers: int, n_shown: int) -> None:
-    monkeypatch.setattr("midfill.cache.MiddleCache.lookup", lambda *_, **__: None)  # every key asks the engine
+    monkeypatch.setattr("midfill.reuse.Reuse.finished", lambda *_, **__: None)  # every key asks the engine
     engine = Oracle(lambda prefix: {"v": "abcd", "va": second}.get(prefix, ""))
     tally, events = await typed(engine, "‸va!‸\n", Habits(waits=True, least=9))
     assert (tally.n_along, tally.n_flickers, tally.n_shown) == (1, n_flickers, n_shown)

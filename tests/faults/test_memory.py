@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from midfill.client import spawn
 from midfill.engine.base import EngineError, GenerateRequest
-from midfill.serve import daemon
 from tests.engine.made import save_tiny
 from tests.fuzz.wire import folders
 from tests.serve.test_daemon import config_of, ready, runtime
@@ -43,7 +43,7 @@ async def test_an_engine_that_gets_no_more_memory(tiny: Path) -> None:
     """A long prompt is refused and the limit told, short ones are answered as before, and it lives on."""
     import resource
 
-    engine = await daemon.find_or_spawn(config_of(tiny))
+    engine = await spawn.find_or_spawn(config_of(tiny))
     pid = (await ready(engine))["pid"]
 
     async def whole(prompt: tuple[int, ...]) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 from midfill.config import Config
 from midfill.engine.base import EngineError
-from midfill.trace import Trace
 from midfill.types import Completion, EngineStatus, Snapshot, Trigger
 
 
@@ -34,7 +33,7 @@ class FakeCompleter:
         self.n_open = 0
 
     async def stream(
-        self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1, trace: Trace | None = None
+        self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1
     ) -> AsyncGenerator[Completion, None]:
         self.snapshots.append(snapshot)
         self.n_open += 1

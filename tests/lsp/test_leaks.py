@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from midfill import completer as completer_module
+from midfill.client.scripted import ScriptedLink
 from midfill.config import Config
 from midfill.engine.scripted import ScriptedEngine
 from midfill.lsp.framing import Message
 from midfill.lsp.server import MidfillServer
-from midfill.serve.scripted import ScriptedLink
 
 from . import fakes
 from .client import at
@@ -114,7 +114,7 @@ async def test_a_thousand_keys_leave_no_generation(tmp_path: Path, monkeypatch: 
     await asyncio.sleep(0.1)
     assert all(n_answers(sender, n) == 1 for n in range(1, 1001))
     assert not [m for m in sender.messages if m.get("error", {}).get("code") not in (None, -32800)]
-    assert subject._growing == []
+    assert subject.reuse.running == []
     assert server.latest._running == {}
     assert server.protocol.pending == {}
     assert len(asyncio.all_tasks()) <= n_tasks

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from midfill import records
+from midfill.client.scripted import ScriptedLink
 from midfill.config import Config
 from midfill.lsp.server import MidfillServer
 from midfill.records import kept_share
-from midfill.serve.scripted import ScriptedLink
 
 from .client import Client, at
 from .conftest import Launch

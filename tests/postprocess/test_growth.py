@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midfill.engine.base import Delta
-from midfill.growing import Candidate
+from midfill.in_flight import Candidate
 from midfill.postprocess import RULES, Gate, Judge, Place, closed
 from midfill.types import Snapshot
 from tests.support import at

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from midfill import cli, paths
+from midfill.client.scripted import scripted
 from midfill.commands.load import check_owned
 from midfill.config import Config
 from midfill.engine.base import Delta, Engine, EngineError, GenerateRequest
 from midfill.eval import load
 from midfill.eval.keys import keys_of
 from midfill.eval.replay import places
-from midfill.serve.scripted import scripted
 from midfill.types import MidfillError
+from tests.client.test_remote import in_a_thread
 from tests.remote.mocks import Mock
-from tests.remote.test_link import in_a_thread
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,13 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from midfill import __version__, paths
-from midfill.cache import MiddleCache
+from midfill.client import spawn
+from midfill.client.link import EngineLink
 from midfill.config import Config
+from midfill.engine import record
 from midfill.engine.base import GenerateRequest
 from midfill.engine.http import HttpEngine
-from midfill.serve import daemon
-from midfill.serve.daemon import Address, Place
-from midfill.serve.link import EngineLink
+from midfill.engine.record import Address, Place
 from midfill.types import EngineStatus
 from tests.engine.made import save_tiny
 from tests.engine.test_adapters import save_adapter
@@ -51,7 +51,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(folder)
         for lock in Path(folder).glob("engine-*.lock"):
             where = Place(Path(folder), lock.stem.removeprefix("engine-"))
-            if daemon.is_running(where) and (address := daemon.find(where)) is not None:
+            if record.is_running(where) and (address := record.find(where)) is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(address.pid, signal.SIGKILL)
 
@@ -100,14 +100,14 @@ def engines_of(model: Path) -> list[int]:
 @pytest.mark.model
 async def test_eight_at_once_leave_one_engine_that_they_share(tiny: Path, runtime: Path) -> None:
     config = config_of(tiny)
-    engines = await asyncio.gather(*(daemon.find_or_spawn(config) for _ in range(8)))
+    engines = await asyncio.gather(*(spawn.find_or_spawn(config) for _ in range(8)))
     states = [await ready(engine) for engine in engines]
     (pid,) = {state["pid"] for state in states}
     await until(lambda: engines_of(tiny) == [pid])
     texts = await asyncio.gather(text_of(engines[0]), text_of(engines[7]))
     assert texts[0] == texts[1] != ""
 
-    where = daemon.place(config)
+    where = record.place(config)
     modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in (runtime, where.record, where.socket)}
     assert list(modes.values()) == [0o700, 0o600, 0o600]
     strangers = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(where.socket)), base_url="http://midfill")
@@ -119,7 +119,7 @@ async def test_eight_at_once_leave_one_engine_that_they_share(tiny: Path, runtim
     assert said.stdout.strip() == f"an engine for this model is already running (pid {pid})"
 
     os.kill(pid, signal.SIGTERM)
-    await until(lambda: not daemon.is_running(where))
+    await until(lambda: not record.is_running(where))
     await until(lambda: not where.record.exists() and not where.socket.exists())
     for engine in engines:
         await engine.aclose()
@@ -128,19 +128,19 @@ async def test_eight_at_once_leave_one_engine_that_they_share(tiny: Path, runtim
 @pytest.mark.model
 async def test_stale_files_are_no_obstacle_and_an_idle_engine_leaves(tiny: Path) -> None:
     config = config_of(tiny, engine_idle_exit_s=1.5)
-    where = daemon.place(config)
+    where = record.place(config)
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(where.socket))
     left.close()
-    daemon.write_record(where, Address(1, str(where.socket), 0, "old", __version__))
-    engine = await daemon.find_or_spawn(config)
+    record.write_record(where, Address(1, str(where.socket), 0, "old", __version__))
+    engine = await spawn.find_or_spawn(config)
     assert (await ready(engine))["pid"] != 1
     watching = asyncio.ensure_future(_watch(engine, 3.0))
     await asyncio.sleep(2.5)
-    assert daemon.is_running(where)  # somebody watches
+    assert record.is_running(where)  # somebody watches
     await watching
     await engine.aclose()
-    await until(lambda: not daemon.is_running(where))
+    await until(lambda: not record.is_running(where))
     assert not where.record.exists()
     assert "Traceback" not in (paths.state_dir() / "log" / "engine.log").read_text()
 
@@ -244,7 +244,7 @@ async def test_only_an_engine_of_our_version_is_used(
     runtime: Path, state: dict[str, Any], is_ours: bool, told_to_leave: bool
 ) -> None:
     async with pretending(runtime, state) as (address, asked):
-        engine = await daemon._greet(address)
+        engine = await spawn._greet(address)
         assert (engine is not None) is is_ours
         assert ("POST /midfill/shutdown HTTP/1.1" in asked) is told_to_leave
         if engine is not None:
@@ -255,41 +255,41 @@ class TestRecords:
     """Which addresses are believed."""
 
     def test_what_was_written_is_found(self) -> None:
-        where, address = daemon.place(Config()), Address(1, "/s", 0, "t", "v")
-        assert daemon.find(where) is None
-        daemon.write_record(where, address)
-        assert daemon.find(where) == address
+        where, address = record.place(Config()), Address(1, "/s", 0, "t", "v")
+        assert record.find(where) is None
+        record.write_record(where, address)
+        assert record.find(where) == address
         assert [path.suffix for path in where.folder.iterdir()] == [".json"]
 
     @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"pid": 1}', '{"pid": 1, "x": 2}', "\x00"])
     def test_garbage_is_not(self, content: str) -> None:
-        where = daemon.place(Config())
+        where = record.place(Config())
         where.record.touch(0o600)
         where.record.write_text(content)
-        assert daemon.find(where) is None
+        assert record.find(where) is None
 
     def test_one_that_others_could_write_is_not(self) -> None:
-        where = daemon.place(Config())
-        daemon.write_record(where, Address(1, "/s", 0, "t", "v"))
+        where = record.place(Config())
+        record.write_record(where, Address(1, "/s", 0, "t", "v"))
         where.record.chmod(0o644)
-        assert daemon.find(where) is None
+        assert record.find(where) is None
 
     def test_a_lock_tells_who_runs(self) -> None:
         from filelock import FileLock
 
-        where = daemon.place(Config())
-        assert not daemon.is_running(where)
+        where = record.place(Config())
+        assert not record.is_running(where)
         with FileLock(where.lock):
-            assert daemon.is_running(where)
-        assert not daemon.is_running(where)
+            assert record.is_running(where)
+        assert not record.is_running(where)
 
     def test_one_engine_a_model_device_and_format(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        keys = {daemon.place(config).key for config in (Config(), Config(dtype="float32"), Config(model="a/b"))}
+        keys = {record.place(config).key for config in (Config(), Config(dtype="float32"), Config(model="a/b"))}
         assert len(keys) == 3
-        assert daemon.place(Config(max_tokens=9, adapter="x")) == daemon.place(Config())
+        assert record.place(Config(max_tokens=9, adapter="x")) == record.place(Config())
         monkeypatch.chdir(tmp_path)
-        assert daemon.place(Config(model="./m")) == daemon.place(Config(model=str(tmp_path / "m")))
-        assert daemon.place(Config(model="m.gguf")) == daemon.place(Config(model=str(tmp_path / "m.gguf")))
+        assert record.place(Config(model="./m")) == record.place(Config(model=str(tmp_path / "m")))
+        assert record.place(Config(model="m.gguf")) == record.place(Config(model=str(tmp_path / "m.gguf")))
 
 
 @pytest.mark.model
@@ -324,7 +324,7 @@ def test_adapters_on_the_command_line(tiny: Path, tmp_path: Path) -> None:
 
 
 async def _adapters_of(config: Config) -> list[Any]:
-    address = daemon.find(daemon.place(config))
+    address = record.find(record.place(config))
     assert address is not None
     engine = address.connect()
     try:
@@ -345,7 +345,7 @@ async def test_a_front_end_loads_again_what_made_room_and_hears_of_bad_files(tin
         for i in range(4):
             completer = completers[i % 2]
             assert completer is not None
-            completer.cache = MiddleCache()
+            completer.reuse.forget()
             said.append((await completer.last(at("def f(a):\n    return ‸\n"))).raw)
         assert said[:2] == said[2:]
         assert said[0] != said[1]
@@ -362,7 +362,7 @@ async def test_a_front_end_loads_again_what_made_room_and_hears_of_bad_files(tin
         await until(lambda: not second.status.message)
         completer = completers[1]
         assert completer is not None
-        assert (await completer.last(at("def f(a):\n    return ‸\n"))).source == "engine"  # the old answer is not shown
+        assert (await completer.last(at("def f(a):\n    return ‸\n"))).origin == "engine"  # the old answer is not shown
 
 
 async def test_an_adapter_that_is_missing_is_a_warning_while_the_base_answers(tiny: Path, tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ async def test_an_adapter_that_is_missing_is_a_warning_while_the_base_answers(ti
 
 def test_the_front_end_imports_no_torch() -> None:
     code = (
-        "import sys, midfill.lsp.server, midfill.serve.link, midfill.cli, midfill.commands.complete\n"
+        "import sys, midfill.lsp.server, midfill.client.link, midfill.cli, midfill.commands.complete\n"
         "print([name for name in ('torch', 'transformers', 'peft', 'safetensors', 'gguf') if name in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from midfill import paths
 from midfill.engine.base import Delta, EngineError, GenerateRequest
-from midfill.serve import daemon
+from midfill.serve import main
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, ModelInfo, Stats
 from tests.tokenizers_made import describe
@@ -65,7 +65,7 @@ class EchoEngine:
         """Nothing to load. TEST_STUCK_S: how long its worker may stand still."""
         _die("start")
         if value := os.environ.get("TEST_STUCK_S"):
-            daemon.STUCK_S = int(value)
+            main.STUCK_S = int(value)
 
     def check(self, request: GenerateRequest) -> None:
         """Every request can be answered."""

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from midfill import cli, paths, registry
-from midfill.serve import daemon
-from midfill.serve.daemon import Place
+from midfill.engine import record
+from midfill.engine.record import Place
 from tests.engine.made import save_tiny
 from tests.train.made import project, repository
 
@@ -37,7 +37,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(folder)
         for lock in Path(folder).glob("engine-*.lock"):
             where = Place(Path(folder), lock.stem.removeprefix("engine-"))
-            if daemon.is_running(where) and (address := daemon.find(where)) is not None:
+            if record.is_running(where) and (address := record.find(where)) is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(address.pid, signal.SIGKILL)
 

@@ -3,7 +3,7 @@
  * A place is forgotten when its line changes otherwise.
  */
 
-const MAX_PLACES = 20;
+import { MAX_PLACES } from './constants.ts';
 
 /** One dismissed suggestion. `before` and `after` are the line's text around the place. */
 interface Place {

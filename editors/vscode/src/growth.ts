@@ -1,13 +1,9 @@
 /** A growing suggestion: which of its values are worth a frame, and what of it was typed or taken. */
 
 import type { InlineCompletionList } from 'vscode-languageclient/node';
+import { MAX_AHEAD, PAIRS } from './constants.ts';
 
 type Item = InlineCompletionList['items'][number];
-
-// What an editor puts in for one key.
-const PAIRS = ['()', '[]', '{}', '""', "''", '``'];
-
-const MAX_AHEAD = 16; // as the server has it
 
 export function texts(list: InlineCompletionList): string[] {
   return list.items.map(textOf);

@@ -3,10 +3,10 @@
 import * as vscode from 'vscode';
 import type { BaseLanguageClient } from 'vscode-languageclient/node';
 import { SELECTOR } from './client.ts';
+import { MAX_NAMES } from './constants.ts';
 
 const METHOD = 'midfill/names';
 const REST_MS = 150;
-const MAX_NAMES = 5000;
 const BEHIND_ACCESS = /(?:\.|::|->)[$\w]*$/u;
 
 type Kind = vscode.CompletionItemKind;

@@ -36,11 +36,11 @@ from midfill.bench.prompts import Layouts, Windows, shortened
 from midfill.bench.replay import Replay, replay
 from midfill.commands.session import connected
 from midfill.config import Config
+from midfill.engine import record
 from midfill.engine.local import embedded, models
 from midfill.eval.about import need_matplotlib, rounded
 from midfill.eval.figures import Paired, compare
 from midfill.eval.holes import Hole
-from midfill.serve import daemon
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
 
@@ -214,10 +214,10 @@ async def _measure(
 async def _engine(config: Config, say: Callable[[str], None]) -> AsyncIterator[tuple[Midfill, Layouts, CodeTokenizer]]:
     """A `midfill serve` of our own, as an editor would start it; ended at the end."""
     say("starting midfill serve")
-    where = daemon.place(config)
+    where = record.place(config)
     try:
         async with connected(config) as (engine, info):
-            address = daemon.find(where)
+            address = record.find(where)
             assert address is not None
             tokenizer = CodeTokenizer.from_file(Path(info.tokenizer_file))
             template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
@@ -227,17 +227,17 @@ async def _engine(config: Config, say: Callable[[str], None]) -> AsyncIterator[t
         await _end(where)
 
 
-async def _end(where: daemon.Place) -> None:
-    address = daemon.find(where)
+async def _end(where: record.Place) -> None:
+    address = record.find(where)
     if address is None:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if not daemon.is_running(where):
+        if not record.is_running(where):
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(address.pid, number)
         deadline = time.monotonic() + 10
-        while daemon.is_running(where) and time.monotonic() < deadline:
+        while record.is_running(where) and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
 
 

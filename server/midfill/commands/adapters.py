@@ -11,13 +11,13 @@ import shutil
 from pathlib import Path
 
 from midfill import paths, registry
+from midfill.client.adapters import check_adapter
 from midfill.commands import publish
 from midfill.commands.options import configured
 from midfill.commands.progress import stages
 from midfill.commands.session import connected
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
 from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
-from midfill.serve.adapters import check_adapter
 from midfill.train import history
 from midfill.types import MidfillError, one_line
 

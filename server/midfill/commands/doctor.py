@@ -19,14 +19,14 @@ from typing import Any
 
 from midfill import __version__, config, paths
 from midfill.addresses import leaving
+from midfill.client.remote import renderer_of
 from midfill.commands.model import check_whole
+from midfill.engine import record
 from midfill.faults import in_words
 from midfill.remote.capabilities import Capabilities
 from midfill.remote.connect import connect
 from midfill.remote.credentials import read_key
 from midfill.remote.vocabulary import InlineVocabulary, Vocabulary
-from midfill.serve import daemon
-from midfill.serve.remote import renderer_of
 from midfill.types import MidfillError
 
 
@@ -256,9 +256,9 @@ def _engine() -> Iterator[Finding]:
         yield Finding("engine", "ok", f"{', '.join(settings.engine)}; what it can do: midfill doctor --engine")
         read_key(settings)
         return
-    where = daemon.place(config.take_user().config)
-    address = daemon.find(where)
-    if address is None or not daemon.is_running(where):
+    where = record.place(config.take_user().config)
+    address = record.find(where)
+    if address is None or not record.is_running(where):
         yield Finding("engine", "ok", "not running; the first editor starts it")
         return
     yield Finding(

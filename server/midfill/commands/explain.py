@@ -12,7 +12,7 @@ from midfill.commands.complete import file_of, read_project, read_snapshot
 from midfill.commands.options import configured, model_options
 from midfill.commands.session import session
 from midfill.config import Config
-from midfill.trace import Trace, from_plain, story
+from midfill.trace import Trace, from_plain, story, trace_of
 from midfill.types import MidfillError, Snapshot, Trigger
 
 
@@ -45,12 +45,12 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 async def _request(snapshot: Snapshot, file: Path, trigger: Trigger, config: Config) -> Trace:
     """A request as an editor would make it: with the project's context, and with the same refusals."""
-    trace = Trace()
     n = config.candidates if trigger == "invoked" else 1
     async with session(config) as completer:
         workspace, snapshot = await asyncio.to_thread(read_project, snapshot, file, config, completer.snippet_budget)
         completer.sources = (workspace,)
-        completion = await completer.last(snapshot, trigger=trigger, n=n, trace=trace)
+        completion = await completer.last(snapshot, trigger=trigger, n=n)
+    trace = trace_of(completion)
     trace.answer_s = completion.stats.total_s if completion.stats else 0.0
     return trace
 

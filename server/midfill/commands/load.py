@@ -23,7 +23,7 @@ from midfill.types import MidfillError
 MAX_TYPISTS, MAX_SECONDS = 10_000, 86_400
 N_CHARS, N_PLACES = 1500, 8
 # What is typed where no file is named: any Python will do, and this is always there.
-OWN = ("completer.py", "growing.py", "cache.py", "triggers.py", "config.py")
+OWN = ("completer.py", "in_flight.py", "reuse.py", "triggers.py", "config.py")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,8 +17,8 @@ from midfill import paths
 from midfill.commands.options import configured, model_options
 from midfill.commands.training import worker
 from midfill.config import Config
+from midfill.engine import adapter_setting
 from midfill.engine.local import models
-from midfill.serve import adapters
 from midfill.train.middles import ALL, Likelihood, Scored, ScoreJob, as_figures, table
 from midfill.types import MidfillError
 
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 def folder_of(setting: str, config: Config) -> Path | None:
     """The folder of an adapter as settings name it; None: the base alone. Raises MidfillError."""
-    found = adapters.folder_of(setting, models.resolve(config.model).name)
+    found = adapter_setting.folder_of(setting, models.resolve(config.model).name)
     return found[1] if found is not None else None
 
 

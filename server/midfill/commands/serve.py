@@ -9,7 +9,7 @@ from midfill import paths
 from midfill.addresses import read_listen
 from midfill.commands.options import configured, model_options
 from midfill.config import Config
-from midfill.serve import daemon
+from midfill.serve import main
 from midfill.serve.team.limits import PER_MINUTE
 from midfill.serve.team.listen import Listen, TeamServer
 from midfill.types import MidfillError
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         config = dataclasses.replace(config, engine_idle_exit_s=arguments.idle_exit)
     team = _team(arguments) if arguments.http else None
     tcp = read_listen(arguments.tcp) if arguments.tcp else None
-    return daemon.serve(config, tcp=tcp, quiet=arguments.quiet, team=team)
+    return main.serve(config, tcp=tcp, quiet=arguments.quiet, team=team)
 
 
 def _team(arguments: argparse.Namespace) -> TeamServer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,19 +12,22 @@ from pathlib import Path
 import httpx
 
 from midfill import fim
+from midfill.client import spawn
+from midfill.client.adapters import AdapterKeeper, Wary, load_adapters
+from midfill.client.remote import remote_session
+from midfill.client.scripted import scripted
 from midfill.commands.progress import stages
 from midfill.completer import Completer
 from midfill.config import Config
+from midfill.engine import record
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.engine.suspects import Suspects
 from midfill.renderers import InlineRenderer
-from midfill.serve import daemon
-from midfill.serve.adapters import AdapterKeeper, Wary, load_adapters
-from midfill.serve.remote import remote_session
-from midfill.serve.scripted import scripted
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
+
+SILENT_S = 30.0  # an engine that loads tells something every second
 
 
 @contextlib.asynccontextmanager
@@ -50,7 +52,7 @@ async def session(config: Config) -> AsyncIterator[Completer]:
         tokenizer = await asyncio.to_thread(CodeTokenizer.from_file, Path(info.tokenizer_file))
         template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
         renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order, heal=config.token_healing))
-        keeper = AdapterKeeper(Wary(engine, Suspects(daemon.place(config).suspects)), adapters.folders)
+        keeper = AdapterKeeper(Wary(engine, Suspects(record.place(config).suspects)), adapters.folders)
         completer = Completer(keeper, renderer, info, config, adapter=adapters.default, adapters=adapters.of_language)
         try:
             yield completer
@@ -61,7 +63,7 @@ async def session(config: Config) -> AsyncIterator[Completer]:
 @contextlib.asynccontextmanager
 async def connected(config: Config, *, quiet: bool = False) -> AsyncIterator[tuple[HttpEngine, ModelInfo]]:
     """The engine of ``config``, ready, and what it serves. ``quiet``: loading shows in a terminal only."""
-    engine = await daemon.find_or_spawn(config)
+    engine = await spawn.find_or_spawn(config)
     followed = _Followed()
     try:
         yield engine, await _ready(engine, quiet, followed)
@@ -89,7 +91,7 @@ async def _lost(engine: HttpEngine, config: Config, followed: _Followed) -> Midf
         pass
     else:
         return None
-    if (reason := await daemon.why(config, followed.pid)) is not None:
+    if (reason := await spawn.why(config, followed.pid)) is not None:
         return reason
     return MidfillError("the engine was lost", "run the command again: it starts another")
 
@@ -97,19 +99,15 @@ async def _lost(engine: HttpEngine, config: Config, followed: _Followed) -> Midf
 async def _ready(engine: HttpEngine, quiet: bool, followed: _Followed) -> ModelInfo:
     with stages(quiet=quiet) as report:
         try:
-            async with engine.client.stream("GET", "/midfill/events", timeout=30.0) as response:
-                async for line in response.aiter_lines():
-                    if not line.startswith("data: "):
-                        continue
-                    state = json.loads(line[6:])
-                    followed.pid = int(state.get("pid") or 0)
-                    status = state["status"]
-                    if status["state"] == "error":
-                        raise MidfillError(status["message"], status["remedy"])
-                    if state["info"]:
-                        return ModelInfo(**state["info"])
-                    if status["stage"]:
-                        report(status["stage"], status["progress"] or 0.0)
+            async with contextlib.aclosing(engine.states(SILENT_S)) as states:  # type: ignore[type-var]
+                async for state in states:
+                    followed.pid = state.pid
+                    if state.status.state == "error":
+                        raise MidfillError(state.status.message, state.status.remedy)
+                    if state.info is not None:
+                        return state.info
+                    if state.status.stage:
+                        report(state.status.stage, state.status.progress or 0.0)
         except httpx.HTTPError as error:
             raise EngineError(
                 f"the engine was lost while loading ({type(error).__name__})", "run: midfill doctor"

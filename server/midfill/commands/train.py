@@ -24,12 +24,12 @@ from midfill.commands.options import configured, model_options
 from midfill.commands.session import session
 from midfill.commands.training import Training, clock, watch, watch_estimate
 from midfill.config import Config
+from midfill.engine.adapter_setting import folder_of
 from midfill.engine.local import models
 from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
 from midfill.eval.ask import bare
 from midfill.eval.holes import Hole
 from midfill.eval.run import Record, evaluate
-from midfill.serve import adapters
 from midfill.train import card, gate, middles
 from midfill.train.collect import SourceText
 from midfill.train.job import Job
@@ -132,7 +132,7 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
         print(json.dumps({"train": job.name, "folder": str(done.folder), **figures}))
         return 0
     present = dataclasses.replace(config, adapter=arguments.against or config.adapter)
-    name, before = adapters.folder_of(present.adapter, models.resolve(present.model).name) or ("none", None)
+    name, before = folder_of(present.adapter, models.resolve(present.model).name) or ("none", None)
     versions = {
         "digest": describe(done.folder).digest, "against": name,
         "replaced": describe(before).digest if before is not None else "",
@@ -251,7 +251,7 @@ def _shape(arguments: argparse.Namespace, config: Config) -> tuple[_Shape, tuple
     rank = RANK if arguments.rank is None else arguments.rank
     wanted = _Shape(rank, ALPHA if arguments.alpha is None else arguments.alpha, targets)
     setting = arguments.start or arguments.against or config.adapter
-    start = adapters.folder_of(setting, models.resolve(config.model).name)
+    start = folder_of(setting, models.resolve(config.model).name)
     if start is None:
         return wanted, None
     facts = describe(start[1])

@@ -29,8 +29,7 @@ from midfill.commands.training import Training, check_installed, data_lines, wat
 from midfill.commands.units import Plan, Service
 from midfill.config import Config
 from midfill.engine.local.adapter_files import describe
-from midfill.serve import daemon
-from midfill.serve.daemon import Place
+from midfill.engine.record import Place, find, is_running
 from midfill.train import acceptance, history
 from midfill.train.history import Entry, State
 from midfill.train.idleness import Idleness
@@ -425,9 +424,9 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
 
 def end_engines(runtime: Path) -> None:
     """End every engine of a runtime folder that is a night's own."""
-    for record in runtime.glob("engine-*.json"):
-        place = Place(runtime, record.stem.removeprefix("engine-"))
-        if daemon.is_running(place) and (address := daemon.find(place)) is not None:
+    for file in runtime.glob("engine-*.json"):
+        place = Place(runtime, file.stem.removeprefix("engine-"))
+        if is_running(place) and (address := find(place)) is not None:
             with contextlib.suppress(OSError):
                 os.kill(address.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 
@@ -14,6 +15,7 @@ from midfill.engine.unix_socket import UnixTransport
 CONNECT_S = 2.0
 # Between two pieces of an answer. A long prompt on a slow machine takes its time before the first.
 READ_S = 60.0
+SHORT_S = 5.0  # for what an engine knows without working
 
 
 class HttpEngine:
@@ -49,6 +51,35 @@ class HttpEngine:
                     yield delta
         except httpx.HTTPError as error:
             raise EngineError(f"the engine does not answer ({type(error).__name__})", "it is started again") from error
+
+    async def version(self) -> tuple[str, bool]:
+        """Its version and whether it leaves, also of an engine whose state is another than ours.
+
+        Raises httpx.HTTPError, or ValueError, TypeError or KeyError where it is none.
+        """
+        return wire.read_version((await self._client.get("/midfill/status", timeout=SHORT_S)).raise_for_status().json())
+
+    async def state(self) -> wire.EngineState:
+        """What it tells of itself. Raises httpx.HTTPError, or ValueError, TypeError or KeyError where it is none."""
+        return wire.read_state((await self._client.get("/midfill/status", timeout=SHORT_S)).raise_for_status().json())
+
+    async def states(self, silent_s: float) -> AsyncIterator[wire.EngineState]:
+        """What it tells of itself, at once and whenever it changes, until it leaves.
+
+        Raises what ``state`` does; httpx.ReadTimeout where it is silent for ``silent_s`` seconds.
+        """
+        timeout = httpx.Timeout(silent_s, connect=CONNECT_S)
+        async with self._client.stream("GET", "/midfill/events", timeout=timeout) as response:
+            async for content in wire.read_events(response.aiter_lines()):
+                yield wire.read_state(content)
+
+    async def stats(self) -> dict[str, Any]:
+        """Its counters; {} where it does not answer."""
+        try:
+            content = (await self._client.get("/midfill/stats", timeout=SHORT_S)).json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
     async def aclose(self) -> None:
         """Close the connections."""

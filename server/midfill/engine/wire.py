@@ -1,4 +1,4 @@
-"""GenerateRequest and Delta as JSON and server-sent events: midfill's own /v1/completions, for both of its ends.
+"""Requests, deltas and the engine's state as JSON and server-sent events: midfill's own routes, for both of their ends.
 
 What other engines are sent, and what they answer, is in ``midfill.remote.dialects``.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from dataclasses import asdict
+from contextlib import aclosing, suppress
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from midfill.engine.base import (
@@ -20,7 +20,7 @@ from midfill.engine.base import (
     EngineError,
     GenerateRequest,
 )
-from midfill.types import MidfillError, Stats
+from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 
 MAX_PROMPT_IDS = 200_000
 MAX_CANDIDATES = 8
@@ -30,6 +30,8 @@ MAX_BEGINNING = 8192  # a begun word, or a middle that is to go on
 MAX_WITHIN_S = 86_400.0
 MAX_LOGPROBS = 5
 END_S = 0.1  # from the mark at the end to the end of the body
+ALIVE = ": alive\n\n"  # a comment, so that a client knows that the engine is there
+DATA, DONE = "data: ", "[DONE]"
 _STATS = frozenset(Stats.__dataclass_fields__)
 
 
@@ -39,6 +41,18 @@ class BadRequest(Exception):  # noqa: N818 - named after the status
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
         self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What an engine tells of itself whenever it changes."""
+
+    version: str
+    pid: int
+    draining: bool  # it takes nothing new and leaves
+    status: EngineStatus
+    info: ModelInfo | None  # None until it is ready
+    adapters: list[dict[str, Any]] = field(default_factory=list)
 
 
 # ---- the client's end ----------------------------------------------------------------------------------------------
@@ -93,7 +107,7 @@ async def read_chunks(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]
         if not line.startswith("data:"):
             continue
         data = line[5:].strip()
-        if data == "[DONE]":
+        if data == DONE:
             yield None
             with suppress(TimeoutError):
                 async with asyncio.timeout(END_S):
@@ -104,6 +118,28 @@ async def read_chunks(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]
         if chunk.get("error"):
             raise refusal(200, data.encode())
         yield chunk
+
+
+async def read_events(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
+    """The objects of a stream of events that has no end of its own. Raises ValueError."""
+    async for line in lines:
+        if line.startswith(DATA):
+            yield json.loads(line[len(DATA) :])
+
+
+def read_version(content: Any) -> tuple[str, bool]:
+    """The version of the engine that tells ``content``, and whether it leaves. Raises TypeError or KeyError."""
+    return str(content["version"]), bool(content.get("draining"))
+
+
+def read_state(content: Any) -> EngineState:
+    """The state that an engine tells. Raises ValueError, TypeError or KeyError where it is none."""
+    info = content.get("info") if isinstance(content, dict) else None
+    version, draining = read_version(content)
+    return EngineState(
+        version, int(content.get("pid") or 0), draining, EngineStatus(**content["status"]),
+        ModelInfo(**info) if info else None, content.get("adapters") or [],
+    )  # fmt: skip
 
 
 def _parse(data: str) -> dict[str, Any]:
@@ -245,6 +281,27 @@ def _wants_logprobs(value: Any) -> bool:
     if type(value) is not int or not 0 <= value <= MAX_LOGPROBS:
         raise BadRequest(f"logprobs must be a number from 0 to {MAX_LOGPROBS}")
     return True
+
+
+def encoded(content: Any) -> bytes:
+    """JSON in ASCII: a lone surrogate that a client sent may come back to it, and UTF-8 has none."""
+    return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+def event(content: Any) -> str:
+    """``content`` as one server-sent event."""
+    return f"{DATA}{json.dumps(content)}\n\n"
+
+
+async def events_of(answer: AsyncIterator[Delta], wanted: GenerateRequest) -> AsyncIterator[str]:
+    """``answer`` as server-sent events, with OpenAI's mark at its end."""
+    try:
+        async with aclosing(answer) as deltas:  # type: ignore[type-var]
+            async for delta in deltas:
+                yield event(chunk_body(wanted, delta))
+        yield f"{DATA}{DONE}\n\n"
+    except EngineError as error:
+        yield event(error_body(error))
 
 
 def chunk_body(wanted: GenerateRequest, delta: Delta) -> dict[str, Any]:

@@ -10,11 +10,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from midfill.cache import MiddleCache
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import GenerateRequest
-from midfill.trace import Trace
+from midfill.trace import trace_of
 from midfill.types import Snapshot, Stats, Trigger
 
 NO_STATS = Stats()
@@ -63,11 +62,11 @@ class Server:
     async def answer(self, snapshot: Snapshot) -> Answer:
         """The middle at the cursor. Raises EngineError."""
         await asyncio.to_thread(self._prepare, snapshot)
-        self.completer.cache = MiddleCache()  # holes of one file must not answer each other
+        self.completer.reuse.forget()  # holes of one file must not answer each other
         start = time.perf_counter()
-        trace = Trace()
-        last = await self.completer.last(snapshot, trigger=self._trigger, trace=trace)
+        last = await self.completer.last(snapshot, trigger=self._trigger)
         total_s, stats = time.perf_counter() - start, last.stats or NO_STATS
+        trace = trace_of(last)
         why = {**{name: getattr(trace, name) for name in WHY}, "rules": [name for name, _ in trace.rules]}
         return Answer(last.text, last.raw, last.finish_reason, stats, stats.ttft_s, total_s, why)
 

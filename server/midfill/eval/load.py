@@ -16,7 +16,6 @@ from midfill.engine.base import Delta, Engine, EngineError, GenerateRequest
 from midfill.eval.figures import percentile
 from midfill.eval.replay import Habits, Place, Tally, Typist
 from midfill.remote.replicas import Replicas
-from midfill.trace import Trace
 from midfill.types import Completion, Snapshot, Trigger
 
 P50_S, P90_S = 0.25, 1.0  # what JetBrains names for its own server: above them there are too many people
@@ -71,11 +70,11 @@ class FrontEnd(Completer):
     """A completer as the language server has it: where the engine fails nothing is shown, and typing goes on."""
 
     async def stream(
-        self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1, trace: Trace | None = None
+        self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1
     ) -> AsyncIterator[Completion]:
         """Yield the middle as it grows; it is empty where the engine fails."""
         try:
-            async with aclosing(super().stream(snapshot, trigger=trigger, n=n, trace=trace)) as completions:  # type: ignore[type-var]
+            async with aclosing(super().stream(snapshot, trigger=trigger, n=n)) as completions:  # type: ignore[type-var]
                 async for completion in completions:
                     yield completion
         except EngineError:

@@ -25,7 +25,6 @@ from midfill.eval.figures import percentile
 from midfill.eval.keys import added, gaps, keys_of
 from midfill.eval.pace import Meter, Pace, TooLateError
 from midfill.records import KEPT_AFTER_S, kept_share
-from midfill.trace import Trace
 from midfill.types import Completion, Snapshot
 
 Way = Literal["whole", "line", "word"]
@@ -296,56 +295,57 @@ class Typist:
         pace = self._habits.pace
         return pace is None or self._waited_s + pace.first_s < self._gap_s
 
-    def _arrival(self, value: Completion, trace: Trace, measured_s: float) -> float:
+    def _arrival(self, value: Completion, measured_s: float) -> float:
         """Seconds from the key to ``value``, whether they are measured or reckoned."""
         pace = self._habits.pace
         if pace is None:
             return self._waited_s + measured_s
-        if value.source == "cache" or trace.stats is None:
+        if value.from_cache or value.stats is None:
             return max(0.0, self._ready_at.get(value.id, 0.0) - self._now)
-        seconds = self._waited_s + pace.arrival(trace.stats.n_decoded)
+        seconds = self._waited_s + pace.arrival(value.stats.n_decoded)
         self._ready_at[value.id] = self._now + seconds
         return seconds
 
-    def _see(self, value: Completion, trace: Trace, measured_s: float) -> bool:
+    def _see(self, value: Completion, measured_s: float) -> bool:
         """Look at a value, if it comes before the next key: whether it does."""
-        after_s = self._arrival(value, trace, measured_s)
+        after_s = self._arrival(value, measured_s)
         if self._habits.pace is not None and after_s >= self._gap_s:
             return False
         self._show(value.text, after_s)
         self._seen[value.id] = max(self._count(value.text), self._seen.get(value.id, 0))
         return True
 
-    def _pause(self, trace: Trace) -> None:
-        """A person looks at what is shown."""
-        is_own = trace.raw and trace.hit in ("", "cache")  # what was typed along began elsewhere
-        said = self._standing or (trace.raw if is_own else None)
+    def _pause(self, last: Completion) -> None:
+        """A person looks at what is shown, after ``last``."""
+        is_own = last.finished and last.raw and last.origin in ("engine", "cache")  # else it began elsewhere
+        said = self._standing or (last.raw if is_own else None)
         self.tally.pauses.append(Pause(len(self._typed), self._standing, said, self._follows))
-        follows = self._follows.split("\n", 1)[0]
-        self._event("pause", self._standing, said=said, follows=follows, confidence=trace.confidence, hit=trace.hit)
+        follows, confidence = self._follows.split("\n", 1)[0], last.facts.confidence
+        hit = "" if last.origin == "engine" else last.origin
+        self._event("pause", self._standing, said=said, follows=follows, confidence=confidence, hit=hit)
 
     async def _ask(self, gap_s: float) -> None:
         """Ask, and look at what comes until the next key."""
         last = Completion("", self.snapshot())
         self._on_change(last.snapshot)
-        start, trace, self._waited_s, self._gap_s = time.perf_counter(), Trace(), 0.0, gap_s
+        start, self._waited_s, self._gap_s = time.perf_counter(), 0.0, gap_s
         pace, is_seen = self._habits.pace, True
         before, self.tally.n_asked = self._standing, self.tally.n_asked + 1
         try:
             async with asyncio.timeout(None if self._habits.waits or pace is not None else gap_s) as self._limit:
-                async with aclosing(self._completer.stream(last.snapshot, trace=trace)) as values:  # type: ignore[type-var]
+                async with aclosing(self._completer.stream(last.snapshot)) as values:  # type: ignore[type-var]
                     async for value in values:
                         last = value
                         if value.finished or (self._habits.sees_growth and pace is None):
-                            is_seen = self._see(value, trace, time.perf_counter() - start)
+                            is_seen = self._see(value, time.perf_counter() - start)
         except (TimeoutError, TooLateError):
             is_seen = False
         self.tally.n_superseded += not is_seen
-        self.tally.n_cache += last.source == "cache"
-        self.tally.n_refused += bool(trace.refused)
+        self.tally.n_cache += last.from_cache
+        self.tally.n_refused += last.facts.refusal is not None
         self._count_flicker(before)
         if gap_s >= PAUSE_S:
-            self._pause(trace)
+            self._pause(last)
         if self._habits.real_time:
             await asyncio.sleep(max(0.0, gap_s - (time.perf_counter() - start)))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from midfill.syntax.lexical import string_end, unopened_at
 
-PAIRS = frozenset({"()", "[]", "{}", '""', "''", "``"})
+PAIRS = ("()", "[]", "{}", '""', "''", "``")
 QUOTES = frozenset("\"'`")
 
 Point = tuple[int, int]  # a line and a code point in it

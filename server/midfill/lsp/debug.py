@@ -15,7 +15,8 @@ from midfill.lsp import convert
 from midfill.lsp.protocol import InvalidParams, Params
 
 if TYPE_CHECKING:
-    from midfill.lsp.server import Link, MidfillServer
+    from midfill.client.base import Link
+    from midfill.lsp.server import MidfillServer
 
 MAX_THREADS = 16
 PROMPT_WAIT_S = 60.0

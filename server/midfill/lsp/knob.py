@@ -13,7 +13,7 @@ from midfill.eagerness import Knob
 from midfill.lsp import configure, convert
 from midfill.lsp.documents import unix
 from midfill.lsp.protocol import InvalidParams, Params
-from midfill.triggers import Refusal
+from midfill.types import Refusal
 
 if TYPE_CHECKING:
     from midfill.lsp.server import MidfillServer

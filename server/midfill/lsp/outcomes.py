@@ -159,7 +159,7 @@ class Outcomes:
 
 
 def _shown(family: str, completion: Completion, trace: Trace, *, seen: bool) -> Shown:
-    stats = completion.stats if completion.source == "engine" else None
+    stats = None if completion.from_cache else completion.stats
     return Shown(
         time.time(), completion.id, family, trace.language[:40], trace.trigger, trace.model[:200], trace.adapter,
         trace.hit, completion.finish_reason, ",".join(name for name, _ in trace.rules), len(completion.texts),

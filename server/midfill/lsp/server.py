@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any
 
 from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
@@ -16,6 +16,7 @@ from pygls.lsp.server import LanguageServer
 from midfill import __version__, news
 from midfill import config as configuration
 from midfill.battery import BATTERY, Battery
+from midfill.client.base import Completes, Link
 from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.context.workspace import Workspace
@@ -43,8 +44,7 @@ from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol, Params
 from midfill.lsp.settings import Client, Settings
 from midfill.lsp.status import StageProgress, StatusBoard, Warnings
-from midfill.trace import Trace
-from midfill.types import Completion, EngineStatus, MidfillError, Snapshot, Trigger
+from midfill.types import EngineStatus, MidfillError
 
 log = logging.getLogger(__name__)
 
@@ -52,32 +52,6 @@ TRIGGERS = [".", " ", "(", "[", "{", ":", "=", ","]
 INFO = 3  # lsp.MessageType
 OFF = EngineStatus("off", "midfill is turned off", "set enabled = true")
 FAILED_S = 5.0  # that an automatic request waits for an engine that has failed
-
-
-class Completes(Protocol):
-    """What the server needs of a Completer."""
-
-    def stream(  # noqa: D102
-        self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1, trace: Trace | None = None
-    ) -> AsyncIterator[Completion]: ...
-    async def prompt(self, snapshot: Snapshot) -> Any: ...  # noqa: D102
-    def rests(self, snapshot: Snapshot | None) -> None: ...  # noqa: D102
-    def edited(self, uri: str, text_of: Callable[[], str | None]) -> None: ...  # noqa: D102
-    def dismiss(self, snapshot: Snapshot, text: str) -> None: ...  # noqa: D102
-
-
-class Link(Protocol):
-    """What the server needs of an EngineLink."""
-
-    @property
-    def completer(self) -> Completes | None: ...  # noqa: D102
-    def start(self) -> None: ...  # noqa: D102
-    def configure(self, config: Config) -> None: ...  # noqa: D102
-    async def wait_ready(self, timeout_s: float) -> Completes | None: ...  # noqa: D102
-    async def stats(self) -> dict[str, object]: ...  # noqa: D102
-    async def debug_block(self, seconds: float) -> None: ...  # noqa: D102
-    def report(self, error: EngineError) -> None: ...  # noqa: D102
-    async def aclose(self) -> None: ...  # noqa: D102
 
 
 MakeLink = Callable[[Config, Callable[[EngineStatus], None], Sequence[ContextSource]], Link]
@@ -279,7 +253,7 @@ class MidfillServer(LanguageServer):
 
 def _load_make_link() -> MakeLink:
     """The engine's client, imported when the client has its first answer already."""
-    make_link: MakeLink = importlib.import_module("midfill.serve.link").make_link
+    make_link: MakeLink = importlib.import_module("midfill.client.link").make_link
     return make_link
 
 

@@ -23,8 +23,7 @@ from midfill.lsp.protocol import InvalidParams, Params
 from midfill.lsp.shapes import Family, Inline, Popup, Shape, StreamingInline, Suggestion
 from midfill.postprocess import Place, closed
 from midfill.trace import Trace
-from midfill.triggers import Refusal
-from midfill.types import Completion, Trigger
+from midfill.types import Completion, Refusal, Trigger
 
 if TYPE_CHECKING:
     from midfill.lsp.server import MidfillServer
@@ -214,14 +213,18 @@ async def _generate(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
         asked.trace.refuse(*NO_ENGINE)
         return
     n = ls.config.candidates if asked.trigger == "invoked" else 1
-    values = completer.stream(asked.snapshot, trigger=asked.trigger, n=n, trace=asked.trace)
+    values = completer.stream(asked.snapshot, trigger=asked.trigger, n=n)
     stream = cast("AsyncGenerator[Completion, None]", values)
     with ls.board.generating():
-        async with contextlib.aclosing(stream):
-            async for completion in stream:
-                asked.last = completion
-                if asked.pending.open and ls.documents.fits(asked.document, asked.snapshot.version):
-                    shape.partial(completion)
+        try:
+            async with contextlib.aclosing(stream):
+                async for completion in stream:
+                    asked.last = completion
+                    if asked.pending.open and ls.documents.fits(asked.document, asked.snapshot.version):
+                        shape.partial(completion)
+        finally:
+            if asked.last is not None:
+                asked.trace.take(asked.last)
 
 
 def _answer(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
@@ -230,6 +233,8 @@ def _answer(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
         return
     trace, last = asked.trace, asked.last
     trace.answer_s = time.monotonic() - asked.arrived
+    if last is not None:
+        trace.take(last)
     if not ls.documents.fits(asked.document, asked.snapshot.version):
         trace.refuse("outdated", "the text changed before the answer")
         last = None
@@ -239,8 +244,7 @@ def _answer(ls: MidfillServer, asked: Suggestion, shape: Shape) -> None:
     else:
         if not last.finished:  # the deadline: what it opened is closed, as no more comes
             last = asked.last = replace(last, text=closed(last.text, Place.of(last.snapshot)), finished=True)
-            trace.id = last.id
-            trace.show(last.texts, last.raw, ())
+            trace.take(last)
         ls.latest.counts["shown"] += bool(last.text)
         asked.pending.resolve(shape.final(last))
         ls.outcomes.offered(asked.family, asked.place.line, last, trace)

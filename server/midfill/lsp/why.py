@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from midfill import triggers
 from midfill.lsp import convert, knob
 from midfill.lsp.protocol import Params
-from midfill.triggers import Refusal
-from midfill.types import MidfillError, Snapshot
+from midfill.types import MidfillError, Refusal, Snapshot
 
 if TYPE_CHECKING:
     from midfill.lsp.server import MidfillServer

@@ -1,1 +1,1 @@
-"""The engine process, and how a front end finds, starts and follows it."""
+"""The engine's end of the wire: its process and its HTTP interface, for one user or a team."""

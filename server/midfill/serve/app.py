@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import os
 import re
 import time
@@ -34,7 +33,17 @@ from midfill.engine.base import (
     EngineError,
     GenerateRequest,
 )
-from midfill.engine.wire import BadRequest, chunk_body, error_body, read_request
+from midfill.engine.wire import (
+    ALIVE,
+    BadRequest,
+    EngineState,
+    chunk_body,
+    encoded,
+    error_body,
+    event,
+    events_of,
+    read_request,
+)
 from midfill.serve.reading import read_body, read_folder
 from midfill.types import EngineStatus, MidfillError, ModelInfo
 
@@ -83,11 +92,11 @@ class Resident(Engine, Protocol):
 
 
 class Answer(JSONResponse):
-    """JSON in ASCII: a lone surrogate that a client sent may come back to it, and UTF-8 has none."""
+    """JSON as the wire has it."""
 
     def render(self, content: Any) -> bytes:
         """The body."""
-        return json.dumps(content, separators=(",", ":")).encode("ascii")
+        return encoded(content)
 
 
 class Guard:
@@ -202,35 +211,30 @@ class Service:
         return Answer(self._snapshot())
 
     def _snapshot(self) -> dict[str, Any]:
-        info = self.engine.info
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "draining": self.draining,
-            "status": asdict(self.engine.status),
-            "info": asdict(info) if info else None,
-            "adapters": self.engine.adapters(),
-        }
+        engine = self.engine
+        return asdict(
+            EngineState(__version__, os.getpid(), self.draining, engine.status, engine.info, engine.adapters())
+        )
 
     async def events(self, request: Request) -> Response:
         """The status whenever it changes, and a comment each second: a client that stays connected keeps us here."""
 
         async def lines() -> AsyncIterator[str]:
             self.clients.n_watching += 1
-            last, beat = "", 0.0
+            last: dict[str, Any] = {}
+            beat = 0.0
             try:
                 while not self.draining:
-                    now = json.dumps(self._snapshot())
-                    if now != last:
+                    if (now := self._snapshot()) != last:
                         last = now
-                        yield f"data: {now}\n\n"
+                        yield event(now)
                     elif time.monotonic() - beat >= HEARTBEAT_S:
                         beat = time.monotonic()
-                        yield ": alive\n\n"
+                        yield ALIVE
                     await asyncio.sleep(0.1)
                     if await request.is_disconnected():
                         return
-                yield f"data: {json.dumps(self._snapshot())}\n\n"
+                yield event(self._snapshot())
             finally:
                 self.clients.n_watching -= 1
                 self.clients.touch()
@@ -286,7 +290,7 @@ class Service:
         wanted = read_request(body, self.engine.info.name if self.engine.info else None)
         self.engine.check(wanted)  # with its own status, which an answer that has begun cannot have
         if body.get("stream"):
-            return StreamingResponse(sse_events(self._counted(wanted), wanted), media_type="text/event-stream")
+            return StreamingResponse(events_of(self._counted(wanted), wanted), media_type="text/event-stream")
         return await self.collected(request, self._counted(wanted), wanted)
 
     async def collected(self, request: Request, answer: AsyncIterator[Delta], wanted: GenerateRequest) -> Response:
@@ -315,17 +319,6 @@ class Service:
         finally:
             self.clients.n_requests -= 1
             self.clients.touch()
-
-
-async def sse_events(answer: AsyncIterator[Delta], wanted: GenerateRequest) -> AsyncIterator[str]:
-    """``answer`` as server-sent events."""
-    try:
-        async with aclosing(answer) as deltas:  # type: ignore[type-var]
-            async for delta in deltas:
-                yield f"data: {json.dumps(chunk_body(wanted, delta))}\n\n"
-        yield "data: [DONE]\n\n"
-    except EngineError as error:
-        yield f"data: {json.dumps(error_body(error))}\n\n"
 
 
 async def _collect(deltas: AsyncIterator[Delta]) -> Delta:

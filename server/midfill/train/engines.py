@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from midfill import paths
-from midfill.serve.daemon import Address, Place, find
+from midfill.engine.record import Address, Place, find
 from midfill.types import MidfillError
 
 FIND_EVERY_S = 5.0  # engines come and go

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from midfill import cli
+from midfill.client.base import Link
+from midfill.client.scripted import ScriptedLink
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.lsp import protocol, server, transport
-from midfill.serve.scripted import ScriptedLink
 from midfill.types import EngineStatus
 
 
@@ -41,9 +42,7 @@ class Dictated(ScriptedEngine):
 
 
 def make_link(file: Path) -> server.MakeLink:
-    def make(
-        config: Config, on_status: Callable[[EngineStatus], None], sources: Sequence[ContextSource]
-    ) -> server.Link:
+    def make(config: Config, on_status: Callable[[EngineStatus], None], sources: Sequence[ContextSource]) -> Link:
         link = ScriptedLink(config, on_status, file, sources)
         start = link.start
 

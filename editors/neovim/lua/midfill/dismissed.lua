@@ -5,7 +5,7 @@ local api = vim.api
 
 local M = {}
 local namespace = api.nvim_create_namespace('midfill.dismissed')
-local MAX_PLACES = 20
+local MAX_PLACES = require('midfill.constants').MAX_PLACES
 
 ---@class midfill.Dismissed
 ---@field before string  the line left of the place

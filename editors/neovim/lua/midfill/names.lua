@@ -5,7 +5,7 @@ local api = vim.api
 local M = {}
 local METHOD = 'midfill/names'
 local REST_MS = 150
-local MAX_NAMES = 5000
+local MAX_NAMES = require('midfill.constants').MAX_NAMES
 -- Words of the text, and what is no name of anything: Text, Keyword, Snippet, File, Folder.
 local NO_NAMES = { [1] = true, [14] = true, [15] = true, [17] = true, [19] = true }
 

@@ -18,10 +18,10 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from midfill import registry
+from midfill.engine.adapter_setting import folder_of
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
-from midfill.engine.wire import error_body, read_request
-from midfill.serve.adapters import folder_of
-from midfill.serve.app import SAME_SITE, Answer, Resident, Service, sse_events
+from midfill.engine.wire import error_body, events_of, read_request
+from midfill.serve.app import SAME_SITE, Answer, Resident, Service
 from midfill.serve.reading import read_body
 from midfill.serve.team.limits import Limits, TooMany
 from midfill.serve.team.metrics import Metrics
@@ -162,7 +162,7 @@ class TeamService(Service):
             self.metrics.ended(user, "limited", None)
             return Answer(error_body(MidfillError(str(error))), 429, {"Retry-After": str(math.ceil(error.wait_s))})
         if body.get("stream"):
-            return _Streaming(sse_events(counting.counted(wanted), wanted), counting)
+            return _Streaming(events_of(counting.counted(wanted), wanted), counting)
         try:
             return await self.collected(request, counting.counted(wanted), wanted)
         finally:

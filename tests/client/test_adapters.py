@@ -11,12 +11,13 @@ import pytest
 
 from midfill import config as configuration
 from midfill import paths
+from midfill.client import adapters as subject
+from midfill.client.adapters import Adapters, load_adapters
 from midfill.completer import Completer
 from midfill.config import Config
+from midfill.engine import adapter_setting
 from midfill.engine.base import AdapterMissingError, Delta, GenerateRequest
 from midfill.engine.http import HttpEngine
-from midfill.serve import adapters as subject
-from midfill.serve.adapters import Adapters, load_adapters
 from midfill.types import MidfillError, ModelInfo
 
 INFO = ModelInfo("m", "tokenizer.json", None, 1024, 2048, "cpu", "int8")
@@ -102,17 +103,17 @@ async def test_one_that_is_missing_does_not_take_the_others_away(registered: Pat
 @pytest.mark.parametrize(
     ("adapter", "model", "is_there", "name"),
     [
-        ("auto", subject.EMBEDDED_MODEL, True, "embedded"),
-        ("auto", subject.EMBEDDED_MODEL, False, None),
+        ("auto", adapter_setting.EMBEDDED_MODEL, True, "embedded"),
+        ("auto", adapter_setting.EMBEDDED_MODEL, False, None),
         ("auto", "codegemma-7b", True, None),
-        ("embedded", subject.EMBEDDED_MODEL, True, "embedded"),
-        ("none", subject.EMBEDDED_MODEL, True, None),
+        ("embedded", adapter_setting.EMBEDDED_MODEL, True, "embedded"),
+        ("none", adapter_setting.EMBEDDED_MODEL, True, None),
     ],
 )
 async def test_the_embedded_one(
     adapter: str, model: str, is_there: bool, name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subject, "embedded_folder", lambda: tmp_path if is_there else None)
+    monkeypatch.setattr(adapter_setting, "embedded_folder", lambda: tmp_path if is_there else None)
     adapters, _ = await loaded(Config(adapter=adapter), model)
     assert adapters.default == name
 

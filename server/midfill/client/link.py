@@ -5,76 +5,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 
 from midfill import records
 from midfill.battery import BATTERY
+from midfill.client import ends, spawn
+from midfill.client.adapters import AdapterKeeper, Adapters, Wary, load_adapters
+from midfill.client.base import BackgroundLink, Link, StatusHandler
+from midfill.client.remote import RemoteLink
+from midfill.client.rendering import RenderProcess
+from midfill.client.restarts import MAX_FAILURES, Restarts
+from midfill.client.scripted import ScriptedLink
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.eagerness import Outcomes
+from midfill.engine import record
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.engine.suspects import Suspects
+from midfill.engine.wire import EngineState
 from midfill.fim import Prompt
 from midfill.renderers import Renderer
-from midfill.serve import daemon, ends
-from midfill.serve.adapters import AdapterKeeper, Adapters, Wary, load_adapters
-from midfill.serve.remote import RemoteLink
-from midfill.serve.rendering import RenderProcess
-from midfill.serve.restarts import MAX_FAILURES, Restarts
-from midfill.serve.scripted import ScriptedLink
 from midfill.types import EngineStatus, MidfillError, ModelInfo, State, Trigger
 
 log = logging.getLogger(__name__)
 
 SILENT_S = 15.0  # an engine sends something every second; so long without is a stuck one, and it is killed
 TRY_AGAIN = "it is tried again when you ask for a suggestion by hand or change a setting of the engine"
-
-StatusHandler = Callable[[EngineStatus], None]
-
-
-class Link(Protocol):
-    """What the language server needs of its engine."""
-
-    completer: Completer | None
-    status: EngineStatus
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        ...
-
-    def configure(self, config: Config) -> None:
-        """Other settings of the front end's own; the engine's are as before."""
-        ...
-
-    async def wait_ready(self, timeout_s: float) -> Completer | None:
-        """The completer as soon as there is one; None after ``timeout_s`` or when it cannot be."""
-        ...
-
-    async def stats(self) -> dict[str, Any]:
-        """The engine's counters."""
-        ...
-
-    async def debug_block(self, seconds: float) -> None:
-        """Keep the engine busy."""
-        ...
-
-    def report(self, error: EngineError) -> None:
-        """A request failed."""
-        ...
-
-    async def aclose(self) -> None:
-        """Let the engine go."""
-        ...
 
 
 def make_link(config: Config, on_status: StatusHandler, sources: Sequence[ContextSource] = ()) -> Link:
@@ -86,48 +52,17 @@ def make_link(config: Config, on_status: StatusHandler, sources: Sequence[Contex
     return EngineLink(config, on_status, sources)
 
 
-class EngineLink:
+class EngineLink(BackgroundLink):
     """Follows one engine process for ever."""
 
     def __init__(self, config: Config, on_status: StatusHandler, sources: Sequence[ContextSource] = ()) -> None:
-        self._config = config
-        self._on_status = on_status
-        self._sources = sources
+        super().__init__(config, on_status, sources, EngineStatus("starting", model=config.model))
         self._engine: HttpEngine | None = None
         self._renderer: RenderProcess | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._changed, self._asked = asyncio.Event(), asyncio.Event()
         self._restarts = Restarts()
         self._pid, self._was_told = 0, False  # of the engine that is followed; whether it said what is wrong with it
         self._adapters = Adapters()
         self._refusal: MidfillError | None = None  # why an adapter is not there and the plain base answers
-        self.completer: Completer | None = None
-        self.status = EngineStatus("starting", model=config.model)
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
-
-    def configure(self, config: Config) -> None:
-        """Other settings of the front end's own. An engine that was given up is tried again."""
-        self._config = config
-        if self.completer is not None:
-            self.completer.config = config
-        self._try_again()
-
-    async def wait_ready(self, timeout_s: float) -> Completer | None:
-        """The completer as soon as the engine is ready; None after ``timeout_s`` or when it cannot be.
-
-        An engine that was given up is tried again: only a request by hand waits.
-        """
-        self._try_again()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while self.completer is None and self.status.state not in ("error", "off"):
-                    self._changed.clear()
-                    await self._changed.wait()
-        return self.completer
 
     def _try_again(self) -> None:
         if self.status.state == "off":
@@ -136,14 +71,7 @@ class EngineLink:
 
     async def stats(self) -> dict[str, Any]:
         """The engine's counters; {} while there is none."""
-        if self._engine is None:
-            return {}
-        try:
-            answer = await self._engine.client.get("/midfill/stats", timeout=5.0)
-            content = answer.json()
-        except (httpx.HTTPError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return await self._engine.stats() if self._engine is not None else {}
 
     async def debug_block(self, seconds: float) -> None:
         """Keep the engine's worker busy."""
@@ -155,13 +83,6 @@ class EngineLink:
     def report(self, error: EngineError) -> None:
         """A request failed. A lost engine shows in the followed events; nothing more is needed."""
         log.warning("a request failed: %s", error.message)
-
-    async def aclose(self) -> None:
-        """Let the engine go; it stays for others."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        await self._drop()
 
     # ---- following -------------------------------------------------------------------------------------------------
 
@@ -182,7 +103,7 @@ class EngineLink:
         """Find or start an engine and follow it to its end, which is returned in words."""
         self._pid, self._was_told = 0, False
         try:
-            self._engine = await daemon.find_or_spawn(self._config)
+            self._engine = await spawn.find_or_spawn(self._config)
             await self._follow(self._engine)
             lost = MidfillError("the engine is gone", "it is started again")
         except MidfillError as error:
@@ -192,7 +113,7 @@ class EngineLink:
         await self._drop()  # whoever waits is told now; how it ended is known in a moment
         if self._was_told:
             return MidfillError(self.status.message, self.status.remedy)
-        return await daemon.why(self._config, self._pid) or lost
+        return await spawn.why(self._config, self._pid) or lost
 
     async def _give_up(self, lost: MidfillError) -> None:
         """Nothing is started any more until the user wants it."""
@@ -206,21 +127,19 @@ class EngineLink:
 
     async def _follow(self, engine: HttpEngine) -> None:
         """Take over every status until the connection ends."""
-        async for state in self._events(engine):
-            self._pid = int(state.get("pid") or 0)
-            status = EngineStatus(**state["status"])
+        async for state in self._states(engine):
+            self._pid, status, info = state.pid, state.status, state.info
             self._was_told = status.state == "error"
-            if state.get("draining"):
+            if state.draining:
                 if status.state == "error":
                     self._set(status)
                 return
-            info = ModelInfo(**state["info"]) if state.get("info") else None
             if self.completer is not None and info is not None:
                 self.completer.info = info  # the context that there is memory for changes
             if status.state == "ready" and self.completer is None and info is not None:
                 status = await self._make_ready(engine, info, status)
                 self._restarts.ready()
-            self._set(self._of_adapter(status, state.get("adapters") or []))
+            self._set(self._of_adapter(status, state.adapters))
 
     def _of_adapter(self, status: EngineStatus, adapters: list[dict[str, Any]]) -> EngineStatus:
         """``status`` with what became of our adapter's files since it was loaded."""
@@ -235,22 +154,19 @@ class EngineLink:
                     return dataclasses.replace(status, message=problem["message"], remedy=problem["remedy"])
         return status
 
-    async def _events(self, engine: HttpEngine) -> AsyncIterator[dict[str, Any]]:
+    async def _states(self, engine: HttpEngine) -> AsyncIterator[EngineState]:
         try:
-            async with engine.client.stream(
-                "GET", "/midfill/events", timeout=httpx.Timeout(SILENT_S, connect=2.0)
-            ) as response:
-                async for line in response.aiter_lines():
-                    if line.startswith("data: "):
-                        yield json.loads(line[6:])
+            async with aclosing(engine.states(SILENT_S)) as states:  # type: ignore[type-var]
+                async for state in states:
+                    yield state
         except httpx.ReadTimeout:
             self._kill_stuck()
             raise
 
     def _kill_stuck(self) -> None:
-        where = daemon.place(self._config)
-        recorded = daemon.find(where)
-        if self._pid and recorded is not None and recorded.pid == self._pid and daemon.is_running(where):
+        where = record.place(self._config)
+        recorded = record.find(where)
+        if self._pid and recorded is not None and recorded.pid == self._pid and record.is_running(where):
             ends.write(where.end, self._pid, f"it did not answer for {SILENT_S:.0f} s")
             with contextlib.suppress(OSError):
                 os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -263,7 +179,7 @@ class EngineLink:
         )
         self._set(EngineStatus("starting", stage="connecting", model=info.name, pid=status.pid))
         renderer: Renderer = self._renderer
-        where = daemon.place(self._config)
+        where = record.place(self._config)
         await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
         self.completer = Completer(
             AdapterKeeper(Wary(engine, Suspects(where.suspects)), self._adapters.folders), renderer, info, self._config,
@@ -282,10 +198,7 @@ class EngineLink:
                 "ready", status.message, status.remedy, model=status.model, adapter=str(self._adapters),
                 device=status.device, pid=status.pid,
             )  # fmt: skip
-        if status != self.status:
-            self.status = status
-            self._on_status(status)
-        self._changed.set()
+        super()._set(status)
 
     async def _drop(self) -> None:
         completer, self.completer = self.completer, None

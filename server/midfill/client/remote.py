@@ -13,9 +13,14 @@ from typing import Any
 
 from midfill import fim
 from midfill.addresses import leaving, read_address
+from midfill.client.adapters import Adapters
+from midfill.client.base import BackgroundLink, StatusHandler
+from midfill.client.fallback import LocalFallback
+from midfill.client.rendering import RenderProcess
 from midfill.completer import Completer
 from midfill.config import NO_ADAPTER, Config
 from midfill.context.gather import ContextSource
+from midfill.engine.adapter_setting import AUTO, EMBEDDED
 from midfill.engine.base import AdapterMissingError, EngineError, GenerateRequest
 from midfill.faults import in_words
 from midfill.fim import FimRenderer
@@ -24,9 +29,6 @@ from midfill.remote.client import RemoteEngine
 from midfill.remote.connect import Remote, connect, told_to_people
 from midfill.remote.vocabulary import InlineVocabulary, Vocabulary
 from midfill.renderers import InlineRenderer, Renderer
-from midfill.serve.adapters import AUTO, EMBEDDED, Adapters
-from midfill.serve.fallback import LocalFallback
-from midfill.serve.rendering import RenderProcess
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, MidfillError, Trigger
 
@@ -36,11 +38,10 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0  # until it is connected anew
 LOOK_S = 2.0  # between two looks at pointers and at replicas that were not there
 N_PROBE_TOKENS = 1
 
-StatusHandler = Callable[[EngineStatus], None]
 MakeOutcomes = Callable[[Config], Callable[[Trigger], Sequence[tuple[float, bool]]]]  # of earlier suggestions
 
 
-class RemoteLink:
+class RemoteLink(BackgroundLink):
     """Connects, and connects again. Whatever is wrong is in the status; a request that comes meanwhile goes empty."""
 
     def __init__(
@@ -50,37 +51,13 @@ class RemoteLink:
         sources: Sequence[ContextSource] = (),
         outcomes: MakeOutcomes = lambda _config: lambda _trigger: (),
     ) -> None:
-        self._config, self._on_status, self._sources, self._outcomes = config, on_status, sources, outcomes
+        status = EngineStatus("starting", leaving(config.engine), model=config.model)
+        super().__init__(config, on_status, sources, status)
+        self._outcomes = outcomes
         self._remote: Remote | None = None
         self._renderer: RenderProcess | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._changed, self._asked = asyncio.Event(), asyncio.Event()
         self._adapters = Adapters()
         self._refusal: MidfillError | None = None  # of an adapter
-        self.completer: Completer | None = None
-        self.status = EngineStatus("starting", leaving(config.engine), model=config.model)
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
-
-    def configure(self, config: Config) -> None:
-        """Other settings of the front end's own."""
-        self._config = config
-        if self.completer is not None:
-            self.completer.config = config
-        self._asked.set()
-
-    async def wait_ready(self, timeout_s: float) -> Completer | None:
-        """The completer as soon as a replica is ready; None after ``timeout_s`` or when none can be."""
-        self._asked.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while self.completer is None and self.status.state != "error":
-                    self._changed.clear()
-                    await self._changed.wait()
-        return self.completer
 
     async def stats(self) -> dict[str, Any]:
         """What is known of the replicas."""
@@ -104,13 +81,6 @@ class RemoteLink:
         if isinstance(error, AdapterMissingError):
             self._refusal = error  # the engine has let it go; the base answers as soon as that is looked at
         self._tell()
-
-    async def aclose(self) -> None:
-        """Let the connections go."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        await self._drop()
 
     # ---- connecting ------------------------------------------------------------------------------------------------
 
@@ -227,12 +197,6 @@ class RemoteLink:
             message = "; ".join(filter(None, (problem.message, where)))
             status = dataclasses.replace(status, state="error", message=message, remedy=problem.remedy)
         self._set(status)
-
-    def _set(self, status: EngineStatus) -> None:
-        if status != self.status:
-            self.status = status
-            self._on_status(status)
-        self._changed.set()
 
     async def _drop(self) -> None:
         completer, self.completer = self.completer, None

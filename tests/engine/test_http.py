@@ -91,11 +91,28 @@ async def test_the_request_as_it_is_sent() -> None:
 
 async def test_our_own_engine_reads_every_field_as_it_was_meant() -> None:
     asked = GenerateRequest(
-        (1, 2, 3), 8, ("\n",), "lora", 0.5, 0.9, 7, "r", 2, True, (1, 2), "re", False, "w", True, ("name",), True, True
+        (1, 2, 3),
+        8,
+        ("\n",),
+        "lora",
+        0.5,
+        0.9,
+        7,
+        "r",
+        2,
+        True,
+        (1, 2),
+        "re",
+        False,
+        "w",
+        True,
+        ("name",),
+        True,
+        True,
+        2.5,
     )
-    said = [
-        each for each in dataclasses.fields(asked) if each.name != "session"
-    ]  # for balancers, which we have none of
+    # The session is for balancers, which we have none of; who asks is told by the token.
+    said = [each for each in dataclasses.fields(asked) if each.name not in ("session", "person")]
     assert all(getattr(asked, each.name) != each.default for each in said)
     seen: list[bytes] = []
     async with server(events(piece("a", "stop"), b"data: [DONE]\n\n"), seen) as engine:

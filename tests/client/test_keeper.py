@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from midfill.serve import ends, keeper
+from midfill.client import ends, keeper
 
 FLOOD = (
     "import os\n"

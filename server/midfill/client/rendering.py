@@ -98,7 +98,7 @@ class RenderProcess:
                 return self._child
             env = {**safe_path.child_environment(), "TOKENIZERS_PARALLELISM": "false"}
             self._child = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "midfill.serve.rendering", *self._arguments,
+                sys.executable, "-P", "-m", "midfill.client.rendering", *self._arguments,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
                 limit=MAX_LINE, env=env, cwd=paths.runtime_dir(), start_new_session=True,
             )  # fmt: skip

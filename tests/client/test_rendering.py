@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from midfill import fim
+from midfill.client.rendering import RenderProcess
 from midfill.engine.base import EngineError
 from midfill.fim import FimRenderer
-from midfill.serve.rendering import RenderProcess
 from midfill.types import Snippet
 from tests.support import at
 from tests.tokenizers_made import describe, make

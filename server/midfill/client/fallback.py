@@ -11,11 +11,11 @@ from pathlib import Path
 
 import httpx
 
+from midfill.client import spawn
 from midfill.config import Config
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.remote import probe
-from midfill.serve import daemon
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
 
@@ -55,7 +55,7 @@ class LocalFallback:
         settings = dataclasses.replace(self.config, model=self.config.engine_fallback, engine=(), template="auto")
         engine: HttpEngine | None = None
         try:
-            engine = await daemon.find_or_spawn(settings)
+            engine = await spawn.find_or_spawn(settings)
             info = await _ready(engine)
             if self.fits is not None and not await asyncio.to_thread(_same_ids, info, self.fits):
                 raise MidfillError(
@@ -84,11 +84,11 @@ class LocalFallback:
 
 async def _ready(engine: HttpEngine) -> ModelInfo:
     while True:
-        state = (await engine.client.get("/midfill/status", timeout=5.0)).json()
-        if state["status"]["state"] == "error":
-            raise MidfillError(state["status"]["message"], state["status"]["remedy"])
-        if state["info"]:
-            return ModelInfo(**state["info"])
+        state = await engine.state()
+        if state.status.state == "error":
+            raise MidfillError(state.status.message, state.status.remedy)
+        if state.info is not None:
+            return state.info
         await asyncio.sleep(0.5)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from midfill.client import spawn
+from midfill.client.fallback import LocalFallback
 from midfill.config import Config
 from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
-from midfill.serve import daemon
-from midfill.serve.fallback import LocalFallback
 from midfill.serve.team.listen import Listen
 from midfill.types import ModelInfo
 from tests.remote.test_midfill import Resident
@@ -46,7 +46,7 @@ async def test_it_is_started_once_and_asked_as_its_base(
             started.append(config)
             return HttpEngine(server.address.removesuffix("/v1"))
 
-        monkeypatch.setattr(daemon, "find_or_spawn", find_or_spawn)
+        monkeypatch.setattr(spawn, "find_or_spawn", find_or_spawn)
         fallback = LocalFallback(CONFIG, info(tmp_path / "same", "qwen2.5-coder"))
         with pytest.raises(EngineError, match="is starting"):  # at once: nobody waits
             await said(fallback)
@@ -66,7 +66,7 @@ async def test_another_tokenizer_is_not_asked(
         async def find_or_spawn(config: Config) -> Any:
             return HttpEngine(server.address.removesuffix("/v1"))
 
-        monkeypatch.setattr(daemon, "find_or_spawn", find_or_spawn)
+        monkeypatch.setattr(spawn, "find_or_spawn", find_or_spawn)
         fallback = LocalFallback(CONFIG, info(tmp_path / "other", "starcoder2"))
         with pytest.raises(EngineError, match="is starting"):
             await said(fallback)
@@ -81,7 +81,7 @@ async def test_one_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> No
     async def find_or_spawn(config: Config) -> Any:
         raise EngineError("no space", "free some")
 
-    monkeypatch.setattr(daemon, "find_or_spawn", find_or_spawn)
+    monkeypatch.setattr(spawn, "find_or_spawn", find_or_spawn)
     fallback = LocalFallback(dataclasses.replace(CONFIG))
     with pytest.raises(EngineError, match="is starting"):
         await said(fallback)

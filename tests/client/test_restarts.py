@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from midfill.client import restarts, spawn
+from midfill.client.adapters import Wary
+from midfill.client.link import EngineLink
+from midfill.client.restarts import BACKOFF_S, MAX_FAILURES, STEADY_S, Restarts
 from midfill.config import Config
 from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.suspects import MAX_SUSPECTS, SUSPECT_S, Suspects, WorkLog, digest, unfinished
-from midfill.serve import daemon, restarts
-from midfill.serve.adapters import Wary
-from midfill.serve.link import EngineLink
-from midfill.serve.restarts import BACKOFF_S, MAX_FAILURES, STEADY_S, Restarts
 from midfill.types import EngineStatus
 
 
@@ -74,7 +74,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         tries.append(1)
         raise EngineError("the engine crashed (SIGSEGV)", "run: midfill doctor")
 
-    monkeypatch.setattr(daemon, "find_or_spawn", find_or_spawn)
+    monkeypatch.setattr(spawn, "find_or_spawn", find_or_spawn)
     monkeypatch.setattr(restarts, "BACKOFF_S", (0.001,))
     return tries
 

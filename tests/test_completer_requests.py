@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from midfill import growing
+from midfill import in_flight
+from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
-from midfill.serve.scripted import CharRenderer
-from midfill.trace import Trace
 from midfill.types import Stats, Trigger
 from tests.dictated import INFO, Request, begun, dictated, scripted, until
 from tests.support import at
@@ -50,17 +49,16 @@ async def test_the_first_one_stays_and_the_others_come_by_probability() -> None:
                 yield Delta(f"text{index}", "stop", index=index, logprobs=(logprob,))
 
     subject = Completer(Engine([]), CharRenderer(), INFO, Config())
-    trace = Trace()
-    last = await subject.last(at("x = ‸"), n=3, trace=trace)
+    last = await subject.last(at("x = ‸"), n=3)
     assert last.texts == ("text0", "text2", "text1")
-    assert trace.confidence == pytest.approx(0.1353, abs=1e-3)
+    assert last.facts.confidence == pytest.approx(0.1353, abs=1e-3)
 
 
 @pytest.mark.parametrize(("patience_s", "shown"), [(0.0, ("add", "sub")), (60.0, ("add", "sub", "mmmul"))])
 async def test_slow_candidates_are_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, patience_s: float, shown: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(growing, "PATIENCE_S", patience_s)
+    monkeypatch.setattr(in_flight, "PATIENCE_S", patience_s)
 
     class Engine(ScriptedEngine):
         async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
@@ -80,9 +78,8 @@ async def test_slow_candidates_are_not_waited_for(
 
 async def test_the_confidence_is_known_of_a_single_one_too() -> None:
     subject, _ = scripted("a", "b")
-    trace = Trace()
-    await subject.last(at("x = ‸"), trace=trace)
-    assert trace.confidence == pytest.approx(0.3679, abs=1e-3)
+    last = await subject.last(at("x = ‸"))
+    assert last.facts.confidence == pytest.approx(0.3679, abs=1e-3)
 
 
 async def test_asking_for_several_does_not_follow_a_single_one() -> None:
@@ -116,9 +113,9 @@ async def test_asking_for_several_does_not_follow_a_single_one() -> None:
 async def test_refusals(buffer: str, settings: dict[str, Any], trigger: Trigger, refused: str) -> None:
     subject, engine = scripted("a", **settings)
     subject.scope_at = lambda snapshot: "comment" if "#" in snapshot.prefix else "code"
-    trace = Trace()
-    last = await subject.last(at(buffer), trigger=trigger, trace=trace)
-    assert (trace.refused, bool(last.text), engine.n_requests) == (refused, not refused, int(not refused))
+    last = await subject.last(at(buffer), trigger=trigger)
+    name = last.facts.refusal.name if last.facts.refusal is not None else ""
+    assert (name, bool(last.text), engine.n_requests) == (refused, not refused, int(not refused))
     assert (last.finish_reason == "refused") is bool(refused)
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from midfill.client import ends
+from midfill.engine import record
 from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.suspects import Suspects
-from midfill.serve import daemon, ends
+from midfill.serve import main
 from midfill.types import EngineStatus
 from tests.engine.made import save_tiny
 from tests.serve.test_daemon import PATIENCE_S, config_of, followed, runtime, text_of, until
@@ -30,12 +32,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_a_prompt_that_killed_its_engine_is_not_sent_again(tiny: Path) -> None:
     """By no window, and another engine does not evaluate it for any other client."""
     config = config_of(tiny)
-    where = daemon.place(config)
+    where = record.place(config)
     deadly = GenerateRequest((5, 6, 7), 1500)
     async with followed(config) as (first, statuses), followed(config) as (second, _):
         assert await first.wait_ready(PATIENCE_S) is not None
         assert await second.wait_ready(PATIENCE_S) is not None
-        address = daemon.find(where)
+        address = record.find(where)
         assert address is not None
         engine = address.connect()
         stream = engine.stream(deadly)
@@ -53,7 +55,7 @@ async def test_a_prompt_that_killed_its_engine_is_not_sent_again(tiny: Path) -> 
             with pytest.raises(EngineError, match="died while it worked on this prompt"):
                 await anext(link.completer.engine.stream(deadly))
         assert deadly.prompt in Suspects(where.suspects)
-        address = daemon.find(where)
+        address = record.find(where)
         assert address is not None
         engine = address.connect()
         with pytest.raises(EngineError, match="died while it worked on this prompt"):
@@ -72,7 +74,7 @@ async def test_a_worker_that_hangs_is_ended_and_the_reason_told(tiny: Path, monk
         pid = link.status.pid
         hanging = asyncio.ensure_future(link.debug_block(60))
         await until(lambda: any("did not get on for 15 s" in status.message for status in statuses))
-        end = ends.read(daemon.place(config).end)
-        assert end is None or end.code == daemon.STUCK
+        end = ends.read(record.place(config).end)
+        assert end is None or end.code == main.STUCK
         await hanging
         await until(lambda: link.completer is not None and link.status.pid not in (0, pid))

@@ -1,4 +1,4 @@
-"""A generation while it runs: several requests may follow it, one after the other or at once.
+"""A generation in flight: several requests may follow it, one after the other or at once.
 
 The request that began it is dropped with the next key; where that key only types along what is being generated, the
 next request has begun to follow by then, and the generation goes on. The last one to leave stops it.
@@ -14,14 +14,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
-from midfill.cache import MAX_TYPED, Middle, Place, place_of, rests
 from midfill.engine.base import Delta
 from midfill.postprocess import Judge
-from midfill.trace import Trace
-from midfill.types import Snapshot, Stats
+from midfill.reuse import Middle, Place, is_along, place_of, rests
+from midfill.types import PromptFacts, Snapshot, Stats, Trigger
 
-# Characters that may be typed ahead of what stands; whoever is further ahead asks anew.
-MAX_AHEAD = 16
 # A model that stops before its middle is whole is asked so often to go on.
 MAX_RESUMED = 3
 MAX_AGAIN = 4096  # characters that it spells again to that end
@@ -29,6 +26,8 @@ MAX_AGAIN = 4096  # characters that it spells again to that end
 PATIENCE_S = 0.3
 # Tokens before the last one that it may have, from which on it is shown by whole lines and arguments.
 NEAR_LIMIT = 16
+
+NO_FACTS = PromptFacts()
 
 
 class Candidate:
@@ -119,8 +118,8 @@ class Candidate:
         return math.exp(self._sum / self.n_tokens) if self.n_tokens else None
 
 
-class Growing:
-    """One generation for one place. ``trace`` is that of the request that began it; ``background``: there was none."""
+class InFlight:
+    """One generation for one place. ``trigger``: of the request that began it; ``background``: there was none."""
 
     def __init__(
         self,
@@ -128,13 +127,15 @@ class Growing:
         answered_by: str,
         candidates: list[Candidate],
         id: str = "",
-        trace: Trace | None = None,
+        trigger: Trigger = "automatic",
+        facts: PromptFacts = NO_FACTS,
         *,
         background: bool = False,
     ) -> None:
         self.snapshot, self.answered_by, self.candidates, self.id = snapshot, answered_by, candidates, id
-        self.trace, self.background = trace or Trace(), background
-        self.place: Place = place_of(snapshot, answered_by, 0)
+        self.trigger, self.background = trigger, background
+        self.facts = facts  # of the prompt, as far as it is written
+        self.place: Place = place_of(snapshot, answered_by)
         self.n_prompt = 0  # tokens
         self.first_at = 0.0  # when its first piece came, on the monotonic clock
         self._best_ended = 0.0  # when its first candidate did
@@ -148,7 +149,7 @@ class Growing:
 
     # ---- for whoever generates -------------------------------------------------------------------------------------
 
-    def start(self, work: Coroutine[Any, Any, None], on_end: Callable[[Growing], None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None], on_end: Callable[[InFlight], None]) -> None:
         """Run ``work``, which pushes; ``on_end`` is told when it is over, one way or the other."""
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -197,7 +198,7 @@ class Growing:
     @property
     def by_hand(self) -> bool:
         """Whether an invoked request began it."""
-        return self.trace.trigger == "invoked"
+        return self.trigger == "invoked"
 
     @property
     def enough(self) -> bool:
@@ -234,31 +235,24 @@ class Growing:
 
     # ---- for who follows -------------------------------------------------------------------------------------------
 
-    def fits(self, snapshot: Snapshot, answered_by: str) -> bool:
-        """Whether ``snapshot`` is its place, with nothing but typed characters since that it leads on."""
-        n_typed = snapshot.cursor - self.place.cursor
-        if not 0 <= n_typed <= MAX_TYPED or self._is_over or place_of(snapshot, answered_by, n_typed) != self.place:
-            return False
-        return self.leads_on(snapshot.text[self.place.cursor : snapshot.cursor])
+    def typed(self, snapshot: Snapshot) -> str:
+        """What was typed since its place, up to ``snapshot``'s cursor."""
+        return snapshot.text[self.place.cursor : snapshot.cursor]
+
+    def is_along(self, typed: str) -> bool:
+        """Whether there is more after ``typed``, or may still be."""
+        first = self.candidates[0]
+        return is_along((first.shown,), typed, may_grow=not first.reason)
 
     def survives(self, text: str) -> bool:
-        """Whether it is still of use when its document has become ``text``: somebody types along it or, in the
+        """Whether it is still of use when its document has become ``text``: the user types along it or, in the
         background, towards it."""
         if not text.endswith(self.snapshot.suffix):
             return False
         head = text[: len(text) - len(self.snapshot.suffix)]
         if head.startswith(self.snapshot.prefix):
-            return self.leads_on(head.removeprefix(self.snapshot.prefix))
+            return self.is_along(head.removeprefix(self.snapshot.prefix))
         return self.background and self.snapshot.prefix.startswith(head)
-
-    def leads_on(self, typed: str) -> bool:
-        """Whether there is more after ``typed``, or may still be."""
-        first = self.candidates[0]
-        shown = first.shown
-        if len(shown) > len(typed):
-            return shown.startswith(typed)
-        is_ahead = not first.reason and typed.startswith(shown) and len(typed) - len(shown) <= MAX_AHEAD
-        return typed == "" or is_ahead
 
     @contextlib.asynccontextmanager
     async def followed(self, lingers: Callable[[], float] = lambda: 0.0) -> AsyncIterator[None]:
@@ -271,7 +265,7 @@ class Growing:
             yield
         finally:
             self.n_followers -= 1
-            if not self.n_followers and not self._is_over:
+            if not self.n_followers and not self.is_over:
                 if linger_s := lingers():
                     self._timer = asyncio.get_running_loop().call_later(linger_s, self.cancel)
                 else:
@@ -279,9 +273,9 @@ class Growing:
 
     async def grown(self, n_seen: int) -> int:
         """Wait until more stands than at ``n_seen``; the number for the next call, 0 at the end. Raises EngineError."""
-        while self._n_changes == n_seen and not self._is_over:
+        while self._n_changes == n_seen and not self.is_over:
             await self._event.wait()
-        if not self._is_over:
+        if not self.is_over:
             return self._n_changes
         assert self._task is not None
         if not self._task.cancelled() and (fault := self._task.exception()) is not None:
@@ -294,7 +288,8 @@ class Growing:
         return self._task is not None and self._task.cancelled()
 
     @property
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
+        """Whether nothing more comes, whatever the reason."""
         return self._task is not None and self._task.done()
 
     def standing(self, typed: str) -> tuple[str, ...]:

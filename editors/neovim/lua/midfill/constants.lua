@@ -1,0 +1,6 @@
+-- Written by make settings: what the server has, too.
+return {
+  MAX_AHEAD = 16,
+  MAX_PLACES = 20,
+  MAX_NAMES = 5000,
+}

@@ -1,0 +1,5 @@
+// Written by make settings: what the server has, too.
+export const MAX_AHEAD = 16;
+export const MAX_PLACES = 20;
+export const MAX_NAMES = 5000;
+export const PAIRS = ['()', '[]', '{}', '""', "''", '``'];

@@ -1,0 +1,71 @@
+"""What the engine is asked for a prompt: the request with all that the settings and the model's build say."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from midfill.config import Config
+from midfill.context.knowledge.names import NOTHING, Known
+from midfill.context.wanted import wanted
+from midfill.engine.base import GenerateRequest
+from midfill.fim import Prompt
+from midfill.types import ModelInfo, NamesFacts, PromptFacts, Snapshot, Snippet
+
+_numbers = itertools.count(1)
+
+
+def request_of(
+    prompt: Prompt, snapshot: Snapshot, config: Config, info: ModelInfo, adapter: str | None, max_tokens: int,
+    snippets: Sequence[Snippet] = (), known: Known = NOTHING,
+) -> GenerateRequest:  # fmt: skip
+    """The request for ``prompt``, which holds ``snippets``, of one candidate with at most ``max_tokens`` tokens."""
+    likely, only = wanted(snapshot, snippets, known) if config.favour_names else ((), False)
+    shift = config.suffix_shift
+    keeps_suffix = info.suffix_shift if shift == "auto" else shift == "on"
+    return GenerateRequest(
+        prompt.ids, max_tokens, adapter=adapter, request_id=_new_id(), logprobs=True,
+        suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning, wanted=likely, wanted_only=only,
+        speculate=config.prompt_lookup, window=str(os.getpid()),
+        within_s=config.first_answer_s, session=_session(adapter, snapshot.uri),
+    )  # fmt: skip
+
+
+def prompt_facts(
+    facts: PromptFacts, prompt: Prompt, budget: int, render_s: float, known: Known, request: GenerateRequest
+) -> PromptFacts:
+    """``facts`` with what is known once the prompt is written; ``known`` is what may be named behind the dot."""
+    here = known.here
+    names = None
+    if here is not None:
+        names = NamesFacts(here.receiver, here.source, len(here.names), here.is_complete, request.wanted_only)
+    return replace(
+        facts, n_prefix=prompt.n_prefix, n_suffix=prompt.n_suffix, n_snippets=prompt.n_snippets, budget=budget,
+        render_s=render_s, names=names,
+    )  # fmt: skip
+
+
+def again(request: GenerateRequest, beginning: str) -> GenerateRequest:
+    """The request for more of a middle that begins with ``beginning``.
+
+    A model that has learned to stop does so too early at times. It has to spell what it said again, which the engine
+    verifies in one pass, and a new line; then it goes on.
+    """
+    return replace(request, request_id=_new_id(), n=1, beginning=beginning, wanted=(), wanted_only=False)
+
+
+def prefill_only(request: GenerateRequest) -> GenerateRequest:
+    """The request that only reads the prompt of ``request``, in the background."""
+    return replace(request, max_tokens=1, background=True, prefill_only=True, beginning="")
+
+
+def _new_id() -> str:
+    return f"{os.getpid()}-{next(_numbers)}"
+
+
+def _session(adapter: str | None, uri: str) -> str:
+    """A name of (adapter, workspace, file) that tells none of them; a document's URI holds the latter two."""
+    return hashlib.blake2s(f"{adapter}\0{uri}".encode("utf-8", "replace"), digest_size=12).hexdigest()

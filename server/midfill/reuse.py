@@ -1,0 +1,215 @@
+"""Generations of the model, finished or in flight, found again where the user types along them or goes back.
+
+Both kinds answer one question, ``is_along``: is what was typed since a generation's place the beginning of its text?
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
+
+from midfill.types import Snapshot, Snippet
+
+# A place is looked up backwards over at most this many typed characters.
+MAX_TYPED = 400
+# A request that is further ahead of the text in flight than this many characters asks anew.
+MAX_AHEAD = 16
+# This much text on each side of a cursor tells it apart from others: more than a prompt holds, and a bound on memory.
+WINDOW = 20_000
+# What was made or shown this recently is what is being typed along: it stays, whatever the context makes of the typed
+# characters. Of what is older, the context is gathered again and must be the same.
+FRESH_S = 20.0
+
+ContextOf = Callable[[Snapshot], str]
+
+
+def rests(texts: Iterable[str], typed: str) -> tuple[str, ...]:
+    """What is left of each text that begins with ``typed`` and goes on."""
+    return tuple(text[len(typed) :] for text in texts if len(text) > len(typed) and text.startswith(typed))
+
+
+def is_along(texts: Sequence[str], typed: str, *, may_grow: bool = False) -> bool:
+    """Whether there is more of one of ``texts`` after ``typed``; where the first one ``may_grow``, or may still be.
+
+    Nothing typed is along anything: at its own place a middle that shows nothing is an answer too.
+    """
+    if not typed or rests(texts, typed):
+        return True
+    first = texts[0] if texts else ""
+    return may_grow and typed.startswith(first) and len(typed) - len(first) <= MAX_AHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Middle:
+    """A finished middle: what was shown of it at its place, and what the model had said."""
+
+    raw: str
+    finish_reason: str
+    shown: tuple[str, ...] = ()  # the candidates that show something, the best first
+    id: str = ""
+    n_asked: int = 1  # candidates that the model was asked for
+    confidence: float | None = None
+    rules: tuple[tuple[str, int], ...] = ()
+    n_typed: int = 0  # characters of it that stand before the cursor already
+    by_hand: bool = False  # made for an invoked request, which gets longer answers, and weaker ones
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Everything that decides a middle, but for the context: who answers, in which language and file, at which text."""
+
+    answered_by: str
+    language: str
+    path: str
+    cursor: int
+    n_after: int
+    before: str
+    after: str
+
+
+def place_of(snapshot: Snapshot, answered_by: str, n_typed: int = 0) -> Place:
+    """The place ``n_typed`` characters before the cursor, as it was before they were typed."""
+    text, cursor = snapshot.text, snapshot.cursor - n_typed
+    before = text[max(0, cursor - WINDOW) : cursor]
+    after = text[snapshot.cursor : snapshot.cursor + WINDOW]
+    n_after = len(text) - snapshot.cursor
+    return Place(answered_by, snapshot.language, snapshot.path, cursor, n_after, before, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for; a generation for fewer candidates, or not by hand where this is, does not answer it."""
+
+    snapshot: Snapshot
+    answered_by: str
+    n: int = 1
+    by_hand: bool = False
+
+
+class Generation(Protocol):
+    """What the search needs to know of a generation, finished or in flight."""
+
+    @property
+    def place(self) -> Place: ...  # noqa: D102
+    @property
+    def n_asked(self) -> int: ...  # noqa: D102
+    @property
+    def by_hand(self) -> bool: ...  # noqa: D102
+    @property
+    def is_over(self) -> bool: ...  # noqa: D102
+    def is_along(self, typed: str) -> bool: ...  # noqa: D102
+
+
+AnyGeneration = TypeVar("AnyGeneration", bound=Generation)
+
+
+@dataclass(slots=True)
+class _Finished:
+    place: Place
+    middle: Middle
+    context: str
+    used_at: float
+    is_over: bool = False  # it stays
+
+    @property
+    def n_asked(self) -> int:
+        return self.middle.n_asked
+
+    @property
+    def by_hand(self) -> bool:
+        return self.middle.by_hand
+
+    def is_along(self, typed: str) -> bool:
+        return is_along(self.middle.shown, typed)
+
+
+class Reuse(Generic[AnyGeneration]):
+    """Least recently used middles by ``Place``, each with the context it was made with; and what is in flight."""
+
+    def __init__(self, size: int = 128, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size, self._clock = size, clock
+        self._finished: OrderedDict[Place, _Finished] = OrderedDict()
+        self.running: list[AnyGeneration] = []  # whoever starts a generation adds and removes it; the newest is last
+
+    def find(
+        self, asked: Asked, context_of: ContextOf | None = None, usable: Callable[[Middle], bool] = lambda _: True
+    ) -> Middle | AnyGeneration | None:
+        """What is left of a finished middle that is ``usable``, else the generation in flight that leads on from here.
+
+        ``context_of`` tells the context of a snapshot as it would be gathered now.
+        """
+        middle = self.finished(asked, context_of)
+        return middle if middle is not None and usable(middle) else self.in_flight(asked)
+
+    def finished(self, asked: Asked, context_of: ContextOf | None = None) -> Middle | None:
+        """What is left of the nearest middle whose shown beginning was typed since it was made."""
+        found = _nearest(self._finished.values(), asked)
+        if found is None or not self._is_current(found, asked.snapshot, context_of):
+            return None
+        self._finished.move_to_end(found.place)
+        found.used_at = self._clock()
+        typed = asked.snapshot.text[found.place.cursor : asked.snapshot.cursor]
+        return replace(found.middle, shown=rests(found.middle.shown, typed), n_typed=len(typed))
+
+    def in_flight(self, asked: Asked) -> AnyGeneration | None:
+        """The nearest generation that still runs and leads on from here."""
+        return _nearest(self.running, asked)
+
+    def _is_current(self, found: _Finished, snapshot: Snapshot, context_of: ContextOf | None) -> bool:
+        if context_of is None or self._clock() - found.used_at <= FRESH_S:
+            return True
+        return context_of(_rewound(snapshot, snapshot.cursor - found.place.cursor)) == found.context
+
+    def has(self, asked: Asked) -> bool:
+        """Whether the middle at this very place is known, or one that leads on from here is in flight."""
+        return place_of(asked.snapshot, asked.answered_by) in self._finished or self.in_flight(asked) is not None
+
+    def store(self, snapshot: Snapshot, answered_by: str, middle: Middle, context: str = "") -> None:
+        """Keep ``middle`` for ``snapshot``."""
+        place = place_of(snapshot, answered_by)
+        self._finished[place] = _Finished(place, middle, context, self._clock())
+        self._finished.move_to_end(place)
+        while len(self._finished) > self._size:
+            self._finished.popitem(last=False)
+
+    def forget(self) -> None:
+        """Drop every finished middle."""
+        self._finished.clear()
+
+
+def _nearest(generations: Iterable[AnyGeneration], asked: Asked) -> AnyGeneration | None:
+    """Of the generations that answer ``asked``, the one from whose place the fewest characters were typed."""
+    best: AnyGeneration | None = None
+    snapshot = asked.snapshot
+    for each in generations:
+        n_typed = snapshot.cursor - each.place.cursor
+        if not 0 <= n_typed <= MAX_TYPED or each.n_asked < asked.n or asked.by_hand > each.by_hand or each.is_over:
+            continue
+        if best is not None and best.place.cursor >= each.place.cursor:
+            continue
+        is_here = each.is_along(snapshot.text[each.place.cursor : snapshot.cursor])
+        if is_here and each.place == place_of(snapshot, asked.answered_by, n_typed):
+            best = each
+    return best
+
+
+def digest(snippets: Iterable[Snippet]) -> str:
+    """What tells one context from another."""
+    known = hashlib.blake2b(digest_size=16)
+    for snippet in snippets:
+        known.update(
+            f"{len(snippet.path)} {len(snippet.text)} {snippet.path}{snippet.text}".encode(errors="surrogatepass")
+        )
+    return known.hexdigest()
+
+
+def _rewound(snapshot: Snapshot, n_typed: int) -> Snapshot:
+    """``snapshot`` as it was before the ``n_typed`` characters left of the cursor were typed."""
+    if not n_typed:
+        return snapshot
+    cursor = snapshot.cursor - n_typed
+    return replace(snapshot, text=snapshot.text[:cursor] + snapshot.text[snapshot.cursor :], cursor=cursor)

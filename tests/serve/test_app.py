@@ -15,6 +15,7 @@ from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, Eng
 from midfill.engine.http import HttpEngine
 from midfill.serve import reading
 from midfill.serve.app import Service
+from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 
 TOKEN = "a-token"
@@ -27,6 +28,7 @@ class FakeResident:
     def __init__(self) -> None:
         self.status = EngineStatus("ready", model="m")
         self.info: ModelInfo | None = ModelInfo("m", "", None, 10, 20, "cpu", "float32")
+        self.tokenizer: CodeTokenizer | None = None
         self.asked: list[GenerateRequest] = []
         self.blocked_s = 0.0
         self.error: MidfillError | None = None
@@ -102,8 +104,8 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 ROUTES = [
     ("GET", "/health"), ("GET", "/v1/models"), ("POST", "/v1/completions"), ("POST", "/v1/load_lora_adapter"),
-    ("POST", "/v1/unload_lora_adapter"), ("POST", "/midfill/check_adapter"), ("GET", "/midfill/status"),
-    ("GET", "/midfill/events"),
+    ("POST", "/v1/unload_lora_adapter"), ("POST", "/midfill/check_adapter"), ("POST", "/midfill/render"),
+    ("GET", "/midfill/events"), ("GET", "/midfill/status"),
     ("GET", "/midfill/stats"), ("POST", "/midfill/shutdown"), ("GET", "/not/there"), ("OPTIONS", "/v1/completions"),
 ]  # fmt: skip
 

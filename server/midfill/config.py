@@ -109,7 +109,7 @@ class Config:
     )
     device: str = _setting("auto", "Where the model runs: auto, cpu, cuda, cuda:1 or mps.", shown=True)
     dtype: str = _setting(
-        "auto", "Number format of the weights (int8 and int4: CPU or CUDA).", shown=True,
+        "auto", "Number format of the weights (int8: CPU or CUDA; int4: CUDA).", shown=True,
         choices=("auto", "int8", "int4", "bfloat16", "float16", "float32"),
     )  # fmt: skip
     template: str = _setting(

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from midfill import fim
 from midfill.engine.local import decode
+from midfill.engine.local.adapters import Adapter
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling
+from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.healing import Beginning, Vocabulary
 from midfill.engine.local.kv_cache import MAX_AGE, MIN_SUFFIX, KVSlots, Rotate, Slot
 from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.prompt_lookup import Drafter
-from tests.engine.made import CONFIGS, VOCABULARY, load_tiny, save_tiny
+from tests.engine.made import CONFIGS, DECODERS, VOCABULARY, load_modules, load_tiny, save_tiny
 from tests.support import at
 
 GREEDY = Sampling()
 N_NEW = 12
-LEAN = {"llama", "qwen2", "gemma"}
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load_tiny(save_tiny(request.param, tmp_path_factory.mktemp(request.param) / request.param))
+
+
+@pytest.fixture(scope="module")
+def modules(loaded: LoadedModel) -> Any:
+    """The same model as transformers computes it."""
+    return load_modules(loaded.folder)
 
 
 @pytest.fixture(scope="module")
@@ -45,30 +55,37 @@ def prompt(length: int, seed: int = 0) -> list[int]:
     return random.Random(seed).choices(range(VOCABULARY), k=length)
 
 
-def run(runner: Runner, generation: Generation, n: int, max_drafts: int = 0, limit: int = 256) -> list[int]:
+def run(
+    runner: Runner, generation: Generation, n: int, max_drafts: int = 0, limit: int = 256,
+    adapter: Adapter | None = None,
+) -> list[int]:  # fmt: skip
     """The next ``n`` tokens."""
     said: list[int] = []
     while len(said) < n:
         rows = generation.rows(limit, max_drafts)
-        (logits,) = runner.forward([rows])
+        (logits,) = runner.forward([rows], adapter)
         said += [token.id for token in generation.take(rows, logits)]
     return said[:n]
 
 
-def answer(runner: Runner, slot: Slot, ids: list[int], sampling: Sampling = GREEDY, n: int = N_NEW) -> list[int]:
+def answer(
+    runner: Runner, slot: Slot, ids: list[int], sampling: Sampling = GREEDY, n: int = N_NEW,
+    adapter: Adapter | None = None,
+) -> list[int]:  # fmt: skip
     """The next ``n`` tokens after ``ids`` with what ``slot`` knows of them."""
     slot.begin(ids, None, None)
-    return run(runner, Generation(slot, sampling), n)
+    return run(runner, Generation(slot, sampling), n, adapter=adapter)
 
 
 def evaluate(
-    runner: Runner, ids: list[int], slot: Slot, nobody_waits: Callable[[], bool] | None = None
-) -> torch.Tensor:
+    runner: Runner, ids: list[int], slot: Slot, nobody_waits: Callable[[], bool] | None = None,
+    adapter: Adapter | None = None,
+) -> torch.Tensor:  # fmt: skip
     """The logits after ``ids``, which follow what ``slot`` holds."""
     positions = range(len(slot.ids), len(slot.ids) + len(ids))
     slot.ids += ids
     slot.known += bytes(len(ids))
-    (logits,) = runner.forward([Rows(slot, ids, positions)], nobody_waits)
+    (logits,) = runner.forward([Rows(slot, ids, positions)], adapter, nobody_waits)
     return logits[-1]
 
 
@@ -76,21 +93,15 @@ def fresh(runner: Runner) -> Slot:
     return Slot()
 
 
-def test_greedy_is_transformers_greedy(loaded: LoadedModel, runner: Runner) -> None:
-    assert (runner.lean is not None) == (loaded.name in LEAN)
+def test_greedy_is_transformers_greedy(loaded: LoadedModel, modules: Any, runner: Runner) -> None:
+    assert isinstance(loaded.model, Decoder) == (loaded.name in DECODERS)
     for length in (1, 7, 40):
         ids = prompt(length, seed=length)
         tensor = torch.tensor([ids])
-        whole = loaded.model.generate(
+        whole = modules.generate(
             input_ids=tensor, attention_mask=torch.ones_like(tensor), max_new_tokens=N_NEW, do_sample=False
         )
         assert answer(runner, fresh(runner), ids) == whole[0, length:].tolist()
-
-
-def test_the_short_way_is_the_modules_way(loaded: LoadedModel, runner: Runner) -> None:
-    modules = Runner(loaded.model, lean=False)
-    ids = prompt(60)
-    assert answer(runner, fresh(runner), ids) == answer(modules, fresh(runner), ids)
 
 
 def test_answers_differ(runner: Runner) -> None:
@@ -124,17 +135,6 @@ def test_a_long_prompt_grows_the_buffers(runner: Runner) -> None:
     for start in range(0, 600, 150):
         last = evaluate(runner, ids[start : start + 150], pieces)
     torch.testing.assert_close(last, logits, atol=1e-3, rtol=1e-3)
-
-
-def test_prefill_is_the_same(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = prompt(70)
-    monkeypatch.setattr(decode, "PREFILL_CHUNK", 32)
-    slot = fresh(runner)
-    slot.begin(ids, None, None)
-    pieces = list(runner.prefill(slot))
-    assert pieces[:-1] == [None, None]
-    assert pieces[-1] is not None
-    torch.testing.assert_close(pieces[-1], evaluate(runner, ids, fresh(runner)), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
@@ -195,7 +195,7 @@ def test_a_batch_is_its_parts(runner: Runner) -> None:
     assert [its[:N_NEW] for its in said] == alone
 
 
-def test_log_probabilities(loaded: LoadedModel, runner: Runner) -> None:
+def test_log_probabilities(modules: Any, runner: Runner) -> None:
     ids = prompt(20)
     slot = fresh(runner)
     slot.begin(ids, None, None)
@@ -204,7 +204,7 @@ def test_log_probabilities(loaded: LoadedModel, runner: Runner) -> None:
         rows = generation.rows()
         (logits,) = runner.forward([rows])
         tokens += generation.take(rows, logits)
-    whole = loaded.model(torch.tensor([ids + [token.id for token in tokens]])).logits[0].log_softmax(-1)
+    whole = modules(torch.tensor([ids + [token.id for token in tokens]])).logits[0].log_softmax(-1)
     for i, token in enumerate(tokens):
         assert token.logprob == pytest.approx(float(whole[len(ids) + i - 1, token.id]), abs=1e-3)
 
@@ -272,7 +272,7 @@ class TestSuffixShift:
 
     def test_rotated_keys_are_the_keys_of_that_place(self, runner: Runner, rotate: Rotate) -> None:
         for before, after in ((5, 300), (90, 2)):
-            for layer, (here, there) in enumerate(zip(runner._keys_at(before), runner._keys_at(after), strict=True)):
+            for layer, (here, there) in enumerate(zip(runner.keys_at(before), runner.keys_at(after), strict=True)):
                 torch.testing.assert_close(rotate(layer, here, after - before), there, atol=1e-3, rtol=1e-3)
 
     def test_only_what_was_typed_is_evaluated(self, runner: Runner, rotate: Rotate) -> None:
@@ -410,6 +410,59 @@ def test_top_p_leaves_out_the_rest() -> None:
     logits = torch.log(torch.tensor([0.1, 0.5, 0.4]))
     chance = torch.Generator().manual_seed(0)
     assert {decode.pick(logits, Sampling(1.0, 0.8), chance) for _ in range(200)} == {1, 2}
+
+
+class OnDevice(torch.Tensor):
+    """Logits that are not the CPU's: each reading of them waits for the device."""
+
+    is_cpu = False
+    n_read = 0
+
+    @classmethod
+    def __torch_function__(cls, function: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.__name__ in ("tolist", "item", "__int__", "__float__", "__bool__", "cpu", "numpy", "to"):
+            OnDevice.n_read += 1
+        return super().__torch_function__(function, kinds, args, kwargs or {})  # type: ignore[no-untyped-call]
+
+
+class TestOnADevice:
+    """Reading back waits for the device: once a step."""
+
+    @staticmethod
+    def step(logits: torch.Tensor, drafts: list[int], **settings: Any) -> tuple[list[int], int]:
+        """The tokens that are decided behind a prompt of 5, and how often the device was waited for."""
+        slot = Slot()
+        slot.begin([1, 2, 3, 4, 5], None, None)
+        generation = Generation(slot, Sampling(), **settings)
+        slot.known[:] = b"\1" * 5
+        slot.ids += drafts
+        slot.known += bytes(len(drafts))
+        rows = Rows(slot, [5, *drafts], range(4, 5 + len(drafts)), len(drafts) + 1)
+        OnDevice.n_read = 0
+        tokens = generation.take(rows, logits.as_subclass(OnDevice))
+        return [token.id for token in tokens], OnDevice.n_read
+
+    def test_one_reading_for_all_drafts(self) -> None:
+        logits = torch.randn(14, 50, generator=torch.Generator().manual_seed(0))
+        best = logits.argmax(-1).tolist()
+        assert self.step(logits, best[:13]) == (best, 1)
+        assert self.step(logits, [*best[:5], best[5] ^ 1, *best[6:13]]) == (best[:6], 1)
+
+    def test_what_needs_more_is_chosen_as_before(self) -> None:
+        logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+        best = logits.argmax(-1).tolist()
+        tokens, n_read = self.step(logits, best[:2], logprobs=True)
+        assert tokens == best
+        assert n_read > 1
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf])
+    def test_numbers_that_overflowed_are_no_answer(self, bad: float) -> None:
+        logits = torch.randn(2, 50)
+        logits[1, 7] = bad
+        with pytest.raises(decode.OverflowedError, match="overflowed"):
+            self.step(logits, [int(logits[0].argmax())])
+        with pytest.raises(decode.OverflowedError):
+            decode.pick(logits[1], Sampling(1.0), torch.Generator())
 
 
 class TestSlots:

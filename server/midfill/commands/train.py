@@ -69,7 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--end-weight", type=float, default=3.0, metavar="W", help="of the token that ends a middle (3)"
     )
     parser.add_argument("--seed", type=int, default=1, help="(1)")
-    parser.add_argument("--quantise", action="store_true", help="hold the base in four bits (QLoRA); on a GPU")
+    parser.add_argument(
+        "--quantise", action="store_true", help="hold the base in four bits (QLoRA), with --checkpointing; on a GPU"
+    )
     parser.add_argument("--checkpointing", action="store_true", help="less memory, more time (gradient checkpointing)")
     parser.add_argument("--restart", action="store_true", help="do not go on from an earlier run's checkpoint")
     parser.add_argument("--priority", choices=("idle", "normal"), default="idle", help="of the processor's time (idle)")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from midfill.engine.local.adapters import Adapter
 from midfill.engine.local.embedded import Progress
 from midfill.engine.local.load import LoadedModel, load, pick_device, pick_floats
-from midfill.engine.local.models import ModelSource, float_bytes
+from midfill.engine.local.models import ModelSource
 from midfill.train.dropout import use_windows
+from midfill.train.steps import computes_in_sixteen_bits
 from midfill.types import MidfillError
 
 # What the authors of the GGUF file name as its source.
@@ -23,7 +23,6 @@ EMBEDDED_HUB_ID = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
 # Linear layers by the names that nearly all decoder models give them.
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 OTHER_TARGETS = ("c_attn", "c_proj", "c_fc", "qkv_proj", "gate_up_proj")
-QUANTISED = 0.6  # bytes a weight, in four bits with their scales
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +35,6 @@ class Lora:
     targets: tuple[str, ...] = ()  # none: every linear layer of the blocks
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
-    """Bytes that training takes, about, and what there is."""
-
-    weights: int
-    work: int
-    there: int
-    where: str
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.weights + self.work
-
-
 def name_of(source: ModelSource) -> str:
     """What an adapter says its base is: what the reference snippet loads."""
     if source.kind == "embedded":
@@ -58,82 +42,49 @@ def name_of(source: ModelSource) -> str:
     return source.hub_id or str(source.path or source.name)
 
 
-def need(folder: Path, device: torch.device, n_tokens: int, *, quantised: bool, checkpointing: bool = False) -> Need:
-    """What training on ``folder`` needs with ``n_tokens`` at once. Reads no weights. Raises MidfillError."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        size = float_bytes(folder)
-    except (OSError, ValueError) as error:
-        raise MidfillError(f"{folder} is not a model folder", "check the setting model") from error
-    hidden, layers = int(config.get("hidden_size", 1024)), int(config.get("num_hidden_layers", 24))
-    inner = int(config.get("intermediate_size", 4 * hidden))
-    wide = 4 if pick_floats(device) == "float32" else 2  # bytes of a number
-    bytes_each = QUANTISED if quantised and device.type != "cpu" else wide
-    weights = int(size / 2 * bytes_each)  # the files hold sixteen bits a weight
-    # Kept for the way back, of each token and layer: about twelve vectors of the width and five of the inner one. On a
-    # CPU in float32, which the adapter computes in, and what is free again stays with the process (training.py).
-    on_cpu = device.type == "cpu"
-    each = n_tokens * (12 * hidden + 5 * inner) * (4 if on_cpu else wide)
-    kept = each + n_tokens * layers * hidden * wide if checkpointing else each * layers
-    logits = n_tokens // 4 * int(config.get("vocab_size", 32_000)) * 10
-    return Need(weights, kept + logits + (2 << 30 if on_cpu else 1 << 30), *_there(device))
-
-
-def _there(device: torch.device) -> tuple[int, str]:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0]), f"free on {torch.cuda.get_device_name(device)}"
-    try:
-        with Path("/proc/meminfo").open(encoding="ascii") as lines:
-            values = dict(line.split(":", 1) for line in lines)
-        return int(values["MemAvailable"].split()[0]) << 10, "of memory free"
-    except (OSError, KeyError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "of memory in all"
-
-
-def check(need: Need) -> None:
-    """Raises MidfillError, before anything is loaded, where memory will not do."""
-    if need.total > need.there:
-        raise MidfillError(
-            f"training needs about {need.total / 1e9:.1f} GB ({need.weights / 1e9:.1f} for the base), "
-            f"{need.there / 1e9:.1f} GB are {need.where}",
-            "use fewer --tokens, --quantise on a GPU, or a smaller base: --model embedded needs 4 to 6 GB",
-        )
-
-
 def load_base(folder: Path, name: str, device: str, progress: Progress, *, quantise: bool = False) -> LoadedModel:
     """The frozen base in ``folder``, in the device's fastest floats or (on a GPU) in four bits. Raises MidfillError."""
     target = pick_device(device)
     if quantise:
         return _load_quantised(folder, name, target, progress)
-    loaded = load(folder, name, device=str(target), dtype=pick_floats(target), progress=progress)
-    loaded.model.set_attn_implementation("sdpa")
-    return loaded
+    return load(folder, name, device=str(target), dtype=pick_floats(target), progress=progress, modules=True)
 
 
 def _load_quantised(folder: Path, name: str, device: torch.device, progress: Progress) -> LoadedModel:
-    """QLoRA's base: four-bit NormalFloat with double quantisation (Dettmers et al. 2023, arXiv:2305.14314)."""
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    """QLoRA's base: four-bit NormalFloat with double quantisation (Dettmers et al. 2023, arXiv:2305.14314).
 
+    What is not quantised stays in bfloat16, and so does what flows between the layers: PEFT's preparation for k-bit
+    training would make float32 of an embedding of 1.6 GB, and of every activation behind it.
+    """
     from midfill.tokenizer import CodeTokenizer
 
     if device.type != "cuda":
         raise MidfillError("a base in four bits needs a CUDA device", "leave --quantise away")
     progress("loading", 0.0)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            quantization_config=BitsAndBytesConfig(
-                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=torch.bfloat16,
-            ),
-            device_map={"": device.index or 0}, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False,
-        )  # fmt: skip
+        model = quantised_model(folder, device.index or 0)
     except ImportError as error:
         raise MidfillError("a base in four bits needs bitsandbytes", "pip install 'midfill[gpu]'") from error
-    prepared: Any = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return LoadedModel(name, folder, prepared, tokenizer, device, "nf4", parameters, frozenset({name}))
+    return LoadedModel(name, folder, model, tokenizer, device, "nf4", parameters, frozenset({name}))
+
+
+def quantised_model(folder: Path, place: int | str) -> Any:
+    """transformers' model with frozen weights in four bits, on the CUDA device number ``place``. Raises ImportError
+    where bitsandbytes is not there.
+    """
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        quantization_config=BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        ),
+        device_map={"": place}, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False,
+    )  # fmt: skip
+    return model.requires_grad_(False)
 
 
 def with_lora(
@@ -164,6 +115,10 @@ def with_lora(
     adapted = get_peft_model(model, config)
     if loaded.device.type == "cpu":
         use_windows(adapted)
+    if computes_in_sixteen_bits(model, loaded.device):
+        for module in adapted.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = False  # no float32 copy of what a layer reads
     adapted.peft_config["default"].base_model_name_or_path = base_name
     assert isinstance(adapted, PeftModel)
     if start is not None:

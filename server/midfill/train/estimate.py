@@ -12,9 +12,9 @@ import torch
 from peft import PeftModel
 
 from midfill.fim import FimRenderer
-from midfill.train.base import Need
 from midfill.train.collect import SourceText
 from midfill.train.examples import Loss, Maker, batch
+from midfill.train.memory import Need
 from midfill.train.middles import Middle, cut
 from midfill.train.steps import Stepper, losses
 

@@ -38,5 +38,11 @@ class Job:
     polite: bool = True  # only processor time that nobody else wants
     run: str = ""  # goes on from the checkpoints of this run though texts have changed since; empty: of the same texts
 
+    @property
+    def computes_again(self) -> bool:
+        """Whether layers are computed again on the way back (gradient checkpointing): always on a base in four bits,
+        whose point is a small card."""
+        return self.checkpointing or self.quantise
+
 
 ADAPTER = "adapter"  # the folder of the finished adapter in the run's folder

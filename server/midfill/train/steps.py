@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,18 +18,33 @@ from midfill.types import MidfillError
 
 CLIP = 1.0  # norm of the gradient
 PIECE = 128  # rows of logits at once: a row of a vocabulary of 152,000 takes 0.6 MB, and its gradient as much
+# On a GPU rows are filled up to a multiple of it: the kernels for each length are chosen, and their memory cut, once.
+ROW_STEP = 128
 # What some families do to the logits behind the head.
-_BEHIND_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+BEHIND_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class DivergedError(MidfillError):
     """The loss is no number any more."""
 
 
+def computes_in_sixteen_bits(model: Any, device: torch.device) -> bool:
+    """Whether everything between the layers of ``model`` stays in bfloat16, though its adapter is in float32."""
+    return device.type == "cuda" and model.dtype == torch.bfloat16
+
+
+def in_sixteen_bits(model: PeftModel, device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, products are in bfloat16 where ``computes_in_sixteen_bits``; norms and losses choose for themselves."""
+    if computes_in_sixteen_bits(model.get_base_model(), device):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
 def logits_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tensor:
     """Of the places that predict a label: the vocabulary is wide, and the others have no loss. (labels, vocabulary)"""
     keep = torch.tensor(batch.predicts, device=device)
-    logits: torch.Tensor = model(**_inputs(batch, device), logits_to_keep=keep, use_cache=False).logits
+    with in_sixteen_bits(model, device):
+        logits: torch.Tensor = model(**_inputs(batch, device), logits_to_keep=keep, use_cache=False).logits
     return logits[0].float()
 
 
@@ -37,15 +53,18 @@ def loss_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tenso
     labels = torch.tensor(batch.labels, device=device)
     weights = torch.tensor(batch.weights, device=device)
     causal: Any = model.get_base_model()
-    if len(labels) <= PIECE or any(getattr(causal.config, name, None) is not None for name in _BEHIND_HEAD):
+    if len(labels) <= PIECE or any(getattr(causal.config, name, None) is not None for name in BEHIND_HEAD):
         return _sum(logits_of(model, batch, device), labels, weights) / weights.sum()
     # The adapter's layers stand in the base model itself, so its parts have them.
-    hidden: torch.Tensor = causal.base_model(**_inputs(batch, device), use_cache=False).last_hidden_state
+    with in_sixteen_bits(model, device):
+        hidden: torch.Tensor = causal.base_model(**_inputs(batch, device), use_cache=False).last_hidden_state
     rows = hidden[0, torch.tensor(batch.predicts, device=device)]  # (labels, width)
     head = causal.get_output_embeddings()
 
     def piece(rows: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        return _sum(head(rows).float(), labels, weights)
+        with in_sixteen_bits(model, device):
+            logits = head(rows)
+        return _sum(logits.float(), labels, weights)
 
     total = torch.zeros((), device=device)
     for part in zip(*(torch.split(one, PIECE) for one in (rows, labels, weights)), strict=True):
@@ -55,10 +74,20 @@ def loss_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tenso
 
 def _inputs(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
     """(1, tokens) each; from the positions the model makes the mask of the row."""
+    ids, positions = filled_up(batch, ROW_STEP) if device.type == "cuda" else (batch.ids, batch.positions)
     return {
-        "input_ids": torch.tensor([batch.ids], device=device),
-        "position_ids": torch.tensor([batch.positions], device=device),
+        "input_ids": torch.tensor([ids], device=device),
+        "position_ids": torch.tensor([positions], device=device),
     }
+
+
+def filled_up(batch: Batch, step: int) -> tuple[list[int], list[int]]:
+    """Ids and positions with more behind them, to a multiple of ``step``. They go on with the last example, so that a
+    row of one example still needs no mask; no token is before them, so nothing of the others changes.
+    """
+    n_more = -len(batch.ids) % step
+    first = batch.positions[-1] + 1
+    return [*batch.ids, *[batch.ids[-1]] * n_more], [*batch.positions, *range(first, first + n_more)]
 
 
 def _sum(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

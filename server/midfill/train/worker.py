@@ -150,17 +150,18 @@ def _train(
     from midfill.engine.local.adapters import read_adapter
     from midfill.engine.local.load import pick_device
     from midfill.train import write
-    from midfill.train.base import Lora, check, load_base, name_of, need, with_lora
+    from midfill.train.base import Lora, load_base, name_of, with_lora
     from midfill.train.courtesy import Courtesy
     from midfill.train.estimate import estimate
     from midfill.train.examples import Loss, Maker
     from midfill.train.examples import held_out as held_out_examples
+    from midfill.train.memory import check, need
     from midfill.train.run import Interrupted, Run, Settings
 
     device = pick_device(job.device)
     n_steps, n_tokens = ON_GPU if device.type == "cuda" else ON_CPU
     n_tokens = job.n_tokens or n_tokens
-    memory = need(base, device, n_tokens, quantised=job.quantise, checkpointing=job.checkpointing)
+    memory = need(base, device, n_tokens, quantised=job.quantise, checkpointing=job.computes_again)
     check(memory)
     maker = Maker(train, renderer, job.seed)
     unseen = list(held_out_examples(Maker(held_out, renderer, job.seed), N_HELD_OUT, n_tokens))
@@ -170,11 +171,11 @@ def _train(
     start = read_adapter(job.start_name, Path(job.start), loaded.model, loaded.base_names) if job.start else None
     lora = Lora(job.rank, job.alpha, job.dropout, job.targets)
     settings = Settings(
-        lora, job.n_steps or n_steps, n_tokens, job.accumulate, job.rate, job.seed, job.minutes, job.checkpointing,
+        lora, job.n_steps or n_steps, n_tokens, job.accumulate, job.rate, job.seed, job.minutes, job.computes_again,
         job.quantise, f"{start.name} ({start.digest[:12]})" if start is not None else "",
         Loss(job.prompt_share, job.end_weight),
     )  # fmt: skip
-    model = with_lora(loaded, lora, base_name, job.seed, checkpointing=job.checkpointing, start=start)
+    model = with_lora(loaded, lora, base_name, job.seed, checkpointing=job.computes_again, start=start)
     if job.estimate:
         tell({"kind": "stage", "stage": "measuring", "fraction": 0.0})
         found = estimate(

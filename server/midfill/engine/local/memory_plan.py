@@ -124,7 +124,7 @@ def memory(device: torch.device) -> tuple[int, int]:
     (torch.cuda.set_per_process_memory_fraction).
     """
     free, total = torch.cuda.mem_get_info(device)
-    share = int(total * torch.cuda.get_per_process_memory_fraction(device))
+    share = int(total * torch.cuda.get_per_process_memory_fraction(device.index))
     return max(0, min(free, share - torch.cuda.memory_reserved(device))), min(total, share)
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from numba import carray
 
 from midfill.engine.local.native.attention import attend_block, write_keys
+from midfill.engine.local.native.byte_products import byte_panels, byte_rows, group_scales, quantise_groups
+from midfill.engine.local.native.byte_tiles import PANELS
 from midfill.engine.local.native.compiled import Array, compiled, exp, floats
 from midfill.engine.local.native.intrinsics import address_of, pointer
 from midfill.engine.local.native.products import chunk_of, panels_between, quantise_row, steps_of
@@ -23,14 +25,15 @@ from midfill.engine.local.native.sharing import LINE, take, wait
 from midfill.engine.local.native.tiles import OUTPUTS
 from midfill.engine.local.native.work import Shape, Work
 
-# The products of a layer. Each has three addresses: of weights, scales and biases (0: none).
+# The products of a layer. Each has four addresses: of weights, scales, biases (0: none) and what bytes need
+# (byte_products.offsets_of; 0: nothing).
 QKV, OUTPUT, GATE_UP, DOWN = range(4)
-N_PRODUCTS = 4
+N_PRODUCTS, N_ADDRESSES = 4, 4
 # An adapter's part of a product: where ``a`` (low, in) is, how many rows it has, how many blocks follow; a block: its
-# first output, its last, its first low row, its last, where ``b`` (outputs, low) is.
+# first output, its last, its first low row, its last, where ``b`` (low, outputs) is.
 MAX_BLOCKS, BLOCK = 3, 5
 N_LORA = 3 + MAX_BLOCKS * BLOCK
-QUERIES = 24  # that are attended together
+QUERIES = 24
 
 
 @compiled
@@ -40,7 +43,7 @@ def step(
 ) -> None:  # fmt: skip
     """The layers from ``first`` to ``last`` over the rows ``work.x``, which they change; after all of them the head.
 
-    ``products``: (layers + 1, N_PRODUCTS, 3) addresses, the head's in the last row's first; ``norms``: (layers + 1, 2),
+    ``products``: (layers + 1, N_PRODUCTS, N_ADDRESSES), the head's in the last row's first; ``norms``: (layers + 1, 2),
     those of their weights, and of the one before the head; ``lora``: (layers + 1, N_PRODUCTS, N_LORA); ``slots``:
     (layers, slots, 3), where keys and values begin and how far their heads are apart.
     """
@@ -52,10 +55,10 @@ def step(
     for number in range(first, last):
         layer, its = products[number], lora[number]
         _norm_rows(thread, threads, x, floats(norms[number, 0], shape.hidden), eps, work.normed)
-        rounded = _round_rows(thread, threads, work.normed, its[QKV], work)
+        _quantise_rows(thread, shape, work.normed, its[QKV], work, shape.bytes)
         met = wait(barrier, met, threads)
         counter += LINE * 8
-        _project(layer[QKV], its[QKV], rounded, work.qkv, work, counter, threads)
+        _project(layer[QKV], its[QKV], shape.hidden, work.qkv, work, counter, shape, shape.bytes)
         met = wait(barrier, met, threads)
 
         for row in range(thread, n, threads):
@@ -68,31 +71,31 @@ def step(
             unit = take(counter, 1)
         met = wait(barrier, met, threads)
 
-        rounded = _round_rows(thread, threads, work.seen, its[OUTPUT], work)
+        _quantise_rows(thread, shape, work.seen, its[OUTPUT], work, shape.bytes)
         met = wait(barrier, met, threads)
         counter += LINE * 8
-        _project_onto(layer[OUTPUT], its[OUTPUT], rounded, x, work, counter, threads)
+        _project_onto(layer[OUTPUT], its[OUTPUT], work.seen.shape[1], x, work, counter, shape)
         met = wait(barrier, met, threads)
 
         _norm_rows(thread, threads, x, floats(norms[number, 1], shape.hidden), eps, work.normed)
-        rounded = _round_rows(thread, threads, work.normed, its[GATE_UP], work)
+        _quantise_rows(thread, shape, work.normed, its[GATE_UP], work, shape.bytes)
         met = wait(barrier, met, threads)
         counter += LINE * 8
-        _project_gated(layer[GATE_UP], its[GATE_UP], rounded, work, counter, threads)
+        _project_gated(layer[GATE_UP], its[GATE_UP], work, counter, shape)
         met = wait(barrier, met, threads)
 
-        rounded = _round_rows(thread, threads, work.inner, its[DOWN], work)
+        _quantise_rows(thread, shape, work.inner, its[DOWN], work, shape.bytes)
         met = wait(barrier, met, threads)
         counter += LINE * 8
-        _project_onto(layer[DOWN], its[DOWN], rounded, x, work, counter, threads)
+        _project_onto(layer[DOWN], its[DOWN], work.inner.shape[1], x, work, counter, shape)
         met = wait(barrier, met, threads)
     if last == shape.layers and len(work.kept):
         kept, weight = work.normed[: len(work.kept)], floats(norms[last, 0], shape.hidden)
         for row in range(thread, len(kept), threads):
             _norm(x[work.kept[row]], weight, eps, kept[row])
-        rounded = _round_rows(thread, threads, kept, lora[last, 0], work)
+        _quantise_rows(thread, shape, kept, lora[last, 0], work, 0)
         met = wait(barrier, met, threads)
-        _project(products[last, 0], lora[last, 0], rounded, work.logits, work, counter + LINE * 8, threads)
+        _project(products[last, 0], lora[last, 0], shape.hidden, work.logits, work, counter + LINE * 8, shape, 0)
         wait(barrier, met, threads)
 
 
@@ -115,42 +118,54 @@ def _norm(x: Array, weight: Array, eps: float, out: Array) -> None:
 
 
 @compiled
-def _round_rows(thread: int, threads: int, rows: Array, lora: Array, work: Work) -> Array:
-    """Round this thread's part of ``rows`` (n, depth) for the next product; all rounded rows, once the others are done.
+def _quantise_rows(thread: int, shape: Shape, rows: Array, lora: Array, work: Work, in_bytes: int) -> None:
+    """Quantise this thread's part of ``rows`` (n, depth) for the next product, into ``work.rounded``.
 
     What an adapter makes of them is left in ``work.low``.
     """
     n, depth = rows.shape
-    rounded = work.rounded[: n * depth].reshape(n, depth)
-    steps = steps_of(depth)
-    for row in range(thread, n, threads):
-        work.factors[row] = quantise_row(rows[row], rounded[row], steps)
+    for row in range(thread, n, shape.threads):
+        if in_bytes:
+            quantise_groups(
+                rows[row], byte_rows(work.rounded, n, depth)[row], group_scales(work.factors, n, depth)[row]
+            )
+        else:
+            levels = work.rounded[row * depth : (row + 1) * depth]
+            work.factors[row] = quantise_row(rows[row], levels, steps_of(depth))
         _lower(rows[row], lora, work.low[row])
-    return rounded
 
 
 @compiled
-def _project(product: Array, lora: Array, rounded: Array, out: Array, work: Work, counter: int, threads: int) -> None:
-    """``out`` = the product of the ``rounded`` rows, shared out."""
+def _chunk_of(panels: int, depth: int, threads: int, in_bytes: int) -> int:
+    """Panels that a thread takes at once."""
+    chunk = chunk_of(panels, depth, threads)
+    return -(-chunk // PANELS) * PANELS if in_bytes else chunk
+
+
+@compiled
+def _project(
+    product: Array, lora: Array, depth: int, out: Array, work: Work, counter: int, shape: Shape, in_bytes: int
+) -> None:  # fmt: skip
+    """``out`` = the product of the quantised rows, shared out."""
     panels = out.shape[1] // OUTPUTS
-    chunk = chunk_of(panels, rounded.shape[1], threads)
+    chunk = _chunk_of(panels, depth, shape.threads, in_bytes)
     start = take(counter, chunk)
     while start < panels:
-        _product(product, lora, work, rounded, start, min(panels, start + chunk), out)
+        _product(product, lora, work, depth, start, min(panels, start + chunk), out, in_bytes)
         start = take(counter, chunk)
 
 
 @compiled
 def _project_onto(
-    product: Array, lora: Array, rounded: Array, x: Array, work: Work, counter: int, threads: int
-) -> None:
-    """Add the product of the ``rounded`` rows to ``x``."""
+    product: Array, lora: Array, depth: int, x: Array, work: Work, counter: int, shape: Shape
+) -> None:  # fmt: skip
+    """Add the product of the quantised rows to ``x``."""
     panels = x.shape[1] // OUTPUTS
-    chunk = chunk_of(panels, rounded.shape[1], threads)
+    chunk = _chunk_of(panels, depth, shape.threads, shape.bytes)
     start = take(counter, chunk)
     while start < panels:
         end = min(panels, start + chunk)
-        _product(product, lora, work, rounded, start, end, work.normed)  # which nobody reads now
+        _product(product, lora, work, depth, start, end, work.normed, shape.bytes)  # which nobody reads now
         for row in range(len(x)):
             target, added = x[row, start * OUTPUTS : end * OUTPUTS], work.normed[row, start * OUTPUTS : end * OUTPUTS]
             for i in range(len(target)):
@@ -159,16 +174,16 @@ def _project_onto(
 
 
 @compiled
-def _project_gated(product: Array, lora: Array, rounded: Array, work: Work, counter: int, threads: int) -> None:
+def _project_gated(product: Array, lora: Array, work: Work, counter: int, shape: Shape) -> None:
     """``work.inner`` = SiLU of the gate's outputs times the others."""
     out, both = work.inner, work.both
     panels = out.shape[1] // OUTPUTS
-    chunk = chunk_of(panels, 2 * rounded.shape[1], threads)
+    chunk = _chunk_of(panels, 2 * shape.hidden, shape.threads, shape.bytes)
     start = take(counter, chunk)
     while start < panels:
         end = min(panels, start + chunk)
-        _product(product, lora, work, rounded, start, end, both)
-        _product(product, lora, work, rounded, panels + start, panels + end, both)
+        _product(product, lora, work, shape.hidden, start, end, both, shape.bytes)
+        _product(product, lora, work, shape.hidden, panels + start, panels + end, both, shape.bytes)
         for row in range(len(out)):
             _gate(
                 both[row, start * OUTPUTS : end * OUTPUTS],
@@ -185,9 +200,17 @@ def _gate(gate: Array, up: Array, out: Array) -> None:
 
 
 @compiled
-def _product(product: Array, lora: Array, work: Work, x: Array, start: int, end: int, out: Array) -> None:
+def _product(
+    product: Array, lora: Array, work: Work, depth: int, start: int, end: int, out: Array, in_bytes: int
+) -> None:  # fmt: skip
     """The outputs of the panels from ``start`` to ``end`` with bias and adapter."""
-    panels_between(x, work.factors, product[0], product[1], start, end, out)
+    n = len(out)
+    if in_bytes:
+        x, scales = byte_rows(work.rounded, n, depth), group_scales(work.factors, n, depth)
+        byte_panels(x, scales, product[0], product[3], product[1], start, end, out)
+    else:
+        rounded = work.rounded[: n * depth].reshape(n, depth)
+        panels_between(rounded, work.factors, product[0], product[1], start, end, out)
     first, last = start * OUTPUTS, end * OUTPUTS
     if product[2] != 0:
         bias = floats(product[2] + first * 4, last - first)
@@ -219,11 +242,28 @@ def _add_adapter(lora: Array, low: Array, start: int, end: int, out: Array) -> N
     for number in range(lora[2]):
         at = 3 + number * BLOCK
         first, last, left, right = lora[at], lora[at + 1], lora[at + 2], lora[at + 3]
-        rank = right - left
-        b = carray(pointer(lora[at + 4]), (last - first, rank), np.float32)
-        for row in range(len(out)):
-            for o in range(max(start, first), min(end, last)):
-                total = np.float32(0)
-                for j in range(rank):
-                    total += low[row, left + j] * b[o - first, j]
-                out[row, o] += total
+        begin, stop = max(start, first), min(end, last)
+        if begin < stop:
+            lines, stride = lora[at + 4] + (begin - first) * 4, (last - first) * 4
+            for row in range(len(out)):
+                _add_block(low[row, left:right], lines, stride, out[row, begin:stop])
+
+
+@compiled
+def _add_block(low: Array, lines: int, stride: int, out: Array) -> None:
+    """Add the product of low (rank) and b (rank, outputs) to ``out``; ``lines``: the address of b's first line,
+    ``stride`` bytes from one to the next. A pass takes four lines."""
+    n, rank, j = len(out), len(low), 0
+    while j + 4 <= rank:
+        place = lines + j * stride
+        b, c, d, e = (
+            floats(place, n), floats(place + stride, n), floats(place + 2 * stride, n), floats(place + 3 * stride, n)
+        )  # fmt: skip
+        for i in range(n):
+            out[i] += low[j] * b[i] + low[j + 1] * c[i] + low[j + 2] * d[i] + low[j + 3] * e[i]
+        j += 4
+    while j < rank:
+        b = floats(lines + j * stride, n)
+        for i in range(n):
+            out[i] += low[j] * b[i]
+        j += 1

@@ -8,7 +8,7 @@ from midfill.engine.local.native.compiled import Array
 
 
 class Shape(NamedTuple):
-    """Numbers of a step, all of them counts."""
+    """Numbers of a step; counts, but for the last."""
 
     layers: int
     hidden: int
@@ -16,6 +16,7 @@ class Shape(NamedTuple):
     kv_heads: int
     dim: int
     threads: int
+    bytes: int  # 1: the layers' products take activations of eight bits, a scale a group (byte_products.py)
 
 
 class Work(NamedTuple):
@@ -28,8 +29,8 @@ class Work(NamedTuple):
     sin: Array
     kept: Array  # rows whose logits are wanted
     normed: Array  # float32 (n, hidden)
-    rounded: Array  # int16, room for n times the longest row
-    factors: Array  # float32: what a step of a rounded row is worth
+    rounded: Array  # int16, room for n times the longest row; or as many bytes
+    factors: Array  # float32: what a level of a quantised row is worth, or of each group of its inputs
     low: Array  # float32 (n, an adapter's ranks)
     qkv: Array  # float32 (n, ...), as are those that follow
     seen: Array

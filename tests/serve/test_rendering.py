@@ -18,7 +18,7 @@ from midfill.fim import FimRenderer
 from midfill.serve.app import Service
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import ModelInfo, Snippet
-from tests.serve.test_app import FakeResident
+from tests.serve.made import FakeResident
 from tests.support import at
 from tests.tokenizers_made import make
 

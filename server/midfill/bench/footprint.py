@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from midfill import config as configuration
-from midfill import paths
+from midfill import config_files, paths
 from midfill.bench.goals import Verdict
 from midfill.bench.holes import read_module
 from midfill.commands.session import connected
@@ -79,7 +78,7 @@ def judge(figures: dict[str, Any]) -> list[Verdict]:
 async def measure(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """The figures, by the names of LIMITS; sizes in GB, times in seconds. ``folder`` is empty and our own."""
     os.environ |= {f"MIDFILL_{name}_DIR": str(folder / name.lower()) for name in ("CACHE", "STATE", "DATA")}
-    config = configuration.load_user()
+    config = config_files.load_user()
     figures: dict[str, Any] = {}
     say("the first start")
     async with _started(config) as (_, pid, seconds, preparing):

@@ -24,8 +24,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from midfill import config as configuration
-from midfill import fim, paths
+from midfill import config_files, fim, paths
 from midfill.bench import footprint
 from midfill.bench import report as reporting
 from midfill.bench.contenders import OPENMP, Contender, Generate, LlamaServer, Midfill, Timing
@@ -201,7 +200,7 @@ async def _measure(
     def say(text: str) -> None:
         console.print(f"[{time.monotonic() - start:6.0f} s] {text}", markup=False)
 
-    config = configuration.load_user()
+    config = config_files.load_user()
     async with _engine(config, say) as (ours, layouts, tokenizer), contextlib.AsyncExitStack() as stack:
         contenders: list[Contender] = [ours]
         versions = {}

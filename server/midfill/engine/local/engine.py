@@ -34,6 +34,7 @@ from midfill.engine.local.shortage import MAX_IN_ROW, Shortage, is_out_of_memory
 from midfill.engine.local.worker import Records, Worker
 from midfill.engine.suspects import Suspects, WorkLog, refusal
 from midfill.faults import described
+from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, MidfillError, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,11 @@ class LocalEngine:
     def info(self) -> ModelInfo | None:
         """What is served, with the context that there is memory for now; None until it is ready."""
         return self._shortage.applied(self._info) if self._info is not None else None
+
+    @property
+    def tokenizer(self) -> CodeTokenizer | None:
+        """The model's; None until it is ready."""
+        return self._model.tokenizer if self._model is not None else None
 
     @property
     def busy(self) -> bool:

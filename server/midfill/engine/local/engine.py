@@ -14,6 +14,7 @@ from midfill.engine.local.adapters import Adapter, read_adapter
 from midfill.engine.local.request import Request
 from midfill.engine.local.thread import EngineThread, Settings
 from midfill.engine.suspects import Suspects, WorkLog, refusal
+from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, MidfillError, ModelInfo
 
 
@@ -43,6 +44,11 @@ class LocalEngine:
     def info(self) -> ModelInfo | None:
         """What is served, with the context that there is memory for now; None until it is ready."""
         return self.thread.info
+
+    @property
+    def tokenizer(self) -> CodeTokenizer | None:
+        """The model's; None until it is ready."""
+        return self.thread.model.tokenizer if self.thread.model is not None else None
 
     @property
     def busy(self) -> bool:

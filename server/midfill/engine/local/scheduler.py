@@ -105,15 +105,22 @@ class Scheduler:
         self._paces.append(seconds / n_tokens)
 
     def late(self, now: float) -> list[Request | RunningRequest]:
-        """Those that cannot have a first token before their deadline even if nothing else is done from ``now`` on."""
+        """Those to be given up for others that wait: they cannot have a first token before their deadline even if
+        nothing else is done from ``now`` on.
+
+        Where none can, the one that is read goes on: what it comes to is kept, and the next request finds it.
+        """
         token_s = min(self._paces, default=0.0)
-        waiting = [one for one in self.waiting if one.index == 0 and now > one.deadline]
-        running = [
-            one for one in self.running
-            if one.request.index == 0 and not one.first_token
-            and now + token_s * one.generation.n_pending > one.request.deadline
-        ]  # fmt: skip
-        return [*waiting, *running]
+        unread: list[tuple[Request | RunningRequest, Request, int]] = [
+            *((one, one, 0) for one in self.waiting if not one.asked.background),
+            *((one, one.request, one.generation.n_pending) for one in self._people() if not one.first_token),
+        ]
+        unread = [row for row in unread if row[1].index == 0 and not row[1].cancelled.is_set()]
+        late = [row for row in unread if now + token_s * row[2] > row[1].deadline]
+        if late and len(late) == len(unread):
+            spared = next((row for row in late if row[0] is self._reading), max(late, key=lambda row: row[1].arrived))
+            late.remove(spared)
+        return [row[0] for row in late]
 
     def n_before(self, request: GenerateRequest) -> int:
         """How many wait whose turn comes before a new one's or with it: a person does not queue behind background."""

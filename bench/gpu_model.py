@@ -15,7 +15,6 @@ from midfill.engine.local.adapters import Adapter
 from midfill.engine.local.checkpoint import Checkpoint
 from midfill.engine.local.cuda import StaticDecoder
 from midfill.engine.local.cuda_setup import static_decoder
-from midfill.engine.local.engine import N_SLOTS
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import KVSlots, Rotate
 from midfill.engine.local.memory_plan import GIB
@@ -23,6 +22,7 @@ from midfill.engine.local.model import linear_cuda
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.model.formats import Float, Format
 from midfill.engine.local.model.read import Architecture, architecture, read_decoder
+from midfill.engine.local.thread import N_SLOTS
 from midfill.engine.local.weights import Progress
 
 CODEGEMMA_7B: dict[str, Any] = {

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-from midfill import config, paths
+from midfill import config, config_files, paths
 from midfill.config import Config
 from midfill.types import MidfillError
 
@@ -44,7 +44,7 @@ def configured(run: Callable[[argparse.Namespace, Config], int]) -> Callable[[ar
 
 def read_config(arguments: argparse.Namespace) -> Config:
     """The user's configuration with what the command line says on top; problems of the file are warnings."""
-    taken = config.take_user()
+    taken = config_files.take_user()
     for problem in taken.problems:
         print(f"midfill: warning: {problem}", file=sys.stderr)
     given = {

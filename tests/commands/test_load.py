@@ -17,7 +17,7 @@ from midfill.eval import load
 from midfill.eval.keys import keys_of
 from midfill.eval.replay import places
 from midfill.types import MidfillError
-from tests.client.test_remote import in_a_thread
+from tests.client.made import in_a_thread
 from tests.remote.mocks import Mock
 
 

@@ -12,9 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -24,65 +22,15 @@ from transformers import AutoModelForCausalLM
 
 from midfill import __version__, paths
 from midfill.client import spawn
-from midfill.client.link import EngineLink
 from midfill.config import Config
 from midfill.engine import record
-from midfill.engine.base import GenerateRequest
 from midfill.engine.http import HttpEngine
-from midfill.engine.record import Address, Place
-from midfill.types import EngineStatus
-from tests.engine.made import save_tiny
+from midfill.engine.record import Address
 from tests.engine.test_adapters import save_adapter
+from tests.serve.made import PATIENCE_S, config_of, followed, ready, text_of, until
 from tests.support import at
 
-PATIENCE_S = 90.0  # a machine that is busy with other things
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
-
-
-@pytest.fixture(autouse=True)
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runtime folder whose path is short enough for a socket; every engine in it is ended."""
-    with tempfile.TemporaryDirectory(prefix="mf-") as folder:
-        monkeypatch.setenv("MIDFILL_RUNTIME_DIR", folder)
-        yield Path(folder)
-        for lock in Path(folder).glob("engine-*.lock"):
-            where = Place(Path(folder), lock.stem.removeprefix("engine-"))
-            if record.is_running(where) and (address := record.find(where)) is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(address.pid, signal.SIGKILL)
-
-
-def config_of(model: Path, **settings: Any) -> Config:
-    whole = ("confidence", "first_unit")  # a tiny random model's text, to its last token
-    return Config(
-        model=str(model), device="cpu", dtype="float32", max_tokens=8, rules_off=whole, ahead=False, **settings
-    )
-
-
-async def until(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not what():
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.02)
-
-
-async def ready(engine: HttpEngine) -> dict[str, Any]:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        state: dict[str, Any] = (await engine.client.get("/midfill/status")).json()
-        if state["status"]["state"] == "ready":
-            return state
-        assert state["status"]["state"] == "starting", state
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
-
-
-async def text_of(engine: HttpEngine) -> str:
-    return "".join([delta.text async for delta in engine.stream(GenerateRequest((1, 2, 3), 8))])
+pytestmark = pytest.mark.usefixtures("own_runtime")
 
 
 def engines_of(model: Path) -> list[int]:
@@ -98,7 +46,7 @@ def engines_of(model: Path) -> list[int]:
 
 
 @pytest.mark.model
-async def test_eight_at_once_leave_one_engine_that_they_share(tiny: Path, runtime: Path) -> None:
+async def test_eight_at_once_leave_one_engine_that_they_share(tiny: Path, own_runtime: Path) -> None:
     config = config_of(tiny)
     engines = await asyncio.gather(*(spawn.find_or_spawn(config) for _ in range(8)))
     states = [await ready(engine) for engine in engines]
@@ -108,7 +56,7 @@ async def test_eight_at_once_leave_one_engine_that_they_share(tiny: Path, runtim
     assert texts[0] == texts[1] != ""
 
     where = record.place(config)
-    modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in (runtime, where.record, where.socket)}
+    modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in (own_runtime, where.record, where.socket)}
     assert list(modes.values()) == [0o700, 0o600, 0o600]
     strangers = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(where.socket)), base_url="http://midfill")
     async with strangers as client:
@@ -151,17 +99,6 @@ async def _watch(engine: HttpEngine, seconds: float) -> None:
             async with engine.client.stream("GET", "/midfill/events") as response:
                 async for _ in response.aiter_lines():
                     pass
-
-
-@contextlib.asynccontextmanager
-async def followed(config: Config) -> AsyncIterator[tuple[EngineLink, list[EngineStatus]]]:
-    statuses: list[EngineStatus] = []
-    subject = EngineLink(config, statuses.append)
-    subject.start()
-    try:
-        yield subject, statuses
-    finally:
-        await subject.aclose()
 
 
 @pytest.mark.model
@@ -214,7 +151,7 @@ def test_serve_says_why_it_leaves(tiny: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def pretending(runtime: Path, state: dict[str, Any]) -> AsyncIterator[tuple[Address, list[str]]]:
+async def pretending(own_runtime: Path, state: dict[str, Any]) -> AsyncIterator[tuple[Address, list[str]]]:
     """Somebody who answers as an engine with ``state``; and what it was asked."""
     asked: list[str] = []
 
@@ -226,9 +163,9 @@ async def pretending(runtime: Path, state: dict[str, Any]) -> AsyncIterator[tupl
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_unix_server(serve, runtime / "pretend.sock")
+    server = await asyncio.start_unix_server(serve, own_runtime / "pretend.sock")
     async with server:
-        yield Address(1, str(runtime / "pretend.sock"), 0, "t", "x"), asked
+        yield Address(1, str(own_runtime / "pretend.sock"), 0, "t", "x"), asked
 
 
 @pytest.mark.parametrize(
@@ -241,9 +178,9 @@ async def pretending(runtime: Path, state: dict[str, Any]) -> AsyncIterator[tupl
     ],
 )
 async def test_only_an_engine_of_our_version_is_used(
-    runtime: Path, state: dict[str, Any], is_ours: bool, told_to_leave: bool
+    own_runtime: Path, state: dict[str, Any], is_ours: bool, told_to_leave: bool
 ) -> None:
-    async with pretending(runtime, state) as (address, asked):
+    async with pretending(own_runtime, state) as (address, asked):
         engine = await spawn._greet(address)
         assert (engine is not None) is is_ours
         assert ("POST /midfill/shutdown HTTP/1.1" in asked) is told_to_leave

@@ -14,19 +14,10 @@ import pytest
 
 from midfill import cli
 from midfill.commands.options import settings
+from tests.commands.made import TASKS
 
 Ask = Callable[..., tuple[str, dict[str, Any]]]
 
-TASKS = [
-    {
-        "task_id": f"T/{n}",
-        "prompt": f"def f_{n}(a):\n",
-        "canonical_solution": f"    b = a + {n}\n    return b\n",
-        "test": f"def check(f):\n    assert f(1) == {n + 1}\n",
-        "entry_point": f"f_{n}",
-    }
-    for n in range(8)
-]
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox needs Linux")
 
 

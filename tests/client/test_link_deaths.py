@@ -15,18 +15,10 @@ from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.suspects import Suspects
 from midfill.serve import main
 from midfill.types import EngineStatus
-from tests.engine.made import save_tiny
-from tests.serve.test_daemon import PATIENCE_S, config_of, followed, runtime, text_of, until
+from tests.serve.made import PATIENCE_S, config_of, followed, text_of, until
 
-__all__ = ["runtime"]  # the fixture
-
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("own_runtime")]
 KILLED = "the engine was killed, probably by the system because memory ran out"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
 
 
 async def test_a_prompt_that_killed_its_engine_is_not_sent_again(tiny: Path) -> None:

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from midfill.engine.base import AdapterMissingError, Delta, GenerateRequest
-from midfill.remote.probe import LINE
+from midfill.engine.base import AdapterMissingError, GenerateRequest
 from midfill.serve.team import tokens
 from midfill.serve.team.listen import Listen
-from midfill.types import MidfillError, ModelInfo, Stats
+from midfill.types import MidfillError
 from tests.remote.conftest import Connect, text_of
-from tests.serve.test_app import FakeResident
-from tests.serve.test_team import certified, listening
-from tests.tokenizers_made import describe, make
-
-TOKENIZER = make("qwen2.5-coder")
-
-
-class Resident(FakeResident):
-    """Goes on with a fixed string for as long as it is asked to, and says "a + b" to everything else."""
-
-    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        self.asked.append(request)
-        said = LINE * 40 if TOKENIZER.decode(request.prompt).endswith(LINE) else "a + b"
-        text = TOKENIZER.decode(TOKENIZER.encode(said)[: request.max_tokens]).rstrip("\ufffd")
-        for index in range(request.n):
-            yield Delta(text, index=index)
-            yield Delta("", "stop", Stats(len(request.prompt)), index=index)
-
-
-@pytest.fixture
-def resident(tmp_path: Path) -> Resident:
-    (tmp_path / "tokenizer.json").write_text(json.dumps(describe("qwen2.5-coder")), encoding="utf-8")
-    made = Resident()
-    file = str(tmp_path / "tokenizer.json")
-    made.info = ModelInfo("made", file, "qwen2.5-coder", 512, 2048, "cpu", "float32")
-    return made
+from tests.remote.made import Resident
+from tests.serve.made import FakeResident, certified, listening
 
 
 async def test_with_a_token_and_the_companys_certificate(

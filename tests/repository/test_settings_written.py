@@ -14,7 +14,7 @@ from scripts.settings import WRITTEN, manifest, property_of
 from midfill.config import DEFAULT, SETTINGS, take
 from midfill.lsp.settings import EDITOR_SETTINGS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def read(name: str) -> str:

@@ -16,16 +16,8 @@ from midfill.fim import FimRenderer
 from midfill.remote.client import _Stops
 from midfill.remote.vocabulary import Decoded, InlineVocabulary
 from tests.remote.conftest import Connect, text_of
+from tests.remote.made import REQUEST, TOKENIZER
 from tests.remote.mocks import BASE, Mock, running
-from tests.tokenizers_made import make
-
-TOKENIZER = make("qwen2.5-coder")
-PRE, SUF, MID = (TOKENIZER.id_of([f"<|fim_{part}|>"]) for part in ("prefix", "suffix", "middle"))
-PROMPT = (PRE, *TOKENIZER.encode("x = "), SUF, *TOKENIZER.encode("\ny"), MID)
-REQUEST = GenerateRequest(
-    tuple(token for token in PROMPT if token is not None), 32, request_id="7-1", n=3, logprobs=True, suffix=(1, 2),
-    window="7", wanted=("name",), session="f00d",
-)  # fmt: skip
 
 
 async def sent(connected: Connect, mock: Mock, request: GenerateRequest, **settings: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.syntax.agreement import differences, kinds
-from tests.syntax.test_lexical import CODE
+from tests.syntax.made import CODE
 
 ROOT = Path(__file__).parents[2]
 # Where the grammar is the one that is wrong, or calls a word without quotes a string.

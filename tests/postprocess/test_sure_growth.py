@@ -14,8 +14,8 @@ from midfill.engine.base import Delta
 from midfill.in_flight import Candidate
 from midfill.postprocess import RULES, Gate, Judge, Place, closed
 from midfill.types import Snapshot
+from tests.postprocess.made import LANGUAGES, TEXTS, at_cursor
 from tests.support import at
-from tests.test_postprocess_properties import LANGUAGES, TEXTS, at_cursor
 
 _PIECE = re.compile(r" ?\w{1,4}|\n[ \t]*|[^\w\s]{1,2}|\s")
 

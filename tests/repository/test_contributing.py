@@ -12,7 +12,7 @@ import yaml
 
 import midfill
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 ADDITIONS = TEXT[TEXT.index("## Four common additions") : TEXT.index("## What a change looks like")]
 MADE = (".venv", "dist")  # not there before `make`

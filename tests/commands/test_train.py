@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from midfill import cli, paths, registry
-from midfill.engine import record
-from midfill.engine.record import Place
-from tests.engine.made import save_tiny
 from tests.train.made import project, repository
 
+pytestmark = pytest.mark.usefixtures("own_runtime")
 PATIENCE_S = 600.0
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
-
-
-@pytest.fixture(autouse=True)
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runtime folder whose path is short enough for a socket; every engine in it is ended."""
-    with tempfile.TemporaryDirectory(prefix="mf-") as folder:
-        monkeypatch.setenv("MIDFILL_RUNTIME_DIR", folder)
-        yield Path(folder)
-        for lock in Path(folder).glob("engine-*.lock"):
-            where = Place(Path(folder), lock.stem.removeprefix("engine-"))
-            if record.is_running(where) and (address := record.find(where)) is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(address.pid, signal.SIGKILL)
 
 
 def command(*arguments: str, model: Path) -> list[str]:

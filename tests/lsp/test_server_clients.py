@@ -162,7 +162,7 @@ def test_another_language_mode_holds_at_once(inside: Inside, close: bool) -> Non
     inside.open("x", uri, "rust")
     assert inside.result("midfill/why", {"textDocument": {"uri": uri}})["language"] == "rust"
     assert shown(inside, uri)
-    completer: Any = inside.server.completer
+    completer: Any = inside.server.session.completer
     assert [(asked.language, asked.path) for asked in completer.snapshots] == [("rust", "untitled.rs")]
 
 

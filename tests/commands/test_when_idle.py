@@ -9,23 +9,22 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from midfill import cli, news, paths, registry
-from midfill.commands import train, when_idle
-from midfill.commands.when_idle import Child, go
+from midfill.commands import train_run
+from midfill.commands.night import Child, go
 from midfill.engine.local.adapter_files import describe
 from midfill.train import history
 from midfill.train.history import Entry
 from midfill.train.night import Limits
-from tests.engine.made import save_tiny
 from tests.train.made import project, python_file, repository
 
+pytestmark = pytest.mark.usefixtures("own_runtime")
 PATIENCE_S = 600.0
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="systemd, and /proc")
 
@@ -146,21 +145,6 @@ def test_a_repository_that_is_nearly_all_generated_says_so(tmp_path: Path, capsy
 # ---- what is started and stopped -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
-
-
-@pytest.fixture(autouse=True)
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runtime folder whose path is short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="mf-") as folder:
-        monkeypatch.setenv("MIDFILL_RUNTIME_DIR", folder)
-        yield Path(folder)
-        when_idle.end_engines(Path(folder))
-        when_idle.end_engines(Path(folder) / "night")
-
-
 NORMAL = ("--priority=normal",)  # a test is not to wait for a machine that has nothing else to do
 
 
@@ -240,11 +224,11 @@ def test_never_two_at_once(tmp_path: Path) -> None:
     """Of whatever adapter and repository; nor beside a training that a person started."""
     sleeps = (sys.executable, "-c", "import time; time.sleep(600)")
     first, second = Child(sleeps, tmp_path), Child(sleeps, tmp_path)
-    with train.locked():
+    with train_run.locked():
         assert not first.start()
     assert first.start()
     assert not second.start()
-    with train.locked():  # a person's own begins all the same
+    with train_run.locked():  # a person's own begins all the same
         pass
     assert first.stop() is None
     assert second.start()

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.lsp.made import AUTOMATIC, INLINE, POPUP, STREAMING, change, ready, values
+
 from .client import Client, at
 from .conftest import Launch
-from .test_suggest import AUTOMATIC, INLINE, POPUP, STREAMING, change, ready, values
 
 SLOW = {"chunks": ["add(", "1, ", "2, ", "3)"], "delay_s": 0.15}
 GROWS = {"ahead": False, "rulesOff": ["confidence"]}  # a script's probabilities are made up: it shows what it says

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 GATEWAY_KINDS = ("InferencePool", "Gateway", "HTTPRoute")
-DEPLOY = Path(__file__).parents[1] / "deploy"
+DEPLOY = Path(__file__).parents[2] / "deploy"
 FLAGS = {
     "--enable-lora", "--max-loras=8", "--max-lora-rank=16", "--enable-prefix-caching", "--generation-config=vllm",
     "--scheduling-policy=priority", "--disable-uvicorn-access-log",

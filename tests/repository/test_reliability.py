@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 REPOSITORY = TESTS.parent
 _NAMED = re.compile(r"`(?:tests/)?((?:\w+/)*test_\w+\.py)?(?:::([\w:]+))?`")
 

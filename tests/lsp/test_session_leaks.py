@@ -7,7 +7,6 @@ import gc
 import json
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -15,23 +14,11 @@ from midfill import completer as completer_module
 from midfill.client.scripted import ScriptedLink
 from midfill.config import Config
 from midfill.engine.scripted import ScriptedEngine
-from midfill.lsp.framing import Message
 from midfill.lsp.server import MidfillServer
+from tests.lsp.made import Sent, ask, notify
 
 from . import fakes
 from .client import at
-
-
-class Sent:
-    """A sender that keeps what is sent."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.is_slow = False
-
-    def send(self, frame: bytes, *, droppable: bool = False) -> None:
-        if not (droppable and self.is_slow):
-            self.messages.append(json.loads(frame.partition(b"\r\n\r\n")[2]))
 
 
 async def started() -> tuple[MidfillServer, Sent]:
@@ -43,14 +30,6 @@ async def started() -> tuple[MidfillServer, Sent]:
     notify(server, "textDocument/didOpen", {"textDocument": item})
     await asyncio.sleep(0.05)
     return server, sender
-
-
-def ask(server: MidfillServer, msg_id: int, method: str, params: Any) -> None:
-    server.protocol.handle_event(Message({"jsonrpc": "2.0", "id": msg_id, "method": method, "params": params}))
-
-
-def notify(server: MidfillServer, method: str, params: Any) -> None:
-    server.protocol.handle_event(Message({"jsonrpc": "2.0", "method": method, "params": params}))
 
 
 def n_answers(sender: Sent, msg_id: int) -> int:
@@ -75,12 +54,12 @@ async def test_a_thousand_requests_leave_nothing() -> None:
     assert protocol.pending == {}
     assert protocol._tasks == set()
     assert protocol._request_futures == {}
-    assert server.latest._running == {}
+    assert server.session.latest._running == {}
     assert len(asyncio.all_tasks()) <= n_tasks
-    completer = server.completer
+    completer = server.session.completer
     assert isinstance(completer, fakes.FakeCompleter)
     assert completer.n_open == 0
-    assert server.board.payload()["state"] == "ready"
+    assert server.session.board.payload()["state"] == "ready"
 
 
 async def test_a_thousand_keys_leave_no_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,14 +87,14 @@ async def test_a_thousand_keys_leave_no_generation(tmp_path: Path, monkeypatch: 
         if random.random() < 0.6:
             notify(server, "$/cancelRequest", {"id": n})
     notify(server, "textDocument/didClose", {"textDocument": {"uri": "file:///a.py"}})
-    subject = server.completer
+    subject = server.session.completer
     assert isinstance(subject, completer_module.Completer)
     await subject.aclose()
     await asyncio.sleep(0.1)
     assert all(n_answers(sender, n) == 1 for n in range(1, 1001))
     assert not [m for m in sender.messages if m.get("error", {}).get("code") not in (None, -32800)]
     assert subject.reuse.running == []
-    assert server.latest._running == {}
+    assert server.session.latest._running == {}
     assert server.protocol.pending == {}
     assert len(asyncio.all_tasks()) <= n_tasks
     assert isinstance(subject.engine, ScriptedEngine)
@@ -125,7 +104,7 @@ async def test_a_thousand_keys_leave_no_generation(tmp_path: Path, monkeypatch: 
 
 async def test_a_newer_request_begins_before_the_older_one_ends() -> None:
     server, _ = await started()
-    completer = server.completer
+    completer = server.session.completer
     assert isinstance(completer, fakes.FakeCompleter)
     opened: list[int] = []
     ask(server, 1, "midfill/inlineCompletion", at("file:///a.py", 0, 3))
@@ -147,7 +126,7 @@ async def test_shutdown_ends_everything() -> None:
     await asyncio.sleep(0.05)
     assert n_answers(sender, 1) == n_answers(sender, 2) == 1
     assert server.protocol._tasks == set()
-    assert server.link is None
+    assert server.session.engine.link is None
 
 
 async def test_a_slow_client_misses_only_what_the_answer_repeats() -> None:

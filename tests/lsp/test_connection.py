@@ -28,7 +28,7 @@ class Window(Inside):
         super().__init__(script={"chunks": ["a"], "ready_s": -0.001})
         self.initialize()
         self.wait(lambda message: message.get("method") == "midfill/status" and message["params"]["stage"] != "")
-        link = self.server.link
+        link = self.server.session.engine.link
         assert isinstance(link, fakes.FakeLink)
         link._task.cancel()  # from here on the test tells what becomes of it
 
@@ -50,7 +50,7 @@ class Window(Inside):
 
     def engine(self, status: EngineStatus) -> None:
         """The engine is there or not, and says ``status``."""
-        link = self.server.link
+        link = self.server.session.engine.link
         assert isinstance(link, fakes.FakeLink)
         link.completer = fakes.FakeCompleter(self.script) if status.state == "ready" else None
 
@@ -116,7 +116,7 @@ def test_what_ends_a_request_ends_the_waiting(window: Window, how: str) -> None:
     answer = window.wait(lambda m: "method" not in m and m["id"] == asked)
     assert answer.get("result", "error") == ("error" if how == "cancel" else None)
     window.engine(READY)
-    link = window.server.link
+    link = window.server.session.engine.link
     assert isinstance(link, fakes.FakeLink)
     assert link.completer is not None
     assert link.completer.snapshots == []

@@ -123,4 +123,6 @@ class BackgroundLink:
 
     async def _drop(self) -> None:
         """Let go of what the task made."""
-        raise NotImplementedError
+        completer, self.completer = self.completer, None
+        if completer is not None:
+            await completer.aclose()

@@ -201,9 +201,7 @@ class EngineLink(BackgroundLink):
         super()._set(status)
 
     async def _drop(self) -> None:
-        completer, self.completer = self.completer, None
-        if completer is not None:
-            await completer.aclose()
+        await super()._drop()
         if self._renderer is not None:
             await self._renderer.aclose()
             self._renderer = None

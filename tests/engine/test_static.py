@@ -25,6 +25,7 @@ from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.engine.local.load import LoadedModel
 from midfill.engine.local.prompt_lookup import Drafter
+from midfill.engine.local.thread import EngineThread
 from tests.engine.made import DECODERS, load_tiny, save_tiny
 from tests.engine.test_adapters import save_adapter
 from tests.engine.test_decode import GREEDY, N_NEW, answer, evaluate, prompt, run
@@ -469,8 +470,8 @@ class TestCapturing:
     ) -> None:
         """First completions before there is any graph, later ones by replaying, with adapters: the same text."""
 
-        def fixed(engine: LocalEngine, loaded: LoadedModel, budget: int) -> tuple[KVSlots, int]:
-            runner = engine._runner
+        def fixed(engine: EngineThread, loaded: LoadedModel, budget: int) -> tuple[KVSlots, int]:
+            runner = engine.runner
             runner.static = static_decoder(runner, 256, loaded.max_context, 2, free=PLENTY)
             return KVSlots(slots=runner.static.slots), runner.static.capacity - ROWWISE
 
@@ -481,11 +482,11 @@ class TestCapturing:
         async def through() -> None:
             async with running(str(folders()), dtype="float32") as engine:
                 wanted = await ask_all(engine)
-            monkeypatch.setattr(LocalEngine, "_make_slots", fixed)
+            monkeypatch.setattr(EngineThread, "_make_slots", fixed)
             async with running(str(folders()), dtype="float32") as engine:
                 assert engine.info is not None
                 assert engine.info.max_context < 2048  # what its slots hold
-                static_ = decoder(engine._runner)
+                static_ = decoder(engine.thread.runner)
                 assert await ask_all(engine) == wanted
                 while static_.pending:
                     await asyncio.sleep(0.01)

@@ -201,7 +201,7 @@ def test_the_engine_on_a_gpu(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
         assert engine.status.state == "ready", engine.status
         early = [(await whole(engine, asked(seed))) for seed in range(3)]
-        static = engine._runner.static
+        static = engine.thread.runner.static
         assert static is not None
         while static.pending:
             await asyncio.sleep(0.05)
@@ -209,7 +209,7 @@ def test_the_engine_on_a_gpu(tmp_path: Path) -> None:
         several = await asyncio.gather(*(whole(engine, asked(seed, window=f"w{seed}")) for seed in range(3)))
         assert [text for text, _ in several] == [text for text, _ in early]
         await engine.aclose()
-        await asyncio.to_thread(engine._thread.join)
+        await asyncio.to_thread(engine.thread.join)
 
     with torch.inference_mode(False):
         asyncio.run(through())

@@ -16,6 +16,7 @@ from midfill.config import Config
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.serve.team.listen import Listen, TeamServer
+from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 
 PATIENCE_S = 90.0  # a machine that is busy with other things
@@ -71,6 +72,7 @@ class FakeResident:
     def __init__(self) -> None:
         self.status = EngineStatus("ready", model="m")
         self.info: ModelInfo | None = ModelInfo("m", "", None, 10, 20, "cpu", "float32")
+        self.tokenizer: CodeTokenizer | None = None
         self.asked: list[GenerateRequest] = []
         self.blocked_s = 0.0
         self.error: MidfillError | None = None

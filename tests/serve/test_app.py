@@ -39,8 +39,8 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 ROUTES = [
     ("GET", "/health"), ("GET", "/v1/models"), ("POST", "/v1/completions"), ("POST", "/v1/load_lora_adapter"),
-    ("POST", "/v1/unload_lora_adapter"), ("POST", "/midfill/check_adapter"), ("GET", "/midfill/status"),
-    ("GET", "/midfill/events"),
+    ("POST", "/v1/unload_lora_adapter"), ("POST", "/midfill/check_adapter"), ("POST", "/midfill/render"),
+    ("GET", "/midfill/events"), ("GET", "/midfill/status"),
     ("GET", "/midfill/stats"), ("POST", "/midfill/shutdown"), ("GET", "/not/there"), ("OPTIONS", "/v1/completions"),
 ]  # fmt: skip
 

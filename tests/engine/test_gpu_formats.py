@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from midfill.engine.local import int8, load
 from midfill.engine.local.adapters import read_adapter
-from midfill.engine.local.cuda import static_decoder
+from midfill.engine.local.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel

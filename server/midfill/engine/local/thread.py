@@ -19,7 +19,7 @@ from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.local import models, preparing
 from midfill.engine.local.adapters import Adapter, AdapterSwitch
 from midfill.engine.local.attention import ROWWISE
-from midfill.engine.local.cuda import static_decoder
+from midfill.engine.local.cuda_setup import static_decoder
 from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.healing import Vocabulary

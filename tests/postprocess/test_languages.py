@@ -42,6 +42,7 @@ def test_a_closing_bracket_need_not_close_one(language: str, buffer: str, said: 
         (rules.drop_markup, "python", "‸\n", "```\nx = 1\n```\n", "x = 1", ["markdown", "restructuredtext", "html"]),
         (rules.drop_markup, "go", "‸\n", "Here is the code:", "", ["plaintext", "git-commit", "yaml", ""]),
         (rules.drop_repeated_prefix, "java", "int x = ‸\n", "int x = 1;", " 1;", ["markdown", "git-commit"]),
+        (rules.drop_repeated_prefix, "sql", "AS $$‸\n", "$$\nSELECT 1;", "\nSELECT 1;", ["shellscript", "php", "r"]),
         (rules.drop_repeated_line, "c", "‸\n", "f(a);\nf(a);", "f(a);", ["asm", "diff"]),
         (rules.own_indentation, "go", "func f() {\n  a()\n‸", "\tb()", "  b()", ["makefile", "markdown"]),
         (rules.balance, "java", "‸\n", "a)", "a", ["shellscript", "markdown", "yaml", "html", "bat", "makefile", ""]),

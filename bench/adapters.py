@@ -20,12 +20,14 @@ from pathlib import Path
 import torch
 
 from midfill.engine.local import int8, models
-from midfill.engine.local.adapters import Adapter, AdapterSwitch, LoraPair
+from midfill.engine.local.adapters import Adapter, LoraPair
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Runner
-from midfill.engine.local.int8 import Int8Linear
+from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.model.formats import Stored
+from midfill.engine.local.model.linear_int8 import Int8Linear
 from midfill.engine.local.weights import read_safetensors
 
 SIZES = (1, 8, 64)
@@ -34,10 +36,10 @@ SIZES = (1, 8, 64)
 def random_adapter(loaded: LoadedModel, rank: int) -> Adapter:
     """One for every linear layer but the head's."""
     pairs = {}
-    for path, module in loaded.model.named_modules():
-        if isinstance(module, Int8Linear) and path != "lm_head":
-            a = torch.randn(rank, module.in_features) * module.in_features**-0.5
-            pairs[path] = LoraPair(a, torch.randn(module.out_features, rank) * 0.01, 2.0)
+    for linear in (linear for layer in loaded.model.layers for linear in layer.linears):
+        for path, n_out in zip(linear.paths, linear.sizes, strict=True):
+            a = torch.randn(rank, linear.in_features) * linear.in_features**-0.5
+            pairs[path] = LoraPair(a, torch.randn(n_out, rank) * 0.01, 2.0)
     return Adapter(f"rank{rank}", Path(), "", rank, 2.0 * rank, f"rank{rank}", pairs)
 
 
@@ -45,18 +47,17 @@ def read_context(runner: Runner, loaded: LoadedModel, n: int) -> Slot:
     """A slot that has read ``n`` tokens of code."""
     slot = Slot()
     slot.begin((loaded.tokenizer.encode(Path(argparse.__file__).read_text(encoding="utf-8")))[:n], None, None)
-    for _ in runner.prefill(slot):
-        pass
+    runner.forward([Generation(slot, Sampling()).rows(n)])
     return slot
 
 
-def step_ms(runner: Runner, slot: Slot, n: int) -> float:
+def step_ms(runner: Runner, slot: Slot, n: int, adapter: Adapter | None) -> float:
     """One forward pass over ``n`` tokens after what the slot holds."""
     length, ids = len(slot.ids), slot.ids[:n]
     slot.ids += ids
     slot.known += bytes(n)
     start = time.perf_counter()
-    runner.forward([Rows(slot, ids, range(length, length + n))])
+    runner.forward([Rows(slot, ids, range(length, length + n))], adapter)
     spent = time.perf_counter() - start
     slot.truncate(length)
     return spent * 1000
@@ -82,7 +83,7 @@ def merge_s(folder: Path, adapter: Adapter) -> dict[str, float]:
         lap("merge")
         values, scale = int8.quantise(merged)
         lap("quantise")
-        int8.Int8Product(values, scale, [None], [len(values)])
+        Int8Linear([""], [Stored(values, scale)], [None])
         lap("pack")
     return spent
 
@@ -96,13 +97,11 @@ def main() -> None:
     options = parser.parse_args()
     folder = models.prepare(models.resolve("embedded"), lambda stage, fraction: None)
     loaded = load(folder, "embedded", device="cpu", dtype="int8", progress=lambda stage, fraction: None)
-    switch = AdapterSwitch(loaded.model)
-    runner = Runner(loaded.model, switch)
-    assert runner.lean is not None
+    runner = Runner(loaded.model)
     variants: dict[str, Adapter | None] = {"base": None}
     for rank in map(int, options.ranks.split(",")):
         adapter = random_adapter(loaded, rank)
-        runner.lean.make_ready(adapter)
+        runner.make_ready(adapter)
         variants[f"rank {rank}"] = adapter
     times: dict[str, dict[int, list[float]]] = {name: {size: [] for size in SIZES} for name in variants}
     with torch.inference_mode():
@@ -110,11 +109,9 @@ def main() -> None:
         for turn in range(options.rounds + 1):
             for size in SIZES:
                 for name, adapter in variants.items():
-                    switch.active = adapter
-                    spent = step_ms(runner, slot, size)
+                    spent = step_ms(runner, slot, size, adapter)
                     if turn:  # the first round warms up
                         times[name][size].append(spent)
-        switch.active = None
         merged = {name: merge_s(folder, adapter) for name, adapter in variants.items() if adapter is not None}
     p50 = {name: {size: statistics.median(values) for size, values in rows.items()} for name, rows in times.items()}
     print(f"{'unmerged':>10}" + "".join(f"{f'{size} tokens':>12}" for size in SIZES) + f"{'1 token / base':>16}")

@@ -22,8 +22,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
-from midfill import config as configuration
-from midfill import paths
+from midfill import config_files, paths
 from midfill.bench.prompts import Windows, continuation
 from midfill.commands.session import connected
 from midfill.config import Config
@@ -90,7 +89,7 @@ async def started(config: Config) -> AsyncIterator[tuple[HttpEngine, ModelInfo, 
 
 async def measure(turns: int, n_tokens: int) -> dict[str, object]:
     """Everything."""
-    config = configuration.load_user()
+    config = config_files.load_user()
     starts: list[float] = []
     for _ in range(3):  # the first may still prepare the model
         async with started(config) as (_, _, pid, seconds):

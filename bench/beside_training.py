@@ -20,7 +20,7 @@ from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
-from midfill import config, paths
+from midfill import config_files, paths
 from midfill.commands.session import session
 from midfill.types import Snapshot
 
@@ -71,7 +71,7 @@ class Trainer:
 
 async def times(n: int) -> list[float]:
     """Seconds of ``n`` completions, each of another text, sorted."""
-    mine = replace(config.load_user(), records=False, ahead=False)
+    mine = replace(config_files.load_user(), records=False, ahead=False)
     found = []
     async with session(mine) as completer:
         for number in range(-2, n):  # two to warm up

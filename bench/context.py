@@ -161,15 +161,14 @@ class Model:
     def __init__(self, form: str, n_tokens: int, answers: Path | None) -> None:
         from midfill import fim
         from midfill.engine.local import models
-        from midfill.engine.local.adapters import AdapterSwitch
-        from midfill.engine.local.decode import Runner
+        from midfill.engine.local.forward.runner import Runner
         from midfill.engine.local.healing import Vocabulary
         from midfill.engine.local.kv_cache import Slot
         from midfill.engine.local.load import load
 
         folder = models.prepare(models.resolve("embedded"), lambda stage, fraction: None)
         self.loaded = load(folder, "embedded", device="cpu", dtype=form, progress=lambda *_: None)
-        self.runner = Runner(self.loaded.model, AdapterSwitch(self.loaded.model))
+        self.runner = Runner(self.loaded.model)
         self.slot, self.n_tokens = Slot(), n_tokens
         self.file = answers
         self.answers: dict[str, str] = {}

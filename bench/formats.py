@@ -20,7 +20,8 @@ import torch
 
 from midfill.engine.local import models
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import PREFILL_CHUNK, Runner
+from midfill.engine.local.decode import PREFILL_CHUNK, Generation, Sampling
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel, load
 
@@ -36,8 +37,7 @@ def prepare(form: str, context: int) -> tuple[LoadedModel, Runner, Slot]:
     slot = Slot()
     slot.begin((loaded.tokenizer.encode(source()) * 4)[:context], None, None)
     with torch.inference_mode():
-        for _ in runner.prefill(slot):
-            pass
+        runner.forward([Generation(slot, Sampling()).rows(context)])
     return loaded, runner, slot
 
 

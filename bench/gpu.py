@@ -18,43 +18,54 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, GemmaConfig
 
-from midfill.engine.local import gpu_formats, module_attention
-from midfill.engine.local.adapters import Adapter, AdapterSwitch, LoraPair
+from midfill.engine.local.adapters import Adapter, LoraPair
 from midfill.engine.local.attention import Rows
+from midfill.engine.local.checkpoint import Checkpoint
 from midfill.engine.local.cuda import StaticDecoder, static_decoder
-from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling
-from midfill.engine.local.int8 import Int8Linear
+from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.kv_cache import KVSlots, Rotate, Slot
 from midfill.engine.local.memory_plan import N_ROWS
+from midfill.engine.local.model import linear_cuda
+from midfill.engine.local.model.decoder import Decoder
+from midfill.engine.local.model.formats import Float, Format
+from midfill.engine.local.model.read import Architecture, architecture, read_decoder
 from midfill.engine.local.static import bytes_per_token
+from midfill.engine.local.weights import Progress
 
 GOAL_SHARE, GOAL_KEYSTROKE_MS, GOAL_SWITCH_MS = 0.85, 15.0, 100.0
 SUFFIX_SHARE = 0.25  # of a prompt, as fim.py has it
 RANK = 16
 
 
-def codegemma_7b() -> GemmaConfig:
-    """Its exact shapes."""
-    return GemmaConfig(
-        vocab_size=256_000, hidden_size=3072, intermediate_size=24_576, num_hidden_layers=28, num_attention_heads=16,
-        num_key_value_heads=16, head_dim=256, max_position_embeddings=8192, tie_word_embeddings=True,
-    )  # fmt: skip
+CODEGEMMA_7B = {
+    "model_type": "gemma", "vocab_size": 256_000, "hidden_size": 3072, "intermediate_size": 24_576,
+    "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 256,
+    "max_position_embeddings": 8192, "rope_theta": 10_000.0, "rms_norm_eps": 1e-6,
+}  # fmt: skip
+TINY = CODEGEMMA_7B | {
+    "vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "head_dim": 16,
+}  # fmt: skip
 
 
-def tiny() -> GemmaConfig:
-    """The same in small."""
-    return GemmaConfig(
-        vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=4, head_dim=16, max_position_embeddings=8192, tie_word_embeddings=True,
-    )  # fmt: skip
+class RandomCheckpoint(Checkpoint):
+    """Weights made on the device, a tensor at a time."""
+
+    def __init__(self, wanted: Architecture, device: torch.device, dtype: torch.dtype) -> None:
+        self.shapes, self._device, self._dtype = wanted.shapes(), device, dtype
+
+    def tensors(self, progress: Progress) -> Iterator[tuple[str, torch.Tensor]]:
+        """See Checkpoint."""
+        for name, shape in self.shapes.items():
+            yield name, torch.randn(shape, device=self._device, dtype=self._dtype) * 0.02
 
 
 @dataclass
@@ -67,6 +78,13 @@ class Bench:
     rotate: Rotate | None
     vocabulary: int
     device: torch.device
+    adapter: Adapter | None = None  # that steps are taken with
+
+    @property
+    def decoder(self) -> Decoder:
+        """The model."""
+        assert isinstance(self.runner.model, Decoder)
+        return self.runner.model
 
     def sync(self) -> float:
         """The time when everything that was launched is done."""
@@ -87,41 +105,29 @@ class Bench:
 
 def build(options: argparse.Namespace) -> Bench:
     """The model on its device, decoding as the engine does on a GPU."""
-    device, config = torch.device(options.device), tiny() if options.tiny else codegemma_7b()
+    device, wanted = torch.device(options.device), architecture(TINY if options.tiny else CODEGEMMA_7B)
+    assert wanted is not None
     torch.manual_seed(0)
-    model = random_model(config, options.dtype, device).eval().requires_grad_(False)
-    runner = Runner(model, AdapterSwitch(model))
-    if runner.lean is None:
-        raise SystemExit("the lean forward pass does not agree with the model's own: nothing to measure")
     graphs = device.type == "cuda"
+    dtype = torch.bfloat16 if graphs else torch.float32
+    form: Format = Float(dtype, device)
+    if options.dtype in ("int8", "int4"):
+        if graphs:
+            linear_cuda.check(options.dtype, device)
+        form = linear_cuda.CudaQuantised(options.dtype, device, dtype)
+    elif graphs:
+        form = Float(getattr(torch, options.dtype), device)
+    decoder, _ = read_decoder(wanted, RandomCheckpoint(wanted, device, form.dtype), form, lambda *_: None)
+    runner = Runner(decoder)
     free = None if graphs else 1 << 32
-    static = static_decoder(runner, options.context, config.max_position_embeddings, 2, free=free, graphs=graphs)
+    static = static_decoder(runner, options.context, wanted.max_positions, 2, free=free, graphs=graphs)
     runner.static = static
-    return Bench(runner, static, KVSlots(slots=static.slots), runner.find_rotation(), config.vocab_size, device)
+    return Bench(runner, static, KVSlots(slots=static.slots), runner.find_rotation(), wanted.vocabulary, device)
 
 
-def random_model(config: GemmaConfig, form: str, device: torch.device) -> Any:
-    """Made on the device, a tensor at a time where it is quantised."""
-    if form not in ("int8", "int4"):
-        with device:
-            return AutoModelForCausalLM.from_config(
-                config, dtype=getattr(torch, form), attn_implementation=module_attention.NAME
-            )
-    if device.type == "cuda":
-        gpu_formats.check(form, device)
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    with torch.device("meta"):
-        shapes = {name: p.shape for name, p in AutoModelForCausalLM.from_config(config).named_parameters()}
-    builder = gpu_formats.Builder(config, form, device, dtype)
-    builder.add((name, torch.randn(shape, device=device, dtype=dtype) * 0.02) for name, shape in shapes.items())
-    return builder.finish()
-
-
-def weight_bytes(model: torch.nn.Module) -> int:
+def weight_bytes(decoder: Decoder) -> int:
     """What a token reads of them: all but an embedding that is not the head as well."""
-    products = {id(layer.product): layer.product for layer in model.modules() if isinstance(layer, Int8Linear)}
-    plain = sum(p.numel() * p.element_size() for p in model.parameters())
-    return plain + sum(product.n_bytes for product in products.values())  # type: ignore[attr-defined]
+    return sum(linear.n_bytes for linear in decoder.linears)
 
 
 def bandwidth(bench: Bench, n_bytes: int) -> float:
@@ -144,7 +150,7 @@ def capture(bench: Bench) -> dict[str, float]:
 def advance(bench: Bench, generation: Generation) -> list[int]:
     """One step as the engine takes it; the tokens it decided, on this side."""
     rows = generation.rows(bench.static.chunk)
-    (logits,) = bench.runner.forward([rows])
+    (logits,) = bench.runner.forward([rows], bench.adapter)
     return [token.id for token in generation.take(rows, logits)]
 
 
@@ -175,7 +181,7 @@ def decode(bench: Bench, n_context: int, n_tokens: int, speed: float, name: str 
     generation = read(bench, slot, bench.prompt(n_context))
     times = [bench.seconds(lambda: advance(bench, generation)) for _ in range(n_tokens)]
     spent = sum(times) / n_tokens
-    floor = (weight_bytes(bench.runner.model) + (n_context + n_tokens / 2) * bytes_per_token(slot)) / speed
+    floor = (weight_bytes(bench.decoder) + (n_context + n_tokens / 2) * bytes_per_token(slot)) / speed
     return {
         f"{name}_tokens_s": 1 / spent, f"{name}_ms": spent * 1e3, f"{name}_floor_ms": floor * 1e3,
         f"{name}_share": floor / spent, f"{name}_slowest_ms": max(times) * 1e3,
@@ -214,11 +220,9 @@ def keystrokes(bench: Bench, n_context: int, rounds: int, *, shift: bool) -> lis
 
 def adapters(bench: Bench, n_context: int, n_tokens: int, speed: float, rounds: int) -> dict[str, float]:
     """Switching between two that are resident, and decoding with one. Every linear layer has low-rank weights."""
-    switch = bench.runner.switch
     both = [random_adapter(bench, f"random-{i}") for i in (1, 2)]
-    for adapter in both:
-        switch.add(adapter)
-    switch.active = both[0]
+    bench.static.residents = lambda: both
+    bench.adapter = both[0]
     read(bench, bench.slots.slots[0], bench.prompt(20))  # makes the buffers, and notes the graphs that are missing
     decode(bench, n_context, 2, speed)
     capture(bench)
@@ -226,22 +230,21 @@ def adapters(bench: Bench, n_context: int, n_tokens: int, speed: float, rounds: 
     assert lora is not None
     times = [bench.seconds(lambda i=i: lora.switch_to(both[i % 2])) for i in range(1, rounds + 2)]  # type: ignore[misc]
     with_one = decode(bench, n_context, n_tokens, speed, "adapted")
-    switch.active = None
-    for adapter in both:
-        switch.remove(adapter.name)
+    bench.adapter, bench.static.residents = None, tuple
     return {"switch_ms": max(times[1:]) * 1e3} | with_one
 
 
 def random_adapter(bench: Bench, name: str) -> Adapter:
     """Of rank RANK on every linear layer of the decoder."""
-    pairs = {}
-    for product in bench.runner.lean.products if bench.runner.lean is not None else []:
-        for path in product.paths:
-            layer = bench.runner.model.get_submodule(path)
-            a = torch.randn(RANK, int(layer.in_features), device=bench.device) * 0.01  # type: ignore[arg-type]
-            b = torch.randn(int(layer.out_features), RANK, device=bench.device) * 0.01  # type: ignore[arg-type]
+    pairs, decoder = {}, bench.decoder
+    for linear in (linear for layer in decoder.layers for linear in layer.linears):
+        for path, n_out in zip(linear.paths, linear.sizes, strict=True):
+            a = torch.randn(RANK, linear.in_features, device=bench.device) * 0.01
+            b = torch.randn(n_out, RANK, device=bench.device) * 0.01
             pairs[path] = LoraPair(a, b, 2.0)
-    return Adapter(name, Path(), "", RANK, 2.0 * RANK, name, pairs)
+    adapter = Adapter(name, Path(), "", RANK, 2.0 * RANK, name, pairs)
+    bench.runner.make_ready(adapter)
+    return adapter.to(bench.device, decoder.kv_dtype)
 
 
 def cancel(bench: Bench, n_context: int, rounds: int, *, while_reading: bool) -> list[float]:
@@ -265,7 +268,7 @@ def cancel(bench: Bench, n_context: int, rounds: int, *, while_reading: bool) ->
         while not flag.is_set():
             rows = generation.rows(bench.static.chunk)
             try:
-                (logits,) = bench.runner.forward([rows], flag.is_set)
+                (logits,) = bench.runner.forward([rows], bench.adapter, flag.is_set)
             except Cancelled:
                 break
             generation.take(rows, logits)

@@ -25,8 +25,8 @@ import torch
 
 from midfill import fim
 from midfill.engine.local import models
-from midfill.engine.local.adapters import AdapterSwitch
-from midfill.engine.local.decode import Generation, Runner, Sampling
+from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.healing import Beginning, Vocabulary
 from midfill.engine.local.kv_cache import Rotate, Slot
 from midfill.engine.local.load import LoadedModel, load
@@ -80,7 +80,7 @@ class Layouts:
     def __init__(self, form: str) -> None:
         folder = models.prepare(models.resolve("embedded"), lambda stage, fraction: None)
         self.loaded: LoadedModel = load(folder, "embedded", device="cpu", dtype=form, progress=lambda *_: None)
-        self.runner = Runner(self.loaded.model, AdapterSwitch(self.loaded.model))
+        self.runner = Runner(self.loaded.model)
         rotate = self.runner.find_rotation()
         assert rotate is not None
         self.rotate: Rotate = rotate
@@ -98,8 +98,7 @@ class Layouts:
             before = self.renderers[heal].render(earlier, budget=BUDGET)
             slot.begin(before.ids, None, None)
             slot.suffix_start, slot.suffix_end = before.suffix or (0, 0)
-            for _ in self.runner.prefill(slot):
-                pass
+            self.runner.forward([Generation(slot, Sampling()).rows(len(slot.ids))])
         prompt = self.renderers[heal].render(snapshot, budget=BUDGET)
         slot.begin(prompt.ids, prompt.suffix if typed else None, self.rotate if typed else None)
         beginning = Beginning(prompt.beginning, self.vocabulary) if prompt.beginning else None

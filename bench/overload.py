@@ -24,8 +24,7 @@ from pathlib import Path
 
 from bench.beside import started
 
-from midfill import config as configuration
-from midfill import paths
+from midfill import config_files, paths
 from midfill.bench.prompts import Windows
 from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
@@ -50,7 +49,7 @@ async def measure(n_windows: int, n_rounds: int, deadline_s: float, n_tokens: in
     """Everything."""
     alone: list[float] = []
     rounds: list[list[float | None]] = []
-    async with started(configuration.load_user()) as (engine, info, _, _):
+    async with started(config_files.load_user()) as (engine, info, _, _):
         windows = Windows(CodeTokenizer.from_file(Path(info.tokenizer_file)), 1)
 
         def asked(window: int) -> GenerateRequest:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from midfill import paths
+from midfill.engine import record
+from midfill.engine.record import Place
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +23,27 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MIDFILL_CONFIG", raising=False)
     for name in ("CONFIG", "DATA", "STATE", "RUNTIME"):
         monkeypatch.setenv(f"MIDFILL_{name}_DIR", str(tmp_path / f"midfill-{name.lower()}"))
+
+
+@pytest.fixture
+def own_runtime(own_folders: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime folder whose path is short enough for a socket; every engine in it is ended."""
+    with tempfile.TemporaryDirectory(prefix="mf-") as folder:
+        monkeypatch.setenv("MIDFILL_RUNTIME_DIR", folder)
+        yield Path(folder)
+        for lock in Path(folder).rglob("engine-*.lock"):
+            where = Place(lock.parent, lock.stem.removeprefix("engine-"))
+            if record.is_running(where) and (address := record.find(where)) is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(address.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen2 in float32 as transformers saves it, with a small tokenizer. Nobody writes into it."""
+    from tests.engine.made import save_tiny
+
+    return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from midfill import config
+from midfill import config, config_files
 from midfill.config import DEFAULT, Config
 from midfill.types import MidfillError
 
@@ -28,7 +28,9 @@ def workspace(tmp_path: Path) -> Path:
 
 
 def layered(workspace: Path, options: dict[str, Any]) -> Config:
-    return config.merged(config.load_workspace(config.load_user(), workspace), options, "initializationOptions")
+    return config.merged(
+        config_files.load_workspace(config_files.load_user(), workspace), options, "initializationOptions"
+    )
 
 
 def test_without_files_the_defaults_hold(user_file: Path, workspace: Path) -> None:
@@ -37,7 +39,9 @@ def test_without_files_the_defaults_hold(user_file: Path, workspace: Path) -> No
 
 def test_later_layers_win(user_file: Path, workspace: Path) -> None:
     user_file.write_text('max_tokens = 10\nadapter = "a"\nmodel = "owner/name"\norder = "spm"\n')
-    (workspace / config.WORKSPACE_FILE).write_text('adapter = "b"\nmax_tokens = 20\nlanguages_off = ["markdown"]\n')
+    (workspace / config_files.WORKSPACE_FILE).write_text(
+        'adapter = "b"\nmax_tokens = 20\nlanguages_off = ["markdown"]\n'
+    )
     found = layered(workspace, {"maxTokens": 30, "contextTokens": 500})
     assert (found.max_tokens, found.adapter, found.model, found.order) == (30, "b", "owner/name", "spm")
     assert (found.languages_off, found.context_tokens) == (("markdown",), 500)
@@ -45,7 +49,7 @@ def test_later_layers_win(user_file: Path, workspace: Path) -> None:
 
 def test_a_workspace_may_switch_off(user_file: Path, workspace: Path) -> None:
     content = 'globs_off = ["gen/**"]\nscopes_off = ["comment"]\nlanguages_off = ["go"]\nenabled = false\n'
-    (workspace / config.WORKSPACE_FILE).write_text(content)
+    (workspace / config_files.WORKSPACE_FILE).write_text(content)
     found = layered(workspace, {})
     assert (found.globs_off, found.scopes_off, found.languages_off) == (("gen/**",), ("comment",), ("go",))
     assert not found.enabled
@@ -53,7 +57,7 @@ def test_a_workspace_may_switch_off(user_file: Path, workspace: Path) -> None:
 
 def test_a_workspace_may_turn_the_knob(user_file: Path, workspace: Path) -> None:
     user_file.write_text('eagerness = "eager"\n')
-    (workspace / config.WORKSPACE_FILE).write_text('eagerness = "quiet"\nlines = "one"\n')
+    (workspace / config_files.WORKSPACE_FILE).write_text('eagerness = "quiet"\nlines = "one"\n')
     found = layered(workspace, {})
     assert (found.eagerness, found.lines, found.quiet_on_battery) == ("quiet", "one", True)
     assert layered(workspace, {"eagerness": "balanced", "quietOnBattery": False}).eagerness == "balanced"
@@ -81,10 +85,10 @@ def test_the_environment_names_the_user_file(
     ],
 )  # fmt: skip
 def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> None:
-    (workspace / config.WORKSPACE_FILE).write_text(line + "\n")
+    (workspace / config_files.WORKSPACE_FILE).write_text(line + "\n")
     with pytest.raises(MidfillError, match="may not") as caught:
         layered(workspace, {})
-    assert config.WORKSPACE_FILE in caught.value.message
+    assert config_files.WORKSPACE_FILE in caught.value.message
     assert caught.value.remedy
 
 
@@ -130,7 +134,7 @@ def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> Non
 def test_wrong_content(user_file: Path, content: str, message: str, remedy: str) -> None:
     user_file.write_text(content)
     with pytest.raises(MidfillError, match=message) as caught:
-        config.load_user()
+        config_files.load_user()
     assert str(user_file) in caught.value.message
     assert remedy in caught.value.remedy
 
@@ -197,16 +201,16 @@ def test_a_list_of_unknown_names_leaves_what_was() -> None:
 
 def test_what_is_sound_in_a_file_holds(user_file: Path, workspace: Path) -> None:
     user_file.write_text('max_tokens = 10\nmodle = "x"\norder = "?"\n')
-    user = config.take_user()
+    user = config_files.take_user()
     assert user.config == Config(max_tokens=10)
     assert [problem.remedy for problem in user.problems] == ["did you mean model?", "use one of psm, spm"]
-    (workspace / config.WORKSPACE_FILE).write_text('enabled = false\nmodel = "/evil"\nadapter = "./x"\nnew = 1\n')
-    there = config.take_workspace(user.config, workspace)
+    (workspace / config_files.WORKSPACE_FILE).write_text('enabled = false\nmodel = "/evil"\nadapter = "./x"\nnew = 1\n')
+    there = config_files.take_workspace(user.config, workspace)
     assert there.config == Config(max_tokens=10, enabled=False)
     assert [" may not " in problem.message for problem in there.problems] == [True, True, False]
     user_file.write_text("[[")
-    assert config.take_user().config == DEFAULT
-    assert len(config.take_user().problems) == 1
+    assert config_files.take_user().config == DEFAULT
+    assert len(config_files.take_user().problems) == 1
 
 
 def test_problems_are_told_together() -> None:
@@ -230,15 +234,15 @@ def test_languages_are_known_by_any_name() -> None:
 def test_a_file_that_cannot_be_read(user_file: Path) -> None:
     user_file.write_bytes(b"\xff\xfe")
     with pytest.raises(MidfillError, match="cannot read"):
-        config.load_user()
+        config_files.load_user()
     user_file.unlink()
     user_file.mkdir()
     with pytest.raises(MidfillError, match="cannot read"):
-        config.load_user()
+        config_files.load_user()
 
 
 def test_a_workspace_file_made_to_hang_or_to_fill_the_memory(user_file: Path, workspace: Path) -> None:
-    file = workspace / config.WORKSPACE_FILE
+    file = workspace / config_files.WORKSPACE_FILE
     os.mkfifo(file)
     assert layered(workspace, {}) == DEFAULT  # nobody writes into it: empty
     file.unlink()
@@ -258,7 +262,7 @@ def test_numbers_and_keys_as_clients_write_them(key: str) -> None:
 
 
 def test_sources_of_context_are_switched_off_by_name(user_file: Path, workspace: Path) -> None:
-    (workspace / config.WORKSPACE_FILE).write_text('context_off = ["similar"]\n')
+    (workspace / config_files.WORKSPACE_FILE).write_text('context_off = ["similar"]\n')
     assert layered(workspace, {}).context_off == ("similar",)
     with pytest.raises(MidfillError, match="'everything'"):
         layered(workspace, {"contextOff": ["everything"]})

@@ -9,16 +9,10 @@ from midfill.postprocess import RULES, Judge, Place
 from midfill.postprocess.foreign import _is_invisible
 from midfill.postprocess.rules import FINISH, PIPELINE
 from midfill.syntax.lexical import OPENERS
-from midfill.types import Snapshot
+from tests.postprocess.made import LANGUAGES, TEXTS, at_cursor
 
-PIECES = ("x", "return", "if a:", "def f(a):", "for (;;) {", "class A {", "else", "\n", "\n    ", "\n\t", "\n\n", " ",
-          "\t", "(", ")", "[", "]", "{", "}", "'", '"', '"""', "`", "#", "//", "/*", "*/", "\\", ";", ",", ":", "=",
-          "=> ", "${", "\u202e", "\u200b", "\x1b[31m", "\r", "\x00", "```python\n", "```", "Sure, here is",
-          "é", "😀", "\u2028", "end")  # fmt: skip
 CLOSING = ")]}\"'`#,"
 MAX_QUOTE = 3  # characters that end a string
-TEXTS = st.one_of(st.lists(st.sampled_from(PIECES), max_size=25).map("".join), st.text(max_size=40))
-LANGUAGES = st.sampled_from(("python", "javascript", "typescript", "go", "c", "java", "rust", "ruby", "markdown", ""))
 
 
 @settings(max_examples=300, deadline=None)
@@ -82,8 +76,3 @@ def test_what_is_shown_has_nothing_left_to_be_done(prefix: str, suffix: str, raw
     judge = Judge(at_cursor(prefix, suffix, language), off=TAKES_ONE)
     once = judge.shown(raw, finished=True)
     assert judge.shown(once, finished=True) == once
-
-
-def at_cursor(prefix: str, suffix: str, language: str) -> Snapshot:
-    prefix, suffix = prefix.replace("\r", "\n"), suffix.replace("\r", "\n")  # as a snapshot has them
-    return Snapshot("file:///w/a", 1, language, prefix + suffix, len(prefix), path="a")

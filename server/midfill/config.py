@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 import re
-import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from midfill import paths
@@ -27,10 +24,6 @@ from midfill.postprocess import RULES
 from midfill.syntax import languages
 from midfill.types import MidfillError
 
-WORKSPACE_FILE = ".midfill.toml"
-# A workspace's file may be a pipe, a link to an endless device, or made to be slow to parse: tomllib takes time and
-# memory with the square of a dotted key's length.
-MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
 ADAPTER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"  # no leading dot: "." and ".." are folders
 
 NO_ADAPTER = ("", "none")
@@ -109,7 +102,7 @@ class Config:
     )
     device: str = _setting("auto", "Where the model runs: auto, cpu, cuda, cuda:1 or mps.", shown=True)
     dtype: str = _setting(
-        "auto", "Number format of the weights (int8 and int4: CPU or CUDA).", shown=True,
+        "auto", "Number format of the weights (int8: CPU or CUDA; int4: CUDA).", shown=True,
         choices=("auto", "int8", "int4", "bfloat16", "float16", "float32"),
     )  # fmt: skip
     template: str = _setting(
@@ -316,30 +309,9 @@ def refuse_user_only(key: str) -> None:
         raise MidfillError(f"an editor's settings may not set {key!r}", f"put it into {paths.config_file()}")
 
 
-def take_user() -> Taken:
-    """Defaults with the user's file on top."""
-    return _take_file(DEFAULT, paths.config_file(), MAX_USER_BYTES)
-
-
-def take_workspace(config: Config, root: Path) -> Taken:
-    """``config`` with the workspace's harmless settings on top."""
-    file = root / WORKSPACE_FILE
-    return _take_file(config, file, MAX_WORKSPACE_BYTES, lambda key, value: _refuse_harmful(file, key, value))
-
-
 def merged(config: Config, values: Mapping[str, Any], where: str) -> Config:
     """``config`` with ``values`` on top. ``where`` names their source in errors. Raises MidfillError."""
     return take(config, values, where).strict()
-
-
-def load_user() -> Config:
-    """Defaults with the user's file on top. Raises MidfillError."""
-    return take_user().strict()
-
-
-def load_workspace(config: Config, root: Path) -> Config:
-    """``config`` with the workspace's harmless settings on top. Raises MidfillError."""
-    return take_workspace(config, root).strict()
 
 
 def combined(problems: Sequence[MidfillError]) -> MidfillError | None:
@@ -350,63 +322,6 @@ def combined(problems: Sequence[MidfillError]) -> MidfillError | None:
     remedies = list(dict.fromkeys(problem.remedy for problem in problems if problem.remedy))
     more = f" and {len(messages) - MAX_NAMED} more" if len(messages) > MAX_NAMED else ""
     return MidfillError("; ".join(messages[:MAX_NAMED]) + more, "; ".join(remedies[:MAX_NAMED]))
-
-
-def _take_file(
-    config: Config, file: Path, limit: int, check: Callable[[str, Any], None] = lambda _key, _value: None
-) -> Taken:
-    """``config`` with a TOML file on top, if it is there. ``check`` raises MidfillError for what that may not say."""
-    try:
-        values = _read(file, limit)
-    except MidfillError as error:
-        return Taken(config, (error,))
-    problems, sound = [], {}
-    for key, value in values.items():
-        try:
-            check(key, value)
-            sound[key] = value
-        except MidfillError as error:
-            problems.append(error)
-    taken = take(config, sound, str(file))
-    return Taken(taken.config, (*problems, *taken.problems))
-
-
-def _refuse_harmful(file: Path, key: str, value: Any) -> None:
-    if is_setting(key) and snake(key) not in WORKSPACE_KEYS:
-        raise MidfillError(
-            f"{file} may not set {key!r}",
-            f"a workspace may set {', '.join(sorted(WORKSPACE_KEYS))}; put {key!r} into {paths.config_file()}",
-        )
-    if any(not re.fullmatch(ADAPTER_NAME, adapter) for adapter in _adapters(snake(key), value)):
-        raise MidfillError(f"{file} may not name an adapter directory", "name a registered adapter")
-
-
-def _adapters(key: str, value: Any) -> list[str]:
-    """The adapters that a setting names."""
-    if key == "adapter" and isinstance(value, str):
-        return [value]
-    if key == "adapter_by_language" and isinstance(value, list):
-        return [entry.partition("=")[2] for entry in value if isinstance(entry, str)]
-    return []
-
-
-def _read(file: Path, limit: int) -> dict[str, Any]:
-    try:
-        with open(file, "rb", opener=_open_at_once) as stream:
-            content = stream.read(limit + 1) or b""
-        if len(content) > limit:
-            raise MidfillError(f"{file} is larger than {limit >> 10} KiB", "shorten the file or remove it")
-        return tomllib.loads(content.decode("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MidfillError(f"cannot read {file}: {reason}", "mend the file or remove it") from error
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """A pipe that nobody writes to must not keep us waiting."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def snake(key: str) -> str:

@@ -5,6 +5,7 @@ Uses the ``tokenizers`` library alone, so that the front end needs no transforme
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import re
@@ -16,6 +17,7 @@ from tokenizers import Tokenizer
 
 from midfill.types import MidfillError
 
+N_KEPT = 32  # texts whose ids are kept
 # Added tokens that are ordinary text (Gemma has runs of white space and HTML tags among its added tokens).
 _TEXT_TOKEN = re.compile(r"\s+|▁+|</?(?!(?:s|pad|eos|bos|unk|mask|sop|eop|reponame|filename)>)[a-z][a-z0-9]{0,9}>")
 _CONTROL_TOKEN = re.compile(
@@ -36,6 +38,8 @@ class CodeTokenizer:
         self._names = {int(token["id"]): str(token["content"]) for token in added if _is_control(token)}
         self._ids = {name: token_id for token_id, name in self._names.items()}
         self.control_ids = frozenset(self._names)
+        # While somebody types, the text after the cursor, names and pieces of other files are asked for at every key.
+        self._encoded = functools.lru_cache(N_KEPT)(self._encode)
         # Decoders may strip a space from the first token of a text (Llama's do): an anchor in front takes that.
         self._anchor = self._plain.encode("a", add_special_tokens=False).ids[-1:]
         self._anchor_text = self._plain.decode(self._anchor, skip_special_tokens=False)
@@ -64,9 +68,17 @@ class CodeTokenizer:
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[int]]:
         """The ids of ``text`` and where in it (in code points) each begins."""
+        ids, starts = self._encoded(text)
+        return list(ids), list(starts)
+
+    def _encode(self, text: str) -> tuple[Sequence[int], Sequence[int]]:
+        text = _without_lone_surrogates(text)
+        whole = self._plain.encode(text, add_special_tokens=False)
+        if self.control_ids.isdisjoint(whole.ids):
+            return whole.ids, [start for start, _ in whole.offsets]
         ids: list[int] = []
         starts: list[int] = []
-        pieces = [(0, _without_lone_surrogates(text))]  # a stack: the first of the text on top
+        pieces = [(0, text)]  # a stack: the first of the text on top
         while pieces:
             at, piece = pieces.pop()
             encoding = self._plain.encode(piece, add_special_tokens=False)

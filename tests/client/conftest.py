@@ -1,7 +1,7 @@
-"""The tokenizer's folder that engines elsewhere are compared with."""
+"""The engines elsewhere that a window connects to."""
 
 from __future__ import annotations
 
-from tests.remote.conftest import model, without_a_key
+from tests.remote.conftest import model, resident, without_a_key
 
-__all__ = ["model", "without_a_key"]
+__all__ = ["model", "resident", "without_a_key"]

@@ -9,8 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from midfill import config as configuration
-from midfill import paths
+from midfill import config_files, paths
 from midfill.client import adapters as subject
 from midfill.client.adapters import Adapters, load_adapters
 from midfill.completer import Completer
@@ -133,10 +132,10 @@ def test_a_mistake_in_the_languages(entry: str) -> None:
 def test_a_workspace_names_registered_ones_only(tmp_path: Path, value: str, fits: bool) -> None:
     (tmp_path / ".midfill.toml").write_text(f"adapter_by_language = {value}\n")
     if fits:
-        assert configuration.load_workspace(Config(), tmp_path).adapter_by_language == ("go=mine",)
+        assert config_files.load_workspace(Config(), tmp_path).adapter_by_language == ("go=mine",)
     else:
         with pytest.raises(MidfillError, match="adapter directory"):
-            configuration.load_workspace(Config(), tmp_path)
+            config_files.load_workspace(Config(), tmp_path)
 
 
 class WithoutAdapter:

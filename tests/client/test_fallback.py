@@ -17,9 +17,8 @@ from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.serve.team.listen import Listen
 from midfill.types import ModelInfo
-from tests.remote.test_midfill import Resident
-from tests.remote.test_midfill import resident as resident
-from tests.serve.test_team import listening
+from tests.remote.made import Resident
+from tests.serve.made import listening
 from tests.tokenizers_made import describe
 
 REQUEST = GenerateRequest((1, 2), 8, adapter="of-the-replicas")

@@ -20,35 +20,16 @@ from midfill.lsp import notice
 from midfill.remote import published
 from midfill.serve.team.listen import Listen
 from midfill.types import ModelInfo
+from tests.client.made import in_a_thread
 from tests.lsp.client import Client, at
 from tests.lsp.conftest import private_environment
-from tests.remote.mocks import BASE, Mock, running
-from tests.remote.test_midfill import Resident
-from tests.serve.test_team import listening
+from tests.remote.made import Resident
+from tests.remote.mocks import BASE, Mock
+from tests.serve.made import listening
 from tests.tokenizers_made import describe, make
 
 Start = Callable[..., Client]
 TYPED_S = 2.0  # an automatic request is answered at once; a busy machine is no failure
-
-
-@contextlib.contextmanager
-def in_a_thread(*mocks: Mock) -> Iterator[None]:
-    up, over = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with running(*mocks):
-            up.set()
-            while not over.is_set():
-                await asyncio.sleep(0.02)
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert up.wait(20)
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(20)
 
 
 @pytest.fixture

@@ -19,8 +19,7 @@ from midfill.context.outline import outline
 from midfill.context.parser import COMMAND, Job, Parsed, ParseProcess, Parser
 from midfill.context.workspace import Workspace
 from tests.context import hostile
-from tests.context.made import snapshot_at, write
-from tests.context.test_outline import ROWS
+from tests.context.made import ROWS, snapshot_at, write
 
 PATIENCE_S = 60.0
 BOMB = ("A<" * 900 + "\n") * 100  # Java: a gigabyte a second

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from midfill.context.secrets import has_secret
-from tests.context.test_secrets_public import KEY, digest, drawn, token
+from tests.context.made import KEY, digest, drawn, token
 
 TEST = "tests/test_a.py"
 VALUE = KEY[:28]

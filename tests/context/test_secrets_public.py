@@ -6,33 +6,18 @@ import base64
 import hashlib
 import json
 import random
-import string
 
 import pytest
 
 from midfill.context.secrets import found, has_secret, without_secrets
+from tests.context.made import KEY, LETTERS, _rng, digest, drawn, signed, token
 
-_rng = random.Random(14)
-LETTERS = string.ascii_letters + string.digits
 BASE64 = LETTERS + "+/"
-
-
-def drawn(n: int, chars: str = LETTERS) -> str:
-    """``n`` drawn characters, with a digit, a small and a capital letter as far as ``chars`` has them."""
-    while True:
-        value = "".join(_rng.choices(chars, k=n))
-        if all(any(map(is_kind, value)) for is_kind in (str.isdigit, str.islower, str.isupper)) or chars != LETTERS:
-            return value
 
 
 def b64(n_bytes: int) -> str:
     """So many drawn bytes in base 64."""
     return base64.b64encode(_rng.randbytes(n_bytes)).decode()
-
-
-def digest(n_bytes: int) -> str:
-    """So many drawn bytes in hexadecimal."""
-    return _rng.randbytes(n_bytes).hex()
 
 
 def encoded(data: bytes) -> str:
@@ -42,22 +27,10 @@ def encoded(data: bytes) -> str:
 
 CLAIMS = b'{"sub":"fubar","iat":1.000,"exp":3601.000}'
 MAP = base64.b64encode(b'{"version":3,"a":"b"}').decode()
-KEY = "q7Rt2Zk9Wq4Xv7LpB3nTd6ZcFh1JsGt5EuKw0iR2"
 WRAPPED = [b64(48) for _ in range(5)]
 QUOTED = "".join(f"  '{row}',\n" for row in WRAPPED)
 PIXEL = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAYAAAAf8/9hAAAABHNCSVQICAgIfAhkiAAA"
-
-
-def signed(body: bytes, **head: str) -> str:
-    """A JSON web token with this body."""
-    parts = (json.dumps({"alg": "RS256", **head}).encode(), body)
-    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "." + drawn(43)
-
-
-def token(algorithm: str, **claims: str | int) -> str:
-    """A JSON web token with these claims."""
-    return signed(json.dumps(claims).encode(), alg=algorithm)
 
 
 PROJECT = {

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from midfill.commands.session import session
 from midfill.config import Config
-from midfill.engine import record
 from midfill.engine.adapter_setting import EMBEDDED, embedded_folder
 from midfill.engine.base import GenerateRequest
 from midfill.engine.local.adapter_files import describe
-from midfill.engine.record import Place
 from tests.support import at
+
+pytestmark = pytest.mark.usefixtures("own_runtime")
 
 # None of them is in what it was trained on.
 HOLES = (
@@ -31,19 +24,6 @@ HOLES = (
     ("go", "func Max(a, b int) int {\n\tif a > b {\n\t\t‸\n\t}\n\treturn b\n}\n"),
     ("java", "class Box {\n    private int size;\n    int getSize() {\n        ‸\n    }\n}\n"),
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An engine of its own, ended at the end."""
-    with tempfile.TemporaryDirectory(prefix="mf-") as folder:
-        monkeypatch.setenv("MIDFILL_RUNTIME_DIR", folder)
-        yield
-        for lock in Path(folder).glob("engine-*.lock"):
-            where = Place(Path(folder), lock.stem.removeprefix("engine-"))
-            if record.is_running(where) and (address := record.find(where)) is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(address.pid, signal.SIGKILL)
 
 
 def test_what_is_shipped() -> None:

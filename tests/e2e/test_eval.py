@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from midfill.eval import sandbox
-from tests.eval.test_commands import TASKS
-from tests.eval.test_context import project
+from tests.commands.made import TASKS
+from tests.eval.made import project
 from tests.lsp.client import REPOSITORY
 
 pytestmark = pytest.mark.model

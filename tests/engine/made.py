@@ -6,16 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
     GemmaConfig,
     LlamaConfig,
+    MistralConfig,
     Qwen2Config,
+    Qwen3Config,
     Starcoder2Config,
 )
 
+from midfill.engine.local import load as load_module
 from midfill.engine.local.load import LoadedModel, load
 from tests.tokenizers_made import describe
 
@@ -29,7 +33,9 @@ CONFIGS: dict[str, Any] = {
     "llama": lambda: LlamaConfig(**_SIZES),
     "qwen2": lambda: Qwen2Config(**_SIZES),
     "gemma": lambda: GemmaConfig(**_SIZES),
-    # A window that is smaller than the sequences of the tests, on two of three layers.
+    "qwen3": lambda: Qwen3Config(**_SIZES),
+    # Windows that are smaller than the sequences of the tests; gemma3's on two of three layers.
+    "mistral": lambda: MistralConfig(**_SIZES, sliding_window=16),
     "gemma3": lambda: Gemma3TextConfig(
         **_SIZES,
         sliding_window=16,
@@ -40,11 +46,17 @@ CONFIGS: dict[str, Any] = {
 }
 
 
-def save_tiny(kind: str, folder: Path, *, tokenizer: str = "qwen2.5-coder", seed: int = 0) -> Path:
-    """Write a random model of ``kind`` into ``folder``."""
+DECODERS = ("llama", "qwen2", "gemma", "qwen3", "mistral")  # which are read without transformers
+
+
+def save_tiny(
+    kind: str, folder: Path, *, tokenizer: str = "qwen2.5-coder", seed: int = 0, **changes: Any
+) -> Path:  # fmt: skip
+    """Write a random model of ``kind``, its configuration with ``changes``, into ``folder``."""
     torch.manual_seed(seed)
     description = describe(tokenizer)
-    model = AutoModelForCausalLM.from_config(CONFIGS[kind]())
+    config = CONFIGS[kind]()
+    model = AutoModelForCausalLM.from_config(type(config)(**{**config.to_dict(), **changes}) if changes else config)
     for parameter in model.parameters():  # larger than the usual start: so that tokens differ and ties do not happen
         torch.nn.init.normal_(parameter, std=0.2)
     if not model.config.tie_word_embeddings:
@@ -55,6 +67,18 @@ def save_tiny(kind: str, folder: Path, *, tokenizer: str = "qwen2.5-coder", seed
     return folder
 
 
-def load_tiny(folder: Path, dtype: str = "float32") -> LoadedModel:
-    """Load it as the engine does."""
-    return load(folder, folder.name, device="cpu", dtype=dtype, progress=lambda stage, fraction: None)
+def load_tiny(folder: Path, dtype: str = "float32", *, modules: bool = False) -> LoadedModel:
+    """Load it as the engine does; ``modules``: as training does."""
+    return load(folder, folder.name, device="cpu", dtype=dtype, progress=lambda *_: None, modules=modules)
+
+
+def load_modules(folder: Path, dtype: str = "float32") -> Any:
+    """The same model as transformers computes it: what ours is compared with."""
+    return load_tiny(folder, dtype, modules=True).model
+
+
+def load_foreign(folder: Path, dtype: str = "float32") -> Any:
+    """The same model as the engine would load one that is not read as a Decoder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load_module, "architecture", lambda config: None)
+        return load_tiny(folder, dtype).model

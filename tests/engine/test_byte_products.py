@@ -11,9 +11,8 @@ import pytest
 import torch
 from transformers import Qwen2Config
 
-from midfill.engine.local.adapters import AdapterSwitch
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Runner
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.int8_kernels import best
 from midfill.engine.local.kv_cache import Slot
 from tests.engine.made import CONFIGS, load_tiny, save_tiny
@@ -133,7 +132,7 @@ def test_prompts_take_bytes_and_are_the_pass_with_more_bits(
     for in_bytes in (True, False):
         monkeypatch.setattr(step, "bytes_are_faster", lambda chosen=in_bytes: chosen)
         model = load_tiny(tmp_path / "m", "int8").model
-        runner, slot = Runner(model, AdapterSwitch(model)), Slot()
+        runner, slot = Runner(model), Slot()
         slot.begin(ids, None, None)
         used.clear()
         with torch.inference_mode():

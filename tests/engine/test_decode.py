@@ -13,23 +13,31 @@ import torch
 
 from midfill import fim
 from midfill.engine.local import decode
+from midfill.engine.local.adapters import Adapter
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling
+from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.healing import Beginning, Vocabulary
 from midfill.engine.local.kv_cache import MAX_AGE, MIN_SUFFIX, KVSlots, Rotate, Slot
 from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.prompt_lookup import Drafter
-from tests.engine.made import CONFIGS, VOCABULARY, load_tiny, save_tiny
+from tests.engine.made import CONFIGS, DECODERS, VOCABULARY, load_modules, load_tiny, save_tiny
 from tests.support import at
 
 GREEDY = Sampling()
 N_NEW = 12
-LEAN = {"llama", "qwen2", "gemma"}
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load_tiny(save_tiny(request.param, tmp_path_factory.mktemp(request.param) / request.param))
+
+
+@pytest.fixture(scope="module")
+def modules(loaded: LoadedModel) -> Any:
+    """The same model as transformers computes it."""
+    return load_modules(loaded.folder)
 
 
 @pytest.fixture(scope="module")
@@ -47,30 +55,37 @@ def prompt(length: int, seed: int = 0) -> list[int]:
     return random.Random(seed).choices(range(VOCABULARY), k=length)
 
 
-def run(runner: Runner, generation: Generation, n: int, max_drafts: int = 0, limit: int = 256) -> list[int]:
+def run(
+    runner: Runner, generation: Generation, n: int, max_drafts: int = 0, limit: int = 256,
+    adapter: Adapter | None = None,
+) -> list[int]:  # fmt: skip
     """The next ``n`` tokens."""
     said: list[int] = []
     while len(said) < n:
         rows = generation.rows(limit, max_drafts)
-        (logits,) = runner.forward([rows])
+        (logits,) = runner.forward([rows], adapter)
         said += [token.id for token in generation.take(rows, logits)]
     return said[:n]
 
 
-def answer(runner: Runner, slot: Slot, ids: list[int], sampling: Sampling = GREEDY, n: int = N_NEW) -> list[int]:
+def answer(
+    runner: Runner, slot: Slot, ids: list[int], sampling: Sampling = GREEDY, n: int = N_NEW,
+    adapter: Adapter | None = None,
+) -> list[int]:  # fmt: skip
     """The next ``n`` tokens after ``ids`` with what ``slot`` knows of them."""
     slot.begin(ids, None, None)
-    return run(runner, Generation(slot, sampling), n)
+    return run(runner, Generation(slot, sampling), n, adapter=adapter)
 
 
 def evaluate(
-    runner: Runner, ids: list[int], slot: Slot, nobody_waits: Callable[[], bool] | None = None
-) -> torch.Tensor:
+    runner: Runner, ids: list[int], slot: Slot, nobody_waits: Callable[[], bool] | None = None,
+    adapter: Adapter | None = None,
+) -> torch.Tensor:  # fmt: skip
     """The logits after ``ids``, which follow what ``slot`` holds."""
     positions = range(len(slot.ids), len(slot.ids) + len(ids))
     slot.ids += ids
     slot.known += bytes(len(ids))
-    (logits,) = runner.forward([Rows(slot, ids, positions)], nobody_waits)
+    (logits,) = runner.forward([Rows(slot, ids, positions)], adapter, nobody_waits)
     return logits[-1]
 
 
@@ -78,21 +93,15 @@ def fresh(runner: Runner) -> Slot:
     return Slot()
 
 
-def test_greedy_is_transformers_greedy(loaded: LoadedModel, runner: Runner) -> None:
-    assert (runner.lean is not None) == (loaded.name in LEAN)
+def test_greedy_is_transformers_greedy(loaded: LoadedModel, modules: Any, runner: Runner) -> None:
+    assert isinstance(loaded.model, Decoder) == (loaded.name in DECODERS)
     for length in (1, 7, 40):
         ids = prompt(length, seed=length)
         tensor = torch.tensor([ids])
-        whole = loaded.model.generate(
+        whole = modules.generate(
             input_ids=tensor, attention_mask=torch.ones_like(tensor), max_new_tokens=N_NEW, do_sample=False
         )
         assert answer(runner, fresh(runner), ids) == whole[0, length:].tolist()
-
-
-def test_the_short_way_is_the_modules_way(loaded: LoadedModel, runner: Runner) -> None:
-    modules = Runner(loaded.model, lean=False)
-    ids = prompt(60)
-    assert answer(runner, fresh(runner), ids) == answer(modules, fresh(runner), ids)
 
 
 def test_answers_differ(runner: Runner) -> None:
@@ -126,17 +135,6 @@ def test_a_long_prompt_grows_the_buffers(runner: Runner) -> None:
     for start in range(0, 600, 150):
         last = evaluate(runner, ids[start : start + 150], pieces)
     torch.testing.assert_close(last, logits, atol=1e-3, rtol=1e-3)
-
-
-def test_prefill_is_the_same(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = prompt(70)
-    monkeypatch.setattr(decode, "PREFILL_CHUNK", 32)
-    slot = fresh(runner)
-    slot.begin(ids, None, None)
-    pieces = list(runner.prefill(slot))
-    assert pieces[:-1] == [None, None]
-    assert pieces[-1] is not None
-    torch.testing.assert_close(pieces[-1], evaluate(runner, ids, fresh(runner)), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
@@ -197,7 +195,7 @@ def test_a_batch_is_its_parts(runner: Runner) -> None:
     assert [its[:N_NEW] for its in said] == alone
 
 
-def test_log_probabilities(loaded: LoadedModel, runner: Runner) -> None:
+def test_log_probabilities(modules: Any, runner: Runner) -> None:
     ids = prompt(20)
     slot = fresh(runner)
     slot.begin(ids, None, None)
@@ -206,7 +204,7 @@ def test_log_probabilities(loaded: LoadedModel, runner: Runner) -> None:
         rows = generation.rows()
         (logits,) = runner.forward([rows])
         tokens += generation.take(rows, logits)
-    whole = loaded.model(torch.tensor([ids + [token.id for token in tokens]])).logits[0].log_softmax(-1)
+    whole = modules(torch.tensor([ids + [token.id for token in tokens]])).logits[0].log_softmax(-1)
     for i, token in enumerate(tokens):
         assert token.logprob == pytest.approx(float(whole[len(ids) + i - 1, token.id]), abs=1e-3)
 
@@ -274,7 +272,7 @@ class TestSuffixShift:
 
     def test_rotated_keys_are_the_keys_of_that_place(self, runner: Runner, rotate: Rotate) -> None:
         for before, after in ((5, 300), (90, 2)):
-            for layer, (here, there) in enumerate(zip(runner._keys_at(before), runner._keys_at(after), strict=True)):
+            for layer, (here, there) in enumerate(zip(runner.keys_at(before), runner.keys_at(after), strict=True)):
                 torch.testing.assert_close(rotate(layer, here, after - before), there, atol=1e-3, rtol=1e-3)
 
     def test_only_what_was_typed_is_evaluated(self, runner: Runner, rotate: Rotate) -> None:

@@ -18,12 +18,13 @@ from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.local import engine as engine_module
 from midfill.engine.local import worker
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Cancelled, Generation, OverflowedError, Token
+from midfill.engine.local.decode import Generation, OverflowedError, Token
 from midfill.engine.local.engine import LocalEngine
+from midfill.engine.local.forward.runner import Cancelled
 from midfill.engine.local.job import StopStrings
 from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.types import MidfillError, Stats
-from tests.engine.made import VOCABULARY, save_tiny
+from tests.engine.made import VOCABULARY, load_modules, save_tiny
 from tests.engine.test_adapters import save_adapter
 from tests.support import at
 
@@ -233,7 +234,7 @@ async def test_log_probabilities_are_the_models(engine: LocalEngine, speculate: 
     (slot,) = [slot for slot in engine._slots.slots if slot.ids[:30] == list(request.prompt)]
     ids = slot.ids[: 30 + 12]
     with torch.inference_mode():
-        wanted = engine._model.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        wanted = load_modules(engine._model.folder)(torch.tensor([ids])).logits[0].log_softmax(-1)
     expected = [float(wanted[at - 1, ids[at]]) for at in range(30, 42)]
     assert logprobs == pytest.approx(expected, abs=1e-3)
     assert all(not delta.logprobs for delta in [item async for item in engine.stream(asked(length=30))])
@@ -273,12 +274,12 @@ async def test_background_gives_way_between_two_layers_and_is_finished_afterward
     forward, began, came = engine._runner.forward, threading.Event(), threading.Event()
     evaluated: list[str] = []
 
-    def told(batch: Sequence[Rows], nobody_waits: Callable[[], bool]) -> list[torch.Tensor]:
+    def told(batch: Sequence[Rows], adapter: Any, stop: Callable[[], bool]) -> list[torch.Tensor]:
         who = "behind" if batch[0].slot.ids[:20] == list(behind.prompt[:20]) else "person"
         began.set()
         assert came.wait(30)
         try:
-            logits = forward(batch, nobody_waits)
+            logits = forward(batch, adapter, stop)
         except Cancelled:
             evaluated.append(who + " given up")
             raise
@@ -391,10 +392,10 @@ async def test_one_broken_request_does_not_end_the_worker(
     expected, _ = await whole(engine, asked())
     forward = engine._runner.forward
 
-    def sometimes(batch: Any, nobody_waits: Any = None) -> list[torch.Tensor]:
+    def sometimes(batch: Any, *rest: Any) -> list[torch.Tensor]:
         if any(299 in rows.ids for rows in batch):
             raise error
-        return forward(batch, nobody_waits)
+        return forward(batch, *rest)
 
     monkeypatch.setattr(engine._runner, "forward", sometimes)
     bad = GenerateRequest((1, 2, 299), 8)

@@ -19,7 +19,7 @@ from midfill.engine.local import convert, int8
 from midfill.engine.local.convert import convert_gguf
 from midfill.engine.local.gguf_file import GgufFile
 from midfill.types import MidfillError
-from tests.engine.made import load_tiny
+from tests.engine.made import load_modules, load_tiny
 from tests.tokenizers_made import describe
 
 KINDS = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K")
@@ -200,12 +200,12 @@ def test_conversion_gives_the_model_transformers_reads(tmp_path: Path, architect
     file, out = tiny_gguf(tmp_path / "tiny.gguf", architecture), tmp_path / "out"
     out.mkdir()
     figures = convert_gguf(file, out, no_progress, floats=True)
-    loaded = load_tiny(out)
+    loaded, ours = load_tiny(out), load_modules(out)
     assert figures["parameters"] == loaded.parameters
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=file.name, dtype=torch.float32).eval()
     ids = torch.arange(40)[None] * 7 % 400
     with torch.inference_mode():
-        torch.testing.assert_close(loaded.model(ids).logits, theirs(ids).logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, atol=1e-4, rtol=1e-4)
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("def f(a):\n    return 1")) == "def f(a):\n    return 1"
 
 

@@ -7,28 +7,29 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from midfill.engine.local import gpu_formats, int8, load, transformers_model
-from midfill.engine.local.adapters import AdapterSwitch, read_adapter
+from midfill.engine.local import int8, load
+from midfill.engine.local.adapters import read_adapter
 from midfill.engine.local.cuda import static_decoder
-from midfill.engine.local.decode import Runner
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel
-from midfill.engine.local.models import weight_files
-from midfill.engine.local.weights import read_files
+from midfill.engine.local.model import modules
+from midfill.engine.local.model.decoder import Decoder
+from midfill.engine.local.model.formats import Stored
+from midfill.engine.local.model.linear_cuda import CudaInt8Linear, CudaQuantised, Nf4Linear
 from midfill.types import MidfillError
-from tests.engine.made import CONFIGS, load_tiny, save_tiny
-from tests.engine.test_adapters import save_adapter
+from tests.engine.made import CONFIGS, DECODERS, load_tiny, save_tiny
+from tests.engine.test_adapters import save_adapter, with_adapter
 from tests.engine.test_decode import answer, prompt
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
-LEAN = ("llama", "qwen2", "gemma")
 
 
 @pytest.fixture(params=["int8", "int4"])
@@ -40,18 +41,13 @@ def form(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], LoadedModel]:
-    """As load does for a CUDA device."""
-    monkeypatch.setattr(transformers_model, "pick_floats", lambda _: "float32")
+    """As load does for a CUDA device, its weights in float32 where they are not quantised."""
 
     def make(folder: Path, form: str) -> LoadedModel:
-        loaded = load_tiny(folder)
-        model, parameters = transformers_model.build_quantised(
-            folder, transformers_model.read_config(folder), form, CPU, lambda *_: None
-        )
-        assert parameters == loaded.parameters
-        return LoadedModel(
-            loaded.name, folder, model.eval(), loaded.tokenizer, CPU, form, parameters, loaded.base_names
-        )  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setattr(load, "pick_format", lambda *_: form)
+            patch.setattr(load, "make_format", lambda *_: CudaQuantised(form, CPU, torch.float32))
+            return load_tiny(folder)
 
     return make
 
@@ -62,21 +58,20 @@ def test_the_model_stays_close_to_the_float_one(
 ) -> None:
     folder = save_tiny(kind, tmp_path / kind)
     plain, quantised = load_tiny(folder), build(folder, form)
+    assert quantised.parameters == plain.parameters
     ids = torch.randint(5, 90, (1, 24), generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        a, b = plain.model(ids).logits, quantised.model(ids).logits
+    a, b = with_adapter(plain, None, ids), with_adapter(quantised, None, ids)
     assert float((a - b).norm() / a.norm()) < (0.08 if form == "int8" else 0.5)
-    assert not any(type(module) is nn.Linear for module in quantised.model.modules())
+    if not isinstance(quantised.model, Decoder):
+        assert not any(type(module) is nn.Linear for module in quantised.model.modules())
 
 
-@pytest.mark.parametrize("kind", LEAN)
-def test_the_lean_pass_and_steps_of_fixed_shape(
+@pytest.mark.parametrize("kind", DECODERS)
+def test_steps_of_fixed_shape(
     kind: str, form: str, build: Callable[[Path, str], LoadedModel], tmp_path: Path
-) -> None:
+) -> None:  # fmt: skip
     loaded = build(save_tiny(kind, tmp_path / kind), form)
-    dynamic = Runner(loaded.model)
-    assert dynamic.lean is not None
-    fixed = Runner(loaded.model)
+    dynamic, fixed = Runner(loaded.model), Runner(loaded.model)
     fixed.static = static_decoder(fixed, 256, loaded.max_context, 1, free=1 << 40, graphs=False)
     with torch.inference_mode():
         for length in (1, 30):
@@ -91,66 +86,47 @@ def test_an_int8_product_equals_the_arithmetic_it_stands_for() -> None:
     steps = (x * (127 / largest)).round()
     wanted = torch.cat([(steps @ values.float().T) * scale * largest / 127 for values, scale in packed], dim=1)
     wanted[:, :96] += bias
-    found = gpu_formats.Int8Product(packed, [bias, None], [(96, 128), (40, 128)], torch.float32).compute(x)
+    found = CudaInt8Linear("ab", [Stored(*each) for each in packed], [bias, None], torch.float32, CPU)(x)
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("n", [1, 2, 17, 32, 40])
 def test_an_int8_product_whatever_its_rows(n: int) -> None:
     weight, bias, x = torch.randn(44, 64), torch.randn(44), torch.randn(n, 64)
-    product = gpu_formats.Int8Product([int8.quantise(weight)], [bias], [(44, 64)], torch.float32)
-    found = product.compute(x)
+    product = CudaInt8Linear(["a"], [Stored(weight)], [bias], torch.float32, CPU)
+    found = product(x)
     assert found.shape == (n, 44)
     assert float((found - (x @ weight.T + bias)).norm() / found.norm()) < 0.02
-    torch.testing.assert_close(product.compute(x[:1]), found[:1])
-    assert product.compute(x[:0]).shape == (0, 44)
+    torch.testing.assert_close(product(x[:1]), found[:1])
+    assert product(x[:0]).shape == (0, 44)
 
 
 def test_a_prepared_file_serves_as_well(build: Callable[[Path, str], LoadedModel], tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     folder = save_tiny("gemma", tmp_path / "base")
     direct = build(folder, "int8")
-    skeleton = transformers_model.skeleton(transformers_model.read_config(folder))
-    state = int8.quantise_state(read_files(folder, weight_files(folder), CPU, None, lambda *_: None), skeleton)
+    config = modules.read_config(folder, load.read_plain_config(folder))
+    state = int8.quantise_state(load_file(folder / "model.safetensors"), modules.skeleton(config))
     save_file(state, folder / int8.FILE)
     ids = torch.arange(5, 40)[None]
-    with torch.inference_mode():
-        assert torch.equal(direct.model(ids).logits, build(folder, "int8").model(ids).logits)
+    assert torch.equal(with_adapter(direct, None, ids), with_adapter(build(folder, "int8"), None, ids))
 
 
 def test_adapters_beside_them(form: str, build: Callable[[Path, str], LoadedModel], tmp_path: Path) -> None:
+    """As they are beside transformers' modules with the same weights."""
     folder = save_tiny("gemma", tmp_path / "base")
     save_adapter(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), tmp_path / "adapter")
     loaded = build(folder, form)
-    switch = AdapterSwitch(loaded.model)
-    runner = Runner(loaded.model, switch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "architecture", lambda config: None)
+        modules_ = Runner(build(folder, form).model)
+    runner = Runner(loaded.model)
     adapter = read_adapter("x", tmp_path / "adapter", loaded.model, loaded.base_names)
-    switch.add(adapter)
     with torch.inference_mode():
         plain = answer(runner, Slot(), prompt(20), n=1)
-        switch.active = adapter
-        with_modules = Runner(loaded.model, switch, lean=False)
-        assert answer(runner, Slot(), prompt(20)) == answer(with_modules, Slot(), prompt(20))
-        switch.active = None
+        assert answer(runner, Slot(), prompt(20), adapter=adapter) == answer(
+            modules_, Slot(), prompt(20), adapter=adapter
+        )
         assert answer(runner, Slot(), prompt(20), n=1) == plain
-
-
-@pytest.mark.parametrize("broken", ["missing", "extra", "shape"])
-def test_weights_that_do_not_fit(broken: str, tmp_path: Path) -> None:
-    folder = save_tiny("llama", tmp_path / "base")
-    weights = read_files(folder, weight_files(folder), CPU, None, lambda *_: None)
-    name = "model.layers.1.mlp.up_proj.weight"
-    if broken == "missing":
-        del weights[name]
-    elif broken == "extra":
-        weights["model.layers.1.mlp.side_proj.weight"] = torch.zeros(2, 2)
-    else:
-        weights[name] = weights[name][:-1]
-    builder = gpu_formats.Builder(transformers_model.read_config(folder), "int8", CPU, torch.float32)
-    builder.add(weights.items())
-    with pytest.raises(ValueError, match=r"up_proj|side_proj"):
-        builder.finish()
 
 
 class TestChoosing:
@@ -210,9 +186,8 @@ class TestChoosing:
 def test_four_bits_are_four_bits() -> None:
     pytest.importorskip("bitsandbytes")
     weight = torch.randn(96, 128)
-    packed: Any = gpu_formats.nf4(weight)
-    product = gpu_formats.Nf4Product([packed], [None], [(96, 128)], torch.float32)
+    product = Nf4Linear(["a"], [Stored(weight)], [None], torch.float32, CPU)
     x = torch.randn(3, 128)
-    error = float((product.compute(x) - x @ weight.T).norm() / (x @ weight.T).norm())
+    error = float((product(x) - x @ weight.T).norm() / (x @ weight.T).norm())
     assert 0.02 < error < 0.15
     assert product.n_bytes == 96 * 128 * (1 / 2 + 4 / 64)

@@ -13,15 +13,19 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from midfill.engine.local import int8, int8_kernels
-from midfill.engine.local.adapters import AdapterSwitch, read_adapter
+from midfill.engine.local.adapters import read_adapter
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Generation, Runner, Sampling, Token
+from midfill.engine.local.decode import Generation, Sampling, Token
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel, load, pick_floats
+from midfill.engine.local.model.formats import Stored
+from midfill.engine.local.model.linear_int8 import Int8Linear
+from midfill.engine.local.model.modules import PackedLinear
 from midfill.engine.local.prompt_lookup import Drafter
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
-from tests.engine.test_adapters import save_adapter
+from tests.engine.test_adapters import save_adapter, with_adapter
 
 pytestmark = pytest.mark.skipif(not int8.is_supported(), reason="this CPU has no int8 products")
 
@@ -38,43 +42,47 @@ def test_quantise_keeps_each_row_within_half_a_step() -> None:
 def test_a_product_equals_the_arithmetic_it_stands_for() -> None:
     weight, bias, x = torch.randn(160, 64), torch.randn(160), torch.randn(5, 64)
     values, scale = int8.quantise(weight)
-    product = int8.Int8Product(values, scale, [bias], [160])
+    product = Int8Linear([""], [Stored(values, scale)], [bias])
     n_steps = product.kernel.steps
     largest = x.abs().amax(dim=1, keepdim=True)
     steps = (x * (n_steps / largest)).round()
     expected = (steps @ values.float().T) * scale * largest / n_steps + bias
-    torch.testing.assert_close(product.part(x, 0), expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(product(x), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
     values, scale = int8.quantise(torch.randn(256, 128))
-    product = int8.Int8Product(values, scale, [None], [256])
+    product = Int8Linear([""], [Stored(values, scale)], [None])
     row = torch.randn(1, 128)
-    alone = product.part(row, 0)
+    alone = product(row)
     for neighbours in (torch.randn(15, 128) * 1000, torch.randn(3, 128) * 1e-3):
-        assert torch.equal(product.part(torch.cat([row, neighbours]), 0)[:1], alone)
+        assert torch.equal(product(torch.cat([row, neighbours]))[:1], alone)
 
 
 @pytest.mark.parametrize("n", range(1, 2 * int8_kernels.LEAST))
 def test_few_rows_come_out_as_among_many(n: int) -> None:
     values, scale = int8.quantise(torch.randn(64, 4864))
-    product = int8.Int8Product(values, scale, [None], [64])
+    product = Int8Linear([""], [Stored(values, scale)], [None])
     rows = torch.randn(40, 4864)
-    every = product.compute(rows)
-    assert torch.equal(product.compute(rows[:n]), every[:n])
-    assert torch.equal(product.compute(rows), every)
+    every = product(rows)
+    assert torch.equal(product(rows[:n]), every[:n])
+    assert torch.equal(product(rows), every)
 
 
 def test_fused_layers_answer_as_they_would_alone() -> None:
     layers = [nn.Linear(64, n) for n in (64, 32, 32)]
     quantised = [int8.quantise(layer.weight.data) for layer in layers]
     biases: list[torch.Tensor | None] = [layer.bias.data for layer in layers]
-    stacked = torch.cat([values for values, _ in quantised]), torch.cat([scale for _, scale in quantised])
-    fused = int8.Int8Product(*stacked, biases, [64, 32, 32])
+    weights = [Stored(values, scale) for values, scale in quantised]
+    fused = Int8Linear("qkv", weights, biases)
+    parts = [PackedLinear(fused, i, torch.float32, torch.device("cpu")) for i in range(3)]
+    for part in parts:
+        part._shared = parts[0]._shared
     for x in (torch.randn(1, 4, 64), torch.randn(1, 1, 64)):
-        for i, (values, scale) in enumerate(quantised):
-            alone = int8.Int8Product(values, scale, [biases[i]], [len(values)])
-            assert torch.equal(fused.part(x, i), alone.part(x, 0))
+        for part, weight, bias in zip(parts, weights, biases, strict=True):
+            alone = Int8Linear([""], [weight], [bias])(x[0])
+            assert torch.equal(part(x)[0], alone)
+        assert not parts[0]._shared  # nothing is held between steps
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -82,8 +90,7 @@ def test_the_model_stays_close_to_the_float_one(kind: str, tmp_path: Path) -> No
     folder = save_tiny(kind, tmp_path / kind)
     plain, quantised = load_tiny(folder), load_tiny(folder, "int8")
     ids = torch.randint(5, 90, (1, 24), generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        a, b = plain.model(ids).logits, quantised.model(ids).logits
+    a, b = with_adapter(plain, None, ids), with_adapter(quantised, None, ids)
     assert float((a - b).norm() / a.norm()) < 0.05
     assert plain.parameters == quantised.parameters
 
@@ -96,15 +103,10 @@ def test_adapters_run_beside_int8_weights(tmp_path: Path) -> None:
     ids = torch.arange(5, 25)[None]
     logits = {}
     for name, loaded in (("plain", plain), ("int8", quantised)):
-        switch = AdapterSwitch(loaded.model)
         adapter = read_adapter("a", adapter_folder, loaded.model, loaded.base_names)
-        with torch.inference_mode():
-            before = loaded.model(ids).logits
-            switch.add(adapter)
-            switch.active = adapter
-            logits[name] = loaded.model(ids).logits
-            switch.active = None
-            assert torch.equal(loaded.model(ids).logits, before)
+        before = with_adapter(loaded, None, ids)
+        logits[name] = with_adapter(loaded, adapter, ids)
+        assert torch.equal(with_adapter(loaded, None, ids), before)
     assert float((logits["plain"] - logits["int8"]).norm() / logits["plain"].norm()) < 0.1
 
 
@@ -114,15 +116,11 @@ def test_int8_is_refused_where_it_cannot_be_had(tmp_path: Path, monkeypatch: pyt
         load_tiny(save_tiny("llama", tmp_path / "m"), "int8")
 
 
-def test_four_bits_equal_the_arithmetic_they_stand_for() -> None:
-    weight, bias, x = torch.randn(96, 64), torch.randn(96), torch.randn(5, 64)
-    values, scale = int8.quantise(weight)
-    product = int8.Int4Product(values, scale, [bias], [96])
-    groups = (values.float() * scale[:, None]).view(96, 2, 32)
-    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
-    step = (high - low) / 15
-    rounded = (((groups - low) / step).round() * step + low).view(96, 64)
-    torch.testing.assert_close(product.part(x, 0), x @ rounded.T + bias, rtol=0.05, atol=0.3)
+def test_four_bits_are_for_gpus(tmp_path: Path) -> None:
+    """On a CPU they were slower than eight for all but one row, and worse (docs/log.md)."""
+    with pytest.raises(MidfillError, match="GPU") as caught:
+        load_tiny(save_tiny("llama", tmp_path / "m"), "int4")
+    assert "int8" in caught.value.remedy
 
 
 CODE = Path(str(statistics.__file__)).read_text(encoding="utf-8")
@@ -148,14 +146,13 @@ def test_the_embedded_model_is_hardly_worse_than_in_floats(
     """Those that this CPU multiplies fast: bfloat16, or else float32, which is the stricter measure."""
     floats = pick_floats(torch.device("cpu"))
     found = {}
-    for form in (floats, "int8", "int4"):
+    for form in (floats, "int8"):
         loaded = load(embedded_folder, "embedded", device="cpu", dtype=form, progress=lambda stage, fraction: None)
         with torch.inference_mode():
             found[form] = perplexity(loaded)
     with capsys.disabled():
         print(f"\n  perplexity on real code: { {form: round(value, 3) for form, value in found.items()} }")
     assert found["int8"] < 1.02 * found[floats]
-    assert found["int4"] < 1.03 * found[floats]
 
 
 @pytest.mark.model

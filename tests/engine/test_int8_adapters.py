@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM
 
 from midfill.engine.local import int8
 from midfill.engine.local.adapter_files import WEIGHTS_FILE
-from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
+from midfill.engine.local.adapters import Adapter, read_adapter
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Runner
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import load, pick_floats
 from tests.engine.test_adapters import save_adapter
@@ -37,36 +37,35 @@ def test_an_adapter_beside_the_embedded_model_in_int8(
     tensors = load_file(tmp_path / "a" / "adapter_model.safetensors")
     # As strong as a trained one: one that turned everything round would compare noise with noise.
     save_file({k: v * 0.1 if "lora_B" in k else v for k, v in tensors.items()}, tmp_path / "a" / WEIGHTS_FILE)
-    loaded = load(embedded_folder, "embedded", device="cpu", dtype="int8", progress=lambda *_: None, whole=True)
-    switch = AdapterSwitch(loaded.model)
-    runner = Runner(loaded.model, switch)
-    assert runner.lean is not None
+    loaded = load(embedded_folder, "embedded", device="cpu", dtype="int8", progress=lambda *_: None)
+    modules: Any = load(
+        embedded_folder, "embedded", device="cpu", dtype="int8", progress=lambda *_: None, modules=True
+    ).model  # fmt: skip
+    runner = Runner(loaded.model)
     adapter = read_adapter("a", tmp_path / "a", loaded.model, loaded.base_names)
     ids = loaded.tokenizer.encode(Path(str(statistics.__file__)).read_text(encoding="utf-8"))[5000:5200]
 
     def logits(active: Adapter | None) -> torch.Tensor:
-        switch.active = active
         slot = Slot()
         slot.begin(ids, None, None)
         with torch.inference_mode():
-            (found,) = runner.forward([Rows(slot, ids, range(len(ids)), len(ids))])
-        switch.active = None
+            (found,) = runner.forward([Rows(slot, ids, range(len(ids)), len(ids))], active)
         return found.float()
 
     def modules_logits() -> torch.Tensor:
         with torch.inference_mode():
-            return loaded.model(torch.tensor([ids])).logits[0].float()  # type: ignore[no-any-return]
+            return modules(torch.tensor([ids])).logits[0].float()  # type: ignore[no-any-return]
 
     plain = logits(None)
     # Activations are rounded to 127 steps: a difference in the last bit may become one of a step, and grows from layer
     # to layer. By so much do two orders of the same sums differ on this text.
     noise = float((plain - modules_logits()).norm())
     reference = _Added(adapter)
-    for path, module in loaded.model.named_modules():
+    for path, module in modules.named_modules():
         if path in adapter.pairs:
             module.register_forward_hook(reference.hook(path))
     expected = modules_logits()
-    runner.lean.make_ready(adapter)
+    runner.make_ready(adapter)
     ours = logits(adapter)
     change, difference = float((ours - plain).norm()), float((ours - expected).norm())
     assert reference.n_added == len(adapter.pairs) == 24 * 7

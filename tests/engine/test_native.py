@@ -13,14 +13,13 @@ import pytest
 import torch
 
 from midfill import paths
-from midfill.engine.local.adapters import AdapterSwitch, read_adapter
+from midfill.engine.local.adapters import Adapter, read_adapter
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Runner
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.int8_kernels import best
 from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.lean import LeanModel
 from midfill.types import MidfillError
-from tests.engine.made import load_tiny, save_tiny
+from tests.engine.made import load_foreign, load_tiny, save_tiny
 
 numba = pytest.importorskip("numba")
 
@@ -34,19 +33,18 @@ KINDS = ("llama", "qwen2")  # without and with biases
 
 
 def tiny(kind: str, folder: Path) -> Runner:
-    model = load_tiny(save_tiny(kind, folder), "int8").model
-    runner = Runner(model, AdapterSwitch(model))
-    assert runner.lean is not None
+    runner = Runner(load_tiny(save_tiny(kind, folder), "int8").model)
+    assert runner.compiled is not None
     return runner
 
 
-def through_torch(runner: Runner, batch: list[Rows]) -> list[torch.Tensor]:
-    assert runner.lean is not None
-    native, runner.lean._native = runner.lean._native, None
+def through_torch(runner: Runner, batch: list[Rows], adapter: Adapter | None = None) -> list[torch.Tensor]:
+    compiled, runner.compiled = runner.compiled, None
+    assert compiled is not None
     try:
-        return runner.forward(batch)
+        return runner.forward(batch, adapter)
     finally:
-        runner.lean._native = native
+        runner.compiled = compiled
 
 
 def prompt(slot: Slot, ids: list[int], n_logits: int = 1) -> Rows:
@@ -124,16 +122,12 @@ def test_an_adapter_is_added(rank: int, tmp_path: Path) -> None:
     save_adapter(
         AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32), tmp_path / "a", r=rank
     )  # fmt: skip
-    switch = AdapterSwitch(model.model)
-    runner, ids = Runner(model.model, switch), [5 + i * 7 % 80 for i in range(30)]
+    runner, ids = Runner(model.model), [5 + i * 7 % 80 for i in range(30)]
     adapter = read_adapter("a", tmp_path / "a", model.model, model.base_names)
     with torch.inference_mode():
         (without,) = runner.forward([prompt(Slot(), ids, 30)])
-        switch.add(adapter)
-        switch.active = adapter
-        (found,) = runner.forward([prompt(Slot(), ids, 30)])
-        (expected,) = through_torch(runner, [prompt(Slot(), ids, 30)])
-        switch.active = None
+        (found,) = runner.forward([prompt(Slot(), ids, 30)], adapter)
+        (expected,) = through_torch(runner, [prompt(Slot(), ids, 30)], adapter)
         (again,) = runner.forward([prompt(Slot(), ids, 30)])
     assert near(found, expected)
     assert not near(found, without)
@@ -142,7 +136,7 @@ def test_an_adapter_is_added(rank: int, tmp_path: Path) -> None:
 
 @needs_native
 def test_a_long_step_is_stopped_between_layers(tmp_path: Path) -> None:
-    from midfill.engine.local.decode import Cancelled
+    from midfill.engine.local.forward.runner import Cancelled
 
     runner, slot, asked = tiny("llama", tmp_path / "m"), Slot(), []
 
@@ -151,7 +145,7 @@ def test_a_long_step_is_stopped_between_layers(tmp_path: Path) -> None:
         return len(asked) == 3
 
     with torch.inference_mode(), pytest.raises(Cancelled):
-        runner.forward([prompt(slot, list(range(5, 45)))], nobody_waits)
+        runner.forward([prompt(slot, list(range(5, 45)))], None, nobody_waits)
     assert not any(slot.known)
 
 
@@ -199,31 +193,22 @@ def test_an_adapter_of_the_head_is_added(tmp_path: Path) -> None:
     save_adapter(base, tmp_path / "a", target_modules=["lm_head", "q_proj"])
     file = tmp_path / "a" / WEIGHTS_FILE  # as with save_embedding_layers=False
     save_file({name: value for name, value in load_file(file).items() if "lora_" in name}, file)
-    switch = AdapterSwitch(model.model)
-    runner, ids = Runner(model.model, switch), [5 + i * 7 % 80 for i in range(30)]
+    runner, ids = Runner(model.model), [5 + i * 7 % 80 for i in range(30)]
     adapter = read_adapter("a", tmp_path / "a", model.model, model.base_names)
     assert "lm_head" in adapter.pairs
     with torch.inference_mode():
-        switch.add(adapter)
-        found = []
-        for lean in (runner.lean, None):
-            runner.lean, switch.active = lean, adapter
-            found += runner.forward([prompt(Slot(), ids, 30)])
-        switch.active = None
+        (found,) = runner.forward([prompt(Slot(), ids, 30)], adapter)
+        (expected,) = Runner(load_foreign(tmp_path / "m", "int8")).forward([prompt(Slot(), ids, 30)], adapter)
         (without,) = runner.forward([prompt(Slot(), ids, 30)])
-    assert near(*found)
-    assert not near(found[0], without)
+    assert near(found, expected)
+    assert not near(found, without)
 
 
 @needs_native
 def test_a_model_with_a_window_is_left_to_torch(tmp_path: Path) -> None:
-    """Mistral's modules do not say it themselves."""
-    from transformers import MistralConfig, MistralForCausalLM
-
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = MistralConfig(vocab_size=96, num_key_value_heads=2, sliding_window=8, **sizes)
-    model: Any = MistralForCausalLM(config).eval()
-    assert LeanModel(model, AdapterSwitch(model))._layers[0].window == 8
+    runner = Runner(load_tiny(save_tiny("mistral", tmp_path / "m"), "int8").model)
+    assert runner.compiled is None
+    assert {layer.window for layer in runner.model.layers} == {16}  # type: ignore[union-attr]
 
 
 def test_every_thread_of_a_team_works_and_an_error_is_told() -> None:

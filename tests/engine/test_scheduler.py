@@ -340,7 +340,27 @@ def test_given_up_as_soon_as_it_cannot_be_read_in_time(office: Office) -> None:
     assert waits.deadline < reads.deadline
 
 
+def test_one_alone_is_never_given_up(office: Office) -> None:
+    """A slow machine needs longer than anybody waits, and what comes of it is found by the next request."""
+    office.run("A1", 900, within_s=1.0)
+    office.come("B1", background=True)
+    (gone,) = office.come("C1", within_s=1.0)
+    gone.cancel()
+    assert office.scheduler.late(1e9) == []
+
+
+def test_where_none_can_be_in_time_the_one_that_is_read_goes_on(office: Office) -> None:
+    office.run("A1", 900, within_s=1.0)
+    office.run("B1", 900, within_s=1.0)
+    assert office.read() == "B1"
+    office.run("C1", 900, within_s=1.0)
+    assert [office.name(job) for job in office.scheduler.late(1e9)] == ["A1", "C1"]
+    office.end("B1")
+    assert [office.name(job) for job in office.scheduler.late(1e9)] == ["A1"]
+
+
 def test_further_candidates_are_not_given_up_apart_from_the_first(office: Office) -> None:
+    office.run("B1", 900)
     office.come("A1", n=2, within_s=1.0)
     assert [office.name(job) for job in office.scheduler.late(1e9)] == ["A1"]
 

@@ -118,11 +118,11 @@ async def test_an_engine_without_memory(engine: LocalEngine, monkeypatch: pytest
     A prompt of which an engine died is refused before anything is computed, and what is worked on is written down."""
     forward, seen = engine._runner.forward, list[list[str]]()
 
-    def refused_for_long_ones(batch: Any, nobody_waits: Any = None) -> list[torch.Tensor]:
+    def refused_for_long_ones(batch: Any, *rest: Any) -> list[torch.Tensor]:
         seen.append(unfinished(tmp_path / "work"))
         if any(len(rows.slot.ids) > 100 for rows in batch):
             torch.empty(1 << 60)
-        return forward(batch, nobody_waits)
+        return forward(batch, *rest)
 
     monkeypatch.setattr(engine._runner, "forward", refused_for_long_ones)
     short, long = (1, 2, 3), tuple(range(1, 141))

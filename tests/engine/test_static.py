@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AutoModelForCausalLM, MistralConfig
+from transformers import AutoModelForCausalLM
 
 from midfill.engine.local import attention, cuda, memory_plan, static
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
 from midfill.engine.local.attention import ROWWISE, Rows
 from midfill.engine.local.cuda import StaticDecoder, static_decoder
-from midfill.engine.local.decode import Cancelled, Generation, Runner, Sampling
+from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.engine import LocalEngine
+from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.engine.local.load import LoadedModel
 from midfill.engine.local.prompt_lookup import Drafter
-from tests.engine import made
-from tests.engine.made import CONFIGS, load_tiny, save_tiny
+from tests.engine.made import DECODERS, load_tiny, save_tiny
 from tests.engine.test_adapters import save_adapter
 from tests.engine.test_decode import GREEDY, N_NEW, answer, evaluate, prompt, run
 from tests.engine.test_engine import asked, running, whole
@@ -33,12 +33,8 @@ from tests.engine.test_engine import asked, running, whole
 PLENTY = 1 << 40
 
 
-@pytest.fixture(scope="module", params=[*CONFIGS, "mistral"])
+@pytest.fixture(scope="module", params=DECODERS)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    if request.param not in CONFIGS:  # a window, in a model that has a lean forward
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(CONFIGS, "mistral", lambda: MistralConfig(**made._SIZES, sliding_window=16))
-            return load_tiny(save_tiny("mistral", tmp_path_factory.mktemp("mistral") / "mistral"))
     return load_tiny(save_tiny(request.param, tmp_path_factory.mktemp(request.param) / request.param))
 
 
@@ -50,9 +46,20 @@ def dynamic(loaded: LoadedModel) -> Runner:
 @pytest.fixture(scope="module")
 def runner(loaded: LoadedModel, dynamic: Runner) -> Runner:
     """The same model, with every step of fixed shape that can be."""
-    runner = Runner(loaded.model, dynamic.switch)
+    runner = Runner(loaded.model)
     runner.static = static_decoder(runner, 700, loaded.max_context, 2, free=PLENTY, graphs=False)
     return runner
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "starcoder2"])
+def test_transformers_modules_get_the_slots_and_no_more(kind: str, counted: list[cuda.Key], tmp_path: Path) -> None:
+    loaded = load_tiny(save_tiny(kind, tmp_path / kind))
+    plain, fixed = Runner(loaded.model), Runner(loaded.model)
+    fixed.static = static_decoder(fixed, 256, loaded.max_context, 2, free=PLENTY)
+    assert not fixed.static.pending
+    counted.clear()
+    assert answer(fixed, slot_of(fixed), prompt(30)) == answer(plain, Slot(), prompt(30))
+    assert not counted
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +204,7 @@ def test_cancelled_between_steps(runner: Runner) -> None:
     answer(runner, slot, prompt(10), n=1)
     rows = Generation(slot, GREEDY).rows()
     with pytest.raises(Cancelled):
-        runner.forward([rows], lambda: True)
+        runner.forward([rows], None, lambda: True)
     assert slot.known[rows.positions[0]] == 0
 
 
@@ -220,22 +227,29 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
+Pair = tuple[LoadedModel, AdapterSwitch, Runner, Runner]
+
+
 class TestAdapters:
     """Adapters from buffers of fixed rank."""
 
     @pytest.fixture
-    def pair(self, folders: Callable[..., Path]) -> tuple[LoadedModel, Runner, Runner]:
+    def pair(self, folders: Callable[..., Path]) -> Pair:
         loaded = load_tiny(folders())
         switch = AdapterSwitch(loaded.model)
-        plain, fixed = Runner(loaded.model, switch), Runner(loaded.model, switch)
+        plain, fixed = Runner(loaded.model), Runner(loaded.model)
         fixed.static = static_decoder(fixed, 256, loaded.max_context, 1, free=PLENTY, graphs=False)
-        return loaded, plain, fixed
+        fixed.static.residents = lambda: switch.adapters.values()
+        return loaded, switch, plain, fixed
 
     def test_the_same_answers(
-        self, folders: Callable[..., Path], pair: tuple[LoadedModel, Runner, Runner], counted: list[cuda.Key]
+        self,
+        folders: Callable[..., Path],
+        pair: Pair,
+        counted: list[cuda.Key],
     ) -> None:
-        loaded, plain, fixed = pair
-        switch, ids = plain.switch, prompt(20)
+        loaded, switch, plain, fixed = pair
+        ids = prompt(20)
         settings: list[dict[str, Any]] = [{}, {"target_modules": ["q_proj", "down_proj"]}, {"r": 40, "lora_alpha": 9}]
         for seed, one in enumerate(settings):
             name = f"a{seed}"
@@ -243,43 +257,36 @@ class TestAdapters:
         first = {}
         turns: tuple[str | None, ...] = ("a0", "a1", "a2", "a1", None, "a0", "a1", None)
         for turn in turns:
-            switch.active = switch.adapters[turn] if turn else None
+            adapter = switch.adapters[turn] if turn else None
             slot = slot_of(fixed)
-            found, wanted = evaluate(fixed, ids, slot), evaluate(plain, ids, Slot())
+            found, wanted = (evaluate(*one, adapter=adapter) for one in ((fixed, ids, slot), (plain, ids, Slot())))
             torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
-            assert answer(fixed, slot_of(fixed), ids) == answer(plain, Slot(), ids), turn
+            mine = answer(fixed, slot_of(fixed), ids, adapter=adapter)
+            assert mine == answer(plain, Slot(), ids, adapter=adapter), turn
             first[turn] = found
-            assert switch.active is (switch.adapters[turn] if turn else None)
-        switch.active = None
         assert all(float((a - b).abs().max()) > 0.05 for a, b in itertools.combinations(first.values(), 2))
         assert {key.adapted for key in counted} == {False, True}
 
-    def test_only_a_larger_one_needs_other_buffers(
-        self, folders: Callable[..., Path], pair: tuple[LoadedModel, Runner, Runner]
-    ) -> None:
-        loaded, _, fixed = pair
-        switch = fixed.switch
+    def test_only_a_larger_one_needs_other_buffers(self, folders: Callable[..., Path], pair: Pair) -> None:
+        loaded, switch, _, fixed = pair
         for seed, rank in enumerate((4, 16, 17)):
             adapter = read_adapter(f"a{rank}", folders(seed, r=rank), loaded.model, loaded.base_names)
             switch.add(adapter)
-            switch.active = adapter
-            answer(fixed, slot_of(fixed), prompt(9), n=2)
+            answer(fixed, slot_of(fixed), prompt(9), n=2, adapter=adapter)
             if rank == 4:
                 buffers = decoder(fixed).lora
             assert (decoder(fixed).lora is buffers) == (rank <= 16)  # 4 makes room for 16
-        switch.active = switch.adapters["a4"]
         buffers = decoder(fixed).lora
-        answer(fixed, slot_of(fixed), prompt(9), n=2)
+        answer(fixed, slot_of(fixed), prompt(9), n=2, adapter=switch.adapters["a4"])
         assert decoder(fixed).lora is buffers
-        switch.active = None
 
     def test_without_room_for_its_buffers_it_takes_the_usual_way(
-        self, folders: Callable[..., Path], pair: tuple[LoadedModel, Runner, Runner], monkeypatch: pytest.MonkeyPatch,
+        self, folders: Callable[..., Path], pair: Pair, monkeypatch: pytest.MonkeyPatch,
         counted: list[cuda.Key],
     ) -> None:  # fmt: skip
         """The large adapter is answered all the same, tried once, and takes nothing from a smaller one."""
-        loaded, plain, fixed = pair
-        switch, ids = fixed.switch, prompt(20)
+        loaded, switch, plain, fixed = pair
+        ids = prompt(20)
         for seed, rank in enumerate((4, 40)):
             switch.add(read_adapter(f"a{rank}", folders(seed, r=rank), loaded.model, loaded.base_names))
         tried: list[list[str]] = []
@@ -293,11 +300,11 @@ class TestAdapters:
 
         monkeypatch.setattr(cuda, "StaticLora", Small)
         for name in ("a40", "a4", "a40", "a4"):
-            switch.active = switch.adapters[name]
+            adapter = switch.adapters[name]
             counted.clear()
-            assert answer(fixed, slot_of(fixed), ids) == answer(plain, Slot(), ids)
+            mine = answer(fixed, slot_of(fixed), ids, adapter=adapter)
+            assert mine == answer(plain, Slot(), ids, adapter=adapter)
             assert bool(counted) == (name == "a4")
-        switch.active = None
         assert tried == [["a4", "a40", "a40"], ["a4", "a4"]]
 
     def test_new_buffers_drop_the_graphs_over_the_old_ones_and_no_others(
@@ -307,13 +314,11 @@ class TestAdapters:
         fixed = Runner(loaded.model)
         fixed.static = static_decoder(fixed, 256, loaded.max_context, 1, free=PLENTY)
         for seed, rank in enumerate((4, 20)):
-            fixed.switch.add(read_adapter(f"a{rank}", folders(seed, r=rank), loaded.model, loaded.base_names))
-            fixed.switch.active = fixed.switch.adapters[f"a{rank}"]
-            answer(fixed, slot_of(fixed), prompt(9), n=2)
+            adapter = read_adapter(f"a{rank}", folders(seed, r=rank), loaded.model, loaded.base_names)
+            answer(fixed, slot_of(fixed), prompt(9), n=2, adapter=adapter)
             while decoder(fixed).pending:
                 decoder(fixed).capture_next()
             assert {key.n_rows for key in pretended[1].steps} == {1, 9}
-        fixed.switch.active = None
         assert [graphs.n_dropped for graphs in pretended] == [0, 1]
 
 

@@ -12,22 +12,9 @@ from midfill.eval.ask import Server
 from midfill.eval.context import ProjectContext
 from midfill.eval.repository import Cutter, copied
 from midfill.types import ModelInfo
+from tests.eval.made import project
 
 INFO = ModelInfo("scripted", "", "qwen2.5-coder", 4096, 8192, "cpu", "float32")
-
-
-def project(root: Path) -> Path:
-    """Two files that use each other; every line of them is the only one of its kind."""
-    root.mkdir()
-    names = ("apple", "banana", "cherry", "damson", "elder", "fig", "grape", "hazel")
-    made = "".join(f"def make_{name}(weight):\n    return weight * {7919 + n}\n\n\n" for n, name in enumerate(names))
-    used = "from making import *\n\n\n" + "".join(
-        f"def use_{name}(basket):\n    {name}_total = make_{name}(basket)\n    return {name}_total\n\n\n"
-        for name in names
-    )
-    (root / "making.py").write_text(made)
-    (root / "using.py").write_text(used)
-    return root
 
 
 async def test_the_index_sees_the_copy_with_the_hole(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from midfill.config import Config
 from midfill.eval import knob, replay
 from midfill.eval.knob import Looks, is_right, looks
 from midfill.eval.replay import Habits, Pause, Tally, Typist, glanced
-
-from .test_replay import INFO, Oracle, place, typed
+from tests.eval.made import INFO, Oracle, place, typed
 
 HASTY = Habits(waits=True, hasty=True)
 

@@ -12,8 +12,7 @@ from midfill.engine.scripted import ScriptedEngine
 from midfill.eval import replay
 from midfill.eval.pace import Memory, Meter, Pace, Remembering, TooLateError
 from midfill.eval.replay import Habits
-
-from .test_replay import Oracle, typed
+from tests.eval.made import Oracle, typed
 
 PACED = Habits(pace=Pace(0.2, 0.05))
 

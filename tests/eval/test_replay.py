@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,40 +15,9 @@ from midfill.config import Config
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.eval import replay
-from midfill.eval.replay import Habits, Place, Tally, Typist, places, taken
+from midfill.eval.replay import Habits, Tally, Typist, places, taken
 from midfill.eval.replay_report import paired, total
-from midfill.types import ModelInfo, Stats
-
-INFO = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
-PATIENT = Habits(waits=True)
-
-
-class Oracle:
-    """Says what a function makes of the text before the cursor."""
-
-    def __init__(self, say: Callable[[str], str]) -> None:
-        self._say = say
-
-    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        prefix = "".join(map(chr, request.prompt[1 : request.prompt.index(CharRenderer.SUF)]))
-        text = self._say(prefix)
-        yield Delta(text)
-        yield Delta("", "stop", Stats(len(request.prompt), 0, len(text)))
-
-    async def aclose(self) -> None: ...
-
-
-def place(text: str) -> Place:
-    before, typed, after = text.split("‸")
-    return Place(Path("/w"), "a.py", "python", before + typed + after, len(before), len(before) + len(typed))
-
-
-async def typed(engine: Any, text: str, habits: Habits = PATIENT) -> tuple[Tally, list[dict[str, Any]]]:
-    events: list[dict[str, Any]] = []
-    # Neither the gaps nor the probabilities are real here.
-    completer = Completer(engine, CharRenderer(), INFO, Config(max_debounce_s=0.0, rules_off=("confidence",)))
-    tally = await Typist(completer, place(text), habits, len, events.append).type()
-    return tally, events
+from tests.eval.made import INFO, Oracle, place, typed
 
 
 @pytest.mark.parametrize(("suggestion", "follows", "wanted"), [

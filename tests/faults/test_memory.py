@@ -14,23 +14,16 @@ import pytest
 
 from midfill.client import spawn
 from midfill.engine.base import EngineError, GenerateRequest
-from tests.engine.made import save_tiny
 from tests.fuzz.wire import folders
-from tests.serve.test_daemon import config_of, ready, runtime
-
-__all__ = ["runtime"]  # the fixture, which names the runtime folder in the environment and ends its engines
+from tests.serve.made import config_of, ready
 
 pytestmark = [
+    pytest.mark.usefixtures("own_runtime"),
     pytest.mark.model,
     pytest.mark.skipif(sys.platform != "linux", reason="limits of other processes are Linux"),
 ]
 MIB = 1 << 20
 SHORT, LONG = (1, 2, 3), tuple((7 * k) % 300 + 1 for k in range(1500))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
 
 
 def address_space(pid: int) -> int:
@@ -66,7 +59,7 @@ async def test_an_engine_that_gets_no_more_memory(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("mebibytes", [300, 500, None])
-def test_a_command_that_gets_too_little(tiny: Path, tmp_path: Path, runtime: Path, mebibytes: int | None) -> None:
+def test_a_command_that_gets_too_little(tiny: Path, tmp_path: Path, own_runtime: Path, mebibytes: int | None) -> None:
     """Whatever fails first, a library's file, its threads or the weights, the user reads that memory is short."""
     import resource
 
@@ -76,7 +69,7 @@ def test_a_command_that_gets_too_little(tiny: Path, tmp_path: Path, runtime: Pat
 
     (tmp_path / "a.py").write_text("a = 1\n")
     settings = {"model": str(tiny), "device": "cpu", "dtype": "float32", "max_tokens": 4}
-    env = folders(tmp_path, **settings) | {"MIDFILL_RUNTIME_DIR": str(runtime)}
+    env = folders(tmp_path, **settings) | {"MIDFILL_RUNTIME_DIR": str(own_runtime)}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "midfill", "complete", "a.py:1", "--raw"], env={**os.environ, **env}, cwd=tmp_path,
         preexec_fn=limit, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400, check=False,

@@ -126,7 +126,7 @@ class Adapter:
     def __init__(self, base: Path, folder: Path) -> None:
         self.folder, self._base = folder, base
         self._reader = load_tiny(base)
-        self._model = with_lora(load_tiny(base), Lora(rank=8), str(base), 1)
+        self._model = with_lora(load_tiny(base, modules=True), Lora(rank=8), str(base), 1)
 
     def write(self, number: float) -> None:
         """Put it where the run's result stands."""

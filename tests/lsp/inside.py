@@ -93,10 +93,10 @@ class Inside:
         """The engine's status is another."""
 
         async def told() -> None:
-            assert isinstance(self.server.link, fakes.FakeLink)
-            self.server.link.on_status(status)
+            assert isinstance(self.server.session.engine.link, fakes.FakeLink)
+            self.server.session.engine.link.on_status(status)
 
-        self.wait(lambda _message: self.server.link is not None)
+        self.wait(lambda _message: self.server.session.engine.link is not None)
         self._run(told())
 
     def open(self, text: str, uri: str = "file:///w/a.py", language: str = "python", version: int = 1) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from midfill.lsp.closers import Closers, n_covered, steady
+from tests.lsp.made import AUTOMATIC, INLINE, POPUP, change, ready
 
 from .client import at
 from .conftest import Launch
-from .test_suggest import AUTOMATIC, INLINE, POPUP, change, ready
 
 # (from, to, text) in line 3, whose text is "f(a, g())  # ‸" with the inner pair just closed by the editor.
 BEFORE = Closers(3, 7, "))")

@@ -13,9 +13,9 @@ from midfill.context.gather import gather
 from midfill.context.keeper import Document
 from midfill.lsp.server import MidfillServer
 from midfill.types import Snapshot
+from tests.lsp.made import Sent, ask, notify
 
 from . import fakes
-from .test_leaks import Sent, ask, notify
 
 CLIENT = "class Client:\n    def send(self, data): ...\n"
 USE = "from client import Client\n\n\ndef work(client: Client):\n    client."
@@ -38,8 +38,8 @@ def open_text(server: MidfillServer, uri: str, text: str) -> None:
 async def shown(server: MidfillServer, uri: str, text: str) -> str:
     """The context for the end of ``text``, once the workspace has come to rest."""
     snapshot = Snapshot(uri, 1, "python", text, len(text), path=uri.rpartition("/")[2])
-    assert await asyncio.to_thread(server.project.prepare, snapshot, 30.0)
-    return "\n".join(snippet.text for snippet in gather([server.project], snapshot))
+    assert await asyncio.to_thread(server.session.project.prepare, snapshot, 30.0)
+    return "\n".join(snippet.text for snippet in gather([server.session.project], snapshot))
 
 
 async def test_documents_and_folders_reach_the_workspace(tmp_path: Path) -> None:
@@ -68,10 +68,10 @@ async def test_sources_are_switched_off_while_it_runs(tmp_path: Path) -> None:
     server = await started(tmp_path, context_off=tuple(off))
     uri = (tmp_path / "main.py").as_uri()
     assert await shown(server, uri, USE) == ""
-    link = server.link
+    link = server.session.engine.link
     notify(server, "workspace/didChangeConfiguration", {"settings": {"midfill": {"contextOff": []}}})
     assert "client.send(data)" in await shown(server, uri, USE)
-    assert server.link is link  # that needs no other engine
+    assert server.session.engine.link is link  # that needs no other engine
 
 
 async def test_what_is_turned_off_reads_no_folder(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ async def test_where_somebody_typed(
 ) -> None:
     server = await started()
     told: list[tuple[Document, int | None]] = []
-    monkeypatch.setattr(server.project, "changed", lambda document, cursor: told.append((document, cursor)))
+    monkeypatch.setattr(server.session.project, "changed", lambda document, cursor: told.append((document, cursor)))
     open_text(server, "file:///a.py", text)
     ends = [{"line": line, "character": character} for line, character in (start, end)]
     change = {"range": {"start": ends[0], "end": ends[1]}, "text": insert}
@@ -124,7 +124,7 @@ async def test_where_somebody_typed(
 async def test_a_full_text_tells_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     server = await started()
     told: list[int | None] = []
-    monkeypatch.setattr(server.project, "changed", lambda _document, cursor: told.append(cursor))
+    monkeypatch.setattr(server.session.project, "changed", lambda _document, cursor: told.append(cursor))
     open_text(server, "file:///a.py", "a")
     params = {"textDocument": {"uri": "file:///a.py", "version": 2}, "contentChanges": [{"text": "b"}]}
     notify(server, "textDocument/didChange", params)
@@ -136,7 +136,7 @@ async def test_the_thread_ends_with_the_session() -> None:
     open_text(server, "file:///a.py", CLIENT)
     ask(server, 9, "shutdown", None)
     await asyncio.sleep(0)
-    thread = server.project._thread
+    thread = server.session.project._thread
     assert thread is not None
     thread.join(10)
     assert not thread.is_alive()

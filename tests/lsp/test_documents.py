@@ -11,27 +11,9 @@ from midfill.lsp import documents
 from midfill.lsp.documents import Document, Documents, Edit, Span
 from midfill.lsp.notebooks import Cell
 from midfill.lsp.positions import Encoding
+from tests.lsp.made import URI, offset
 
-URI = "file:///w/a.py"
 ALPHABET = "ab \n\n\r\r\n\f\u2028\x85\u00e9\u4e2d\U0001f600\U00010000\t\u0301"
-BYTES = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}
-
-
-def offset(text: str, line: int, character: int, encoding: Encoding) -> int:
-    """A position as a code point of the text, counted the long way."""
-    starts = [0] + [match.end() for match in re.finditer("\r\n|\r|\n", text)]
-    if line >= len(starts):
-        return len(text)
-    at = starts[line]
-    codec, unit = BYTES[encoding]
-    for _ in range(len(text)):
-        if at == len(text) or text[at] in "\r\n":
-            break
-        character -= len(text[at].encode(codec, "surrogatepass")) // unit
-        if character < 0:
-            break
-        at += 1
-    return at
 
 
 def random_text(rng: random.Random, longest: int) -> str:

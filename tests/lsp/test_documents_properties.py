@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from midfill.lsp.documents import Documents, Edit, Span
 from midfill.lsp.positions import Encoding
-
-from .test_documents import URI, offset
+from tests.lsp.made import URI, offset
 
 PIECES = ("a", "b ", "\t", "\n", "\r", "\r\n", "\f", "\v", "\x1c", "\u2028", "\u2029", "\x85", "é", "e\u0301", "中",
           "😀", "\U00010000", "\ud83d", "\ude00", "\ud800", "\ufeff", "\x00", "def f():\n")  # fmt: skip

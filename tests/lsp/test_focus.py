@@ -30,7 +30,7 @@ def window(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
 
 def rested(window: Inside) -> list[tuple[str, int] | None]:
     """The places that were told, as (name, code points before the cursor)."""
-    link = window.server.link
+    link = window.server.session.engine.link
     assert isinstance(link, fakes.FakeLink)
     assert link.completer is not None
     told = link.completer.rested

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
 import pytest
 
 from midfill.lsp.framing import MAX_HEADER, Bad, Event, FrameReader, Message
-
-
-def frame(value: object, length: int | None = None, header: str = "Content-Length") -> bytes:
-    body = json.dumps(value).encode()
-    return f"{header}: {len(body) if length is None else length}\r\n\r\n".encode() + body
-
-
-def shown(events: list[Event]) -> list[Any]:
-    return [event.value if isinstance(event, Message) else event.kind for event in events]
-
+from tests.lsp.made import PIECES, frame, shown
 
 A, B, C = {"a": 1}, {"b": "\r\n\r\n"}, {"c": [1]}
 ROWS: dict[str, tuple[bytes, list[Any]]] = {
@@ -104,29 +94,6 @@ def test_a_large_body_arrives_whole() -> None:
     for at in range(0, len(data), 65536):
         events += reader.feed(data[at : at + 65536])
     assert shown(events) == [value]
-
-
-PIECES = [
-    b"Content-Length: ",
-    b"content-length:",
-    b"7",
-    b"12",
-    b"99999999999999999999",
-    b"\r\n",
-    b"\r\n\r\n",
-    b"\n",
-    b"\r",
-    b"{",
-    b"}",
-    b'{"a": 1}',
-    b'"',
-    b"\xff\x00",
-    b"X: y\r\n",
-    b"Content-Length: 8\r\n\r\n",
-    b"Content-Length: 400\r\n\r\n",
-    b" ",
-    b"Con",
-]
 
 
 @pytest.mark.parametrize("seed", range(20))

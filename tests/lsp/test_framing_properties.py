@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midfill.lsp.framing import MAX_HEADER, Bad, Event, FrameReader, Message
-
-from .test_framing import PIECES, frame, shown
+from tests.lsp.made import PIECES, frame, shown
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=20)),

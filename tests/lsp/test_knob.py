@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from midfill.battery import Battery
-from midfill.lsp.knob import MAX_SNOOZE_S, Snooze
+from midfill.lsp.snooze import MAX_SNOOZE_S, Snooze
+from tests.lsp.made import AUTOMATIC, INLINE, INVOKED, POPUP, change, ready
 
 from .client import at
 from .conftest import Launch
 from .inside import Inside
-from .test_suggest import AUTOMATIC, INLINE, INVOKED, POPUP, change, ready
 
 COMMAND = "workspace/executeCommand"
 
@@ -117,7 +117,7 @@ def test_a_timer_that_comes_early_waits_again() -> None:
 @pytest.mark.parametrize("method", [INLINE, POPUP])
 def test_nothing_comes_by_itself_while_it_lasts(inside: Inside, method: str) -> None:
     clock = Clock()
-    inside.server.snooze._clock, inside.server.snooze._call_later = clock, clock.call_later
+    inside.server.session.snooze._clock, inside.server.session.snooze._call_later = clock, clock.call_later
     uri = inside.open("x = \n")
     automatic = {"triggerKind": 2, "triggerCharacter": " "}
 
@@ -166,16 +166,16 @@ def test_commands_that_mean_nothing(inside: Inside, name: str, arguments: Any) -
 def test_eagerness_for_a_session(inside: Inside) -> None:
     for name in ("quiet", "eager", "balanced"):
         assert command(inside, "midfill.setEagerness", name) is None
-        assert inside.result("midfill/status")["eagerness"] == inside.server.config.eagerness == name
+        assert inside.result("midfill/status")["eagerness"] == inside.server.session.config.eagerness == name
     inside.notify("workspace/didChangeConfiguration", {"settings": {"midfill": {"eagerness": "eager", "lines": "one"}}})
     told = inside.result("midfill/status")
     assert (told["eagerness"], told["lines"], told["message"]) == ("eager", "one", "")
     assert "quiet" in pushed(inside, "eagerness")
-    assert inside.server._n_links == 1  # the engine is the same
+    assert inside.server.session.engine._n_links == 1  # the engine is the same
 
 
 def test_on_battery_the_status_says_so(inside: Inside) -> None:
-    inside.server.battery = Battery(lambda: 0.9, wait=True)
+    inside.server.session.battery = Battery(lambda: 0.9, wait=True)
     told = inside.result("midfill/status")
     assert (told["eagerness"], told["on_battery"]) == ("quiet", True)
     inside.notify("workspace/didChangeConfiguration", {"settings": {"midfill": {"quietOnBattery": False}}})

@@ -15,11 +15,10 @@ from midfill.client.scripted import ScriptedLink
 from midfill.config import Config
 from midfill.lsp.server import MidfillServer
 from midfill.records import kept_share
+from tests.lsp.made import AUTOMATIC, INLINE, INVOKED, POPUP, STREAMING, Sent, ask, change, notify, ready, span
 
 from .client import Client, at
 from .conftest import Launch
-from .test_leaks import Sent, ask, notify
-from .test_suggest import AUTOMATIC, INLINE, INVOKED, POPUP, STREAMING, change, ready, span
 
 SHOW, PARTLY = "textDocument/didShowCompletion", "textDocument/didPartiallyAcceptCompletion"
 
@@ -210,13 +209,13 @@ async def test_what_was_accepted_is_looked_at_again(tmp_path: Path) -> None:
     document = {"uri": "file:///a.py", "version": 2}
     notify(server, "textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
     ask(server, 2, "workspace/executeCommand", answer["command"])
-    early, late = sorted(server.outcomes._checks, key=lambda timer: timer.when())
+    early, late = sorted(server.session.outcomes._checks, key=lambda timer: timer.when())
     assert late.when() - early.when() == pytest.approx(270, abs=1)
     early._run()
     document = {"uri": "file:///a.py", "version": 3}
     notify(server, "textDocument/didChange", {"textDocument": document, "contentChanges": [{"text": "gone"}]})
     late._run()
-    server.outcomes.stop().close()
+    server.session.outcomes.stop().close()
     server.stopping()
     (row,) = records.rows()
     assert (row["outcome"], row["kept_30"], row["kept_300"]) == ("accepted", 1.0, 0.0)

@@ -7,43 +7,12 @@ from typing import Any
 
 import pytest
 
-from .client import COMMAND, Client, at
+from tests.lsp.made import AUTOMATIC, INLINE, INVOKED, POPUP, STREAMING, change, ready, span, values
+
+from .client import Client, at
 from .conftest import Launch
 
-INVOKED = {"triggerKind": 1}
-AUTOMATIC = {"triggerKind": 2}
-INLINE = "textDocument/inlineCompletion"
-STREAMING = "midfill/inlineCompletion"
-POPUP = "textDocument/completion"
 EMPTY: dict[str, Any] = {INLINE: None, STREAMING: {"items": []}, POPUP: {"isIncomplete": True, "items": []}}
-
-
-def ready(launch: Launch, script: dict[str, Any], *, real: bool = False, **params: Any) -> Client:
-    """A server whose completer says what the script says; ``real``: only its engine does."""
-    client = launch(script=script, args=[*COMMAND, "--stdio"]) if real else launch(script=script)
-    client.initialize(**params)
-    if script.get("ready_s", 0) >= 0:
-        client.ready()
-    return client
-
-
-def span(start: tuple[int, int], end: tuple[int, int]) -> dict[str, Any]:
-    return {
-        "start": {"line": start[0], "character": start[1]},
-        "end": {"line": end[0], "character": end[1]},
-    }
-
-
-def values(client: Client, token: int | str) -> list[Any]:
-    return [
-        m["params"]["value"] for m in client.log if m.get("method") == "$/progress" and m["params"]["token"] == token
-    ]
-
-
-def change(client: Client, uri: str, version: int, text: str, *, full: bool = True) -> None:
-    edit: dict[str, Any] = {"text": text} if full else {"text": text, "range": span((0, 0), (0, 0))}
-    document = {"uri": uri, "version": version}
-    client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [edit]})
 
 
 @pytest.mark.parametrize(

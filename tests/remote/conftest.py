@@ -17,6 +17,8 @@ from midfill.fim import FimRenderer
 from midfill.remote.connect import Remote, connect
 from midfill.remote.vocabulary import InlineVocabulary, Vocabulary
 from midfill.tokenizer import CodeTokenizer
+from midfill.types import ModelInfo
+from tests.remote.made import Resident
 from tests.remote.mocks import Mock
 from tests.tokenizers_made import describe
 
@@ -52,6 +54,15 @@ def connected(model: str) -> Connect:
             await remote.engine.aclose()
 
     return enter
+
+
+@pytest.fixture
+def resident(tmp_path: Path) -> Resident:
+    (tmp_path / "tokenizer.json").write_text(json.dumps(describe("qwen2.5-coder")), encoding="utf-8")
+    made = Resident()
+    file = str(tmp_path / "tokenizer.json")
+    made.info = ModelInfo("made", file, "qwen2.5-coder", 512, 2048, "cpu", "float32")
+    return made
 
 
 async def vocabulary(file: Path, model: str) -> Vocabulary:

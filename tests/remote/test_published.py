@@ -17,8 +17,8 @@ from midfill.remote import published
 from midfill.remote.published import Pointers, drain, publish, read_pointer, roll_back
 from midfill.types import MidfillError
 from tests.remote.conftest import Connect, text_of
+from tests.remote.made import REQUEST
 from tests.remote.mocks import BASE, Mock, running
-from tests.remote.test_requests import REQUEST
 
 EMBEDDED = Path(midfill.__file__).parent / "embedded_adapter"
 

@@ -15,71 +15,8 @@ from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, Eng
 from midfill.engine.http import HttpEngine
 from midfill.serve import reading
 from midfill.serve.app import Service
-from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
-
-TOKEN = "a-token"
-STATS = Stats(3, 1, 2, 0.0, 0.1, 0.2)
-
-
-class FakeResident:
-    """Says "a", "b"; may break in between, or wait for ever."""
-
-    def __init__(self) -> None:
-        self.status = EngineStatus("ready", model="m")
-        self.info: ModelInfo | None = ModelInfo("m", "", None, 10, 20, "cpu", "float32")
-        self.asked: list[GenerateRequest] = []
-        self.blocked_s = 0.0
-        self.error: MidfillError | None = None
-        self.logprobs: tuple[float, ...] = ()
-        self.refusal: EngineError | None = None
-        self.waits = False
-        self.n_open = 0
-        self.began = asyncio.Event()
-        self.ended = asyncio.Event()
-
-    async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        self.asked.append(request)
-        self.n_open += 1
-        try:
-            for index in range(1, request.n):
-                yield Delta(f"a{index}", "length", STATS, index, self.logprobs)
-            yield Delta("a", stats=STATS, logprobs=self.logprobs)
-            self.began.set()
-            if self.waits:
-                await asyncio.Event().wait()
-            if self.error is not None:
-                raise self.error
-            yield Delta("b", "stop", STATS, logprobs=self.logprobs)
-        finally:
-            self.n_open -= 1
-            self.ended.set()
-
-    async def aclose(self) -> None: ...
-
-    def check(self, request: GenerateRequest) -> None:
-        if self.refusal is not None:
-            raise self.refusal
-
-    async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
-        if self.error is not None:
-            raise self.error
-        return {"name": name, "folder": str(folder)}
-
-    async def check_adapter(self, folder: Path) -> dict[str, Any]:
-        if self.error is not None:
-            raise self.error
-        return {"folder": str(folder)}
-
-    async def unload_adapter(self, name: str) -> None: ...
-
-    async def block(self, seconds: float) -> None:
-        self.blocked_s = seconds
-
-    def adapters(self) -> list[dict[str, Any]]:
-        return [{"name": "lora"}]
-
-    def figures(self) -> dict[str, Any]:
-        return {"n_active": self.n_open}
+from midfill.types import EngineStatus, MidfillError
+from tests.serve.made import STATS, TOKEN, FakeResident
 
 
 @pytest.fixture
@@ -102,8 +39,8 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 ROUTES = [
     ("GET", "/health"), ("GET", "/v1/models"), ("POST", "/v1/completions"), ("POST", "/v1/load_lora_adapter"),
-    ("POST", "/v1/unload_lora_adapter"), ("POST", "/midfill/check_adapter"), ("GET", "/midfill/status"),
-    ("GET", "/midfill/events"),
+    ("POST", "/v1/unload_lora_adapter"), ("POST", "/midfill/check_adapter"), ("POST", "/midfill/render"),
+    ("GET", "/midfill/events"), ("GET", "/midfill/status"),
     ("GET", "/midfill/stats"), ("POST", "/midfill/shutdown"), ("GET", "/not/there"), ("OPTIONS", "/v1/completions"),
 ]  # fmt: skip
 

@@ -14,7 +14,7 @@ import uvicorn
 from midfill.serve import deadlines, reading
 from midfill.serve.app import Service
 from midfill.serve.deadlines import DeadlineProtocol
-from tests.serve.test_app import TOKEN, FakeResident
+from tests.serve.made import TOKEN, FakeResident
 
 HEAD = f"Host: midfill\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n"
 

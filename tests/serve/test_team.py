@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +20,12 @@ from midfill.serve.team.listen import Listen, TeamServer
 from midfill.serve.team.text import TextPrompts
 from midfill.serve.team.tokens import Tokens
 from midfill.types import MidfillError, ModelInfo
-from tests.serve.test_app import FakeResident
+from tests.serve.made import FakeResident, certified, listening
 from tests.tokenizers_made import describe, make
 
 OPEN = Terms(is_open=True, takes_text=True, adapter="none")
 CLOSED = Terms(is_open=False, takes_text=False)
 IDS = {"prompt": [1, 2, 3], "max_tokens": 8}
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "tokens.json"
 
 
 @pytest.fixture
@@ -43,6 +35,11 @@ def engine(tmp_path: Path) -> FakeResident:
     tokenizer_file = str(tmp_path / "tokenizer.json")
     resident.info = ModelInfo("base", tokenizer_file, "qwen2.5-coder", 512, 2048, "cpu", "float32")
     return resident
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "tokens.json"
 
 
 def client(service: TeamService, token: str = "", **headers: str) -> httpx.AsyncClient:
@@ -153,29 +150,6 @@ def test_where_it_refuses_to_listen(listen: Listen, has_tokens: bool, refusal: s
 def test_the_command_refuses_before_it_loads_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["serve", "--http", "0.0.0.0:0"]) == 1
     assert "midfill token add" in capsys.readouterr().err
-
-
-@asynccontextmanager
-async def listening(engine: FakeResident, listen: Listen) -> AsyncIterator[TeamServer]:
-    server = TeamServer(listen)
-    task = asyncio.create_task(server.run(engine, "none"))
-    while server._server is None or not server._server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield server
-    finally:
-        server.drain()
-        await asyncio.wait_for(task, 20)
-
-
-def certified(folder: Path) -> tuple[Path, Path]:
-    """A certificate for the loopback, signed by itself, and its key."""
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-               "-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost",
-               "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate, key
 
 
 def test_certificates_that_are_none(tmp_path: Path) -> None:

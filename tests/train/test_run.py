@@ -46,9 +46,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 
 def loaded(base: Path) -> LoadedModel:
-    model = load_tiny(base)
-    model.model.set_attn_implementation("sdpa")
-    return model
+    return load_tiny(base, modules=True)
 
 
 def makers(base: Path, collection: Collection) -> tuple[Maker, Maker]:
@@ -174,8 +172,7 @@ def test_other_settings_or_data_begin_anew(base: Path, collection: Collection, t
 
 @pytest.mark.parametrize("kind", ["qwen2", "gemma", "starcoder2"])
 def test_packed_examples_do_not_see_each_other(kind: str, collection: Collection, tmp_path: Path) -> None:
-    model = load_tiny(save_tiny(kind, tmp_path / kind))
-    model.model.set_attn_implementation("sdpa")
+    model = load_tiny(save_tiny(kind, tmp_path / kind), modules=True)
     adapted = with_lora(model, WITHOUT_DROPOUT, "x", 1)
     renderer = fim.FimRenderer(fim.detect(model.tokenizer), model.tokenizer, heal=True)
     maker = Maker(split(collection.files)[0], renderer)
@@ -198,7 +195,7 @@ def test_the_loss_is_that_of_the_whole_sequence_behind_the_prompt(base: Path, co
 def test_the_head_in_pieces_gives_the_same_gradients(
     kind: str, collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = load_tiny(save_tiny(kind, tmp_path / kind))
+    model = load_tiny(save_tiny(kind, tmp_path / kind), modules=True)
     adapted = with_lora(model, WITHOUT_DROPOUT, "x", 1)
     renderer = fim.FimRenderer(fim.detect(model.tokenizer), model.tokenizer, heal=True)
     examples = [Maker(split(collection.files)[0], renderer).draw(random.Random(i), 260) for i in range(2)]

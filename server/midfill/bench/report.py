@@ -91,7 +91,7 @@ def show(report: Report, out: Console) -> None:
     out.print(_times(report))
     if report.replay is not None:
         out.print(_replay(report.replay))
-    out.print(_goals(report.verdicts))
+    out.print(goals(report.verdicts))
     if report.strangers is not None and report.strangers > BUSY:
         says = f"other programs took {report.strangers:.0%} of the machine: it does not slow everyone alike"
         out.print(f"[yellow]{says}; run again on an idle one[/]")
@@ -141,7 +141,8 @@ def _replay(replay: Replay) -> Table:
     return table
 
 
-def _goals(verdicts: Sequence[Verdict]) -> Table:
+def goals(verdicts: Sequence[Verdict]) -> Table:
+    """What was to be reached, and what was."""
     table = Table(title="goals")
     for column in ("goal", "wanted", "measured", ""):
         table.add_column(column)

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from midfill import config as configuration
-from midfill import fim, paths
+from midfill import config_files, fim, paths
+from midfill.bench import footprint
 from midfill.bench import report as reporting
 from midfill.bench.contenders import OPENMP, Contender, Generate, LlamaServer, Midfill, Timing
 from midfill.bench.figures import ANSWER, COLD, EXACT, KEY, OURS, TOKEN, Samples, prefill
@@ -114,6 +114,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="a tiny run that shows whether it works, no figures to quote"
     )
+    parser.add_argument(
+        "--footprint", action="store_true",
+        help="instead: seconds until ready, memory, disk and windows, in empty folders",
+    )  # fmt: skip
     parser.add_argument("--llama-server", metavar="PATH", help="llama.cpp's server, measured on the same GGUF")
     parser.add_argument("--skip-generate", action="store_true", help="without transformers' generate()")
     parser.add_argument("--plot", metavar="FILE", help="an SVG or PNG, or none; in a checkout docs/images/bench.svg")
@@ -123,6 +127,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, show, and judge; the exit code."""
+    if arguments.footprint:
+        return _footprint(arguments)
     settings = _settings(arguments)
     picture = _plot_file(arguments.plot, settings)
     if picture is not None:
@@ -137,6 +143,17 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"plot: {picture}")
     print(json.dumps(rounded(result.line())))
     return exit_code(result.verdicts)
+
+
+def _footprint(arguments: argparse.Namespace) -> int:
+    console = reporting.console(quiet=arguments.json_only)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with _own_folders() as folder:
+        figures = asyncio.run(footprint.measure(folder, lambda text: console.print(text, markup=False)))
+    verdicts = footprint.judge(figures)
+    console.print(reporting.goals(verdicts))
+    print(json.dumps(rounded({**figures, "goals": [dataclasses.asdict(verdict) for verdict in verdicts]})))
+    return exit_code(verdicts)
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -183,7 +200,7 @@ async def _measure(
     def say(text: str) -> None:
         console.print(f"[{time.monotonic() - start:6.0f} s] {text}", markup=False)
 
-    config = configuration.load_user()
+    config = config_files.load_user()
     async with _engine(config, say) as (ours, layouts, tokenizer), contextlib.AsyncExitStack() as stack:
         contenders: list[Contender] = [ours]
         versions = {}

@@ -21,7 +21,7 @@ from midfill.client import ends, spawn
 from midfill.client.adapters import AdapterKeeper, Adapters, Wary, load_adapters
 from midfill.client.base import BackgroundLink, Link, StatusHandler
 from midfill.client.remote import RemoteLink
-from midfill.client.rendering import RenderProcess
+from midfill.client.rendering import EngineRenderer
 from midfill.client.restarts import MAX_FAILURES, Restarts
 from midfill.client.scripted import ScriptedLink
 from midfill.completer import Completer
@@ -33,8 +33,6 @@ from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.engine.suspects import Suspects
 from midfill.engine.wire import EngineState
-from midfill.fim import Prompt
-from midfill.renderers import Renderer
 from midfill.types import EngineStatus, MidfillError, ModelInfo, State, Trigger
 
 log = logging.getLogger(__name__)
@@ -58,7 +56,6 @@ class EngineLink(BackgroundLink):
     def __init__(self, config: Config, on_status: StatusHandler, sources: Sequence[ContextSource] = ()) -> None:
         super().__init__(config, on_status, sources, EngineStatus("starting", model=config.model))
         self._engine: HttpEngine | None = None
-        self._renderer: RenderProcess | None = None
         self._restarts = Restarts()
         self._pid, self._was_told = 0, False  # of the engine that is followed; whether it said what is wrong with it
         self._adapters = Adapters()
@@ -174,13 +171,9 @@ class EngineLink(BackgroundLink):
     async def _make_ready(self, engine: HttpEngine, info: ModelInfo, status: EngineStatus) -> EngineStatus:
         self._set(EngineStatus("starting", stage="loading the adapter", model=info.name, pid=status.pid))
         self._adapters, self._refusal = await load_adapters(engine, self._config, info)
-        self._renderer = RenderProcess(
-            info.tokenizer_file, info.template, self._config.order, heal=self._config.token_healing
-        )
+        renderer = EngineRenderer(engine, self._config.order, heal=self._config.token_healing)
         self._set(EngineStatus("starting", stage="connecting", model=info.name, pid=status.pid))
-        renderer: Renderer = self._renderer
         where = record.place(self._config)
-        await renderer.spell(Prompt((), 0, 0, 0, 0))  # the tokenizer is there before the first keystroke
         self.completer = Completer(
             AdapterKeeper(Wary(engine, Suspects(where.suspects)), self._adapters.folders), renderer, info, self._config,
             adapter=self._adapters.default, adapters=self._adapters.of_language, sources=self._sources,
@@ -204,9 +197,6 @@ class EngineLink(BackgroundLink):
         completer, self.completer = self.completer, None
         if completer is not None:
             await completer.aclose()
-        if self._renderer is not None:
-            await self._renderer.aclose()
-            self._renderer = None
         if self._engine is not None:
             await self._engine.aclose()
             self._engine = None

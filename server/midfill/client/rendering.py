@@ -1,7 +1,8 @@
-"""Prompts written in a process of their own.
+"""Prompts written in another process: by the engine of this machine, or by a child where engines are elsewhere.
 
-Building a tokenizer of 150,000 entries holds Python's lock for 0.3 s and encoding a long file for milliseconds; in the
-language server's process that would delay every message. The child speaks one JSON object a line over its pipes.
+A tokenizer of 150,000 entries takes 200 MB, and its building holds Python's lock for 0.3 s, encoding a long file for
+milliseconds; in the language server's process that would delay every message. The engine has one anyway. The child
+speaks one JSON object a line over its pipes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 
 from midfill import fim, paths, safe_path
 from midfill.engine.base import EngineError
+from midfill.engine.http import HttpEngine
+from midfill.engine.render_wire import prompt_body, read_prompt, read_render, render_body
 from midfill.fim import FimRenderer, Prompt
 from midfill.remote import vocabulary
 from midfill.remote.vocabulary import Facts
@@ -25,6 +28,26 @@ from midfill.tokenizer import CodeTokenizer
 from midfill.types import Snapshot, Snippet
 
 MAX_LINE = 64 << 20
+
+
+class EngineRenderer:
+    """Renders by the engine that generates as well, so it fails when that does."""
+
+    def __init__(self, engine: HttpEngine, order: str, *, heal: bool = False) -> None:
+        self._engine, self._layout = engine, {"order": order, "heal": heal}
+
+    async def render(self, snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> Prompt:
+        """The prompt for the middle at the cursor. Raises EngineError."""
+        return prompt_of(
+            await self._ask({**render_body(window_of(snapshot, budget), snippets, budget), **self._layout})
+        )
+
+    async def spell(self, prompt: Prompt) -> str:
+        """The prompt as text. Raises EngineError."""
+        return str((await self._ask({"spell": list(prompt.ids)})).get("text"))
+
+    async def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._engine.ask("/midfill/render", body)
 
 
 class RenderProcess:
@@ -43,16 +66,7 @@ class RenderProcess:
 
     async def render(self, snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> Prompt:
         """The prompt for the middle at the cursor. Raises EngineError."""
-        window = window_of(snapshot, budget)
-        message = {
-            "snapshot": [window.prefix, window.suffix, snapshot.path, snapshot.language],
-            "snippets": [[snippet.path, snippet.text] for snippet in snippets],
-            "budget": budget,
-        }
-        answer = await self._ask(message)
-        found = answer["prompt"]
-        suffix = tuple(found["suffix"]) if found["suffix"] else None
-        return Prompt(**{**found, "ids": tuple(found["ids"]), "suffix": suffix})
+        return prompt_of(await self._ask(render_body(window_of(snapshot, budget), snippets, budget)))
 
     async def spell(self, prompt: Prompt) -> str:
         """The prompt as text. Raises EngineError."""
@@ -133,6 +147,14 @@ class RenderProcess:
         await asyncio.wait([self._reader])
 
 
+def prompt_of(answer: dict[str, Any]) -> Prompt:
+    """The prompt that was answered. Raises EngineError."""
+    try:
+        return read_prompt(answer)
+    except (KeyError, TypeError) as error:
+        raise EngineError("the prompt that was answered is none", "run: midfill doctor") from error
+
+
 def window_of(snapshot: Snapshot, budget: int) -> Snapshot:
     """``snapshot`` cut to what a prompt of ``budget`` tokens can hold; the prompt is the same as of the whole.
 
@@ -155,10 +177,7 @@ def _answer(renderer: FimRenderer, message: dict[str, Any]) -> dict[str, Any]:
         return {"ids": renderer.tokenizer.encode(message["encode"])}
     if "safely" in message:
         return {"text": vocabulary.spelled_safely(renderer.tokenizer, message["safely"])}
-    prefix, suffix, path, language = message["snapshot"]
-    snapshot = Snapshot("", 0, language, prefix + suffix, len(prefix), path=path)
-    snippets = [Snippet(path, text) for path, text in message["snippets"]]
-    return {"prompt": dataclasses.asdict(renderer.render(snapshot, snippets, message["budget"]))}
+    return prompt_body(renderer.render(*read_render(message)))
 
 
 def main() -> None:

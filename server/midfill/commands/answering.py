@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill import config as configuration
+from midfill import config_files
 from midfill.commands.options import settings
 from midfill.commands.session import session
 from midfill.config import Config
@@ -90,7 +91,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args(None if arguments is None else list(arguments))
-    config = configuration.merged(configuration.load_user(), settings(options.set), "--set")
+    config = configuration.merged(config_files.load_user(), settings(options.set), "--set")
     run(options.holes, options.out, config, options.trigger, options.limit)
     return 0
 

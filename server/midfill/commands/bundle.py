@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from midfill import __version__, config, paths, records
+from midfill import __version__, config, config_files, paths, records
 from midfill.commands import doctor
 from midfill.types import MidfillError
 
@@ -91,7 +91,7 @@ def _machine() -> Iterator[str]:
 
 def _settings() -> Iterator[str]:
     try:
-        mine = config.load_user()
+        mine = config_files.load_user()
     except MidfillError:
         yield "the file is refused"
         return

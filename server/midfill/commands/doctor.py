@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from midfill import __version__, config, paths
+from midfill import __version__, config, config_files, paths
 from midfill.addresses import leaving
 from midfill.client.remote import renderer_of
 from midfill.commands.model import check_whole
@@ -104,7 +104,7 @@ def _version(name: str) -> str:
 
 
 def _configuration() -> Iterator[Finding]:
-    taken, file = config.take_user(), paths.config_file()
+    taken, file = config_files.take_user(), paths.config_file()
     for problem in taken.problems:
         yield Finding("configuration", "warning", problem.message, problem.remedy)
     says = f"{file}" if file.is_file() else f"defaults ({file} is not there)"
@@ -128,7 +128,7 @@ def _model() -> Iterator[Finding]:
         return
     from midfill.engine.local import embedded, models
 
-    settings = config.take_user().config
+    settings = config_files.take_user().config
     if not embedded.is_installed():
         yield Finding("embedded model", "warning", "its packages are not installed", embedded.INSTALL)
     source = models.resolve(settings.model)
@@ -167,7 +167,7 @@ def _hashes() -> Iterator[Finding]:
             yield Finding("files", "fault", problem, f"run: midfill model prepare --force {_spec(manifest)}".rstrip())
         if not problems:
             yield Finding("files", "ok", f"{folder}: {len(recorded)} files are what was recorded")
-    source = models.resolve(config.load_user().model)
+    source = models.resolve(config_files.load_user().model)
     snapshot = models.hub_folder(source.hub_id) if source.kind == "hub" else None
     if snapshot is not None:
         yield from _snapshot(snapshot)
@@ -214,7 +214,7 @@ def _adapters() -> Iterator[Finding]:
 
 def _table() -> Iterator[Finding]:
     """What each engine elsewhere can do, found out by asking it."""
-    settings = config.take_user().config
+    settings = config_files.take_user().config
     if not settings.engine:
         yield Finding("engine", "ok", 'on this machine; engine = "https://host/v1" names another')
         return
@@ -250,13 +250,13 @@ def _leaving(settings: config.Config) -> Iterator[Finding]:
 
 
 def _engine() -> Iterator[Finding]:
-    settings = config.take_user().config
+    settings = config_files.take_user().config
     if settings.engine:
         yield from _leaving(settings)
         yield Finding("engine", "ok", f"{', '.join(settings.engine)}; what it can do: midfill doctor --engine")
         read_key(settings)
         return
-    where = record.place(config.take_user().config)
+    where = record.place(config_files.take_user().config)
     address = record.find(where)
     if address is None or not record.is_running(where):
         yield Finding("engine", "ok", "not running; the first editor starts it")

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-from midfill import config, paths
+from midfill import config, config_files, paths
 from midfill.config import Config
 from midfill.types import MidfillError
 
@@ -19,7 +19,7 @@ def model_options(parser: argparse.ArgumentParser) -> None:
     """Which model answers, and how: of every command that asks an engine."""
     parser.add_argument("--model", help="auto, embedded, owner/name on the hub, ./a/folder or a .gguf file")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", help="auto, int8 or int4 (CPU or CUDA), bfloat16, float16 or float32")
+    parser.add_argument("--dtype", help="auto, int8 (CPU or CUDA), int4 (CUDA), bfloat16, float16 or float32")
     parser.add_argument("--template", help="auto, prefix, or the name of a FIM template")
 
 
@@ -44,7 +44,7 @@ def configured(run: Callable[[argparse.Namespace, Config], int]) -> Callable[[ar
 
 def read_config(arguments: argparse.Namespace) -> Config:
     """The user's configuration with what the command line says on top; problems of the file are warnings."""
-    taken = config.take_user()
+    taken = config_files.take_user()
     for problem in taken.problems:
         print(f"midfill: warning: {problem}", file=sys.stderr)
     given = {

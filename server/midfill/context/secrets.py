@@ -12,7 +12,6 @@ import base64
 import binascii
 import bisect
 import fnmatch
-import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -20,7 +19,17 @@ from dataclasses import dataclass
 
 from midfill.context.example import Surroundings
 from midfill.context.secrets_invented import Invented
-from midfill.context.secrets_public import Public, in_base64, is_prose, is_text_in_base32
+from midfill.context.secrets_public import Public, in_base64
+from midfill.context.secrets_values import (
+    MIN_DRAWN,
+    is_drawn,
+    is_made_up,
+    is_mixed,
+    is_placeholder,
+    is_random,
+    is_sample,
+    is_word,
+)
 
 # Names of files, and of folders with all that is in them; compared in lower case.
 DENIED_NAMES = (
@@ -42,15 +51,11 @@ _DENIED_NAME = re.compile("|".join(fnmatch.translate(name) for name in DENIED_NA
 _DENIED_FOLDER = frozenset(DENIED_FOLDERS)
 
 MAX_SCANNED = 1 << 18  # characters; a longer text counts as one with a secret
-MIN_SEQUENCE = 16  # characters
-MIN_ALPHABET = 32  # characters, all different; of drawn ones one value in 3,000
-MIN_PART = 12  # letters and digits in a row, of what was drawn
-MIN_WORDS = 7 / 12  # of a name in camel case, in words of three letters and more
-MIN_DRAWN = 12  # characters of a value in a test that somebody may really use
-MIN_SHOWN = 24  # the same in documentation, of the password of an address or the token of a header
+MIN_SHOWN = (
+    24  # characters of a value in documentation that counts: of the password of an address or the token of a header
+)
 KEY_BODY = 120  # characters behind a key's first line within which its body begins
 MARGIN = 3  # lines on each side of a secret that go with it
-ENDED = 1_735_689_600  # 2025-01-01 in seconds: a token that ended before opens nothing any more
 MAX_BLOCK = 200  # lines of a key in a text
 
 
@@ -130,7 +135,6 @@ _FORMS = (
     _form("registry login", "_authToken _auth _password",
           r"_(?:authToken|auth|password)\s*=\s*(?P<value>(?=[\w+/=.-]*\d)[\w+/=-]{16,}+)(?![(.\[])"),
 )  # fmt: skip
-
 # A name that says what it holds, and a literal that is given to it.
 _GIVEN = (
     r"(?P<more>s?[\w-]{0,24})(?:['\"\])]{0,3}\s{0,4}(?:=>|:=|=|:)|[ \t]{0,4}:[ \t]{0,4}[\w\[\], .|]{1,30}=)"
@@ -165,49 +169,11 @@ _LEFT_OUT = re.compile(
     r"|[${%]|([Xx*.])\1{3}|[^\s\"'`\\*!;]{1,64}[()&@*!;])"
 )
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/]{40}")  # its lines are of 64 characters and more
-_MADE_UP = re.compile(r"(?i)example|john doe|[\"]payload[\"]|x{6}|\*{3}|\.{3}|your|12345678")
-_PLACEHOLDER = re.compile(
-    r"(?i).{0,60}(?:example|change_?me|your|placeholder|dummy|sample|redacted|hidden|masked|insert|replace|todo|fixme|foobar|fake|mock"
-    r"|not[-_ ]?(?:a|set|used|real)|(?:my|the|some|a|an|no|new|old|user|super|top|db|test)?[-_]?"
-    r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|key|credential)s?(?:[-_]?\w{0,3}|[-_.]\w+)\Z"
-    r"|x{4,}|\*{3,}|\.{3}|lorem|hello|letmein|admin|root|guest|test|none|null|undefined|string|text|true|false)"
-)
-
-
-_WELL_KNOWN = re.compile(r"(?:my|the|a|super|top)?[-_]?(?:secret|change_?me)[\W_oeas\d]{0,6}")
-# Digests of the passwords that programs come with: whoever reads one knows what it is of.
-_KNOWN_DIGESTS = frozenset(
-    hashlib.new(name, word.encode(), usedforsecurity=False).hexdigest()
-    for name in ("md5", "sha1", "sha256", "sha512")
-    for word in (
-        "", "admin", "guest", "root", "user", "test", "demo", "secret", "password", "123456", "12345678", "foo", "bar",
-        "foobar", "hello", "changeme",
-    )
-)  # fmt: skip
-_DISGUISE = str.maketrans("034$@5", "oeasas")
-_WORD = re.compile(r"[A-Z](?=[a-z]{0,12}[aeiouy])[a-z]{2,}")
-_NOT_DRAWN = re.compile(r"X{4}|x{4}|(?<!\d)20\d\d-(?:0\d|1[0-2])-[0-3]\d(?!\d)")  # filled up; dated
 _SIGNATURE = re.compile(r"[\w-]*")
-_UNSIGNED = re.compile(rb"(?i)\"alg\"\s{0,4}:\s{0,4}\"none\"")
-_ENDS = re.compile(rb"\"exp\"\s{0,4}:\s{0,4}(\d{1,10})(?!\d)")
 _USER_AND_PASSWORD = re.compile(r"[^\s:\"{}]+:[^\s:\"{}]+")
 _CHOICE = re.compile(r"\?\s{0,40}['\"][^'\"\n]{0,16}\Z")
 _CLIENT_ID = re.compile(r"(?i)client[_-]?id\Z")
 _CURSOR = re.compile(r"(?i)(?:page|next|prev(?:ious)?|continu(?:e|ation)|cursor|sync|resume)[_ -]?token\Z")
-# What is no value: a version or a range of them, a number, digits in order; what a form or a model says of its field;
-# words with commas; where a value stands: a selector, the key of a translation, the name of a secret elsewhere; a time,
-# a type, a regular expression, a class of a module, an address of mail.
-_NO_VALUE = re.compile(
-    r"\d+(?:\.\d+){4,}|(?:pk_(?:live|test)_|phc_)\w+"
-    r"|[\^~<>=v]{0,3}\d+(?:\.(?:\d+|[x*])){1,3}(?:[-+][\w.]+)?|0[xX][\da-fA-F_]{1,20}[uUlL]{0,3}|0?1234567?8?9?0?"
-    r"|(?:required|optional|nullable|present|filled|confirmed|hashed|encrypted|bcrypt|plain|varchar|wrong|invalid|missing)"
-    r"|(?=.*\b(?:required|nullable|sometimes|confirmed|string|min|max)\b)[a-z_]+(?::[\w,]+)?(?:\|[a-z_]+(?::[\w,]+)?)+"
-    r"|[a-z]+(?:,[a-z]+)+|[A-Za-z_-]*(?i:passw?or[dt]|passwd|passphrase|kennwort|contrase(?:n|ñ)a|wachtwoord|salasana|senha)[A-Za-z_-]*[:\s]*"
-    r"|(?=.*(?i:pass|pwd|login|auth|label|field|form|user|error|sign))[A-Za-z]+(?:\.[A-Za-z_]+)+"
-    r"|\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d[\d:.+Zz-]*|[A-Za-z]+[\[<][A-Za-z][\w., |]*[\]>]|.*\[\^?(?:a-z|A-Z|0-9)[^\]]*\].*"
-    r"|[A-Za-z_]+(?:\.[A-Za-z_]+)+:[A-Za-z_]+|[a-z_.-]+@[a-z-]+(?:\.[a-z-]+)*\.[a-z]{2,6}"
-    r"|[\w.#>-]*\[[\w-]+[~|^$*]?=[^\]]*\].*|[a-z][a-z+.-]*://.*|(?:arn|urn|env|file|vault|ssm|kms):.*|projects/.*"
-)
 
 
 def is_denied(path: str) -> bool:
@@ -265,8 +231,8 @@ def _signed(text: str, token: Secret) -> str:
 def _counts(value: str, find: _Find, place: str) -> bool:
     """Whether ``value``, which has no form of its own, is more than an example of its ``place``."""
     if place == "documentation":
-        return find is _by_form and len(value) >= MIN_SHOWN and _is_drawn(value)
-    return place == "code" or (find is not _by_look and _is_drawn(value))
+        return find is _by_form and len(value) >= MIN_SHOWN and is_drawn(value)
+    return place == "code" or (find is not _by_look and is_drawn(value))
 
 
 def _by_form(text: str) -> Iterator[tuple[Secret, str]]:
@@ -277,10 +243,10 @@ def _by_form(text: str) -> Iterator[tuple[Secret, str]]:
                 parts = match.groupdict()
                 value = _decoded(parts.get("value") or "")
                 if (
-                    not (_is_placeholder(value) if value else _is_made_up(match[0]))
+                    not (is_placeholder(value) if value else is_made_up(match[0]))
                     and (_has_body(text, match.end()) if kind == "private key" else not _is_default(parts))
-                    and not (kind == "JSON web token" and _is_sample(match[0]))
-                    and not (kind == "registry login" and _is_word(value))
+                    and not (kind == "JSON web token" and is_sample(match[0]))
+                    and not (kind == "registry login" and is_word(value))
                 ):
                     yield Secret(kind, match.start(), match.end()), value
 
@@ -290,13 +256,13 @@ def _by_name(text: str) -> Iterator[tuple[Secret, str]]:
     lowered = text.lower()
     for match in _PASSWORD.finditer(text) if "pass" in lowered or "pwd" in lowered else ():
         value = match["value"]
-        if not _is_placeholder(value) and not (_is_of_something(match) and _is_word(value)) and not _is_choice(match):
+        if not is_placeholder(value) and not (_is_of_something(match) and is_word(value)) and not _is_choice(match):
             yield Secret("password", match.start(), match.end()), value
     for match in _TOKEN.finditer(text) if any(word in lowered for word in _TOKEN_WORDS) else ():
-        if not _is_placeholder(match["value"]) and not _is_word(match["value"]) and not _is_public(match):
+        if not is_placeholder(match["value"]) and not is_word(match["value"]) and not _is_public(match):
             yield Secret("token", match.start(), match.end()), match["value"]
     for match in _UNQUOTED.finditer(text):
-        if not _is_placeholder(match["value"]) and not _is_word(match["value"]) and _is_mixed(match["value"]):
+        if not is_placeholder(match["value"]) and not is_word(match["value"]) and is_mixed(match["value"]):
             yield Secret("setting", match.start(), match.end()), match["value"]
 
 
@@ -324,7 +290,7 @@ def _by_look(text: str) -> Iterator[tuple[Secret, str]]:
     public = Public(text)
     for match in _LITERAL.finditer(text):
         value = match["value"]
-        if _is_random(value) and not _is_encoded_text(value) and not public.holds(match.start(), value):
+        if is_random(value) and not _is_encoded_text(value) and not public.holds(match.start(), value):
             yield Secret("random text", match.start(), match.end()), value
 
 
@@ -334,7 +300,7 @@ def _is_encoded_text(value: str) -> bool:
     return (
         bool(text)
         and not _USER_AND_PASSWORD.fullmatch(text)
-        and not any(map(_is_random, re.findall(r"[\w+/-]{12,}", text)))
+        and not any(map(is_random, re.findall(r"[\w+/-]{12,}", text)))
     )
 
 
@@ -344,26 +310,6 @@ def _has_body(text: str, end: int) -> bool:
     if _LEFT_OUT.match(text, end):
         return False
     return (_GOES_ON.match(text, end) or _KEY_BODY.search(text, end, end + KEY_BODY)) is not None
-
-
-def _is_sample(token: str) -> bool:
-    """Whether a JSON web token opens nothing: it says that it is an example, is not signed, ended long ago, or signs
-    a text instead of claims, as standards show it."""
-    try:
-        head, body = (base64.urlsafe_b64decode(part + "==") for part in token.split(".")[:2])
-    except (binascii.Error, ValueError):
-        return False
-    said = (head + body).decode("latin-1")
-    is_of_claims = body.startswith(b"{") or b'"enc"' in head or b'"zip"' in head
-    return (
-        _MADE_UP.search(said) is not None or _UNSIGNED.search(head) is not None or not is_of_claims or _has_ended(body)
-    )
-
-
-def _has_ended(body: bytes) -> bool:
-    """Whether the claims of a token say that it ended before this was written."""
-    match = _ENDS.search(body)
-    return match is not None and int(match[1]) < ENDED
 
 
 def _is_default(parts: dict[str, str | None]) -> bool:
@@ -379,108 +325,3 @@ def _decoded(value: str) -> str:
     except (binascii.Error, ValueError):
         return value
     return password if colon and user.isprintable() and password else value
-
-
-def _is_drawn(value: str) -> bool:
-    """Whether a named value of a test may be more than an invented one; in base 64, the text that it is of."""
-    value = in_base64(value) or value
-    return (
-        len(value) >= MIN_DRAWN
-        and any(char.isdigit() for char in value)
-        and _is_mixed(value)
-        and not _is_disguised(value)
-    )
-
-
-def _is_disguised(value: str) -> bool:
-    """Whether it is the word "password" with digits and signs in the place of letters: ``P@ssw0rd2023!``."""
-    return "passwor" in value.lower().translate(_DISGUISE)
-
-
-def _is_made_up(value: str) -> bool:
-    """Whether what has a key's form is one of documentation: one character over and over, or a word that says so."""
-    return (len(set(value.lower())) < 5 and len(value) > 12) or _MADE_UP.search(value) is not None
-
-
-def _is_placeholder(value: str) -> bool:
-    """Words with spaces, a reference or a name: prose and code around secrets, not a secret."""
-    return (
-        value.lstrip().startswith(("$", "{", "<", "%", "/", ".", "#", "&", "@", "http", "--"))
-        or _NO_VALUE.fullmatch(value) is not None
-        or value.lower() in _KNOWN_DIGESTS
-        or _WELL_KNOWN.fullmatch(value.lower().translate(_DISGUISE)) is not None
-        or _is_foreign_word(value)
-        or value[0] == value[-1] == " "  # code between two literals
-        or is_prose(value)
-        or is_text_in_base32(value)
-        or (value.startswith("eyJ") and value.count(".") == 2 and _is_sample(value))
-        or " " in value.strip()
-        or len(set(value)) < 4
-        or "{" in value
-        or "(" in value
-        or _PLACEHOLDER.match(value) is not None
-        or _is_sequence(value)
-    )
-
-
-def _is_foreign_word(value: str) -> bool:
-    """Whether it is a word with letters that hardly any password has: a translation of the name beside it."""
-    word = value.rstrip(":*.!?")
-    return word.isalpha() and not word.isascii()
-
-
-def _is_word(value: str) -> bool:
-    """A token may also be one of a language, and a secret's name stands beside its kind."""
-    if not any(char.isdigit() for char in value):
-        return len(value) < 20 or value.isupper() or not _is_mixed(value)
-    return (
-        len(value) < 8
-        or re.fullmatch(
-            r"[a-z]+(?:\d[a-z]*)?(?:[-_.:/#][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z]+(?:-(?:[A-Z]+|\d{1,4}))+|[A-Za-z]{3,}[_-]?\d{1,2}"
-            r"|(?:[Vv]\d(?:(?:alpha|beta)\d)?)?(?:[A-Z]{1,6}[a-z]{2,})+\d{0,2}"
-            r"|(?=.*\[)[A-Za-z_]+(?:\[[-\w*]*\])?(?:\.[A-Za-z_]+(?:\[[-\w*]*\])?)+"
-            r"|(?:(?!v\d)[A-Za-z]+\d?|v\d+(?:\.\d+)?)(?:/(?:(?!v\d)[A-Za-z]+\d?|v\d+(?:\.\d+)?))+",
-            value,
-        )
-        is not None
-    )
-
-
-def _is_mixed(value: str) -> bool:
-    """Whether it changes between kinds of characters as names do not."""
-    n = sum(_is_break(a, b, True) for a, b in itertools.pairwise(value))
-    return n >= len(value) / 5
-
-
-def _is_random(word: str) -> bool:
-    """Whether a long run of letters and digits was drawn rather than named.
-
-    A name changes from small to capital letters, or between letters and digits, once a part; a key at every second or
-    third character, and seldom says the same character twice. A run of neighbours is an alphabet.
-    """
-    part = max(re.split(r"[^A-Za-z0-9]+", word), key=len)
-    if len(part) < MIN_PART or not all(any(map(is_kind, part)) for is_kind in (str.isdigit, str.islower, str.isupper)):
-        return False
-    if len(set(word)) < min(len(word) / 2, 20) or _is_sequence(word) or _is_compound(word) or _NOT_DRAWN.search(word):
-        return False
-    return sum(_is_break(a, b, True) for a, b in itertools.pairwise(word)) > len(word) / 3
-
-
-def _is_compound(word: str) -> bool:
-    """Whether most of it is capitalised words, as in the name of a class; of 24 drawn characters 1 in 200."""
-    return sum(map(len, _WORD.findall(word))) >= len(word) * MIN_WORDS
-
-
-def _is_sequence(word: str) -> bool:
-    """Whether it is an alphabet: a third counts up or down, no character comes twice, or the keys of a keyboard."""
-    small = word.lower()
-    n_next = sum(a != b and abs(ord(a.lower()) - ord(b.lower())) <= 1 for a, b in itertools.pairwise(word))
-    return len(word) >= MIN_SEQUENCE and (
-        n_next > len(word) / 3
-        or len(set(word)) == len(word) >= MIN_ALPHABET
-        or any(row in small for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm"))
-    )
-
-
-def _is_break(a: str, b: str, has_small: bool) -> bool:
-    return a.isdigit() != b.isdigit() or (has_small and b.isupper() and a not in "_-/")

@@ -29,6 +29,11 @@ class Client:
         self.on_notification: dict[str, Callable[[Params], None]] = {}
         self._reader = asyncio.create_task(self._read())
 
+    @property
+    def pid(self) -> int:
+        """Of the server."""
+        return self._process.pid
+
     @classmethod
     @contextlib.asynccontextmanager
     async def start(cls) -> AsyncIterator[Client]:

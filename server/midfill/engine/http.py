@@ -81,6 +81,22 @@ class HttpEngine:
             return {}
         return content if isinstance(content, dict) else {}
 
+    async def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer of one of its routes that take JSON. Raises EngineError."""
+        try:
+            headers = {"Content-Type": "application/json"}
+            response = await self._client.post(path, content=wire.encoded(body), headers=headers)
+            content = response.json() if response.status_code == 200 else None
+        except httpx.HTTPError as error:
+            raise EngineError(f"the engine does not answer ({type(error).__name__})", "it is started again") from error
+        except ValueError:
+            raise wire.garbage() from None
+        if response.status_code != 200:
+            raise wire.refusal(response.status_code, response.content)
+        if not isinstance(content, dict):
+            raise wire.garbage()
+        return content
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()

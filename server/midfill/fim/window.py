@@ -22,14 +22,20 @@ def word_before(text: str) -> str:
 
 # More characters than this a token are rare in code; a window of so many characters is enough to fill a budget.
 CHARS_PER_TOKEN = 8
+# Nearly always so many are enough, and a text half as long is encoded in half the time at every key.
+USUAL_CHARS = 5
+APART = 32  # tokens after which it makes no difference any more where a text was cut
 
 
 def tail(tokenizer: CodeTokenizer, text: str, budget: int) -> list[int]:
     """The last at most ``budget`` tokens of ``text``, begun at a coarse step of lines where one is near."""
     if budget <= 0:
         return []
-    clip = max(0, len(text) - budget * CHARS_PER_TOKEN)
-    ids, starts = tokenizer.encode_with_offsets(text[clip:])
+    for per_token in (USUAL_CHARS, CHARS_PER_TOKEN):
+        clip = max(0, len(text) - budget * per_token)
+        ids, starts = tokenizer.encode_with_offsets(text[clip:])
+        if clip == 0 or len(ids) > budget + APART:
+            break
     if clip == 0 and len(ids) <= budget:
         return ids
     at = _whole_character(starts, len(ids) - budget, 1)

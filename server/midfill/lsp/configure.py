@@ -3,68 +3,51 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from midfill.lsp import settings, transport
 from midfill.lsp.protocol import Params
-
-if TYPE_CHECKING:
-    from midfill.lsp.server import MidfillServer
+from midfill.lsp.session import Session
 
 REGISTERED = "midfill-configuration"
 
 
-def initialized(ls: MidfillServer, params: Params) -> None:
+def initialized(session: Session, params: Params) -> None:
     """initialized: the client can be asked now."""
-    if ls.client.registers:
+    if session.client.registers:
         # Where it can be asked, the bare news is enough; else it sends the section.
-        options = {} if ls.client.pulls else {"section": "midfill"}
+        options = {} if session.client.pulls else {"section": "midfill"}
         method = "workspace/didChangeConfiguration"
         registration = {"id": REGISTERED, "method": method, "registerOptions": options}
-        ls.protocol.send_request("client/registerCapability", {"registrations": [registration]})
-    pull(ls)
+        session.protocol.send_request("client/registerCapability", {"registrations": [registration]})
+    pull(session)
 
 
-def did_change_configuration(ls: MidfillServer, params: Params) -> None:
+def did_change_configuration(session: Session, params: Params) -> None:
     """workspace/didChangeConfiguration. Where it says nothing of midfill, the client is asked."""
-    if ls.settings.tell(params.get("settings"), "didChangeConfiguration"):
-        apply(ls)
+    if session.settings.tell(params.get("settings"), "didChangeConfiguration"):
+        session.configured()
     else:
-        pull(ls)
+        pull(session)
 
 
-def pull(ls: MidfillServer) -> None:
+def pull(session: Session) -> None:
     """Ask for the section, where the client offers that. Nothing waits for the answer: it may never come."""
-    if not ls.client.pulls:
+    if not session.client.pulls:
         return
-    if ls.pulling is not None:
-        ls.protocol.forget_request(ls.pulling)
-    answer = ls.pulling = ls.protocol.send_request("workspace/configuration", {"items": [{"section": "midfill"}]})
-    answer.add_done_callback(lambda done: _pulled(ls, done))
+    if session.pulling is not None:
+        session.protocol.forget_request(session.pulling)
+    answer = session.pulling = session.protocol.send_request(
+        "workspace/configuration", {"items": [{"section": "midfill"}]}
+    )
+    answer.add_done_callback(lambda done: _pulled(session, done))
 
 
-def _pulled(ls: MidfillServer, answer: Future[Any]) -> None:
-    if answer is not ls.pulling:
+def _pulled(session: Session, answer: Future[Any]) -> None:
+    if answer is not session.pulling:
         return
-    ls.pulling = None
+    session.pulling = None
     if answer.cancelled() or answer.exception() is not None:
         return
     result = answer.result()
-    ls.settings.pulled(result[0] if isinstance(result, list) and result else None)
-    apply(ls)
-
-
-def apply(ls: MidfillServer) -> None:
-    """The settings may be others now."""
-    old, ls.config = ls.config, ls.settings.config
-    ls.board.trouble(ls.settings.trouble)
-    if ls.config == old:
-        return
-    transport.set_log_level(ls.config.log_level)
-    ls.project.set_off(ls.config.context_off)
-    ls.project.knowledge.set_off(ls.config.knowledge_off)
-    ls.board.changed()
-    if ls.config.enabled != old.enabled or settings.needs_new_link(old, ls.config):
-        ls.connect()
-    elif ls.link is not None:
-        ls.link.configure(ls.config)
+    session.settings.pulled(result[0] if isinstance(result, list) and result else None)
+    session.configured()

@@ -9,14 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
+from midfill.client.base import Link
 from midfill.lsp import convert
 from midfill.lsp.protocol import InvalidParams, Params
-
-if TYPE_CHECKING:
-    from midfill.client.base import Link
-    from midfill.lsp.server import MidfillServer
+from midfill.lsp.session import Session
 
 MAX_THREADS = 16
 PROMPT_WAIT_S = 60.0
@@ -27,22 +26,21 @@ def enabled() -> bool:
     return os.environ.get("MIDFILL_DEBUG_METHODS") == "1"
 
 
-def document_text(ls: MidfillServer, params: Params) -> Any:
+def document_text(session: Session, params: Params) -> Any:
     """The text as the server holds it; null for a document that is not open."""
-    document = ls.documents.get(_uri(params))
+    document = session.documents.get(_uri(params))
     return {"text": None if document is None else document.text}
 
 
-def prompt(ls: MidfillServer, params: Params) -> Any:
+def prompt(session: Session, params: Params) -> Any:
     """The prompt as it would be sent."""
     uri, position = _uri(params), convert.read_position(params.get("position"))
-    place = ls.documents.place(uri, *position)
-    snapshot = ls.documents.snapshot(uri, *position, closers=place.closers if place is not None else "")
+    snapshot = session.documents.at(uri, *position)
     if snapshot is None:
         return None
 
     async def answer() -> Any:
-        completer = ls.completer or await ls.wait_ready(PROMPT_WAIT_S)
+        completer = session.completer or await session.engine.wait_ready(PROMPT_WAIT_S)
         if completer is None:
             return None
         made = await completer.prompt(snapshot)
@@ -51,7 +49,7 @@ def prompt(ls: MidfillServer, params: Params) -> Any:
     return answer()
 
 
-def sleep(ls: MidfillServer, params: Params) -> Any:
+def sleep(params: Params) -> Any:
     """Waits in the loop."""
     return _sleep(convert.read_seconds(params))
 
@@ -61,24 +59,24 @@ async def _sleep(seconds: float) -> Any:
     return {}
 
 
-def sleep_thread(ls: MidfillServer, params: Params) -> Any:
+def sleep_thread(threads: asyncio.Semaphore, params: Params) -> Any:
     """Waits in a thread, which a cancel frees."""
     stop, seconds = threading.Event(), convert.read_seconds(params)
-    return _in_thread(ls, lambda: stop.wait(seconds), stop)
+    return _in_thread(threads, lambda: stop.wait(seconds), stop)
 
 
-def block(ls: MidfillServer, params: Params) -> Any:
+def block(session: Session, threads: asyncio.Semaphore, params: Params) -> Any:
     """Keeps the engine's worker busy; without an engine, a thread that computes."""
     seconds, stop = convert.read_seconds(params), threading.Event()
-    if ls.link is not None and ls.completer is not None:
-        return _block_engine(ls.link, seconds)
+    if session.engine.link is not None and session.completer is not None:
+        return _block_engine(session.engine.link, seconds)
 
     def spin() -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end and not stop.is_set():
             sum(range(1000))
 
-    return _in_thread(ls, spin, stop)
+    return _in_thread(threads, spin, stop)
 
 
 async def _block_engine(link: Link, seconds: float) -> Any:
@@ -86,7 +84,7 @@ async def _block_engine(link: Link, seconds: float) -> Any:
     return {}
 
 
-async def _in_thread(ls: MidfillServer, work: Callable[[], object], stop: threading.Event) -> Any:
+async def _in_thread(threads: asyncio.Semaphore, work: Callable[[], object], stop: threading.Event) -> Any:
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
 
@@ -96,7 +94,7 @@ async def _in_thread(ls: MidfillServer, work: Callable[[], object], stop: thread
         finally:
             loop.call_soon_threadsafe(done.set)
 
-    async with ls.debug_threads:
+    async with threads:
         threading.Thread(target=run, name="midfill-debug", daemon=True).start()
         try:
             await done.wait()
@@ -105,17 +103,17 @@ async def _in_thread(ls: MidfillServer, work: Callable[[], object], stop: thread
     return {}
 
 
-def raise_error(ls: MidfillServer, params: Params) -> Any:
+def raise_error(params: Params) -> Any:
     """A handler that fails."""
     raise RuntimeError(str(params.get("text")))
 
 
-def raise_base(ls: MidfillServer, params: Params) -> Any:
+def raise_base(params: Params) -> Any:
     """A handler that wants to end the process."""
     raise SystemExit(3)
 
 
-def print_noise(ls: MidfillServer, params: Params) -> Any:
+def print_noise(params: Params) -> Any:
     """What must not reach the protocol: print() and a child process that writes."""
     print("noise from print()", flush=True)
     return _child_noise()
@@ -134,13 +132,16 @@ def _uri(params: Params) -> str:
     return uri
 
 
-HANDLERS: dict[str, Callable[[Any, Params], Any]] = {
-    "midfill/debugDocumentText": document_text,
-    "midfill/debugPrompt": prompt,
-    "midfill/debugSleep": sleep,
-    "midfill/debugSleepThread": sleep_thread,
-    "midfill/debugBlock": block,
-    "midfill/debugRaise": raise_error,
-    "midfill/debugRaiseBase": raise_base,
-    "midfill/debugPrint": print_noise,
-}
+def handlers(session: Session) -> dict[str, Callable[[Params], Any]]:
+    """By method."""
+    threads = asyncio.Semaphore(MAX_THREADS)
+    return {
+        "midfill/debugDocumentText": partial(document_text, session),
+        "midfill/debugPrompt": partial(prompt, session),
+        "midfill/debugSleep": sleep,
+        "midfill/debugSleepThread": partial(sleep_thread, threads),
+        "midfill/debugBlock": partial(block, session, threads),
+        "midfill/debugRaise": raise_error,
+        "midfill/debugRaiseBase": raise_base,
+        "midfill/debugPrint": print_noise,
+    }

@@ -277,6 +277,11 @@ class Documents:
         path, name = self.shown_path(document), self.name_of(uri)
         return Snapshot(uri, document.revision, document.language, prefix + suffix, len(prefix), eol, path, name)
 
+    def at(self, uri: str, line: int, character: int) -> Snapshot | None:
+        """What the editor shows now, without the closers that it put in right of the position."""
+        place = self.place(uri, line, character)
+        return self.snapshot(uri, line, character, None, place.closers if place is not None else "")
+
     def whole(self, uri: str) -> str | None:
         """The text that snapshots of a document show; None where they show other cells as well, or a part."""
         document = self._known(uri)

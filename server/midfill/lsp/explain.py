@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from midfill.lsp import convert
 from midfill.lsp.protocol import Params
 from midfill.trace import Trace, story
-
-if TYPE_CHECKING:
-    from midfill.lsp.server import MidfillServer
 
 MAX_TRACES = 50
 
@@ -33,8 +30,8 @@ class Traces:
         return None
 
 
-def explain(ls: MidfillServer, params: Params) -> Any:
+def explain(traces: Traces, params: Params) -> Any:
     """midfill/explain {id?, textDocument?}; null where no such request is known."""
     id, uri = params.get("id"), convert.read_object(params, "textDocument").get("uri")
-    trace = ls.traces.find(id if isinstance(id, str) else None, uri if isinstance(uri, str) else None)
+    trace = traces.find(id if isinstance(id, str) else None, uri if isinstance(uri, str) else None)
     return None if trace is None else {"story": story(trace), "trace": trace.plain()}

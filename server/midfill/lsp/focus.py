@@ -7,14 +7,12 @@ the position once the cursor has come to rest. Of other clients it is known what
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from midfill.lsp import convert
+from midfill.lsp.documents import Documents
 from midfill.lsp.protocol import Params
-
-if TYPE_CHECKING:
-    from midfill.lsp.server import MidfillServer
-    from midfill.types import Snapshot
+from midfill.types import Snapshot
 
 # After an edit elsewhere the pieces of other files are chosen anew, which takes as long (context.workspace.QUIET_S).
 ELSEWHERE_S = 0.6
@@ -22,17 +20,20 @@ ELSEWHERE_S = 0.6
 Position = tuple[int, int]  # line and character, as the client counts
 
 
-def did_focus(ls: MidfillServer, params: Params) -> None:
+def did_focus(focus: Focus, params: Params) -> None:
     """textDocument/didFocus. Raises InvalidParams."""
     uri, position = convert.read_uri(params), params.get("position")
-    ls.focus.moved(uri, None if position is None else convert.read_position(position))
+    focus.moved(uri, None if position is None else convert.read_position(position))
 
 
 class Focus:
     """The document that the user looks at, and the cursor's place in it as far as it is known."""
 
-    def __init__(self, ls: MidfillServer) -> None:
-        self._ls = ls
+    def __init__(
+        self, documents: Documents, enabled: Callable[[], bool], tell: Callable[[Snapshot | None], None]
+    ) -> None:
+        """``tell`` is told the place that is to be read, None for none; only while midfill is ``enabled``."""
+        self._documents, self._enabled, self._tell = documents, enabled, tell
         self._uri = ""
         self._places: dict[str, Position] = {}  # by document; gone with its next edit
         self._is_told = False  # the client tells where the cursor is: what it opens is not looked at for that reason
@@ -97,14 +98,8 @@ class Focus:
     def _snapshot(self) -> Snapshot | None:
         """The place; of a document in which the cursor was never seen its end, with which every other place of a short
         one shares all that stands before it."""
-        documents = self._ls.documents
-        document = documents.get(self._uri)
-        if document is None or document.stale or not self._ls.config.enabled:
+        document = self._documents.get(self._uri)
+        if document is None or document.stale or not self._enabled():
             return None
         line, character = self._places.get(self._uri, (max(0, len(document.lines) - 1), convert.MAX_NUMBER))
-        place = documents.place(self._uri, line, character)
-        return documents.snapshot(self._uri, line, character, None, place.closers if place is not None else "")
-
-    def _tell(self, snapshot: Snapshot | None) -> None:
-        if self._ls.completer is not None:
-            self._ls.completer.rests(snapshot)
+        return self._documents.at(self._uri, line, character)

@@ -7,13 +7,9 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from midfill import paths
-from midfill.lsp.protocol import Params
-
-if TYPE_CHECKING:
-    from midfill.lsp.server import MidfillServer
 
 EMBEDDED = "embedded"
 # Beside its weights, in int8 a byte a parameter: keys and values, activations, Python and torch.
@@ -43,12 +39,8 @@ class Model:
     memory: int
 
 
-def models(ls: MidfillServer, params: Params) -> Any:
+async def models(chosen: str) -> dict[str, Any]:
     """midfill/models: what can be chosen, and what is."""
-    return _models(ls.config.model)
-
-
-async def _models(chosen: str) -> dict[str, Any]:
     return {"model": chosen, "models": [asdict(model) for model in await asyncio.to_thread(found)]}
 
 

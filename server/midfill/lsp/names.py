@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from midfill.context.knowledge.store import Knowledge
 from midfill.lsp import convert
+from midfill.lsp.documents import Documents
 from midfill.lsp.protocol import Params
-
-if TYPE_CHECKING:
-    from midfill.lsp.server import MidfillServer
 
 MAX_NAMES = 5000  # of a list that is read; a longer one is not called complete
 MAX_NAME = 200  # characters
 
 
-def names(ls: MidfillServer, params: Params) -> Any:
+def names(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
     """Keep a list for the place that it was made for; one for another version of the document is dropped."""
-    document = ls.documents.get(convert.read_uri(params))
+    document = documents.get(convert.read_uri(params))
     version = convert.read_object(params, "textDocument").get("version")
     told = params.get("names")
     if document is None or document.stale or document.version != version or not isinstance(told, list):
         return
     found = [name for one in told[:MAX_NAMES] if (name := _name(one))]
-    snapshot = ls.documents.snapshot(document.uri, *convert.read_position(params.get("position")))
+    snapshot = documents.snapshot(document.uri, *convert.read_position(params.get("position")))
     if snapshot is not None:
         is_complete = params.get("complete") is True and len(told) <= MAX_NAMES
-        ls.project.knowledge.told(snapshot, list(dict.fromkeys(found)), is_complete=is_complete)
+        knowledge.told(snapshot, list(dict.fromkeys(found)), is_complete=is_complete)
 
 
 def _name(one: Any) -> str:

@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from midfill.lsp import convert, knob
-from midfill.lsp.protocol import InvalidParams, Params
+from midfill.lsp import convert
+from midfill.lsp.documents import Documents
+from midfill.lsp.protocol import Params
 from midfill.records import KEPT_AFTER_S, Records, Shown, kept_share
 from midfill.trace import Trace
 from midfill.types import Completion, Snapshot
-
-if TYPE_CHECKING:
-    from midfill.lsp.server import MidfillServer
 
 MAX_KNOWN = 200  # suggestions whose outcome is still awaited
 MAX_CHECKS = 100  # accepted texts that are looked at again later
@@ -52,8 +50,9 @@ class Offer:
 class Outcomes:
     """One session's offers, until it is known what became of them."""
 
-    def __init__(self, ls: MidfillServer) -> None:
-        self._ls = ls
+    def __init__(self, documents: Documents, recording: Callable[[], bool]) -> None:
+        """``recording``: whether the user lets records be kept."""
+        self._documents, self._recording = documents, recording
         self._records = Records()
         self._offers: OrderedDict[str, Offer] = OrderedDict()
         self._last: dict[tuple[str, str], Offer] = {}  # by family and document
@@ -62,7 +61,7 @@ class Outcomes:
 
     @property
     def _on(self) -> bool:
-        return self._ls.config.records
+        return self._recording()
 
     def offered(self, family: str, line: int, completion: Completion, trace: Trace) -> None:
         """A suggestion is given out. Typing along one gives it out again, under its name."""
@@ -149,7 +148,7 @@ class Outcomes:
 
         def check() -> None:
             self._checks.discard(timer)
-            document = self._ls.documents.get(offer.uri)
+            document = self._documents.get(offer.uri)
             if document is not None and not document.stale:
                 near = document.lines[max(0, offer.line - NEAR_LINES) : offer.line + NEAR_LINES]
                 self._records.kept(offer.id, after_s, kept_share(text, near))
@@ -172,43 +171,29 @@ def _shown(family: str, completion: Completion, trace: Trace, *, seen: bool) -> 
 # ---- what the client tells -------------------------------------------------------------------------------------------
 
 
-def execute_command(ls: MidfillServer, params: Params) -> Any:
-    """workspace/executeCommand. Raises InvalidParams for a command that is not ours."""
-    command, arguments = params.get("command"), params.get("arguments")
-    arguments = arguments if isinstance(arguments, list) else []
-    if command == knob.SNOOZE:
-        knob.snooze(ls, arguments)
-    elif command == knob.SET_EAGERNESS:
-        knob.set_eagerness(ls, arguments)
-    elif command != convert.ACCEPTED:
-        raise InvalidParams
-    elif (id := _id_in(arguments)) is not None:
-        index = arguments[1] if len(arguments) > 1 else 0
-        ls.outcomes.accepted(id, index if type(index) is int and index >= 0 else 0)
-
-
-def did_show(ls: MidfillServer, params: Params) -> None:
+def did_show(outcomes: Outcomes, params: Params) -> None:
     """textDocument/didShowCompletion {item}."""
     if (id := _item_id(params)) is not None:
-        ls.outcomes.seen(id)
+        outcomes.seen(id)
 
 
-def did_partly_accept(ls: MidfillServer, params: Params) -> None:
+def did_partly_accept(outcomes: Outcomes, params: Params) -> None:
     """textDocument/didPartiallyAcceptCompletion {item, acceptedLength}: characters from the item's beginning on."""
     length = params.get("acceptedLength")
     if (id := _item_id(params)) is not None and type(length) is int and length > 0:
-        ls.outcomes.partly_accepted(id, length)
+        outcomes.partly_accepted(id, length)
 
 
 def _item_id(params: Params) -> str | None:
     """The suggestion's id: the first argument of the item's command, or said directly."""
     item = convert.read_object(params, "item")
     arguments = convert.read_object(item, "command").get("arguments")
-    found = _id_in(arguments) if isinstance(arguments, list) else None
+    found = id_in(arguments) if isinstance(arguments, list) else None
     return found or _usable(item.get("id")) or _usable(params.get("id"))
 
 
-def _id_in(arguments: list[Any]) -> str | None:
+def id_in(arguments: list[Any]) -> str | None:
+    """The suggestion that a command's arguments name; None where they name none."""
     first = arguments[0] if arguments else None
     return _usable(first.get("id") if isinstance(first, Mapping) else first)
 

@@ -10,18 +10,16 @@ import asyncio
 import inspect
 import json
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from lsprotocol import types as lsp
 from pygls.capabilities import ServerCapabilitiesBuilder
 from pygls.protocol import LanguageServerProtocol
 
 from midfill.lsp.framing import Bad, Event
-
-if TYPE_CHECKING:
-    from midfill.lsp.server import MidfillServer
+from midfill.lsp.positions import Encoding
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +64,16 @@ class Sender(Protocol):
     def send(self, frame: bytes, *, droppable: bool = False) -> None: ...  # noqa: D102
 
 
+class Host(Protocol):
+    """The server that the protocol belongs to."""
+
+    commands: Sequence[str]
+    notebook_sync: lsp.NotebookDocumentSyncOptions
+
+    def initialize(self, params: Params) -> Encoding: ...  # noqa: D102
+    def stopping(self) -> None: ...  # noqa: D102
+
+
 class Pending:
     """A request that waits for its answer. The first answer counts, later ones are ignored."""
 
@@ -102,10 +110,9 @@ class Pending:
 class MidfillProtocol(LanguageServerProtocol):
     """One session with one client."""
 
-    _server: MidfillServer
-
-    def __init__(self, server: MidfillServer, converter: Any) -> None:
+    def __init__(self, server: Any, converter: Any) -> None:
         super().__init__(server, converter)
+        self._host: Host = server
         self.sender: Sender | None = None
         self.on_exit: Callable[[int], None] = lambda _code: None
         self.pending: dict[Id, Pending] = {}
@@ -249,7 +256,7 @@ class MidfillProtocol(LanguageServerProtocol):
     # -- life cycle ----------------------------------------------------------------------------------------------------
 
     def _initialize(self, params: Params) -> lsp.InitializeResult:
-        server = self._server
+        server = self._host
         encoding = server.initialize(params)
         self.client_capabilities = lsp.ClientCapabilities()  # read from the raw params, which may hold anything
         capabilities: lsp.ServerCapabilities = ServerCapabilitiesBuilder(  # type: ignore[no-untyped-call]
@@ -278,7 +285,7 @@ class MidfillProtocol(LanguageServerProtocol):
             if pending is not self.current:
                 pending.fail(RequestError(CANCELLED, "cancelled"))
                 pending.stop()
-        self._server.stopping()
+        self._host.stopping()
 
     def abandon(self) -> None:
         """The client is gone: stop its work."""

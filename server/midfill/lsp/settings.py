@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from midfill import config as configuration
+from midfill import config_files
 from midfill.config import Config, Taken
 from midfill.lsp.positions import Encoding
 from midfill.lsp.uris import folder_path
@@ -64,10 +65,10 @@ class Settings:
     """
 
     def __init__(self, base: Config | None, client: Client) -> None:
-        taken = configuration.take_user() if base is None else Taken(base)
+        taken = config_files.take_user() if base is None else Taken(base)
         self._problems = list(taken.problems)
         if client.folders and (root := folder_path(client.folders[0])) is not None:
-            taken = configuration.take_workspace(taken.config, root)
+            taken = config_files.take_workspace(taken.config, root)
             self._problems += taken.problems
         self._files = taken.config
         self._told: dict[str, Any] = {}

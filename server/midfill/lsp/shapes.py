@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from midfill.lsp import convert
 from midfill.lsp.documents import Document, Place, Span
-from midfill.lsp.protocol import Pending
+from midfill.lsp.protocol import MidfillProtocol, Pending
+from midfill.lsp.settings import Client
 from midfill.trace import Trace
 from midfill.types import Completion, Snapshot, Trigger
-
-if TYPE_CHECKING:
-    from midfill.lsp.server import MidfillServer
 
 Family = Literal["inline", "popup"]
 
@@ -47,9 +45,8 @@ class Shape(Protocol):
 class Inline:
     """One answer at the end, or null."""
 
-    def __init__(self, ls: MidfillServer, asked: Suggestion | None) -> None:
-        self.ls = ls
-        self.asked = asked
+    def __init__(self, protocol: MidfillProtocol, client: Client, asked: Suggestion | None) -> None:
+        self.protocol, self.client, self.asked = protocol, client, asked
 
     def empty(self) -> Any:
         """No suggestion."""
@@ -65,14 +62,14 @@ class Inline:
     def value(self, completion: Completion) -> Any:
         """As the client gets it."""
         assert self.asked is not None
-        return self.ls.protocol.plain(convert.inline_items(completion, self.asked.place, self.asked.selected))
+        return self.protocol.plain(convert.inline_items(completion, self.asked.place, self.asked.selected))
 
 
 class StreamingInline(Inline):
     """Values that replace each other; the answer is the last one."""
 
-    def __init__(self, ls: MidfillServer, asked: Suggestion | None) -> None:
-        super().__init__(ls, asked)
+    def __init__(self, protocol: MidfillProtocol, client: Client, asked: Suggestion | None) -> None:
+        super().__init__(protocol, client, asked)
         self.sent: Any = self.empty()
 
     def empty(self) -> Any:
@@ -85,15 +82,14 @@ class StreamingInline(Inline):
         if self.asked is not None and self.asked.token is not None and value != self.sent:
             self.sent = value
             progress = {"token": self.asked.token, "value": value}
-            self.ls.protocol.notify("$/progress", progress, droppable=True)
+            self.protocol.notify("$/progress", progress, droppable=True)
 
 
 class Popup:
     """Entries of the completion popup. Partial values add up: the first line early, then the whole."""
 
-    def __init__(self, ls: MidfillServer, asked: Suggestion | None) -> None:
-        self.ls = ls
-        self.asked = asked
+    def __init__(self, protocol: MidfillProtocol, client: Client, asked: Suggestion | None) -> None:
+        self.protocol, self.client, self.asked = protocol, client, asked
         self.n_sent = 0
 
     def empty(self) -> Any:
@@ -123,11 +119,11 @@ class Popup:
         assert self.asked is not None
         value = items if self.n_sent else {"isIncomplete": True, "items": items}
         self.n_sent += 1
-        self.ls.protocol.notify("$/progress", {"token": self.asked.token, "value": value})
+        self.protocol.notify("$/progress", {"token": self.asked.token, "value": value})
 
     def _item(self, completion: Completion, index: int, text: str, sort: str) -> Any:
         assert self.asked is not None
-        asked, client = self.asked, self.ls.client
+        asked, client = self.asked, self.client
         item = convert.completion_item(
             text,
             asked.snapshot,
@@ -138,4 +134,4 @@ class Popup:
             sort=sort,
         )
         item.command = convert.accepted_command(completion.id, index)
-        return self.ls.protocol.plain(item)
+        return self.protocol.plain(item)

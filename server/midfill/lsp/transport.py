@@ -1,4 +1,8 @@
-"""Sessions over stdio and over loopback TCP: bytes to a server, frames to the client."""
+"""Servers over stdio and over loopback TCP: bytes to a server, frames to the client.
+
+It is our own for the reason that ``framing`` is: as it comes, pygls failed 35 of 80 black-box checks. This one bounds
+what waits for a client that does not read, leaves when the client has died, and keeps print() out of the protocol.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +18,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from midfill import faults, paths
 from midfill.lsp import stdio
 from midfill.lsp.framing import Bad, FrameReader
+from midfill.lsp.protocol import MidfillProtocol
 from midfill.lsp.stdio import Leaving, Outbox
 from midfill.types import MidfillError
-
-if TYPE_CHECKING:
-    from midfill.lsp.server import MidfillServer
 
 log = logging.getLogger(__name__)
 
@@ -32,19 +34,34 @@ MAX_CHUNKS = 16  # read ahead of the loop
 LOG_BYTES = 2_500_000
 EOF_GRACE_S = 1.0
 
-MakeServer = Callable[[], "MidfillServer"]
+
+class Server(Protocol):
+    """What a transport feeds."""
+
+    protocol: MidfillProtocol
+
+    def watch(self, on_process_id: Callable[[int], None]) -> None:
+        """Call ``on_process_id`` with the client's, once it says so."""
+        ...
+
+    def stopping(self) -> None:
+        """The client went."""
+        ...
 
 
-class Session:
+MakeServer = Callable[[], Server]
+
+
+class Feed:
     """Feeds one server with what one client sends. Lives in the loop."""
 
-    def __init__(self, server: MidfillServer, *, strict: bool = False) -> None:
+    def __init__(self, server: Server, *, strict: bool = False) -> None:
         self.server = server
         self._strict = strict  # a malformed header ends the session
         self._reader = FrameReader()
         self._timer: asyncio.TimerHandle | None = None
 
-    def feed(self, data: bytes) -> bool:
+    def take(self, data: bytes) -> bool:
         """Take bytes. False if the session is to end."""
         for event in self._reader.feed(data):
             if self._strict and event == Bad("header"):
@@ -102,9 +119,9 @@ async def _run_stdio(make_server: MakeServer, reading: int, outbox: Outbox, leav
     server = make_server()
     server.protocol.sender = outbox
     server.protocol.on_exit = leaving.leave
-    server.on_process_id = lambda pid: stdio.watch_parent(pid, lambda: leaving.leave(1))
-    session = Session(server)
-    pump = Pump(reading, outbox, loop, session.feed, lambda: leaving.leave(server.protocol.exit_code))
+    server.watch(lambda pid: stdio.watch_parent(pid, lambda: leaving.leave(1)))
+    feed = Feed(server)
+    pump = Pump(reading, outbox, loop, feed.take, lambda: leaving.leave(server.protocol.exit_code))
     threading.Thread(target=pump.run, name="midfill-read", daemon=True).start()
     await asyncio.Event().wait()
 
@@ -188,21 +205,21 @@ async def _run_tcp(make_server: MakeServer, host: str, port: int) -> None:
         await listener.serve_forever()
 
 
-async def _serve_connection(server: MidfillServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve_connection(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     sender = SocketSender(writer)
     server.protocol.sender = sender
     server.protocol.on_exit = lambda _code: writer.close()
-    session = Session(server, strict=True)
+    feed = Feed(server, strict=True)
     try:
         while not writer.is_closing() and (data := await reader.read(CHUNK)):
-            if not session.feed(data):
+            if not feed.take(data):
                 break  # no language client, perhaps a web page
             while sender.n_queued > stdio.PAUSE_ABOVE and not writer.is_closing():
                 await asyncio.sleep(0.05)
     except OSError:
         pass
     finally:
-        session.close()
+        feed.close()
         writer.close()
 
 

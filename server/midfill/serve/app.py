@@ -45,6 +45,8 @@ from midfill.engine.wire import (
     read_request,
 )
 from midfill.serve.reading import read_body, read_folder
+from midfill.serve.rendering import Rendering
+from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, MidfillError, ModelInfo
 
 HEARTBEAT_S = 1.0
@@ -56,6 +58,11 @@ class Resident(Engine, Protocol):
     """What the service needs of an engine beyond generating."""
 
     status: EngineStatus
+
+    @property
+    def tokenizer(self) -> CodeTokenizer | None:
+        """The model's; None until it is ready."""
+        ...
 
     @property
     def info(self) -> ModelInfo | None:
@@ -153,6 +160,7 @@ class Service:
         self.clients = Clients(last_seen=time.monotonic())
         self._leave = leave
         self._token = token
+        self._rendering = Rendering()
         self.draining = False
 
     def app(self) -> ASGIApp:
@@ -164,6 +172,7 @@ class Service:
                     route("/health", self.health, "GET"),
                     route("/v1/models", self.models, "GET"),
                     route("/v1/completions", self.completions, "POST"),
+                    route("/midfill/render", self.render, "POST"),
                     route("/v1/load_lora_adapter", self.load_adapter, "POST"),
                     route("/v1/unload_lora_adapter", self.unload_adapter, "POST"),
                     route("/midfill/check_adapter", self.check_adapter, "POST"),
@@ -269,6 +278,11 @@ class Service:
         body = await read_body(request)
         await self.engine.unload_adapter(str(body.get("lora_name")))
         return Answer({})
+
+    async def render(self, request: Request) -> Response:
+        """A prompt, for windows that have no tokenizer of their own."""
+        body = await read_body(request)
+        return Answer(await self._rendering.answer(self.engine.tokenizer, self.engine.info, body))
 
     async def shutdown(self, _: Request) -> Response:
         """Finish what runs, take nothing new, leave."""

@@ -47,9 +47,7 @@ def load_base(folder: Path, name: str, device: str, progress: Progress, *, quant
     target = pick_device(device)
     if quantise:
         return _load_quantised(folder, name, target, progress)
-    loaded = load(folder, name, device=str(target), dtype=pick_floats(target), progress=progress)
-    loaded.model.set_attn_implementation("sdpa")
-    return loaded
+    return load(folder, name, device=str(target), dtype=pick_floats(target), progress=progress, modules=True)
 
 
 def _load_quantised(folder: Path, name: str, device: torch.device, progress: Progress) -> LoadedModel:

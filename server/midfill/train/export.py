@@ -18,7 +18,8 @@ def merge(adapter: Path, base: Path, name: str, target: Path, progress: Progress
 
     Raises MidfillError, and leaves no folder.
     """
-    loaded = load(base, name, device="cpu", dtype="bfloat16", progress=progress)  # as it is stored, and half the memory
+    # bfloat16: as it is stored, and half the memory.
+    loaded = load(base, name, device="cpu", dtype="bfloat16", progress=progress, modules=True)
     progress("merging", 0.0)
     merged = PeftModel.from_pretrained(loaded.model, str(adapter)).merge_and_unload(safe_merge=True)
     work = target.with_name(f".{target.name}")

@@ -24,6 +24,7 @@ from midfill.context.gather import ContextSource
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
 from midfill.lsp import protocol, server, transport
+from midfill.lsp.connection import MakeLink
 from midfill.types import EngineStatus
 
 
@@ -41,7 +42,7 @@ class Dictated(ScriptedEngine):
             yield delta
 
 
-def make_link(file: Path) -> server.MakeLink:
+def make_link(file: Path) -> MakeLink:
     def make(config: Config, on_status: Callable[[EngineStatus], None], sources: Sequence[ContextSource]) -> Link:
         link = ScriptedLink(config, on_status, file, sources)
         start = link.start

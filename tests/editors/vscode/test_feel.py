@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from .test_ghost import ASK, FILE, asked, told
+from tests.editors.vscode.made import ASK, FILE, asked, told
+
 from .workbench import Workbench, machine_setting, until
 
 

@@ -9,18 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.editors.vscode.made import ASK, FILE, asked, told
+
 from .workbench import Workbench, machine_setting, until
 
-ASK = "midfill/inlineCompletion"
 ADD = ("a, b", "):", "\n    total = a + b", "\n    return total", "\n")
 ADDED = "a, b:\n    total = a + b\n    return total"  # as it is seen: the bracket between stands there
-FILE = "a.py"
-
-
-def asked(bench: Workbench, character: int) -> list[dict[str, Any]]:
-    """This test's requests about a place in the line below the head."""
-    place = {"line": 1, "character": character}
-    return [message for message in bench.news(ASK) if message["params"]["position"] == place]
 
 
 def answer(bench: Workbench, request: dict[str, Any]) -> dict[str, Any]:
@@ -33,11 +27,6 @@ def answer(bench: Workbench, request: dict[str, Any]) -> dict[str, Any]:
     found = until(answers, bool, bench)
     assert len(found) == 1
     return found[0]
-
-
-def told(bench: Workbench, method: str) -> list[dict[str, Any]]:
-    """The params of this test's messages."""
-    return [message["params"] for message in bench.news(method)]
 
 
 def test_tab_takes_it_and_undo_gives_it_back(bench: Workbench) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from .test_ghost import ASK, FILE, asked
+from tests.editors.vscode.made import ASK, FILE, asked
+
 from .workbench import Workbench, machine_setting, until
 
 

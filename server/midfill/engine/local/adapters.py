@@ -30,7 +30,7 @@ from midfill.engine.local.adapter_files import (
     refusal,
 )
 from midfill.engine.local.adapter_targets import targets
-from midfill.engine.local.int8 import Int8Linear
+from midfill.engine.local.model.decoder import HEAD, Decoder
 from midfill.engine.local.weights import read_safetensors
 
 MAX_STACKED_RANK = 16  # measured in docs/log.md
@@ -172,7 +172,37 @@ def _stack(paths: tuple[str, ...], pairs: list[LoraPair | None], sizes: list[int
     return Stack(a, [(slice(0, row), slice(0, column), whole)] if whole is not None else blocks, places)
 
 
-def read_adapter(name: str, folder: Path, model: nn.Module, base_names: Iterable[str]) -> Adapter:
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What of a model an adapter may change: the names of all its parts, and (out, in) of its linear layers but for the
+    head, which has a place of its own."""
+
+    names: list[str]
+    linears: dict[str, tuple[int, int]]
+    head: str
+
+    @classmethod
+    def of(cls, model: Decoder | nn.Module) -> Targets:
+        """Those of ``model``."""
+        if isinstance(model, Decoder):
+            found = {
+                path: (size, linear.in_features)
+                for linear in model.linears for path, size in zip(linear.paths, linear.sizes, strict=True)
+            }  # fmt: skip
+            return cls(model.module_names, found, HEAD)
+        modules = dict(model.named_modules())
+        head_of = getattr(model, "get_output_embeddings", None)
+        head = head_of() if callable(head_of) else None
+        # Ours hold packed weights; transformers' are linear layers.
+        linears = {
+            path: (int(module.out_features), int(module.in_features))
+            for path, module in modules.items()
+            if isinstance(module, nn.Linear) or hasattr(module, "linear")
+        }
+        return cls(list(modules), linears, next((path for path, module in modules.items() if module is head), ""))
+
+
+def read_adapter(name: str, folder: Path, model: Decoder | nn.Module, base_names: Iterable[str]) -> Adapter:
     """Read and check the adapter in ``folder`` against ``model``. Raises MidfillError.
 
     The model is not touched, so any thread may do this while the model runs. The weights are in the CPU's memory.
@@ -182,7 +212,7 @@ def read_adapter(name: str, folder: Path, model: nn.Module, base_names: Iterable
     check_base(folder, base, base_names)
     check_regular(folder, WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
     tensors = read_safetensors(folder / WEIGHTS_FILE)
-    pairs = _pair_up(folder, tensors, config, model)
+    pairs = _pair_up(folder, tensors, config, Targets.of(model))
     digest = hashlib.sha256(config_bytes)
     for key in sorted(tensors):
         digest.update(key.encode())
@@ -191,7 +221,7 @@ def read_adapter(name: str, folder: Path, model: nn.Module, base_names: Iterable
 
 
 def _pair_up(
-    folder: Path, tensors: dict[str, torch.Tensor], config: dict[str, Any], model: nn.Module
+    folder: Path, tensors: dict[str, torch.Tensor], config: dict[str, Any], model: Targets
 ) -> dict[str, LoraPair]:
     sides: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
@@ -204,25 +234,19 @@ def _pair_up(
         pair[match["side"]] = tensor
     if not sides:
         raise refusal(folder, "it holds no weights", "train it again")
-    modules = dict(model.named_modules())
-    _check_targets(folder, config, set(sides), modules, model)
-    return {module: _pair(folder, module, pair, config, modules.get(module)) for module, pair in sorted(sides.items())}
+    _check_targets(folder, config, set(sides), model)
+    return {
+        module: _pair(folder, module, pair, config, model.linears[module]) for module, pair in sorted(sides.items())
+    }
 
 
-def _check_targets(
-    folder: Path, config: dict[str, Any], adapted: set[str], modules: dict[str, nn.Module], model: nn.Module
-) -> None:
+def _check_targets(folder: Path, config: dict[str, Any], adapted: set[str], model: Targets) -> None:
     """PEFT adapts what target_modules names and leaves other tensors out, so both must be the same modules."""
-    inner = {f"{path}.base" for path, module in modules.items() if isinstance(module, LoraLinear)}
-    names = [path for path in modules if path not in inner]
-    head_of = getattr(model, "get_output_embeddings", None)
-    head = head_of() if callable(head_of) else None
-    linear = [path for path in names if _base(modules[path]) is not _base(head) and _is_linear(modules[path])]
-    unknown = sorted(path for path in adapted if path not in modules or not _is_linear(modules[path]))
+    unknown = sorted(path for path in adapted if path not in model.linears)
     if unknown:
         raise refusal(folder, f"the model has no linear layer {unknown[0][:100]}", "the adapter is for another base")
     try:
-        named = targets(config, names, linear)
+        named = targets(config, model.names, [path for path in model.linears if path != model.head])
     except ValueError as error:
         raise refusal(folder, str(error), f"name the adapted layers in target_modules of {CONFIG_FILE}") from None
     remedy = f"save it again with PEFT, or mend target_modules in {CONFIG_FILE}"
@@ -233,26 +257,15 @@ def _check_targets(
         raise refusal(folder, f"target_modules names {empty[0][:100]}, for which it has no weights", remedy)
 
 
-def _base(module: Any) -> Any:
-    return module.base if isinstance(module, LoraLinear) else module
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(_base(module), (nn.Linear, Int8Linear))
-
-
 def _pair(
-    folder: Path, module: str, pair: dict[str, torch.Tensor], config: dict[str, Any], target: nn.Module | None
+    folder: Path, module: str, pair: dict[str, torch.Tensor], config: dict[str, Any], target: tuple[int, int]
 ) -> LoraPair:
-    target = _base(target)
-    if not isinstance(target, (nn.Linear, Int8Linear)):
-        raise refusal(folder, f"the model has no linear layer {module[:100]}", "the adapter is for another base")
     if pair.keys() != {"A", "B"}:
         raise refusal(folder, f"{module[:100]} lacks lora_{'B' if 'A' in pair else 'A'}", "save the adapter again")
     a, b = pair["A"], pair["B"]
     rank = _for_module(folder, config.get("rank_pattern"), module, config["r"])
     alpha = _for_module(folder, config.get("alpha_pattern"), module, config["lora_alpha"])
-    wanted = (rank, target.in_features), (target.out_features, rank)
+    wanted = (rank, target[1]), (target[0], rank)
     if (tuple(a.shape), tuple(b.shape)) != wanted:
         raise refusal(
             folder,
@@ -282,44 +295,22 @@ def _for_module(folder: Path, pattern: Any, module: str, default: Any) -> Any:
     return default
 
 
-class LoraLinear(nn.Module):
-    """A linear layer beside which ``switch.active`` takes part."""
-
-    def __init__(self, base: nn.Linear | Int8Linear, path: str, switch: AdapterSwitch) -> None:
-        super().__init__()
-        self.base = base
-        self._path = path
-        self._switch = switch
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """The base's weight, for code that asks for its dtype or device."""
-        return self.base.weight
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x: (..., in_features) -> (..., out_features), in the base's dtype."""
-        y: torch.Tensor = self.base(x)
-        pair = self._switch.active.pairs.get(self._path) if self._switch.active is not None else None
-        return y if pair is None else (y + pair.delta(x)).to(y.dtype)
-
-
 class AdapterSwitch:
-    """The adapters resident beside one model. ``active`` is set before each step by the worker thread alone.
+    """The adapters resident beside one model on ``device``.
 
     A request keeps its Adapter: one that is replaced or removed meanwhile answers it to its end.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0))
-        self._device, self._dtype = like.device, like.dtype  # on a GPU all of a model's numbers have one format
-        self.active: Adapter | None = None
+    def __init__(self, model: Decoder | nn.Module) -> None:
+        if isinstance(model, Decoder):
+            self._device, self._dtype = model.device, model.kv_dtype
+        else:
+            like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0))
+            self._device, self._dtype = like.device, like.dtype  # on a GPU all of a model's numbers have one format
         self.adapters: dict[str, Adapter] = {}  # replaced whole, never changed: others read it at any time
 
     def add(self, adapter: Adapter) -> None:
         """Make ``adapter`` usable under its name, replacing one of the same name whole."""
-        for path in adapter.pairs:
-            self._wrap(path)
         if self._device.type != "cpu":
             adapter = adapter.to(self._device, self._dtype)
         self.adapters = {**self.adapters, adapter.name: adapter}
@@ -327,11 +318,3 @@ class AdapterSwitch:
     def remove(self, name: str) -> None:
         """Forget an adapter. An unknown name is no error."""
         self.adapters = {other: adapter for other, adapter in self.adapters.items() if other != name}
-
-    def _wrap(self, path: str) -> None:
-        layer = self._model.get_submodule(path)
-        if isinstance(layer, LoraLinear):
-            return
-        assert isinstance(layer, (nn.Linear, Int8Linear))
-        parent, _, child = path.rpartition(".")
-        setattr(self._model.get_submodule(parent), child, LoraLinear(layer, path, self))

@@ -1,4 +1,4 @@
-"""Attention over KV slots. transformers' modules reach it through module_attention.
+"""Attention over KV slots.
 
 A step evaluates tokens of one or several slots in one forward pass. Each token's keys and values are written to its own
 position of its slot, and its query sees that slot up to and including that position. So a step may continue several
@@ -10,9 +10,9 @@ rows independently (int8.py) a token's result is the same bit for bit whether it
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -32,6 +32,17 @@ class Rows:
     ids: Sequence[int]
     positions: Sequence[int]
     n_logits: int = 1
+
+
+class Attends(Protocol):
+    """What a pass asks of a step: to keep a layer's keys and values, and attend over what is kept."""
+
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float | None, window: int | None,
+        softcap: float | None,
+    ) -> torch.Tensor:  # fmt: skip
+        """q: (heads, rows, dim); k, v: (kv_heads, rows, dim) -> (rows, heads, dim)."""
+        ...
 
 
 @dataclass(slots=True)
@@ -163,10 +174,3 @@ def _capped(
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype) @ values
-
-
-class _Current(threading.local):
-    step: Step | None = None
-
-
-current = _Current()

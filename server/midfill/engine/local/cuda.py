@@ -4,7 +4,7 @@ On a GPU a step of one token is hundreds of small kernels, and launching them fr
 them. A graph launches them at once. There is one for each slot, number of rows and length bucket (static.py), and each
 once more for steps with an adapter. They are captured by the engine's worker while nobody waits, what was missed most
 recently first; until a step's graph is there, and for prompts and for several slots in one step, the step runs as
-elsewhere (decode.Runner.forward). All graphs share one pool of memory, as only one ever runs; what a replay leaves
+elsewhere (forward/runner.py). All graphs share one pool of memory, as only one ever runs; what a replay leaves
 there is copied out before the next.
 
 A replay cannot be stopped: cancelling takes effect between steps, which is after at most one token and its drafts.
@@ -18,17 +18,17 @@ this module runs with ``graphs=False``, both give the same tokens.
 from __future__ import annotations
 
 import collections
-import contextlib
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from midfill.engine.local.adapters import Adapter, LoraPair
-from midfill.engine.local.attention import ROWWISE, Rows, current
+from midfill.engine.local.attention import ROWWISE, Rows
+from midfill.engine.local.forward import eager
 from midfill.engine.local.graphs import Graphs, Streams
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.memory_plan import (
@@ -42,12 +42,10 @@ from midfill.engine.local.memory_plan import (
     smallest,
     usual_length,
 )
+from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.shortage import is_out_of_memory
 from midfill.engine.local.static import RANK_STEP, StaticLora, StaticStep, bytes_per_token, make_slots
 from midfill.types import MidfillError
-
-if TYPE_CHECKING:
-    from midfill.engine.local.decode import Runner
 
 log = logging.getLogger(__name__)
 
@@ -82,24 +80,32 @@ class Key(NamedTuple):
 
 
 class StaticDecoder:
-    """The steps of one runner that have a fixed shape. Belongs to the worker thread."""
+    """The steps of one decoder that have a fixed shape. Belongs to the worker thread.
+
+    ``residents`` says for which adapters there is to be room, besides the one that is used.
+    """
 
     def __init__(
-        self, runner: Runner, slots: Sequence[Slot], logits: torch.Tensor, *, usual: int, chunk: int, graphs: bool
+        self,
+        decoder: Decoder | None,
+        slots: Sequence[Slot],
+        logits: torch.Tensor,
+        *,
+        usual: int,
+        chunk: int,
+        graphs: bool,
     ) -> None:
         """``slots`` of make_slots; ``logits``: any of the model's, (1, vocabulary); ``usual``: positions that a full
         prompt takes with its answer; ``chunk``: how many tokens of a prompt to read at once. Without ``graphs`` the
-        same steps run kernel by kernel, on any device.
+        same steps run kernel by kernel, on any device. Without a decoder (the model runs through transformers' own
+        modules) none is taken.
         """
         self.slots, self.capacity, self.chunk = list(slots), slots[0].capacity, chunk
-        self._runner, self._graphs_wanted = runner, graphs and runner.lean is not None
-        if graphs and runner.lean is None:
-            log.warning("no CUDA graphs: %s has no forward pass of ours", type(runner.model).__name__)
-        # Without the lean pass nothing can be captured, and kernel by kernel the usual way is the better one.
-        usable = self._graphs_wanted or not graphs
-        self._numbers = {id(slot): number for number, slot in enumerate(slots) if usable}
+        self._decoder, self._graphs_wanted = decoder, graphs and decoder is not None
+        self.residents: Callable[[], Iterable[Adapter]] = tuple
+        self._numbers = {id(slot): number for number, slot in enumerate(slots) if decoder is not None}
         self._buckets = buckets(self.capacity, usual)
-        device = runner.model.device
+        device = logits.device
         self._inputs = torch.zeros((2, ROWWISE), dtype=torch.long, device=device)  # ids, positions
         self._rows = torch.arange(ROWWISE, device=device)
         self._outbox = _Outbox(self._inputs)
@@ -122,26 +128,25 @@ class StaticDecoder:
         """Captured so far."""
         return sum(len(graphs) for graphs in self._graphs.values())
 
-    def takes(self, batch: Sequence[Rows]) -> bool:
+    def takes(self, batch: Sequence[Rows], adapter: Adapter | None) -> bool:
         """Whether ``step`` can evaluate ``batch`` now."""
         if len(batch) != 1 or id(batch[0].slot) not in self._numbers or not 0 < len(batch[0].ids) <= ROWWISE:
             return False
-        if batch[0].positions[-1] >= self.capacity or not self._has_buffers():
+        if batch[0].positions[-1] >= self.capacity or not self._has_buffers(adapter):
             return False
-        key = self._key(batch[0])
+        key = self._key(batch[0], adapter)
         if not self._graphs_wanted or key in self._graphs[key.adapted]:
             return True
         if key not in self._missed:
             self._missed.append(key)
         return False
 
-    def step(self, rows: Rows) -> torch.Tensor:
+    def step(self, rows: Rows, adapter: Adapter | None) -> torch.Tensor:
         """Evaluate ``rows``, which ``takes`` accepted; the logits of the last ``n_logits``: (n_logits, vocabulary)."""
-        key, n = self._key(rows), len(rows.ids)
+        key, n = self._key(rows, adapter), len(rows.ids)
         n_more = key.n_rows - n
         self._outbox.send([*rows.ids, *[0] * n_more], [*rows.positions, *range(self.capacity, self.capacity + n_more)])
-        adapter = self._runner.switch.active
-        if adapter is not None and key.adapted:
+        if adapter is not None:
             assert self.lora is not None
             self.lora.switch_to(adapter)
         if self._graphs_wanted:
@@ -150,24 +155,22 @@ class StaticDecoder:
             self._compute(key)
         return self._logits[n - rows.n_logits : n].clone()
 
-    def _key(self, rows: Rows) -> Key:
-        adapted = self._runner.switch.active is not None and self._runner.lean is not None
+    def _key(self, rows: Rows, adapter: Adapter | None) -> Key:
         n_rows, bucket = smallest(N_ROWS, len(rows.ids)), smallest(self._buckets, rows.positions[-1] + 1)
-        return Key(self._numbers[id(rows.slot)], n_rows, bucket, adapted)
+        return Key(self._numbers[id(rows.slot)], n_rows, bucket, adapter is not None)
 
-    def _has_buffers(self) -> bool:
-        """Whether the active adapter, if any, fits the buffers, which are made larger where there is room for it."""
-        adapter, lean = self._runner.switch.active, self._runner.lean
-        if adapter is None or lean is None or (self.lora is not None and self.lora.holds(adapter)):
+    def _has_buffers(self, adapter: Adapter | None) -> bool:
+        """Whether ``adapter``, if any, fits the buffers, which are made larger where there is room for it."""
+        if adapter is None or self._decoder is None or (self.lora is not None and self.lora.holds(adapter)):
             return True
         if adapter.digest in self._without_room:
             return False
         if self._graphs_wanted:
             self._graphs[True].drop()  # they read the old buffers
         self.lora = None  # its memory first
-        resident = [one for one in self._runner.switch.adapters.values() if one.digest not in self._without_room]
+        resident = [one for one in self.residents() if one.digest not in self._without_room]
         try:
-            self.lora = StaticLora(lean.products, [*resident, adapter])
+            self.lora = StaticLora(self._decoder.linears, [*resident, adapter])
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -179,31 +182,10 @@ class StaticDecoder:
     def _compute(self, key: Key) -> None:
         """One forward pass over what stands in the inputs; its results stand in ``_logits``."""
         ids, positions = self._inputs[:, : key.n_rows]
-        step: Any = StaticStep(self.slots[key.slot], positions, key.bucket)
-        keep = self._rows[: key.n_rows]
-        if self._runner.lean is not None:
-            with self._buffers_for(key):
-                logits = self._runner.lean(ids[None], positions[None], keep, step, _go_on)
-        else:
-            current.step = step
-            try:
-                logits = self._runner.model(
-                    input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=keep
-                ).logits[0]  # fmt: skip
-            finally:
-                current.step = None
-        self._logits[: key.n_rows] = logits
-
-    @contextlib.contextmanager
-    def _buffers_for(self, key: Key) -> Iterator[None]:
-        """Inside, the adapter of a step is what stands in the buffers, or none."""
-        switch = self._runner.switch
-        active = switch.active
-        switch.active = self.lora.buffers if key.adapted and self.lora is not None else None
-        try:
-            yield
-        finally:
-            switch.active = active
+        assert self._decoder is not None
+        step, keep = StaticStep(self.slots[key.slot], positions, key.bucket), self._rows[: key.n_rows]
+        buffers = self.lora.buffers if key.adapted and self.lora is not None else None
+        self._logits[: key.n_rows] = eager.forward(self._decoder, ids, positions, keep, step, buffers, _go_on)
 
     # ---- capturing -----------------------------------------------------------------------------------------------
 
@@ -271,15 +253,26 @@ class _Outbox:
             self._sent.record()
 
 
+class Runs(Protocol):
+    """What is asked of forward/runner.py."""
+
+    model: Any
+    device: torch.device
+
+    def forward(self, batch: Sequence[Rows], adapter: Adapter | None) -> list[torch.Tensor]:
+        """Evaluate ``batch``."""
+        ...
+
+
 def static_decoder(
-    runner: Runner, context_tokens: int, max_context: int, n_slots: int, *, free: int | None = None,
+    runner: Runs, context_tokens: int, max_context: int, n_slots: int, *, free: int | None = None,
     graphs: bool = True,
 ) -> StaticDecoder:  # fmt: skip
     """The decoder for ``runner`` with slots for prompts of ``context_tokens`` in ``free`` bytes (what the device has).
 
     Raises MidfillError where they do not fit.
     """
-    device = runner.model.device
+    device, model = runner.device, runner.model if isinstance(runner.model, Decoder) else None
     usual = usual_length(context_tokens, max_context)
     to_try = chunks(memory(device)[1] if device.type == "cuda" else 1 << 60)
     with torch.inference_mode():
@@ -296,34 +289,31 @@ def static_decoder(
                     if isinstance(error, MidfillError):
                         raise
                     raise MidfillError(f"no room for a prompt of {context_tokens} tokens", NO_ROOM) from error
-        decoder = StaticDecoder(runner, slots, logits, usual=usual, chunk=chunk, graphs=graphs)
+        if graphs and model is None:
+            log.warning("no CUDA graphs: %s has no forward pass of ours", type(runner.model).__name__)
+        decoder = StaticDecoder(model, slots, logits, usual=usual, chunk=chunk, graphs=graphs)
         decoder.warm_up()
     log.info("%d slots of %d tokens, %d at once; %s", wanted.n_slots, wanted.capacity, chunk, demand)
     return decoder
 
 
-def measure(runner: Runner, context_tokens: int, chunk: int) -> tuple[Slot, torch.Tensor, Demand]:
+def measure(runner: Runs, context_tokens: int, chunk: int) -> tuple[Slot, torch.Tensor, Demand]:
     """A slot that was written to (emptied), logits (1, vocabulary), and what the model needs beside its weights.
 
     By the steps that need most: the last chunk of a prompt of ``context_tokens``, and one of ROWWISE rows, with an
     adapter on every linear layer. They also load the kernels that the first request would have to wait for.
     """
-    device, switch = runner.model.device, runner.switch
-    like, found = Slot(), list[torch.Tensor]()
+    device, like, found = runner.device, Slot(), list[torch.Tensor]()
     like.begin([1] * context_tokens, None, None)
 
     def read(n: int) -> None:
         at = range(context_tokens - n, context_tokens)
-        found[:] = runner.forward([Rows(like, [1] * n, at, 1)])
+        found[:] = runner.forward([Rows(like, [1] * n, at, 1)], adapter)
 
-    adapter = null_adapter(runner)
-    switch.active, before = adapter, switch.active
-    try:
-        read(1)  # makes the slot's buffers, and what libraries keep for good
-        prefill = peak_of(lambda: read(min(chunk, context_tokens)), device)
-        step = peak_of(lambda: read(min(ROWWISE, context_tokens)), device)
-    finally:
-        switch.active = before
+    adapter = null_adapter(runner.model) if isinstance(runner.model, Decoder) else None
+    read(1)  # makes the slot's buffers, and what libraries keep for good
+    prefill = peak_of(lambda: read(min(chunk, context_tokens)), device)
+    step = peak_of(lambda: read(min(ROWWISE, context_tokens)), device)
     logits = found[0]
     demand = Demand(
         token=bytes_per_token(like), prefill=prefill, step=step, adapter=adapter.n_bytes if adapter is not None else 0,
@@ -335,16 +325,12 @@ def measure(runner: Runner, context_tokens: int, chunk: int) -> tuple[Slot, torc
     return like, logits, demand
 
 
-def null_adapter(runner: Runner) -> Adapter | None:
-    """One of rank RANK_STEP on every linear layer of the decoder that changes nothing; None without a lean pass."""
-    if runner.lean is None:
-        return None
-    like = next(one for one in runner.model.parameters() if one.is_floating_point())
-    adapter = Adapter("", Path(), "", RANK_STEP, 1.0, "", {})
-    for product in runner.lean.products:
-        for path, size in zip(product.paths, product.sizes, strict=True):
-            n_in = int(runner.model.get_submodule(path).in_features)
-            a, b = like.new_zeros((RANK_STEP, n_in)), like.new_zeros((size, RANK_STEP))
+def null_adapter(decoder: Decoder) -> Adapter:
+    """One of rank RANK_STEP on every linear layer of the decoder's layers that changes nothing."""
+    adapter, like = Adapter("", Path(), "", RANK_STEP, 1.0, "", {}), torch.empty(0, dtype=decoder.kv_dtype)
+    for linear in (linear for layer in decoder.layers for linear in layer.linears):
+        for path, size in zip(linear.paths, linear.sizes, strict=True):
+            a, b = like.new_zeros((RANK_STEP, linear.in_features)), like.new_zeros((size, RANK_STEP))
             adapter.pairs[path] = LoraPair(a, b, 1.0)
-        adapter.stack(product.paths, product.sizes)
-    return adapter
+        adapter.stack(linear.paths, linear.sizes)
+    return adapter.to(decoder.device, decoder.kv_dtype)

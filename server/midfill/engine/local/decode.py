@@ -1,42 +1,26 @@
 """The decode loop: token ids in, token ids out, over steps that several generations share.
 
 A generation says which tokens it wants evaluated (a piece of its prompt, or its last token with drafted ones behind
-it), the runner evaluates what all of them want in one forward pass, each takes its logits.
+it), the runner (forward/runner.py) evaluates what all of them want in one forward pass, each takes its logits.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import nn
 
-from midfill.engine.local.adapters import AdapterSwitch
-from midfill.engine.local.attention import ROWWISE, Rows, Step, current
-from midfill.engine.local.bare import BareModel
-from midfill.engine.local.cuda import Pace, StaticDecoder
+from midfill.engine.local.attention import ROWWISE, Rows
 from midfill.engine.local.healing import Beginning
-from midfill.engine.local.kv_cache import Rotate, Slot
-from midfill.engine.local.lean import LeanModel
+from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.prompt_lookup import Drafter
-from midfill.engine.local.rotation import find_rotation
 from midfill.engine.local.wanted import Wanted
 from midfill.types import MidfillError
 
 # Tokens of a prompt evaluated in one forward pass: long enough to be fast, short enough to take turns.
 PREFILL_CHUNK = 256
-# Two ways through a model agree when their logits differ by less than this part and choose the same tokens. Where
-# activations are rounded, the smallest differences grow to an eighth of the logits and turn equal choices over; what is
-# not the same model differs by about the whole.
-AGREE = 0.2
-
-
-class Cancelled(Exception):  # noqa: N818 - not an error: somebody typed on
-    """Nobody waits for what this step computes; raised between two layers."""
 
 
 class OverflowedError(MidfillError):
@@ -64,150 +48,6 @@ class Token:
 
     id: int
     logprob: float
-
-
-class Runner:
-    """The forward pass over slots of a model of transformers' (loaded with module_attention) or of a BareModel, which
-    needs ``lean``; stoppable between layers."""
-
-    def __init__(self, model: Any, switch: AdapterSwitch | None = None, *, lean: bool = True) -> None:
-        self.model = model
-        self.lean: LeanModel | None = None
-        self.switch = switch or AdapterSwitch(model)
-        self.static: StaticDecoder | None = None  # takes over the steps it can
-        self._nobody_waits: Callable[[], bool] | None = None
-        self._pace: Pace | None = None
-        self.on_layer: Callable[[], None] = lambda: None  # before each layer of a long step
-        self.n_layers = int(model.config.get_text_config().num_hidden_layers)
-        for layer in decoder_layers(model):
-            layer.register_forward_pre_hook(self._check)
-        if lean:
-            with torch.inference_mode():
-                self.lean = self._lean_model(self.switch)
-
-    def _lean_model(self, switch: AdapterSwitch) -> LeanModel | None:
-        """The short way through the model, if there is one and it computes the same."""
-        try:
-            lean = LeanModel(self.model, switch)
-        except (TypeError, AttributeError):
-            return None
-        if isinstance(self.model, BareModel):  # compared when it was prepared
-            return lean
-        expected = self.probe()
-        self.lean = lean
-        found, self.lean = self.probe(), None
-        near = float((found - expected).norm()) <= AGREE * float(expected.norm())
-        same = lean.rounds_activations or bool((found.argmax(-1) == expected.argmax(-1)).all())
-        return lean if near and same else None
-
-    def probe(self) -> torch.Tensor:
-        """The logits of a few tokens, (tokens, vocabulary), around their mean."""
-        slot = Slot()
-        slot.begin([1, 5, 2, 9, 7, 3], None, None)
-        (logits,) = self.forward([Rows(slot, slot.ids, range(6), 6)])
-        return logits.float() - logits.float().mean(-1, keepdim=True)
-
-    def _check(self, *_: Any) -> None:
-        self.on_layer()
-        if self._pace is not None:
-            self._pace()
-        if self._nobody_waits is not None and self._nobody_waits():
-            raise Cancelled
-
-    def forward(self, batch: Sequence[Rows], nobody_waits: Callable[[], bool] | None = None) -> list[torch.Tensor]:
-        """Evaluate ``batch``; for each of its rows' last ``n_logits``: (n_logits, vocabulary).
-
-        Raises Cancelled as soon as ``nobody_waits()``; then, and on any error, no token has become known.
-        """
-        if self.static is not None and self.static.takes(batch):
-            return [self._static_step(self.static, batch[0], nobody_waits)]
-        self._nobody_waits, device = nobody_waits, self.model.device
-        self._pace = Pace() if device.type == "cuda" and nobody_waits is not None else None
-        ids = torch.tensor([[token for rows in batch for token in rows.ids]], device=device)  # (1, rows)
-        positions = torch.tensor([[at for rows in batch for at in rows.positions]], device=device)
-        wanted: list[int] = []
-        end = 0
-        for rows in batch:
-            end += len(rows.ids)
-            wanted += range(end - rows.n_logits, end)
-        keep = torch.tensor(wanted, dtype=torch.long, device=device)
-        current.step = Step.of(batch, device)
-        try:
-            self._check()
-            if self.lean is not None:
-                kept = self.lean(ids, positions, keep, current.step, self._check)
-            else:
-                kept = self.model(
-                    input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep
-                ).logits[0]  # fmt: skip
-        finally:
-            current.step = self._nobody_waits = self._pace = None
-        for rows in batch:
-            for at in rows.positions:
-                rows.slot.known[at] = 1
-        logits: list[torch.Tensor] = list(torch.split(kept, [rows.n_logits for rows in batch]))
-        return logits
-
-    @staticmethod
-    def _static_step(static: StaticDecoder, rows: Rows, nobody_waits: Callable[[], bool] | None) -> torch.Tensor:
-        if nobody_waits is not None and nobody_waits():
-            raise Cancelled
-        logits = static.step(rows)
-        for at in rows.positions:
-            rows.slot.known[at] = 1
-        return logits
-
-    def prefill(self, slot: Slot, nobody_waits: Callable[[], bool] | None = None) -> Iterator[torch.Tensor | None]:
-        """Evaluate what ``slot`` does not know yet, a piece at a time; the last value: logits (vocabulary,)."""
-        unknown = list(slot.unknown())
-        for start in range(0, len(unknown), PREFILL_CHUNK):
-            positions = unknown[start : start + PREFILL_CHUNK]
-            is_last = start + PREFILL_CHUNK >= len(unknown)
-            rows = Rows(slot, [slot.ids[at] for at in positions], positions, int(is_last))
-            (logits,) = self.forward([rows], nobody_waits)
-            yield logits[-1] if is_last else None
-
-    def find_rotation(self) -> Rotate | None:
-        """How keys are moved to other positions, or None where the model does not allow it.
-
-        Raises MidfillError where attention cannot be put into the model at all.
-        """
-        with torch.inference_mode():
-            return find_rotation(self.model, self._keys_at)
-
-    def _keys_at(self, position: int) -> list[torch.Tensor]:
-        probe = _Probe()
-        current.step = probe  # type: ignore[assignment]
-        try:
-            one = torch.tensor([[1]], device=self.model.device)
-            if isinstance(self.model, BareModel) and self.lean is not None:
-                self.lean(one, one * position, torch.empty(0, dtype=torch.long), probe, lambda: None)  # type: ignore[arg-type]
-            else:
-                self.model(input_ids=one, position_ids=one * position, use_cache=False)
-        finally:
-            current.step = None
-        if len(probe.keys) != self.n_layers:
-            name = type(self.model).__name__
-            raise MidfillError(f"{name} has layers without attention over keys and values", "choose another model")
-        return probe.keys
-
-
-class _Probe:
-    """A step of one token that sees itself alone; keeps its keys."""
-
-    def __init__(self) -> None:
-        self.keys: list[torch.Tensor] = []
-
-    def attend(self, _layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: Any) -> torch.Tensor:
-        """As Step.attend."""
-        self.keys.append(k)
-        return v.repeat_interleave(q.shape[0] // v.shape[0], dim=0).transpose(0, 1)
-
-
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The stack of layers every token goes through: the longest list of modules."""
-    stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    return max(stacks, key=len)
 
 
 class Generation:

@@ -23,7 +23,8 @@ from midfill.engine.local.adapter_loader import AdapterLoader
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
 from midfill.engine.local.attention import ROWWISE
 from midfill.engine.local.cuda import static_decoder
-from midfill.engine.local.decode import Generation, Runner, Sampling
+from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.healing import Vocabulary
 from midfill.engine.local.job import Job
 from midfill.engine.local.kv_cache import KVSlots
@@ -33,6 +34,7 @@ from midfill.engine.local.shortage import MAX_IN_ROW, Shortage, is_out_of_memory
 from midfill.engine.local.worker import Records, Worker
 from midfill.engine.suspects import Suspects, WorkLog, refusal
 from midfill.faults import described
+from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, MidfillError, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,11 @@ class LocalEngine:
     def info(self) -> ModelInfo | None:
         """What is served, with the context that there is memory for now; None until it is ready."""
         return self._shortage.applied(self._info) if self._info is not None else None
+
+    @property
+    def tokenizer(self) -> CodeTokenizer | None:
+        """The model's; None until it is ready."""
+        return self._model.tokenizer if self._model is not None else None
 
     @property
     def busy(self) -> bool:
@@ -229,8 +236,7 @@ class LocalEngine:
         if self.info is None or self._model is None:
             raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
         adapter = read_adapter(name, folder, self._model.model, self._model.base_names)
-        if self._runner.lean is not None:
-            self._runner.lean.make_ready(adapter)
+        self._runner.make_ready(adapter)
         return adapter
 
     def install_adapter(self, adapter: Adapter, *, replacing: Adapter | None) -> None:
@@ -287,14 +293,12 @@ class LocalEngine:
         called = " ".join(sorted({source.name, *loaded.base_names}))
         template = fim.find(self._template, loaded.tokenizer, called)
         self._switch = AdapterSwitch(loaded.model)
-        self._runner = Runner(loaded.model, self._switch)
-        self._runner.on_layer = self._get_on
-        if self._runner.lean is not None and self._runner.lean.is_compiled:
+        self._runner = Runner(loaded.model)
+        if self._runner.compiled is not None:
             self._progress("compiling", 0.0)  # for the first time on this machine; otherwise read
             if compiling is not None:
                 compiling.wait()
-            with torch.inference_mode():
-                self._runner.probe()
+            self._runner.warm_up()
         self._rotate = self._runner.find_rotation()
         budget = min(CONTEXT_TOKENS.get(loaded.device.type, CONTEXT_TOKENS["cpu"]), loaded.max_context // 2)
         self._slots, max_context = self._make_slots(loaded, budget)
@@ -353,6 +357,8 @@ class LocalEngine:
             return KVSlots(N_SLOTS), loaded.max_context
         static = static_decoder(self._runner, budget, loaded.max_context, N_SLOTS)
         self._runner.static = static
+        switch = self._switch
+        static.residents = lambda: switch.adapters.values() if switch is not None else ()
         self._scheduler.chunk, self._scheduler.shared_chunk = static.chunk, static.chunk // 4
         return KVSlots(slots=static.slots), min(loaded.max_context, static.capacity - ROWWISE)
 

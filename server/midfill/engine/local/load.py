@@ -10,10 +10,14 @@ from typing import Any
 
 import torch
 
-from midfill.engine.local import bare, int8
-from midfill.engine.local.models import read_manifest
+from midfill.engine.local import int8
+from midfill.engine.local.checkpoint import Checkpoint
+from midfill.engine.local.model.decoder import Decoder
+from midfill.engine.local.model.formats import Float, Format
+from midfill.engine.local.model.read import architecture, fits, read_decoder
+from midfill.engine.local.models import float_files
 from midfill.engine.local.shortage import is_out_of_memory
-from midfill.engine.local.weights import Progress, check_small_files, read_files
+from midfill.engine.local.weights import Progress, check_small_files
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
 
@@ -24,7 +28,7 @@ class LoadedModel:
 
     name: str
     folder: Path
-    model: Any  # transformers' PreTrainedModel, or a BareModel
+    model: Any  # a Decoder, or transformers' modules
     tokenizer: CodeTokenizer
     device: torch.device
     number_format: str  # of the weights: int8, bfloat16, ...
@@ -34,11 +38,15 @@ class LoadedModel:
     @property
     def vocabulary(self) -> int:
         """Ids the model knows."""
+        if isinstance(self.model, Decoder):
+            return self.model.embedding.num_embeddings
         return int(self.model.get_input_embeddings().num_embeddings)
 
     @property
     def max_context(self) -> int:
         """Positions the model was made for."""
+        if isinstance(self.model, Decoder):
+            return self.model.max_positions
         return int(getattr(self.model.config, "max_position_embeddings", 4096))
 
 
@@ -66,13 +74,13 @@ def pick_format(wanted: str, device: torch.device) -> str:
     Raises MidfillError for one that cannot be had.
     """
     if wanted in ("int8", "int4") and device.type == "cuda":
-        from midfill.engine.local import gpu_formats
+        from midfill.engine.local.model import linear_cuda
 
-        gpu_formats.check(wanted, device)
-    elif wanted in ("int8", "int4") and not (device.type == "cpu" and int8.is_supported()):
-        raise MidfillError(
-            f"{wanted} weights need numba, or a CPU with VNNI or AMX", 'install numba, or set dtype = "auto"'
-        )
+        linear_cuda.check(wanted, device)
+    elif wanted == "int4":
+        raise MidfillError("int4 weights need a GPU", 'set dtype = "int8", which is faster on a CPU')
+    elif wanted == "int8" and not (device.type == "cpu" and int8.is_supported()):
+        raise MidfillError("int8 weights need numba, or a CPU with VNNI or AMX", 'install numba, or set dtype = "auto"')
     if wanted != "auto":
         return wanted
     return "int8" if device.type == "cpu" and int8.is_supported() else pick_floats(device)
@@ -84,7 +92,7 @@ def needs_floats(wanted: str, dtype: str) -> bool:
     Raises MidfillError.
     """
     on_cpu = pick_device(wanted).type == "cpu"
-    return dtype not in (("auto", "int8", "int4") if on_cpu else ("int8",))
+    return dtype not in (("auto", "int8") if on_cpu else ("int8",))
 
 
 def pick_floats(device: torch.device) -> str:
@@ -98,32 +106,36 @@ def pick_floats(device: torch.device) -> str:
 
 
 def load(
-    folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", progress: Progress, whole: bool = False
+    folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", progress: Progress, modules: bool = False
 ) -> LoadedModel:  # fmt: skip
     """Load the model in ``folder``. Raises MidfillError naming what is wrong and what to do.
 
-    ``whole``: with transformers' own modules, which can be called, even where the engine needs less (bare.py).
+    ``modules``: as transformers' own modules, which can be called and trained, whatever the engine needs.
     """
     check_small_files(folder)
     target = pick_device(device)
     chosen = pick_format(dtype, target)
+    config = read_plain_config(folder)
     with ThreadPoolExecutor(1) as pool:  # the tokenizer is read while the weights are packed
         tokenizer = pool.submit(CodeTokenizer.from_file, folder / "tokenizer.json")
-        model, parameters = _model(folder, chosen, target, progress, whole=whole)
-    model.eval()
-    model.requires_grad_(False)
-    names = _base_names(folder, name, model.config)
+        model, parameters = _model(folder, config, chosen, target, progress, modules=modules)
+    if not isinstance(model, Decoder):
+        model.eval()
+        model.requires_grad_(False)
+    names = _base_names(folder, name, config)
     return LoadedModel(name, folder, model, tokenizer.result(), target, chosen, parameters, names)
 
 
-def _model(folder: Path, chosen: str, target: torch.device, progress: Progress, *, whole: bool) -> tuple[Any, int]:
+def _model(
+    folder: Path, config: dict[str, Any], chosen: str, target: torch.device, progress: Progress, *, modules: bool
+) -> tuple[Any, int]:  # fmt: skip
     """The model, and how many weights it has."""
     try:
-        if not whole and target.type == "cpu" and chosen in ("int8", "int4") and _may_be_bare(folder):
-            return build_bare(folder, 8 if chosen == "int8" else 4, progress)
-        from midfill.engine.local.transformers_model import build
-
-        return build(folder, chosen, target, progress)
+        ready = folder / int8.FILE
+        if chosen == "int8" and ready.is_file():
+            return _read(Checkpoint(folder, [ready]), config, chosen, target, progress, modules=modules)
+        with float_files(folder, progress) as files:
+            return _read(Checkpoint(folder, files), config, chosen, target, progress, modules=modules)
     except (MemoryError, RuntimeError, ValueError, KeyError, TypeError) as error:
         if is_out_of_memory(error):
             raise _too_large(target) from error
@@ -132,16 +144,41 @@ def _model(folder: Path, chosen: str, target: torch.device, progress: Progress, 
         ) from error
 
 
+def _read(
+    checkpoint: Checkpoint, config: dict[str, Any], chosen: str, target: torch.device, progress: Progress, *,
+    modules: bool,
+) -> tuple[Any, int]:  # fmt: skip
+    """The model in the files of ``checkpoint``, and how many weights it has."""
+    form = make_format(chosen, target)
+    wanted = None if modules else architecture(config)
+    if wanted is not None and fits(wanted, checkpoint):
+        return read_decoder(wanted, checkpoint, form, progress)
+    from midfill.engine.local.forward import foreign
+    from midfill.engine.local.model.modules import build, read_config
+
+    attention = "sdpa" if modules else foreign.NAME
+    return build(read_config(checkpoint.folder, config), checkpoint, form, attention, progress)
+
+
+def make_format(chosen: str, device: torch.device) -> Format:
+    """How weights are packed for the number format ``chosen`` (of pick_format) on ``device``."""
+    if chosen not in ("int8", "int4"):
+        return Float(getattr(torch, chosen), device)
+    if device.type == "cpu":
+        from midfill.engine.local.model.linear_int8 import Int8
+
+        return Int8()
+    from midfill.engine.local.model.linear_cuda import CudaQuantised
+
+    return CudaQuantised(chosen, device, getattr(torch, pick_floats(device)))
+
+
 def _too_large(target: torch.device) -> MidfillError:
     if target.type == "cpu":
         return MidfillError(
             "the model does not fit into this machine's memory", "close other programs, or choose a smaller one"
         )
     return MidfillError(f"the model does not fit into the memory of {target}", 'choose a smaller one or device = "cpu"')
-
-
-def _may_be_bare(folder: Path) -> bool:
-    return bool((read_manifest(folder) or {}).get(bare.RECORD)) and (folder / int8.FILE).is_file()
 
 
 def read_plain_config(folder: Path) -> dict[str, Any]:
@@ -160,18 +197,6 @@ def read_plain_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def build_bare(folder: Path, bits: int, progress: Progress) -> tuple[bare.BareModel, int]:
-    """A prepared model of a kind that needs no transformers, and the number of its weights."""
-    config = read_plain_config(folder)
-    state = read_files(folder, [folder / int8.FILE], torch.device("cpu"), None, progress)
-    progress("building the model", 0.0)
-    parameters = int8.count(state)
-    with int8.weightless_linears():
-        model = bare.BareModel(config)
-    int8.install(model, state, bits=bits)
-    return model, parameters
-
-
-def _base_names(folder: Path, name: str, config: Any) -> frozenset[str]:
-    recorded = str(getattr(config, "_name_or_path", "") or "")
+def _base_names(folder: Path, name: str, config: dict[str, Any]) -> frozenset[str]:
+    recorded = str(config.get("_name_or_path") or "")
     return frozenset({str(folder), folder.name, name, recorded} - {""})

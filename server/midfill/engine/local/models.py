@@ -297,12 +297,9 @@ def _prepare_gguf(source: ModelSource, models: Path, progress: Progress, *, floa
             origin = {"kind": "gguf", "path": str(file), "size": info.st_size, "mtime_ns": info.st_mtime_ns}
         out = work / "prepared"
         out.mkdir(mode=0o700)
-        from midfill.engine.local import bare
         from midfill.engine.local.convert import convert_gguf
-        from midfill.engine.local.load import read_plain_config
 
         figures = convert_gguf(file, out, progress, floats=floats)
-        figures[bare.RECORD] = (out / INT8).is_file() and bare.is_plain(read_plain_config(out))
         progress("checking what was prepared", 0.0)
         write_manifest(out, source.name, origin, figures)
         key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]

@@ -110,9 +110,7 @@ def _mark() -> Path:
 
 def compile_kernels() -> None:
     """Have every kernel of a step compiled and kept, by a step of a model of one layer. Raises as load does."""
-    import torch
-
-    from midfill.engine.local.decode import Runner
+    from midfill.engine.local.forward.runner import Runner
     from midfill.engine.local.load import load
 
     mark = _mark()
@@ -120,8 +118,7 @@ def compile_kernels() -> None:
         folder = Path(name)
         _write_tiny(folder)
         loaded = load(folder, "tiny", device="cpu", dtype="int8", progress=lambda stage, fraction: None)
-        with torch.inference_mode():
-            Runner(loaded.model).probe()
+        Runner(loaded.model).warm_up()
     mark.touch()
 
 

@@ -85,10 +85,19 @@ class Scheduler:
         self._paces.append(seconds / n_tokens)
 
     def late(self, now: float) -> list[Job]:
-        """Jobs that cannot have a first token before their deadline even if nothing else is done from ``now`` on."""
+        """Jobs to be given up for others that wait: they cannot have a first token before their deadline even if
+        nothing else is done from ``now`` on.
+
+        Where none can, the one that is read goes on: what it comes to is kept, and the next request finds it.
+        """
         token_s = min(self._paces, default=0.0)
-        jobs = [job for job in (*self.waiting, *self.running) if job.index == 0 and not job.first_token]
-        return [job for job in jobs if now + token_s * _n_pending(job) > job.deadline]
+        jobs = self._people([*self.waiting, *self.running])
+        jobs = [job for job in jobs if job.index == 0 and not job.first_token and not job.cancelled.is_set()]
+        late = [job for job in jobs if now + token_s * _n_pending(job) > job.deadline]
+        if len(late) < len(jobs) or not late:
+            return late
+        spared = self._reading if self._reading in late else max(late, key=_arrived)
+        return [job for job in late if job is not spared]
 
     def n_before(self, request: GenerateRequest) -> int:
         """How many wait whose turn comes before a new one's or with it: a person does not queue behind background."""

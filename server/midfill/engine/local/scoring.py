@@ -10,7 +10,8 @@ import torch
 from midfill.engine.local import models
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import PREFILL_CHUNK, Runner
+from midfill.engine.local.decode import PREFILL_CHUNK
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import load
 from midfill.engine.local.weights import Progress
@@ -26,7 +27,7 @@ class Scorer:
         folder = models.prepare(source, progress)
         self._loaded = load(folder, source.name, device=device, dtype=dtype, progress=progress)
         self._switch = AdapterSwitch(self._loaded.model)
-        self._runner = Runner(self._loaded.model, self._switch)
+        self._runner = Runner(self._loaded.model)
 
     @property
     def tokenizer(self) -> CodeTokenizer:
@@ -41,8 +42,7 @@ class Scorer:
     def read(self, name: str, folder: Path) -> Adapter:
         """The adapter in ``folder``, ready for ``nats``. Raises MidfillError."""
         adapter = read_adapter(name, folder, self._loaded.model, self._loaded.base_names)
-        if self._runner.lean is not None:
-            self._runner.lean.make_ready(adapter)
+        self._runner.make_ready(adapter)
         self._switch.add(adapter)
         return self._switch.adapters[name]
 
@@ -50,19 +50,16 @@ class Scorer:
         """The negative log likelihood of each of ``ids`` behind the first ``n_prompt`` (at least 1), in nats."""
         slot = Slot()
         slot.begin(ids[:-1], None, None)
-        self._switch.active = adapter
         found: list[float] = []
-        try:
-            with torch.inference_mode():
-                for start in range(0, len(ids) - 1, PREFILL_CHUNK):
-                    positions = range(start, min(start + PREFILL_CHUNK, len(ids) - 1))
-                    first = max(start, n_prompt - 1)  # the first place here whose next token counts
-                    n_logits = max(0, positions.stop - first)
-                    (logits,) = self._runner.forward([Rows(slot, ids[start : positions.stop], positions, n_logits)])
-                    if n_logits:
-                        labels = torch.tensor(ids[first + 1 : positions.stop + 1], device=logits.device)
-                        chosen = torch.log_softmax(logits.float(), -1).gather(1, labels[:, None])
-                        found += (-chosen[:, 0]).tolist()
-        finally:
-            self._switch.active = None
+        with torch.inference_mode():
+            for start in range(0, len(ids) - 1, PREFILL_CHUNK):
+                positions = range(start, min(start + PREFILL_CHUNK, len(ids) - 1))
+                first = max(start, n_prompt - 1)  # the first place here whose next token counts
+                n_logits = max(0, positions.stop - first)
+                rows = Rows(slot, ids[start : positions.stop], positions, n_logits)
+                (logits,) = self._runner.forward([rows], adapter)
+                if n_logits:
+                    labels = torch.tensor(ids[first + 1 : positions.stop + 1], device=logits.device)
+                    chosen = torch.log_softmax(logits.float(), -1).gather(1, labels[:, None])
+                    found += (-chosen[:, 0]).tolist()
         return found

@@ -14,8 +14,8 @@ import torch
 
 from midfill.engine.local.adapters import Adapter, LoraPair
 from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.lean import Product
 from midfill.engine.local.memory_plan import SCRATCH, Plan, rounded_up
+from midfill.engine.local.model.decoder import Linear
 
 RANK_STEP = 16
 
@@ -101,7 +101,7 @@ class StaticLora:
     among the adapters it was made for.
     """
 
-    def __init__(self, products: Iterable[Product], adapters: Sequence[Adapter]) -> None:
+    def __init__(self, linears: Iterable[Linear], adapters: Sequence[Adapter]) -> None:
         ranks: dict[str, int] = {}
         like: dict[str, LoraPair] = {}
         for path, pair in (item for adapter in adapters for item in adapter.pairs.items()):
@@ -114,10 +114,10 @@ class StaticLora:
 
         self.buffers = Adapter("", Path(), "", 0, 0.0, "", {})
         stacked: set[str] = set()
-        for product in products:  # one after the other: the pairs become parts of the stack, and their memory is free
-            self.buffers.pairs.update((path, zeros(path)) for path in product.paths if path in like)
-            self.buffers.stack(product.paths, product.sizes)
-            stacked.update(product.paths)
+        for linear in linears:  # one after the other: the pairs become parts of the stack, and their memory is free
+            self.buffers.pairs.update((path, zeros(path)) for path in linear.paths if path in like)
+            self.buffers.stack(linear.paths, linear.sizes)
+            stacked.update(linear.paths)
         self.buffers.pairs.update((path, zeros(path)) for path in like if path not in stacked)
         self._digest: str | None = None
 

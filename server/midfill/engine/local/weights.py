@@ -32,37 +32,6 @@ MAX_HEADER = 100_000_000
 CHUNK = 256 << 20
 
 
-def read_files(
-    folder: Path, files: list[Path], device: torch.device, dtype: torch.dtype | None, progress: Progress
-) -> dict[str, torch.Tensor]:
-    """Every tensor of ``files`` of ``folder`` on ``device``; floating ones in ``dtype``, None: as they are.
-
-    A prepared folder's are checked against its manifest. Raises MidfillError.
-    """
-    if not files:
-        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
-        reason = "only pickled weights, which midfill never loads" if pickled else "no *.safetensors"
-        raise MidfillError(f"{folder} has {reason}", "convert them to safetensors with transformers")
-    manifest = (read_manifest(folder) or {}).get("files", {})
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise MidfillError(f"{folder} lacks {missing[0]}", "fetch or prepare the model again")
-    total = max(1, sum(file.stat().st_size for file in files))
-    done = 0
-
-    def on_bytes(n: int) -> None:
-        nonlocal done
-        done += n
-        progress("loading", done / total)
-
-    weights: dict[str, torch.Tensor] = {}
-    for file in files:
-        sha256 = manifest.get(file.name, {}).get("sha256")
-        for name, tensor in read_safetensors(file, sha256=sha256, on_bytes=on_bytes).items():
-            weights[name] = tensor.to(device, dtype if dtype and tensor.is_floating_point() else tensor.dtype)
-    return weights
-
-
 def check_small_files(folder: Path) -> None:
     """Whether the files beside the weights of a prepared ``folder`` are those that were recorded.
 
@@ -124,20 +93,27 @@ def read_safetensors(
 def parse_safetensors(data: bytearray, file: Path) -> dict[str, torch.Tensor]:
     """The tensors in ``data``, which they share. ``file`` is named in errors."""
     header, base = read_header(data, file)
-    tensors = {}
-    for name, entry in header.items():
-        dtype, shape, (start, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-        if end == start:
-            tensors[name] = torch.empty(shape, dtype=dtype)
-            continue
-        flat = torch.frombuffer(data, dtype=torch.uint8, count=end - start, offset=base + start)
-        aligned = (base + start) % dtype.itemsize == 0
-        tensors[name] = (flat if aligned else flat.clone()).view(dtype).view(shape)
-    return tensors
+    return {name: tensor_in(data, entry, base) for name, entry in header.items()}
 
 
-def read_header(data: bytes | bytearray, file: Path) -> tuple[dict[str, dict[str, Any]], int]:
-    """The checked header of a safetensors file and where its data begins. Raises MidfillError."""
+def tensor_in(data: bytearray, entry: dict[str, Any], base: int) -> torch.Tensor:
+    """The tensor of a header's ``entry``, whose offsets count from ``base`` of ``data``, which it shares."""
+    dtype, shape, (start, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+    if end == start:
+        return torch.empty(shape, dtype=dtype)
+    flat = torch.frombuffer(data, dtype=torch.uint8, count=end - start, offset=base + start)
+    aligned = (base + start) % dtype.itemsize == 0
+    return (flat if aligned else flat.clone()).view(dtype).view(shape)
+
+
+def read_header(
+    data: bytes | bytearray, file: Path, size: int | None = None
+) -> tuple[dict[str, dict[str, Any]], int]:  # fmt: skip
+    """The checked header of a safetensors file and where its data begins. Raises MidfillError.
+
+    ``size``: of the whole file, where ``data`` is only its beginning.
+    """
+    size = len(data) if size is None else size
 
     def bad(reason: str) -> MidfillError:
         return MidfillError(f"{file} is not a sound safetensors file: {reason}", "fetch or prepare it again")
@@ -145,7 +121,7 @@ def read_header(data: bytes | bytearray, file: Path) -> tuple[dict[str, dict[str
     if len(data) < 8:
         raise bad("it is truncated")
     (length,) = struct.unpack_from("<Q", data)
-    if length > min(MAX_HEADER, len(data) - 8):
+    if length > min(MAX_HEADER, size - 8, len(data) - 8):
         raise bad("its header is longer than the file")
     try:
         header = json.loads(bytes(data[8 : 8 + length]))
@@ -157,7 +133,7 @@ def read_header(data: bytes | bytearray, file: Path) -> tuple[dict[str, dict[str
             sound = sound and max(shape, default=0) < 1 << 48
             if not sound or end - start != math.prod(shape) * dtype.itemsize:
                 raise bad(f"tensor {name[:80]} has a wrong size")
-            if 8 + length + end > len(data):
+            if 8 + length + end > size:
                 raise bad(f"tensor {name[:80]} ends outside the file (truncated?)")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise bad(f"damaged header ({type(error).__name__})") from error

@@ -16,7 +16,8 @@ import torch
 from midfill.engine.base import Delta, EngineError
 from midfill.engine.local.adapters import AdapterSwitch
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Cancelled, Generation, OverflowedError, Runner, Sampling, Token
+from midfill.engine.local.decode import Generation, OverflowedError, Sampling, Token
+from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.healing import Beginning, Vocabulary
 from midfill.engine.local.job import Job, Output
 from midfill.engine.local.kv_cache import KVSlots, Rotate, Slot
@@ -130,10 +131,9 @@ class Worker:
 
     def _evaluate(self, batch: list[tuple[Job, Rows]]) -> None:
         jobs = [job for job, _ in batch]
-        self.switch.active = jobs[0].adapter
         start = time.monotonic()
         try:
-            logits = self.runner.forward([rows for _, rows in batch], lambda: self._nobody_waits(jobs))
+            logits = self.runner.forward([rows for _, rows in batch], jobs[0].adapter, lambda: self._is_over(jobs))
         except Cancelled:
             for job, rows in batch:
                 job.generation.abandon(rows)  # type: ignore[union-attr]
@@ -144,8 +144,6 @@ class Worker:
             for one in batch if len(batch) > 1 else []:
                 self._evaluate([one])
             return
-        finally:
-            self.switch.active = None
         if len(batch) == 1 and len(batch[0][1].ids) >= SHARED_CHUNK:
             self.scheduler.read(len(batch[0][1].ids), time.monotonic() - start)
         for (job, rows), its in zip(batch, logits, strict=True):
@@ -164,8 +162,10 @@ class Worker:
             if job.generation.n_pending <= 1:
                 self._finish(job, "length")
 
-    def _nobody_waits(self, jobs: list[Job]) -> bool:
-        """Whether the present step is for nobody any more, or for the background while somebody came."""
+    def _is_over(self, jobs: list[Job]) -> bool:
+        """Whether no request waits for the present step any more, or one came that goes first. Asked between layers,
+        so the work gets on."""
+        self.on_progress()
         if all(job.cancelled.is_set() for job in jobs):
             return True
         mine = jobs[0].request
@@ -298,11 +298,11 @@ class Worker:
         if slot.adapter is not None and slot.adapter not in adapters:
             slot.truncate(0)
             return
-        self.switch.active = adapters[slot.adapter] if slot.adapter is not None else None
+        adapter = adapters[slot.adapter] if slot.adapter is not None else None
         try:
             while slot.age and not something_came():
                 rows = slot.stale_rows(REFRESH_CHUNK)
-                self.runner.forward([Rows(slot, [slot.ids[at] for at in rows], rows, 0)], something_came)
+                self.runner.forward([Rows(slot, [slot.ids[at] for at in rows], rows, 0)], adapter, something_came)
                 slot.refreshed(len(rows))
                 self.on_progress()
         except Cancelled:
@@ -310,5 +310,3 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - what is kept may be half new: forget it
             log.error("refreshing failed: %s", described(error))
             slot.forget()
-        finally:
-            self.switch.active = None

@@ -1,7 +1,7 @@
 """Steps of a plain decoder in one compiled call on each thread.
 
 For models whose layers are what ``forward.step`` computes (Llama, Mistral, Qwen2: SiLU, no norms of queries and keys,
-no window) and whose products are ours; every other one goes through torch (lean.py).
+no window) and whose products are ours; every other one goes through torch (forward/eager.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from midfill.engine.local.attention import ROWWISE, Step
-from midfill.engine.local.int8 import Int8Linear, Int8Product
+from midfill.engine.local.model.decoder import Decoder, Layer, Linear
+from midfill.engine.local.model.linear_int8 import Int8Linear
 from midfill.engine.local.native import forward
 from midfill.engine.local.native.byte_tiles import GROUP
 from midfill.engine.local.native.choice import bytes_are_faster, offsets_for, takes_bytes
@@ -26,7 +27,6 @@ from midfill.engine.local.native.work import Shape, Work
 
 if TYPE_CHECKING:
     from midfill.engine.local.adapters import Adapter, Block, Stack
-    from midfill.engine.local.lean import Layer, Norm, Product
 
 N_PHASES = 5  # of a layer that share their work out
 
@@ -34,17 +34,17 @@ N_PHASES = 5  # of a layer that share their work out
 class NativeStep:
     """The tables of one model, and the buffers of its steps. Raises TypeError where the model is of another kind."""
 
-    def __init__(self, layers: list[Layer], norm: Norm, head: nn.Module) -> None:
-        first = layers[0]
+    def __init__(self, decoder: Decoder) -> None:
+        layers, norm, head, first = decoder.layers, decoder.norm, decoder.head, decoder.layers[0]
+        self._decoder = decoder
         qkv, inner = first.qkv.sizes, first.gate_up.sizes[0]
         self._held: list[Any] = []  # what the tables' addresses point to
         self._held_kernels: list[Native] = []  # layer by layer, the head's last
-        self._layers = layers
-        self._products, self._norms = self._tables(layers, norm, head)
+        self._products, self._norms = self._tables(decoder)
         self._eps, self._scale = np.float32(norm.eps), np.float32(first.scale)
         dim = first.head_dim
         self._sizes = (len(layers), norm.weight.numel(), qkv[0] // dim, qkv[1] // dim, dim)
-        self._vocabulary = _native(_quantised(head)).outputs
+        self._vocabulary = _native(head).outputs
         self._bytes = self._offsets()
         if any(size % OUTPUTS for size in (norm.weight.numel(), inner, qkv[0])) or dim % COLUMNS:
             raise TypeError("sizes that do not fill the tiles")
@@ -62,13 +62,12 @@ class NativeStep:
         self._adapter: tuple[Adapter, Any, list[Any]] | None = None
 
     def __call__(
-        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, keep: torch.Tensor, step: Step,
-        adapter: Adapter | None, check: Callable[[], None],
+        self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor, step: Step, adapter: Adapter | None,
+        check: Callable[[], None],
     ) -> torch.Tensor:  # fmt: skip
-        """x: (rows, hidden), which is changed; cos, sin: (rows, dim); the logits of the rows ``keep``.
-
-        ``check`` may raise; it is called before each layer of a long step.
-        """
+        """As eager.forward; ``check`` is called before each layer of a long step."""
+        x = self._decoder.embedding(ids)
+        cos, sin = self._decoder.rope(positions, x.dtype)
         n, threads = len(x), n_threads()
         layers, hidden, _, kv_heads, dim = self._sizes
         if x.shape != (n, hidden) or cos.shape != (n, dim) or sin.shape != (n, dim):
@@ -114,19 +113,18 @@ class NativeStep:
             self._buffers["rounded"] = np.empty(rows * longest, np.int16)
         return {name: buffer if name == "rounded" else buffer[:n] for name, buffer in self._buffers.items()}
 
-    def _tables(self, layers: list[Layer], norm: Norm, head: nn.Module) -> tuple[Any, Any]:
+    def _tables(self, decoder: Decoder) -> tuple[Any, Any]:
         """``products`` and ``norms`` of forward.step."""
-        products, norms = [], []
+        layers, norm, products, norms = decoder.layers, decoder.norm, [], []
         for layer in layers:
             if not _is_silu(layer.activation) or layer.q_norm is not None or layer.window is not None:
                 raise TypeError("a layer of another kind")
-            four = (layer.qkv, layer.output, layer.gate_up, layer.down)
             if _numbers(layer) != _numbers(layers[0]):
                 raise TypeError("layers of different sizes")
-            products.append([self._product(product.quantised) for product in four])
+            products.append([self._product(linear) for linear in layer.linears])
             norms.append([self._floats(layer.before_attention.weight), self._floats(layer.before_mlp.weight)])
         nothing = [[0] * forward.N_ADDRESSES] * (forward.N_PRODUCTS - 1)
-        products.append([self._product(_quantised(head)), *nothing])
+        products.append([self._product(decoder.head), *nothing])
         norms.append([self._floats(norm.weight), 0])
         return np.array(products, np.int64), np.array(norms, np.int64)
 
@@ -160,18 +158,16 @@ class NativeStep:
         if adapter is None:
             return self._no_adapter
         if self._adapter is None or self._adapter[0] is not adapter:
-            products = [(layer.qkv, layer.output, layer.gate_up, layer.down) for layer in self._layers]
             table = self._no_adapter.copy()
             held: list[Any] = []
-            table[:-1] = [[_part(product, adapter, held) for product in four] for four in products]
+            table[:-1] = [[_part(linear, adapter, held) for linear in layer.linears] for layer in self._decoder.layers]
             self._adapter = adapter, table, held
         return self._adapter[1]
 
 
 def _numbers(layer: Layer) -> tuple[Any, ...]:
     """What one step has for all layers."""
-    products = (layer.qkv, layer.output, layer.gate_up, layer.down)
-    shapes = [(product.sizes, _native(product.quantised).inputs) for product in products]
+    shapes = [(linear.sizes, _native(linear).inputs) for linear in layer.linears]
     norms = [(norm.eps, norm.weight.numel()) for norm in (layer.before_attention, layer.before_mlp)]
     return shapes, norms, layer.head_dim, layer.scale
 
@@ -181,18 +177,12 @@ def _is_silu(activation: Callable[[torch.Tensor], torch.Tensor]) -> bool:
     return torch.allclose(activation(x), nn.functional.silu(x), atol=1e-6)
 
 
-def _quantised(head: nn.Module) -> Any:
-    if type(head) is not Int8Linear:
-        raise TypeError("a head of another kind")
-    return head.product
-
-
-def _native(product: Any) -> Native:
-    if not isinstance(product, Int8Product) or not isinstance(product.kernel, Native):
+def _native(linear: Linear) -> Native:
+    if not isinstance(linear, Int8Linear) or not isinstance(linear.kernel, Native):
         raise TypeError("products of another kind")
-    if product.kernel.depth != product.kernel.inputs:
+    if linear.kernel.depth != linear.kernel.inputs:
         raise TypeError("sizes that do not fill the tiles")
-    return product.kernel
+    return linear.kernel
 
 
 def _place(slot: Any, layer: int) -> tuple[int, int, int]:
@@ -203,14 +193,14 @@ def _place(slot: Any, layer: int) -> tuple[int, int, int]:
     return keys.data_ptr(), values.data_ptr(), keys.shape[1] * keys.shape[2]
 
 
-def _part(product: Product, adapter: Adapter, held: list[Any]) -> list[int]:
-    """What ``adapter`` adds to ``product``, as forward.step wants it. The memory is the adapter's, and what is put into
+def _part(linear: Linear, adapter: Adapter, held: list[Any]) -> list[int]:
+    """What ``adapter`` adds to ``linear``, as forward.step wants it. The memory is the adapter's, and what is put into
     ``held``."""
     row = [0] * forward.N_LORA
-    stack = adapter.stack(product.paths, product.sizes)
+    stack = adapter.stack(linear.paths, linear.sizes)
     if stack is None:
         return row
-    blocks = _without_zeros(stack, product.sizes)
+    blocks = _without_zeros(stack, linear.sizes)
     row[:3] = stack.a.data_ptr(), len(stack.a), len(blocks)
     for number, (outputs, low, b) in enumerate(blocks):
         lines = b.t().contiguous()  # a low row's part of many outputs fills a vector

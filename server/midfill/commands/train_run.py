@@ -1,0 +1,271 @@
+"""One run of `midfill train`: read, train, measure, promote."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.table import Table
+
+from midfill import paths, registry
+from midfill.commands import scoring
+from midfill.commands.session import session
+from midfill.commands.training import Training, clock, watch, watch_estimate
+from midfill.config import Config
+from midfill.engine.adapter_setting import folder_of
+from midfill.engine.local import models
+from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
+from midfill.eval.ask import bare
+from midfill.eval.holes import Hole
+from midfill.eval.run import Record, evaluate
+from midfill.train import card, gate, middles
+from midfill.train.collect import SourceText
+from midfill.train.job import Job
+from midfill.train.worker import check_enough, gather
+from midfill.types import MidfillError
+
+FILES = (
+    CONFIG_FILE, WEIGHTS_FILE, "tokenizer.json", "trainer_state.json", "training_args.bin", "training_args.json",
+    "midfill.json", "README.md", "loss.svg",
+)  # fmt: skip
+NOT_PROMOTED, UNCHANGED = 2, 4  # exit statuses
+RANK, ALPHA = 4, 16.0  # of the reference adapter
+WIDTH = 110  # where no terminal says its own
+
+
+def once(arguments: argparse.Namespace, config: Config, night: Night | None = None) -> int:
+    """Train, measure, promote; the exit status. ``night``: what it goes on with."""
+    console = Console(file=sys.stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    job = job_of(arguments, config)
+    console.print(f"going on from the adapter {job.start_name}" if job.start else "beginning with a fresh adapter")
+    if arguments.estimate:
+        found = watch_estimate(dataclasses.replace(job, estimate=True), console)
+        for line in estimate_lines(found):
+            console.print(line)
+        print(json.dumps({"train": job.name, **found}))
+        return 0
+    if arguments.gate:
+        # The same texts as the worker's, read first: what cannot be shown to help is refused before the work.
+        collection, train, held_out = gather(job)
+        check_enough(collection, train, held_out)
+        holes = gate.holes(held_out, arguments.holes)
+        _check_holes(holes, held_out)
+        if night is not None and not night.begin(collection.digest):
+            print(json.dumps({"train": job.name, "unchanged": True}))
+            return UNCHANGED
+    done = night.trained(job, console) if night is not None else watch(job, console)
+    figures = _figures(done)
+    if not arguments.gate:
+        console.print(f"trained, not measured and not registered: {done.folder}")
+        print(json.dumps({"train": job.name, "folder": str(done.folder), **figures}))
+        return 0
+    present = dataclasses.replace(config, adapter=arguments.against or config.adapter)
+    name, before = folder_of(present.adapter, models.resolve(present.model).name) or ("none", None)
+    versions = {
+        "digest": describe(done.folder).digest, "against": name,
+        "replaced": describe(before).digest if before is not None else "",
+    }  # fmt: skip
+    scored = scoring.job_of(present, before, done.folder, job.roots, job.held_out)
+    likelihood = middles.table(scoring.watch(dataclasses.replace(scored, n=arguments.middles), console))
+    console.print(scoring.shown(likelihood))
+    verdict = gate.decide(_judge(holes, done, present, console), likelihood)
+    card.add_gate(done.folder, job.name, gate.as_figures(verdict))
+    console.print(_table(verdict))
+    console.print(f"loss at held-out middles: {scoring.says(likelihood)}")
+    promoted = verdict.promoted or arguments.force
+    console.print(verdict.reason if verdict.promoted else f"not better: {verdict.reason}")
+    if promoted:
+        registry.register(done.folder, job.name, FILES)
+        console.print(f'{job.name} is registered; engines that serve it take it over. Set adapter = "{job.name}"')
+    else:
+        console.print(f"not registered; it lies in {done.folder}")
+    if night is not None:
+        night.judged()
+    print(json.dumps({"train": job.name, "folder": str(done.folder), "promoted": promoted, **versions, **figures,
+                      "gate": gate.as_figures(verdict)}))  # fmt: skip
+    return 0 if promoted else NOT_PROMOTED
+
+
+def estimate_lines(found: Mapping[str, Any]) -> list[str]:
+    """What ``--estimate`` says to people."""
+    return [
+        f"time: {clock(60 * found['minutes'])} for {found['n_steps']} steps on this machine as it is now, and about "
+        f"{clock(2 * gate_middles(found) * found['middle_s'])} to compare the losses afterwards",
+        f"memory: {found['memory'] / 1e9:.1f} GB, {found['memory_there'] / 1e9:.1f} GB are free",
+        f"loss at held-out middles now: {found['loss']:.2f} nats a token",
+        f"of the words that held-out code needs and its prompt lacks, other files have {found['known']:.0%}; "
+        f"{found['repeated']:.0%} of its lines stand in them as they are",
+        found["verdict"],
+    ]
+
+
+def gate_middles(found: Mapping[str, Any]) -> int:
+    """How many middles the gate will compare, at the most."""
+    return min(middles.N_MIDDLES, middles.N_TURNS * int(found["n_held_out"]))
+
+
+class Night(Protocol):
+    """What a run that is one of several nights' goes on with."""
+
+    def begin(self, digest: str) -> bool:
+        """The texts are these; False where they were judged before."""
+
+    def trained(self, job: Job, console: Console) -> Training:
+        """Train, or take what was trained and not judged yet."""
+
+    def judged(self) -> None:
+        """The verdict on what was trained is there."""
+
+
+def lock() -> FileLock:
+    """Held while one trains: a night begins only where it is free."""
+    return FileLock(paths.private_dir(paths.data_dir() / "training") / ".lock")
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Hold the lock, if it is free."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(Timeout, OSError):
+            stack.enter_context(lock().acquire(timeout=0))
+        yield
+
+
+def name_of(arguments: argparse.Namespace) -> str:
+    """Of the adapter. Raises MidfillError."""
+    return registry.check_name(arguments.name or _default_name(arguments.folders))
+
+
+def job_of(arguments: argparse.Namespace, config: Config) -> Job:
+    """What is trained. Raises MidfillError."""
+    name = name_of(arguments)
+    shape, start = _shape(arguments, config)
+    if not 1 <= shape.rank <= 256 or not 0 < shape.alpha <= 1e4 or not 0 <= arguments.dropout < 1:
+        raise MidfillError("--rank, --alpha or --dropout is out of range", "the defaults are 4, 16 and 0.1")
+    if arguments.steps < 0 or arguments.minutes < 0 or arguments.accumulate < 1 or not 0 < arguments.rate < 1:
+        raise MidfillError("--steps, --minutes, --accumulate or --rate is out of range", "leave them away")
+    if not 0 <= arguments.prompt_share <= 1 or not 0 < arguments.end_weight <= 100:
+        raise MidfillError("--prompt-share or --end-weight is out of range", "leave them away")
+    if arguments.tokens and arguments.tokens < 256:
+        raise MidfillError(f"--tokens {arguments.tokens} is too few", "use 256 or more")
+    return Job(
+        name=name,
+        roots=tuple(str(paths.expanded(folder).absolute()) for folder in arguments.folders),
+        held_out=tuple(str(paths.expanded(folder).absolute()) for folder in arguments.held_out or ()),
+        folder=str(paths.private_dir(paths.data_dir() / "training") / name),
+        model=config.model, device=config.device, template=config.template, order=config.order,
+        rank=shape.rank, alpha=shape.alpha, dropout=arguments.dropout, targets=shape.targets,
+        start=str(start[1]) if start else "", start_name=start[0] if start else "",
+        n_steps=arguments.steps, minutes=arguments.minutes, n_tokens=arguments.tokens, accumulate=arguments.accumulate,
+        rate=arguments.rate, seed=arguments.seed, quantise=arguments.quantise, checkpointing=arguments.checkpointing,
+        resume=not arguments.restart, polite=arguments.priority == "idle",
+        prompt_share=arguments.prompt_share, end_weight=arguments.end_weight,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]  # none: every linear layer of the blocks
+
+
+def _shape(arguments: argparse.Namespace, config: Config) -> tuple[_Shape, tuple[str, Path] | None]:
+    """The adapter's shape, and what it goes on from: what was learned there need not be learned again.
+
+    That is the adapter with which it will be compared, unless another shape is asked for. Raises MidfillError.
+    """
+    targets = tuple(target for target in (arguments.targets or "").split(",") if target)
+    rank = RANK if arguments.rank is None else arguments.rank
+    wanted = _Shape(rank, ALPHA if arguments.alpha is None else arguments.alpha, targets)
+    setting = arguments.start or arguments.against or config.adapter
+    start = folder_of(setting, models.resolve(config.model).name)
+    if start is None:
+        return wanted, None
+    facts = describe(start[1])
+    there = _Shape(facts.rank, facts.alpha, facts.targets)
+    same = (
+        arguments.rank in (None, there.rank)
+        and arguments.alpha in (None, there.alpha)
+        and (not targets or set(targets) == set(there.targets))
+    )
+    if same:
+        return there, start
+    if arguments.start:
+        raise MidfillError(
+            f"{arguments.start} has rank {there.rank}, alpha {there.alpha:g}, on {', '.join(there.targets)}",
+            "leave --rank, --alpha and --targets away to go on from it, or --start none",
+        )
+    return wanted, None
+
+
+def _default_name(folders: Sequence[str]) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", paths.expanded(folders[0]).resolve().name).strip("-.") or "mine"
+
+
+def _check_holes(holes: Sequence[Hole], held_out: Sequence[SourceText]) -> None:
+    if len(holes) < gate.MIN_HOLES:
+        raise MidfillError(
+            f"{len(held_out)} held-out files give only {len(holes)} holes, which would show nothing",
+            "name more folders, others with --held-out, or --no-gate to train without measuring",
+        )
+
+
+def _figures(done: Training) -> dict[str, Any]:
+    content = json.loads((done.folder / "midfill.json").read_text(encoding="utf-8"))
+    return {name: content[name] for name in ("base", "steps", "tokens", "examples", "seconds", "loss")}
+
+
+def _judge(holes: Sequence[Hole], done: Training, config: Config, console: Console) -> list[Record]:
+    """``config`` names the adapter that the new one has to be better than."""
+    present = dataclasses.replace(config, adapter_by_language=(), records=False)
+    adapted = dataclasses.replace(present, adapter=str(done.folder))
+    records = asyncio.run(_answer(holes, {gate.BEFORE: present, gate.AFTER: adapted}, console))
+    (done.folder.parent / "gate.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+    return records
+
+
+async def _answer(holes: Sequence[Hole], configs: Mapping[str, Config], console: Console) -> list[Record]:
+    """Both configurations' answers, in turns, from the engine that would serve them."""
+    seen: set[str] = set()
+    async with contextlib.AsyncExitStack() as stack:
+        askers = {}
+        for name, config in configs.items():
+            plain = dataclasses.replace(bare(config), max_tokens=gate.MAX_TOKENS)
+            completers = [await stack.enter_async_context(session(one)) for one in (config, plain)]
+            askers[name] = gate.Gate(*completers)
+        with console.status("") as status:
+
+            def on_record(record: Record) -> None:
+                seen.add(record["id"])
+                status.update(f"before and after: hole {len(seen)} of {len(holes)}")
+
+            return await evaluate(holes, askers, gate.judge, gate.see, on_record)
+
+
+def _table(verdict: gate.Verdict) -> Table:
+    table = Table(title="Before and after, on files that were held out", title_justify="left")
+    for column in ("measure", "holes", "before", "after", "difference", "95 % interval"):
+        table.add_column(column, justify="left" if column == "measure" else "right")
+    for one in verdict.differences:
+        is_share = one.metric in gate.DECIDING
+        a, b, d, low, high = (
+            f"{value * 100:{sign}.1f} %" if is_share else f"{value:{sign}.1f}"
+            for value, sign in ((one.a, ""), (one.b, ""), (one.difference, "+"), (one.low, "+"), (one.high, "+"))
+        )
+        style = "bold" if one.is_sure else ""
+        table.add_row(gate.name_of(one), str(one.n), a, b, d, f"{low} to {high}", style=style)
+    return table

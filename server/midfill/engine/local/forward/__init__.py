@@ -1,0 +1,1 @@
+"""Forward passes: token ids in, logits out."""

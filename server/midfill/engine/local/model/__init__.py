@@ -1,0 +1,1 @@
+"""The decoder as a value, and how it is read from files."""

@@ -1,0 +1,154 @@
+"""A decoder as a value: what its layers are, with their weights. The passes in ``forward/`` compute it.
+
+Pre-norm layers with rotary positions, grouped-query attention and a gated MLP: Llama, Mistral, Qwen2, Qwen3, Gemma.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch.nn import functional
+
+HEAD = "lm_head"
+
+
+class Linear(Protocol):
+    """One or several weight matrices that read the same input, packed in some number format.
+
+    ``paths`` are the names of the layers in the checkpoint, by which adapters know them, ``sizes`` their outputs.
+    """
+
+    paths: tuple[str, ...]
+    sizes: list[int]
+    in_features: int
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (rows, in_features) -> (rows, sizes[0] + sizes[1] + ...), biases added."""
+        ...
+
+    def of_normed(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
+        """The product of ``norm(x)``; a packing may do both in fewer operations."""
+        ...
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the weights with scales and biases: what every step reads."""
+        ...
+
+
+class Embedding(Protocol):
+    """The vectors of tokens. ``num_embeddings``: how many ids there are."""
+
+    num_embeddings: int
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        """ids: (rows,) -> (rows, hidden)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Root mean square norm (Zhang and Sennrich 2019, arXiv:1910.07467), its weight as it is multiplied.
+
+    The weight is in float32 where the activations' format would round it (Gemma's is one more than what is stored).
+    """
+
+    weight: torch.Tensor
+    eps: float
+
+    @classmethod
+    def of(cls, stored: torch.Tensor, offset: float, eps: float, dtype: torch.dtype) -> Norm:
+        """With the weight ``stored`` + ``offset``, for activations in ``dtype``."""
+        weight = stored.float() + offset
+        rounded = weight.to(dtype)
+        return cls(rounded if torch.equal(rounded.float(), weight) else weight, eps)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (..., features)."""
+        if self.weight.dtype == x.dtype:
+            return functional.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+        return functional.rms_norm(x.float(), (x.shape[-1],), self.weight, self.eps).to(x.dtype)
+
+    @functools.cached_property
+    def of_sum(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weight, and the root of epsilon, with which the sum of squares stands for their mean."""
+        n = self.weight.numel()
+        return self.weight * n**0.5, self.weight.new_tensor((self.eps * n) ** 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """Rotary positions (RoPE, Su et al. 2021, arXiv:2104.09864); pairs are halves of a head apart.
+
+    ``frequencies``: (head_dim / 2,) in radians a position, float32; ``scale``: of cosines and sines (YaRN).
+    """
+
+    frequencies: torch.Tensor
+    scale: float = 1.0
+
+    def __call__(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """positions: (rows,) -> cosines and sines, (rows, head_dim)."""
+        angles = positions[:, None].float() * self.frequencies
+        both = torch.cat((angles, angles), dim=-1)
+        cos, sin = both.cos(), both.sin()
+        if self.scale != 1.0:
+            cos, sin = cos * self.scale, sin * self.scale
+        return cos.to(dtype), sin.to(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer's weights and numbers."""
+
+    before_attention: Norm
+    qkv: Linear
+    q_norm: Norm | None  # of each head
+    k_norm: Norm | None
+    head_dim: int
+    scale: float  # of attention scores
+    window: int | None  # how many positions a query sees; None: all before it
+    attention_output: Linear
+    before_mlp: Norm
+    gate_up: Linear
+    activation: Callable[[torch.Tensor], torch.Tensor]
+    down: Linear
+
+    @property
+    def linears(self) -> tuple[Linear, Linear, Linear, Linear]:
+        """In the order in which they are computed."""
+        return self.qkv, self.attention_output, self.gate_up, self.down
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A model. ``kv_dtype``: the format of its keys and values; ``device`` holds all weights."""
+
+    embedding: Embedding
+    layers: tuple[Layer, ...]
+    norm: Norm
+    head: Linear
+    rope: Rope
+    kv_dtype: torch.dtype
+    device: torch.device
+    max_positions: int  # that it was made for
+
+    @property
+    def linears(self) -> Iterator[Linear]:
+        """Every one, layer by layer, and the head."""
+        for layer in self.layers:
+            yield from layer.linears
+        yield self.head
+
+    @property
+    def module_names(self) -> list[str]:
+        """What transformers calls the model's parts, by which adapters name the ones they change."""
+        names = {"", "model", "model.embed_tokens", "model.layers", "model.norm", "model.rotary_emb"}
+        for number, layer in enumerate(self.layers):
+            parts = ["", ".self_attn", ".mlp", ".mlp.act_fn", ".input_layernorm", ".post_attention_layernorm"]
+            parts += [".self_attn.q_norm", ".self_attn.k_norm"] if layer.q_norm is not None else []
+            names |= {f"model.layers.{number}{part}" for part in parts}
+        return sorted(names.union(*(linear.paths for linear in self.linears)))

@@ -1,0 +1,127 @@
+"""Number formats of weights: how what is read from files becomes a Linear on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch.nn import functional
+
+from midfill.engine.local.model.decoder import Embedding, Linear, Norm
+
+
+class Stored(NamedTuple):
+    """A weight as it comes from a file: floats, or int8 with a scale a row (int8.quantise)."""
+
+    values: torch.Tensor  # (out, in)
+    scale: torch.Tensor | None = None  # (out,)
+
+    def floats(self) -> torch.Tensor:
+        """The weight in floating point."""
+        return self.values if self.scale is None else self.values.float() * self.scale[:, None]
+
+
+class Format(Protocol):
+    """One number format on one device. ``dtype``: of activations; ``kv_dtype``: of keys and values."""
+
+    dtype: torch.dtype
+    kv_dtype: torch.dtype
+    device: torch.device
+
+    def linear(
+        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None]
+    ) -> Linear:  # fmt: skip
+        """The layers ``paths`` as one. Copies or packs: what it is given is not kept. Raises ValueError."""
+        ...
+
+    def embedding(self, weight: Stored, factor: float, head: Linear | None) -> Embedding:
+        """The vectors of tokens, times ``factor``; of the weights of ``head``, where that has the same."""
+        ...
+
+
+class Packed:
+    """What packings have in common; subclasses multiply."""
+
+    def __init__(
+        self, paths: Sequence[str], sizes: list[int], in_features: int, biases: Sequence[torch.Tensor | None],
+        dtype: torch.dtype, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.paths, self.sizes, self.in_features = tuple(paths), sizes, in_features
+        self.bias: torch.Tensor | None = None
+        if any(bias is not None for bias in biases):
+            self.bias = torch.zeros(sum(sizes), dtype=dtype, device=device)
+            for part, bias in zip(torch.split(self.bias, sizes), biases, strict=True):
+                if bias is not None:
+                    part.copy_(bias)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (rows, in) -> (rows, out_1 + out_2 + ...)."""
+        if not len(x):  # a piece of a prompt that wants no logits
+            return x.new_empty((0, sum(self.sizes)))
+        y = self._multiply(x)
+        return y if self.bias is None else y.add_(self.bias)
+
+    def of_normed(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
+        """The product of ``norm(x)``."""
+        return self(norm(x))
+
+    def _multiply(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the weights with scales and biases: what every step reads."""
+        held = [value for value in vars(self).values() if isinstance(value, torch.Tensor)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+
+
+class Float(Format):
+    """Weights in ``dtype``, multiplied by activations in ``dtype``."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.dtype = self.kv_dtype = dtype
+        self.device = device
+
+    def linear(
+        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None]
+    ) -> FloatLinear:  # fmt: skip
+        """See Format."""
+        return FloatLinear(paths, [weight.floats() for weight in weights], biases, self.dtype, self.device)
+
+    def embedding(self, weight: Stored, factor: float, head: Linear | None) -> FloatEmbedding:
+        """See Format."""
+        if isinstance(head, FloatLinear):
+            return FloatEmbedding(head.weight, factor)
+        return FloatEmbedding(weight.floats().to(self.device, self.dtype, copy=True), factor)
+
+
+class FloatLinear(Packed):
+    """Weights as they are, stacked: each is copied once, to its place on the device."""
+
+    def __init__(
+        self, paths: Sequence[str], weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor | None],
+        dtype: torch.dtype, device: torch.device,
+    ) -> None:  # fmt: skip
+        sizes = [len(weight) for weight in weights]
+        super().__init__(paths, sizes, weights[0].shape[1], biases, dtype, device)
+        self.weight = torch.empty((sum(sizes), self.in_features), dtype=dtype, device=device)
+        for part, weight in zip(torch.split(self.weight, sizes), weights, strict=True):
+            part.copy_(weight)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """See Packed."""
+        return functional.linear(x, self.weight, self.bias)
+
+
+class FloatEmbedding:
+    """Rows of a matrix, which may be a head's."""
+
+    def __init__(self, weight: torch.Tensor, factor: float) -> None:
+        self.num_embeddings, self._weight = len(weight), weight
+        self._factor = None if factor == 1.0 else weight.new_tensor(factor)
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        """See decoder.Embedding."""
+        rows = functional.embedding(ids, self._weight)
+        return rows if self._factor is None else rows * self._factor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,9 @@ PYTHON = f"class Basket:\n    def {MEMBER}(self) -> int: ...\n\n\ndef open_baske
 SCRIPT = f"export interface Basket {{ {MEMBER}(): number }}\nexport function openBasket(): Basket;\n"
 OTHER = """
 vim.api.nvim_create_autocmd('FileType', { callback = function(args)
-  vim.lsp.start({ name = 'other', cmd = COMMAND, root_dir = vim.fn.getcwd(), settings = SETTINGS, init_options = OPTIONS },
-    { bufnr = args.buf })
+  local config = { name = 'other', cmd = COMMAND, settings = SETTINGS, init_options = OPTIONS }
+  config.root_dir = vim.fn.getcwd()
+  vim.lsp.start(config, { bufnr = args.buf })
 end })
 vim.lsp.config('midfill', { init_options = { knowledgeOff = { 'jedi', 'index' } } })
 """
@@ -46,20 +48,21 @@ def editors(tmp_path: Path, embedded_folder: Path) -> Iterator[list[Neovim]]:
 
 
 def type_behind_a_dot(editor: Neovim, name: str, text: str) -> str:
-    """Open a file whose cursor's line needs a dot; the ghost text behind it, once the other server has said its names."""
+    """Open a file, type a dot, and return the ghost text behind it once it is a name that the other server said."""
     editor.open(text, name, engine.LOAD_S)
     until(lambda: editor.lua("return #vim.lsp.get_clients({ name = 'other', bufnr = 0 })"), lambda n: n == 1)
 
     def names() -> list[str]:
-        """Asked again, as a server that still reads its libraries says nothing yet."""
         told = [message["params"] for message in editor.wire.messages(method="midfill/names")]
-        if not told:
-            editor.keys("<BS>")
-            editor.keys(".")
-        return [name for one in told for name in one["names"]]
+        return [name.lstrip(".") for one in told for name in one["names"]]
 
-    editor.keys(".")
-    assert until(names, lambda found: MEMBER in found, timeout_s=engine.ANSWER_S)
+    for _ in range(20):  # a server that still reads its libraries names nothing
+        editor.keys(".")
+        with contextlib.suppress(AssertionError):
+            until(names, timeout_s=5)
+            break
+        editor.keys("<BS>")
+    assert MEMBER in names()
     return until(editor.ghost, lambda ghost: ghost.startswith(MEMBER), timeout_s=engine.ANSWER_S)
 
 

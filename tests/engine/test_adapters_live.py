@@ -263,8 +263,8 @@ async def test_the_time_a_switch_takes(
     del model
     times: dict[str, list[float]] = {"same": [], "another": [], "other_prompt": []}
     async with running("embedded") as engine:
-        assert engine._model is not None
-        prompt = tuple(engine._model.tokenizer.encode("def add(a, b):\n    return "))
+        assert engine.thread.model is not None
+        prompt = tuple(engine.thread.model.tokenizer.encode("def add(a, b):\n    return "))
         start = time.perf_counter()
         await engine.load_adapter("a", tmp_path / "a")
         load_s = time.perf_counter() - start

@@ -15,14 +15,13 @@ import torch
 
 from midfill import fim
 from midfill.engine.base import Delta, EngineError, GenerateRequest
-from midfill.engine.local import engine as engine_module
-from midfill.engine.local import worker
+from midfill.engine.local import thread, worker
 from midfill.engine.local.attention import Rows
 from midfill.engine.local.decode import Generation, OverflowedError, Token
 from midfill.engine.local.engine import LocalEngine
 from midfill.engine.local.forward.runner import Cancelled
-from midfill.engine.local.job import StopStrings
 from midfill.engine.local.kv_cache import KVSlots, Slot
+from midfill.engine.local.request import StopStrings
 from midfill.types import MidfillError, Stats
 from tests.engine.made import VOCABULARY, load_modules, save_tiny
 from tests.engine.test_adapters import save_adapter
@@ -44,7 +43,7 @@ async def running(spec: str, **settings: Any) -> AsyncIterator[LocalEngine]:
         yield engine
     finally:
         await engine.aclose()
-        await asyncio.to_thread(engine._thread.join)
+        await asyncio.to_thread(engine.thread.join)
 
 
 @pytest.fixture
@@ -129,9 +128,9 @@ def test_stop_strings_hold_back(stops: tuple[str, ...], pieces: list[str], text:
 async def test_a_control_token_ends_it(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     request = asked(max_tokens=6)
     text, _ = await whole(engine, request)
-    assert engine._model is not None
-    (said,) = [slot.ids[20:] for slot in engine._slots.slots if slot.ids[:20] == list(request.prompt)]
-    tokenizer = engine._model.tokenizer
+    assert engine.thread.model is not None
+    (said,) = [slot.ids[20:] for slot in engine.thread.slots.slots if slot.ids[:20] == list(request.prompt)]
+    tokenizer = engine.thread.model.tokenizer
     monkeypatch.setattr(tokenizer, "control_ids", tokenizer.control_ids | {said[3]})
     cut, last = await whole(engine, request)
     assert (last.finish_reason, stats_of(last).n_decoded) == ("stop", said.index(said[3]))
@@ -185,7 +184,7 @@ async def test_cancelled(engine: LocalEngine, n_pieces: int) -> None:
     last = engine.figures()["recent"][-1]
     assert last["finish_reason"] == "cancelled"
     assert 0 <= last["n_steps_after_cancel"] <= 1
-    assert engine._slots.n_free == engine_module.N_SLOTS
+    assert engine.thread.slots.n_free == thread.N_SLOTS
     assert (await whole(engine, asked(2, length=300)))[0] == expected
 
 
@@ -209,7 +208,7 @@ async def candidates(engine: LocalEngine, request: GenerateRequest) -> tuple[lis
 async def test_candidates_differ_and_read_the_prompt_once(engine: LocalEngine) -> None:
     request = asked(length=400, n=3, logprobs=True)
     alone, _ = await whole(engine, asked(length=400))
-    engine._slots.slots[:] = KVSlots(engine_module.N_SLOTS).slots  # nothing is known any more
+    engine.thread.slots.slots[:] = KVSlots(thread.N_SLOTS).slots  # nothing is known any more
     said, logprobs, last = await candidates(engine, request)
     assert said[0] == alone
     assert len(set(said)) == 3
@@ -230,11 +229,11 @@ async def test_sampled_candidates_are_the_seeds(engine: LocalEngine) -> None:
 async def test_log_probabilities_are_the_models(engine: LocalEngine, speculate: bool) -> None:
     request = asked(length=30, logprobs=True, speculate=speculate)
     _, (logprobs,), _ = await candidates(engine, request)
-    assert engine._model is not None
-    (slot,) = [slot for slot in engine._slots.slots if slot.ids[:30] == list(request.prompt)]
+    assert engine.thread.model is not None
+    (slot,) = [slot for slot in engine.thread.slots.slots if slot.ids[:30] == list(request.prompt)]
     ids = slot.ids[: 30 + 12]
     with torch.inference_mode():
-        wanted = load_modules(engine._model.folder)(torch.tensor([ids])).logits[0].log_softmax(-1)
+        wanted = load_modules(engine.thread.model.folder)(torch.tensor([ids])).logits[0].log_softmax(-1)
     expected = [float(wanted[at - 1, ids[at]]) for at in range(30, 42)]
     assert logprobs == pytest.approx(expected, abs=1e-3)
     assert all(not delta.logprobs for delta in [item async for item in engine.stream(asked(length=30))])
@@ -242,12 +241,12 @@ async def test_log_probabilities_are_the_models(engine: LocalEngine, speculate: 
 
 async def test_the_beginning_is_said_but_not_told(engine: LocalEngine) -> None:
     """Token healing: the tokens spell it in their own way, and the text comes without it."""
-    tokenizer = engine._model.tokenizer if engine._model is not None else None
+    tokenizer = engine.thread.model.tokenizer if engine.thread.model is not None else None
     assert tokenizer is not None
     prompt = tuple(tokenizer.encode("def add(a, b):\n    "))
     for beginning in ("ret", "return a", "x"):
         said, last = await whole(engine, GenerateRequest(prompt, 12, beginning=beginning))
-        slot = next(slot for slot in engine._slots.slots if slot.ids[: len(prompt)] == list(prompt))
+        slot = next(slot for slot in engine.thread.slots.slots if slot.ids[: len(prompt)] == list(prompt))
         spoken = tokenizer.decode(slot.ids[len(prompt) : len(prompt) + stats_of(last).n_decoded])
         assert spoken == beginning + said
 
@@ -270,8 +269,8 @@ async def test_background_gives_way_between_two_layers_and_is_finished_afterward
 ) -> None:
     behind, person = asked(2, 200, background=True, window="a"), asked(9, window="b")
     alone, expected = (await whole(engine, behind))[0], (await whole(engine, person))[0]
-    engine._slots.slots[:] = KVSlots(engine_module.N_SLOTS).slots
-    forward, began, came = engine._runner.forward, threading.Event(), threading.Event()
+    engine.thread.slots.slots[:] = KVSlots(thread.N_SLOTS).slots
+    forward, began, came = engine.thread.runner.forward, threading.Event(), threading.Event()
     evaluated: list[str] = []
 
     def told(batch: Sequence[Rows], adapter: Any, stop: Callable[[], bool]) -> list[torch.Tensor]:
@@ -286,7 +285,7 @@ async def test_background_gives_way_between_two_layers_and_is_finished_afterward
         evaluated.append(who)
         return logits
 
-    monkeypatch.setattr(engine._runner, "forward", told)
+    monkeypatch.setattr(engine.thread.runner, "forward", told)
     working = asyncio.ensure_future(whole(engine, behind))
     await asyncio.to_thread(began.wait, 30)
     answering = asyncio.ensure_future(whole(engine, person))
@@ -304,7 +303,7 @@ async def test_much_background_keeps_nobody_waiting(engine: LocalEngine) -> None
     behind = [asked(seed, 600, 20, background=True, window=f"w{seed}") for seed in range(6)]
     alone = [await whole(engine, request) for request in behind]
     expected, _ = await whole(engine, asked(9))
-    engine._slots.slots[:] = KVSlots(engine_module.N_SLOTS).slots
+    engine.thread.slots.slots[:] = KVSlots(thread.N_SLOTS).slots
     working = [asyncio.ensure_future(whole(engine, request)) for request in behind]
     while not engine.figures()["n_active"]:
         await asyncio.sleep(0.001)
@@ -312,13 +311,13 @@ async def test_much_background_keeps_nobody_waiting(engine: LocalEngine) -> None
     assert [(await person)[0] for person in persons] == [expected] * 5
     assert not all(work.done() for work in working)
     assert [(await work)[0] for work in working] == [text for text, _ in alone]
-    assert engine._slots.n_free == engine_module.N_SLOTS
+    assert engine.thread.slots.n_free == thread.N_SLOTS
 
 
 async def test_a_person_is_not_refused_because_of_background(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "MAX_WAITING", 2)
+    monkeypatch.setattr(thread, "MAX_WAITING", 2)
     blocked = asyncio.ensure_future(engine.block(0.3))
     await asyncio.sleep(0.05)
     behind = [asyncio.ensure_future(whole(engine, asked(seed, background=True))) for seed in range(2)]
@@ -332,14 +331,14 @@ async def test_a_person_is_not_refused_because_of_background(
 async def test_what_comes_too_late_is_given_up_and_what_was_read_stays(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scheduler = engine._scheduler
+    scheduler = engine.thread.scheduler
     monkeypatch.setattr(scheduler, "chunk", 64)
     monkeypatch.setattr(scheduler, "late", lambda now: [job for job in scheduler.running if job.n_steps == 2])
     with pytest.raises(EngineError, match="in time"):
         await whole(engine, asked(3, length=900, within_s=60.0))
     monkeypatch.undo()
     assert engine.figures()["totals"] == {"n_late": 1, "n_requests": 1, "n_prompt": 900, "n_cached": 0, "n_decoded": 0}
-    assert engine._slots.n_free == engine_module.N_SLOTS
+    assert engine.thread.slots.n_free == thread.N_SLOTS
     _, last = await whole(engine, asked(3, length=900))
     assert stats_of(last).n_cached >= 128
 
@@ -353,7 +352,7 @@ async def test_the_newest_of_a_person_gets_the_slot_of_one_that_was_not_begun(en
         order.append(seed)
 
     asking = [asyncio.create_task(ask(seed)) for seed in range(4)]
-    while len(engine._scheduler.running) < 4:
+    while len(engine.thread.scheduler.running) < 4:
         await asyncio.sleep(0)
     asking.append(asyncio.create_task(ask(9)))
     await asyncio.gather(*asking)
@@ -364,7 +363,7 @@ async def test_the_newest_of_a_person_gets_the_slot_of_one_that_was_not_begun(en
 async def test_too_many_are_refused_and_the_cancelled_do_not_count(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "MAX_WAITING", 2)
+    monkeypatch.setattr(thread, "MAX_WAITING", 2)
     blocked = asyncio.ensure_future(engine.block(0.3))
     await asyncio.sleep(0.05)
     waiting = [asyncio.ensure_future(whole(engine, asked(seed))) for seed in range(2)]
@@ -390,14 +389,14 @@ async def test_one_broken_request_does_not_end_the_worker(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     expected, _ = await whole(engine, asked())
-    forward = engine._runner.forward
+    forward = engine.thread.runner.forward
 
     def sometimes(batch: Any, *rest: Any) -> list[torch.Tensor]:
         if any(299 in rows.ids for rows in batch):
             raise error
         return forward(batch, *rest)
 
-    monkeypatch.setattr(engine._runner, "forward", sometimes)
+    monkeypatch.setattr(engine.thread.runner, "forward", sometimes)
     bad = GenerateRequest((1, 2, 299), 8)
     results = await asyncio.gather(whole(engine, asked()), whole(engine, bad), return_exceptions=True)
     assert isinstance(results[1], EngineError)
@@ -405,7 +404,7 @@ async def test_one_broken_request_does_not_end_the_worker(
         raise results[1]
     assert not isinstance(results[0], BaseException)
     assert results[0][0] == expected
-    assert engine._slots.n_free == engine_module.N_SLOTS
+    assert engine.thread.slots.n_free == thread.N_SLOTS
     assert engine.figures()["totals"]["n_error"] == 1
 
 
@@ -528,8 +527,8 @@ async def test_a_template_that_does_not_fit_is_an_error(folder: Path) -> None:
 async def test_cancelled_on_the_embedded_model(embedded_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with running("embedded") as engine:
         assert engine.status.state == "ready", engine.status
-        assert engine._model is not None
-        tokenizer = engine._model.tokenizer
+        assert engine.thread.model is not None
+        tokenizer = engine.thread.model.tokenizer
         renderer = fim.FimRenderer(fim.detect(tokenizer), tokenizer)
         code = "".join(f"def add_{i}(a, b):\n    return a + b + {i}\n\n\n" for i in range(60))
         short = renderer.render(at("def add(a, b):\n    return ‸")).ids
@@ -575,7 +574,7 @@ async def test_a_stale_suffix_is_read_again_when_nobody_asks(
     await whole(engine, GenerateRequest((*prefix, *suffix, *end), 4, suffix=(60, 90)))
     _, last = await whole(engine, GenerateRequest(typed, 12, suffix=(62, 92)))
     assert stats_of(last).n_cached == 90  # the suffix was kept
-    while any(slot.age for slot in engine._slots.slots):
+    while any(slot.age for slot in engine.thread.slots.slots):
         await asyncio.sleep(0.01)
     text, last = await whole(engine, GenerateRequest(typed, 12, suffix=(62, 92)))
     assert text == exact
@@ -584,7 +583,7 @@ async def test_a_stale_suffix_is_read_again_when_nobody_asks(
 
 async def test_with_one_slot_background_work_gives_it_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU with little memory has one. A step for the background is stopped while somebody waits, so it would last."""
-    monkeypatch.setattr(engine_module, "N_SLOTS", 1)
+    monkeypatch.setattr(thread, "N_SLOTS", 1)
     async with running(str(folder), dtype="float32") as engine:
         background = asyncio.create_task(whole(engine, asked(seed=2, max_tokens=1500, background=True)))
         while not engine.figures()["n_active"]:

@@ -31,7 +31,7 @@ async def engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setattr(Threads, "is_crowded", False)  # whatever else this machine does
     async with running(str(folder), dtype="float32") as engine:
         assert engine.status.state == "ready", engine.status
-        engine._scheduler.shared_chunk = PIECE
+        engine.thread.scheduler.shared_chunk = PIECE
         yield engine
 
 
@@ -94,13 +94,13 @@ async def test_what_is_read_already_ends_at_once(engine: LocalEngine) -> None:
 def watched(engine: LocalEngine) -> list[int]:
     """The tokens of each step from now on."""
     steps: list[int] = []
-    forward = engine._runner.forward
+    forward = engine.thread.runner.forward
 
     def noted(batch: list[Rows], *arguments: Any) -> Any:
         steps.append(sum(len(rows.ids) for rows in batch))
         return forward(batch, *arguments)
 
-    engine._runner.forward = noted  # type: ignore[method-assign, assignment]
+    engine.thread.runner.forward = noted  # type: ignore[method-assign, assignment]
     return steps
 
 
@@ -109,22 +109,22 @@ async def test_a_request_waits_for_no_more_than_a_layer(engine: LocalEngine, sam
     """It comes in the third piece. That one is not read to its end, and the request is what is read next."""
     ids, _ = prompt(200, 60)
     other = ids if same else prompt(40, 20, typed=30)[0][::-1]
-    loop, forward = asyncio.get_running_loop(), engine._runner.forward
+    loop, forward = asyncio.get_running_loop(), engine.thread.runner.forward
     steps: list[tuple[bool, bool]] = []  # of each: whether it was of the reading, whether it came to its end
     asked: list[asyncio.Task[tuple[str, Delta]]] = []
 
     def noted(batch: list[Rows], *arguments: Any) -> Any:
-        is_reading = engine._scheduler.running[0].request.prefill_only
+        is_reading = engine.thread.scheduler.running[0].asked.prefill_only
         if len(steps) == 2:
             loop.call_soon_threadsafe(lambda: asked.append(asyncio.create_task(whole(engine, asking(other)))))
-            while not any(not job.request.prefill_only for job in engine._scheduler.waiting):
+            while not any(not one.asked.prefill_only for one in engine.thread.scheduler.waiting):
                 pass  # it has come when this step begins
         steps.append((is_reading, False))
         answer = forward(batch, *arguments)
         steps[-1] = is_reading, True
         return answer
 
-    engine._runner.forward = noted  # type: ignore[method-assign, assignment]
+    engine.thread.runner.forward = noted  # type: ignore[method-assign, assignment]
     _, last = await whole(engine, reading(ids))
     _, answered = await asked[0]
     assert steps[:3] == [(True, True), (True, True), (True, False)]
@@ -153,10 +153,10 @@ async def test_it_gives_way_to_background_work_too(engine: LocalEngine) -> None:
 async def test_closing_the_stream_stops_it_and_frees_the_slot(engine: LocalEngine) -> None:
     ids, _ = prompt(300, 100)
     task = asyncio.create_task(whole(engine, reading(ids)))
-    while not any(slot.busy for slot in engine._slots.slots):
+    while not any(slot.busy for slot in engine.thread.slots.slots):
         await asyncio.sleep(0.001)
     task.cancel()
-    while any(slot.busy for slot in engine._slots.slots) or engine._scheduler.waiting:
+    while any(slot.busy for slot in engine.thread.slots.slots) or engine.thread.scheduler.waiting:
         await asyncio.sleep(0.001)
     assert engine.figures()["totals"].get("n_unread", 0) + engine.figures()["totals"].get("n_read", 0) == 1
 

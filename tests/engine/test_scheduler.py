@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from midfill.engine.base import GenerateRequest
 from midfill.engine.local.adapters import Adapter
 from midfill.engine.local.attention import ROWWISE
 from midfill.engine.local.decode import PREFILL_CHUNK
-from midfill.engine.local.job import Job
+from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.request import Request, RunningRequest
 from midfill.engine.local.scheduler import QUEUED_EVERY, SHARED_CHUNK, Scheduler
 
 _times = itertools.count()
@@ -35,61 +37,67 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 class Office:
-    """A scheduler, and jobs by name: ``A1`` is window A's first."""
+    """A scheduler, and requests by name: ``A1`` is window A's first."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.scheduler = Scheduler()
         self._loop = loop
         self._names: dict[int, str] = {}
 
-    def come(self, *names: str, n: int = 1, **settings: Any) -> list[Job]:
-        """Jobs that wait from now on."""
-        jobs = []
+    def come(self, *names: str, n: int = 1, **settings: Any) -> list[Request]:
+        """Requests that wait from now on."""
+        requests = []
         for name in names:
             window = "" if name[0] == "-" else name[0]
             request, out = GenerateRequest((1, 2), n=n, window=window, **settings), asyncio.Queue[Any]()
             arrived = float(next(_times))
-            jobs += [Job(request, self._loop, out, None, index, arrived=arrived) for index in range(n)]
-            self._names |= {id(job): name + "." * job.index for job in jobs[-n:]}
-        self.scheduler.waiting += jobs
-        return jobs
+            requests += [Request(request, self._loop, out, None, index, arrived=arrived) for index in range(n)]
+            self._names |= {id(one): name + "." * one.index for one in requests[-n:]}
+        self.scheduler.add(requests)
+        return requests
 
-    def run(self, name: str, n_pending: int, adapter: str = "", **settings: Any) -> Job:
-        """A job that runs."""
-        (job,) = self.come(name, **settings)
-        self.scheduler.waiting.remove(job)
-        job.generation = FakeGeneration(n_pending)  # type: ignore[assignment]
-        job.adapter = Adapter(adapter, Path(), "", 1, 1.0, adapter, {}) if adapter else None
-        self.scheduler.running.append(job)
-        return job
+    def run(self, name: str, n_pending: int, adapter: str = "", **settings: Any) -> RunningRequest:
+        """One that runs."""
+        (request,) = self.come(name, **settings)
+        self.scheduler.withdraw(request)
+        if adapter:
+            wanted = Adapter(adapter, Path(), "", 1, 1.0, adapter, {})
+            self._names[id(with_adapter := dataclasses.replace(request, adapter=wanted))] = name
+            request = with_adapter
+        return self._begin(request, n_pending)
+
+    def _begin(self, request: Request, n_pending: int) -> RunningRequest:
+        running = RunningRequest(request, Slot(), FakeGeneration(n_pending), None)  # type: ignore[arg-type]
+        self.scheduler.run(running)
+        return running
 
     def start(self, n_free: int, n_pending: int = 1) -> list[str]:
         """Who is given a slot; it then runs."""
         started = self.scheduler.start(n_free)
-        for job in started:
-            job.generation = FakeGeneration(n_pending)  # type: ignore[assignment]
-        self.scheduler.running += [job for job in started if not job.cancelled.is_set()]
-        return [self._names[id(job)] for job in started]
+        for request in started:
+            if not request.cancelled.is_set():
+                self._begin(request, n_pending)
+        return [self._names[id(request)] for request in started]
 
     def end(self, *names: str) -> None:
         """They are done."""
-        running = self.scheduler.running
-        self.scheduler.running = [job for job in running if self._names[id(job)] not in names]
+        for running in [one for one in self.scheduler.running if self.name(one) in names]:
+            self.scheduler.end(running)
 
     def read(self) -> str:
         """Whose prompt is read next."""
         ((name, *_),) = self.step()
         return name
 
-    def name(self, job: Job) -> str:
+    def name(self, one: Request | RunningRequest) -> str:
         """What it is called here."""
-        return self._names[id(job)]
+        return self._names[id(one.request if isinstance(one, RunningRequest) else one)]
 
     def step(self) -> list[tuple[str, int, int]]:
         """The next batch, evaluated."""
         batch = self.scheduler.batch()
-        self.scheduler.turn([job for job, _, _ in batch])
-        return [(self._names[id(job)], limit, drafts) for job, limit, drafts in batch]
+        self.scheduler.turn([running for running, _, _ in batch])
+        return [(self.name(running), limit, drafts) for running, limit, drafts in batch]
 
 
 @pytest.fixture
@@ -169,7 +177,7 @@ def test_background_stands_still_while_somebody_waits(office: Office) -> None:
 def test_a_person_does_not_queue_behind_background(office: Office) -> None:
     office.come("A1", "A2", background=True)
     (gone,) = office.come("B1")
-    gone.cancel()
+    gone.cancelled.set()
     assert office.scheduler.n_before(GenerateRequest((1,))) == 0
     assert office.scheduler.n_before(GenerateRequest((1,), background=True)) == 2
     office.come("B2")
@@ -180,7 +188,7 @@ def test_a_person_does_not_queue_behind_background(office: Office) -> None:
 def test_the_cancelled_leave_whether_a_slot_is_free_or_not(office: Office, n_free: int) -> None:
     office.come("A1")
     (gone,) = office.come("B1")
-    gone.cancel()
+    gone.cancelled.set()
     assert office.start(n_free) == ["B1", "A1"][: 1 + n_free]
     assert gone not in office.scheduler.waiting
     assert len(office.scheduler.running) == n_free
@@ -190,13 +198,13 @@ def test_further_candidates_wait_until_the_first_has_read_the_prompt(office: Off
     office.come("A1", n=3)
     assert office.start(4, n_pending=300) == ["A1"]
     assert office.start(3) == []
-    office.scheduler.running[0].generation.n_pending = 1  # type: ignore[union-attr, misc]
+    office.scheduler.running[0].generation.n_pending = 1  # type: ignore[misc]
     assert office.start(3) == ["A1.", "A1.."]
 
 
 def test_further_candidates_do_not_wait_for_a_first_one_that_is_gone(office: Office) -> None:
     first, *_ = office.come("A1", n=3)
-    first.cancel()
+    first.cancelled.set()
     assert office.start(0) == ["A1"]
     assert office.start(4) == ["A1.", "A1.."]
 
@@ -301,10 +309,10 @@ def test_what_comes_later_gets_the_slot_of_one_that_would_be_read_after_it(offic
     assert office.read() == "C1"
     assert office.scheduler.displaced() is None
     office.come("D1")
-    job = office.scheduler.displaced()
-    assert job is not None
-    assert office.name(job) == "A1"
-    office.scheduler.put_back(job)
+    one = office.scheduler.displaced()
+    assert one is not None
+    assert office.name(one) == "A1"
+    office.scheduler.put_back(one)
     assert office.start(1, 900) == ["D1"]
     assert office.scheduler.displaced() is None  # the oldest waits: nothing came after those that hold slots
 
@@ -326,10 +334,10 @@ def test_given_up_as_soon_as_it_cannot_be_read_in_time(office: Office) -> None:
     says.first_token = 1.0
     office.run("D1", 10_000)
     office.come("E1", n=2)  # whoever said no time waits
-    start = reads.arrived
+    start = reads.request.arrived
 
     def late(seconds: float) -> list[str]:
-        return [office.name(job) for job in office.scheduler.late(start + seconds)]
+        return [office.name(one) for one in office.scheduler.late(start + seconds)]
 
     assert late(9.0) == []
     office.scheduler.read(64, 64 * 0.01)
@@ -337,7 +345,7 @@ def test_given_up_as_soon_as_it_cannot_be_read_in_time(office: Office) -> None:
     assert late(4.9) == []
     assert late(5.1) == ["B1"]
     assert late(10.1) == ["A1", "B1"]
-    assert waits.deadline < reads.deadline
+    assert waits.deadline < reads.request.deadline
 
 
 def test_one_alone_is_never_given_up(office: Office) -> None:
@@ -345,7 +353,7 @@ def test_one_alone_is_never_given_up(office: Office) -> None:
     office.run("A1", 900, within_s=1.0)
     office.come("B1", background=True)
     (gone,) = office.come("C1", within_s=1.0)
-    gone.cancel()
+    gone.cancelled.set()
     assert office.scheduler.late(1e9) == []
 
 
@@ -362,7 +370,7 @@ def test_where_none_can_be_in_time_the_one_that_is_read_goes_on(office: Office) 
 def test_further_candidates_are_not_given_up_apart_from_the_first(office: Office) -> None:
     office.run("B1", 900)
     office.come("A1", n=2, within_s=1.0)
-    assert [office.name(job) for job in office.scheduler.late(1e9)] == ["A1"]
+    assert [office.name(one) for one in office.scheduler.late(1e9)] == ["A1"]
 
 
 def test_adapters_take_turns(office: Office) -> None:

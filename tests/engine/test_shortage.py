@@ -116,7 +116,7 @@ async def whole(engine: LocalEngine, prompt: tuple[int, ...]) -> str:
 async def test_an_engine_without_memory(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The real allocator refuses: the request fails alone, the limit is told, and the third in a row ends the engine.
     A prompt of which an engine died is refused before anything is computed, and what is worked on is written down."""
-    forward, seen = engine._runner.forward, list[list[str]]()
+    forward, seen = engine.thread.runner.forward, list[list[str]]()
 
     def refused_for_long_ones(batch: Any, *rest: Any) -> list[torch.Tensor]:
         seen.append(unfinished(tmp_path / "work"))
@@ -124,7 +124,7 @@ async def test_an_engine_without_memory(engine: LocalEngine, monkeypatch: pytest
             torch.empty(1 << 60)
         return forward(batch, *rest)
 
-    monkeypatch.setattr(engine._runner, "forward", refused_for_long_ones)
+    monkeypatch.setattr(engine.thread.runner, "forward", refused_for_long_ones)
     short, long = (1, 2, 3), tuple(range(1, 141))
     assert engine.info is not None
     usual = engine.info.context_tokens
@@ -140,7 +140,7 @@ async def test_an_engine_without_memory(engine: LocalEngine, monkeypatch: pytest
             await whole(engine, long)
     assert engine.info.context_tokens == usual // 4
     assert engine.info.most_tokens == max(usual // 4, MIN_TOKENS)
-    assert all(not slot.keys for slot in engine._slots.slots)
+    assert all(not slot.keys for slot in engine.thread.slots.slots)
     with pytest.raises(EngineError, match="memory is short: a prompt of 400 tokens is not read now"):
         await whole(engine, tuple(range(1, 201)) * 2)
     assert await whole(engine, short) == said
@@ -158,7 +158,7 @@ async def test_an_engine_without_memory(engine: LocalEngine, monkeypatch: pytest
 async def test_a_request_that_breaks_before_its_first_step_fails_alone(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take = engine._slots.take
+    take = engine.thread.slots.take
 
     def broken(prompt: Any, *rest: Any) -> Any:
         if len(prompt) == 4:
@@ -168,7 +168,7 @@ async def test_a_request_that_breaks_before_its_first_step_fails_alone(
         return take(prompt, *rest)
 
     said = await whole(engine, (1, 2, 3))
-    monkeypatch.setattr(engine._slots, "take", broken)
+    monkeypatch.setattr(engine.thread.slots, "take", broken)
     with pytest.raises(EngineError, match="ran out of memory"):
         await whole(engine, (1, 2, 3, 4))
     with pytest.raises(EngineError, match=r"the generation failed \(RuntimeError\)"):

@@ -18,13 +18,16 @@ from transformers import AutoModelForCausalLM
 from midfill.engine.local import attention, cuda, memory_plan, static
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
 from midfill.engine.local.attention import ROWWISE, Rows
-from midfill.engine.local.cuda import StaticDecoder, static_decoder
+from midfill.engine.local.cuda import StaticDecoder
+from midfill.engine.local.cuda_setup import static_decoder
 from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.engine import LocalEngine
+from midfill.engine.local.forward import eager
 from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.engine.local.load import LoadedModel
 from midfill.engine.local.prompt_lookup import Drafter
+from midfill.engine.local.thread import EngineThread
 from tests.engine.made import DECODERS, load_tiny, save_tiny
 from tests.engine.test_adapters import save_adapter
 from tests.engine.test_decode import GREEDY, N_NEW, answer, evaluate, prompt, run
@@ -469,8 +472,8 @@ class TestCapturing:
     ) -> None:
         """First completions before there is any graph, later ones by replaying, with adapters: the same text."""
 
-        def fixed(engine: LocalEngine, loaded: LoadedModel, budget: int) -> tuple[KVSlots, int]:
-            runner = engine._runner
+        def fixed(engine: EngineThread, loaded: LoadedModel, budget: int) -> tuple[KVSlots, int]:
+            runner = engine.runner
             runner.static = static_decoder(runner, 256, loaded.max_context, 2, free=PLENTY)
             return KVSlots(slots=runner.static.slots), runner.static.capacity - ROWWISE
 
@@ -481,11 +484,11 @@ class TestCapturing:
         async def through() -> None:
             async with running(str(folders()), dtype="float32") as engine:
                 wanted = await ask_all(engine)
-            monkeypatch.setattr(LocalEngine, "_make_slots", fixed)
+            monkeypatch.setattr(EngineThread, "_make_slots", fixed)
             async with running(str(folders()), dtype="float32") as engine:
                 assert engine.info is not None
                 assert engine.info.max_context < 2048  # what its slots hold
-                static_ = decoder(engine._runner)
+                static_ = decoder(engine.thread.runner)
                 assert await ask_all(engine) == wanted
                 while static_.pending:
                     await asyncio.sleep(0.01)
@@ -531,6 +534,83 @@ def test_a_model_without_a_pass_of_ours_says_so(
     runner.static = static_decoder(runner, 600, loaded.max_context, 1, free=PLENTY)
     assert not decoder(runner).pending
     assert "no CUDA graphs: Starcoder2ForCausalLM" in caplog.text
+
+
+class Copied:
+    """A pass that is the eager one, or nearly."""
+
+    def __init__(self, more: float = 0.0, error: Exception | None = None) -> None:
+        self.more, self.error, self.n = more, error, 0
+
+    def forward(
+        self, decoder: Any, ids: torch.Tensor, positions: torch.Tensor, slot: Slot, adapter: Any
+    ) -> torch.Tensor:
+        self.n += 1
+        if self.error is not None:
+            raise self.error
+        step, keep = static.StaticStep(slot, positions, slot.capacity), torch.arange(len(ids))
+        logits = eager.forward(decoder, ids, positions, keep, step, adapter, lambda: None)
+        return logits + self.more * logits.abs().mean()
+
+
+class TestChoosing:
+    """Which pass computes the steps."""
+
+    @pytest.fixture
+    def steps(self, tmp_path: Path, pretended: list[Pretended], monkeypatch: pytest.MonkeyPatch) -> StaticDecoder:
+        """As on a GPU, where a step by the eager pass takes 2 ms and one by the other 1."""
+        loaded = load_tiny(save_tiny("llama", tmp_path / "llama"))
+        found = static_decoder(Runner(loaded.model), 600, loaded.max_context, 2, free=PLENTY)
+        monkeypatch.setattr(StaticDecoder, "_seconds", lambda self, key: 2e-3 if self._fused is None else self.fused_s)
+        found.fused_s = 1e-3  # type: ignore[attr-defined]
+        return found
+
+    def test_the_quicker_one_that_gives_the_same(self, steps: StaticDecoder) -> None:
+        """It reads the length on the device, so there is one graph for each number of rows."""
+        other = Copied(more=0.01)
+        steps.choose(other)
+        assert steps._fused is other
+        assert len(steps._to_warm) == 2 * len(memory_plan.N_ROWS)
+        assert not any(buffer.any() for slot in steps.slots for buffer in (*slot.keys, *slot.values))
+
+    @pytest.mark.parametrize(
+        ("other", "fused_s"),
+        [
+            (Copied(), 3e-3),  # slower
+            (Copied(more=0.5), 1e-3),  # another result
+            (Copied(more=float("nan")), 1e-3),
+            (Copied(error=TypeError("no compiler here")), 1e-3),
+        ],
+    )
+    def test_otherwise_the_eager_one(self, steps: StaticDecoder, other: Copied, fused_s: float) -> None:
+        steps.fused_s = fused_s  # type: ignore[attr-defined]
+        steps.choose(other)
+        assert steps._fused is None
+        assert other.n
+        assert len(steps._to_warm) == 2 * len(memory_plan.N_ROWS) * len(memory_plan.buckets(steps.capacity, 1024))
+        assert not any(buffer.any() for slot in steps.slots for buffer in (*slot.keys, *slot.values))
+
+    def test_one_that_fails_with_more_rows_does_not_keep_the_engine_from_starting(self, steps: StaticDecoder) -> None:
+        other = Copied()
+        steps.choose(other)
+        other.error = ValueError("17 rows do not compile")
+        steps.warm_up()
+        assert steps._fused is None
+        other.n = 0
+        steps.warm_up()
+        assert not other.n
+
+    def test_one_that_fails_later_is_given_up(self, steps: StaticDecoder, pretended: list[Pretended]) -> None:
+        other = Copied()
+        steps.choose(other)
+        steps.capture_next()
+        other.error = ValueError("a shape that does not compile")
+        steps.capture_next()
+        assert steps._fused is None
+        assert (steps.n_graphs, steps.pending) == (0, True)
+        while steps.pending:
+            steps.capture_next()
+        assert steps.n_graphs == 2 * len(memory_plan.N_ROWS) * len(memory_plan.buckets(steps.capacity, 1024))
 
 
 def test_the_engine_on_slots_of_fixed_size(runner: Runner) -> None:

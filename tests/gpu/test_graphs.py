@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM
 from midfill.engine.local import attention, load
 from midfill.engine.local.adapters import AdapterSwitch, read_adapter
 from midfill.engine.local.attention import Rows
-from midfill.engine.local.cuda import StaticDecoder, static_decoder
+from midfill.engine.local.cuda import StaticDecoder
+from midfill.engine.local.cuda_setup import static_decoder
 from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.engine import LocalEngine
 from midfill.engine.local.forward.runner import Cancelled, Runner
@@ -73,22 +74,33 @@ def test_the_same_tokens_with_graphs(folder: Path) -> None:
             assert answer(graphed, slot, ids) == answer(plain, Slot(), ids)
 
 
+def logits_by(runner: Runner, slot: Slot) -> list[torch.Tensor]:
+    """Those of a step of each number of rows behind a prompt of 60."""
+    answer(runner, slot, prompt(60), n=1)
+    found = []
+    for n in range(1, 18):
+        slot.truncate(60)
+        slot.ids += prompt(n, seed=n)
+        slot.known += bytes(n)
+        (logits,) = runner.forward([Rows(slot, prompt(n, seed=n), range(60, 60 + n), n)])
+        found.append(logits.float())
+    return found
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_same_logits_for_every_number_of_rows(folder: Path, dtype: str) -> None:
+    """In bfloat16 a graph is at most twice as far from float32 as the way without graphs is, so a wrong mask on one row
+    shows."""
     plain, graphed = both_ways(on_gpu(folder, dtype))
     assert graphed.static is not None
-    tolerance = 1e-3 if dtype == "float32" else 0.15
-    slots = {plain: Slot(), graphed: graphed.static.slots[1]}
-    for runner, slot in slots.items():
-        answer(runner, slot, prompt(60), n=1)
-    for n in range(1, 18):
-        found = []
-        for runner, slot in slots.items():
-            slot.truncate(60)
-            slot.ids += prompt(n, seed=n)
-            slot.known += bytes(n)
-            found += runner.forward([Rows(slot, prompt(n, seed=n), range(60, 60 + n), n)])
-        assert float((found[1] - found[0]).norm() / found[0].norm()) < tolerance, n
+    exact = logits_by(Runner(on_gpu(folder).model), Slot())
+    usual, found = logits_by(plain, Slot()), logits_by(graphed, graphed.static.slots[1])
+    for n, (one, other, wanted) in enumerate(zip(found, usual, exact, strict=True), 1):
+        if dtype == "float32":
+            assert float((one - wanted).norm() / wanted.norm()) < 1e-3, n
+            continue
+        errors, allowed = ((logits - wanted).norm(dim=-1) for logits in (one, other))
+        assert bool((errors <= 2 * torch.maximum(allowed, allowed.mean())).all()), (n, errors, allowed)
 
 
 def test_drafts_and_turns_between_slots(folder: Path) -> None:
@@ -201,7 +213,7 @@ def test_the_engine_on_a_gpu(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
         assert engine.status.state == "ready", engine.status
         early = [(await whole(engine, asked(seed))) for seed in range(3)]
-        static = engine._runner.static
+        static = engine.thread.runner.static
         assert static is not None
         while static.pending:
             await asyncio.sleep(0.05)
@@ -209,7 +221,7 @@ def test_the_engine_on_a_gpu(tmp_path: Path) -> None:
         several = await asyncio.gather(*(whole(engine, asked(seed, window=f"w{seed}")) for seed in range(3)))
         assert [text for text, _ in several] == [text for text, _ in early]
         await engine.aclose()
-        await asyncio.to_thread(engine._thread.join)
+        await asyncio.to_thread(engine.thread.join)
 
     with torch.inference_mode(False):
         asyncio.run(through())

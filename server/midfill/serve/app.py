@@ -57,7 +57,10 @@ ALLOWED_HOSTS = frozenset({"midfill", "localhost", "127.0.0.1", "[::1]"})
 class Resident(Engine, Protocol):
     """What the service needs of an engine beyond generating."""
 
-    status: EngineStatus
+    @property
+    def status(self) -> EngineStatus:
+        """Whether it is starting, ready or failed."""
+        ...
 
     @property
     def tokenizer(self) -> CodeTokenizer | None:

@@ -4,15 +4,17 @@ On a GPU a step of one token is hundreds of small kernels, and launching them fr
 them. A graph launches them at once. There is one for each slot, number of rows and length bucket (static.py), and each
 once more for steps with an adapter. They are captured by the engine's worker while nobody waits, what was missed most
 recently first; until a step's graph is there, and for prompts and for several slots in one step, the step runs as
-elsewhere (forward/runner.py). All graphs share one pool of memory, as only one ever runs; what a replay leaves
-there is copied out before the next.
+elsewhere (forward/runner.py). Only one graph ever runs, so all leave their logits in the same place, and what is
+wanted of them is copied out before the next.
 
 A replay cannot be stopped: cancelling takes effect between steps, which is after at most one token and its drafts.
 
-Graphs hold addresses of this process, so there is nothing to keep on disk, and nothing here compiles anything:
-capturing them all takes seconds and happens beside the first requests. Rounding differs between a graph and the other
-way (other kernels, other numbers of rows), as it does between any two batch sizes on a GPU; in float32 on a CPU, where
-this module runs with ``graphs=False``, both give the same tokens.
+Graphs hold addresses of this process, so there is nothing to keep on disk: capturing them all takes seconds and happens
+beside the first requests. Where Triton is installed, its kernels are tried on the loaded model, and taken for these
+steps if they give the same, sooner (``choose``); Triton keeps what it compiles.
+
+Rounding differs between a graph and the other way (other kernels, other numbers of rows), as it does between any two
+batch sizes on a GPU; in float32 on a CPU, where this module runs with ``graphs=False``, both give the same tokens.
 """
 
 from __future__ import annotations
@@ -21,38 +23,32 @@ import collections
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
-from midfill.engine.local.adapters import Adapter, LoraPair
+from midfill.engine.local.adapters import Adapter
 from midfill.engine.local.attention import ROWWISE, Rows
 from midfill.engine.local.forward import eager
 from midfill.engine.local.graphs import Graphs, Streams
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.memory_plan import (
     N_ROWS,
-    Demand,
     buckets,
-    chunks,
-    memory,
-    peak_of,
-    plan,
     smallest,
-    usual_length,
 )
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.shortage import is_out_of_memory
-from midfill.engine.local.static import RANK_STEP, StaticLora, StaticStep, bytes_per_token, make_slots
-from midfill.types import MidfillError
+from midfill.engine.local.static import StaticLora, StaticStep
 
 log = logging.getLogger(__name__)
 
 # While a prompt is read, how many layers Python may be ahead of the device: enough that the device never waits, few
 # enough that a cancelled request stops soon (what is launched cannot be taken back).
 LAYERS_AHEAD = 4
-NO_ROOM = 'choose a smaller model, dtype = "int4" or device = "cpu"'
+# Two passes agree when their logits differ by less than this part: what rounding to bfloat16 makes of a deep model.
+AGREE = 0.1
+N_TIMED = 20  # replays
 
 
 class Pace:
@@ -104,7 +100,6 @@ class StaticDecoder:
         self._decoder, self._graphs_wanted = decoder, graphs and decoder is not None
         self.residents: Callable[[], Iterable[Adapter]] = tuple
         self._numbers = {id(slot): number for number, slot in enumerate(slots) if decoder is not None}
-        self._buckets = buckets(self.capacity, usual)
         device = logits.device
         self._inputs = torch.zeros((2, ROWWISE), dtype=torch.long, device=device)  # ids, positions
         self._rows = torch.arange(ROWWISE, device=device)
@@ -118,10 +113,26 @@ class StaticDecoder:
             streams = Streams(device)
             self._graphs = {False: Graphs(streams, streams.plain), True: Graphs(streams, streams.adapted)}
         self._missed: list[Key] = []
+        self._fused: Fused | None = None
+        self._usual, self._all_buckets = usual, buckets(self.capacity, usual)
+        self._take(None)
+
+    def _take(self, fused: Fused | None) -> None:
+        """Compute steps by ``fused`` from now on, None: by the eager pass. Graphs of the other one are dropped."""
+        for graphs in self._graphs.values():
+            graphs.drop()
+        self._missed.clear()
+        self._fused = fused
+        self._buckets = (self.capacity,) if fused is not None else self._all_buckets  # it reads the length itself
         self._to_warm = [
             Key(slot, n_rows, bucket, False)
-            for slot in range(len(slots)) for bucket in reversed(self._buckets) for n_rows in N_ROWS
+            for slot in range(len(self.slots)) for bucket in reversed(self._buckets) for n_rows in N_ROWS
         ]  # fmt: skip
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether steps are computed by Triton's kernels."""
+        return self._fused is not None
 
     @property
     def n_graphs(self) -> int:
@@ -185,7 +196,11 @@ class StaticDecoder:
         assert self._decoder is not None
         step, keep = StaticStep(self.slots[key.slot], positions, key.bucket), self._rows[: key.n_rows]
         buffers = self.lora.buffers if key.adapted and self.lora is not None else None
-        self._logits[: key.n_rows] = eager.forward(self._decoder, ids, positions, keep, step, buffers, _go_on)
+        if self._fused is not None:
+            logits = self._fused.forward(self._decoder, ids, positions, self.slots[key.slot], buffers)
+        else:
+            logits = eager.forward(self._decoder, ids, positions, keep, step, buffers, _go_on)
+        self._logits[: key.n_rows] = logits
 
     # ---- capturing -----------------------------------------------------------------------------------------------
 
@@ -203,17 +218,74 @@ class StaticDecoder:
         self.aim_behind_the_end()
         try:
             graphs.capture(key, functools.partial(self._compute, key))
-        except RuntimeError as error:  # out of memory, or something in this model that cannot be captured
+        except Exception as error:  # noqa: BLE001 - no memory, what cannot be captured, a kernel that does not compile
             log.warning("no CUDA graph for %s: %s", key, str(error)[:200])
+            if self._fused is not None and not is_out_of_memory(error):
+                self._take(None)
+                return
             self._missed.clear()
             self._to_warm.clear()
             if not self.n_graphs:
                 self.close()
 
+    # ---- which pass ----------------------------------------------------------------------------------------------
+
+    def choose(self, fused: Fused) -> None:
+        """Take ``fused`` for every step if it gives what the eager pass gives on this model, and gives it sooner.
+
+        Nothing of it is needed: whatever goes wrong, a kernel that does not compile here or a compiler that is not
+        there, leaves the eager pass.
+        """
+        slot, start = self.slots[0], self._usual - ROWWISE  # in the last bucket of the usual prompt
+        for buffer in (*slot.keys, *slot.values):
+            buffer.normal_(std=0.3)  # nothing is lost: no request has been there yet
+        try:
+            found = []
+            for one in (None, fused):
+                self._take(one)
+                self._outbox.send([1, 5, 2], range(start, start + 3))
+                bucket = smallest(self._buckets, start + 3)
+                self._compute(Key(0, 3, bucket, False))
+                found.append((self._logits[:3].float().clone(), self._seconds(Key(0, 1, bucket, False))))
+            (expected, eager_s), (logits, fused_s) = found
+            difference = float((logits - expected).norm() / expected.norm())
+            log.info("kernels by Triton: %.3f ms instead of %.3f, logits differ by %.4f", fused_s * 1e3, eager_s * 1e3,
+                     difference)  # fmt: skip
+            if difference < AGREE and fused_s < eager_s:
+                return
+        except Exception as error:  # noqa: BLE001 - of many kinds, Triton's own among them
+            log.info("no kernels by Triton: %s", str(error)[:200])
+        finally:
+            for buffer in (*slot.keys, *slot.values):
+                buffer.zero_()
+        self._take(None)
+
+    def _seconds(self, key: Key) -> float:
+        """How long the graph of a step takes on the device."""
+        graphs = self._graphs[False]
+        graphs.capture(key, functools.partial(self._compute, key))
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        graphs.replay(key)
+        start.record()
+        for _ in range(N_TIMED):
+            graphs.replay(key)
+        end.record()
+        end.synchronize()
+        graphs.drop()
+        return float(start.elapsed_time(end)) / 1e3 / N_TIMED
+
     def warm_up(self) -> None:
         """A step of the most rows, so that the first request does not wait until its kernels are loaded."""
-        if self._numbers:
-            self.aim_behind_the_end()
+        if not self._numbers:
+            return
+        self.aim_behind_the_end()
+        try:
+            self._compute(Key(0, ROWWISE, self._buckets[-1], False))
+        except Exception as error:
+            if self._fused is None:
+                raise
+            log.warning("no kernels by Triton after all: %s", str(error)[:200])
+            self._take(None)
             self._compute(Key(0, ROWWISE, self._buckets[-1], False))
 
     def close(self) -> None:
@@ -228,6 +300,16 @@ class StaticDecoder:
         """Inputs with which a step changes nothing that a slot holds: every row writes behind the last position."""
         self._inputs[0] = 0
         self._inputs[1] = self.capacity + self._rows
+
+
+class Fused(Protocol):
+    """What is asked of forward/fused.py."""
+
+    def forward(
+        self, decoder: Decoder, ids: torch.Tensor, positions: torch.Tensor, slot: Slot, adapter: Adapter | None
+    ) -> torch.Tensor:
+        """The logits of every row: (rows, vocabulary)."""
+        ...
 
 
 def _go_on() -> None:
@@ -251,86 +333,3 @@ class _Outbox:
         self._there.copy_(self._here, non_blocking=True)
         if self._sent is not None:
             self._sent.record()
-
-
-class Runs(Protocol):
-    """What is asked of forward/runner.py."""
-
-    model: Any
-    device: torch.device
-
-    def forward(self, batch: Sequence[Rows], adapter: Adapter | None) -> list[torch.Tensor]:
-        """Evaluate ``batch``."""
-        ...
-
-
-def static_decoder(
-    runner: Runs, context_tokens: int, max_context: int, n_slots: int, *, free: int | None = None,
-    graphs: bool = True,
-) -> StaticDecoder:  # fmt: skip
-    """The decoder for ``runner`` with slots for prompts of ``context_tokens`` in ``free`` bytes (what the device has).
-
-    Raises MidfillError where they do not fit.
-    """
-    device, model = runner.device, runner.model if isinstance(runner.model, Decoder) else None
-    usual = usual_length(context_tokens, max_context)
-    to_try = chunks(memory(device)[1] if device.type == "cuda" else 1 << 60)
-    with torch.inference_mode():
-        for chunk in to_try:
-            try:
-                like, logits, demand = measure(runner, context_tokens, chunk)
-                wanted = plan(
-                    free if free is not None else memory(device)[0], demand, context_tokens, max_context, n_slots
-                )
-                slots = make_slots(like, wanted)
-                break
-            except (MidfillError, torch.OutOfMemoryError) as error:
-                if chunk == to_try[-1]:
-                    if isinstance(error, MidfillError):
-                        raise
-                    raise MidfillError(f"no room for a prompt of {context_tokens} tokens", NO_ROOM) from error
-        if graphs and model is None:
-            log.warning("no CUDA graphs: %s has no forward pass of ours", type(runner.model).__name__)
-        decoder = StaticDecoder(model, slots, logits, usual=usual, chunk=chunk, graphs=graphs)
-        decoder.warm_up()
-    log.info("%d slots of %d tokens, %d at once; %s", wanted.n_slots, wanted.capacity, chunk, demand)
-    return decoder
-
-
-def measure(runner: Runs, context_tokens: int, chunk: int) -> tuple[Slot, torch.Tensor, Demand]:
-    """A slot that was written to (emptied), logits (1, vocabulary), and what the model needs beside its weights.
-
-    By the steps that need most: the last chunk of a prompt of ``context_tokens``, and one of ROWWISE rows, with an
-    adapter on every linear layer. They also load the kernels that the first request would have to wait for.
-    """
-    device, like, found = runner.device, Slot(), list[torch.Tensor]()
-    like.begin([1] * context_tokens, None, None)
-
-    def read(n: int) -> None:
-        at = range(context_tokens - n, context_tokens)
-        found[:] = runner.forward([Rows(like, [1] * n, at, 1)], adapter)
-
-    adapter = null_adapter(runner.model) if isinstance(runner.model, Decoder) else None
-    read(1)  # makes the slot's buffers, and what libraries keep for good
-    prefill = peak_of(lambda: read(min(chunk, context_tokens)), device)
-    step = peak_of(lambda: read(min(ROWWISE, context_tokens)), device)
-    logits = found[0]
-    demand = Demand(
-        token=bytes_per_token(like), prefill=prefill, step=step, adapter=adapter.n_bytes if adapter is not None else 0,
-        logits=ROWWISE * logits.numel() * logits.element_size(),
-    )  # fmt: skip
-    like.keys, like.values = ([t[:, :1].clone() for t in tensors] for tensors in (like.keys, like.values))
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    return like, logits, demand
-
-
-def null_adapter(decoder: Decoder) -> Adapter:
-    """One of rank RANK_STEP on every linear layer of the decoder's layers that changes nothing."""
-    adapter, like = Adapter("", Path(), "", RANK_STEP, 1.0, "", {}), torch.empty(0, dtype=decoder.kv_dtype)
-    for linear in (linear for layer in decoder.layers for linear in layer.linears):
-        for path, size in zip(linear.paths, linear.sizes, strict=True):
-            a, b = like.new_zeros((RANK_STEP, linear.in_features)), like.new_zeros((size, RANK_STEP))
-            adapter.pairs[path] = LoraPair(a, b, 1.0)
-        adapter.stack(linear.paths, linear.sizes)
-    return adapter.to(decoder.device, decoder.kv_dtype)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from midfill.engine.base import GenerateRequest
 from midfill.engine.local.attention import ROWWISE
 from midfill.engine.local.decode import PREFILL_CHUNK
-from midfill.engine.local.job import Job
+from midfill.engine.local.request import Request, RunningRequest
 
 # While somebody's tokens are flowing, a prompt is read in smaller pieces beside them.
 SHARED_CHUNK = 64
@@ -19,15 +19,17 @@ QUEUED_EVERY = 8
 
 
 class Scheduler:
-    """Jobs that wait and jobs that run. Not thread-safe: the engine holds its lock, or is the worker."""
+    """Owns the queues: requests that wait and requests that run. Not thread-safe: what waits changes under the engine's
+    lock, what runs by its thread alone.
+    """
 
     def __init__(self) -> None:
         self.chunk, self.shared_chunk = PREFILL_CHUNK, SHARED_CHUNK
-        self.waiting: list[Job] = []
-        self.running: list[Job] = []
+        self.waiting: list[Request] = []  # replaced whole, so that others may look at it at any time
+        self.running: list[RunningRequest] = []
         self._served: dict[str, int] = {}  # window -> when it was last given a slot
         self._read: dict[str, tuple[int, str]] = {}  # person -> when a prompt was last begun for them, for which window
-        self._reading: Job | None = None  # whose prompt is read, to its end
+        self._reading: RunningRequest | None = None  # whose prompt is read, to its end
         self._n_alone = 0  # steps in which answers went on and no prompt was read, though one waits
         self._was_between = False  # whether the last piece read was of a shorter prompt than that
         self._paces: collections.deque[float] = collections.deque(maxlen=N_PACES)
@@ -36,123 +38,147 @@ class Scheduler:
     @property
     def someone_waits(self) -> bool:
         """Whether a person waits for anything."""
-        return any(not job.request.background for job in (*self.waiting, *self.running))
+        asked = [*(request.asked for request in self.waiting), *(running.asked for running in self.running)]
+        return any(not one.background for one in asked)
 
-    def start(self, n_free: int) -> list[Job]:
-        """At most ``n_free`` waiting jobs, to be given slots; every cancelled one as well.
+    def add(self, requests: Sequence[Request]) -> None:
+        """``requests`` wait from now on."""
+        self.waiting = [*self.waiting, *requests]
+
+    def withdraw(self, request: Request) -> None:
+        """``request`` does not wait any more."""
+        self.waiting = [one for one in self.waiting if one is not request]
+
+    def run(self, running: RunningRequest) -> None:
+        """``running`` was started and has its slot."""
+        self.running.append(running)
+
+    def end(self, running: RunningRequest) -> None:
+        """``running`` is over. No error where it is already."""
+        self.running = [one for one in self.running if one is not running]
+
+    def start(self, n_free: int) -> list[Request]:
+        """At most ``n_free`` waiting requests, to be given slots; every cancelled one as well.
 
         A person before background work, the window that was served longest ago first, of each window the newest.
         """
-        cancelled = [job for job in self.waiting if job.cancelled.is_set()]
-        self.waiting = [job for job in self.waiting if not job.cancelled.is_set()]
-        fit = [job for job in self.waiting if not self._reads_the_same(job)]
-        started: list[Job] = []
+        cancelled = [request for request in self.waiting if request.cancelled.is_set()]
+        self.waiting = [request for request in self.waiting if not request.cancelled.is_set()]
+        fit = [request for request in self.waiting if not self._reads_the_same(request)]
+        started: list[Request] = []
         while len(started) < n_free and fit:
-            job = min(fit, key=self._turn)
-            if job.request.background and (self.someone_waits or self.running or started):
+            request = min(fit, key=self._turn)
+            if request.asked.background and (self.someone_waits or self.running or started):
                 break  # alone: whoever comes finds a free slot
-            fit.remove(job)
-            self.waiting.remove(job)
-            if not job.request.background:
+            fit.remove(request)
+            self.withdraw(request)
+            if not request.asked.background:
                 self._clock += 1
-                self._served[job.request.window] = self._clock
-            started.append(job)
+                self._served[request.asked.window] = self._clock
+            started.append(request)
         if not (self.waiting or self.running or started):
             self._served.clear()
             self._read.clear()
             self._reading = None
         return cancelled + started
 
-    def put_back(self, job: Job) -> None:
-        """``job`` lost its slot, and waits again."""
-        self.running.remove(job)
-        self.waiting.append(job)
+    def put_back(self, running: RunningRequest) -> None:
+        """``running`` lost its slot, and waits again."""
+        self.end(running)
+        self.add([running.request])
 
-    def displaced(self) -> Job | None:
-        """A job that holds a slot, of which nothing was read yet, and that would be read after one that the same person
+    def displaced(self) -> RunningRequest | None:
+        """One that holds a slot, of which nothing was read yet, and that would be read after one that the same person
         asked for later and that waits for a slot. It has had its turn."""
-        newest = {job.request.person: job.arrived for job in sorted(self._people(self.waiting), key=_arrived)}
-        unread = [job for job in self._people(self.running) if not job.n_steps and _n_pending(job) > self.shared_chunk]
-        older = [job for job in unread if job.request.window and job is not self._reading]
-        older = [job for job in older if job.arrived < newest.get(job.request.person, 0.0)]
-        if (oldest := min(older, key=_arrived, default=None)) is not None:
+        waiting = [request for request in self.waiting if not request.asked.background]
+        newest = {one.asked.person: one.arrived for one in sorted(waiting, key=lambda one: one.arrived)}
+        unread = [one for one in self._people() if not one.n_steps and one.generation.n_pending > self.shared_chunk]
+        older = [one for one in unread if one.asked.window and one is not self._reading]
+        older = [one for one in older if one.request.arrived < newest.get(one.asked.person, 0.0)]
+        if (oldest := min(older, key=lambda one: one.request.arrived, default=None)) is not None:
             self._clock += 1
-            self._served[oldest.request.window] = self._clock
+            self._served[oldest.asked.window] = self._clock
         return oldest
 
     def read(self, n_tokens: int, seconds: float) -> None:
         """``n_tokens`` of a prompt were read in ``seconds``."""
         self._paces.append(seconds / n_tokens)
 
-    def late(self, now: float) -> list[Job]:
-        """Jobs to be given up for others that wait: they cannot have a first token before their deadline even if
+    def late(self, now: float) -> list[Request | RunningRequest]:
+        """Those to be given up for others that wait: they cannot have a first token before their deadline even if
         nothing else is done from ``now`` on.
 
         Where none can, the one that is read goes on: what it comes to is kept, and the next request finds it.
         """
         token_s = min(self._paces, default=0.0)
-        jobs = self._people([*self.waiting, *self.running])
-        jobs = [job for job in jobs if job.index == 0 and not job.first_token and not job.cancelled.is_set()]
-        late = [job for job in jobs if now + token_s * _n_pending(job) > job.deadline]
-        if len(late) < len(jobs) or not late:
-            return late
-        spared = self._reading if self._reading in late else max(late, key=_arrived)
-        return [job for job in late if job is not spared]
+        unread: list[tuple[Request | RunningRequest, Request, int]] = [
+            *((one, one, 0) for one in self.waiting if not one.asked.background),
+            *((one, one.request, one.generation.n_pending) for one in self._people() if not one.first_token),
+        ]
+        unread = [row for row in unread if row[1].index == 0 and not row[1].cancelled.is_set()]
+        late = [row for row in unread if now + token_s * row[2] > row[1].deadline]
+        if late and len(late) == len(unread):
+            spared = next((row for row in late if row[0] is self._reading), max(late, key=lambda row: row[1].arrived))
+            late.remove(spared)
+        return [row[0] for row in late]
 
     def n_before(self, request: GenerateRequest) -> int:
         """How many wait whose turn comes before a new one's or with it: a person does not queue behind background."""
-        return sum(job.request.background <= request.background and not job.cancelled.is_set() for job in self.waiting)
+        return sum(one.asked.background <= request.background and not one.cancelled.is_set() for one in self.waiting)
 
-    def _reads_the_same(self, job: Job) -> bool:
-        """Whether ``job`` is a further candidate of a request whose prompt is still to be read by the first one."""
-        first = (other for other in (*self.waiting, *self.running) if other.out is job.out and other.index == 0)
-        return job.index > 0 and any(other.generation is None or _n_pending(other) > 1 for other in first)
+    def _reads_the_same(self, request: Request) -> bool:
+        """Whether ``request`` is a further candidate of one whose prompt the first is still to read."""
+        if request.index == 0:
+            return False
+        unread = [one.request for one in self.running if one.generation.n_pending > 1]
+        return any(one.out is request.out and one.index == 0 for one in (*self.waiting, *unread))
 
-    def _turn(self, job: Job) -> tuple[bool, bool, int, float, int]:
-        window = job.request.window
+    def _turn(self, request: Request) -> tuple[bool, bool, int, float, int]:
+        asked, window = request.asked, request.asked.window
         # Of a window the newest; those that do not say whose they are come in order.
-        age = -job.arrived if window else job.arrived
-        request = job.request
-        return request.background, request.prefill_only, self._served.get(window, 0), age, job.index
+        age = -request.arrived if window else request.arrived
+        return asked.background, asked.prefill_only, self._served.get(window, 0), age, request.index
 
-    def batch(self) -> list[tuple[Job, int, int]]:
-        """(job, tokens of its prompt at most, drafts at most) for the next forward pass.
+    def batch(self) -> list[tuple[RunningRequest, int, int]]:
+        """(request, tokens of its prompt at most, drafts at most) for the next forward pass.
 
         Of those that decode and the one whose prompt is read, the longest-unserved chooses the adapter, and all that
         have the same join.
         """
-        candidates = self._people(self.running) or self.running
-        decoding = [job for job in candidates if _n_pending(job) <= 1]
-        reading = self._next_to_read([job for job in candidates if _n_pending(job) > 1])
-        digests = [job.digest for job in candidates if job is reading or job in decoding]
+        candidates = self._people() or self.running
+        decoding = [one for one in candidates if one.generation.n_pending <= 1]
+        reading = self._next_to_read([one for one in candidates if one.generation.n_pending > 1])
+        digests = [one.request.digest for one in candidates if one is reading or one in decoding]
         if not digests:
             return []
-        decoding = [job for job in decoding if job.digest == digests[0]]
+        decoding = [one for one in decoding if one.request.digest == digests[0]]
         n_drafts = ROWWISE // len(decoding) - 1 if decoding else 0
-        batch = [(job, 1, n_drafts if job.request.speculate else 0) for job in decoding]
-        if reading is not None and reading.digest == digests[0] and not (decoding and self._answers_first(candidates)):
-            n_drafts = ROWWISE if reading.request.speculate and not decoding else 0
+        batch = [(one, 1, n_drafts if one.asked.speculate else 0) for one in decoding]
+        joins = reading is not None and reading.request.digest == digests[0]
+        if reading is not None and joins and not (decoding and self._answers_first(candidates)):
+            n_drafts = ROWWISE if reading.asked.speculate and not decoding else 0
             limit = self.shared_chunk if decoding else self.chunk
-            if reading.request.prefill_only:  # a piece that is broken off for a request is lost, so it is a small one
-                limit, n_drafts = min(self.shared_chunk, _n_pending(reading) - 1), 0
+            if reading.asked.prefill_only:  # a piece that is broken off for a request is lost, so it is a small one
+                limit, n_drafts = min(self.shared_chunk, reading.generation.n_pending - 1), 0
             batch.append((reading, limit, n_drafts))
         return batch
 
-    def _answers_first(self, jobs: list[Job]) -> bool:
+    def _answers_first(self, running: list[RunningRequest]) -> bool:
         """Whether nothing is read beside this step: each piece of the next prompt would make the answer before it late,
         and bring none nearer, as others wait behind it. Several people share every step."""
-        n_unread = sum(_n_pending(job) > 1 for job in jobs)
+        n_unread = sum(one.generation.n_pending > 1 for one in running)
         self._n_alone = (self._n_alone + 1) % QUEUED_EVERY
-        return n_unread > 1 and len({job.request.person for job in jobs}) == 1 and self._n_alone != 0
+        return n_unread > 1 and len({one.asked.person for one in running}) == 1 and self._n_alone != 0
 
-    def _next_to_read(self, unread: list[Job]) -> Job | None:
+    def _next_to_read(self, unread: list[RunningRequest]) -> RunningRequest | None:
         """The prompt to read a piece of: the one that was begun, to its end, so that at least some are answered in time
         where many ask at once. A short rest, as after a keystroke, goes between two of its pieces.
         """
         if not unread:
             return None
         if self._reading in unread:
-            short = [job for job in unread if job is not self._reading and _n_pending(job) <= self.shared_chunk]
+            others = [one for one in unread if one is not self._reading]
+            short = [one for one in others if one.generation.n_pending <= self.shared_chunk]
             if self._was_between or not short:
                 self._was_between = False
                 return self._reading
@@ -160,32 +186,20 @@ class Scheduler:
             return min(short, key=self._reading_turn)
         self._reading, self._was_between = min(unread, key=self._reading_turn), False
         self._clock += 1
-        self._read[self._reading.request.person] = (self._clock, self._reading.request.window)
+        self._read[self._reading.asked.person] = (self._clock, self._reading.asked.window)
         return self._reading
 
-    def _reading_turn(self, job: Job) -> tuple[int, bool, float]:
+    def _reading_turn(self, running: RunningRequest) -> tuple[int, bool, float]:
         """People in turn; of one person the newest, in whichever window, but no window twice while another waits: so
         one in which somebody types is read at once, and none is left behind."""
-        when, window = self._read.get(job.request.person, (0, ""))
-        is_again = bool(window) and job.request.window == window
-        return when, is_again, -job.arrived if job.request.window else job.arrived
+        asked, arrived = running.asked, running.request.arrived
+        when, window = self._read.get(asked.person, (0, ""))
+        return when, bool(window) and asked.window == window, -arrived if asked.window else arrived
 
-    @staticmethod
-    def _people(jobs: Sequence[Job]) -> list[Job]:
+    def _people(self) -> list[RunningRequest]:
         """Those for which a person waits."""
-        return [job for job in jobs if not job.request.background]
+        return [one for one in self.running if not one.asked.background]
 
-    def turn(self, served: Sequence[Job]) -> None:
+    def turn(self, served: Sequence[RunningRequest]) -> None:
         """``served`` had their step: others come first next time."""
-        self.running = [job for job in self.running if job not in served] + [
-            job for job in self.running if job in served
-        ]
-
-
-def _arrived(job: Job) -> float:
-    return job.arrived
-
-
-def _n_pending(job: Job) -> int:
-    """Tokens of its prompt that are still to be read, 0 where that is not known: it waits for a slot."""
-    return job.generation.n_pending if job.generation is not None else 0
+        self.running = sorted(self.running, key=lambda one: one in served)

@@ -19,9 +19,9 @@ from midfill.engine.local.attention import Rows
 from midfill.engine.local.decode import Generation, OverflowedError, Sampling, Token
 from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.healing import Beginning, Vocabulary
-from midfill.engine.local.job import Job, Output
 from midfill.engine.local.kv_cache import KVSlots, Rotate, Slot
 from midfill.engine.local.prompt_lookup import Drafter
+from midfill.engine.local.request import Output, Request, RunningRequest
 from midfill.engine.local.scheduler import SHARED_CHUNK, Scheduler
 from midfill.engine.local.shortage import is_out_of_memory
 from midfill.engine.local.threads import Threads
@@ -47,24 +47,25 @@ class Records:
         self.totals = collections.Counter[str]()
         self._numbers = itertools.count(1)
 
-    def add(self, job: Job, reason: str) -> None:
-        """``job`` has ended."""
-        if job.request.prefill_only:  # nobody's answer
+    def add(self, ended: Request | RunningRequest, reason: str) -> None:
+        """``ended`` has, and why."""
+        asked, stats = ended.asked, ended.stats()
+        if asked.prefill_only:  # nobody's answer
             self.totals["n_read" if reason == "length" else "n_unread"] += 1
             return
-        entry: dict[str, Any] = {"n": next(self._numbers), "id": job.request.request_id, "finish_reason": reason}
-        self.recent.append(entry | asdict(job.stats()) | job.figures())
+        entry: dict[str, Any] = {"n": next(self._numbers), "id": asked.request_id, "finish_reason": reason}
+        self.recent.append(entry | asdict(stats) | ended.figures())
         self.totals[f"n_{reason}"] += 1
         self.totals["n_requests"] += 1
-        self.totals["n_prompt"] += len(job.request.prompt)
-        self.totals["n_cached"] += job.n_cached
-        self.totals["n_decoded"] += job.n_decoded
+        self.totals["n_prompt"] += stats.n_prompt
+        self.totals["n_cached"] += stats.n_cached
+        self.totals["n_decoded"] += stats.n_decoded
 
 
 @dataclass(slots=True)
 class Worker:
-    """Only the engine's thread calls it. ``on_progress`` is told when work gets on, ``on_end`` of each job's end and
-    why, ``on_shortage`` of the prompt's length when memory ran out."""
+    """Only the engine's thread calls it. ``on_progress`` is told when work gets on, ``on_end`` of each request's end
+    and why, ``on_shortage`` of the prompt's length when memory ran out."""
 
     tokenizer: CodeTokenizer
     vocabulary: Future[Vocabulary]
@@ -75,106 +76,111 @@ class Worker:
     scheduler: Scheduler
     records: Records
     on_progress: Callable[[], None]
-    on_end: Callable[[Job, str], None]
+    on_end: Callable[[Request, str], None]
     on_shortage: Callable[[int], None] = lambda n_prompt: None
     work_log: WorkLog | None = None
     threads: Threads = field(default_factory=Threads)
 
-    def begin(self, job: Job) -> bool:
-        """Give ``job`` its slot; False where it is over already."""
-        try:
-            return self._begin(job)
-        except Exception as error:  # noqa: BLE001 - as of a step: it is this request that fails
-            self._broken(job, error)
-            return False
-
-    def _begin(self, job: Job) -> bool:
-        job.started = time.monotonic()
-        if job.cancelled.is_set():
-            self._finish(job, "cancelled")
-            return False
-        request = job.request
-        if request.prefill_only and self.threads.is_crowded:
-            self._finish(job, "cancelled")
-            return False
+    def begin(self, request: Request) -> None:
+        """Give ``request`` its slot, where it is not over already."""
+        if request.cancelled.is_set() or (request.asked.prefill_only and self.threads.is_crowded):
+            self._finish(request, "cancelled")
+            return
         if self.work_log is not None:
-            self.work_log.begin(id(job), request.prompt)
-        job.slot, job.n_cached = self.slots.take(request.prompt, job.digest, request.suffix, self.rotate)
-        job.output = Output(self.tokenizer, request)
-        beginning = self._beginning(request.beginning) if request.beginning else None
-        wanted = Wanted(request.wanted, self.vocabulary.result(), only=request.wanted_only) if request.wanted else None
-        drafter = Drafter([slot.completion for slot in [job.slot, *self.slots.slots]]) if request.speculate else None
-        rank = job.index if request.temperature == 0 else 0
-        seed = request.seed + job.index if request.seed is not None else None
-        sampling = Sampling(request.temperature, request.top_p, seed, rank)
-        job.generation = Generation(
-            job.slot, sampling, beginning=beginning, drafter=drafter, wanted=wanted, logprobs=request.logprobs
-        )
-        return True
+            self.work_log.begin(id(request), request.asked.prompt)
+        try:
+            self._begin(request)
+        except Exception as error:  # noqa: BLE001 - as of a step: it is this request that fails
+            self._broken(request, error)
+
+    def _begin(self, request: Request) -> None:
+        asked, started = request.asked, time.monotonic()
+        slot, n_cached = self.slots.take(asked.prompt, request.digest, asked.suffix, self.rotate)
+        try:
+            generation = self._generation(request, slot)
+        except Exception:
+            slot.forget()
+            self.slots.release(slot)
+            raise
+        self.scheduler.run(
+            RunningRequest(request, slot, generation, Output(self.tokenizer, asked), n_cached, started=started)
+        )  # fmt: skip
+
+    def _generation(self, request: Request, slot: Slot) -> Generation:
+        asked = request.asked
+        beginning = self._beginning(asked.beginning) if asked.beginning else None
+        wanted = Wanted(asked.wanted, self.vocabulary.result(), only=asked.wanted_only) if asked.wanted else None
+        drafter = Drafter([one.completion for one in [slot, *self.slots.slots]]) if asked.speculate else None
+        rank = request.index if asked.temperature == 0 else 0
+        seed = asked.seed + request.index if asked.seed is not None else None
+        sampling = Sampling(asked.temperature, asked.top_p, seed, rank)
+        return Generation(
+            slot, sampling, beginning=beginning, drafter=drafter, wanted=wanted, logprobs=asked.logprobs
+        )  # fmt: skip
 
     def _beginning(self, text: str) -> Beginning:
         return Beginning(text, self.vocabulary.result())
 
     def step(self) -> None:
-        """One forward pass for as many jobs as go together."""
-        for job in [job for job in self.scheduler.running if job.cancelled.is_set()]:
-            self._finish(job, "cancelled")
+        """One forward pass for as many requests as go together."""
+        for running in [one for one in self.scheduler.running if one.request.cancelled.is_set()]:
+            self._finish(running, "cancelled")
         self._end_reading()
-        batch = [(job, job.generation.rows(limit, drafts)) for job, limit, drafts in self.scheduler.batch()]  # type: ignore[union-attr]
+        batch = [(running, running.generation.rows(limit, drafts)) for running, limit, drafts in self.scheduler.batch()]
         if batch:
             self.threads.adjust()
-            if batch[0][0].request.prefill_only and self.threads.is_crowded:
+            if batch[0][0].asked.prefill_only and self.threads.is_crowded:
                 self._finish(batch[0][0], "cancelled")
                 return
-            self.scheduler.turn([job for job, _ in batch])
+            self.scheduler.turn([running for running, _ in batch])
             self._evaluate(batch)
 
-    def _evaluate(self, batch: list[tuple[Job, Rows]]) -> None:
-        jobs = [job for job, _ in batch]
-        start = time.monotonic()
+    def _evaluate(self, batch: list[tuple[RunningRequest, Rows]]) -> None:
+        requests, start = [running.request for running, _ in batch], time.monotonic()
         try:
-            logits = self.runner.forward([rows for _, rows in batch], jobs[0].adapter, lambda: self._is_over(jobs))
+            logits = self.runner.forward(
+                [rows for _, rows in batch], requests[0].adapter, lambda: self._is_over(requests)
+            )  # fmt: skip
         except Cancelled:
-            for job, rows in batch:
-                job.generation.abandon(rows)  # type: ignore[union-attr]
+            for running, rows in batch:
+                running.generation.abandon(rows)
             return
         except Exception as error:  # noqa: BLE001 - one broken request must not end the worker, nor those beside it
             if len(batch) == 1:
-                self._broken(jobs[0], error)
+                self._broken(batch[0][0], error)
             for one in batch if len(batch) > 1 else []:
                 self._evaluate([one])
             return
         if len(batch) == 1 and len(batch[0][1].ids) >= SHARED_CHUNK:
             self.scheduler.read(len(batch[0][1].ids), time.monotonic() - start)
-        for (job, rows), its in zip(batch, logits, strict=True):
-            job.n_steps += 1
+        for (running, rows), its in zip(batch, logits, strict=True):
+            running.count_step()
             try:
-                tokens = job.generation.take(rows, its)  # type: ignore[union-attr]
+                tokens = running.generation.take(rows, its)
             except OverflowedError as error:
-                self.fail(job, EngineError(error.message, error.remedy))
+                self.fail(running, EngineError(error.message, error.remedy))
             else:
-                self._hand_out(job, tokens)
+                self._hand_out(running, tokens)
 
     def _end_reading(self) -> None:
         """End what is only read and is read by now: all but its last token, which every request reads itself."""
-        for job in [job for job in self.scheduler.running if job.request.prefill_only]:
-            assert job.generation is not None
-            if job.generation.n_pending <= 1:
-                self._finish(job, "length")
+        for running in [one for one in self.scheduler.running if one.asked.prefill_only]:
+            if running.generation.n_pending <= 1:
+                self._finish(running, "length")
 
-    def _is_over(self, jobs: list[Job]) -> bool:
+    def _is_over(self, requests: list[Request]) -> bool:
         """Whether no request waits for the present step any more, or one came that goes first. Asked between layers,
         so the work gets on."""
         self.on_progress()
-        if all(job.cancelled.is_set() for job in jobs):
+        if all(request.cancelled.is_set() for request in requests):
             return True
-        mine = jobs[0].request
+        mine = requests[0].asked
         return any(
-            mine.background > job.request.background or mine.prefill_only > job.request.prefill_only
-            for job in self.scheduler.waiting
+            mine.background > one.asked.background or mine.prefill_only > one.asked.prefill_only
+            for one in self.scheduler.waiting
         )
 
-    def _broken(self, job: Job, error: Exception) -> None:
+    def _broken(self, broken: Request | RunningRequest, error: Exception) -> None:
         if ran_out := is_out_of_memory(error):
             where = "device" if isinstance(error, torch.OutOfMemoryError) else "machine"
             answer = EngineError(f"the {where} ran out of memory", "a shorter context is used for a while")
@@ -183,95 +189,95 @@ class Worker:
             answer = EngineError(f"the generation failed ({type(error).__name__})", "run: midfill doctor")
         error.__traceback__ = None  # it holds the tensors of the step
         if ran_out:  # before it is answered: who asks again at once is to know
-            if job.slot is not None:
-                job.slot.forget()
-            self.on_shortage(len(job.request.prompt))
-        self.fail(job, answer)
+            if isinstance(broken, RunningRequest):
+                broken.slot.forget()
+            self.on_shortage(len(broken.asked.prompt))
+        self.fail(broken, answer)
 
-    def _hand_out(self, job: Job, tokens: list[Token]) -> None:
+    def _hand_out(self, running: RunningRequest, tokens: list[Token]) -> None:
         """What ``tokens`` say, to whoever waits for it."""
-        assert job.output is not None
+        request, asked = running.request, running.asked
         text, reason = "", ""
         logprobs: list[float] = []
-        is_first = bool(tokens) and not job.first_token
+        is_first = bool(tokens) and not running.first_token
         if is_first:
-            job.first_token = time.monotonic()
+            running.first_token = time.monotonic()
         for token in tokens:
-            piece, reason = job.output.push(token)
-            if piece and logprobs and not text and job.request.logprobs:  # those so far only spelled the beginning
-                job.send(Delta("", None, job.stats() if is_first else None, job.index, tuple(logprobs)))
+            piece, reason = running.output.push(token)
+            if piece and logprobs and not text and asked.logprobs:  # those so far only spelled the beginning
+                stats = running.stats() if is_first else None
+                request.send(Delta("", None, stats, request.index, tuple(logprobs)))
                 is_first, logprobs = False, []
             text += piece
             if token.id in self.tokenizer.control_ids:
-                job.stop_logprob = token.logprob if job.request.logprobs else 0.0
+                running.stop_logprob = token.logprob if asked.logprobs else 0.0
             else:
-                job.n_decoded += 1
+                running.n_decoded += 1
                 logprobs.append(token.logprob)
             if reason:
                 break
-        told = tuple(logprobs) if job.request.logprobs else ()
+        told = tuple(logprobs) if asked.logprobs else ()
         if reason:
-            self._finish(job, reason, text, told)
+            self._finish(running, reason, text, told)
         elif text or is_first or told:
-            job.send(Delta(text, None, job.stats() if is_first else None, job.index, told))
+            request.send(Delta(text, None, running.stats() if is_first else None, request.index, told))
 
-    def _finish(self, job: Job, reason: str, text: str = "", logprobs: tuple[float, ...] = ()) -> None:
-        self._free(job, reason)
-        self.records.add(job, reason)
-        job.send(Delta(text, reason, job.stats(), job.index, logprobs))
+    def _finish(
+        self, ended: Request | RunningRequest, reason: str, text: str = "", logprobs: tuple[float, ...] = ()
+    ) -> None:  # fmt: skip
+        request = self._end(ended, reason)
+        request.send(Delta(text, reason, ended.stats(), request.index, logprobs))
 
-    def fail(self, job: Job, error: EngineError) -> None:
-        """``job`` ends with ``error``; what its slot holds is not trusted."""
-        if job.slot is not None:
-            job.slot.forget()
-        self._free(job, "error")
-        self.records.add(job, "error")
-        job.send(error)
+    def fail(self, failed: Request | RunningRequest, error: EngineError) -> None:
+        """``failed`` ends with ``error``; what its slot holds is not trusted."""
+        if isinstance(failed, RunningRequest):
+            failed.slot.forget()
+        self._end(failed, "error").send(error)
 
-    def _refuse(self, job: Job, error: EngineError) -> None:
-        """``job`` ends with ``error`` before its first token; what was read of its prompt stays in the slot."""
-        if job in self.scheduler.waiting:
-            self.scheduler.waiting.remove(job)
-        self._free(job, "late")
-        self.records.add(job, "late")
-        job.send(error)
+    def _end(self, ended: Request | RunningRequest, reason: str) -> Request:
+        """Take its slot from it, if it has one; whom to tell."""
+        if isinstance(ended, RunningRequest):
+            request = ended.request
+            self._give_up_slot(ended)
+            self.scheduler.end(ended)
+        else:
+            request = ended
+            if self.work_log is not None:
+                self.work_log.end(id(request))
+        self.on_end(request, reason)
+        self.records.add(ended, reason)
+        return request
 
-    def _free(self, job: Job, reason: str) -> None:
+    def _give_up_slot(self, running: RunningRequest) -> None:
         if self.work_log is not None:
-            self.work_log.end(id(job))
-        if job.slot is not None:
-            self.slots.release(job.slot)
-            job.slot = None
-        if job in self.scheduler.running:
-            self.scheduler.running.remove(job)
-        self.on_end(job, reason)
+            self.work_log.end(id(running.request))
+        self.slots.release(running.slot)
 
     def make_way(self) -> None:
         """Background work that holds every slot gives them up to a person: it would wait for that person's end, who
         waits for a slot. What is only read gives its slot to whatever comes, which may be what it was read for. A
         person's newest request gets the slot of one that would be read after it, and what would come too late goes."""
-        for job in self.scheduler.late(time.monotonic()):
-            self._refuse(job, EngineError("too much was asked at once to answer this in time", "ask again"))
-        running, waiting = self.scheduler.running, self.scheduler.waiting
-        if any(not job.request.prefill_only for job in waiting):
-            for job in [job for job in running if job.request.prefill_only]:
-                self._put_back(job)
-        is_full = len(running) == len(self.slots.slots) and all(job.request.background for job in running)
-        if is_full and any(not job.request.background for job in waiting):
-            for job in running:
-                job.cancel()
-        displaced = self.scheduler.displaced() if len(running) == len(self.slots.slots) else None
+        scheduler, n_slots = self.scheduler, len(self.slots.slots)
+        for late in scheduler.late(time.monotonic()):  # what was read of its prompt stays in the slot
+            answer = EngineError("too much was asked at once to answer this in time", "ask again")
+            if isinstance(late, Request):
+                scheduler.withdraw(late)
+            self._end(late, "late").send(answer)
+        if any(not request.asked.prefill_only for request in scheduler.waiting):
+            for running in [one for one in scheduler.running if one.asked.prefill_only]:
+                self._put_back(running)
+        is_full = len(scheduler.running) == n_slots and all(one.asked.background for one in scheduler.running)
+        if is_full and any(not request.asked.background for request in scheduler.waiting):
+            for running in scheduler.running:
+                running.request.cancelled.set()
+        displaced = scheduler.displaced() if len(scheduler.running) == n_slots else None
         if displaced is not None:
             self._put_back(displaced)
 
-    def _put_back(self, job: Job) -> None:
-        """``job`` waits again; what was read of its prompt stays in the slot."""
-        if self.work_log is not None:
-            self.work_log.end(id(job))
-        if job.slot is not None:
-            self.slots.release(job.slot)
-        job.slot = job.generation = job.output = None
-        self.scheduler.put_back(job)
+    def _put_back(self, running: RunningRequest) -> None:
+        """``running`` waits again; what was read of its prompt stays in the slot."""
+        self._give_up_slot(running)
+        self.scheduler.put_back(running)
 
     def rest_s(self) -> float | None:
         """How long to wait for a request before the time is used otherwise; None: there is nothing to do."""

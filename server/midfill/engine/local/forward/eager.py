@@ -31,7 +31,7 @@ def forward(
         x = _layer(layer, number, x, cos, sin, step, adapter, decoder.kv_dtype)
     if not len(keep):
         return torch.empty((0, 0))
-    return _linear(decoder.head, decoder.norm(x[keep]), adapter)
+    return linear_with_adapter(decoder.head, decoder.norm(x[keep]), adapter)
 
 
 def _layer(
@@ -49,17 +49,17 @@ def _layer(
     v = y[:, n_rotated:].view(n, -1, layer.head_dim).transpose(0, 1)
     qk, v = qk.to(kv_dtype), v.to(kv_dtype)
     attended = step.attend(number, qk[:n_heads], qk[n_heads:], v, layer.scale, layer.window, None).to(x.dtype)
-    x = _linear(layer.attention_output, attended.reshape(n, -1), adapter).add_(x)
+    x = linear_with_adapter(layer.attention_output, attended.reshape(n, -1), adapter).add_(x)
     gate_up = _linear_of_normed(layer.gate_up, x, layer.before_mlp, adapter)
     gate, up = torch.split(gate_up, layer.gate_up.sizes, dim=1)
-    return _linear(layer.down, layer.activation(gate).mul_(up), adapter).add_(x)
+    return linear_with_adapter(layer.down, layer.activation(gate).mul_(up), adapter).add_(x)
 
 
-def _linear(linear: Linear, x: torch.Tensor, adapter: Adapter | None) -> torch.Tensor:
+def linear_with_adapter(linear: Linear, x: torch.Tensor, adapter: Adapter | None) -> torch.Tensor:
     """x: (rows, in) -> (rows, out), with what ``adapter`` adds."""
     y = linear(x)
     return y if adapter is None else adapter.add_to(y, x, linear.paths, linear.sizes)
 
 
 def _linear_of_normed(linear: Linear, x: torch.Tensor, norm: Norm, adapter: Adapter | None) -> torch.Tensor:
-    return linear.of_normed(x, norm) if adapter is None else _linear(linear, norm(x), adapter)
+    return linear.of_normed(x, norm) if adapter is None else linear_with_adapter(linear, norm(x), adapter)

@@ -1,4 +1,4 @@
-"""One request on its way through the engine, and what becomes of its tokens."""
+"""A request that waits, a request that runs, and what becomes of its tokens."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from midfill.tokenizer import CodeTokenizer, TextStream
 from midfill.types import Stats
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """One candidate of one request. Made on the event loop; after that the worker's, but for ``cancel``."""
+class CancelFlag(threading.Event):
+    """Set once, from any thread. ``at``: when, on the monotonic clock."""
 
-    request: GenerateRequest
+    at = 0.0
+
+    def set(self) -> None:
+        """Ask the worker to stop."""
+        if not self.is_set():
+            self.at = time.monotonic()
+            super().set()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One candidate of what a client asked for, made on the event loop. It may wait, run, and wait again."""
+
+    asked: GenerateRequest
     loop: asyncio.AbstractEventLoop
     out: asyncio.Queue[Delta | Exception]
     adapter: Adapter | None = None
     index: int = 0
-    cancelled: threading.Event = field(default_factory=threading.Event)
     arrived: float = field(default_factory=time.monotonic)
-    cancelled_at: float = 0.0
-    steps_at_cancel: int = 0
-    n_steps: int = 0  # forward passes that ran to their end
-    n_cached: int = 0
-    n_decoded: int = 0
-    stop_logprob: float = 0.0
-    started: float = 0.0
-    first_token: float = 0.0
-    slot: Slot | None = None
-    generation: Generation | None = None
-    output: Output | None = None
+    cancelled: CancelFlag = field(default_factory=CancelFlag)
 
     @property
     def digest(self) -> str | None:
@@ -48,14 +49,7 @@ class Job:
     @property
     def deadline(self) -> float:
         """When a first piece is of no use any more, on the monotonic clock; infinite where somebody waits for it."""
-        return math.inf if self.request.within_s is None else self.arrived + self.request.within_s
-
-    def cancel(self) -> None:
-        """Ask the worker to stop; safe from any thread."""
-        if not self.cancelled.is_set():
-            self.cancelled_at = time.monotonic()
-            self.steps_at_cancel = self.n_steps
-            self.cancelled.set()
+        return math.inf if self.asked.within_s is None else self.arrived + self.asked.within_s
 
     def send(self, item: Delta | Exception) -> None:
         """Hand an item to whoever waits; nobody may."""
@@ -63,23 +57,56 @@ class Job:
             self.loop.call_soon_threadsafe(self.out.put_nowait, item)
 
     def stats(self) -> Stats:
+        """The figures of one that never ran."""
+        waited = time.monotonic() - self.arrived
+        return Stats(n_prompt=len(self.asked.prompt), queue_s=waited, ttft_s=waited, total_s=waited)
+
+    def figures(self) -> dict[str, Any]:
+        """What cancelling it cost."""
+        if not self.cancelled.is_set():
+            return {}
+        return {"n_steps_after_cancel": 0, "cancel_to_free_s": time.monotonic() - self.cancelled.at}
+
+
+@dataclass(slots=True, eq=False)
+class RunningRequest:
+    """A request that has a slot. The worker's alone."""
+
+    request: Request
+    slot: Slot
+    generation: Generation
+    output: Output
+    n_cached: int = 0
+    started: float = field(default_factory=time.monotonic)
+    first_token: float = 0.0
+    n_steps: int = 0  # forward passes that ran to their end
+    n_steps_after_cancel: int = 0
+    n_decoded: int = 0
+    stop_logprob: float = 0.0
+
+    @property
+    def asked(self) -> GenerateRequest:
+        """What the client asked for."""
+        return self.request.asked
+
+    def count_step(self) -> None:
+        """A forward pass for it ran to its end."""
+        self.n_steps += 1
+        self.n_steps_after_cancel += self.request.cancelled.is_set()
+
+    def stats(self) -> Stats:
         """The figures so far."""
-        now = time.monotonic()
-        drafts = (self.generation.n_drafted, self.generation.n_accepted) if self.generation else (0, 0)
+        now, arrived = time.monotonic(), self.request.arrived
         return Stats(
-            n_prompt=len(self.request.prompt), n_cached=self.n_cached, n_decoded=self.n_decoded, n_drafted=drafts[0],
-            n_accepted=drafts[1], queue_s=self.started - self.arrived, ttft_s=(self.first_token or now) - self.arrived,
-            total_s=now - self.arrived, stop_logprob=self.stop_logprob,
+            n_prompt=len(self.asked.prompt), n_cached=self.n_cached, n_decoded=self.n_decoded,
+            n_drafted=self.generation.n_drafted, n_accepted=self.generation.n_accepted, queue_s=self.started - arrived,
+            ttft_s=(self.first_token or now) - arrived, total_s=now - arrived, stop_logprob=self.stop_logprob,
         )  # fmt: skip
 
     def figures(self) -> dict[str, Any]:
-        """What the cancelling of it cost."""
-        if not self.cancelled.is_set():
-            return {}
-        return {
-            "n_steps_after_cancel": self.n_steps - self.steps_at_cancel,
-            "cancel_to_free_s": time.monotonic() - self.cancelled_at,
-        }
+        """What cancelling it cost."""
+        figures = self.request.figures()
+        return figures | {"n_steps_after_cancel": self.n_steps_after_cancel} if figures else {}
 
 
 class Output:

@@ -1,0 +1,73 @@
+"""Which kernels a step of one token takes on a GPU, and a prompt: where bench/gpu.py's milliseconds go.
+
+    python bench/gpu_profile.py [--dtype bfloat16] [--context 2048] [--rows 30]
+    python bench/gpu_profile.py --tiny --device cpu       does it run at all
+
+The other options are those of bench/gpu.py. Prints two tables of torch's profiler, kernels by their time, and under
+each what a step takes by the clock, the kernels' sum, and the difference, in which the device has nothing to do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+sys.path.insert(0, str(Path(__file__).parent))
+from gpu_model import Bench, arguments, build, why_not
+
+import gpu
+
+N_STEPS = 10
+
+
+def profiled(bench: Bench, action: Callable[[], object], n: int, n_rows: int) -> None:
+    """Print what ``n`` times ``action`` is made of."""
+    spent = min(bench.seconds(action) for _ in range(3))
+    is_cuda = bench.device.type == "cuda"
+    activities = [ProfilerActivity.CUDA] if is_cuda else [ProfilerActivity.CPU]
+    with profile(activities=activities) as seen:
+        for _ in range(n):
+            action()
+        bench.sync()
+    kernels = seen.key_averages()
+    order = "self_device_time_total" if is_cuda else "self_cpu_time_total"
+    print(kernels.table(sort_by=order, row_limit=n_rows, max_name_column_width=70))
+    busy = sum(getattr(kernel, order) for kernel in kernels) / n / 1e3
+    count = sum(kernel.count for kernel in kernels) / n
+    print(
+        f"{spent * 1e3:.3f} ms by the clock, {busy:.3f} ms in {count:.0f} kernels, {spent * 1e3 - busy:.3f} ms idle\n"
+    )
+
+
+def main() -> int:
+    """Profile a step of one token by its graph, and a prompt."""
+    parser = arguments(__doc__.split("\n", 1)[0] if __doc__ else "")
+    parser.add_argument("--rows", type=int, default=30, help="kernels to print")
+    options = parser.parse_args()
+    if (problem := why_not(options)) is not None:
+        print(problem, file=sys.stderr)
+        return 2
+    with torch.inference_mode():
+        bench = build(options)
+        gpu.capture(bench)
+        slot = bench.slots.slots[0]
+        slot.truncate(0)
+        generation = gpu.read(bench, slot, bench.prompt(options.context))
+        print("a token after", options.context)
+        profiled(bench, lambda: gpu.advance(bench, generation), N_STEPS, options.rows)
+
+        def read() -> None:
+            slot.truncate(0)
+            gpu.read(bench, slot, bench.prompt(options.context, 1))
+
+        print("a prompt of", options.context)
+        profiled(bench, read, 1, options.rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Loading and training on a GPU with CodeGemma-7B's shapes and random weights: seconds, and peaks of memory.
+
+    python bench/gpu_train.py [--tokens 512,1024,2048] [--folder /tmp/codegemma-7b-random]
+    python bench/gpu_train.py --tiny --device cpu        does it run at all: no figure of it means anything
+
+Weights are written once, 17 GB. Every format is loaded as the engine loads it, and the peak stated as a multiple of
+what stays; then QLoRA steps of each length, beside what ``midfill train`` says beforehand that they need. Prints a
+table and last one line of JSON; exit status 1 if a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, GemmaConfig
+
+from midfill.engine.local.load import load
+from midfill.train.base import Lora, load_base, with_lora
+from midfill.train.examples import Batch, Example
+from midfill.train.memory import need
+from midfill.train.steps import Stepper
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+from gpu_model import CODEGEMMA_7B, TINY  # noqa: E402
+from tests.tokenizers_made import describe  # noqa: E402
+
+GOAL_LOADING, GOAL_SAID = 1.1, 1.0
+NOT_ITS = ("model_type", "rope_theta")  # of the sizes, what GemmaConfig knows by itself
+N_STEPS = 4  # of each length, the first of which is not timed
+
+
+class Gauge:
+    """Seconds, and bytes of the device, since it was made."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+        self._before, self._started = self.present, time.perf_counter()
+
+    @property
+    def present(self) -> int:
+        """Bytes that tensors take now."""
+        return torch.cuda.memory_allocated(self._device) if self._device.type == "cuda" else 0
+
+    @property
+    def seconds(self) -> float:
+        """Everything that was launched included."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter() - self._started
+
+    @property
+    def stays(self) -> int:
+        """Bytes more than before."""
+        return self.present - self._before
+
+    @property
+    def peak(self) -> int:
+        """The most bytes more than before."""
+        return torch.cuda.max_memory_allocated(self._device) - self._before if self._device.type == "cuda" else 0
+
+    @property
+    def peak_in_all(self) -> int:
+        """The most bytes that the allocator had."""
+        return torch.cuda.max_memory_reserved(self._device) if self._device.type == "cuda" else 0
+
+
+def write(folder: Path, sizes: dict[str, Any], device: torch.device) -> None:
+    """A random model, as transformers saves it."""
+    if (folder / "tokenizer.json").is_file():
+        return
+    with device:
+        model = AutoModelForCausalLM.from_config(
+            GemmaConfig(**{name: value for name, value in sizes.items() if name not in NOT_ITS}), dtype=torch.bfloat16
+        )
+    model.save_pretrained(folder, max_shard_size="5GB")
+    (folder / "tokenizer.json").write_text(json.dumps(describe("codegemma")), encoding="utf-8")
+
+
+def loading(folder: Path, device: torch.device, forms: list[str]) -> dict[str, float]:
+    """Each format, as the engine loads it."""
+    figures: dict[str, float] = {}
+    for form in forms:
+        gauge = Gauge(device)
+        loaded = load(folder, "random", device=str(device), dtype=form, progress=_silent)
+        figures |= {f"load_{form}_s": gauge.seconds, f"load_{form}_gb": gauge.stays / 1e9}
+        figures[f"load_{form}_peak_share"] = gauge.peak / max(1, gauge.stays)
+        del loaded
+    return figures
+
+
+def training(folder: Path, device: torch.device, lengths: list[int], vocabulary: int) -> dict[str, float]:
+    """Steps of each length on a base in four bits (on a CPU: in floats), with checkpointing."""
+    quantise = device.type == "cuda"
+    gauge = Gauge(device)
+    base = load_base(folder, "random", str(device), _silent, quantise=quantise)
+    figures = {"base_s": gauge.seconds, "base_gb": gauge.stays / 1e9}
+    model = with_lora(base, Lora(), "random", 1, checkpointing=True)
+    stepper = Stepper(model, base.device, rate=1e-4, n_steps=100)
+    for n in lengths:
+        gauge, seconds = Gauge(device), []
+        for step in range(N_STEPS):
+            started = gauge.seconds
+            stepper.step([batch(n, step, vocabulary)])
+            seconds.append(gauge.seconds - started)
+        said = need(folder, base.device, n, quantised=quantise, checkpointing=True).total
+        figures |= {f"train_{n}_s": min(seconds[1:]), f"train_{n}_gb": gauge.peak_in_all / 1e9}
+        figures[f"train_{n}_said_gb"] = said / 1e9
+    return figures
+
+
+def batch(n_tokens: int, seed: int, vocabulary: int) -> Batch:
+    """Two examples that fill ``n_tokens`` not quite, as real ones do."""
+    chance = random.Random(seed)  # noqa: S311
+    each = n_tokens // 2 - 1 - seed
+    return Batch.of([Example(tuple(chance.choices(range(vocabulary), k=each)), each * 3 // 4, "line") for _ in "ab"])
+
+
+def goals(figures: dict[str, float], forms: list[str], lengths: list[int]) -> dict[str, bool]:
+    """Which are reached."""
+    reached = {
+        f"{form}: loading peaks at {GOAL_LOADING} x what stays": figures[f"load_{form}_peak_share"] <= GOAL_LOADING
+        for form in forms
+    }
+    for n in lengths:
+        fits = figures[f"train_{n}_gb"] <= GOAL_SAID * figures[f"train_{n}_said_gb"]
+        reached[f"{n} tokens: no more memory than was said"] = fits
+    return reached
+
+
+def _silent(stage: str, fraction: float) -> None:
+    """No progress."""
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tokens", default="512,1024,2048", help="lengths of a training step")
+    parser.add_argument("--formats", default="bfloat16,int8,int4")
+    parser.add_argument("--folder", type=Path, help="where the weights are written, and found again (temporary)")
+    parser.add_argument("--tiny", action="store_true", help="a model of two small layers, and no goals")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        print("no CUDA device here (this torch may be the CPU build); try: --tiny --device cpu", file=sys.stderr)
+        return 2
+    sizes = TINY if options.tiny else CODEGEMMA_7B
+    forms = options.formats.split(",") if device.type == "cuda" else ["float32"]
+    lengths = [int(n) for n in options.tokens.split(",")]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary) / "model"
+        write(folder, sizes, device)
+        figures = loading(folder, device, forms)
+        figures |= training(folder, device, lengths, sizes["vocab_size"] - 300)
+    for name, value in figures.items():
+        print(f"{name:>24} {value:12.3f}")
+    reached = {} if options.tiny else goals(figures, forms, lengths)
+    for goal, is_reached in reached.items():
+        print(f"{'reached' if is_reached else 'MISSED':>24} {goal}")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    report = {
+        "bench": "gpu_train", "shapes": "tiny" if options.tiny else "codegemma-7b", "device": name,
+        "torch": torch.__version__, "goals": reached, **{key: round(value, 4) for key, value in figures.items()},
+    }  # fmt: skip
+    print(json.dumps(report))
+    return int(not all(reached.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,8 +12,7 @@ from midfill import paths
 from tests.editors import engine
 from tests.editors.tools import server
 
-from .conftest import SCRIPTED_SETTINGS, environment
-from .test_story import install
+from .conftest import SCRIPTED_SETTINGS, environment, install
 from .workbench import opened, until
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import importlib.util
 import json
@@ -112,6 +113,7 @@ def main() -> None:
     for name in COMMANDS:
         with contextlib.suppress(ImportError):
             importlib.import_module(f"midfill.commands.{name}")
+    gc.freeze()  # else each fork ends by collecting, and so copying, all that was imported: 0.3 s of its 0.45 s
     answers = {name: run(arguments, plan["before"]) for name, arguments in plan["commands"].items()}
     sys.stdout.write(json.dumps(answers))
     sys.stdout.flush()

@@ -230,7 +230,7 @@ def test_training_without_its_extra(there: Surroundings, missing: str) -> None:
     assert "pip install 'midfill[train]'" in said
 
 
-@pytest.mark.parametrize("limit", [1_000, 60_000, 200_000])
+@pytest.mark.parametrize("limit", [1_000, 60_000, 100_000])
 def test_preparing_a_model_on_a_full_disk(there: Surroundings, limit: int) -> None:
     """The manifest's, the tokenizer's or the weights' file is the one that does not fit; nothing half made stays."""
     from tests.engine.test_gguf import tiny_gguf

@@ -120,6 +120,11 @@ class Completer:
         digest = self.adapter_digests.get(adapter or "", "")
         return f"{self.info.name}/{adapter}/{digest}/{self.info.template}/{self.config.order}/{self.knob}"
 
+    def facts(self, snapshot: Snapshot, trigger: Trigger) -> Facts:
+        """Who answers a request: what is known before it is made."""
+        adapter = self.adapter_of(snapshot.language) or "none"
+        return Facts(trigger, self.info.name, adapter, self.adapter_digests.get(adapter, ""))
+
     @property
     def budget(self) -> int:
         """Tokens a prompt may have."""
@@ -229,9 +234,7 @@ class Completer:
         self._reading.stop()
         if trigger == "automatic":
             self.debounce.key(snapshot.uri, self.clock())
-        adapter = self.adapter_of(snapshot.language) or "none"
-        facts = Facts(trigger, self.info.name, adapter, self.adapter_digests.get(adapter, ""))
-        return _Request(self._asked(snapshot, trigger, n), facts)
+        return _Request(self._asked(snapshot, trigger, n), self.facts(snapshot, trigger))
 
     def _refuse(self, request: _Request) -> Refusal | None:
         """The setting that keeps an automatic request away. An invoked one brings back what was dismissed."""
@@ -261,9 +264,8 @@ class Completer:
             request.note(scope=self.scope_at(snapshot))
             return request.facts.scope
 
-        snapshot = request.asked.snapshot
-        odd = triggers.out_of_place(snapshot, self.knob.scopes_off, scope_at)
-        if odd is None and is_whole_sentence(snapshot):
+        odd = triggers.out_of_place(request.asked.snapshot, self.knob.scopes_off, scope_at)
+        if odd is None and is_whole_sentence(request.asked.snapshot):
             return Refusal("whole_sentence", "the sentence before the cursor has its end")
         return odd
 

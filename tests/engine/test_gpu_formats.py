@@ -162,6 +162,23 @@ class TestChoosing:
         monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
         assert load.pick_floats(CUDA) == wanted
 
+    @pytest.mark.parametrize(
+        ("kind", "chosen", "floats", "told"),
+        [
+            ("gemma", "float16", "float16", True),
+            ("gemma", "int4", "float16", True),
+            ("gemma", "int4", "bfloat16", False),
+            ("llama", "float16", "float16", False),
+        ],
+    )
+    def test_gemma_in_float16_is_told_of(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str, chosen: str, floats: str,
+        told: bool,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(load, "pick_floats", lambda device: floats)
+        load._warn_of_overflow({"model_type": kind}, chosen, CUDA)
+        assert ("overflow" in caplog.text) == told
+
     @pytest.mark.parametrize(("capability", "there"), [((7, 0), False), ((7, 5), True), ((9, 0), True)])
     def test_int8(self, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], there: bool) -> None:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)

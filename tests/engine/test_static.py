@@ -590,6 +590,16 @@ class TestChoosing:
         assert len(steps._to_warm) == 2 * len(memory_plan.N_ROWS) * len(memory_plan.buckets(steps.capacity, 1024))
         assert not any(buffer.any() for slot in steps.slots for buffer in (*slot.keys, *slot.values))
 
+    def test_one_that_fails_with_more_rows_does_not_keep_the_engine_from_starting(self, steps: StaticDecoder) -> None:
+        other = Copied()
+        steps.choose(other)
+        other.error = ValueError("17 rows do not compile")
+        steps.warm_up()
+        assert steps._fused is None
+        other.n = 0
+        steps.warm_up()
+        assert not other.n
+
     def test_one_that_fails_later_is_given_up(self, steps: StaticDecoder, pretended: list[Pretended]) -> None:
         other = Copied()
         steps.choose(other)

@@ -19,6 +19,7 @@ from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel
 from tests.engine.made import save_tiny
 from tests.engine.test_decode import prompt
+from tests.engine.test_triton_kernels import PLAIN
 
 ROOT = Path(__file__).parents[2]
 GPU = torch.device("cuda", 0)
@@ -97,6 +98,6 @@ def test_graphs_are_dropped_whole_and_captured_anew(tmp_path: Path) -> None:
 def test_kernels_by_triton(checks: str) -> None:
     """Compiled: the checks that an interpreter runs elsewhere, in bfloat16."""
     pytest.importorskip("triton")
-    command = [sys.executable, "-m", "pytest", str(ROOT / "tests" / "engine" / checks), "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", str(ROOT / "tests" / "engine" / checks), "-q", *PLAIN]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -10,9 +10,11 @@ from rich.console import Console
 
 from midfill.commands.training import watch
 from midfill.engine.local.adapter_files import describe
+from midfill.train.base import Lora, load_base, with_lora
 from midfill.train.job import Job
 from tests.engine.made import save_tiny
 from tests.train.made import project
+from tests.train.test_memory import check_formats
 
 
 @pytest.mark.parametrize("quantise", [False, True])
@@ -29,3 +31,9 @@ def test_training(tmp_path: Path, quantise: bool) -> None:
     assert describe(done.folder).rank == 4
     loss = json.loads((done.folder / "midfill.json").read_text())["loss"]
     assert loss["held_out_after"] < loss["held_out_before"]
+
+
+def test_a_base_in_four_bits_stays_in_bfloat16(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    loaded = load_base(save_tiny("gemma", tmp_path / "base"), "base", "cuda", lambda *_: None, quantise=True)
+    check_formats(with_lora(loaded, Lora(dropout=0.0), "", 1, checkpointing=True).train(), loaded.device)

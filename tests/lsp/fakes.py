@@ -12,7 +12,7 @@ from typing import Any
 
 from midfill.config import Config
 from midfill.engine.base import EngineError
-from midfill.types import Completion, EngineStatus, Snapshot, Trigger
+from midfill.types import Completion, EngineStatus, Facts, Snapshot, Trigger
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class FakeCompleter:
                 yield Completion(text, snapshot)
         finally:
             self.n_open -= 1
+
+    def facts(self, snapshot: Snapshot, trigger: Trigger) -> Facts:
+        return Facts(trigger, "script")
 
     def dismiss(self, snapshot: Snapshot, text: str) -> None:
         """It says it again."""

@@ -178,6 +178,14 @@ def test_engine_errors_are_empty_answers(launch: Launch, method: str) -> None:
     assert not [m for m in client.log if m.get("method", "").startswith("window/")]
 
 
+def test_a_request_without_a_value_says_who_would_have_answered(launch: Launch) -> None:
+    client = ready(launch, {"chunks": [None]})
+    uri = client.open("x")
+    assert client.result(INLINE, at(uri, 0, 1)) is None
+    trace = client.result("midfill/explain")["trace"]
+    assert (trace["refused"], trace["model"], trace["line"]) == ("engine_error", "script", 1)
+
+
 def test_switched_off(launch: Launch) -> None:
     client = ready(launch, {"chunks": ["a"]}, real=True, initializationOptions={"languagesOff": ["python"]})
     uri = client.open("x")

@@ -163,12 +163,12 @@ def examples(n: int, length: int) -> Batch:
     return Batch.of([Example(tuple(one), length // 2, "line") for one in ids])
 
 
-def check_formats(model: PeftModel) -> None:
+def check_formats(model: PeftModel, device: torch.device = CPU) -> None:
     """Between the layers there is bfloat16, and so are the gradients' ways; only the adapter is in float32."""
     formats: set[torch.dtype] = set()
     for layer in model.get_base_model().base_model.layers:
         layer.register_forward_hook(lambda _, __, out: formats.add((out[0] if isinstance(out, tuple) else out).dtype))
-    loss = loss_of(model, examples(2, 60), CPU)
+    loss = loss_of(model, examples(2, 60), device)
     loss.backward()  # type: ignore[no-untyped-call]
     assert formats == {torch.bfloat16}
     learned = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}

@@ -11,7 +11,7 @@ from midfill.completer import Completer
 from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.engine.base import EngineError
-from midfill.types import Completion, EngineStatus, Snapshot, Trigger
+from midfill.types import Completion, EngineStatus, Facts, Snapshot, Trigger
 
 StatusHandler = Callable[[EngineStatus], None]
 
@@ -22,6 +22,7 @@ class Completes(Protocol):
     def stream(  # noqa: D102
         self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1
     ) -> AsyncIterator[Completion]: ...
+    def facts(self, snapshot: Snapshot, trigger: Trigger) -> Facts: ...  # noqa: D102
     async def prompt(self, snapshot: Snapshot) -> Any: ...  # noqa: D102
     def rests(self, snapshot: Snapshot | None) -> None: ...  # noqa: D102
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None: ...  # noqa: D102
@@ -123,4 +124,6 @@ class BackgroundLink:
 
     async def _drop(self) -> None:
         """Let go of what the task made."""
-        raise NotImplementedError
+        completer, self.completer = self.completer, None
+        if completer is not None:
+            await completer.aclose()

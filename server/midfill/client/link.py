@@ -194,9 +194,7 @@ class EngineLink(BackgroundLink):
         super()._set(status)
 
     async def _drop(self) -> None:
-        completer, self.completer = self.completer, None
-        if completer is not None:
-            await completer.aclose()
+        await super()._drop()
         if self._engine is not None:
             await self._engine.aclose()
             self._engine = None

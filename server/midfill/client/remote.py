@@ -199,9 +199,7 @@ class RemoteLink(BackgroundLink):
         self._set(status)
 
     async def _drop(self) -> None:
-        completer, self.completer = self.completer, None
-        if completer is not None:
-            await completer.aclose()
+        await super()._drop()
         if self._renderer is not None:
             await self._renderer.aclose()
             self._renderer = None

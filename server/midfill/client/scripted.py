@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from midfill.client.base import BackgroundLink, StatusHandler
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.context.gather import ContextSource
@@ -16,39 +17,23 @@ from midfill.fim import Prompt
 from midfill.types import EngineStatus, MidfillError, ModelInfo, Snapshot
 
 
-class ScriptedLink:
+class ScriptedLink(BackgroundLink):
     """A link to a scripted engine: ready at once, no process, no model."""
 
     def __init__(
-        self,
-        config: Config,
-        on_status: Callable[[EngineStatus], None],
-        script: Path,
-        sources: Sequence[ContextSource] = (),
+        self, config: Config, on_status: StatusHandler, script: Path, sources: Sequence[ContextSource] = ()
     ) -> None:
-        self._config, self._on_status, self._script, self._sources = config, on_status, script, sources
-        self.completer: Completer | None = None
-        self.status = EngineStatus("starting", model="scripted")
+        super().__init__(config, on_status, sources, EngineStatus("starting", model="scripted"))
+        self._script = script
 
     def start(self) -> None:
         """Become ready."""
         try:
             self.completer = scripted(self._config, self._script, self._sources, resident=True)
         except MidfillError as error:
-            self.status = EngineStatus("error", error.message, error.remedy, model="scripted")
+            self._set(EngineStatus("error", error.message, error.remedy, model="scripted"))
         else:
-            self.status = EngineStatus("ready", model="scripted", device="cpu")
-        self._on_status(self.status)
-
-    def configure(self, config: Config) -> None:
-        """Other settings of the front end's own."""
-        self._config = config
-        if self.completer is not None:
-            self.completer.config = config
-
-    async def wait_ready(self, timeout_s: float) -> Completer | None:
-        """The completer."""
-        return self.completer
+            self._set(EngineStatus("ready", model="scripted", device="cpu"))
 
     async def stats(self) -> dict[str, Any]:
         """How often it was asked and cancelled."""
@@ -66,11 +51,6 @@ class ScriptedLink:
 
     def report(self, error: EngineError) -> None:
         """Nothing to restart."""
-
-    async def aclose(self) -> None:
-        """Stop what runs."""
-        if self.completer is not None:
-            await self.completer.aclose()
 
 
 def scripted(

@@ -179,6 +179,8 @@ async def _generate(session: Session, asked: Suggestion, shape: Shape) -> None:
     if completer is None:
         asked.trace.refuse(*NO_ENGINE)
         return
+    facts = completer.facts(asked.snapshot, asked.trigger)  # of a request that ends before its first value, no more
+    asked.trace.take(Completion("", asked.snapshot, facts=facts))
     n = session.config.candidates if asked.trigger == "invoked" else 1
     values = completer.stream(asked.snapshot, trigger=asked.trigger, n=n)
     stream = cast("AsyncGenerator[Completion, None]", values)

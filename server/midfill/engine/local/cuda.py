@@ -238,7 +238,7 @@ class StaticDecoder:
         """
         slot, start = self.slots[0], self._usual - ROWWISE  # in the last bucket of the usual prompt
         for buffer in (*slot.keys, *slot.values):
-            buffer.normal_()
+            buffer.normal_(std=0.3)  # nothing is lost: no request has been there yet
         try:
             found = []
             for one in (None, fused):
@@ -276,8 +276,16 @@ class StaticDecoder:
 
     def warm_up(self) -> None:
         """A step of the most rows, so that the first request does not wait until its kernels are loaded."""
-        if self._numbers:
-            self.aim_behind_the_end()
+        if not self._numbers:
+            return
+        self.aim_behind_the_end()
+        try:
+            self._compute(Key(0, ROWWISE, self._buckets[-1], False))
+        except Exception as error:
+            if self._fused is None:
+                raise
+            log.warning("no kernels by Triton after all: %s", str(error)[:200])
+            self._take(None)
             self._compute(Key(0, ROWWISE, self._buckets[-1], False))
 
     def close(self) -> None:

@@ -93,8 +93,6 @@ def measure(runner: Runs, context_tokens: int, chunk: int) -> tuple[Slot, torch.
         logits=ROWWISE * logits.numel() * logits.element_size(),
     )  # fmt: skip
     like.keys, like.values = ([t[:, :1].clone() for t in tensors] for tensors in (like.keys, like.values))
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
     return like, logits, demand
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from midfill.engine.local.shortage import is_out_of_memory
 from midfill.engine.local.weights import Progress, check_small_files
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ def load(
     target = pick_device(device)
     chosen = pick_format(dtype, target)
     config = read_plain_config(folder)
+    _warn_of_overflow(config, chosen, target)
     with ThreadPoolExecutor(1) as pool:  # the tokenizer is read while the weights are packed
         tokenizer = pool.submit(CodeTokenizer.from_file, folder / "tokenizer.json")
         model, parameters = _model(folder, config, chosen, target, progress, modules=modules)
@@ -124,6 +128,13 @@ def load(
         model.requires_grad_(False)
     names = _base_names(folder, name, config)
     return LoadedModel(name, folder, model, tokenizer.result(), target, chosen, parameters, names)
+
+
+def _warn_of_overflow(config: dict[str, Any], chosen: str, device: torch.device) -> None:
+    """Gemma was trained in bfloat16, whose largest number is 10^33 times float16's."""
+    floats = pick_floats(device) if chosen in ("int8", "int4") and device.type == "cuda" else chosen
+    if floats == "float16" and str(config.get("model_type", "")).startswith("gemma"):
+        log.warning("%s has no bfloat16: Gemma's numbers may overflow in float16, and such a request fails", device)
 
 
 def _model(

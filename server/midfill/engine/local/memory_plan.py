@@ -121,8 +121,9 @@ def chunks(total: int) -> tuple[int, ...]:
 
 def memory(device: torch.device) -> tuple[int, int]:
     """(free, in all) bytes of ``device`` for this process, which may have been given a share only
-    (torch.cuda.set_per_process_memory_fraction).
+    (torch.cuda.set_per_process_memory_fraction). What the allocator keeps for later is given back first.
     """
+    torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(device)
     share = int(total * torch.cuda.get_per_process_memory_fraction(device.index))
     return max(0, min(free, share - torch.cuda.memory_reserved(device))), min(total, share)

@@ -5,7 +5,8 @@ A step of one token is bound by memory, and a small kernel takes about as long t
 over the positions (Flash-Decoding, Dao et al. 2023): a few rows of a few heads would leave most of a GPU idle. It reads
 how long the sequence is from the device, so that one graph serves every length.
 
-Numbers are computed in float32 and rounded when they are stored. Imported only where Triton is installed.
+Numbers are computed in float32 and rounded when they are stored. Tensors are read row after row, so they have to be
+contiguous, and are made so where they are not. Imported only where Triton is installed.
 """
 
 from __future__ import annotations
@@ -162,6 +163,8 @@ def _gate(gate_up, out, inner, kind: tl.constexpr, size: tl.constexpr):  # type:
 
 def add_norm(x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """Add ``delta`` to x, in place, and return its root mean square norm times ``weight``: (rows, features) each."""
+    assert x.is_contiguous(), "it is changed in place"
+    delta = None if delta is None else delta.contiguous()
     out, n = torch.empty_like(x), x.shape[1]
     _add_norm[(len(x),)](
         x, x if delta is None else delta, weight, out, n, eps, has_delta=delta is not None,
@@ -180,6 +183,7 @@ def rotate(
     qkv: (rows, (heads + 2 * kv_heads) * dim); cos, sin: (rows, dim); ``norms``: of each head of queries and of keys.
     """
     n_kv, length, dim = keys.shape
+    qkv, cos, sin = qkv.contiguous(), cos.contiguous(), sin.contiguous()
     q = torch.empty((len(qkv), n_heads, dim), dtype=keys.dtype, device=qkv.device)
     q_norm, k_norm = norms if norms is not None else (None, None)
     _rotate[(len(qkv), n_heads + 2 * n_kv)](
@@ -214,7 +218,7 @@ def attend(
 
 def gate(gate_up: torch.Tensor, kind: int) -> torch.Tensor:
     """activation(gate) * up. gate_up: (rows, 2 * inner) -> (rows, inner); ``kind``: SILU, GELU_TANH or GELU."""
-    n, inner = len(gate_up), gate_up.shape[1] // 2
+    n, inner, gate_up = len(gate_up), gate_up.shape[1] // 2, gate_up.contiguous()
     out = torch.empty((n, inner), dtype=gate_up.dtype, device=gate_up.device)
     _gate[(n, triton.cdiv(inner, GATE_BLOCK))](gate_up, out, inner, kind=kind, size=GATE_BLOCK)
     return out

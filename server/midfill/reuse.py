@@ -189,7 +189,7 @@ def _nearest(generations: Iterable[AnyGeneration], asked: Asked) -> AnyGeneratio
         n_typed = snapshot.cursor - each.place.cursor
         if not 0 <= n_typed <= MAX_TYPED or each.n_asked < asked.n or asked.by_hand > each.by_hand or each.is_over:
             continue
-        if best is not None and best.place.cursor >= each.place.cursor:
+        if each.place.path != snapshot.path or (best is not None and best.place.cursor >= each.place.cursor):
             continue
         is_here = each.is_along(snapshot.text[each.place.cursor : snapshot.cursor])
         if is_here and each.place == place_of(snapshot, asked.answered_by, n_typed):

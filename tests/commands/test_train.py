@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,7 +59,9 @@ def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
     assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "loss.svg"} <= {
         file.name for file in folder.iterdir()
     }
-    assert "Verdict: not promoted" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "Verdict: not promoted" in card
+    assert re.search(r"Judged with the base in (int8|bfloat16|float32)\.$", card, re.M)
     compared = subprocess.run(
         [sys.executable, "-P", "-m", "midfill", "eval", "adapter", "none", "mine", f"--repo={repo}", f"--model={tiny}",
          "--device=cpu", "--dtype=float32", "--middles=30"],

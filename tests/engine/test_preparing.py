@@ -15,6 +15,7 @@ import pytest
 
 from midfill import paths
 from midfill.engine.local import int8, models, preparing
+from midfill.engine.local.manifest import INT8, MANIFEST, read_manifest, weight_files
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny
 from tests.engine.test_gguf import tiny_gguf
@@ -157,9 +158,9 @@ class TestFloats:
 
     def test_only_what_serves_is_kept(self, source: models.ModelSource) -> None:
         folder = models.prepare(source, no_progress)
-        assert [file.name for file in folder.glob("*.safetensors*")] == [int8.FILE]
+        assert [file.name for file in folder.glob("*.safetensors*")] == [INT8]
         assert models.lacks_floats(folder)
-        manifest = models.read_manifest(folder)
+        manifest = read_manifest(folder)
         assert manifest is not None
         assert models.float_bytes(folder) == 2 * manifest["parameters"]
         with models.float_files(folder, no_progress) as files:
@@ -175,11 +176,11 @@ class TestFloats:
             expected = made.read_bytes()
         assert models.prepare(source, no_progress, floats=True) == folder
         assert not models.lacks_floats(folder)
-        assert models.weight_files(folder) == [folder / "model.safetensors"]
+        assert weight_files(folder) == [folder / "model.safetensors"]
         assert (folder / "model.safetensors").read_bytes() == expected
-        manifest = models.read_manifest(folder)
+        manifest = read_manifest(folder)
         assert manifest is not None
-        assert set(manifest["files"]) == {path.name for path in folder.iterdir()} - {models.MANIFEST}
+        assert set(manifest["files"]) == {path.name for path in folder.iterdir()} - {MANIFEST}
         monkeypatch.setattr(models, "_write_floats", fail)  # once
         assert models.prepare(source, no_progress, floats=True) == folder
         load_tiny(folder)
@@ -190,9 +191,9 @@ class TestFloats:
     def test_the_same_whether_made_at_once_or_later(self, source: models.ModelSource) -> None:
         folder = models.prepare(source, no_progress)
         models.prepare(source, no_progress, floats=True)
-        later = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != models.MANIFEST}
+        later = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST}
         models.prepare(source, no_progress, force=True, floats=True)
-        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != models.MANIFEST} == later
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST} == later
 
     def test_a_source_that_changed_gives_none(self, source: models.ModelSource) -> None:
         folder = models.prepare(source, no_progress)

@@ -20,7 +20,7 @@ from midfill.engine.local.adapter_files import describe
 from midfill.engine.local.adapters import read_adapter
 from midfill.engine.local.load import LoadedModel
 from midfill.remote import published
-from midfill.train import checkpoint, steps, write
+from midfill.train import card, checkpoint, steps, write
 from midfill.train.base import Lora, with_lora
 from midfill.train.collect import Collection, collect, split
 from midfill.train.dropout import WindowDropout
@@ -297,6 +297,15 @@ def test_what_is_written_and_that_the_reference_snippet_runs(
     done.model.eval()
     with torch.inference_mode():
         assert torch.allclose(model(ids).logits, done.model(ids).logits, atol=1e-5)
+
+
+def test_the_card_says_in_which_format_it_was_judged(base: Path, collection: Collection, tmp_path: Path) -> None:
+    """A base trained on in four bits, or in floats, may be served in another format."""
+    folder, _ = written(base, collection, tmp_path)
+    judged = {"promoted": True, "verdict": "promoted: better", "rows": []}
+    for more, said in (({"dtype": "int8"}, "better. Judged with the base in int8.\n"), ({}, "better.\n")):
+        card.add_gate(folder, "mine", judged | more)
+        assert (folder / "README.md").read_text().endswith(said)
 
 
 def test_what_it_was_trained_for_is_published_with_it(base: Path, collection: Collection, tmp_path: Path) -> None:

@@ -81,8 +81,9 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
     scored = scoring.job_of(present, before, done.folder, job.roots, job.held_out)
     likelihood = middles.table(scoring.watch(dataclasses.replace(scored, n=arguments.middles), console))
     console.print(scoring.shown(likelihood))
-    verdict = gate.decide(_judge(holes, done, present, console), likelihood)
-    card.add_gate(done.folder, job.name, gate.as_figures(verdict))
+    records, dtype = _judge(holes, done, present, console)
+    verdict = gate.decide(records, likelihood)
+    card.add_gate(done.folder, job.name, {**gate.as_figures(verdict), "dtype": dtype})
     console.print(_table(verdict))
     console.print(f"loss at held-out middles: {scoring.says(likelihood)}")
     promoted = verdict.promoted or arguments.force
@@ -229,17 +230,22 @@ def _figures(done: Training) -> dict[str, Any]:
     return {name: content[name] for name in ("base", "steps", "tokens", "examples", "seconds", "loss")}
 
 
-def _judge(holes: Sequence[Hole], done: Training, config: Config, console: Console) -> list[Record]:
-    """``config`` names the adapter that the new one has to be better than."""
+def _judge(holes: Sequence[Hole], done: Training, config: Config, console: Console) -> tuple[list[Record], str]:
+    """The records, and the number format of the base that they are of, which need not be the one trained on.
+
+    ``config`` names the adapter that the new one has to be better than.
+    """
     present = dataclasses.replace(config, adapter_by_language=(), records=False)
     adapted = dataclasses.replace(present, adapter=str(done.folder))
-    records = asyncio.run(_answer(holes, {gate.BEFORE: present, gate.AFTER: adapted}, console))
+    records, dtype = asyncio.run(_answer(holes, {gate.BEFORE: present, gate.AFTER: adapted}, console))
     (done.folder.parent / "gate.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
-    return records
+    return records, dtype
 
 
-async def _answer(holes: Sequence[Hole], configs: Mapping[str, Config], console: Console) -> list[Record]:
-    """Both configurations' answers, in turns, from the engine that would serve them."""
+async def _answer(
+    holes: Sequence[Hole], configs: Mapping[str, Config], console: Console
+) -> tuple[list[Record], str]:  # fmt: skip
+    """Both configurations' answers, in turns, from the engine that would serve them, and its number format."""
     seen: set[str] = set()
     async with contextlib.AsyncExitStack() as stack:
         askers = {}
@@ -253,7 +259,7 @@ async def _answer(holes: Sequence[Hole], configs: Mapping[str, Config], console:
                 seen.add(record["id"])
                 status.update(f"before and after: hole {len(seen)} of {len(holes)}")
 
-            return await evaluate(holes, askers, gate.judge, gate.see, on_record)
+            return await evaluate(holes, askers, gate.judge, gate.see, on_record), completers[0].info.dtype
 
 
 def _table(verdict: gate.Verdict) -> Table:

@@ -101,7 +101,10 @@ def _gate(figures: Mapping[str, Any]) -> list[str]:
     if not rows and loss["held_out_before"] is not None:
         rows = [("loss", "", loss["held_out_before"], loss["held_out_after"], "")]
     found += _table(("measure", "holes", "before", "after", "95 % interval of the difference"), rows)
-    return [*found, "", f"Verdict: {gate['verdict']}."] if gate is not None else found
+    if gate is None:
+        return found
+    judged = f" Judged with the base in {gate['dtype']}." if gate.get("dtype") else ""
+    return [*found, "", f"Verdict: {gate['verdict']}.{judged}"]
 
 
 def _table(names: tuple[str, ...], rows: Any) -> list[str]:

@@ -24,6 +24,7 @@ from typing import Any
 from midfill import paths, safe_path
 from midfill.engine.local import models
 from midfill.engine.local.embedded import Progress
+from midfill.engine.local.manifest import INT8
 from midfill.engine.local.models import ModelSource
 from midfill.faults import described
 from midfill.types import MidfillError
@@ -161,7 +162,7 @@ def _write_tiny(folder: Path) -> None:
         layout[f"{name}.weight"] = (torch.int8, shape)
         layout[f"{name}.weight{SCALE_SUFFIX}"] = (torch.float32, shape[:1])
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with SafetensorsWriter(folder / models.INT8, layout) as writer:
+    with SafetensorsWriter(folder / INT8, layout) as writer:
         for name, (dtype, shape) in layout.items():
             writer.add(name, torch.zeros(shape, dtype=dtype))
     tokenizer = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}

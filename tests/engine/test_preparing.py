@@ -126,6 +126,21 @@ class TestKernels:
             monkeypatch.setattr(preparing, "_mark", lambda error=error: (_ for _ in ()).throw(error))
             preparing.Compiling().wait()
 
+    @pytest.mark.parametrize(
+        ("device", "dtype", "gpu", "early"),
+        [
+            ("auto", "auto", False, True), ("cpu", "int8", True, True), ("cpu", "bfloat16", False, False),
+            ("auto", "auto", True, False), ("cuda", "int8", False, False), ("auto", "float32", False, False),
+        ],
+    )  # fmt: skip
+    def test_begun_early_only_where_a_cpu_surely_serves_int8(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, dtype: str, gpu: bool, early: bool
+    ) -> None:
+        monkeypatch.setattr(sys, "platform", "linux")
+        monkeypatch.setattr(preparing, "GPUS", (tmp_path / "no", tmp_path if gpu else tmp_path / "nor"))
+        monkeypatch.setattr(preparing, "_is_compiled", lambda: True)
+        assert (preparing.compile_early(device, dtype) is not None) == early
+
     @pytest.mark.skipif(not int8.is_supported(), reason="no kernels for this CPU")
     def test_the_tiny_model_is_one_that_the_engine_computes(self, tmp_path: Path) -> None:
         """So its step needs all that a real model's does."""

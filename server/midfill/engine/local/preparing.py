@@ -30,6 +30,7 @@ from midfill.faults import described
 from midfill.types import MidfillError
 
 log = logging.getLogger(__name__)
+GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # CUDA, ROCm, and a GPU seen from WSL
 KILLED = -9  # exit status: by the system, for want of memory, or by a person
 
 
@@ -69,6 +70,16 @@ class Compiling:
         if self._child is not None:
             self._child.wait()
         self._end.close()
+
+
+def compile_early(device: str, dtype: str) -> Compiling | None:
+    """The compilation for an engine with these settings, begun before torch is imported, which takes seconds.
+
+    None where a GPU may serve: without torch that is not known.
+    """
+    may_be_gpu = sys.platform != "linux" or any(file.exists() for file in GPUS)
+    on_cpu = device == "cpu" or (device == "auto" and not may_be_gpu)
+    return Compiling() if on_cpu and dtype in ("auto", "int8") else None
 
 
 @contextlib.contextmanager

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from midfill.engine.local.forward.cuda_graphs import StaticDecoder
+from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.memory_plan import GIB
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.lora.adapter import Adapter
 from midfill.engine.local.model import linear_cuda
-from midfill.engine.local.model.cuda_setup import static_decoder
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.model.formats import Float, Format
 from midfill.engine.local.model.read import Architecture, architecture, read_decoder

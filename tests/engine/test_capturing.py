@@ -16,9 +16,9 @@ from midfill.engine.local.forward import eager, memory_plan
 from midfill.engine.local.forward import fixed_shape as static
 from midfill.engine.local.forward.attention import ROWWISE
 from midfill.engine.local.forward.cuda_graphs import StaticDecoder
+from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.lora.adapter import read_adapter
-from midfill.engine.local.model.cuda_setup import static_decoder
 from midfill.engine.local.model.load import LoadedModel
 from midfill.engine.local.sequence.kv_cache import KVSlots, Slot
 from midfill.engine.local.thread import EngineThread

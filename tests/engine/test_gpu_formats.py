@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.lora.adapter import read_adapter
 from midfill.engine.local.model import int8, load, modules
-from midfill.engine.local.model.cuda_setup import static_decoder
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.model.formats import Stored
 from midfill.engine.local.model.linear_cuda import CudaInt8Linear, CudaQuantised, Nf4Linear

@@ -13,9 +13,9 @@ from torch.utils._pytree import tree_flatten
 
 from midfill.engine.local.forward import memory_plan
 from midfill.engine.local.forward.attention import Rows
+from midfill.engine.local.forward.cuda_setup import null_adapter
 from midfill.engine.local.forward.memory_plan import GIB, MIB, N_ROWS, SCRATCH, Demand, Plan, plan
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.model.cuda_setup import null_adapter
 from midfill.engine.local.model.formats import Float
 from midfill.engine.local.model.linear_cuda import CudaQuantised
 from midfill.engine.local.model.read import Architecture, architecture, read_decoder

@@ -17,9 +17,9 @@ from midfill.engine.local.forward import cuda_graphs as cuda
 from midfill.engine.local.forward import fixed_shape as static
 from midfill.engine.local.forward.attention import ROWWISE, Rows
 from midfill.engine.local.forward.cuda_graphs import StaticDecoder
+from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.lora.adapter import Adapter, AdapterSwitch, read_adapter
-from midfill.engine.local.model.cuda_setup import static_decoder
 from midfill.engine.local.model.load import LoadedModel
 from midfill.engine.local.sequence.generation import Generation, Sampling
 from midfill.engine.local.sequence.kv_cache import KVSlots, Slot

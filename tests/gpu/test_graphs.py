@@ -18,10 +18,10 @@ from midfill.engine.local.engine import LocalEngine
 from midfill.engine.local.forward import attention
 from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.cuda_graphs import StaticDecoder
+from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.lora.adapter import AdapterSwitch, read_adapter
 from midfill.engine.local.model import load
-from midfill.engine.local.model.cuda_setup import static_decoder
 from midfill.engine.local.model.load import LoadedModel
 from midfill.engine.local.sequence.generation import Generation, Sampling
 from midfill.engine.local.sequence.kv_cache import Slot

@@ -12,9 +12,9 @@ import torch
 
 from midfill.engine.local.forward import memory_plan
 from midfill.engine.local.forward.cuda_graphs import StaticDecoder
+from midfill.engine.local.forward.cuda_setup import measure, static_decoder
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.model import load
-from midfill.engine.local.model.cuda_setup import measure, static_decoder
 from midfill.engine.local.model.load import LoadedModel
 from midfill.engine.local.sequence.generation import Generation, Sampling
 from midfill.engine.local.sequence.kv_cache import Slot

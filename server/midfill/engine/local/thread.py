@@ -17,9 +17,9 @@ import torch
 from midfill import fim
 from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.local.forward.attention import ROWWISE
+from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.lora.adapter import Adapter, AdapterSwitch
-from midfill.engine.local.model.cuda_setup import static_decoder
 from midfill.engine.local.model.load import LoadedModel, load, needs_floats
 from midfill.engine.local.request import Request, RunningRequest
 from midfill.engine.local.scheduler import Scheduler

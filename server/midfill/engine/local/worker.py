@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 # A suffix that was kept though the cursor moved is read again when nobody has asked for so long.
 REFRESH_AFTER_S = 0.4
 REFRESH_CHUNK = 64
-# A graph (cuda.py) takes some ten milliseconds to capture: not while the next request is to be expected at once.
+# A graph (cuda_graphs.py) takes some ten milliseconds to capture: not while the next request is to be expected at once.
 CAPTURE_AFTER_S = 0.02
 
 

@@ -5,7 +5,7 @@ position of its slot, and its query sees that slot up to and including that posi
 sequences at once, verify drafted tokens, or fill a gap in the middle of a sequence (suffix shift).
 
 A few tokens are attended row by row, each with just the shapes it would have alone: together with products that treat
-rows independently (int8.py) a token's result is the same bit for bit whether it was drafted or decoded.
+rows independently (linear_int8.py) a token's result is the same bit for bit whether it was drafted or decoded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Decoding by CUDA graphs: one launch for a whole forward pass of a few tokens.
 
 On a GPU a step of one token is hundreds of small kernels, and launching them from Python takes longer than running
-them. A graph launches them at once. There is one for each slot, number of rows and length bucket (static.py), and each
-once more for steps with an adapter. They are captured by the engine's worker while nobody waits, what was missed most
+them. A graph launches them at once. There is one for each slot, number of rows and length bucket (fixed_shape.py), and
+each once more for steps with an adapter. They are captured by the engine's worker while nobody waits, what was missed most
 recently first; until a step's graph is there, and for prompts and for several slots in one step, the step runs as
 elsewhere (forward/runner.py). Only one graph ever runs, so all leave their logits in the same place, and what is
 wanted of them is copied out before the next.

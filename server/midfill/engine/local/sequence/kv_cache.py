@@ -69,7 +69,7 @@ class Slot:
             self._reserve(layer, len(self.ids))
 
     def _reserve(self, layer: int, length: int) -> None:
-        if self.capacity:  # captured graphs hold the addresses of these buffers (static.py)
+        if self.capacity:  # captured graphs hold the addresses of these buffers (fixed_shape.py)
             if length > self.capacity:
                 raise ValueError(f"{length} tokens do not fit a slot of {self.capacity}")
             return

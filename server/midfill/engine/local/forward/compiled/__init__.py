@@ -7,5 +7,5 @@ without VNNI it takes only seven of a weight's eight bits (docs/log.md). Here a 
 - ``compiled``, ``cache``: how functions are compiled, and where that is kept;
 - ``sharing``, ``team``: threads, and how they share out work;
 - ``products``, ``attention``, ``forward``: what they compute;
-- ``product``, ``step``: weights for int8.py, and which models and steps go this way.
+- ``product``, ``step``: weights for linear_int8.py, and which models and steps go this way.
 """

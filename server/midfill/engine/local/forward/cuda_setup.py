@@ -1,4 +1,4 @@
-"""From a loaded model to its steps of fixed shape (cuda.py): measured, planned, and by which pass."""
+"""From a loaded model to its steps of fixed shape (cuda_graphs.py): measured, planned, and by which pass."""
 
 from __future__ import annotations
 

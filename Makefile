@@ -127,6 +127,7 @@ editor-tools: .tools/vscode/.ok editors/vscode/node_modules/.ok nvim-tools
 
 nvim-tools:
 	@PYTHON=$(PYTHON) scripts/tools-nvim.sh
+	@scripts/tools-servers.sh
 
 test-editors: $(VENV)/.dev $(VSIX) nvim-tools
 	MIDFILL_REQUIRE_EDITORS=1 $(BIN)/python -m pytest tests/editors

@@ -26,6 +26,7 @@ from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.manifest import weight_files
 from midfill.engine.local.model.formats import Stored
 from midfill.engine.local.model.linear_int8 import Int8Linear
 from midfill.engine.local.weights import read_safetensors
@@ -75,7 +76,7 @@ def merge_s(folder: Path, adapter: Adapter) -> dict[str, float]:
         clock = now
 
     weights: dict[str, torch.Tensor] = {}
-    for file in models.weight_files(folder):
+    for file in weight_files(folder):
         weights |= read_safetensors(file)
     lap("read")
     for path, pair in adapter.pairs.items():

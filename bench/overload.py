@@ -15,7 +15,6 @@ import dataclasses
 import json
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 import time
@@ -47,7 +46,7 @@ async def answer_s(engine: HttpEngine, request: GenerateRequest) -> tuple[float 
 
 async def measure(n_windows: int, n_rounds: int, deadline_s: float, n_tokens: int) -> dict[str, object]:
     """Everything."""
-    alone: list[float] = []
+    alone: list[float | None] = []
     rounds: list[list[float | None]] = []
     async with started(config_files.load_user()) as (engine, info, _, _):
         windows = Windows(CodeTokenizer.from_file(Path(info.tokenizer_file)), 1)
@@ -59,18 +58,19 @@ async def measure(n_windows: int, n_rounds: int, deadline_s: float, n_tokens: in
         await answer_s(engine, dataclasses.replace(asked(0), within_s=None))
         for number in range(n_rounds):
             _, seconds = await answer_s(engine, asked(0))
-            alone.append(seconds or deadline_s)
+            alone.append(seconds)
             answers = await asyncio.gather(*(answer_s(engine, asked(window)) for window in range(n_windows)))
             rounds.append([end for _, end in answers])
             told = ", ".join("-" if end is None else f"{end:.1f}" for end in rounds[-1])
-            print(f"round {number + 1}: alone {alone[-1]:.2f} s; at once {told}", flush=True)
-    one_s = statistics.median(alone)
+            says = "too late" if seconds is None else f"{seconds:.2f} s"
+            print(f"round {number + 1}: alone {says}; at once {told}", flush=True)
     n_answered = [sum(end is not None for end in ends) for ends in rounds]
-    fits = min(n_windows, int(deadline_s / one_s))
+    # Of the same round: the machine's speed changes from one to the next.
+    fits = [0 if one is None else min(n_windows, int(deadline_s / one)) for one in alone]
     return {
-        "bench": "overload", "windows": n_windows, "deadline_s": deadline_s, "alone_s": one_s, "fits": fits,
-        "answered": n_answered, "reached": min(n_answered) >= fits, "machine": machine(), "versions": versions(),
-        "commit": commit(),
+        "bench": "overload", "windows": n_windows, "deadline_s": deadline_s, "alone_s": alone, "fits": fits,
+        "answered": n_answered, "reached": all(n >= fit for n, fit in zip(n_answered, fits, strict=True)),
+        "machine": machine(), "versions": versions(), "commit": commit(),
     }  # fmt: skip
 
 

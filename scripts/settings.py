@@ -122,6 +122,7 @@ CONSTANTS: dict[str, int | tuple[str, ...]] = {
     "MAX_AHEAD": reuse.MAX_AHEAD,
     "MAX_PLACES": dismissals.MAX_PLACES,
     "MAX_NAMES": names.MAX_NAMES,
+    "MAX_WHOLE": names.MAX_WHOLE,
     "PAIRS": closers.PAIRS,
 }
 

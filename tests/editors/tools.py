@@ -31,3 +31,13 @@ def neovim() -> str:
 def program(name: str, package: str) -> str:
     """A program of the system's."""
     return need(shutil.which(name), name, f"apt-get install {package}")
+
+
+def node() -> str:
+    """A Node.js that the language servers run on."""
+    return need(next(TOOLS.glob("vscode/node_modules/node-linux-*/bin/node"), None), "Node.js 24", "make editor-tools")
+
+
+def server(path: str) -> str:
+    """A file of a language server's package."""
+    return need(TOOLS / "servers" / "node_modules" / path, path, "make editor-tools installs it")

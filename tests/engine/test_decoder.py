@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from midfill.engine.local import checkpoint as checkpoint_module
-from midfill.engine.local import int8, models
+from midfill.engine.local import int8
 from midfill.engine.local.attention import Rows
 from midfill.engine.local.checkpoint import Checkpoint
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.manifest import INT8, read_manifest, weight_files, write_manifest
 from midfill.engine.local.model import modules
 from midfill.engine.local.model.decoder import Decoder, Norm
 from midfill.engine.local.model.formats import Float, FloatLinear
@@ -188,7 +189,7 @@ def test_tensors_of_another_layout_are_left_to_transformers(tmp_path: Path) -> N
     state = load_file(folder / "model.safetensors")
     save_file({name.removeprefix("model."): t for name, t in state.items()}, folder / "model.safetensors",
               metadata={"format": "pt"})  # fmt: skip
-    assert not fits(wanted(folder), Checkpoint(folder, models.weight_files(folder)))
+    assert not fits(wanted(folder), Checkpoint(folder, weight_files(folder)))
     assert not isinstance(load_tiny(folder).model, Decoder)
 
 
@@ -265,7 +266,7 @@ def test_on_the_device_weights_are_once(tmp_path: Path, monkeypatch: pytest.Monk
     for name in originals:
         monkeypatch.setattr(torch, name, counted(name))
     form = Counting()
-    checkpoint = Checkpoint(folder, models.weight_files(folder))
+    checkpoint = Checkpoint(folder, weight_files(folder))
     decoder, n = read_decoder(wanted(folder), checkpoint, form, lambda *_: None)
     norms = (3 * 2 + 1) * 64 * 2
     assert made <= 1.1 * 2 * n
@@ -318,7 +319,7 @@ def test_a_prepared_int8_file_gives_the_same(kind: str, tmp_path: Path) -> None:
     direct = logits(decoder_of(folder, "int8"))
     state = load_file(folder / "model.safetensors")
     config = modules.read_config(folder, json.loads((folder / "config.json").read_text()))
-    save_file(int8.quantise_state(state, modules.skeleton(config)), folder / int8.FILE)
+    save_file(int8.quantise_state(state, modules.skeleton(config)), folder / INT8)
     (folder / "model.safetensors").unlink()
     assert torch.equal(logits(decoder_of(folder, "int8")), direct)
 
@@ -326,8 +327,8 @@ def test_a_prepared_int8_file_gives_the_same(kind: str, tmp_path: Path) -> None:
 def test_a_manifest_of_an_earlier_version_still_loads(tmp_path: Path) -> None:
     """It recorded whether the model could be built without transformers."""
     folder = save_tiny("llama", tmp_path / "m")
-    models.write_manifest(folder, "m", {"kind": "gguf"}, {"bare": True})
-    assert models.read_manifest(folder) is not None
+    write_manifest(folder, "m", {"kind": "gguf"}, {"bare": True})
+    assert read_manifest(folder) is not None
     decoder_of(folder)
 
 

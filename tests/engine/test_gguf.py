@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from midfill.engine.local import convert, int8
 from midfill.engine.local.convert import convert_gguf
 from midfill.engine.local.gguf_file import GgufFile
+from midfill.engine.local.manifest import INT8
 from midfill.types import MidfillError
 from tests.engine.made import load_modules, load_tiny
 from tests.tokenizers_made import describe
@@ -230,7 +231,7 @@ def test_pieces_are_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         sizes.clear()
         convert_gguf(file, out, no_progress, floats=True)
         whole[piece] = {path.name: path.read_bytes() for path in out.glob("*.safetensors")}
-    assert set(whole[1000]) == {"model.safetensors", int8.FILE}
+    assert set(whole[1000]) == {"model.safetensors", INT8}
     assert whole[1000] == whole[1 << 40]
     moved = 64 * 64 if architecture == "llama" else 0  # its queries and keys change places
     looked_at = 64 * 64  # for two copies of one matrix
@@ -240,7 +241,7 @@ def test_pieces_are_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_int8_is_that_of_the_floats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "is_supported", lambda: True)
     convert_gguf(tiny_gguf(tmp_path / "tiny.gguf", "qwen2"), tmp_path, no_progress, floats=True)
-    floats, packed = load_file(tmp_path / "model.safetensors"), load_file(tmp_path / int8.FILE)
+    floats, packed = load_file(tmp_path / "model.safetensors"), load_file(tmp_path / INT8)
     for name, tensor in floats.items():
         if name.endswith("norm.weight") or name.endswith("bias"):
             assert torch.equal(packed[name], tensor.float())

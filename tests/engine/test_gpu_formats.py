@@ -20,6 +20,7 @@ from midfill.engine.local.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.kv_cache import Slot
 from midfill.engine.local.load import LoadedModel
+from midfill.engine.local.manifest import INT8
 from midfill.engine.local.model import modules
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.model.formats import Stored
@@ -106,7 +107,7 @@ def test_a_prepared_file_serves_as_well(build: Callable[[Path, str], LoadedModel
     direct = build(folder, "int8")
     config = modules.read_config(folder, load.read_plain_config(folder))
     state = int8.quantise_state(load_file(folder / "model.safetensors"), modules.skeleton(config))
-    save_file(state, folder / int8.FILE)
+    save_file(state, folder / INT8)
     ids = torch.arange(5, 40)[None]
     assert torch.equal(with_adapter(direct, None, ids), with_adapter(build(folder, "int8"), None, ids))
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from midfill import paths
 from midfill.engine.local import convert, embedded, int8, models
 from midfill.engine.local.embedded import PackagedModel
+from midfill.engine.local.manifest import FORMAT, INDEX, INT8, read_manifest, weight_files
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
 from tests.engine.test_gguf import tiny_gguf
@@ -111,7 +112,7 @@ class TestPrepare:
     def test_again_when_the_format_is_older(self, source: models.ModelSource, cache: Path) -> None:
         folder = models.prepare(source, no_progress)
         manifest = json.loads((folder / "manifest.json").read_text())
-        (folder / "manifest.json").write_text(json.dumps(manifest | {"format": models.FORMAT - 1}))
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"format": FORMAT - 1}))
         assert models.find_prepared(source) is None
         assert models.prepare(source, no_progress) == folder
         assert models.find_prepared(source) == folder
@@ -122,12 +123,12 @@ class TestPrepare:
         """Other engines load every *.safetensors of a folder that has none, the int8 pack too."""
         monkeypatch.setattr(int8, "is_supported", lambda: True)
         folder = models.prepare(source, no_progress, floats=True)
-        assert (folder / int8.FILE).is_file()
-        index = folder / models.INDEX
+        assert (folder / INT8).is_file()
+        index = folder / INDEX
         written = index.read_bytes()
         names = load_file(folder / "model.safetensors")
         assert json.loads(written)["weight_map"] == dict.fromkeys(names, "model.safetensors")
-        assert models.weight_files(folder) == [folder / "model.safetensors"]
+        assert weight_files(folder) == [folder / "model.safetensors"]
         index.unlink()  # as an earlier version left it
         monkeypatch.setattr(models, "_prepare_gguf", _fail)
         assert models.prepare(source, no_progress, floats=True) == folder
@@ -139,9 +140,9 @@ class TestPrepare:
     ) -> None:
         folder = models.prepare(source, no_progress, floats=True)
         manifest = json.loads((folder / "manifest.json").read_text())
-        del manifest["files"][models.INDEX]
+        del manifest["files"][INDEX]
         (folder / "manifest.json").write_text(json.dumps(manifest))
-        (folder / models.INDEX).unlink()
+        (folder / INDEX).unlink()
 
         def refuse(*_: Any) -> NoReturn:
             raise OSError(30, "Read-only file system")
@@ -316,7 +317,7 @@ def test_the_embedded_model_is_ready(embedded_folder: Path, monkeypatch: pytest.
     monkeypatch.setattr(socket.socket, "connect", _fail)
     assert models.prepare(models.resolve("embedded"), no_progress) == embedded_folder
     assert embedded_folder.parent == paths.models_dir()
-    manifest = models.read_manifest(embedded_folder)
+    manifest = read_manifest(embedded_folder)
     assert manifest is not None
     sizes = {name: (embedded_folder / name).stat().st_size for name in manifest["files"]}
     assert sizes == {name: file["size"] for name, file in manifest["files"].items()}

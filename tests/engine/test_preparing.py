@@ -15,6 +15,7 @@ import pytest
 
 from midfill import paths
 from midfill.engine.local import int8, models, preparing
+from midfill.engine.local.manifest import INT8, MANIFEST, read_manifest, weight_files
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny
 from tests.engine.test_gguf import tiny_gguf
@@ -125,6 +126,21 @@ class TestKernels:
             monkeypatch.setattr(preparing, "_mark", lambda error=error: (_ for _ in ()).throw(error))
             preparing.Compiling().wait()
 
+    @pytest.mark.parametrize(
+        ("device", "dtype", "gpu", "early"),
+        [
+            ("auto", "auto", False, True), ("cpu", "int8", True, True), ("cpu", "bfloat16", False, False),
+            ("auto", "auto", True, False), ("cuda", "int8", False, False), ("auto", "float32", False, False),
+        ],
+    )  # fmt: skip
+    def test_begun_early_only_where_a_cpu_surely_serves_int8(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, dtype: str, gpu: bool, early: bool
+    ) -> None:
+        monkeypatch.setattr(sys, "platform", "linux")
+        monkeypatch.setattr(preparing, "GPUS", (tmp_path / "no", tmp_path if gpu else tmp_path / "nor"))
+        monkeypatch.setattr(preparing, "_is_compiled", lambda: True)
+        assert (preparing.compile_early(device, dtype) is not None) == early
+
     @pytest.mark.skipif(not int8.is_supported(), reason="no kernels for this CPU")
     def test_the_tiny_model_is_one_that_the_engine_computes(self, tmp_path: Path) -> None:
         """So its step needs all that a real model's does."""
@@ -142,9 +158,9 @@ class TestFloats:
 
     def test_only_what_serves_is_kept(self, source: models.ModelSource) -> None:
         folder = models.prepare(source, no_progress)
-        assert [file.name for file in folder.glob("*.safetensors*")] == [int8.FILE]
+        assert [file.name for file in folder.glob("*.safetensors*")] == [INT8]
         assert models.lacks_floats(folder)
-        manifest = models.read_manifest(folder)
+        manifest = read_manifest(folder)
         assert manifest is not None
         assert models.float_bytes(folder) == 2 * manifest["parameters"]
         with models.float_files(folder, no_progress) as files:
@@ -160,11 +176,11 @@ class TestFloats:
             expected = made.read_bytes()
         assert models.prepare(source, no_progress, floats=True) == folder
         assert not models.lacks_floats(folder)
-        assert models.weight_files(folder) == [folder / "model.safetensors"]
+        assert weight_files(folder) == [folder / "model.safetensors"]
         assert (folder / "model.safetensors").read_bytes() == expected
-        manifest = models.read_manifest(folder)
+        manifest = read_manifest(folder)
         assert manifest is not None
-        assert set(manifest["files"]) == {path.name for path in folder.iterdir()} - {models.MANIFEST}
+        assert set(manifest["files"]) == {path.name for path in folder.iterdir()} - {MANIFEST}
         monkeypatch.setattr(models, "_write_floats", fail)  # once
         assert models.prepare(source, no_progress, floats=True) == folder
         load_tiny(folder)
@@ -175,9 +191,9 @@ class TestFloats:
     def test_the_same_whether_made_at_once_or_later(self, source: models.ModelSource) -> None:
         folder = models.prepare(source, no_progress)
         models.prepare(source, no_progress, floats=True)
-        later = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != models.MANIFEST}
+        later = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST}
         models.prepare(source, no_progress, force=True, floats=True)
-        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != models.MANIFEST} == later
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST} == later
 
     def test_a_source_that_changed_gives_none(self, source: models.ModelSource) -> None:
         folder = models.prepare(source, no_progress)

@@ -367,6 +367,16 @@ def test_where_none_can_be_in_time_the_one_that_is_read_goes_on(office: Office) 
     assert [office.name(job) for job in office.scheduler.late(1e9)] == ["A1"]
 
 
+def test_one_that_comes_too_late_slows_no_answer(office: Office) -> None:
+    office.run("A1", 1).first_token = 1.0
+    office.run("B1", 900, within_s=1.0)
+    assert ["B1" in [name for name, *_ in office.step()] for _ in range(3)] == [True] * 3
+    assert office.scheduler.late(1e9) == []
+    steps = [[name for name, *_ in office.step()] for _ in range(2 * QUEUED_EVERY)]
+    assert all("A1" in step for step in steps)
+    assert sum("B1" in step for step in steps) == 2
+
+
 def test_further_candidates_are_not_given_up_apart_from_the_first(office: Office) -> None:
     office.run("B1", 900)
     office.come("A1", n=2, within_s=1.0)

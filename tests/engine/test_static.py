@@ -3,37 +3,28 @@ the capture itself is in tests/gpu."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AutoModelForCausalLM
 
-from midfill.engine.local import attention, cuda, memory_plan, static
+from midfill.engine.local import attention, cuda, static
 from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
 from midfill.engine.local.attention import ROWWISE, Rows
 from midfill.engine.local.cuda import StaticDecoder
 from midfill.engine.local.cuda_setup import static_decoder
 from midfill.engine.local.decode import Generation, Sampling
-from midfill.engine.local.engine import LocalEngine
-from midfill.engine.local.forward import eager
 from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.engine.local.load import LoadedModel
 from midfill.engine.local.prompt_lookup import Drafter
-from midfill.engine.local.thread import EngineThread
+from tests.engine.graphs_made import PLENTY, decoder, slot_of
 from tests.engine.made import DECODERS, load_tiny, save_tiny
-from tests.engine.test_adapters import save_adapter
 from tests.engine.test_decode import GREEDY, N_NEW, answer, evaluate, prompt, run
-from tests.engine.test_engine import asked, running, whole
-
-PLENTY = 1 << 40
 
 
 @pytest.fixture(scope="module", params=DECODERS)
@@ -69,17 +60,6 @@ def test_transformers_modules_get_the_slots_and_no_more(kind: str, counted: list
 def _inference() -> object:
     with torch.inference_mode():
         yield
-
-
-def decoder(runner: Runner) -> StaticDecoder:
-    assert runner.static is not None
-    return runner.static
-
-
-def slot_of(runner: Runner) -> Slot:
-    slot = decoder(runner).slots[0]
-    slot.truncate(0)
-    return slot
 
 
 @pytest.fixture
@@ -211,25 +191,6 @@ def test_cancelled_between_steps(runner: Runner) -> None:
     assert slot.known[rows.positions[0]] == 0
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A base, and adapters of it by seed."""
-    base = save_tiny("qwen2", tmp_path_factory.mktemp("base") / "base")
-
-    def make(seed: int | None = None, **settings: Any) -> Path:
-        if seed is None:
-            return base
-        folder = tmp_path_factory.mktemp("adapter") / "adapter"
-        with torch.inference_mode(False):
-            save_adapter(
-                AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder, seed,
-                **{"r": 4, "target_modules": "all-linear", **settings},
-            )  # fmt: skip
-        return folder
-
-    return make
-
-
 Pair = tuple[LoadedModel, AdapterSwitch, Runner, Runner]
 
 
@@ -310,20 +271,6 @@ class TestAdapters:
             assert bool(counted) == (name == "a4")
         assert tried == [["a4", "a40", "a40"], ["a4", "a4"]]
 
-    def test_new_buffers_drop_the_graphs_over_the_old_ones_and_no_others(
-        self, folders: Callable[..., Path], pretended: list[Pretended]
-    ) -> None:
-        loaded = load_tiny(folders())
-        fixed = Runner(loaded.model)
-        fixed.static = static_decoder(fixed, 256, loaded.max_context, 1, free=PLENTY)
-        for seed, rank in enumerate((4, 20)):
-            adapter = read_adapter(f"a{rank}", folders(seed, r=rank), loaded.model, loaded.base_names)
-            answer(fixed, slot_of(fixed), prompt(9), n=2, adapter=adapter)
-            while decoder(fixed).pending:
-                decoder(fixed).capture_next()
-            assert {key.n_rows for key in pretended[1].steps} == {1, 9}
-        assert [graphs.n_dropped for graphs in pretended] == [0, 1]
-
 
 def test_python_does_not_run_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
@@ -401,216 +348,6 @@ def test_attention_without_a_mask_is_that_with_one() -> None:
         torch.testing.assert_close(
             attention.causal(q, *some, None), scaled_dot_product_attention(q, *some, attn_mask=mask)
         )
-
-
-class Pretended:
-    """Graphs for machines that have none: replaying one computes the step again."""
-
-    def __init__(self) -> None:
-        self.steps: dict[cuda.Key, Callable[[], object]] = {}
-        self.replayed: list[cuda.Key] = []
-        self.n_dropped = 0
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __contains__(self, key: cuda.Key) -> bool:
-        return key in self.steps
-
-    def capture(self, key: cuda.Key, compute: Callable[[], object]) -> None:
-        compute()
-        self.steps[key] = compute
-
-    def replay(self, key: cuda.Key) -> None:
-        self.replayed.append(key)
-        self.steps[key]()
-
-    def drop(self) -> None:
-        self.n_dropped += bool(self.steps)
-        self.steps.clear()
-
-
-@pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch) -> list[Pretended]:
-    """Graphs that are none; those of each decoder, without and with an adapter, in the order they were made."""
-    made_: list[Pretended] = []
-
-    def make(*_: Any) -> Pretended:
-        made_.append(Pretended())
-        return made_[-1]
-
-    monkeypatch.setattr(cuda, "Graphs", make)
-    monkeypatch.setattr(cuda, "Streams", lambda device: SimpleNamespace(plain=None, adapted=None))
-    return made_
-
-
-class TestCapturing:
-    """Which graphs are made, with a capture that is none."""
-
-    @pytest.fixture
-    def runner(self, tmp_path: Path, pretended: list[Pretended]) -> Runner:
-        loaded = load_tiny(save_tiny("llama", tmp_path / "llama"))
-        runner = Runner(loaded.model)
-        runner.static = static_decoder(runner, 600, loaded.max_context, 2, free=PLENTY)
-        return runner
-
-    def test_missed_ones_first_and_then_all(self, runner: Runner, pretended: list[Pretended]) -> None:
-        static_ = decoder(runner)
-        plain = answer(runner, slot_of(runner), prompt(20), n=3)  # no graph yet: as elsewhere
-        assert len(plain) == 3
-        static_.capture_next()
-        assert list(pretended[0].steps) == [cuda.Key(0, 1, 512, False)]
-        while static_.pending:
-            static_.capture_next()
-        n_buckets = len(memory_plan.buckets(static_.capacity, 1024))
-        assert len(pretended[0].steps) == static_.n_graphs == 2 * n_buckets * len(memory_plan.N_ROWS)
-        assert answer(runner, slot_of(runner), prompt(20), n=3) == plain
-        assert pretended[0].replayed
-
-    def test_the_engine_captures_while_nobody_asks(
-        self, folders: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, pretended: list[Pretended]
-    ) -> None:
-        """First completions before there is any graph, later ones by replaying, with adapters: the same text."""
-
-        def fixed(engine: EngineThread, loaded: LoadedModel, budget: int) -> tuple[KVSlots, int]:
-            runner = engine.runner
-            runner.static = static_decoder(runner, 256, loaded.max_context, 2, free=PLENTY)
-            return KVSlots(slots=runner.static.slots), runner.static.capacity - ROWWISE
-
-        async def ask_all(engine: LocalEngine) -> list[str]:
-            await engine.load_adapter("x", folders(1))
-            return [(await whole(engine, asked(length=60, adapter=name)))[0] for name in (None, "x", None, "x")]
-
-        async def through() -> None:
-            async with running(str(folders()), dtype="float32") as engine:
-                wanted = await ask_all(engine)
-            monkeypatch.setattr(EngineThread, "_make_slots", fixed)
-            async with running(str(folders()), dtype="float32") as engine:
-                assert engine.info is not None
-                assert engine.info.max_context < 2048  # what its slots hold
-                static_ = decoder(engine.thread.runner)
-                assert await ask_all(engine) == wanted
-                while static_.pending:
-                    await asyncio.sleep(0.01)
-                for graphs in pretended:
-                    graphs.replayed.clear()
-                assert await ask_all(engine) == wanted
-                assert [{key.adapted for key in graphs.replayed} for graphs in pretended] == [{False}, {True}]
-
-        with torch.inference_mode(False):
-            asyncio.run(through())
-
-    def test_capturing_does_not_touch_what_slots_hold(self, runner: Runner) -> None:
-        slot = slot_of(runner)
-        answer(runner, slot, prompt(30), n=2)
-        end = decoder(runner).capacity
-        before = [t[:, :end].clone() for t in (*slot.keys, *slot.values)]
-        decoder(runner).aim_behind_the_end()
-        for n_rows in memory_plan.N_ROWS:
-            decoder(runner)._compute(cuda.Key(0, n_rows, 512, False))
-        assert all(torch.equal(t[:, :end], was) for t, was in zip((*slot.keys, *slot.values), before, strict=True))
-
-    def test_a_model_that_cannot_be_captured_runs_on(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(*_: object) -> None:
-            raise RuntimeError("operation not permitted when stream is capturing")
-
-        monkeypatch.setattr(Pretended, "capture", fail)
-        decoder(runner).capture_next()
-        assert not decoder(runner).pending
-        assert len(answer(runner, slot_of(runner), prompt(20), n=3)) == 3
-
-    def test_closed_it_runs_on_without_graphs(self, runner: Runner, pretended: list[Pretended]) -> None:
-        decoder(runner).capture_next()
-        decoder(runner).close()
-        assert (decoder(runner).n_graphs, decoder(runner).pending, pretended[0].n_dropped) == (0, False, 1)
-        assert len(answer(runner, slot_of(runner), prompt(20), n=3)) == 3
-
-
-def test_a_model_without_a_pass_of_ours_says_so(
-    tmp_path: Path, pretended: list[Pretended], caplog: pytest.LogCaptureFixture
-) -> None:
-    loaded = load_tiny(save_tiny("starcoder2", tmp_path / "starcoder2"))
-    runner = Runner(loaded.model)
-    runner.static = static_decoder(runner, 600, loaded.max_context, 1, free=PLENTY)
-    assert not decoder(runner).pending
-    assert "no CUDA graphs: Starcoder2ForCausalLM" in caplog.text
-
-
-class Copied:
-    """A pass that is the eager one, or nearly."""
-
-    def __init__(self, more: float = 0.0, error: Exception | None = None) -> None:
-        self.more, self.error, self.n = more, error, 0
-
-    def forward(
-        self, decoder: Any, ids: torch.Tensor, positions: torch.Tensor, slot: Slot, adapter: Any
-    ) -> torch.Tensor:
-        self.n += 1
-        if self.error is not None:
-            raise self.error
-        step, keep = static.StaticStep(slot, positions, slot.capacity), torch.arange(len(ids))
-        logits = eager.forward(decoder, ids, positions, keep, step, adapter, lambda: None)
-        return logits + self.more * logits.abs().mean()
-
-
-class TestChoosing:
-    """Which pass computes the steps."""
-
-    @pytest.fixture
-    def steps(self, tmp_path: Path, pretended: list[Pretended], monkeypatch: pytest.MonkeyPatch) -> StaticDecoder:
-        """As on a GPU, where a step by the eager pass takes 2 ms and one by the other 1."""
-        loaded = load_tiny(save_tiny("llama", tmp_path / "llama"))
-        found = static_decoder(Runner(loaded.model), 600, loaded.max_context, 2, free=PLENTY)
-        monkeypatch.setattr(StaticDecoder, "_seconds", lambda self, key: 2e-3 if self._fused is None else self.fused_s)
-        found.fused_s = 1e-3  # type: ignore[attr-defined]
-        return found
-
-    def test_the_quicker_one_that_gives_the_same(self, steps: StaticDecoder) -> None:
-        """It reads the length on the device, so there is one graph for each number of rows."""
-        other = Copied(more=0.01)
-        steps.choose(other)
-        assert steps._fused is other
-        assert len(steps._to_warm) == 2 * len(memory_plan.N_ROWS)
-        assert not any(buffer.any() for slot in steps.slots for buffer in (*slot.keys, *slot.values))
-
-    @pytest.mark.parametrize(
-        ("other", "fused_s"),
-        [
-            (Copied(), 3e-3),  # slower
-            (Copied(more=0.5), 1e-3),  # another result
-            (Copied(more=float("nan")), 1e-3),
-            (Copied(error=TypeError("no compiler here")), 1e-3),
-        ],
-    )
-    def test_otherwise_the_eager_one(self, steps: StaticDecoder, other: Copied, fused_s: float) -> None:
-        steps.fused_s = fused_s  # type: ignore[attr-defined]
-        steps.choose(other)
-        assert steps._fused is None
-        assert other.n
-        assert len(steps._to_warm) == 2 * len(memory_plan.N_ROWS) * len(memory_plan.buckets(steps.capacity, 1024))
-        assert not any(buffer.any() for slot in steps.slots for buffer in (*slot.keys, *slot.values))
-
-    def test_one_that_fails_with_more_rows_does_not_keep_the_engine_from_starting(self, steps: StaticDecoder) -> None:
-        other = Copied()
-        steps.choose(other)
-        other.error = ValueError("17 rows do not compile")
-        steps.warm_up()
-        assert steps._fused is None
-        other.n = 0
-        steps.warm_up()
-        assert not other.n
-
-    def test_one_that_fails_later_is_given_up(self, steps: StaticDecoder, pretended: list[Pretended]) -> None:
-        other = Copied()
-        steps.choose(other)
-        steps.capture_next()
-        other.error = ValueError("a shape that does not compile")
-        steps.capture_next()
-        assert steps._fused is None
-        assert (steps.n_graphs, steps.pending) == (0, True)
-        while steps.pending:
-            steps.capture_next()
-        assert steps.n_graphs == 2 * len(memory_plan.N_ROWS) * len(memory_plan.buckets(steps.capacity, 1024))
 
 
 def test_the_engine_on_slots_of_fixed_size(runner: Runner) -> None:

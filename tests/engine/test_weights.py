@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from midfill.engine.local.manifest import write_manifest
 from midfill.engine.local.weights import parse_safetensors, read_safetensors
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
@@ -240,13 +241,12 @@ class TestSmallFiles:
 
     @pytest.fixture
     def prepared(self, tmp_path: Path) -> Path:
-        from midfill.engine.local import models
 
         folder = tmp_path / "models" / "m"
         folder.mkdir(parents=True)
         for name, content in (("config.json", b"{}"), ("tokenizer.json", b"[1]"), ("model.safetensors", b"x" * 99)):
             (folder / name).write_bytes(content)
-        models.write_manifest(folder, "m", {"kind": "embedded"}, {})
+        write_manifest(folder, "m", {"kind": "embedded"}, {})
         return folder
 
     def test_as_they_were(self, prepared: Path) -> None:
@@ -296,11 +296,11 @@ class TestSmallFiles:
     def test_the_doctor_reads_every_byte(
         self, prepared: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: Callable[[bytes], bytes], state: str
     ) -> None:
-        from midfill import config, paths
+        from midfill import config, config_files, paths
         from midfill.commands import doctor
 
         monkeypatch.setattr(paths, "models_dir", lambda: prepared.parent)
-        monkeypatch.setattr(config, "load_user", lambda: config.Config(model="embedded"))
+        monkeypatch.setattr(config_files, "load_user", lambda: config.Config(model="embedded"))
         if name:
             (prepared / name).write_bytes(damage((prepared / name).read_bytes()))
         (finding,) = doctor._hashes()

@@ -46,6 +46,8 @@ def suggestion(client: Client, uri: str) -> str:
     (["prise", "lines"], {}, SAID),
     ([{"label": "price(amount)", "kind": 2}, {"label": "lines"}], {}, "order."),
     ([{"label": "prise()", "kind": 2}], {}, SAID),
+    ([{"label": "prise", "filterText": ".prise", "kind": 2}], {}, SAID),  # as TypeScript's server says it
+    ([{"label": "price", "filterText": ".price"}, "?.lines"], {}, "order."),
     (["price"], {"complete": False}, SAID),  # there may be others
     (["price"], {"complete": "yes"}, SAID),
     (["price"], {"version": 7}, SAID),  # of another text

@@ -41,7 +41,10 @@ def test_a_closing_bracket_need_not_close_one(language: str, buffer: str, said: 
     [
         (rules.drop_markup, "python", "‸\n", "```\nx = 1\n```\n", "x = 1", ["markdown", "restructuredtext", "html"]),
         (rules.drop_markup, "go", "‸\n", "Here is the code:", "", ["plaintext", "git-commit", "yaml", ""]),
+        (rules.drop_spelled_token, "swift", "struct A‸\n", " {<|cursor|>}", " {", []),
+        (rules.drop_spelled_token, "markdown", "a ‸\n", "b<|endoftext|>c", "b", []),
         (rules.drop_repeated_prefix, "java", "int x = ‸\n", "int x = 1;", " 1;", ["markdown", "git-commit"]),
+        (rules.drop_repeated_prefix, "sql", "AS $$‸\n", "$$\nSELECT 1;", "\nSELECT 1;", ["shellscript", "php", "r"]),
         (rules.drop_repeated_line, "c", "‸\n", "f(a);\nf(a);", "f(a);", ["asm", "diff"]),
         (rules.own_indentation, "go", "func f() {\n  a()\n‸", "\tb()", "  b()", ["makefile", "markdown"]),
         (rules.balance, "java", "‸\n", "a)", "a", ["shellscript", "markdown", "yaml", "html", "bat", "makefile", ""]),
@@ -58,6 +61,15 @@ def test_where_a_rule_holds(
         assert rule(middle, Place.of(snapshot(fires, buffer))) == text
     for language in not_in:
         assert rule(middle, Place.of(snapshot(language, buffer))) == middle
+
+
+@pytest.mark.parametrize(("language", "buffer", "middle"), [
+    ("python", "END = '<|end|>'\nSTART = ‸\n", "'<|start|>'"),  # a document about them
+    ("elm", "view = ‸\n", "text <| toString model"),
+    ("haskell", "p = ‸\n", "a <|> b"),
+])  # fmt: skip
+def test_no_control_token_is_taken_for_one(language: str, buffer: str, middle: str) -> None:
+    assert rules.drop_spelled_token(middle, Place.of(snapshot(language, buffer))) == middle
 
 
 @pytest.mark.parametrize("rule", rules.PIPELINE + rules.FINISH + rules.LAYOUT)

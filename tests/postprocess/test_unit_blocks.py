@@ -73,6 +73,17 @@ HEADERS = [
     ("graphql", "type A {", "\n  b: Int\n}", "\n\ntype B {\n"),
     ("zig", "fn f() void {", "\n    g();\n}", "\n\nfn other() void {\n"),
     ("nix", "  a = {", "\n    b = 1;\n  };", "\n  other = 2;\n"),
+    ("sql", "CREATE FUNCTION f() AS $$", "\nDECLARE\n  x int;\nBEGIN\n  RETURN 1;\nEND;\n$$ LANGUAGE x;", "\n\nS\n"),
+    ("sql", "CREATE FUNCTION f() AS $$", "\n  SELECT 1;\n$$", "\n\nSELECT\n"),
+    ("sql", "  IF a > b THEN", "\n    RETURN 1;\n  END IF;", "\n  RETURN 2;\n"),
+    ("sql", "DECLARE", "\n  n int;\n  m text;", "\nBEGIN\n  n := 1;\n"),
+    ("sql", "CREATE VIEW v AS", "\nSELECT a\nFROM t\nWHERE b;", "\n\nSELECT 1;\n"),
+    ("sql", "SELECT a, b", "\nFROM t\nJOIN u USING (a);", "\nSELECT 1;\n"),
+    ("sql", "REVOKE ALL ON TABLE t", "\n  FROM public;", "\nGRANT a\n"),
+    ("markdown", "## 0.2.0", "\n\n- One thing\n- Another", "\n\n## 0.1.0\n"),
+    ("markdown", "# Usage", "\n\nFirst line\nand the second.", "\n\nMore of it.\n"),
+    ("markdown", "# Usage", "\n\n## Install", "\n\nRun it.\n"),
+    ("markdown", "# Usage", "\nNo blank line.", "\n\nMore.\n"),
     ("sql", "CREATE TABLE a (", "\n  b INT\n);", "\n\nSELECT 1;\n"),
     ("dockerfile", "RUN apt-get update \\", "\n    && apt-get install -y a", "\n\nCMD other\n"),
     ("markdown", "- fruit", "\n  - apples\n  - pears", "\n- vegetables\n"),
@@ -118,6 +129,9 @@ async def _last(subject: Completer, language: str, buffer: str, trigger: Trigger
         ("javascript", "function f() {‸\n}\n", "\n  return 1;\n}\n\nfunction g() {", "\n  return 1;"),
         ("javascript", "foo(‸\n);\n", "\n  a,\n  b,\n);\nbar();\n", "\n  a,\n  b,"),
         ("python", "x = [‸\n]\n", "\n    1,\n    22,\n]\ny = 1\n", "\n    1,\n    22,"),
+        ("sql", "BEGIN‸\nEND;\n", "\n  a := 1;\nEND;\n\nSELECT", "\n  a := 1;"),
+        ("sql", "SELECT a‸\nFROM t;\n", "\nFROM u;\nSELECT", ""),  # the rest of the statement stands below
+        ("markdown", "# A‸\n\nText.\n", "\n\nText.\n\nMore", ""),
         ("css", ".a {‸\n}\n", "\n  color: red;\n}\n.b {", "\n  color: red;"),
         # what closes something else does not count
         ("javascript", "f() {\n  if (a) {‸\n}\n", "\n    b();\n  }\n}\n", "\n    b();\n  }"),
@@ -170,6 +184,21 @@ def test_a_line_that_opens_nothing(language: str, buffer: str, said: str, text: 
 )
 def test_nothing_is_decoded_that_is_not_needed(language: str, buffer: str, said: str, n: int) -> None:
     assert heard(snapshot(language, buffer), said)[1] == n
+
+
+@pytest.mark.parametrize(("language", "buffer", "middle", "more"), [
+    ("shellscript", "f() {\n  ‸\n  g\n}\n", "a=1\n  if b; then\n    c\n  else\n    d\n  fi", "\n  g\n}\n"),
+    ("shellscript", "f() {\n  ‸\n  g\n}\n", "for b in c; do\n    d\n  done", "\n  g\n}\n"),
+    ("ruby", "def f\n  ‸\n  g\nend\n", "begin\n    a\n  rescue B\n    c\n  end", "\n  g\nend\n"),
+    ("ruby", "def f\n  ‸\n  g\nend\n", "a.each do |b|\n    c\n  end", "\n  g\nend\n"),
+    ("lua", "function f()\n  ‸\n  g()\nend\n", "if a then\n    b()\n  else\n    c()\n  end", "\n  g()\nend\n"),
+    ("sql", "BEGIN\n  ‸\n  x := 1;\nEND;\n", "IF a THEN\n    b := 1;\n  END IF;", "\n  x := 1;\n"),
+    # what closes something that stands above ends it
+    ("shellscript", "if a; then\n  ‸\nfi\n", "b", "\nfi\nc\n"),
+    ("ruby", "def f\n  ‸\nend\n", "a", "\nend\n\ndef g\n"),
+])  # fmt: skip
+def test_a_word_closes_what_the_middle_opened(language: str, buffer: str, middle: str, more: str) -> None:
+    assert shown(language, buffer, middle + more) == middle
 
 
 def test_a_block_is_believed_while_it_grows() -> None:

@@ -93,6 +93,11 @@ CODE = [
     ("lua", "a = [[don't]] b = [=[ ]] \" ]=] --[[ it's\n]]\n‸"),
     ("sql", "select 'it''s', \"a\"\"b\" from t; -- don't\n‸"),
     ("sql", "create function f() as $$ select 'x'; don't $$ language sql;\n‸"),
+    ("sql", "create function f() as $$‸"),
+    ("sql", "create function f() as $f$\nbegin\n  if a then‸"),  # the body is code
+    ("sql", "create function f() as $$\nbegin\n  return 'x';\nend $$ language plpgsql;\n‸"),
+    ("sql", "create function f() as $$\nbegin\n  return 1;\nend;\n$$;\nselect ‸"),
+    ("sql", "create function f() language sql as $$\n  select 1\n$$\n‸"),
     ("yaml", "a: don't\nb: |\n  isn't\n\n  \"open\nc: 'it''s'\nd: x#y\n‸"),
     ("yaml", "- run: >-\n    don't\n- name: ${{ a['b'] }}\n  ‸"),
     ("toml", "a = \"\"\"\nsay \"hi\" don't\"\"\"\nb = '''C:\\'''\nc = 'C:\\'\n‸"),

@@ -180,7 +180,7 @@ def check_formats(model: PeftModel, device: torch.device = CPU) -> None:
 
 def test_a_base_in_bfloat16_stays_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sixteen_bits_everywhere(monkeypatch)
-    loaded = load_tiny(save_tiny("gemma", tmp_path / "base"), "bfloat16")
+    loaded = load_tiny(save_tiny("gemma", tmp_path / "base"), "bfloat16", modules=True)
     loaded.model.set_attn_implementation("sdpa")
     check_formats(with_lora(loaded, Lora(dropout=0.0), "", 1, checkpointing=True).train())
 
@@ -199,7 +199,7 @@ def test_a_base_in_four_bits_stays_in_bfloat16(kind: str, tmp_path: Path, monkey
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_rows_that_are_filled_up_have_the_same_loss(n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = load_tiny(save_tiny("qwen2", tmp_path / "base"))
+    loaded = load_tiny(save_tiny("qwen2", tmp_path / "base"), modules=True)
     loaded.model.set_attn_implementation("sdpa")
     model, batch = with_lora(loaded, Lora(dropout=0.0), "", 1), examples(n, 50)
     plain = float(loss_of(model, batch, CPU).detach())

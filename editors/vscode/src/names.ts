@@ -3,7 +3,7 @@
 import * as vscode from 'vscode';
 import type { BaseLanguageClient } from 'vscode-languageclient/node';
 import { SELECTOR } from './client.ts';
-import { MAX_NAMES } from './constants.ts';
+import { MAX_NAMES, MAX_WHOLE } from './constants.ts';
 
 const METHOD = 'midfill/names';
 const REST_MS = 150;
@@ -15,12 +15,17 @@ const { Text, Keyword, Snippet, File, Folder } = vscode.CompletionItemKind;
 // Words of the text, and what is no name of anything.
 const NO_NAMES: ReadonlySet<Kind | undefined> = new Set([Text, Keyword, Snippet, File, Folder]);
 
-/** What a list says: its names, and whether there are no others. */
-export function read(list: vscode.CompletionList): { names: string[]; complete: boolean } {
+/**
+ * What a list says: its names, and whether there are no others. A short list is whole, whatever its server calls it
+ * (server/midfill/lsp/names.py), unless something was typed that it was chosen by.
+ */
+export function read(list: vscode.CompletionList, isBegun: boolean): { names: string[]; complete: boolean } {
   const named = list.items.filter(({ kind }) => !NO_NAMES.has(kind));
   const labels = named.map(({ label, filterText }) => filterText ?? (typeof label === 'string' ? label : label.label));
+  const isShort = labels.filter((label) => !/^__.*__$/u.test(label)).length <= MAX_WHOLE;
+  const isWhole = list.isIncomplete !== true || (isShort && !isBegun);
   // A list that holds words of the text is one of somebody who does not know.
-  const complete = !list.isIncomplete && labels.length <= MAX_NAMES && !list.items.some(({ kind }) => kind === Text);
+  const complete = isWhole && labels.length <= MAX_NAMES && !list.items.some(({ kind }) => kind === Text);
   return { names: [...new Set(labels)].slice(0, MAX_NAMES), complete: complete && labels.length > 0 };
 }
 
@@ -71,7 +76,7 @@ export class Names implements vscode.Disposable {
     } catch {
       return; // another extension's fault
     }
-    const { names, complete } = list === undefined ? { names: [], complete: false } : read(list);
+    const { names, complete } = list === undefined ? { names: [], complete: false } : read(list, !/(?:\.|::|->)$/u.test(before));
     if (names.length === 0 || document.version !== version) {
       this.last = ''; // the next key asks again
       return;

@@ -22,6 +22,7 @@ from midfill.addresses import leaving
 from midfill.client.remote import renderer_of
 from midfill.commands.model import check_whole
 from midfill.engine import record
+from midfill.engine.local.manifest import read_manifest
 from midfill.faults import in_words
 from midfill.remote.capabilities import Capabilities
 from midfill.remote.connect import connect
@@ -139,7 +140,7 @@ def _model() -> Iterator[Finding]:
         )
         return
     check_whole(folder)
-    manifest = models.read_manifest(folder)
+    manifest = read_manifest(folder)
     for name, recorded in (manifest or {}).get("files", {}).items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != recorded["size"]:
@@ -156,7 +157,7 @@ def _hashes() -> Iterator[Finding]:
     from midfill.engine.local.weights import compare
 
     for folder in sorted(paths.models_dir().glob("*/")):
-        manifest = models.read_manifest(folder)
+        manifest = read_manifest(folder)
         if manifest is None:
             says = f"{folder}: manifest.json is missing, unreadable or of another version"
             yield Finding("files", "warning", says, "the next start makes it again, or remove the folder")

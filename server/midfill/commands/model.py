@@ -16,6 +16,7 @@ from midfill import fim, paths
 from midfill.commands.options import configured
 from midfill.commands.progress import stages
 from midfill.config import Config
+from midfill.engine.local.manifest import read_manifest
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
 
@@ -61,7 +62,7 @@ def _list(*, as_json: bool) -> int:
 
     rows: list[dict[str, Any]] = []
     for folder in sorted(paths.models_dir().glob("*/")):
-        manifest = models.read_manifest(folder)
+        manifest = read_manifest(folder)
         if manifest is not None:
             size = sum(file["size"] for file in manifest.get("files", {}).values())
             rows.append(
@@ -120,7 +121,7 @@ def _info(spec: str, *, as_json: bool) -> int:
             "architecture": (config.get("architectures") or [config.get("model_type")])[0],
             "layers": config.get("num_hidden_layers"), "hidden_size": config.get("hidden_size"),
             "vocabulary": config.get("vocab_size"), "max_context": config.get("max_position_embeddings"),
-            "parameters": (models.read_manifest(folder) or {}).get("parameters"),
+            "parameters": (read_manifest(folder) or {}).get("parameters"),
             "template": template.name, "why_not_filling": fim.why_not_filling(called),
             "fills_in_the_middle": template is not fim.PREFIX_ONLY,
             "several_files": template.file is not None, "control_tokens": len(tokenizer.control_ids),

@@ -10,7 +10,11 @@ from midfill.lsp.documents import Documents
 from midfill.lsp.protocol import Params
 
 MAX_NAMES = 5000  # of a list that is read; a longer one is not called complete
+# pyright, gopls and rust-analyzer call every list incomplete, so that they are asked again at the next key. Directly
+# behind a dot they name all members; servers that cut lists do so at 50 names (Java's) or more. ``__x__`` do not count.
+MAX_WHOLE = 49
 MAX_NAME = 200  # characters
+ACCESS = ".?:->"  # TypeScript's server has the dot in its names
 
 
 def names(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
@@ -33,5 +37,5 @@ def _name(one: Any) -> str:
         one = one.get("filterText") or one.get("label")
     if not isinstance(one, str) or len(one) > MAX_NAME:
         return ""
-    name = one.strip().partition("(")[0]
+    name = one.strip().lstrip(ACCESS).partition("(")[0]
     return name if name.isidentifier() or name.replace("$", "_").replace("-", "_").isidentifier() else ""

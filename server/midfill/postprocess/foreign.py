@@ -67,6 +67,17 @@ def drop_markup(middle: str, place: Place) -> str:
     return "" if _PROSE.match(middle) and not place.before.strip() else middle
 
 
+# ``<|cursor|>``: a control token of some model, spelled as text. Elm and F# have the operator, with a space behind it.
+_CONTROL_TOKEN = re.compile(r"<\|(?:[a-z_]|\Z)")
+
+
+@rule(everywhere)
+def drop_spelled_token(middle: str, place: Place) -> str:
+    """End before the name of a control token, unless the document has such names."""
+    match = _CONTROL_TOKEN.search(middle)
+    return middle if match is None or "<|" in place.prefix or "<|" in place.suffix else middle[: match.start()]
+
+
 _MARK = re.compile(r"copyright|\(c\)|©|all rights reserved|@author|\bauthors?\s*:|__author__", re.IGNORECASE)
 _CLAIM = re.compile(
     r"(?:(?i:copyright|\(c\)|©)|SPDX-FileCopyrightText:)(?:[\s,.:–-]|(?i:\(c\)|©|by\b|copyright)|\d{4})*"

@@ -43,6 +43,11 @@ class Reader:
         self._is_tail = names.body is not None and body is not None and not after_line and base >= body and (
             self._below is None or self._below < body
         )  # fmt: skip
+        # What is begun by the cursor's line and goes on without being deeper.
+        self._is_paragraph = (
+            after_line and self._traits.prose and self._traits.leads.match(self._first_line) is not None
+        )
+        self._is_statement = after_line and self._is_begun_statement()
         self._floor = base
         if self._is_tail and body is not None:
             self._floor = body
@@ -88,6 +93,13 @@ class Reader:
             end = end if complete else len(self._middle)
             yield Line(at, end, complete, before + self._middle[at:end])
             at, before = end + 1, ""
+
+    def _is_begun_statement(self) -> bool:
+        """Whether the cursor's line begins a statement up to a semicolon, and nothing of the rest stands below it."""
+        code = code_of(self._first_line, self._place.language).strip()
+        if not self._traits.goes_to_semicolon or not code or code.endswith(";") or self._traits.opens_block(code):
+            return False
+        return not "".join(self._place.suffix.split("\n", 2)[1:2]).strip()
 
     def _after(self, line: Line, state: State) -> State:
         state = scan(line.text + "\n", self._place.language, state)
@@ -169,6 +181,10 @@ class Reader:
         """Whether what the cursor's line opened ends before a line of ``text`` that is not deeper."""
         if depth < self._base:
             return True
+        if self._is_paragraph:
+            return self._n_read > 1 and self._traits.leads.match(text) is not None
+        if self._is_statement:
+            return False
         if self._is_second(line):
             return not (text.startswith("{") and self._traits.has_braces)
         if self._traits.is_closer(text):
@@ -188,6 +204,8 @@ class Reader:
         """A blank line ends a unit at the outermost level, and what was begun by a line; nothing else."""
         if self._holder:
             return False
+        if self._is_paragraph:
+            return self._n_read > 1
         if self._after_line:
             return indent(previous.text) <= self._base
         if self._is_tail or self._needs_header:
@@ -204,7 +222,17 @@ class Reader:
         return self._below is not None and self._below > self._base
 
     def _opened_before(self, line: Line) -> bool:
-        return scan(self._place.before + self._middle[: line.start], self._place.language).depth > 0
+        """Whether what ``line`` closes was opened in the middle: a bracket, or a block by a line of its depth."""
+        said = self._place.before + self._middle[: line.start]
+        if scan(said, self._place.language).depth > 0:
+            return True
+        if line.text.strip()[:1] in ("}", ")", "]"):
+            return False
+        depth = indent(line.text)
+        opener = next((one for one in reversed(said.split("\n")) if one.strip() and indent(one) <= depth), "")
+        code = opener.strip()
+        is_part = self._traits.second.match(code) is not None or self._traits.branch.match(code) is not None
+        return indent(opener) == depth and (is_part or opens_block(opener, self._place.language))
 
     def _opening_end(self, line: Line) -> int | None:
         """The end of a line's opening, where its content stands below."""
@@ -220,6 +248,8 @@ class Reader:
         code = code_of(line.text, self._place.language).strip()
         if not code or self._traits.leads.match(code) is not None:
             return False  # comments and decorators belong to what comes after them
+        if self._is_statement:
+            return code.endswith(";")
         if self._after_line:
             is_end = code.startswith(self._holder) if self._holder else self._traits.is_closer(code)
             return self._n_read > 0 and depth == self._base and is_end

@@ -27,6 +27,8 @@ def drop_repeated_prefix(middle: str, place: Place) -> str:
     said = place.before.strip()
     if said.endswith("\\") and place.kind == "line" and (mark := _GOES_ON.match(middle)) is not None:
         return middle[mark.end() :]
+    if place.kind == "line" and place.traits.holder(said).startswith("$"):  # $$, which a body of SQL stands between
+        return middle.lstrip("$")
     if place.kind not in ("line", "rest", "inside") or len(said) < MIN_LINE or not any(map(str.isalpha, said)):
         return middle
     while _says_again(said, middle, place):

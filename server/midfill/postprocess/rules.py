@@ -17,7 +17,7 @@ from midfill.postprocess.closing import (
     trim_end,
 )
 from midfill.postprocess.finished import leave_finished_line
-from midfill.postprocess.foreign import drop_copyright, drop_invisible, drop_markup
+from midfill.postprocess.foreign import drop_copyright, drop_invisible, drop_markup, drop_spelled_token
 from midfill.postprocess.invented import drop_invented
 from midfill.postprocess.pairs import close_string, close_what_it_opened, drop_second_closer
 from midfill.postprocess.place import Place, opens_block
@@ -52,6 +52,7 @@ __all__ = [
     "drop_repeated_line",
     "drop_repeated_prefix",
     "drop_second_closer",
+    "drop_spelled_token",
     "drop_suffix_overlap",
     "drop_trailing_comma",
     "drop_what_follows",
@@ -75,9 +76,9 @@ def first_unit(middle: str, place: Place) -> str:
 
 
 PIPELINE: tuple[Rule, ...] = (
-    drop_invisible, drop_markup, drop_repeated_prefix, leave_finished_line, first_unit, drop_invented, drop_copyright,
-    drop_repeated_line, drop_repeated_block, end_run, drop_doubled_space, own_indentation, drop_suffix_overlap,
-    drop_what_follows, balance, drop_second_closer, drop_trailing_comma, trim_end,
+    drop_invisible, drop_markup, drop_spelled_token, drop_repeated_prefix, leave_finished_line, first_unit,
+    drop_invented, drop_copyright, drop_repeated_line, drop_repeated_block, end_run, drop_doubled_space,
+    own_indentation, drop_suffix_overlap, drop_what_follows, balance, drop_second_closer, drop_trailing_comma, trim_end,
 )  # fmt: skip
 # For a middle that has its end.
 FINISH: tuple[Rule, ...] = (only_open, open_body, close_string, close_what_it_opened)

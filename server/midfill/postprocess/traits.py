@@ -38,6 +38,8 @@ _BY_SEMICOLON = BRACES - {"go", "json", "jsonc", "graphql", "terraform"}
 # What a line before a conditional statement says, `return x if y`, may not be the last one.
 _MODIFIERS = frozenset({"ruby", "perl", "elixir"})
 _NO_COMMA = frozenset({"sql", "json", "jsonc"})
+# A statement goes over lines of one indentation up to a semicolon.
+_TO_SEMICOLON = frozenset({"sql"})
 
 _NEVER = r"(?!)"
 _NO_NAME = r"\b(?!\s*=(?!=)|:)"  # after a word that may also be a name or a key
@@ -66,7 +68,7 @@ _OPENS = _by_language(
     ("cmake", r"(?i:^(?:if|elseif|else|foreach|while|function|macro)\s*\()"),
     ("makefile", r"^[^\s#=:][^#=:]*::?(?!=)|^(?:if(?:n?eq|n?def)|else|define)\b"),
     ("vim", r"^(?:function|if|else|elseif|for|while|try|catch|finally|augroup(?! END))\b"),
-    ("sql", r"(?i:\b(?:begin|then|loop|else)$)"),
+    ("sql", r"(?i:\b(?:begin|then|loop|else|declare)$)"),
     ("haskell elm ocaml fsharp", r"\b(?:where|of|do|let|then|else|with|begin|struct|sig)$|(?<![=<>])=$|->$"),
     ("erlang", r"->$|\bof$"),
     ("latex", r"\\begin\{[^}]*\}(?:\[[^\]]*\]|\{[^}]*\})*$"),
@@ -127,6 +129,7 @@ _LEADS = _by_language(
     ("csharp", r"\[[A-Z].*\]$"),
     ("c cpp", r"template\s*<"),
     ("haskell elm", r"[a-z][\w']*\s*::\s"),
+    ("markdown", r"#{1,6}\s"),
 )
 # A shape that holds a block whose content need not stand deeper; what closes it, with the shape's groups put in.
 _HOLDERS: tuple[tuple[frozenset[str], re.Pattern[str], str], ...] = (
@@ -140,6 +143,7 @@ _HOLDERS: tuple[tuple[frozenset[str], re.Pattern[str], str], ...] = (
     ),
     (frozenset({"latex"}), re.compile(r"\\begin\{([^}]*)\}(?:\[[^\]]*\]|\{[^}]*\})*$"), r"\end{\1}"),
     (frozenset({"shellscript"}), re.compile(r"\bcase\b.*\bin$"), "esac"),
+    (frozenset({"sql"}), re.compile(r"(?<!\w)(\$\w*\$)$"), r"\1"),
     (frozenset({"makefile"}), re.compile(r"^define\b"), "endef"),
     (frozenset({"makefile"}), re.compile(r"^if(?:n?eq|n?def)\b"), "endif"),
 )  # fmt: skip
@@ -198,6 +202,11 @@ class Traits:
     def refuses_trailing_commas(self) -> bool:
         """Whether a comma before a closing bracket is an error."""
         return self.id in _NO_COMMA
+
+    @property
+    def goes_to_semicolon(self) -> bool:
+        """Whether a statement goes over lines of one indentation up to a semicolon."""
+        return self.id in _TO_SEMICOLON
 
     def opens_block(self, code: str) -> bool:
         """Whether a line of this ``code`` (without its comment) surely is one before a block."""

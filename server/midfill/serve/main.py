@@ -120,6 +120,10 @@ async def _serve(
     config: Config, where: Place, listener: socket.socket, address: Address, suspects: Suspects, work_log: WorkLog,
     team: TeamServer | None,
 ) -> EngineStatus:  # fmt: skip
+    from midfill.engine.local import preparing
+
+    compiling = preparing.compile_early(config.device, config.dtype)
+
     import uvicorn
 
     from midfill.engine.local.engine import LocalEngine
@@ -130,7 +134,7 @@ async def _serve(
 
     engine = LocalEngine(
         config.model, device=config.device, dtype=config.dtype, template=config.template,
-        max_adapters=config.max_adapters, suspects=suspects, work_log=work_log,
+        max_adapters=config.max_adapters, suspects=suspects, work_log=work_log, compiling=compiling,
     )  # fmt: skip
 
     def leave() -> None:

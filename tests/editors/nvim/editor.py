@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.editors.tools import REPOSITORY, neovim
-from tests.editors.wire import Wire, environment, until
+from tests.editors.wire import TIMEOUT_S, Wire, environment, until
 
 HERE = Path(__file__).parent
 PLUGIN = REPOSITORY / "editors/neovim"
@@ -42,11 +42,12 @@ class Neovim:
         self.wire = Wire(folder / "wire.jsonl", server)
         self.folder, self.workspace = folder, folder / "workspace"
         self.workspace.mkdir()
+        self.env = {**settings(folder, self.wire, setup), **environment(folder, script), **env}
         self._process = subprocess.Popen(
             [neovim(), "-l", str(HERE / "bridge.lua"), str(init)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**settings(folder, self.wire, setup), **environment(folder, script), **env},
+            env=self.env,
             cwd=self.workspace,
             text=True,
         )
@@ -73,22 +74,23 @@ class Neovim:
         """Press keys."""
         self.call("nvim_input", keys)
 
-    def open(self, text: str, name: str = "main.py") -> Path:
+    def open(self, text: str, name: str = "main.py", patience_s: float = TIMEOUT_S) -> Path:
         """Open a file with the cursor where ``‸`` stands, in insert mode, as soon as the server is ready."""
         file = self.workspace / name
         before, _, after = text.partition("‸")
         file.write_text(before + after, encoding="utf-8")
         self.command(f"edit {file}")
-        self.ready()
+        self.ready(patience_s)
         row, column = before.count("\n") + 1, len(before.rsplit("\n", 1)[-1].encode())
         at_end = column > 0 and after.startswith("\n")
         self.keys(f"<Cmd>call cursor({row}, {column + 1})<CR>" + ("A" if at_end else "i"))
         self.wait(lambda: [self.call("nvim_get_mode")["mode"], self.cursor()], ["i", [row, column]])
         return file
 
-    def ready(self) -> None:
+    def ready(self, patience_s: float = TIMEOUT_S) -> None:
         """Wait for the server."""
-        self.wait(lambda: self.lua("return require('midfill').statusline()"), "midfill")
+        line = "return require('midfill').statusline()"
+        until(lambda: self.lua(line), lambda said: said == "midfill", timeout_s=patience_s)
 
     def lines(self) -> str:
         """The buffer."""

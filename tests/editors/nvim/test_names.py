@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -36,6 +37,9 @@ end })
 """
 
 
+MANY = [f"name_{number}" for number in range(50)]  # as many as some servers cut a list to
+
+
 def told(editor: Neovim) -> list[tuple[list[str], bool, dict[str, int]]]:
     params = [message["params"] for message in editor.wire.messages(method="midfill/names")]
     return [(one["names"], one["complete"], one["position"]) for one in params]
@@ -43,7 +47,8 @@ def told(editor: Neovim) -> list[tuple[list[str], bool, dict[str, int]]]:
 
 @pytest.mark.parametrize(("items", "names", "complete"), [
     ('[{"label": "price", "kind": 5}, {"label": "lines", "kind": 2}]', ["price", "lines"], True),
-    ('{"isIncomplete": true, "items": [{"label": "price", "kind": 5}]}', ["price"], False),
+    ('{"isIncomplete": true, "items": [{"label": "price", "kind": 5}]}', ["price"], True),
+    (json.dumps({"isIncomplete": True, "items": [{"label": name, "kind": 5} for name in MANY]}), MANY, False),
     ('[{"label": "price", "kind": 5}, {"label": "a word", "kind": 1}]', ["price"], False),
     ('[{"label": "• price", "filterText": "price", "kind": 5}, {"label": "if", "kind": 14}]', ["price"], True),
 ])  # fmt: skip

@@ -79,6 +79,14 @@ def scripted_program(folder: Path) -> Path:
     return program
 
 
+def install(project: Path) -> None:
+    """midfill in the workspace's virtual environment, where the extension looks first."""
+    program = project / ".venv" / "bin" / "midfill"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -P -m midfill \"$@\"\n")
+    program.chmod(0o755)
+
+
 @pytest.fixture(scope="package")
 def window(browser: Browser, vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
     """A window whose server has a scripted engine."""

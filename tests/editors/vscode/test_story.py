@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import pytest
 
 from midfill import paths
 
-from .conftest import environment
+from .conftest import environment, install
 from .workbench import opened, until
 
 if TYPE_CHECKING:
@@ -26,14 +25,6 @@ def subtract(a, b):
 
 '''
 TYPED = "def add(a, b):\n    return "
-
-
-def install(project: Path) -> None:
-    """midfill in the workspace's virtual environment, where the extension looks first."""
-    program = project / ".venv" / "bin" / "midfill"
-    program.parent.mkdir(parents=True)
-    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -P -m midfill \"$@\"\n")
-    program.chmod(0o755)
 
 
 @pytest.mark.model

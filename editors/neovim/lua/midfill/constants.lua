@@ -3,4 +3,5 @@ return {
   MAX_AHEAD = 16,
   MAX_PLACES = 20,
   MAX_NAMES = 5000,
+  MAX_WHOLE = 49,
 }

@@ -5,7 +5,8 @@ local api = vim.api
 local M = {}
 local METHOD = 'midfill/names'
 local REST_MS = 150
-local MAX_NAMES = require('midfill.constants').MAX_NAMES
+local constants = require('midfill.constants')
+local MAX_NAMES, MAX_WHOLE = constants.MAX_NAMES, constants.MAX_WHOLE
 -- Words of the text, and what is no name of anything: Text, Keyword, Snippet, File, Folder.
 local NO_NAMES = { [1] = true, [14] = true, [15] = true, [17] = true, [19] = true }
 
@@ -13,12 +14,14 @@ local NO_NAMES = { [1] = true, [14] = true, [15] = true, [17] = true, [19] = tru
 local timer
 local last = ''
 
---- What a result says: its names, and whether there are no others.
+--- What a result says: its names, and whether there are no others. A short list is whole, whatever its server calls it
+--- (server/midfill/lsp/names.py), unless something was typed that it was chosen by.
 ---@param result table
+---@param is_begun boolean
 ---@return string[], boolean
-function M.read(result)
+function M.read(result, is_begun)
   local items = result.items or result
-  local names, seen, complete = {}, {}, result.isIncomplete ~= true
+  local names, seen, n_plain, complete = {}, {}, 0, true
   for _, item in ipairs(items) do
     local name = item.filterText or item.label
     if item.kind == 1 then -- of somebody who does not know
@@ -26,7 +29,11 @@ function M.read(result)
     elseif not NO_NAMES[item.kind] and type(name) == 'string' and not seen[name] then
       seen[name] = true
       names[#names + 1] = name
+      n_plain = n_plain + (name:find('^__.*__$') and 0 or 1)
     end
+  end
+  if result.isIncomplete == true then
+    complete = complete and not is_begun and n_plain <= MAX_WHOLE
   end
   return vim.list_slice(names, 1, MAX_NAMES), complete and #names > 0 and #names <= MAX_NAMES
 end
@@ -78,7 +85,7 @@ local function ask(client, buf)
           last = '' -- the next key asks again
           return
         end
-        local names, complete = M.read(result)
+        local names, complete = M.read(result, #stem < #before)
         tell(client, buf, names, complete, version, position)
       end, buf)
     end

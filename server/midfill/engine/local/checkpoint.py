@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import torch
 
-from midfill.engine.local.models import read_manifest
+from midfill.engine.local.manifest import read_manifest
 from midfill.engine.local.weights import CHUNK, MAX_HEADER, Progress, read_header, tensor_in
 from midfill.types import MidfillError
 

@@ -28,7 +28,7 @@ from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorPr
 from midfill.engine.local import int8
 from midfill.engine.local.embedded import Progress
 from midfill.engine.local.gguf_file import GgufFile, GgufTensor
-from midfill.engine.local.models import write_index
+from midfill.engine.local.manifest import INT8, write_index
 from midfill.engine.local.safetensors_writer import SafetensorsWriter
 from midfill.types import MidfillError
 
@@ -128,7 +128,7 @@ class _Model:
                 writers += files.values()
                 write_index(out, where)
             if in_int8:
-                writer = stack.enter_context(SafetensorsWriter(out / int8.FILE, self._int8_layout()))
+                writer = stack.enter_context(SafetensorsWriter(out / INT8, self._int8_layout()))
                 sinks.append(lambda name, values: self._add_int8(writer, name, values))
                 writers.append(writer)
             for name, values in self._pieces(progress):

@@ -11,6 +11,7 @@ from typing import Any
 from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, EngineError, GenerateRequest
 from midfill.engine.local.adapter_loader import AdapterLoader
 from midfill.engine.local.adapters import Adapter, read_adapter
+from midfill.engine.local.preparing import Compiling
 from midfill.engine.local.request import Request
 from midfill.engine.local.thread import EngineThread, Settings
 from midfill.engine.suspects import Suspects, WorkLog, refusal
@@ -24,11 +25,14 @@ class LocalEngine:
     def __init__(
         self, spec: str = "auto", *, device: str = "auto", dtype: str = "auto", template: str = "auto",
         max_adapters: int = 8, suspects: Suspects | None = None, work_log: WorkLog | None = None,
+        compiling: Compiling | None = None,
     ) -> None:  # fmt: skip
-        """``suspects``: prompts that are refused; ``work_log`` is told what is worked on."""
+        """``suspects``: prompts that are refused; ``work_log`` is told what is worked on; ``compiling``: the kernels'
+        compilation, where it was begun already."""
         self._suspects = suspects
         self._loader = AdapterLoader(self)
-        self.thread = EngineThread(Settings(spec, device, dtype, template, max_adapters), self._loader.close, work_log)
+        settings = Settings(spec, device, dtype, template, max_adapters)
+        self.thread = EngineThread(settings, self._loader.close, work_log, compiling)
 
     def start(self) -> None:
         """Begin loading; ``status`` tells how far it is."""

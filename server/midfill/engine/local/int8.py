@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from midfill.engine.local import int8_kernels, models
+from midfill.engine.local import int8_kernels
 from midfill.engine.local.int8_kernels import STEPS
 
-FILE = models.INT8
 SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weight_scale"
 
 

@@ -13,6 +13,7 @@ import torch
 
 from midfill.engine.local import int8
 from midfill.engine.local.checkpoint import Checkpoint
+from midfill.engine.local.manifest import INT8
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.model.formats import Float, Format
 from midfill.engine.local.model.read import architecture, fits, read_decoder
@@ -142,7 +143,7 @@ def _model(
 ) -> tuple[Any, int]:  # fmt: skip
     """The model, and how many weights it has."""
     try:
-        ready = folder / int8.FILE
+        ready = folder / INT8
         if chosen == "int8" and ready.is_file():
             return _read(Checkpoint(folder, [ready]), config, chosen, target, progress, modules=modules)
         with float_files(folder, progress) as files:

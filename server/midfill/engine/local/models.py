@@ -13,10 +13,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,14 +25,20 @@ from filelock import FileLock
 from midfill import paths
 from midfill.engine.local import embedded
 from midfill.engine.local.embedded import EMBEDDED, Progress
+from midfill.engine.local.manifest import (
+    INDEX,
+    MANIFEST,
+    read_manifest,
+    recorded,
+    weight_files,
+    write_index,
+    write_json,
+    write_manifest,
+)
 from midfill.types import MidfillError
 
 REFERENCE = "google/codegemma-7b"
 REFERENCE_BYTES = 20 << 30  # bfloat16 weights, KV cache and workspace
-MANIFEST = "manifest.json"
-INDEX = "model.safetensors.index.json"
-INT8 = "int8.safetensors"
-FORMAT = 4  # raised when a prepared folder's content changes meaning: older ones are made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +102,6 @@ def hub_folder(hub_id: str) -> Path | None:
     return folder if (folder / "config.json").is_file() and files and all(file.is_file() for file in files) else None
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that make up the model: the index's, or the one, or all there are; none where a prepared
-    folder has only what serves here. Raises MidfillError."""
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        return [folder / name for name in sorted({Path(str(file)).name for file in index["weight_map"].values()})]
-    except FileNotFoundError:
-        single = folder / "model.safetensors"
-        every = [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
-        return [file for file in every if file.name != INT8]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MidfillError(
-            f"the index of weights in {folder} is damaged", "fetch or prepare the model again"
-        ) from error
-
-
 def find_prepared(source: ModelSource) -> Path | None:
     """The folder to load ``source`` from, if it is ready. Cheap: no hashing, no network."""
     if source.kind == "directory":
@@ -133,18 +122,6 @@ def _is_from(recorded: dict[str, Any], source: ModelSource) -> bool:
     info = source.path.stat()
     known = (recorded.get("path"), recorded.get("size"), recorded.get("mtime_ns"))
     return known == (str(source.path), info.st_size, info.st_mtime_ns)
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a prepared folder of the present format, or None."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files, source = manifest.get("files", {}), manifest.get("source", {})
-        sound = all(type(entry["size"]) is int and isinstance(entry["sha256"], str) for entry in files.values())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
-    sound = sound and isinstance(manifest.get("name", ""), str) and isinstance(source, dict)
-    return manifest if sound and manifest.get("format") == FORMAT else None
 
 
 def prepare(source: ModelSource, progress: Progress, *, force: bool = False, floats: bool = False) -> Path:
@@ -222,9 +199,9 @@ def _add_floats(source: ModelSource, folder: Path, models: Path, progress: Progr
         for file in made:
             file.replace(folder / file.name)
         index = work / INDEX
-        manifest["files"] = {**manifest["files"], **_recorded([*(folder / file.name for file in made), index])}
+        manifest["files"] = {**manifest["files"], **recorded([*(folder / file.name for file in made), index])}
         temporary = work / MANIFEST
-        _write_json(temporary, manifest)
+        write_json(temporary, manifest)
         temporary.replace(folder / MANIFEST)
         index.replace(folder / INDEX)
 
@@ -237,13 +214,6 @@ def _write_floats(source: ModelSource, work: Path, progress: Progress) -> None:
     write_floats(file, work, progress)
     if source.kind == "embedded":
         file.unlink()
-
-
-def write_index(folder: Path, where: Mapping[str, str]) -> None:
-    """Say which file of ``folder`` holds each tensor of the model. It appears by one rename. Raises OSError."""
-    temporary = folder / f".{INDEX}.{os.getpid()}"
-    temporary.write_text(json.dumps({"metadata": {}, "weight_map": dict(sorted(where.items()))}), encoding="utf-8")
-    temporary.replace(folder / INDEX)
 
 
 def _add_index(folder: Path) -> None:
@@ -304,30 +274,6 @@ def _prepare_gguf(source: ModelSource, models: Path, progress: Progress, *, floa
         write_manifest(out, source.name, origin, figures)
         key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
         return _publish(out, models / f"{source.name}-{key}")
-
-
-def write_manifest(folder: Path, name: str, origin: dict[str, Any], figures: dict[str, Any]) -> None:
-    """Record size and sha256 of every file of ``folder``, and sync all of it to the disk. The manifest comes last."""
-    files = _recorded(sorted(folder.iterdir()))
-    _write_json(folder / MANIFEST, {"format": FORMAT, "name": name, "source": origin, **figures, "files": files})
-
-
-def _recorded(files: list[Path]) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of each, once it is on the disk."""
-    entries: dict[str, dict[str, Any]] = {}
-    for file in files:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            entries[file.name] = {"size": file.stat().st_size, "sha256": digest}
-            os.fsync(stream.fileno())
-    return entries
-
-
-def _write_json(file: Path, content: dict[str, Any]) -> None:
-    with file.open("w", encoding="utf-8") as out:
-        json.dump(content, out, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
 
 
 def _publish(folder: Path, target: Path) -> Path:

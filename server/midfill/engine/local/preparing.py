@@ -24,11 +24,13 @@ from typing import Any
 from midfill import paths, safe_path
 from midfill.engine.local import models
 from midfill.engine.local.embedded import Progress
+from midfill.engine.local.manifest import INT8
 from midfill.engine.local.models import ModelSource
 from midfill.faults import described
 from midfill.types import MidfillError
 
 log = logging.getLogger(__name__)
+GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # CUDA, ROCm, and a GPU seen from WSL
 KILLED = -9  # exit status: by the system, for want of memory, or by a person
 
 
@@ -68,6 +70,16 @@ class Compiling:
         if self._child is not None:
             self._child.wait()
         self._end.close()
+
+
+def compile_early(device: str, dtype: str) -> Compiling | None:
+    """The compilation for an engine with these settings, begun before torch is imported, which takes seconds.
+
+    None where a GPU may serve: without torch that is not known.
+    """
+    may_be_gpu = sys.platform != "linux" or any(file.exists() for file in GPUS)
+    on_cpu = device == "cpu" or (device == "auto" and not may_be_gpu)
+    return Compiling() if on_cpu and dtype in ("auto", "int8") else None
 
 
 @contextlib.contextmanager
@@ -150,7 +162,7 @@ def _write_tiny(folder: Path) -> None:
         layout[f"{name}.weight"] = (torch.int8, shape)
         layout[f"{name}.weight{SCALE_SUFFIX}"] = (torch.float32, shape[:1])
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with SafetensorsWriter(folder / models.INT8, layout) as writer:
+    with SafetensorsWriter(folder / INT8, layout) as writer:
         for name, (dtype, shape) in layout.items():
             writer.add(name, torch.zeros(shape, dtype=dtype))
     tokenizer = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}

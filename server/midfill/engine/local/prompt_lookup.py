@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 MAX_DRAFT = 12
 FIRST_DRAFT = 4
-LONGEST, SHORTEST = 4, 2  # tokens that must agree before a draft is copied
+# Tokens that must agree before a draft is copied: the place where most do is taken, and more are looked at no further.
+SHORTEST, LONGEST = 2, 16
+CAREFUL = 3  # at least, after drafts that were all wrong
 
 
 class Drafter:
@@ -23,17 +25,16 @@ class Drafter:
         self._n_wrong = 0  # in a row
 
     def draft(self, ids: Sequence[int], limit: int) -> list[int]:
-        """At most ``limit`` tokens that may follow ``ids``."""
+        """At most ``limit`` tokens that may follow ``ids``: those that did where the longest run before was the same,
+        the last time; of equal ones its own first."""
         limit = min(limit, self._length)
-        shortest = SHORTEST if self._n_wrong < 2 else LONGEST
-        for n in range(LONGEST, shortest - 1, -1):
-            if n > len(ids):
-                continue
-            key = list(ids[-n:])
-            for source in (ids, *self._others):
-                if found := _after(source, key, limit, own=source is ids):
-                    return found
-        return []
+        n = (SHORTEST if self._n_wrong < 2 else CAREFUL) - 1
+        found: list[int] = []
+        for source in (ids, *self._others):
+            end, n_same = _longest(source, ids, n)
+            if n_same > n:
+                n, found = n_same, list(source[end : end + limit])
+        return found
 
     def learn(self, n_drafted: int, n_accepted: int) -> None:
         """A draft of ``n_drafted`` had ``n_accepted`` right: the next is longer or shorter."""
@@ -44,14 +45,23 @@ class Drafter:
         self._n_wrong = self._n_wrong + 1 if n_accepted == 0 else 0
 
 
-def _after(source: Sequence[int], key: list[int], limit: int, *, own: bool) -> list[int]:
-    """What followed ``key`` in ``source`` the last time; its end is the key itself where ``own``."""
-    first, n = key[0], len(key)
-    at = len(source) - n - (1 if own else 0)
-    while at >= 0:
-        if source[at] == first and list(source[at : at + n]) == key:
-            found = list(source[at + n : at + n + limit])
-            if found:
-                return found
-        at -= 1
-    return []
+def _longest(source: Sequence[int], ids: Sequence[int], least: int) -> tuple[int, int]:
+    """Where in ``source`` the longest run ends that ``ids`` end with, with something after it, and how long it is.
+
+    (0, ``least``): none is longer than that.
+    """
+    best, n_best = 0, least
+    if len(ids) < SHORTEST:
+        return best, n_best
+    last, before = ids[-1], ids[-2]
+    for at in range(len(source) - 2, 0, -1):
+        if source[at] != last or source[at - 1] != before:
+            continue
+        n = SHORTEST
+        while n < min(LONGEST, at + 1, len(ids)) and source[at - n] == ids[-1 - n]:
+            n += 1
+        if n > n_best:
+            best, n_best = at + 1, n
+            if n == LONGEST:
+                break
+    return best, n_best

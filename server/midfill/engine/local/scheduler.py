@@ -30,6 +30,7 @@ class Scheduler:
         self._served: dict[str, int] = {}  # window -> when it was last given a slot
         self._read: dict[str, tuple[int, str]] = {}  # person -> when a prompt was last begun for them, for which window
         self._reading: RunningRequest | None = None  # whose prompt is read, to its end
+        self._spared: Request | RunningRequest | None = None  # whose prompt is read though it comes too late
         self._n_alone = 0  # steps in which answers went on and no prompt was read, though one waits
         self._was_between = False  # whether the last piece read was of a shorter prompt than that
         self._paces: collections.deque[float] = collections.deque(maxlen=N_PACES)
@@ -117,9 +118,11 @@ class Scheduler:
         ]
         unread = [row for row in unread if row[1].index == 0 and not row[1].cancelled.is_set()]
         late = [row for row in unread if now + token_s * row[2] > row[1].deadline]
+        self._spared = None
         if late and len(late) == len(unread):
             spared = next((row for row in late if row[0] is self._reading), max(late, key=lambda row: row[1].arrived))
             late.remove(spared)
+            self._spared = spared[0]
         return [row[0] for row in late]
 
     def n_before(self, request: GenerateRequest) -> int:
@@ -165,10 +168,11 @@ class Scheduler:
 
     def _answers_first(self, running: list[RunningRequest]) -> bool:
         """Whether nothing is read beside this step: each piece of the next prompt would make the answer before it late,
-        and bring none nearer, as others wait behind it. Several people share every step."""
+        and bring none nearer, as others wait behind it or it comes too late itself. Several people share every step."""
         n_unread = sum(one.generation.n_pending > 1 for one in running)
         self._n_alone = (self._n_alone + 1) % QUEUED_EVERY
-        return n_unread > 1 and len({one.asked.person for one in running}) == 1 and self._n_alone != 0
+        queued = n_unread > 1 or self._reading is self._spared
+        return queued and len({one.asked.person for one in running}) == 1 and self._n_alone != 0
 
     def _next_to_read(self, unread: list[RunningRequest]) -> RunningRequest | None:
         """The prompt to read a piece of: the one that was begun, to its end, so that at least some are answered in time

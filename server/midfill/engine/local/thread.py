@@ -62,9 +62,13 @@ class EngineThread(threading.Thread):
     first part are for any thread. ``on_end`` is called when the thread ends.
     """
 
-    def __init__(self, settings: Settings, on_end: Callable[[], None], work_log: WorkLog | None) -> None:
+    def __init__(
+        self, settings: Settings, on_end: Callable[[], None], work_log: WorkLog | None,
+        compiling: preparing.Compiling | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(name="midfill-engine", daemon=True)
         self._settings, self._on_end, self._work_log = settings, on_end, work_log
+        self._compiling = compiling
         self.scheduler, self.records, self.shortage = Scheduler(), Records(), Shortage()
         self.model: LoadedModel | None = None
         self.runner: Runner  # from loading on, as what follows
@@ -180,7 +184,9 @@ class EngineThread(threading.Thread):
         settings = self._settings
         source = models.resolve(settings.spec)
         floats = needs_floats(settings.device, settings.dtype)
-        compiling = preparing.Compiling() if not floats else None
+        compiling, self._compiling = self._compiling, None
+        if compiling is None and not floats:
+            compiling = preparing.Compiling()
         try:
             folder = preparing.prepare(source, self._progress, floats=floats)
         except MidfillError:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from midfill.engine.local.models import read_manifest
+from midfill.engine.local.manifest import read_manifest
 from midfill.types import MidfillError
 
 Progress = Callable[[str, float], None]

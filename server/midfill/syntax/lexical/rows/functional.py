@@ -93,10 +93,12 @@ def _cmake(id: str) -> Row:
 
 
 def _sql(id: str) -> Row:
+    """Between dollars that end a line stands the body of a function, which is code; between others, a string."""
+    body = passed(r"(?<!\w)\$(?:[A-Za-z_]\w*)?\$(?=[ \t]*(?:\n|\Z|;|(?i:language)\b))", "$")
     dollars = Rule(r"(?<!\w)(?P<tag>\$(?:[A-Za-z_]\w*)?\$)", until(lambda match: match.group("tag")), "$")
     text = string("'", escape=r"\\'(?=\w)", skip="''", many=True)
     names = [*string('"', escape="", skip='""'), *string("`", escape="")]
-    return row(id, line_comment("--"), block_comment(r"/\*", "*/"), dollars, text, names)
+    return row(id, line_comment("--"), block_comment(r"/\*", "*/"), body, dollars, text, names)
 
 
 def _vim(id: str) -> Row:

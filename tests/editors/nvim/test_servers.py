@@ -1,0 +1,91 @@
+"""Real language servers beside midfill's in one buffer: what only they know is what the embedded model may say."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.editors import engine
+from tests.editors.nvim.editor import Neovim
+from tests.editors.tools import node, server
+from tests.editors.wire import until
+
+pytestmark = pytest.mark.model
+
+# What no index of midfill's reads: a library outside of the workspace, and one below node_modules. Nobody would guess
+# the member's name.
+MEMBER = "zorbulate_quux"
+PYTHON = f"class Basket:\n    def {MEMBER}(self) -> int: ...\n\n\ndef open_basket() -> Basket: ...\n"
+SCRIPT = f"export interface Basket {{ {MEMBER}(): number }}\nexport function openBasket(): Basket;\n"
+OTHER = """
+vim.api.nvim_create_autocmd('FileType', { callback = function(args)
+  local config = { name = 'other', cmd = COMMAND, settings = SETTINGS, init_options = OPTIONS }
+  config.root_dir = vim.fn.getcwd()
+  vim.lsp.start(config, { bufnr = args.buf })
+end })
+vim.lsp.config('midfill', { init_options = { knowledgeOff = { 'jedi', 'index' } } })
+"""
+
+
+def setup(command: list[str], settings: str = "{}", options: str = "vim.empty_dict()") -> str:
+    words = ", ".join(f"'{word}'" for word in command)
+    return OTHER.replace("COMMAND", f"{{ {words} }}").replace("SETTINGS", settings).replace("OPTIONS", options)
+
+
+@pytest.fixture
+def editors(tmp_path: Path, embedded_folder: Path) -> Iterator[list[Neovim]]:
+    started: list[Neovim] = []
+    engine.configure(tmp_path)
+    yield started
+    for editor in started:
+        said = editor.messages()
+        editor.close()
+        engine.end(editor.env)
+        assert "Error" not in said, said
+
+
+def type_behind_a_dot(editor: Neovim, name: str, text: str) -> str:
+    """Open a file, type a dot, and return the ghost text behind it once it is a name that the other server said."""
+    editor.open(text, name, engine.LOAD_S)
+    until(lambda: editor.lua("return #vim.lsp.get_clients({ name = 'other', bufnr = 0 })"), lambda n: n == 1)
+
+    def names() -> list[str]:
+        told = [message["params"] for message in editor.wire.messages(method="midfill/names")]
+        return [name.lstrip(".") for one in told for name in one["names"]]
+
+    for _ in range(20):  # a server that still reads its libraries names nothing
+        editor.keys(".")
+        with contextlib.suppress(AssertionError):
+            until(names, timeout_s=5)
+            break
+        editor.keys("<BS>")
+    assert MEMBER in names()
+    return until(editor.ghost, lambda ghost: ghost.startswith(MEMBER), timeout_s=engine.ANSWER_S)
+
+
+def test_pyright_knows_a_library_outside_of_the_workspace(tmp_path: Path, editors: list[Neovim]) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "shop.pyi").write_text(PYTHON)
+    command = [node(), server("pyright/langserver.index.js"), "--stdio"]
+    settings = f"{{ python = {{ analysis = {{ extraPaths = {{ '{library}' }} }} }} }}"
+    editors.append(Neovim(tmp_path, None, setup(command, settings)))
+    text = "from shop import open_basket\n\n\ndef total():\n    basket = open_basket()\n    return basket‸\n"
+    assert type_behind_a_dot(editors[0], "main.py", text)
+
+
+def test_typescripts_own_server_knows_a_package(tmp_path: Path, editors: list[Neovim]) -> None:
+    tsserver = server("typescript/lib/tsserver.js")
+    command = [node(), server("typescript-language-server/lib/cli.mjs"), "--stdio"]
+    options = f"{{ tsserver = {{ path = '{tsserver}' }} }}"
+    editors.append(Neovim(tmp_path, None, setup(command, options=options)))
+    package = editors[0].workspace / "node_modules" / "shop"
+    package.mkdir(parents=True)
+    (package / "package.json").write_text('{"name": "shop", "version": "1.0.0", "types": "index.d.ts"}')
+    (package / "index.d.ts").write_text(SCRIPT)
+    text = 'import { openBasket } from "shop";\n\nexport function total(): number {\n  const basket = openBasket();\n'
+    text += "  return basket‸\n}\n"
+    assert type_behind_a_dot(editors[0], "main.ts", text)

@@ -1,0 +1,70 @@
+"""VS Code's own TypeScript server beside midfill's: what only it knows is what the embedded model may say."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from midfill import paths
+from tests.editors import engine
+from tests.editors.tools import server
+
+from .conftest import SCRIPTED_SETTINGS, environment, install
+from .workbench import opened, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# A package that midfill reads nothing of, with a member whose name nobody would guess.
+MEMBER = "zorbulateQuux"
+PACKAGE = {
+    "node_modules/shop/package.json": '{"name": "shop", "version": "1.0.0", "types": "index.d.ts"}',
+    "node_modules/shop/index.d.ts": f"export interface Basket {{ {MEMBER}(): number }}\n"
+    "export function openBasket(): Basket;\n",
+}
+SETTINGS = """
+model = "embedded"
+adapter = "none"
+engine_idle_exit_s = 1.0
+knowledge_off = ["index"]
+rules_off = ["confidence"]
+"""
+TEXT = """import { openBasket } from "shop";
+
+export function total(): number {
+  const basket = openBasket();
+  return basket
+}
+"""
+
+
+@pytest.mark.model
+def test_typescripts_server_knows_a_package(
+    browser: Browser, vsix: Path, tmp_path: Path, embedded_folder: Path
+) -> None:
+    env = environment(tmp_path, MIDFILL_CACHE_DIR=str(paths.cache_dir()))
+    config = Path(env["MIDFILL_CONFIG_DIR"]) / "config.toml"
+    config.parent.mkdir()
+    config.write_text(SETTINGS)
+    install(tmp_path / "project")
+    tsdk = str(Path(server("typescript/lib/tsserver.js")).parent)
+    settings: dict[str, Any] = {**SCRIPTED_SETTINGS, "typescript.tsdk": tsdk}
+    user = {"editor.suggestOnTriggerCharacters": False, "editor.quickSuggestions": False, "typescript.tsdk": tsdk}
+    files = {**PACKAGE, "s.ts": TEXT}
+    with opened(browser, tmp_path, files, vsix, settings, env, "s.ts", user=user) as bench:
+        bench.wait_status("codicon-check", patience_s=engine.LOAD_S)
+        bench.focus()
+        bench.press("ArrowUp", "ArrowUp", "End")
+
+        ghost = ""
+        for _ in range(20):  # a server that still reads its libraries names nothing
+            bench.type(".")
+            with contextlib.suppress(AssertionError):
+                ghost = until(bench.ghost, lambda ghost: ghost.startswith(MEMBER), bench, 15)
+                break
+            bench.press("Escape", "Backspace", "Escape")
+        bench.shot("typescript-names")
+        assert ghost

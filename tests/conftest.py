@@ -28,7 +28,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def own_runtime(own_folders: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A runtime folder whose path is short enough for a socket; every engine in it is ended."""
-    with tempfile.TemporaryDirectory(prefix="mf-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mf-", ignore_cleanup_errors=True) as folder:
         monkeypatch.setenv("MIDFILL_RUNTIME_DIR", folder)
         yield Path(folder)
         for lock in Path(folder).rglob("engine-*.lock"):

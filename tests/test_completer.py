@@ -15,7 +15,7 @@ from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
-from midfill.types import Completion, ModelInfo, Snapshot, Snippet
+from midfill.types import Completion, ModelInfo, Snapshot, Snippet, Trigger
 from tests.support import at
 
 INFO = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
@@ -108,6 +108,20 @@ async def test_one_that_has_no_more_is_not_asked_for_ever(text: str, n_requests:
     subject, engine = completer(text)
     found = await values(subject, at(BLOCK))
     assert (found[-1].text, engine.n_requests) == (text, n_requests)
+
+
+@pytest.mark.parametrize(("buffer", "trigger", "n_requests"), [
+    ("def f():‸\n", "invoked", 2),
+    ("def f():‸\n", "automatic", 1),  # nobody asked for more
+    ("def f():‸\n    return 1\n", "invoked", 1),  # the body is there
+    ("x = f()‸\n", "invoked", 1),
+])  # fmt: skip
+async def test_who_asks_behind_a_header_gets_a_body(buffer: str, trigger: Trigger, n_requests: int) -> None:
+    subject, engine = completer("\n    pass", rules_off=("confidence",))
+    engine.stops_at = [0]
+    found = await values(subject, at(buffer), trigger=trigger)
+    assert engine.n_requests == n_requests
+    assert (found[-1].text if found else "") == ("\n    pass" if n_requests == 2 else "")
 
 
 TEXT = "    for value in values:\n        total += value\n    count = len(values)\n"

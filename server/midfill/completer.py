@@ -287,7 +287,8 @@ class Completer:
         facts = PromptFacts(tuple(snippets), context_s=time.monotonic() - start)
         gate, off, one_line = self.knob.gate(trigger), self.config.rules_off, self.knob.one_line(trigger)
         judges = [Judge(asked.snapshot, off, gate, one_line=one_line) for _ in range(asked.n)]
-        candidates = [Candidate(judge, self.knob.max_tokens(trigger)) for judge in judges]
+        by_hand = trigger == "invoked"
+        candidates = [Candidate(judge, self.knob.max_tokens(trigger), by_hand=by_hand) for judge in judges]
         running = InFlight(
             asked.snapshot, asked.answered_by, candidates, secrets.token_hex(8), trigger, facts, background=background
         )

@@ -33,9 +33,9 @@ NO_FACTS = PromptFacts()
 class Candidate:
     """One candidate's text as it grows."""
 
-    def __init__(self, judge: Judge, max_tokens: int = 0) -> None:
-        """``max_tokens``, where known, after which it is broken off."""
-        self.judge, self._max_tokens = judge, max_tokens
+    def __init__(self, judge: Judge, max_tokens: int = 0, *, by_hand: bool = False) -> None:
+        """``max_tokens``, where known, after which it is broken off; ``by_hand``: the user asked for it."""
+        self.judge, self._max_tokens, self._by_hand = judge, max_tokens, by_hand
         self.raw = self.reason = self._shown = ""
         self.published = ""  # what was shown of it while it grew: it only ever gets longer
         self._judged = ("", "")
@@ -77,6 +77,8 @@ class Candidate:
         has_more = not self.resumed or len(self.raw.rstrip()) > len(self.resumed[-1])
         if not has_more or len(self.resumed) == MAX_RESUMED or not self.raw.isascii():
             return False
+        if not self.raw:  # who asks behind what opens a block wants its body
+            return self._by_hand and self.judge.awaits_body
         if not self.raw.rpartition("\n")[2].strip() or len(self.raw) >= MAX_AGAIN:
             return False  # it began a new line and stopped all the same, or would have too much to spell
         return self.judge.stopped_early(self.raw, self.stats.stop_logprob)

@@ -77,7 +77,7 @@ class Window:
 @pytest.fixture
 def runtime() -> Iterator[Path]:
     """Short enough for a socket; its engines are ended."""
-    with tempfile.TemporaryDirectory(prefix="mf-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mf-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
         for pid in engines(Path(folder)):
             with contextlib.suppress(ProcessLookupError):

@@ -186,6 +186,21 @@ def test_nothing_is_decoded_that_is_not_needed(language: str, buffer: str, said:
     assert heard(snapshot(language, buffer), said)[1] == n
 
 
+@pytest.mark.parametrize(("language", "buffer", "middle", "more"), [
+    ("shellscript", "f() {\n  ‸\n  g\n}\n", "a=1\n  if b; then\n    c\n  else\n    d\n  fi", "\n  g\n}\n"),
+    ("shellscript", "f() {\n  ‸\n  g\n}\n", "for b in c; do\n    d\n  done", "\n  g\n}\n"),
+    ("ruby", "def f\n  ‸\n  g\nend\n", "begin\n    a\n  rescue B\n    c\n  end", "\n  g\nend\n"),
+    ("ruby", "def f\n  ‸\n  g\nend\n", "a.each do |b|\n    c\n  end", "\n  g\nend\n"),
+    ("lua", "function f()\n  ‸\n  g()\nend\n", "if a then\n    b()\n  else\n    c()\n  end", "\n  g()\nend\n"),
+    ("sql", "BEGIN\n  ‸\n  x := 1;\nEND;\n", "IF a THEN\n    b := 1;\n  END IF;", "\n  x := 1;\n"),
+    # what closes something that stands above ends it
+    ("shellscript", "if a; then\n  ‸\nfi\n", "b", "\nfi\nc\n"),
+    ("ruby", "def f\n  ‸\nend\n", "a", "\nend\n\ndef g\n"),
+])  # fmt: skip
+def test_a_word_closes_what_the_middle_opened(language: str, buffer: str, middle: str, more: str) -> None:
+    assert shown(language, buffer, middle + more) == middle
+
+
 def test_a_block_is_believed_while_it_grows() -> None:
     judge = Judge(snapshot("lua", "function f()‸\n"))
     said = "\n  local a = 1\n  return a"

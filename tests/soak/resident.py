@@ -47,7 +47,7 @@ class EchoEngine:
         part = file.with_suffix(f".{os.getpid()}")
         part.write_text(json.dumps(describe("qwen2.5-coder")), encoding="utf-8")
         part.replace(file)
-        self._tokenizer = CodeTokenizer.from_file(file)
+        self.tokenizer = CodeTokenizer.from_file(file)
         self.info: ModelInfo | None = ModelInfo("echo", str(file), "qwen2.5-coder", 512, 1024, "cpu", "float32")
         self.status = EngineStatus("ready", model="echo", device="cpu", pid=os.getpid())
         self.n_progress = 0
@@ -72,7 +72,7 @@ class EchoEngine:
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle."""
-        found = MARK.findall(self._tokenizer.decode(list(request.prompt)))
+        found = MARK.findall(self.tokenizer.decode(list(request.prompt)))
         number = found[-1] if found else "none"
         self.n_active += 1
         self.n_requests += 1

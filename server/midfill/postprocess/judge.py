@@ -13,7 +13,7 @@ from midfill.postprocess.repeats import run_end
 from midfill.postprocess.rule import Rule
 from midfill.postprocess.rules import FINISH, LAYOUT, NAMES, PIPELINE, whole_lines
 from midfill.postprocess.sure import closed, common, sure, whole_arguments
-from midfill.postprocess.unit import lacks, unit_end
+from midfill.postprocess.unit import awaits_body, lacks, unit_end
 from midfill.types import Snapshot
 
 # Log probability of the end below which the model may as well have gone on (docs/log.md).
@@ -74,6 +74,11 @@ class Judge:
         if self._lines.first_weak(self._thresholds, finished=True) is not None:  # it ends there anyway
             return False
         return unit_end(raw + "\n", self.place) is None and (stop_logprob < UNSURE or lacks(raw, self.place))
+
+    @property
+    def awaits_body(self) -> bool:
+        """Whether the cursor's line opens a block of which nothing stands below yet."""
+        return "first_unit" not in self._off and not self._one_line and awaits_body(self.place)
 
     def over(self) -> None:
         """The middle has its end: what it was like counts for the next ones."""

@@ -222,7 +222,17 @@ class Reader:
         return self._below is not None and self._below > self._base
 
     def _opened_before(self, line: Line) -> bool:
-        return scan(self._place.before + self._middle[: line.start], self._place.language).depth > 0
+        """Whether what ``line`` closes was opened in the middle: a bracket, or a block by a line of its depth."""
+        said = self._place.before + self._middle[: line.start]
+        if scan(said, self._place.language).depth > 0:
+            return True
+        if line.text.strip()[:1] in ("}", ")", "]"):
+            return False
+        depth = indent(line.text)
+        opener = next((one for one in reversed(said.split("\n")) if one.strip() and indent(one) <= depth), "")
+        code = opener.strip()
+        is_part = self._traits.second.match(code) is not None or self._traits.branch.match(code) is not None
+        return indent(opener) == depth and (is_part or opens_block(opener, self._place.language))
 
     def _opening_end(self, line: Line) -> int | None:
         """The end of a line's opening, where its content stands below."""

@@ -58,6 +58,11 @@ def lacks(middle: str, place: Place) -> bool:
     return not names.needed | names.unused <= set(_WORD.findall(middle))
 
 
+def awaits_body(place: Place) -> bool:
+    """Whether the cursor stands behind a line that opens a block, of which nothing stands below."""
+    return place.kind == "line" and opens_block(place.before, place.language) and not _body_follows(place)
+
+
 def _second(place: Place) -> bool:
     """Whether the line below is the second part of a statement, such as ``else``, and no body of what stands above."""
     return place.below is not None and place.traits.second.match(place.below.strip()) is not None

@@ -1,17 +1,17 @@
 """Decoding by CUDA graphs: one launch for a whole forward pass of a few tokens.
 
 On a GPU a step of one token is hundreds of small kernels, and launching them from Python takes longer than running
-them. A graph launches them at once. There is one for each slot, number of rows and length bucket (fixed_shape.py), and
-each once more for steps with an adapter. They are captured by the engine's worker while nobody waits, what was missed most
-recently first; until a step's graph is there, and for prompts and for several slots in one step, the step runs as
-elsewhere (forward/runner.py). Only one graph ever runs, so all leave their logits in the same place, and what is
-wanted of them is copied out before the next.
+them. A graph launches them at once. There is one for each slot, number of rows and length bucket (fixed_shape.py),
+and each once more for steps with an adapter. They are captured by the engine's worker while nobody waits, what was
+missed most recently first; until a step's graph is there, and for prompts and for several slots in one step, the step
+runs as elsewhere (forward/runner.py). Only one graph ever runs, so all leave their logits in the same place, and what
+is wanted of them is copied out before the next.
 
 A replay cannot be stopped: cancelling takes effect between steps, which is after at most one token and its drafts.
 
-Graphs hold addresses of this process, so there is nothing to keep on disk: capturing them all takes seconds and happens
-beside the first requests. Where Triton is installed, its kernels are tried on the loaded model, and taken for these
-steps if they give the same, sooner (``choose``); Triton keeps what it compiles.
+Graphs hold addresses of this process, so there is nothing to keep on disk: capturing them all takes seconds and
+happens beside the first requests. Where Triton is installed, its kernels are tried on the loaded model, and taken for
+these steps if they give the same, sooner (``choose``); Triton keeps what it compiles.
 
 Rounding differs between a graph and the other way (other kernels, other numbers of rows), as it does between any two
 batch sizes on a GPU; in float32 on a CPU, where this module runs with ``graphs=False``, both give the same tokens.

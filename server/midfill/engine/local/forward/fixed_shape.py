@@ -1,8 +1,9 @@
 """What a step of fixed shape is made of: slots that never move, attention over a bucket of positions, adapter buffers.
 
-A CUDA graph (cuda_graphs.py) repeats its kernels with the very same addresses and shapes. So the slots get their memory
-once; a step has one of a few numbers of rows and attends over one of a few lengths, masked to what each row may see; and an
-adapter's weights are copied into buffers of fixed rank. Nothing here needs a GPU, and the tests run it without one.
+A CUDA graph (cuda_graphs.py) repeats its kernels with the very same addresses and shapes. So the slots get their
+memory once; a step has one of a few numbers of rows and attends over one of a few lengths, masked to what each row
+may see; and an adapter's weights are copied into buffers of fixed rank. Nothing here needs a GPU, and the tests run
+it without one.
 """
 
 from __future__ import annotations

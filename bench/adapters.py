@@ -19,17 +19,18 @@ from pathlib import Path
 
 import torch
 
-from midfill.engine.local import int8, models
-from midfill.engine.local.adapters import Adapter, LoraPair
-from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.load import LoadedModel, load
-from midfill.engine.local.manifest import weight_files
+from midfill.engine.local.lora.adapter import Adapter, LoraPair
+from midfill.engine.local.model import int8
 from midfill.engine.local.model.formats import Stored
 from midfill.engine.local.model.linear_int8 import Int8Linear
-from midfill.engine.local.weights import read_safetensors
+from midfill.engine.local.model.load import LoadedModel, load
+from midfill.engine.local.sequence.generation import Generation, Sampling
+from midfill.engine.local.sequence.kv_cache import Slot
+from midfill.engine.local.store import models
+from midfill.engine.local.store.manifest import weight_files
+from midfill.engine.local.store.safetensors_reader import read_safetensors
 
 SIZES = (1, 8, 64)
 

@@ -160,11 +160,11 @@ class Model:
 
     def __init__(self, form: str, n_tokens: int, answers: Path | None) -> None:
         from midfill import fim
-        from midfill.engine.local import models
         from midfill.engine.local.forward.runner import Runner
-        from midfill.engine.local.healing import Vocabulary
-        from midfill.engine.local.kv_cache import Slot
-        from midfill.engine.local.load import load
+        from midfill.engine.local.model.load import load
+        from midfill.engine.local.sequence.healing import Vocabulary
+        from midfill.engine.local.sequence.kv_cache import Slot
+        from midfill.engine.local.store import models
 
         folder = models.prepare(models.resolve("embedded"), lambda stage, fraction: None)
         self.loaded = load(folder, "embedded", device="cpu", dtype=form, progress=lambda *_: None)
@@ -190,8 +190,8 @@ class Model:
     def _answer(self, prompt: Prompt) -> str:
         import torch
 
-        from midfill.engine.local.decode import Generation, Sampling
-        from midfill.engine.local.healing import Beginning
+        from midfill.engine.local.sequence.generation import Generation, Sampling
+        from midfill.engine.local.sequence.healing import Beginning
 
         self.slot.begin(prompt.ids, None, None)
         beginning = Beginning(prompt.beginning, self.vocabulary) if prompt.beginning else None

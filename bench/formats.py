@@ -18,12 +18,12 @@ import time
 
 import torch
 
-from midfill.engine.local import models
-from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import PREFILL_CHUNK, Generation, Sampling
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.model.load import LoadedModel, load
+from midfill.engine.local.sequence.generation import PREFILL_CHUNK, Generation, Sampling
+from midfill.engine.local.sequence.kv_cache import Slot
+from midfill.engine.local.store import models
 
 FORMATS = ("int8", "int4", "bfloat16")
 SIZES = (1, 2, 4, 8, 16, 64, 256)

@@ -24,13 +24,13 @@ from typing import Any
 
 import torch
 
-from midfill.engine.local.adapters import Adapter, LoraPair
-from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.attention import Rows
+from midfill.engine.local.forward.fixed_shape import bytes_per_token
+from midfill.engine.local.forward.memory_plan import N_ROWS
 from midfill.engine.local.forward.runner import Cancelled
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.memory_plan import N_ROWS
-from midfill.engine.local.static import bytes_per_token
+from midfill.engine.local.lora.adapter import Adapter, LoraPair
+from midfill.engine.local.sequence.generation import Generation, Sampling
+from midfill.engine.local.sequence.kv_cache import Slot
 
 sys.path.insert(0, str(Path(__file__).parent))
 from gpu_model import Bench, arguments, build, memory_gb, weight_bytes, why_not

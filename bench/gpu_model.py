@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 
-from midfill.engine.local.adapters import Adapter
-from midfill.engine.local.checkpoint import Checkpoint
-from midfill.engine.local.cuda import StaticDecoder
-from midfill.engine.local.cuda_setup import static_decoder
+from midfill.engine.local.forward.cuda_graphs import StaticDecoder
+from midfill.engine.local.forward.cuda_setup import static_decoder
+from midfill.engine.local.forward.memory_plan import GIB
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import KVSlots, Rotate
-from midfill.engine.local.memory_plan import GIB
+from midfill.engine.local.lora.adapter import Adapter
 from midfill.engine.local.model import linear_cuda
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.model.formats import Float, Format
 from midfill.engine.local.model.read import Architecture, architecture, read_decoder
+from midfill.engine.local.sequence.kv_cache import KVSlots, Rotate
+from midfill.engine.local.store.checkpoint import Checkpoint
+from midfill.engine.local.store.safetensors_reader import Progress
 from midfill.engine.local.thread import N_SLOTS
-from midfill.engine.local.weights import Progress
 
 CODEGEMMA_7B: dict[str, Any] = {
     "model_type": "gemma", "vocab_size": 256_000, "hidden_size": 3072, "intermediate_size": 24_576,

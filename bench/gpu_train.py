@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, GemmaConfig
 
-from midfill.engine.local.load import load
+from midfill.engine.local.model.load import load
 from midfill.train.base import Lora, load_base, with_lora
 from midfill.train.examples import Batch, Example
 from midfill.train.memory import need

@@ -24,12 +24,12 @@ from pathlib import Path
 import torch
 
 from midfill import fim
-from midfill.engine.local import models
-from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.healing import Beginning, Vocabulary
-from midfill.engine.local.kv_cache import Rotate, Slot
-from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.model.load import LoadedModel, load
+from midfill.engine.local.sequence.generation import Generation, Sampling
+from midfill.engine.local.sequence.healing import Beginning, Vocabulary
+from midfill.engine.local.sequence.kv_cache import Rotate, Slot
+from midfill.engine.local.store import models
 from midfill.types import Snapshot
 
 SOURCES = (argparse, collections, configparser, csv, difflib, json.decoder, statistics, textwrap, random)

@@ -50,7 +50,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def embedded_folder() -> Path:
     """The prepared embedded model: made on the first run of a machine, found on the later ones. With floats, as tests
     compare with transformers' own modules."""
-    from midfill.engine.local import models
+    from midfill.engine.local.store import models
 
     return models.prepare(models.resolve("embedded"), lambda stage, fraction: None, floats=True)
 
@@ -58,7 +58,7 @@ def embedded_folder() -> Path:
 @pytest.fixture(scope="session")
 def gemma3_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Gemma 3 270M out of its packages, prepared: a second real architecture, with sliding windows."""
-    from midfill.engine.local import embedded, models
+    from midfill.engine.local.store import embedded, models
     from tests.engine.gemma3 import GEMMA3
 
     file = paths.private_dir(paths.cache_dir() / "tests") / "gemma3-270m-q4-k-m.gguf"

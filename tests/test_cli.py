@@ -69,7 +69,7 @@ def test_a_folder_that_is_no_model(fails: Fails, tmp_path: Path) -> None:
 
 
 def test_the_table_keeps_brackets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from midfill.engine.local import embedded
+    from midfill.engine.local.store import embedded
 
     monkeypatch.setattr(embedded, "is_installed", lambda: False)
     monkeypatch.setattr(paths, "models_dir", lambda: Path("/nowhere"))

@@ -18,7 +18,7 @@ import pytest
 from midfill import cli, news, paths, registry
 from midfill.commands import train_run
 from midfill.commands.night import Child, go
-from midfill.engine.local.adapter_files import describe
+from midfill.engine.local.lora.files import describe
 from midfill.train import history
 from midfill.train.history import Entry
 from midfill.train.night import Limits

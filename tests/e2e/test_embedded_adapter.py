@@ -8,7 +8,7 @@ from midfill.commands.session import session
 from midfill.config import Config
 from midfill.engine.adapter_setting import EMBEDDED, embedded_folder
 from midfill.engine.base import GenerateRequest
-from midfill.engine.local.adapter_files import describe
+from midfill.engine.local.lora.files import describe
 from tests.support import at
 
 pytestmark = pytest.mark.usefixtures("own_runtime")

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from midfill.engine.local.forward import eager, fused
+from midfill.engine.local.forward.fixed_shape import StaticStep, make_slots
+from midfill.engine.local.forward.memory_plan import Plan
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.load import load
-from midfill.engine.local.memory_plan import Plan
 from midfill.engine.local.model.decoder import Decoder
-from midfill.engine.local.static import StaticStep, make_slots
+from midfill.engine.local.model.load import load
+from midfill.engine.local.sequence.kv_cache import Slot
 from tests.engine.made import DECODERS, save_tiny
 from tests.engine.test_decode import evaluate, prompt
 

@@ -20,7 +20,7 @@ DTYPES = [torch.float32, torch.bfloat16 if DEVICE == "cuda" else torch.float16]
 @pytest.fixture(scope="module")
 def kernels() -> Any:
     """The module."""
-    return importlib.import_module("midfill.engine.local.triton_kernels")
+    return importlib.import_module("midfill.engine.local.forward.triton_kernels")
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from midfill.engine.local.embedded import PackagedModel
+from midfill.engine.local.store.embedded import PackagedModel
 
 GEMMA3 = PackagedModel(
     name="gemma3-270m",

@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from midfill.engine.local import cuda
-from midfill.engine.local.cuda import StaticDecoder
+from midfill.engine.local.forward import cuda_graphs as cuda
+from midfill.engine.local.forward.cuda_graphs import StaticDecoder
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.sequence.kv_cache import Slot
 from tests.engine.made import save_tiny
 from tests.engine.test_adapters import save_adapter
 

@@ -19,8 +19,8 @@ from transformers import (
     Starcoder2Config,
 )
 
-from midfill.engine.local import load as load_module
-from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.model import load as load_module
+from midfill.engine.local.model.load import LoadedModel, load
 from tests.tokenizers_made import describe
 
 VOCABULARY = 352

@@ -17,13 +17,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from midfill.engine.local.adapter_files import describe
-from midfill.engine.local.adapter_targets import targets
-from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
-from midfill.engine.local.attention import Rows
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.load import LoadedModel
+from midfill.engine.local.lora.adapter import Adapter, AdapterSwitch, read_adapter
+from midfill.engine.local.lora.files import describe
+from midfill.engine.local.lora.targets import targets
+from midfill.engine.local.model.load import LoadedModel
+from midfill.engine.local.sequence.kv_cache import Slot
 from midfill.types import MidfillError
 from tests.engine.made import load_foreign, load_tiny, save_tiny
 

@@ -19,11 +19,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from midfill.engine.base import AdapterMissingError, GenerateRequest
-from midfill.engine.local import adapter_loader
 from midfill.engine.local import engine as engine_module
-from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE
-from midfill.engine.local.adapters import read_adapter
 from midfill.engine.local.engine import LocalEngine
+from midfill.engine.local.lora import loader as adapter_loader
+from midfill.engine.local.lora.adapter import read_adapter
+from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE
 from midfill.types import MidfillError
 from tests.engine.made import save_tiny
 from tests.engine.test_adapters import save_adapter

@@ -11,20 +11,20 @@ import pytest
 import torch
 from transformers import Qwen2Config
 
-from midfill.engine.local.attention import Rows
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.int8_kernels import best
-from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.model.int8_kernels import best
+from midfill.engine.local.sequence.kv_cache import Slot
 from tests.engine.made import CONFIGS, load_tiny, save_tiny
 
 numba = pytest.importorskip("numba")
 
-from midfill.engine.local.native import byte_products, choice, forward, products, step  # noqa: E402
-from midfill.engine.local.native.byte_tiles import GROUP, LEVELS, ZERO, has_vnni  # noqa: E402
-from midfill.engine.local.native.compiled import Array  # noqa: E402
-from midfill.engine.local.native.product import Native  # noqa: E402
-from midfill.engine.local.native.team import team  # noqa: E402
-from midfill.engine.local.native.tiles import DEPTH, OUTPUTS  # noqa: E402
+from midfill.engine.local.forward.compiled import byte_products, choice, forward, products, step  # noqa: E402
+from midfill.engine.local.forward.compiled.byte_tiles import GROUP, LEVELS, ZERO, has_vnni  # noqa: E402
+from midfill.engine.local.forward.compiled.compiled import Array  # noqa: E402
+from midfill.engine.local.forward.compiled.product import Native  # noqa: E402
+from midfill.engine.local.forward.compiled.team import team  # noqa: E402
+from midfill.engine.local.forward.compiled.tiles import DEPTH, OUTPUTS  # noqa: E402
 
 # A model whose sizes fill the groups: 64 inputs.
 SIZES: dict[str, Any] = {

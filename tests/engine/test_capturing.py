@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from midfill.engine.local import cuda, memory_plan, static
-from midfill.engine.local.adapters import read_adapter
-from midfill.engine.local.attention import ROWWISE
-from midfill.engine.local.cuda import StaticDecoder
-from midfill.engine.local.cuda_setup import static_decoder
 from midfill.engine.local.engine import LocalEngine
-from midfill.engine.local.forward import eager
+from midfill.engine.local.forward import cuda_graphs as cuda
+from midfill.engine.local.forward import eager, memory_plan
+from midfill.engine.local.forward import fixed_shape as static
+from midfill.engine.local.forward.attention import ROWWISE
+from midfill.engine.local.forward.cuda_graphs import StaticDecoder
+from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import KVSlots, Slot
-from midfill.engine.local.load import LoadedModel
+from midfill.engine.local.lora.adapter import read_adapter
+from midfill.engine.local.model.load import LoadedModel
+from midfill.engine.local.sequence.kv_cache import KVSlots, Slot
 from midfill.engine.local.thread import EngineThread
 from tests.engine.graphs_made import PLENTY, Pretended, decoder, slot_of
 from tests.engine.made import load_tiny, save_tiny

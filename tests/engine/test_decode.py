@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from midfill import fim
-from midfill.engine.local import decode
-from midfill.engine.local.adapters import Adapter
-from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Cancelled, Runner
-from midfill.engine.local.healing import Beginning, Vocabulary
-from midfill.engine.local.kv_cache import MAX_AGE, MIN_SUFFIX, KVSlots, Rotate, Slot
-from midfill.engine.local.load import LoadedModel, load
+from midfill.engine.local.lora.adapter import Adapter
 from midfill.engine.local.model.decoder import Decoder
-from midfill.engine.local.prompt_lookup import Drafter
+from midfill.engine.local.model.load import LoadedModel, load
+from midfill.engine.local.sequence import generation as decode
+from midfill.engine.local.sequence.generation import Generation, Sampling
+from midfill.engine.local.sequence.healing import Beginning, Vocabulary
+from midfill.engine.local.sequence.kv_cache import MAX_AGE, MIN_SUFFIX, KVSlots, Rotate, Slot
+from midfill.engine.local.sequence.prompt_lookup import Drafter
 from tests.engine.made import CONFIGS, DECODERS, VOCABULARY, load_modules, load_tiny, save_tiny
 from tests.support import at
 

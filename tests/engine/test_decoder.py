@@ -13,17 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from midfill.engine.local import checkpoint as checkpoint_module
-from midfill.engine.local import int8
-from midfill.engine.local.attention import Rows
-from midfill.engine.local.checkpoint import Checkpoint
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.manifest import INT8, read_manifest, weight_files, write_manifest
-from midfill.engine.local.model import modules
+from midfill.engine.local.model import int8, modules
 from midfill.engine.local.model.decoder import Decoder, Norm
 from midfill.engine.local.model.formats import Float, FloatLinear
 from midfill.engine.local.model.read import Architecture, architecture, fits, read_decoder
+from midfill.engine.local.sequence.kv_cache import Slot
+from midfill.engine.local.store import checkpoint as checkpoint_module
+from midfill.engine.local.store.checkpoint import Checkpoint
+from midfill.engine.local.store.manifest import INT8, read_manifest, weight_files, write_manifest
 from midfill.types import MidfillError
 from tests.engine.made import DECODERS, load_foreign, load_modules, load_tiny, save_tiny
 
@@ -334,7 +333,7 @@ def test_a_manifest_of_an_earlier_version_still_loads(tmp_path: Path) -> None:
 
 def test_only_what_cannot_be_a_decoder_imports_transformers(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from midfill.engine.local.load import load; "
+        "import sys; from pathlib import Path; from midfill.engine.local.model.load import load; "
         "[load(Path(folder), 'm', device='cpu', dtype=dtype, progress=lambda *_: None) "
         "for folder in sys.argv[1:] for dtype in ('float32', 'bfloat16')]; "
         "print([name for name in ('transformers', 'torch._dynamo', 'peft') if name in sys.modules])"
@@ -349,7 +348,7 @@ def test_only_what_cannot_be_a_decoder_imports_transformers(tmp_path: Path) -> N
 def test_the_embedded_model_is_loaded_without_transformers(embedded_folder: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from midfill.engine.local.engine import LocalEngine; "
-        "from midfill.engine.local.load import load; from midfill.engine.local.forward.runner import Runner; "
+        "from midfill.engine.local.model.load import load; from midfill.engine.local.forward.runner import Runner; "
         "loaded = load(Path(sys.argv[1]), 'embedded', device='cpu', progress=lambda *_: None); "
         "assert Runner(loaded.model).find_rotation() is not None; "
         "print(loaded.number_format, [name for name in ('transformers', 'torch._dynamo') if name in sys.modules])"

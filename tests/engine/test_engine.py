@@ -16,12 +16,12 @@ import torch
 from midfill import fim
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.local import thread, worker
-from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Generation, OverflowedError, Token
 from midfill.engine.local.engine import LocalEngine
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Cancelled
-from midfill.engine.local.kv_cache import KVSlots, Slot
 from midfill.engine.local.request import StopStrings
+from midfill.engine.local.sequence.generation import Generation, OverflowedError, Token
+from midfill.engine.local.sequence.kv_cache import KVSlots, Slot
 from midfill.types import MidfillError, Stats
 from tests.engine.made import VOCABULARY, load_modules, save_tiny
 from tests.engine.test_adapters import save_adapter

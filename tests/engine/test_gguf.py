@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from midfill.engine.local import convert, int8
-from midfill.engine.local.convert import convert_gguf
-from midfill.engine.local.gguf_file import GgufFile
-from midfill.engine.local.manifest import INT8
+from midfill.engine.local.model import int8
+from midfill.engine.local.store import convert
+from midfill.engine.local.store.convert import convert_gguf
+from midfill.engine.local.store.gguf_file import GgufFile
+from midfill.engine.local.store.manifest import INT8
 from midfill.types import MidfillError
 from tests.engine.made import load_modules, load_tiny
 from tests.tokenizers_made import describe

@@ -14,17 +14,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from midfill.engine.local import int8, load
-from midfill.engine.local.adapters import read_adapter
-from midfill.engine.local.cuda_setup import static_decoder
+from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.load import LoadedModel
-from midfill.engine.local.manifest import INT8
-from midfill.engine.local.model import modules
+from midfill.engine.local.lora.adapter import read_adapter
+from midfill.engine.local.model import int8, load, modules
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.model.formats import Stored
 from midfill.engine.local.model.linear_cuda import CudaInt8Linear, CudaQuantised, Nf4Linear
+from midfill.engine.local.model.load import LoadedModel
+from midfill.engine.local.sequence.kv_cache import Slot
+from midfill.engine.local.store.manifest import INT8
 from midfill.types import MidfillError
 from tests.engine.made import CONFIGS, DECODERS, load_tiny, save_tiny
 from tests.engine.test_adapters import save_adapter, with_adapter

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from midfill.engine.local.graphs import N_REHEARSALS, Graphs, Streams
+from midfill.engine.local.forward.graphs import N_REHEARSALS, Graphs, Streams
 
 DEVICE = torch.device("cuda", 0)
 

@@ -12,17 +12,17 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from midfill.engine.local import int8, int8_kernels
-from midfill.engine.local.adapters import read_adapter
-from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Generation, Sampling, Token
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.load import LoadedModel, load, pick_floats
+from midfill.engine.local.lora.adapter import read_adapter
+from midfill.engine.local.model import int8, int8_kernels
 from midfill.engine.local.model.formats import Stored
 from midfill.engine.local.model.linear_int8 import Int8Linear
+from midfill.engine.local.model.load import LoadedModel, load, pick_floats
 from midfill.engine.local.model.modules import PackedLinear
-from midfill.engine.local.prompt_lookup import Drafter
+from midfill.engine.local.sequence.generation import Generation, Sampling, Token
+from midfill.engine.local.sequence.kv_cache import Slot
+from midfill.engine.local.sequence.prompt_lookup import Drafter
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
 from tests.engine.test_adapters import save_adapter, with_adapter

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from midfill.engine.local import int8
-from midfill.engine.local.adapter_files import WEIGHTS_FILE
-from midfill.engine.local.adapters import Adapter, read_adapter
-from midfill.engine.local.attention import Rows
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.load import load, pick_floats
+from midfill.engine.local.lora.adapter import Adapter, read_adapter
+from midfill.engine.local.lora.files import WEIGHTS_FILE
+from midfill.engine.local.model import int8
+from midfill.engine.local.model.load import load, pick_floats
+from midfill.engine.local.sequence.kv_cache import Slot
 from tests.engine.test_adapters import save_adapter
 
 FLOATS = getattr(torch, pick_floats(torch.device("cpu")))  # what this CPU multiplies fast

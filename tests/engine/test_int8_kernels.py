@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from midfill.engine.local import int8, int8_kernels
-from midfill.engine.local.int8_kernels import STEPS, Kernel, OneDnn
+from midfill.engine.local.model import int8, int8_kernels
+from midfill.engine.local.model.int8_kernels import STEPS, Kernel, OneDnn
 
 pytest.importorskip("numba")
 
-from midfill.engine.local.native.product import Native
+from midfill.engine.local.forward.compiled.product import Native
 
 has_vnni = bool(torch.cpu._is_vnni_supported())
 KERNELS = [

@@ -11,17 +11,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from midfill.engine.local import memory_plan
-from midfill.engine.local.attention import Rows
-from midfill.engine.local.checkpoint import Checkpoint
-from midfill.engine.local.cuda_setup import null_adapter
+from midfill.engine.local.forward import memory_plan
+from midfill.engine.local.forward.attention import Rows
+from midfill.engine.local.forward.cuda_setup import null_adapter
+from midfill.engine.local.forward.memory_plan import GIB, MIB, N_ROWS, SCRATCH, Demand, Plan, plan
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.memory_plan import GIB, MIB, N_ROWS, SCRATCH, Demand, Plan, plan
 from midfill.engine.local.model.formats import Float
 from midfill.engine.local.model.linear_cuda import CudaQuantised
 from midfill.engine.local.model.read import Architecture, architecture, read_decoder
-from midfill.engine.local.weights import Progress
+from midfill.engine.local.sequence.kv_cache import Slot
+from midfill.engine.local.store.checkpoint import Checkpoint
+from midfill.engine.local.store.safetensors_reader import Progress
 from midfill.types import MidfillError
 
 META = torch.device("meta")

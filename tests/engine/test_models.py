@@ -17,9 +17,10 @@ import pytest
 from safetensors.torch import load_file
 
 from midfill import paths
-from midfill.engine.local import convert, embedded, int8, models
-from midfill.engine.local.embedded import PackagedModel
-from midfill.engine.local.manifest import FORMAT, INDEX, INT8, read_manifest, weight_files
+from midfill.engine.local.model import int8
+from midfill.engine.local.store import convert, embedded, models
+from midfill.engine.local.store.embedded import PackagedModel
+from midfill.engine.local.store.manifest import FORMAT, INDEX, INT8, read_manifest, weight_files
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
 from tests.engine.test_gguf import tiny_gguf
@@ -272,7 +273,7 @@ class TestHub:
     def test_offline_and_absent(self, tmp_path: Path) -> None:
         """In a process of its own: the hub's client reads its settings when it is imported."""
         code = (
-            "from midfill.engine.local import models\n"
+            "from midfill.engine.local.store import models\n"
             "try: models.prepare(models.resolve('nobody/absent-model'), lambda stage, fraction: None)\n"
             "except models.MidfillError as error: print(error)\n"
         )

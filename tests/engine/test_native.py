@@ -13,20 +13,20 @@ import pytest
 import torch
 
 from midfill import paths
-from midfill.engine.local.adapters import Adapter, read_adapter
-from midfill.engine.local.attention import Rows
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.int8_kernels import best
-from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.lora.adapter import Adapter, read_adapter
+from midfill.engine.local.model.int8_kernels import best
+from midfill.engine.local.sequence.kv_cache import Slot
 from midfill.types import MidfillError
 from tests.engine.made import load_foreign, load_tiny, save_tiny
 
 numba = pytest.importorskip("numba")
 
-from midfill.engine.local.native import attention, cache, compiled  # noqa: E402
-from midfill.engine.local.native.product import Native  # noqa: E402
-from midfill.engine.local.native.team import Team  # noqa: E402
-from midfill.engine.local.native.tiles import COLUMNS  # noqa: E402
+from midfill.engine.local.forward.compiled import attention, cache, compiled  # noqa: E402
+from midfill.engine.local.forward.compiled.product import Native  # noqa: E402
+from midfill.engine.local.forward.compiled.team import Team  # noqa: E402
+from midfill.engine.local.forward.compiled.tiles import COLUMNS  # noqa: E402
 
 needs_native = pytest.mark.skipif(best() is not Native, reason="this CPU has other products")
 KINDS = ("llama", "qwen2")  # without and with biases
@@ -185,7 +185,7 @@ def test_an_adapter_of_the_head_is_added(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
     from transformers import AutoModelForCausalLM
 
-    from midfill.engine.local.adapter_files import WEIGHTS_FILE
+    from midfill.engine.local.lora.files import WEIGHTS_FILE
     from tests.engine.test_adapters import save_adapter
 
     model = load_tiny(save_tiny("llama", tmp_path / "m"), "int8")

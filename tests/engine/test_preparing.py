@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 import pytest
 
 from midfill import paths
-from midfill.engine.local import int8, models, preparing
-from midfill.engine.local.manifest import INT8, MANIFEST, read_manifest, weight_files
+from midfill.engine.local.model import int8
+from midfill.engine.local.store import models, preparing
+from midfill.engine.local.store.manifest import INT8, MANIFEST, read_manifest, weight_files
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny
 from tests.engine.test_gguf import tiny_gguf
@@ -90,7 +91,7 @@ def test_it_ends_when_nobody_wants_it_any_more(source: models.ModelSource) -> No
 def test_it_ends_with_the_process_that_started_it(source: models.ModelSource) -> None:
     """Killed, so it cannot say goodbye."""
     program = (
-        "from midfill.engine.local import preparing\n"
+        "from midfill.engine.local.store import preparing\n"
         "with preparing._child('kernels', '') as child: print(child.pid, flush=True); child.wait()\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from midfill.engine.local.prompt_lookup import CAREFUL, LONGEST, SHORTEST, Drafter
+from midfill.engine.local.sequence.prompt_lookup import CAREFUL, LONGEST, SHORTEST, Drafter
 
 
 @pytest.mark.parametrize(

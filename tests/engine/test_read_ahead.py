@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from midfill.engine.base import Delta, GenerateRequest
-from midfill.engine.local.attention import Rows
 from midfill.engine.local.engine import LocalEngine
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.threads import MIN_FREE, STALE_S, Threads
 from tests.engine.made import save_tiny
 from tests.engine.test_engine import running, stats_of, whole

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from midfill.engine.local.safetensors_writer import Layout, SafetensorsWriter
-from midfill.engine.local.weights import read_header
+from midfill.engine.local.store.safetensors_reader import read_header
+from midfill.engine.local.store.safetensors_writer import Layout, SafetensorsWriter
 
 LAYOUT: Layout = {
     "b": (torch.int8, (3, 5)), "a": (torch.float32, (7,)), "d": (torch.bfloat16, (2, 3)), "c": (torch.int8, (1,)),

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from midfill.engine.base import GenerateRequest
-from midfill.engine.local.adapters import Adapter
-from midfill.engine.local.attention import ROWWISE
-from midfill.engine.local.decode import PREFILL_CHUNK
-from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.forward.attention import ROWWISE
+from midfill.engine.local.lora.adapter import Adapter
 from midfill.engine.local.request import Request, RunningRequest
 from midfill.engine.local.scheduler import QUEUED_EVERY, SHARED_CHUNK, Scheduler
+from midfill.engine.local.sequence.generation import PREFILL_CHUNK
+from midfill.engine.local.sequence.kv_cache import Slot
 
 _times = itertools.count()
 

@@ -12,16 +12,18 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from midfill.engine.local import attention, cuda, static
-from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
-from midfill.engine.local.attention import ROWWISE, Rows
-from midfill.engine.local.cuda import StaticDecoder
-from midfill.engine.local.cuda_setup import static_decoder
-from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward import attention
+from midfill.engine.local.forward import cuda_graphs as cuda
+from midfill.engine.local.forward import fixed_shape as static
+from midfill.engine.local.forward.attention import ROWWISE, Rows
+from midfill.engine.local.forward.cuda_graphs import StaticDecoder
+from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Cancelled, Runner
-from midfill.engine.local.kv_cache import KVSlots, Slot
-from midfill.engine.local.load import LoadedModel
-from midfill.engine.local.prompt_lookup import Drafter
+from midfill.engine.local.lora.adapter import Adapter, AdapterSwitch, read_adapter
+from midfill.engine.local.model.load import LoadedModel
+from midfill.engine.local.sequence.generation import Generation, Sampling
+from midfill.engine.local.sequence.kv_cache import KVSlots, Slot
+from midfill.engine.local.sequence.prompt_lookup import Drafter
 from tests.engine.graphs_made import PLENTY, decoder, slot_of
 from tests.engine.made import DECODERS, load_tiny, save_tiny
 from tests.engine.test_decode import GREEDY, N_NEW, answer, evaluate, prompt, run

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from midfill.engine.local.wanted import BEGIN, GO_ON, Wanted
+from midfill.engine.local.sequence.logit_bias import BEGIN, GO_ON, Wanted
 
 TEXTS = ["S", "Sa", "Save", " Sa", "ve", "v", "x", "(", "Saver", "Load"]
 

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from midfill.engine.local.manifest import write_manifest
-from midfill.engine.local.weights import parse_safetensors, read_safetensors
+from midfill.engine.local.store.manifest import write_manifest
+from midfill.engine.local.store.safetensors_reader import parse_safetensors, read_safetensors
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
 
@@ -250,7 +250,7 @@ class TestSmallFiles:
         return folder
 
     def test_as_they_were(self, prepared: Path) -> None:
-        from midfill.engine.local.weights import check_small_files
+        from midfill.engine.local.store.safetensors_reader import check_small_files
 
         check_small_files(prepared)
         (prepared / "another.json").write_text("{}")  # nothing of ours
@@ -261,8 +261,8 @@ class TestSmallFiles:
     @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
     @pytest.mark.parametrize("content", [b"[2]", b"{ }", b"{}\n", b"", None])
     def test_changed(self, prepared: Path, name: str, content: bytes | None) -> None:
-        from midfill.engine.local.load import load
-        from midfill.engine.local.weights import check_small_files
+        from midfill.engine.local.model.load import load
+        from midfill.engine.local.store.safetensors_reader import check_small_files
 
         if content is None:
             (prepared / name).unlink()
@@ -275,7 +275,7 @@ class TestSmallFiles:
             load(prepared, "m", progress=lambda stage, fraction: None)
 
     def test_two_names_exchanged(self, prepared: Path) -> None:
-        from midfill.engine.local.weights import check_small_files
+        from midfill.engine.local.store.safetensors_reader import check_small_files
 
         (prepared / "config.json").rename(prepared / "x")
         (prepared / "tokenizer.json").rename(prepared / "config.json")

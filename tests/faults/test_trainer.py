@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 
 from midfill import registry  # noqa: E402
-from midfill.engine.local.adapters import read_adapter  # noqa: E402
+from midfill.engine.local.lora.adapter import read_adapter  # noqa: E402
 from midfill.train import checkpoint, plot, write  # noqa: E402
 from midfill.train.base import Lora, with_lora  # noqa: E402
 from midfill.train.collect import Collection  # noqa: E402

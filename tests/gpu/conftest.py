@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from midfill.engine.local.cuda import StaticDecoder
+from midfill.engine.local.forward.cuda_graphs import StaticDecoder
 
 HERE = Path(__file__).parent
 SKIP = pytest.mark.skip(reason="no CUDA device (torch.cuda.is_available() is false)")

@@ -14,17 +14,18 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM
 
-from midfill.engine.local import attention, load
-from midfill.engine.local.adapters import AdapterSwitch, read_adapter
-from midfill.engine.local.attention import Rows
-from midfill.engine.local.cuda import StaticDecoder
-from midfill.engine.local.cuda_setup import static_decoder
-from midfill.engine.local.decode import Generation, Sampling
 from midfill.engine.local.engine import LocalEngine
+from midfill.engine.local.forward import attention
+from midfill.engine.local.forward.attention import Rows
+from midfill.engine.local.forward.cuda_graphs import StaticDecoder
+from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Cancelled, Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.load import LoadedModel
-from midfill.engine.local.prompt_lookup import Drafter
+from midfill.engine.local.lora.adapter import AdapterSwitch, read_adapter
+from midfill.engine.local.model import load
+from midfill.engine.local.model.load import LoadedModel
+from midfill.engine.local.sequence.generation import Generation, Sampling
+from midfill.engine.local.sequence.kv_cache import Slot
+from midfill.engine.local.sequence.prompt_lookup import Drafter
 from tests.engine.made import save_tiny
 from tests.engine.test_adapters import save_adapter, with_adapter
 from tests.engine.test_decode import GREEDY, answer, prompt, run

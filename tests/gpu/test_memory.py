@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from midfill.engine.local import load, memory_plan
-from midfill.engine.local.cuda import StaticDecoder
-from midfill.engine.local.cuda_setup import measure, static_decoder
-from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward import memory_plan
+from midfill.engine.local.forward.cuda_graphs import StaticDecoder
+from midfill.engine.local.forward.cuda_setup import measure, static_decoder
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.load import LoadedModel
+from midfill.engine.local.model import load
+from midfill.engine.local.model.load import LoadedModel
+from midfill.engine.local.sequence.generation import Generation, Sampling
+from midfill.engine.local.sequence.kv_cache import Slot
 from tests.engine.made import save_tiny
 from tests.engine.test_decode import prompt
 from tests.engine.test_triton_kernels import PLAIN

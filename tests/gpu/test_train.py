@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from midfill.commands.training import watch
-from midfill.engine.local.adapter_files import describe
+from midfill.engine.local.lora.files import describe
 from midfill.train.base import Lora, load_base, with_lora
 from midfill.train.job import Job
 from tests.engine.made import save_tiny

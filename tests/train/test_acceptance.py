@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from midfill import records, registry
-from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
+from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, describe
 from midfill.records import Records, Shown
 from midfill.train import acceptance, history
 from midfill.train.acceptance import DAY_S, HOUR_S, WEEK_S, is_surely_less, judge, shares

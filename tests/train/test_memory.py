@@ -13,7 +13,7 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Qwen2Config
 
-from midfill.engine.local.load import LoadedModel
+from midfill.engine.local.model.load import LoadedModel
 from midfill.train import base, memory, steps
 from midfill.train.base import Lora, quantised_model, with_lora
 from midfill.train.examples import Batch, Example

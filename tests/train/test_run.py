@@ -16,9 +16,9 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
 from midfill import fim
-from midfill.engine.local.adapter_files import describe
-from midfill.engine.local.adapters import read_adapter
-from midfill.engine.local.load import LoadedModel
+from midfill.engine.local.lora.adapter import read_adapter
+from midfill.engine.local.lora.files import describe
+from midfill.engine.local.model.load import LoadedModel
 from midfill.remote import published
 from midfill.train import card, checkpoint, steps, write
 from midfill.train.base import Lora, with_lora

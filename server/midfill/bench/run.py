@@ -37,7 +37,7 @@ from midfill.bench.replay import Replay, replay
 from midfill.commands.session import connected
 from midfill.config import Config
 from midfill.engine import record
-from midfill.engine.local import embedded, models
+from midfill.engine.local.store import embedded, models
 from midfill.eval.about import need_matplotlib, rounded
 from midfill.eval.figures import Paired, compare
 from midfill.eval.holes import Hole

@@ -17,7 +17,7 @@ from midfill.commands.options import configured
 from midfill.commands.progress import stages
 from midfill.commands.session import connected
 from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
-from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
+from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, describe
 from midfill.train import history
 from midfill.types import MidfillError, one_line
 
@@ -161,7 +161,7 @@ def _fetched(spec: str) -> Path:
     """A folder, or what a hub id means; of the latter the adapter's two files and the tokenizer alone."""
     if paths.expanded(spec).is_dir() or not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", spec):
         return paths.expanded(spec)
-    from midfill.engine.local.models import fetch_adapter
+    from midfill.engine.local.store.models import fetch_adapter
 
     return fetch_adapter(spec)
 
@@ -182,7 +182,7 @@ def _export(folder: Path, target: Path, config: Config, *, merged: bool) -> int:
         print(f"{target} is a PEFT adapter of {describe(folder).base}")
         return 0
     _check(folder, config)
-    from midfill.engine.local import models
+    from midfill.engine.local.store import models
     from midfill.train.export import merge
 
     source = models.resolve(config.model)

@@ -22,7 +22,7 @@ from midfill.addresses import leaving
 from midfill.client.remote import renderer_of
 from midfill.commands.model import check_whole
 from midfill.engine import record
-from midfill.engine.local.manifest import read_manifest
+from midfill.engine.local.store.manifest import read_manifest
 from midfill.faults import in_words
 from midfill.remote.capabilities import Capabilities
 from midfill.remote.connect import connect
@@ -127,7 +127,7 @@ def _folders() -> Iterator[Finding]:
 def _model() -> Iterator[Finding]:
     if importlib.util.find_spec("gguf") is None:
         return
-    from midfill.engine.local import embedded, models
+    from midfill.engine.local.store import embedded, models
 
     settings = config_files.take_user().config
     if not embedded.is_installed():
@@ -153,8 +153,8 @@ def _hashes() -> Iterator[Finding]:
     """Each prepared model against its manifest, and the model that is set where it is a snapshot of the hub."""
     if importlib.util.find_spec("torch") is None:
         return
-    from midfill.engine.local import models
-    from midfill.engine.local.weights import compare
+    from midfill.engine.local.store import models
+    from midfill.engine.local.store.safetensors_reader import compare
 
     for folder in sorted(paths.models_dir().glob("*/")):
         manifest = read_manifest(folder)

@@ -16,7 +16,7 @@ from midfill import fim, paths
 from midfill.commands.options import configured
 from midfill.commands.progress import stages
 from midfill.config import Config
-from midfill.engine.local.manifest import read_manifest
+from midfill.engine.local.store.manifest import read_manifest
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 def _models() -> Any:
     try:
-        from midfill.engine.local import models
+        from midfill.engine.local.store import models
     except ImportError as error:
         raise MidfillError(
             f"the local engine is not installed ({error.name} is missing)", "pip install 'midfill[embedded]'"
@@ -58,7 +58,7 @@ def _models() -> Any:
 
 def _list(*, as_json: bool) -> int:
     models = _models()
-    from midfill.engine.local import embedded
+    from midfill.engine.local.store import embedded
 
     rows: list[dict[str, Any]] = []
     for folder in sorted(paths.models_dir().glob("*/")):

@@ -26,7 +26,7 @@ from midfill import news, paths, registry, safe_path
 from midfill.commands import train_run
 from midfill.commands.training import Training, watch
 from midfill.config import Config
-from midfill.engine.local.adapter_files import describe
+from midfill.engine.local.lora.files import describe
 from midfill.engine.record import Place, find, is_running
 from midfill.train import acceptance, history
 from midfill.train.history import Entry, State

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from midfill import paths, registry
-from midfill.engine.local.adapter_files import describe
+from midfill.engine.local.lora.files import describe
 from midfill.remote import published
 
 HOUR_S = 3600.0

@@ -18,7 +18,7 @@ from midfill.commands.options import configured, model_options
 from midfill.commands.training import worker
 from midfill.config import Config
 from midfill.engine import adapter_setting
-from midfill.engine.local import models
+from midfill.engine.local.store import models
 from midfill.train.middles import ALL, Likelihood, Scored, ScoreJob, as_figures, table
 from midfill.types import MidfillError
 

@@ -24,8 +24,8 @@ from midfill.commands.session import session
 from midfill.commands.training import Training, clock, watch, watch_estimate
 from midfill.config import Config
 from midfill.engine.adapter_setting import folder_of
-from midfill.engine.local import models
-from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE, describe
+from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, describe
+from midfill.engine.local.store import models
 from midfill.eval.ask import bare
 from midfill.eval.holes import Hole
 from midfill.eval.run import Record, evaluate

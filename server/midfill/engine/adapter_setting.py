@@ -10,7 +10,7 @@ from pathlib import Path
 import midfill
 from midfill import paths
 from midfill.config import ADAPTER_NAME, NO_ADAPTER
-from midfill.engine.local import embedded
+from midfill.engine.local.store import embedded
 from midfill.types import MidfillError
 
 EMBEDDED_MODEL = embedded.EMBEDDED.name  # what the embedded adapter was trained on

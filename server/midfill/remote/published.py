@@ -23,7 +23,7 @@ from typing import Any
 from midfill import paths
 from midfill.config import ADAPTER_NAME, RESERVED_ADAPTERS
 from midfill.engine.base import AdapterMissingError
-from midfill.engine.local.adapter_files import CONFIG_FILE, WEIGHTS_FILE
+from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE
 from midfill.types import MidfillError
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from midfill.engine.local import models
-from midfill.engine.local.embedded import EMBEDDED
+from midfill.engine.local.store import models
+from midfill.engine.local.store.embedded import EMBEDDED
 from midfill.remote.capabilities import Capabilities
 from midfill.types import MidfillError
 

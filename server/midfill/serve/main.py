@@ -120,7 +120,7 @@ async def _serve(
     config: Config, where: Place, listener: socket.socket, address: Address, suspects: Suspects, work_log: WorkLog,
     team: TeamServer | None,
 ) -> EngineStatus:  # fmt: skip
-    from midfill.engine.local import preparing
+    from midfill.engine.local.store import preparing
 
     compiling = preparing.compile_early(config.device, config.dtype)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from midfill import records, registry
-from midfill.engine.local.adapter_files import describe
+from midfill.engine.local.lora.files import describe
 from midfill.train import history
 from midfill.train.history import Entry
 from midfill.types import MidfillError

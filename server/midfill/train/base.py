@@ -10,10 +10,10 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from midfill.engine.local.adapters import Adapter
-from midfill.engine.local.embedded import Progress
-from midfill.engine.local.load import LoadedModel, load, pick_device, pick_floats
-from midfill.engine.local.models import ModelSource
+from midfill.engine.local.lora.adapter import Adapter
+from midfill.engine.local.model.load import LoadedModel, load, pick_device, pick_floats
+from midfill.engine.local.store.embedded import Progress
+from midfill.engine.local.store.models import ModelSource
 from midfill.train.dropout import use_windows
 from midfill.train.steps import computes_in_sixteen_bits
 from midfill.types import MidfillError

@@ -8,8 +8,8 @@ from pathlib import Path
 from peft import PeftModel
 from safetensors import SafetensorError
 
-from midfill.engine.local.embedded import Progress
-from midfill.engine.local.load import load
+from midfill.engine.local.model.load import load
+from midfill.engine.local.store.embedded import Progress
 from midfill.types import MidfillError
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from midfill.engine.local.load import pick_floats
-from midfill.engine.local.models import float_bytes
+from midfill.engine.local.model.load import pick_floats
+from midfill.engine.local.store.models import float_bytes
 from midfill.train.steps import BEHIND_HEAD, PIECE
 from midfill.types import MidfillError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
-from midfill.engine.local.load import LoadedModel
+from midfill.engine.local.model.load import LoadedModel
 from midfill.train import checkpoint
 from midfill.train.base import Lora
 from midfill.train.checkpoint import Progress

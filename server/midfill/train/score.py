@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from midfill import fim
-from midfill.engine.local.adapters import Adapter
+from midfill.engine.local.lora.adapter import Adapter
 from midfill.engine.local.scoring import Scorer
 from midfill.faults import in_words
 from midfill.train.collect import SourceText, collect

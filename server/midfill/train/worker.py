@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from midfill import fim
-from midfill.engine.local import models
+from midfill.engine.local.store import models
 from midfill.faults import in_words
 from midfill.tokenizer import CodeTokenizer
 from midfill.train.collect import Collection, SourceText, collect, split
@@ -147,8 +147,8 @@ def _train(
 ) -> int:  # fmt: skip
     import torch
 
-    from midfill.engine.local.adapters import read_adapter
-    from midfill.engine.local.load import pick_device
+    from midfill.engine.local.lora.adapter import read_adapter
+    from midfill.engine.local.model.load import pick_device
     from midfill.train import write
     from midfill.train.base import Lora, load_base, name_of, with_lora
     from midfill.train.courtesy import Courtesy

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, EngineError, GenerateRequest
-from midfill.engine.local.adapter_loader import AdapterLoader
-from midfill.engine.local.adapters import Adapter, read_adapter
-from midfill.engine.local.preparing import Compiling
+from midfill.engine.local.lora.adapter import Adapter, read_adapter
+from midfill.engine.local.lora.loader import AdapterLoader
 from midfill.engine.local.request import Request
+from midfill.engine.local.store.preparing import Compiling
 from midfill.engine.local.thread import EngineThread, Settings
 from midfill.engine.suspects import Suspects, WorkLog, refusal
 from midfill.tokenizer import CodeTokenizer

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from midfill.engine.base import Delta, GenerateRequest
-from midfill.engine.local.adapters import Adapter
-from midfill.engine.local.decode import Generation, Token
-from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.lora.adapter import Adapter
+from midfill.engine.local.sequence.generation import Generation, Token
+from midfill.engine.local.sequence.kv_cache import Slot
 from midfill.tokenizer import CodeTokenizer, TextStream
 from midfill.types import Stats
 

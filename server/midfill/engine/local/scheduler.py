@@ -6,9 +6,9 @@ import collections
 from collections.abc import Sequence
 
 from midfill.engine.base import GenerateRequest
-from midfill.engine.local.attention import ROWWISE
-from midfill.engine.local.decode import PREFILL_CHUNK
+from midfill.engine.local.forward.attention import ROWWISE
 from midfill.engine.local.request import Request, RunningRequest
+from midfill.engine.local.sequence.generation import PREFILL_CHUNK
 
 # While somebody's tokens are flowing, a prompt is read in smaller pieces beside them.
 SHARED_CHUNK = 64

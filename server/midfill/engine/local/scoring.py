@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from midfill.engine.local import models
-from midfill.engine.local.adapters import Adapter, AdapterSwitch, read_adapter
-from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import PREFILL_CHUNK
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.kv_cache import Slot
-from midfill.engine.local.load import load
-from midfill.engine.local.weights import Progress
+from midfill.engine.local.lora.adapter import Adapter, AdapterSwitch, read_adapter
+from midfill.engine.local.model.load import load
+from midfill.engine.local.sequence.generation import PREFILL_CHUNK
+from midfill.engine.local.sequence.kv_cache import Slot
+from midfill.engine.local.store import models
+from midfill.engine.local.store.safetensors_reader import Progress
 from midfill.tokenizer import CodeTokenizer
 
 

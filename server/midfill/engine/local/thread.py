@@ -16,18 +16,18 @@ import torch
 
 from midfill import fim
 from midfill.engine.base import EngineError, GenerateRequest
-from midfill.engine.local import models, preparing
-from midfill.engine.local.adapters import Adapter, AdapterSwitch
-from midfill.engine.local.attention import ROWWISE
-from midfill.engine.local.cuda_setup import static_decoder
-from midfill.engine.local.decode import Generation, Sampling
+from midfill.engine.local.forward.attention import ROWWISE
+from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.healing import Vocabulary
-from midfill.engine.local.kv_cache import KVSlots
-from midfill.engine.local.load import LoadedModel, load, needs_floats
+from midfill.engine.local.lora.adapter import Adapter, AdapterSwitch
+from midfill.engine.local.model.load import LoadedModel, load, needs_floats
 from midfill.engine.local.request import Request, RunningRequest
 from midfill.engine.local.scheduler import Scheduler
+from midfill.engine.local.sequence.generation import Generation, Sampling
+from midfill.engine.local.sequence.healing import Vocabulary
+from midfill.engine.local.sequence.kv_cache import KVSlots
 from midfill.engine.local.shortage import MAX_IN_ROW, Shortage, is_out_of_memory
+from midfill.engine.local.store import models, preparing
 from midfill.engine.local.worker import Records, Worker
 from midfill.engine.suspects import WorkLog
 from midfill.faults import described

@@ -14,18 +14,18 @@ from typing import Any
 import torch
 
 from midfill.engine.base import Delta, EngineError
-from midfill.engine.local.adapters import AdapterSwitch
-from midfill.engine.local.attention import Rows
-from midfill.engine.local.decode import Generation, OverflowedError, Sampling, Token
+from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Cancelled, Runner
-from midfill.engine.local.healing import Beginning, Vocabulary
-from midfill.engine.local.kv_cache import KVSlots, Rotate, Slot
-from midfill.engine.local.prompt_lookup import Drafter
+from midfill.engine.local.lora.adapter import AdapterSwitch
 from midfill.engine.local.request import Output, Request, RunningRequest
 from midfill.engine.local.scheduler import SHARED_CHUNK, Scheduler
+from midfill.engine.local.sequence.generation import Generation, OverflowedError, Sampling, Token
+from midfill.engine.local.sequence.healing import Beginning, Vocabulary
+from midfill.engine.local.sequence.kv_cache import KVSlots, Rotate, Slot
+from midfill.engine.local.sequence.logit_bias import Wanted
+from midfill.engine.local.sequence.prompt_lookup import Drafter
 from midfill.engine.local.shortage import is_out_of_memory
 from midfill.engine.local.threads import Threads
-from midfill.engine.local.wanted import Wanted
 from midfill.engine.suspects import WorkLog
 from midfill.faults import described
 from midfill.tokenizer import CodeTokenizer
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 # A suffix that was kept though the cursor moved is read again when nobody has asked for so long.
 REFRESH_AFTER_S = 0.4
 REFRESH_CHUNK = 64
-# A graph (cuda.py) takes some ten milliseconds to capture: not while the next request is to be expected at once.
+# A graph (cuda_graphs.py) takes some ten milliseconds to capture: not while the next request is to be expected at once.
 CAPTURE_AFTER_S = 0.02
 
 

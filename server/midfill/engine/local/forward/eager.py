@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import torch
 
-from midfill.engine.local.adapters import Adapter
-from midfill.engine.local.attention import Attends
+from midfill.engine.local.forward.attention import Attends
+from midfill.engine.local.lora.adapter import Adapter
 from midfill.engine.local.model.decoder import Decoder, Layer, Linear, Norm
 
 

@@ -15,8 +15,8 @@ from torch import nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from midfill.engine.local.adapters import Adapter, LoraPair
-from midfill.engine.local.attention import Attends
+from midfill.engine.local.forward.attention import Attends
+from midfill.engine.local.lora.adapter import Adapter, LoraPair
 
 NAME = "midfill"
 

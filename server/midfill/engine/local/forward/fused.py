@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import torch
 
-from midfill.engine.local import triton_kernels as kernels
-from midfill.engine.local.adapters import Adapter
+from midfill.engine.local.forward import triton_kernels as kernels
 from midfill.engine.local.forward.eager import linear_with_adapter
-from midfill.engine.local.kv_cache import Slot
+from midfill.engine.local.lora.adapter import Adapter
 from midfill.engine.local.model.decoder import Decoder, Layer
 from midfill.engine.local.model.read import ACTIVATIONS
+from midfill.engine.local.sequence.kv_cache import Slot
 
 KINDS = {"silu": kernels.SILU, "gelu_pytorch_tanh": kernels.GELU_TANH, "gelu": kernels.GELU}
 _KIND_OF = {ACTIVATIONS[name]: kind for name, kind in KINDS.items() if name in ACTIVATIONS}

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from midfill.engine.local.adapters import Adapter
-from midfill.engine.local.attention import Attends, Rows, Step
-from midfill.engine.local.cuda import Pace, StaticDecoder
 from midfill.engine.local.forward import eager
-from midfill.engine.local.int8_kernels import OneDnn
-from midfill.engine.local.kv_cache import Rotate, Slot
+from midfill.engine.local.forward.attention import Attends, Rows, Step
+from midfill.engine.local.forward.cuda_graphs import Pace, StaticDecoder
+from midfill.engine.local.lora.adapter import Adapter
 from midfill.engine.local.model.decoder import HEAD, Decoder
-from midfill.engine.local.rotation import Rotation, find_rotation
+from midfill.engine.local.model.int8_kernels import OneDnn
+from midfill.engine.local.sequence.kv_cache import Rotate, Slot
+from midfill.engine.local.sequence.rope_shift import Rotation, find_rotation
 from midfill.types import MidfillError
 
 Stop = Callable[[], bool]
@@ -131,7 +131,7 @@ def _compiled(decoder: Decoder) -> Any:
     kernel = getattr(decoder.head, "kernel", None)
     if kernel is None or isinstance(kernel, OneDnn):
         return None
-    from midfill.engine.local.native.step import NativeStep
+    from midfill.engine.local.forward.compiled.step import NativeStep
 
     try:
         return NativeStep(decoder)

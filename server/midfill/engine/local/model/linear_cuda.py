@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from midfill.engine.local.int8 import quantise
-from midfill.engine.local.int8_kernels import STEPS
 from midfill.engine.local.model.decoder import HEAD, Embedding, Linear
 from midfill.engine.local.model.formats import Format, Packed, Stored
+from midfill.engine.local.model.int8 import quantise
+from midfill.engine.local.model.int8_kernels import STEPS
 from midfill.types import MidfillError
 
 # cuBLAS multiplies int8 matrices of more than 16 rows, and of sizes that are multiples of eight.

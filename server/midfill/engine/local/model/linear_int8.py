@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from midfill.engine.local import int8_kernels
-from midfill.engine.local.int8 import quantise
+from midfill.engine.local.model import int8_kernels
 from midfill.engine.local.model.decoder import Linear, Norm
 from midfill.engine.local.model.formats import Format, Packed, Stored
+from midfill.engine.local.model.int8 import quantise
 
 CPU = torch.device("cpu")
 

@@ -15,11 +15,11 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from midfill.engine.local.checkpoint import Checkpoint
-from midfill.engine.local.int8 import SCALE_SUFFIX
 from midfill.engine.local.model.decoder import Embedding, Linear
 from midfill.engine.local.model.formats import Float, Format, Stored
-from midfill.engine.local.weights import Progress
+from midfill.engine.local.model.int8 import SCALE_SUFFIX
+from midfill.engine.local.store.checkpoint import Checkpoint
+from midfill.engine.local.store.safetensors_reader import Progress
 from midfill.types import MidfillError
 
 # Layers that read the same input are one product: fewer calls, and none so narrow that oneDNN's threads cost more

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from midfill.engine.local.checkpoint import Checkpoint
-from midfill.engine.local.int8 import SCALE_SUFFIX
 from midfill.engine.local.model.decoder import HEAD, Decoder, Layer, Linear, Norm, Rope
 from midfill.engine.local.model.formats import Format, Stored
+from midfill.engine.local.model.int8 import SCALE_SUFFIX
 from midfill.engine.local.model.rope import read_rope
-from midfill.engine.local.weights import Progress
+from midfill.engine.local.store.checkpoint import Checkpoint
+from midfill.engine.local.store.safetensors_reader import Progress
 
 EMBEDDING, LAST_NORM = "model.embed_tokens", "model.norm"
 ATTENTION_NORM, MLP_NORM = "input_layernorm", "post_attention_layernorm"

@@ -1,0 +1,269 @@
+"""The forward pass of a plain decoder, compiled.
+
+Every thread runs the same function; what a phase has to do is shared out by a counter, so a thread that the system held
+up keeps nobody waiting for more than the piece it took.
+
+A row's numbers depend neither on the rows beside it nor on who computed them, so a token is the same bit for bit
+whether it was drafted or decoded (test).
+
+A model's weights are reached by their addresses in int64 tables: numba would take longer to unpack some hundred arrays
+than a layer takes. What an address points to is held by ``step.NativeStep``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray
+
+from midfill.engine.local.forward.compiled.attention import attend_block, write_keys
+from midfill.engine.local.forward.compiled.byte_products import byte_panels, byte_rows, group_scales, quantise_groups
+from midfill.engine.local.forward.compiled.byte_tiles import PANELS
+from midfill.engine.local.forward.compiled.compiled import Array, compiled, exp, floats
+from midfill.engine.local.forward.compiled.intrinsics import address_of, pointer
+from midfill.engine.local.forward.compiled.products import chunk_of, panels_between, quantise_row, steps_of
+from midfill.engine.local.forward.compiled.sharing import LINE, take, wait
+from midfill.engine.local.forward.compiled.tiles import OUTPUTS
+from midfill.engine.local.forward.compiled.work import Shape, Work
+
+# The products of a layer. Each has four addresses: of weights, scales, biases (0: none) and what bytes need
+# (byte_products.offsets_of; 0: nothing).
+QKV, OUTPUT, GATE_UP, DOWN = range(4)
+N_PRODUCTS, N_ADDRESSES = 4, 4
+# An adapter's part of a product: where ``a`` (low, in) is, how many rows it has, how many blocks follow; a block: its
+# first output, its last, its first low row, its last, where ``b`` (low, outputs) is.
+MAX_BLOCKS, BLOCK = 3, 5
+N_LORA = 3 + MAX_BLOCKS * BLOCK
+QUERIES = 24
+
+
+@compiled
+def step(
+    thread: int, shape: Shape, scale: float, eps: float, products: Array, norms: Array, lora: Array, slots: Array,
+    first: int, last: int, work: Work,
+) -> None:  # fmt: skip
+    """The layers from ``first`` to ``last`` over the rows ``work.x``, which they change; after all of them the head.
+
+    ``products``: (layers + 1, N_PRODUCTS, N_ADDRESSES), the head's in the last row's first; ``norms``: (layers + 1, 2),
+    those of their weights, and of the one before the head; ``lora``: (layers + 1, N_PRODUCTS, N_LORA); ``slots``:
+    (layers, slots, 3), where keys and values begin and how far their heads are apart.
+    """
+    x, n, threads = work.x, len(work.x), shape.threads
+    rows = max(1, QUERIES * shape.kv_heads // shape.heads)
+    units = (n + rows - 1) // rows * shape.kv_heads
+    barrier, met = address_of(work.counters), 0
+    counter = barrier
+    for number in range(first, last):
+        layer, its = products[number], lora[number]
+        _norm_rows(thread, threads, x, floats(norms[number, 0], shape.hidden), eps, work.normed)
+        _quantise_rows(thread, shape, work.normed, its[QKV], work, shape.bytes)
+        met = wait(barrier, met, threads)
+        counter += LINE * 8
+        _project(layer[QKV], its[QKV], shape.hidden, work.qkv, work, counter, shape, shape.bytes)
+        met = wait(barrier, met, threads)
+
+        for row in range(thread, n, threads):
+            write_keys(shape, row, work, slots[number, work.places[row]])
+        met = wait(barrier, met, threads)
+        counter += LINE * 8
+        unit = take(counter, 1)
+        while unit < units:
+            attend_block(shape, scale, unit, rows, work, slots[number])
+            unit = take(counter, 1)
+        met = wait(barrier, met, threads)
+
+        _quantise_rows(thread, shape, work.seen, its[OUTPUT], work, shape.bytes)
+        met = wait(barrier, met, threads)
+        counter += LINE * 8
+        _project_onto(layer[OUTPUT], its[OUTPUT], work.seen.shape[1], x, work, counter, shape)
+        met = wait(barrier, met, threads)
+
+        _norm_rows(thread, threads, x, floats(norms[number, 1], shape.hidden), eps, work.normed)
+        _quantise_rows(thread, shape, work.normed, its[GATE_UP], work, shape.bytes)
+        met = wait(barrier, met, threads)
+        counter += LINE * 8
+        _project_gated(layer[GATE_UP], its[GATE_UP], work, counter, shape)
+        met = wait(barrier, met, threads)
+
+        _quantise_rows(thread, shape, work.inner, its[DOWN], work, shape.bytes)
+        met = wait(barrier, met, threads)
+        counter += LINE * 8
+        _project_onto(layer[DOWN], its[DOWN], work.inner.shape[1], x, work, counter, shape)
+        met = wait(barrier, met, threads)
+    if last == shape.layers and len(work.kept):
+        kept, weight = work.normed[: len(work.kept)], floats(norms[last, 0], shape.hidden)
+        for row in range(thread, len(kept), threads):
+            _norm(x[work.kept[row]], weight, eps, kept[row])
+        _quantise_rows(thread, shape, kept, lora[last, 0], work, 0)
+        met = wait(barrier, met, threads)
+        _project(products[last, 0], lora[last, 0], shape.hidden, work.logits, work, counter + LINE * 8, shape, 0)
+        wait(barrier, met, threads)
+
+
+@compiled
+def _norm_rows(thread: int, threads: int, x: Array, weight: Array, eps: float, out: Array) -> None:
+    """Root mean square norm (Zhang and Sennrich 2019, arXiv:1910.07467) of this thread's part of the rows."""
+    for row in range(thread, len(x), threads):
+        _norm(x[row], weight, eps, out[row])
+
+
+@compiled
+def _norm(x: Array, weight: Array, eps: float, out: Array) -> None:
+    """Root mean square norm of a row."""
+    total = np.float32(0)
+    for i in range(len(x)):
+        total += x[i] * x[i]
+    factor = np.float32(1) / np.sqrt(total / np.float32(len(x)) + np.float32(eps))
+    for i in range(len(x)):
+        out[i] = x[i] * factor * weight[i]
+
+
+@compiled
+def _quantise_rows(thread: int, shape: Shape, rows: Array, lora: Array, work: Work, in_bytes: int) -> None:
+    """Quantise this thread's part of ``rows`` (n, depth) for the next product, into ``work.rounded``.
+
+    What an adapter makes of them is left in ``work.low``.
+    """
+    n, depth = rows.shape
+    for row in range(thread, n, shape.threads):
+        if in_bytes:
+            quantise_groups(
+                rows[row], byte_rows(work.rounded, n, depth)[row], group_scales(work.factors, n, depth)[row]
+            )
+        else:
+            levels = work.rounded[row * depth : (row + 1) * depth]
+            work.factors[row] = quantise_row(rows[row], levels, steps_of(depth))
+        _lower(rows[row], lora, work.low[row])
+
+
+@compiled
+def _chunk_of(panels: int, depth: int, threads: int, in_bytes: int) -> int:
+    """Panels that a thread takes at once."""
+    chunk = chunk_of(panels, depth, threads)
+    return -(-chunk // PANELS) * PANELS if in_bytes else chunk
+
+
+@compiled
+def _project(
+    product: Array, lora: Array, depth: int, out: Array, work: Work, counter: int, shape: Shape, in_bytes: int
+) -> None:  # fmt: skip
+    """``out`` = the product of the quantised rows, shared out."""
+    panels = out.shape[1] // OUTPUTS
+    chunk = _chunk_of(panels, depth, shape.threads, in_bytes)
+    start = take(counter, chunk)
+    while start < panels:
+        _product(product, lora, work, depth, start, min(panels, start + chunk), out, in_bytes)
+        start = take(counter, chunk)
+
+
+@compiled
+def _project_onto(
+    product: Array, lora: Array, depth: int, x: Array, work: Work, counter: int, shape: Shape
+) -> None:  # fmt: skip
+    """Add the product of the quantised rows to ``x``."""
+    panels = x.shape[1] // OUTPUTS
+    chunk = _chunk_of(panels, depth, shape.threads, shape.bytes)
+    start = take(counter, chunk)
+    while start < panels:
+        end = min(panels, start + chunk)
+        _product(product, lora, work, depth, start, end, work.normed, shape.bytes)  # which nobody reads now
+        for row in range(len(x)):
+            target, added = x[row, start * OUTPUTS : end * OUTPUTS], work.normed[row, start * OUTPUTS : end * OUTPUTS]
+            for i in range(len(target)):
+                target[i] += added[i]
+        start = take(counter, chunk)
+
+
+@compiled
+def _project_gated(product: Array, lora: Array, work: Work, counter: int, shape: Shape) -> None:
+    """``work.inner`` = SiLU of the gate's outputs times the others."""
+    out, both = work.inner, work.both
+    panels = out.shape[1] // OUTPUTS
+    chunk = _chunk_of(panels, 2 * shape.hidden, shape.threads, shape.bytes)
+    start = take(counter, chunk)
+    while start < panels:
+        end = min(panels, start + chunk)
+        _product(product, lora, work, shape.hidden, start, end, both, shape.bytes)
+        _product(product, lora, work, shape.hidden, panels + start, panels + end, both, shape.bytes)
+        for row in range(len(out)):
+            _gate(
+                both[row, start * OUTPUTS : end * OUTPUTS],
+                both[row, (panels + start) * OUTPUTS : (panels + end) * OUTPUTS],
+                out[row, start * OUTPUTS : end * OUTPUTS],
+            )
+        start = take(counter, chunk)
+
+
+@compiled
+def _gate(gate: Array, up: Array, out: Array) -> None:
+    for i in range(len(out)):
+        out[i] = gate[i] / (np.float32(1) + exp(-gate[i])) * up[i]
+
+
+@compiled
+def _product(
+    product: Array, lora: Array, work: Work, depth: int, start: int, end: int, out: Array, in_bytes: int
+) -> None:  # fmt: skip
+    """The outputs of the panels from ``start`` to ``end`` with bias and adapter."""
+    n = len(out)
+    if in_bytes:
+        x, scales = byte_rows(work.rounded, n, depth), group_scales(work.factors, n, depth)
+        byte_panels(x, scales, product[0], product[3], product[1], start, end, out)
+    else:
+        rounded = work.rounded[: n * depth].reshape(n, depth)
+        panels_between(rounded, work.factors, product[0], product[1], start, end, out)
+    first, last = start * OUTPUTS, end * OUTPUTS
+    if product[2] != 0:
+        bias = floats(product[2] + first * 4, last - first)
+        for row in range(len(out)):
+            mine = out[row, first:last]
+            for o in range(len(mine)):
+                mine[o] += bias[o]
+    _add_adapter(lora, work.low, first, last, out)
+
+
+@compiled
+def _lower(row: Array, lora: Array, low: Array) -> None:
+    """What the adapter's ``a`` makes of a row."""
+    if lora[0] == 0:
+        return
+    a = carray(pointer(lora[0]), (lora[1], len(row)), np.float32)
+    for j in range(lora[1]):
+        total = np.float32(0)
+        for i in range(len(row)):
+            total += row[i] * a[j, i]
+        low[j] = total
+
+
+@compiled
+def _add_adapter(lora: Array, low: Array, start: int, end: int, out: Array) -> None:
+    """Add what the adapter's ``b`` makes of ``low`` to the outputs from ``start`` to ``end``."""
+    if lora[0] == 0:
+        return
+    for number in range(lora[2]):
+        at = 3 + number * BLOCK
+        first, last, left, right = lora[at], lora[at + 1], lora[at + 2], lora[at + 3]
+        begin, stop = max(start, first), min(end, last)
+        if begin < stop:
+            lines, stride = lora[at + 4] + (begin - first) * 4, (last - first) * 4
+            for row in range(len(out)):
+                _add_block(low[row, left:right], lines, stride, out[row, begin:stop])
+
+
+@compiled
+def _add_block(low: Array, lines: int, stride: int, out: Array) -> None:
+    """Add the product of low (rank) and b (rank, outputs) to ``out``; ``lines``: the address of b's first line,
+    ``stride`` bytes from one to the next. A pass takes four lines."""
+    n, rank, j = len(out), len(low), 0
+    while j + 4 <= rank:
+        place = lines + j * stride
+        b, c, d, e = (
+            floats(place, n), floats(place + stride, n), floats(place + 2 * stride, n), floats(place + 3 * stride, n)
+        )  # fmt: skip
+        for i in range(n):
+            out[i] += low[j] * b[i] + low[j + 1] * c[i] + low[j + 2] * d[i] + low[j + 3] * e[i]
+        j += 4
+    while j < rank:
+        b = floats(lines + j * stride, n)
+        for i in range(n):
+            out[i] += low[j] * b[i]
+        j += 1

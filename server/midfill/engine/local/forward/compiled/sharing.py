@@ -1,0 +1,40 @@
+"""How threads share out the work of a phase, and wait for each other between two.
+
+Counters are int64, LINE apart: one that two threads add to is passed from core to core with all that is beside it.
+"""
+
+from __future__ import annotations
+
+from midfill.engine.local.forward.compiled.compiled import compiled
+from midfill.engine.local.forward.compiled.intrinsics import fetch_add, load, make_way, pause
+
+LINE = 8  # int64 of a cache line
+SPINS = 500  # before a thread that waits lets others run
+
+
+@compiled
+def take(counter: int, n: int) -> int:
+    """The next ``n`` of what is shared out: the number of the first."""
+    first: int = fetch_add(counter, 1) * n
+    return first
+
+
+@compiled
+def meet(counter: int, target: int) -> None:
+    """Wait until ``target`` threads were here, counted since the step's start."""
+    fetch_add(counter, 1)
+    spins = 0
+    while load(counter) < target:
+        spins += 1
+        if spins < SPINS:
+            pause()
+        else:
+            make_way()
+
+
+@compiled
+def wait(barrier: int, met: int, threads: int) -> int:
+    """Wait for all threads; how many have met until now."""
+    if threads > 1:
+        meet(barrier, met + threads)
+    return met + threads

@@ -1,0 +1,1 @@
+"""LoRA adapters: their files, their weights, and how they come into the engine."""

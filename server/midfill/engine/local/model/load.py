@@ -1,0 +1,214 @@
+"""A prepared folder into a model on a device."""
+
+from __future__ import annotations
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from midfill.engine.local.model import int8
+from midfill.engine.local.model.decoder import Decoder
+from midfill.engine.local.model.formats import Float, Format
+from midfill.engine.local.model.read import architecture, fits, read_decoder
+from midfill.engine.local.shortage import is_out_of_memory
+from midfill.engine.local.store.checkpoint import Checkpoint
+from midfill.engine.local.store.manifest import INT8
+from midfill.engine.local.store.models import float_files
+from midfill.engine.local.store.safetensors_reader import Progress, check_small_files
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import MidfillError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to run, and what goes with it."""
+
+    name: str
+    folder: Path
+    model: Any  # a Decoder, or transformers' modules
+    tokenizer: CodeTokenizer
+    device: torch.device
+    number_format: str  # of the weights: int8, bfloat16, ...
+    parameters: int
+    base_names: frozenset[str]  # what adapters may call their base
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids the model knows."""
+        if isinstance(self.model, Decoder):
+            return self.model.embedding.num_embeddings
+        return int(self.model.get_input_embeddings().num_embeddings)
+
+    @property
+    def max_context(self) -> int:
+        """Positions the model was made for."""
+        if isinstance(self.model, Decoder):
+            return self.model.max_positions
+        return int(getattr(self.model.config, "max_position_embeddings", 4096))
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device of the setting ``device``, for this thread. Raises MidfillError where it is not there."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise MidfillError(f"device {wanted!r} cannot be used here", 'set device = "auto" or "cpu"') from error
+    if device.type == "cuda":
+        if device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        torch.cuda.set_device(device)  # of this thread: streams and events are of the current device
+        # Where flash attention cannot be had (windows, packed rows) cuDNN would build a plan for each new length.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    return device
+
+
+def pick_format(wanted: str, device: torch.device) -> str:
+    """The number format of the setting ``dtype``; "auto" is the fastest that the hardware multiplies (docs/log.md).
+
+    Raises MidfillError for one that cannot be had.
+    """
+    if wanted in ("int8", "int4") and device.type == "cuda":
+        from midfill.engine.local.model import linear_cuda
+
+        linear_cuda.check(wanted, device)
+    elif wanted == "int4":
+        raise MidfillError("int4 weights need a GPU", 'set dtype = "int8", which is faster on a CPU')
+    elif wanted == "int8" and not (device.type == "cpu" and int8.is_supported()):
+        raise MidfillError("int8 weights need numba, or a CPU with VNNI or AMX", 'install numba, or set dtype = "auto"')
+    if wanted != "auto":
+        return wanted
+    return "int8" if device.type == "cpu" and int8.is_supported() else pick_floats(device)
+
+
+def needs_floats(wanted: str, dtype: str) -> bool:
+    """Whether serving with the settings ``device`` and ``dtype`` reads floats whatever this CPU can multiply.
+
+    Raises MidfillError.
+    """
+    on_cpu = pick_device(wanted).type == "cpu"
+    return dtype not in (("auto", "int8") if on_cpu else ("int8",))
+
+
+def pick_floats(device: torch.device) -> str:
+    """The floating-point format that ``device`` multiplies fastest."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):  # Turing and Volta compute bfloat16 in float32, several times slower
+            return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    if device.type != "cpu":
+        return "float16"
+    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+
+
+def load(
+    folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", progress: Progress, modules: bool = False
+) -> LoadedModel:  # fmt: skip
+    """Load the model in ``folder``. Raises MidfillError naming what is wrong and what to do.
+
+    ``modules``: as transformers' own modules, which can be called and trained, whatever the engine needs.
+    """
+    check_small_files(folder)
+    target = pick_device(device)
+    chosen = pick_format(dtype, target)
+    config = read_plain_config(folder)
+    _warn_of_overflow(config, chosen, target)
+    with ThreadPoolExecutor(1) as pool:  # the tokenizer is read while the weights are packed
+        tokenizer = pool.submit(CodeTokenizer.from_file, folder / "tokenizer.json")
+        model, parameters = _model(folder, config, chosen, target, progress, modules=modules)
+    if not isinstance(model, Decoder):
+        model.eval()
+        model.requires_grad_(False)
+    names = _base_names(folder, name, config)
+    return LoadedModel(name, folder, model, tokenizer.result(), target, chosen, parameters, names)
+
+
+def _warn_of_overflow(config: dict[str, Any], chosen: str, device: torch.device) -> None:
+    """Gemma was trained in bfloat16, whose largest number is 10^33 times float16's."""
+    floats = pick_floats(device) if chosen in ("int8", "int4") and device.type == "cuda" else chosen
+    if floats == "float16" and str(config.get("model_type", "")).startswith("gemma"):
+        log.warning("%s has no bfloat16: Gemma's numbers may overflow in float16, and such a request fails", device)
+
+
+def _model(
+    folder: Path, config: dict[str, Any], chosen: str, target: torch.device, progress: Progress, *, modules: bool
+) -> tuple[Any, int]:  # fmt: skip
+    """The model, and how many weights it has."""
+    try:
+        ready = folder / INT8
+        if chosen == "int8" and ready.is_file():
+            return _read(Checkpoint(folder, [ready]), config, chosen, target, progress, modules=modules)
+        with float_files(folder, progress) as files:
+            return _read(Checkpoint(folder, files), config, chosen, target, progress, modules=modules)
+    except (MemoryError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise _too_large(target) from error
+        raise MidfillError(
+            f"the weights in {folder} do not fit its config.json", "prepare or fetch the model again"
+        ) from error
+
+
+def _read(
+    checkpoint: Checkpoint, config: dict[str, Any], chosen: str, target: torch.device, progress: Progress, *,
+    modules: bool,
+) -> tuple[Any, int]:  # fmt: skip
+    """The model in the files of ``checkpoint``, and how many weights it has."""
+    form = make_format(chosen, target)
+    wanted = None if modules else architecture(config)
+    if wanted is not None and fits(wanted, checkpoint):
+        return read_decoder(wanted, checkpoint, form, progress)
+    from midfill.engine.local.forward import foreign
+    from midfill.engine.local.model.modules import build, read_config
+
+    attention = "sdpa" if modules else foreign.NAME
+    return build(read_config(checkpoint.folder, config), checkpoint, form, attention, progress)
+
+
+def make_format(chosen: str, device: torch.device) -> Format:
+    """How weights are packed for the number format ``chosen`` (of pick_format) on ``device``."""
+    if chosen not in ("int8", "int4"):
+        return Float(getattr(torch, chosen), device)
+    if device.type == "cpu":
+        from midfill.engine.local.model.linear_int8 import Int8
+
+        return Int8()
+    from midfill.engine.local.model.linear_cuda import CudaQuantised
+
+    return CudaQuantised(chosen, device, getattr(torch, pick_floats(device)))
+
+
+def _too_large(target: torch.device) -> MidfillError:
+    if target.type == "cpu":
+        return MidfillError(
+            "the model does not fit into this machine's memory", "close other programs, or choose a smaller one"
+        )
+    return MidfillError(f"the model does not fit into the memory of {target}", 'choose a smaller one or device = "cpu"')
+
+
+def read_plain_config(folder: Path) -> dict[str, Any]:
+    """What config.json in ``folder`` says. Raises MidfillError."""
+    file = folder / "config.json"
+    if not file.is_file():
+        raise MidfillError(f"{folder} is not a model folder: it has no config.json", "check the setting model")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as error:
+        raise MidfillError(
+            f"{file} does not describe a model that transformers knows", "prepare or fetch the model again"
+        ) from error
+    return config
+
+
+def _base_names(folder: Path, name: str, config: dict[str, Any]) -> frozenset[str]:
+    recorded = str(config.get("_name_or_path") or "")
+    return frozenset({str(folder), folder.name, name, recorded} - {""})

@@ -1,0 +1,1 @@
+"""One sequence of tokens: what is kept of it, and what comes next."""

@@ -1,0 +1,187 @@
+"""The decode loop: token ids in, token ids out, over steps that several generations share.
+
+A generation says which tokens it wants evaluated (a piece of its prompt, or its last token with drafted ones behind
+it), the runner (forward/runner.py) evaluates what all of them want in one forward pass, each takes its logits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+
+from midfill.engine.local.forward.attention import ROWWISE, Rows
+from midfill.engine.local.sequence.healing import Beginning
+from midfill.engine.local.sequence.kv_cache import Slot
+from midfill.engine.local.sequence.logit_bias import Wanted
+from midfill.engine.local.sequence.prompt_lookup import Drafter
+from midfill.types import MidfillError
+
+# Tokens of a prompt evaluated in one forward pass: long enough to be fast, short enough to take turns.
+PREFILL_CHUNK = 256
+
+
+class OverflowedError(MidfillError):
+    """The model's numbers are infinite or none: what the slot holds is of no use."""
+
+    def __init__(self) -> None:
+        super().__init__("the model's numbers overflowed", 'set dtype = "bfloat16" or "float32"')
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """``temperature`` 0 is greedy; otherwise nucleus sampling with ``top_p``. ``rank`` chooses the first token: 0 the
+    most probable, 1 the next, and so on; for candidates that differ."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A generated token and, where asked for (else NaN), its log probability before temperature, while a
+    beginning is spelled among the tokens that agree with it."""
+
+    id: int
+    logprob: float
+
+
+class Generation:
+    """One answer on its way: the prompt in ``slot``, then token after token, without end; the caller stops."""
+
+    def __init__(
+        self, slot: Slot, sampling: Sampling, *, beginning: Beginning | None = None, drafter: Drafter | None = None,
+        wanted: Wanted | None = None, logprobs: bool = False,
+    ) -> None:  # fmt: skip
+        self._slot, self._sampling, self._beginning, self._drafter = slot, sampling, beginning, drafter
+        self._n_prompt = len(slot.ids)
+        self._random, self._logprobs, self._wanted = _random(sampling), logprobs, wanted
+        self.n_drafted = self.n_accepted = 0
+
+    @property
+    def n_pending(self) -> int:
+        """Tokens of the prompt that are still to be evaluated."""
+        return self._slot.known.count(0)
+
+    def rows(self, limit: int = PREFILL_CHUNK, max_drafts: int = 0) -> Rows:
+        """What to evaluate next: at most ``limit`` tokens of the prompt, or the last token and at most ``max_drafts``
+        drafts."""
+        slot = self._slot
+        unknown = slot.unknown()
+        positions = list(itertools.islice(unknown, limit))
+        is_last = next(unknown, None) is None
+        drafts = self._drafts(min(max_drafts, ROWWISE - len(positions))) if is_last else []
+        positions += range(len(slot.ids), len(slot.ids) + len(drafts))
+        slot.ids += drafts
+        slot.known += bytes(len(drafts))
+        return Rows(slot, [slot.ids[at] for at in positions], positions, len(drafts) + 1 if is_last else 0)
+
+    def _drafts(self, limit: int) -> list[int]:
+        if limit <= 0:
+            return []
+        if self._beginning is not None and not self._beginning.met:
+            return self._beginning.spelled()[:limit]
+        return self._drafter.draft(self._slot.ids, limit) if self._drafter is not None else []
+
+    def take(self, rows: Rows, logits: torch.Tensor) -> list[Token]:
+        """The tokens that ``logits`` (of ``rows``) decide: none while the prompt lasts, then one and the drafts that
+        were right. Raises OverflowedError, of logits on a GPU."""
+        if rows.n_logits == 0:
+            return []
+        slot, drafts = self._slot, list(rows.ids[len(rows.ids) - rows.n_logits + 1 :])
+        n_kept = len(slot.ids) - len(drafts)
+        tokens: list[Token] = []
+        is_first = n_kept == self._n_prompt
+        best = most_likely(logits) if not logits.is_cpu and self._is_plain(is_first=is_first) else None
+        for i in range(rows.n_logits):
+            if best is not None:
+                token = Token(best[i], math.nan)
+            else:
+                token = self._pick(logits[i], is_first=is_first and i == 0)
+            tokens.append(token)
+            if i < len(drafts) and drafts[i] != token.id:
+                break
+        slot.truncate(n_kept + len(tokens) - 1)
+        slot.ids.append(tokens[-1].id)
+        slot.known.append(0)
+        self.n_drafted += len(drafts)
+        self.n_accepted += len(tokens) - 1
+        if self._drafter is not None and drafts:
+            self._drafter.learn(len(drafts), len(tokens) - 1)
+        return tokens
+
+    def abandon(self, rows: Rows) -> None:
+        """The step that was to evaluate ``rows`` did not happen: forget its drafts."""
+        if rows.n_logits > 1:
+            self._slot.truncate(len(self._slot.ids) - rows.n_logits + 1)
+
+    def _is_plain(self, *, is_first: bool) -> bool:
+        """Whether the next tokens are the most likely ones, of which nothing else is asked."""
+        is_met = self._beginning is None or self._beginning.met
+        is_over = self._wanted is None or self._wanted.over
+        ranked = is_first and self._sampling.rank > 0
+        return is_met and is_over and self._random is None and not self._logprobs and not ranked
+
+    def _pick(self, logits: torch.Tensor, *, is_first: bool) -> Token:
+        allowed = self._beginning.allowed() if self._beginning is not None and not self._beginning.met else None
+        rank = self._sampling.rank if is_first else 0
+        favoured = self._wanted.favour(logits) if self._wanted is not None and not self._wanted.over else logits
+        if allowed is not None and float(favoured[allowed].max()) == -math.inf:  # no name goes on as the word began
+            favoured = logits
+        token = pick(favoured, self._sampling, self._random, allowed, rank)
+        if self._wanted is not None and not self._wanted.over:
+            self._wanted.advance(token)
+        if self._beginning is not None:
+            self._beginning.advance(token)
+        if not self._logprobs:
+            return Token(token, math.nan)
+        possible = (logits if allowed is None else logits[allowed]).float()
+        return Token(token, float(logits[token].float() - possible.logsumexp(-1)))
+
+
+def most_likely(logits: torch.Tensor) -> list[int]:
+    """Of each row of (n, vocabulary) the most likely id, read back from a device at once: each reading waits for it.
+
+    It is launched behind the step while the device is busy, so it need not stand in a graph. Raises OverflowedError.
+    """
+    largest, ids = logits.max(dim=-1)  # NaN is larger than any
+    found: list[int] = torch.where(largest.isfinite(), ids, -1).tolist()
+    if min(found) < 0:
+        raise OverflowedError
+    return found
+
+
+def _random(sampling: Sampling) -> torch.Generator | None:
+    if sampling.temperature <= 0:
+        return None
+    random = torch.Generator(device="cpu")
+    if sampling.seed is not None:
+        random.manual_seed(sampling.seed)
+    else:
+        random.seed()
+    return random
+
+
+def pick(
+    logits: torch.Tensor, sampling: Sampling, random: torch.Generator | None, allowed: torch.Tensor | None = None,
+    rank: int = 0,
+) -> int:  # fmt: skip
+    """The next token, among ``allowed`` ids if given. ``logits``: (vocabulary,)."""
+    if allowed is not None:
+        chosen = pick(logits[allowed], sampling, random, None, min(rank, len(allowed) - 1))
+        return int(allowed[chosen])
+    if rank:
+        return int(logits.topk(rank + 1).indices[rank])
+    if random is None:
+        return int(logits.numpy().argmax()) if logits.dtype == torch.float32 and logits.is_cpu else int(logits.argmax())
+    probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
+    if not probabilities[0].isfinite():
+        raise OverflowedError
+    ordered, order = probabilities.sort(descending=True)  # where the logits are: a CPU takes 20 ms for 256,000
+    before = ordered.cumsum(0) - ordered
+    ordered[before >= sampling.top_p] = 0.0  # the first is always kept
+    return int(order[int(torch.multinomial(ordered.cpu(), 1, generator=random))])

@@ -1,0 +1,155 @@
+"""A model's safetensors files read tensor by tensor, verified.
+
+What was read stays in memory only as long as somebody holds it, so a model is never there twice: each tensor is packed
+and placed where it is needed before the next ones are read. Memory is private, as in weights.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import torch
+
+from midfill.engine.local.store.manifest import read_manifest
+from midfill.engine.local.store.safetensors_reader import CHUNK, MAX_HEADER, Progress, read_header, tensor_in
+from midfill.types import MidfillError
+
+K = TypeVar("K")
+
+
+class Checkpoint:
+    """The files of one model. Raises MidfillError where one is missing or its header unsound."""
+
+    def __init__(self, folder: Path, files: list[Path]) -> None:
+        if not files:
+            pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
+            reason = "only pickled weights, which midfill never loads" if pickled else "no *.safetensors"
+            raise MidfillError(f"{folder} has {reason}", "convert them to safetensors with transformers")
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise MidfillError(f"{folder} lacks {missing[0]}", "fetch or prepare the model again")
+        self.folder = folder
+        self._sizes = {file: file.stat().st_size for file in files}
+        self._heads = {file: _read_head(file) for file in files}
+        self._digests = {file: _recorded_digest(file) for file in files}
+        self.shapes = {
+            name: tuple(entry["shape"])
+            for file, head in self._heads.items()
+            for name, entry in read_header(head, file, self._sizes[file])[0].items()
+        }
+
+    def tensors(self, progress: Progress) -> Iterator[tuple[str, torch.Tensor]]:
+        """Every tensor with its name, in the order of the files, in the CPU's memory.
+
+        Raises MidfillError at the end of a file whose sha256 is not the recorded one: what came before is to be
+        thrown away.
+        """
+        total, done = max(1, sum(self._sizes.values())), 0
+        for file in self._sizes:
+            for name, tensor, n_bytes in self._tensors(file):
+                done += n_bytes
+                if n_bytes:
+                    progress("loading", done / total)
+                yield name, tensor
+
+    def groups(self, group_of: Mapping[str, K], progress: Progress) -> Iterator[tuple[K, dict[str, torch.Tensor]]]:
+        """Tensors that are needed together, by name, as soon as the last of them was read.
+
+        ``group_of``: the group of each name. Raises ValueError at a name that has none.
+        """
+        awaited = Counter(group_of[name] for name in self.shapes if name in group_of)
+        waiting: dict[K, dict[str, torch.Tensor]] = {}
+        for name, tensor in self.tensors(progress):
+            if name not in group_of:
+                raise ValueError(f"unexpected tensor {name}")
+            group = group_of[name]
+            found = waiting.setdefault(group, {})
+            found[name] = tensor if tensor.dim() > 1 else tensor.clone()  # else a few numbers would hold a whole piece
+            if len(found) == awaited[group]:
+                del found, tensor
+                yield group, waiting.pop(group)
+
+    def _tensors(self, file: Path) -> Iterator[tuple[str, torch.Tensor, int]]:
+        """Name, tensor and how many bytes were read for it (a piece of the file holds many tensors)."""
+        head = self._heads[file]
+        header, _ = read_header(head, file, self._sizes[file])
+        entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
+        digest = hashlib.sha256(head) if self._digests[file] else None
+        try:
+            with file.open("rb", buffering=0) as stream:
+                if bytearray(_read(stream, len(head), file)) != head:
+                    raise _unsound(file, "it changed while it was read")
+                at = 0  # in the data
+                for piece in _pieces(entries, file):
+                    end = max(entry["data_offsets"][1] for _, entry in piece)
+                    data = _read(stream, end - at, file)
+                    if digest is not None:
+                        digest.update(data)
+                    n_bytes = end - at
+                    for name, entry in piece:
+                        yield name, tensor_in(data, entry, -at), n_bytes
+                        n_bytes = 0
+                    at = end
+                while rest := stream.read(CHUNK):
+                    if digest is not None:
+                        digest.update(rest)
+        except OSError as error:
+            raise MidfillError(f"cannot read {file}: {error.strerror}", "prepare the model again") from error
+        if digest is not None and digest.hexdigest() != self._digests[file]:
+            raise MidfillError(
+                f"{file} is damaged: its sha256 is not the recorded one", "run: midfill model prepare --force"
+            )
+
+
+def _recorded_digest(file: Path) -> str | None:
+    """The sha256 of ``file`` in the manifest beside it, or None."""
+    entry: dict[str, Any] = (read_manifest(file.parent) or {}).get("files", {}).get(file.name, {})
+    return entry.get("sha256")
+
+
+def _read_head(file: Path) -> bytearray:
+    """The header with its length in front."""
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            return bytearray(start + stream.read(min(length, MAX_HEADER)))
+    except OSError as error:
+        raise MidfillError(f"cannot read {file}: {error.strerror}", "prepare the model again") from error
+
+
+def _read(stream: BinaryIO, n: int, file: Path) -> bytearray:
+    """The next ``n`` bytes."""
+    data = bytearray(n)
+    view, at = memoryview(data), 0
+    while at < n and (got := stream.readinto(view[at : at + CHUNK])):  # type: ignore[attr-defined]
+        at += got
+    if at < n:
+        raise _unsound(file, "it is truncated")
+    return data
+
+
+def _pieces(entries: list[tuple[str, Any]], file: Path) -> Iterator[list[tuple[str, Any]]]:
+    """``entries`` (by place) in runs of at most CHUNK bytes: long reads, after each of which memory is free again."""
+    piece: list[tuple[str, Any]] = []
+    start = end = 0
+    for name, entry in entries:
+        first, last = entry["data_offsets"]
+        if first < end:
+            raise _unsound(file, f"tensor {name[:80]} lies over another one")
+        if piece and last - start > CHUNK:
+            yield piece
+            piece, start = [], end
+        piece.append((name, entry))
+        end = last
+    if piece:
+        yield piece
+
+
+def _unsound(file: Path, reason: str) -> MidfillError:
+    return MidfillError(f"{file} is not a sound safetensors file: {reason}", "fetch or prepare it again")

@@ -1,0 +1,218 @@
+"""What the first start on a machine does once, in processes of their own: the memory that it takes goes with them.
+
+One makes the model ready (models.py), one beside it compiles the kernels for this CPU, which takes about as long. They
+end with the process that started them. As ``python -m midfill.engine.local.store.preparing``: a child of either kind,
+which tells its progress in lines of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from midfill import paths, safe_path
+from midfill.engine.local.store import models
+from midfill.engine.local.store.embedded import Progress
+from midfill.engine.local.store.manifest import INT8
+from midfill.engine.local.store.models import ModelSource
+from midfill.faults import described
+from midfill.types import MidfillError
+
+log = logging.getLogger(__name__)
+GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # CUDA, ROCm, and a GPU seen from WSL
+KILLED = -9  # exit status: by the system, for want of memory, or by a person
+
+
+def prepare(source: ModelSource, progress: Progress, *, floats: bool = False) -> Path:
+    """As models.prepare; where something is to be made, a child makes it. Raises MidfillError."""
+    folder = models.find_prepared(source) if source.kind in ("embedded", "gguf") else None
+    if source.kind not in ("embedded", "gguf") or (folder is not None and not (floats and models.lacks_floats(folder))):
+        return models.prepare(source, progress, floats=floats)
+    told = {**dataclasses.asdict(source), "path": str(source.path) if source.path else None}
+    with _child("model", json.dumps({"source": told, "floats": floats})) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            message = json.loads(line)
+            if "folder" in message:
+                return Path(message["folder"])
+            if "error" in message:
+                raise MidfillError(message["error"], message["remedy"])
+            progress(str(message["stage"]), float(message["fraction"]))
+        code = child.wait()
+    if code == KILLED:
+        raise MidfillError("preparing the model was ended by the system", "close other programs: memory ran out")
+    raise MidfillError(f"preparing the model ended with code {code}", "run: midfill model prepare")
+
+
+class Compiling:
+    """The compilation of the kernels in a child, where this machine has not done it yet."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._end = contextlib.ExitStack()
+        if not _is_compiled():
+            with contextlib.suppress(OSError, MidfillError):
+                self._child = self._end.enter_context(_child("kernels", ""))
+
+    def wait(self) -> None:
+        """Until it is done. Where it failed, whoever needs a kernel compiles it, and says what is wrong."""
+        if self._child is not None:
+            self._child.wait()
+        self._end.close()
+
+
+def compile_early(device: str, dtype: str) -> Compiling | None:
+    """The compilation for an engine with these settings, begun before torch is imported, which takes seconds.
+
+    None where a GPU may serve: without torch that is not known.
+    """
+    may_be_gpu = sys.platform != "linux" or any(file.exists() for file in GPUS)
+    on_cpu = device == "cpu" or (device == "auto" and not may_be_gpu)
+    return Compiling() if on_cpu and dtype in ("auto", "int8") else None
+
+
+@contextlib.contextmanager
+def _child(kind: str, argument: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of this module, ended at the end. Raises MidfillError, OSError."""
+    child = subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-P", "-m", "midfill.engine.local.store.preparing", kind, argument],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=safe_path.child_environment(), cwd=paths.runtime_dir(),
+    )  # fmt: skip
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def _is_compiled() -> bool:
+    """Whether the kernels of this version are there for this CPU, or none can be had."""
+    try:
+        return _mark().exists()
+    except ImportError:
+        return True
+    except Exception as error:  # noqa: BLE001 - whatever numba or its libraries say: there are other ways
+        log.debug("the compiled kernels cannot be used: %s", described(error))
+        return True
+
+
+def _mark() -> Path:
+    """The file that says so: numba keeps what it compiled apart by CPU, in names that only it understands."""
+    import numba
+    from llvmlite import binding
+
+    from midfill.engine.local.forward.compiled import cache
+
+    cache.choose()
+    cpu = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+    return Path(numba.config.CACHE_DIR) / f"compiled-{hashlib.sha256(cpu.encode()).hexdigest()[:16]}"
+
+
+def compile_kernels() -> None:
+    """Have every kernel of a step compiled and kept, by a step of a model of one layer. Raises as load does."""
+    from midfill.engine.local.forward.runner import Runner
+    from midfill.engine.local.model.load import load
+
+    mark = _mark()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_tiny(folder)
+        loaded = load(folder, "tiny", device="cpu", dtype="int8", progress=lambda stage, fraction: None)
+        Runner(loaded.model).warm_up()
+    mark.touch()
+
+
+def _write_tiny(folder: Path) -> None:
+    """A Qwen2 of one layer that fills the kernels' tiles, of zeros."""
+    import torch
+
+    from midfill.engine.local.model.int8 import SCALE_SUFFIX
+    from midfill.engine.local.store.safetensors_writer import SafetensorsWriter
+
+    hidden, inner, vocabulary, kv = 128, 256, 256, 64
+    config = {
+        "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_size": hidden, "intermediate_size": inner,
+        "vocab_size": vocabulary, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "tie_word_embeddings": True, "max_position_embeddings": 64,
+    }  # fmt: skip
+    matrices: dict[str, tuple[int, ...]] = {
+        "self_attn.q_proj": (hidden, hidden), "self_attn.k_proj": (kv, hidden), "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, hidden), "mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }  # fmt: skip
+    layout: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {"model.norm.weight": (torch.float32, (hidden,))}
+    for name in ("input_layernorm", "post_attention_layernorm"):
+        layout[f"model.layers.0.{name}.weight"] = (torch.float32, (hidden,))
+    for name in ("q_proj", "k_proj", "v_proj"):
+        layout[f"model.layers.0.self_attn.{name}.bias"] = (torch.float32, matrices[f"self_attn.{name}"][:1])
+    every = {f"model.layers.0.{name}": shape for name, shape in matrices.items()}
+    for name, shape in {**every, "model.embed_tokens": (vocabulary, hidden)}.items():
+        layout[f"{name}.weight"] = (torch.int8, shape)
+        layout[f"{name}.weight{SCALE_SUFFIX}"] = (torch.float32, shape[:1])
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with SafetensorsWriter(folder / INT8, layout) as writer:
+        for name, (dtype, shape) in layout.items():
+            writer.add(name, torch.zeros(shape, dtype=dtype))
+    tokenizer = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+
+
+# ---- the child -----------------------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """What a child does; the exit status."""
+    kind, argument = sys.argv[1:3]
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+    def tell(**message: Any) -> None:
+        print(json.dumps(message), flush=True)
+
+    try:
+        if kind == "kernels":
+            compile_kernels()
+            return 0
+        told = json.loads(argument)
+        path = told["source"].pop("path")
+        source = ModelSource(path=Path(path) if path else None, **told["source"])
+        tell(folder=str(models.prepare(source, _seldom(tell), floats=told["floats"])))
+    except MidfillError as error:
+        tell(error=error.message, remedy=error.remedy)
+    except Exception as error:  # noqa: BLE001 - of it its kind alone: its text may hold anything
+        tell(error=f"preparing the model failed ({described(error)})", remedy="run: midfill doctor")
+    return 0
+
+
+def _seldom(tell: Callable[..., None]) -> Progress:
+    """Progress in hundredths."""
+    last = ("", -1)
+
+    def progress(stage: str, fraction: float) -> None:
+        nonlocal last
+        if (now := (stage, int(100 * fraction))) != last:
+            last = now
+            tell(stage=stage, fraction=fraction)
+
+    return progress
+
+
+def _leave_with_parent() -> None:
+    """Whoever started us holds the other end of our input."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Reading safetensors files whole, verified, into private memory.
+
+Private memory rather than a memory map: a file that is truncated or changed under a running engine must not be able to
+kill it (SIGBUS) or change its answers. The hash is computed on the bytes that are used, while they are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from midfill.engine.local.store.manifest import read_manifest
+from midfill.types import MidfillError
+
+Progress = Callable[[str, float], None]
+
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # fmt: skip
+MAX_HEADER = 100_000_000
+# Bytes that are read and hashed at once: after each the thread asks for Python's lock, which the tokenizer's reading
+# beside it keeps for most of a second (docs/log.md).
+CHUNK = 256 << 20
+
+
+def check_small_files(folder: Path) -> None:
+    """Whether the files beside the weights of a prepared ``folder`` are those that were recorded.
+
+    Raises MidfillError, naming the first that is not: a tokenizer or a configuration of another model loads without an
+    error and answers nonsense. Weights are compared while they are read.
+    """
+    recorded = (read_manifest(folder) or {}).get("files", {})
+    for name in sorted(name for name in recorded if not name.endswith(".safetensors")):
+        if (problem := compare(folder, name, recorded[name])) is not None:
+            raise MidfillError(problem, "run: midfill model prepare --force")
+
+
+def compare(
+    folder: Path, name: str, recorded: dict[str, Any], on_bytes: Callable[[int], None] = lambda n: None
+) -> str | None:
+    """What is wrong with the file ``name`` of ``folder``, None: nothing. ``on_bytes`` is told how many were read."""
+    file, digest = folder / name, hashlib.sha256()
+    try:
+        if file.stat().st_size != recorded.get("size"):
+            return f"{file} is truncated or another file: its size is not the recorded one"
+        with file.open("rb") as stream:
+            while chunk := stream.read(8 << 20):
+                digest.update(chunk)
+                on_bytes(len(chunk))
+    except OSError as error:
+        return f"cannot read {file}: {error.strerror}"
+    if digest.hexdigest() != recorded.get("sha256"):
+        return f"{file} is damaged: its sha256 is not the recorded one"
+    return None
+
+
+def read_safetensors(
+    file: Path, *, sha256: str | None = None, on_bytes: Callable[[int], None] = lambda n: None
+) -> dict[str, torch.Tensor]:
+    """Every tensor of ``file``. ``on_bytes`` is told how many bytes each read brought.
+
+    Raises MidfillError, naming the file, where it is missing, truncated, malformed or has another sha256.
+    """
+    try:
+        size = file.stat().st_size
+        data = bytearray(size)
+        digest = hashlib.sha256()
+        view, at = memoryview(data), 0
+        with file.open("rb", buffering=0) as stream:
+            while at < size and (n := stream.readinto(view[at : at + CHUNK])):
+                if sha256 is not None:
+                    digest.update(view[at : at + n])
+                at += n
+                on_bytes(n)
+    except OSError as error:
+        raise MidfillError(f"cannot read {file}: {error.strerror}", "prepare the model again") from error
+    if sha256 is not None and digest.hexdigest() != sha256:
+        raise MidfillError(
+            f"{file} is damaged: its sha256 is not the recorded one", "run: midfill model prepare --force"
+        )
+    return parse_safetensors(data, file)
+
+
+def parse_safetensors(data: bytearray, file: Path) -> dict[str, torch.Tensor]:
+    """The tensors in ``data``, which they share. ``file`` is named in errors."""
+    header, base = read_header(data, file)
+    return {name: tensor_in(data, entry, base) for name, entry in header.items()}
+
+
+def tensor_in(data: bytearray, entry: dict[str, Any], base: int) -> torch.Tensor:
+    """The tensor of a header's ``entry``, whose offsets count from ``base`` of ``data``, which it shares."""
+    dtype, shape, (start, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+    if end == start:
+        return torch.empty(shape, dtype=dtype)
+    flat = torch.frombuffer(data, dtype=torch.uint8, count=end - start, offset=base + start)
+    aligned = (base + start) % dtype.itemsize == 0
+    return (flat if aligned else flat.clone()).view(dtype).view(shape)
+
+
+def read_header(
+    data: bytes | bytearray, file: Path, size: int | None = None
+) -> tuple[dict[str, dict[str, Any]], int]:  # fmt: skip
+    """The checked header of a safetensors file and where its data begins. Raises MidfillError.
+
+    ``size``: of the whole file, where ``data`` is only its beginning.
+    """
+    size = len(data) if size is None else size
+
+    def bad(reason: str) -> MidfillError:
+        return MidfillError(f"{file} is not a sound safetensors file: {reason}", "fetch or prepare it again")
+
+    if len(data) < 8:
+        raise bad("it is truncated")
+    (length,) = struct.unpack_from("<Q", data)
+    if length > min(MAX_HEADER, size - 8, len(data) - 8):
+        raise bad("its header is longer than the file")
+    try:
+        header = json.loads(bytes(data[8 : 8 + length]))
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            start, end = entry["data_offsets"]
+            dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
+            sound = all(type(n) is int and n >= 0 for n in (start, end, *shape)) and start <= end
+            sound = sound and max(shape, default=0) < 1 << 48
+            if not sound or end - start != math.prod(shape) * dtype.itemsize:
+                raise bad(f"tensor {name[:80]} has a wrong size")
+            if 8 + length + end > size:
+                raise bad(f"tensor {name[:80]} ends outside the file (truncated?)")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise bad(f"damaged header ({type(error).__name__})") from error
+    return header, 8 + length

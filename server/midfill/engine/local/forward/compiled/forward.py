@@ -93,7 +93,7 @@ def step(
         kept, weight = work.normed[: len(work.kept)], floats(norms[last, 0], shape.hidden)
         for row in range(thread, len(kept), threads):
             _norm(x[work.kept[row]], weight, eps, kept[row])
-        wide = np.int64(0)  # 16 bits; a literal would have all of it compiled a second time
+        wide = shape.bytes * 0  # 16 bits; the literal would have all of it compiled a second time
         _quantise_rows(thread, shape, kept, lora[last, 0], work, wide)
         met = wait(barrier, met, threads)
         _project(products[last, 0], lora[last, 0], shape.hidden, work.logits, work, counter + LINE * 8, shape, wide)

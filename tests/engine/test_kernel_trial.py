@@ -48,7 +48,7 @@ def test_kernels_that_were_tried_well_are_tried_at_each_start(cache: Path) -> No
 
 def test_an_error_of_pythons_leaves_no_mark() -> None:
     for _ in range(MAX_TRIES + 1):
-        with pytest.raises(ValueError, match="^tried"), trial("kernels") as may_try:
+        with pytest.raises(ValueError, match=r"^tried"), trial("kernels") as may_try:
             raise ValueError("tried" if may_try else "not tried")
 
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.lora.adapter import Adapter, AdapterSwitch, read_adapter
+from midfill.engine.local.lora.adapter import Adapter, ResidentAdapters, read_adapter
 from midfill.engine.local.lora.files import describe
 from midfill.engine.local.lora.targets import targets
 from midfill.engine.local.model.load import LoadedModel
@@ -75,8 +75,10 @@ def peft_logits(base_folder: Path, folder: Path, ids: torch.Tensor = IDS, dtype:
         return model(input_ids=ids).logits
 
 
-def our_logits(loaded: LoadedModel, switch: AdapterSwitch, name: str | None, ids: torch.Tensor = IDS) -> torch.Tensor:
-    return with_adapter(loaded, switch.adapters[name] if name is not None else None, ids)
+def our_logits(
+    loaded: LoadedModel, residents: ResidentAdapters, name: str | None, ids: torch.Tensor = IDS
+) -> torch.Tensor:
+    return with_adapter(loaded, residents.adapters[name] if name is not None else None, ids)
 
 
 def with_adapter(loaded: LoadedModel, adapter: Adapter | None, ids: torch.Tensor = IDS) -> torch.Tensor:
@@ -114,47 +116,47 @@ def test_the_output_is_pefts(
     make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel, settings: dict[str, Any]
 ) -> None:
     folder = make_adapter(**settings)
-    switch = AdapterSwitch(loaded.model)
-    plain = our_logits(loaded, switch, None)
-    switch.add(read(loaded, folder))
-    ours = our_logits(loaded, switch, "x")
+    residents = ResidentAdapters(loaded.model)
+    plain = our_logits(loaded, residents, None)
+    residents.add(read(loaded, folder))
+    ours = our_logits(loaded, residents, "x")
     torch.testing.assert_close(ours, peft_logits(base_folder, folder), atol=2e-4, rtol=1e-4)
     assert (ours - plain).abs().max() > 0.05  # it does something
-    assert torch.equal(our_logits(loaded, switch, None), plain)
-    switch.remove("x")
-    assert torch.equal(our_logits(loaded, switch, None), plain)
+    assert torch.equal(our_logits(loaded, residents, None), plain)
+    residents.remove("x")
+    assert torch.equal(our_logits(loaded, residents, None), plain)
 
 
 def test_none_is_the_plain_base(make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32, attn_implementation="sdpa")
     with torch.inference_mode():
         wanted = base(input_ids=IDS).logits
-    switch = AdapterSwitch(loaded.model)
-    plain = our_logits(loaded, switch, None)
+    residents = ResidentAdapters(loaded.model)
+    plain = our_logits(loaded, residents, None)
     torch.testing.assert_close(plain, wanted, atol=1e-4, rtol=1e-4)
-    switch.add(read(loaded, make_adapter()))
-    assert torch.equal(our_logits(loaded, switch, None), plain)
+    residents.add(read(loaded, make_adapter()))
+    assert torch.equal(our_logits(loaded, residents, None), plain)
 
 
 def test_adapters_take_turns(make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel) -> None:
     folders = {"one": make_adapter(1), "two": make_adapter(2, r=2, target_modules=["v_proj"])}
-    switch = AdapterSwitch(loaded.model)
+    residents = ResidentAdapters(loaded.model)
     for name, folder in folders.items():
-        switch.add(read(loaded, folder, name))
+        residents.add(read(loaded, folder, name))
     wanted = {name: peft_logits(base_folder, folder) for name, folder in folders.items()}
     for name in ("one", "two", "one", "two"):
-        torch.testing.assert_close(our_logits(loaded, switch, name), wanted[name], atol=2e-4, rtol=1e-4)
-    switch.remove("one")
-    torch.testing.assert_close(our_logits(loaded, switch, "two"), wanted["two"], atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(our_logits(loaded, residents, name), wanted[name], atol=2e-4, rtol=1e-4)
+    residents.remove("one")
+    torch.testing.assert_close(our_logits(loaded, residents, "two"), wanted["two"], atol=2e-4, rtol=1e-4)
 
 
 def test_a_request_keeps_the_adapter_it_began_with(make_adapter: Callable[..., Path], loaded: LoadedModel) -> None:
-    switch = AdapterSwitch(loaded.model)
-    switch.add(read(loaded, make_adapter(1)))
-    before = our_logits(loaded, switch, "x")
-    began_with = switch.adapters["x"]
-    switch.add(read(loaded, make_adapter(2)))
-    assert not torch.allclose(our_logits(loaded, switch, "x"), before)
+    residents = ResidentAdapters(loaded.model)
+    residents.add(read(loaded, make_adapter(1)))
+    before = our_logits(loaded, residents, "x")
+    began_with = residents.adapters["x"]
+    residents.add(read(loaded, make_adapter(2)))
+    assert not torch.allclose(our_logits(loaded, residents, "x"), before)
     assert torch.equal(with_adapter(loaded, began_with), before)
 
 
@@ -314,18 +316,18 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_refused_and_the_old_one_stays(
     make_adapter: Callable[..., Path], loaded: LoadedModel, tmp_path: Path, damage: str
 ) -> None:
-    switch = AdapterSwitch(loaded.model)
-    switch.add(read(loaded, make_adapter()))
-    before, plain = our_logits(loaded, switch, "x"), our_logits(loaded, switch, None)
+    residents = ResidentAdapters(loaded.model)
+    residents.add(read(loaded, make_adapter()))
+    before, plain = our_logits(loaded, residents, "x"), our_logits(loaded, residents, None)
     folder = Path(shutil.copytree(make_adapter(3), tmp_path / "new"))
     change, message = REFUSALS[damage]
     change(folder)
     with pytest.raises(MidfillError, match=message) as caught:
-        switch.add(read(loaded, folder))
+        residents.add(read(loaded, folder))
     assert caught.value.remedy
     assert str(folder) in str(caught.value) or "adapter new" in caught.value.message
-    assert torch.equal(our_logits(loaded, switch, "x"), before)
-    assert torch.equal(our_logits(loaded, switch, None), plain)
+    assert torch.equal(our_logits(loaded, residents, "x"), before)
+    assert torch.equal(our_logits(loaded, residents, None), plain)
 
 
 def test_the_facts_without_torch_are_the_engines(make_adapter: Callable[..., Path], loaded: LoadedModel) -> None:
@@ -481,10 +483,10 @@ def test_a_dot_in_a_rank_pattern_is_pefts(
     make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel
 ) -> None:
     folder = make_adapter(rank_pattern={"q.proj": 2}, alpha_pattern={"self.attn.v_proj": 5})
-    switch = AdapterSwitch(loaded.model)
-    switch.add(read(loaded, folder))
+    residents = ResidentAdapters(loaded.model)
+    residents.add(read(loaded, folder))
     expected = peft_logits(base_folder, folder)
-    torch.testing.assert_close(our_logits(loaded, switch, "x"), expected, atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(our_logits(loaded, residents, "x"), expected, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.model

@@ -19,7 +19,7 @@ from midfill.engine.local.forward.attention import ROWWISE, Rows
 from midfill.engine.local.forward.cuda_graphs import StaticDecoder
 from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Cancelled, Runner
-from midfill.engine.local.lora.adapter import Adapter, AdapterSwitch, read_adapter
+from midfill.engine.local.lora.adapter import Adapter, ResidentAdapters, read_adapter
 from midfill.engine.local.model.load import LoadedModel
 from midfill.engine.local.sequence.generation import Generation, Sampling
 from midfill.engine.local.sequence.kv_cache import KVSlots, Slot
@@ -193,7 +193,7 @@ def test_cancelled_between_steps(runner: Runner) -> None:
     assert slot.known[rows.positions[0]] == 0
 
 
-Pair = tuple[LoadedModel, AdapterSwitch, Runner, Runner]
+Pair = tuple[LoadedModel, ResidentAdapters, Runner, Runner]
 
 
 class TestAdapters:
@@ -202,11 +202,11 @@ class TestAdapters:
     @pytest.fixture
     def pair(self, folders: Callable[..., Path]) -> Pair:
         loaded = load_tiny(folders())
-        switch = AdapterSwitch(loaded.model)
+        residents = ResidentAdapters(loaded.model)
         plain, fixed = Runner(loaded.model), Runner(loaded.model)
         fixed.static = static_decoder(fixed, 256, loaded.max_context, 1, free=PLENTY, graphs=False)
-        fixed.static.residents = lambda: switch.adapters.values()
-        return loaded, switch, plain, fixed
+        fixed.static.residents = lambda: residents.adapters.values()
+        return loaded, residents, plain, fixed
 
     def test_the_same_answers(
         self,
@@ -214,16 +214,16 @@ class TestAdapters:
         pair: Pair,
         counted: list[cuda.Key],
     ) -> None:
-        loaded, switch, plain, fixed = pair
+        loaded, residents, plain, fixed = pair
         ids = prompt(20)
         settings: list[dict[str, Any]] = [{}, {"target_modules": ["q_proj", "down_proj"]}, {"r": 40, "lora_alpha": 9}]
         for seed, one in enumerate(settings):
             name = f"a{seed}"
-            switch.add(read_adapter(name, folders(seed, **one), loaded.model, loaded.base_names))
+            residents.add(read_adapter(name, folders(seed, **one), loaded.model, loaded.base_names))
         first = {}
         turns: tuple[str | None, ...] = ("a0", "a1", "a2", "a1", None, "a0", "a1", None)
         for turn in turns:
-            adapter = switch.adapters[turn] if turn else None
+            adapter = residents.adapters[turn] if turn else None
             slot = slot_of(fixed)
             found, wanted = (evaluate(*one, adapter=adapter) for one in ((fixed, ids, slot), (plain, ids, Slot())))
             torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
@@ -234,16 +234,16 @@ class TestAdapters:
         assert {key.adapted for key in counted} == {False, True}
 
     def test_only_a_larger_one_needs_other_buffers(self, folders: Callable[..., Path], pair: Pair) -> None:
-        loaded, switch, _, fixed = pair
+        loaded, residents, _, fixed = pair
         for seed, rank in enumerate((4, 16, 17)):
             adapter = read_adapter(f"a{rank}", folders(seed, r=rank), loaded.model, loaded.base_names)
-            switch.add(adapter)
+            residents.add(adapter)
             answer(fixed, slot_of(fixed), prompt(9), n=2, adapter=adapter)
             if rank == 4:
                 buffers = decoder(fixed).lora
             assert (decoder(fixed).lora is buffers) == (rank <= 16)  # 4 makes room for 16
         buffers = decoder(fixed).lora
-        answer(fixed, slot_of(fixed), prompt(9), n=2, adapter=switch.adapters["a4"])
+        answer(fixed, slot_of(fixed), prompt(9), n=2, adapter=residents.adapters["a4"])
         assert decoder(fixed).lora is buffers
 
     def test_without_room_for_its_buffers_it_takes_the_usual_way(
@@ -251,10 +251,10 @@ class TestAdapters:
         counted: list[cuda.Key],
     ) -> None:  # fmt: skip
         """The large adapter is answered all the same, tried once, and takes nothing from a smaller one."""
-        loaded, switch, plain, fixed = pair
+        loaded, residents, plain, fixed = pair
         ids = prompt(20)
         for seed, rank in enumerate((4, 40)):
-            switch.add(read_adapter(f"a{rank}", folders(seed, r=rank), loaded.model, loaded.base_names))
+            residents.add(read_adapter(f"a{rank}", folders(seed, r=rank), loaded.model, loaded.base_names))
         tried: list[list[str]] = []
 
         class Small(static.StaticLora):
@@ -266,7 +266,7 @@ class TestAdapters:
 
         monkeypatch.setattr(cuda, "StaticLora", Small)
         for name in ("a40", "a4", "a40", "a4"):
-            adapter = switch.adapters[name]
+            adapter = residents.adapters[name]
             counted.clear()
             mine = answer(fixed, slot_of(fixed), ids, adapter=adapter)
             assert mine == answer(plain, Slot(), ids, adapter=adapter)

@@ -20,7 +20,7 @@ from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.cuda_graphs import StaticDecoder
 from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Cancelled, Runner
-from midfill.engine.local.lora.adapter import AdapterSwitch, read_adapter
+from midfill.engine.local.lora.adapter import ResidentAdapters, read_adapter
 from midfill.engine.local.model import load
 from midfill.engine.local.model.load import LoadedModel
 from midfill.engine.local.sequence.generation import Generation, Sampling
@@ -127,18 +127,18 @@ def test_adapters_switch_without_another_capture(tmp_path: Path) -> None:
     folder = save_tiny("qwen2", tmp_path / "base")
     loaded = on_gpu(folder)
     plain, graphed = both_ways(loaded)
-    switch = AdapterSwitch(loaded.model)
-    graphed.static.residents = lambda: switch.adapters.values()  # type: ignore[union-attr]
+    residents = ResidentAdapters(loaded.model)
+    graphed.static.residents = lambda: residents.adapters.values()  # type: ignore[union-attr]
     for seed in (1, 2):
         target = tmp_path / f"a{seed}"
         with torch.inference_mode(False):
             save_adapter(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), target, seed, r=4 * seed)
-        switch.add(read_adapter(f"a{seed}", target, loaded.model, loaded.base_names))
+        residents.add(read_adapter(f"a{seed}", target, loaded.model, loaded.base_names))
     static = graphed.static
     assert static is not None
 
     def say(name: str | None) -> None:
-        adapter = switch.adapters[name] if name else None
+        adapter = residents.adapters[name] if name else None
         static.slots[0].truncate(0)
         mine = answer(graphed, static.slots[0], prompt(20), adapter=adapter)
         assert mine == answer(plain, Slot(), prompt(20), adapter=adapter)

@@ -86,8 +86,8 @@ class LocalEngine:
     def check(self, request: GenerateRequest) -> Adapter | None:
         """Whether ``request`` can be answered now; its adapter. Raises BadRequestError or another EngineError."""
         info = self.info
-        model, switch = self.thread.model, self.thread.switch
-        if info is None or model is None or switch is None:
+        model, residents = self.thread.model, self.thread.residents
+        if info is None or model is None or residents is None:
             raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
         n_prompt = len(request.prompt)
         if not request.prompt or min(request.prompt) < 0 or max(request.prompt) >= model.vocabulary:
@@ -105,7 +105,7 @@ class LocalEngine:
             raise refusal()
         if request.adapter is None:
             return None
-        if (adapter := switch.adapters.get(request.adapter)) is None:
+        if (adapter := residents.adapters.get(request.adapter)) is None:
             raise AdapterMissingError(f"adapter {request.adapter[:64]!r} is not loaded", "load it first")
         self.thread.used(request.adapter)
         return adapter
@@ -152,7 +152,7 @@ class LocalEngine:
 
     def resident_adapters(self) -> Mapping[str, Adapter]:
         """By name; a mapping that does not change any more."""
-        return self.thread.switch.adapters if self.thread.switch is not None else {}
+        return self.thread.residents.adapters if self.thread.residents is not None else {}
 
     def read_adapter(self, name: str, folder: Path) -> Adapter:
         """Read, check and make ready for use. Raises MidfillError."""

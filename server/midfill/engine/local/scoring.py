@@ -9,7 +9,7 @@ import torch
 
 from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.lora.adapter import Adapter, AdapterSwitch, read_adapter
+from midfill.engine.local.lora.adapter import Adapter, ResidentAdapters, read_adapter
 from midfill.engine.local.model.load import load
 from midfill.engine.local.sequence.generation import PREFILL_CHUNK
 from midfill.engine.local.sequence.kv_cache import Slot
@@ -26,7 +26,7 @@ class Scorer:
         source = models.resolve(spec)
         folder = models.prepare(source, progress)
         self._loaded = load(folder, source.name, device=device, dtype=dtype, progress=progress)
-        self._switch = AdapterSwitch(self._loaded.model)
+        self._residents = ResidentAdapters(self._loaded.model)
         self._runner = Runner(self._loaded.model)
 
     @property
@@ -43,8 +43,8 @@ class Scorer:
         """The adapter in ``folder``, ready for ``nats``. Raises MidfillError."""
         adapter = read_adapter(name, folder, self._loaded.model, self._loaded.base_names)
         self._runner.make_ready(adapter)
-        self._switch.add(adapter)
-        return self._switch.adapters[name]
+        self._residents.add(adapter)
+        return self._residents.adapters[name]
 
     def nats(self, ids: Sequence[int], n_prompt: int, adapter: Adapter | None) -> list[float]:
         """The negative log likelihood of each of ``ids`` behind the first ``n_prompt`` (at least 1), in nats."""

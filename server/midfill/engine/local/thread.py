@@ -19,7 +19,7 @@ from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.local.forward.attention import ROWWISE
 from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.lora.adapter import Adapter, AdapterSwitch
+from midfill.engine.local.lora.adapter import Adapter, ResidentAdapters
 from midfill.engine.local.model.load import LoadedModel, load, needs_floats
 from midfill.engine.local.request import Request, RunningRequest
 from midfill.engine.local.scheduler import Scheduler
@@ -73,7 +73,7 @@ class EngineThread(threading.Thread):
         self.model: LoadedModel | None = None
         self.runner: Runner  # from loading on, as what follows
         self.slots: KVSlots
-        self.switch: AdapterSwitch | None = None
+        self.residents: ResidentAdapters | None = None
         self.status = EngineStatus("starting", pid=os.getpid())
         self.n_progress = 0  # grows while work gets on; a watchdog reads it
         self._info: ModelInfo | None = None
@@ -197,7 +197,7 @@ class EngineThread(threading.Thread):
         loaded = load(folder, source.name, device=settings.device, dtype=settings.dtype, progress=self._progress)
         called = " ".join(sorted({source.name, *loaded.base_names}))
         template = fim.find(settings.template, loaded.tokenizer, called)
-        self.switch = AdapterSwitch(loaded.model)
+        self.residents = ResidentAdapters(loaded.model)
         self.runner = Runner(loaded.model)
         if self.runner.compiled is not None:
             self._progress("compiling", 0.0)  # for the first time on this machine; otherwise read
@@ -229,7 +229,7 @@ class EngineThread(threading.Thread):
         says = "" if info.template else f"{why}: it completes from the text before the cursor only"
         self.status = EngineStatus("ready", says, model=source.name, device=info.device, pid=os.getpid())
         return Worker(
-            loaded.tokenizer, self._vocabulary, self.runner, self.slots, self.switch, rotate, self.scheduler,
+            loaded.tokenizer, self._vocabulary, self.runner, self.slots, self.residents, rotate, self.scheduler,
             self.records, self._get_on, self._ended, self._ran_out, self._work_log,
         )  # fmt: skip
 
@@ -262,8 +262,8 @@ class EngineThread(threading.Thread):
             return KVSlots(N_SLOTS), loaded.max_context
         static = static_decoder(self.runner, budget, loaded.max_context, N_SLOTS)
         self.runner.static = static
-        switch = self.switch
-        static.residents = lambda: switch.adapters.values() if switch is not None else ()
+        residents = self.residents
+        static.residents = lambda: residents.adapters.values() if residents is not None else ()
         self.scheduler.chunk, self.scheduler.shared_chunk = static.chunk, static.chunk // 4
         return KVSlots(slots=static.slots), min(loaded.max_context, static.capacity - ROWWISE)
 
@@ -324,16 +324,16 @@ class EngineThread(threading.Thread):
 
     def install_adapter(self, adapter: Adapter, replacing: Adapter | None) -> None:
         """Make it usable; nothing if ``replacing`` is not resident any more."""
-        assert self.switch is not None
-        if replacing is None or self.switch.adapters.get(adapter.name) is replacing:
-            self.switch.add(adapter)
+        assert self.residents is not None
+        if replacing is None or self.residents.adapters.get(adapter.name) is replacing:
+            self.residents.add(adapter)
             self._adapter_used[adapter.name] = next(self._clock)
             self._make_room(adapter.name)
 
     def _make_room(self, newest: str = "") -> None:
         """Forget the adapters that were asked for longest ago, beyond how many may be resident."""
-        assert self.switch is not None
-        adapters = self.switch.adapters
+        assert self.residents is not None
+        adapters = self.residents.adapters
         requests = [*self.scheduler.waiting, *(running.request for running in self.scheduler.running)]
         needed = {id(request.adapter) for request in requests}
         idle = [name for name, adapter in adapters.items() if id(adapter) not in needed and name != newest]
@@ -343,8 +343,8 @@ class EngineThread(threading.Thread):
 
     def unload_adapter(self, name: str) -> None:
         """Forget the adapter ``name``."""
-        if self.switch is not None:
-            self.switch.remove(name)
+        if self.residents is not None:
+            self.residents.remove(name)
             self._adapter_used.pop(name, None)
 
 

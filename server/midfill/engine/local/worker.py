@@ -16,7 +16,7 @@ import torch
 from midfill.engine.base import Delta, EngineError
 from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Cancelled, Runner
-from midfill.engine.local.lora.adapter import AdapterSwitch
+from midfill.engine.local.lora.adapter import ResidentAdapters
 from midfill.engine.local.request import Output, Request, RunningRequest
 from midfill.engine.local.scheduler import SHARED_CHUNK, Scheduler
 from midfill.engine.local.sequence.generation import Generation, OverflowedError, Sampling, Token
@@ -71,7 +71,7 @@ class Worker:
     vocabulary: Future[Vocabulary]
     runner: Runner
     slots: KVSlots
-    switch: AdapterSwitch
+    residents: ResidentAdapters
     rotate: Rotate | None
     scheduler: Scheduler
     records: Records
@@ -300,7 +300,7 @@ class Worker:
     def _refresh(self, something_came: Callable[[], bool]) -> None:
         """Read a stale suffix again, as it is without shifting, piece by piece; whatever comes goes first."""
         slot = self._stale()[0]
-        adapters = {adapter.digest: adapter for adapter in self.switch.adapters.values()}
+        adapters = {adapter.digest: adapter for adapter in self.residents.adapters.values()}
         if slot.adapter is not None and slot.adapter not in adapters:
             slot.truncate(0)
             return

@@ -295,7 +295,7 @@ def _for_module(folder: Path, pattern: Any, module: str, default: Any) -> Any:
     return default
 
 
-class AdapterSwitch:
+class ResidentAdapters:
     """The adapters resident beside one model on ``device``.
 
     A request keeps its Adapter: one that is replaced or removed meanwhile answers it to its end.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from midfill import fim
 from midfill.client.rendering import window_of
 from midfill.fim import FimRenderer
+from midfill.syntax import languages
 from midfill.types import MidfillError, Snapshot, Snippet
 from tests.support import at
 from tests.tokenizers_made import NAMES, make
@@ -176,8 +177,23 @@ def test_where_a_family_has_no_form_for_a_path_a_comment_says_it(language: str, 
     assert text == f"<bos><|fim_prefix|>{comment}a <|fim_suffix|>b<|fim_middle|>"
 
 
-@pytest.mark.parametrize("budget", [24, 40, 64, 1024])
+@pytest.mark.parametrize(("buffer", "path", "begins"), [
+    ("‸", "Makefile", "# Makefile\n"),
+    ("\n\n‸\n", "src/main.zig", "// src/main.zig\n\n\n"),
+    ("‸", "data.json", ""),  # no comments there
+    ("‸\nx\n", "Makefile", ""),  # the text says what it is
+])  # fmt: skip
+def test_a_file_without_text_is_named_in_its_language_too(buffer: str, path: str, begins: str) -> None:
+    found = renderer("qwen2.5-coder")
+    snapshot = dataclasses.replace(at(buffer), path=path, language=languages.of_path(path))
+    assert spelled_prefix(found, found.render(snapshot)) == begins
+    codegemma = renderer("codegemma")  # which has a comment with the path in any case
+    prompt = codegemma.render(snapshot)
+    assert codegemma.tokenizer.decode(prompt.ids).count(path) == int(bool(begins) or "x" in buffer)
+
+
 @pytest.mark.parametrize("name", ["qwen2.5-coder", "codegemma", "codestral", "starcoder2"])
+@pytest.mark.parametrize("budget", [24, 40, 64, 1024])
 def test_a_long_path_leaves_room_for_the_text(name: str, budget: int) -> None:
     found = renderer(name)
     snapshot = Snapshot("", 1, "python", "x = 1\n" * 400, 1200, path="very/long/folder/" * 50 + "name.py")

@@ -74,8 +74,9 @@ class FimRenderer:
 
         Each part is cut to its share before the parts are put together, so a sentinel is never cut off. The file is
         always named, as the template's models learned it or in a comment: without a name a model that sees a few
-        lines guesses their language. Snippets are taken in their order while they fit. The prefix begins at a coarse
-        step of lines, so that typing on keeps the head of the prompt, and with it the KV cache.
+        lines guesses their language. The prefix of a file without text begins with that comment in any case. Snippets
+        are taken in their order while they fit. The prefix begins at a coarse step of lines, so that typing on keeps
+        the head of the prompt, and with it the KV cache.
         """
         values, here, title = self._name(snapshot, repo, budget)
         repository = self._fill(self.template.repo, values)
@@ -87,6 +88,8 @@ class FimRenderer:
         suffix = head(self.tokenizer, snapshot.suffix, n_suffix)
         beginning = word_before(snapshot.prefix) if self._heal else ""
         before = snapshot.prefix.removesuffix(beginning) if beginning else snapshot.prefix
+        if not snapshot.text.strip() and not title:  # a name alone leaves small models in doubt (docs/log.md)
+            before = values[Slot.COMMENT] + before
         prefix = tail(self.tokenizer, before, budget - len(suffix))
         ids = self._assemble(front, title, prefix, suffix, values)
         n_control = sum(token in self.tokenizer.control_ids for token in ids)

@@ -58,6 +58,8 @@ def _paint(root: Node, painted: bytearray) -> None:
             continue
         if not node.is_named and len(said) < 4:
             pass
+        elif said == "heredoc_end":  # belongs to the text that it ends, as a closing quote does
+            mark = b"s"
         elif COMMENT.search(said):
             mark = b"c"
         elif CODE.search(said):

@@ -10,6 +10,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_S = 10.0  # from the connection, or a request's first byte, to the end of its header
 BODY_S = 20.0  # and from there to the end of its body
+# Of a request, read at once. asyncio makes room for 256 KiB at each reading, which the system gives anew each time:
+# where memory is short that fails, and the connection with it, before anybody can say what is wrong.
+READ_BYTES = 16 << 10
 
 
 class DeadlineProtocol(H11Protocol):
@@ -23,6 +26,8 @@ class DeadlineProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """The header is awaited."""
         super().connection_made(transport)
+        if hasattr(transport, "max_size"):  # of asyncio's own transports
+            transport.max_size = READ_BYTES
         self._arm(h11.IDLE)
 
     def data_received(self, data: bytes) -> None:

@@ -147,12 +147,12 @@ async def _serve(
             timeout_graceful_shutdown=3, timeout_keep_alive=30, limit_concurrency=MAX_CONNECTIONS,
         )
     )  # fmt: skip
+    write_record(where, address)  # may fail; a thread that loads would crash the process that ends then
     engine.start()
     threading.Thread(target=_watch, args=(engine,), daemon=True).start()
     idle_exit_s = math.inf if team is not None else config.engine_idle_exit_s
     housekeeping = asyncio.create_task(_leave_when_idle(service, engine, idle_exit_s, leave))
     for_team = asyncio.create_task(team.run(engine, config.adapter)) if team is not None else None
-    write_record(where, address)
     try:
         await server.serve(sockets=[listener])
         return engine.status

@@ -12,7 +12,7 @@ import torch
 
 from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.local.engine import LocalEngine
-from midfill.engine.local.shortage import MIN_TOKENS, SHORTER_S, Shortage, is_out_of_memory
+from midfill.engine.local.shortage import MIN_TOKENS, RESERVE_BYTES, SHORTER_S, Shortage, is_out_of_memory
 from midfill.engine.suspects import Suspects, WorkLog, digest, unfinished
 from midfill.types import ModelInfo
 from tests.engine.made import save_tiny
@@ -194,3 +194,16 @@ async def test_progress_is_counted_by_layer(engine: LocalEngine, monkeypatch: py
     assert engine.n_progress == seen
     await hanging
     await waiting
+
+
+def test_what_is_in_reserve_is_given_back_while_memory_is_short() -> None:
+    now = [0.0]
+    shortage = Shortage(lambda: now[0])
+    assert len(shortage._reserve) == RESERVE_BYTES
+    shortage.hit(1500, 1024)
+    assert not shortage._reserve
+    shortage.went_well()  # a short prompt: it is needed still
+    assert not shortage._reserve
+    now[0] = SHORTER_S + 1
+    shortage.went_well()
+    assert len(shortage._reserve) == RESERVE_BYTES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,8 @@ from midfill.types import ModelInfo
 SHORTER_S = 60.0  # a shorter context is used for this long
 MAX_IN_ROW = 3  # then a new process, whose memory is in one piece again
 MIN_TOKENS = 128  # a prompt that is shorter says too little
+# Address space that is given back when memory runs out, so that short prompts are answered. Nothing is written to it.
+RESERVE_BYTES = 4 << 20
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -32,9 +35,11 @@ class Shortage:
         self._most = 0
         self._until = 0.0
         self.n_in_row = 0
+        self._reserve = bytearray(RESERVE_BYTES)
 
     def hit(self, n_prompt: int, context_tokens: int) -> None:
         """Memory ran out with a prompt of ``n_prompt`` tokens, where ``context_tokens`` are usual."""
+        self._reserve = bytearray()
         now = self._clock()
         self._n_halvings = self._n_halvings + 1 if now < self._until else 1
         self._most = max(MIN_TOKENS, n_prompt // 2, context_tokens >> self._n_halvings)
@@ -44,6 +49,9 @@ class Shortage:
     def went_well(self) -> None:
         """A request came to its end."""
         self.n_in_row = 0
+        if not self._reserve and not self.most_tokens:
+            with contextlib.suppress(MemoryError):
+                self._reserve = bytearray(RESERVE_BYTES)
 
     @property
     def is_over(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from midfill import config as configuration
 from midfill import paths
-from midfill.commands import eval_languages, scoring
+from midfill.commands import eval_invented, eval_languages, scoring
 from midfill.commands.options import common_options, configured, opened, settings
 from midfill.commands.session import session
 from midfill.completer import Completer
@@ -47,7 +47,9 @@ class Suite:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define what ``midfill eval`` can be told."""
-    suites = parser.add_subparsers(dest="kind", required=True, metavar="humaneval|repo|languages|adapter|compare")
+    suites = parser.add_subparsers(
+        dest="kind", required=True, metavar="humaneval|repo|languages|adapter|invented|compare"
+    )
     human_eval = suites.add_parser("humaneval", help="HumanEval infilling, judged by running the tests")
     human_eval.add_argument("--suite", default="single", metavar="single|multi|random", help="kind of hole (single)")
     human_eval.add_argument("--data", metavar="FILE", help="HumanEval.jsonl.gz, if not the installed package's")
@@ -69,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scoring.add_arguments(
         suites.add_parser("adapter", help="two adapters, by the loss at a repository's held-out middles")
     )
+    eval_invented.add_arguments(suites.add_parser("invented", help="answers that name members which there are not"))
     comparing = suites.add_parser("compare", help="two files of --out, hole by hole")
     comparing.add_argument("files", nargs=2, metavar="FILE")
     comparing.set_defaults(run=compare)

@@ -6,6 +6,7 @@ what a person wrote there in prose is no code to be guessed.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ Span = tuple[int, int]  # code points of the text
 MIN_BLOCK, MAX_BLOCK = 2, 10  # lines
 MAX_DEPTH = 300  # of a tree that is walked: a file may be made to be deep
 ARGUMENTS = frozenset({"argument_list", "arguments", "value_arguments"})
+PAUSES = frozenset({"(", "[", "=", ":=", ".", "return", "if", "in", "=>", "await", "new"})
 BLOCKS = frozenset(
     {"block", "statement_block", "compound_statement", "body_statement", "statements", "statement_list"}
 )  # fmt: skip
@@ -213,12 +215,21 @@ def mid_word(code: Code) -> Iterator[Span]:
                 yield token.start + len(token.text) // 2, code.end_of(row)
 
 
+def pause(code: Code) -> Iterator[Span]:
+    """To a line's end from where people stop to think: behind ``(``, ``[``, ``=``, a dot, ``return`` and the like."""
+    for row, tokens in code.rows.items():
+        for before, token in itertools.pairwise(tokens):
+            if before.text in PAUSES and not token.is_import and (token.is_name or token.text[0] in "\"'"):
+                yield token.start, code.end_of(row)
+
+
 KINDS: dict[str, Callable[[Code], Iterator[Span]]] = {
     "rest-of-line": rest_of_line,
     "line": line,
     "block": block,
     "call-arguments": call_arguments,
     "mid-word": mid_word,
+    "pause": pause,
 }
 
 

@@ -12,9 +12,10 @@ from midfill import in_flight
 from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
+from midfill.context.knowledge.names import Known, KnownNames
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
-from midfill.types import Stats, Trigger
+from midfill.types import Snapshot, Snippet, Stats, Trigger
 from tests.dictated import INFO, Request, begun, dictated, scripted, until
 from tests.support import at
 
@@ -158,3 +159,74 @@ async def test_a_request_that_is_dropped_while_it_waits_never_asks_the_model(mon
     with pytest.raises(asyncio.CancelledError):
         await request.end()
     assert engine.requests == []
+
+
+# ---- names that come late ------------------------------------------------------------------------------------------
+
+
+class Names:
+    """A source that knows the members of ``basket`` once they are told."""
+
+    budget = 0
+
+    def __init__(self) -> None:
+        self.here: KnownNames | None = None
+
+    def tell(self, *names: str) -> None:
+        self.here = KnownNames("basket", names, is_complete=True, source="client")
+
+    def snippets(self, _snapshot: Snapshot) -> list[Snippet]:
+        return []
+
+    def known(self, _snapshot: Snapshot) -> Known:
+        return Known(self.here)
+
+
+@pytest.mark.parametrize("begun", ["", "zor"])
+async def test_a_member_denied_by_names_that_come_late_is_spelled_again_with_them(begun: str) -> None:
+    names = Names()
+    subject, engine = dictated(sources=[names])
+    first = Request(subject, f"basket.{begun}‸\n")
+    await until(lambda: len(engine.requests) == 1)
+    names.tell("zorbulate")
+    engine.say("ingo(1)" if begun else "total(1)")
+    engine.say(None)
+    await until(lambda: len(engine.requests) == 2)
+    assert [(asked.wanted, asked.wanted_only) for asked in engine.requests] == [((), False), (("zorbulate",), True)]
+    engine.say("zorbulate()"[len(begun) :])
+    engine.say(None)
+    assert (await first.end()).text == "zorbulate()"[len(begun) :]
+    assert first.values[-1].facts.prompt.names is not None
+
+
+@pytest.mark.parametrize("said", ["zorbulate()", "total(1)"])
+async def test_what_is_right_or_shown_already_stays(said: str) -> None:
+    """A name that is right needs no second try, and what the user reads already is not replaced."""
+    names = Names()
+    subject, engine = dictated(sources=[names])
+    first = Request(subject, "basket.‸\n")
+    await until(lambda: len(engine.requests) == 1)
+    engine.say(said)
+    await until(lambda: bool("".join(first.texts)))
+    names.tell("zorbulate")
+    engine.say(None)
+    await first.end()
+    assert (len(engine.requests), bool(first.values[-1].text)) == (1, True)
+
+
+async def test_an_empty_answer_from_before_the_names_is_not_the_answer_after_them() -> None:
+    names = Names()
+    subject, engine = dictated(sources=[names])
+    first = Request(subject, "basket.‸\n")
+    await until(lambda: len(engine.requests) == 1)
+    engine.say(None)
+    assert (await first.end()).text == ""
+    second = Request(subject, "basket.‸\n")
+    await until(lambda: bool(second.values))
+    assert (second.values[-1].origin, len(engine.requests)) == ("cache", 1)
+    names.tell("zorbulate")
+    third = Request(subject, "basket.‸\n")
+    await until(lambda: len(engine.requests) == 2)
+    engine.say("zorbulate()")
+    engine.say(None)
+    assert (await third.end()).text == "zorbulate()"

@@ -14,15 +14,15 @@ from types import MappingProxyType
 from typing import Any
 
 from midfill import asking, triggers
-from midfill.config import SCOPES, Config
+from midfill.config import Config
 from midfill.context.gather import ContextSource, gather, known_at
-from midfill.context.knowledge.names import NOTHING, Known
+from midfill.context.knowledge.names import Known
 from midfill.dismissals import DISMISSED, Dismissals
-from midfill.eagerness import Knob, Outcomes
+from midfill.eagerness import Knob, Outcomes, scope_of
 from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
-from midfill.in_flight import Candidate, InFlight
-from midfill.postprocess import Judge, Place, invents, is_whole_sentence
+from midfill.in_flight import InFlight, candidates_of
+from midfill.postprocess import invents, is_whole_sentence
 from midfill.read_ahead import ReadAhead, accepted, entered
 from midfill.renderers import Renderer
 from midfill.reuse import Asked, Middle, Reuse, digest
@@ -35,7 +35,6 @@ from midfill.types import (
     PromptFacts,
     Refusal,
     Snapshot,
-    Snippet,
     Stats,
     Trigger,
 )
@@ -44,12 +43,6 @@ from midfill.types import (
 LINGER_S = 0.05
 # A suggestion that was shown for so long is perhaps about to be accepted.
 IDLE_S = 0.15
-
-
-def scope_of(snapshot: Snapshot) -> str:
-    """Where the cursor stands: one of config.SCOPES, or code."""
-    kind = Place.of(snapshot).kind
-    return kind if kind in SCOPES else "code"
 
 
 @dataclass(slots=True)
@@ -255,7 +248,10 @@ class Completer:
             members = known_at(self.sources, snapshot).complete
             return not (members and any(invents(text, snapshot, members) for text in middle.shown[:1]))
 
-        return self.reuse.find(request.asked, lambda place: digest(gather(self.sources, place)), usable)
+        def context_of(place: Snapshot) -> str:
+            return digest(gather(self.sources, place), known_at(self.sources, place).only)
+
+        return self.reuse.find(request.asked, context_of, usable)
 
     def _refuse_place(self, request: _Request) -> Refusal | None:
         """What about the cursor's place speaks against asking the model."""
@@ -285,10 +281,7 @@ class Completer:
         start = time.monotonic()
         snippets = gather(self.sources, asked.snapshot)
         facts = PromptFacts(tuple(snippets), context_s=time.monotonic() - start)
-        gate, off, one_line = self.knob.gate(trigger), self.config.rules_off, self.knob.one_line(trigger)
-        judges = [Judge(asked.snapshot, off, gate, one_line=one_line) for _ in range(asked.n)]
-        by_hand = trigger == "invoked"
-        candidates = [Candidate(judge, self.knob.max_tokens(trigger), by_hand=by_hand) for judge in judges]
+        candidates = candidates_of(asked.snapshot, trigger, asked.n, self.knob, self.config.rules_off)
         running = InFlight(
             asked.snapshot, asked.answered_by, candidates, secrets.token_hex(8), trigger, facts, background=background
         )
@@ -302,11 +295,13 @@ class Completer:
         prompt = await self.renderer.render(snapshot, snippets, self.budget)
         render_s, running.n_prompt = time.monotonic() - start, len(prompt.ids)
         known = known_at(self.sources, snapshot)  # what has come while the prompt was rendered counts too
-        request = self._request(prompt, snapshot, running.trigger, snippets, known)
-        request = dataclasses.replace(request, n=len(running.candidates), background=running.background)
-        running.facts = asking.prompt_facts(running.facts, prompt, self.budget, render_s, known, request)
-        running.know(known.complete)
+        request = self._request_for(running, prompt, render_s, known)
         await self._stream_into(running, request)
+        late = known_at(self.sources, snapshot)
+        if late.here != known.here and running.is_denied(late.complete):  # the model spelled a member without the list
+            running.restart(self.knob, self.config.rules_off)
+            known, request = late, self._request_for(running, prompt, render_s, late)
+            await self._stream_into(running, request)
         while said := running.resume():
             try:
                 await self._stream_into(running, asking.again(request, prompt.beginning + said))
@@ -317,9 +312,17 @@ class Completer:
             self.debounce.answered(running.first_at - start)
         middle = running.middle("")
         assert middle is not None
-        self.reuse.store(snapshot, running.answered_by, middle, digest(snippets))
+        self.reuse.store(snapshot, running.answered_by, middle, digest(snippets, known.only))
         if running.background and not middle.shown and (later := entered(snapshot)) is not None:
             asyncio.get_running_loop().call_soon(self._go_ahead, later)
+
+    def _request_for(self, running: InFlight, prompt: Prompt, render_s: float, known: Known) -> GenerateRequest:
+        """The request of ``running``, which is told what is ``known`` at its place."""
+        request = self._request(prompt, running.snapshot, running.trigger, running.facts.snippets, known)
+        request = dataclasses.replace(request, n=len(running.candidates), background=running.background)
+        running.facts = asking.prompt_facts(running.facts, prompt, self.budget, render_s, known, request)
+        running.know(known.complete)
+        return request
 
     async def _stream_into(self, running: InFlight, request: GenerateRequest) -> None:
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
@@ -337,12 +340,9 @@ class Completer:
         """Seconds that ``running`` waits for another request; a newer generation has taken its place otherwise."""
         return LINGER_S if self.resident and self.reuse.running[-1:] == [running] else 0.0
 
-    def _request(
-        self, prompt: Prompt, snapshot: Snapshot, trigger: Trigger, snippets: Sequence[Snippet] = (),
-        known: Known = NOTHING,
-    ) -> GenerateRequest:  # fmt: skip
+    def _request(self, prompt: Prompt, snapshot: Snapshot, trigger: Trigger, *context: Any) -> GenerateRequest:
         adapter, max_tokens = self.adapter_of(snapshot.language), self.knob.max_tokens(trigger)
-        return asking.request_of(prompt, snapshot, self.config, self.info, adapter, max_tokens, snippets, known)
+        return asking.request_of(prompt, snapshot, self.config, self.info, adapter, max_tokens, *context)
 
     # ---- what is shown ---------------------------------------------------------------------------------------------
 

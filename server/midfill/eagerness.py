@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from midfill.config import Config
+from midfill.config import SCOPES, Config
+from midfill.postprocess import Place
 from midfill.postprocess.confidence import DEFAULTS, MAX_HIDDEN, Gate, Thresholds
 from midfill.triggers import Debounce
-from midfill.types import Trigger
+from midfill.types import Snapshot, Trigger
 
 Outcomes = Sequence[tuple[float, bool]]  # confidence of what was shown, and whether it was taken
 
@@ -133,3 +134,9 @@ class Knob:
         level = self.level
         more = f'eagerness = "{level.more}" shows more' if level.more else "ask by hand to see it"
         return f'the knob is at eagerness = "{level.name}"; {more}'
+
+
+def scope_of(snapshot: Snapshot) -> str:
+    """Where the cursor stands: one of config.SCOPES, or code."""
+    kind = Place.of(snapshot).kind
+    return kind if kind in SCOPES else "code"

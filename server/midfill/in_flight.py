@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
+from midfill.eagerness import Knob
 from midfill.engine.base import Delta
 from midfill.postprocess import Judge
 from midfill.reuse import Middle, Place, is_along, place_of, rests
@@ -120,6 +121,13 @@ class Candidate:
         return math.exp(self._sum / self.n_tokens) if self.n_tokens else None
 
 
+def candidates_of(snapshot: Snapshot, trigger: Trigger, n: int, knob: Knob, off: Collection[str]) -> list[Candidate]:
+    """``n`` empty candidates as the ``knob`` stands; ``off`` are names of rules that are not applied."""
+    gate, one_line, max_tokens = knob.gate(trigger), knob.one_line(trigger), knob.max_tokens(trigger)
+    judges = [Judge(snapshot, off, gate, one_line=one_line) for _ in range(n)]
+    return [Candidate(judge, max_tokens, by_hand=trigger == "invoked") for judge in judges]
+
+
 class InFlight:
     """One generation for one place. ``trigger``: of the request that began it; ``background``: there was none."""
 
@@ -181,6 +189,18 @@ class InFlight:
         """Hold every candidate against what is known by now."""
         for candidate in self.candidates:
             candidate.know(members)
+
+    def is_denied(self, members: Mapping[str, frozenset[str]]) -> bool:
+        """Hold every candidate against ``members``; whether nothing was published and one that names none of them has
+        left nothing to show."""
+        self.know(members)
+        shown = [candidate.published or candidate.shown for candidate in self.candidates]
+        return not any(shown) and any(name == "drop_invented" for name, _ in self.candidates[0].rules)
+
+    def restart(self, knob: Knob, off: Collection[str]) -> None:
+        """Forget what was said: it is generated once more, into new candidates."""
+        self.candidates = candidates_of(self.snapshot, self.trigger, self.n_asked, knob, off)
+        self._best_ended = 0.0
 
     def resume(self) -> str:
         """What the first candidate is to begin with again (Candidate.resume); the others have what they have."""

@@ -21,7 +21,7 @@ MAX_AHEAD = 16
 # This much text on each side of a cursor tells it apart from others: more than a prompt holds, and a bound on memory.
 WINDOW = 20_000
 # What was made or shown this recently is what is being typed along: it stays, whatever the context makes of the typed
-# characters. Of what is older, the context is gathered again and must be the same.
+# characters. Of what is older, or shows nothing, the context is gathered again and must be the same.
 FRESH_S = 20.0
 
 ContextOf = Callable[[Snapshot], str]
@@ -160,7 +160,8 @@ class Reuse(Generic[AnyGeneration]):
         return _nearest(self.running, asked)
 
     def _is_current(self, found: _Finished, snapshot: Snapshot, context_of: ContextOf | None) -> bool:
-        if context_of is None or self._clock() - found.used_at <= FRESH_S:
+        is_fresh = self._clock() - found.used_at <= FRESH_S
+        if context_of is None or (is_fresh and found.middle.shown):
             return True
         return context_of(_rewound(snapshot, snapshot.cursor - found.place.cursor)) == found.context
 
@@ -197,9 +198,9 @@ def _nearest(generations: Iterable[AnyGeneration], asked: Asked) -> AnyGeneratio
     return best
 
 
-def digest(snippets: Iterable[Snippet]) -> str:
-    """What tells one context from another."""
-    known = hashlib.blake2b(digest_size=16)
+def digest(snippets: Iterable[Snippet], only: Iterable[str] = ()) -> str:
+    """What tells one context from another: pieces of other files, and the names, if all are known, that may follow."""
+    known = hashlib.blake2b("\0".join(sorted(only)).encode(errors="surrogatepass"), digest_size=16)
     for snippet in snippets:
         known.update(
             f"{len(snippet.path)} {len(snippet.text)} {snippet.path}{snippet.text}".encode(errors="surrogatepass")

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from midfill import triggers
-from midfill.completer import scope_of
+from midfill.eagerness import scope_of
 from midfill.engine.base import EngineError
 from midfill.lsp import convert, why
 from midfill.lsp.documents import Span

@@ -29,6 +29,11 @@ class Known:
     others: Mapping[str, KnownNames] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
+    def only(self) -> tuple[str, ...]:
+        """All names that may stand at the cursor; none where not all are known."""
+        return self.here.names if self.here is not None and self.here.is_complete else ()
+
+    @property
     def complete(self) -> dict[str, frozenset[str]]:
         """Every receiver whose members are all known, and these."""
         every = [*self.others.values(), *([self.here] if self.here is not None else [])]

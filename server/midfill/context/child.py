@@ -104,7 +104,8 @@ class ChildProcess:
         """Write and read, which may wait for ever: in a thread that nothing waits for."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        with self._child.stdin as requests, self._child.stdout as answers, contextlib.suppress(OSError, ValueError):
+        # Closing the pipe of a child that was killed may fail as well as writing to it.
+        with contextlib.suppress(OSError, ValueError), self._child.stdin as requests, self._child.stdout as answers:
             while line := answers.readline(MAX_ANSWER):
                 self._answers.put(line)
                 if not line.endswith(b"\n") or (request := self._requests.get()) is None:

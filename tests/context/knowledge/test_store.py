@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,8 +229,18 @@ def test_each_source_can_be_switched_off(off: str) -> None:
 
 def test_looking_up_takes_no_time(knowledge: Knowledge) -> None:
     """Nothing waits for the child, whatever it does."""
-    subject = Knowledge(start=lambda: time.sleep(600))  # type: ignore[arg-type, return-value]
+    over = threading.Event()
+
+    def start() -> ChildProcess:
+        over.wait()
+        raise OSError
+
+    subject = Knowledge(start=start)
     snapshot = at("def f(q: list):\n    q.‸\n", uri="file:///t.py", language="python")
-    subject.look(snapshot)
-    assert subject.at(snapshot) == NOTHING
-    assert not subject.settle(0.05)
+    try:
+        subject.look(snapshot)
+        assert subject.at(snapshot) == NOTHING
+        assert not subject.settle(0.05)
+    finally:
+        subject.stop()
+        over.set()

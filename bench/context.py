@@ -180,7 +180,7 @@ class Model:
     def ask(self, snapshot: Snapshot, context: Sequence[Snippet], budget: int) -> tuple[str, int]:
         """The answer's first line, and how many tokens of context were in the prompt."""
         prompt = self.renderer.render(snapshot, context, budget)
-        known = " ".join(map(str, (*prompt.ids, prompt.beginning, self.n_tokens)))
+        known = " ".join(map(str, (*prompt.ids, prompt.forced_prefix, self.n_tokens)))
         if known not in self.answers:
             self.answers[known] = self._answer(prompt)
             if self.file is not None and len(self.answers) % 5 == 0:
@@ -191,11 +191,11 @@ class Model:
         import torch
 
         from midfill.engine.local.sequence.generation import Generation, Sampling
-        from midfill.engine.local.sequence.healing import Beginning
+        from midfill.engine.local.sequence.healing import ForcedPrefix
 
         self.slot.begin(prompt.ids, None, None)
-        beginning = Beginning(prompt.beginning, self.vocabulary) if prompt.beginning else None
-        generation = Generation(self.slot, Sampling(), beginning=beginning)
+        forced_prefix = ForcedPrefix(prompt.forced_prefix, self.vocabulary) if prompt.forced_prefix else None
+        generation = Generation(self.slot, Sampling(), forced_prefix=forced_prefix)
         control, decode = self.loaded.tokenizer.control_ids, self.loaded.tokenizer.decode
         said: list[int] = []
         with torch.inference_mode():
@@ -205,7 +205,7 @@ class Model:
                 said += [token.id for token in generation.take(rows, logits)]
                 if "\n" in decode(said[-1:]).lstrip("\n"):
                     break
-        text = decode([token for token in said if token not in control]).removeprefix(prompt.beginning)
+        text = decode([token for token in said if token not in control]).removeprefix(prompt.forced_prefix)
         return text.lstrip("\n").split("\n", 1)[0]
 
 

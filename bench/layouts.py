@@ -27,7 +27,7 @@ from midfill import fim
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.model.load import LoadedModel, load
 from midfill.engine.local.sequence.generation import Generation, Sampling
-from midfill.engine.local.sequence.healing import Beginning, Vocabulary
+from midfill.engine.local.sequence.healing import ForcedPrefix, Vocabulary
 from midfill.engine.local.sequence.kv_cache import Rotate, Slot
 from midfill.engine.local.store import models
 from midfill.types import Snapshot
@@ -101,8 +101,8 @@ class Layouts:
             self.runner.forward([Generation(slot, Sampling()).rows(len(slot.ids))])
         prompt = self.renderers[heal].render(snapshot, budget=BUDGET)
         slot.begin(prompt.ids, prompt.suffix if typed else None, self.rotate if typed else None)
-        beginning = Beginning(prompt.beginning, self.vocabulary) if prompt.beginning else None
-        generation = Generation(slot, Sampling(), beginning=beginning)
+        forced_prefix = ForcedPrefix(prompt.forced_prefix, self.vocabulary) if prompt.forced_prefix else None
+        generation = Generation(slot, Sampling(), forced_prefix=forced_prefix)
         said: list[int] = []
         while len(said) < N_TOKENS and not (said and said[-1] in self.loaded.tokenizer.control_ids):
             rows = generation.rows()
@@ -111,7 +111,7 @@ class Layouts:
             if "\n" in self.loaded.tokenizer.decode(said[-1:]):
                 break
         text = self.loaded.tokenizer.decode([token for token in said if token not in self.loaded.tokenizer.control_ids])
-        return text.removeprefix(prompt.beginning).split("\n", 1)[0]
+        return text.removeprefix(prompt.forced_prefix).split("\n", 1)[0]
 
 
 def is_right(said: str, hole: str, rest: str) -> bool:

@@ -192,7 +192,7 @@ async def test_a_member_denied_by_names_that_come_late_is_spelled_again_with_the
     engine.say("ingo(1)" if begun else "total(1)")
     engine.say(None)
     await until(lambda: len(engine.requests) == 2)
-    assert [(asked.wanted, asked.wanted_only) for asked in engine.requests] == [((), False), (("zorbulate",), True)]
+    assert [(asked.bias_names, asked.bias_only) for asked in engine.requests] == [((), False), (("zorbulate",), True)]
     engine.say("zorbulate()"[len(begun) :])
     engine.say(None)
     assert (await first.end()).text == "zorbulate()"[len(begun) :]

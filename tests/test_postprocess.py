@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from midfill.postprocess import Judge, Place, rules
+from midfill.postprocess import Place, PostProcessor, rules
+from midfill.postprocess.boundary import stop_boundary
 from midfill.postprocess.rules import (
     drop_doubled_space,
     drop_invisible,
@@ -14,7 +15,6 @@ from midfill.postprocess.rules import (
     drop_suffix_overlap,
     trim_end,
 )
-from midfill.postprocess.unit import unit_end
 from tests.support import at
 
 
@@ -129,7 +129,7 @@ def test_trim() -> None:
     ],
 )
 def test_unit(buffer: str, middle: str, unit: str | None) -> None:
-    end = unit_end(middle, place(buffer))
+    end = stop_boundary(middle, place(buffer))
     assert (None if end is None else middle[:end]) == unit
 
 
@@ -155,22 +155,22 @@ def test_unit(buffer: str, middle: str, unit: str | None) -> None:
     ],
 )
 def test_a_model_that_stopped_too_early(buffer: str, middle: str, stop: float, early: bool) -> None:
-    assert Judge(at(buffer)).stopped_early(middle, math.log(stop)) is early
-    assert not Judge(at(buffer), ("first_unit",)).stopped_early(middle, math.log(stop))
+    assert PostProcessor(at(buffer)).stopped_early(middle, math.log(stop)) is early
+    assert not PostProcessor(at(buffer), ("first_unit",)).stopped_early(middle, math.log(stop))
 
 
 def test_a_middle_cut_short_loses_its_half_line() -> None:
-    judge = Judge(at("def f():\n    ‸\n"))
-    assert judge.shown("a = 1\n    b = a +", cut_short=True) == "a = 1"
-    assert [applied.rule for applied in judge.applied] == ["whole_lines"]
-    assert judge.shown("a = 1", cut_short=True) == "a = 1"
+    processor = PostProcessor(at("def f():\n    ‸\n"))
+    assert processor.shown("a = 1\n    b = a +", cut_short=True) == "a = 1"
+    assert [applied.rule for applied in processor.applied] == ["whole_lines"]
+    assert processor.shown("a = 1", cut_short=True) == "a = 1"
 
 
 @pytest.mark.parametrize("length", range(1, 40))
 def test_growing_never_takes_back_a_decision(length: int) -> None:
     """Once the unit has ended, more text must not move its end."""
     here, whole = place("def f():\n    ‸\n"), "with x:\n        y()\n    return 1\n\nz = 1\n"
-    early, final = unit_end(whole[:length], here), unit_end(whole, here)
+    early, final = stop_boundary(whole[:length], here), stop_boundary(whole, here)
     assert early is None or early == final
 
 
@@ -223,15 +223,15 @@ def test_rules(rule: rules.Rule, buffer: str, middle: str, shown: str) -> None:
 
 @pytest.mark.parametrize("rule", rules.PIPELINE)
 def test_each_rule_has_a_name_and_a_switch(rule: rules.Rule) -> None:
-    judge = Judge(at("total = ‸"), off=[rule.__name__])
-    judge.shown("total = a + b  \n\u202e```\nx\nx\n")
-    assert rule.__name__ not in {applied.rule for applied in judge.applied}
+    processor = PostProcessor(at("total = ‸"), off=[rule.__name__])
+    processor.shown("total = a + b  \n\u202e```\nx\nx\n")
+    assert rule.__name__ not in {applied.rule for applied in processor.applied}
 
 
 def test_what_was_applied_is_told() -> None:
-    judge = Judge(at("total = add(‸)"))
-    assert judge.shown("a, b)  \nx") == "a, b"
-    assert [applied.rule for applied in judge.applied] == ["first_unit"]
+    processor = PostProcessor(at("total = add(‸)"))
+    assert processor.shown("a, b)  \nx") == "a, b"
+    assert [applied.rule for applied in processor.applied] == ["first_unit"]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_what_was_applied_is_told() -> None:
 )  # fmt: skip
 def test_unit_of_a_language(language: str, buffer: str, middle: str, unit: str) -> None:
     here = place(buffer, language)
-    end = unit_end(middle, here)
+    end = stop_boundary(middle, here)
     assert (None if end is None else middle[:end]) == unit
     for length in range(len(middle)):  # what is decided early is not taken back
-        assert unit_end(middle[:length], here) in (None, end)
+        assert stop_boundary(middle[:length], here) in (None, end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midfill.postprocess import RULES, Judge, Place
+from midfill.postprocess import RULES, Place, PostProcessor
 from midfill.postprocess.foreign import _is_invisible
 from midfill.postprocess.rules import FINISH, PIPELINE
 from midfill.syntax.lexical import OPENERS
@@ -21,10 +21,10 @@ def test_any_text_at_any_place(
     prefix: str, suffix: str, raw: str, language: str, finished: bool, cut_short: bool
 ) -> None:
     snapshot = at_cursor(prefix, suffix, language)
-    judge = Judge(snapshot)
-    judge.ends(raw)
-    judge.stopped_early(raw, -1.0)
-    shown = judge.shown(raw, finished=finished, cut_short=cut_short)
+    processor = PostProcessor(snapshot)
+    processor.ends(raw)
+    processor.stopped_early(raw, -1.0)
+    shown = processor.shown(raw, finished=finished, cut_short=cut_short)
     line = snapshot.line_before + snapshot.line_after
     assert not [char for char in shown if char not in "\n\t" and char not in line and _is_invisible(char, "a")]
     # Without its indentation: what opens and closes one that it opened, its string's end, one brace, two commas.
@@ -39,7 +39,7 @@ def test_any_text_at_any_place(
             shown == shown.rstrip() + " " and snapshot.line_after[:1].isalnum()  # a space between two words
         )
     )
-    assert {applied.rule for applied in judge.applied} <= RULES
+    assert {applied.rule for applied in processor.applied} <= RULES
     assert _is_within(shown, raw), (shown, raw)
 
 
@@ -73,6 +73,6 @@ def test_a_rule_that_was_applied_has_nothing_left_to_do(prefix: str, suffix: str
 @given(TEXTS, TEXTS, TEXTS, LANGUAGES)
 def test_what_is_shown_has_nothing_left_to_be_done(prefix: str, suffix: str, raw: str, language: str) -> None:
     """The whole pipeline: no rule makes work for one before it."""
-    judge = Judge(at_cursor(prefix, suffix, language), off=TAKES_ONE)
-    once = judge.shown(raw, finished=True)
-    assert judge.shown(once, finished=True) == once
+    processor = PostProcessor(at_cursor(prefix, suffix, language), off=TAKES_ONE)
+    once = processor.shown(raw, finished=True)
+    assert processor.shown(once, finished=True) == once

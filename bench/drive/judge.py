@@ -18,7 +18,7 @@ from typing import Literal
 
 Verdict = Literal["useful", "half right", "annoying", "nothing"]
 VERDICTS: tuple[Verdict, ...] = ("useful", "half right", "annoying", "nothing")
-LEAST = 3  # characters that are worth as much as a word
+MIN_RIGHT = 3  # characters that are worth as much as a word
 _PIECE = re.compile(r"\w+|[^\w\s]|\s+")
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 
@@ -43,7 +43,7 @@ def judge(shown: str, follows: str) -> Judgement:
     seen, wanted = normal(shown), normal(follows)
     n_right, whole_words = _right(seen, wanted)
     whole = n_right == len(seen) and whole_words
-    has_worth = n_right >= LEAST or _has_word(seen[:n_right], wanted)
+    has_worth = n_right >= MIN_RIGHT or _has_word(seen[:n_right], wanted)
     if first_line(shown) == first_line(follows) or (whole and has_worth):
         return Judgement("useful", n_right, n_read, whole)
     if has_worth or n_right == len(seen):

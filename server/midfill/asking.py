@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from midfill.config import Config
 from midfill.context.knowledge.names import NOTHING, Known
-from midfill.context.wanted import wanted
+from midfill.context.likely_names import likely_names
 from midfill.engine.base import GenerateRequest
 from midfill.fim import Prompt
 from midfill.types import ModelInfo, NamesFacts, PromptFacts, Snapshot, Snippet
@@ -23,12 +23,13 @@ def request_of(
     snippets: Sequence[Snippet] = (), known: Known = NOTHING,
 ) -> GenerateRequest:  # fmt: skip
     """The request for ``prompt``, which holds ``snippets``, of one candidate with at most ``max_tokens`` tokens."""
-    likely, only = wanted(snapshot, snippets, known) if config.favour_names else ((), False)
+    likely, only = likely_names(snapshot, snippets, known) if config.favour_names else ((), False)
     shift = config.suffix_shift
     keeps_suffix = info.suffix_shift if shift == "auto" else shift == "on"
     return GenerateRequest(
         prompt.ids, max_tokens, adapter=adapter, request_id=_new_id(), logprobs=True,
-        suffix=prompt.suffix if keeps_suffix else None, beginning=prompt.beginning, wanted=likely, wanted_only=only,
+        suffix=prompt.suffix if keeps_suffix else None, forced_prefix=prompt.forced_prefix,
+        bias_names=likely, bias_only=only,
         speculate=config.prompt_lookup, window=str(os.getpid()),
         within_s=config.first_answer_s, session=_session(adapter, snapshot.uri),
     )  # fmt: skip
@@ -41,25 +42,25 @@ def prompt_facts(
     here = known.here
     names = None
     if here is not None:
-        names = NamesFacts(here.receiver, here.source, len(here.names), here.is_complete, request.wanted_only)
+        names = NamesFacts(here.receiver, here.source, len(here.names), here.is_complete, request.bias_only)
     return replace(
         facts, n_prefix=prompt.n_prefix, n_suffix=prompt.n_suffix, n_snippets=prompt.n_snippets, budget=budget,
         render_s=render_s, names=names,
     )  # fmt: skip
 
 
-def again(request: GenerateRequest, beginning: str) -> GenerateRequest:
-    """The request for more of a middle that begins with ``beginning``.
+def again(request: GenerateRequest, forced_prefix: str) -> GenerateRequest:
+    """The request for more of a middle that begins with ``forced_prefix``.
 
     A model that has learned to stop does so too early at times. It has to spell what it said again, which the engine
     verifies in one pass, and a new line; then it goes on.
     """
-    return replace(request, request_id=_new_id(), n=1, beginning=beginning, wanted=(), wanted_only=False)
+    return replace(request, request_id=_new_id(), n=1, forced_prefix=forced_prefix, bias_names=(), bias_only=False)
 
 
 def prefill_only(request: GenerateRequest) -> GenerateRequest:
     """The request that only reads the prompt of ``request``, in the background."""
-    return replace(request, max_tokens=1, background=True, prefill_only=True, beginning="")
+    return replace(request, max_tokens=1, background=True, prefill_only=True, forced_prefix="")
 
 
 def _new_id() -> str:

@@ -160,10 +160,10 @@ class Completer:
             async with running.followed(functools.partial(self._lingers, running)):
                 while running.is_along(typed) and (n_seen := await running.grown(n_seen)):
                     yield self._partial(running, request, origin)
-            if running.stopped and not running.given_up:  # the document changed: nothing fits any more
+            if running.stopped and not running.preempted:  # the document changed: nothing fits any more
                 yield request.ended("cancelled")
                 return
-            middle = None if running.given_up else running.middle(typed)
+            middle = None if running.preempted else running.middle(typed)
         request.note(prompt=running.facts)
         ttft_s = max(0.0, (running.first_at or time.monotonic()) - start)
         stats = dataclasses.replace(running.stats, ttft_s=ttft_s, total_s=time.monotonic() - start)
@@ -304,7 +304,7 @@ class Completer:
             await self._stream_into(running, request)
         while said := running.resume():
             try:
-                await self._stream_into(running, asking.again(request, prompt.beginning + said))
+                await self._stream_into(running, asking.again(request, prompt.forced_prefix + said))
             except EngineError:  # what stands is an answer
                 break
         running.end()
@@ -328,7 +328,7 @@ class Completer:
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
                 if delta.finish_reason == "cancelled":  # half of it is nobody's answer
-                    running.given_up = True
+                    running.preempted = True
                     raise asyncio.CancelledError
                 if delta.finish_reason or not running.first_at:  # what has come meanwhile counts
                     running.know(known_at(self.sources, running.snapshot).complete)

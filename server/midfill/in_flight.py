@@ -16,7 +16,7 @@ from typing import Any
 
 from midfill.eagerness import Knob
 from midfill.engine.base import Delta
-from midfill.postprocess import Judge
+from midfill.postprocess import PostProcessor
 from midfill.reuse import Middle, Place, is_along, place_of, rests
 from midfill.types import PromptFacts, Snapshot, Stats, Trigger
 
@@ -34,9 +34,9 @@ NO_FACTS = PromptFacts()
 class Candidate:
     """One candidate's text as it grows."""
 
-    def __init__(self, judge: Judge, max_tokens: int = 0, *, by_hand: bool = False) -> None:
+    def __init__(self, processor: PostProcessor, max_tokens: int = 0, *, by_hand: bool = False) -> None:
         """``max_tokens``, where known, after which it is broken off; ``by_hand``: the user asked for it."""
-        self.judge, self._max_tokens, self._by_hand = judge, max_tokens, by_hand
+        self.processor, self._max_tokens, self._by_hand = processor, max_tokens, by_hand
         self.raw = self.reason = self._shown = ""
         self.published = ""  # what was shown of it while it grew: it only ever gets longer
         self._judged = ("", "")
@@ -55,8 +55,8 @@ class Candidate:
         self.n_tokens += len(delta.logprobs)
         self._sum += sum(delta.logprobs)
         if delta.text or not self.resumed:  # what it only spells again was noted
-            self.judge.note(delta.text, delta.logprobs)
-        reason = delta.finish_reason or self.judge.ends(self.raw)
+            self.processor.note(delta.text, delta.logprobs)
+        reason = delta.finish_reason or self.processor.ends(self.raw)
         if not (reason == "stop" and self._is_to_go_on()):
             self.end(reason)
         if not self.reason:
@@ -64,13 +64,13 @@ class Candidate:
 
     def _publish(self) -> None:
         is_near_limit = bool(self._max_tokens) and self.n_tokens >= self._max_tokens - NEAR_LIMIT
-        sure = self.judge.sure(self.raw, is_near_limit=is_near_limit)
+        sure = self.processor.sure(self.raw, is_near_limit=is_near_limit)
         if sure.startswith(self.published):
             self.published = sure
 
     def know(self, members: Mapping[str, frozenset[str]]) -> None:
         """All members of receivers near the cursor, as far as they are known by now."""
-        self.judge.know(members)
+        self.processor.know(members)
         self._judged = ("", "")
 
     def _is_to_go_on(self) -> bool:
@@ -79,10 +79,10 @@ class Candidate:
         if not has_more or len(self.resumed) == MAX_RESUMED or not self.raw.isascii():
             return False
         if not self.raw:  # who asks behind what opens a block wants its body
-            return self._by_hand and self.judge.awaits_body
+            return self._by_hand and self.processor.awaits_body
         if not self.raw.rpartition("\n")[2].strip() or len(self.raw) >= MAX_AGAIN:
             return False  # it began a new line and stopped all the same, or would have too much to spell
-        return self.judge.stopped_early(self.raw, self.stats.stop_logprob)
+        return self.processor.stopped_early(self.raw, self.stats.stop_logprob)
 
     def resume(self) -> str:
         """What it is to begin with again, so that it goes on in another line; "" where it has its end."""
@@ -90,30 +90,30 @@ class Candidate:
             return ""
         self.resumed.append(self.raw.rstrip())
         self.raw += "\n"
-        self.judge.note("\n", ())
+        self.processor.note("\n", ())
         return self.raw
 
     def end(self, reason: str) -> None:
         """It ends for ``reason``, if that is one and it has not ended before."""
         if reason and not self.reason:
             self.reason = reason
-            self.judge.over()
+            self.processor.over()
 
     @property
     def shown(self) -> str:
         """What is shown of it as it stands; at its end that begins with all that was published."""
         if (key := (self.raw, self.reason)) != self._judged:
             cut_short = self.reason == "length"
-            judged = self.judge.shown(self.raw, cut_short=cut_short, finished=bool(self.reason))
-            if self.reason and not judged.startswith(self.published):
-                judged = self.judge.kept(self.published, cut_short=cut_short)
-            self._shown, self._judged = judged, key
+            processed = self.processor.shown(self.raw, cut_short=cut_short, finished=bool(self.reason))
+            if self.reason and not processed.startswith(self.published):
+                processed = self.processor.kept(self.published, cut_short=cut_short)
+            self._shown, self._judged = processed, key
         return self._shown
 
     @property
     def rules(self) -> tuple[tuple[str, int], ...]:
         """Which rules made `shown` of it, and how many characters each took."""
-        return tuple((applied.rule, applied.n_removed) for applied in self.judge.applied)
+        return tuple((applied.rule, applied.n_removed) for applied in self.processor.applied)
 
     @property
     def probability(self) -> float | None:
@@ -124,8 +124,8 @@ class Candidate:
 def candidates_of(snapshot: Snapshot, trigger: Trigger, n: int, knob: Knob, off: Collection[str]) -> list[Candidate]:
     """``n`` empty candidates as the ``knob`` stands; ``off`` are names of rules that are not applied."""
     gate, one_line, max_tokens = knob.gate(trigger), knob.one_line(trigger), knob.max_tokens(trigger)
-    judges = [Judge(snapshot, off, gate, one_line=one_line) for _ in range(n)]
-    return [Candidate(judge, max_tokens, by_hand=trigger == "invoked") for judge in judges]
+    processors = [PostProcessor(snapshot, off, gate, one_line=one_line) for _ in range(n)]
+    return [Candidate(processor, max_tokens, by_hand=trigger == "invoked") for processor in processors]
 
 
 class InFlight:
@@ -150,7 +150,7 @@ class InFlight:
         self.first_at = 0.0  # when its first piece came, on the monotonic clock
         self._best_ended = 0.0  # when its first candidate did
         self.n_followers = 0
-        self.given_up = False  # by the engine, for somebody else's sake
+        self.preempted = False  # by the engine, for somebody else's sake
         self.n_asked = len(candidates)
         self._n_changes = 0
         self._event = asyncio.Event()
@@ -332,6 +332,6 @@ class InFlight:
         if typed and not left:
             return None
         return Middle(
-            best.raw, best.reason, left, self.id, self.n_asked, best.judge.confidence, best.rules,
+            best.raw, best.reason, left, self.id, self.n_asked, best.processor.confidence, best.rules,
             len(typed), self.by_hand,
         )  # fmt: skip

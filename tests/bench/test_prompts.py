@@ -44,7 +44,7 @@ def test_default_layout() -> None:
     request = LAYOUTS.default(at("total = wid‸\nreturn total\n"), 32)
     spelled = TOKENIZER.decode(request.prompt)
     assert spelled == "<|file_sep|>main.py\n<|fim_prefix|>total =<|fim_suffix|>\nreturn total\n<|fim_middle|>"
-    assert request.beginning == " wid"
+    assert request.forced_prefix == " wid"
     assert request.suffix is not None
     start, end = request.suffix
     assert TOKENIZER.decode(request.prompt[start:end]) == "\nreturn total\n"  # without the sentinel before it
@@ -54,7 +54,7 @@ def test_default_layout() -> None:
 def test_what_is_approximate_can_be_left_out() -> None:
     snapshot = at("total = wid‸\nreturn total\n")
     exact = LAYOUTS.exact(snapshot, 32)
-    assert (exact.suffix, exact.beginning, exact.speculate, exact.window) == (None, "", True, WINDOW)
+    assert (exact.suffix, exact.forced_prefix, exact.speculate, exact.window) == (None, "", True, WINDOW)
     never = Layouts(fim.TEMPLATES["qwen2.5-coder"], TOKENIZER, keeps_suffix=False)  # as on a GPU
     assert never.default(snapshot, 32).suffix is None
     plain = continuation([1, 2], 4)

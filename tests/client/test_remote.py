@@ -248,7 +248,7 @@ def test_our_own_engine_elsewhere(heals: bool, prompt: str, start: Start, tmp_pa
         # The last one may be the connection's own: whether closing a stream frees its slot.
         (asked,) = [one for one in engine.asked if "total" in tokenizer.decode(one.prompt)]
         assert prompt in tokenizer.decode(asked.prompt)
-        assert asked.beginning == (" val" if heals else "")
+        assert asked.forced_prefix == (" val" if heals else "")
     finally:
         over.set()
         thread.join(20)

@@ -46,7 +46,7 @@ async def test_it_stops_where_the_base_runs_on() -> None:
         for adapter in (EMBEDDED, None):
             for language, buffer in HOLES:
                 prompt = await completer.renderer.render(at(buffer, language=language), (), 512)
-                request = GenerateRequest(prompt.ids, 48, adapter=adapter, beginning=prompt.beginning)
+                request = GenerateRequest(prompt.ids, 48, adapter=adapter, forced_prefix=prompt.forced_prefix)
                 reasons = [delta.finish_reason async for delta in completer.engine.stream(request)]
                 ends.setdefault(adapter, []).append(str(reasons[-1]))
     assert ends[EMBEDDED].count("stop") >= len(HOLES) - 1

@@ -22,7 +22,7 @@ numba = pytest.importorskip("numba")
 from midfill.engine.local.forward.compiled import byte_products, choice, forward, products, step  # noqa: E402
 from midfill.engine.local.forward.compiled.byte_tiles import GROUP, LEVELS, ZERO, has_vnni  # noqa: E402
 from midfill.engine.local.forward.compiled.compiled import Array  # noqa: E402
-from midfill.engine.local.forward.compiled.product import Native  # noqa: E402
+from midfill.engine.local.forward.compiled.product import CompiledKernel  # noqa: E402
 from midfill.engine.local.forward.compiled.team import team  # noqa: E402
 from midfill.engine.local.forward.compiled.tiles import DEPTH, OUTPUTS  # noqa: E402
 
@@ -35,7 +35,7 @@ SIZES: dict[str, Any] = {
 needs_vnni = pytest.mark.skipif(not has_vnni(), reason="this CPU has no AVX-512 VNNI")
 
 
-class Product:
+class Multiplied:
     """A weight (outputs, depth) in panels, with what bytes need."""
 
     def __init__(self, outputs: int, depth: int) -> None:
@@ -68,7 +68,7 @@ def quantised(rows: Array) -> Array:
 @pytest.mark.parametrize("n", [1, 2, 5, 6, 37, 80])
 @pytest.mark.parametrize(("outputs", "depth"), [(32, 64), (96, 896), (64, 4864)])
 def test_it_is_the_product_of_the_quantised_rows(n: int, outputs: int, depth: int) -> None:
-    product, rows = Product(outputs, depth), np.random.default_rng(n).standard_normal((n, depth), np.float32)
+    product, rows = Multiplied(outputs, depth), np.random.default_rng(n).standard_normal((n, depth), np.float32)
     expected = quantised(rows) @ (product.weight.T * product.scale.astype(np.float64))
     # One input of thousands that lies between two levels may be taken to the other one.
     assert np.linalg.norm(product(rows) - expected) < 2e-4 * np.linalg.norm(expected)
@@ -77,7 +77,7 @@ def test_it_is_the_product_of_the_quantised_rows(n: int, outputs: int, depth: in
 @needs_vnni
 def test_a_few_large_activations_do_not_spoil_the_others() -> None:
     """As models have them. One scale a row would leave next to nothing of the rest."""
-    product, rows = Product(96, 896), np.random.default_rng(7).standard_normal((20, 896), np.float32)
+    product, rows = Multiplied(96, 896), np.random.default_rng(7).standard_normal((20, 896), np.float32)
     rows[:, 5] *= 1000
     rest = rows.copy()
     rest[:, 5] = 0
@@ -93,7 +93,7 @@ def test_a_few_large_activations_do_not_spoil_the_others() -> None:
 
 @needs_vnni
 def test_sums_of_the_largest_numbers_do_not_overflow() -> None:
-    product, depth = Product(32, 64), 64
+    product, depth = Multiplied(32, 64), 64
     product.weight[:] = -127
     products.pack(0, 1, product.weight, product.packed)
     product.offsets = choice.offsets_for(product.packed)
@@ -104,7 +104,7 @@ def test_sums_of_the_largest_numbers_do_not_overflow() -> None:
 
 @needs_vnni
 def test_a_row_is_the_same_bit_for_bit_alone_and_among_others() -> None:
-    product, rows = Product(96, 896), np.random.default_rng(3).standard_normal((41, 896), np.float32)
+    product, rows = Multiplied(96, 896), np.random.default_rng(3).standard_normal((41, 896), np.float32)
     together = product(rows)
     for n in (1, 2, 3, 5, 11, 40):
         assert (product(rows[:n]) == together[:n]).all()
@@ -112,7 +112,7 @@ def test_a_row_is_the_same_bit_for_bit_alone_and_among_others() -> None:
 
 
 @needs_vnni
-@pytest.mark.skipif(best() is not Native, reason="this CPU has other products")
+@pytest.mark.skipif(best() is not CompiledKernel, reason="this CPU has other products")
 @pytest.mark.parametrize("n", [1, 17, 18, 100])
 def test_prompts_take_bytes_and_are_the_pass_with_more_bits(
     n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

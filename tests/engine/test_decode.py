@@ -19,7 +19,7 @@ from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.model.load import LoadedModel, load
 from midfill.engine.local.sequence import generation as decode
 from midfill.engine.local.sequence.generation import Generation, Sampling
-from midfill.engine.local.sequence.healing import Beginning, Vocabulary
+from midfill.engine.local.sequence.healing import ForcedPrefix, Vocabulary
 from midfill.engine.local.sequence.kv_cache import MAX_AGE, MIN_SUFFIX, KVSlots, Rotate, Slot
 from midfill.engine.local.sequence.prompt_lookup import Drafter
 from tests.engine.made import CONFIGS, DECODERS, VOCABULARY, load_modules, load_tiny, save_tiny
@@ -357,24 +357,24 @@ class TestHealing:
     """The middle begins with the part of the word that was taken off the prompt."""
 
     def test_only_tokens_that_agree(self, vocabulary: Vocabulary) -> None:
-        for beginning in ("a", "ret", "x_"):
-            ids = vocabulary.agreeing(beginning)
+        for forced_prefix in ("a", "ret", "x_"):
+            ids = vocabulary.agreeing(forced_prefix)
             assert ids
             texts = {vocabulary.text_of[i] for i in ids}
-            assert all(text.startswith(beginning) or beginning.startswith(text) for text in texts)
+            assert all(text.startswith(forced_prefix) or forced_prefix.startswith(text) for text in texts)
             everything = {text for text in vocabulary.text_of if text and "\ufffd" not in text}
-            assert texts == {t for t in everything if t.startswith(beginning) or beginning.startswith(t)}
+            assert texts == {t for t in everything if t.startswith(forced_prefix) or forced_prefix.startswith(t)}
 
     @pytest.mark.parametrize("max_drafts", [0, 8])
     def test_the_text_begins_so(
         self, loaded: LoadedModel, runner: Runner, vocabulary: Vocabulary, max_drafts: int
     ) -> None:
-        for seed, beginning in enumerate(("retu", "abc", "x")):
+        for seed, forced_prefix in enumerate(("retu", "abc", "x")):
             slot = fresh(runner)
             slot.begin(prompt(30, seed), None, None)
-            generation = Generation(slot, GREEDY, beginning=Beginning(beginning, vocabulary))
+            generation = Generation(slot, GREEDY, forced_prefix=ForcedPrefix(forced_prefix, vocabulary))
             said = run(runner, generation, 12, max_drafts)
-            assert loaded.tokenizer.decode(said).startswith(beginning)
+            assert loaded.tokenizer.decode(said).startswith(forced_prefix)
 
     def test_what_the_model_says_anyway_stays(
         self, loaded: LoadedModel, runner: Runner, vocabulary: Vocabulary
@@ -387,8 +387,8 @@ class TestHealing:
         plain = answer(runner, fresh(runner), ids)
         slot = fresh(runner)
         slot.begin(ids, None, None)
-        beginning = Beginning(vocabulary.text_of[plain[0]][:1], vocabulary)
-        assert run(runner, Generation(slot, GREEDY, beginning=beginning), N_NEW) == plain
+        forced_prefix = ForcedPrefix(vocabulary.text_of[plain[0]][:1], vocabulary)
+        assert run(runner, Generation(slot, GREEDY, forced_prefix=forced_prefix), N_NEW) == plain
 
 
 def test_ranks_begin_differently(runner: Runner) -> None:

@@ -244,11 +244,11 @@ async def test_the_beginning_is_said_but_not_told(engine: LocalEngine) -> None:
     tokenizer = engine.thread.model.tokenizer if engine.thread.model is not None else None
     assert tokenizer is not None
     prompt = tuple(tokenizer.encode("def add(a, b):\n    "))
-    for beginning in ("ret", "return a", "x"):
-        said, last = await whole(engine, GenerateRequest(prompt, 12, beginning=beginning))
+    for forced_prefix in ("ret", "return a", "x"):
+        said, last = await whole(engine, GenerateRequest(prompt, 12, forced_prefix=forced_prefix))
         slot = next(slot for slot in engine.thread.slots.slots if slot.ids[: len(prompt)] == list(prompt))
         spoken = tokenizer.decode(slot.ids[len(prompt) : len(prompt) + stats_of(last).n_decoded])
-        assert spoken == beginning + said
+        assert spoken == forced_prefix + said
 
 
 async def test_eight_windows_at_once_are_answered_as_alone(engine: LocalEngine, adapters: list[Path]) -> None:

@@ -83,8 +83,8 @@ def test_an_int8_product_equals_the_arithmetic_it_stands_for() -> None:
     weights, bias, x = [torch.randn(n, 128) for n in (96, 40)], torch.randn(96), torch.randn(20, 128)
     packed = [int8.quantise(weight) for weight in weights]
     largest = x.abs().amax(dim=1, keepdim=True)
-    steps = (x * (127 / largest)).round()
-    wanted = torch.cat([(steps @ values.float().T) * scale * largest / 127 for values, scale in packed], dim=1)
+    levels = (x * (127 / largest)).round()
+    wanted = torch.cat([(levels @ values.float().T) * scale * largest / 127 for values, scale in packed], dim=1)
     wanted[:, :96] += bias
     found = CudaInt8Linear("ab", [Stored(*each) for each in packed], [bias, None], torch.float32, CPU)(x)
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-5)

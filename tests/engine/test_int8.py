@@ -43,10 +43,10 @@ def test_a_product_equals_the_arithmetic_it_stands_for() -> None:
     weight, bias, x = torch.randn(160, 64), torch.randn(160), torch.randn(5, 64)
     values, scale = int8.quantise(weight)
     product = Int8Linear([""], [Stored(values, scale)], [bias])
-    n_steps = product.kernel.steps
+    n_levels = product.kernel.levels
     largest = x.abs().amax(dim=1, keepdim=True)
-    steps = (x * (n_steps / largest)).round()
-    expected = (steps @ values.float().T) * scale * largest / n_steps + bias
+    levels = (x * (n_levels / largest)).round()
+    expected = (levels @ values.float().T) * scale * largest / n_levels + bias
     torch.testing.assert_close(product(x), expected, rtol=1e-5, atol=1e-4)
 
 
@@ -59,7 +59,7 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
         assert torch.equal(product(torch.cat([row, neighbours]))[:1], alone)
 
 
-@pytest.mark.parametrize("n", range(1, 2 * int8_kernels.LEAST))
+@pytest.mark.parametrize("n", range(1, 2 * int8_kernels.MIN_ROWS))
 def test_few_rows_come_out_as_among_many(n: int) -> None:
     values, scale = int8.quantise(torch.randn(64, 4864))
     product = Int8Linear([""], [Stored(values, scale)], [None])

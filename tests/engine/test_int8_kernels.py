@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from midfill.engine.local.model import int8, int8_kernels
-from midfill.engine.local.model.int8_kernels import STEPS, Kernel, OneDnn
+from midfill.engine.local.model.int8_kernels import LEVELS, Kernel, OneDnn
 
 pytest.importorskip("numba")
 
-from midfill.engine.local.forward.compiled.product import Native
+from midfill.engine.local.forward.compiled.product import CompiledKernel
 
 has_vnni = bool(torch.cpu._is_vnni_supported())
 KERNELS = [
     pytest.param(OneDnn, marks=pytest.mark.skipif(not has_vnni, reason="this CPU has no VNNI")),
-    Native,
+    CompiledKernel,
 ]
 
 
@@ -27,22 +27,22 @@ KERNELS = [
 def test_the_product_is_exact_in_whole_numbers(kernel: type[Kernel], size: tuple[int, int]) -> None:
     """The largest that can occur among them: nothing overflows on the way."""
     outputs, inputs = size
-    weight = torch.randint(-STEPS, STEPS + 1, size, dtype=torch.int8)
-    weight[0], weight[-1] = STEPS, -STEPS
+    weight = torch.randint(-LEVELS, LEVELS + 1, size, dtype=torch.int8)
+    weight[0], weight[-1] = LEVELS, -LEVELS
     packed = kernel(weight, torch.ones(outputs))
-    rows = torch.randint(-packed.steps, packed.steps + 1, (9, inputs)).float()
-    rows[:, 0] = packed.steps  # so that a step is one
-    rows[0], rows[1] = packed.steps, -packed.steps
+    rows = torch.randint(-packed.levels, packed.levels + 1, (9, inputs)).float()
+    rows[:, 0] = packed.levels  # so that a step is one
+    rows[0], rows[1] = packed.levels, -packed.levels
     expected = rows.double() @ weight.double().T
     torch.testing.assert_close(packed(rows.clone()).double(), expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_rows_are_rounded_to_the_nearest_step(kernel: type[Kernel]) -> None:
-    weight = (torch.eye(64) * STEPS).to(torch.int8)
-    packed = kernel(weight, torch.full((64,), 1 / STEPS))
-    rows = torch.linspace(-packed.steps, packed.steps, 64 * 5).view(5, 64)
-    rows[:, 0] = packed.steps
+    weight = (torch.eye(64) * LEVELS).to(torch.int8)
+    packed = kernel(weight, torch.full((64,), 1 / LEVELS))
+    rows = torch.linspace(-packed.levels, packed.levels, 64 * 5).view(5, 64)
+    rows[:, 0] = packed.levels
     found = packed(rows.clone())
     torch.testing.assert_close(found, rows.round(), rtol=1e-6, atol=1e-6)
 
@@ -55,8 +55,8 @@ def test_each_row_is_multiplied_by_its_factor(kernel: type[Kernel]) -> None:
 
 
 def test_packed_weights_are_read_row_by_row() -> None:
-    weight = torch.randint(-STEPS, STEPS + 1, (21, 30), dtype=torch.int8)
-    packed = Native(weight, torch.ones(21))
+    weight = torch.randint(-LEVELS, LEVELS + 1, (21, 30), dtype=torch.int8)
+    packed = CompiledKernel(weight, torch.ones(21))
     for ids in (torch.tensor([[0, 20, 7, 8]]), torch.arange(21), torch.tensor(3)):
         assert torch.equal(packed.rows(ids), weight[ids])
 
@@ -73,15 +73,15 @@ def test_signed_and_unsigned_activations_have_the_same_sums(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("vnni", "amx", "numba", "expected"), [
-    (True, True, True, OneDnn), (True, False, True, Native), (True, False, False, OneDnn), (False, False, True, Native),
-    (False, False, False, None),
+    (True, True, True, OneDnn), (True, False, True, CompiledKernel), (True, False, False, OneDnn),
+    (False, False, True, CompiledKernel), (False, False, False, None),
 ])  # fmt: skip
 def test_the_kernel_is_the_cpus(
     vnni: bool, amx: bool, numba: bool, expected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: vnni)
     monkeypatch.setattr(int8_kernels, "has_amx", lambda: amx)
-    monkeypatch.setattr(int8_kernels, "_native", lambda: Native if numba else None)
+    monkeypatch.setattr(int8_kernels, "_compiled_kernel", lambda: CompiledKernel if numba else None)
     monkeypatch.setattr(int8_kernels, "works", lambda kernel: True)
     assert int8_kernels.best.__wrapped__() is expected
 
@@ -96,7 +96,7 @@ def test_the_next_kernel_is_taken_where_the_first_does_not_work(monkeypatch: pyt
 class Plain:
     """A kernel that multiplies in float32."""
 
-    steps = STEPS
+    levels = LEVELS
 
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
         self._weight = weight.float() * scale[:, None]
@@ -142,5 +142,5 @@ def test_a_failing_compiler_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch
     def fail(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(Native, "__init__", fail)
-    assert not int8_kernels.works(Native)
+    monkeypatch.setattr(CompiledKernel, "__init__", fail)
+    assert not int8_kernels.works(CompiledKernel)

@@ -173,7 +173,7 @@ async def test_a_request_that_breaks_before_its_first_step_fails_alone(
         await whole(engine, (1, 2, 3, 4))
     with pytest.raises(EngineError, match=r"the generation failed \(RuntimeError\)"):
         await whole(engine, (1, 2, 3, 4, 5))
-    async for _ in engine.stream(GenerateRequest((1, 2, 3), 4, beginning="\ud83d")):  # a lone surrogate
+    async for _ in engine.stream(GenerateRequest((1, 2, 3), 4, forced_prefix="\ud83d")):  # a lone surrogate
         pass
     assert await whole(engine, (1, 2, 3)) == said
 

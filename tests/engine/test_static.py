@@ -156,7 +156,7 @@ def test_buffers_stay_where_they_are(runner: Runner) -> None:
     addresses = [t.data_ptr() for t in (*slot.keys, *slot.values)]
     evaluate(runner, prompt(300), slot)
     other = decoder(runner).slots[1]
-    other.copy_beginning(slot, 300)
+    other.copy_prefix(slot, 300)
     assert answer(runner, slot, prompt(20), n=3) == answer(runner, slot, prompt(20), n=3)
     assert [t.data_ptr() for t in (*slot.keys, *slot.values)] == addresses
     slot.truncate(0)

@@ -68,7 +68,7 @@ async def test_an_answer_serves_everybody() -> None:
     assert await said(second) == ("abc", ["stop"])
     assert await said(second, 2) == ("ab", ["length"])
     assert (inner.n_requests, memory.n_short) == (1, 0)
-    assert await said(second, beginning="x") != ("", [])
+    assert await said(second, forced_prefix="x") != ("", [])
     assert inner.n_requests == 2
 
 

@@ -18,7 +18,7 @@ INLINE, STREAMING = "textDocument/inlineCompletion", "midfill/inlineCompletion"
 AUTOMATIC = {"triggerKind": 2}
 STARTING, READY = EngineStatus("starting", stage="loading", progress=0.5), EngineStatus("ready", model="script")
 CRASHED = EngineStatus("error", "the engine crashed", "it is started again")
-GIVEN_UP = EngineStatus("off", "the engine failed 8 times")
+ABANDONED = EngineStatus("off", "the engine failed 8 times")
 
 
 class Window(Inside):
@@ -125,7 +125,7 @@ def test_what_ends_a_request_ends_the_waiting(window: Window, how: str) -> None:
 def test_an_engine_that_was_given_up_is_not_waited_for(window: Window) -> None:
     uri = window.open("x")
     asked = window.ask(INLINE, uri)
-    window.engine(GIVEN_UP)
+    window.engine(ABANDONED)
     assert window.answer_of(asked) is None
     assert window.answer_of(window.ask(INLINE, uri)) is None
 

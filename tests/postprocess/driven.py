@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from midfill.postprocess import Judge, Place
+from midfill.postprocess import Place, PostProcessor
+from midfill.postprocess.boundary import stop_boundary
 from midfill.postprocess.rules import FINISH, LAYOUT, PIPELINE
-from midfill.postprocess.unit import unit_end
 from midfill.types import Snapshot
 from tests.support import at
 
@@ -22,11 +22,11 @@ def shown(language: str, buffer: str, said: str) -> str:
 
 def heard(here: Snapshot, said: str) -> tuple[str, int]:
     """(what is shown, how many characters the engine said until it was stopped)."""
-    judge = Judge(here)
+    processor = PostProcessor(here)
     for n in range(1, len(said) + 1):
-        if judge.ends(said[:n]):
-            return judge.shown(said[:n], finished=True), n
-    return judge.shown(said, finished=True), len(said)
+        if processor.ends(said[:n]):
+            return processor.shown(said[:n], finished=True), n
+    return processor.shown(said, finished=True), len(said)
 
 
 def keeps_the_laws(here: Snapshot, said: str) -> None:
@@ -34,7 +34,7 @@ def keeps_the_laws(here: Snapshot, said: str) -> None:
     far beyond its end the model went."""
     place, decided = Place.of(here), None
     for n in range(len(said) + 1):
-        end = unit_end(said[:n], place)
+        end = stop_boundary(said[:n], place)
         assert decided is None or end == decided, (said[:n], decided, end)
         decided = end
     middle = said
@@ -42,4 +42,4 @@ def keeps_the_laws(here: Snapshot, said: str) -> None:
         middle = rule(middle, place)
         assert rule(middle, place) == middle, rule.__name__
     text, n = heard(here, said)
-    assert n == len(said) or Judge(here).shown(said, finished=True) == text
+    assert n == len(said) or PostProcessor(here).shown(said, finished=True) == text

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from midfill.postprocess import Gate, Judge
+from midfill.postprocess import Gate, PostProcessor
 from midfill.postprocess.confidence import DEFAULTS, MAX_HIDDEN, REACH, Lines, Thresholds, learn
 from tests.support import at
 
@@ -61,14 +61,14 @@ class Fixed(Gate):
     ],
 )
 def test_a_weak_line_ends_a_suggestion(pieces: Pieces, shown: str, reason: str) -> None:
-    judge, raw = Judge(at("def f(x):\n    ‸\n"), gate=Fixed("automatic")), ""
+    processor, raw = PostProcessor(at("def f(x):\n    ‸\n"), gate=Fixed("automatic")), ""
     for text, logprobs in pieces:
         raw += text
-        judge.note(text, logprobs)
-    assert judge.ends(raw) == reason
-    assert judge.shown(raw, finished=True) == shown
-    assert ("confidence" in {applied.rule for applied in judge.applied}) is bool(reason)
-    off = Judge(at("def f(x):\n    ‸\n"), off=["confidence"], gate=Fixed("automatic"))
+        processor.note(text, logprobs)
+    assert processor.ends(raw) == reason
+    assert processor.shown(raw, finished=True) == shown
+    assert ("confidence" in {applied.rule for applied in processor.applied}) is bool(reason)
+    off = PostProcessor(at("def f(x):\n    ‸\n"), off=["confidence"], gate=Fixed("automatic"))
     for text, logprobs in pieces:
         off.note(text, logprobs)
     assert off.ends(raw) == ""

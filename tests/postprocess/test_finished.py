@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midfill.postprocess import Judge, is_whole_sentence
+from midfill.postprocess import PostProcessor, is_whole_sentence
 from tests.dictated import Request, scripted
 from tests.support import at
 
@@ -86,4 +86,4 @@ async def test_by_hand_something_may_come(trigger: str, shown: str) -> None:
     ],
 )
 def test_finished_lines(buffer: str, language: str, middle: str, shown: str) -> None:
-    assert Judge(at(buffer, language=language)).shown(middle, finished=True) == shown
+    assert PostProcessor(at(buffer, language=language)).shown(middle, finished=True) == shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midfill.postprocess import Judge
+from midfill.postprocess import PostProcessor
 from tests.support import at
 
 KNOWN = {
@@ -32,12 +32,12 @@ KNOWN = {
     ("# ‸\n", "warehouse.products is a list", "warehouse.products is a list"),
 ])  # fmt: skip
 def test_cut_before_what_is_invented(buffer: str, middle: str, shown: str) -> None:
-    judge = Judge(at(buffer, language="python"))
-    judge.know(KNOWN)
-    assert judge.shown(middle, finished=True) == shown
-    judge.know({})
-    judge.shown(middle, finished=True)
-    assert "drop_invented" not in [applied.rule for applied in judge.applied]
+    processor = PostProcessor(at(buffer, language="python"))
+    processor.know(KNOWN)
+    assert processor.shown(middle, finished=True) == shown
+    processor.know({})
+    processor.shown(middle, finished=True)
+    assert "drop_invented" not in [applied.rule for applied in processor.applied]
 
 
 @pytest.mark.parametrize(("middle", "ends"), [
@@ -48,16 +48,16 @@ def test_cut_before_what_is_invented(buffer: str, middle: str, shown: str) -> No
     ("warehouse.finds", "invented"),
 ])  # fmt: skip
 def test_the_engine_stops_where_nothing_more_would_be_shown(middle: str, ends: str) -> None:
-    judge = Judge(at("return ‸\n", language="python"))
-    judge.know(KNOWN)
-    assert judge.ends(middle) == ends
-    off = Judge(at("return ‸\n", language="python"), ["drop_invented"])
+    processor = PostProcessor(at("return ‸\n", language="python"))
+    processor.know(KNOWN)
+    assert processor.ends(middle) == ends
+    off = PostProcessor(at("return ‸\n", language="python"), ["drop_invented"])
     off.know(KNOWN)
     assert off.ends(middle) == ""
 
 
 def test_a_name_that_is_bound_again_is_not_known_any_more() -> None:
-    judge = Judge(at("def f():\n    ‸\n", language="python"))
-    judge.know(KNOWN)
+    processor = PostProcessor(at("def f():\n    ‸\n", language="python"))
+    processor.know(KNOWN)
     text = "for p in load():\n        print(p.colour)"
-    assert judge.shown(text, finished=True) == text
+    assert processor.shown(text, finished=True) == text

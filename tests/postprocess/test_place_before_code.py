@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from midfill.postprocess import Judge
+from midfill.postprocess import PostProcessor
 from tests.postprocess.driven import shown, snapshot
 
 FOR = "def f(xs):\n‸    for x in xs:\n        total += x\n    return total\n"
@@ -59,7 +59,7 @@ def test_python_stays_sound(buffer: str, said: str, lead: str) -> None:
 
 
 def test_nothing_of_it_is_shown_before_its_end_is_known() -> None:
-    judge = Judge(snapshot("python", FOR))
-    assert judge.shown("    total") == ""
-    assert judge.shown("    total = [", cut_short=True) == ""
-    assert judge.shown("    total = 0", finished=True) == "    total = 0\n"
+    processor = PostProcessor(snapshot("python", FOR))
+    assert processor.shown("    total") == ""
+    assert processor.shown("    total = [", cut_short=True) == ""
+    assert processor.shown("    total = 0", finished=True) == "    total = 0\n"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from midfill.engine.base import Delta
 from midfill.in_flight import Candidate
-from midfill.postprocess import RULES, Gate, Judge, Place, closed
+from midfill.postprocess import RULES, Gate, Place, PostProcessor, closed
 from midfill.types import Snapshot
 from tests.postprocess.made import LANGUAGES, TEXTS, at_cursor
 from tests.support import at
@@ -25,7 +25,7 @@ def grown(
     gate: Gate | None = None, off: tuple[str, ...] = (), max_tokens: int = 0,
 ) -> tuple[list[str], Candidate]:  # fmt: skip
     """What was published after each piece, and the candidate at its end."""
-    candidate, published = Candidate(Judge(snapshot, off, gate), max_tokens), list[str]()
+    candidate, published = Candidate(PostProcessor(snapshot, off, gate), max_tokens), list[str]()
     for text, logprobs in pieces:
         candidate.push(Delta(text, logprobs=logprobs))
         if candidate.reason:
@@ -102,7 +102,7 @@ def test_at_the_end_it_is_what_the_rules_show(buffer: str, language: str, middle
     snapshot = at(buffer, language=language)
     for n in range(1, len(middle) + 1):
         published, candidate = grown(snapshot, told(middle[:n]), "stop")
-        assert Judge(snapshot).shown(candidate.raw, finished=True) == candidate.shown
+        assert PostProcessor(snapshot).shown(candidate.raw, finished=True) == candidate.shown
         assert all(candidate.shown.startswith(one) for one in published)
 
 
@@ -139,7 +139,7 @@ def test_it_grows_all_the_same(buffer: str, language: str, middle: str, after: i
     ],
 )
 def test_broken_off_in_a_line(buffer: str, language: str, middle: str, shown: str) -> None:
-    assert Judge(at(buffer, language=language)).shown(middle, cut_short=True, finished=True) == shown
+    assert PostProcessor(at(buffer, language=language)).shown(middle, cut_short=True, finished=True) == shown
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from midfill.postprocess import Place, rules
+from midfill.postprocess.boundary import lacks
 from midfill.postprocess.traits import traits
-from midfill.postprocess.unit import lacks
 from midfill.syntax.languages import LANGUAGES
 from tests.postprocess.driven import shown, snapshot
 

@@ -15,7 +15,7 @@ PRE, SUF, MID = (TOKENIZER.id_of([f"<|fim_{part}|>"]) for part in ("prefix", "su
 PROMPT = (PRE, *TOKENIZER.encode("x = "), SUF, *TOKENIZER.encode("\ny"), MID)
 REQUEST = GenerateRequest(
     tuple(token for token in PROMPT if token is not None), 32, request_id="7-1", n=3, logprobs=True, suffix=(1, 2),
-    window="7", wanted=("name",), session="f00d",
+    window="7", bias_names=("name",), session="f00d",
 )  # fmt: skip
 
 

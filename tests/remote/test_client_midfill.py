@@ -28,7 +28,7 @@ async def test_with_a_token_and_the_companys_certificate(
             (capabilities,) = remote.table.values()
             assert (capabilities.kind, capabilities.base, capabilities.max_context) == ("midfill", "made", 2048)
             assert remote.binds
-            request = GenerateRequest((1, 2), 8, beginning="", suffix=(1, 2), n=1, window="9", session="s")
+            request = GenerateRequest((1, 2), 8, forced_prefix="", suffix=(1, 2), n=1, window="9", session="s")
             assert await text_of(remote, request) == "a + b"
             assert (resident.asked[-1].suffix, resident.asked[-1].window) == ((1, 2), "ada")
             with pytest.raises(AdapterMissingError):

@@ -201,7 +201,7 @@ async def test_a_limit_is_a_limit(connected: Connect) -> None:
 
 async def test_a_beginning_stands_in_front_where_nothing_binds_to_it(connected: Connect) -> None:
     """A middle that is asked to go on: what was said is not said again."""
-    body = await sent(connected, Mock("vllm"), dataclasses.replace(REQUEST, beginning="a = 1\n"))
+    body = await sent(connected, Mock("vllm"), dataclasses.replace(REQUEST, forced_prefix="a = 1\n"))
     assert body["prompt"] == [*REQUEST.prompt, *TOKENIZER.encode("a = 1\n")]
 
 

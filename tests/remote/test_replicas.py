@@ -157,7 +157,7 @@ async def test_a_failing_replica_is_left_alone_and_tried_again() -> None:
     assert failing.n_asked == MAX_FAILURES
     clock.now += 2.1
     await said(replicas)
-    assert failing.n_asked == MAX_FAILURES + 1  # one trial, which failed
+    assert failing.n_asked == MAX_FAILURES + 1  # one attempt, which failed
     await said(replicas)
     assert failing.n_asked == MAX_FAILURES + 1
     failing.steps = ("ab",)
@@ -166,19 +166,19 @@ async def test_a_failing_replica_is_left_alone_and_tried_again() -> None:
     assert await said(replicas) == "ab"
 
 
-async def test_one_trial_at_a_time() -> None:
+async def test_one_attempt_at_a_time() -> None:
     clock, slow, other = Clock(), Said(DOWN), Said("cd")
     replicas = pair(slow, other, clock)
     for _ in range(MAX_FAILURES):
         await said(replicas)
     clock.now += 2.1
     slow.steps = (60.0,)
-    trial = asyncio.ensure_future(said(replicas))
+    attempt = asyncio.ensure_future(said(replicas))
     await asyncio.sleep(0.02)
     assert await said(replicas) == "cd"
     assert slow.n_asked == MAX_FAILURES + 1
-    trial.cancel()  # without a verdict
-    await asyncio.wait([trial])
+    attempt.cancel()  # without a verdict
+    await asyncio.wait([attempt])
     slow.steps = ("ab",)
     assert await said(replicas) == "ab"
 

@@ -110,10 +110,12 @@ BAD_BODIES: dict[str, list[Any]] = {
     "model must be": [{"prompt": [1], "model": model} for model in (7, ["lora"], {"x": 1})],
     "midfill must be an object": [{"prompt": [1], "midfill": own} for own in _LISTS],
     "suffix must be two positions": [{"prompt": [1, 2, 3], "midfill": {"suffix": suffix}} for suffix in _NO_SUFFIXES],
-    "beginning must be": [{"prompt": [1], "midfill": {"beginning": text}} for text in (*_LISTS[1:], "x" * 8193)],
+    "forced_prefix must be": [
+        {"prompt": [1], "midfill": {"forced_prefix": text}} for text in (*_LISTS[1:], "x" * 8193)
+    ],
     "window a text": [{"prompt": [1], "midfill": {"window": window}} for window in _LISTS[1:]],
     "must be true or false": [
-        {"prompt": [1], "midfill": {key: value}} for key in ("speculate", "background", "wanted_only", "prefill_only")
+        {"prompt": [1], "midfill": {key: value}} for key in ("speculate", "background", "bias_only", "prefill_only")
         for value in (*_LISTS[:3], "no")
     ],
     "prefill_only must be": [{"prompt": [1], "midfill": {"prefill_only": value}} for value in (*_LISTS[:3], "no")],
@@ -157,12 +159,19 @@ async def test_the_request_as_the_engine_gets_it(client: httpx.AsyncClient, resi
 
 
 async def test_the_extension_as_the_engine_gets_it(client: httpx.AsyncClient, resident: FakeResident) -> None:
-    own = {"suffix": [1, 3], "beginning": "re", "speculate": False, "window": "w" * 99, "background": True, "new": 1}
+    own = {
+        "suffix": [1, 3],
+        "forced_prefix": "re",
+        "speculate": False,
+        "window": "w" * 99,
+        "background": True,
+        "new": 1,
+    }
     for midfill, expected in (
-        (own, {"suffix": (1, 3), "beginning": "re", "speculate": False, "window": "w" * 64, "background": True}),
+        (own, {"suffix": (1, 3), "forced_prefix": "re", "speculate": False, "window": "w" * 64, "background": True}),
         ({"prefill_only": True, "background": True}, {"prefill_only": True, "background": True}),
         ({"within_s": 2}, {"within_s": 2.0}),
-        ({"suffix": [3, 3], "beginning": "x" * 256}, {"suffix": (3, 3), "beginning": "x" * 256}),
+        ({"suffix": [3, 3], "forced_prefix": "x" * 256}, {"suffix": (3, 3), "forced_prefix": "x" * 256}),
         (dict.fromkeys(own), {}),
         ({}, {}),
         (None, {}),
@@ -276,7 +285,7 @@ async def test_lone_surrogates_come_back(client: httpx.AsyncClient, stream: str)
     bad = chr(92) + "ud83d"
     for body, status in (
         (f'{{"prompt": [1], "request_id": "{bad}", "model": "{bad}", "stop": ["{bad}"], "stream": {stream}}}', 200),
-        (f'{{"prompt": [1], "midfill": {{"window": "{bad}", "beginning": "{bad}"}}, "stream": {stream}}}', 200),
+        (f'{{"prompt": [1], "midfill": {{"window": "{bad}", "forced_prefix": "{bad}"}}, "stream": {stream}}}', 200),
         (f'{{"prompt": "{bad}", "stream": {stream}}}', 400),
     ):
         headers = {"Content-Type": "application/json"}

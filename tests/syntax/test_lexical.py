@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midfill.postprocess import Judge
+from midfill.postprocess import PostProcessor
 from midfill.syntax import languages
 from midfill.syntax.lexical import START, code_only, scan, state_at, string_end, unopened, unopened_at
 from tests.dictated import scripted
@@ -35,7 +35,7 @@ def test_a_state_goes_on_where_it_stood(language: str, buffer: str) -> None:
 
 @pytest.mark.parametrize(("language", "buffer"), CODE)
 def test_a_middle_is_shown_there(language: str, buffer: str) -> None:
-    assert Judge(at(buffer, language=language)).shown("value") == "value"
+    assert PostProcessor(at(buffer, language=language)).shown("value") == "value"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ _JAVASCRIPT = "function f(a) {\n  const b = a;\n  return b;\n}\n\n" * 8
 )  # fmt: skip
 def test_a_wrong_state_does_not_last(language: str, buffer: str) -> None:
     assert read(buffer, language) == ("", "")
-    assert Judge(at(buffer, language=language)).shown("value") == "value"
+    assert PostProcessor(at(buffer, language=language)).shown("value") == "value"
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class Layouts:
         """The suffix may be kept while one types (suffix shift), the word at the cursor is healed."""
         prompt = _whole(self._healed, snapshot)
         suffix = prompt.suffix if self._keeps_suffix else None
-        return GenerateRequest(prompt.ids, n_tokens, suffix=suffix, beginning=prompt.beginning, window=WINDOW)
+        return GenerateRequest(prompt.ids, n_tokens, suffix=suffix, forced_prefix=prompt.forced_prefix, window=WINDOW)
 
     def exact(self, snapshot: Snapshot, n_tokens: int) -> GenerateRequest:
         """Neither of both."""

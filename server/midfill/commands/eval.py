@@ -26,7 +26,7 @@ from midfill.eval.about import commit, need_matplotlib, rounded
 from midfill.eval.ask import Asker, Bare, Server, bare
 from midfill.eval.context import ProjectContext
 from midfill.eval.holes import Hole, chosen
-from midfill.eval.run import ByTests, Judge, Record, See, evaluate, judge_text, read_records, writer
+from midfill.eval.run import ByTests, Record, Scorer, See, evaluate, judge_text, read_records, writer
 from midfill.types import MidfillError, ModelInfo, Trigger
 
 RAW = "raw"
@@ -39,7 +39,7 @@ class Suite:
 
     name: str
     holes: Sequence[Hole]
-    judge: Judge
+    judge: Scorer
     see: See
     about: Mapping[str, Any]
     folder: Path | None = None  # of the project that the holes are in
@@ -141,7 +141,7 @@ def _suite(arguments: argparse.Namespace) -> Iterator[Suite]:
 def _humaneval(arguments: argparse.Namespace, drawn: dict[str, Any]) -> Suite:
     tasks = humaneval.load(paths.expanded(arguments.data) if arguments.data else None)
     holes = chosen(humaneval.holes(tasks, arguments.suite), **drawn)
-    judge: Judge = judge_text
+    judge: Scorer = judge_text
     if arguments.run_tests:
         sandbox.need()
         judge = ByTests({task.id: task for task in tasks})

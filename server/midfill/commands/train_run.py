@@ -172,7 +172,7 @@ def job_of(arguments: argparse.Namespace, config: Config) -> Job:
         start=str(start[1]) if start else "", start_name=start[0] if start else "",
         n_steps=arguments.steps, minutes=arguments.minutes, n_tokens=arguments.tokens, accumulate=arguments.accumulate,
         rate=arguments.rate, seed=arguments.seed, quantise=arguments.quantise, checkpointing=arguments.checkpointing,
-        resume=not arguments.restart, polite=arguments.priority == "idle",
+        resume=not arguments.restart, throttled=arguments.priority == "idle",
         prompt_share=arguments.prompt_share, end_weight=arguments.end_weight,
     )  # fmt: skip
 

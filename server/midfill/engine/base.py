@@ -34,10 +34,10 @@ class GenerateRequest:
 
     What follows is for our own engine; others ignore it. ``suffix``: where in the prompt the text after
     the cursor stands, without sentinels; the engine may then keep what it read of it earlier though the
-    cursor has moved (approximate; None: exact). ``beginning``: the text must begin with it and is given without it
+    cursor has moved (approximate; None: exact). ``forced_prefix``: the text must begin with it and is given without it
     (token healing). ``speculate``: whether tokens may be drafted (the answer is the same). ``window``: whose request
     this is; windows take turns, and the newest request of a window goes first. ``background``: only while nobody waits.
-    ``wanted``: names with which the text probably begins; they get a small advantage. ``wanted_only``: there are no
+    ``bias_names``: names with which the text probably begins; they get a small advantage. ``bias_only``: there are no
     other ones, so another word comes only if the model is sure of it. ``prefill_only``: the prompt is
     read and nothing is generated, so that a later request finds it read. Every other request goes first; a background
     request is meant, with ``max_tokens`` 1 for engines that ignore this.
@@ -58,12 +58,12 @@ class GenerateRequest:
     n: int = 1
     logprobs: bool = False
     suffix: tuple[int, int] | None = None
-    beginning: str = ""
+    forced_prefix: str = ""
     speculate: bool = True
     window: str = ""
     background: bool = False
-    wanted: tuple[str, ...] = ()
-    wanted_only: bool = False
+    bias_names: tuple[str, ...] = ()
+    bias_only: bool = False
     prefill_only: bool = False
     within_s: float | None = None
     person: str = ""

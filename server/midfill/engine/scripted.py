@@ -52,7 +52,7 @@ class ScriptedEngine:
         self.n_requests += 1
         self.n_background += request.background
         start, n, first = time.monotonic(), 0, 0.0
-        told = [_after(request.beginning, chunks) for chunks in [whole, *self.others][: request.n]]
+        told = [_after(request.forced_prefix, chunks) for chunks in [whole, *self.others][: request.n]]
         n_running = len(told)
         try:
             for index, chunk in _in_turn([chunks[: request.max_tokens] for chunks in told]):
@@ -86,11 +86,11 @@ class ScriptedEngine:
         """Nothing to release."""
 
 
-def _after(beginning: str, chunks: list[str]) -> list[str]:
-    """What of ``chunks`` comes after ``beginning``, with which they begin, or which they are all of."""
+def _after(forced_prefix: str, chunks: list[str]) -> list[str]:
+    """What of ``chunks`` comes after ``forced_prefix``, with which they begin, or which they are all of."""
     text = "".join(chunks)
-    n = min(len(text), len(beginning))
-    if not n or text[:n] != beginning[:n]:
+    n = min(len(text), len(forced_prefix))
+    if not n or text[:n] != forced_prefix[:n]:
         return chunks
     left: list[str] = []
     for chunk in chunks:

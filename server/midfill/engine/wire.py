@@ -24,9 +24,9 @@ from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 
 MAX_PROMPT_IDS = 200_000
 MAX_CANDIDATES = 8
-MAX_WANTED = 256
+MAX_BIAS_NAMES = 256
 MAX_NAME = 256
-MAX_BEGINNING = 8192  # a begun word, or a middle that is to go on
+MAX_FORCED_PREFIX = 8192  # a begun word, or a middle that is to go on
 MAX_WITHIN_S = 86_400.0
 MAX_LOGPROBS = 5
 END_S = 0.1  # from the mark at the end to the end of the body
@@ -74,8 +74,8 @@ def request_body(request: GenerateRequest, model: str = "") -> bytes:
         "stream_options": {"include_usage": True},
         "request_id": request.request_id,
         "midfill": {
-            "suffix": request.suffix, "beginning": request.beginning, "wanted": request.wanted,
-            "wanted_only": request.wanted_only, "speculate": request.speculate, "window": request.window,
+            "suffix": request.suffix, "forced_prefix": request.forced_prefix, "bias_names": request.bias_names,
+            "bias_only": request.bias_only, "speculate": request.speculate, "window": request.window,
             "background": request.background, "prefill_only": request.prefill_only, "within_s": request.within_s,
         },
     }  # fmt: skip
@@ -240,25 +240,25 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     if not isinstance(own, dict):
         raise BadRequest("midfill must be an object")
     own = {key: value for key, value in own.items() if value is not None}
-    suffix, beginning, window = own.get("suffix"), own.get("beginning", ""), own.get("window", "")
+    suffix, forced_prefix, window = own.get("suffix"), own.get("forced_prefix", ""), own.get("window", "")
     speculate, background = own.get("speculate", True), own.get("background", False)
     if suffix is not None:
         sound = isinstance(suffix, list) and len(suffix) == 2 and all(type(at) is int for at in suffix)
         if not sound or not 0 < suffix[0] <= suffix[1] <= n_prompt:
             raise BadRequest("suffix must be two positions of the prompt")
-    if not isinstance(beginning, str) or len(beginning) > MAX_BEGINNING or not isinstance(window, str):
-        raise BadRequest(f"beginning must be a text of up to {MAX_BEGINNING} characters, window a text")
-    names = own.get("wanted", [])
-    if not isinstance(names, list) or len(names) > MAX_WANTED or not all(_is_name(name) for name in names):
-        raise BadRequest(f"wanted must be up to {MAX_WANTED} names")
-    only, prefill_only = own.get("wanted_only", False), own.get("prefill_only", False)
+    if not isinstance(forced_prefix, str) or len(forced_prefix) > MAX_FORCED_PREFIX or not isinstance(window, str):
+        raise BadRequest(f"forced_prefix must be a text of up to {MAX_FORCED_PREFIX} characters, window a text")
+    names = own.get("bias_names", [])
+    if not isinstance(names, list) or len(names) > MAX_BIAS_NAMES or not all(_is_name(name) for name in names):
+        raise BadRequest(f"bias_names must be up to {MAX_BIAS_NAMES} names")
+    only, prefill_only = own.get("bias_only", False), own.get("prefill_only", False)
     if not all(isinstance(value, bool) for value in (speculate, background, only, prefill_only)):
-        raise BadRequest("speculate, background, wanted_only and prefill_only must be true or false")
+        raise BadRequest("speculate, background, bias_only and prefill_only must be true or false")
     within_s = _number(own, "within_s", None, 0.0, MAX_WITHIN_S, float) if "within_s" in own else None
     return {
-        "suffix": tuple(suffix) if suffix else None, "beginning": beginning, "window": window[:64],
-        "speculate": speculate, "background": background, "wanted": tuple(names),
-        "wanted_only": only, "prefill_only": prefill_only, "within_s": within_s,
+        "suffix": tuple(suffix) if suffix else None, "forced_prefix": forced_prefix, "window": window[:64],
+        "speculate": speculate, "background": background, "bias_names": tuple(names),
+        "bias_only": only, "prefill_only": prefill_only, "within_s": within_s,
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from midfill.eval.keys import added
 from midfill.eval.replay import Pause, Tally
 from midfill.eval.replay_report import Tallies, paired, total
 
-LEAST = 4  # characters that have to be right, or all there are
+MIN_RIGHT = 4  # characters that have to be right, or all there are
 
 
 @dataclass(slots=True)
@@ -33,11 +33,11 @@ class Looks:
 
 
 def is_right(said: str, follows: str) -> bool:
-    """Whether the first line of ``said`` begins as what is typed next: LEAST characters of it, or all."""
+    """Whether the first line of ``said`` begins as what is typed next: MIN_RIGHT characters of it, or all."""
     first = said.lstrip("\n")
     end = said.find("\n", len(said) - len(first))
     line = (said if end < 0 else said[:end]).rstrip()
-    return bool(line) and len(line) - len(added(follows, line)) >= min(LEAST, len(line))
+    return bool(line) and len(line) - len(added(follows, line)) >= min(MIN_RIGHT, len(line))
 
 
 def looks(runs: Mapping[str, Tallies]) -> dict[str, Looks]:

@@ -53,7 +53,7 @@ class Remembering:
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle piece by piece. Raises EngineError."""
-        key = (request.prompt, request.beginning, request.adapter, request.n, request.wanted)
+        key = (request.prompt, request.forced_prefix, request.adapter, request.n, request.bias_names)
         known = self._memory.answers.get(key)
         if known is None:
             async with aclosing(self._ask(key, request)) as asked:  # type: ignore[type-var]

@@ -22,7 +22,7 @@ LATENCIES = ("ttft_s", "total_s")
 MAX_RECORD_BYTES = 256 << 20
 
 Record = dict[str, Any]
-Judge = Callable[[Hole, Answer], dict[str, float]]
+Scorer = Callable[[Hole, Answer], dict[str, float]]
 See = Callable[[Hole], Snapshot]
 
 
@@ -60,7 +60,11 @@ def program(task: Task, hole: Hole, middle: str) -> str:
 
 
 async def evaluate(
-    holes: Sequence[Hole], askers: Mapping[str, Asker], judge: Judge, see: See, on_record: Callable[[Record], None]
+    holes: Sequence[Hole],
+    askers: Mapping[str, Asker],
+    judge: Scorer,
+    see: See,
+    on_record: Callable[[Record], None],
 ) -> list[Record]:
     """Ask for each hole, by every configuration in turn; who begins is drawn by the hole. Raises EngineError.
 

@@ -27,7 +27,7 @@ class Prompt:
     n_snippets: int  # tokens of other files
     text: str = ""
     suffix: tuple[int, int] | None = None  # where the text after the cursor stands, if it comes after the prefix
-    beginning: str = ""  # text before the cursor that is not in the prompt: the middle has to begin with it
+    forced_prefix: str = ""  # text before the cursor that is not in the prompt: the middle has to begin with it
 
 
 Values = Mapping[Slot, str]
@@ -86,8 +86,8 @@ class FimRenderer:
         budget -= len(front) - len(here)
         n_suffix = int(budget * self.SUFFIX_SHARE) if Slot.SUFFIX in self._hole else 0
         suffix = head(self.tokenizer, snapshot.suffix, n_suffix)
-        beginning = word_before(snapshot.prefix) if self._heal else ""
-        before = snapshot.prefix.removesuffix(beginning) if beginning else snapshot.prefix
+        forced_prefix = word_before(snapshot.prefix) if self._heal else ""
+        before = snapshot.prefix.removesuffix(forced_prefix) if forced_prefix else snapshot.prefix
         if not snapshot.text.strip() and not title:  # a name alone leaves small models in doubt (docs/log.md)
             before = values[Slot.COMMENT] + before
         prefix = tail(self.tokenizer, before, budget - len(suffix))
@@ -95,7 +95,7 @@ class FimRenderer:
         n_control = sum(token in self.tokenizer.control_ids for token in ids)
         bounds = self._suffix_bounds(len(front) + len(title) + len(prefix), len(suffix))
         return Prompt(
-            tuple(ids), n_control, len(prefix), len(suffix), len(files), suffix=bounds, beginning=beginning
+            tuple(ids), n_control, len(prefix), len(suffix), len(files), suffix=bounds, forced_prefix=forced_prefix
         )  # fmt: skip
 
     def _name(self, snapshot: Snapshot, repo: str, budget: int) -> tuple[Values, list[int], list[int]]:

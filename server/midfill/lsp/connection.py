@@ -38,7 +38,7 @@ class Connection:
         self._notify, self._board, self._warnings = notify, board, warnings
         self._source, self._on_ready, self._make_link = source, on_ready, make_link
         self._linked = asyncio.Event()
-        self._given_up = False  # no engine is started until the user wants it
+        self._abandoned = False  # no engine is started until the user wants it
         self._has_failed = False
         self._news = asyncio.Event()  # set, and replaced, whenever the engine's status is another
         self._known: Completes | None = None
@@ -122,7 +122,7 @@ class Connection:
         end = asyncio.get_running_loop().time() + timeout_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s) as limit:
-                while self.completer is None and not self._given_up:
+                while self.completer is None and not self._abandoned:
                     now = asyncio.get_running_loop().time()
                     limit.reschedule(min(end, now + FAILED_S) if self._has_failed else end)
                     await self._news.wait()
@@ -130,7 +130,7 @@ class Connection:
     def _heard(self, status: EngineStatus, config: Config) -> None:
         # An engine of our own that fails is started again at once; one elsewhere comes when it comes.
         self._has_failed = status.state == "error"
-        self._given_up = status.state == "off" or (self._has_failed and bool(config.engine))
+        self._abandoned = status.state == "off" or (self._has_failed and bool(config.engine))
         self._news.set()
         self._news = asyncio.Event()
         known, self._known = self._known, self.completer

@@ -3,9 +3,9 @@
 from midfill.postprocess.confidence import Gate
 from midfill.postprocess.finished import is_whole_sentence
 from midfill.postprocess.invented import invents
-from midfill.postprocess.judge import RULES, Judge
 from midfill.postprocess.place import Place
+from midfill.postprocess.processor import RULES, PostProcessor
 from midfill.postprocess.rules import PIPELINE
 from midfill.postprocess.sure import closed
 
-__all__ = ["PIPELINE", "RULES", "Gate", "Judge", "Place", "closed", "invents", "is_whole_sentence"]
+__all__ = ["PIPELINE", "RULES", "Gate", "Place", "PostProcessor", "closed", "invents", "is_whole_sentence"]

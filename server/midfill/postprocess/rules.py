@@ -3,6 +3,7 @@ each says for which languages it holds (`rule.WHERE`)."""
 
 from __future__ import annotations
 
+from midfill.postprocess.boundary import stop_boundary
 from midfill.postprocess.closing import (
     balance,
     closer_line,
@@ -28,7 +29,6 @@ from midfill.postprocess.repeats import (
     end_run,
 )
 from midfill.postprocess.rule import WHERE, Rule, everywhere, rule
-from midfill.postprocess.unit import unit_end
 from midfill.syntax.lexical import START, scan
 from midfill.syntax.names import indent
 
@@ -70,8 +70,8 @@ __all__ = [
 
 @rule(everywhere)
 def first_unit(middle: str, place: Place) -> str:
-    """Keep the first unit: the rest of the line, the statement, the block (unit.py)."""
-    end = unit_end(middle, place)
+    """Keep the first unit: the rest of the line, the statement, the block (boundary.py)."""
+    end = stop_boundary(middle, place)
     return middle if end is None else middle[:end]
 
 

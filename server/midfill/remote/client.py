@@ -84,7 +84,7 @@ class RemoteEngine:
             ids = await self._prompt(request)
             assert isinstance(ids, list)
             request = replace(
-                request, prompt=(*ids, first.token), beginning="", n=1, max_tokens=request.max_tokens - 1,
+                request, prompt=(*ids, first.token), forced_prefix="", n=1, max_tokens=request.max_tokens - 1,
                 request_id=f"{request.request_id}-{first.token}",
             )  # fmt: skip
         async with aclosing(self._foreign(request, first, others)) as deltas:  # type: ignore[type-var]
@@ -155,8 +155,8 @@ class RemoteEngine:
     async def _prompt(self, request: GenerateRequest) -> list[int] | str:
         """Ids where they are taken. What the middle has to begin with stands at its front: no rule binds it here."""
         ids = list(request.prompt)
-        if request.beginning:
-            ids += await self.vocabulary.encode(request.beginning)
+        if request.forced_prefix:
+            ids += await self.vocabulary.encode(request.forced_prefix)
         if self.capabilities.takes_ids:
             return ids
         text = await self.vocabulary.spell_safely(ids)
@@ -198,6 +198,6 @@ class _Stops:
         if last:
             return text, False
         beginnings = (string[:n] for string in self._strings for n in range(1, len(string)))
-        n_held = max((len(beginning) for beginning in beginnings if text.endswith(beginning)), default=0)
+        n_held = max((len(forced_prefix) for forced_prefix in beginnings if text.endswith(forced_prefix)), default=0)
         text, self._held = text[: len(text) - n_held], text[len(text) - n_held :]
         return text, False

@@ -25,7 +25,7 @@ from midfill.remote.vocabulary import Vocabulary
 from midfill.types import MidfillError, ModelInfo
 
 BUDGET = 2048  # tokens of a prompt, where the settings name none: what a GPU reads in some milliseconds
-LEAST_CONTEXT = 512
+MIN_CONTEXT = 512
 
 MakeVocabulary = Callable[[Path, str], Awaitable[Vocabulary]]  # the tokenizer's file and the model's name
 
@@ -98,7 +98,7 @@ async def _assembled(
 def info_of(config: Config, table: Sequence[Capabilities], file: Path, template: str) -> ModelInfo:
     """What a front end must know to write prompts for all of the replicas."""
     told = [capabilities.max_context for capabilities in table if capabilities.max_context]
-    max_context = max(LEAST_CONTEXT, min(told, default=8192))
+    max_context = max(MIN_CONTEXT, min(told, default=8192))
     hosts = list(dict.fromkeys(address.host for address in map(read_address, config.engine)))
     kinds = ", ".join(dict.fromkeys(NAMES[capabilities.kind] for capabilities in table))
     return ModelInfo(

@@ -47,7 +47,7 @@ class Breaker:
         return not self._open_until
 
     @contextlib.contextmanager
-    def trial(self) -> Iterator[None]:
+    def attempt(self) -> Iterator[None]:
         """While inside, no other request tries a replica that failed. Leaving without a verdict decides nothing."""
         trying = bool(self._open_until)
         self._is_trying |= trying
@@ -62,7 +62,7 @@ class Breaker:
         self._n_failures, self._pause_s, self._open_until = 0, 0.0, 0.0
 
     def failed(self) -> None:
-        """It does not. A trial that fails makes the pause longer."""
+        """It does not. An attempt that fails makes the pause longer."""
         self._n_failures += 1
         if self._n_failures >= MAX_FAILURES or self._open_until:
             self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s))
@@ -157,7 +157,7 @@ class Replicas:
             resolved = replace(request, adapter=self._resolve(request.adapter))
         for n_left, replica in zip(range(len(asked) - 1, -1, -1), asked, strict=True):
             try:
-                with replica.breaker.trial():
+                with replica.breaker.attempt():
                     async with aclosing(self._timed(replica, resolved, ends_at, n_left)) as deltas:  # type: ignore[type-var]
                         async for delta in deltas:
                             if not has_begun and (delta.text or delta.finish_reason is not None):

@@ -21,7 +21,7 @@ from midfill.types import MidfillError
 
 DAY_S = 86400.0
 WEEK_S = 7 * DAY_S
-GIVEN_UP_S = 4 * WEEK_S  # a promotion that has too few suggestions by then is not judged
+TOO_OLD_S = 4 * WEEK_S  # a promotion that has too few suggestions by then is not judged
 MIN_SHOWN = 100  # settled suggestions of each
 SURE = 1.96  # standard errors
 HOUR_S = 3600.0
@@ -67,21 +67,21 @@ def is_surely_less(after: Shares, before: Shares) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Probation:
     """The oldest promotion that has had its week and was not judged, with those that were made on top of it since."""
 
     promoted: Entry
     digests: tuple[str, ...]
 
 
-def trial(entries: Sequence[Entry], now: float) -> Trial | None:
+def probation(entries: Sequence[Entry], now: float) -> Probation | None:
     """What is to be judged now, if anything."""
     judged = {digest for entry in entries for digest in entry.judged}
     promoted = [entry for entry in entries if entry.kind == "promoted" and entry.digest not in judged]
     if not promoted or now - promoted[0].at < WEEK_S:
         return None
     first = promoted[0]
-    return Trial(first, tuple(entry.digest for entry in promoted if entry.at < first.at + WEEK_S))
+    return Probation(first, tuple(entry.digest for entry in promoted if entry.at < first.at + WEEK_S))
 
 
 def judge(name: str, now: float, rows: Callable[[], Sequence[Row]] = records.rows) -> Entry | None:
@@ -89,15 +89,15 @@ def judge(name: str, now: float, rows: Callable[[], Sequence[Row]] = records.row
 
     The entry is in the history. Raises MidfillError, OSError.
     """
-    found = trial(history.read(name), now)
+    found = probation(history.read(name), now)
     if found is None:
         return None
     first = found.promoted
-    seen = [row for row in rows() if row["seen"] and row["outcome"] and first.at - GIVEN_UP_S <= row["at"]]
+    seen = [row for row in rows() if row["seen"] and row["outcome"] and first.at - TOO_OLD_S <= row["at"]]
     after = shares([row for row in seen if row["adapter_digest"] in found.digests and row["at"] < first.at + WEEK_S])
     before = shares([row for row in seen if _is_of(row, first)])
     if min(after.n, before.n) < MIN_SHOWN:
-        if now - first.at < GIVEN_UP_S:
+        if now - first.at < TOO_OLD_S:
             return None
         entry = Entry(now, "kept", "too few suggestions to tell", judged=(first.digest,))
     else:
@@ -117,8 +117,8 @@ def _is_of(row: Row, promoted: Entry) -> bool:
     return bool(row["adapter"] == (promoted.against or "none") and row["at"] < promoted.at)
 
 
-def _rolled_back(name: str, found: Trial, words: str, now: float) -> Entry:
-    """Put the version before the trial back, where it is still there and nothing else has taken its place since."""
+def _rolled_back(name: str, found: Probation, words: str, now: float) -> Entry:
+    """Put the version before the probation back, where it is still there and nothing else has taken its place since."""
     promoted = tuple(entry.digest for entry in history.read(name) if entry.kind == "promoted")
     if _digest(name) not in promoted:
         return Entry(now, "kept", f"{words}; but another adapter has its name now", judged=found.digests)

@@ -142,7 +142,7 @@ class Maker:
         if budget - n_middle - 1 < MIN_PROMPT:
             return None
         prompt = self._renderer.render(snapshot, snippets, budget - n_middle - 1)
-        ids = (*prompt.ids, *encode(prompt.beginning + middle), self._end)
+        ids = (*prompt.ids, *encode(prompt.forced_prefix + middle), self._end)
         return Example(ids, len(prompt.ids), kind) if len(ids) <= budget else None
 
     def _snippets(self, file: SourceText, snapshot: Snapshot, budget: int) -> Sequence[Snippet]:

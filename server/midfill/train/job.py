@@ -35,7 +35,7 @@ class Job:
     checkpointing: bool = False
     resume: bool = True
     estimate: bool = False  # only say whether it is likely to pay
-    polite: bool = True  # only processor time that nobody else wants
+    throttled: bool = True  # only processor time that nobody else wants
     run: str = ""  # goes on from the checkpoints of this run though texts have changed since; empty: of the same texts
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-LEAST_NICE = 19
+LOWEST_NICE = 19
 
 
 def lower_priority() -> str:
@@ -16,8 +16,8 @@ def lower_priority() -> str:
     """
     done = "normal priority"
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(LEAST_NICE)
-        done = f"nice {LEAST_NICE}"
+        os.nice(LOWEST_NICE)
+        done = f"nice {LOWEST_NICE}"
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         done = "idle class"

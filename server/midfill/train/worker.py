@@ -42,7 +42,7 @@ def main() -> int:
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries to their developers
     stop = threading.Event()
     job = Job(**_tuples(json.loads(sys.stdin.readline())))
-    if job.polite:
+    if job.throttled:
         lower_priority()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -151,12 +151,12 @@ def _train(
     from midfill.engine.local.model.load import pick_device
     from midfill.train import write
     from midfill.train.base import Lora, load_base, name_of, with_lora
-    from midfill.train.courtesy import Courtesy
     from midfill.train.estimate import estimate
     from midfill.train.examples import Loss, Maker
     from midfill.train.examples import held_out as held_out_examples
     from midfill.train.memory import check, need
     from midfill.train.run import Interrupted, Run, Settings
+    from midfill.train.throttle import Throttle
 
     device = pick_device(job.device)
     n_steps, n_tokens = ON_GPU if device.type == "cuda" else ON_CPU
@@ -189,9 +189,9 @@ def _train(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write.need_space(folder, n_weights, n_checkpoints=2)
     tell({"kind": "stage", "stage": "measuring the base", "fraction": 0.0})
-    courtesy = Courtesy()
-    if job.polite and device.type == "cuda":  # a CPU's idle class gives way by itself
-        courtesy.start().attach(model)
+    throttle = Throttle()
+    if job.throttled and device.type == "cuda":  # a CPU's idle class gives way by itself
+        throttle.start().attach(model)
     run = Run(
         loaded, model, maker, unseen, settings, folder, job.run or collection.digest,
         on_step=lambda report: tell({"kind": "step", **dataclasses.asdict(report)}), is_stopped=is_stopped,
@@ -204,7 +204,7 @@ def _train(
     except torch.OutOfMemoryError as error:
         raise MidfillError(f"{device} is out of memory", "use fewer --tokens, or --quantise") from error
     finally:
-        courtesy.close()
+        throttle.close()
     trained_upon = write.Base(base, base_name, _licence(base_name), renderer.template.name)
     keys = [file.key for file in held_out]
     write.write(folder / ADAPTER, trained, settings, trained_upon, collection, keys, job.name)

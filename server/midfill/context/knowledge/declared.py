@@ -17,7 +17,7 @@ from midfill.context.knowledge.members_script import named_of
 from midfill.context.knowledge.names import INDEX, KnownNames
 from midfill.context.knowledge.types import GO, Type, closing, read_type, results
 
-MAX_STEPS = 8  # of an expression, and of variables that stand for each other
+MAX_DEPTH = 8  # of an expression, and of variables that stand for each other
 MAX_LISTS = 40
 MAX_NAMES = 400
 MAX_WRITTEN = 20_000  # characters of a class in the cursor's file
@@ -106,7 +106,7 @@ class _Scope:
         found = members.found.items() if members is not None else ()
         return [one for one, member in found if member.type and not member.is_called]
 
-    def value(self, code: str, n_left: int = MAX_STEPS) -> Value | None:
+    def value(self, code: str, n_left: int = MAX_DEPTH) -> Value | None:
         """The type of an expression, and the file whose words it is in; None where it is not known."""
         if n_left == 0:
             return None

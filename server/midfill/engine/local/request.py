@@ -110,12 +110,12 @@ class RunningRequest:
 
 
 class Output:
-    """Tokens to text: whole characters, without the beginning that was asked for, ended by stop strings."""
+    """Tokens to text: whole characters, without the forced prefix, ended by stop strings."""
 
     def __init__(self, tokenizer: CodeTokenizer, request: GenerateRequest) -> None:
         self._control = tokenizer.control_ids
         self._text, self._stops = TextStream(tokenizer), StopStrings(request.stop)
-        self._beginning = request.beginning
+        self._forced_prefix = request.forced_prefix
         self._max_tokens, self._n = request.max_tokens, 0
 
     def push(self, token: Token) -> tuple[str, str]:
@@ -123,7 +123,7 @@ class Output:
         if token.id in self._control:
             return self.rest(), "stop"
         self._n += 1
-        text, stopped = self._stops.push(self._without_beginning(self._text.push(token.id)))
+        text, stopped = self._stops.push(self._without_forced_prefix(self._text.push(token.id)))
         if stopped:
             return text, "stop"
         if self._n >= self._max_tokens:
@@ -132,15 +132,15 @@ class Output:
 
     def rest(self) -> str:
         """What was held back, when nothing more comes."""
-        text, stopped = self._stops.push(self._without_beginning(self._text.flush()))
+        text, stopped = self._stops.push(self._without_forced_prefix(self._text.flush()))
         return text if stopped else text + self._stops.flush()
 
-    def _without_beginning(self, text: str) -> str:
-        n = min(len(text), len(self._beginning))
-        if text[:n] == self._beginning[:n]:
-            self._beginning = self._beginning[n:]
+    def _without_forced_prefix(self, text: str) -> str:
+        n = min(len(text), len(self._forced_prefix))
+        if text[:n] == self._forced_prefix[:n]:
+            self._forced_prefix = self._forced_prefix[n:]
             return text[n:]
-        self._beginning = ""  # no token agreed with it: what came instead is shown, and post-processing judges it
+        self._forced_prefix = ""  # no token agreed with it: what came instead is shown, and post-processing judges it
         return text
 
 

@@ -299,7 +299,7 @@ class EngineThread(threading.Thread):
                 if self._closing:
                     break
                 calls, self._calls = self._calls, []
-                worker.make_way()
+                worker.yield_core()
                 started = scheduler.start(len(self.slots.slots) - len(scheduler.running))
                 self._working = bool(scheduler.running or started or calls)
             if not self._working:

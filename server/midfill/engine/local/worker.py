@@ -20,9 +20,9 @@ from midfill.engine.local.lora.adapter import ResidentAdapters
 from midfill.engine.local.request import Output, Request, RunningRequest
 from midfill.engine.local.scheduler import SHARED_CHUNK, Scheduler
 from midfill.engine.local.sequence.generation import Generation, OverflowedError, Sampling, Token
-from midfill.engine.local.sequence.healing import Beginning, Vocabulary
+from midfill.engine.local.sequence.healing import ForcedPrefix, Vocabulary
 from midfill.engine.local.sequence.kv_cache import KVSlots, Rotate, Slot
-from midfill.engine.local.sequence.logit_bias import Wanted
+from midfill.engine.local.sequence.logit_bias import LogitBias
 from midfill.engine.local.sequence.prompt_lookup import Drafter
 from midfill.engine.local.shortage import is_out_of_memory
 from midfill.engine.local.threads import Threads
@@ -108,18 +108,18 @@ class Worker:
 
     def _generation(self, request: Request, slot: Slot) -> Generation:
         asked = request.asked
-        beginning = self._beginning(asked.beginning) if asked.beginning else None
-        wanted = Wanted(asked.wanted, self.vocabulary.result(), only=asked.wanted_only) if asked.wanted else None
+        forced_prefix = self._forced_prefix(asked.forced_prefix) if asked.forced_prefix else None
+        bias = LogitBias(asked.bias_names, self.vocabulary.result(), only=asked.bias_only) if asked.bias_names else None
         drafter = Drafter([one.completion for one in [slot, *self.slots.slots]]) if asked.speculate else None
         rank = request.index if asked.temperature == 0 else 0
         seed = asked.seed + request.index if asked.seed is not None else None
         sampling = Sampling(asked.temperature, asked.top_p, seed, rank)
         return Generation(
-            slot, sampling, beginning=beginning, drafter=drafter, wanted=wanted, logprobs=asked.logprobs
+            slot, sampling, forced_prefix=forced_prefix, drafter=drafter, bias=bias, logprobs=asked.logprobs
         )  # fmt: skip
 
-    def _beginning(self, text: str) -> Beginning:
-        return Beginning(text, self.vocabulary.result())
+    def _forced_prefix(self, text: str) -> ForcedPrefix:
+        return ForcedPrefix(text, self.vocabulary.result())
 
     def step(self) -> None:
         """One forward pass for as many requests as go together."""
@@ -204,7 +204,7 @@ class Worker:
             running.first_token = time.monotonic()
         for token in tokens:
             piece, reason = running.output.push(token)
-            if piece and logprobs and not text and asked.logprobs:  # those so far only spelled the beginning
+            if piece and logprobs and not text and asked.logprobs:  # those so far only spelled the forced prefix
                 stats = running.stats() if is_first else None
                 request.send(Delta("", None, stats, request.index, tuple(logprobs)))
                 is_first, logprobs = False, []
@@ -253,7 +253,7 @@ class Worker:
             self.work_log.end(id(running.request))
         self.slots.release(running.slot)
 
-    def make_way(self) -> None:
+    def yield_core(self) -> None:
         """Background work that holds every slot gives them up to a person: it would wait for that person's end, who
         waits for a slot. What is only read gives its slot to whatever comes, which may be what it was read for. A
         person's newest request gets the slot of one that would be read after it, and what would come too late goes."""

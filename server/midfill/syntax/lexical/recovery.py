@@ -91,7 +91,7 @@ def _read(text: str, known: Row, state: State) -> Reader:
 def _doubtful(reader: Reader, suffix: str) -> int | None:
     """Where the first string begins that is none, or the outermost string or comment that is open for too long."""
     for start, end in reader.spans or ():
-        if _is_turned(reader.text, start, end):
+        if _is_flipped(reader.text, start, end):
             return start
     modes = [*(frame.mode for frame in reader.frames), reader.mode][1:]
     for frame, mode, start in zip(reader.frames, modes, reader.opened_at, strict=True):
@@ -117,15 +117,15 @@ def _closes(end: str, suffix: str, *, by_line: bool) -> bool:
     return len(end) == 3 and suffix.count(end) % 2 == 1
 
 
-_TURNED = re.compile(r"[ \t(\[{=,:]['\"]\w")
+_FLIPPED = re.compile(r"[ \t(\[{=,:]['\"]\w")
 
 
-def _is_turned(text: str, start: int, end: int) -> bool:
+def _is_flipped(text: str, start: int, end: int) -> bool:
     """Whether what was read from one quote to the next is what stands between two strings: it goes over lines, and
     a word stands right behind it but not before, or its lines are code."""
     if start < 0 or text.find("\n", start, end) < 0:
         return False
-    if _TURNED.match(text, end - 2) is not None:
+    if _FLIPPED.match(text, end - 2) is not None:
         return True
     lines = text[start:end].split("\n")
     return len(lines) > MIN_CODE and _is_code(text, start, lines, share=1.0)

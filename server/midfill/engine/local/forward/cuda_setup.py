@@ -12,7 +12,7 @@ import torch
 from midfill.engine.local.forward.attention import ROWWISE, Rows
 from midfill.engine.local.forward.cuda_graphs import Fused, StaticDecoder
 from midfill.engine.local.forward.fixed_shape import RANK_STEP, bytes_per_token, make_slots
-from midfill.engine.local.forward.kernel_trial import trial
+from midfill.engine.local.forward.kernel_guard import guarded
 from midfill.engine.local.forward.memory_plan import Demand, chunks, memory, peak_of, plan, usual_length
 from midfill.engine.local.lora.adapter import Adapter, LoraPair
 from midfill.engine.local.model.decoder import Decoder
@@ -66,7 +66,7 @@ def static_decoder(
         decoder = StaticDecoder(model, slots, logits, usual=usual, chunk=chunk, graphs=graphs)
         if fused and graphs and model is not None and device.type == "cuda" and (other := fused_pass(model)):
             kernels = f"Triton's kernels on {torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-            with trial(kernels) as may_try:
+            with guarded(kernels) as may_try:
                 if may_try:
                     decoder.choose(other)
                 decoder.warm_up()

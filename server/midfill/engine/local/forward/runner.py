@@ -131,10 +131,10 @@ def _compiled(decoder: Decoder) -> Any:
     kernel = getattr(decoder.head, "kernel", None)
     if kernel is None or isinstance(kernel, OneDnn):
         return None
-    from midfill.engine.local.forward.compiled.step import NativeStep
+    from midfill.engine.local.forward.compiled.step import CompiledStep
 
     try:
-        return NativeStep(decoder)
+        return CompiledStep(decoder)
     except TypeError:
         return None
 

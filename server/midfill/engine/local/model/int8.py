@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from midfill.engine.local.model import int8_kernels
-from midfill.engine.local.model.int8_kernels import STEPS
+from midfill.engine.local.model.int8_kernels import LEVELS
 
 SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weight_scale"
 
@@ -19,7 +19,7 @@ def is_supported() -> bool:
 def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(int8, scale a row) of a float weight: (rows, columns) -> (rows, columns), (rows,)."""
     values = weight.float()  # the weight itself where it is float32: not to be written to
-    scale = values.abs().amax(dim=1).clamp_(min=1e-12).div_(STEPS)
+    scale = values.abs().amax(dim=1).clamp_(min=1e-12).div_(LEVELS)
     return (values / scale[:, None]).round_().to(torch.int8), scale
 
 

@@ -5,7 +5,7 @@ it, and every kernel multiplies them by the scales in the same order for one row
 
 - ``OneDnn``: where there is AMX, whose products of eight-bit numbers nothing else comes near; and where there is VNNI
   but no numba.
-- ``native.product.Native``, our own: every other CPU that numba knows.
+- ``compiled.product.CompiledKernel``, our own: every other CPU that numba knows.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import torch
 from torch import nn
 
 log = logging.getLogger(__name__)
-STEPS = 127  # of the largest weight of a row
+LEVELS = 127  # of the largest weight of a row
 MANY = 32  # from so many rows on, writing their magnitudes takes longer than reading the rows twice
-_STEPS = torch.tensor(float(STEPS))  # a Python number is made a tensor at every call, which takes longer than dividing
-LEAST = 4  # rows: VNNI's kernels read the weights faster for four than for one (docs/log.md)
+_LEVELS = torch.tensor(
+    float(LEVELS)
+)  # a Python number is made a tensor at every call, which takes longer than dividing
+MIN_ROWS = 4  # rows: VNNI's kernels read the weights faster for four than for one (docs/log.md)
 SLOW = 20  # times float32: oneDNN's reference loops take some 500 times as long
 WRONG = 0.02  # of a product, further than rounding takes it
 _MIDDLE = torch.tensor(128.0)
@@ -32,10 +34,10 @@ _MIDDLE = torch.tensor(128.0)
 class Kernel(Protocol):
     """A weight (out, in) as its CPU reads it best."""
 
-    steps: int  # to which the largest activation of a row is rounded
+    levels: int  # to which the largest activation of a row is scaled
 
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
-        """``weight`` in STEPS steps: int8 (out, in); ``scale``: what a step is worth, (out,)."""
+        """``weight`` in LEVELS levels: int8 (out, in); ``scale``: what a level is worth, (out,)."""
 
     def __call__(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
         """``rows``: float32 (tokens, in), rounded by a scale a row -> their products with the scaled weights, each
@@ -50,39 +52,39 @@ class OneDnn:
     255 with the zero at 128, which oneDNN takes off in whole numbers again: the sums are the same.
     """
 
-    steps = STEPS
+    levels = LEVELS
 
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
         self._packed = torch.ops.onednn.qlinear_prepack(weight, None)
-        self._scale = scale / STEPS
+        self._scale = scale / LEVELS
         # oneDNN is asked for the bare sums and the scales are multiplied here: its kernels for one row and for many
         # round in different orders, and a row must come out the same whoever is beside it.
         self._one = torch.ones(len(scale))
         self._zero = torch.zeros(len(scale), dtype=torch.long)
         self._zero_point = 0 if has_amx() else 128
-        few = torch.zeros((LEAST, weight.shape[1]), dtype=torch.uint8)
-        self._few = [few[:n] for n in range(LEAST + 1)]  # views of one buffer: the model has one user at a time
+        few = torch.zeros((MIN_ROWS, weight.shape[1]), dtype=torch.uint8)
+        self._few = [few[:n] for n in range(MIN_ROWS + 1)]  # views of one buffer: the model has one user at a time
 
     def __call__(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
         """See Kernel."""
         largest = _largest(rows)
         y = torch.ops.onednn.qlinear_pointwise(
-            self._steps(rows * torch.div(_STEPS, largest)), 1.0, self._zero_point, self._packed, self._one, self._zero,
-            None, 1.0, 0, torch.float32, "none", [], "",
+            self._levels(rows * torch.div(_LEVELS, largest)), 1.0, self._zero_point, self._packed, self._one,
+            self._zero, None, 1.0, 0, torch.float32, "none", [], "",
         )[: len(rows)]  # fmt: skip
         out: torch.Tensor = y.mul_(self._scale).mul_(largest if factor is None else largest.mul_(factor))
         return out
 
-    def _steps(self, rows: torch.Tensor) -> torch.Tensor:
-        """``rows`` as whole numbers, with the zero in its place; at least LEAST of unsigned ones."""
+    def _levels(self, rows: torch.Tensor) -> torch.Tensor:
+        """``rows`` as whole numbers, with the zero in its place; at least MIN_ROWS of unsigned ones."""
         rows.round_()
         if not self._zero_point:
             return rows.to(torch.int8)
         rows.add_(_MIDDLE)
-        if len(rows) >= LEAST:
+        if len(rows) >= MIN_ROWS:
             return rows.to(torch.uint8)
         self._few[len(rows)].copy_(rows)
-        return self._few[LEAST]
+        return self._few[MIN_ROWS]
 
 
 def _largest(rows: torch.Tensor) -> torch.Tensor:
@@ -97,23 +99,23 @@ def best() -> type[Kernel] | None:
     """The kernel for this CPU and this torch, or None where there is none that works. Tried: a slow fallback looks the
     same."""
     has_one_dnn = torch.cpu._is_vnni_supported() and hasattr(torch.ops.onednn, "qlinear_pointwise")
-    native = None if has_one_dnn and has_amx() else _native()
-    for kernel in (native, OneDnn if has_one_dnn else None):
+    own = None if has_one_dnn and has_amx() else _compiled_kernel()
+    for kernel in (own, OneDnn if has_one_dnn else None):
         if kernel is not None and works(kernel):
             return kernel
     return None
 
 
-def _native() -> type[Kernel] | None:
+def _compiled_kernel() -> type[Kernel] | None:
     """Our own, where numba is installed and may keep what it compiles."""
     try:
-        from midfill.engine.local.forward.compiled.product import Native
+        from midfill.engine.local.forward.compiled.product import CompiledKernel
     except ImportError:
         return None
     except Exception as error:  # noqa: BLE001 - whatever numba or its libraries say: there are other ways
         log.warning("the compiled products cannot be used: %s", error)
         return None
-    return Native
+    return CompiledKernel
 
 
 def has_amx() -> bool:
@@ -125,7 +127,7 @@ def works(kernel: type[Kernel]) -> bool:
     """Whether ``kernel`` multiplies right, and takes no longer than SLOW times a product in float32. Some ten
     milliseconds."""
     generator = torch.Generator().manual_seed(1)
-    weight = torch.randint(-STEPS, STEPS, (2048, 512), dtype=torch.int8, generator=generator)
+    weight = torch.randint(-LEVELS, LEVELS, (2048, 512), dtype=torch.int8, generator=generator)
     rows, floats = torch.randn((4, 512), generator=generator), weight.float()
     expected = nn.functional.linear(rows, floats)
     try:

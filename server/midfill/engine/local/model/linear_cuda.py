@@ -22,7 +22,7 @@ from torch import nn
 from midfill.engine.local.model.decoder import HEAD, Embedding, Linear
 from midfill.engine.local.model.formats import Format, Packed, Stored
 from midfill.engine.local.model.int8 import quantise
-from midfill.engine.local.model.int8_kernels import STEPS
+from midfill.engine.local.model.int8_kernels import LEVELS
 from midfill.types import MidfillError
 
 # cuBLAS multiplies int8 matrices of more than 16 rows, and of sizes that are multiples of eight.
@@ -73,7 +73,7 @@ class CudaQuantised(Format):
     def embedding(self, weight: Stored, factor: float, head: Linear | None) -> Embedding:
         """See Format."""
         if isinstance(head, CudaInt8Linear):  # one weight for both
-            return CudaInt8Embedding(head.weight[: sum(head.sizes)], head.scale[0] * STEPS * factor, self.dtype)
+            return CudaInt8Embedding(head.weight[: sum(head.sizes)], head.scale[0] * LEVELS * factor, self.dtype)
         values, scale = _int8(weight, self.device)
         return CudaInt8Embedding(values, scale * factor, self.dtype)
 
@@ -96,12 +96,12 @@ class CudaInt8Linear(Packed):
         for weight in weights:
             values, scale = _int8(weight, device)
             self.weight[at : at + len(values)] = values
-            self.scale[0, at : at + len(values)] = scale / STEPS
+            self.scale[0, at : at + len(values)] = scale / LEVELS
             at += len(values)
 
     def _multiply(self, x: torch.Tensor) -> torch.Tensor:
         largest = torch.linalg.vector_norm(x, torch.inf, dim=1, keepdim=True, dtype=torch.float32).clamp_(min=1e-12)
-        levels = (x * (STEPS / largest)).round_().to(torch.int8)
+        levels = (x * (LEVELS / largest)).round_().to(torch.int8)
         n = len(x)
         if n < MIN_ROWS:
             levels = nn.functional.pad(levels, (0, 0, 0, MIN_ROWS - n))

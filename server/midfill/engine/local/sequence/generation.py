@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 
 from midfill.engine.local.forward.attention import ROWWISE, Rows
-from midfill.engine.local.sequence.healing import Beginning
+from midfill.engine.local.sequence.healing import ForcedPrefix
 from midfill.engine.local.sequence.kv_cache import Slot
-from midfill.engine.local.sequence.logit_bias import Wanted
+from midfill.engine.local.sequence.logit_bias import LogitBias
 from midfill.engine.local.sequence.prompt_lookup import Drafter
 from midfill.types import MidfillError
 
@@ -54,12 +54,12 @@ class Generation:
     """One answer on its way: the prompt in ``slot``, then token after token, without end; the caller stops."""
 
     def __init__(
-        self, slot: Slot, sampling: Sampling, *, beginning: Beginning | None = None, drafter: Drafter | None = None,
-        wanted: Wanted | None = None, logprobs: bool = False,
+        self, slot: Slot, sampling: Sampling, *, forced_prefix: ForcedPrefix | None = None,
+        drafter: Drafter | None = None, bias: LogitBias | None = None, logprobs: bool = False,
     ) -> None:  # fmt: skip
-        self._slot, self._sampling, self._beginning, self._drafter = slot, sampling, beginning, drafter
+        self._slot, self._sampling, self._forced_prefix, self._drafter = slot, sampling, forced_prefix, drafter
         self._n_prompt = len(slot.ids)
-        self._random, self._logprobs, self._wanted = _random(sampling), logprobs, wanted
+        self._random, self._logprobs, self._bias = _random(sampling), logprobs, bias
         self.n_drafted = self.n_accepted = 0
 
     @property
@@ -83,8 +83,8 @@ class Generation:
     def _drafts(self, limit: int) -> list[int]:
         if limit <= 0:
             return []
-        if self._beginning is not None and not self._beginning.met:
-            return self._beginning.spelled()[:limit]
+        if self._forced_prefix is not None and not self._forced_prefix.met:
+            return self._forced_prefix.spelled()[:limit]
         return self._drafter.draft(self._slot.ids, limit) if self._drafter is not None else []
 
     def take(self, rows: Rows, logits: torch.Tensor) -> list[Token]:
@@ -121,22 +121,24 @@ class Generation:
 
     def _is_plain(self, *, is_first: bool) -> bool:
         """Whether the next tokens are the most likely ones, of which nothing else is asked."""
-        is_met = self._beginning is None or self._beginning.met
-        is_over = self._wanted is None or self._wanted.over
+        is_met = self._forced_prefix is None or self._forced_prefix.met
+        is_over = self._bias is None or self._bias.over
         ranked = is_first and self._sampling.rank > 0
         return is_met and is_over and self._random is None and not self._logprobs and not ranked
 
     def _pick(self, logits: torch.Tensor, *, is_first: bool) -> Token:
-        allowed = self._beginning.allowed() if self._beginning is not None and not self._beginning.met else None
+        allowed = (
+            self._forced_prefix.allowed() if self._forced_prefix is not None and not self._forced_prefix.met else None
+        )
         rank = self._sampling.rank if is_first else 0
-        favoured = self._wanted.favour(logits) if self._wanted is not None and not self._wanted.over else logits
+        favoured = self._bias.favour(logits) if self._bias is not None and not self._bias.over else logits
         if allowed is not None and float(favoured[allowed].max()) == -math.inf:  # no name goes on as the word began
             favoured = logits
         token = pick(favoured, self._sampling, self._random, allowed, rank)
-        if self._wanted is not None and not self._wanted.over:
-            self._wanted.advance(token)
-        if self._beginning is not None:
-            self._beginning.advance(token)
+        if self._bias is not None and not self._bias.over:
+            self._bias.advance(token)
+        if self._forced_prefix is not None:
+            self._forced_prefix.advance(token)
         if not self._logprobs:
             return Token(token, math.nan)
         possible = (logits if allowed is None else logits[allowed]).float()

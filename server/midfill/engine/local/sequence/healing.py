@@ -30,11 +30,11 @@ class Vocabulary:
         self.tokenizer = tokenizer
         self.text_of = texts
 
-    def agreeing(self, beginning: str) -> list[int]:
-        """Tokens that begin with ``beginning``, and those that it begins with."""
-        low = bisect.bisect_left(self._texts, beginning)
-        high = bisect.bisect_left(self._texts, beginning + "\U0010ffff")
-        return self._ids[low:high] + self.leading_to(beginning[:-1])
+    def agreeing(self, forced_prefix: str) -> list[int]:
+        """Tokens that begin with ``forced_prefix``, and those that it begins with."""
+        low = bisect.bisect_left(self._texts, forced_prefix)
+        high = bisect.bisect_left(self._texts, forced_prefix + "\U0010ffff")
+        return self._ids[low:high] + self.leading_to(forced_prefix[:-1])
 
     def leading_to(self, text: str) -> list[int]:
         """Tokens that ``text`` begins with."""
@@ -47,7 +47,7 @@ class Vocabulary:
         return ids
 
 
-class Beginning:
+class ForcedPrefix:
     """What a middle must begin with, as far as it is not generated yet."""
 
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:

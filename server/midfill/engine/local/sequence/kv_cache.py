@@ -108,7 +108,7 @@ class Slot:
         ``suffix`` are the bounds of the suffix block in ``prompt``; with ``rotate`` it may be kept by shifting it. The
         last token always counts as unknown: its logits start the answer.
         """
-        n_head = min(self.known_beginning(prompt, exact=rotate is None or suffix is None), len(prompt) - 1)
+        n_head = min(self.known_prefix(prompt, exact=rotate is None or suffix is None), len(prompt) - 1)
         moved = self._shift(prompt, suffix, n_head, rotate) if suffix and rotate else 0
         end = suffix[1] if suffix else 0
         if len(self.ids) > self.n_prompt:
@@ -123,7 +123,7 @@ class Slot:
         self.suffix_start, self.suffix_end = suffix or (0, 0)
         return n_head + moved
 
-    def known_beginning(self, prompt: Sequence[int], *, exact: bool = True) -> int:
+    def known_prefix(self, prompt: Sequence[int], *, exact: bool = True) -> int:
         """How many tokens at the beginning of ``prompt`` are known here; ``exact``: a stale suffix does not count."""
         n = common(self.ids, prompt)
         if exact and self.age:
@@ -179,7 +179,7 @@ class Slot:
         if self.suffix_start + self.n_refreshed >= self.suffix_end:
             self.age = self.n_refreshed = 0
 
-    def copy_beginning(self, other: Slot, n: int) -> None:
+    def copy_prefix(self, other: Slot, n: int) -> None:
         """Take over the first ``n`` tokens of ``other``."""
         self.ids, self.known, self.adapter = other.ids[:n], other.known[:n], other.adapter
         self.suffix_start = self.suffix_end = self.age = self.n_refreshed = 0
@@ -221,7 +221,7 @@ class KVSlots:
         assert free, "the worker takes a request only when a slot is free"
         exact = suffix is None or rotate is None
         shared = {
-            id(slot): slot.known_beginning(prompt, exact=exact) if slot.adapter == adapter else 0 for slot in self.slots
+            id(slot): slot.known_prefix(prompt, exact=exact) if slot.adapter == adapter else 0 for slot in self.slots
         }
         slot = max(free, key=lambda slot: (shared[id(slot)], slot.last_used))
         source = max(self.slots, key=lambda slot: shared[id(slot)])
@@ -229,7 +229,7 @@ class KVSlots:
         if shared[id(slot)] < enough and slot.known.count(1) > shared[id(slot)]:  # else nothing in it is lost
             slot = min(free, key=lambda slot: slot.last_used)
         if shared[id(source)] >= enough and shared[id(source)] > shared[id(slot)]:  # another window reads the same
-            slot.copy_beginning(source, shared[id(source)])
+            slot.copy_prefix(source, shared[id(source)])
         elif slot.adapter != adapter:
             slot.truncate(0)
         n_cached = slot.begin(prompt, suffix, rotate)

@@ -21,7 +21,7 @@ MANY = 7
 SURE = 0.9
 
 
-class Wanted:
+class LogitBias:
     """The first word of a middle as it is chosen."""
 
     def __init__(

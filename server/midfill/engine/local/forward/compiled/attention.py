@@ -10,13 +10,13 @@ from midfill.engine.local.forward.compiled.intrinsics import address_of, pointer
 from midfill.engine.local.forward.compiled.products import rows_of_tile
 from midfill.engine.local.forward.compiled.tiles import (
     COLUMNS,
-    TURNED,
+    TRANSPOSED,
     float_tile_1,
     float_tile_2,
     float_tile_3,
     float_tile_4,
     float_tile_6,
-    turn,
+    transpose,
 )
 from midfill.engine.local.forward.compiled.work import Shape, Work
 
@@ -72,7 +72,7 @@ def _attend(shape: Shape, scale: float, kv_head: int, first: int, last: int, wor
     _mix(scores, place[1] + offset, length, np.empty((2 * COLUMNS, dim), np.float32), out)
     for i in range(len(q)):
         head = kv_head * group + i % group
-        work.seen[first + i // group, head * dim : (head + 1) * dim] = out[i]
+        work.attention_output[first + i // group, head * dim : (head + 1) * dim] = out[i]
 
 
 @compiled
@@ -86,24 +86,26 @@ def _rotated(shape: Shape, scale: float, work: Work, row: int, head: int, out: A
 
 
 @compiled
-def _score(q: Array, keys: int, length: int, turned: Array, scores: Array) -> None:
+def _score(q: Array, keys: int, length: int, transposed: Array, scores: Array) -> None:
     """``scores`` (queries, length rounded up to COLUMNS) of q (queries, dim) by the keys (length, dim) in bfloat16."""
     dim = q.shape[1]
     scores[:] = 0
     for start in range(0, length, COLUMNS):
-        for part in range(0, COLUMNS, TURNED):
+        for part in range(0, COLUMNS, TRANSPOSED):
             left = length - start - part
-            if left >= TURNED:
+            if left >= TRANSPOSED:
                 source = keys + (start + part) * dim * 2
-                turn(source, dim * 2, dim // 8, address_of(turned) + part * 4, COLUMNS * 4)
+                transpose(source, dim * 2, dim // 8, address_of(transposed) + part * 4, COLUMNS * 4)
                 continue
             some = carray(pointer(keys), (length, dim), np.uint16)
-            for lane in range(TURNED):
+            for lane in range(TRANSPOSED):
                 for i in range(dim):
                     known = lane < left
-                    turned[i, part + lane] = of_bfloat(some[start + part + lane, i]) if known else np.float32(0)
+                    transposed[i, part + lane] = of_bfloat(some[start + part + lane, i]) if known else np.float32(0)
         to = address_of(scores) + start * 4
-        _float_product(len(q), address_of(q), dim * 4, dim, address_of(turned), COLUMNS * 4, to, scores.shape[1] * 4)
+        _float_product(
+            len(q), address_of(q), dim * 4, dim, address_of(transposed), COLUMNS * 4, to, scores.shape[1] * 4
+        )
 
 
 @compiled

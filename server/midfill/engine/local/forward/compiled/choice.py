@@ -37,8 +37,8 @@ WRONG = 0.02  # of a product, further than quantising takes it
 
 def takes_bytes(packed: Array) -> bool:
     """Whether a weight's panels fill the groups and tiles of ``byte_products``."""
-    panels, steps = packed.shape[:2]
-    return bool(panels % PANELS == 0 and steps * DEPTH % GROUP == 0)
+    panels, blocks = packed.shape[:2]
+    return bool(panels % PANELS == 0 and blocks * DEPTH % GROUP == 0)
 
 
 def offsets_for(packed: Array) -> Array:
@@ -80,15 +80,15 @@ def measure() -> float:
     packed = np.empty((SHAPE[0] // OUTPUTS, SHAPE[1] // DEPTH, OUTPUTS, DEPTH), np.int8)
     products.pack(0, 1, weight, packed)
     offsets, out = offsets_for(packed), np.empty((ROWS, SHAPE[0]), np.float32)
-    x, factors = np.empty((ROWS, SHAPE[1]), np.int16), np.empty(ROWS * (SHAPE[1] // GROUP), np.float32)
-    given, steps = np.ones(ROWS, np.float32), products.steps_of(SHAPE[1])
+    x, row_scales = np.empty((ROWS, SHAPE[1]), np.int16), np.empty(ROWS * (SHAPE[1] // GROUP), np.float32)
+    given, levels = np.ones(ROWS, np.float32), products.levels_of(SHAPE[1])
 
     def wide() -> None:
         counters = np.zeros((2, LINE), np.int64)
-        products.multiply(0, 1, rows, given, steps, packed, scale, x, factors, out, counters)
+        products.multiply(0, 1, rows, given, levels, packed, scale, x, row_scales, out, counters)
 
     def narrow() -> None:
-        byte_products.multiply(rows, packed, offsets, scale, x.reshape(-1), factors, out)
+        byte_products.multiply(rows, packed, offsets, scale, x.reshape(-1), row_scales, out)
 
     narrow()
     expected = rows @ weight.T.astype(np.float32)

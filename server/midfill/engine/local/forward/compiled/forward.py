@@ -7,7 +7,7 @@ A row's numbers depend neither on the rows beside it nor on who computed them, s
 whether it was drafted or decoded (test).
 
 A model's weights are reached by their addresses in int64 tables: numba would take longer to unpack some hundred arrays
-than a layer takes. What an address points to is held by ``step.NativeStep``.
+than a layer takes. What an address points to is held by ``step.CompiledStep``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from midfill.engine.local.forward.compiled.byte_products import byte_panels, byt
 from midfill.engine.local.forward.compiled.byte_tiles import PANELS
 from midfill.engine.local.forward.compiled.compiled import Array, compiled, exp, floats
 from midfill.engine.local.forward.compiled.intrinsics import address_of, pointer
-from midfill.engine.local.forward.compiled.products import chunk_of, panels_between, quantise_row, steps_of
+from midfill.engine.local.forward.compiled.products import chunk_of, levels_of, panels_between, quantise_row
 from midfill.engine.local.forward.compiled.sharing import LINE, take, wait
 from midfill.engine.local.forward.compiled.tiles import OUTPUTS
 from midfill.engine.local.forward.compiled.work import Shape, Work
@@ -71,10 +71,10 @@ def step(
             unit = take(counter, 1)
         met = wait(barrier, met, threads)
 
-        _quantise_rows(thread, shape, work.seen, its[OUTPUT], work, shape.bytes)
+        _quantise_rows(thread, shape, work.attention_output, its[OUTPUT], work, shape.bytes)
         met = wait(barrier, met, threads)
         counter += LINE * 8
-        _project_onto(layer[OUTPUT], its[OUTPUT], work.seen.shape[1], x, work, counter, shape)
+        _project_onto(layer[OUTPUT], its[OUTPUT], work.attention_output.shape[1], x, work, counter, shape)
         met = wait(barrier, met, threads)
 
         _norm_rows(thread, threads, x, floats(norms[number, 1], shape.hidden), eps, work.normed)
@@ -89,12 +89,12 @@ def step(
         counter += LINE * 8
         _project_onto(layer[DOWN], its[DOWN], work.inner.shape[1], x, work, counter, shape)
         met = wait(barrier, met, threads)
-    if last == shape.layers and len(work.kept):
-        kept, weight = work.normed[: len(work.kept)], floats(norms[last, 0], shape.hidden)
-        for row in range(thread, len(kept), threads):
-            _norm(x[work.kept[row]], weight, eps, kept[row])
+    if last == shape.layers and len(work.logit_rows):
+        last_rows, weight = work.normed[: len(work.logit_rows)], floats(norms[last, 0], shape.hidden)
+        for row in range(thread, len(last_rows), threads):
+            _norm(x[work.logit_rows[row]], weight, eps, last_rows[row])
         wide = shape.bytes * 0  # 16 bits; the literal would have all of it compiled a second time
-        _quantise_rows(thread, shape, kept, lora[last, 0], work, wide)
+        _quantise_rows(thread, shape, last_rows, lora[last, 0], work, wide)
         met = wait(barrier, met, threads)
         _project(products[last, 0], lora[last, 0], shape.hidden, work.logits, work, counter + LINE * 8, shape, wide)
         wait(barrier, met, threads)
@@ -120,20 +120,20 @@ def _norm(x: Array, weight: Array, eps: float, out: Array) -> None:
 
 @compiled
 def _quantise_rows(thread: int, shape: Shape, rows: Array, lora: Array, work: Work, in_bytes: int) -> None:
-    """Quantise this thread's part of ``rows`` (n, depth) for the next product, into ``work.rounded``.
+    """Quantise this thread's part of ``rows`` (n, depth) for the next product, into ``work.quantised``.
 
-    What an adapter makes of them is left in ``work.low``.
+    What an adapter makes of them is left in ``work.lora_a``.
     """
     n, depth = rows.shape
     for row in range(thread, n, shape.threads):
         if in_bytes:
             quantise_groups(
-                rows[row], byte_rows(work.rounded, n, depth)[row], group_scales(work.factors, n, depth)[row]
+                rows[row], byte_rows(work.quantised, n, depth)[row], group_scales(work.scales, n, depth)[row]
             )
         else:
-            levels = work.rounded[row * depth : (row + 1) * depth]
-            work.factors[row] = quantise_row(rows[row], levels, steps_of(depth))
-        _lower(rows[row], lora, work.low[row])
+            levels = work.quantised[row * depth : (row + 1) * depth]
+            work.scales[row] = quantise_row(rows[row], levels, levels_of(depth))
+        _lower(rows[row], lora, work.lora_a[row])
 
 
 @compiled
@@ -177,18 +177,18 @@ def _project_onto(
 @compiled
 def _project_gated(product: Array, lora: Array, work: Work, counter: int, shape: Shape) -> None:
     """``work.inner`` = SiLU of the gate's outputs times the others."""
-    out, both = work.inner, work.both
+    out, gate_up = work.inner, work.gate_up
     panels = out.shape[1] // OUTPUTS
     chunk = _chunk_of(panels, 2 * shape.hidden, shape.threads, shape.bytes)
     start = take(counter, chunk)
     while start < panels:
         end = min(panels, start + chunk)
-        _product(product, lora, work, shape.hidden, start, end, both, shape.bytes)
-        _product(product, lora, work, shape.hidden, panels + start, panels + end, both, shape.bytes)
+        _product(product, lora, work, shape.hidden, start, end, gate_up, shape.bytes)
+        _product(product, lora, work, shape.hidden, panels + start, panels + end, gate_up, shape.bytes)
         for row in range(len(out)):
             _gate(
-                both[row, start * OUTPUTS : end * OUTPUTS],
-                both[row, (panels + start) * OUTPUTS : (panels + end) * OUTPUTS],
+                gate_up[row, start * OUTPUTS : end * OUTPUTS],
+                gate_up[row, (panels + start) * OUTPUTS : (panels + end) * OUTPUTS],
                 out[row, start * OUTPUTS : end * OUTPUTS],
             )
         start = take(counter, chunk)
@@ -207,11 +207,11 @@ def _product(
     """The outputs of the panels from ``start`` to ``end`` with bias and adapter."""
     n = len(out)
     if in_bytes:
-        x, scales = byte_rows(work.rounded, n, depth), group_scales(work.factors, n, depth)
+        x, scales = byte_rows(work.quantised, n, depth), group_scales(work.scales, n, depth)
         byte_panels(x, scales, product[0], product[3], product[1], start, end, out)
     else:
-        rounded = work.rounded[: n * depth].reshape(n, depth)
-        panels_between(rounded, work.factors, product[0], product[1], start, end, out)
+        quantised = work.quantised[: n * depth].reshape(n, depth)
+        panels_between(quantised, work.scales, product[0], product[1], start, end, out)
     first, last = start * OUTPUTS, end * OUTPUTS
     if product[2] != 0:
         bias = floats(product[2] + first * 4, last - first)
@@ -219,7 +219,7 @@ def _product(
             mine = out[row, first:last]
             for o in range(len(mine)):
                 mine[o] += bias[o]
-    _add_adapter(lora, work.low, first, last, out)
+    _add_adapter(lora, work.lora_a, first, last, out)
 
 
 @compiled

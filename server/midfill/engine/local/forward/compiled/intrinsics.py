@@ -68,7 +68,7 @@ def load(_context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-def _make_way() -> int:
+def _yield_core() -> int:
     """The address of the system's function that lets another thread run."""
     if sys.platform == "win32":
         function = ctypes.windll.kernel32.SwitchToThread
@@ -77,16 +77,16 @@ def _make_way() -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-llvmlite.binding.add_symbol("midfill_make_way", _make_way())
+llvmlite.binding.add_symbol("midfill_yield_core", _yield_core())
 
 
 @intrinsic
-def make_way(_context: Any) -> Any:
+def yield_core(_context: Any) -> Any:
     """Let another thread run, if one waits for this core."""
 
     def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
         kind = ir.FunctionType(I32, [])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "midfill_make_way"), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "midfill_yield_core"), [])
         return context.get_dummy_value()
 
     return types.void(), generate

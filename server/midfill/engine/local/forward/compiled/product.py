@@ -11,19 +11,19 @@ from midfill.engine.local.forward.compiled.team import n_threads, team
 from midfill.engine.local.forward.compiled.tiles import DEPTH, OUTPUTS
 
 
-class Native:
+class CompiledKernel:
     """A weight in panels of OUTPUTS rows.
 
-    Activations are rounded to some thousand steps: products of 16-bit numbers cost AVX2 no more than FBGEMM's, which
+    Activations are quantised to some thousand levels: products of 16-bit numbers cost AVX2 no more than FBGEMM's, which
     takes seven bits of a weight and eight of an activation, and next to nothing of the quality is lost (docs/log.md).
     """
 
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
-        """``weight``: int8 (out, in); ``scale``: what a step is worth, (out,)."""
+        """``weight``: int8 (out, in); ``scale``: what a level is worth, (out,)."""
         outputs, inputs = weight.shape
         self.inputs = inputs
         self.depth = -(-inputs // DEPTH) * DEPTH
-        self.steps = products.steps_of(self.depth)
+        self.levels = products.levels_of(self.depth)
         self.packed = np.empty((-(-outputs // OUTPUTS), self.depth // DEPTH, OUTPUTS, DEPTH), np.int8)
         self.outputs = outputs
         self.scale = np.zeros(len(self.packed) * OUTPUTS, np.float32)
@@ -37,12 +37,12 @@ class Native:
         if rows.shape[1] != self.inputs:
             raise ValueError(f"rows of {rows.shape[1]} instead of {self.inputs}")
         out = torch.empty((n, len(self.scale)))
-        x, factors = np.empty((n, self.depth), np.int16), np.empty(n, np.float32)
+        x, row_scales = np.empty((n, self.depth), np.int16), np.empty(n, np.float32)
         counters = np.zeros((2, LINE), np.int64)
         given = np.ones(n, np.float32) if factor is None else factor.reshape(-1).numpy()
         team.run(
-            products.multiply, threads, rows.contiguous().numpy(), given, self.steps, self.packed, self.scale, x,
-            factors, out.numpy(), counters, threads=threads,
+            products.multiply, threads, rows.contiguous().numpy(), given, self.levels, self.packed, self.scale, x,
+            row_scales, out.numpy(), counters, threads=threads,
         )  # fmt: skip
         return out if out.shape[1] == self.outputs else out[:, : self.outputs].contiguous()
 

@@ -1,6 +1,6 @@
-"""Products of rounded activations and packed int8 weights.
+"""Products of quantised activations and packed int8 weights.
 
-An activation row is rounded to as many steps as its sums allow without overflowing 32 bits; a weight has panels of
+An activation row is quantised to as many levels as its sums allow without overflowing 32 bits; a weight has panels of
 OUTPUTS rows, which a tile reads from beginning to end. A row's result does not depend on the rows beside it.
 """
 
@@ -18,15 +18,15 @@ from midfill.engine.local.forward.compiled.tiles import DEPTH, OUTPUTS, ROWS, ti
 CHUNK_BYTES = 1 << 16  # of weights that a thread takes at once
 SHARES = 4  # that a product is divided into, a thread, where chunks would be larger
 BLOCK_ROWS = 18  # that meet a panel while it is in the nearest cache
-MAX_STEPS = 32767
+MAX_LEVELS = 32767
 MAX_SUM = (1 << 31) - 1
 MAX_WEIGHT = 127
 
 
 @compiled
-def steps_of(depth: int) -> int:
-    """Into how many steps an activation of a product of ``depth`` inputs is rounded: its sums do not overflow."""
-    return min(MAX_STEPS, MAX_SUM // (MAX_WEIGHT * depth))
+def levels_of(depth: int) -> int:
+    """Into how many levels an activation of a product of ``depth`` inputs is quantised: its sums do not overflow."""
+    return min(MAX_LEVELS, MAX_SUM // (MAX_WEIGHT * depth))
 
 
 @compiled
@@ -42,24 +42,24 @@ def pack(thread: int, threads: int, weight: Array, packed: Array) -> None:
 
 
 @compiled
-def quantise_row(row: Array, out: Array, steps: int) -> Any:
-    """Round ``row`` to ``steps`` steps of its largest magnitude; what a step is worth."""
+def quantise_row(row: Array, out: Array, levels: int) -> Any:
+    """Round ``row`` to ``levels`` levels of its largest magnitude; what a level is worth."""
     largest = np.float32(1e-12)
     for i in range(len(row)):
         largest = max(largest, abs(row[i]))
-    factor = np.float32(steps) / largest
+    factor = np.float32(levels) / largest
     for i in range(len(row)):
         out[i] = np.int16(np.int32(np.rint(row[i] * factor)))
-    return largest / np.float32(steps)
+    return largest / np.float32(levels)
 
 
 @compiled
-def panels_between(x: Array, factors: Array, weights: int, scale: int, start: int, end: int, out: Array) -> None:
+def panels_between(x: Array, row_scales: Array, weights: int, scale: int, start: int, end: int, out: Array) -> None:
     """Write the products of the rows ``x`` with the panels from ``start`` to ``end``; ``weights``, ``scale``:
     addresses."""
     n, stride, out_stride = len(x), x.shape[1] * 2, out.shape[1] * 4
-    steps = x.shape[1] // DEPTH
-    size = steps * OUTPUTS * DEPTH
+    blocks = x.shape[1] // DEPTH
+    size = blocks * OUTPUTS * DEPTH
     for first in range(0, n, BLOCK_ROWS):
         last = min(n, first + BLOCK_ROWS)
         pace = OUTPUTS * DEPTH * ROWS // max(ROWS, last - first)  # of all tiles of a panel together: the next panel
@@ -68,12 +68,12 @@ def panels_between(x: Array, factors: Array, weights: int, scale: int, start: in
             while row < last:
                 rows = rows_of_tile(last - row)
                 _tile(
-                    rows, address_of(x) + row * stride, stride, w, steps, scale + panel * OUTPUTS * 4,
-                    address_of(factors) + row * 4, address_of(out) + row * out_stride + panel * OUTPUTS * 4,
+                    rows, address_of(x) + row * stride, stride, w, blocks, scale + panel * OUTPUTS * 4,
+                    address_of(row_scales) + row * 4, address_of(out) + row * out_stride + panel * OUTPUTS * 4,
                     out_stride, ahead, pace,
                 )  # fmt: skip
                 row += rows
-                ahead += pace * steps
+                ahead += pace * blocks
 
 
 @compiled
@@ -88,19 +88,19 @@ def rows_of_tile(left: int) -> int:
 
 @compiled
 def _tile(
-    rows: int, x: int, stride: int, weights: int, steps: int, scale: int, factors: int, out: int, out_stride: int,
+    rows: int, x: int, stride: int, weights: int, blocks: int, scale: int, row_scales: int, out: int, out_stride: int,
     ahead: int, pace: int,
 ) -> None:  # fmt: skip
     if rows == 6:
-        tile_6(x, stride, weights, steps, scale, factors, out, out_stride, ahead, pace)
+        tile_6(x, stride, weights, blocks, scale, row_scales, out, out_stride, ahead, pace)
     elif rows == 4:
-        tile_4(x, stride, weights, steps, scale, factors, out, out_stride, ahead, pace)
+        tile_4(x, stride, weights, blocks, scale, row_scales, out, out_stride, ahead, pace)
     elif rows == 3:
-        tile_3(x, stride, weights, steps, scale, factors, out, out_stride, ahead, pace)
+        tile_3(x, stride, weights, blocks, scale, row_scales, out, out_stride, ahead, pace)
     elif rows == 2:
-        tile_2(x, stride, weights, steps, scale, factors, out, out_stride, ahead, pace)
+        tile_2(x, stride, weights, blocks, scale, row_scales, out, out_stride, ahead, pace)
     else:
-        tile_1(x, stride, weights, steps, scale, factors, out, out_stride, ahead, pace)
+        tile_1(x, stride, weights, blocks, scale, row_scales, out, out_stride, ahead, pace)
 
 
 @compiled
@@ -111,18 +111,18 @@ def chunk_of(panels: int, depth: int, threads: int) -> int:
 
 @compiled
 def multiply(
-    thread: int, threads: int, rows: Array, given: Array, steps: int, packed: Array, scale: Array, x: Array,
-    factors: Array, out: Array, counters: Array,
+    thread: int, threads: int, rows: Array, given: Array, levels: int, packed: Array, scale: Array, x: Array,
+    row_scales: Array, out: Array, counters: Array,
 ) -> None:  # fmt: skip
-    """``out`` (n, outputs) = ``rows`` (n, in), rounded into ``x``, by the packed weights times ``scale`` and each row's
-    ``given`` factor."""
+    """``out`` (n, outputs) = ``rows`` (n, in), quantised into ``x``, times the packed weights, times ``scale`` and
+    each row's ``given`` factor."""
     for row in range(thread, len(rows), threads):
-        factors[row] = quantise_row(rows[row], x[row, : rows.shape[1]], steps) * given[row]
+        row_scales[row] = quantise_row(rows[row], x[row, : rows.shape[1]], levels) * given[row]
         x[row, rows.shape[1] :] = 0
     meet(address_of(counters), threads)
     panels, counter = packed.shape[0], address_of(counters) + LINE * 8
     chunk = chunk_of(panels, x.shape[1], threads)
     start = take(counter, chunk)
     while start < panels:
-        panels_between(x, factors, address_of(packed), address_of(scale), start, min(panels, start + chunk), out)
+        panels_between(x, row_scales, address_of(packed), address_of(scale), start, min(panels, start + chunk), out)
         start = take(counter, chunk)

@@ -6,7 +6,7 @@ Counters are int64, LINE apart: one that two threads add to is passed from core 
 from __future__ import annotations
 
 from midfill.engine.local.forward.compiled.compiled import compiled
-from midfill.engine.local.forward.compiled.intrinsics import fetch_add, load, make_way, pause
+from midfill.engine.local.forward.compiled.intrinsics import fetch_add, load, pause, yield_core
 
 LINE = 8  # int64 of a cache line
 SPINS = 500  # before a thread that waits lets others run
@@ -29,7 +29,7 @@ def meet(counter: int, target: int) -> None:
         if spins < SPINS:
             pause()
         else:
-            make_way()
+            yield_core()
 
 
 @compiled

@@ -17,7 +17,7 @@ from midfill.engine.local.forward.attention import ROWWISE, Step
 from midfill.engine.local.forward.compiled import forward
 from midfill.engine.local.forward.compiled.byte_tiles import GROUP
 from midfill.engine.local.forward.compiled.choice import bytes_are_faster, offsets_for, takes_bytes
-from midfill.engine.local.forward.compiled.product import Native
+from midfill.engine.local.forward.compiled.product import CompiledKernel
 from midfill.engine.local.forward.compiled.sharing import LINE
 from midfill.engine.local.forward.compiled.team import n_threads, team
 from midfill.engine.local.forward.compiled.tiles import COLUMNS, OUTPUTS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 N_PHASES = 5  # of a layer that share their work out
 
 
-class NativeStep:
+class CompiledStep:
     """The tables of one model, and the buffers of its steps. Raises TypeError where the model is of another kind."""
 
     def __init__(self, decoder: Decoder) -> None:
@@ -39,23 +39,23 @@ class NativeStep:
         self._decoder = decoder
         qkv, inner = first.qkv.sizes, first.gate_up.sizes[0]
         self._held: list[Any] = []  # what the tables' addresses point to
-        self._held_kernels: list[Native] = []  # layer by layer, the head's last
+        self._held_kernels: list[CompiledKernel] = []  # layer by layer, the head's last
         self._products, self._norms = self._tables(decoder)
         self._eps, self._scale = np.float32(norm.eps), np.float32(first.scale)
         dim = first.head_dim
         self._sizes = (len(layers), norm.weight.numel(), qkv[0] // dim, qkv[1] // dim, dim)
-        self._vocabulary = _native(head).outputs
+        self._vocabulary = _kernel_of(head).outputs
         self._bytes = self._offsets()
         if any(size % OUTPUTS for size in (norm.weight.numel(), inner, qkv[0])) or dim % COLUMNS:
             raise TypeError("sizes that do not fill the tiles")
         self._widths = {
             "normed": norm.weight.numel(),
             "qkv": sum(qkv),
-            "seen": qkv[0],
-            "both": 2 * inner,
+            "attention_output": qkv[0],
+            "gate_up": 2 * inner,
             "inner": inner,
         }
-        self._groups = max(self._widths[name] for name in ("normed", "seen", "inner")) // GROUP
+        self._groups = max(self._widths[name] for name in ("normed", "attention_output", "inner")) // GROUP
         self._buffers: dict[str, Any] = {}
         self._counters = np.zeros((2 + N_PHASES * len(layers), LINE), np.int64)
         self._no_adapter = np.zeros((len(layers) + 1, forward.N_PRODUCTS, forward.N_LORA), np.int64)
@@ -86,10 +86,10 @@ class NativeStep:
             positions=np.concatenate([part.positions.numpy() for part in step.parts]),
             cos=cos.numpy(),
             sin=sin.numpy(),
-            kept=keep.numpy(),
+            logit_rows=keep.numpy(),
             logits=logits.numpy(),
-            low=np.empty((n, int(lora[:, :, 1].max())), np.float32),
-            factors=np.empty(n * self._groups if in_bytes else n, np.float32),
+            lora_a=np.empty((n, int(lora[:, :, 1].max())), np.float32),
+            scales=np.empty(n * self._groups if in_bytes else n, np.float32),
             counters=self._counters,
             **self._room(n),
         )
@@ -109,9 +109,9 @@ class NativeStep:
         if not self._buffers or len(self._buffers["normed"]) < n:
             rows = max(n, ROWWISE)
             self._buffers = {name: np.empty((rows, width), np.float32) for name, width in self._widths.items()}
-            longest = max(self._widths[name] for name in ("normed", "seen", "inner"))
-            self._buffers["rounded"] = np.empty(rows * longest, np.int16)
-        return {name: buffer if name == "rounded" else buffer[:n] for name, buffer in self._buffers.items()}
+            longest = max(self._widths[name] for name in ("normed", "attention_output", "inner"))
+            self._buffers["quantised"] = np.empty(rows * longest, np.int16)
+        return {name: buffer if name == "quantised" else buffer[:n] for name, buffer in self._buffers.items()}
 
     def _tables(self, decoder: Decoder) -> tuple[Any, Any]:
         """``products`` and ``norms`` of forward.step."""
@@ -130,7 +130,7 @@ class NativeStep:
 
     def _offsets(self) -> bool:
         """Whether prompts take activations of bytes: then what these add to products is in the table."""
-        kernels: list[Native] = self._held_kernels[:-1]
+        kernels: list[CompiledKernel] = self._held_kernels[:-1]
         if not (all(takes_bytes(kernel.packed) for kernel in kernels) and bytes_are_faster()):
             return False
         for place, kernel in zip(np.ndindex(self._products.shape[:2]), kernels, strict=False):
@@ -141,7 +141,7 @@ class NativeStep:
 
     def _product(self, product: Any) -> list[int]:
         """Addresses of weights, scales and bias."""
-        kernel = _native(product)
+        kernel = _kernel_of(product)
         self._held_kernels.append(kernel)
         if product.bias is not None and (len(product.bias) != kernel.outputs or kernel.outputs % OUTPUTS):
             raise TypeError("a bias of another size")
@@ -167,7 +167,7 @@ class NativeStep:
 
 def _numbers(layer: Layer) -> tuple[Any, ...]:
     """What one step has for all layers."""
-    shapes = [(linear.sizes, _native(linear).inputs) for linear in layer.linears]
+    shapes = [(linear.sizes, _kernel_of(linear).inputs) for linear in layer.linears]
     norms = [(norm.eps, norm.weight.numel()) for norm in (layer.before_attention, layer.before_mlp)]
     return shapes, norms, layer.head_dim, layer.scale
 
@@ -177,8 +177,8 @@ def _is_silu(activation: Callable[[torch.Tensor], torch.Tensor]) -> bool:
     return torch.allclose(activation(x), nn.functional.silu(x), atol=1e-6)
 
 
-def _native(linear: Linear) -> Native:
-    if not isinstance(linear, Int8Linear) or not isinstance(linear.kernel, Native):
+def _kernel_of(linear: Linear) -> CompiledKernel:
+    if not isinstance(linear, Int8Linear) or not isinstance(linear.kernel, CompiledKernel):
         raise TypeError("products of another kind")
     if linear.kernel.depth != linear.kernel.inputs:
         raise TypeError("sizes that do not fill the tiles")

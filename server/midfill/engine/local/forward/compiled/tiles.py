@@ -1,4 +1,4 @@
-"""The inner loops of products, in LLVM's vectors, and how keys are turned for them.
+"""The inner loops of products, in LLVM's vectors, and how keys are transposed for them.
 
 Plain vectors throughout, no CPU's own instructions: LLVM finds those that fit (``vpmaddwd`` on AVX2, as its output
 shows).
@@ -18,7 +18,7 @@ OUTPUTS = 8  # of a tile
 DEPTH = 4  # inputs of an output that stand beside each other
 ROWS = 6  # of the highest tile: with 12 sums, two weights and a row 15 of AVX2's 16 registers
 COLUMNS = 16  # of a tile of floats
-TURNED = 8  # keys that are turned at once
+TRANSPOSED = 8  # keys that are transposed at once
 
 _LANES = 16  # products of a vector
 # Flags of its own keep an instruction from getting its function's fastmath: tiles of all heights must round alike.
@@ -32,17 +32,17 @@ def _vector(kind: ir.Type, n: int) -> ir.VectorType:
 def _tile(n_rows: int) -> Any:
     @intrinsic
     def tile(
-        _context: Any, x: Any, x_stride: Any, weights: Any, steps: Any, scale: Any, factors: Any, out: Any,
+        _context: Any, x: Any, x_stride: Any, weights: Any, blocks: Any, scale: Any, row_scales: Any, out: Any,
         out_stride: Any, ahead: Any, pace: Any,
     ) -> Any:  # fmt: skip
-        """The products of ``n_rows`` int16 rows with a panel (steps, OUTPUTS, DEPTH) of int8 weights, each output times
-        its ``scale``, each row times its of ``factors``, float32 both: ``out``, float32 (n_rows, OUTPUTS).
+        """Multiply ``n_rows`` int16 rows by a panel (blocks, OUTPUTS, DEPTH) of int8 weights, each output by its
+        ``scale`` and each row by its ``row_scales``, float32 both, into ``out``, float32 (n_rows, OUTPUTS).
 
         All are addresses; strides are bytes from row to row. Sums wrap at 32 bits. Meanwhile weights from ``ahead`` on
         are fetched into the cache, ``pace`` bytes a step: the cores' own looking ahead ends with each page and sleeps
         while many rows are multiplied.
         """
-        del x, x_stride, weights, steps, scale, factors, out, out_stride, ahead, pace
+        del x, x_stride, weights, blocks, scale, row_scales, out, out_stride, ahead, pace
         return types.void(*[types.int64] * 10), _generate_tile(n_rows)
 
     return tile
@@ -67,11 +67,11 @@ def _generate_tile(n_rows: int) -> Any:
         return builder.bitcast(builder.shuffle_vector(lane, lane, ir.Constant(_vector(I32, 4), [0] * 4)), half)
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        x, x_stride, weights, steps, scale, factors, out, out_stride, ahead, pace = arguments
+        x, x_stride, weights, blocks, scale, row_scales, out, out_stride, ahead, pace = arguments
         kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
         fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         totals = [cgutils.alloca_once_value(builder, ir.Constant(sums, [0] * 8)) for _ in range(2 * n_rows)]
-        with cgutils.for_range(builder, steps, intp=I64) as loop:
+        with cgutils.for_range(builder, blocks, intp=I64) as loop:
             offset = builder.mul(loop.index, I64(OUTPUTS * DEPTH))
             source = builder.add(weights, offset)
             next_line = builder.add(ahead, builder.mul(loop.index, pace))
@@ -84,16 +84,16 @@ def _generate_tile(n_rows: int) -> Any:
                 for part, total in zip(panel, totals[2 * row : 2 * row + 2], strict=True):
                     builder.store(builder.add(builder.load(total), pairs(builder, part, inputs)), total)
         floats = _vector(F32, OUTPUTS)
-        scales = _load(builder, scale, floats)
+        output_scales = _load(builder, scale, floats)
         for row in range(n_rows):
             low, high = (builder.load(total) for total in totals[2 * row : 2 * row + 2])
             even, odd = (ir.Constant(sums, list(range(first, _LANES, 2))) for first in (0, 1))
             total = builder.add(builder.shuffle_vector(low, high, even), builder.shuffle_vector(low, high, odd))
-            factor = builder.load(at(builder, builder.add(factors, I64(4 * row)), F32))
+            factor = builder.load(at(builder, builder.add(row_scales, I64(4 * row)), F32))
             lane = builder.insert_element(ir.Constant(floats, ir.Undefined), factor, I32(0))
             same = builder.shuffle_vector(lane, lane, ir.Constant(sums, [0] * OUTPUTS))
             scaled = builder.fmul(
-                builder.fmul(builder.sitofp(total, floats), scales, flags=_IN_ORDER), same, flags=_IN_ORDER
+                builder.fmul(builder.sitofp(total, floats), output_scales, flags=_IN_ORDER), same, flags=_IN_ORDER
             )
             target = at(builder, builder.add(out, builder.mul(out_stride, I64(row))), floats)
             builder.store(scaled, target).align = 4
@@ -157,10 +157,10 @@ float_tile_1, float_tile_2, float_tile_3, float_tile_4, float_tile_6 = (_float_t
 
 
 @intrinsic
-def turn(_context: Any, keys: Any, stride: Any, blocks: Any, out: Any, out_stride: Any) -> Any:
-    """bfloat16 keys (TURNED, 8 * blocks) -> float32 (8 * blocks, TURNED). Addresses; strides in bytes."""
+def transpose(_context: Any, keys: Any, stride: Any, blocks: Any, out: Any, out_stride: Any) -> Any:
+    """bfloat16 keys (TRANSPOSED, 8 * blocks) -> float32 (8 * blocks, TRANSPOSED). Addresses; strides in bytes."""
     del keys, stride, blocks, out, out_stride
-    eight = _vector(I16, TURNED)
+    eight = _vector(I16, TRANSPOSED)
 
     def zipped(builder: Any, a: Any, b: Any, width: int) -> list[Any]:
         """Groups of ``width`` of a and b by turns: the first halves of both, and the last."""
@@ -176,13 +176,13 @@ def turn(_context: Any, keys: Any, stride: Any, blocks: Any, out: Any, out_strid
         keys, stride, blocks, out, out_stride = arguments
         with cgutils.for_range(builder, blocks, intp=I64) as loop:
             source = builder.add(keys, builder.mul(loop.index, I64(16)))
-            rows = [_load(builder, builder.add(source, builder.mul(stride, I64(i))), eight) for i in range(TURNED)]
+            rows = [_load(builder, builder.add(source, builder.mul(stride, I64(i))), eight) for i in range(TRANSPOSED)]
             a, b, c, d = (zipped(builder, rows[i], rows[i + 1], 1) for i in (0, 2, 4, 6))
             first = [pair for i in range(2) for pair in zipped(builder, a[i], b[i], 2)]
             second = [pair for i in range(2) for pair in zipped(builder, c[i], d[i], 2)]
-            turned = [row for i in range(4) for row in zipped(builder, first[i], second[i], 4)]
+            transposed = [row for i in range(4) for row in zipped(builder, first[i], second[i], 4)]
             to = builder.add(out, builder.mul(builder.mul(out_stride, I64(8)), loop.index))
-            for i, row in enumerate(turned):
+            for i, row in enumerate(transposed):
                 bits = builder.shl(builder.zext(row, _vector(I32, 8)), ir.Constant(_vector(I32, 8), [16] * 8))
                 target = builder.add(to, builder.mul(out_stride, I64(i)))
                 builder.store(builder.bitcast(bits, _vector(F32, 8)), at(builder, target, _vector(F32, 8))).align = 4

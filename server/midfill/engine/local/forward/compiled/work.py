@@ -27,14 +27,14 @@ class Work(NamedTuple):
     positions: Array  # in its slot
     cos: Array  # float32 (n, dim)
     sin: Array
-    kept: Array  # rows whose logits are wanted
+    logit_rows: Array  # rows whose logits are wanted
     normed: Array  # float32 (n, hidden)
-    rounded: Array  # int16, room for n times the longest row; or as many bytes
-    factors: Array  # float32: what a level of a quantised row is worth, or of each group of its inputs
-    low: Array  # float32 (n, an adapter's ranks)
+    quantised: Array  # int16, room for n times the longest row; or as many bytes
+    scales: Array  # float32: what a level of a quantised row is worth, or of each group of its inputs
+    lora_a: Array  # float32 (n, an adapter's ranks)
     qkv: Array  # float32 (n, ...), as are those that follow
-    seen: Array
-    both: Array
+    attention_output: Array
+    gate_up: Array
     inner: Array
-    logits: Array  # float32 (kept, vocabulary)
+    logits: Array  # float32 (logit_rows, vocabulary)
     counters: Array  # int64 (phases, LINE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from midfill.completer import Completer
-from midfill.postprocess import Judge
+from midfill.postprocess import PostProcessor
 from midfill.syntax.languages import LANGUAGES
 from midfill.types import Trigger
 from tests.dictated import scripted
@@ -202,9 +202,9 @@ def test_a_word_closes_what_the_middle_opened(language: str, buffer: str, middle
 
 
 def test_a_block_is_believed_while_it_grows() -> None:
-    judge = Judge(snapshot("lua", "function f()‸\n"))
+    processor = PostProcessor(snapshot("lua", "function f()‸\n"))
     said = "\n  local a = 1\n  return a"
-    values = [judge.shown(said[:n]) for n in range(len(said) + 1)]
+    values = [processor.shown(said[:n]) for n in range(len(said) + 1)]
     assert values == sorted(values, key=len)
     assert values[-1] == said
 
@@ -227,5 +227,5 @@ def test_a_block_is_believed_while_it_grows() -> None:
 def test_of_a_block_that_was_broken_off_whole_lines_are_left(
     language: str, buffer: str, said: str, text: str | None
 ) -> None:
-    shown = Judge(snapshot(language, buffer)).shown(said, cut_short=True)
+    shown = PostProcessor(snapshot(language, buffer)).shown(said, cut_short=True)
     assert shown == (said.rpartition("\n")[0] if text is None else text)

@@ -21,7 +21,7 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 _TAG = re.compile(r"<(/?)([A-Za-z][\w.:-]*)(?:[^<>]|=>)*?(/?)>")
 
 
-def unit_end(middle: str, place: Place) -> int | None:
+def stop_boundary(middle: str, place: Place) -> int | None:
     """Where in ``middle`` its first unit ends, or None while that is not decided."""
     match place.kind:
         case "comment" | "rest":

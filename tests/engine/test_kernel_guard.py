@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from midfill.engine.local.forward.kernel_trial import MAX_TRIES, trial
+from midfill.engine.local.forward.kernel_guard import MAX_TRIES, guarded
 
 DIES = """
 import os
-from midfill.engine.local.forward.kernel_trial import trial
-with trial("kernels") as may_try:
+from midfill.engine.local.forward.kernel_guard import guarded
+with guarded("kernels") as may_try:
     if may_try:
         os._exit(139)
 print("without them")
@@ -35,24 +35,24 @@ def test_after_two_engines_that_died_the_next_one_goes_without() -> None:
         assert start().returncode == 139
     found = start()
     assert (found.returncode, found.stdout.strip()) == (0, "without them")
-    with trial("other kernels, or another version") as may_try:
+    with guarded("other kernels, or another version") as may_try:
         assert may_try
 
 
 def test_kernels_that_were_tried_well_are_tried_at_each_start(cache: Path) -> None:
     for _ in range(MAX_TRIES + 1):
-        with trial("kernels") as may_try:
+        with guarded("kernels") as may_try:
             assert may_try
     assert list((cache / "kernels").iterdir()) == []
 
 
 def test_an_error_of_pythons_leaves_no_mark() -> None:
     for _ in range(MAX_TRIES + 1):
-        with pytest.raises(ValueError, match=r"^tried"), trial("kernels") as may_try:
+        with pytest.raises(ValueError, match=r"^tried"), guarded("kernels") as may_try:
             raise ValueError("tried" if may_try else "not tried")
 
 
 def test_where_nothing_can_be_kept_they_are_tried(cache: Path) -> None:
     cache.write_text("no folder", encoding="utf-8")
-    with trial("kernels") as may_try:
+    with guarded("kernels") as may_try:
         assert may_try

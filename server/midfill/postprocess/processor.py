@@ -1,4 +1,4 @@
-"""One request's judge: reads the place once, then follows the middle as it grows."""
+"""One request's post-processor: reads the place once, then follows the middle as it grows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from midfill.postprocess.boundary import awaits_body, lacks, stop_boundary
 from midfill.postprocess.confidence import Gate, Lines, Thresholds
 from midfill.postprocess.invented import drop_invented
 from midfill.postprocess.place import Place
@@ -13,7 +14,6 @@ from midfill.postprocess.repeats import run_end
 from midfill.postprocess.rule import Rule
 from midfill.postprocess.rules import FINISH, LAYOUT, NAMES, PIPELINE, whole_lines
 from midfill.postprocess.sure import closed, common, sure, whole_arguments
-from midfill.postprocess.unit import awaits_body, lacks, unit_end
 from midfill.types import Snapshot
 
 # Log probability of the end below which the model may as well have gone on (docs/log.md).
@@ -30,7 +30,7 @@ class Applied:
     n_removed: int
 
 
-class Judge:
+class PostProcessor:
     """Says when a middle is whole, and what of it is shown."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Judge:
 
     def ends(self, raw: str) -> str:
         """Why nothing more would be shown: "unit", "run", "line", "invented", "weak", or "": the model may go on."""
-        if "first_unit" not in self._off and unit_end(raw, self.place) is not None:
+        if "first_unit" not in self._off and stop_boundary(raw, self.place) is not None:
             return "unit"
         if "end_run" not in self._off and run_end(raw[: raw.rfind("\n") + 1], self.place) is not None:
             return "run"
@@ -73,7 +73,7 @@ class Judge:
             return False
         if self._lines.first_weak(self._thresholds, finished=True) is not None:  # it ends there anyway
             return False
-        return unit_end(raw + "\n", self.place) is None and (stop_logprob < UNSURE or lacks(raw, self.place))
+        return stop_boundary(raw + "\n", self.place) is None and (stop_logprob < UNSURE or lacks(raw, self.place))
 
     @property
     def awaits_body(self) -> bool:
@@ -98,7 +98,7 @@ class Judge:
         middle = self._note("confidence", raw, self._strong(raw, finished=is_over))
         if self._one_line:
             middle = self._note("one_line", middle, middle.split("\n", 1)[0])
-        if cut_short and middle == raw and "whole_lines" not in self._off and unit_end(raw, self.place) is None:
+        if cut_short and middle == raw and "whole_lines" not in self._off and stop_boundary(raw, self.place) is None:
             cut = whole_lines if "\n" in raw.strip("\n") else self._whole_arguments
             middle = self._note("whole_lines", middle, cut(middle, self.place))
         if finished and not cut_short:
@@ -144,13 +144,13 @@ class Judge:
         if weak is None:
             return raw
         kept = "\n".join(raw.split("\n")[:weak])
-        if kept.strip() and unit_end(raw, self.place) is None:
+        if kept.strip() and stop_boundary(raw, self.place) is None:
             return whole_lines(kept + "\n", self.place)
         return kept
 
     def _ended(self, raw: str) -> str:
         """``raw`` without a last line that, now that it is whole, turns out to be beyond the first unit."""
-        end = unit_end(raw + "\n", self.place) if "first_unit" not in self._off and raw.strip() else None
+        end = stop_boundary(raw + "\n", self.place) if "first_unit" not in self._off and raw.strip() else None
         return raw if end is None else raw[:end]
 
     def _note(self, rule: str, before: str, after: str) -> str:

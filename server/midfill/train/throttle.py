@@ -15,14 +15,14 @@ WAIT_S = 0.01
 MAX_WAIT_S = 5.0  # an engine that never rests: training goes on all the same, slowly
 
 
-class Courtesy:
+class Throttle:
     """Knows whether an engine of this user has requests, and waits meanwhile."""
 
     def __init__(self) -> None:
         self._busy, self._closed = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="midfill-courtesy", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="midfill-throttle", daemon=True)
 
-    def start(self) -> Courtesy:
+    def start(self) -> Throttle:
         """Begin to look."""
         self._thread.start()
         return self

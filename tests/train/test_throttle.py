@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import torch
 
-from midfill.train import courtesy
-from midfill.train.courtesy import Courtesy
+from midfill.train import throttle
 from midfill.train.engines import Engines
 from midfill.train.priority import lower_priority
+from midfill.train.throttle import Throttle
 
 PATIENCE_S = 60.0
 
@@ -86,7 +86,7 @@ class Stack(torch.nn.Module):
         return x
 
 
-def until(subject: Courtesy, busy: bool) -> None:
+def until(subject: Throttle, busy: bool) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while subject.is_busy is not busy:
         assert time.monotonic() < deadline
@@ -95,7 +95,7 @@ def until(subject: Courtesy, busy: bool) -> None:
 
 def test_it_waits_between_layers_while_an_engine_works(engine: FakeEngine) -> None:
     model = Stack()
-    subject = Courtesy().start()
+    subject = Throttle().start()
     subject.attach(model)
     engine.n_active = 1
     until(subject, True)
@@ -136,8 +136,8 @@ def test_engines_that_come_and_go(engine: FakeEngine, monkeypatch: pytest.Monkey
 
 
 def test_it_does_not_wait_for_ever(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courtesy, "MAX_WAIT_S", 0.1)
-    subject = Courtesy().start()
+    monkeypatch.setattr(throttle, "MAX_WAIT_S", 0.1)
+    subject = Throttle().start()
     engine.n_active = 1
     until(subject, True)
     subject.wait()
@@ -147,7 +147,7 @@ def test_it_does_not_wait_for_ever(engine: FakeEngine, monkeypatch: pytest.Monke
 
 def test_without_an_engine_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIDFILL_RUNTIME_DIR", str(tmp_path / "r"))
-    subject = Courtesy().start()
+    subject = Throttle().start()
     time.sleep(0.2)
     assert not subject.is_busy
     subject.close()

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from midfill.engine.local.sequence.logit_bias import BEGIN, GO_ON, Wanted
+from midfill.engine.local.sequence.logit_bias import BEGIN, GO_ON, LogitBias
 
 TEXTS = ["S", "Sa", "Save", " Sa", "ve", "v", "x", "(", "Saver", "Load"]
 
@@ -21,7 +21,7 @@ class Few:
         return [i for i, one in enumerate(TEXTS) if text.startswith(one)]
 
 
-def favoured(subject: Wanted) -> dict[str, float]:
+def favoured(subject: LogitBias) -> dict[str, float]:
     logits = subject.favour(torch.zeros(len(TEXTS)))
     return {text: float(value) for text, value in zip(TEXTS, logits, strict=True) if value}
 
@@ -36,7 +36,7 @@ def favoured(subject: Wanted) -> dict[str, float]:
     ],
 )
 def test_tokens_that_spell_a_name(said: str, chosen: list[str], expected: dict[str, float]) -> None:
-    subject = Wanted(["Save"], Few(), said)  # type: ignore[arg-type]
+    subject = LogitBias(["Save"], Few(), said)  # type: ignore[arg-type]
     for text in chosen:
         subject.advance(TEXTS.index(text))
     assert favoured(subject) == expected
@@ -44,7 +44,7 @@ def test_tokens_that_spell_a_name(said: str, chosen: list[str], expected: dict[s
 
 @pytest.mark.parametrize("chosen", [["Save"], ["x"], ["Sa", "x"], ["("], ["Saver"]])
 def test_it_is_over_after_the_first_word(chosen: list[str]) -> None:
-    subject = Wanted(["Save"], Few())  # type: ignore[arg-type]
+    subject = LogitBias(["Save"], Few())  # type: ignore[arg-type]
     for text in chosen:
         subject.advance(TEXTS.index(text))
     assert subject.over
@@ -53,7 +53,7 @@ def test_it_is_over_after_the_first_word(chosen: list[str]) -> None:
 
 def only(names: list[str], *chosen: str, logits: dict[str, float] | None = None) -> set[str]:
     """What may come next where there are no other names."""
-    subject = Wanted(names, Few(), only=True)  # type: ignore[arg-type]
+    subject = LogitBias(names, Few(), only=True)  # type: ignore[arg-type]
     for text in chosen:
         subject.advance(TEXTS.index(text))
     values = torch.zeros(len(TEXTS))

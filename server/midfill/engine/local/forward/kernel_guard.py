@@ -19,7 +19,7 @@ MAX_TRIES = 2  # somebody may have ended the first engine just then
 
 
 @contextlib.contextmanager
-def trial(what: str) -> Iterator[bool]:
+def guarded(what: str) -> Iterator[bool]:
     """Whether to try ``what``, which names kernels, device and versions: not where MAX_TRIES engines ended trying."""
     file = _mark(what)
     n_before = _tries(file)
@@ -43,7 +43,7 @@ def _mark(what: str) -> Path | None:
         folder = paths.private_dir(paths.cache_dir() / "kernels")
     except (MidfillError, OSError):
         return None
-    return folder / f"trial-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    return folder / f"guard-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
 
 def _tries(file: Path | None) -> int:

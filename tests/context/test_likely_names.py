@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from midfill.context.knowledge.names import Known, KnownNames
-from midfill.context.wanted import MAX_MEMBERS, MAX_UNUSED, wanted
+from midfill.context.likely_names import MAX_MEMBERS, MAX_UNUSED, likely_names
 from midfill.types import Snippet
 from tests.support import at
 
@@ -30,7 +30,7 @@ MANY = ", ".join(f"name{i}" for i in range(MAX_UNUSED + 1))
     ],
 )  # fmt: skip
 def test_unused_imports(language: str, buffer: str, names: tuple[str, ...]) -> None:
-    assert wanted(at(buffer, language=language), [STUB]) == (names, False)
+    assert likely_names(at(buffer, language=language), [STUB]) == (names, False)
 
 
 LIST = ("append", "clear", "count", "_cache", "__len__")
@@ -52,4 +52,4 @@ def test_known_members(
     buffer: str, names: tuple[str, ...], is_complete: bool, expected: tuple[tuple[str, ...], bool]
 ) -> None:
     known = Known(KnownNames("q", names, is_complete, "jedi"))
-    assert wanted(at(buffer, language="python"), [STUB], known) == expected
+    assert likely_names(at(buffer, language="python"), [STUB], known) == expected

@@ -27,7 +27,9 @@ _MEMBER = re.compile(
 )
 
 
-def wanted(snapshot: Snapshot, snippets: Sequence[Snippet], known: Known = NOTHING) -> tuple[tuple[str, ...], bool]:
+def likely_names(
+    snapshot: Snapshot, snippets: Sequence[Snippet], known: Known = NOTHING
+) -> tuple[tuple[str, ...], bool]:
     """The names, and whether there are no others.
 
     Behind a dot what is ``known`` there, else the members that ``snippets`` tell of and those that this file uses;

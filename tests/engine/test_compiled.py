@@ -24,11 +24,11 @@ from tests.engine.made import load_foreign, load_tiny, save_tiny
 numba = pytest.importorskip("numba")
 
 from midfill.engine.local.forward.compiled import attention, cache, compiled  # noqa: E402
-from midfill.engine.local.forward.compiled.product import Native  # noqa: E402
+from midfill.engine.local.forward.compiled.product import CompiledKernel  # noqa: E402
 from midfill.engine.local.forward.compiled.team import Team  # noqa: E402
 from midfill.engine.local.forward.compiled.tiles import COLUMNS  # noqa: E402
 
-needs_native = pytest.mark.skipif(best() is not Native, reason="this CPU has other products")
+needs_compiled = pytest.mark.skipif(best() is not CompiledKernel, reason="this CPU has other products")
 KINDS = ("llama", "qwen2")  # without and with biases
 
 
@@ -57,7 +57,7 @@ def near(found: torch.Tensor, expected: torch.Tensor) -> bool:
     return float((found - expected).norm()) < 0.01 * float(expected.norm())
 
 
-@needs_native
+@needs_compiled
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n", [1, 5, 16, 17, 40, 100])
 def test_it_is_the_pass_through_torch(kind: str, n: int, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_it_is_the_pass_through_torch(kind: str, n: int, tmp_path: Path) -> None
     assert near(found, expected)
 
 
-@needs_native
+@needs_compiled
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_is_the_same_bit_for_bit_alone_and_among_others(kind: str, tmp_path: Path) -> None:
     runner, ids = tiny(kind, tmp_path / "m"), [5 + i * 7 % 80 for i in range(60)]
@@ -89,7 +89,7 @@ def test_a_row_is_the_same_bit_for_bit_alone_and_among_others(kind: str, tmp_pat
             assert torch.equal(together, torch.cat(alone[:n]))
 
 
-@needs_native
+@needs_compiled
 def test_two_sequences_in_one_step_are_two_steps(tmp_path: Path) -> None:
     runner = tiny("qwen2", tmp_path / "m")
     texts = [[5 + i * 7 % 80 for i in range(23)], [9 + i * 5 % 80 for i in range(31)]]
@@ -99,7 +99,7 @@ def test_two_sequences_in_one_step_are_two_steps(tmp_path: Path) -> None:
     assert all(torch.equal(mine, expected) for mine, expected in zip(together, apart, strict=True))
 
 
-@needs_native
+@needs_compiled
 def test_a_gap_in_a_sequence_is_filled(tmp_path: Path) -> None:
     """As after a keystroke: what stands before and behind is known."""
     runner, ids = tiny("llama", tmp_path / "m"), [5 + i * 7 % 80 for i in range(50)]
@@ -111,7 +111,7 @@ def test_a_gap_in_a_sequence_is_filled(tmp_path: Path) -> None:
     assert near(again, whole[rows])
 
 
-@needs_native
+@needs_compiled
 @pytest.mark.parametrize("rank", [4, 24])  # of a stack with zeros, and of blocks
 def test_an_adapter_is_added(rank: int, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
@@ -134,7 +134,7 @@ def test_an_adapter_is_added(rank: int, tmp_path: Path) -> None:
     assert torch.equal(again, without)
 
 
-@needs_native
+@needs_compiled
 def test_a_long_step_is_stopped_between_layers(tmp_path: Path) -> None:
     from midfill.engine.local.forward.runner import Cancelled
 
@@ -180,7 +180,7 @@ def test_powers_of_e_over_the_range() -> None:
     assert 0 <= compiled.exp(np.float32(-1e30)) < 1e-30
 
 
-@needs_native
+@needs_compiled
 def test_an_adapter_of_the_head_is_added(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
     from transformers import AutoModelForCausalLM
@@ -204,7 +204,7 @@ def test_an_adapter_of_the_head_is_added(tmp_path: Path) -> None:
     assert not near(found, without)
 
 
-@needs_native
+@needs_compiled
 def test_a_model_with_a_window_is_left_to_torch(tmp_path: Path) -> None:
     runner = Runner(load_tiny(save_tiny("mistral", tmp_path / "m"), "int8").model)
     assert runner.compiled is None

@@ -1,0 +1,84 @@
+"""One meaning a word: a class has a name of its own, and the old names of an idea do not come back."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVER = ROOT / "server" / "midfill"
+CLASS = re.compile(r"^[ \t]*class (\w+)", re.MULTILINE)
+# Names that several modules give to a class. To become shorter; nothing is added.
+SHARED = frozenset({
+    "Answer", "Asked", "Client", "Code", "Document", "Edit", "Ended", "Entry", "Facts", "Focus", "Gate",
+    "Generation", "Host", "Job", "Key", "Limits", "Line", "Load", "Middle", "Model", "Pace", "Place", "Plan",
+    "Reader", "Records", "Report", "Rows", "Run", "Server", "Service", "Session", "Settings", "Shape", "Slot",
+    "State", "Taken", "Token", "Training", "Typist", "Verdict", "Vocabulary", "Window", "Workspace", "_Reader",
+    "_Run",
+})  # fmt: skip
+# What was said before, and what is said now.
+OLD = {
+    "Beginning": "ForcedPrefix",
+    "Courtesy": "Throttle",
+    "Growing": "InFlight",
+    "Judge": "PostProcessor",
+    "LEAST": "a name with MIN_",
+    "Native": "CompiledKernel",
+    "NativeStep": "CompiledStep",
+    "Product": "Linear",
+    "STEPS": "LEVELS",
+    "TURNED": "TRANSPOSED",
+    "Wanted": "LogitBias",
+    "beginning_of": "forced_prefix",
+    "courtesy": "throttle",
+    "given_up": "preempted",
+    "make_way": "yield_core",
+    "polite": "throttled",
+    "trial": "check, guarded, attempt",
+    "unit_end": "stop_boundary",
+    "wanted_only": "bias_only",
+}
+
+
+def words(source: str) -> Iterator[str]:
+    """Every name in ``source``, those behind a dot and of arguments too; not what strings and comments say."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.NAME:
+            yield token.string
+
+
+def old_words(source: str) -> set[str]:
+    """The old names in ``source``, private ones too."""
+    return {word for word in words(source) if word.lstrip("_") in OLD}
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    places = defaultdict[str, list[str]](list)
+    for file in SERVER.rglob("*.py"):
+        for name in CLASS.findall(file.read_text(encoding="utf-8")):
+            places[name].append(str(file.relative_to(SERVER)))
+    assert len(places) > 200
+    shared = {name: files for name, files in places.items() if len(files) > 1}
+    assert {name: files for name, files in shared.items() if name not in SHARED} == {}
+    assert frozenset(shared) == SHARED, "fewer share a name than are listed: take the others off the list"
+
+
+@pytest.mark.parametrize("folder", ["server", "tests", "scripts"])
+def test_old_words_are_not_names(folder: str) -> None:
+    found = {
+        str(file.relative_to(ROOT)): words
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        if (words := old_words(file.read_text(encoding="utf-8")))
+    }
+    assert found == {}, OLD
+
+
+def test_old_words_are_found_wherever_they_stand() -> None:
+    assert old_words("a.given_up = f(wanted_only=1)\nclass Courtesy: ...\n") == {"given_up", "wanted_only", "Courtesy"}
+    assert old_words("_STEPS = 1  # given_up\n'polite'") == {"_STEPS"}

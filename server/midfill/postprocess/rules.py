@@ -20,6 +20,7 @@ from midfill.postprocess.closing import (
 from midfill.postprocess.finished import leave_finished_line
 from midfill.postprocess.foreign import drop_copyright, drop_invisible, drop_markup, drop_spelled_token
 from midfill.postprocess.invented import drop_invented
+from midfill.postprocess.other_language import drop_other_language
 from midfill.postprocess.pairs import close_string, close_what_it_opened, drop_second_closer
 from midfill.postprocess.place import Place, opens_block
 from midfill.postprocess.repeats import (
@@ -48,6 +49,7 @@ __all__ = [
     "drop_invented",
     "drop_invisible",
     "drop_markup",
+    "drop_other_language",
     "drop_repeated_block",
     "drop_repeated_line",
     "drop_repeated_prefix",
@@ -77,8 +79,9 @@ def first_unit(middle: str, place: Place) -> str:
 
 PIPELINE: tuple[Rule, ...] = (
     drop_invisible, drop_markup, drop_spelled_token, drop_repeated_prefix, leave_finished_line, first_unit,
-    drop_invented, drop_copyright, drop_repeated_line, drop_repeated_block, end_run, drop_doubled_space,
-    own_indentation, drop_suffix_overlap, drop_what_follows, balance, drop_second_closer, drop_trailing_comma, trim_end,
+    drop_invented, drop_other_language, drop_copyright, drop_repeated_line, drop_repeated_block, end_run,
+    drop_doubled_space, own_indentation, drop_suffix_overlap, drop_what_follows, balance, drop_second_closer,
+    drop_trailing_comma, trim_end,
 )  # fmt: skip
 # For a middle that has its end.
 FINISH: tuple[Rule, ...] = (only_open, open_body, close_string, close_what_it_opened)

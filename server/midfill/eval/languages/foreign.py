@@ -11,9 +11,9 @@ import re
 
 from tree_sitter import Node
 
-from midfill.eval.languages.telltales import told
 from midfill.syntax import languages
 from midfill.syntax.parsers import parser_for
+from midfill.syntax.telltales import is_comment, told
 
 MAX_CHARS = 4000
 MIN_TOKENS = 8  # of lines that a grammar is asked about
@@ -42,7 +42,7 @@ def wrong_language(language: str, prefix: str, text: str) -> str:
     said = head + text[:MAX_CHARS]
     quoted = _quoted_rows(language, said)
     for n, line in enumerate(said.split("\n")):
-        if n in quoted or _is_comment(language, line):
+        if n in quoted or is_comment(line, language):
             continue
         if other := told(line, language, 0 if n else len(head)):
             return other
@@ -86,14 +86,6 @@ def _is_prose_at(language: str, prefix: str) -> bool:
         kinds.append(node.type)
         node = node.parent
     return any("comment" in kind for kind in kinds[:3]) or any("heredoc" in kind for kind in kinds[:3])
-
-
-def _is_comment(language: str, line: str) -> bool:
-    """Whether the line is one of the language's own comments. ``#include`` is none."""
-    opening, bare = languages.of(language).comment[0], line.strip()
-    if not opening or not bare.startswith(opening):
-        return False
-    return opening != "#" or re.match(r"#(include|define|ifdef|ifndef|pragma|!\[|\[)|#{2,}", bare) is None
 
 
 def _by_grammar(language: str, lines: str) -> str:

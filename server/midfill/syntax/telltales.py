@@ -6,7 +6,10 @@ languages accuses right code; one that names too many only misses wrong code. So
 
 from __future__ import annotations
 
+import functools
 import re
+
+from midfill.syntax import languages
 
 _JS = "javascript typescript javascriptreact typescriptreact"
 _WEB = f"{_JS} vue svelte html"  # where scripts stand too
@@ -29,7 +32,8 @@ _ROWS = (
     (r"from [\w.]+ import ", "python"),
     (r"import (re|sys|json|numpy|pandas|random|datetime|time|argparse|logging|typing|pytest)( as \w+)?\s*$", "python"),
     (r"import [\w.]+ as \w+\s*$", "python typescript haskell kotlin scala groovy swift dart"),
-    (r"import [\w.]+\s*$", "python java kotlin swift haskell scala elm groovy julia elixir fsharp lisp"),
+    (r"import [\w.]+\s*$",
+     f"python java kotlin swift haskell scala elm groovy julia elixir fsharp lisp {_JS} vue svelte"),
     (r"for \w+(, ?\w+)* in [^;{]+:\s*$", "python"),
     (r"(elif|except)\b.*:\s*$", "python"),
     (r"if __name__ ==", "python"),
@@ -68,7 +72,7 @@ _ROWS = (
     (r"using System\b", "csharp powershell"),
     (r"Console\.(Write|Read)", "csharp powershell fsharp"),
     (r"namespace [\w.]+;?\s*$", "csharp php cpp typescript thrift"),
-    (r"((private|override|suspend|inline|internal|public|open) )*fun (\w+\.)?\w+\s*\(", "kotlin"),
+    (r"((private|override|suspend|inline|internal|public|open) )*fun (\w+\.)?\w+\s*\(", "kotlin vim"),
     (r"(data|sealed) class ", "kotlin csharp"),
     (r"val \w+( ?: ?[\w<>?]+)? = ", "kotlin scala ocaml"),
     (r"case class ", "scala"),
@@ -86,12 +90,12 @@ _ROWS = (
      f"{_C} java csharp dart groovy protobuf"),
     (r"typedef ", f"{_C} dart"),
     # Go
-    (r"func (\(\w+ \*?\w+\) )?\w+\(", "go swift"),
+    (r"func (\(\w+ \*?\w+\) )?\w+\(", "go swift vim"),
     (r"func \(\w+ \*?\w+\) ", "go"),
     (r"import \(\s*$", "go scala"),
     (r"type \w+ (struct|interface|func)\b", "go"),
     (r"fmt\.(Print|Sprint|Fprint|Errorf|Scan)", "go"),
-    (r"if err :?!?= ", "go"),
+    (r"if err (:=|!=) .*\{\s*$", "go"),
     (r"\w+(, \w+)* := ", "go makefile sql just"),
     # Rust
     (r"(pub(\(\w+\))? )?(async |unsafe |const )*fn \w+", "rust zig"),
@@ -103,7 +107,7 @@ _ROWS = (
     (r"let mut ", "rust"),
     (r"println!\(", "rust"),
     # Ruby, Lua, Elixir, shell: blocks that end in words
-    (r"def (self\.)?\w+[?!]?(\([^)]*\))?\s*$", "ruby python scala groovy elixir"),
+    (r"def (self\.)?\w+[?!]?(\([^)]*\))?\s*$", "ruby python scala groovy elixir vim"),
     (r"class [A-Z]\w*(\s*<\s*[A-Z][\w:]*)\s*$", "ruby"),
     (r"module [A-Z][\w:]*\s*$", "ruby haskell elm fsharp ocaml julia"),
     (r"require(_relative)? ['\"][^'\"]*['\"]\s*$", "ruby lua perl"),
@@ -112,7 +116,7 @@ _ROWS = (
     (r".*\bdo \|[\w, ]+\|\s*$", "ruby"),
     (r"local function ", "lua"),
     (r"local \w+(, \w+)* = ", "lua"),
-    (r"function [\w]+[.:]\w+\(", "lua"),
+    (r"function [\w]+[.:]\w+\(", "lua vim powershell"),
     (r"(if|elseif) .* then\s*$", "lua shellscript sql ruby ocaml fsharp haskell fish vim makefile yaml dockerfile"),
     (r"defmodule ", "elixir"),
     (r"(def|defp) .* do\s*$", "elixir"),
@@ -124,7 +128,7 @@ _ROWS = (
     (r"echo ['\"$]", f"{_SHELL} php bat powershell vim just ruby markdown"),
     # PHP, Perl
     (r"<\?php", "php html markdown"),
-    (r"\$\w+ = .*;\s*$", "php perl scss"),
+    (r"\$\w+ = .*;\s*$", f"php perl scss powershell {_JS}"),
     (r"\$\w+->\w+", "php perl powershell"),
     (r"my [$@%]\w+", "perl"),
     (r"use (strict|warnings);", "perl"),
@@ -135,9 +139,9 @@ _ROWS = (
     (r"(class|struct|interface|enum) \w+.*\{\s*$",
      f"{_BRACED} protobuf graphql elm fish julia haskell ocaml fsharp nix"),
     # Markup, styles, data
-    (r"<!DOCTYPE\b", "html xml vue svelte php"),
+    (r"<!DOCTYPE\b", "html xml vue svelte php ini"),
     (r"<(html|head|body|div|ul|ol|li|p|span|table|form|script|style|template|h[1-6])\b[^<]*>", _MARKUP),
-    (r"<\?xml", "xml html php"),
+    (r"<\?xml", "xml html php ini"),
     (r"([.#][a-z][\w-]*|body|html|h1|:root|a:hover|\*)( [.#>+~]?\s?[\w-]+)*(, ?[.#]?\w[\w-]*)* \{\s*$",
      "css scss less html vue svelte php markdown"),
     (r"(margin|padding|display|font-\w+|background(-color)?|text-align|border-radius|color|width|height): "
@@ -168,15 +172,26 @@ _ROWS = (
 )  # fmt: skip
 
 TELLTALES = tuple((re.compile(rf"[ \t]*(?:{pattern})"), tuple(names.split())) for pattern, names in _ROWS)
-_SHEBANG = re.compile(r"#!\S*[/ ](python|node|ruby|perl|bash|sh|php|lua|env \w+)")
+# Languages that the rows know. Of another one every line would be somebody else's.
+KNOWN = frozenset(name for _, names in TELLTALES for name in names) | {"json", "jsonc"}
+MAX_LINE = 400  # characters of a line that are looked at
 
 
+def is_comment(line: str, language: str) -> bool:
+    """Whether the line is one of the language's own comments. ``#include`` is none."""
+    opening, bare = languages.of(language).comment[0], line.strip()
+    if not opening or not bare.startswith(opening):
+        return False
+    return opening != "#" or re.match(r"#(include|define|ifdef|ifndef|pragma|!\[|\[)|#{2,}", bare) is None
+
+
+@functools.lru_cache(maxsize=1024)
 def told(line: str, language: str, start: int = 0) -> str:
     """The language that ``line`` surely is in instead of ``language``; "" where it may be right.
 
     Only what reaches behind ``start`` counts: what stands before it was there already.
     """
     for pattern, names in TELLTALES:
-        if language not in names and (found := pattern.match(line)) is not None and found.end() > start:
+        if language not in names and (found := pattern.match(line[:MAX_LINE])) is not None and found.end() > start:
             return names[0]
     return ""

@@ -1,0 +1,42 @@
+"""Lines of another language than the file's: a small model that hardly knows a language writes one that it knows."""
+
+from __future__ import annotations
+
+from midfill.postprocess.place import Place
+from midfill.postprocess.rule import in_code, rule
+from midfill.syntax.lexical import scan
+from midfill.syntax.telltales import KNOWN, is_comment, told
+
+# Lines around the cursor that show what the file mixes.
+AROUND = 400
+
+
+@rule(in_code)
+def drop_other_language(middle: str, place: Place) -> str:
+    """End before the first line that is surely written in another language, unless the file holds such lines itself."""
+    if place.language not in KNOWN or place.kind in ("string", "comment", "docstring"):
+        return middle
+    at = 0
+    for n, line in enumerate(middle.split("\n")):
+        whole, start = (place.before + line, len(place.before)) if n == 0 else (line, 0)
+        other = _told(whole, place.language, start) if line.strip() else ""
+        if other and _is_code(middle[:at], place) and not _holds(place, other):
+            return middle[: max(0, at - 1)]
+        at += len(line) + 1
+    return middle
+
+
+def _told(line: str, language: str, start: int = 0) -> str:
+    """As `told`; what is right in C++ is right in a header, which is named as C's."""
+    if is_comment(line, language) or (language == "c" and not told(line, "cpp", start)):
+        return ""
+    return told(line, language, start)
+
+
+def _is_code(before: str, place: Place) -> bool:
+    return scan(before, place.language, place.state).is_code
+
+
+def _holds(place: Place, other: str) -> bool:
+    lines = place.prefix.split("\n")[-AROUND:-1] + place.suffix.split("\n")[1:AROUND]
+    return any(_told(line, place.language) == other for line in lines)

@@ -148,21 +148,34 @@ async def test_when_it_is_not_wanted(options: dict[str, Any], charge: float | No
     await subject.aclose()
 
 
-async def test_what_the_engine_has_no_time_for_is_tried_again() -> None:
+@pytest.mark.parametrize(
+    ("reasons", "looks", "n_asked"),
+    [
+        (["cancelled", "length", "never asked"], (0.001,) * 4, 2),  # at the next look
+        (["cancelled", "cancelled", "length", "never asked"], (0.001, 30.0), 3),  # and not only then
+    ],
+)
+async def test_what_the_engine_has_no_time_for_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, reasons: list[str], looks: tuple[float, ...], n_asked: int
+) -> None:
+    monkeypatch.setattr(read_ahead, "LOOKS_S", looks)
+    monkeypatch.setattr(read_ahead, "AGAIN_S", 0.001)
     subject, engine = resident()
-    reasons = iter(["cancelled", "length", "never asked"])
+    left = iter(reasons)
     asked: list[tuple[int, ...]] = []
 
     async def stream(request: GenerateRequest) -> AsyncIterator[Delta]:
         asked.append(request.prompt)
-        yield Delta("", next(reasons))
+        yield Delta("", next(left))
 
     subject._reading._stream = stream
     subject.rests(HERE)
     assert subject._reading._task is not None
-    await asyncio.wait([subject._reading._task])
-    assert len(asked) == 2
-    assert engine.read == []
+    if len(looks) == 4:
+        await asyncio.wait([subject._reading._task])
+    await until(lambda: len(asked) == n_asked)
+    await asyncio.sleep(0.01)
+    assert (len(asked), len(set(asked)), engine.read) == (n_asked, 1, [])
     await subject.aclose()
 
 

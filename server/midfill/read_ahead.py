@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -27,6 +28,8 @@ _TAB = re.compile(r"^\t", re.MULTILINE)
 # Seconds before each look at whether the prompt has become another one. The first is also how long the cursor has to
 # stay; after the last one the place is taken to be settled.
 LOOKS_S = (0.1, 0.4, 0.8, 1.5, 3.0)
+# So long after the engine had no time for it, it is asked again, as long as the prompt is the same.
+AGAIN_S = 0.3
 # On battery, with less of its charge left, nothing is read that was not asked for.
 MIN_CHARGE = 0.5
 
@@ -73,17 +76,34 @@ class ReadAhead:
 
     async def _read(self, snapshot: Snapshot) -> None:
         read: tuple[int, ...] = ()
+        refused: GenerateRequest | None = None
         try:
             for pause_s in LOOKS_S:
-                await asyncio.sleep(pause_s)
+                if await self._pause(pause_s, refused) and refused is not None:
+                    read = refused.prompt
                 charge = await asyncio.to_thread(self._charge)
                 if charge is not None and charge < MIN_CHARGE:
                     return
-                request = await self._prompt_of(snapshot)
-                if request.prompt != read and await self._prefill(request):
-                    read = request.prompt
+                request, refused = await self._prompt_of(snapshot), None
+                if request.prompt != read:
+                    if await self._prefill(request):
+                        read = request.prompt
+                    else:
+                        refused = request
         except MidfillError as error:  # the request that comes will say so to those who wait
             log.debug("not read ahead: %s", error.message)
+
+    async def _pause(self, pause_s: float, refused: GenerateRequest | None) -> bool:
+        """Wait, and meanwhile ask again and again for what the engine had no time for; whether it had some in the end.
+
+        Other processes often need the machine for a moment only, and what was read until then is kept.
+        """
+        end, is_read = time.monotonic() + pause_s, False
+        while refused is not None and not is_read and time.monotonic() + AGAIN_S < end:
+            await asyncio.sleep(AGAIN_S)
+            is_read = await self._prefill(refused)
+        await asyncio.sleep(max(0.0, end - time.monotonic()))
+        return is_read
 
     async def _prefill(self, request: GenerateRequest) -> bool:
         """Whether the engine has read it; False where others needed the machine, which may be over at the next look."""

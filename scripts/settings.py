@@ -16,7 +16,8 @@ from typing import Any
 
 from midfill import dismissals, reuse
 from midfill.config import DEFAULT, MAX_GLOB_CHARS, MAX_GLOBS, ONE_OR_SEVERAL, SETTINGS, Config, Setting
-from midfill.lsp import closers, names
+from midfill.context.knowledge import names
+from midfill.lsp import closers
 
 ROOT = Path(__file__).parents[1]
 COLUMN = 30  # in README, where comments begin if the setting leaves room

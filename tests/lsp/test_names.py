@@ -88,3 +88,38 @@ def test_an_answer_from_before_the_list_is_not_shown_again(client: Client) -> No
     assert suggestion(client, uri) == SAID  # from the cache
     tell(client, uri, ["price"])
     assert suggestion(client, uri) == "order."
+
+
+TWO = "function f(order) {\n  return this.é + '𝄞' + order.price +\n    \n}\n"
+
+
+def places(client: Client, uri: str, line: int, character: int, version: int = 1) -> list[tuple[int, int]]:
+    params = at(uri, line, character)
+    params["textDocument"]["version"] = version
+    answer = client.result("midfill/places", params)
+    return [(place["line"], place["character"]) for place in answer["places"]]
+
+
+@pytest.mark.parametrize(("text", "line", "character", "version", "expected"), [
+    (TWO, 2, 4, 1, [(1, 14), (1, 31)]),
+    (TWO, 2, 4, 2, []),  # of another text
+    (TWO.replace("    ", "    order."), 2, 10, 1, [(2, 10), (1, 14)]),
+    ("\n", 0, 0, 1, []),
+    (TWO, 99, 0, 1, []),
+])  # fmt: skip
+def test_where_a_client_asks(
+    client: Client, text: str, line: int, character: int, version: int, expected: list[tuple[int, int]]
+) -> None:
+    uri = client.open(text, "file:///w/a.ts", "typescript")
+    assert places(client, uri, line, character, version) == expected
+
+
+def test_nowhere_while_it_is_off(says: None, launch: Launch) -> None:
+    client = launch()
+    client.initialize(initializationOptions={"knowledge_off": ["client"]})
+    client.ready()
+    assert places(client, client.open(TWO, "file:///w/a.ts", "typescript"), 2, 4) == []
+
+
+def test_a_document_that_is_not_open(client: Client) -> None:
+    assert places(client, "file:///w/none.ts", 0, 0) == []

@@ -6,10 +6,12 @@ import { SELECTOR } from './client.ts';
 import { MAX_NAMES, MAX_WHOLE } from './constants.ts';
 
 const METHOD = 'midfill/names';
+const PLACES = 'midfill/places'; // where to ask: the server says
 const REST_MS = 150;
 const BEHIND_ACCESS = /(?:\.|::|->)[$\w]*$/u;
 
 type Kind = vscode.CompletionItemKind;
+type Position = { line: number; character: number };
 
 const { Text, Keyword, Snippet, File, Folder } = vscode.CompletionItemKind;
 // Words of the text, and what is no name of anything.
@@ -55,34 +57,51 @@ export class Names implements vscode.Disposable {
     this.timer = setTimeout(() => void this.ask(), ms);
   }
 
-  /** Once for each place behind a dot: what is typed after it names one of the same. */
+  /** Once for each place behind a dot, and for what else the server wants to know of the cursor's function. */
   private async ask(): Promise<void> {
     const [editor, client] = [vscode.window.activeTextEditor, this.client()];
     if (editor === undefined || client === undefined || !vscode.languages.match(SELECTOR, editor.document)) {
       return;
     }
     const { document, selection: { active } } = editor;
-    const before = document.lineAt(active.line).text.slice(0, active.character);
-    const word = BEHIND_ACCESS.exec(before);
-    const place = `${document.uri.toString()}:${active.line}:${before.slice(0, before.length - (/[$\w]*$/u.exec(before)?.[0].length ?? 0))}`;
-    if (word === null || place === this.last) {
-      return;
-    }
-    this.last = place;
-    const version = document.version;
-    let list: vscode.CompletionList | undefined;
-    try {
-      list = await vscode.commands.executeCommand('vscode.executeCompletionItemProvider', document.uri, active);
-    } catch {
-      return; // another extension's fault
-    }
-    const { names, complete } = list === undefined ? { names: [], complete: false } : read(list, !/(?:\.|::|->)$/u.test(before));
-    if (names.length === 0 || document.version !== version) {
-      this.last = ''; // the next key asks again
-      return;
-    }
+    const { version } = document;
     const { asUri, asPosition } = client.code2ProtocolConverter;
-    const params = { textDocument: { uri: asUri(document.uri), version }, position: asPosition(active), names, complete };
-    void client.sendNotification(METHOD, params).catch(() => undefined);
+    const textDocument = { uri: asUri(document.uri), version };
+    const isCurrent = (): boolean => document.version === version && !document.isClosed;
+    let places: Position[] = [];
+    try {
+      ({ places } = await client.sendRequest<{ places: Position[] }>(PLACES, { textDocument, position: asPosition(active) }));
+    } catch {
+      return; // it is being stopped, or of another version
+    }
+    for (const { line, character } of places) {
+      if (!isCurrent()) {
+        return;
+      }
+      const at = new vscode.Position(line, character);
+      const before = document.lineAt(line).text.slice(0, character);
+      const stem = before.slice(0, before.length - (/[$\w]*$/u.exec(before)?.[0].length ?? 0));
+      const place = `${document.uri.toString()}:${line}:${stem}`;
+      const isHere = at.isEqual(active);
+      if (!isHere || (place !== this.last && BEHIND_ACCESS.test(before))) {
+        this.last = isHere ? place : this.last;
+        const list = await listAt(document.uri, at);
+        const { names, complete } = list === undefined ? { names: [], complete: false } : read(list, stem !== before);
+        if (names.length > 0 && isCurrent()) {
+          const params = { textDocument, position: asPosition(at), names, complete };
+          void client.sendNotification(METHOD, params).catch(() => undefined);
+        } else if (isHere) {
+          this.last = ''; // the next key asks again
+        }
+      }
+    }
+  }
+}
+
+async function listAt(uri: vscode.Uri, at: vscode.Position): Promise<vscode.CompletionList | undefined> {
+  try {
+    return await vscode.commands.executeCommand('vscode.executeCompletionItemProvider', uri, at);
+  } catch {
+    return undefined; // another extension's fault
   }
 }

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from midfill.eval.ask import Asker, Bare, Server, bare
 from midfill.eval.context import ProjectContext
 from midfill.eval.holes import Hole, chosen
 from midfill.eval.run import ByTests, Record, Scorer, See, evaluate, judge_text, read_records, writer
+from midfill.eval.servers import LanguageServer
 from midfill.types import MidfillError, ModelInfo, Trigger
 
 RAW = "raw"
@@ -43,6 +45,7 @@ class Suite:
     see: See
     about: Mapping[str, Any]
     folder: Path | None = None  # of the project that the holes are in
+    server: LanguageServer | None = None  # of the editor, for these files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     repo.add_argument("folder", metavar="DIR")
     repo.add_argument(
         "--kinds", default="rest-of-line,line,block,call-arguments,mid-word,cross-file", help="of holes, with commas"
+    )
+    repo.add_argument(
+        "--language-server", metavar="COMMAND", help="says names as an editor's would: 'pyright-langserver --stdio'"
     )
     _run_options(repo, split="all", limit=120)
     repo.set_defaults(run=configured(run))
@@ -135,7 +141,14 @@ def _suite(arguments: argparse.Namespace) -> Iterator[Suite]:
     with repository.copied(root) as workspace:
         holes = repository.Cutter(workspace.texts, arguments.split).cut(arguments.limit, kinds, arguments.seed)
         about = {"eval": "repo", "folder": root.name, "kinds": kinds, **drawn}
-        yield Suite(f"holes in {root.name}", holes, judge_text, workspace.see, about, workspace.folder)
+        about["server"] = arguments.language_server or ""
+        name, command = f"holes in {root.name}", shlex.split(arguments.language_server or "")
+        server = LanguageServer(command, workspace.folder) if command else None
+        try:
+            yield Suite(name, holes, judge_text, workspace.see, about, workspace.folder, server)
+        finally:
+            if server is not None:
+                server.stop()
 
 
 def _humaneval(arguments: argparse.Namespace, drawn: dict[str, Any]) -> Suite:
@@ -196,7 +209,7 @@ async def _evaluate(
 def _server(completer: Completer, suite: Suite, trigger: Trigger, stack: contextlib.AsyncExitStack) -> Server:
     if suite.folder is None:
         return Server(completer, trigger)
-    context = ProjectContext(completer, suite.folder)
+    context = ProjectContext(completer, suite.folder, suite.server)
     stack.callback(context.close)
     return Server(completer, trigger, context.open)
 

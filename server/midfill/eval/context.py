@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from midfill.completer import Completer
 from midfill.context.keeper import Document
 from midfill.context.workspace import Workspace
+from midfill.eval.servers import LanguageServer
 from midfill.types import MidfillError, Snapshot
 
+SERVER_S = 3.0  # another language server that names nothing is asked again for so long
 READ_S = 60.0  # a project is read for so long at most
 
 
 class ProjectContext:
     """Feeds one completer from the project in ``folder`` (absolute). All here wait for the context's thread."""
 
-    def __init__(self, completer: Completer, folder: Path) -> None:
-        self._completer, self._folder = completer, folder
+    def __init__(self, completer: Completer, folder: Path, server: LanguageServer | None = None) -> None:
+        """``server``: another language server, that an editor would have for these files."""
+        self._completer, self._folder, self._server = completer, folder, server
         self._workspace = Workspace()
 
     def open(self, snapshot: Snapshot) -> None:
@@ -32,6 +36,12 @@ class ProjectContext:
         if not self._workspace.prepare(snapshot, READ_S):
             raise MidfillError(f"{self._folder.name} is not read after {READ_S:.0f} s", "choose a smaller folder")
         self._completer.sources = (self._workspace,)
+        if self._server is not None:
+            self._server.show(snapshot)
+            for at in self._workspace.knowledge.wanted(snapshot):
+                names, is_complete = self._server.names(snapshot, at, SERVER_S if at == snapshot.cursor else 0.0)
+                place = dataclasses.replace(snapshot, cursor=at)
+                self._workspace.knowledge.told(place, names, is_complete=is_complete)
 
     def changed(self, snapshot: Snapshot) -> None:
         """Somebody typed. Does not wait."""

@@ -1,20 +1,19 @@
-"""midfill/names: what the editor's other language servers say may be named behind a dot. Nobody waits for it."""
+"""midfill/names: what the editor's other language servers say may be named behind a dot. Nobody waits for it.
+
+midfill/places: where they should be asked.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from midfill.context.knowledge.names import MAX_NAMES, name_of
 from midfill.context.knowledge.store import Knowledge
 from midfill.lsp import convert
-from midfill.lsp.documents import Documents
+from midfill.lsp.documents import Document, Documents
+from midfill.lsp.positions import to_character
 from midfill.lsp.protocol import Params
-
-MAX_NAMES = 5000  # of a list that is read; a longer one is not called complete
-# pyright, gopls and rust-analyzer call every list incomplete, so that they are asked again at the next key. Directly
-# behind a dot they name all members; servers that cut lists do so at 50 names (Java's) or more. ``__x__`` do not count.
-MAX_WHOLE = 49
-MAX_NAME = 200  # characters
-ACCESS = ".?:->"  # TypeScript's server has the dot in its names
+from midfill.types import Snapshot
 
 
 def names(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
@@ -24,18 +23,34 @@ def names(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
     told = params.get("names")
     if document is None or document.stale or document.version != version or not isinstance(told, list):
         return
-    found = [name for one in told[:MAX_NAMES] if (name := _name(one))]
+    found = [name for one in told[:MAX_NAMES] if (name := name_of(one))]
     snapshot = documents.snapshot(document.uri, *convert.read_position(params.get("position")))
     if snapshot is not None:
         is_complete = params.get("complete") is True and len(told) <= MAX_NAMES
         knowledge.told(snapshot, list(dict.fromkeys(found)), is_complete=is_complete)
 
 
-def _name(one: Any) -> str:
-    """A name out of a text or a CompletionItem: what is inserted, without a call's parentheses; "" for what is none."""
-    if isinstance(one, dict):
-        one = one.get("filterText") or one.get("label")
-    if not isinstance(one, str) or len(one) > MAX_NAME:
-        return ""
-    name = one.strip().lstrip(ACCESS).partition("(")[0]
-    return name if name.isidentifier() or name.replace("$", "_").replace("-", "_").isidentifier() else ""
+def places(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
+    """midfill/places: where the client should ask its other language servers now, the cursor first if it stands behind
+    a dot. None where another text is meant, or their names are not wanted."""
+    line, character = convert.read_position(params.get("position"))
+    document = documents.get(convert.read_uri(params))
+    version = convert.read_object(params, "textDocument").get("version")
+    if document is None or document.stale or document.version != version:
+        return {"places": []}
+    snapshot = documents.snapshot(document.uri, line, character)
+    found = knowledge.wanted(snapshot) if snapshot is not None else ()
+    cursor = document.locate(line, character)[0]
+    return {"places": [one for at in found if (one := _position(document, snapshot, cursor, at)) is not None]}
+
+
+def _position(document: Document, snapshot: Snapshot | None, row: int, at: int) -> dict[str, int] | None:
+    """A place of the snapshot in the document; None where it is in another cell of the notebook."""
+    assert snapshot is not None
+    low, high = sorted((at, snapshot.cursor))
+    n_lines = snapshot.text.count("\n", low, high)
+    row += n_lines if at > snapshot.cursor else -n_lines
+    head = snapshot.text[:at].rpartition("\n")[2]
+    if not 0 <= row < len(document.lines) or not document.lines[row].startswith(head):
+        return None
+    return {"line": row, "character": to_character(head, document.encoding)}

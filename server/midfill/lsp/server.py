@@ -138,6 +138,7 @@ def _features(session: Session) -> list[tuple[str, Handler, Any]]:
         ("midfill/explain", partial(explain.explain, session.traces), None),
         ("midfill/why", of(why.why), None),
         ("midfill/names", partial(names.names, session.documents, session.project.knowledge), None),
+        ("midfill/places", partial(names.places, session.documents, session.project.knowledge), None),
         ("midfill/models", lambda _params: models.models(session.config.model), None),
         (lsp.WORKSPACE_EXECUTE_COMMAND, of(knob.execute_command), None),
         ("midfill/dismissed", of(knob.dismissed), None),

@@ -72,7 +72,7 @@ class Names:
 def names_around(prefix: str, suffix: str, language: str, base: int) -> Names:
     """Read the code around the cursor, at which a line indented by ``base`` begins."""
     above = code_only(prefix, language).split("\n")[:-1]
-    start = _function_above(above, base)
+    start = function_above(above, base)
     body = None if start is None else _body_indent(above, start)
     begun = start is not None and any(line.strip() for line in above[start + 1 :])
     visible = _without_closed_functions(above, base)
@@ -86,17 +86,18 @@ def indent(line: str) -> int:
     return len(line) - len(line.lstrip(" \t"))
 
 
-def _opens_function(line: str) -> bool:
+def opens_function(line: str) -> bool:
+    """Whether a function or method begins on ``line``, as far as a line alone says."""
     return bool(_FUNCTION.match(line)) or bool(_METHOD.search(line) and not _STATEMENT.match(line))
 
 
-def _function_above(lines: list[str], least: int) -> int | None:
+def function_above(lines: list[str], least: int) -> int | None:
     """The line where the innermost function begins that a line indented by ``least`` after ``lines`` is in."""
     for i in range(len(lines) - 1, max(-1, len(lines) - 1 - MAX_ABOVE), -1):
         if not lines[i].strip():
             continue
         here = indent(lines[i])
-        if here < least and _opens_function(lines[i]):
+        if here < least and opens_function(lines[i]):
             return i
         least = min(least, max(here, 1))
     return None
@@ -116,7 +117,7 @@ def _without_closed_functions(lines: list[str], least: int) -> list[str]:
         here = indent(line)
         if not line.strip():
             continue
-        if _opens_function(line) and here >= least:
+        if opens_function(line) and here >= least:
             while kept and indent(kept[-1]) > here:
                 kept.pop()
         kept.append(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midfill.context.knowledge.places import asked_at, receiver_before, scope_of
+from midfill.context.knowledge.places import asked_at, receiver_before, scope_of, uses_near
 from tests.support import at
 
 
@@ -64,3 +64,43 @@ def test_the_scope_is_the_function() -> None:
 def test_nothing_to_ask() -> None:
     assert asked_at(at("‸", language="python")) is None
     assert asked_at(at("import os\n‸\n", language="python")) is None
+
+
+SCRIPT = """class Shop {
+  other(order) { return order.before.all; }
+  add(order: Order) {
+    // see order.nothing
+    const total = this.tax.of(order.lines);
+    if (total.net > 3) {
+      ‸
+    }
+    return this.items.push(total.gross, "a.b", `${told.value}`);
+  }
+  more() { return later.value; }
+}
+"""
+
+
+@pytest.mark.parametrize(("text", "language", "uses"), [
+    (SCRIPT, "typescript", {
+        "this": "tax.of", "this.tax": "of(", "this.items": "push(", "total": "net >", "order": "lines",
+        "told": "value}",
+    }),
+    (METHOD, "python", {"self": "tax.of", "self.tax": "of(", "order": "lines:"}),
+    ("def f(a):\n    a.b.c()\n    a.‸\n", "python", {"a": "b.c", "a.b": "c("}),
+    ("def f(a):\n    x(a.b.‸)\n", "python", {}),  # a line that is being written
+    ("import a.b\n\n\ndef f():\n    ‸\n", "python", {}),
+    ("a.b()\n\n\ndef f():\n    ‸\n", "python", {}),
+    ("def f(a):\n    a.b\n\n\na.run()\n‸\n", "python", {"a": "run("}),
+    ("def f(a):\n    '''a.b'''\n    # a.c\n    ‸\n", "python", {}),
+])  # fmt: skip
+def test_where_receivers_are_used(text: str, language: str, uses: dict[str, str]) -> None:
+    snapshot = at(text, language=language)
+    found = uses_near(snapshot)
+    assert set(found) == set(uses)
+    assert all(snapshot.text[place:].startswith(uses[name]) for name, place in found.items())
+    assert list(found)[:1] in ([], ["this"], ["self"], ["a"])
+
+
+def test_a_long_text_has_no_uses() -> None:
+    assert uses_near(at("x.y\n" * 30_000 + "x.y\n‸", language="python")) == {}

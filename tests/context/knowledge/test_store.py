@@ -204,6 +204,44 @@ def test_a_client_tells(knowledge: Knowledge) -> None:
     assert knowledge.at(snapshot) == NOTHING
 
 
+FUNCTION = "function f(order) {\n  this.total += order.net;\n  ‸\n}\n"
+
+
+def told_at(knowledge: Knowledge, text: str, receiver: str, names: list[str]) -> Snapshot:
+    """Tell the names at the first use of a receiver; the snapshot at the cursor."""
+    snapshot = at(text, uri="file:///b.ts", language="typescript")
+    use = dataclasses.replace(snapshot, cursor=snapshot.text.index(f"{receiver}.") + len(receiver) + 1)
+    knowledge.told(use, names, is_complete=True)
+    return snapshot
+
+
+def test_a_client_is_asked_for_what_is_used_near(knowledge: Knowledge) -> None:
+    snapshot = at(FUNCTION, uri="file:///b.ts", language="typescript")
+    assert [snapshot.text[:place].split()[-1] for place in knowledge.wanted(snapshot)] == ["this.", "order."]
+    told_at(knowledge, FUNCTION, "this", ["total", "rest"])
+    assert [snapshot.text[:place].split()[-1] for place in knowledge.wanted(snapshot)] == ["order."]
+    assert knowledge.at(snapshot).complete == {"this": {"total", "rest"}}
+    behind = at(FUNCTION.replace("‸", "order.‸"), uri="file:///b.ts", language="typescript")
+    assert knowledge.wanted(behind) == (behind.cursor,)
+    knowledge.forget("file:///b.ts")
+
+
+def test_how_far_a_list_reaches(knowledge: Knowledge) -> None:
+    far = FUNCTION.replace("‸", "\n" * 30 + "  ‸")
+    told_at(knowledge, far, "order", ["net"])
+    assert set(knowledge.at(told_at(knowledge, far, "this", ["total"])).complete) == {"this"}
+    knowledge.forget("file:///b.ts")
+
+
+def test_a_list_without_the_name_that_stands_there_is_not_complete(knowledge: Knowledge) -> None:
+    assert knowledge.at(told_at(knowledge, FUNCTION, "order", ["gross"])).complete == {}
+    knowledge.forget("file:///b.ts")
+
+
+def test_a_client_that_is_off_is_not_asked() -> None:
+    assert Knowledge(["client"]).wanted(at(FUNCTION, uri="file:///b.ts", language="typescript")) == ()
+
+
 def test_a_client_comes_before_inference(knowledge: Knowledge) -> None:
     snapshot = at(f"{SHOP}        derived.‸\n", uri="file:///c.py", language="python")
     ask(knowledge, snapshot)

@@ -37,6 +37,7 @@ end })
 """
 
 
+LONG = [f"name_{number}" for number in range(73)]  # no server cuts there
 MANY = [f"name_{number}" for number in range(50)]  # as many as some servers cut a list to
 
 
@@ -49,6 +50,7 @@ def told(editor: Neovim) -> list[tuple[list[str], bool, dict[str, int]]]:
     ('[{"label": "price", "kind": 5}, {"label": "lines", "kind": 2}]', ["price", "lines"], True),
     ('{"isIncomplete": true, "items": [{"label": "price", "kind": 5}]}', ["price"], True),
     (json.dumps({"isIncomplete": True, "items": [{"label": name, "kind": 5} for name in MANY]}), MANY, False),
+    (json.dumps({"isIncomplete": True, "items": [{"label": name, "kind": 5} for name in LONG]}), LONG, True),
     ('[{"label": "price", "kind": 5}, {"label": "a word", "kind": 1}]', ["price"], False),
     ('[{"label": "• price", "filterText": "price", "kind": 5}, {"label": "if", "kind": 14}]', ["price"], True),
 ])  # fmt: skip
@@ -69,3 +71,22 @@ def test_a_server_that_says_nothing_costs_nothing(start: Start) -> None:
     editor.keys("order.")
     editor.wait_ghost("uno due")
     assert told(editor) == []
+
+
+def test_what_is_used_near_the_cursor_is_asked_for_too(start: Start) -> None:
+    editor = start("x", setup=OTHER.replace("ITEMS", '[{"label": "price", "kind": 5}]'))
+    editor.open("def f(é, order):\n    é.price; order.price\n    ‸\n")
+    editor.keys("x")
+    wanted = [(["price"], True, {"line": 1, "character": 6}), (["price"], True, {"line": 1, "character": 19})]
+    until(lambda: told(editor), lambda found: sorted(found, key=str) == sorted(wanted, key=str))
+
+
+def test_nobody_is_asked_while_it_is_off(start: Start) -> None:
+    off = "vim.lsp.config('midfill', { init_options = { knowledgeOff = { 'client' } } })\n"
+    editor = start("uno due", setup=off + OTHER.replace("ITEMS", '[{"label": "price", "kind": 5}]'))
+    editor.open("def f(order):\n    order.price\n    return ‸\n")
+    editor.keys("order.")
+    editor.wait_ghost("uno due")
+    until(lambda: editor.wire.messages(method="midfill/places"), bool)
+    assert told(editor) == []
+    assert editor.lua("return vim.g.n_asked") in (None, 0)

@@ -4,6 +4,7 @@ local api = vim.api
 
 local M = {}
 local METHOD = 'midfill/names'
+local PLACES = 'midfill/places' -- where to ask: the server says
 local REST_MS = 150
 local constants = require('midfill.constants')
 local MAX_NAMES, MAX_WHOLE = constants.MAX_NAMES, constants.MAX_WHOLE
@@ -33,7 +34,8 @@ function M.read(result, is_begun)
     end
   end
   if result.isIncomplete == true then
-    complete = complete and not is_begun and n_plain <= MAX_WHOLE
+    local is_cut = n_plain > MAX_WHOLE and #items % (MAX_WHOLE + 1) == 0
+    complete = complete and not is_begun and not is_cut
   end
   return vim.list_slice(names, 1, MAX_NAMES), complete and #names > 0 and #names <= MAX_NAMES
 end
@@ -55,7 +57,37 @@ local function tell(client, buf, names, complete, version, position)
   end
 end
 
---- Ask once for each place behind a dot: what is typed after it names one of the same.
+--- Ask the other servers of a buffer about one place, in midfill's units. `done` is told whether nothing came in time.
+---@param client vim.lsp.Client midfill's
+---@param buf integer
+---@param position lsp.Position
+---@param is_begun boolean whether the beginning of a name stands there
+---@param done fun(is_late: boolean)
+local function ask_others(client, buf, position, is_begun, done)
+  local version = vim.lsp.util.buf_versions[buf]
+  local line = api.nvim_buf_get_lines(buf, position.line, position.line + 1, false)[1] or ''
+  local ok, byte = pcall(vim.str_byteindex, line, client.offset_encoding, position.character, false)
+  for _, other in ipairs(ok and vim.lsp.get_clients({ bufnr = buf, method = 'textDocument/completion' }) or {}) do
+    if not require('midfill.attach').is_ours(other) then
+      local character = vim.str_utfindex(line, other.offset_encoding, byte, false)
+      local params = {
+        textDocument = { uri = vim.uri_from_bufnr(buf) },
+        position = { line = position.line, character = character },
+      }
+      other:request('textDocument/completion', params, function(err, result)
+        if err or not result or not api.nvim_buf_is_valid(buf) then
+          return
+        elseif vim.lsp.util.buf_versions[buf] ~= version then
+          return done(true)
+        end
+        local names, complete = M.read(result, is_begun)
+        tell(client, buf, names, complete, version, position)
+      end, buf)
+    end
+  end
+end
+
+--- Ask once for each place behind a dot, and for what else the server wants to know of the cursor's function.
 ---@param client vim.lsp.Client
 ---@param buf integer
 local function ask(client, buf)
@@ -64,32 +96,26 @@ local function ask(client, buf)
   end
   local row, col = unpack(api.nvim_win_get_cursor(0))
   local before = api.nvim_get_current_line():sub(1, col)
-  local stem = before:match('^(.*[%.>:])[%w_$]*$')
-  if not stem or not (stem:find('%.$') or stem:find('::$') or stem:find('%->$')) then
-    return
-  end
+  local stem = before:match('^(.-)[%w_$]*$')
   local place = table.concat({ buf, row, stem }, ':')
-  if place == last then
-    return
-  end
-  last = place
-  for _, other in ipairs(vim.lsp.get_clients({ bufnr = buf, method = 'textDocument/completion' })) do
-    if not require('midfill.attach').is_ours(other) then
-      local version = vim.lsp.util.buf_versions[buf]
-      local position = vim.lsp.util.make_position_params(0, client.offset_encoding).position
-      local params = vim.lsp.util.make_position_params(0, other.offset_encoding)
-      other:request('textDocument/completion', params, function(err, result)
-        if err or not result or not api.nvim_buf_is_valid(buf) then
-          return
-        elseif vim.lsp.util.buf_versions[buf] ~= version then
-          last = '' -- the next key asks again
-          return
-        end
-        local names, complete = M.read(result, #stem < #before)
-        tell(client, buf, names, complete, version, position)
-      end, buf)
+  local version = vim.lsp.util.buf_versions[buf]
+  local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
+  params.textDocument.version = version
+  client:request(PLACES, params, function(err, result)
+    if err or not result or vim.lsp.util.buf_versions[buf] ~= version or not api.nvim_buf_is_valid(buf) then
+      return
     end
-  end
+    for _, position in ipairs(result.places) do
+      if not vim.deep_equal(position, params.position) then
+        ask_others(client, buf, position, false, function() end)
+      elseif place ~= last then
+        last = place
+        ask_others(client, buf, position, #stem < #before, function(is_late)
+          last = is_late and '' or last -- the next key asks again
+        end)
+      end
+    end
+  end, buf)
 end
 
 ---@param client vim.lsp.Client

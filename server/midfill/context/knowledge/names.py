@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 # Who says them: a reading of the files by jedi, the editor's other language servers, the index of what files declare.
 JEDI, CLIENT, INDEX = "jedi", "client", "index"
 SOURCES = (JEDI, CLIENT, INDEX)  # by the names that the setting ``knowledge_off`` takes
+
+MAX_NAMES = 5000  # of a list that is read; a longer one is not called complete
+# pyright, gopls and rust-analyzer call every list incomplete, so that they are asked again at the next key. Directly
+# behind a dot they name all members; servers that cut lists do so at 50 names (Java's) or more, all at a multiple of
+# that (clangd 100, SourceKit 200). ``__x__`` do not count.
+CUT_AT = 50
+MAX_WHOLE = CUT_AT - 1
+MAX_NAME = 200  # characters
+ACCESS = ".?:->"  # TypeScript's server has the dot in its names
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +51,21 @@ class Known:
 
 
 NOTHING = Known()
+
+
+def name_of(one: Any) -> str:
+    """A name out of a text or a CompletionItem: what is inserted, without a call's parentheses; "" for what is none."""
+    if isinstance(one, dict):
+        one = one.get("filterText") or one.get("label")
+    if not isinstance(one, str) or len(one) > MAX_NAME:
+        return ""
+    name = one.strip().lstrip(ACCESS).partition("(")[0]
+    return name if name.isidentifier() or name.replace("$", "_").replace("-", "_").isidentifier() else ""
+
+
+def is_whole(names: Sequence[str], n_items: int, *, is_open: bool, is_begun: bool) -> bool:
+    """Whether a list of one server has all names. ``n_items``: how many it had in all; ``is_open``: its server calls it
+    incomplete; ``is_begun``: it was asked for behind the beginning of a name, by which it may have been chosen."""
+    n_plain = sum(not (name.startswith("__") and name.endswith("__")) for name in names)
+    is_cut = n_plain > MAX_WHOLE and n_items % CUT_AT == 0
+    return len(names) <= MAX_NAMES and not (is_open and (is_cut or is_begun))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import bisect
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from midfill.context.focus import Focus
+from midfill.syntax.lexical import pieces
+from midfill.syntax.names import opens_function
 from midfill.types import Snapshot
 
 MAX_LINES = 60  # above the cursor, in its scope
 MAX_RECEIVERS = 8
 MAX_CHARS = 300_000
 MAX_LINE = 200  # characters of the line before the cursor
+MAX_BELOW = 20  # lines below the cursor
+MAX_CODE = 100_000  # characters before the cursor that are read for strings and comments
 _ACCESS = re.compile(r"(?<![\w.)\]\"'])([^\W\d]\w*(?:(?:\(\))?\.[^\W\d]\w*)*(?:\(\))?)\.\w*\Z")
 _ANY_ACCESS = re.compile(r"([\w)\]}\"'])\.\w*\Z")
 _NUMBER = re.compile(r"(?<![\w.])\d[\d_]*\Z")
@@ -22,6 +28,7 @@ _BOUND = re.compile(
 )
 _HEADER = re.compile(r"^\s*(?:async\s+)?def\s+\w+\s*\((.*)")
 _PARAMETER = re.compile(r"(?:\A|,)\s*\*{0,2}([^\W\d]\w*)")
+OWN = ("this", "self")
 _KEYWORDS = frozenset({"import", "from", "return", "None", "True", "False", "in", "not", "and", "or", "is", "lambda"})
 
 
@@ -51,7 +58,57 @@ def receiver_before(snapshot: Snapshot) -> str:
 def scope_of(snapshot: Snapshot) -> str:
     """The line that opens what the cursor stands in."""
     scopes = _focus(snapshot).scopes
-    return next((line for line in scopes if _HEADER.match(line)), scopes[-1] if scopes else "")
+    return next((line for line in scopes if opens_function(line)), scopes[-1] if scopes else "")
+
+
+def uses_near(snapshot: Snapshot) -> dict[str, int]:
+    """Where the members of the receivers in the cursor's function can be asked for: by receiver, the place behind the
+    dot of a use that stands there, the nearest one; ``this`` and ``self`` first, then the nearest receivers."""
+    if snapshot.cursor > MAX_CODE:
+        return {}
+    found: dict[str, int] = {}
+    for start, line in _function(snapshot):
+        for used in _USED.finditer(line[:MAX_LINE]):
+            at, receiver = start + used.start(), ""
+            for part in used[1].split("."):
+                receiver, at = f"{receiver}.{part}".lstrip("."), at + len(part) + 1
+                found.setdefault(receiver, at)
+    if not found:
+        return {}
+    read = pieces(snapshot.text[: max(found.values())], snapshot.language)
+    code = [(start, end) for start, end, kind in read if kind == "code"]
+    starts = [start for start, _ in code]
+    found = {
+        receiver: at for receiver, at in found.items()
+        if receiver.split(".")[0] not in _KEYWORDS and (n := bisect.bisect_left(starts, at)) and at <= code[n - 1][1]
+    }  # fmt: skip
+    return dict(sorted(found.items(), key=lambda one: one[0] not in OWN))
+
+
+def _function(snapshot: Snapshot) -> Iterator[tuple[int, str]]:
+    """The lines of the cursor's function with the places where they begin: those above, the nearest first, then those
+    below; not its own, which is broken where it is being written."""
+    start = snapshot.cursor - len(snapshot.line_before)
+    line = snapshot.text[start:].split("\n", 1)[0]
+    least = _depth(line) if line.strip() else len(line)
+    for n, above in enumerate(snapshot.text[max(0, start - 20_000) : start].split("\n")[-2::-1]):
+        start -= len(above) + 1
+        if least or not _depth(above):  # outside of functions, what is inside of one is none of it
+            yield start, above
+        opens = above.strip() and _depth(above) < least
+        if n == MAX_LINES or (opens and (opens_function(above) or not _depth(above))):
+            least = _depth(above)
+            break
+    at = snapshot.cursor + len(snapshot.text[snapshot.cursor :].split("\n", 1)[0]) + 1
+    for below in snapshot.text[at : at + 8_000].split("\n")[:MAX_BELOW]:
+        if below.strip() and _depth(below) <= least:
+            return
+        yield at, below
+        at += len(below) + 1
+
+
+def _depth(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def asked_at(snapshot: Snapshot) -> Asked | None:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from midfill.context.child import ChildProcess, Ended
 from midfill.context.knowledge.inferring import MAX_MEMORY
 from midfill.context.knowledge.names import CLIENT, INDEX, JEDI, NOTHING, Known, KnownNames
-from midfill.context.knowledge.places import Asked, asked_at, receiver_before, scope_of
+from midfill.context.knowledge.places import OWN, Asked, asked_at, receiver_before, scope_of, uses_near
 from midfill.types import MidfillError, Snapshot
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,13 @@ MAX_ENDED = 2  # children in a row
 OFF_S = 120.0  # for which there is none after that
 MAX_PLACES = 100  # documents that are kept in mind
 NEAR_ROWS = 12  # what a client said holds so far from where it said it
+NEAR_OWN_ROWS = 60  # the same of ``this`` and ``self``, which are what they are in all of a function
+MAX_TOLD = 24  # lists of a client that are kept of a document, the latest
+MAX_USES = 5  # receivers beside the one before the cursor that a client is asked for at once
+FRESH_S = 45.0  # a list that a client said for another receiver in the function is asked for again so long after
 AROUND = 20_000  # characters of the text that are read for what is used
+_WORD = re.compile(r"[^\W\d]\w*")
+_ACCESS = re.compile(r"(?:\.|::|->)\Z")
 COMMAND = (sys.executable, "-P", "-m", "midfill.context.knowledge.inferring")
 
 
@@ -40,6 +47,16 @@ class _Entry:
     scope: str
     row: int
     lists: dict[str, KnownNames]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A list of the client's, and where and when it said it."""
+
+    scope: str
+    row: int
+    at: float
+    names: KnownNames
 
 
 class Knowledge:
@@ -53,7 +70,7 @@ class Knowledge:
         self._changed = threading.Condition()
         self._waiting: OrderedDict[str, tuple[Snapshot, Asked]] = OrderedDict()
         self._inferred: OrderedDict[str, _Entry] = OrderedDict()
-        self._told: OrderedDict[str, _Entry] = OrderedDict()
+        self._told: OrderedDict[str, dict[str, _Told]] = OrderedDict()  # by document and receiver
         self._declared: OrderedDict[str, _Entry] = OrderedDict()
         self._last: dict[str, tuple[object, float]] = {}
         self._thread: threading.Thread | None = None
@@ -88,11 +105,32 @@ class Knowledge:
         receiver = receiver_before(snapshot)
         if not receiver or not names:
             return
-        entry = self._told.get(snapshot.uri)
+        stands = _WORD.match(snapshot.text, snapshot.cursor)
+        if stands is not None and _ACCESS.search(snapshot.line_before) and stands[0] not in names:
+            is_complete = False  # the server read the broken text in another way
+        known = _with_used(KnownNames(receiver, tuple(names), is_complete, CLIENT), snapshot)
         scope, row = scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor)
-        lists = dict(entry.lists) if entry is not None and entry.scope == scope else {}
-        lists[receiver] = _with_used(KnownNames(receiver, tuple(names), is_complete, CLIENT), snapshot)
-        _keep(self._told, snapshot.uri, _Entry(scope, row, lists))
+        table = self._told.get(snapshot.uri, {})
+        before = [(name, one) for name, one in table.items() if name != receiver][-MAX_TOLD + 1 :]
+        told = {**dict(before), receiver: _Told(scope, row, time.monotonic(), known)}
+        _keep(self._told, snapshot.uri, told)
+
+    def wanted(self, snapshot: Snapshot) -> tuple[int, ...]:
+        """Where the client should ask its other language servers: at the cursor, if it stands behind a dot, then behind
+        the dots of receivers near it of which nothing is known yet."""
+        if CLIENT in self._off:
+            return ()
+        known, now, scope = self.at(snapshot).complete, time.monotonic(), scope_of(snapshot)
+        fresh = {
+            receiver for receiver, one in self._told.get(snapshot.uri, {}).items()
+            if one.scope == scope and now - one.at < FRESH_S
+        }  # fmt: skip
+        receiver = receiver_before(snapshot)
+        uses = [
+            at for name, at in uses_near(snapshot).items()
+            if name not in fresh and name not in known and name != receiver and _rows(snapshot, at) <= reach(name)
+        ]  # fmt: skip
+        return (*([snapshot.cursor] if receiver else []), *uses[:MAX_USES])
 
     def is_asked(self, source: str) -> bool:
         """Whether the names of a source are used."""
@@ -110,16 +148,17 @@ class Knowledge:
     def at(self, snapshot: Snapshot) -> Known:
         """What is known at a cursor, now. A client's list comes before an inferred one, that before a declared one."""
         declared, inferred = self._declared.get(snapshot.uri), self._inferred.get(snapshot.uri)
-        told = self._told.get(snapshot.uri)
-        if declared is None and inferred is None and told is None:
+        told = self._told.get(snapshot.uri) if CLIENT not in self._off else None
+        if declared is None and inferred is None and not told:
             return NOTHING
         scope, row = scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor)
         lists: dict[str, KnownNames] = {}
-        for source, entry in ((INDEX, declared), (JEDI, inferred), (CLIENT, told)):
+        for source, entry in ((INDEX, declared), (JEDI, inferred)):
             if entry is not None and source not in self._off and entry.scope == scope:
-                if source == CLIENT and abs(entry.row - row) > NEAR_ROWS:
-                    continue
                 lists |= entry.lists
+        for receiver, one in (told or {}).items():
+            if one.scope == scope and abs(one.row - row) <= reach(receiver):
+                lists[receiver] = one.names
         here = lists.pop(receiver_before(snapshot), None)
         return Known(here, MappingProxyType(lists)) if here or lists else NOTHING
 
@@ -207,6 +246,16 @@ class Knowledge:
             child.end()
 
 
+def _rows(snapshot: Snapshot, at: int) -> int:
+    """Rows between a place and the cursor."""
+    return snapshot.text.count("\n", *sorted((at, snapshot.cursor)))
+
+
+def reach(receiver: str) -> int:
+    """Rows from where a client said them within which the members of ``receiver`` hold."""
+    return NEAR_OWN_ROWS if receiver.split(".")[0] in OWN else NEAR_ROWS
+
+
 def _with_used(known: KnownNames, snapshot: Snapshot) -> KnownNames:
     """With what the text around the cursor names behind the same receiver already: a person says that it is there."""
     if not known.is_complete:
@@ -224,7 +273,7 @@ def _path(uri: str) -> str:
     return url2pathname(parts.path) if parts.scheme == "file" else ""
 
 
-def _keep(table: OrderedDict[str, _Entry], uri: str, entry: _Entry) -> None:
+def _keep(table: OrderedDict[str, Any], uri: str, entry: Any) -> None:
     table[uri] = entry
     table.move_to_end(uri)
     while len(table) > MAX_PLACES:

@@ -1,0 +1,142 @@
+"""Another language server beside midfill's, as in an editor: asked where an editor's client would ask it.
+
+It speaks LSP over its standard streams. Holes of one run ask one server, which keeps what it read of the project.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from midfill.context.knowledge.names import is_whole, name_of
+from midfill.types import MidfillError, Snapshot
+
+START_S, ANSWER_S, LOOK_S = 60.0, 20.0, 0.5
+TEXT = 1  # CompletionItemKind: a word of the text, of somebody who does not know
+NO_NAMES = frozenset({TEXT, 14, 15, 17, 19})  # and Keyword, Snippet, File, Folder
+
+
+class LanguageServer:
+    """One process. Asked by one thread."""
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        """Start it over the project in ``folder``. Raises MidfillError."""
+        program = shutil.which(command[0])
+        if program is None:
+            raise MidfillError(f"{command[0]} is not there", "name a program of the PATH, or its file")
+        self._process = subprocess.Popen(  # noqa: S603 - the program that was named
+            [str(Path(program).absolute()), *command[1:]], cwd=folder,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._n_asked, self._version, self._open = 0, 0, ("", "")  # of the document: URI and text
+        threading.Thread(target=self._read, name="midfill-eval-server", daemon=True).start()
+        uri = folder.as_uri()
+        capabilities = {"textDocument": {"completion": {"completionItem": {"snippetSupport": False}}}}
+        self._ask("initialize", {
+            "processId": None, "rootUri": uri, "capabilities": capabilities,
+            "workspaceFolders": [{"uri": uri, "name": folder.name}],
+        }, START_S)  # fmt: skip
+        self._notify("initialized", {})
+
+    def show(self, snapshot: Snapshot) -> None:
+        """The document is open with this text, and the one before is closed: later, so that a server which drops a
+        project without open files keeps what it read."""
+        before, self._open = self._open, (snapshot.uri, snapshot.text)
+        if before == self._open:
+            return
+        self._version += 1
+        document = {"uri": snapshot.uri, "version": self._version}
+        if before[0] == snapshot.uri:
+            changes = [{"text": snapshot.text}]
+            self._notify("textDocument/didChange", {"textDocument": document, "contentChanges": changes})
+            return
+        document |= {"languageId": snapshot.language, "text": snapshot.text}
+        self._notify("textDocument/didOpen", {"textDocument": document})
+        if before[0]:
+            self._notify("textDocument/didClose", {"textDocument": {"uri": before[0]}})
+
+    def names(self, snapshot: Snapshot, at: int, patience_s: float = 0.0) -> tuple[list[str], bool]:
+        """What may be named at a place of the document that is shown, and whether there are no others. A server that
+        names nothing, as it may still read the project, is asked again for so long."""
+        end = time.monotonic() + patience_s
+        while not (found := self._names(snapshot, at))[0] and time.monotonic() < end:
+            time.sleep(LOOK_S)
+        return found
+
+    def _names(self, snapshot: Snapshot, at: int) -> tuple[list[str], bool]:
+        head = snapshot.text[:at].rpartition("\n")[2]
+        position = {
+            "line": snapshot.text.count("\n", 0, at),
+            "character": len(head.encode("utf-16-le", "surrogatepass")) // 2,
+        }
+        params = {"textDocument": {"uri": snapshot.uri}, "position": position}
+        said = self._ask("textDocument/completion", params, ANSWER_S)
+        return read(said, is_begun=not head.endswith((".", "::", "->")))
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+    def _ask(self, method: str, params: Any, limit_s: float) -> Any:
+        """Its result; None where it answers with an error, or not in time."""
+        self._n_asked += 1
+        self._send({"id": self._n_asked, "method": method, "params": params})
+        end = time.monotonic() + limit_s
+        with contextlib.suppress(queue.Empty):
+            while True:
+                message = self._answers.get(timeout=max(0.0, end - time.monotonic()))
+                if message.get("id") == self._n_asked:
+                    return message.get("result")
+        return None
+
+    def _notify(self, method: str, params: Any) -> None:
+        self._send({"method": method, "params": params})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        with contextlib.suppress(OSError):  # it is gone: no answer comes
+            self._process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            self._process.stdin.flush()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        while (message := _message(self._process.stdout)) is not None:
+            if "method" not in message:
+                self._answers.put(message)
+            elif "id" in message:  # the server asks for something: it gets as many nothings as it asks for
+                params = message.get("params")
+                items = params.get("items") if isinstance(params, dict) else None
+                self._send({"id": message["id"], "result": [None] * len(items) if isinstance(items, list) else None})
+
+
+def _message(stream: IO[bytes]) -> dict[str, Any] | None:
+    n = 0
+    while (line := stream.readline().strip()) or not n:
+        if line.lower().startswith(b"content-length:"):
+            n = int(line.partition(b":")[2])
+        elif not line:
+            return None
+    found = json.loads(stream.read(n) or b"null")
+    return found if isinstance(found, dict) else None
+
+
+def read(result: Any, *, is_begun: bool) -> tuple[list[str], bool]:
+    """A result of textDocument/completion as our clients read it."""
+    is_list = isinstance(result, dict)
+    items = (result.get("items") if is_list else result) or []
+    names = [name for item in items if item.get("kind") not in NO_NAMES and (name := name_of(item))]
+    is_open = is_list and result.get("isIncomplete") is True
+    knows = not any(item.get("kind") == TEXT for item in items)
+    whole = is_whole(names, len(items), is_open=is_open, is_begun=is_begun)
+    return list(dict.fromkeys(names)), bool(names) and knows and whole

@@ -44,14 +44,14 @@ bench: $(VENV)/.bench
 	@$(BIN)/midfill bench $(if $(LLAMA_SERVER),--llama-server '$(LLAMA_SERVER)') $(BENCH)
 
 bench-gpu: $(VENV)/.embedded
-	@$(BIN)/python bench/gpu.py $(BENCH)
+	@$(BIN)/python -m scripts.bench.gpu $(BENCH)
 
 # Lint, formatting, types and layers first: they take seconds. pytest's closing line comes last.
 test: check unit
 
 check: $(VENV)/.dev
-	$(BIN)/ruff check server tests bench scripts
-	$(BIN)/ruff format --check server tests bench scripts
+	$(BIN)/ruff check server tests scripts
+	$(BIN)/ruff format --check server tests scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck .ci/run scripts/*.sh scripts/lint/typescript
@@ -87,8 +87,8 @@ embedded-adapter: $(VENV)/.dev
 	$(BIN)/python -m scripts.embedded_adapter.make
 
 format: $(VENV)/.dev scripts/lint/node_modules/.ok
-	$(BIN)/ruff check --fix server tests bench scripts
-	$(BIN)/ruff format server tests bench scripts
+	$(BIN)/ruff check --fix server tests scripts
+	$(BIN)/ruff format server tests scripts
 	node scripts/lint/stylua.mjs --write $(LUA)
 
 # README's block, the VS Code manifest and the list it sends, from the table in midfill/config.py.
@@ -139,7 +139,7 @@ test-nvim: $(VENV)/.dev nvim-tools
 	MIDFILL_REQUIRE_EDITORS=1 $(BIN)/python -m pytest tests/editors/nvim tests/editors/clients
 
 drive: $(VENV)/.dev $(VSIX) nvim-tools
-	@$(BIN)/python -m bench.drive $(DRIVE)
+	@$(BIN)/python -m scripts.drive $(DRIVE)
 
 vllm-tools:
 	@PYTHON=$(PYTHON) scripts/tools-vllm.sh

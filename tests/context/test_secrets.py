@@ -6,11 +6,11 @@ import random
 import string
 
 import pytest
-from scripts import secret_scan
 
 from midfill.context.choose import choose
 from midfill.context.secrets import has_secret, is_denied, without_secrets
 from midfill.context.sources.opened import MAX_DOCUMENTS
+from scripts import secret_scan
 from tests.context.made import focus_at, view_of
 
 

@@ -229,6 +229,6 @@ def test_the_engine_on_a_gpu(tmp_path: Path) -> None:
 
 
 def test_bench_gpu_runs_in_small() -> None:
-    command = [sys.executable, str(ROOT / "bench" / "gpu.py"), "--tiny", "--tokens", "4", "--rounds", "2"]
+    command = [sys.executable, "-m", "scripts.bench.gpu", "--tiny", "--tokens", "4", "--rounds", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

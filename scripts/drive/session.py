@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.drive.hands import Hands, State, Way
-from bench.drive.judge import Judgement, judge, next_word
-from bench.drive.script import File, Mark, Project, Region
-
 from midfill.eval.keys import GAP_SPREAD
+from scripts.drive.hands import Hands, State, Way
+from scripts.drive.judge import Judgement, judge, next_word
+from scripts.drive.script import File, Mark, Project, Region
 
 LOOK_S = 2.5  # a person looks this long at most
 SETTLED_S = 0.6  # a suggestion that has not changed for this long is read

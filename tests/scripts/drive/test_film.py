@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench.drive.film import Film, Frame, Key, went_back
+from scripts.drive.film import Film, Frame, Key, went_back
 
 
 def film(*events: tuple[float, str, str]) -> Film:

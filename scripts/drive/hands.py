@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from bench.drive.film import Film
+from scripts.drive.film import Film
 
 Way = Literal["whole", "word", "line"]
 

@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # What such a machine lacks of ours: packages of the language server, of remote engines, of the development environment.
 MISSING = (
     "bitsandbytes", "triton", "pygls", "lsprotocol", "gguf", "jedi", "optimum", "pytest_asyncio", "playwright",
@@ -24,7 +25,6 @@ class Missing:
         if name.partition(".")[0] in {missing}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing())
-sys.path[:0] = ["bench", "."]
 import {module}
 """
 
@@ -36,21 +36,31 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(
-    ("bench", "options", "figure"),
-    [
-        ("gpu.py", ("--tokens", "4", "--rounds", "2", "--context", "300", "--pretend-memory", "8"), "adapted_share"),
-        ("gpu_train.py", ("--tokens", "128"), "train_128_said_gb"),
-    ],
-)
-def test_in_small(bench: str, options: tuple[str, ...], figure: str) -> None:
-    done = run(f"bench/{bench}", "--tiny", "--device", "cpu", *options)
+def report(module: str, *options: str) -> dict[str, Any]:
+    """The line of JSON that a bench ends with."""
+    done = run("-m", f"scripts.bench.{module}", "--tiny", "--device", "cpu", *options)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert figure in json.loads(done.stdout.splitlines()[-1])
+    line: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert (line["bench"], line["device"], line["shapes"], line["goals"]) == (module, "CPU", "tiny", {})
+    return line
+
+
+@pytest.mark.parametrize("options", [("--dtype", "float32", "--pretend-memory", "8"), ("--dtype", "int8")])
+def test_decoding_in_small(options: tuple[str, ...]) -> None:
+    line = report("gpu", "--tokens", "4", "--rounds", "2", "--context", "300", *options)
+    for figure in (
+        "bandwidth_gb_s", "prefill_tokens_s", "decode_tokens_s", "decode_share", "keystroke_exact_ms",
+        "keystroke_shift_ms", "switch_ms", "cancel_decode_p95_ms", "cancel_prefill_p95_ms", "adapted_share",
+    ):  # fmt: skip
+        assert line[figure] > 0, figure
+
+
+def test_training_in_small() -> None:
+    assert report("gpu_train", "--tokens", "128")["train_128_said_gb"] > 0
 
 
 def test_a_profile_in_small() -> None:
-    done = run("bench/gpu_profile.py", "--tiny", "--device", "cpu", "--context", "64", "--rows", "3")
+    done = run("-m", "scripts.bench.gpu_profile", "--tiny", "--device", "cpu", "--context", "64", "--rows", "3")
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("by the clock") == 2
 
@@ -58,9 +68,9 @@ def test_a_profile_in_small() -> None:
 @pytest.mark.parametrize(
     ("module", "missing"),
     [
-        ("gpu", MISSING + PARSERS),
-        ("gpu_profile", MISSING + PARSERS),
-        ("gpu_train", MISSING),
+        ("scripts.bench.gpu", MISSING + PARSERS),
+        ("scripts.bench.gpu_profile", MISSING + PARSERS),
+        ("scripts.bench.gpu_train", MISSING),
         ("tests.gpu.test_graphs", MISSING + PARSERS),
         ("tests.gpu.test_memory", MISSING + PARSERS),
         ("tests.gpu.test_train", MISSING),

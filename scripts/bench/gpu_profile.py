@@ -1,9 +1,9 @@
-"""Which kernels a step of one token takes on a GPU, and a prompt: where bench/gpu.py's milliseconds go.
+"""Which kernels a step of one token takes on a GPU, and a prompt: where gpu.py's milliseconds go.
 
-    python bench/gpu_profile.py [--dtype bfloat16] [--context 2048] [--rows 30]
-    python bench/gpu_profile.py --tiny --device cpu       does it run at all
+    python -m scripts.bench.gpu_profile [--dtype bfloat16] [--context 2048] [--rows 30]
+    python -m scripts.bench.gpu_profile --tiny --device cpu       does it run at all
 
-The other options are those of bench/gpu.py. Prints two tables of torch's profiler, kernels by their time, and under
+The other options are those of gpu.py. Prints two tables of torch's profiler, kernels by their time, and under
 each what a step takes by the clock, the kernels' sum, and the difference, in which the device has nothing to do.
 """
 
@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-sys.path.insert(0, str(Path(__file__).parent))
-from gpu_model import Bench, arguments, build, why_not
-
-import gpu
+from . import gpu
+from .gpu_model import Bench, arguments, build, why_not
 
 N_STEPS = 10
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench.drive.judge import judge, next_word
+from scripts.drive.judge import judge, next_word
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bench.drive.film import Film, Frame, Key
-from bench.drive.hands import State, Way
-from bench.drive.talk import Talk
 from tests.editors.nvim.editor import Neovim
 from tests.editors.wire import SERVER, until
+
+from scripts.drive.film import Film, Frame, Key
+from scripts.drive.hands import State, Way
+from scripts.drive.talk import Talk
 
 INIT = Path(__file__).with_name("neovim.lua")
 LOAD_S = 300.0  # the model may have to be prepared first

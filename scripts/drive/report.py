@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.drive.film import Back
-from bench.drive.judge import VERDICTS
-from bench.drive.session import Look, Record
-
 from midfill.eval.figures import percentile
+from scripts.drive.film import Back
+from scripts.drive.judge import VERDICTS
+from scripts.drive.session import Look, Record
 
 Z = 1.96  # of a 95 % interval
 

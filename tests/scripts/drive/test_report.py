@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from bench.drive.film import Back
-from bench.drive.judge import judge
-from bench.drive.report import Done
-from bench.drive.session import Look, Opening, Record
+from scripts.drive.film import Back
+from scripts.drive.judge import judge
+from scripts.drive.report import Done
+from scripts.drive.session import Look, Opening, Record
 
-from bench.drive import report, vscode
+from scripts.drive import report, vscode
 
 
 def look(shown: str, follows: str, after_key_s: float | None = 0.5) -> Look:

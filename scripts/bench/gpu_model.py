@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -131,10 +132,10 @@ def bandwidth(device: torch.device, *, tiny: bool) -> float:
     n_bytes = 1 << 22 if tiny else min(8 * GIB, torch.cuda.mem_get_info(device)[0] // 3) if is_cuda else GIB
     source = torch.empty(n_bytes, dtype=torch.uint8, device=device).zero_()
     target = torch.empty_like(source)
-    times = []
+    times: list[float] = []
     for _ in range(12):
         if is_cuda:
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             start.record()
             target.copy_(source)
             end.record()
@@ -161,7 +162,7 @@ def memory_gb(bench: Bench) -> dict[str, float]:
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The options of gpu.py and gpu_profile.py."""
+    """The options of the benches of decoding."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32", "int8", "int4"))
@@ -179,3 +180,18 @@ def why_not(options: argparse.Namespace) -> str | None:
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         return "no CUDA device here (this torch may be the CPU build); try: --tiny --device cpu"
     return None
+
+
+def finished(
+    name: str, device: torch.device, figures: dict[str, float], goals: dict[str, bool], *, tiny: bool, **about: Any
+) -> int:
+    """Print the table, the goals and the line of JSON that bench ``name`` ends with; the exit status."""
+    for figure, value in figures.items():
+        print(f"{figure:>24} {value:12.3f}")
+    for goal, is_reached in goals.items():
+        print(f"{'reached' if is_reached else 'MISSED':>24} {goal}")
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    about = {"bench": name, "shapes": "tiny" if tiny else "codegemma-7b", "device": card, **about}
+    about |= {"torch": torch.__version__, "goals": goals}
+    print(json.dumps(about | {key: round(value, 4) for key, value in figures.items()}))
+    return int(not all(goals.values()))

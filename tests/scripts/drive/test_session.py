@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench.drive.film import Film, Frame, Key
-from bench.drive.hands import State, Way
-from bench.drive.script import LANGUAGES, Project, read
-from bench.drive.session import Record, Session
+from scripts.drive.film import Film, Frame, Key
+from scripts.drive.hands import State, Way
+from scripts.drive.script import LANGUAGES, Project, read
+from scripts.drive.session import Record, Session
 
-from bench.drive import session as session_module
+from scripts.drive import session as session_module
 
 PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
 Suggest = Callable[[State], str]

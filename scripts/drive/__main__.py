@@ -1,4 +1,4 @@
-"""``python -m bench.drive``: types small projects into the real editors and says what was seen (docs/drive.md)."""
+"""``python -m scripts.drive``: types small projects into the real editors and says what was seen (docs/drive.md)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.drive.film import went_back
-from bench.drive.script import LANGUAGES, read
-from bench.drive.session import LOOK_S, Session
 from tests.editors.vscode.workbench import missing_tool
 
-from bench.drive import home, neovim, report, vscode
 from midfill.eval import about
+from scripts.drive import home, neovim, report, vscode
+from scripts.drive.film import went_back
+from scripts.drive.script import LANGUAGES, read
+from scripts.drive.session import LOOK_S, Session
 
 EDITORS: dict[str, Callable[..., Any]] = {"vscode": vscode.window, "nvim": neovim.window}
 
@@ -92,7 +92,7 @@ def _load() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.drive", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.drive", description=__doc__)
     parser.add_argument("--editor", choices=[*EDITORS, "both"], default="both")
     parser.add_argument("--project", choices=list(LANGUAGES), help="one of them; otherwise all")
     parser.add_argument("--minutes", type=float, default=15.0, help="for all of it; 0: until everything is typed")

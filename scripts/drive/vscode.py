@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bench.drive.film import Film, Frame, Key
-from bench.drive.hands import State, Way
-from bench.drive.talk import Talk
 from tests.editors.vscode.workbench import CHROMIUM, GHOST, REPOSITORY, Workbench, opened, until
 
-from bench.drive import home
+from scripts.drive import home
+from scripts.drive.film import Film, Frame, Key
+from scripts.drive.hands import State, Way
+from scripts.drive.talk import Talk
 
 LOAD_S = 300.0  # the model may have to be prepared first
 TAB = 4

@@ -1,7 +1,7 @@
 """Loading and training on a GPU with CodeGemma-7B's shapes and random weights: seconds, and peaks of memory.
 
-    python bench/gpu_train.py [--tokens 512,1024,2048] [--folder /tmp/codegemma-7b-random]
-    python bench/gpu_train.py --tiny --device cpu        does it run at all: no figure of it means anything
+    python -m scripts.bench.gpu_train [--tokens 512,1024,2048] [--folder /tmp/codegemma-7b-random]
+    python -m scripts.bench.gpu_train --tiny --device cpu        does it run at all: no figure of it means anything
 
 Weights are written once, 17 GB. Every format is loaded as the engine loads it, and the peak stated as a multiple of
 what stays; then QLoRA steps of each length, beside what ``midfill train`` says beforehand that they need. Prints a
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tests.tokenizers_made import describe
 from transformers import AutoModelForCausalLM, GemmaConfig
 
 from midfill.engine.local.model.load import load
@@ -29,9 +30,7 @@ from midfill.train.examples import Batch, Example
 from midfill.train.memory import need
 from midfill.train.steps import Stepper
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-from gpu_model import CODEGEMMA_7B, TINY  # noqa: E402
-from tests.tokenizers_made import describe  # noqa: E402
+from .gpu_model import CODEGEMMA_7B, TINY, finished, why_not
 
 GOAL_LOADING, GOAL_SAID = 1.1, 1.0
 NOT_ITS = ("model_type", "rope_theta")  # of the sizes, what GemmaConfig knows by itself
@@ -153,10 +152,10 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the weights are written, and found again (temporary)")
     parser.add_argument("--tiny", action="store_true", help="a model of two small layers, and no goals")
     options = parser.parse_args()
-    device = torch.device(options.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        print("no CUDA device here (this torch may be the CPU build); try: --tiny --device cpu", file=sys.stderr)
+    if (problem := why_not(options)) is not None:
+        print(problem, file=sys.stderr)
         return 2
+    device = torch.device(options.device)
     sizes = TINY if options.tiny else CODEGEMMA_7B
     forms = options.formats.split(",") if device.type == "cuda" else ["float32"]
     lengths = [int(n) for n in options.tokens.split(",")]
@@ -165,18 +164,9 @@ def main() -> int:
         write(folder, sizes, device)
         figures = loading(folder, device, forms)
         figures |= training(folder, device, lengths, sizes["vocab_size"] - 300)
-    for name, value in figures.items():
-        print(f"{name:>24} {value:12.3f}")
-    reached = {} if options.tiny else goals(figures, forms, lengths)
-    for goal, is_reached in reached.items():
-        print(f"{'reached' if is_reached else 'MISSED':>24} {goal}")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    report = {
-        "bench": "gpu_train", "shapes": "tiny" if options.tiny else "codegemma-7b", "device": name,
-        "torch": torch.__version__, "goals": reached, **{key: round(value, 4) for key, value in figures.items()},
-    }  # fmt: skip
-    print(json.dumps(report))
-    return int(not all(reached.values()))
+    return finished(
+        "gpu_train", device, figures, {} if options.tiny else goals(figures, forms, lengths), tiny=options.tiny
+    )
 
 
 if __name__ == "__main__":

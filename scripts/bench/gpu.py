@@ -1,8 +1,8 @@
 """Decoding on a GPU against its memory bandwidth, with CodeGemma-7B's shapes and random weights.
 
-    python bench/gpu.py [--dtype bfloat16] [--context 2048] [--tokens 64] [--eager]
-    python bench/gpu.py --dtype int4 --pretend-memory 8    on a larger card, as if it had 8 GB
-    python bench/gpu.py --tiny --device cpu                does it run at all: no figure of it means anything
+    python -m scripts.bench.gpu [--dtype bfloat16] [--context 2048] [--tokens 64] [--eager]
+    python -m scripts.bench.gpu --dtype int4 --pretend-memory 8    on a larger card, as if it had 8 GB
+    python -m scripts.bench.gpu --tiny --device cpu                does it run at all: no figure of it means anything
 
 Nothing is downloaded: speed does not depend on what the weights say. A token needs every weight and every kept key and
 value once, and its adapter's, so the floor of a step is their bytes over the bandwidth, measured in the same run by
@@ -12,8 +12,6 @@ copying. Prints a table and last one line of JSON; exit status 1 if a goal is mi
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import random
 import statistics
 import sys
@@ -31,9 +29,9 @@ from midfill.engine.local.forward.runner import Cancelled
 from midfill.engine.local.lora.adapter import Adapter, LoraPair
 from midfill.engine.local.sequence.generation import Generation, Sampling
 from midfill.engine.local.sequence.kv_cache import Slot
+from midfill.eval.figures import percentile
 
-sys.path.insert(0, str(Path(__file__).parent))
-from gpu_model import Bench, arguments, build, memory_gb, weight_bytes, why_not
+from .gpu_model import Bench, arguments, build, finished, memory_gb, weight_bytes, why_not
 
 GOAL_SHARE, GOAL_KEYSTROKE_MS, GOAL_SWITCH_MS, GOAL_LOADING = 0.85, 15.0, 100.0, 1.1
 SUFFIX_SHARE = 0.25  # of a prompt, as fim.py has it
@@ -191,11 +189,6 @@ def cancel(bench: Bench, n_context: int, rounds: int, *, while_reading: bool) ->
     return times
 
 
-def percentile(values: list[float], part: float) -> float:
-    """The nearest-rank percentile."""
-    return sorted(values)[max(0, math.ceil(part * len(values)) - 1)]
-
-
 def measure(bench: Bench, options: argparse.Namespace) -> dict[str, float]:
     """Everything, one after the other."""
     context, rounds = options.context, options.rounds
@@ -208,9 +201,10 @@ def measure(bench: Bench, options: argparse.Namespace) -> dict[str, float]:
     figures |= verify(bench, context, rounds)
     for name, shift in (("keystroke_exact", False), ("keystroke_shift", True)):
         times = keystrokes(bench, context, rounds, shift=shift)
-        figures |= {f"{name}_ms": statistics.median(times), f"{name}_p95_ms": percentile(times, 0.95)}
+        figures |= {f"{name}_ms": statistics.median(times), f"{name}_p95_ms": percentile(times, 0.95) or 0.0}
     for name, reading in (("cancel_decode", False), ("cancel_prefill", True)):
-        figures[f"{name}_p95_ms"] = percentile(cancel(bench, context, rounds, while_reading=reading), 0.95)
+        times = cancel(bench, context, rounds, while_reading=reading)
+        figures[f"{name}_p95_ms"] = percentile(times, 0.95) or 0.0
     figures |= adapters(bench, context, options.tokens, rounds)
     return figures | memory_gb(bench)
 
@@ -237,21 +231,11 @@ def main() -> int:
     with torch.inference_mode():
         bench = build(options)
         figures = measure(bench, options)
-    for name, value in figures.items():
-        print(f"{name:>24} {value:12.3f}")
     reached = {} if options.tiny else goals(figures, options.context, bench.static.chunk)
-    for goal, is_reached in reached.items():
-        print(f"{'reached' if is_reached else 'MISSED':>24} {goal}")
-    is_cuda = bench.device.type == "cuda"
-    name = torch.cuda.get_device_name(bench.device) if is_cuda else "CPU"
-    report = {
-        "bench": "gpu", "shapes": "tiny" if options.tiny else "codegemma-7b", "device": name, "dtype": options.dtype,
-        "context": options.context, "n_decoded": options.tokens, "pretended_gb": options.pretend_memory,
-        "torch": torch.__version__, "goals": reached,
-        **{key: round(value, 4) for key, value in figures.items()},
-    }  # fmt: skip
-    print(json.dumps(report))
-    return int(not all(reached.values()))
+    about = {"dtype": options.dtype, "context": options.context, "n_decoded": options.tokens}
+    return finished(
+        "gpu", bench.device, figures, reached, tiny=options.tiny, pretended_gb=options.pretend_memory, **about
+    )
 
 
 if __name__ == "__main__":

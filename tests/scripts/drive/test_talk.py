@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from bench.drive.talk import Talk, changed
+from scripts.drive.talk import Talk, changed
 
 
 def at(line: int, character: int) -> dict[str, int]:

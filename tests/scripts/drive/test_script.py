@@ -6,7 +6,7 @@ import ast
 import itertools
 
 import pytest
-from bench.drive.script import LANGUAGES, File, Mark, Region, parse, read
+from scripts.drive.script import LANGUAGES, File, Mark, Region, parse, read
 
 
 def test_marks_are_taken_out() -> None:

@@ -1,0 +1,1 @@
+"""What is measured by hand, with torch or hard texts: each module is a command, ``python -m scripts.bench.NAME``."""

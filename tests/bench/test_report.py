@@ -6,13 +6,12 @@ import argparse
 import importlib.util
 import io
 import json
-import os
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from midfill import cli, paths
+from midfill import cli
 from midfill.bench import report as reporting
 from midfill.bench import run
 from midfill.bench.figures import ANSWER, COLD, EXACT, GENERATE, KEY, LLAMA, OURS, TOKEN, Samples, prefill
@@ -129,18 +128,3 @@ def test_where_the_plot_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert run._plot_file(None, run.Settings()) == Path("docs/images/bench.svg")
     assert run._plot_file(None, run.QUICK) is None
     assert run._plot_file("none", run.Settings()) is None
-
-
-def test_own_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    monkeypatch.setenv("MIDFILL_SCRIPT", "a script")
-    users = paths.runtime_dir()
-    with run._own_folders() as folder:
-        own = paths.runtime_dir()
-        assert own != users
-        assert paths.config_file().parent == folder
-        assert not {"OMP_WAIT_POLICY", "MIDFILL_SCRIPT"} & os.environ.keys()
-    assert not own.exists()
-    assert not folder.exists()
-    assert paths.runtime_dir() == users
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

@@ -21,19 +21,15 @@ from typing import Any, Protocol
 import httpx
 
 from midfill.bench.figures import GENERATE, LLAMA, OURS
+from midfill.bench.own import OPENMP
 from midfill.bench.prompts import Layouts, continuation
-from midfill.engine.base import GenerateRequest
-from midfill.engine.http import HttpEngine
+from midfill.engine.base import Engine, GenerateRequest
 from midfill.eval.about import cores
 from midfill.types import MidfillError, Snapshot, Stats
 
 CONTEXT = 4096
 START_S = 180.0
 ANSWER_S = 300.0
-# Settings of OpenMP that one contender would inherit from whoever started us.
-OPENMP = ("OMP_", "GOMP_", "KMP_")
-
-
 NO_STATS = Stats()
 
 
@@ -58,6 +54,23 @@ class Timing:
     def until(self, n: int) -> float:
         """Seconds until ``n`` tokens had arrived."""
         return self.token_s[n - 1] if n <= len(self.token_s) else self.total_s
+
+    @property
+    def spent_s(self) -> float:
+        """From the first token to the last."""
+        return self.until(self.n_tokens) - self.ttft_s
+
+
+async def ask(engine: Engine, request: GenerateRequest) -> Timing:
+    """One answer of an engine that speaks our wire format. Raises EngineError."""
+    start, first, text, stats = time.perf_counter(), 0.0, "", NO_STATS
+    async with aclosing(engine.stream(request)) as deltas:  # type: ignore[type-var]
+        async for delta in deltas:
+            if delta.text or delta.finish_reason:  # tokens that only spell the healed word again do not count
+                first = first or time.perf_counter() - start
+            text += delta.text
+            stats = delta.stats or stats
+    return Timing((first,), stats.n_decoded, time.perf_counter() - start, text, stats)
 
 
 class Contender(Protocol):
@@ -85,31 +98,20 @@ class Midfill:
 
     name = OURS
 
-    def __init__(self, engine: HttpEngine, layouts: Layouts, pid: int) -> None:
+    def __init__(self, engine: Engine, layouts: Layouts, pid: int) -> None:
         self._engine, self._layouts, self.pid = engine, layouts, pid
 
     async def window(self, ids: Sequence[int], n_tokens: int) -> Timing:
         """Continue plain text, token by token."""
-        return await self._ask(continuation(ids, n_tokens))
+        return await ask(self._engine, continuation(ids, n_tokens))
 
     async def infill(self, snapshot: Snapshot, n_tokens: int) -> Timing:
         """The middle in the product's own layout."""
-        return await self._ask(self._layouts.default(snapshot, n_tokens))
+        return await ask(self._engine, self._layouts.default(snapshot, n_tokens))
 
     async def infill_exactly(self, snapshot: Snapshot, n_tokens: int) -> Timing:
         """The middle in the plain layout."""
-        return await self._ask(self._layouts.exact(snapshot, n_tokens))
-
-    async def _ask(self, request: GenerateRequest) -> Timing:
-        start, first, text, stats = time.perf_counter(), 0.0, "", NO_STATS
-        async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
-            async for delta in deltas:
-                if delta.text or delta.finish_reason:  # tokens that only spell the healed word again do not count
-                    first = first or time.perf_counter() - start
-                text += delta.text
-                stats = delta.stats or stats
-        total_s = time.perf_counter() - start
-        return Timing((first,), stats.n_decoded, total_s, text, stats)
+        return await ask(self._engine, self._layouts.exact(snapshot, n_tokens))
 
 
 class LlamaServer:

@@ -1,6 +1,6 @@
 """What midfill takes of a machine: seconds until it is ready, memory, disk, and windows beside each other.
 
-    midfill bench --footprint
+    midfill bench footprint
 
 Everything happens in empty folders of its own: a start that prepares the model and compiles the kernels, later starts,
 then ten language servers that each answer a request and rest. Memory is what is resident, as the system tells it of
@@ -10,27 +10,24 @@ infer beside it; they leave when they had nothing to do for a while, and only on
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
-import signal
 import statistics
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from midfill import config_files, paths
-from midfill.bench.goals import Verdict
+from midfill.bench.goals import Measured, Verdict
 from midfill.bench.holes import read_module
-from midfill.commands.session import connected
+from midfill.bench.own import move_data, started
 from midfill.config import Config
 from midfill.context.knowledge import store
 from midfill.demo.client import Client
 from midfill.engine import record
-from midfill.engine.http import HttpEngine
-from midfill.eval.about import commit, machine, versions
 
 N_STARTS = 3  # from the cache
 N_WINDOWS = 10
@@ -70,58 +67,40 @@ LIMITS = (
 )
 
 
-def judge(figures: dict[str, Any]) -> list[Verdict]:
+def judge(figures: Mapping[str, Any]) -> list[Verdict]:
     """Every limit's verdict."""
     return [limit.verdict(figures.get(limit.key)) for limit in LIMITS]
 
 
-async def measure(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+async def measure(options: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> Measured:
     """The figures, by the names of LIMITS; sizes in GB, times in seconds. ``folder`` is empty and our own."""
-    os.environ |= {f"MIDFILL_{name}_DIR": str(folder / name.lower()) for name in ("CACHE", "STATE", "DATA")}
+    move_data(folder, "CACHE", "STATE", "DATA")
     config = config_files.load_user()
     figures: dict[str, Any] = {}
+    preparing: list[float] = []
     say("the first start")
-    async with _started(config) as (_, pid, seconds, preparing):
-        figures |= {"first_ready_s": seconds, "preparing_gb": preparing, "after_first_gb": resident(pid)}
+    looking = asyncio.create_task(_note_children(config, preparing))
+    async with started(config) as first:
+        looking.cancel()
+        await asyncio.wait([looking])
+        figures |= {"first_ready_s": first.seconds, "after_first_gb": resident(first.pid)}
+    figures["preparing_gb"] = max(preparing, default=None)
     figures["model_gb"] = size_of(paths.models_dir()) / GB
     ready: list[float] = []
     later: list[float] = []
     for number in range(N_STARTS):
         say(f"start {number + 1} of {N_STARTS} from the cache")
-        async with _started(config) as (_, pid, seconds, _preparing):
-            ready.append(seconds)
-            later += [value for value in (resident(pid),) if value is not None]
+        async with started(config) as again:
+            ready.append(again.seconds)
+            later += [value for value in (resident(again.pid),) if value is not None]
     figures |= {"ready_s": statistics.median(ready), "after_later_gb": max(later, default=None)}
     say(f"{N_WINDOWS} windows")
-    async with _started(config):
+    async with started(config):
         working, resting = await _windows(folder, say)
     if resting:
         figures |= {"window_gb": statistics.median(resting), "windows_gb": sum(resting)}
         figures["working_window_gb"] = statistics.median(working)
-    return {
-        "bench": "footprint", **figures, "starts_s": ready, "machine": machine(), "versions": versions(),
-        "commit": commit(),
-    }  # fmt: skip
-
-
-@contextlib.asynccontextmanager
-async def _started(config: Config) -> AsyncIterator[tuple[HttpEngine, int, float, float | None]]:
-    """An engine of our own, its pid, the seconds from nothing to ready, and the most that any of its children had."""
-    most: list[float] = []
-    looking = asyncio.create_task(_note_children(config, most))
-    start = time.monotonic()
-    async with connected(config, quiet=True) as (engine, _info):
-        seconds = time.monotonic() - start
-        looking.cancel()
-        await asyncio.wait([looking])
-        address = record.find(record.place(config))
-        assert address is not None
-        try:
-            yield engine, address.pid, seconds, max(most, default=None)
-        finally:
-            os.kill(address.pid, signal.SIGTERM)
-            while record.is_running(record.place(config)):
-                await asyncio.sleep(0.1)
+    return {**figures, "starts_s": ready}, judge(figures)
 
 
 async def _note_children(config: Config, most: list[float]) -> None:

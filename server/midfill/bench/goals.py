@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from midfill.bench.figures import ANSWER, COLD, GENERATE, KEY, LLAMA, SESSION, TOKEN, Samples
 from midfill.eval.figures import Paired
@@ -38,6 +39,10 @@ class Verdict:
     measured: str
     value: float | None
     passed: bool | None
+
+
+# What a bench comes to: its figures, and the goals it has.
+Measured = tuple[dict[str, Any], list[Verdict]]
 
 
 def judge(samples: Samples, quality: Paired | None) -> list[Verdict]:

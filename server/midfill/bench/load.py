@@ -19,11 +19,6 @@ CALM_S, CALM_CPU_S = 0.7, 0.04
 BUSY = 0.1  # a larger part of the machine used by strangers makes the ratios doubtful
 
 
-def load_average() -> list[float]:
-    """How much the machine has to do; [] where it does not say."""
-    return list(os.getloadavg()) if hasattr(os, "getloadavg") else []
-
-
 async def until_quiet(pids: Sequence[int], limit_s: float = 10.0) -> None:
     """Wait until none of the processes computes: what one does in the background must not slow the next one's turn."""
     deadline = time.monotonic() + limit_s

@@ -11,40 +11,36 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-import os
-import shutil
 import signal
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from midfill import config_files, fim, paths
-from midfill.bench import footprint
+from midfill.bench import beside, footprint
 from midfill.bench import report as reporting
-from midfill.bench.contenders import OPENMP, Contender, Generate, LlamaServer, Midfill, Timing
+from midfill.bench.contenders import Contender, Generate, LlamaServer, Midfill, Timing
 from midfill.bench.figures import ANSWER, COLD, EXACT, KEY, OURS, TOKEN, Samples, prefill
 from midfill.bench.goals import exit_code, judge
 from midfill.bench.holes import cut
-from midfill.bench.load import Strangers, cpu_s, load_average, until_quiet
+from midfill.bench.load import Strangers, cpu_s, until_quiet
+from midfill.bench.own import MODEL, own_folders, started
 from midfill.bench.prompts import Layouts, Windows, shortened
 from midfill.bench.replay import Replay, replay
-from midfill.commands.session import connected
-from midfill.config import Config
-from midfill.engine import record
 from midfill.engine.local.store import embedded, models
-from midfill.eval.about import need_matplotlib, rounded
+from midfill.eval.about import load_average, measured, need_matplotlib, rounded
 from midfill.eval.figures import Paired, compare
 from midfill.eval.holes import Hole
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
 
-MODEL = "embedded"
+RIVALS = "rivals"
+BENCHES = {"footprint": footprint.measure, **beside.BENCHES}
 REPOSITORY_PLOT = Path("docs/images/bench.svg")
 N_TYPED = 8  # characters between the prompt that is read whole and the keystroke that is measured
 N_WARM_UP = 2
@@ -109,15 +105,18 @@ class Turns:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define what ``midfill bench`` can be told."""
+    parser.add_argument(
+        "what", nargs="?", choices=[RIVALS, *BENCHES], default=RIVALS,
+        help="the engine beside others (default); seconds, memory and disk that it takes; completions beside a build, "
+        "a training run or other windows; places that were read ahead",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, metavar="N", help="turns of each contender at unseen prompts (7)")
     parser.add_argument("--holes", type=int, metavar="N", help="holes in real code (30)")
     parser.add_argument(
         "--quick", action="store_true", help="a tiny run that shows whether it works, no figures to quote"
     )
-    parser.add_argument(
-        "--footprint", action="store_true",
-        help="instead: seconds until ready, memory, disk and windows, in empty folders",
-    )  # fmt: skip
+    parser.add_argument("--footprint", dest="what", action="store_const", const="footprint", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="training: what is trained on (midfill's own code)")
     parser.add_argument("--llama-server", metavar="PATH", help="llama.cpp's server, measured on the same GGUF")
     parser.add_argument("--skip-generate", action="store_true", help="without transformers' generate()")
     parser.add_argument("--plot", metavar="FILE", help="an SVG or PNG, or none; in a checkout docs/images/bench.svg")
@@ -127,15 +126,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, show, and judge; the exit code."""
-    if arguments.footprint:
-        return _footprint(arguments)
+    if arguments.what != RIVALS:
+        return _bench(arguments)
     settings = _settings(arguments)
     picture = _plot_file(arguments.plot, settings)
     if picture is not None:
         need_matplotlib("say --plot none")
     console = reporting.console(quiet=arguments.json_only)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-    with _own_folders() as folder:
+    with own_folders() as folder:
         result = asyncio.run(_measure(settings, arguments, folder, console))
     reporting.show(result, console)
     if picture is not None:
@@ -145,14 +144,16 @@ def run(arguments: argparse.Namespace) -> int:
     return exit_code(result.verdicts)
 
 
-def _footprint(arguments: argparse.Namespace) -> int:
+def _bench(arguments: argparse.Namespace) -> int:
     console = reporting.console(quiet=arguments.json_only)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with _own_folders() as folder:
-        figures = asyncio.run(footprint.measure(folder, lambda text: console.print(text, markup=False)))
-    verdicts = footprint.judge(figures)
-    console.print(reporting.goals(verdicts))
-    print(json.dumps(rounded({**figures, "goals": [dataclasses.asdict(verdict) for verdict in verdicts]})))
+    with own_folders() as folder:
+        measure = BENCHES[arguments.what](arguments, folder, lambda text: console.print(text, markup=False))
+        figures, verdicts = asyncio.run(measure)
+    if verdicts:
+        console.print(reporting.goals(verdicts))
+    goals = [dataclasses.asdict(verdict) for verdict in verdicts]
+    print(json.dumps(measured(arguments.what, {**figures, "goals": goals})))
     return exit_code(verdicts)
 
 
@@ -173,25 +174,6 @@ def _plot_file(given: str | None, settings: Settings) -> Path | None:
     return REPOSITORY_PLOT if is_checkout and not settings.quick else None
 
 
-@contextlib.contextmanager
-def _own_folders() -> Iterator[Path]:
-    """An engine of our own with default settings: neither the user's engine nor their configuration takes part."""
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="midfill-bench-") as name:
-        folder = Path(name)
-        (folder / "config.toml").write_text(f'model = "{MODEL}"\nengine_idle_exit_s = 3600\n', encoding="utf-8")
-        for key in [key for key in before if key.startswith((*OPENMP, "MIDFILL_SCRIPT", "MIDFILL_DEBUG"))]:
-            del os.environ[key]
-        os.environ |= {"MIDFILL_RUNTIME_DIR": str(folder / "run"), "MIDFILL_CONFIG": str(folder / "config.toml")}
-        runtime = paths.runtime_dir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(runtime, ignore_errors=True)  # a short stand-in where the path was too long for a socket
-            os.environ.clear()
-            os.environ.update(before)
-
-
 async def _measure(
     settings: Settings, arguments: argparse.Namespace, folder: Path, console: Console
 ) -> reporting.Report:
@@ -200,8 +182,9 @@ async def _measure(
     def say(text: str) -> None:
         console.print(f"[{time.monotonic() - start:6.0f} s] {text}", markup=False)
 
-    config = config_files.load_user()
-    async with _engine(config, say) as (ours, layouts, tokenizer), contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
+        say("starting midfill serve")
+        ours, layouts, tokenizer = await _start(stack)
         contenders: list[Contender] = [ours]
         versions = {}
         if arguments.llama_server:
@@ -227,35 +210,13 @@ async def _measure(
     return result
 
 
-@contextlib.asynccontextmanager
-async def _engine(config: Config, say: Callable[[str], None]) -> AsyncIterator[tuple[Midfill, Layouts, CodeTokenizer]]:
-    """A `midfill serve` of our own, as an editor would start it; ended at the end."""
-    say("starting midfill serve")
-    where = record.place(config)
-    try:
-        async with connected(config) as (engine, info):
-            address = record.find(where)
-            assert address is not None
-            tokenizer = CodeTokenizer.from_file(Path(info.tokenizer_file))
-            template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
-            layouts = Layouts(template, tokenizer, keeps_suffix=info.suffix_shift)
-            yield Midfill(engine, layouts, address.pid), layouts, tokenizer
-    finally:
-        await _end(where)
-
-
-async def _end(where: record.Place) -> None:
-    address = record.find(where)
-    if address is None:
-        return
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if not record.is_running(where):
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(address.pid, number)
-        deadline = time.monotonic() + 10
-        while record.is_running(where) and time.monotonic() < deadline:
-            await asyncio.sleep(0.1)
+async def _start(stack: contextlib.AsyncExitStack) -> tuple[Midfill, Layouts, CodeTokenizer]:
+    """A ``midfill serve`` of our own, ended with ``stack``."""
+    ours = await stack.enter_async_context(started(config_files.load_user()))
+    tokenizer = CodeTokenizer.from_file(Path(ours.info.tokenizer_file))
+    template = fim.find(ours.info.template or fim.PREFIX_ONLY.name, tokenizer)
+    layouts = Layouts(template, tokenizer, keeps_suffix=ours.info.suffix_shift)
+    return Midfill(ours.engine, layouts, ours.pid), layouts, tokenizer
 
 
 async def _rounds(turns: Turns) -> None:
@@ -276,8 +237,7 @@ async def _rounds(turns: Turns) -> None:
             async with turns.alone(contender):
                 timing = await contender.window(windows.take(settings.context_tokens), settings.answer_tokens)
             if timing.n_tokens > 1:  # else the model ended at once
-                spent = timing.until(timing.n_tokens) - timing.ttft_s
-                turns.samples.add(TOKEN, contender.name, spent / (timing.n_tokens - 1))
+                turns.samples.add(TOKEN, contender.name, timing.spent_s / (timing.n_tokens - 1))
 
 
 async def _holes(turns: Turns) -> None:
@@ -348,5 +308,5 @@ def _n_tokens(answers: Sequence[Timing]) -> dict[str, float]:
 def _rate(answers: Sequence[Timing]) -> float | None:
     """Tokens a second from each answer's first token to its last."""
     said = [timing for timing in answers if timing.n_tokens > 1]
-    spent = sum(timing.until(timing.n_tokens) - timing.ttft_s for timing in said)
+    spent = sum(timing.spent_s for timing in said)
     return sum(timing.n_tokens - 1 for timing in said) / spent if spent else None

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,17 @@ def commit() -> str:
     except OSError:
         return ""
     return asked.stdout.strip()
+
+
+def load_average() -> list[float]:
+    """How much the machine has to do; [] where it does not say."""
+    return list(os.getloadavg()) if hasattr(os, "getloadavg") else []
+
+
+def measured(bench: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """What the line of JSON of ``bench`` says: its figures, and where and with what they were measured."""
+    about = {"machine": {**machine(), "load_average": load_average()}, "versions": versions(), "commit": commit()}
+    return {"bench": bench, **about, **rounded(dict(figures))}
 
 
 def rounded(value: Any) -> Any:

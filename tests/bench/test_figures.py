@@ -17,7 +17,7 @@ from midfill.bench.figures import (
     prefill,
 )  # fmt: skip
 from midfill.bench.goals import GOALS, exit_code, judge
-from midfill.eval.figures import compare
+from midfill.eval.figures import Difference, compared
 
 Seconds = dict[str, dict[str, list[float]]]
 
@@ -29,6 +29,11 @@ def samples(values: Seconds) -> Samples:
             for value in found:
                 made.add(metric, name, value)
     return made
+
+
+def quality_of(ours: list[bool], plain: list[bool]) -> Difference:
+    pairs = enumerate(zip(plain, ours, strict=True))
+    return compared("all", "first_line", [(str(at), float(a), float(b)) for at, (a, b) in pairs], 10_000)
 
 
 def test_ratio_of_medians() -> None:
@@ -54,12 +59,12 @@ def test_ratio_of_a_session_is_of_sums() -> None:
 def test_worse_means_the_whole_interval(better: int, worse: int, is_worse: bool) -> None:
     ours = [True] * better + [False] * worse + [True] * (30 - better - worse)
     plain = [False] * better + [True] * worse + [True] * (30 - better - worse)
-    paired = compare(ours, plain)
+    paired = quality_of(ours, plain)
     assert paired.n == 30
     assert paired.difference == pytest.approx((better - worse) / 30)
     assert paired.low <= paired.difference <= paired.high
     assert (paired.high < 0) is is_worse
-    assert compare(ours, plain) == paired  # the same interval each time
+    assert quality_of(ours, plain) == paired  # the same interval each time
     (quality,) = [verdict for verdict in judge(Samples(), paired) if verdict.name.startswith("first-line")]
     assert quality.passed is not is_worse
 
@@ -68,7 +73,7 @@ def test_goals_reached() -> None:
     ours = {goal.metric: {OURS: [goal.at_most], goal.rival: [1.0]} for goal in GOALS if goal.metric != SESSION}
     made = samples(ours)
     made.add(ANSWER, GENERATE, 2.0)
-    verdicts = judge(made, compare([True], [True]))
+    verdicts = judge(made, quality_of([True], [True]))
     assert [verdict.passed for verdict in verdicts] == [True] * 6
     assert exit_code(verdicts) == 0
 

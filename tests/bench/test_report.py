@@ -18,7 +18,7 @@ from midfill.bench.figures import ANSWER, COLD, EXACT, GENERATE, KEY, LLAMA, OUR
 from midfill.bench.goals import judge
 from midfill.bench.replay import Replay
 from midfill.eval.about import rounded
-from midfill.eval.figures import compare
+from midfill.eval.figures import compared
 from midfill.types import MidfillError
 
 
@@ -29,7 +29,7 @@ def made(*rivals: str) -> reporting.Report:
             for turn in range(3):
                 samples.add(metric, name, 0.05 * (i + 1) + turn / 1000)
     samples.add(KEY, EXACT, 0.2)
-    quality = compare([True, False], [True, True])
+    quality = compared("all", "first_line", [("0", 1.0, 1.0), ("1", 1.0, 0.0)])
     return reporting.Report(
         settings={"sizes": [256], "context_tokens": 1024, "answer_tokens": 32, "model": "embedded"},
         samples=samples,

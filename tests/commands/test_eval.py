@@ -117,7 +117,7 @@ def test_replay(ask: Ask, tmp_path: Path) -> None:
     shown, line = ask(*argv, "--against", "max_tokens=1")
     assert line["figures"]["server"]["n_keys"] == 19
     assert "typing replay: server" in shown
-    assert [one["difference"] for one in line["paired"] if one["share"] == "saved"] == [0.0]
+    assert [one["difference"] for one in line["paired"] if one["metric"] == "saved"] == [0.0]
     assert {json.loads(row)["who"] for row in out.read_text().splitlines()} == {"server", "max_tokens=1"}
 
 

@@ -1,10 +1,10 @@
-"""Percentiles, exact tests, and intervals that know which values belong together."""
+"""Percentiles, and intervals and differences that know which values belong together."""
 
 from __future__ import annotations
 
 import pytest
 
-from midfill.eval.figures import interval, mcnemar, percentile
+from midfill.eval.figures import Difference, compared, interval, percentile
 
 
 @pytest.mark.parametrize(("values", "share", "expected"), [
@@ -17,17 +17,6 @@ def test_percentile(values: list[float], share: float, expected: float | None) -
     assert percentile(values, share) == expected
 
 
-@pytest.mark.parametrize(("better", "worse", "p"), [
-    (0, 0, 1.0),
-    (1, 1, 1.0),
-    (0, 5, 2 / 32),
-    (5, 0, 2 / 32),
-    (1, 5, 14 / 64),
-])  # fmt: skip
-def test_mcnemar(better: int, worse: int, p: float) -> None:
-    assert mcnemar([1] * better + [-1] * worse + [0] * 7) == pytest.approx(p)
-
-
 @pytest.mark.parametrize(("groups", "low", "high"), [
     ([[1.0, 1.0], [1.0]], 1.0, 1.0),
     ([[0.0]] * 50 + [[1.0]] * 50, 0.40, 0.60),
@@ -38,3 +27,14 @@ def test_interval(groups: list[list[float]], low: float, high: float) -> None:
     found = interval(groups, 2000)
     assert found == pytest.approx((low, high), abs=0.02)
     assert found == interval(groups, 2000)
+
+
+def test_compared() -> None:
+    """Twenty of forty became right; as two files they are two values."""
+    apart = compared("all", "right", [(str(n), 0.0, float(n % 2)) for n in range(40)])
+    assert (apart.n, apart.a, apart.b, apart.difference, apart.is_sure) == (40, 0.0, 0.5, 0.5, True)
+    assert 0.3 < apart.low < 0.5 < apart.high < 0.7
+    together = compared("all", "right", [(str(n % 2), 0.0, float(n % 2)) for n in range(40)])
+    assert together == Difference("all", "right", 40, 0.0, 0.5, 0.5, 0.0, 1.0)
+    assert not together.is_sure
+    assert compared("all", "right", [("a", 1.0, 0.0)]).is_sure

@@ -174,4 +174,4 @@ def test_sums_and_pairs() -> None:
     assert total(run).figures()["saved"] == pytest.approx(5 / 40)
     assert total(run).shown_s == [1.0]
     (saved,) = paired([run, run])
-    assert (saved["share"], saved["n"], saved["difference"]) == ("saved", 2, 0.0)
+    assert (saved.metric, saved.n, saved.difference) == ("saved", 2, 0.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from midfill.bench.figures import ANSWER, COLD, GENERATE, KEY, LLAMA, SESSION, TOKEN, Samples
-from midfill.eval.figures import Paired
+from midfill.eval.figures import Difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Verdict:
 Measured = tuple[dict[str, Any], list[Verdict]]
 
 
-def judge(samples: Samples, quality: Paired | None) -> list[Verdict]:
+def judge(samples: Samples, quality: Difference | None) -> list[Verdict]:
     """Every goal's verdict."""
     return [*(_speed(goal, samples) for goal in GOALS), _quality(quality)]
 
@@ -63,12 +63,9 @@ def _speed(goal: Goal, samples: Samples) -> Verdict:
     return Verdict(goal.name, wanted, f"{ratio:.3f} x", ratio, ratio <= goal.at_most)
 
 
-def _quality(quality: Paired | None) -> Verdict:
+def _quality(quality: Difference | None) -> Verdict:
     wanted = "95 % interval of the difference reaches 0"
     if quality is None:
         return Verdict(QUALITY, wanted, "not measured", None, None)
-    says = (
-        f"{quality.ours:.0%} against {quality.plain:.0%} of {quality.n}, "
-        f"interval {quality.low:+.2f} to {quality.high:+.2f}, McNemar p {quality.p:.2f}"
-    )
+    says = f"{quality.b:.0%} against {quality.a:.0%} of {quality.n}, interval {quality.low:+.2f} to {quality.high:+.2f}"
     return Verdict(QUALITY, wanted, says, quality.difference, quality.high >= 0)

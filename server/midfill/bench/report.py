@@ -25,8 +25,8 @@ from midfill.bench.goals import Verdict
 from midfill.bench.load import BUSY
 from midfill.bench.replay import Replay
 from midfill.eval.about import commit, machine, need_matplotlib, versions
-from midfill.eval.figures import Paired, percentile
-from midfill.types import MidfillError
+from midfill.eval.figures import Difference, percentile
+from midfill.eval.report import beside, grid, ms, picture
 
 COLOURS = dict(zip(CONTENDERS, ("#1f77b4", "#9ecae1", "#ff7f0e", "#7f7f7f"), strict=True))
 
@@ -38,7 +38,7 @@ class Report:
     settings: dict[str, Any]
     samples: Samples
     tokens_per_s: dict[str, float]
-    quality: Paired | None
+    quality: Difference | None
     replay: Replay | None
     verdicts: Sequence[Verdict]
     versions: dict[str, str] = field(default_factory=dict)
@@ -97,27 +97,17 @@ def show(report: Report, out: Console) -> None:
         out.print(f"[yellow]{says}; run again on an idle one[/]")
 
 
-WIDTH = 130  # where no terminal says how wide it is
-
-
-def console(*, quiet: bool) -> Console:
-    """Wide enough for the tables, also in a file."""
-    made = Console(highlight=False, quiet=quiet)
-    if not made.is_terminal:
-        made.width = WIDTH
-    return made
+def _names(report: Report) -> list[str]:
+    """Who was measured."""
+    return [name for name in CONTENDERS if any(name in row for row in report.samples.values.values())]
 
 
 def _times(report: Report) -> Table:
-    names = [name for name in CONTENDERS if any(name in row for row in report.samples.values.values())]
-    table = Table(title="medians, and our part of each rival's time")
-    for column in ("", *names):
-        table.add_column(column, justify="left" if not column else "right")
-    for metric, label in report.metrics():
-        table.add_row(label, *(_cell(report.samples, metric, name) for name in names))
+    names = _names(report)
+    rows = [(label, *(_cell(report.samples, metric, name) for name in names)) for metric, label in report.metrics()]
     rates = (f"{rate:.1f}/s" if (rate := report.tokens_per_s.get(name)) else "" for name in names)
-    table.add_row("tokens at the holes", *rates)
-    return table
+    title = "medians, and our part of each rival's time"
+    return grid(title, ("", *names), [*rows, ("tokens at the holes", *rates)])
 
 
 def _cell(samples: Samples, metric: str, name: str) -> str:
@@ -128,69 +118,49 @@ def _cell(samples: Samples, metric: str, name: str) -> str:
     return _ms(p50) + (f" ({ratio:.2f} x)" if ratio is not None else "")
 
 
-def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.1f} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.1 else ms(seconds)
 
 
 def _replay(replay: Replay) -> Table:
     figures = replay.figures()
     table = Table(title="typing replay", show_header=False)
     table.add_row("keystrokes, of which ghost text followed", f"{replay.n_keys}, {figures['n_keys_with_text']}")
-    table.add_row("keystroke to ghost text, p50 / p95", f"{_ms(figures['p50_s'])} / {_ms(figures['p95_s'])}")
+    table.add_row("keystroke to ghost text, p50 / p95", ms(figures["p50_s"], figures["p95_s"]))
     table.add_row("tokens decoded / shown / wasted", f"{replay.n_decoded} / {replay.n_shown} / {replay.n_wasted}")
     return table
 
 
 def goals(verdicts: Sequence[Verdict]) -> Table:
     """What was to be reached, and what was."""
-    table = Table(title="goals")
-    for column in ("goal", "wanted", "measured", ""):
-        table.add_column(column)
-    for verdict in verdicts:
-        says = {True: "[green]reached[/]", False: "[red]missed[/]", None: ""}[verdict.passed]
-        table.add_row(verdict.name, verdict.goal, verdict.measured, says)
-    return table
+    says = {True: "[green]reached[/]", False: "[red]missed[/]", None: ""}
+    rows = [(one.name, one.goal, one.measured, says[one.passed]) for one in verdicts]
+    return grid("goals", ("goal", "wanted", "measured", ""), rows, "left")
 
 
 def plot(report: Report, file: Path) -> None:
     """Bars of every metric, and how soon the replay's ghost text came. Raises MidfillError."""
     need_matplotlib("say --plot none")
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot
-
-    # The same figures make the same file, and letters stay letters.
-    mpl.rcParams.update({"svg.hashsalt": "midfill", "svg.fonttype": "none"})
-    figure, (bars, curve) = pyplot.subplots(1, 2, figsize=(12, 5), width_ratios=(2, 1), layout="constrained")
-    _bars(bars, report)
-    _curve(curve, report.replay)
-    machine_of = machine()
-    figure.suptitle(f"midfill bench: {machine_of['cpu']}, {machine_of['cores']} cores, {report.settings['model']}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
-    except (OSError, ValueError) as error:
-        raise MidfillError(f"cannot write the plot {file}: {error}", "name a .svg or .png file with --plot") from error
-    pyplot.close(figure)
+    about = machine()
+    title = f"midfill bench: {about['cpu']}, {about['cores']} cores, {report.settings['model']}"
+    with picture(title, file, height=5) as (bars, curve):
+        _bars(bars, report)
+        _curve(curve, report.replay)
 
 
 def _bars(axes: Any, report: Report) -> None:
-    metrics = report.metrics()
-    names = [name for name in CONTENDERS if any(name in row for row in report.samples.values.values())]
-    height = 0.8 / len(names)
+    metrics, names = report.metrics(), _names(report)
     for i, name in enumerate(names):
-        rows = [(at, p50) for at, (m, _) in enumerate(metrics) if (p50 := report.samples.p50(m, name)) is not None]
-        places = [at + (i - (len(names) - 1) / 2) * height for at, _ in rows]
-        drawn = axes.barh(places, [p50 * 1000 for _, p50 in rows], height, label=name, color=COLOURS[name])
+        places, height = beside(len(metrics), i, len(names))
+        p50s = [report.samples.p50(metric, name) for metric, _ in metrics]
+        rows = [(at, p50 * 1000) for at, p50 in zip(places, p50s, strict=True) if p50 is not None]
+        drawn = axes.barh(*zip(*rows, strict=True), height, label=name, color=COLOURS[name])
         axes.bar_label(drawn, fmt="%.0f", padding=2, fontsize=7)
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds, medians of one interleaved run (less is better)")
     axes.set_yticks(range(len(metrics)), [label for _, label in metrics])
-    axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.set_xlim(left=10)
-    axes.legend(fontsize=8, ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
 
 
 def _curve(axes: Any, replay: Replay | None) -> None:

@@ -34,8 +34,10 @@ from midfill.bench.prompts import Layouts, Windows, shortened
 from midfill.bench.replay import Replay, replay
 from midfill.engine.local.store import embedded, models
 from midfill.eval.about import load_average, measured, need_matplotlib, rounded
-from midfill.eval.figures import Paired, compare
+from midfill.eval.figures import compared
 from midfill.eval.holes import Hole
+from midfill.eval.report import console as wide_console
+from midfill.eval.summary import ALL
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
 
@@ -132,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     picture = _plot_file(arguments.plot, settings)
     if picture is not None:
         need_matplotlib("say --plot none")
-    console = reporting.console(quiet=arguments.json_only)
+    console = wide_console(quiet=arguments.json_only)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     with own_folders() as folder:
         result = asyncio.run(_measure(settings, arguments, folder, console))
@@ -145,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    console = reporting.console(quiet=arguments.json_only)
+    console = wide_console(quiet=arguments.json_only)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with own_folders() as folder:
         measure = BENCHES[arguments.what](arguments, folder, lambda text: console.print(text, markup=False))
@@ -277,9 +279,8 @@ async def _replay(turns: Turns) -> Replay:
 
 
 def _report(turns: Turns, typed: Replay, versions: dict[str, str]) -> reporting.Report:
-    quality: Paired | None = None
-    if turns.right:
-        quality = compare([ours for ours, _ in turns.right], [exact for _, exact in turns.right])
+    pairs = [(str(at), float(exact), float(ours)) for at, (ours, exact) in enumerate(turns.right)]
+    quality = compared(ALL, "first_line", pairs, 10_000) if pairs else None
     return reporting.Report(
         settings=dataclasses.asdict(turns.settings),
         samples=turns.samples,

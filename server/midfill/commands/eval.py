@@ -117,7 +117,7 @@ def compare(arguments: argparse.Namespace) -> int:
     if not found:
         raise MidfillError("the two runs have no hole in common", "compare runs of the same suite and seed")
     names = [f"{letter}: {file.name}" for letter, file in zip("AB", files, strict=True)]
-    report.console().print(report.differences(names, found))
+    report.console().print(report.of_holes(names, found))
     about = {"eval": "compare", "files": [str(file) for file in files]}
     print(json.dumps(rounded({**about, "paired": [dataclasses.asdict(one) for one in found]})))
     return 0
@@ -246,7 +246,7 @@ def _report(
     names = list(runs)
     if len(names) == 2:
         found = summary.paired(runs[names[0]], runs[names[1]])
-        console.print(report.differences(names, found))
+        console.print(report.of_holes(names, found))
         line["paired"] = rounded([dataclasses.asdict(one) for one in found])
     if arguments.plot is not None:
         file = Path(paths.expanded(arguments.plot))

@@ -19,7 +19,7 @@ from midfill.eval.holes import Hole
 from midfill.eval.languages.answers import holes_from, records_of, write_holes
 from midfill.eval.languages.cut import holes_of, in_turns
 from midfill.eval.languages.new_files import new_file_holes
-from midfill.eval.languages.table import differences, other_languages, table
+from midfill.eval.languages.table import of_groups, other_languages, table
 from midfill.eval.repository import read_text
 from midfill.eval.run import Record, writer
 from midfill.types import MidfillError
@@ -97,7 +97,7 @@ def show(arguments: argparse.Namespace) -> int:
         line["figures"][name] = rounded(summary.of(records))
     if len(files) == 2:
         found = summary.paired(*runs.values())
-        console.print(differences(list(runs), found))
+        console.print(of_groups(list(runs), found))
         line["paired"] = rounded([dataclasses.asdict(one) for one in found])
     if arguments.out is not None:
         _write(runs, paths.expanded(arguments.out))

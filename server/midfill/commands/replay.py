@@ -200,12 +200,12 @@ def _report(
         console.print(knob.table(tallies))
         line["knob"], line["paired"] = rounded(knob.figures(tallies)), {}
         for name, found in knob.against(tallies, DEFAULT.eagerness).items():
-            console.print(replay_report.differences((DEFAULT.eagerness, name), found))
-            line["paired"][name] = rounded(found)
+            console.print(report.differences((DEFAULT.eagerness, name), found, replay_report.SHARES))
+            line["paired"][name] = rounded([dataclasses.asdict(one) for one in found])
     if len(runs) == 2:
         compared = replay_report.paired([one.tallies for one in runs.values()])
-        console.print(replay_report.differences(list(runs), compared))
-        line["paired"] = rounded(compared)
+        console.print(report.differences(list(runs), compared, replay_report.SHARES))
+        line["paired"] = rounded([dataclasses.asdict(one) for one in compared])
     if arguments.plot is not None:
         file = paths.expanded(arguments.plot)
         replay_report.plot({name: one.tallies for name, one in runs.items()}, file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,29 +37,29 @@ def weighted_interval(sums: Sequence[tuple[float, float]], n_resamples: int = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
-    """Two ways of answering the same questions: how many were right, and how sure the difference is."""
+class Difference:
+    """One metric of the same questions answered in two ways; ``low`` to ``high`` is the 95 % interval of b - a."""
 
+    kind: str
+    metric: str
     n: int
-    ours: float  # share of right answers
-    plain: float
+    a: float
+    b: float
     difference: float
-    low: float  # 95 % interval of the difference, by bootstrap
+    low: float
     high: float
-    p: float  # of McNemar's exact test
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves no difference out."""
+        return self.low > 0 or self.high < 0
 
 
-def compare(ours: Sequence[bool], plain: Sequence[bool], *, n_resamples: int = 10_000) -> Paired:
-    """Right answers in pairs; at least one."""
-    differences = [int(a) - int(b) for a, b in zip(ours, plain, strict=True)]
-    n = len(differences)
-    low, high = interval([[difference] for difference in differences], n_resamples)
-    return Paired(n, sum(ours) / n, sum(plain) / n, sum(differences) / n, low, high, mcnemar(differences))
-
-
-def mcnemar(differences: Sequence[int]) -> float:
-    """Two-sided exact p: how likely so uneven a split of the pairs that differ is by chance."""
-    n_better, n_worse = differences.count(1), differences.count(-1)
-    n = n_better + n_worse
-    tail: float = sum(math.comb(n, k) for k in range(min(n_better, n_worse) + 1)) / 2.0**n
-    return min(1.0, 2 * tail)
+def compared(kind: str, metric: str, pairs: Sequence[tuple[str, float, float]], n_resamples: int = 2000) -> Difference:
+    """The difference over at least one (group, a, b); groups as ``interval`` has them."""
+    groups: dict[str, list[float]] = {}
+    for group, a, b in pairs:
+        groups.setdefault(group, []).append(b - a)
+    low, high = interval(list(groups.values()), n_resamples)
+    mean_a, mean_b = statistics.fmean(a for _, a, _ in pairs), statistics.fmean(b for _, _, b in pairs)
+    return Difference(kind, metric, len(pairs), mean_a, mean_b, mean_b - mean_a, low, high)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 
+from midfill.eval.figures import Difference
 from midfill.eval.keys import added
 from midfill.eval.replay import Pause, Tally
 from midfill.eval.replay_report import Tallies, paired, total
+from midfill.eval.report import grid, percent
 
 MIN_RIGHT = 4  # characters that have to be right, or all there are
 
@@ -94,31 +96,27 @@ def _figures(tally: Tally, seen: Looks) -> dict[str, Any]:
 
 def table(runs: Mapping[str, Tallies]) -> Table:
     """A row a position."""
-    made = Table(
-        title="the knob, over the same sessions; retained: characters for 100 keys, and the share of what was taken"
-    )
-    for column in (
-        "", "keys", "saved", "shown per 100 keys", "taken", "retained 30 s", "retained 5 min", "pauses",
-        "right", "wrong", "nothing", "quiet where wrong", "tokens",
-    ):  # fmt: skip
-        made.add_column(column, justify="right" if column else "left")
-    for name, one in figures(runs).items():
-        made.add_row(
-            name, str(one["n_keys"]), _percent(one["saved"]), f"{one['shown_per_100'] or 0:.1f}",
-            _percent(one["shown_acceptance"]),
-            f"{one['retained_30_per_100']:.0f} ({_percent(one['kept_30'])})",
-            f"{one['retained_300_per_100']:.0f} ({_percent(one['kept_300'])})",
-            str(one["pauses"]), _percent(one["right"]), _percent(one["wrong"]), _percent(one["nothing"]),
-            f"{_percent(one['quiet_where_wrong'])} of {one['would_be_wrong']}", str(one["n_decoded"]),
-        )  # fmt: skip
-    return made
+    rows = [
+        (
+            name, str(one["n_keys"]), percent(one["saved"], 0), f"{one['shown_per_100'] or 0:.1f}",
+            percent(one["shown_acceptance"], 0),
+            f"{one['retained_30_per_100']:.0f} ({percent(one['kept_30'], 0)})",
+            f"{one['retained_300_per_100']:.0f} ({percent(one['kept_300'], 0)})",
+            str(one["pauses"]), *(percent(one[seen], 0) for seen in ("right", "wrong", "nothing")),
+            f"{percent(one['quiet_where_wrong'], 0)} of {one['would_be_wrong']}", str(one["n_decoded"]),
+        )
+        for name, one in figures(runs).items()
+    ]  # fmt: skip
+    return grid(
+        "the knob, over the same sessions; retained: characters for 100 keys, and the share of what was taken",
+        (
+            "", "keys", "saved", "shown per 100 keys", "taken", "retained 30 s", "retained 5 min", "pauses", "right",
+            "wrong", "nothing", "quiet where wrong", "tokens",
+        ),
+        rows,
+    )  # fmt: skip
 
 
-def against(runs: Mapping[str, Tallies], base: str) -> dict[str, list[dict[str, Any]]]:
+def against(runs: Mapping[str, Tallies], base: str) -> dict[str, list[Difference]]:
     """The paired differences of every other position to ``base``."""
-    others: Sequence[str] = [name for name in runs if name != base]
-    return {name: paired([runs[base], runs[name]]) for name in others}
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"
+    return {name: paired([runs[base], runs[name]]) for name in runs if name != base}

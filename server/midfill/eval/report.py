@@ -1,19 +1,21 @@
-"""The tables, the plot and the line of JSON of an evaluation."""
+"""The tables, the plots and the line of JSON of evaluations, and how every table and plot is made."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from midfill.config import DEFAULT, Config
 from midfill.eval.about import commit, machine, rounded, versions
-from midfill.eval.run import Record
-from midfill.eval.summary import ALL, Difference
+from midfill.eval.figures import Difference
+from midfill.eval.run import LATENCIES, Record
+from midfill.eval.summary import ALL
 from midfill.types import MidfillError, ModelInfo
 
 WIDTH = 180  # where no terminal says how wide it is
@@ -32,6 +34,8 @@ COLUMNS = {
 COSTS = {"total_s": "seconds", "n_decoded": "tokens"}
 COLOURS = ("#1f77b4", "#ff7f0e")
 
+NO_NAMES: Mapping[str, str] = {}
+
 Figures = Mapping[str, Mapping[str, Any]]
 
 
@@ -43,18 +47,39 @@ def console(*, quiet: bool = False) -> Console:
     return made
 
 
+def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], justify: JustifyMethod = "right") -> Table:
+    """A table; columns without a name stand left."""
+    made = Table(title=title)
+    for column in columns:
+        made.add_column(column, justify=justify if column else "left")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share for people; "-" of nothing."""
+    return "-" if share is None else f"{share:.{digits}%}"
+
+
+def ms(*seconds: float | None) -> str:
+    """Times in milliseconds, parted by slashes; "-" where nothing was measured."""
+    return " / ".join("-" if one is None else f"{one * 1000:.0f} ms" for one in seconds)
+
+
 def table(title: str, figures: Figures) -> Table:
     """A row for each kind of hole. Shares in per cent, the first one with its 95 % interval."""
-    rows = [kind for kind in figures if kind != ALL or len(figures) != 2]
-    metrics = [metric for metric in COLUMNS if any(metric in figures[kind] for kind in rows)]
-    made = Table(title=title)
-    for column in ("", "holes", *(COLUMNS[metric] for metric in metrics), "TTFT p50/p95", "answer p50/p95"):
-        made.add_column(column, justify="right" if column else "left")
-    for kind in rows:
-        row = figures[kind]
-        cells = [_share(row, metric, with_interval=metric == metrics[0]) for metric in metrics]
-        made.add_row(kind, str(row["n"]), *cells, _times(row, "ttft_s"), _times(row, "total_s"))
-    return made
+    kinds = [kind for kind in figures if kind != ALL or len(figures) != 2]
+    metrics = [metric for metric in COLUMNS if any(metric in figures[kind] for kind in kinds)]
+    rows = [
+        (
+            kind, str(row["n"]), *(_share(row, metric, with_interval=metric == metrics[0]) for metric in metrics),
+            *(ms(row[f"{name}_p50"], row[f"{name}_p95"]) for name in LATENCIES),
+        )
+        for kind in kinds if (row := figures[kind])
+    ]  # fmt: skip
+    names = [COLUMNS[metric] for metric in metrics]
+    return grid(title, ("", "holes", *names, "TTFT p50/p95", "answer p50/p95"), rows)
 
 
 def _share(row: Mapping[str, Any], metric: str, *, with_interval: bool) -> str:
@@ -64,30 +89,30 @@ def _share(row: Mapping[str, Any], metric: str, *, with_interval: bool) -> str:
     return f"{row[metric]:.1%}" + (f" [{low:.0%}, {high:.0%}]".replace("%,", ",") if with_interval else "")
 
 
-def _times(row: Mapping[str, Any], name: str) -> str:
-    return " / ".join(
-        "-" if value is None else f"{value * 1000:.0f} ms" for value in (row[f"{name}_p50"], row[f"{name}_p95"])
-    )
-
-
-def differences(names: Sequence[str], found: Sequence[Difference]) -> Table:
-    """The paired comparison; what is surely different is marked. Of single kinds only that, and the first metric."""
-    made = Table(title=f"{names[1]} against {names[0]}, paired, 95 % intervals")
-    for column in ("", "", "holes", *names, "difference", "interval", ""):
-        made.add_column(column, justify="left" if not column else "right")
+def differences(
+    names: Sequence[str],
+    found: Sequence[Difference],
+    metrics: Mapping[str, str],
+    kinds: Mapping[str, str] = NO_NAMES,
+) -> Table:
+    """The paired comparison of what ``metrics`` and ``kinds`` name; what is surely different is marked."""
+    rows = []
     for one in found:
-        if one.kind != ALL and one.metric != found[0].metric and not one.is_sure:
-            continue
-        label = {**COLUMNS, **COSTS}.get(one.metric, one.metric)
         form = "{:.2f}" if one.metric in COSTS else "{:.1%}"
         sign = "+" if one.difference > 0 else ""
-        span = f"{form.format(one.low)} to {form.format(one.high)}"
-        made.add_row(
-            one.kind, label, str(one.n), form.format(one.a), form.format(one.b),
-            sign + form.format(one.difference), span,
-            "differs" if one.is_sure else "",
-        )  # fmt: skip
-    return made
+        rows.append((
+            kinds.get(one.kind, one.kind), metrics.get(one.metric, one.metric), str(one.n), form.format(one.a),
+            form.format(one.b), sign + form.format(one.difference),
+            f"{form.format(one.low)} to {form.format(one.high)}", "differs" if one.is_sure else "",
+        ))  # fmt: skip
+    title = f"{names[1]} against {names[0]}, paired, 95 % intervals"
+    return grid(title, ("", "", "n", *names, "difference", "interval", ""), rows)
+
+
+def of_holes(names: Sequence[str], found: Sequence[Difference]) -> Table:
+    """The paired comparison of two runs: of single kinds only what is sure, and the first metric."""
+    told = [one for one in found if one.kind == ALL or one.metric == found[0].metric or one.is_sure]
+    return differences(names, told, {**COLUMNS, **COSTS})
 
 
 def line(settings: Mapping[str, Any], configs: Mapping[str, Config], info: ModelInfo | None) -> dict[str, Any]:
@@ -111,8 +136,12 @@ def changed(config: Config) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(config).items() if value != getattr(DEFAULT, name)}
 
 
-def plot(title: str, runs: Mapping[str, Sequence[Record]], summaries: Mapping[str, Figures], file: Path) -> None:
-    """Bars of the shares, and how soon answers came. Raises MidfillError. Call ``need_matplotlib`` first."""
+@contextlib.contextmanager
+def picture(title: str, file: Path, height: float = 4.5) -> Iterator[tuple[Any, Any]]:
+    """Axes for bars and for a curve, written to ``file`` in the end. Raises MidfillError.
+
+    Call ``need_matplotlib`` first.
+    """
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -120,16 +149,34 @@ def plot(title: str, runs: Mapping[str, Sequence[Record]], summaries: Mapping[st
 
     # The same figures make the same file, and letters stay letters.
     mpl.rcParams.update({"svg.hashsalt": "midfill", "svg.fonttype": "none"})
-    figure, (bars, curve) = pyplot.subplots(1, 2, figsize=(12, 4.5), width_ratios=(2, 1), layout="constrained")
+    figure, (bars, curve) = pyplot.subplots(1, 2, figsize=(12, height), width_ratios=(2, 1), layout="constrained")
     figure.suptitle(title)
-    _bars(bars, summaries)
-    curve.set_xlabel("seconds to the whole answer")
-    curve.set_ylabel("share of the holes")
-    for (name, records), colour in zip(runs.items(), COLOURS, strict=False):
-        curve.ecdf([record["total_s"] for record in records], color=colour, label=name)
-    curve.set_xlim(left=0)
-    save(figure, file)
+    yield bars, curve
+    bars.invert_yaxis()
+    bars.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    except (OSError, ValueError) as error:
+        raise MidfillError(f"cannot write the plot {file}: {error}", "name a .svg or .png file with --plot") from error
     pyplot.close(figure)
+
+
+def beside(n_rows: int, number: int, n: int) -> tuple[list[float], float]:
+    """Where the bars of the ``number``-th of ``n`` contenders stand in each row, and how high they are."""
+    height = 0.8 / n
+    return [at + (number - (n - 1) / 2) * height for at in range(n_rows)], height
+
+
+def plot(title: str, runs: Mapping[str, Sequence[Record]], summaries: Mapping[str, Figures], file: Path) -> None:
+    """Bars of the shares, and how soon answers came. Raises MidfillError. Call ``need_matplotlib`` first."""
+    with picture(title, file) as (bars, curve):
+        _bars(bars, summaries)
+        curve.set_xlabel("seconds to the whole answer")
+        curve.set_ylabel("share of the holes")
+        for (name, records), colour in zip(runs.items(), COLOURS, strict=False):
+            curve.ecdf([record["total_s"] for record in records], color=colour, label=name)
+        curve.set_xlim(left=0)
 
 
 def _bars(axes: Any, summaries: Mapping[str, Figures]) -> None:
@@ -137,9 +184,8 @@ def _bars(axes: Any, summaries: Mapping[str, Figures]) -> None:
     first = next(iter(summaries.values()))
     kinds = [kind for kind in first if kind != ALL or len(first) != 2]
     rows = [(kind, metric) for metric in COLUMNS for kind in kinds if metric in first[kind]]
-    height = 0.8 / len(summaries)
     for i, ((name, figures), colour) in enumerate(zip(summaries.items(), COLOURS, strict=False)):
-        places = [at + (i - (len(summaries) - 1) / 2) * height for at in range(len(rows))]
+        places, height = beside(len(rows), i, len(summaries))
         values = [100 * figures[kind][metric] for kind, metric in rows]
         ends = [[100 * end for end in figures[kind][f"{metric}_ci"]] for kind, metric in rows]
         errors = [
@@ -150,14 +196,3 @@ def _bars(axes: Any, summaries: Mapping[str, Figures]) -> None:
     axes.set_yticks(range(len(rows)), [f"{COLUMNS[metric]}, {kind}" for kind, metric in rows], fontsize=8)
     axes.set_xlim(0, 100)
     axes.set_xlabel("per cent of the holes, with 95 % intervals")
-    axes.invert_yaxis()
-    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(summaries), frameon=False)
-
-
-def save(figure: Any, file: Path) -> None:
-    """Write a figure. Raises MidfillError."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
-    except (OSError, ValueError) as error:
-        raise MidfillError(f"cannot write the plot {file}: {error}", "name a .svg or .png file with --plot") from error

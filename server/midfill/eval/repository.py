@@ -110,8 +110,11 @@ def read_text(file: Path) -> str:
 class Cutter:
     """Draws holes from a workspace's files, every kind in turn."""
 
-    def __init__(self, texts: dict[str, str], split: str = "all") -> None:
-        self._texts = texts
+    def __init__(
+        self, texts: dict[str, str], split: str = "all", around: tuple[int, int] = (MIN_BEFORE, MIN_AFTER)
+    ) -> None:
+        """``around``: characters that the file has before and after a hole, at least."""
+        self._texts, self._around = texts, around
         self._code = {
             path: code for path, text in texts.items() if (code := Code.read(text, languages.of_path(path))) is not None
         }
@@ -179,7 +182,8 @@ class Cutter:
     def _is_sound(self, path: str, start: int, end: int) -> bool:
         """Whether there is enough around the hole, and nothing says elsewhere what is in it."""
         text = self._texts[path]
-        if start < MIN_BEFORE or len(text) - end < MIN_AFTER or end - start > MAX_HOLE:
+        before, after = self._around
+        if start < before or len(text) - end < after or end - start > MAX_HOLE:
             return False
         if not is_leak_free(text[:start], text[start:end], text[end:]):
             return False

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from midfill.eval.figures import interval, percentile
+from midfill.eval.figures import Difference, compared, interval, percentile
 from midfill.eval.run import LATENCIES, Record
 
 ALL = "all"
@@ -54,25 +53,6 @@ def _grouped(records: dict[str, Record], metric: str) -> list[list[float]]:
     return list(groups.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One metric of the same holes under two configurations; ``low`` to ``high`` is the 95 % interval of b - a."""
-
-    kind: str
-    metric: str
-    n: int
-    a: float
-    b: float
-    difference: float
-    low: float
-    high: float
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether the interval leaves no difference out."""
-        return self.low > 0 or self.high < 0
-
-
 def paired(a: Sequence[Record], b: Sequence[Record]) -> list[Difference]:
     """Differences of every metric over the holes that both have, all kinds together first."""
     others = {record["id"]: record for record in b}
@@ -93,17 +73,8 @@ def _differences(kind: str, pairs: Sequence[tuple[Record, Record]]) -> list[Diff
             if (a := _value(mine, metric)) is not None and (b := _value(other, metric)) is not None
         ]
         if values:
-            found.append(_difference(kind, metric, values))
+            found.append(compared(kind, metric, values, N_RESAMPLES))
     return found
-
-
-def _difference(kind: str, metric: str, values: Sequence[tuple[str, float, float]]) -> Difference:
-    groups: dict[str, list[float]] = {}
-    for source, a, b in values:
-        groups.setdefault(source, []).append(b - a)
-    low, high = interval(list(groups.values()), N_RESAMPLES)
-    mean_a, mean_b = statistics.fmean(a for _, a, _ in values), statistics.fmean(b for _, _, b in values)
-    return Difference(kind, metric, len(values), mean_a, mean_b, mean_b - mean_a, low, high)
 
 
 def _value(record: Record, metric: str) -> float | None:

@@ -18,11 +18,12 @@ from typing import Any
 
 from midfill.completer import Completer
 from midfill.eval.ask import Answer, Bare, Server
+from midfill.eval.figures import Difference
 from midfill.eval.holes import Hole, is_leak_free
 from midfill.eval.metrics import judged
 from midfill.eval.repository import Cutter
 from midfill.eval.run import Record
-from midfill.eval.summary import ALL, Difference, paired
+from midfill.eval.summary import ALL, paired
 from midfill.train.collect import SourceText
 from midfill.train.middles import ALL as ALL_TOKENS
 from midfill.train.middles import END, ONE, Likelihood

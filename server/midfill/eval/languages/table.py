@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from midfill.eval.figures import Difference
 from midfill.eval.languages.answers import NEW_FILES
 from midfill.eval.languages.groups import GROUPS, TITLES
+from midfill.eval.report import differences, grid
 from midfill.eval.run import Record
-from midfill.eval.summary import ALL, Difference
+from midfill.eval.summary import ALL
 
 # Metric, and what the table calls it.
 COLUMNS = {
@@ -28,14 +30,14 @@ COLUMNS = {
 
 def table(title: str, records: Sequence[Record]) -> Table:
     """A row a group, one for new files, one for all; shares in per cent of the holes that a metric applies to."""
-    made = Table(title=f"suggestions by language: {title}")
-    for column in ("", "holes", *COLUMNS.values(), "seconds p50"):
-        made.add_column(column, justify="right" if column else "left")
-    for name, rows in _rows(records):
-        cells = [_share(rows, metric) for metric in COLUMNS]
-        seconds = statistics.median(row["total_s"] for row in rows)
-        made.add_row(name, str(len(rows)), *cells, f"{seconds:.1f}")
-    return made
+    rows = [
+        (
+            name, str(len(those)), *(_share(those, metric) for metric in COLUMNS),
+            f"{statistics.median(one['total_s'] for one in those):.1f}",
+        )
+        for name, those in _rows(records)
+    ]  # fmt: skip
+    return grid(f"suggestions by language: {title}", ("", "holes", *COLUMNS.values(), "seconds p50"), rows)
 
 
 def _rows(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
@@ -61,25 +63,14 @@ def other_languages(records: Sequence[Record], limit: int = 40) -> Table | None:
     wrong = [record for record in records if record["other"]]
     if not wrong:
         return None
-    made = Table(title="answers in another language")
-    for column in ("file", "language", "answer in", "text"):
-        made.add_column(column)
+    rows = []
     for record in wrong[:limit]:
         line = record["before"].rpartition("\n")[2] + record["text"].partition("\n")[0]
-        made.add_row(record["path"][-40:], record["language"], record["other"], line.strip()[:70])
-    return made
+        rows.append((record["path"][-40:], record["language"], record["other"], line.strip()[:70]))
+    return grid("answers in another language", ("file", "language", "answer in", "text"), rows, "left")
 
 
-def differences(names: Sequence[str], found: Sequence[Difference]) -> Table:
-    """The paired comparison, of all holes and of every group."""
-    made = Table(title=f"{names[1]} against {names[0]}, paired, 95 % intervals")
-    for column in ("", "", "holes", *names, "difference", "interval", ""):
-        made.add_column(column, justify="left" if not column else "right")
-    for one in found:
-        if one.metric not in COLUMNS or (one.kind != ALL and not one.is_sure and not one.difference):
-            continue
-        made.add_row(
-            TITLES.get(one.kind, one.kind), COLUMNS[one.metric], str(one.n), f"{one.a:.1%}", f"{one.b:.1%}",
-            f"{one.difference:+.1%}", f"{one.low:.1%} to {one.high:.1%}", "differs" if one.is_sure else "",
-        )  # fmt: skip
-    return made
+def of_groups(names: Sequence[str], found: Sequence[Difference]) -> Table:
+    """The paired comparison, of all holes and of every group in which something differs."""
+    told = [one for one in found if one.metric in COLUMNS and (one.kind == ALL or one.is_sure or one.difference)]
+    return differences(names, told, COLUMNS, TITLES)

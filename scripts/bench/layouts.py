@@ -23,7 +23,7 @@ from midfill.bench.prompts import shortened
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.model.load import LoadedModel, load
 from midfill.engine.local.sequence.generation import Generation, Sampling
-from midfill.engine.local.sequence.healing import Beginning, Vocabulary
+from midfill.engine.local.sequence.healing import ForcedPrefix, Vocabulary
 from midfill.engine.local.sequence.kv_cache import Rotate, Slot
 from midfill.engine.local.store import models
 from midfill.eval.about import measured
@@ -61,8 +61,8 @@ class Layouts:
             self.runner.forward([Generation(slot, Sampling()).rows(len(slot.ids))])
         prompt = renderer.render(snapshot, budget=2 * BUDGET)
         slot.begin(prompt.ids, prompt.suffix if earlier else None, self.rotate if earlier else None)
-        beginning = Beginning(prompt.beginning, self.vocabulary) if prompt.beginning else None
-        generation = Generation(slot, Sampling(), beginning=beginning)
+        forced_prefix = ForcedPrefix(prompt.forced_prefix, self.vocabulary) if prompt.forced_prefix else None
+        generation = Generation(slot, Sampling(), forced_prefix=forced_prefix)
         control, decode = self.loaded.tokenizer.control_ids, self.loaded.tokenizer.decode
         said: list[int] = []
         while len(said) < N_TOKENS and not (said and said[-1] in control):
@@ -71,7 +71,7 @@ class Layouts:
             said += [token.id for token in generation.take(rows, logits)]
             if "\n" in decode(said[-1:]):
                 break
-        return first_line(decode([token for token in said if token not in control]).removeprefix(prompt.beginning))
+        return first_line(decode([token for token in said if token not in control]).removeprefix(prompt.forced_prefix))
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """How long the language server takes to answer while it indexes a workspace that is hard to parse.
 
-    python bench/stall.py [--files 30] [--seconds 20] [--kinds plain,js,cpp,c,words,java] [--server FOLDER]
-    python bench/stall.py --grammars [--only python,go] [--chars 199000]
+    python -m scripts.bench.stall [--files 30] [--seconds 20] [--kinds plain,js,cpp,c,words,java] [--server FOLDER]
+    python -m scripts.bench.stall --grammars [--only python,go] [--chars 199000]
 
 The real server over stdio, with a scripted engine. Files of each kind lie in a folder of their own, which is the
 workspace; a plain document is open, is typed into, and ``midfill/status`` is asked every 10 ms. Prints the times of the
@@ -16,24 +16,24 @@ import argparse
 import asyncio
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1]))
-
 from tests.context import hostile
 
+from midfill.bench.footprint import descendants, resident
 from midfill.context.child import Ended
 from midfill.context.kinds import KINDS
 from midfill.context.parser import ParseProcess
 from midfill.demo.client import Client, ServerGone
+from midfill.eval.about import measured
+from midfill.eval.figures import percentile
 
 LINE = "total = value_{} + other(1)\n"
-MAX_MEMORY = 4 << 30  # the server is ended at this, before the machine is
+MAX_GB = 4.0  # the server is ended at this, before the machine is
 
 
 def files(kind: str, n: int) -> dict[str, str]:
@@ -51,24 +51,9 @@ def files(kind: str, n: int) -> dict[str, str]:
     return {f"m{i:03}.{ending}": texts[kind].replace("w0", f"w{i:03}") for i in range(n)}
 
 
-def resident(pid: int) -> tuple[int, int]:
-    """Bytes of a process, and of its children together."""
-    own = _resident(pid)
-    children = Path(f"/proc/{pid}/task").glob("*/children")
-    found = {int(child) for file in children for child in _read(file).split()}
-    return own, sum(map(_resident, found))
-
-
-def _resident(pid: int) -> int:
-    fields = _read(Path(f"/proc/{pid}/statm")).split()
-    return int(fields[1]) * 4096 if fields else 0
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError:
-        return ""
+def memory_gb(pid: int) -> tuple[float, float]:
+    """Of a process, and of its children together."""
+    return resident(pid) or 0.0, sum(resident(child) or 0.0 for child in descendants(pid))
 
 
 async def measure(kind: str, n: int, seconds: float) -> dict[str, Any]:
@@ -95,7 +80,7 @@ async def _measure(client: Client, root: Path, kind: str, seconds: float) -> dic
     document = {"uri": uri, "languageId": "python", "version": 1, "text": "def work(value):\n    "}
     client.notify("textDocument/didOpen", {"textDocument": document})
     times: list[float] = []
-    most = (0, 0)
+    most = (0.0, 0.0)
     began, version = time.monotonic(), 1
     while time.monotonic() - began < seconds:
         start = time.monotonic()
@@ -109,21 +94,19 @@ async def _measure(client: Client, root: Path, kind: str, seconds: float) -> dic
         except ServerGone:
             break
         times.append(time.monotonic() - start)
-        own, children = resident(client._process.pid)
+        own, children = memory_gb(client.pid)
         most = (max(most[0], own), max(most[1], children))
-        if own + children > MAX_MEMORY:
+        if own + children > MAX_GB:
             client._process.kill()
             break
         await asyncio.sleep(0.01)
-    ranked = sorted(times)
+    shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
     return {
         "kind": kind,
         "n": len(times),
-        "p50_ms": round(1000 * ranked[len(ranked) // 2], 1),
-        "p99_ms": round(1000 * ranked[int(len(ranked) * 0.99)], 1),
-        "max_ms": round(1000 * ranked[-1], 1),
-        "server_mb": most[0] >> 20,
-        "children_mb": most[1] >> 20,
+        **{f"{name}_ms": round(1000 * (percentile(times, share) or 0.0), 1) for name, share in shares.items()},
+        "server_mb": round(most[0] * 1000),
+        "children_mb": round(most[1] * 1000),
         "ended_early": time.monotonic() - began < seconds,
     }
 
@@ -132,7 +115,7 @@ def grammars(n_chars: int, only: Sequence[str]) -> list[dict[str, Any]]:
     """Each grammar of ``only`` with its hard texts: how many ended the child, and what the others took at most."""
     found = []
     for language in only:
-        child, ended, most_s, most = ParseProcess(), [], 0.0, 0
+        child, ended, most_s, most = ParseProcess(), [], 0.0, 0.0
         n = 0
         for unit, shape, text in hostile.every(language, n_chars):
             n += 1
@@ -145,10 +128,22 @@ def grammars(n_chars: int, only: Sequence[str]) -> list[dict[str, Any]]:
                 child = ParseProcess()
             else:
                 most_s = max(most_s, time.monotonic() - start)
-                most = max(most, resident(child.pid)[0])
+                most = max(most, memory_gb(child.pid)[0])
         child.end()
-        found.append({"language": language, "n": n, "most_s": round(most_s, 2), "most_mb": most >> 20, "ended": ended})
-        print(language, n, "texts; the longest", round(most_s, 2), "s,", most >> 20, "MB; ended:", *ended, flush=True)
+        found.append(
+            {"language": language, "n": n, "most_s": round(most_s, 2), "most_mb": round(most * 1000), "ended": ended}
+        )
+        print(
+            language,
+            n,
+            "texts; the longest",
+            round(most_s, 2),
+            "s,",
+            round(most * 1000),
+            "MB; ended:",
+            *ended,
+            flush=True,
+        )
     return found
 
 
@@ -169,13 +164,13 @@ def main() -> None:
         only = options.only.split(",") if options.only else sorted(KINDS)
         if unknown := sorted(set(only) - set(KINDS)):
             parser.error(f"no grammar is called {', '.join(unknown)}; there are {', '.join(sorted(KINDS))}")
-        print(json.dumps({"command": "stall --grammars", "grammars": grammars(options.chars, only)}))
+        print(json.dumps(measured("stall --grammars", {"grammars": grammars(options.chars, only)})))
         return
     found = []
     for kind in options.kinds.split(","):
         found.append(asyncio.run(measure(kind, options.files, options.seconds)))
         print(*(f"{name} {value}" for name, value in found[-1].items()), sep="  ", flush=True)
-    print(json.dumps({"command": "stall", "kinds": found}))
+    print(json.dumps(measured("stall", {"kinds": found})))
 
 
 if __name__ == "__main__":

@@ -332,7 +332,7 @@ def test_choices_are_made_while_a_text_is_parsed(
 @LINUX
 @pytest.mark.parametrize("language", sorted(KINDS))
 def test_every_grammar_with_hard_texts(language: str) -> None:
-    """A share of them, short and with little time each (all of them: bench/stall.py --grammars)."""
+    """A share of them, short and with little time each (all of them: scripts.bench.stall --grammars)."""
     code = (
         "import sys; from midfill.context import limits, parsing; limits.MAX_CPU_S = 0.1; "
         "sys.argv = ['', sys.argv[1]]; parsing.main()"

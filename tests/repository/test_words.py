@@ -16,7 +16,7 @@ SERVER = ROOT / "server" / "midfill"
 CLASS = re.compile(r"^[ \t]*class (\w+)", re.MULTILINE)
 # Names that several modules give to a class. To become shorter; nothing is added.
 SHARED = frozenset({
-    "Answer", "Asked", "Client", "Code", "Document", "Edit", "Ended", "Entry", "Facts", "Focus", "Gate",
+    "Answer", "Asked", "Client", "Document", "Edit", "Ended", "Entry", "Facts", "Focus", "Gate",
     "Generation", "Host", "Job", "Key", "Limits", "Line", "Load", "Middle", "Model", "Pace", "Place", "Plan",
     "Reader", "Records", "Report", "Rows", "Run", "Server", "Service", "Session", "Settings", "Shape", "Slot",
     "State", "Taken", "Token", "Training", "Typist", "Verdict", "Vocabulary", "Window", "Workspace", "_Reader",

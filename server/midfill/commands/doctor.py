@@ -94,7 +94,9 @@ def _packages() -> Iterator[Finding]:
     if missing:
         yield Finding("local engine", "fault", f"missing: {', '.join(missing)}", "pip install 'midfill[embedded]'")
     else:
-        yield Finding("local engine", "ok", f"torch {_version('torch')}, transformers {_version('transformers')}")
+        beside = [name for name in ("numba", "bitsandbytes", "optimum-quanto", "peft") if _version(name)]
+        versions = [f"{name} {_version(name)}" for name in ("torch", "transformers", *beside)]
+        yield Finding("local engine", "ok", ", ".join(versions))
 
 
 def _version(name: str) -> str:

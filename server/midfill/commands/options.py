@@ -19,7 +19,7 @@ def model_options(parser: argparse.ArgumentParser) -> None:
     """Which model answers, and how: of every command that asks an engine."""
     parser.add_argument("--model", help="auto, embedded, owner/name on the hub, ./a/folder or a .gguf file")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", help="auto, int8 (CPU or CUDA), int4 (CUDA), bfloat16, float16 or float32")
+    parser.add_argument("--dtype", help="auto, int8, int4, float8, bfloat16, float16 or float32")
     parser.add_argument("--template", help="auto, prefix, or the name of a FIM template")
 
 

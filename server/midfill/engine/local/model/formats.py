@@ -21,6 +21,10 @@ class Stored(NamedTuple):
         """The weight in floating point."""
         return self.values if self.scale is None else self.values.float() * self.scale[:, None]
 
+    def rows(self, start: int, end: int) -> Stored:
+        """Some of its rows."""
+        return Stored(self.values[start:end], None if self.scale is None else self.scale[start:end])
+
 
 class Format(Protocol):
     """One number format on one device. ``dtype``: of activations; ``kv_dtype``: of keys and values."""
@@ -125,3 +129,15 @@ class FloatEmbedding:
         """See decoder.Embedding."""
         rows = functional.embedding(ids, self._weight)
         return rows if self._factor is None else rows * self._factor
+
+
+class Int8Rows:
+    """Rows of an int8 embedding in the format of activations."""
+
+    def __init__(self, weight: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> None:
+        self._weight, self._scale, self._dtype = weight, scale, dtype
+        self.num_embeddings = len(weight)
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        """See decoder.Embedding."""
+        return (self._weight[ids] * self._scale[ids][..., None]).to(self._dtype)

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from midfill.engine.local.model.decoder import HEAD, Embedding, Linear
-from midfill.engine.local.model.formats import Format, Packed, Stored
+from midfill.engine.local.model.formats import Format, Int8Rows, Packed, Stored
 from midfill.engine.local.model.int8 import quantise
 from midfill.engine.local.model.int8_kernels import LEVELS
 from midfill.types import MidfillError
@@ -34,6 +34,8 @@ CHUNK = 8192
 
 def check(form: str, device: torch.device) -> None:
     """Whether ``form`` can be had on ``device``. Raises MidfillError saying what to install or to choose."""
+    if form == "float8":
+        raise MidfillError("float8 weights are not for CUDA devices", 'set dtype = "int8", which is faster there')
     if form == "int8" and torch.cuda.get_device_capability(device) < (7, 5):
         raise MidfillError("this GPU has no int8 tensor cores", 'set dtype = "float16" or "int4"')
     if form == "int4":
@@ -73,9 +75,9 @@ class CudaQuantised(Format):
     def embedding(self, weight: Stored, factor: float, head: Linear | None) -> Embedding:
         """See Format."""
         if isinstance(head, CudaInt8Linear):  # one weight for both
-            return CudaInt8Embedding(head.weight[: sum(head.sizes)], head.scale[0] * LEVELS * factor, self.dtype)
+            return Int8Rows(head.weight[: sum(head.sizes)], head.scale[0] * LEVELS * factor, self.dtype)
         values, scale = _int8(weight, self.device)
-        return CudaInt8Embedding(values, scale * factor, self.dtype)
+        return Int8Rows(values, scale * factor, self.dtype)
 
 
 class CudaInt8Linear(Packed):
@@ -137,18 +139,6 @@ class Nf4Linear(Packed):
     def _multiply(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self._matmul(x.to(self._dtype), self.weight.t(), quant_state=self._state)
         return y
-
-
-class CudaInt8Embedding:
-    """Rows of an int8 embedding in the format of activations."""
-
-    def __init__(self, weight: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> None:
-        self._weight, self._scale, self._dtype = weight, scale, dtype
-        self.num_embeddings = len(weight)
-
-    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
-        """See decoder.Embedding."""
-        return (self._weight[ids] * self._scale[ids][..., None]).to(self._dtype)
 
 
 def _int8(weight: Stored, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -24,6 +24,7 @@ from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
 
 log = logging.getLogger(__name__)
+QUANTISED = ("int8", "int4", "float8")  # the other number formats are floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +78,22 @@ def pick_format(wanted: str, device: torch.device) -> str:
 
     Raises MidfillError for one that cannot be had.
     """
-    if wanted in ("int8", "int4") and device.type == "cuda":
+    if wanted == "auto":
+        return "int8" if device.type == "cpu" and int8.is_supported() else pick_floats(device)
+    if wanted in QUANTISED and device.type == "cuda":
         from midfill.engine.local.model import linear_cuda
 
         linear_cuda.check(wanted, device)
-    elif wanted == "int4":
-        raise MidfillError("int4 weights need a GPU", 'set dtype = "int8", which is faster on a CPU')
-    elif wanted == "int8" and not (device.type == "cpu" and int8.is_supported()):
-        raise MidfillError("int8 weights need numba, or a CPU with VNNI or AMX", 'install numba, or set dtype = "auto"')
-    if wanted != "auto":
-        return wanted
-    return "int8" if device.type == "cpu" and int8.is_supported() else pick_floats(device)
+    elif wanted in QUANTISED and not _is_ours(wanted, device):
+        from midfill.engine.local.model import linear_quanto
+
+        linear_quanto.check(wanted, device)
+    return wanted
+
+
+def _is_ours(wanted: str, device: torch.device) -> bool:
+    """Whether products of ours multiply ``wanted`` on ``device``; elsewhere optimum-quanto's do."""
+    return wanted == "int8" and device.type == "cpu" and int8.is_supported()
 
 
 def needs_floats(wanted: str, dtype: str) -> bool:
@@ -133,7 +139,7 @@ def load(
 
 def _warn_of_overflow(config: dict[str, Any], chosen: str, device: torch.device) -> None:
     """Gemma was trained in bfloat16, whose largest number is 10^33 times float16's."""
-    floats = pick_floats(device) if chosen in ("int8", "int4") and device.type == "cuda" else chosen
+    floats = pick_floats(device) if chosen in QUANTISED and device.type != "cpu" else chosen
     if floats == "float16" and str(config.get("model_type", "")).startswith("gemma"):
         log.warning("%s has no bfloat16: Gemma's numbers may overflow in float16, and such a request fails", device)
 
@@ -174,15 +180,20 @@ def _read(
 
 def make_format(chosen: str, device: torch.device) -> Format:
     """How weights are packed for the number format ``chosen`` (of pick_format) on ``device``."""
-    if chosen not in ("int8", "int4"):
+    if chosen not in QUANTISED:
         return Float(getattr(torch, chosen), device)
-    if device.type == "cpu":
+    if _is_ours(chosen, device):
         from midfill.engine.local.model.linear_int8 import Int8
 
         return Int8()
-    from midfill.engine.local.model.linear_cuda import CudaQuantised
+    floats = getattr(torch, pick_floats(device))
+    if device.type == "cuda":
+        from midfill.engine.local.model.linear_cuda import CudaQuantised
 
-    return CudaQuantised(chosen, device, getattr(torch, pick_floats(device)))
+        return CudaQuantised(chosen, device, floats)
+    from midfill.engine.local.model.linear_quanto import Quanto
+
+    return Quanto(chosen, device, floats)
 
 
 def _too_large(target: torch.device) -> MidfillError:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import numpy as np
 import torch
 
 from midfill.engine.local.store.manifest import read_manifest
@@ -82,7 +83,7 @@ class Checkpoint:
         digest = hashlib.sha256(head) if self._digests[file] else None
         try:
             with file.open("rb", buffering=0) as stream:
-                if bytearray(_read(stream, len(head), file)) != head:
+                if bytes(_read(stream, len(head), file)) != head:
                     raise _unsound(file, "it changed while it was read")
                 at = 0  # in the data
                 for piece in _pieces(entries, file):
@@ -123,11 +124,11 @@ def _read_head(file: Path) -> bytearray:
         raise MidfillError(f"cannot read {file}: {error.strerror}", "prepare the model again") from error
 
 
-def _read(stream: BinaryIO, n: int, file: Path) -> bytearray:
+def _read(stream: BinaryIO, n: int, file: Path) -> memoryview:
     """The next ``n`` bytes."""
-    data = bytearray(n)
-    view, at = memoryview(data), 0
-    while at < n and (got := stream.readinto(view[at : at + CHUNK])):  # type: ignore[attr-defined]
+    data = np.empty(n, np.uint8).data  # a bytearray would be written twice
+    at = 0
+    while at < n and (got := stream.readinto(data[at : at + CHUNK])):  # type: ignore[attr-defined]
         at += got
     if at < n:
         raise _unsound(file, "it is truncated")

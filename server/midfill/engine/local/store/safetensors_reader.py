@@ -96,7 +96,7 @@ def parse_safetensors(data: bytearray, file: Path) -> dict[str, torch.Tensor]:
     return {name: tensor_in(data, entry, base) for name, entry in header.items()}
 
 
-def tensor_in(data: bytearray, entry: dict[str, Any], base: int) -> torch.Tensor:
+def tensor_in(data: bytearray | memoryview, entry: dict[str, Any], base: int) -> torch.Tensor:
     """The tensor of a header's ``entry``, whose offsets count from ``base`` of ``data``, which it shares."""
     dtype, shape, (start, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
     if end == start:

@@ -125,6 +125,7 @@ RIGHT = [
     ("vim", "", "function! Add(a, b)\n  return a:a + a:b\nendfunction\nlet x = 1\n"),
     ("solidity", "contract ", "Token {\n  function add(uint a) public {\n  }\n}"),
     ("restructuredtext", "", "Usage\n=====\n\n.. code-block:: python\n"),
+    ("markdown", "", "```javascript\nconst express = require('express');\n```\n\nThen run it."),
 ]  # fmt: skip
 
 # Language, what stands before the cursor, what comes, the language of what comes ("" where any other will do).
@@ -199,4 +200,5 @@ WRONG = [
     ("rust", "", "```rust\nfn main() {}\n```", "markdown"),
     ("python", "x = 1\n", "int total = 0;\nfor (int i = 0; i < n; i++) {\n    total += i;\n}", ""),
     ("go", "", "let total = xs.map(x => x + 1).filter(x => x > 2);\nconst rest = { ...total };\n", "javascript"),
+    ("markdown", "", "```python\nimport os\n```\n\ndef main():\n    pass\n", "python"),
 ]  # fmt: skip

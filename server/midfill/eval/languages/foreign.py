@@ -50,7 +50,9 @@ def wrong_language(language: str, prefix: str, text: str) -> str:
 
 
 def _quoted_rows(language: str, text: str) -> set[int]:
-    """Rows that a string or comment of several lines goes on in: any language may stand there."""
+    """Rows that a string, a comment or a fence of several lines goes on in: any language may stand there."""
+    if languages.of(language).prose:
+        return _fenced_rows(text)
     parser = parser_for(language)
     if parser is None:
         return set()
@@ -65,6 +67,17 @@ def _quoted_rows(language: str, text: str) -> set[int]:
             rows.update(range(first + 1, last + 1))
         else:
             stack += node.children
+    return rows
+
+
+def _fenced_rows(text: str) -> set[int]:
+    rows: set[int] = set()
+    is_open = False
+    for n, line in enumerate(text.split("\n")):
+        is_fence = _FENCE.match(line) is not None
+        if is_open and not is_fence:
+            rows.add(n)
+        is_open ^= is_fence
     return rows
 
 

@@ -124,6 +124,7 @@ CONSTANTS: dict[str, int | tuple[str, ...]] = {
     "MAX_PLACES": dismissals.MAX_PLACES,
     "MAX_NAMES": names.MAX_NAMES,
     "MAX_WHOLE": names.MAX_WHOLE,
+    "MAX_KEYWORDS": names.MAX_KEYWORDS,
     "PAIRS": closers.PAIRS,
 }
 

@@ -230,3 +230,26 @@ async def test_an_empty_answer_from_before_the_names_is_not_the_answer_after_the
     engine.say("zorbulate()")
     engine.say(None)
     assert (await third.end()).text == "zorbulate()"
+
+
+class Follows(Names):
+    """It hears how a middle grows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    def grows(self, _snapshot: Snapshot, middle: str) -> None:
+        self.heard.append(middle)
+
+
+async def test_sources_hear_how_a_middle_grows() -> None:
+    source = Follows()
+    subject, engine = dictated(sources=[source])
+    first = Request(subject, "x = ‸\n")
+    await until(lambda: len(engine.requests) == 1)
+    for piece in ("a", " + shop", ".", "total"):
+        engine.say(piece)
+    engine.say(None)
+    await first.end()
+    assert source.heard[:2] == ["a + shop.", "a + shop.total"]  # nothing without a dot

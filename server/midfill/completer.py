@@ -15,7 +15,7 @@ from typing import Any
 
 from midfill import asking, triggers
 from midfill.config import Config
-from midfill.context.gather import ContextSource, gather, known_at
+from midfill.context.gather import ContextSource, follow, gather, known_at
 from midfill.context.knowledge.names import Known
 from midfill.dismissals import DISMISSED, Dismissals
 from midfill.eagerness import Knob, Outcomes, scope_of
@@ -332,9 +332,9 @@ class Completer:
                     raise asyncio.CancelledError
                 if delta.finish_reason or not running.first_at:  # what has come meanwhile counts
                     running.know(known_at(self.sources, running.snapshot).complete)
-                running.push(delta)
-                if running.enough:
+                if running.push(delta):
                     break
+                follow(self.sources, running.snapshot, running.candidates[0].raw)
 
     def _lingers(self, running: InFlight) -> float:
         """Seconds that ``running`` waits for another request; a newer generation has taken its place otherwise."""

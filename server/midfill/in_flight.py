@@ -171,8 +171,8 @@ class InFlight:
         self._task = asyncio.create_task(work)
         self._task.add_done_callback(ended)
 
-    def push(self, delta: Delta) -> None:
-        """A piece came."""
+    def push(self, delta: Delta) -> bool:
+        """A piece came; whether it is enough."""
         now = time.monotonic()
         self.first_at = self.first_at or now
         if delta.index < len(self.candidates):
@@ -182,8 +182,10 @@ class InFlight:
                 candidate.end(delta.finish_reason or "")
         if self.candidates[0].reason or (delta.finish_reason and not delta.index):
             self._best_ended = self._best_ended or now
-        if not self.enough:
-            self._wake()
+        if self.enough:
+            return True
+        self._wake()
+        return False
 
     def know(self, members: Mapping[str, frozenset[str]]) -> None:
         """Hold every candidate against what is known by now."""

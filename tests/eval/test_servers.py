@@ -91,6 +91,7 @@ MANY = [{"label": f"n{i}", "kind": 5} for i in range(100)]
     ([ITEM, {"label": "word", "kind": 1}, {"label": "if", "kind": 14}], False, ["price"], False),
     ({"isIncomplete": True, "items": MANY}, False, [one["label"] for one in MANY], False),  # cut there
     ({"isIncomplete": True, "items": MANY[:99]}, False, [one["label"] for one in MANY[:99]], True),
+    ([ITEM, *({"label": f"if{i}", "kind": 14} for i in range(6))], False, [], False),  # what is in scope
     ({"isIncomplete": False, "items": MANY}, False, [one["label"] for one in MANY], True),
 ])  # fmt: skip
 def test_a_list_as_clients_read_it(result: Any, is_begun: bool, names: list[str], is_complete: bool) -> None:

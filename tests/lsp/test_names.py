@@ -48,6 +48,7 @@ def suggestion(client: Client, uri: str) -> str:
     ([{"label": "prise()", "kind": 2}], {}, SAID),
     ([{"label": "prise", "filterText": ".prise", "kind": 2}], {}, SAID),  # as TypeScript's server says it
     ([{"label": "price", "filterText": ".price"}, "?.lines"], {}, "order."),
+    ([{"label": "price", "kind": 5}, *[{"label": "if", "kind": 14}] * 6], {}, SAID),  # what is in scope
     (["price"], {"complete": False}, SAID),  # there may be others
     (["price"], {"complete": "yes"}, SAID),
     (["price"], {"version": 7}, SAID),  # of another text

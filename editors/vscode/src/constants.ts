@@ -3,4 +3,5 @@ export const MAX_AHEAD = 16;
 export const MAX_PLACES = 20;
 export const MAX_NAMES = 5000;
 export const MAX_WHOLE = 49;
+export const MAX_KEYWORDS = 5;
 export const PAIRS = ['()', '[]', '{}', '""', "''", '``'];

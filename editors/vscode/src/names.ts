@@ -3,7 +3,7 @@
 import * as vscode from 'vscode';
 import type { BaseLanguageClient } from 'vscode-languageclient/node';
 import { SELECTOR } from './client.ts';
-import { MAX_NAMES, MAX_WHOLE } from './constants.ts';
+import { MAX_KEYWORDS, MAX_NAMES, MAX_WHOLE } from './constants.ts';
 
 const METHOD = 'midfill/names';
 const PLACES = 'midfill/places'; // where to ask: the server says
@@ -22,6 +22,9 @@ const NO_NAMES: ReadonlySet<Kind | undefined> = new Set([Text, Keyword, Snippet,
  * (server/midfill/lsp/names.py), unless something was typed that it was chosen by.
  */
 export function read(list: vscode.CompletionList, isBegun: boolean): { names: string[]; complete: boolean } {
+  if (list.items.filter(({ kind }) => kind === Keyword).length > MAX_KEYWORDS) {
+    return { names: [], complete: false }; // what is in scope: the server read the broken text in another way
+  }
   const named = list.items.filter(({ kind }) => !NO_NAMES.has(kind));
   const labels = named.map(({ label, filterText }) => filterText ?? (typeof label === 'string' ? label : label.label));
   const isShort = labels.filter((label) => !/^__.*__$/u.test(label)).length <= MAX_WHOLE;

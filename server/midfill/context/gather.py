@@ -43,3 +43,19 @@ class KnowsNames(Protocol):
 def known_at(sources: Sequence[ContextSource], snapshot: Snapshot) -> Known:
     """What the first source that knows names knows at ``snapshot``."""
     return next((source.known(snapshot) for source in sources if isinstance(source, KnowsNames)), NOTHING)
+
+
+@runtime_checkable
+class FollowsGrowth(Protocol):
+    """A source that finds out, in the background, what a middle needs that is being written."""
+
+    def grows(self, snapshot: Snapshot, middle: str) -> None:
+        """A middle stands so far. Does not wait."""
+        ...
+
+
+def follow(sources: Sequence[ContextSource], snapshot: Snapshot, middle: str) -> None:
+    """Tell every source that follows how a middle grows."""
+    for source in sources if "." in middle else ():
+        if isinstance(source, FollowsGrowth):
+            source.grows(snapshot, middle)

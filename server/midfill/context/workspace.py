@@ -125,6 +125,11 @@ class Workspace:
         self._look_for_names(snapshot)
         return self.knowledge.at(snapshot)
 
+    def grows(self, snapshot: Snapshot, middle: str) -> None:
+        """A middle is being written: what its receivers have is asked for meanwhile."""
+        if len(snapshot.text) <= MAX_TEXT:
+            self.knowledge.grows(snapshot, middle)
+
     def stop(self) -> None:
         """End the threads and the children; does not wait for them."""
         self.knowledge.stop()

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from midfill.context.knowledge.names import is_whole, name_of
+from midfill.context.knowledge.names import KEYWORD, MAX_KEYWORDS, is_whole, name_of
 from midfill.types import MidfillError, Snapshot
 
 START_S, ANSWER_S, LOOK_S = 60.0, 20.0, 0.5
 TEXT = 1  # CompletionItemKind: a word of the text, of somebody who does not know
-NO_NAMES = frozenset({TEXT, 14, 15, 17, 19})  # and Keyword, Snippet, File, Folder
+NO_NAMES = frozenset({TEXT, KEYWORD, 15, 17, 19})  # and Snippet, File, Folder
 
 
 class LanguageServer:
@@ -135,6 +135,8 @@ def read(result: Any, *, is_begun: bool) -> tuple[list[str], bool]:
     """A result of textDocument/completion as our clients read it."""
     is_list = isinstance(result, dict)
     items = (result.get("items") if is_list else result) or []
+    if sum(item.get("kind") == KEYWORD for item in items) > MAX_KEYWORDS:
+        return [], False
     names = [name for item in items if item.get("kind") not in NO_NAMES and (name := name_of(item))]
     is_open = is_list and result.get("isIncomplete") is True
     knows = not any(item.get("kind") == TEXT for item in items)

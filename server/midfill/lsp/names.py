@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from midfill.context.knowledge.names import MAX_NAMES, name_of
+from midfill.context.knowledge.names import KEYWORD, MAX_KEYWORDS, MAX_NAMES, name_of
 from midfill.context.knowledge.store import Knowledge
 from midfill.lsp import convert
 from midfill.lsp.documents import Document, Documents
@@ -22,6 +22,8 @@ def names(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
     version = convert.read_object(params, "textDocument").get("version")
     told = params.get("names")
     if document is None or document.stale or document.version != version or not isinstance(told, list):
+        return
+    if sum(isinstance(one, dict) and one.get("kind") == KEYWORD for one in told[:MAX_NAMES]) > MAX_KEYWORDS:
         return
     found = [name for one in told[:MAX_NAMES] if (name := name_of(one))]
     snapshot = documents.snapshot(document.uri, *convert.read_position(params.get("position")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midfill.context.knowledge.places import asked_at, receiver_before, scope_of, uses_near
+from midfill.context.knowledge.places import asked_at, receiver_before, scope_of, uses_near, written
 from tests.support import at
 
 
@@ -104,3 +104,14 @@ def test_where_receivers_are_used(text: str, language: str, uses: dict[str, str]
 
 def test_a_long_text_has_no_uses() -> None:
     assert uses_near(at("x.y\n" * 30_000 + "x.y\n‸", language="python")) == {}
+
+
+@pytest.mark.parametrize(("line", "middle", "receivers"), [
+    ("x = self.‸", "sns.channel._set", ["self.sns", "self.sns.channel"]),
+    ("x = ‸", "a.b + c.d.e", ["a", "c", "c.d"]),
+    ("x = self.a.‸", "b", []),  # it stands there already
+    ("‸", "for a in b.c:\n    a.d", ["b"]),  # what it binds itself
+    ("‸", "'a.b'", []),
+])  # fmt: skip
+def test_receivers_of_a_middle(line: str, middle: str, receivers: list[str]) -> None:
+    assert written(at(line, language="python"), middle) == receivers

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,6 +70,8 @@ class Warehouse:
         self._products: dict[str, Product] = {}
         self.items = [Product("a")]
     def find(self) -> Product: ...
+    @missing_package.decorator
+    def made(self): ...
     def run(self, odd: Odd, dynamic: Dynamic, derived: Derived, anything: Any, untyped, loader: LoaderMixin):
 """
 
@@ -99,6 +102,8 @@ def ask(knowledge: Knowledge, snapshot: Snapshot) -> Known:
     ("loader.‸", {"load"}, False),  # what extends it has more
     ("dynamic.‸", {"known"}, False),  # it makes members up
     ("untyped.‸", set(), False),
+    ("self.find.‸", {"__name__"}, True),  # a method has none of its own
+    ("self.made.‸", {"__name__"}, False),  # what a decorator makes of one may have
 ])  # fmt: skip
 def test_members_by_inference(knowledge: Knowledge, line: str, names: set[str], is_complete: bool) -> None:
     known = ask(knowledge, at(f"{SHOP}        {line}\n", uri="file:///shop.py", language="python"))
@@ -109,7 +114,7 @@ def test_members_by_inference(knowledge: Knowledge, line: str, names: set[str], 
     assert names <= set(known.here.names)
     assert known.here.is_complete is is_complete
     assert known.here.source == "jedi"
-    assert not known.here.names[0].startswith("_")  # special ones come last
+    assert names == {"__name__"} or not known.here.names[0].startswith("_")  # special ones come last
 
 
 def test_names_that_the_model_may_write_next(knowledge: Knowledge) -> None:
@@ -121,6 +126,51 @@ def test_names_that_the_model_may_write_next(knowledge: Knowledge) -> None:
     assert "extra" in known.complete["derived"]
     assert "_products" in known.complete["self"]
     assert "odd" not in known.complete
+
+
+def test_receivers_that_a_middle_names(knowledge: Knowledge) -> None:
+    """Their members are asked for while it grows, and kept beside what is known."""
+    snapshot = at(f"{SHOP}        total = self.‸\n", uri="file:///g.py", language="python")
+    ask(knowledge, snapshot)
+    middle = "find().sku + derived.extra + self.find.sku\n        p = self.items\n        p.missing"
+    knowledge.grows(snapshot, middle)
+    assert knowledge.settle(PATIENCE_S)
+    known = knowledge.at(snapshot)
+    assert "sku" not in known.complete["self.find"]
+    assert {"sku", "extra"} <= known.complete["derived"]
+    assert "p" not in known.complete  # the middle itself says what that is
+    assert known.here is not None
+    assert "items" in known.here.names
+
+
+def test_each_receiver_of_a_middle_is_asked_for_once() -> None:
+    over = threading.Event()
+    asked: list[list[str]] = []
+
+    class Child(ChildProcess):
+        def __init__(self) -> None: ...
+
+        def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+            asked.append(list(message["receivers"]))
+            over.wait()
+            return {"lists": []}
+
+        def end(self) -> None: ...
+        def kill(self) -> None: ...
+
+    subject = Knowledge(start=Child)
+    snapshot = at(f"{SHOP}        ‸\n", uri="file:///h.py", language="python")
+    text = "x = derived.extra + self.items.pop(derived.sku)"
+    try:
+        for end in range(1, len(text)):
+            subject.grows(snapshot, text[:end])
+        subject.grows(dataclasses.replace(snapshot, language="go", uri="file:///i"), "a.b")
+        over.set()
+        assert subject.settle(PATIENCE_S)
+    finally:
+        over.set()
+        subject.stop()
+    assert sorted(name for names in asked for name in names) == ["derived", "self", "self.items"]
 
 
 def test_what_a_person_wrote_is_there(knowledge: Knowledge) -> None:

@@ -65,6 +65,17 @@ def test_a_list_is_told_once_for_a_place(start: Start, items: str, names: list[s
     assert told(editor) == wanted
 
 
+def test_what_is_in_scope_is_not_told(start: Start) -> None:
+    """As pyright answers behind a dot in a line that it reads in another way."""
+    words = [{"label": f"word_{number}", "kind": 14} for number in range(6)]
+    editor = start("uno due", setup=OTHER.replace("ITEMS", json.dumps([{"label": "len", "kind": 3}, *words])))
+    editor.open("def f(order):\n    return ‸\n")
+    editor.keys("order.")
+    editor.wait_ghost("uno due")
+    until(lambda: editor.lua("return vim.g.n_asked"), bool)
+    assert told(editor) == []
+
+
 def test_a_server_that_says_nothing_costs_nothing(start: Start) -> None:
     editor = start("uno due", setup="vim.g.silent = true\n" + OTHER.replace("ITEMS", "[]"))
     editor.open("def f(order):\n    return ‸\n")

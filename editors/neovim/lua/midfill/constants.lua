@@ -4,4 +4,5 @@ return {
   MAX_PLACES = 20,
   MAX_NAMES = 5000,
   MAX_WHOLE = 49,
+  MAX_KEYWORDS = 5,
 }

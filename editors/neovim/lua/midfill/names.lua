@@ -7,7 +7,7 @@ local METHOD = 'midfill/names'
 local PLACES = 'midfill/places' -- where to ask: the server says
 local REST_MS = 150
 local constants = require('midfill.constants')
-local MAX_NAMES, MAX_WHOLE = constants.MAX_NAMES, constants.MAX_WHOLE
+local MAX_NAMES, MAX_WHOLE, MAX_KEYWORDS = constants.MAX_NAMES, constants.MAX_WHOLE, constants.MAX_KEYWORDS
 -- Words of the text, and what is no name of anything: Text, Keyword, Snippet, File, Folder.
 local NO_NAMES = { [1] = true, [14] = true, [15] = true, [17] = true, [19] = true }
 
@@ -22,9 +22,10 @@ local last = ''
 ---@return string[], boolean
 function M.read(result, is_begun)
   local items = result.items or result
-  local names, seen, n_plain, complete = {}, {}, 0, true
+  local names, seen, n_plain, n_keywords, complete = {}, {}, 0, 0, true
   for _, item in ipairs(items) do
     local name = item.filterText or item.label
+    n_keywords = n_keywords + (item.kind == 14 and 1 or 0)
     if item.kind == 1 then -- of somebody who does not know
       complete = false
     elseif not NO_NAMES[item.kind] and type(name) == 'string' and not seen[name] then
@@ -32,6 +33,9 @@ function M.read(result, is_begun)
       names[#names + 1] = name
       n_plain = n_plain + (name:find('^__.*__$') and 0 or 1)
     end
+  end
+  if n_keywords > MAX_KEYWORDS then
+    return {}, false -- what is in scope: the server read the broken text in another way
   end
   if result.isIncomplete == true then
     local is_cut = n_plain > MAX_WHOLE and #items % (MAX_WHOLE + 1) == 0

@@ -90,6 +90,9 @@ def _is_complete(script: Any, line: int, column: int) -> bool:
 def _is_closed(value: Any) -> bool:
     if value.is_module():
         return not value.is_stub() and "__getattr__" not in _own_names(value)
+    if value.is_bound_method() or value.is_function():  # one that is decorated may be anything
+        node = value.tree_node
+        return node is not None and node.type == "funcdef" and node.parent.type not in ("decorated", "async_stmt")
     if not (value.is_class() or value.is_instance()):
         return False
     cls = value if value.is_class() else value.py__class__()

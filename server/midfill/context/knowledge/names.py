@@ -17,6 +17,10 @@ MAX_NAMES = 5000  # of a list that is read; a longer one is not called complete
 # that (clangd 100, SourceKit 200). ``__x__`` do not count.
 CUT_AT = 50
 MAX_WHOLE = CUT_AT - 1
+# Behind a dot stand few (Rust's ``await``). A list with more is of what is in scope: pyright gives that where it reads
+# a broken line, ``f(self.`` above another call, in another way.
+MAX_KEYWORDS = 5
+KEYWORD = 14  # a CompletionItemKind
 MAX_NAME = 200  # characters
 ACCESS = ".?:->"  # TypeScript's server has the dot in its names
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from midfill.context.focus import Focus
@@ -42,6 +42,7 @@ class Asked:
     column: int  # behind the dot, where ``here``
     receivers: tuple[str, ...]
     here: bool
+    is_more: bool = False  # beside what is known already
 
 
 def receiver_before(snapshot: Snapshot) -> str:
@@ -128,6 +129,28 @@ def asked_at(snapshot: Snapshot) -> Asked | None:
         start = snapshot.cursor - n_word
         text, column = snapshot.text[:start] + snapshot.text[snapshot.cursor :], column - n_word
     return Asked(scope_of(snapshot), row, text, column, tuple(receivers)[:MAX_RECEIVERS], bool(here))
+
+
+def written(snapshot: Snapshot, middle: str) -> list[str]:
+    """The receivers whose members a middle names that is being written at the cursor, but for those it binds itself."""
+    head = snapshot.line_before[-MAX_LINE:]
+    found: dict[str, None] = {}
+    bound = {name for line in middle.split("\n") if (one := _BOUND.match(line)) is not None for name in one.groups()}
+    for used in _USED.finditer(head + middle):
+        at, receiver = used.start(), ""
+        for part in used[1].split("."):
+            receiver, at = f"{receiver}.{part}".lstrip("."), at + len(part) + 1
+            if at > len(head) and used[1].split(".")[0] not in bound | _KEYWORDS:
+                found[receiver] = None
+    return list(found)
+
+
+def asked_of(snapshot: Snapshot, receivers: Sequence[str]) -> Asked | None:
+    """What to ask for these at a cursor; None where the text is too long."""
+    if len(snapshot.text) > MAX_CHARS:
+        return None
+    row = snapshot.text.count("\n", 0, snapshot.cursor)
+    return Asked(scope_of(snapshot), row, snapshot.text, 0, tuple(receivers)[:MAX_RECEIVERS], here=False, is_more=True)
 
 
 def _focus(snapshot: Snapshot) -> Focus:

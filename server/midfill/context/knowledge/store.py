@@ -19,7 +19,16 @@ from urllib.request import url2pathname
 from midfill.context.child import ChildProcess, Ended
 from midfill.context.knowledge.inferring import MAX_MEMORY
 from midfill.context.knowledge.names import CLIENT, INDEX, JEDI, NOTHING, Known, KnownNames
-from midfill.context.knowledge.places import OWN, Asked, asked_at, receiver_before, scope_of, uses_near
+from midfill.context.knowledge.places import (
+    OWN,
+    Asked,
+    asked_at,
+    asked_of,
+    receiver_before,
+    scope_of,
+    uses_near,
+    written,
+)
 from midfill.types import MidfillError, Snapshot
 
 log = logging.getLogger(__name__)
@@ -35,6 +44,7 @@ NEAR_ROWS = 12  # what a client said holds so far from where it said it
 NEAR_OWN_ROWS = 60  # the same of ``this`` and ``self``, which are what they are in all of a function
 MAX_TOLD = 24  # lists of a client that are kept of a document, the latest
 MAX_USES = 5  # receivers beside the one before the cursor that a client is asked for at once
+MAX_WRITTEN = 16  # receivers that are asked for while one middle grows
 FRESH_S = 45.0  # a list that a client said for another receiver in the function is asked for again so long after
 AROUND = 20_000  # characters of the text that are read for what is used
 _WORD = re.compile(r"[^\W\d]\w*")
@@ -68,7 +78,8 @@ class Knowledge:
         self._start = start or (lambda: ChildProcess(COMMAND, max_memory=MAX_MEMORY, answer_s=ANSWER_S))
         self._folders: tuple[str, ...] = ()
         self._changed = threading.Condition()
-        self._waiting: OrderedDict[str, tuple[Snapshot, Asked]] = OrderedDict()
+        self._waiting: OrderedDict[tuple[str, bool], tuple[Snapshot, Asked]] = OrderedDict()  # by document, and is_more
+        self._written: OrderedDict[str, tuple[Snapshot, set[str]]] = OrderedDict()  # what was asked for while it grew
         self._inferred: OrderedDict[str, _Entry] = OrderedDict()
         self._told: OrderedDict[str, dict[str, _Told]] = OrderedDict()  # by document and receiver
         self._declared: OrderedDict[str, _Entry] = OrderedDict()
@@ -96,9 +107,21 @@ class Knowledge:
             return
         self._last[snapshot.uri] = (mark, time.monotonic())
         with self._changed:
-            self._waiting[snapshot.uri] = (snapshot, asked)
-            self._waiting.move_to_end(snapshot.uri)
-            self._wake()
+            self._put(snapshot, asked)
+
+    def grows(self, snapshot: Snapshot, middle: str) -> None:
+        """A middle is being written at ``snapshot``: ask for the members of the receivers that it names, each once."""
+        if JEDI in self._off or snapshot.language not in LANGUAGES:
+            return
+        entry, before = self._inferred.get(snapshot.uri), self._written.get(snapshot.uri)
+        had = before[1] if before is not None and before[0] is snapshot else set()
+        known = entry.lists.keys() if entry is not None else set()
+        new = [receiver for receiver in written(snapshot, middle) if receiver not in known and receiver not in had]
+        if not new or len(had) > MAX_WRITTEN or (asked := asked_of(snapshot, new)) is None:
+            return
+        _keep(self._written, snapshot.uri, (snapshot, had | set(new)))
+        with self._changed:
+            self._put(snapshot, asked)
 
     def told(self, snapshot: Snapshot, names: Sequence[str], *, is_complete: bool) -> None:
         """The client's other language servers name these at ``snapshot``."""
@@ -165,7 +188,9 @@ class Knowledge:
     def forget(self, uri: str) -> None:
         """A document was closed."""
         with self._changed:
-            for table in (self._waiting, self._inferred, self._told, self._declared, self._last):
+            for is_more in (False, True):
+                self._waiting.pop((uri, is_more), None)
+            for table in (self._inferred, self._told, self._declared, self._last, self._written):
                 table.pop(uri, None)
 
     def stop(self) -> None:
@@ -183,6 +208,16 @@ class Knowledge:
 
     # ---- the thread --------------------------------------------------------------------------------------------------
 
+    def _put(self, snapshot: Snapshot, asked: Asked) -> None:
+        """Let the thread ask. With the lock held."""
+        key = (snapshot.uri, asked.is_more)
+        if asked.is_more and (waiting := self._waiting.get(key)) is not None:
+            receivers = tuple(dict.fromkeys((*waiting[1].receivers, *asked.receivers)))
+            asked = replace(asked, receivers=receivers)
+        self._waiting[key] = (snapshot, asked)
+        self._waiting.move_to_end(key)
+        self._wake()
+
     def _wake(self) -> None:
         if self._thread is None and not self._stopped:
             self._thread = threading.Thread(target=self._run, name="midfill-names", daemon=True)
@@ -196,7 +231,10 @@ class Knowledge:
             if lists is not None:  # here and not when somebody types: it takes milliseconds
                 lists = {name: _with_used(one, snapshot) for name, one in lists.items()}
             with self._changed:
-                if lists is not None and snapshot.uri in self._last:
+                if lists is not None and (snapshot.uri in self._last or asked.is_more):
+                    before = self._inferred.get(snapshot.uri)
+                    if asked.is_more and before is not None and before.scope == asked.scope:
+                        lists = before.lists | lists
                     _keep(self._inferred, snapshot.uri, _Entry(asked.scope, asked.row, lists))
         self._end_child()
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -82,3 +86,77 @@ def load_foreign(folder: Path, dtype: str = "float32") -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load_module, "architecture", lambda config: None)
         return load_tiny(folder, dtype).model
+
+
+@dataclass(frozen=True)
+class Gptq:
+    """How ``save_gptq`` packs: rounded to the nearest level, as the layout knows nothing of how codes were found."""
+
+    bits: int = 4
+    group_size: int = 32  # -1: a row is one group
+    act_order: bool = False  # any inputs make up a group
+    version: int = 1  # zeros less one
+    has_index: bool = True
+
+    def parts(self, weight: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """The tensors of a layer with ``weight``, (out, in), and what they stand for."""
+        n_in, levels = weight.shape[1], 2**self.bits - 1
+        size = self.group_size if self.group_size > 0 else n_in
+        group_of = np.arange(n_in) // size
+        if self.act_order:
+            group_of = np.random.default_rng(n_in).permutation(group_of)
+        values = weight.float().numpy()
+        codes, stands_for = np.zeros((n_in, len(values)), np.uint32), np.zeros_like(values)
+        zeros = np.zeros((n_in // size, len(values)), np.uint32)
+        scales = np.zeros(zeros.shape, np.float16)
+        for group in range(len(zeros)):
+            some = values[:, group_of == group]
+            least, most = np.minimum(some.min(1), 0), np.maximum(some.max(1), 0)
+            scales[group] = (most - least) / levels
+            scale = scales[group].astype(np.float32)
+            zeros[group] = np.clip(np.round(-least / scale), 1, levels)
+            found = np.clip(np.round(some / scale[:, None]) + zeros[group][:, None], 0, levels)
+            codes[group_of == group] = found.T
+            stands_for[:, group_of == group] = (found - zeros[group][:, None]) * scale[:, None]
+        kept = zeros - (self.version == 1)
+        parts = {"qweight": _packed(codes, self.bits), "qzeros": _packed(kept.T, self.bits).T.contiguous()}
+        parts |= {"scales": torch.from_numpy(scales)}
+        parts |= {"g_idx": torch.from_numpy(group_of.astype(np.int32))} if self.has_index else {}
+        return parts, torch.from_numpy(stands_for)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What config.json says of it."""
+        said = {"quant_method": "gptq", "bits": self.bits, "group_size": self.group_size, "desc_act": self.act_order}
+        return said if self.version == 1 else {**said, "checkpoint_format": "gptq_v2"}
+
+
+def _packed(codes: Any, bits: int) -> torch.Tensor:
+    """Rows packed into int32, the first in the lowest bits."""
+    n = 32 // bits
+    words = np.zeros((len(codes) // n, codes.shape[1]), np.uint32)
+    for row in range(len(codes)):
+        words[row // n] |= codes[row].astype(np.uint32) << np.uint32(row % n * bits)
+    return torch.from_numpy(words.view(np.int32))
+
+
+def save_gptq(floats: Path, folder: Path, packing: Any) -> Path:
+    """The model in ``floats`` with the linear layers of its blocks packed by ``packing`` (a Gptq or the like). Those in
+    ``floats`` become what they stand for."""
+    state = load_file(floats / "model.safetensors")
+    packed = dict[str, torch.Tensor]()
+    for name, tensor in list(state.items()):
+        path = name.removesuffix(".weight")
+        if tensor.dim() == 2 and ".layers." in name:
+            parts, state[name] = packing.parts(tensor)
+            packed |= {f"{path}.{part}": value for part, value in parts.items()}
+        else:
+            packed[name] = tensor
+    folder.mkdir()
+    save_file(state, floats / "model.safetensors")
+    save_file(packed, folder / "model.safetensors")
+    config = json.loads((floats / "config.json").read_text("utf-8"))
+    config["quantization_config"] = packing.config
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    shutil.copy(floats / "tokenizer.json", folder)
+    return folder

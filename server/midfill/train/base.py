@@ -11,9 +11,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from midfill.engine.local.lora.adapter import Adapter
-from midfill.engine.local.model.load import LoadedModel, load, pick_device, pick_floats
+from midfill.engine.local.model.load import LoadedModel, load, pick_device, pick_floats, read_plain_config
 from midfill.engine.local.store.embedded import Progress
 from midfill.engine.local.store.models import ModelSource
+from midfill.engine.local.store.packed_checkpoint import packing_of
 from midfill.train.dropout import use_windows
 from midfill.train.steps import computes_in_sixteen_bits
 from midfill.types import MidfillError
@@ -60,6 +61,8 @@ def _load_quantised(folder: Path, name: str, device: torch.device, progress: Pro
 
     if device.type != "cuda":
         raise MidfillError("a base in four bits needs a CUDA device", "leave --quantise away")
+    if packing_of(read_plain_config(folder)) is not None:
+        raise MidfillError(f"the weights of {name} are quantised already", "leave --quantise away, or name its floats")
     progress("loading", 0.0)
     try:
         model = quantised_model(folder, device.index or 0)

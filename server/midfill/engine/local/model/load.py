@@ -19,6 +19,7 @@ from midfill.engine.local.shortage import is_out_of_memory
 from midfill.engine.local.store.checkpoint import Checkpoint
 from midfill.engine.local.store.manifest import INT8
 from midfill.engine.local.store.models import float_files
+from midfill.engine.local.store.packed_checkpoint import PackedCheckpoint, packing_of
 from midfill.engine.local.store.safetensors_reader import Progress, check_small_files
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
@@ -152,8 +153,11 @@ def _model(
         ready = folder / INT8
         if chosen == "int8" and ready.is_file():
             return _read(Checkpoint(folder, [ready]), config, chosen, target, progress, modules=modules)
+        packing = packing_of(config)
+        plain = {key: value for key, value in config.items() if key != "quantization_config"}
         with float_files(folder, progress) as files:
-            return _read(Checkpoint(folder, files), config, chosen, target, progress, modules=modules)
+            checkpoint = Checkpoint(folder, files) if packing is None else PackedCheckpoint(folder, files, packing)
+            return _read(checkpoint, plain, chosen, target, progress, modules=modules)
     except (MemoryError, RuntimeError, ValueError, KeyError, TypeError) as error:
         if is_out_of_memory(error):
             raise _too_large(target) from error

@@ -97,7 +97,7 @@ def build(
         model = AutoModelForCausalLM.from_config(config, dtype=form.dtype, attn_implementation=attention)
     if not isinstance(form, Float):
         parameters = _install(model, checkpoint, form, progress)
-    elif set(checkpoint.shapes) | _tied(model) == set(model.state_dict()):
+    elif _names(model, checkpoint) | _tied(model) == set(model.state_dict()):
         parameters = _fill(model, checkpoint, form, progress)
     else:  # names of an older layout, which transformers translates
         model = _from_state(model, checkpoint, form, attention, progress)
@@ -131,8 +131,10 @@ def weightless_layers() -> Iterator[None]:
 
 def _fill(model: Any, checkpoint: Checkpoint, form: Float, progress: Progress) -> int:
     """Put each tensor in its place as it is read. Its number of weights."""
-    parameters = 0
+    parameters, names = 0, _names(model, checkpoint)
     for name, tensor in checkpoint.tensors(progress):
+        if name not in names and not tensor.any():
+            continue
         parameters += tensor.numel()
         owner, _, leaf = name.rpartition(".")
         module, dtype = model.get_submodule(owner), form.dtype if tensor.is_floating_point() else tensor.dtype
@@ -143,6 +145,11 @@ def _fill(model: Any, checkpoint: Checkpoint, form: Float, progress: Progress) -
         setattr(module, leaf, nn.Parameter(placed, requires_grad=False) if is_weight else placed)
     model.tie_weights()
     return parameters
+
+
+def _names(model: Any, checkpoint: Checkpoint) -> set[str]:
+    """Of the tensors that the model has a place for, and of those that it should have one for."""
+    return set(checkpoint.shapes) - (checkpoint.spare - set(model.state_dict()))
 
 
 def _tied(model: Any) -> set[str]:

@@ -148,16 +148,19 @@ def _windows(family: str, said: Mapping[str, Any]) -> tuple[int | None, ...]:
 def fits(wanted: Architecture, checkpoint: Checkpoint) -> bool:
     """Whether ``checkpoint`` holds just the tensors of ``wanted``, in int8 with their scales or in floats."""
     expected = wanted.shapes()
-    found = {name: shape for name, shape in checkpoint.shapes.items() if not _is_left_out(name, wanted)}
+    left_out = _left_out(wanted, checkpoint)
+    found = {name: shape for name, shape in checkpoint.shapes.items() if name not in left_out}
     scales = {name for name in found if name.endswith(SCALE_SUFFIX)}
     return {name: shape for name, shape in found.items() if name not in scales} == expected and all(
         found[name] == expected.get(name.removesuffix(SCALE_SUFFIX), ())[:1] for name in scales
     )
 
 
-def _is_left_out(name: str, wanted: Architecture) -> bool:
-    """A tied head that is in the files all the same, and frequencies, which old ones hold."""
-    return (wanted.tied and name.startswith(f"{HEAD}.")) or name.endswith("rotary_emb.inv_freq")
+def _left_out(wanted: Architecture, checkpoint: Checkpoint) -> set[str]:
+    """A tied head that is in the files all the same, frequencies, which old ones hold, and biases of zeros."""
+    tied = {name for name in checkpoint.shapes if wanted.tied and name.startswith(f"{HEAD}.")}
+    frequencies = {name for name in checkpoint.shapes if name.endswith("rotary_emb.inv_freq")}
+    return tied | frequencies | (checkpoint.spare - wanted.shapes().keys())
 
 
 def read_decoder(
@@ -181,8 +184,9 @@ def _groups(wanted: Architecture, checkpoint: Checkpoint) -> dict[str, tuple[str
         for names in (QKV, OUTPUT, GATE_UP, DOWN):
             paths = tuple(f"model.layers.{number}.{name}" for name in names)
             groups |= dict.fromkeys(paths, paths)
+    left_out = _left_out(wanted, checkpoint)
     return {
-        name: () if _is_left_out(name, wanted) else groups.get(path := name.rpartition(".")[0], (path,))
+        name: () if name in left_out else groups.get(path := name.rpartition(".")[0], (path,))
         for name in checkpoint.shapes
     }
 
@@ -200,6 +204,8 @@ class _Reader:
     def take(self, paths: tuple[str, ...], found: dict[str, torch.Tensor]) -> None:
         """Pack the tensors of the layers ``paths``."""
         if not paths:
+            if wrong := [name for name, tensor in found.items() if name.endswith(".bias") and tensor.any()]:
+                raise ValueError(f"unexpected tensor {wrong[0]}")
             return
         self.parameters += sum(t.numel() for name, t in found.items() if not name.endswith(SCALE_SUFFIX))
         wanted, first = self._wanted, found[f"{paths[0]}.weight"]

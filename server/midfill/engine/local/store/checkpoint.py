@@ -24,7 +24,12 @@ K = TypeVar("K")
 
 
 class Checkpoint:
-    """The files of one model. Raises MidfillError where one is missing or its header unsound."""
+    """The files of one model. Raises MidfillError where one is missing or its header unsound.
+
+    ``shapes``: of every tensor by its name; ``spare``: names of those that are left out where they are zeros.
+    """
+
+    spare: frozenset[str] = frozenset()
 
     def __init__(self, folder: Path, files: list[Path]) -> None:
         if not files:

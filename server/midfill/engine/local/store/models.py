@@ -157,8 +157,19 @@ def lacks_floats(folder: Path) -> bool:
 def float_bytes(folder: Path) -> int:
     """What the weights of the model in ``folder`` take with sixteen bits each. Raises MidfillError, OSError."""
     if files := weight_files(folder):
-        return sum(file.stat().st_size for file in files)
+        return sum(file.stat().st_size for file in files) * 16 // _bits(folder)
     return 2 * int((read_manifest(folder) or {}).get("parameters", 0))
+
+
+def _bits(folder: Path) -> int:
+    """Of a weight in the files of ``folder``. Raises MidfillError."""
+    from midfill.engine.local.store.packed_checkpoint import packing_of
+
+    try:
+        packing = packing_of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return 16  # what is wrong with it is said where it is loaded
+    return 16 if packing is None else packing.bits
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ leave no room there. Only weights are quantised; activations stay floats.
 
 - int8 and float8 (e4m3): a scale a weight row. The product is quanto's: torch's own int8 kernel for bfloat16 on a CPU,
   else the weights are widened at each step, which saves memory and no time.
-- int4: a scale and a shift for each group of 128 weights, chosen by quanto's MaxOptimizer (its HqqOptimizer takes 30
+- int4: a scale and a shift for each group of 32 weights, chosen by quanto's MaxOptimizer (its HqqOptimizer takes 30
   times as long for 3 % less error). On a CPU torch's int4 kernel multiplies; elsewhere weights are widened.
 
 Embedding and head, on which every choice depends, are int8 in each, and so are layers whose rows are no whole groups.
@@ -26,9 +26,9 @@ from midfill.engine.local.model.formats import Format, Int8Rows, Packed, Stored
 from midfill.types import MidfillError
 
 FORMS = ("int8", "int4", "float8")
-GROUPS = (128, 64, 32)  # weights that share a scale: the largest that divides a row
+GROUP = 32  # weights that share a scale: 128 lose more than twice as much (docs/log.md)
 CHUNK = 8192  # rows quantised at once: as floats they take memory beside the model
-LEAST = 1e-9  # of a scale: rows and groups of zeros have one, too
+MIN_SCALE = 1e-9  # of a scale: rows and groups of zeros have one, too
 CPU_MULTIPLE = 16  # torch's int4 kernel takes this many outputs at once
 WRONG = {"int8": 0.02, "float8": 0.06, "int4": 0.2}  # of a product, further than rounding takes it
 
@@ -82,13 +82,13 @@ class Quanto(Format):
         """See Format."""
         in_features = weights[0].values.shape[1]
         form = "int8" if tuple(paths) == (HEAD,) else self._form
-        group = next((size for size in GROUPS if in_features % size == 0), None)
-        if form != "int4" or group is None:
-            form = "int8" if form == "int4" else form
+        if form == "int4" and in_features % GROUP:
+            form = "int8"
+        if form != "int4":
             return EightBitLinear(form, paths, weights, biases, self.dtype, self.device)
         on_cpu = self.device.type == "cpu" and sum(len(one.values) for one in weights) % CPU_MULTIPLE == 0
         kind = CpuInt4Linear if on_cpu else Int4Linear
-        return kind(group, paths, weights, biases, self.dtype, self.device)
+        return kind(paths, weights, biases, self.dtype, self.device)
 
     def embedding(self, weight: Stored, factor: float, head: Linear | None) -> Embedding:
         """See Format."""
@@ -120,16 +120,16 @@ class Int4Linear(Packed):
     """Four-bit weights in groups, widened at each product."""
 
     def __init__(
-        self, group: int, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
+        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
         dtype: torch.dtype, device: torch.device,
     ) -> None:  # fmt: skip
         sizes = [len(weight.values) for weight in weights]
         super().__init__(paths, sizes, weights[0].values.shape[1], biases, dtype, device)
-        codes, self.scale, self.shift = _stacked(group, weights, dtype, device)
-        self.weight = codes[:, : group // 2] + codes[:, group // 2 :] * 16  # two a byte; MPS has had no shifts
+        codes, self.scale, self.shift = _stacked(weights, dtype, device)
+        self.weight = codes[:, : GROUP // 2] + codes[:, GROUP // 2 :] * 16  # two a byte; MPS has had no shifts
 
     def _multiply(self, x: torch.Tensor) -> torch.Tensor:
-        codes = torch.cat((self.weight % 16, self.weight // 16), dim=1)  # (out * in / group, group)
+        codes = torch.cat((self.weight % 16, self.weight // 16), dim=1)  # (out * in / GROUP, GROUP)
         weight = (codes * self.scale - self.shift).view(sum(self.sizes), self.in_features)
         return functional.linear(x.to(weight.dtype), weight)
 
@@ -138,25 +138,24 @@ class CpuInt4Linear(Packed):
     """The same on a CPU, by torch's kernel, which reads and writes bfloat16."""
 
     def __init__(
-        self, group: int, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
+        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
         dtype: torch.dtype, device: torch.device,
     ) -> None:  # fmt: skip
         sizes = [len(weight.values) for weight in weights]
         super().__init__(paths, sizes, weights[0].values.shape[1], biases, dtype, device)
-        self._group = group
         from optimum import quanto
         from optimum.quanto.tensor.weights.tinygemm import TinyGemmWeightQBitsTensor
 
         shape = torch.Size((sum(sizes), self.in_features))
-        codes, scale, shift = _stacked(group, weights, torch.float32, device)
+        codes, scale, shift = _stacked(weights, torch.float32, device)
         packed = TinyGemmWeightQBitsTensor(
-            quanto.qint4, 0, group, shape, (self.in_features, 1), codes, (scale.bfloat16(), shift.bfloat16())
+            quanto.qint4, 0, GROUP, shape, (self.in_features, 1), codes, (scale.bfloat16(), shift.bfloat16())
         )
         self.weight: torch.Tensor = packed._data._data
         self.scale: torch.Tensor = packed._scale_shift  # (groups of a row, out, 2)
 
     def _multiply(self, x: torch.Tensor) -> torch.Tensor:
-        y = torch._weight_int4pack_mm_for_cpu(x.bfloat16(), self.weight, self._group, self.scale)
+        y = torch._weight_int4pack_mm_for_cpu(x.bfloat16(), self.weight, GROUP, self.scale)
         return y.to(x.dtype)
 
 
@@ -171,24 +170,24 @@ def _eight_bits(
     kind, optimizer = quanto.qtypes["qint8" if form == "int8" else "qfloat8_e4m3fn"], quanto.AbsmaxOptimizer()
     pairs = []
     for piece in _pieces(weight, device):
-        scale = optimizer(piece, kind, axis=0).clamp_(min=LEAST)
+        scale = optimizer(piece, kind, axis=0).clamp_(min=MIN_SCALE)
         pairs.append((torch.ops.quanto.quantize_symmetric(piece, kind.dtype, 0, scale), scale.to(dtype)))
     return torch.cat([values for values, _ in pairs]), torch.cat([scale for _, scale in pairs])
 
 
 def _stacked(
-    group: int, weights: Sequence[Stored], dtype: torch.dtype, device: torch.device
+    weights: Sequence[Stored], dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Codes from 0 to 15, (out * in / group, group), and (out * in / group, 1) scales and shifts: a weight is its code
+    """Codes from 0 to 15, (out * in / GROUP, GROUP), and (out * in / GROUP, 1) scales and shifts: a weight is its code
     times the scale, less the shift."""
     from optimum import quanto
 
     optimizer, found = quanto.MaxOptimizer(), []
     for weight in weights:
         for piece in _pieces(weight, device):
-            scale, shift = optimizer(piece, quanto.qint4, 0, group)
-            scale = scale.clamp(min=LEAST)
-            codes = torch.ops.quanto.quantize_affine(piece, 4, 0, group, scale, shift)
+            scale, shift = optimizer(piece, quanto.qint4, 0, GROUP)
+            scale = scale.clamp(min=MIN_SCALE)
+            codes = torch.ops.quanto.quantize_affine(piece, 4, 0, GROUP, scale, shift)
             found.append((codes, scale.to(dtype), shift.to(dtype)))
     codes, scales, shifts = (torch.cat(parts) for parts in zip(*found, strict=True))
     return codes, scales, shifts

@@ -91,7 +91,7 @@ format: $(VENV)/.dev scripts/lint/node_modules/.ok
 	$(BIN)/ruff format server tests scripts
 	node scripts/lint/stylua.mjs --write $(LUA)
 
-# README's block, the VS Code manifest and the list it sends, from the table in midfill/config.py.
+# docs/settings.md, the VS Code manifest and the list that it sends, from the table in midfill/config.py.
 settings: $(VENV)/.dev
 	$(BIN)/python -m scripts.settings
 

@@ -1,7 +1,7 @@
 """Writes what other files say of the settings, from the table in ``midfill.config``: ``make settings``.
 
-README's block, the VS Code extension's manifest and the settings that it sends; and the server's numbers that both
-editors need before they redraw. A test compares them.
+The block in docs/settings.md, the VS Code extension's manifest, the settings that it sends, and the server's numbers
+that both editors need before they redraw. A test compares them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from midfill.context.knowledge import names
 from midfill.lsp import closers
 
 ROOT = Path(__file__).parents[1]
-COLUMN = 30  # in README, where comments begin if the setting leaves room
-MAX_CHOICES = 6  # all named in README; of more the first three
+COLUMN = 30  # where comments begin if the setting leaves room
+MAX_CHOICES = 6  # of a setting with more, the first three are named
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
@@ -31,8 +31,8 @@ def camel(name: str) -> str:
     return head + "".join(part.title() for part in rest)
 
 
-def readme(text: str) -> str:
-    """README with the settings as a TOML file, and which of them a workspace may set."""
+def page(text: str) -> str:
+    """docs/settings.md with the settings as a TOML file, and which of them a workspace may set."""
     lines = [_toml(field.name, SETTINGS[field.name]) for field in dataclasses.fields(Config)]
     own = ", ".join(f"`{name}`" for name, setting in SETTINGS.items() if setting.scope == "workspace")
     block = "\n".join(["```toml", *lines, "```", "", f"A workspace may set these in `.midfill.toml`: {own}."])
@@ -145,7 +145,7 @@ def lua(_text: str) -> str:
 
 
 WRITTEN: dict[str, Callable[[str], str]] = {
-    "README.md": readme,
+    "docs/settings.md": page,
     "editors/vscode/package.json": manifest,
     "editors/vscode/src/settings.ts": sent,
     "editors/vscode/src/constants.ts": typescript,

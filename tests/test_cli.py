@@ -45,8 +45,8 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
         ("a.py:1:6", "there is no column 6"),
         ("a.py:9", "has 2 lines"),
         ("b.py:1:1", "cannot read b.py"),
-        (".:1:1", "not a plain file"),
-        ("/dev/zero:1:1", "not a plain file"),
+        (".:1:1", "not a regular file"),
+        ("/dev/zero:1:1", "not a regular file"),
         ("binary:1:1", "not UTF-8"),
     ],
 )
@@ -65,7 +65,7 @@ def test_a_folder_that_is_no_model(fails: Fails, tmp_path: Path) -> None:
     for content in ("{", "[]"):
         (tmp_path / "config.json").write_text(content)
         (tmp_path / "tokenizer.json").write_text("{}")
-        assert "cannot be read as JSON" in fails("model", "info", str(tmp_path))[0]
+        assert "is not valid JSON" in fails("model", "info", str(tmp_path))[0]
 
 
 def test_the_table_keeps_brackets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,11 +79,12 @@ def test_the_table_keeps_brackets(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 @pytest.mark.parametrize("name", ["none", ".x", "..", "a b", "a/b", "x" * 65])
 def test_names_that_an_adapter_cannot_have(fails: Fails, tmp_path: Path, name: str) -> None:
-    assert "is no adapter name" in fails("adapters", "add", str(tmp_path), "--name", name)[0]
+    assert "is not a valid adapter name" in fails("adapters", "add", str(tmp_path), "--name", name)[0]
 
 
 @pytest.mark.parametrize(
-    ("adapter", "message"), [("none", "means no adapter"), ("not-there", "neither a folder nor"), ("a\x1b", "control")]
+    ("adapter", "message"),
+    [("none", "stands for no adapter"), ("not-there", "neither a folder nor"), ("a\x1b", "control")],
 )
 def test_checking_says_why_in_one_line(capsys: pytest.CaptureFixture[str], adapter: str, message: str) -> None:
     assert cli.main(["adapters", "check", adapter]) == 1
@@ -186,7 +187,7 @@ def test_only_so_many_versions_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["none", "auto", "embedded", "..", "a/b", ".hidden", ""])
 def test_names_that_no_adapter_can_have(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MidfillError, match="no adapter name"):
+    with pytest.raises(MidfillError, match="not a valid adapter name"):
         registry.register(tmp_path, name, [])
 
 
@@ -230,15 +231,15 @@ def test_explaining_the_last_request(fails: Fails, capsys: pytest.CaptureFixture
     from midfill import records
     from midfill.trace import Trace
 
-    assert "no request of a language server is recorded" in fails("explain")[0]
+    assert "no request is recorded" in fails("explain")[0]
     trace = Trace(language="python", line=3, column=7)
-    trace.refuse("text_right", "much text stands right of the cursor")
+    trace.refuse("text_right", "there is much text to the right of the cursor")
     subject = records.Records()
     subject.trace(trace.without_text())
     subject.close()
     assert cli.main(["explain"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Nothing was shown: much text stands right of the cursor."
+    assert lines[0] == "Nothing was shown: there is much text to the right of the cursor."
     assert "3:7 python" in lines[2]
     assert cli.main(["explain", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["refused"] == "text_right"
@@ -268,7 +269,7 @@ def test_explaining_a_place(
     for arguments, first in [
         (["a.py:1"], "Shown: 5 characters, from the model"),
         (["a.py:1", "--invoked"], "Shown: 5 characters and 1 more, from the model"),
-        (["a.py:2:3"], "Nothing was shown: the cursor stands in a word or right before one."),
+        (["a.py:2:3"], "Nothing was shown: the cursor is inside a word or right before one."),
         (["a.py:2:3", "--invoked"], "Shown: 5 characters and 1 more"),
     ]:
         assert cli.main(["explain", *arguments]) == 0

@@ -94,10 +94,10 @@ def _caused(error: Exception, cause: BaseException) -> Exception:
         (RuntimeError("can't start new thread"), "memory ran out"),
         (_caused(OSError("no such library"), OSError("a.so: failed to map segment")), "memory ran out"),
         (_caused(ImportError("numba", name="numba"), MemoryError()), "memory ran out"),
-        (ImportError("numba", name="numba"), "numba is not installed, which this needs"),
+        (ImportError("numba", name="numba"), "numba is needed for this and not installed"),
         (ImportError("a.so: undefined symbol", name="_C"), "_C is missing or damaged"),
         (OSError(errno.ENOSPC, "No space left on device"), "the system refused: No space left on device"),
-        (ValueError("out of memory"), "an error that nobody foresaw: ValueError"),  # its text may be of the user's
+        (ValueError("out of memory"), "unexpected error: ValueError"),  # its text may be of the user's
         (_caused(MidfillError("ours", "do"), MemoryError()), "ours"),
     ],
 )

@@ -237,7 +237,7 @@ def test_stats(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_nothing_yet_and_nothing_any_more(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["stats"]) == 0
-    assert "nothing was shown yet" in capsys.readouterr().out
+    assert "nothing has been shown yet" in capsys.readouterr().out
     assert not records.records_file().exists()
     fill()
     assert cli.main(["stats", "--clear"]) == 0

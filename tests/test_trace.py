@@ -37,8 +37,8 @@ def traced(**values: Any) -> Trace:
             "Nothing was shown: the rule drop_repeated_line took 28 of the 30 characters that the model said.",
         ),
         (
-            traced(refused="text_right", why="much text stands right of the cursor"),
-            "Nothing was shown: much text stands right of the cursor.",
+            traced(refused="text_right", why="there is much text to the right of the cursor"),
+            "Nothing was shown: there is much text to the right of the cursor.",
         ),
     ],
 )

@@ -1,4 +1,5 @@
-"""``python -P -m midfill`` is the same as ``midfill``; without -P Python puts the working directory in front."""
+"""``python -P -m midfill`` is the same as ``midfill``; without -P, Python puts the working directory first on its
+path."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the engine is asked for a prompt: the request with all that the settings and the model's build say."""
+"""The request that the engine gets for a prompt, with everything that the settings and the model require."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def request_of(
     prompt: Prompt, snapshot: Snapshot, config: Config, info: ModelInfo, adapter: str | None, max_tokens: int,
     snippets: Sequence[Snippet] = (), known: Known = NOTHING,
 ) -> GenerateRequest:  # fmt: skip
-    """The request for ``prompt``, which holds ``snippets``, of one candidate with at most ``max_tokens`` tokens."""
+    """Return the request for ``prompt``, which holds ``snippets``: one candidate with at most ``max_tokens`` tokens."""
     likely, only = likely_names(snapshot, snippets, known) if config.favour_names else ((), False)
     shift = config.suffix_shift
     keeps_suffix = info.suffix_shift if shift == "auto" else shift == "on"
@@ -38,7 +38,7 @@ def request_of(
 def prompt_facts(
     facts: PromptFacts, prompt: Prompt, budget: int, render_s: float, known: Known, request: GenerateRequest
 ) -> PromptFacts:
-    """``facts`` with what is known once the prompt is written; ``known`` is what may be named behind the dot."""
+    """Return ``facts`` with what is known once the prompt is written; ``known``: the names that may follow the dot."""
     here = known.here
     names = None
     if here is not None:
@@ -50,16 +50,16 @@ def prompt_facts(
 
 
 def again(request: GenerateRequest, forced_prefix: str) -> GenerateRequest:
-    """The request for more of a middle that begins with ``forced_prefix``.
+    """Return the request for more of a middle that begins with ``forced_prefix``.
 
-    A model that has learned to stop does so too early at times. It has to spell what it said again, which the engine
-    verifies in one pass, and a new line; then it goes on.
+    A model that has learned to stop sometimes stops too early. Here it has to spell its output again, which the engine
+    verifies in one pass, and a new line; then it continues.
     """
     return replace(request, request_id=_new_id(), n=1, forced_prefix=forced_prefix, bias_names=(), bias_only=False)
 
 
 def prefill_only(request: GenerateRequest) -> GenerateRequest:
-    """The request that only reads the prompt of ``request``, in the background."""
+    """Return a background request that only reads the prompt of ``request``."""
     return replace(request, max_tokens=1, background=True, prefill_only=True, forced_prefix="")
 
 
@@ -68,5 +68,5 @@ def _new_id() -> str:
 
 
 def _session(adapter: str | None, uri: str) -> str:
-    """A name of (adapter, workspace, file) that tells none of them; a document's URI holds the latter two."""
+    """Return a name of (adapter, workspace, file) that reveals none of them; a document's URI holds the last two."""
     return hashlib.blake2s(f"{adapter}\0{uri}".encode("utf-8", "replace"), digest_size=12).hexdigest()

@@ -1,4 +1,4 @@
-"""Whether to save power: asked for at every key, so the system is asked in the background."""
+"""Whether to save power. midfill needs this at every key, so a thread asks the system in the background."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from midfill import power
 
-EVERY_S = 20.0  # a plug is seen so soon
+EVERY_S = 20.0  # seconds between two looks, and until a plug is noticed
 
 
 class Battery:
-    """The last thing that is known of the power: a battery's controller may take its time to answer."""
+    """The last known state of the power supply: a battery's controller may be slow to answer."""
 
     def __init__(
         self,
@@ -21,14 +21,14 @@ class Battery:
         *,
         wait: bool = False,
     ) -> None:
-        """``charge``: what is left of the battery that is being used, None on mains; ``wait`` for it, for tests."""
+        """``charge`` returns what is left of the battery in use, None on mains power; ``wait`` for it, for tests."""
         self._charge, self._clock, self._wait = charge, clock, wait
         self._asked_at = float("-inf")
         self._known = False
 
     @property
     def in_use(self) -> bool:
-        """Whether the machine runs on it, as of EVERY_S seconds ago at most where that is asked all the time."""
+        """Whether the machine runs on its battery, as of at most EVERY_S seconds ago if asked all the time."""
         now = self._clock()
         if now - self._asked_at >= EVERY_S:
             self._asked_at = now
@@ -42,4 +42,4 @@ class Battery:
         self._known = self._charge() is not None
 
 
-BATTERY = Battery()  # this machine's
+BATTERY = Battery()  # the battery of this machine

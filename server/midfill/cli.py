@@ -1,7 +1,7 @@
-"""The command line: a dict of commands. Only the module of the one that is used is imported.
+"""The command line: a dict of commands. Only the module of the command in use is imported.
 
 So `midfill lsp` starts without the others. A command's module defines its arguments (``add_arguments``), among them
-the default ``run``, which takes the parsed ones and returns the exit status.
+the default ``run``, which takes the parsed arguments and returns the exit status.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from collections.abc import Sequence
 from midfill import __version__
 from midfill.commands import edge
 
-# By name: the module, and what `midfill --help` says of it.
+# By name: the module, and the line in `midfill --help`.
 COMMANDS = {
-    "lsp": ("midfill.commands.lsp", "the language server that an editor starts"),
-    "serve": ("midfill.commands.serve", "the resident engine; editors start it by themselves"),
-    "token": ("midfill.commands.token", "who may ask an engine that serves a team"),
-    "complete": ("midfill.commands.complete", "print the middle at a place in a file"),
-    "explain": ("midfill.commands.explain", "why a suggestion comes or not: the whole trace of a request"),
-    "stats": ("midfill.commands.stats", "what was shown and accepted on this machine"),
+    "lsp": ("midfill.commands.lsp", "the language server; your editor starts it"),
+    "serve": ("midfill.commands.serve", "start the resident engine; editors do this by themselves"),
+    "token": ("midfill.commands.token", "create, list and revoke the tokens of an engine that serves a team"),
+    "complete": ("midfill.commands.complete", "print the suggestion at a place in a file"),
+    "explain": ("midfill.commands.explain", "say why a suggestion came or not: the whole trace of a request"),
+    "stats": ("midfill.commands.stats", "show how many suggestions were shown and accepted on this machine"),
     "model": ("midfill.commands.model", "list, prepare or describe models"),
     "adapters": (
-        "midfill.commands.adapters", "LoRA adapters: list, add, check, describe, export, history, roll back, remove"
+        "midfill.commands.adapters", "list, add, check, export, roll back and remove LoRA adapters"
     ),
-    "train": ("midfill.commands.train", "an adapter from your own code: trained, measured, served"),
-    "demo": ("midfill.demo.play", "a short typing session with the real server, in this terminal"),
+    "train": ("midfill.commands.train", "train an adapter on your own code, and serve it if it is measurably better"),
+    "demo": ("midfill.demo.play", "play a short typing session with the real server in this terminal"),
     "bench": ("midfill.bench.run", "measure the engine beside llama.cpp and generate(), against its goals"),
-    "eval": ("midfill.commands.eval", "how good the suggestions are: pass@1, exact match, latency"),
-    "replay": ("midfill.commands.replay", "type real files: keystrokes saved, acceptance, flicker"),
-    "load": ("midfill.commands.load", "many typists at once: how long they wait, what is decoded for nobody"),
-    "doctor": ("midfill.commands.diagnosis", "look for what could be wrong, and say what to do"),
+    "eval": ("midfill.commands.eval", "measure how good the suggestions are: pass@1, exact match, latency"),
+    "replay": ("midfill.commands.replay", "type real files, and count keystrokes saved, acceptance and flicker"),
+    "load": ("midfill.commands.load", "let many typists type at once, and measure how long they wait"),
+    "doctor": ("midfill.commands.diagnosis", "check that everything works, and say what to do if not"),
 }  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code. Whatever goes wrong is one line and what to do."""
+    """Run a command; return the exit code. Every error is printed as one line that says what to do."""
     words = sys.argv[1:] if argv is None else list(argv)
     command = next((word for word in words if word in COMMANDS), "")
     arguments = argparse.Namespace()
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say_news() -> None:
-    """What waits to be said once, to a person at a terminal."""
+    """Print the news that are due, once, if a person sits at the terminal."""
     if sys.stderr is not None and sys.stderr.isatty():
         from midfill import news
 
@@ -64,7 +64,7 @@ def _say_news() -> None:
 
 
 def _parse(command: str, words: Sequence[str], into: argparse.Namespace) -> int:
-    """Parse the words with the arguments of one command; 0. Raises SystemExit for help and for usage errors."""
+    """Parse ``words`` with the arguments of ``command``; return 0. Raises SystemExit for help and for usage errors."""
     parser = argparse.ArgumentParser(
         prog="midfill",
         description="A local code-completion language server: fill-in-the-middle models with LoRA adapters.",

@@ -39,15 +39,15 @@ from midfill.types import (
     Trigger,
 )
 
-# A client that cancels before it asks again: so long a generation waits for the next request, which may go on with it.
+# A client may cancel before it asks again: a generation waits this long for the next request, which may continue it.
 LINGER_S = 0.05
-# A suggestion that was shown for so long is perhaps about to be accepted.
+# A suggestion that was shown for this long may be accepted soon.
 IDLE_S = 0.15
 
 
 @dataclass(slots=True)
 class _Request:
-    """A request on its way: what it asks for, and the facts as they come to be known."""
+    """A request on its way: what it asks for, and the facts known so far."""
 
     asked: Asked
     facts: Facts
@@ -66,8 +66,8 @@ class _Request:
 class Completer:
     """Turns snapshots into middles.
 
-    ``resident``: in a process that lives on, a generation that nobody follows lingers for a moment, and idle time is
-    used to go on after the suggestion that is shown. ``outcomes``: what became of earlier suggestions.
+    ``resident``: in a process that lives on, a generation without followers lingers for a moment, and idle time is
+    used to continue the suggestion on screen. ``outcomes``: what became of earlier suggestions.
     """
 
     def __init__(
@@ -90,22 +90,22 @@ class Completer:
         self.sources, self.scope_at, self.resident = sources, scope_at, resident
         self.knob = Knob(lambda: self.config, outcomes, on_battery, MAX_TOKENS)
         self.reuse, self.debounce, self.dismissals = Reuse[InFlight](), Debounce(), Dismissals()
-        # The keys' time; a replay has one of its own.
+        # The clock of the keys; a replay has its own.
         self.clock: Callable[[], float] = time.monotonic
         self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         for source in sources:
             source.budget = self.snippet_budget
-        # By adapter; they change with its files, and middles of the earlier ones are not shown again.
+        # By adapter; a version changes with the files, and middles of earlier versions are not shown any more.
         self.adapter_digests: dict[str, str] = {}
         self._reading = ReadAhead(self._prefill_of, lambda request: self.engine.stream(request))
         self._idle: asyncio.TimerHandle | None = None
 
     def adapter_of(self, language: str) -> str | None:
-        """The adapter that answers in documents of an LSP language id; None: the plain base."""
+        """Return the adapter that answers in documents of an LSP language id; None: the base model."""
         return self._adapters.get(language, self.adapter)
 
     def use_adapters(self, adapter: str | None, adapters: Mapping[str, str | None]) -> None:
-        """From now on these answer: one, and others for some languages."""
+        """From now on use these adapters: one in general, and others for some languages."""
         self.adapter, self._adapters = adapter, adapters
 
     def _answered_by(self, snapshot: Snapshot) -> str:
@@ -114,20 +114,20 @@ class Completer:
         return f"{self.info.name}/{adapter}/{digest}/{self.info.template}/{self.config.order}/{self.knob}"
 
     def facts(self, snapshot: Snapshot, trigger: Trigger) -> Facts:
-        """Who answers a request: what is known before it is made."""
+        """Return the facts of a request that are known before it is made."""
         adapter = self.adapter_of(snapshot.language) or "none"
         return Facts(trigger, self.info.name, adapter, self.adapter_digests.get(adapter, ""))
 
     @property
     def budget(self) -> int:
-        """Tokens a prompt may have."""
+        """Prompt budget in tokens."""
         asked = self.config.context_tokens or self.info.context_tokens
         asked = min(asked, self.info.most_tokens or asked)
         return max(64, min(asked, self.info.max_context - self.knob.max_tokens("invoked")))
 
     @property
     def snippet_budget(self) -> int:
-        """Tokens of these that pieces of other files may have."""
+        """Tokens of the budget that context from other files may use."""
         return int(self.budget * FimRenderer.SNIPPET_SHARE)
 
     async def stream(
@@ -135,8 +135,8 @@ class Completer:
     ) -> AsyncIterator[Completion]:
         """Yield the middle as it grows; each value replaces the one before. Raises EngineError.
 
-        ``n`` candidates are asked for; the last value has them. Closing the iterator stops the engine within one step,
-        unless another request follows the same generation by then.
+        The engine makes ``n`` candidates; the last value has all of them. Closing the iterator stops the engine within
+        one step, unless another request follows the same generation by then.
         """
         request = self._arrived(snapshot, trigger, n)
         if (refusal := self._refuse(request)) is not None:
@@ -170,7 +170,7 @@ class Completer:
         yield self._final(middle, request, origin, stats)
 
     async def last(self, snapshot: Snapshot, *, trigger: Trigger = "invoked", n: int = 1) -> Completion:
-        """The whole middle. Raises EngineError."""
+        """Return the whole middle. Raises EngineError."""
         last = Completion("", snapshot, True)
         async with aclosing(self.stream(snapshot, trigger=trigger, n=n)) as completions:  # type: ignore[type-var]
             async for completion in completions:
@@ -178,19 +178,19 @@ class Completer:
         return last
 
     def rests(self, snapshot: Snapshot | None) -> None:
-        """The cursor rests in ``snapshot``: its prompt is read before it is asked for. None: it rests nowhere."""
+        """The cursor rests in ``snapshot``: read its prompt before a request comes. None: it rests nowhere."""
         if snapshot is None:
             self._reading.stop()
             return
         wanted = self.resident and self.knob.ahead and self._switched_off(snapshot) is None
         if wanted and not self.reuse.has(self._asked(snapshot)):
-            known_at(self.sources, snapshot)  # which has names inferred for that place
+            known_at(self.sources, snapshot)  # infers names for that place
             self._reading.begin(snapshot)
 
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
-        """A document changed. What is generated for it, and not typed along, stops now and not at the next request.
+        """A document changed. Stop now, not at the next request, what is generated for it and not typed along.
 
-        ``text_of`` tells its text, None where that is not to be had; it is asked only where something runs, or was
+        ``text_of`` returns its text, or None if it is unavailable; it is called only if something runs or was
         dismissed.
         """
         if uri == self._reading.uri:
@@ -203,7 +203,7 @@ class Completer:
         self.dismissals.edited(uri, text_of)
 
     def dismiss(self, snapshot: Snapshot, text: str) -> None:
-        """The user dismissed ``text`` at the cursor, and with it the other candidates: none comes back by itself."""
+        """The user dismissed ``text`` at the cursor, and the other candidates with it: none comes back by itself."""
         self._not_idle()
         asked = self._asked(snapshot)
         known, running = self.reuse.finished(asked), self.reuse.in_flight(asked)
@@ -211,7 +211,7 @@ class Completer:
         self.dismissals.add(snapshot, (text, *shown, *standing))
 
     async def aclose(self) -> None:
-        """Stop whatever runs."""
+        """Stop everything that runs."""
         self._not_idle()
         await self._reading.aclose()
         for running in list(self.reuse.running):
@@ -230,7 +230,7 @@ class Completer:
         return _Request(self._asked(snapshot, trigger, n), self.facts(snapshot, trigger))
 
     def _refuse(self, request: _Request) -> Refusal | None:
-        """The setting that keeps an automatic request away. An invoked one brings back what was dismissed."""
+        """Return the setting that refuses an automatic request. A manual request brings back what was dismissed."""
         snapshot = request.asked.snapshot
         if not request.asked.by_hand:
             return self._switched_off(snapshot)
@@ -241,7 +241,7 @@ class Completer:
         return triggers.switched_off(snapshot, self.config.languages_off, self.config.globs_off)
 
     def _find(self, request: _Request) -> Middle | InFlight | None:
-        """What is left of a middle whose beginning was typed; it must not name what a receiver is known not to have."""
+        """Return the rest of a middle whose start was typed, unless it names a member that its receiver lacks."""
         snapshot = request.asked.snapshot
 
         def usable(middle: Middle) -> bool:
@@ -254,7 +254,7 @@ class Completer:
         return self.reuse.find(request.asked, context_of, usable)
 
     def _refuse_place(self, request: _Request) -> Refusal | None:
-        """What about the cursor's place speaks against asking the model."""
+        """Return why the cursor's place gets no automatic suggestion."""
 
         def scope_at(snapshot: Snapshot) -> str:
             request.note(scope=self.scope_at(snapshot))
@@ -262,7 +262,7 @@ class Completer:
 
         odd = triggers.out_of_place(request.asked.snapshot, self.knob.scopes_off, scope_at)
         if odd is None and is_whole_sentence(request.asked.snapshot):
-            return Refusal("whole_sentence", "the sentence before the cursor has its end")
+            return Refusal("whole_sentence", "the sentence before the cursor is complete")
         return odd
 
     async def _wait(self, request: _Request) -> None:
@@ -274,7 +274,7 @@ class Completer:
     # ---- begin, follow ---------------------------------------------------------------------------------------------
 
     def _begin(self, asked: Asked, trigger: Trigger, *, background: bool = False) -> InFlight:
-        """Generate. What nobody follows gives way: something else was done than what it was for."""
+        """Generate. Stop generations without followers: the user did something else than they were for."""
         for old in self.reuse.running:
             if not old.n_followers:
                 old.cancel()
@@ -290,11 +290,11 @@ class Completer:
         return running
 
     async def _generate(self, running: InFlight) -> None:
-        """The engine's part: prompt, generation, and kept for reuse what came of it."""
+        """The engine's part: write the prompt, generate, and keep the result for reuse."""
         start, snapshot, snippets = time.monotonic(), running.snapshot, running.facts.snippets
         prompt = await self.renderer.render(snapshot, snippets, self.budget)
         render_s, running.n_prompt = time.monotonic() - start, len(prompt.ids)
-        known = known_at(self.sources, snapshot)  # what has come while the prompt was rendered counts too
+        known = known_at(self.sources, snapshot)  # names that arrived while the prompt was rendered count too
         request = self._request_for(running, prompt, render_s, known)
         await self._stream_into(running, request)
         late = known_at(self.sources, snapshot)
@@ -305,7 +305,7 @@ class Completer:
         while said := running.resume():
             try:
                 await self._stream_into(running, asking.again(request, prompt.forced_prefix + said))
-            except EngineError:  # what stands is an answer
+            except EngineError:  # the text so far is an answer
                 break
         running.end()
         if not running.background:
@@ -317,7 +317,7 @@ class Completer:
             asyncio.get_running_loop().call_soon(self._go_ahead, later)
 
     def _request_for(self, running: InFlight, prompt: Prompt, render_s: float, known: Known) -> GenerateRequest:
-        """The request of ``running``, which is told what is ``known`` at its place."""
+        """Return the request of ``running``, and tell it the names that are ``known`` at its place."""
         request = self._request(prompt, running.snapshot, running.trigger, running.facts.snippets, known)
         request = dataclasses.replace(request, n=len(running.candidates), background=running.background)
         running.facts = asking.prompt_facts(running.facts, prompt, self.budget, render_s, known, request)
@@ -327,17 +327,17 @@ class Completer:
     async def _stream_into(self, running: InFlight, request: GenerateRequest) -> None:
         async with aclosing(self.engine.stream(request)) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
-                if delta.finish_reason == "cancelled":  # half of it is nobody's answer
+                if delta.finish_reason == "cancelled":  # half of a background generation answers nothing
                     running.preempted = True
                     raise asyncio.CancelledError
-                if delta.finish_reason or not running.first_at:  # what has come meanwhile counts
+                if delta.finish_reason or not running.first_at:  # names that arrived meanwhile count
                     running.know(known_at(self.sources, running.snapshot).complete)
                 if running.push(delta):
                     break
                 follow(self.sources, running.snapshot, running.candidates[0].raw)
 
     def _lingers(self, running: InFlight) -> float:
-        """Seconds that ``running`` waits for another request; a newer generation has taken its place otherwise."""
+        """Seconds that ``running`` waits for another request, unless a newer generation has taken its place."""
         return LINGER_S if self.resident and self.reuse.running[-1:] == [running] else 0.0
 
     def _request(self, prompt: Prompt, snapshot: Snapshot, trigger: Trigger, *context: Any) -> GenerateRequest:
@@ -377,14 +377,14 @@ class Completer:
     # ---- ahead of a request ----------------------------------------------------------------------------------------
 
     def _go_ahead(self, snapshot: Snapshot) -> None:
-        """Ask in the background what comes after the suggestion, as if it were accepted."""
+        """Ask in the background for what comes after the suggestion, as if it were accepted."""
         self._idle = None
         asked = self._asked(snapshot)
         if not self.reuse.has(asked):
             self._begin(asked, "automatic", background=True)
 
     async def _prefill_of(self, snapshot: Snapshot) -> GenerateRequest:
-        """The request that reads the prompt of ``snapshot``, as one that is asked now would have it."""
+        """Return the request that reads the prompt of ``snapshot``, as a request made now would have it."""
         snippets = gather(self.sources, snapshot)
         prompt = await self.renderer.render(snapshot, snippets, self.budget)
         return asking.prefill_only(self._request(prompt, snapshot, "automatic"))
@@ -395,6 +395,6 @@ class Completer:
             self._idle = None
 
     async def prompt(self, snapshot: Snapshot) -> Prompt:
-        """The prompt as it would be sent, spelled out."""
+        """Return the prompt of a request made now, as text."""
         prompt = await self.renderer.render(snapshot, gather(self.sources, snapshot), self.budget)
         return dataclasses.replace(prompt, text=await self.renderer.spell(prompt))

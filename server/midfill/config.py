@@ -1,7 +1,7 @@
-"""Configuration: defaults < user file < workspace file < initializationOptions, into one frozen value.
+"""Configuration: defaults < user file < workspace file < initializationOptions, as one frozen value.
 
 `Config` is the table of settings: each one's name, type, default, bounds, help and scope stand there and nowhere else.
-`make settings` writes README's block and the VS Code extension's manifest from it.
+`make settings` writes docs/settings.md and the VS Code extension's manifest from it.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from midfill.types import MidfillError
 ADAPTER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"  # no leading dot: "." and ".." are folders
 
 NO_ADAPTER = ("", "none")
-RESERVED_ADAPTERS = (*NO_ADAPTER, "auto", "embedded")  # what no adapter can be called
+RESERVED_ADAPTERS = (*NO_ADAPTER, "auto", "embedded")  # names that no adapter can have
 SCOPES = ("comment", "string", "docstring")
-MAX_NAMED = 5  # problems that are named in one message
-# Asked at every keystroke, and a workspace's file may set them.
+MAX_NAMED = 5  # problems that one message names
+# Matched at every keystroke, and a workspace's file may set them.
 MAX_GLOBS, MAX_GLOB_CHARS = 100, 200
 MAX_REPLICAS = 32
-ONE_OR_SEVERAL = frozenset({"engine"})  # lists that may be written as one text
+ONE_OR_SEVERAL = frozenset({"engine"})  # lists that may also be written as one string
 
-# Who may set something. workspace: everyone, a workspace's file too. A workspace comes from anywhere, so these are
-# harmless: never a model path, an engine address or a command. editor: the user, in the user's file, an editor or on
-# the command line. user: not in an editor, whose settings may be a workspace's: where code is sent to.
+# Where a setting may be set. workspace: everywhere, also in a workspace's file. Workspaces are not trusted, so these
+# settings are harmless: never a model path, an engine address or a command. editor: in the user's file, in an editor
+# and on the command line. user: not in an editor, whose settings may come from a workspace: where code is sent to.
 Scope = Literal["workspace", "editor", "user"]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is known of a setting besides its name, type and default."""
+    """What a setting has besides its name, type and default."""
 
     help: str
-    more: str = ""  # for those who read it in an editor's settings, in Markdown
+    more: str = ""  # shown only in an editor's settings, in Markdown
     scope: Scope = "editor"
-    choices: Mapping[str, str] | Sequence[str] = ()  # all values that there are, of a list's entries too
-    bounds: tuple[float, float] | None = None  # least and highest number
+    choices: Mapping[str, str] | Sequence[str] = ()  # all valid values, or all valid entries of a list
+    bounds: tuple[float, float] | None = None  # smallest and largest number
     shown: bool = False  # in VS Code's settings
-    live: bool = False  # the language server follows it by itself; any other needs a new link to the engine
+    live: bool = False  # the language server applies a change by itself; other settings need a new link to the engine
 
 
 def _setting(default: T, help: str, **known: Any) -> T:
@@ -62,40 +62,40 @@ def _setting(default: T, help: str, **known: Any) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Every setting, with what is said of it."""
+    """Every setting with its help."""
 
     enabled: bool = _setting(
         True, "Enable suggestions.", scope="workspace", shown=True, live=True,
         more="The status bar menu toggles this everywhere or per workspace.",
     )  # fmt: skip
     eagerness: str = _setting(
-        "balanced", "How sure, how soon and how long automatic suggestions are.",
+        "balanced", "How often automatic suggestions come, how soon, and how long they are.",
         scope="workspace", shown=True, live=True,
-        more="One that you trigger manually is the same in each.",
+        more="Suggestions that you trigger manually are the same at each.",
         choices={
-            "quiet": "One line at a time, when your keys rest, where the model is sure; nothing in comments.",
-            "balanced": "As you type, lines and blocks, where the model is fairly sure.",
+            "quiet": "One line at a time, when you stop typing and the model is sure; nothing in comments.",
+            "balanced": "Lines and blocks as you type, where the model is fairly sure.",
             "eager": "Sooner, longer, and also where the model is less sure.",
         },
     )  # fmt: skip
     lines: str = _setting(
-        "auto", "How many lines a suggestion may have.",
+        "auto", "Whether suggestions may have several lines.",
         scope="workspace", shown=True, live=True,
         choices={
-            "one": "A suggestion ends with its line, also one that you ask for.",
-            "auto": "Blocks too, where the code calls for one.",
+            "one": "A suggestion ends with its line, even one that you trigger manually.",
+            "auto": "One line or a whole block, depending on the code.",
         },
     )  # fmt: skip
     quiet_on_battery: bool = _setting(
-        True, "On battery power be quiet, whatever eagerness says, and do nothing ahead.", shown=True, live=True
+        True, "On battery power, behave as with eagerness quiet, and do no work in advance.", shown=True, live=True
     )
     model: str = _setting(
-        "auto", "The model: auto, embedded, owner/name on the hub, a folder or a .gguf file.", shown=True,
+        "auto", "The base model: auto, embedded, owner/name on the hub, a folder or a .gguf file.", shown=True,
         more="`auto` takes CodeGemma-7B where a GPU has room and the weights are there, else the embedded model.",
     )  # fmt: skip
     adapter: str = _setting(
         "auto", "The LoRA adapter: auto (the embedded model's own), none, a registered name, or a path.",
-        scope="workspace", shown=True, more="A workspace may name a registered one only.",
+        scope="workspace", shown=True, more="A workspace may only name a registered one.",
     )  # fmt: skip
     adapter_by_language: tuple[str, ...] = _setting(
         (), 'Other adapters for some languages: "typescript=web", "go=none".', scope="workspace"
@@ -108,42 +108,46 @@ class Config:
     )  # fmt: skip
     template: str = _setting(
         "auto",
-        "How prompts are written (auto: by tokenizer and model).",
+        "Prompt template (auto: recognised from the tokenizer and the model's name).",
         choices=("auto", PREFIX_ONLY.name, *TEMPLATES),
     )
-    order: str = _setting("psm", "Order of a prompt's parts, where the template has both.", choices=("psm", "spm"))
+    order: str = _setting(
+        "psm", "Order of the parts of a prompt, where the template allows both.", choices=("psm", "spm")
+    )
     context_tokens: int = _setting(
         0, "Prompt budget in tokens; 0: chosen so that this device answers quickly.", bounds=(0, 1_000_000), shown=True
     )
     max_tokens: int = _setting(
-        64, "Longest suggestion in tokens; one that you trigger manually may be three times as long.",
+        64, "Longest automatic suggestion in tokens; manual ones may be three times as long.",
         scope="workspace", bounds=(1, 4096), shown=True, more="A token is 3 to 4 characters of code.",
     )  # fmt: skip
-    token_healing: bool = _setting(True, "With the cursor inside a word, let the model write the whole word.")
-    favour_names: bool = _setting(True, "Make unused imports, and after a dot known members, likelier.")
+    token_healing: bool = _setting(True, "When the cursor is inside a word, let the model write the whole word again.")
+    favour_names: bool = _setting(True, "Favour names that are imported and unused, and known members after a dot.")
     suffix_shift: str = _setting(
-        "auto", "Keep what was read of the text after the cursor when the cursor moves.", choices=("auto", "on", "off")
+        "auto",
+        "When the cursor moves, reuse the cached text after it (faster, approximate).",
+        choices=("auto", "on", "off"),
     )
     prompt_lookup: bool = _setting(
-        True, "Guess tokens from the prompt and verify several at once; never another answer."
+        True, "Draft tokens from the prompt and verify several at once (faster, same output)."
     )
     languages_off: tuple[str, ...] = _setting(
-        (), 'Languages without automatic suggestions, in any usual spelling: "js", "c++", "sh".',
+        (), 'Languages without automatic suggestions, in any common spelling: "js", "c++", "sh".',
         scope="workspace", shown=True, live=True, more="You can still trigger one manually.",
     )  # fmt: skip
     globs_off: tuple[str, ...] = _setting(
-        (), 'Files without automatic suggestions: "*.md" by name, "secrets/**" by path in the workspace.',
+        (), 'Files without automatic suggestions, by name ("*.md") or by path in the workspace ("secrets/**").',
         scope="workspace", shown=True, live=True,
     )  # fmt: skip
     rules_off: tuple[str, ...] = _setting(
-        (), "Post-processing rules to leave out, as `midfill explain` names them.",
+        (), "Post-processing rules to switch off, as `midfill explain` names them.",
         choices=sorted(RULES),
     )  # fmt: skip
     scopes_off: tuple[str, ...] = _setting(
         (), "No automatic suggestions inside these.", scope="workspace", choices=SCOPES, shown=True, live=True
     )
     max_debounce_s: float = _setting(
-        0.1, "Longest time to wait for the next keystroke before asking, in seconds; 0: never.",
+        0.1, "Longest time to wait for the next keystroke before asking, in seconds; 0: do not wait.",
         bounds=(0, 5), shown=True, live=True, more="It adapts to how fast you type.",
     )  # fmt: skip
     candidates: int = _setting(
@@ -151,15 +155,15 @@ class Config:
         bounds=(1, 8), shown=True, live=True,
     )  # fmt: skip
     ahead: bool = _setting(
-        True, "In the background, read where the cursor rests, and go on from the suggestion shown.",
+        True, "Work in advance: read the code around the cursor, and continue the suggestion shown.",
         shown=True, live=True,
     )  # fmt: skip
     records: bool = _setting(
-        True, "Count what is shown and accepted, on this machine and without source text.",
-        shown=True, live=True, more='It goes nowhere; "Show Statistics" shows it.',
+        True, "Count what is shown and accepted, on this machine only and without source text.",
+        shown=True, live=True, more='"Show Statistics" shows the counts; they never leave this machine.',
     )  # fmt: skip
     context_off: tuple[str, ...] = _setting(
-        (), "Sources of context from other files to leave out.",
+        (), "Sources of cross-file context to leave out.",
         scope="workspace", choices=tuple(CONTEXT_SOURCES), shown=True, live=True,
     )  # fmt: skip
     knowledge_off: tuple[str, ...] = _setting(
@@ -167,31 +171,41 @@ class Config:
         scope="workspace", choices=KNOWLEDGE_SOURCES, live=True,
     )  # fmt: skip
     first_answer_s: float = _setting(
-        10.0, "Longest wait of an explicit request for the engine, in seconds.", bounds=(0.1, 600), live=True
+        10.0, "Longest time that a manual request waits for the engine, in seconds.", bounds=(0.1, 600), live=True
     )
     max_adapters: int = _setting(
-        8, "Adapters in memory at once; of more, the one used longest ago is read again.", bounds=(1, 1000)
+        8,
+        "Adapters kept in memory; the least recently used one is dropped, and read again when needed.",
+        bounds=(1, 1000),
     )
-    engine_idle_exit_s: float = _setting(900.0, "The engine leaves after this long without a client.", bounds=(1, 1e7))
+    engine_idle_exit_s: float = _setting(
+        900.0, "Seconds without a client after which the engine exits.", bounds=(1, 1e7)
+    )
     log_level: str = _setting(
-        "warning", "What the logs hold; source text at debug alone.",
+        "warning", "How much the logs hold; only debug includes source text.",
         choices=("debug", "info", "warning", "error"), shown=True, live=True,
     )  # fmt: skip
     engine: tuple[str, ...] = _setting(
-        (), '"https://host/v1" or a list of replicas (docs/remote.md): code leaves this machine then.', scope="user"
+        (),
+        '"https://host/v1" or a list of replicas (docs/remote.md). Your code then leaves this machine.',
+        scope="user",
     )
-    engine_key_file: str = _setting("", "Holds the key, mode 0600, where MIDFILL_ENGINE_KEY is not set.", scope="user")
-    engine_ca_file: str = _setting("", "Certificates that are trusted beside the system's.", scope="user")
-    engine_proxy: str = _setting("", "http://host:port; nothing is read from the environment.", scope="user")
+    engine_key_file: str = _setting(
+        "", "File with the engine's key (mode 0600), unless MIDFILL_ENGINE_KEY is set.", scope="user"
+    )
+    engine_ca_file: str = _setting("", "File with certificates to trust in addition to the system's.", scope="user")
+    engine_proxy: str = _setting(
+        "", "Proxy for the engine, http://host:port; environment variables are ignored.", scope="user"
+    )
     engine_team: str = _setting(
-        "", "Who shares a prefix cache there; without it, whoever has the same key.", scope="user"
+        "", "Name of the team that shares a prefix cache; by default, everyone with the same key.", scope="user"
     )
-    engine_adapters: str = _setting("", "A folder that `midfill adapters publish` writes.", scope="user")
+    engine_adapters: str = _setting("", "Folder that `midfill adapters publish` writes to.", scope="user")
     engine_deadline_s: float = _setting(
-        10.0, "The longest that one answer may take; what stands then is shown.", scope="user", bounds=(0.5, 600)
+        10.0, "Longest time for one answer, in seconds; then the text so far is shown.", scope="user", bounds=(0.5, 600)
     )
     engine_fallback: str = _setting(
-        "none", "A model on this machine while no replica answers, as in model; or none.", scope="user"
+        "none", "Local model to use while no replica answers (as in model), or none.", scope="user"
     )
 
     def __post_init__(self) -> None:
@@ -209,11 +223,11 @@ class Config:
         for address in self.engine:
             read_address(address)
         if self.engine_proxy and not re.fullmatch(r"https?://[A-Za-z0-9._-]+:\d{1,5}/?", self.engine_proxy):
-            raise MidfillError("engine_proxy is no proxy's address", 'write engine_proxy = "http://host:port"')
+            raise MidfillError("engine_proxy is not the address of a proxy", 'write engine_proxy = "http://host:port"')
 
 
 def _check(name: str, value: Any, setting: Setting) -> None:
-    """Raises MidfillError for a number out of bounds and for a name that is none of the choices."""
+    """Raise MidfillError for a number out of bounds and for a value that is not among the choices."""
     if setting.bounds is not None:
         least, most = setting.bounds
         if not least <= value <= most:
@@ -226,7 +240,7 @@ def _check(name: str, value: Any, setting: Setting) -> None:
 
 
 def _named(unknown: Sequence[str]) -> str:
-    """The first few of them, and the verb that follows."""
+    """Return the first few entries, and "is" or "are"."""
     names = ", ".join(repr(entry[:60]) for entry in unknown[:MAX_NAMED])
     return f"{names}{', ...' if len(unknown) > MAX_NAMED else ''} {'is' if len(unknown) == 1 else 'are'}"
 
@@ -246,22 +260,22 @@ DEFAULT = Config()
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A configuration with a layer on top, and what is wrong with that layer: the sound settings hold all the same."""
+    """A configuration with a layer on top, and the problems of that layer; its valid settings are applied."""
 
     config: Config
     problems: tuple[MidfillError, ...] = ()
 
     def strict(self) -> Config:
-        """The configuration. Raises the first problem."""
+        """Return the configuration. Raises the first problem."""
         if self.problems:
             raise self.problems[0]
         return self.config
 
 
 def take(config: Config, values: Mapping[str, Any], where: str) -> Taken:
-    """``config`` with ``values`` on top. ``where`` names their source in problems.
+    """Return ``config`` with ``values`` on top. ``where`` names their source in problems.
 
-    Keys may be snake_case or camelCase (what LSP clients send). A value that is not sound leaves what was there.
+    Keys may be snake_case or camelCase (what LSP clients send). An invalid value leaves the old one in place.
     """
     problems: list[MidfillError] = []
     for key, value in values.items():
@@ -278,7 +292,7 @@ def take(config: Config, values: Mapping[str, Any], where: str) -> Taken:
 
 
 def _with(config: Config, name: str, value: Any) -> tuple[Config, MidfillError | None]:
-    """``config`` with one setting. Of a list the entries that are known hold, and the problem names the others."""
+    """Return ``config`` with one setting. The valid entries of a list are applied, and the problem names the others."""
     try:
         return dataclasses.replace(config, **{name: value}), None
     except MidfillError as error:
@@ -290,7 +304,7 @@ def _with(config: Config, name: str, value: Any) -> tuple[Config, MidfillError |
 
 
 def named(key: str, where: str) -> str:
-    """The setting that a key means. Raises MidfillError with what may have been meant."""
+    """Return the setting that ``key`` names. Raises MidfillError with the closest name."""
     name = snake(str(key))
     if name in _HINTS:
         return name
@@ -305,18 +319,18 @@ def is_setting(key: str) -> bool:
 
 
 def refuse_user_only(key: str) -> None:
-    """Raises MidfillError for a setting that an editor's settings may not change."""
+    """Raise MidfillError for a setting that an editor may not change."""
     if snake(key) in USER_ONLY:
-        raise MidfillError(f"an editor's settings may not set {key!r}", f"put it into {paths.config_file()}")
+        raise MidfillError(f"an editor may not set {key!r}", f"put it into {paths.config_file()}")
 
 
 def merged(config: Config, values: Mapping[str, Any], where: str) -> Config:
-    """``config`` with ``values`` on top. ``where`` names their source in errors. Raises MidfillError."""
+    """Return ``config`` with ``values`` on top. ``where`` names their source in errors. Raises MidfillError."""
     return take(config, values, where).strict()
 
 
 def combined(problems: Sequence[MidfillError]) -> MidfillError | None:
-    """All of them as one, each named once; None where there are none."""
+    """Return all problems as one, each message once; None if there are none."""
     if not problems:
         return None
     messages = list(dict.fromkeys(problem.message for problem in problems))
@@ -326,7 +340,7 @@ def combined(problems: Sequence[MidfillError]) -> MidfillError | None:
 
 
 def snake(key: str) -> str:
-    """A setting's name, of a key as LSP clients write it."""
+    """Return the name of a setting from the key that LSP clients send."""
     return "".join("_" + char.lower() if char.isupper() else char for char in key)
 
 
@@ -342,7 +356,7 @@ def _typed(name: str, value: Any, where: str) -> Any:
         raise MidfillError(f"{name} in {where} is not a list of strings", f'write {name} = ["..."]')
     if type(value) is not hint:
         kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[hint]
-        raise MidfillError(f"{name} in {where} is not {kind}", f"it is {type(value).__name__}")
+        raise MidfillError(f"{name} in {where} is not {kind}", f"it is of type {type(value).__name__}")
     if isinstance(value, str) and any(char < " " for char in value):
-        raise MidfillError(f"{name} in {where} holds a control character", "remove it")
+        raise MidfillError(f"{name} in {where} contains a control character", "remove it")
     return value

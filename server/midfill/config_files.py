@@ -1,4 +1,4 @@
-"""The files that settings stand in: the user's, and the one that a workspace brings."""
+"""The files with settings: the user's, and the one of a workspace."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ from midfill.config import ADAPTER_NAME, DEFAULT, WORKSPACE_KEYS, Config, Taken,
 from midfill.types import MidfillError
 
 WORKSPACE_FILE = ".midfill.toml"
-# A workspace's file may be a pipe, a link to an endless device, or made to be slow to parse: tomllib takes time and
+# A workspace's file may be a pipe, a link to an endless device, or built to be slow to parse: tomllib takes time and
 # memory with the square of a dotted key's length.
 MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
 
 
 def take_user() -> Taken:
-    """Defaults with the user's file on top."""
+    """Return the defaults with the user's file on top."""
     return _take_file(DEFAULT, paths.config_file(), MAX_USER_BYTES)
 
 
 def take_workspace(config: Config, root: Path) -> Taken:
-    """``config`` with the workspace's harmless settings on top."""
+    """Return ``config`` with the workspace's harmless settings on top."""
     file = root / WORKSPACE_FILE
     return _take_file(config, file, MAX_WORKSPACE_BYTES, lambda key, value: _refuse_harmful(file, key, value))
 
 
 def load_user() -> Config:
-    """Defaults with the user's file on top. Raises MidfillError."""
+    """Return the defaults with the user's file on top. Raises MidfillError."""
     return take_user().strict()
 
 
 def load_workspace(config: Config, root: Path) -> Config:
-    """``config`` with the workspace's harmless settings on top. Raises MidfillError."""
+    """Return ``config`` with the workspace's harmless settings on top. Raises MidfillError."""
     return take_workspace(config, root).strict()
 
 
 def _take_file(
     config: Config, file: Path, limit: int, check: Callable[[str, Any], None] = lambda _key, _value: None
 ) -> Taken:
-    """``config`` with a TOML file on top, if it is there. ``check`` raises MidfillError for what that may not say."""
+    """Return ``config`` with a TOML file on top, if it exists. ``check`` raises MidfillError for settings that the
+    file may not change."""
     try:
         values = _read(file, limit)
     except MidfillError as error:
@@ -66,11 +67,11 @@ def _refuse_harmful(file: Path, key: str, value: Any) -> None:
             f"a workspace may set {', '.join(sorted(WORKSPACE_KEYS))}; put {key!r} into {paths.config_file()}",
         )
     if any(not re.fullmatch(ADAPTER_NAME, adapter) for adapter in _adapters(snake(key), value)):
-        raise MidfillError(f"{file} may not name an adapter directory", "name a registered adapter")
+        raise MidfillError(f"{file} may not name the path of an adapter", "name a registered adapter")
 
 
 def _adapters(key: str, value: Any) -> list[str]:
-    """The adapters that a setting names."""
+    """Return the adapters that a setting names."""
     if key == "adapter" and isinstance(value, str):
         return [value]
     if key == "adapter_by_language" and isinstance(value, list):
@@ -89,9 +90,9 @@ def _read(file: Path, limit: int) -> dict[str, Any]:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise MidfillError(f"cannot read {file}: {reason}", "mend the file or remove it") from error
+        raise MidfillError(f"cannot read {file}: {reason}", "fix the file or remove it") from error
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """A pipe that nobody writes to must not keep us waiting."""
+    """Open without blocking: opening a pipe without a writer must not stop us."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -1,7 +1,8 @@
-"""What a person has dismissed, and where: it is not shown there again until the line is changed otherwise.
+"""What the user dismissed, and where: midfill does not show it there again until the line changes.
 
-A place is a line by its number from above and from below, so that edits elsewhere do not move it, and what stands left
-and right of the cursor on it. Typing along what was dismissed leaves it dismissed; any other change there forgets it.
+A place is a line by its number from the top and from the bottom, so that edits elsewhere do not move it, and the text
+on that line to the left and right of the cursor. Typing along a dismissed text keeps it dismissed; any other change of
+the line forgets it.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from midfill.reuse import rests
 from midfill.types import Refusal, Snapshot
 
 MAX_DOCUMENTS, MAX_PLACES = 64, 20
-# Editors put these in by themselves; they are no change of the line.
+# Editors insert these by themselves; they do not count as a change of the line.
 CLOSERS = frozenset(")]}>\"'`")
 DISMISSED = Refusal(
-    "dismissed", "you dismissed this suggestion here; it comes back when you ask by hand or change the line otherwise"
+    "dismissed", "you dismissed this suggestion here; it comes back when you trigger it manually or change the line"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Dismissed:
-    """The texts that are not wanted between ``head`` and ``tail`` of a line, and as much as was typed of them."""
+    """The dismissed texts between ``head`` and ``tail`` of a line, and how much of them was typed."""
 
     head: str
     tail: str
@@ -33,17 +34,17 @@ class Dismissed:
 
     @property
     def n_lines(self) -> int:
-        """Lines from the place's own to the one that is typed in."""
+        """Number of lines from the place's line to the one that is being typed in."""
         return self.typed.count("\n") + 1
 
     def after(self, lines: Sequence[str]) -> Dismissed | None:
-        """The same in a document that has become ``lines``; None where its line was changed otherwise."""
+        """Return the same place in a document that now has ``lines``; None if its line has changed."""
         delta = len(lines) - (self.n_above + self.n_lines + self.n_below)
         here = self.along(lines[self.n_above : len(lines) - self.n_below])
         if here is not None or not delta:
             return here
         shifted = (replace(self, n_below=self.n_below + delta), replace(self, n_above=self.n_above + delta))
-        for moved in shifted:  # lines came or went below, or above
+        for moved in shifted:  # lines were added or removed below, or above
             if min(moved.n_above, moved.n_below) < 0:
                 continue
             there = moved.along(lines[moved.n_above : len(lines) - moved.n_below])
@@ -52,7 +53,7 @@ class Dismissed:
         return None
 
     def along(self, lines: Sequence[str]) -> Dismissed | None:
-        """The same with what ``lines``, which are all of its own, show as typed; None where they say something else."""
+        """Return the same place after typing that ``lines``, its own lines, show; None if they say something else."""
         text = "\n".join(lines)
         if len(text) < len(self.head) + len(self.tail) or not (text.startswith(self.head) and text.endswith(self.tail)):
             return None
@@ -61,7 +62,7 @@ class Dismissed:
         return replace(self, typed=typed) if CLOSERS.issuperset(middle[len(typed) :]) else None
 
     def is_at(self, snapshot: Snapshot) -> str | None:
-        """What was typed of the texts up to ``snapshot``'s cursor; None where that is another place."""
+        """Return how much of the texts was typed up to ``snapshot``'s cursor; None at another place."""
         before = snapshot.prefix.split("\n")
         if len(before) <= self.n_above:
             return None
@@ -71,19 +72,20 @@ class Dismissed:
         return typed if is_here and snapshot.line_after.endswith(self.tail) else None
 
     def hides(self, typed: str, text: str) -> bool:
-        """Whether ``text``, after ``typed``, is what was dismissed: as long as that, or its beginning, or more."""
+        """Whether ``text``, after ``typed``, was dismissed: the same text, the start of it, or one that begins with
+        it."""
         left = (rest.rstrip() for rest in rests(self.texts, typed))
         return any(rest and (text.startswith(rest) or rest.startswith(text.rstrip())) for rest in left)
 
 
 class Dismissals:
-    """What was dismissed in each document."""
+    """The dismissed texts of each document."""
 
     def __init__(self) -> None:
         self._by_uri: dict[str, list[Dismissed]] = {}
 
     def add(self, snapshot: Snapshot, texts: Sequence[str]) -> None:
-        """``texts`` are not wanted at ``snapshot``'s cursor."""
+        """The user dismissed ``texts`` at ``snapshot``'s cursor."""
         wanted = tuple(dict.fromkeys(text for text in texts if text.strip()))
         if not wanted:
             return
@@ -91,18 +93,20 @@ class Dismissals:
         n_above, n_below = snapshot.text.count("\n", 0, snapshot.cursor), snapshot.text.count("\n", snapshot.cursor)
         dismissed = Dismissed(snapshot.line_before, snapshot.line_after, wanted, n_above, n_below)
         places = self._by_uri.pop(snapshot.uri, [])
-        self._by_uri[snapshot.uri] = [*places, dismissed][-MAX_PLACES:]  # the document that it was last done in is last
+        self._by_uri[snapshot.uri] = [*places, dismissed][
+            -MAX_PLACES:
+        ]  # the document with the latest dismissal is last
         if len(self._by_uri) > MAX_DOCUMENTS:
             del self._by_uri[next(iter(self._by_uri))]
 
     def forget(self, snapshot: Snapshot) -> None:
-        """Somebody asks by hand: what was dismissed here may be shown again."""
+        """The user asked manually: what was dismissed here may be shown again."""
         left = [each for each in self._by_uri.get(snapshot.uri, []) if each.is_at(snapshot) is None]
         self._keep(snapshot.uri, left)
 
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
-        """A document changed. ``text_of`` tells its text, None where that is not to be had (all stays as it is then);
-        it is asked only if it matters."""
+        """A document changed. ``text_of`` returns its text, or None if it is unavailable (then everything stays); it
+        is called only if needed."""
         places = self._by_uri.get(uri)
         text = text_of() if places else None
         if places and text is not None:
@@ -110,7 +114,7 @@ class Dismissals:
             self._keep(uri, [after for each in places if (after := each.after(lines)) is not None])
 
     def hides(self, snapshot: Snapshot, text: str) -> bool:
-        """Whether ``text`` at ``snapshot``'s cursor is something that was dismissed there."""
+        """Whether ``text`` at ``snapshot``'s cursor was dismissed there."""
         for each in self._by_uri.get(snapshot.uri, ()) if text.strip() else ():
             typed = each.is_at(snapshot)
             if typed is not None and each.hides(typed, text):
@@ -125,6 +129,6 @@ class Dismissals:
 
 
 def _shared(one: str, other: str) -> str:
-    """The beginning that both have."""
+    """Return the common start of both texts."""
     n = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     return one[:n]

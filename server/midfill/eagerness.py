@@ -1,6 +1,6 @@
-"""One knob, three positions: how sure the model has to be, how long a pause has to last, and how long what comes is.
+"""One knob with three positions: how sure the model must be, how long a pause must last, and how long suggestions are.
 
-It turns what comes unasked. Who asks by hand gets the same in every position.
+It applies to automatic suggestions. Explicit requests are the same in every position.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from midfill.postprocess.confidence import DEFAULTS, MAX_HIDDEN, Gate, Threshold
 from midfill.triggers import Debounce
 from midfill.types import Snapshot, Trigger
 
-Outcomes = Sequence[tuple[float, bool]]  # confidence of what was shown, and whether it was taken
+Outcomes = Sequence[tuple[float, bool]]  # confidence of what was shown, and whether it was accepted
 
-# Who asks gets an answer so many times as long as what comes unasked: a block, not a line of it.
+# Explicit requests may generate this many times ``max_tokens``: a block, not only a line.
 INVOKED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What one position means (docs/log.md has the table that they were chosen by)."""
+    """What one position means (docs/log.md has the table they were chosen by)."""
 
     name: str
-    thresholds: Thresholds  # where learning begins; a line below them is not shown
-    max_hidden: float  # no larger part of what the model says is hidden, 0 to 1
+    thresholds: Thresholds  # where learning begins; a line below these is not shown
+    max_hidden: float  # at most this part of the model's output is hidden, 0 to 1
     debounce: float  # times ``max_debounce_s``
-    steady: bool  # every key waits that long, whatever the answer takes
+    steady: bool  # every key waits that long, however long the answer takes
     length: float  # times ``max_tokens``
     one_line: bool
-    scopes_off: tuple[str, ...] = ()  # besides the setting of that name
+    scopes_off: tuple[str, ...] = ()  # in addition to the setting of that name
 
     @property
     def more(self) -> str:
-        """The position that shows more; "" where there is none."""
+        """The position that shows more; "" if there is none."""
         return {"quiet": "balanced", "balanced": "eager"}.get(self.name, "")
 
 
@@ -48,7 +48,8 @@ LEVELS: Mapping[str, Level] = MappingProxyType({level.name: level for level in (
 
 
 class Knob:
-    """The knob as it stands, and what it turns. On battery power it stands at quiet, where that is wanted."""
+    """The knob in its current position, and what depends on it. On battery power it is at quiet if the setting says
+    so."""
 
     def __init__(
         self,
@@ -58,51 +59,52 @@ class Knob:
         most_tokens: int = sys.maxsize,
     ) -> None:
         """``outcomes``: what became of earlier suggestions; ``on_battery``: whether the machine runs on its battery;
-        ``most_tokens``: what the engine gives at most."""
+        ``most_tokens``: the most tokens that the engine generates."""
         self._config_of, self._outcomes, self._on_battery = config_of, outcomes, on_battery
         self._most_tokens = most_tokens
-        self._gates: dict[str, Gate] = {}  # by level; "" for what is asked for by hand
+        self._gates: dict[str, Gate] = {}  # by level; "" for explicit requests
 
     def __str__(self) -> str:
-        """What tells one way of choosing what is shown from another."""
+        """Return a text that differs for each way of choosing what is shown."""
         return f"{self.level.name}/{self._config_of().lines}"
 
     @property
     def on_battery(self) -> bool:
-        """Whether the machine runs on battery power, and that matters."""
+        """Whether the machine runs on battery power, and the setting makes that matter."""
         return self._config_of().quiet_on_battery and self._on_battery()
 
     @property
     def level(self) -> Level:
-        """The position that holds now."""
+        """The position in effect."""
         return QUIET if self.on_battery else LEVELS[self._config_of().eagerness]
 
     @property
     def ahead(self) -> bool:
-        """Whether the engine may work on what nobody has asked for yet."""
+        """Whether the engine may work in advance."""
         return self._config_of().ahead and not self.on_battery
 
     def pause(self, debounce: Debounce, uri: str) -> float:
-        """Seconds that a request for a document waits for the next key."""
+        """Return how many seconds a request for a document waits for the next key."""
         longest_s = self._config_of().max_debounce_s * self.level.debounce
         return longest_s if self.level.steady else debounce.pause(uri, longest_s)
 
     @property
     def scopes_off(self) -> tuple[str, ...]:
-        """Where nothing comes unasked."""
+        """The scopes without automatic suggestions."""
         return (*self._config_of().scopes_off, *self.level.scopes_off)
 
     def max_tokens(self, trigger: Trigger) -> int:
-        """The longest middle."""
+        """Return the longest middle in tokens."""
         times = INVOKED if trigger == "invoked" else self.level.length
         return min(self._most_tokens, max(1, round(self._config_of().max_tokens * times)))
 
     def one_line(self, trigger: Trigger) -> bool:
-        """Whether a suggestion ends with its line: the setting holds by hand too, a quiet knob only for the rest."""
+        """Whether a suggestion ends with its line: the setting applies to explicit requests too, a quiet knob only to
+        others."""
         return self._config_of().lines == "one" or (trigger == "automatic" and self.level.one_line)
 
     def gate(self, trigger: Trigger) -> Gate:
-        """What is sure enough."""
+        """Return what decides whether a line is sure enough."""
         level = self.level
         name = level.name if trigger == "automatic" else ""
         if name not in self._gates:
@@ -112,8 +114,8 @@ class Knob:
         return self._gates[name]
 
     def why_hidden(self, trigger: Trigger, rules: Collection[str], confidence: float | None) -> str:
-        """Why what the model said is not shown, and how to see more: the rest of "Nothing was shown: ..."; "" where
-        it is for another of the ``rules`` that were applied."""
+        """Return why the model's output is not shown, and how to see more: the rest of "Nothing was shown: ..."; "" if
+        another of the applied ``rules`` hid it."""
         if "confidence" in rules:
             return self._why_weak(trigger, confidence)
         if "one_line" not in rules:
@@ -137,6 +139,6 @@ class Knob:
 
 
 def scope_of(snapshot: Snapshot) -> str:
-    """Where the cursor stands: one of config.SCOPES, or code."""
+    """Return where the cursor stands: one of config.SCOPES, or code."""
     kind = Place.of(snapshot).kind
     return kind if kind in SCOPES else "code"

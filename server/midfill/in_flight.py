@@ -1,7 +1,7 @@
 """A generation in flight: several requests may follow it, one after the other or at once.
 
-The request that began it is dropped with the next key; where that key only types along what is being generated, the
-next request has begun to follow by then, and the generation goes on. The last one to leave stops it.
+The next key cancels the request that began it. If that key only types along what is being generated, the next request
+follows by then and the generation continues. The last follower to leave stops it.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from midfill.postprocess import PostProcessor
 from midfill.reuse import Middle, Place, is_along, place_of, rests
 from midfill.types import PromptFacts, Snapshot, Stats, Trigger
 
-# A model that stops before its middle is whole is asked so often to go on.
+# A model that stops before its middle is complete is asked to continue this often.
 MAX_RESUMED = 3
-MAX_AGAIN = 4096  # characters that it spells again to that end
-# The further candidates get as long as the first one took from its first piece on, but so long at least.
+MAX_AGAIN = 4096  # characters of its output that it spells again for that
+# Further candidates get as long as the first one took after its first piece, but at least this long.
 PATIENCE_S = 0.3
-# Tokens before the last one that it may have, from which on it is shown by whole lines and arguments.
+# This many tokens before its limit, a candidate begins to be shown by whole lines and arguments only.
 NEAR_LIMIT = 16
 
 NO_FACTS = PromptFacts()
 
 
 class Candidate:
-    """One candidate's text as it grows."""
+    """The text of one candidate as it grows."""
 
     def __init__(self, processor: PostProcessor, max_tokens: int = 0, *, by_hand: bool = False) -> None:
-        """``max_tokens``, where known, after which it is broken off; ``by_hand``: the user asked for it."""
+        """``max_tokens``: the limit after which it is broken off, if known; ``by_hand``: an explicit request."""
         self.processor, self._max_tokens, self._by_hand = processor, max_tokens, by_hand
         self.raw = self.reason = self._shown = ""
-        self.published = ""  # what was shown of it while it grew: it only ever gets longer
+        self.published = ""  # what was shown while it grew: it only ever gets longer
         self._judged = ("", "")
-        self.resumed: list[str] = []  # where the model stopped and was to go on
+        self.resumed: list[str] = []  # where the model stopped and was asked to continue
         self.stats = Stats()
         self.n_pieces = self.n_tokens = 0
         self._sum = 0.0
 
     def push(self, delta: Delta) -> None:
-        """Take its next piece; what comes after its end is not its own."""
+        """Take the next piece; text after its end does not belong to it."""
         self.stats = delta.stats or self.stats
         if self.reason:
             return
@@ -54,7 +54,7 @@ class Candidate:
         self.raw += delta.text
         self.n_tokens += len(delta.logprobs)
         self._sum += sum(delta.logprobs)
-        if delta.text or not self.resumed:  # what it only spells again was noted
+        if delta.text or not self.resumed:  # what it only spells again was noted before
             self.processor.note(delta.text, delta.logprobs)
         reason = delta.finish_reason or self.processor.ends(self.raw)
         if not (reason == "stop" and self._is_to_go_on()):
@@ -69,23 +69,23 @@ class Candidate:
             self.published = sure
 
     def know(self, members: Mapping[str, frozenset[str]]) -> None:
-        """All members of receivers near the cursor, as far as they are known by now."""
+        """Take all members of the receivers near the cursor, as far as they are known by now."""
         self.processor.know(members)
         self._judged = ("", "")
 
     def _is_to_go_on(self) -> bool:
-        """Whether the model stopped where more is surely missing. Where nothing was added since, it has no more."""
+        """Whether the model stopped although more is surely missing. If it added nothing since, it has no more."""
         has_more = not self.resumed or len(self.raw.rstrip()) > len(self.resumed[-1])
         if not has_more or len(self.resumed) == MAX_RESUMED or not self.raw.isascii():
             return False
-        if not self.raw:  # who asks behind what opens a block wants its body
+        if not self.raw:  # an explicit request after something that opens a block wants its body
             return self._by_hand and self.processor.awaits_body
         if not self.raw.rpartition("\n")[2].strip() or len(self.raw) >= MAX_AGAIN:
             return False  # it began a new line and stopped all the same, or would have too much to spell
         return self.processor.stopped_early(self.raw, self.stats.stop_logprob)
 
     def resume(self) -> str:
-        """What it is to begin with again, so that it goes on in another line; "" where it has its end."""
+        """Return the forced prefix with which it continues on another line; "" if it is complete."""
         if self.reason or not self._is_to_go_on():
             return ""
         self.resumed.append(self.raw.rstrip())
@@ -94,14 +94,14 @@ class Candidate:
         return self.raw
 
     def end(self, reason: str) -> None:
-        """It ends for ``reason``, if that is one and it has not ended before."""
+        """End it for ``reason``, if there is one and it has not ended before."""
         if reason and not self.reason:
             self.reason = reason
             self.processor.over()
 
     @property
     def shown(self) -> str:
-        """What is shown of it as it stands; at its end that begins with all that was published."""
+        """Return what is shown of it now; at its end this begins with everything published so far."""
         if (key := (self.raw, self.reason)) != self._judged:
             cut_short = self.reason == "length"
             processed = self.processor.shown(self.raw, cut_short=cut_short, finished=bool(self.reason))
@@ -112,24 +112,24 @@ class Candidate:
 
     @property
     def rules(self) -> tuple[tuple[str, int], ...]:
-        """Which rules made `shown` of it, and how many characters each took."""
+        """Return the rules that made `shown` of it, and how many characters each removed."""
         return tuple((applied.rule, applied.n_removed) for applied in self.processor.applied)
 
     @property
     def probability(self) -> float | None:
-        """The mean (geometric) probability of its tokens, 0 to 1; None where the engine did not tell."""
+        """The geometric mean of its tokens' probabilities, 0 to 1; None if the engine did not report them."""
         return math.exp(self._sum / self.n_tokens) if self.n_tokens else None
 
 
 def candidates_of(snapshot: Snapshot, trigger: Trigger, n: int, knob: Knob, off: Collection[str]) -> list[Candidate]:
-    """``n`` empty candidates as the ``knob`` stands; ``off`` are names of rules that are not applied."""
+    """Return ``n`` empty candidates for the position of ``knob``; ``off``: names of rules that are not applied."""
     gate, one_line, max_tokens = knob.gate(trigger), knob.one_line(trigger), knob.max_tokens(trigger)
     processors = [PostProcessor(snapshot, off, gate, one_line=one_line) for _ in range(n)]
     return [Candidate(processor, max_tokens, by_hand=trigger == "invoked") for processor in processors]
 
 
 class InFlight:
-    """One generation for one place. ``trigger``: of the request that began it; ``background``: there was none."""
+    """One generation for one place. ``trigger``: of the request that began it; ``background``: no request did."""
 
     def __init__(
         self,
@@ -144,13 +144,13 @@ class InFlight:
     ) -> None:
         self.snapshot, self.answered_by, self.candidates, self.id = snapshot, answered_by, candidates, id
         self.trigger, self.background = trigger, background
-        self.facts = facts  # of the prompt, as far as it is written
+        self.facts = facts  # of the prompt, once it is written
         self.place: Place = place_of(snapshot, answered_by)
         self.n_prompt = 0  # tokens
         self.first_at = 0.0  # when its first piece came, on the monotonic clock
-        self._best_ended = 0.0  # when its first candidate did
+        self._best_ended = 0.0  # when its first candidate ended
         self.n_followers = 0
-        self.preempted = False  # by the engine, for somebody else's sake
+        self.preempted = False  # the engine dropped it in favour of another request
         self.n_asked = len(candidates)
         self._n_changes = 0
         self._event = asyncio.Event()
@@ -160,25 +160,25 @@ class InFlight:
     # ---- for whoever generates -------------------------------------------------------------------------------------
 
     def start(self, work: Coroutine[Any, Any, None], on_end: Callable[[InFlight], None]) -> None:
-        """Run ``work``, which pushes; ``on_end`` is told when it is over, one way or the other."""
+        """Run ``work``, which pushes pieces; ``on_end`` is called when it is over, in any case."""
 
         def ended(task: asyncio.Task[None]) -> None:
             on_end(self)
             if not task.cancelled():
-                task.exception()  # is raised to the followers; without any, nobody misses it
+                task.exception()  # raised to the followers; without any, nothing is lost
             self._wake()
 
         self._task = asyncio.create_task(work)
         self._task.add_done_callback(ended)
 
     def push(self, delta: Delta) -> bool:
-        """A piece came; whether it is enough."""
+        """A piece of text came; return whether the candidates have enough."""
         now = time.monotonic()
         self.first_at = self.first_at or now
         if delta.index < len(self.candidates):
             candidate = self.candidates[delta.index]
             candidate.push(delta)
-            if delta.index:  # only the first is ever asked to go on
+            if delta.index:  # only the first candidate is ever asked to continue
                 candidate.end(delta.finish_reason or "")
         if self.candidates[0].reason or (delta.finish_reason and not delta.index):
             self._best_ended = self._best_ended or now
@@ -188,24 +188,25 @@ class InFlight:
         return False
 
     def know(self, members: Mapping[str, frozenset[str]]) -> None:
-        """Hold every candidate against what is known by now."""
+        """Check every candidate against the names known by now."""
         for candidate in self.candidates:
             candidate.know(members)
 
     def is_denied(self, members: Mapping[str, frozenset[str]]) -> bool:
-        """Hold every candidate against ``members``; whether nothing was published and one that names none of them has
-        left nothing to show."""
+        """Check every candidate against ``members``; return whether nothing was published and a candidate that names
+        none of them has nothing left to show."""
         self.know(members)
         shown = [candidate.published or candidate.shown for candidate in self.candidates]
         return not any(shown) and any(name == "drop_invented" for name, _ in self.candidates[0].rules)
 
     def restart(self, knob: Knob, off: Collection[str]) -> None:
-        """Forget what was said: it is generated once more, into new candidates."""
+        """Forget the output so far: it is generated once more, into new candidates."""
         self.candidates = candidates_of(self.snapshot, self.trigger, self.n_asked, knob, off)
         self._best_ended = 0.0
 
     def resume(self) -> str:
-        """What the first candidate is to begin with again (Candidate.resume); the others have what they have."""
+        """Return the forced prefix with which the first candidate continues (Candidate.resume); the others stay as
+        they are."""
         said = self.candidates[0].resume()
         if said:
             self._best_ended = 0.0
@@ -213,7 +214,7 @@ class InFlight:
         return said
 
     def end(self) -> None:
-        """No more comes: an engine that gives fewer candidates, or no reason, has said all it has to say."""
+        """No more text comes. An engine that gives fewer candidates, or no reason, has finished."""
         self.first_at = self.first_at or time.monotonic()
         for candidate in self.candidates[:1] if self.enough else self.candidates:
             candidate.end("stop")
@@ -221,12 +222,12 @@ class InFlight:
 
     @property
     def by_hand(self) -> bool:
-        """Whether an invoked request began it."""
+        """Whether an explicit request began it."""
         return self.trigger == "invoked"
 
     @property
     def enough(self) -> bool:
-        """Whether every candidate has its end, or the first one has and the others take much longer than it did."""
+        """Whether every candidate has ended, or the first has and the others take much longer than it did."""
         if all(candidate.reason for candidate in self.candidates):
             return True
         if not self._best_ended:
@@ -247,7 +248,7 @@ class InFlight:
             self._task.cancel()
 
     async def stop(self) -> None:
-        """Stop it; the engine has let go when this returns."""
+        """Stop it; when this returns, the engine no longer works on it."""
         self.cancel()
         if self._task is not None:
             await asyncio.wait([self._task])
@@ -260,17 +261,17 @@ class InFlight:
     # ---- for who follows -------------------------------------------------------------------------------------------
 
     def typed(self, snapshot: Snapshot) -> str:
-        """What was typed since its place, up to ``snapshot``'s cursor."""
+        """Return what was typed since its place, up to ``snapshot``'s cursor."""
         return snapshot.text[self.place.cursor : snapshot.cursor]
 
     def is_along(self, typed: str) -> bool:
-        """Whether there is more after ``typed``, or may still be."""
+        """Whether there is more after ``typed``, or may still come."""
         first = self.candidates[0]
         return is_along((first.shown,), typed, may_grow=not first.reason)
 
     def survives(self, text: str) -> bool:
-        """Whether it is still of use when its document has become ``text``: the user types along it or, in the
-        background, towards it."""
+        """Whether it is still useful once its document is ``text``: the user types along it or, in the background,
+        towards it."""
         if not text.endswith(self.snapshot.suffix):
             return False
         head = text[: len(text) - len(self.snapshot.suffix)]
@@ -280,7 +281,8 @@ class InFlight:
 
     @contextlib.asynccontextmanager
     async def followed(self, lingers: Callable[[], float] = lambda: 0.0) -> AsyncIterator[None]:
-        """While inside, it is needed. The last one to leave stops it: ``lingers()`` seconds later, if nobody comes."""
+        """While inside, it has a follower. The last one to leave stops it after ``lingers()`` seconds, if no other
+        comes."""
         self.n_followers += 1
         if self._timer is not None:
             self._timer.cancel()
@@ -296,7 +298,8 @@ class InFlight:
                     await self.stop()
 
     async def grown(self, n_seen: int) -> int:
-        """Wait until more stands than at ``n_seen``; the number for the next call, 0 at the end. Raises EngineError."""
+        """Wait until there is more than at ``n_seen``; return the number for the next call, 0 at the end. Raises
+        EngineError."""
         while self._n_changes == n_seen and not self.is_over:
             await self._event.wait()
         if not self.is_over:
@@ -313,18 +316,19 @@ class InFlight:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more comes, whatever the reason."""
+        """Whether nothing more comes, for any reason."""
         return self._task is not None and self._task.done()
 
     def standing(self, typed: str) -> tuple[str, ...]:
-        """What is left to show after ``typed``, while it grows."""
+        """Return what is left to show after ``typed``, while it grows."""
         return rests((self.candidates[0].published,), typed)
 
     def middle(self, typed: str) -> Middle | None:
-        """What came of it after ``typed``; None if that is nothing, and the model was not asked at this very place.
+        """Return the finished middle after ``typed``; None if it is empty and the model was not asked at this very
+        place.
 
-        Each text once, the most probable beginning first, then by probability: the first one is what grew on the
-        screen, and another in its place would make a person read twice.
+        Each text appears once, the one with the most probable first token first, then by probability: the first one is
+        the one that grew on the screen, and the user would have to read again if another took its place.
         """
         first, *others = self.candidates
         ranked = [first, *sorted(others, key=lambda candidate: -(candidate.probability or 0.0))]

@@ -1,4 +1,4 @@
-"""Lines that wait to be said once, by the next language server or command: what happened while the user was away."""
+"""Lines that the next language server or command shows once: what happened while the user was away."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from midfill import paths
 from midfill.types import MidfillError, one_line
 
 FILE = "news.txt"
-MAX_LINES, MAX_BYTES = 10, 16 << 10  # the last ones
+MAX_LINES, MAX_BYTES = 10, 16 << 10  # only the last lines are kept
 
 
 def leave(line: str) -> None:
-    """``line`` is said at the next start. Where it cannot be written, it never is."""
+    """Show ``line`` at the next start. If it cannot be written, it is lost."""
     with contextlib.suppress(OSError, MidfillError):
         file = paths.private_dir(paths.state_dir()) / FILE
         with os.fdopen(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "w", encoding="utf-8") as out:
@@ -21,11 +21,11 @@ def leave(line: str) -> None:
 
 
 def take() -> list[str]:
-    """What waits, the oldest first; whoever takes it says it, as it is gone then."""
+    """Return and remove the waiting lines, the oldest first. The caller shows them."""
     with contextlib.suppress(OSError, ValueError, MidfillError):
         file = paths.state_dir() / FILE
         mine = file.with_suffix(f".{os.getpid()}.tmp")
-        file.rename(mine)  # one of several that start at once gets it
+        file.rename(mine)  # only one of several processes that start at once gets it
         try:
             with mine.open("rb") as stream:
                 stream.seek(max(0, mine.stat().st_size - MAX_BYTES))

@@ -1,4 +1,4 @@
-"""Where midfill keeps things on this machine. Every folder is private to the user (0700)."""
+"""Where midfill keeps its files on this machine. Every folder is private to the user (0700)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from midfill.types import MidfillError
 
-# A Unix socket's path may be 108 bytes with its closing zero on Linux and 104 on macOS.
+# The path of a Unix socket may have 108 bytes with its closing zero on Linux, and 104 on macOS.
 MAX_SOCKET_PATH = 100
 
 
 def expanded(text: str) -> Path:
-    """``text`` as a path, with ``~`` and ``~user`` replaced where that user is known."""
+    """Return ``text`` as a path, with ``~`` and ``~user`` replaced if that user is known."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -32,7 +32,7 @@ def _home() -> Path:
 
 
 def _base(override: str, xdg: str, windows: str, fallback: str, *, written: bool = True) -> Path:
-    """The folder that the environment names, else the usual one. One that cannot be made has a stand-in."""
+    """Return the folder that the environment names, else the usual one. If it cannot be created, return a stand-in."""
     if value := os.environ.get(override):
         return expanded(value)
     usual = os.environ.get(xdg) or (os.environ.get(windows) if sys.platform == "win32" else None)
@@ -41,7 +41,7 @@ def _base(override: str, xdg: str, windows: str, fallback: str, *, written: bool
 
 
 def _can_hold(base: Path) -> bool:
-    """Whether our folder is in ``base``, or can be made there. What is missing is made: asking does not tell enough."""
+    """Whether our folder is in ``base``, or can be created there. Creates it, because permissions alone do not tell."""
     if (base / "midfill").is_dir():
         return True
     try:
@@ -52,49 +52,49 @@ def _can_hold(base: Path) -> bool:
 
 
 def stand_in() -> Path:
-    """A folder for a user who has no home, or none that can be written. Raises MidfillError."""
+    """Return a folder for a user without a home, or with one that is not writable. Raises MidfillError."""
     if sys.platform == "win32":
         return Path(tempfile.gettempdir()) / "midfill"  # the user's own there
     return runtime_dir() / "home"
 
 
 def config_file() -> Path:
-    """The user's configuration."""
+    """Return the user's configuration file."""
     if value := os.environ.get("MIDFILL_CONFIG"):
         return expanded(value)
     return _base("MIDFILL_CONFIG_DIR", "XDG_CONFIG_HOME", "APPDATA", ".config", written=False) / "config.toml"
 
 
 def cache_dir() -> Path:
-    """Prepared models: large, and made again when lost."""
+    """Return the folder of prepared models: large, and prepared again if lost."""
     return _base("MIDFILL_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA", ".cache")
 
 
 def data_dir() -> Path:
-    """What cannot be made again without work: adapters."""
+    """Return the folder of what takes work to make again: adapters."""
     return _base("MIDFILL_DATA_DIR", "XDG_DATA_HOME", "LOCALAPPDATA", ".local/share")
 
 
 def state_dir() -> Path:
-    """Logs."""
+    """Return the folder of logs and records."""
     return _base("MIDFILL_STATE_DIR", "XDG_STATE_HOME", "LOCALAPPDATA", ".local/state")
 
 
 def models_dir() -> Path:
-    """One folder a prepared model."""
+    """Return the folder with one folder per prepared model."""
     return cache_dir() / "models"
 
 
 def adapters_dir() -> Path:
-    """One folder a named adapter."""
+    """Return the folder with one folder per registered adapter."""
     return data_dir() / "adapters"
 
 
 def private_dir(path: Path) -> Path:
-    """Make ``path`` and what is missing above it with mode 0700, and return it. Raises MidfillError with the remedy.
+    """Create ``path`` and its missing parents with mode 0700, and return it. Raises MidfillError with the remedy.
 
-    Folders of ours that an earlier version left open to others are closed. One that a variable names and that was there
-    before is the user's: its mode is left alone, what lies in it is closed.
+    Folders of ours that an earlier version left open to others are closed. A folder that a variable names and that
+    already existed is the user's: its mode stays, and the files in it are closed.
     """
     _make(path)
     for variable, root in _roots():
@@ -124,7 +124,7 @@ def _roots() -> tuple[tuple[str, Path], ...]:
 
 
 def _close(folder: Path) -> None:
-    """Mode 0700 for a folder of ours; a link, or what is another user's, is left alone."""
+    """Set mode 0700 on a folder of ours; leave links and other users' folders alone."""
     if sys.platform == "win32":
         return
     with contextlib.suppress(OSError):
@@ -134,12 +134,12 @@ def _close(folder: Path) -> None:
 
 
 def runtime_dir() -> Path:
-    """The folder of sockets, locks and tokens: ours alone, mode 0700, checked.
+    """Return the folder of sockets, locks and tokens, owned by this user with mode 0700, checked.
 
-    Raises MidfillError where another user owns it: that folder could redirect us to a foreign engine.
+    Raises MidfillError if another user owns it: that user could redirect us to a foreign engine.
     """
     path = _runtime_candidate()
-    _make(path)  # asks nothing of the other folders, which may have their stand-in here
+    _make(path)  # needs none of the other folders, which may have a stand-in here
     if sys.platform == "win32":
         return path
     info = path.lstat()
@@ -147,7 +147,7 @@ def runtime_dir() -> Path:
         raise MidfillError(
             f"{path} belongs to another user", "remove it or set MIDFILL_RUNTIME_DIR to a private folder"
         )
-    if not info.st_mode & stat.S_ISVTX:  # a shared one like /tmp is nobody's to close
+    if not info.st_mode & stat.S_ISVTX:  # a shared folder like /tmp must not be closed
         _close(path)
     if path.lstat().st_mode & 0o077:
         raise MidfillError(f"{path} is open to other users", f"run: chmod 700 {path}")
@@ -155,7 +155,7 @@ def runtime_dir() -> Path:
 
 
 def only_we_write(path: Path) -> bool:
-    """Whether ``path`` is a folder of ours to which nobody else may write, and we may."""
+    """Whether ``path`` is a folder of this user to which only this user may write."""
     if sys.platform == "win32":
         return path.is_dir()
     info = path.lstat()
@@ -176,7 +176,7 @@ def _runtime_candidate() -> Path:
 
 
 def fitting(path: Path) -> Path:
-    """``path``, or where a socket in it would have too long a name a short, stable stand-in for it below /tmp."""
+    """Return ``path``, or a short, stable stand-in below /tmp if a socket in it would have too long a name."""
     if len(os.fsencode(path / "engine-0123456789ab.sock")) > MAX_SOCKET_PATH and sys.platform != "win32":
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
         return Path("/tmp") / f"midfill-{os.getuid()}-{digest}"  # noqa: S108 - runtime_dir sees that it is ours, 0700

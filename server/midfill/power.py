@@ -1,4 +1,4 @@
-"""Whether this machine runs on its battery, and what is left of it."""
+"""Whether this machine runs on its battery, and how much of it is left."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import time
 from pathlib import Path
 
 LINUX = Path("/sys/class/power_supply")
-ASK_S = 1.0  # longest wait for a program that tells
-KEPT_S = 30.0  # an answer holds so long
+ASK_S = 1.0  # longest wait for a program that reports it, in seconds
+KEPT_S = 30.0  # an answer stays valid this long, in seconds
 
 _known: tuple[float, float | None] | None = None
 
 
 def charge() -> float | None:
-    """The part of its charge, 0 to 1, that is left of the battery this machine runs on; None on mains, or where that
-    is not known. May take some milliseconds."""
+    """Return how much is left of the battery that this machine runs on, 0 to 1; None on mains power, or if unknown.
+    May take some milliseconds."""
     global _known
     if _known is None or time.monotonic() - _known[0] > KEPT_S:
         _known = time.monotonic(), _read()
@@ -39,7 +39,7 @@ def _read() -> float | None:
 
 
 def of_folder(folder: Path) -> float | None:
-    """Of a folder like Linux's: the lowest of the machine's own batteries that are being used. Raises OSError."""
+    """Return it from a folder like Linux's: the lowest of the machine's own batteries in use. Raises OSError."""
     levels = [level for supply in sorted(folder.iterdir()) if (level := _of_supply(supply)) is not None]
     return min(levels, default=None)
 
@@ -57,7 +57,7 @@ def _of_supply(supply: Path) -> float | None:
 
 
 def of_pmset(said: str) -> float | None:
-    """Of what macOS's ``pmset -g batt`` says."""
+    """Return it from the output of macOS's ``pmset -g batt``."""
     level = re.search(r"(\d{1,3})%;\s*discharging", said)
     return min(1.0, int(level[1]) / 100) if level is not None and "'Battery Power'" in said else None
 

@@ -1,8 +1,8 @@
-"""A place is read before it is asked for: where the cursor rests, its prompt is prefilled in the background.
+"""Reading ahead: where the cursor rests, the engine reads the prompt in the background before a request comes.
 
-The engine reads it in pieces between everything else, and keeps what it read, so that the request that comes later
-finds most of its prompt read. Another place, an edit or a request ends it. The pieces of other files in the prompt are
-chosen in the background too, so the place is read again when they have become others.
+The engine reads it in pieces between all other work and keeps what it read, so that the later request finds most of
+its prompt read. Another place, an edit or a request ends this. The context from other files is chosen in the
+background too, so the place is read again when it changes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 _TAB = re.compile(r"^\t", re.MULTILINE)
 
-# Seconds before each look at whether the prompt has become another one. The first is also how long the cursor has to
-# stay; after the last one the place is taken to be settled.
+# Seconds before each look at whether the prompt has changed. The first is also how long the cursor has to rest; after
+# the last one the place counts as settled.
 LOOKS_S = (0.1, 0.4, 0.8, 1.5, 3.0)
-# So long after the engine had no time for it, it is asked again, as long as the prompt is the same.
+# Seconds after which an engine that had no time is asked again, as long as the prompt is the same.
 AGAIN_S = 0.3
-# On battery, with less of its charge left, nothing is read that was not asked for.
+# On battery with less charge than this, nothing is read ahead.
 MIN_CHARGE = 0.5
 
 Stream = Callable[[GenerateRequest], AsyncIterator[Delta]]
@@ -39,8 +39,8 @@ Stream = Callable[[GenerateRequest], AsyncIterator[Delta]]
 class ReadAhead:
     """Reads one place at a time.
 
-    ``prompt_of`` makes the request for a snapshot from the context as it is now; ``stream`` is the engine's;
-    ``charge`` tells what part of a battery that is being used is left, None on mains.
+    ``prompt_of`` returns the request for a snapshot with the current context; ``stream`` is the engine's; ``charge``
+    returns how much is left of a battery in use, None on mains power.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class ReadAhead:
         self._prompt_of, self._stream, self._charge = prompt_of, stream, charge
         self._place: Place | None = None
         self._task: asyncio.Task[None] | None = None
-        self.uri = ""  # of the document that is read
+        self.uri = ""  # of the document that is being read
 
     def begin(self, snapshot: Snapshot) -> None:
-        """The cursor rests in ``snapshot``. Nothing changes where that place is being read already."""
+        """The cursor rests in ``snapshot``. Nothing changes if that place is being read already."""
         place = place_of(snapshot, "")
         if place == self._place and self._task is not None and not self._task.done():
             return
@@ -62,13 +62,13 @@ class ReadAhead:
         self._task = asyncio.create_task(self._read(snapshot))
 
     def stop(self) -> None:
-        """The place is left, or somebody asks: the engine stops in a moment."""
+        """The cursor left the place, or a request came: the engine stops in a moment."""
         if self._task is not None:
             self._task.cancel()
         self._task, self._place, self.uri = None, None, ""
 
     async def aclose(self) -> None:
-        """Stop, and wait until the engine was told."""
+        """Stop, and wait until the engine knows it."""
         task = self._task
         self.stop()
         if task is not None:
@@ -90,13 +90,13 @@ class ReadAhead:
                         read = request.prompt
                     else:
                         refused = request
-        except MidfillError as error:  # the request that comes will say so to those who wait
+        except MidfillError as error:  # the request that comes will report it to its followers
             log.debug("not read ahead: %s", error.message)
 
     async def _pause(self, pause_s: float, refused: GenerateRequest | None) -> bool:
-        """Wait, and meanwhile ask again and again for what the engine had no time for; whether it had some in the end.
+        """Wait, and meanwhile ask again for what the engine had no time for; return whether it was read in the end.
 
-        Other processes often need the machine for a moment only, and what was read until then is kept.
+        Other processes often need the machine for a moment only, and the engine keeps what it read until then.
         """
         end, is_read = time.monotonic() + pause_s, False
         while refused is not None and not is_read and time.monotonic() + AGAIN_S < end:
@@ -106,7 +106,8 @@ class ReadAhead:
         return is_read
 
     async def _prefill(self, request: GenerateRequest) -> bool:
-        """Whether the engine has read it; False where others needed the machine, which may be over at the next look."""
+        """Return whether the engine has read it; False if others needed the machine, which may be over at the next
+        look."""
         reason: str | None = None
         with contextlib.suppress(EngineError):
             async with aclosing(self._stream(request)) as deltas:  # type: ignore[type-var]
@@ -116,12 +117,13 @@ class ReadAhead:
 
 
 def accepted(snapshot: Snapshot, text: str) -> Snapshot:
-    """``snapshot`` with ``text`` put in at the cursor."""
+    """Return ``snapshot`` with ``text`` inserted at the cursor."""
     return replace(snapshot, text=snapshot.prefix + text + snapshot.suffix, cursor=snapshot.cursor + len(text))
 
 
 def entered(snapshot: Snapshot) -> Snapshot | None:
-    """``snapshot`` after Enter, as an editor indents it; None where the cursor is not at the end of a written line."""
+    """Return ``snapshot`` after Enter, as an editor indents it; None if the cursor is not at the end of a written
+    line."""
     line = snapshot.line_before
     if snapshot.line_after.strip() or not line.strip():
         return None

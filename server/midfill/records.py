@@ -1,7 +1,7 @@
 """What was shown and what became of it, counted on this machine: lengths, times and names, never source text.
 
-One SQLite file in the state folder, readable by the user alone, written by a thread of its own. Nothing is sent
-anywhere; ``records = false`` switches it off and ``midfill stats --clear`` forgets everything.
+One SQLite file in the state folder, readable by the user alone, written by its own thread. Nothing is sent anywhere;
+``records = false`` switches it off and ``midfill stats --clear`` deletes everything.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Work = Callable[[sqlite3.Connection], object]
 Outcome = Literal["accepted", "partial", "typed", "rejected"]
 
 MAX_ROWS = 20_000  # about 5 MB; the oldest go first
-BATCH_S = 0.5  # what comes together is written together
-MAX_WAITING = 1000  # what comes while the disk hangs is dropped
+BATCH_S = 0.5  # seconds; what comes together is written together
+MAX_WAITING = 1000  # records beyond this are dropped while the disk hangs
 KEPT_AFTER_S = (30, 300)
 
 _COLUMNS = """
@@ -39,13 +39,13 @@ _COLUMNS = """
     outcome TEXT NOT NULL DEFAULT '', n_accepted INTEGER NOT NULL DEFAULT 0, kept_30 REAL, kept_300 REAL
 """
 _SCHEMA = 1
-# Columns that came later. Nothing else changes by them, so versions with and without them may share one file.
+# Columns that later versions added. Nothing else changes by them, so versions with and without them may share one file.
 _LATER = {"adapter_digest": "TEXT NOT NULL DEFAULT ''"}
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A suggestion that a client was given."""
+    """A suggestion that was sent to a client."""
 
     at: float  # seconds since 1970
     id: str
@@ -56,7 +56,7 @@ class Shown:
     adapter: str
     hit: str
     finish_reason: str
-    rules: str  # their names, with commas
+    rules: str  # their names, separated by commas
     n_candidates: int
     n_chars: int
     n_lines: int
@@ -66,31 +66,31 @@ class Shown:
     n_prompt: int
     n_cached: int
     n_decoded: int
-    seen: bool  # False where the client tells what it really shows, and has not yet
-    adapter_digest: str = ""  # which version of the adapter it was; "" where the engine does not tell
+    seen: bool  # False if the client reports what it really shows, and has not done so yet
+    adapter_digest: str = ""  # the version of the adapter; "" if the engine does not report it
 
 
 def records_file() -> Path:
-    """Where the records are."""
+    """Return the file of the records."""
     return paths.state_dir() / "records.sqlite3"
 
 
 def trace_file() -> Path:
-    """The last trace, without source text."""
+    """Return the file of the last trace, without source text."""
     return paths.state_dir() / "last-trace.json"
 
 
 class Records:
-    """Takes notes and returns at once. What cannot be written is lost, and said so once in the log."""
+    """Takes notes and returns at once. What cannot be written is lost, and the log says so once."""
 
     def __init__(self) -> None:
         self._queue: queue.Queue[Work | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
-        self._trace: dict[str, Any] | None = None  # the last one, until it is written
+        self._trace: dict[str, Any] | None = None  # the last trace, until it is written
         self._failed = self._ended = False
 
     def shown(self, shown: Shown) -> None:
-        """A suggestion was given out; one that is known already stays as it is."""
+        """A suggestion was sent; one that is known already stays as it is."""
         values = astuple(shown)
         names, marks = ", ".join(field.name for field in fields(Shown)), ", ".join("?" * len(values))
         self._put(f"INSERT OR IGNORE INTO suggestions ({names}) VALUES ({marks})", *values)  # noqa: S608 - our own names
@@ -100,7 +100,7 @@ class Records:
         self._put("UPDATE suggestions SET seen = 1 WHERE id = ?", id)
 
     def outcome(self, id: str, outcome: Outcome, n_accepted: int = 0) -> None:
-        """What became of it. Accepting counts whatever was before; the rest only where nothing else is known."""
+        """Record its outcome. Accepting always counts; any other outcome only if none is known."""
         allowed = "outcome != 'accepted'" if outcome in ("accepted", "partial") else "outcome = ''"
         self._put(
             "UPDATE suggestions SET outcome = ?, seen = 1, n_accepted = max(n_accepted, ?)"  # noqa: S608 - our own words
@@ -108,12 +108,12 @@ class Records:
         )  # fmt: skip
 
     def kept(self, id: str, after_s: int, share: float) -> None:
-        """How much of the accepted text still stood after 30 or 300 seconds, 0 to 1."""
+        """Record how much of the accepted text was left after 30 or 300 seconds, 0 to 1."""
         assert after_s in KEPT_AFTER_S
         self._put(f"UPDATE suggestions SET kept_{after_s} = ? WHERE id = ?", share, id)  # noqa: S608 - a number
 
     def trace(self, values: dict[str, Any]) -> None:
-        """The last trace, as it may lie on the disk. Of several that come at once the last one is written."""
+        """Write the last trace in its form for the disk. Of several that come at once, the last one is written."""
         was_waiting, self._trace = self._trace is not None, values
         if not was_waiting and not self._do(lambda _connection: self._write_trace()):
             self._trace = None
@@ -135,7 +135,7 @@ class Records:
         self._do(lambda connection: connection.execute(statement, cleaned))
 
     def _do(self, work: Work) -> bool:
-        """Hand ``work`` to the thread; False where it has no room for it."""
+        """Hand ``work`` to the thread; return False if its queue is full."""
         if self._failed:
             return False
         if self._thread is None:
@@ -151,7 +151,7 @@ class Records:
         try:
             with opened() as connection:
                 while batch := self._batch():
-                    with connection:  # one transaction, begun when all is there: other windows write too
+                    with connection:  # one transaction, begun when everything is there: other windows write too
                         for work in batch:
                             _try(work, connection)
                         connection.execute(
@@ -163,7 +163,7 @@ class Records:
             log.warning("records are not kept (%s); run: midfill stats --clear", type(error).__name__)
 
     def _batch(self) -> list[Work]:
-        """What comes within a short time; empty at the end."""
+        """Return what comes within a short time; empty at the end."""
         if self._ended or (work := self._queue.get()) is None:
             return []
         batch, deadline = [work], time.monotonic() + BATCH_S
@@ -180,7 +180,7 @@ class Records:
 
 
 def _try(work: Work, connection: sqlite3.Connection) -> None:
-    """Do it. A value that cannot be stored is left out; what the disk says is raised: sqlite3.Error, OSError."""
+    """Do the work. Drops a value that cannot be stored; raises the disk's errors: sqlite3.Error, OSError."""
     try:
         work(connection)
     except (ValueError, TypeError, OverflowError, RecursionError, sqlite3.ProgrammingError, sqlite3.IntegrityError):
@@ -188,7 +188,8 @@ def _try(work: Work, connection: sqlite3.Connection) -> None:
 
 
 def _storable(value: object) -> object:
-    """``value`` as SQLite takes it: halves of characters replaced, no number that is none or is too large."""
+    """Return ``value`` as SQLite can store it: halves of characters replaced, no NaN and no number that
+    is too large."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
     if isinstance(value, int):
@@ -198,7 +199,7 @@ def _storable(value: object) -> object:
 
 @contextlib.contextmanager
 def opened() -> Iterator[sqlite3.Connection]:
-    """The records, made if missing. Raises sqlite3.Error, OSError, MidfillError."""
+    """Return the open database, created if missing. Raises sqlite3.Error, OSError, MidfillError."""
     file = records_file()
     paths.private_dir(file.parent)
     os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its journal the same mode
@@ -207,7 +208,7 @@ def opened() -> Iterator[sqlite3.Connection]:
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version not in (0, _SCHEMA):
-            raise MidfillError(f"{file} is of another version of midfill", "run: midfill stats --clear")
+            raise MidfillError(f"{file} was written by another version of midfill", "run: midfill stats --clear")
         with connection:
             connection.execute(f"CREATE TABLE IF NOT EXISTS suggestions ({_COLUMNS})")
             known = {row[1] for row in connection.execute("PRAGMA table_info(suggestions)")}
@@ -220,7 +221,7 @@ def opened() -> Iterator[sqlite3.Connection]:
 
 
 def rows(days: float | None = None) -> list[dict[str, Any]]:
-    """What is recorded of the last ``days``, the oldest first. Raises MidfillError."""
+    """Return the records of the last ``days``, the oldest first. Raises MidfillError."""
     if not records_file().is_file():
         return []
     since = 0.0 if days is None else time.time() - days * 86400
@@ -234,7 +235,7 @@ def rows(days: float | None = None) -> list[dict[str, Any]]:
 
 
 def outcomes(trigger: str, limit: int = 500) -> list[tuple[float, bool]]:
-    """(confidence, whether it was taken) of the last suggestions with an outcome. Raises MidfillError."""
+    """Return (confidence, whether it was accepted) of the last suggestions with an outcome. Raises MidfillError."""
     known = [
         (float(row["confidence"]), row["outcome"] != "rejected")
         for row in rows()
@@ -244,7 +245,7 @@ def outcomes(trigger: str, limit: int = 500) -> list[tuple[float, bool]]:
 
 
 def kept_share(text: str, lines: Sequence[str]) -> float:
-    """How much of ``text`` still stands, 0 to 1: its lines that are part of one of ``lines``, by their length."""
+    """Return how much of ``text`` is left, 0 to 1: its lines that are part of one of ``lines``, by their length."""
     pieces = [piece.strip() for piece in text.split("\n")]
     n_chars = sum(map(len, pieces))
     n_kept = sum(len(piece) for piece in pieces if piece and any(piece in line for line in lines))
@@ -252,7 +253,7 @@ def kept_share(text: str, lines: Sequence[str]) -> float:
 
 
 def clear() -> None:
-    """Forget everything. Raises MidfillError."""
+    """Delete everything. Raises MidfillError."""
     file = records_file()
     try:
         for path in (file, file.with_name(file.name + "-journal"), trace_file()):
@@ -270,7 +271,7 @@ def _write_trace(values: dict[str, Any]) -> None:
 
 
 def last_trace() -> dict[str, Any] | None:
-    """The last trace that a language server left, or None."""
+    """Return the last trace that a language server left, or None."""
     try:
         values = json.loads(trace_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""The registered adapters: one folder a name, and of each the versions that it had before.
+"""The registered adapters: one folder per name, and the earlier versions of each.
 
-A version is a whole folder and appears by one rename, so that an engine that reads meanwhile sees one or the other.
+A version is a whole folder and appears by one rename, so that an engine that reads at that moment sees either version.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from midfill import paths
 from midfill.config import ADAPTER_NAME, RESERVED_ADAPTERS
 from midfill.types import MidfillError
 
-KEPT = 8  # earlier versions of one adapter: a week of nights, and what was before
-VERSIONS = ".versions"  # names with a leading dot are no adapters
+KEPT = 8  # earlier versions of one adapter: a week of nights, and the one before
+VERSIONS = ".versions"  # names with a leading dot are not adapters
 
 
 def check_name(name: str) -> str:
-    """``name``, if an adapter may be called so. Raises MidfillError."""
+    """Return ``name`` if it is valid for an adapter. Raises MidfillError."""
     if not re.fullmatch(ADAPTER_NAME, name) or name in RESERVED_ADAPTERS:
-        raise MidfillError(f"{name!r} is no adapter name", "--name: letters, digits, dot, dash, underscore, at most 64")
+        raise MidfillError(
+            f"{name!r} is not a valid adapter name", "--name: letters, digits, dot, dash, underscore, at most 64"
+        )
     return name
 
 
 def folder_of(name: str) -> Path:
-    """Where the adapter of that name is. Raises MidfillError if there is none."""
+    """Return the folder of the adapter with that name. Raises MidfillError if there is none."""
     folder = paths.adapters_dir() / name
     if not re.fullmatch(ADAPTER_NAME, name) or not folder.is_dir():
         raise MidfillError(f"no adapter {name!r} is registered", "run: midfill adapters list")
@@ -37,17 +39,18 @@ def folder_of(name: str) -> Path:
 
 
 def names() -> list[str]:
-    """Every registered adapter."""
+    """Return the names of all registered adapters."""
     return sorted(path.name for path in paths.adapters_dir().glob("*/") if not path.name.startswith("."))
 
 
 def versions(name: str) -> list[Path]:
-    """The folders of earlier versions, the latest first."""
+    """Return the folders of earlier versions, the latest first."""
     return sorted((paths.adapters_dir() / VERSIONS / name).glob("*/"), key=lambda path: path.name, reverse=True)
 
 
 def register(source: Path, name: str, files: Sequence[str]) -> Path:
-    """Copy ``files`` of ``source`` under ``name``; what had it becomes an earlier version. Raises MidfillError."""
+    """Copy ``files`` of ``source`` to ``name``; an adapter with that name becomes an earlier version. Raises
+    MidfillError."""
     target = paths.private_dir(paths.adapters_dir()) / check_name(name)
     work = Path(tempfile.mkdtemp(prefix=".add-", dir=target.parent))
     try:
@@ -62,10 +65,10 @@ def register(source: Path, name: str, files: Sequence[str]) -> Path:
 
 
 def rollback(name: str) -> Path:
-    """Put the latest earlier version back; what was in use is dropped. Its folder. Raises MidfillError."""
+    """Restore the latest earlier version and drop the current one. Returns its folder. Raises MidfillError."""
     target, earlier = folder_of(name), versions(name)
     if not earlier:
-        raise MidfillError(f"adapter {name} has no earlier version", f"midfill adapters remove {name} forgets it")
+        raise MidfillError(f"adapter {name} has no earlier version", f"midfill adapters remove {name} removes it")
     dropped = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
     try:
         target.rename(dropped / name)
@@ -83,7 +86,7 @@ def rollback(name: str) -> Path:
 
 
 def remove(name: str) -> None:
-    """Forget the adapter and its versions. Raises MidfillError."""
+    """Remove the adapter and its versions. Raises MidfillError."""
     folder = folder_of(name)
     try:
         if folder.is_symlink():
@@ -96,7 +99,7 @@ def remove(name: str) -> None:
 
 
 def _put(work: Path, target: Path) -> None:
-    """Rename ``work`` to ``target``; what was there is kept as a version, or put back if that fails."""
+    """Rename ``work`` to ``target``; the old folder is kept as a version, or put back if that fails."""
     if not (target.exists() or target.is_symlink()):
         work.rename(target)
         return
@@ -114,6 +117,6 @@ def _put(work: Path, target: Path) -> None:
 
 
 def facts(folder: Path) -> str:
-    """Rank, alpha and base in a few words. Raises OSError, ValueError, KeyError, TypeError where it is damaged."""
+    """Return rank, alpha and base in a few words. Raises OSError, ValueError, KeyError, TypeError if it is damaged."""
     content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     return f"rank {content['r']}, alpha {content['lora_alpha']}, base {content['base_model_name_or_path']}"

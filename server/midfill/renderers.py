@@ -1,4 +1,4 @@
-"""Who writes prompts: whoever has a tokenizer, here or in another process."""
+"""Renderers write prompts where a tokenizer is: in this process or in another one."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from midfill.types import Snapshot, Snippet
 
 
 class Renderer(Protocol):
-    """Writes prompts; the language server's does so in another process, to keep its loop free."""
+    """Writes prompts; the language server's does so in another process, to keep its event loop free."""
 
     async def render(self, snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> Prompt:
-        """The prompt for the middle at the cursor."""
+        """Return the prompt for the middle at the cursor."""
         ...
 
     async def spell(self, prompt: Prompt) -> str:
-        """The prompt as text."""
+        """Return the prompt as text."""
         ...
 
 
 class InlineRenderer:
-    """Renders where it is called."""
+    """Renders in the calling thread."""
 
     def __init__(self, renderer: FimRenderer) -> None:
         self._renderer = renderer
 
     async def render(self, snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> Prompt:
-        """The prompt for the middle at the cursor."""
+        """Return the prompt for the middle at the cursor."""
         return self._renderer.render(snapshot, snippets, budget)
 
     async def spell(self, prompt: Prompt) -> str:
-        """The prompt as text."""
+        """Return the prompt as text."""
         return self._renderer.spell(prompt)

@@ -1,6 +1,6 @@
-"""Generations of the model, finished or in flight, found again where the user types along them or goes back.
+"""Generations, finished or in flight, found again when the user types along them or goes back.
 
-Both kinds answer one question, ``is_along``: is what was typed since a generation's place the beginning of its text?
+Both kinds answer one question, ``is_along``: does the text of a generation begin with what was typed since its place?
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from midfill.types import Snapshot, Snippet
 
 # A place is looked up backwards over at most this many typed characters.
 MAX_TYPED = 400
-# A request that is further ahead of the text in flight than this many characters asks anew.
+# A request that is more characters ahead of the text in flight than this starts a new generation.
 MAX_AHEAD = 16
-# This much text on each side of a cursor tells it apart from others: more than a prompt holds, and a bound on memory.
+# This much text on each side of a cursor identifies it: more than a prompt holds, and a bound on memory.
 WINDOW = 20_000
-# What was made or shown this recently is what is being typed along: it stays, whatever the context makes of the typed
-# characters. Of what is older, or shows nothing, the context is gathered again and must be the same.
+# A middle that was made or shown this many seconds ago is being typed along: it stays, even if the typed characters
+# change the context. For older ones, or ones that show nothing, the context is gathered again and must be the same.
 FRESH_S = 20.0
 
 ContextOf = Callable[[Snapshot], str]
 
 
 def rests(texts: Iterable[str], typed: str) -> tuple[str, ...]:
-    """What is left of each text that begins with ``typed`` and goes on."""
+    """Return what is left of each text that begins with ``typed`` and is longer."""
     return tuple(text[len(typed) :] for text in texts if len(text) > len(typed) and text.startswith(typed))
 
 
 def is_along(texts: Sequence[str], typed: str, *, may_grow: bool = False) -> bool:
-    """Whether there is more of one of ``texts`` after ``typed``; where the first one ``may_grow``, or may still be.
+    """Whether one of ``texts`` continues after ``typed``, or may still, if the first one ``may_grow``.
 
-    Nothing typed is along anything: at its own place a middle that shows nothing is an answer too.
+    Nothing typed always counts: at its own place, a middle that shows nothing is an answer too.
     """
     if not typed or rests(texts, typed):
         return True
@@ -45,22 +45,23 @@ def is_along(texts: Sequence[str], typed: str, *, may_grow: bool = False) -> boo
 
 @dataclass(frozen=True, slots=True)
 class Middle:
-    """A finished middle: what was shown of it at its place, and what the model had said."""
+    """A finished middle: what was shown of it at its place, and the model's output."""
 
     raw: str
     finish_reason: str
     shown: tuple[str, ...] = ()  # the candidates that show something, the best first
     id: str = ""
-    n_asked: int = 1  # candidates that the model was asked for
+    n_asked: int = 1  # number of candidates that were requested
     confidence: float | None = None
     rules: tuple[tuple[str, int], ...] = ()
     n_typed: int = 0  # characters of it that stand before the cursor already
-    by_hand: bool = False  # made for an invoked request, which gets longer answers, and weaker ones
+    by_hand: bool = False  # made for an explicit request, which gets longer and less certain answers
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Everything that decides a middle, but for the context: who answers, in which language and file, at which text."""
+    """Everything that decides a middle except the context: adapter, template, language, file, and the text around the
+    cursor."""
 
     answered_by: str
     language: str
@@ -72,7 +73,7 @@ class Place:
 
 
 def place_of(snapshot: Snapshot, answered_by: str, n_typed: int = 0) -> Place:
-    """The place ``n_typed`` characters before the cursor, as it was before they were typed."""
+    """Return the place ``n_typed`` characters before the cursor, as it was before they were typed."""
     text, cursor = snapshot.text, snapshot.cursor - n_typed
     before = text[max(0, cursor - WINDOW) : cursor]
     after = text[snapshot.cursor : snapshot.cursor + WINDOW]
@@ -82,7 +83,8 @@ def place_of(snapshot: Snapshot, answered_by: str, n_typed: int = 0) -> Place:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks for; a generation for fewer candidates, or not by hand where this is, does not answer it."""
+    """What a request asks for. A generation with fewer candidates does not answer it, nor an automatic one an explicit
+    request."""
 
     snapshot: Snapshot
     answered_by: str
@@ -128,25 +130,26 @@ class _Finished:
 
 
 class Reuse(Generic[AnyGeneration]):
-    """Least recently used middles by ``Place``, each with the context it was made with; and what is in flight."""
+    """Middles by ``Place``, least recently used first, each with its context; and the generations in flight."""
 
     def __init__(self, size: int = 128, clock: Callable[[], float] = time.monotonic) -> None:
         self._size, self._clock = size, clock
         self._finished: OrderedDict[Place, _Finished] = OrderedDict()
-        self.running: list[AnyGeneration] = []  # whoever starts a generation adds and removes it; the newest is last
+        self.running: list[AnyGeneration] = []  # the owner of a generation adds and removes it; the newest is last
 
     def find(
         self, asked: Asked, context_of: ContextOf | None = None, usable: Callable[[Middle], bool] = lambda _: True
     ) -> Middle | AnyGeneration | None:
-        """What is left of a finished middle that is ``usable``, else the generation in flight that leads on from here.
+        """Return what is left of a finished middle that is ``usable``, else the generation in flight that leads on
+        from here.
 
-        ``context_of`` tells the context of a snapshot as it would be gathered now.
+        ``context_of`` returns the context of a snapshot as it would be gathered now.
         """
         middle = self.finished(asked, context_of)
         return middle if middle is not None and usable(middle) else self.in_flight(asked)
 
     def finished(self, asked: Asked, context_of: ContextOf | None = None) -> Middle | None:
-        """What is left of the nearest middle whose shown beginning was typed since it was made."""
+        """Return what is left of the nearest middle whose shown start was typed since it was made."""
         found = _nearest(self._finished.values(), asked)
         if found is None or not self._is_current(found, asked.snapshot, context_of):
             return None
@@ -156,7 +159,7 @@ class Reuse(Generic[AnyGeneration]):
         return replace(found.middle, shown=rests(found.middle.shown, typed), n_typed=len(typed))
 
     def in_flight(self, asked: Asked) -> AnyGeneration | None:
-        """The nearest generation that still runs and leads on from here."""
+        """Return the nearest generation that still runs and leads on from here."""
         return _nearest(self.running, asked)
 
     def _is_current(self, found: _Finished, snapshot: Snapshot, context_of: ContextOf | None) -> bool:
@@ -166,7 +169,7 @@ class Reuse(Generic[AnyGeneration]):
         return context_of(_rewound(snapshot, snapshot.cursor - found.place.cursor)) == found.context
 
     def has(self, asked: Asked) -> bool:
-        """Whether the middle at this very place is known, or one that leads on from here is in flight."""
+        """Whether the middle at this very place is known, or a generation that leads on from here is in flight."""
         return place_of(asked.snapshot, asked.answered_by) in self._finished or self.in_flight(asked) is not None
 
     def store(self, snapshot: Snapshot, answered_by: str, middle: Middle, context: str = "") -> None:
@@ -183,7 +186,7 @@ class Reuse(Generic[AnyGeneration]):
 
 
 def _nearest(generations: Iterable[AnyGeneration], asked: Asked) -> AnyGeneration | None:
-    """Of the generations that answer ``asked``, the one from whose place the fewest characters were typed."""
+    """Return the generation that answers ``asked`` with the fewest characters typed since its place."""
     best: AnyGeneration | None = None
     snapshot = asked.snapshot
     for each in generations:
@@ -199,7 +202,7 @@ def _nearest(generations: Iterable[AnyGeneration], asked: Asked) -> AnyGeneratio
 
 
 def digest(snippets: Iterable[Snippet], only: Iterable[str] = ()) -> str:
-    """What tells one context from another: pieces of other files, and the names, if all are known, that may follow."""
+    """Return a digest of a context: the snippets, and the names that may follow, if all are known."""
     known = hashlib.blake2b("\0".join(sorted(only)).encode(errors="surrogatepass"), digest_size=16)
     for snippet in snippets:
         known.update(
@@ -209,7 +212,7 @@ def digest(snippets: Iterable[Snippet], only: Iterable[str] = ()) -> str:
 
 
 def _rewound(snapshot: Snapshot, n_typed: int) -> Snapshot:
-    """``snapshot`` as it was before the ``n_typed`` characters left of the cursor were typed."""
+    """Return ``snapshot`` as it was before the ``n_typed`` characters left of the cursor were typed."""
     if not n_typed:
         return snapshot
     cursor = snapshot.cursor - n_typed

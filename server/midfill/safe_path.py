@@ -14,12 +14,12 @@ ENGINE_KEY = "MIDFILL_ENGINE_KEY"
 
 
 def absolute(path: str) -> list[str]:
-    """Return the entries of a PYTHONPATH that mean the same folder wherever a process runs."""
+    """Return the entries of a PYTHONPATH that name the same folder wherever a process runs."""
     return [entry for entry in path.split(os.pathsep) if os.path.isabs(entry)]
 
 
 def drop_relative(path: str) -> None:
-    """Take what a PYTHONPATH names relative to the working directory out of ``sys.path``."""
+    """Remove from ``sys.path`` the folders that PYTHONPATH names relative to the working directory."""
     entries = path.split(os.pathsep) if path else []
     named = {os.path.abspath(entry) for entry in absolute(path)}
     unsafe = {os.path.abspath(entry) for entry in entries if not os.path.isabs(entry)} - named
@@ -28,9 +28,9 @@ def drop_relative(path: str) -> None:
 
 
 def child_environment(env: dict[str, str] | None = None, *, with_key: bool = False) -> dict[str, str]:
-    """Return ``env`` (None: this process's own) for a Python of ours: no module comes from where it happens to run.
+    """Return ``env`` (None: this process's own) for a Python child that imports no module from its working directory.
 
-    ``with_key``: it asks an engine elsewhere, and so needs the key for it.
+    ``with_key``: the child asks an engine elsewhere, and so needs its key.
     """
     mine = {**(os.environ if env is None else env), "PYTHONSAFEPATH": "1"}
     if not with_key:

@@ -1,7 +1,8 @@
-"""How many GPUs a company needs, from its people to the memory of keys and values: arithmetic, every input named.
+"""How many GPUs a company needs, from its number of people to the memory of keys and values: arithmetic with named
+inputs.
 
-The anchor is what JetBrains says of its on-premises server: 5 requests a second and card (L40) at a median below 250 ms
-and a 90th percentile below 1 s, and about 150 people per request a second.
+The anchor is what JetBrains says of its on-premises server: 5 requests per second and card (L40) at a median below 250
+ms and a 90th percentile below 1 s, and about 150 people per request per second.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-ANCHOR_RPS = 5.0  # requests a second of one card
+ANCHOR_RPS = 5.0  # requests per second of one card
 ANCHOR_PEOPLE_PER_RPS = 150.0
 GIB = float(1 << 30)
 
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Who types. ``at_once``: the share of them that types in the busiest minute.
+    """The people who type. ``at_once``: the share of them that types in the busiest minute.
 
-    ``reaching``: of their keys, what is left for the engine after pauses, typing along and the cache, as
-    `midfill load` measures it.
+    ``reaching``: the share of their keys that reaches the engine after pauses, typing along and the cache, as `midfill
+    load` measures it.
     """
 
     users: int
@@ -29,13 +30,13 @@ class People:
 
     @property
     def requests_per_s(self) -> float:
-        """That reach the engines in the busiest minute."""
+        """Requests per second that reach the engines in the busiest minute."""
         return self.users * self.at_once * self.keys_per_minute / 60 * self.reaching
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A decoder, as far as its memory goes. ``weight_bytes`` and ``kv_bytes``: of one number."""
+    """A decoder, as far as its memory goes. ``weight_bytes`` and ``kv_bytes``: per number."""
 
     parameters: float
     layers: int
@@ -46,30 +47,30 @@ class Model:
 
     @property
     def weights_gib(self) -> float:
-        """Of its weights."""
+        """Size of its weights in GiB."""
         return self.parameters * self.weight_bytes / GIB
 
     @property
     def kv_bytes_per_token(self) -> float:
-        """Keys and values of one token in all layers."""
+        """Bytes of keys and values of one token in all layers."""
         return 2 * self.layers * self.kv_heads * self.head_dim * self.kv_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What one asks for. ``cached``: the share of a prompt whose keys are there (the same file, a key later)."""
+    """What one request asks for. ``cached``: the share of a prompt whose keys are there (same file, one key later)."""
 
     prompt_tokens: int = 2048
     decoded_tokens: int = 24
     cached: float = 0.8
-    seconds: float = 0.25  # that one is in the batch
+    seconds: float = 0.25  # seconds that it is in the batch
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A GPU. ``prefill`` and ``decode``: tokens a second of a full batch of this model, measured.
+    """A GPU. ``prefill`` and ``decode``: tokens per second of a full batch of this model, measured.
 
-    ``adapters_gib`` is what --max-loras and --max-lora-rank set aside, ``usable`` is --gpu-memory-utilization.
+    ``adapters_gib``: what --max-loras and --max-lora-rank reserve, ``usable``: --gpu-memory-utilization.
     """
 
     memory_gib: float
@@ -82,7 +83,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The answer, with what it came from. ``limit`` says which of the two decided."""
+    """The answer and where it came from. ``limit``: which of the two decided."""
 
     requests_per_s: float
     requests_per_s_and_card: float
@@ -94,7 +95,8 @@ class Size:
 
 
 def size(people: People, model: Model, requests: Requests, card: Card, *, spare: int = 1) -> Size:
-    """The cards for ``people``, and ``spare`` more, so that one may fail. Raises ValueError if the model is too big."""
+    """Return the cards for ``people``, and ``spare`` more, so that one may fail. Raises ValueError if the model is too
+    big."""
     room = card.memory_gib * card.usable - model.weights_gib - card.adapters_gib
     per_request = (requests.prompt_tokens + requests.decoded_tokens) * model.kv_bytes_per_token / GIB
     if room < per_request:
@@ -110,11 +112,11 @@ def size(people: People, model: Model, requests: Requests, card: Card, *, spare:
 
 
 def by_anchor(users: int) -> int:
-    """Cards by JetBrains' figures alone, for comparison."""
+    """Return the number of cards by JetBrains' figures alone, for comparison."""
     return max(1, math.ceil(users / ANCHOR_PEOPLE_PER_RPS / ANCHOR_RPS))
 
 
-# What docs/team.md shows. The tokens a second are assumptions to be replaced by one's own: `midfill load` finds them.
+# What docs/team.md shows. The tokens per second are assumptions; `midfill load` measures your own.
 QWEN_7B = Model(7.6e9, 28, 4, 128)
 QWEN_1B5 = Model(1.54e9, 28, 2, 128)
 EXAMPLES = (
@@ -126,7 +128,7 @@ USERS = (50, 200, 1_000, 10_000, 100_000)
 
 
 def table() -> str:
-    """Cards by people, in Markdown: three examples with one to spare, and the anchor."""
+    """Return a Markdown table of cards by people: three examples with one spare card, and the anchor."""
     head = "| people | requests/s at the peak | " + " | ".join(name for name, _, _ in EXAMPLES) + " | by the anchor |"
     lines = [head, "|---" * (head.count("|") - 1) + "|"]
     for users in USERS:

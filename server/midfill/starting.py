@@ -1,8 +1,8 @@
 """How far the start of an engine is: one fraction over all its stages, and the seconds that are left.
 
-A start goes through stages that take very different times, some of them only once on a machine. Each stage counts with
-the seconds it took the last time, or takes on a small machine, so the fraction moves with time and not with the number
-of stages. It never falls, and is 1 only at the end.
+A start has stages that take very different times, and some of them happen only once on a machine. Each stage counts
+with the seconds it took last time, or takes on a small machine, so the fraction follows time and not the number of
+stages. It never falls, and is 1 only at the end.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from midfill import paths
 
-# In the order in which they come: seconds on two cores with the embedded model, and whether it comes only once.
+# In their order: seconds on two cores with the embedded model, and whether the stage happens only once.
 _STAGES: tuple[tuple[str, float, bool], ...] = (
-    ("", 2.0, False),  # the process is started
+    ("", 2.0, False),  # the process starts
     ("starting", 3.0, False),
     ("fetching", 60.0, True),
     ("assembling", 2.0, True),
@@ -36,26 +36,26 @@ _STAGES: tuple[tuple[str, float, bool], ...] = (
     ("connecting", 1.0, False),
 )
 _ORDER = {stage: n for n, (stage, _, _) in enumerate(_STAGES)}
-UNKNOWN_S = 2.0  # of a stage that stands in no table
+UNKNOWN_S = 2.0  # seconds of a stage that is in no table
 MIN_S = 0.05
 ALMOST = 0.99  # shown at most before the end
-# While a stage tells nothing, it is taken to come nearer to its end like this part of what is left in its usual time.
+# A stage without reports is assumed to cover this part of the rest in its usual time.
 NEARER = 0.85
 MAX_BYTES = 16 << 10
 
 
 class StartProgress:
-    """Follows one start. ``took``: seconds of each stage at the last start, {} where there was none."""
+    """Follows one start. ``took``: seconds of each stage at the last start, {} if there was none."""
 
     def __init__(self, took: Mapping[str, float] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._took, self._clock = dict(took or {}), clock
-        self._seconds: dict[str, float] = {}  # of the stages so far, the present one last
+        self._seconds: dict[str, float] = {}  # of the stages so far, the current one last
         self._stage, self._since, self._told = "", clock(), 0.0
         self._fraction = 0.0
         self._is_over = False
 
     def report(self, stage: str, fraction: float | None = None) -> None:
-        """``stage`` has come so far: 0 to 1, None where it does not say."""
+        """``stage`` has come this far: 0 to 1, None if it does not say."""
         name = _known(stage)
         if name != self._stage:
             self._leave()
@@ -71,7 +71,7 @@ class StartProgress:
 
     @property
     def fraction(self) -> float:
-        """How far all of it is; 1 only when it is over."""
+        """How far the whole start is; 1 only when it is over."""
         if not self._is_over:
             done, left = self._seconds_done_and_left()
             self._fraction = max(self._fraction, min(ALMOST, done / (done + left)))
@@ -79,7 +79,7 @@ class StartProgress:
 
     @property
     def left_s(self) -> float:
-        """The seconds that are left, as far as is known."""
+        """The seconds that are left, as far as known."""
         return 0.0 if self._is_over else self._seconds_done_and_left()[1]
 
     def _leave(self) -> None:
@@ -99,12 +99,13 @@ class StartProgress:
         return max((_ORDER.get(stage, -1) for stage in self._seconds), default=-1)
 
     def _expected(self, stage: str) -> float:
-        """The seconds of a stage that has come."""
+        """Return the expected seconds of a stage that has begun."""
         usual = _STAGES[_ORDER[stage]][1] if stage in _ORDER else UNKNOWN_S
         return max(MIN_S, self._took.get(stage, usual))
 
     def _to_come(self, stage: str) -> float:
-        """The seconds of a stage that has not come yet, and may not: what comes once has come at the first start."""
+        """Return the expected seconds of a stage that has not begun. One that happens only once was part of the first
+        start."""
         _, usual, is_once = _STAGES[_ORDER[stage]]
         if self._took:
             return 0.0 if is_once else max(MIN_S, self._took.get(stage, 0.0))
@@ -112,7 +113,7 @@ class StartProgress:
 
 
 def _known(stage: str) -> str:
-    """A stage by its name in the table: "fetching NAME" is "fetching"."""
+    """Return a stage's name in the table: "fetching NAME" is "fetching"."""
     return "fetching" if stage.startswith("fetching ") else stage
 
 
@@ -121,7 +122,7 @@ def _file() -> Path:
 
 
 def last() -> dict[str, float]:
-    """The seconds of each stage at the last start on this machine; {} where that is not known."""
+    """Return the seconds of each stage at the last start on this machine; {} if unknown."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         with _file().open("rb") as stream:
             found = json.loads(stream.read(MAX_BYTES))
@@ -135,7 +136,7 @@ def last() -> dict[str, float]:
 
 
 def keep(took: Mapping[str, float]) -> None:
-    """Remember the seconds of a start for the next one; where that cannot be written, the next one guesses."""
+    """Remember the seconds of a start for the next one; if they cannot be written, the next one guesses."""
     with contextlib.suppress(OSError):
         folder = paths.private_dir(paths.state_dir())
         work = folder / f".last-start-{os.getpid()}.json"

@@ -1,6 +1,6 @@
 """A model's tokenizer.json for code: text in a buffer can never become a control token.
 
-Uses the ``tokenizers`` library alone, so that the front end needs no transformers.
+It needs only the ``tokenizers`` library, so a language server needs no transformers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from midfill.types import MidfillError
 
-N_KEPT = 32  # texts whose ids are kept
+N_KEPT = 32  # texts whose ids are cached
 # Added tokens that are ordinary text (Gemma has runs of white space and HTML tags among its added tokens).
 _TEXT_TOKEN = re.compile(r"\s+|▁+|</?(?!(?:s|pad|eos|bos|unk|mask|sop|eop|reponame|filename)>)[a-z][a-z0-9]{0,9}>")
 _CONTROL_TOKEN = re.compile(
@@ -38,7 +38,8 @@ class CodeTokenizer:
         self._names = {int(token["id"]): str(token["content"]) for token in added if _is_control(token)}
         self._ids = {name: token_id for token_id, name in self._names.items()}
         self.control_ids = frozenset(self._names)
-        # While somebody types, the text after the cursor, names and pieces of other files are asked for at every key.
+        # While the user types, every key needs the ids of the text after the cursor, of names and of other files'
+        # snippets.
         self._encoded = functools.lru_cache(N_KEPT)(self._encode)
         # Decoders may strip a space from the first token of a text (Llama's do): an anchor in front takes that.
         self._anchor = self._plain.encode("a", add_special_tokens=False).ids[-1:]
@@ -55,7 +56,7 @@ class CodeTokenizer:
             raise MidfillError(f"{file} cannot be read as a tokenizer: {str(error)[:200]}", "fetch it again") from error
 
     def id_of(self, names: Iterable[str]) -> int | None:
-        """The id of the first of ``names`` that is a token."""
+        """Return the id of the first of ``names`` that is a token."""
         for name in names:
             token_id = self._ids.get(name, self._plain.token_to_id(name))
             if token_id is not None:
@@ -63,11 +64,11 @@ class CodeTokenizer:
         return None
 
     def encode(self, text: str) -> list[int]:
-        """The ids of ``text`` as plain text: no BOS, and no control token whatever it spells."""
+        """Return the ids of ``text`` as plain text: no BOS, and no control token whatever it spells."""
         return self.encode_with_offsets(text)[0]
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[int]]:
-        """The ids of ``text`` and where in it (in code points) each begins."""
+        """Return the ids of ``text`` and where in it (in code points) each begins."""
         ids, starts = self._encoded(text)
         return list(ids), list(starts)
 
@@ -78,7 +79,7 @@ class CodeTokenizer:
             return whole.ids, [start for start, _ in whole.offsets]
         ids: list[int] = []
         starts: list[int] = []
-        pieces = [(0, text)]  # a stack: the first of the text on top
+        pieces = [(0, text)]  # a stack: the first part of the text is on top
         while pieces:
             at, piece = pieces.pop()
             encoding = self._plain.encode(piece, add_special_tokens=False)
@@ -98,7 +99,7 @@ class CodeTokenizer:
         return ids, starts
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ``ids`` with control tokens spelled out, and no space lost at the front.
+        """Return the text of ``ids`` with control tokens spelled out, and no space lost at the front.
 
         One tokenizer does both ways, to hold a vocabulary of 150,000 only once in memory.
         """
@@ -112,7 +113,7 @@ class CodeTokenizer:
         return text
 
     def texts(self, size: int) -> list[str]:
-        """The text of each id below ``size``; empty for control tokens and unused ids."""
+        """Return the text of each id below ``size``; empty for control tokens and unused ids."""
         known = [token for token in range(min(size, self._plain.get_vocab_size())) if token not in self.control_ids]
         texts = [""] * size
         decoded = self._plain.decode_batch([[*self._anchor, token] for token in known], skip_special_tokens=False)
@@ -122,7 +123,7 @@ class CodeTokenizer:
 
 
 class TextStream:
-    """Turns ids into text as they come, holding back bytes of a character that is not complete."""
+    """Turns ids into text as they come, holding back the bytes of an incomplete character."""
 
     # A character has at most four bytes, so no more byte tokens than that can be waiting for one.
     MAX_PENDING = 4
@@ -132,7 +133,7 @@ class TextStream:
         self._pending: list[int] = []
 
     def push(self, token: int) -> str:
-        """The text that became complete with ``token``; may be empty."""
+        """Return the text that became complete with ``token``; may be empty."""
         self._pending.append(token)
         text = self._tokenizer.decode(self._pending)
         if text.endswith("\ufffd") and len(self._pending) < self.MAX_PENDING:
@@ -141,7 +142,7 @@ class TextStream:
         return text
 
     def flush(self) -> str:
-        """What is left when no more ids come. An incomplete character is dropped."""
+        """Return what is left when no more ids come. Drops an incomplete character."""
         text = self._tokenizer.decode(self._pending) if self._pending else ""
         self._pending.clear()
         return text.rstrip("\ufffd")
@@ -154,13 +155,13 @@ def _is_control(token: dict[str, Any]) -> bool:
     return not _TEXT_TOKEN.fullmatch(content) and bool(_CONTROL_TOKEN.fullmatch(content))
 
 
-# What is read of a tokenizer.json, apart from its model. tokenizers writes the model last.
+# The parts of a tokenizer.json that are read besides its model. tokenizers writes the model last.
 _BEFORE_MODEL = {"added_tokens", "normalizer", "pre_tokenizer", "post_processor", "truncation", "padding"}
 
 
 def _parts(text: str) -> tuple[dict[str, Any], str | None]:
-    """The content of a tokenizer.json, and if possible its model as text: merges and vocabulary are most of it, and
-    parsing and writing them again takes as long as tokenizers takes to read them."""
+    """Return the content of a tokenizer.json, and if possible its model as text: merges and vocabulary are most of it,
+    and parsing and writing them again takes as long as tokenizers takes to read them."""
     decoder, description, at = json.JSONDecoder(), dict[str, Any](), _behind(text, 0, "{")
     while at >= 0 and text[at : at + 1] == '"':
         key, at = decoder.raw_decode(text, at)
@@ -175,18 +176,18 @@ def _parts(text: str) -> tuple[dict[str, Any], str | None]:
 
 
 def _skipped(text: str, at: int) -> int:
-    """Where white space from ``at`` on ends."""
+    """Return where white space from ``at`` on ends."""
     return at + len(text[at : at + 100]) - len(text[at : at + 100].lstrip())
 
 
 def _behind(text: str, at: int, sign: str) -> int:
-    """Behind ``sign`` and white space, -1 where something else stands."""
+    """Return the position after ``sign`` and white space, -1 if something else is there."""
     at = _skipped(text, at)
     return _skipped(text, at + 1) if text[at : at + 1] == sign else -1
 
 
 def _without_control(description: dict[str, Any]) -> dict[str, Any]:
-    """The same tokenizer without control tokens, BOS and the space some put before a text."""
+    """Return the same tokenizer without control tokens, BOS and the space that some put before a text."""
     plain = dict(description)
     plain["added_tokens"] = [token for token in description.get("added_tokens", ()) if not _is_control(token)]
     plain["post_processor"] = None

@@ -8,64 +8,68 @@ from typing import Any
 
 from midfill.types import Completion, PromptFacts, Snapshot, Stats, Trigger, one_line
 
-MAX_TEXT = 4000  # characters of what the model said that are kept
+MAX_TEXT = 4000  # characters of the model's output that are kept
 
 
 @dataclass(slots=True)
 class Trace:
-    """One request. What it did not reach stays as it is here."""
+    """One request. Fields that it did not reach keep their defaults."""
 
     id: str = ""  # of the suggestion, once there is one
     uri: str = ""
     language: str = ""
-    line: int = 0  # from 1
+    line: int = 0  # counted from 1
     column: int = 0  # in code points, from 1
     trigger: Trigger = "automatic"
     refused: str = ""  # the name of what refused it
-    why: str = ""  # the same, for people
+    why: str = ""  # the same for users
     hit: str = ""  # "cache", "typed through", "growing": where the answer came from, if not from the engine
-    scope: str = ""  # "code", "comment" ...; "" if it was not asked
+    scope: str = ""  # "code", "comment" ...; "" if nothing needed it
     snippets: list[dict[str, Any]] = field(default_factory=list)  # path, source, score, n_chars
     n_prefix: int = 0  # tokens
     n_suffix: int = 0
     n_snippets: int = 0
     budget: int = 0
-    names: dict[str, Any] = field(default_factory=dict)  # known behind the dot: receiver, source, n, complete, only
+    names: dict[str, Any] = field(
+        default_factory=dict
+    )  # names known after the dot: receiver, source, n, complete, only
     raw: str = ""
-    n_raw: int = 0  # characters
-    rules: list[tuple[str, int]] = field(default_factory=list)  # what was applied, and how many characters it took
+    n_raw: int = 0  # in characters
+    rules: list[tuple[str, int]] = field(
+        default_factory=list
+    )  # the rules that were applied, and how many characters each removed
     confidence: float | None = None  # 0 to 1: mean probability of a token
-    hidden: str = ""  # for people: why what the model said is not shown, where it was not sure enough of it
+    hidden: str = ""  # for users: why the model's output is not shown, if it was not sure enough
     n_candidates: int = 0
     shown: str = ""
     n_shown: int = 0
     finish_reason: str = ""
     model: str = ""
     adapter: str = ""
-    adapter_digest: str = ""  # of its version; "" where the engine does not tell
+    adapter_digest: str = ""  # of its version; "" if the engine does not report it
     stats: Stats | None = None
     debounce_s: float = 0.0
     context_s: float = 0.0
     render_s: float = 0.0
-    answer_s: float = 0.0  # from the request to its answer
+    answer_s: float = 0.0  # seconds from the request to its answer
 
     def place(self, snapshot: Snapshot, trigger: Trigger) -> None:
-        """Where, and how asked."""
+        """Where the request was made, and how."""
         self.uri, self.language, self.trigger = snapshot.uri, snapshot.language, trigger
         self.line = snapshot.text.count("\n", 0, snapshot.cursor) + 1
         self.column = len(snapshot.line_before) + 1
 
     def refuse(self, name: str, why: str) -> None:
-        """Why nothing comes; the first reason counts."""
+        """Set why there is no suggestion; the first reason counts."""
         if not self.refused:
             self.refused, self.why = name, why
 
     def go_on(self) -> None:
-        """What it waited for is there: it is not refused for that."""
+        """What it waited for has come: it is not refused for that reason."""
         self.refused = self.why = ""
 
     def take(self, completion: Completion) -> None:
-        """What came of it, or stands so far."""
+        """Take the completion, final or so far."""
         facts = completion.facts
         self.trigger, self.scope, self.debounce_s = facts.trigger, facts.scope, facts.debounce_s
         self.model, self.adapter, self.adapter_digest = facts.model, facts.adapter, facts.adapter_digest
@@ -90,11 +94,11 @@ class Trace:
         self.names = {} if prompt.names is None else dataclasses.asdict(prompt.names)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return it as JSON values."""
         return dataclasses.asdict(self)
 
     def without_text(self) -> dict[str, Any]:
-        """As JSON values that hold no source text and no names of files: what may lie on the disk."""
+        """Return it as JSON values without source text and names of files: what may be on disk."""
         values = self.plain()
         values.update(uri="", raw="", shown="")
         values["names"] = {**self.names, "receiver": ""} if self.names else {}
@@ -103,7 +107,7 @@ class Trace:
 
 
 def trace_of(completion: Completion) -> Trace:
-    """The trace of a request that ended with ``completion``."""
+    """Return the trace of a request that ended with ``completion``."""
     trace = Trace()
     trace.place(completion.snapshot, completion.facts.trigger)
     trace.take(completion)
@@ -111,7 +115,7 @@ def trace_of(completion: Completion) -> Trace:
 
 
 def from_plain(values: dict[str, Any]) -> Trace:
-    """A trace out of what ``plain`` gave; what is unknown is left out. Raises TypeError, ValueError."""
+    """Return the trace from the output of ``plain``; unknown fields are ignored. Raises TypeError, ValueError."""
     known = {key: value for key, value in values.items() if key in Trace.__dataclass_fields__}
     if isinstance(known.get("stats"), dict):
         known["stats"] = Stats(**{k: v for k, v in known["stats"].items() if k in Stats.__dataclass_fields__})
@@ -120,14 +124,14 @@ def from_plain(values: dict[str, Any]) -> Trace:
 
 
 def story(trace: Trace) -> str:
-    """For people. The first line says what was shown, or why nothing."""
+    """Return the story for users. The first line says what was shown, or why nothing was."""
     lines = [headline(trace), ""]
     lines += [f"  {name:<11}{text}" for name, text in _facts(trace) if text]
     return "\n".join(map(one_line, lines))
 
 
 def headline(trace: Trace) -> str:
-    """What was shown, or why nothing."""
+    """Return what was shown, or why nothing was."""
     if trace.refused:
         return f"Nothing was shown: {trace.why or trace.refused}."
     if trace.n_shown:
@@ -214,5 +218,5 @@ def _seconds(value: float) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A text on one line, so that the story keeps its shape whatever the model said."""
+    """Return a text on one line, so that the story keeps its shape whatever the model wrote."""
     return repr(text)

@@ -1,6 +1,6 @@
-"""Whether an automatic request is worth an answer, and how long it waits for the next key. No clock of its own.
+"""Whether an automatic request is worth an answer, and how long it waits for the next key. It has no clock of its own.
 
-Invoked requests are never refused and never wait: a person asked.
+Explicit requests are never refused and never wait: a user asked.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 
 from midfill.types import Refusal, Snapshot
 
-# What may stand right of the cursor without being in the way: editors close brackets and quotes by themselves.
+# These may stand to the right of the cursor without being in the way: editors close brackets and quotes by themselves.
 CLOSERS = frozenset(")]}>\"'`;:, \t")
-# With more than so many other characters right of the cursor, a suggestion would have to weave itself into them.
+# With more other characters than this to the right of the cursor, a suggestion would have to weave itself into them.
 MAX_RIGHT = 8
 MAX_DOCUMENTS = 64
-# Keys that the mean is taken of; a longer gap is a pause for thought, not a rhythm.
+# The number of keys for the mean; a longer gap is a pause for thought, not part of the rhythm.
 N_GAPS, MAX_GAP_S = 8, 1.0
-MIN_GAP_S = 0.005  # nobody types so fast: two requests for one key
+MIN_GAP_S = 0.005  # no user types this fast: two requests for one key
 # Half of the gaps are longer than their mean; hardly one is longer than this many means.
 BEYOND_MEAN = 1.5
 # Waiting for less than this costs more than it saves.
@@ -29,12 +29,12 @@ ScopeAt = Callable[[Snapshot], str]
 
 
 def everything_is_code(snapshot: Snapshot) -> str:
-    """The scope at the cursor where no syntax is known."""
+    """Return "code", the scope at the cursor where no syntax is known."""
     return "code"
 
 
 def switched_off(snapshot: Snapshot, languages_off: Sequence[str], globs_off: Sequence[str]) -> Refusal | None:
-    """The setting that keeps this file without automatic suggestions."""
+    """Return the setting that switches automatic suggestions off in this file."""
     if snapshot.language in languages_off:
         return Refusal("language_off", f"automatic suggestions are off for {snapshot.language} (languages_off)")
     if any(matches(snapshot.name or snapshot.path, glob) for glob in globs_off):
@@ -43,24 +43,24 @@ def switched_off(snapshot: Snapshot, languages_off: Sequence[str], globs_off: Se
 
 
 def out_of_place(snapshot: Snapshot, scopes_off: Sequence[str], scope_at: ScopeAt) -> Refusal | None:
-    """What about the cursor's place speaks against asking the model."""
+    """Return why the cursor's place gets no automatic suggestion."""
     right = snapshot.line_after
     if right and (right[0].isalnum() or right[0] == "_"):
-        return Refusal("inside_word", "the cursor stands in a word or right before one")
+        return Refusal("inside_word", "the cursor is inside a word or right before one")
     if sum(char not in CLOSERS for char in right) > MAX_RIGHT:
-        return Refusal("text_right", "much text stands right of the cursor")
+        return Refusal("text_right", "there is much text to the right of the cursor")
     return scope_off(snapshot, scopes_off, scope_at)
 
 
 def scope_off(snapshot: Snapshot, scopes_off: Sequence[str], scope_at: ScopeAt) -> Refusal | None:
-    """The setting that keeps the scope at the cursor without automatic suggestions."""
+    """Return the setting that switches automatic suggestions off in the scope at the cursor."""
     if scopes_off and (scope := scope_at(snapshot)) in scopes_off:
         return Refusal("scope_off", f"automatic suggestions are off in a {scope} (scopes_off)")
     return None
 
 
 def matches(path: str, glob: str) -> bool:
-    """Whether ``glob`` means ``path``: with a "/" all of it ("**" is any number of folders), else any name in it."""
+    """Whether ``glob`` matches ``path``: with a "/" all of it ("**" is any number of folders), else any name in it."""
     parts = path.replace("\\", "/").strip("/").split("/")
     if "/" not in glob:
         return any(fnmatch.fnmatchcase(part, glob) for part in parts)
@@ -75,7 +75,7 @@ def matches(path: str, glob: str) -> bool:
 
 
 def _past_any(patterns: Sequence[str], at: set[int]) -> set[int]:
-    """``at``, and behind each "**" that may stand for nothing."""
+    """Return ``at``, and the positions after each "**" that may stand for nothing."""
     reached = set(at)
     for i in sorted(at):
         while i < len(patterns) and patterns[i] == "**":
@@ -85,9 +85,9 @@ def _past_any(patterns: Sequence[str], at: set[int]) -> set[int]:
 
 
 class Debounce:
-    """How long an automatic request waits: until the next key should have come, less what the answer takes anyway.
+    """How long an automatic request waits: until the next key should have come, minus what the answer takes anyway.
 
-    Whoever types steadily gets one generation at the end of a burst instead of one cancelled at every key; where the
+    A steady typist gets one generation at the end of a burst instead of one that is cancelled at every key. If the
     answer takes longer than the gap, waiting would only add to it. The idea is that of Tabby's client.
     """
 
@@ -97,7 +97,7 @@ class Debounce:
         self._answer_s = 0.0
 
     def key(self, uri: str, now: float) -> None:
-        """A key was pressed in a document. ``now``: seconds on a monotonic clock."""
+        """The user pressed a key in a document. ``now``: seconds on a monotonic clock."""
         gap = now - self._last.get(uri, float("-inf"))
         if 0 <= gap < MIN_GAP_S:
             return
@@ -113,11 +113,11 @@ class Debounce:
             del self._last[oldest]
 
     def answered(self, seconds: float) -> None:
-        """An answer's first token took so long."""
+        """The first token of an answer took this long."""
         self._answer_s = seconds if not self._answer_s else 0.7 * self._answer_s + 0.3 * seconds
 
     def pause(self, uri: str, longest: float) -> float:
-        """Seconds to wait, at most ``longest``. The first key after a pause does not wait."""
+        """Return the seconds to wait, at most ``longest``. The first key after a pause does not wait."""
         gaps = self._gaps.get(uri)
         if not gaps:
             return 0.0

@@ -1,4 +1,4 @@
-"""The nouns every layer shares. Standard library only."""
+"""The nouns that every layer shares. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 
 State = Literal["starting", "ready", "generating", "off", "error"]
 Trigger = Literal["automatic", "invoked"]
-# Where a completion comes from: asked of the engine for this request; a generation in flight that another request
-# began; a finished middle, at its place or typed into.
+# Where a completion comes from: from the engine for this request; from a generation in flight that another request
+# began; from a finished middle, at its place or typed into.
 Origin = Literal["engine", "growing", "cache", "typed through"]
 
 # What would break a line or steer a terminal: control characters, line separators, bidirectional overrides.
@@ -17,14 +17,14 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def one_line(text: str) -> str:
-    """``text`` from a file or another process, safe to print."""
+    """Return ``text`` from a file or another process in a form that is safe to print."""
     return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class MidfillError(Exception):
-    """Something a person can mend: one line that says what is wrong, and one that says what to do.
+    """A problem that the user can fix: one line says what is wrong, and one says what to do.
 
-    The text of both is shown to people as it is, so it holds no source code and no secrets.
+    Users see both texts as they are, so they hold no source code and no secrets.
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
@@ -50,8 +50,8 @@ class Snapshot:
     text: str
     cursor: int
     eol: str = "\n"
-    path: str = ""  # relative to the workspace, "/" separated; what the model sees as the file's name
-    name: str = ""  # the same as the editor has it, which globs mean; "": as the model sees it
+    path: str = ""  # relative to the workspace, separated by "/"; the model sees it as the file's name
+    name: str = ""  # the same as the editor has it, which globs match; "": as the model sees it
 
     @property
     def prefix(self) -> str:
@@ -81,7 +81,7 @@ class Snippet:
 
     path: str
     text: str
-    source: str = ""  # which context source found it
+    source: str = ""  # the context source that found it
     score: float = 0.0  # how likely it is needed, up to about 1
 
 
@@ -90,14 +90,14 @@ class Stats:
     """Figures of one generation. Counts are tokens; ``*_s`` are seconds on a monotonic clock."""
 
     n_prompt: int = 0
-    n_cached: int = 0  # prompt tokens whose KV was already there
+    n_cached: int = 0  # prompt tokens whose keys and values were cached
     n_decoded: int = 0
     queue_s: float = 0.0
-    ttft_s: float = 0.0  # from the request's arrival at the engine to its first token
+    ttft_s: float = 0.0  # seconds from the request's arrival at the engine to its first token
     total_s: float = 0.0
-    n_drafted: int = 0  # tokens guessed by prompt lookup, and of these the right ones
+    n_drafted: int = 0  # tokens drafted by prompt lookup, and how many of them were right
     n_accepted: int = 0
-    stop_logprob: float = 0.0  # of the control token at which the model stopped, where log probabilities were asked for
+    stop_logprob: float = 0.0  # log probability of the control token that ended it, if requested
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +105,12 @@ class Refusal:
     """Why a request gets no suggestion."""
 
     name: str
-    why: str  # for people: the rest of "Nothing was shown: ..."
+    why: str  # for users: the rest of "Nothing was shown: ..."
 
 
 @dataclass(frozen=True, slots=True)
 class NamesFacts:
-    """What was known to be behind the dot at the cursor when the prompt was sent."""
+    """What was known about the names after the dot at the cursor when the prompt was sent."""
 
     receiver: str
     source: str
@@ -135,24 +135,24 @@ class PromptFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """How a completion came about, for whoever explains or measures it."""
+    """How a completion came about, for explaining and measuring it."""
 
     trigger: Trigger = "automatic"
     model: str = ""
     adapter: str = ""
-    adapter_digest: str = ""  # of its version; "" where the engine does not tell
+    adapter_digest: str = ""  # of its version; "" if the engine does not report it
     refusal: Refusal | None = None
-    scope: str = ""  # "code", "comment" ...; "" if it was not asked
+    scope: str = ""  # "code", "comment" ...; "" if nothing needed it
     debounce_s: float = 0.0
     prompt: PromptFacts = PromptFacts()
-    rules: tuple[tuple[str, int], ...] = ()  # what was applied, and how many characters each took
+    rules: tuple[tuple[str, int], ...] = ()  # the rules that were applied, and how many characters each removed
     confidence: float | None = None  # 0 to 1: mean probability of a token
-    hidden: str = ""  # for people: why what the model said is not shown, where it was not sure enough of it
+    hidden: str = ""  # for users: why the model's output is not shown, if it was not sure enough
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A middle as it stands. Each value of one stream replaces the one before."""
+    """A middle so far. Each value of one stream replaces the one before."""
 
     text: str  # with "\n" line ends, ready to be shown; may be empty
     snapshot: Snapshot
@@ -160,14 +160,14 @@ class Completion:
     origin: Origin = "engine"
     finish_reason: str = ""  # "stop", "length", "unit" (ended by our own rule), "cancelled", "refused"
     stats: Stats | None = None
-    raw: str = ""  # what the model said, before post-processing
-    id: str = ""  # of the suggestion; it keeps it while the user types along it
-    others: tuple[str, ...] = ()  # further candidates, the more probable first
+    raw: str = ""  # the model's output before post-processing
+    id: str = ""  # of the suggestion; it stays the same while the user types along it
+    others: tuple[str, ...] = ()  # further candidates, the most probable first
     facts: Facts = Facts()
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Every candidate that shows something, the best first."""
+        """Return every candidate that shows something, the best first."""
         return tuple(text for text in (self.text, *self.others) if text)
 
     @property
@@ -178,14 +178,14 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """What a person is told about the engine."""
+    """What the user sees of the engine."""
 
     state: State
     message: str = ""
     remedy: str = ""
     stage: str = ""  # while starting: "assembling", "converting", "loading" ...
-    progress: float | None = None  # 0..1, of that stage as the engine tells it, of the whole start as it is shown
-    left_s: int | None = None  # seconds until it is ready, where that is known
+    progress: float | None = None  # 0..1, of that stage as the engine reports it, of the whole start as it is shown
+    left_s: int | None = None  # seconds until it is ready, if known
     model: str = ""
     adapter: str = "none"
     device: str = ""
@@ -194,15 +194,15 @@ class EngineStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a front end must know of the engine's model to write prompts for it."""
+    """What a language server must know of the engine's model to write prompts for it."""
 
     name: str
     tokenizer_file: str
     template: str | None  # a key of fim.TEMPLATES, or None: prefix only
-    context_tokens: int  # prompt budget that this device answers in good time
-    max_context: int  # what the model can take at all
+    context_tokens: int  # prompt budget that this device answers quickly
+    max_context: int  # the longest prompt that the model can take
     device: str
     dtype: str
     parameters: int = 0
-    suffix_shift: bool = False  # whether keeping the suffix's KV pays here; it is approximate
-    most_tokens: int = 0  # while memory is short: no prompt may be longer; 0: no limit but max_context
+    suffix_shift: bool = False  # whether keeping the suffix's keys and values pays here; it is approximate
+    most_tokens: int = 0  # while memory is short, the longest prompt; 0: no limit but max_context

@@ -71,7 +71,7 @@ class TestAdapterNames:
             _, asked = await self.load(setting)
             assert Path(asked[0]["lora_path"]).is_relative_to(tmp_path / "w")
             return
-        with pytest.raises(MidfillError, match="neither a folder nor a name") as caught:
+        with pytest.raises(MidfillError, match="no adapter named") as caught:
             await self.load(setting)
         assert "adapters list" in caught.value.remedy
 
@@ -95,7 +95,7 @@ async def test_by_language(registered: Path) -> None:
 
 
 async def test_one_that_is_missing_does_not_take_the_others_away(registered: Path) -> None:
-    with pytest.raises(MidfillError, match="'gone' is neither"):
+    with pytest.raises(MidfillError, match="no adapter named 'gone'"):
         await loaded(Config(adapter="mine", adapter_by_language=("go=gone",)))
 
 
@@ -118,7 +118,7 @@ async def test_the_embedded_one(
 
 
 async def test_the_embedded_one_fits_its_own_model_only() -> None:
-    with pytest.raises(MidfillError, match="no embedded adapter for codegemma-7b"):
+    with pytest.raises(MidfillError, match="codegemma-7b has no embedded adapter"):
         await loaded(Config(adapter="embedded"), "codegemma-7b")
 
 
@@ -134,7 +134,7 @@ def test_a_workspace_names_registered_ones_only(tmp_path: Path, value: str, fits
     if fits:
         assert config_files.load_workspace(Config(), tmp_path).adapter_by_language == ("go=mine",)
     else:
-        with pytest.raises(MidfillError, match="adapter directory"):
+        with pytest.raises(MidfillError, match="path of an adapter"):
             config_files.load_workspace(Config(), tmp_path)
 
 

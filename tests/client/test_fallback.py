@@ -70,7 +70,7 @@ async def test_another_tokenizer_is_not_asked(
         with pytest.raises(EngineError, match="is starting"):
             await said(fallback)
         await _until(fallback)
-        with pytest.raises(EngineError, match="has another tokenizer than the engine elsewhere"):
+        with pytest.raises(EngineError, match="has a different tokenizer than the engine elsewhere"):
             await said(fallback)
         await fallback.aclose()
     assert not resident.asked

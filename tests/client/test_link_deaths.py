@@ -44,13 +44,13 @@ async def test_a_prompt_that_killed_its_engine_is_not_sent_again(tiny: Path) -> 
         for link in (first, second):
             await until(lambda: first.completer is not None and second.completer is not None)
             assert link.completer is not None
-            with pytest.raises(EngineError, match="died while it worked on this prompt"):
+            with pytest.raises(EngineError, match="crashed on this prompt"):
                 await anext(link.completer.engine.stream(deadly))
         assert deadly.prompt in Suspects(where.suspects)
         address = record.find(where)
         assert address is not None
         engine = address.connect()
-        with pytest.raises(EngineError, match="died while it worked on this prompt"):
+        with pytest.raises(EngineError, match="crashed on this prompt"):
             await anext(engine.stream(deadly))
         assert await text_of(engine) != ""  # any other is answered
         assert (await engine.client.get("/midfill/stats")).json()["totals"].get("n_error", 0) == 0

@@ -144,7 +144,7 @@ def test_a_missing_adapter_is_told_and_the_base_answers(start: Start) -> None:
         client = start(mock, adapter="gone@0123456789ab")
         assert suggested(client) == ["base"]
         now = wait_for_state(client, "error")
-        assert "has no adapter 'gone@0123456789ab'; the plain base answers" in now["message"]
+        assert "has no adapter 'gone@0123456789ab'; using the base model" in now["message"]
         assert "midfill adapters publish" in now["remedy"]
 
 
@@ -156,7 +156,7 @@ def test_an_adapter_that_goes_and_comes(start: Start) -> None:
         del mock.says["mine@0123456789ab"]
         assert suggested(client, text="other = ") == []
         _until(lambda: suggested(client, text="third = ") == ["base"])
-        assert "the plain base answers" in wait_for_state(client, "error")["message"]
+        assert "using the base model" in wait_for_state(client, "error")["message"]
         mock.says["mine@0123456789ab"] = "adapted"
         _until(lambda: suggested(client, text="fourth = ") == ["adapted"])
         wait_for_state(client, "ready")

@@ -190,7 +190,7 @@ async def test_a_front_end_does_not_send_a_suspect(tmp_path: Path) -> None:
     suspects.add([digest((1, 2))])
     engine = HttpEngine("http://127.0.0.1:9", token="t")
     wary = Wary(engine, suspects)
-    with pytest.raises(EngineError, match="died while it worked on this prompt"):
+    with pytest.raises(EngineError, match="crashed on this prompt"):
         await anext(wary.stream(GenerateRequest((1, 2))))
     with pytest.raises(EngineError, match="does not answer"):  # any other is sent
         await anext(wary.stream(GenerateRequest((1, 2, 3))))

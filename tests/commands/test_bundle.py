@@ -105,7 +105,7 @@ def test_it_is_written_to_a_file(env: tuple[Path, dict[str, str]]) -> None:
     done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.splitlines()[0]) == (
         1,
-        "midfill: the report cannot be written: No such file or directory",
+        "midfill: cannot write the report: No such file or directory",
     )
 
 

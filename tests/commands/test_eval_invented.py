@@ -71,4 +71,4 @@ def test_answers_that_cannot_be_checked(tmp_path: Path, capsys: pytest.CaptureFi
     file = answers(tmp_path / "one", on="lines")
     file.write_text(file.read_text().replace('"python"', '"go"'))
     assert cli.main(["eval", "invented", str(tmp_path / "one"), str(file)]) == 1
-    assert "no answer can be checked" in capsys.readouterr().err
+    assert "none of these answers can be checked" in capsys.readouterr().err

@@ -102,4 +102,4 @@ def test_refusals(ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     ask("cut", "--out", holes)
     (tmp_path / "other.jsonl").write_text('{"id": "another", "text": ""}\n')
     assert cli.main(["eval", "languages", "report", holes, str(tmp_path / "other.jsonl")]) == 1
-    assert "answers none of the holes" in capsys.readouterr().err
+    assert "has no answer to any of the holes" in capsys.readouterr().err

@@ -115,7 +115,7 @@ async def test_a_typist_goes_on_where_the_engine_fails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [(["--typists", "0"], "no number of people"), (["--typists", "x"], "no number of people"),
+    [(["--typists", "0"], "not a number of people"), (["--typists", "x"], "not a number of people"),
      (["--seconds", "0"], "out of range"), (["--seconds", "1", "/gone.py"], "cannot read")],
 )  # fmt: skip
 def test_what_it_refuses(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,4 +126,4 @@ def test_what_it_refuses(given: list[str], message: str, capsys: pytest.CaptureF
 def test_an_empty_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.py").write_text("\n")
     assert cli.main(["load", str(tmp_path / "empty.py")]) == 1
-    assert "nothing to type" in capsys.readouterr().err
+    assert "too short to type" in capsys.readouterr().err

@@ -101,11 +101,11 @@ def test_it_goes_on_from_the_adapter_that_is_set(
     given = ("--name=mine", "--holes=20", "--force", "--rank=2", "--alpha=8", "--targets=q_proj,v_proj")
     done = train(str(repo), "--steps=6", *given, model=tiny)
     assert done.returncode == 0, done.stderr
-    assert "beginning with a fresh adapter" in done.stderr
+    assert "starting with a fresh adapter" in done.stderr
     first = json.loads(done.stdout.splitlines()[-1])["loss"]
     done = train(str(repo), "--name=next", "--steps=3", "--against=mine", "--no-gate", model=tiny)
     assert done.returncode == 0, done.stderr
-    assert "going on from the adapter mine" in done.stderr
+    assert "continuing from the adapter mine" in done.stderr
     line = json.loads(done.stdout.splitlines()[-1])
     assert line["loss"]["held_out_before"] == pytest.approx(first["held_out_after"], abs=1e-3)
     card = (Path(line["folder"]) / "README.md").read_text()
@@ -115,7 +115,7 @@ def test_it_goes_on_from_the_adapter_that_is_set(
     assert cli.main([*arguments, "--start=mine"]) == 1
     assert "mine has rank 2, alpha 8, on q_proj, v_proj" in capsys.readouterr().err
     done = train(str(repo), "--name=x", "--steps=1", "--against=mine", "--rank=4", "--no-gate", model=tiny)
-    assert "beginning with a fresh adapter" in done.stderr
+    assert "starting with a fresh adapter" in done.stderr
 
 
 def test_what_is_not_better_is_not_registered(tiny: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_what_is_not_better_is_not_registered(tiny: Path, tmp_path: Path) -> Non
 
 
 def test_killed_and_gone_on(tiny: Path, tmp_path: Path) -> None:
-    """Stopped by Ctrl-C, the same command goes on from there; killed whole, its checkpoints stay."""
+    """Stopped by Ctrl-C, the same command continues from there; killed whole, its checkpoints stay."""
     repo = project(tmp_path / "repo", 24)
     arguments = (str(repo), "--name=mine", "--steps=400", "--no-gate")
     process = subprocess.Popen(
@@ -141,7 +141,7 @@ def test_killed_and_gone_on(tiny: Path, tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     said = process.stdout.read()
     assert process.wait(PATIENCE_S) == 130
-    assert "the same command goes on" in said
+    assert "the same command continues" in said
     folder = paths.data_dir() / "training" / "mine"
     saved = max(int(path.name.split("-")[1]) for path in folder.glob("checkpoint-*"))
     assert 40 <= saved < 400
@@ -186,13 +186,13 @@ def _workers(parent: int) -> list[int]:
 @pytest.mark.parametrize(
     ("n_files", "arguments", "message"),
     [
-        (0, (), "too little to learn from"),
-        (1, (), "too little to learn from"),
-        (40, ("--held-out", "{empty}"), "no file is left to be held out"),
-        (40, ("--holes=60",), "holes, which would show nothing"),
+        (0, (), "not enough to learn from"),
+        (1, (), "not enough to learn from"),
+        (40, ("--held-out", "{empty}"), "no file is left to hold out"),
+        (40, ("--holes=60",), "holes, too few to show a difference"),
         (40, ("--rank=0",), "out of range"),
         (40, ("--tokens=10",), "use 256 or more"),
-        (40, ("--name=../x",), "no adapter name"),
+        (40, ("--name=../x",), "not a valid adapter name"),
         (40, ("--template=prefix", "--no-gate"), "no fill-in-the-middle tokens"),
         (40, ("--targets=nothing", "--no-gate"), "no linear layers nothing"),
     ],

@@ -59,7 +59,7 @@ def test_installed_as_it_was_shown_and_removed(
 ) -> None:
     repo = project(tmp_path / "my code", 24)
     given = ["train", str(repo), "--name=mine", "--model=embedded", "--steps=50", "--budget=30"]
-    assert cli.main([*given, "--when-idle"]) == 1  # there is no terminal to ask in
+    assert cli.main([*given, "--when-idle"]) == 1  # midfill cannot ask, because there is no terminal
     shown, said = capsys.readouterr()
     assert "add --yes" in said
     assert "files held out" in said  # what it would learn from
@@ -109,7 +109,7 @@ def test_without_a_session_there_is_a_line_for_cron(
     repo = project(tmp_path / "repo", 24)
     assert cli.main(["train", str(repo), "--name=mine", "--when-idle", "--yes"]) == 1
     said = capsys.readouterr().err
-    assert "there is no systemd session of yours" in said
+    assert "you have no systemd session" in said
     assert f"-m midfill train {repo} --name=mine --night --budget=60" in said
 
 
@@ -120,7 +120,7 @@ def test_without_a_session_there_is_a_line_for_cron(
         (("--no-gate",), "--no-gate cannot be used with --when-idle"),
         (("--force",), "--force cannot be used"),
         (("--budget=0",), "--budget 0 is out of range"),
-        (("--name=../x",), "no adapter name"),
+        (("--name=../x",), "not a valid adapter name"),
         (("--rank=0",), "out of range"),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_repository_that_is_nearly_all_generated_says_so(tmp_path: Path, capsy
     repo = repository(tmp_path / "repo", {**files, "main.py": python_file(99)})
     assert cli.main(["train", str(repo), "--when-idle", "--yes"]) == 1
     said = capsys.readouterr().err
-    assert "too little to learn from; left out: generated (60)" in said
+    assert "not enough to learn from; left out: generated (60)" in said
     assert "Traceback" not in said
 
 
@@ -245,7 +245,7 @@ def test_a_second_night_of_the_same_adapter_leaves(tmp_path: Path, capsys: pytes
         assert time.monotonic() < deadline
         time.sleep(0.05)
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-    assert (done.returncode, done.stderr) == (0, "a night of mine is going on already\n")
+    assert (done.returncode, done.stderr) == (0, "a night of mine is already running\n")
     time.sleep(0.5)  # it listens to the signal once it waits
     first.send_signal(signal.SIGTERM)
     _, said = first.communicate(timeout=PATIENCE_S)
@@ -355,7 +355,7 @@ def test_a_night_that_fails_says_so_once(tiny: Path, tmp_path: Path) -> None:
     for n_lines in (1, 0, 0):
         entry, _ = spend_a_night(child_of(repo, tiny))
         assert entry.kind == "failed"
-        assert entry.reason.startswith("1 files with 991 characters are too little to learn from; ")
+        assert entry.reason.startswith("1 files with 991 characters are not enough to learn from; ")
         assert len(news.take()) == n_lines
 
 

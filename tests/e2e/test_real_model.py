@@ -335,6 +335,6 @@ def test_an_adapter_that_does_not_fit_is_refused_with_a_remedy(
             assert time.monotonic() < deadline, status
             time.sleep(0.05)
         assert status["remedy"]
-        assert text_of(inline(client, "def add(a, b):\n    return ‸")) == "a + b"  # the plain base answers
+        assert text_of(inline(client, "def add(a, b):\n    return ‸")) == "a + b"  # using the base model
     finally:
         client.kill()

@@ -129,7 +129,7 @@ def _another_base(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_half_written, "not a sound safetensors file"),
+        (_half_written, "not a valid safetensors file"),
         (_another_base, "trained on google/codegemma-7b"),
         (lambda folder: shutil.rmtree(folder), "adapter_config.json is missing"),
     ],
@@ -152,7 +152,7 @@ async def test_bad_files_are_reported_once_and_tried_again_when_they_change(
     await until(lambda: engine.adapters()[0]["problem"])
     problem = engine.adapters()[0]["problem"]
     assert message in problem["message"]
-    assert problem["message"].endswith("; the one loaded before stays")
+    assert problem["message"].endswith("; the old version stays active")
     assert problem["remedy"]
     await asyncio.sleep(0.3)
     assert next(n_read) == 1

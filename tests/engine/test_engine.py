@@ -145,7 +145,7 @@ async def test_a_control_token_ends_it(engine: LocalEngine, monkeypatch: pytest.
         (GenerateRequest((-1,)), "outside the vocabulary"),
         (GenerateRequest((VOCABULARY,)), "outside the vocabulary"),
         (GenerateRequest((10**30,)), "outside the vocabulary"),
-        (GenerateRequest((1,) * 2040, 9), "the prompt of 2040 tokens leaves no room"),
+        (GenerateRequest((1,) * 2040, 9), "the prompt of 2040 tokens leaves no room for an answer"),
         (GenerateRequest((1,), adapter="x"), "adapter 'x' is not loaded"),
     ],
 )
@@ -322,7 +322,7 @@ async def test_a_person_is_not_refused_because_of_background(
     await asyncio.sleep(0.05)
     behind = [asyncio.ensure_future(whole(engine, asked(seed, background=True))) for seed in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(EngineError, match="too many waiting requests"):
+    with pytest.raises(EngineError, match="too many requests are waiting"):
         await whole(engine, asked(9, background=True))
     assert (await whole(engine, asked(9)))[1].finish_reason == "length"
     await asyncio.gather(blocked, *behind)
@@ -368,7 +368,7 @@ async def test_too_many_are_refused_and_the_cancelled_do_not_count(
     await asyncio.sleep(0.05)
     waiting = [asyncio.ensure_future(whole(engine, asked(seed))) for seed in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(EngineError, match="too many waiting requests"):
+    with pytest.raises(EngineError, match="too many requests are waiting"):
         await whole(engine, asked(9))
     waiting[0].cancel()
     await blocked

@@ -132,7 +132,7 @@ async def test_an_engine_without_memory(engine: LocalEngine, monkeypatch: pytest
     assert seen[0] == [digest(short)]
     assert unfinished(tmp_path / "work") == []
     n_steps = len(seen)
-    with pytest.raises(EngineError, match="died while it worked on this prompt"):
+    with pytest.raises(EngineError, match="crashed on this prompt"):
         await whole(engine, (7, 7, 7))
     assert len(seen) == n_steps
     for _ in range(2):

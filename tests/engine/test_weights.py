@@ -79,7 +79,7 @@ def test_the_same_tensors_as_the_library_reads(sound: Path) -> None:
 def test_malformed(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "x.safetensors"
     file.write_bytes(content)
-    with pytest.raises(MidfillError, match=r"x\.safetensors is not a sound safetensors file") as caught:
+    with pytest.raises(MidfillError, match=r"x\.safetensors is not a valid safetensors file") as caught:
         read_safetensors(file)
     assert caught.value.remedy
 

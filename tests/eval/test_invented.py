@@ -66,7 +66,7 @@ def test_nothing_shown_is_no_suggestion_and_other_languages_are_left(root: Path)
 
 
 def test_answers_about_another_folder(root: Path) -> None:
-    with pytest.raises(MidfillError, match="no hole of this folder"):
+    with pytest.raises(MidfillError, match="not a hole of this folder"):
         judged(root, [record("a", id="b.py:1-2:line")], {PYTHON: unknown()})
 
 
@@ -114,5 +114,5 @@ def test_no_checker(root: Path, check: Any) -> None:
 
 
 def test_a_checker_that_says_something_else(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    with pytest.raises(MidfillError, match="no answer that can be read"):
+    with pytest.raises(MidfillError, match="output cannot be read"):
         judged(root, [record("prise")], {PYTHON: pyright(program(tmp_path_factory.mktemp("bin"), "oops"))})

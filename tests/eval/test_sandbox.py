@@ -149,6 +149,6 @@ def test_where_the_walls_do_not_hold_nothing_is_run(monkeypatch: pytest.MonkeyPa
     sandbox.need()
     sandbox.need.cache_clear()
     monkeypatch.setattr(sandbox, "CHILD", Path(__file__).with_name("no_walls.py"))
-    with pytest.raises(MidfillError, match="cannot shut that in"):
+    with pytest.raises(MidfillError, match="cannot sandbox it"):
         sandbox.need()
     sandbox.need.cache_clear()

@@ -23,7 +23,10 @@ DEATHS = {
     "SIGABRT": ("the engine crashed (SIGABRT)", DOCTOR),
     "3": ("the engine ended with code 3", DOCTOR),
     "no such device": ("no such device", "set device"),
-    "keeper": ("the engine was lost", "run the command again: it starts another"),  # with whoever knows the reason
+    "keeper": (
+        "the engine stopped unexpectedly",
+        "run the command again: it starts a new engine",
+    ),  # with whoever knows the reason
 }
 COMMANDS = {
     "complete": ["complete", "a.py:1"],

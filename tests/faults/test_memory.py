@@ -46,7 +46,7 @@ async def test_an_engine_that_gets_no_more_memory(tiny: Path) -> None:
     resource.prlimit(pid, resource.RLIMIT_AS, (address_space(pid), resource.RLIM_INFINITY))
     with pytest.raises(EngineError, match="ran out of memory") as refused:
         await whole(LONG)
-    assert refused.value.remedy == "a shorter context is used for a while"
+    assert refused.value.remedy == "the engine uses a shorter context for a while"
     state = (await engine.client.get("/midfill/status")).json()
     assert state["status"]["state"] == "ready"
     assert state["info"]["most_tokens"] == len(LONG) // 2

@@ -138,7 +138,7 @@ class Adapter:
         write.write(self.folder, trained, Settings(), write.Base(self._base, "tiny"), Collection(), [], "mine")
 
     def found(self) -> float | None:
-        """Which one stands there, read as the engine reads it; None: there is no folder."""
+        """Which one stands there, read as the engine reads it; None: there is not a folder."""
         if not self.folder.exists():
             return None
         adapter = read_adapter("mine", self.folder, self._reader.model, self._reader.base_names)

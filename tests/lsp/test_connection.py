@@ -17,7 +17,7 @@ from .inside import Inside
 INLINE, STREAMING = "textDocument/inlineCompletion", "midfill/inlineCompletion"
 AUTOMATIC = {"triggerKind": 2}
 STARTING, READY = EngineStatus("starting", stage="loading", progress=0.5), EngineStatus("ready", model="script")
-CRASHED = EngineStatus("error", "the engine crashed", "it is started again")
+CRASHED = EngineStatus("error", "the engine crashed", "midfill starts it again")
 ABANDONED = EngineStatus("off", "the engine failed 8 times")
 
 

@@ -368,7 +368,7 @@ def test_an_error_that_stops_suggestions_is_shown_once(start: Start, knows: str)
 def test_an_error_beside_which_suggestions_come_is_not(start: Start) -> None:
     client = start()
     assert shown(client, client.open("x"))
-    client.status(ERROR)  # an adapter was refused; the plain base answers
+    client.status(ERROR)  # an adapter was refused; using the base model
     assert messages(client) == []
 
 

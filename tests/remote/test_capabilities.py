@@ -70,7 +70,7 @@ async def test_a_closed_stream_stops_the_engine(connected: Connect) -> None:
 async def test_another_tokenizer_is_refused(kind: str, tokenize_route: bool, connected: Connect) -> None:
     mock = Mock(kind, tokenizer=other_tokenizer(), tokenize_route=tokenize_route)
     async with running(mock):
-        with pytest.raises(MidfillError, match="has another tokenizer than ours for") as caught:
+        with pytest.raises(MidfillError, match="has a different tokenizer than this machine's for") as caught:
             async with connected(mock):
                 pass
     assert "set model to" in caught.value.remedy
@@ -80,7 +80,7 @@ async def test_other_control_tokens_are_refused(connected: Connect) -> None:
     """Text has the same ids in both; what the sentinels are decides."""
     mock = Mock("vllm", tokenizer=make("starcoder2"))
     async with running(mock):
-        with pytest.raises(MidfillError, match="has another tokenizer than ours for"):
+        with pytest.raises(MidfillError, match="has a different tokenizer than this machine's for"):
             async with connected(mock):
                 pass
 
@@ -94,8 +94,8 @@ def always(response: Response) -> Mock:
     [
         (Mock(key="secret"), r"127.0.0.1:\d+ refuses the key \(HTTP 401\)", "set MIDFILL_ENGINE_KEY"),
         (always(JSONResponse({}, 500)), "failed (HTTP 500)", "the engine's log"),
-        (always(JSONResponse({}, 429, {"Retry-After": "7"})), "is busy (HTTP 429)", "asked again in 7 s"),
-        (always(RedirectResponse("http://127.0.0.1:1/v1", 307)), "redirects, which is not followed", "where it leads"),
+        (always(JSONResponse({}, 429, {"Retry-After": "7"})), "is busy (HTTP 429)", "asks it again in 7 s"),
+        (always(RedirectResponse("http://127.0.0.1:1/v1", 307)), "redirects, which midfill", "it redirects to"),
         (always(PlainTextResponse("<html>")), "broke off", "ask again"),
         (always(PlainTextResponse("data: <html>\n\n")), "not an answer", "address"),
         (Mock(cut_after=1), "broke off its answer", "ask again"),

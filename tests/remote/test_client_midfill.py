@@ -36,7 +36,7 @@ async def test_with_a_token_and_the_companys_certificate(
         with pytest.raises(MidfillError, match="certificate is not trusted") as caught:
             async with connected(**{**settings, "engine_ca_file": ""}):
                 pass
-        assert caught.value.remedy == "set engine_ca_file to the company's"
+        assert caught.value.remedy == "set engine_ca_file to your company's certificates"
         tokens.revoke("ada", file)
         with pytest.raises(MidfillError, match=r"refuses the key \(HTTP 401\)"):
             async with connected(**settings):
@@ -48,6 +48,6 @@ async def test_another_tokenizer(resident: Resident, tmp_path: Path, connected: 
         async with connected(engine=(server.address,)):
             pass
         resident.stream = FakeResident.stream.__get__(resident)  # type: ignore[method-assign]
-        with pytest.raises(MidfillError, match="another tokenizer"):
+        with pytest.raises(MidfillError, match="a different tokenizer"):
             async with connected(engine=(server.address,)):
                 pass

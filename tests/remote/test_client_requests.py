@@ -213,8 +213,8 @@ async def test_prompts_for_foreign_engines_are_not_healed(connected: Connect) ->
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("vllm", "has no adapter 'gone'"), ("sglang", "has no adapter 'gone'"), ("llama.cpp", "serves one adapter"),
-     ("text", "takes text alone")],
+    [("vllm", "has no adapter 'gone'"), ("sglang", "has no adapter 'gone'"), ("llama.cpp", "serves a single adapter"),
+     ("text", "takes only text")],
 )  # fmt: skip
 async def test_a_missing_adapter(kind: str, message: str, connected: Connect) -> None:
     mock = Mock(kind)

@@ -41,10 +41,10 @@ def test_addresses(text: str, base: str, root: str, name: str, is_loopback: bool
         ("http://ai.example/v1", "without encryption"), ("http://10.0.0.1/v1", "without encryption"),
         ("http://127.0.0.1.evil.example/v1", "without encryption"), ("http://0.0.0.0/v1", "without encryption"),
         ("https://user:s3cret@ai.example/v1", "user or a password"), ("https://s3cret@ai.example/v1", "a user or"),
-        ("ai.example", "begins with https://"), ("ftp://ai.example", "begins with https://"), ("", "begins with"),
-        ("https://", "begins with https://"), ("file:///etc/passwd", "begins with"), ("https://a b/v1", "begins with"),
+        ("ai.example", "must begin with"), ("ftp://ai.example", "must begin with"), ("", "must begin"),
+        ("https://", "must begin with"), ("file:///etc/passwd", "must begin"), ("https://a b/v1", "must begin"),
         ("https://ai.example/v1?key=s3cret", "has a query"), ("https://ai.example/v1#s3cret", "has a query"),
-        ("https://ai.example:x/v1", "no address"), ("https://[::1/v1", "no address"),
+        ("https://ai.example:x/v1", "not an address"), ("https://[::1/v1", "not an address"),
     ],
 )  # fmt: skip
 def test_what_is_no_address(text: str, message: str) -> None:
@@ -140,7 +140,7 @@ def test_key_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(MidfillError, match="cannot read"):
         read_key(Config(engine_key_file=str(tmp_path / "gone")))
     os.mkfifo(tmp_path / "pipe", 0o600)
-    with pytest.raises(MidfillError, match="is no file"):
+    with pytest.raises(MidfillError, match="is not a file"):
         read_key(Config(engine_key_file=str(tmp_path / "pipe")))
 
 

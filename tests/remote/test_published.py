@@ -100,7 +100,7 @@ def test_the_base_is_written_as_the_engine_calls_it(tmp_path: Path, folder: Path
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".x", "none", "auto", "a@b", "x" * 65])
 def test_names_that_are_none(name: str, tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(MidfillError, match="is no adapter name"):
+    with pytest.raises(MidfillError, match="is not a valid adapter name"):
         publish(name, adapter(tmp_path, 1), folder)
 
 

@@ -259,7 +259,7 @@ async def test_an_adapter_that_made_room_is_told_apart(service: Service, residen
 @pytest.mark.parametrize(
     ("refusal", "status"),
     [
-        (BadRequestError("ids outside the vocabulary", "render it for this model"), 400),
+        (BadRequestError("ids outside the vocabulary", "render the prompt for this model"), 400),
         (EngineError("the engine is not ready", "wait"), 503),
         (AdapterMissingError("adapter 'x' is not loaded", "load it first"), 404),
     ],
@@ -365,7 +365,7 @@ async def test_who_leaves_takes_nothing_new(client: httpx.AsyncClient, service: 
     assert (await client.post("/midfill/shutdown", json={})).status_code == 200
     assert (await client.get("/midfill/status")).json()["draining"] is True
     answer = await client.post("/v1/completions", json={"prompt": [1]})
-    assert (answer.status_code, answer.json()["error"]["message"]) == (503, "the engine is leaving")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (503, "the engine is shutting down")
 
 
 @pytest.mark.parametrize(("value", "there"), [("1", True), ("0", False), (None, False)])

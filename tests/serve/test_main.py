@@ -250,7 +250,7 @@ def test_adapters_on_the_command_line(tiny: Path, tmp_path: Path) -> None:
     assert (bad.returncode, bad.stdout) == (1, "")
     (line,) = bad.stderr.splitlines()
     assert line.startswith("midfill: ")
-    assert "not a sound safetensors file" in line
+    assert "not a valid safetensors file" in line
     assert line.endswith("(fetch or prepare it again)")
     assert midfill("add", "good", "--name", "mine").returncode == 0
     assert f"{tiny}: yes" in midfill("info", "mine").stdout
@@ -291,7 +291,7 @@ async def test_a_front_end_loads_again_what_made_room_and_hears_of_bad_files(tin
 
         weights = tmp_path / "b" / "adapter_model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-10])
-        await until(lambda: "the one loaded before stays" in second.status.message)
+        await until(lambda: "the old version stays active" in second.status.message)
         assert second.status.state == "ready"
         assert second.status.remedy
         assert all("stays" not in status.message for status in statuses)
@@ -307,7 +307,7 @@ async def test_an_adapter_that_is_missing_is_a_warning_while_the_base_answers(ti
         completer = await subject.wait_ready(PATIENCE_S)
         assert completer is not None
         await until(lambda: subject.status.state == "ready")
-        assert "the plain base answers" in subject.status.message
+        assert "using the base model" in subject.status.message
         assert subject.status.remedy
         assert (await completer.last(at("def f(a):\n    return ‸\n"))).finished
         assert all(status.state != "error" for status in statuses)

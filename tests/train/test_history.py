@@ -77,7 +77,7 @@ def test_state() -> None:
 
 def test_the_table_and_the_plot(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["adapters", "history", "mine"]) == 1
-    assert "has no nights yet" in capsys.readouterr().err
+    assert "has no nights recorded yet" in capsys.readouterr().err
     for entry in (PROMOTED, REFUSED, UNCHANGED):
         history.add("mine", entry)
     picture = tmp_path / "nights.svg"

@@ -123,7 +123,7 @@ def test_what_nobody_waits_for_leaves_vllm(how: str, start: Start, vllm: Vllm, t
     ("key", "settings", "message", "remedy"),
     [
         ("wrong", {}, "refuses the key (HTTP 401)", "set MIDFILL_ENGINE_KEY or engine_key_file to a valid key"),
-        (KEY, {"adapter": "gone"}, "has no adapter 'gone'; the plain base answers", "midfill adapters publish"),
+        (KEY, {"adapter": "gone"}, "has no adapter 'gone'; using the base model", "midfill adapters publish"),
     ],
 )
 def test_what_is_wrong_is_one_line_in_the_status(

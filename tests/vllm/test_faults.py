@@ -70,7 +70,7 @@ def with_unknown_adapter(
     [
         (with_bad_key, "refuses the key (HTTP 401)", "set MIDFILL_ENGINE_KEY or engine_key_file to a valid key"),
         (with_dead_host, "does not answer (ConnectError)", "check engine, or start it there"),
-        (with_other_tokenizer, "has another tokenizer than ours for ", "set model to what it serves"),
+        (with_other_tokenizer, "has a different tokenizer than this machine's for ", "set model to what it serves"),
         (with_unpublished_adapter, "has no adapter 'gone'", "run: midfill adapters publish"),
         (with_unknown_adapter, "has no adapter 'gone'", "publish it with midfill adapters publish"),
     ],

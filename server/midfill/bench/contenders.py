@@ -233,7 +233,7 @@ async def _until_healthy(client: httpx.AsyncClient, child: asyncio.subprocess.Pr
             if (await client.get("/health")).status_code == 200:
                 return
         await asyncio.sleep(0.2)
-    raise MidfillError("llama.cpp's server does not start", "try its command by hand: llama-server -m FILE.gguf")
+    raise MidfillError("llama.cpp's server did not start", "try its command by hand: llama-server -m FILE.gguf")
 
 
 async def _version(binary: Path) -> str:

@@ -60,7 +60,7 @@ async def replay(n_keys: int, count_tokens: Callable[[str], int], seed: int = 1)
             typist = Typist(client, before, rest[1] + rest[2], count_tokens)
             return await typist.type(keys, gaps(keys, rng))
     except (ServerGone, TimeoutError):
-        raise MidfillError("the language server ended or did not get ready", "run: midfill doctor") from None
+        raise MidfillError("the language server ended or did not become ready", "run: midfill doctor") from None
 
 
 async def _until_ready(client: Client) -> None:

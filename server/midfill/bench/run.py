@@ -106,23 +106,25 @@ class Turns:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill bench`` can be told."""
+    """Add the arguments of ``midfill bench``."""
     parser.add_argument(
         "what", nargs="?", choices=[RIVALS, *BENCHES], default=RIVALS,
-        help="the engine beside others (default); seconds, memory and disk that it takes; completions beside a build, "
-        "a training run or other windows; places that were read ahead",
+        help="what to measure: the engine beside others (default); its start, memory and disk; completions beside "
+        "a build, a training run or other windows; places read ahead",
     )  # fmt: skip
-    parser.add_argument("--rounds", type=int, metavar="N", help="turns of each contender at unseen prompts (7)")
-    parser.add_argument("--holes", type=int, metavar="N", help="holes in real code (30)")
     parser.add_argument(
-        "--quick", action="store_true", help="a tiny run that shows whether it works, no figures to quote"
+        "--rounds", type=int, metavar="N", help="rounds, each with every contender at unseen prompts (7)"
     )
+    parser.add_argument("--holes", type=int, metavar="N", help="number of holes in real code (30)")
+    parser.add_argument("--quick", action="store_true", help="a tiny run that only shows whether everything works")
     parser.add_argument("--footprint", dest="what", action="store_const", const="footprint", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="training: what is trained on (midfill's own code)")
-    parser.add_argument("--llama-server", metavar="PATH", help="llama.cpp's server, measured on the same GGUF")
-    parser.add_argument("--skip-generate", action="store_true", help="without transformers' generate()")
-    parser.add_argument("--plot", metavar="FILE", help="an SVG or PNG, or none; in a checkout docs/images/bench.svg")
-    parser.add_argument("--json-only", action="store_true", help="print nothing but the line of JSON")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="the folder to train on (midfill's own code)")
+    parser.add_argument("--llama-server", metavar="PATH", help="also measure llama.cpp's server, on the same GGUF")
+    parser.add_argument("--skip-generate", action="store_true", help="leave out transformers' generate()")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="the SVG or PNG to draw, or none (in a checkout docs/images/bench.svg)"
+    )
+    parser.add_argument("--json-only", action="store_true", help="print only the line of JSON")
     parser.set_defaults(run=run)
 
 

@@ -1,1 +1,2 @@
-"""A window's end of the wire: an engine found or started, followed, its adapters, and prompts written for it."""
+"""A window's end of the wire: finds or starts an engine, follows it, and manages its adapters and the
+prompts for it."""

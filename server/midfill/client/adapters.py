@@ -1,4 +1,4 @@
-"""Which adapters a front end's requests name, and that the engine has them."""
+"""Which adapters a language server's requests name, and how it makes sure that the engine has them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from midfill.types import MidfillError, ModelInfo
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """Names as the engine knows them; None is the plain base."""
+    """Names as the engine knows them; None is the base model."""
 
     default: str | None = None
     of_language: Mapping[str, str | None] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Adapters:
 
     @property
     def names(self) -> frozenset[str]:
-        """Every one that may answer."""
+        """All adapters that may answer."""
         return frozenset(self.folders)
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class Adapters:
 
 
 async def load_adapters(engine: HttpEngine, config: Config, info: ModelInfo) -> tuple[Adapters, MidfillError | None]:
-    """Load what ``config`` names; what cannot be is left out, and the first reason told."""
+    """Load the adapters that ``config`` names; invalid ones are left out, and the first reason is returned."""
     refusal: MidfillError | None = None
     folders: dict[str, Path] = {}
 
@@ -62,12 +62,13 @@ async def load_adapters(engine: HttpEngine, config: Config, info: ModelInfo) -> 
 
 
 async def check_adapter(engine: HttpEngine, folder: Path) -> None:
-    """Whether the adapter in ``folder`` (absolute) fits the engine's model; it is not loaded. Raises MidfillError."""
+    """Check whether the adapter in ``folder`` (absolute) fits the engine's model, without loading it. Raises
+    MidfillError."""
     await _ask(engine, "/midfill/check_adapter", {"lora_path": str(folder)})
 
 
 class Wary:
-    """An engine that is not asked again what one like it died of."""
+    """An engine that never gets a prompt again on which one like it crashed."""
 
     def __init__(self, engine: HttpEngine, suspects: Suspects) -> None:
         self._engine, self._suspects = engine, suspects
@@ -83,7 +84,7 @@ class Wary:
 
 
 class AdapterKeeper:
-    """An engine whose adapters are loaded again where the engine had to make room for others."""
+    """An engine whose adapters are loaded again if it dropped them to make room for others."""
 
     def __init__(self, engine: HttpEngine | Wary, folders: Mapping[str, Path]) -> None:
         self._engine, self._folders = engine, folders
@@ -96,7 +97,7 @@ class AdapterKeeper:
                     yield delta
             return
         except AdapterMissingError as error:
-            # A background request: nobody waits for it, and the adapter in whose place it would come is in use.
+            # Nothing waits for a background request, and the adapter that it would replace is in use.
             folder = self._folders.get(request.adapter or "")
             if request.background or folder is None:
                 raise
@@ -110,7 +111,7 @@ class AdapterKeeper:
                 yield delta
 
     async def aclose(self) -> None:
-        """The engine is whoever's who made it."""
+        """Do nothing: the engine belongs to the caller."""
 
 
 async def _load(engine: HttpEngine | Wary, name: str, folder: Path) -> None:

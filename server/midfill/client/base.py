@@ -30,27 +30,27 @@ class Completes(Protocol):
 
 
 class Link(Protocol):
-    """The way to an engine: found or started in the background, followed, and found again when it is lost."""
+    """The connection to an engine: found or started in the background, followed, and found again after it stopped."""
 
     @property
     def completer(self) -> Completes | None:
-        """Ready to answer, or None."""
+        """The completer that can answer now, or None."""
         ...
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Begin; return at once."""
         ...
 
     def configure(self, config: Config) -> None:
-        """Other settings of the window's own; the engine's are as before."""
+        """Take new settings of the window; those of the engine have not changed."""
         ...
 
     async def wait_ready(self, timeout_s: float) -> Completes | None:
-        """The completer as soon as there is one; None after ``timeout_s`` or when it cannot be."""
+        """Return the completer as soon as there is one; None after ``timeout_s`` or when there cannot be one."""
         ...
 
     async def stats(self) -> dict[str, Any]:
-        """The engine's counters; {} while there is none."""
+        """Return the engine's counters; {} while there is no engine."""
         ...
 
     async def debug_block(self, seconds: float) -> None:
@@ -58,16 +58,16 @@ class Link(Protocol):
         ...
 
     def report(self, error: EngineError) -> None:
-        """A request failed."""
+        """Report that a request failed."""
         ...
 
     async def aclose(self) -> None:
-        """Let the engine go."""
+        """Disconnect from the engine."""
         ...
 
 
 class BackgroundLink:
-    """A link that a task of its own keeps up: ``_run``. Whatever is wrong is in the status."""
+    """A link that a task of its own maintains: ``_run``. Every problem is in the status."""
 
     def __init__(
         self, config: Config, on_status: StatusHandler, sources: Sequence[ContextSource], status: EngineStatus
@@ -79,21 +79,21 @@ class BackgroundLink:
         self.status = status
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Begin; return at once."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     def configure(self, config: Config) -> None:
-        """Other settings of the window's own. What was given up is tried again."""
+        """Take new settings of the window. A link that was abandoned tries again."""
         self._config = config
         if self.completer is not None:
             self.completer.config = config
         self._try_again()
 
     async def wait_ready(self, timeout_s: float) -> Completer | None:
-        """The completer as soon as an engine is ready; None after ``timeout_s`` or when none can be.
+        """Return the completer as soon as an engine is ready; None after ``timeout_s`` or when none can be ready.
 
-        What was given up is tried again: only a request by hand waits.
+        A link that was abandoned tries again: only an explicit request waits.
         """
         self._try_again()
         with contextlib.suppress(TimeoutError):
@@ -104,7 +104,7 @@ class BackgroundLink:
         return self.completer
 
     async def aclose(self) -> None:
-        """Let the engine go; it stays for others."""
+        """Disconnect from the engine, which stays for other windows."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -123,7 +123,7 @@ class BackgroundLink:
         raise NotImplementedError
 
     async def _drop(self) -> None:
-        """Let go of what the task made."""
+        """Release what the task made."""
         completer, self.completer = self.completer, None
         if completer is not None:
             await completer.aclose()

@@ -1,4 +1,4 @@
-"""How an engine ended, for people: what its keeper wrote down, or the front end that killed it."""
+"""How an engine ended, in words for users: its keeper recorded it, or the language server that killed it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from midfill.faults import says_no_memory
 from midfill.types import MidfillError
 
 MORE_MEMORY = "close other programs, set context_tokens lower, or choose a smaller model"
-WAIT_S = 2.0  # a keeper needs a moment to write
+WAIT_S = 2.0  # seconds: a keeper needs a moment to write
 
 
 @dataclass(frozen=True, slots=True)
 class End:
     """``code`` is an exit status, or minus the number of a signal. ``last``: the engine's last line, ``remedy``: what
-    it said can be done."""
+    to do, in the engine's words."""
 
     pid: int
     keeper: int
@@ -31,7 +31,7 @@ class End:
 
 
 def read(file: Path) -> End | None:
-    """The last end of an engine that is recorded in ``file``."""
+    """Return the last end of an engine that is recorded in ``file``."""
     try:
         content = json.loads(file.read_bytes()[:4096])
         pid, by, code = (int(content[key]) for key in ("pid", "keeper", "code"))
@@ -41,7 +41,7 @@ def read(file: Path) -> End | None:
 
 
 async def of(file: Path, pid: int) -> End | None:
-    """The end of the engine, or keeper, with that process id; None where none becomes known within WAIT_S."""
+    """Return the end of the engine, or keeper, with that process id; None if none becomes known within WAIT_S."""
     deadline = time.monotonic() + WAIT_S
     while True:
         end = await asyncio.to_thread(read, file)
@@ -53,7 +53,7 @@ async def of(file: Path, pid: int) -> End | None:
 
 
 def write(file: Path, pid: int, why: str) -> None:
-    """Record that a front end kills the engine ``pid``, so that it is not taken for the system's doing."""
+    """Record that this process kills the engine ``pid``, so that the system is not blamed for it."""
     with contextlib.suppress(OSError):
         temporary = file.with_suffix(f".{os.getpid()}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -63,12 +63,12 @@ def write(file: Path, pid: int, why: str) -> None:
 
 
 def told(end: End) -> MidfillError:
-    """``end`` in words."""
+    """Return ``end`` in words."""
     if end.code == 0:
-        return MidfillError(f"the engine was ended: {end.last}", "run: midfill doctor")
+        return MidfillError(f"the engine stopped: {end.last}", "run: midfill doctor")
     if end.code == -getattr(signal, "SIGKILL", 9):
         return MidfillError("the engine was killed, probably by the system because memory ran out", MORE_MEMORY)
-    if not end.remedy and says_no_memory(end.last):  # of a library that ended the process
+    if not end.remedy and says_no_memory(end.last):  # the message of a library that ended the process
         return MidfillError("the engine ran out of memory", MORE_MEMORY)
     if end.code < 0:
         name = str(-end.code)

@@ -1,4 +1,4 @@
-"""The engine on this machine in the place of those elsewhere, while none of them answers."""
+"""The local engine in place of engines elsewhere, while none of those answers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from midfill.types import MidfillError, ModelInfo
 
 @dataclass(slots=True)
 class LocalFallback:
-    """The engine on this machine, started when it is first needed. Nobody waits for it: until it is there, it fails.
+    """The local engine, started when it is first needed. Nothing waits for it: until it is ready, its requests fail.
 
-    It answers as its plain base, and only if its tokenizer has the ids of the prompts.
+    It answers with its base model, and only if its tokenizer has the ids of the prompts.
     """
 
     config: Config
@@ -41,7 +41,7 @@ class LocalFallback:
             problem = self._problem
             if problem is not None:
                 raise EngineError(problem.message, problem.remedy)
-            raise EngineError("no replica answers; the engine on this machine is starting", "type on")
+            raise EngineError("no replica answers; the local engine is starting", "type on")
         plain = dataclasses.replace(request, adapter=None)
         try:
             async with aclosing(self._engine.stream(plain)) as deltas:  # type: ignore[type-var]
@@ -59,12 +59,14 @@ class LocalFallback:
             info = await _ready(engine)
             if self.fits is not None and not await asyncio.to_thread(_same_ids, info, self.fits):
                 raise MidfillError(
-                    f"engine_fallback = {settings.model!r} has another tokenizer than the engine elsewhere",
+                    f"engine_fallback = {settings.model!r} has a different tokenizer than the engine elsewhere",
                     "name a model of the same family",
                 )
             self._engine, self._problem = engine, None
         except (MidfillError, httpx.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
-            known = error if isinstance(error, MidfillError) else EngineError("the engine on this machine was lost", "")
+            known = (
+                error if isinstance(error, MidfillError) else EngineError("the local engine stopped unexpectedly", "")
+            )
             self._problem = known
             if engine is not None:
                 await engine.aclose()
@@ -75,7 +77,7 @@ class LocalFallback:
             await engine.aclose()
 
     async def aclose(self) -> None:
-        """Let it go; it leaves by itself."""
+        """Disconnect; the engine exits by itself."""
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting])

@@ -2,8 +2,8 @@
 
 Run as a script, with the standard library only, so that it is small and starts at once. What the engine and its native
 code write to standard output and error comes through a pipe into a ring of two files; a process of its own reads it,
-since a thread of the engine could not while native code holds Python's lock. When the engine is gone, its exit status
-and its last line lie in the runtime folder, where every window finds them.
+since a thread of the engine could not while native code holds Python's lock. When the engine has stopped, its exit
+status and its last line are in the runtime folder, where every window finds them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import select
 import signal
 import sys
 
-RING_BYTES = 2_500_000  # of each of the two files
+RING_BYTES = 2_500_000  # bytes of each of the two files
 CHUNK = 1 << 16
 TAIL = 4096
 LAST_CHARS = 200
@@ -31,7 +31,7 @@ class Ring:
             self._open()
 
     def write(self, data: bytes) -> None:
-        """Add ``data``; what the disk does not take is lost."""
+        """Add ``data``; whatever the disk refuses is lost."""
         with contextlib.suppress(OSError):
             if not self._is_current():
                 self._open()
@@ -41,7 +41,7 @@ class Ring:
             os.write(self._descriptor, data)
 
     def _is_current(self) -> bool:
-        """Whether what is open still has the name: another engine's keeper may have put it aside."""
+        """Whether the open file still has that name: another engine's keeper may have renamed it."""
         if self._descriptor < 0:
             return False
         try:
@@ -58,7 +58,8 @@ class Ring:
 
 
 def main() -> int:
-    """``keeper.py LOG END COMMAND``: the command as JSON; LOG may be empty. Returns the engine's exit status."""
+    """Run ``keeper.py LOG END COMMAND``: the command is JSON, and LOG may be empty. Returns the engine's
+    exit status."""
     log, end, command = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     reading, writing = os.pipe()
     waking, waker = os.pipe()
@@ -70,7 +71,7 @@ def main() -> int:
         _become(command, writing)
     os.close(writing)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it ends when the engine does
+        signal.signal(number, signal.SIG_IGN)  # this process ends when the engine does
     tail = _copy(pid, reading, waking, Ring(log) if log else None)
     code = _ended[pid]
     if code != 0 and _recorded(end) != pid:
@@ -93,7 +94,10 @@ _ended: dict[int, int] = {}
 
 
 def _copy(pid: int, reading: int, waking: int, ring: Ring | None) -> bytes:
-    """Into the ring until the engine is gone; the last bytes. A child of the engine may hold the pipe longer."""
+    """Copy the output into the ring until the engine has stopped, even if a child of it still holds the pipe.
+
+    Returns the last bytes.
+    """
     tail, is_open = b"", True
     while not _is_over(pid):
         ready, _, _ = select.select([waking, *([reading] if is_open else [])], [], [])
@@ -123,14 +127,14 @@ def _is_over(pid: int) -> bool:
 
 
 def _recorded(end: str) -> int:
-    """Whose end is written down already: a front end that kills a stuck engine says why."""
+    """Return the process whose end is recorded already: a language server that kills a stuck engine records why."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError), open(end, "rb") as stream:  # noqa: PTH123
         return int(json.loads(stream.read(TAIL))["pid"])
     return 0
 
 
 def last_words(tail: bytes) -> dict[str, str]:
-    """What the engine said last: its own sentence and remedy where there are any, else the last line."""
+    """Return the engine's last words: its own message and remedy if there are any, else the last line."""
     lines = [line.strip() for line in tail.decode("utf-8", "replace").splitlines() if line.strip()]
     own = [number for number, line in enumerate(lines) if line.startswith("midfill: ")]
     if not own:
@@ -145,7 +149,7 @@ def _printable(text: str) -> str:
 
 
 def _write(path: str, content: dict[str, object]) -> None:
-    """Whole or not at all, for the user alone."""
+    """Write the file completely or not at all, readable by the user alone."""
     temporary = f"{path}.{os.getpid()}.tmp"
     with contextlib.suppress(OSError):
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

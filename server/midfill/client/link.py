@@ -1,4 +1,4 @@
-"""A front end's connection to its engine: found or started, followed, and started again when it is lost."""
+"""A language server's connection to its engine: found or started, followed, and started again after it stopped."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from midfill.types import EngineStatus, MidfillError, ModelInfo, State, Trigger
 
 log = logging.getLogger(__name__)
 
-SILENT_S = 15.0  # an engine sends something every second; so long without is a stuck one, and it is killed
+SILENT_S = 15.0  # an engine sends something every second; one that is silent for this long is killed
 TRY_AGAIN = "it is tried again when you ask for a suggestion by hand or change a setting of the engine"
 
 
 def make_link(config: Config, on_status: StatusHandler, sources: Sequence[ContextSource] = ()) -> Link:
-    """The link for ``config``. MIDFILL_SCRIPT names a scripted engine, for tests."""
+    """Return the link for ``config``. MIDFILL_SCRIPT names a scripted engine, for tests."""
     if script := os.environ.get("MIDFILL_SCRIPT"):
         return ScriptedLink(config, on_status, Path(script), sources)
     if config.engine:
@@ -51,15 +51,15 @@ def make_link(config: Config, on_status: StatusHandler, sources: Sequence[Contex
 
 
 class EngineLink(BackgroundLink):
-    """Follows one engine process for ever."""
+    """Follows one engine process after the other."""
 
     def __init__(self, config: Config, on_status: StatusHandler, sources: Sequence[ContextSource] = ()) -> None:
         super().__init__(config, on_status, sources, EngineStatus("starting", model=config.model))
         self._engine: HttpEngine | None = None
         self._restarts = Restarts()
-        self._pid, self._was_told = 0, False  # of the engine that is followed; whether it said what is wrong with it
+        self._pid, self._was_told = 0, False  # of the engine that is followed; whether it reported its own problem
         self._adapters = Adapters()
-        self._refusal: MidfillError | None = None  # why an adapter is not there and the plain base answers
+        self._refusal: MidfillError | None = None  # why an adapter is missing and the base model answers
 
     def _try_again(self) -> None:
         if self.status.state == "off":
@@ -67,7 +67,7 @@ class EngineLink(BackgroundLink):
             self._asked.set()
 
     async def stats(self) -> dict[str, Any]:
-        """The engine's counters; {} while there is none."""
+        """Return the engine's counters; {} while there is no engine."""
         return await self._engine.stats() if self._engine is not None else {}
 
     async def debug_block(self, seconds: float) -> None:
@@ -78,7 +78,7 @@ class EngineLink(BackgroundLink):
             await self._engine.client.post("/midfill/debug/block", json={"seconds": seconds}, timeout=seconds + 30)
 
     def report(self, error: EngineError) -> None:
-        """A request failed. A lost engine shows in the followed events; nothing more is needed."""
+        """Report that a request failed. The followed events show a lost engine; nothing more is needed."""
         log.warning("a request failed: %s", error.message)
 
     # ---- following -------------------------------------------------------------------------------------------------
@@ -97,23 +97,23 @@ class EngineLink(BackgroundLink):
             await asyncio.sleep(self._restarts.wait_s)
 
     async def _once(self) -> MidfillError:
-        """Find or start an engine and follow it to its end, which is returned in words."""
+        """Find or start an engine and follow it to its end; return the end in words."""
         self._pid, self._was_told = 0, False
         try:
             self._engine = await spawn.find_or_spawn(self._config)
             await self._follow(self._engine)
-            lost = MidfillError("the engine is gone", "it is started again")
+            lost = MidfillError("the engine stopped", "midfill starts it again")
         except MidfillError as error:
             return error
         except (httpx.HTTPError, OSError, ValueError, TypeError, KeyError) as error:
-            lost = MidfillError(f"the engine was lost ({type(error).__name__})", "it is started again")
-        await self._drop()  # whoever waits is told now; how it ended is known in a moment
+            lost = MidfillError(f"the engine stopped unexpectedly ({type(error).__name__})", "midfill starts it again")
+        await self._drop()  # tell waiting requests now; how the engine ended is known in a moment
         if self._was_told:
             return MidfillError(self.status.message, self.status.remedy)
         return await spawn.why(self._config, self._pid) or lost
 
     async def _give_up(self, lost: MidfillError) -> None:
-        """Nothing is started any more until the user wants it."""
+        """Start no engine until the user asks for one."""
         log.error("the engine is given up: %s", lost.message)
         message = f"the engine failed {MAX_FAILURES} times: {lost.message}"
         self._asked.clear()
@@ -132,18 +132,18 @@ class EngineLink(BackgroundLink):
                     self._set(status)
                 return
             if self.completer is not None and info is not None:
-                self.completer.info = info  # the context that there is memory for changes
+                self.completer.info = info  # the context for which there is memory changes
             if status.state == "ready" and self.completer is None and info is not None:
                 status = await self._make_ready(engine, info, status)
                 self._restarts.ready()
             self._set(self._of_adapter(status, state.adapters))
 
     def _of_adapter(self, status: EngineStatus, adapters: list[dict[str, Any]]) -> EngineStatus:
-        """``status`` with what became of our adapter's files since it was loaded."""
+        """Return ``status`` with any change of our adapter's files since it was loaded."""
         completer = self.completer
         if completer is not None and status.state == "ready":
-            if (refusal := self._refusal) is not None:  # the base answers: a warning
-                message = f"{refusal.message}; the plain base answers"
+            if (refusal := self._refusal) is not None:  # the base model answers: a warning
+                message = f"{refusal.message}; using the base model"
                 status = dataclasses.replace(status, message=message, remedy=refusal.remedy)
             for entry in (entry for entry in adapters if entry["name"] in self._adapters.names):
                 completer.adapter_digests[str(entry["name"])] = str(entry["digest"])
@@ -201,7 +201,7 @@ class EngineLink(BackgroundLink):
 
 
 def _outcomes(config: Config) -> Callable[[Trigger], Outcomes]:
-    """What became of earlier suggestions, where that is recorded."""
+    """Return what became of earlier suggestions, if that is recorded."""
     found: dict[Trigger, Outcomes] = {}
     with contextlib.suppress(MidfillError):
         found = {trigger: records.outcomes(trigger) for trigger in ("automatic", "invoked")} if config.records else {}

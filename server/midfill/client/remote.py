@@ -34,15 +34,15 @@ from midfill.types import EngineStatus, MidfillError, Trigger
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0  # until it is connected anew
-LOOK_S = 2.0  # between two looks at pointers and at replicas that were not there
+FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0  # seconds until it connects again
+LOOK_S = 2.0  # seconds between two looks at pointers and at replicas that did not answer
 N_PROBE_TOKENS = 1
 
 MakeOutcomes = Callable[[Config], Callable[[Trigger], Sequence[tuple[float, bool]]]]  # of earlier suggestions
 
 
 class RemoteLink(BackgroundLink):
-    """Connects, and connects again. Whatever is wrong is in the status; a request that comes meanwhile goes empty."""
+    """Connects, and connects again. Every problem is in the status; requests meanwhile get no suggestion."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class RemoteLink(BackgroundLink):
         self._refusal: MidfillError | None = None  # of an adapter
 
     async def stats(self) -> dict[str, Any]:
-        """What is known of the replicas."""
+        """Return what is known of the replicas."""
         if self._remote is None:
             return {}
         replicas = self._remote.engine.replicas.values()
@@ -73,13 +73,13 @@ class RemoteLink(BackgroundLink):
         }  # fmt: skip
 
     async def debug_block(self, seconds: float) -> None:
-        """Somebody else's engine is not kept from its work."""
+        """Do nothing: an engine elsewhere must not be kept from its work."""
 
     def report(self, error: EngineError) -> None:
-        """A request failed; where no replica is left that can be asked, the status says why."""
+        """Report that a request failed; if no replica is left to ask, the status says why."""
         log.warning("a request failed: %s", error.message)
         if isinstance(error, AdapterMissingError):
-            self._refusal = error  # the engine has let it go; the base answers as soon as that is looked at
+            self._refusal = error  # the engine has dropped it; the base model answers once the next look finds out
         self._tell()
 
     # ---- connecting ------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class RemoteLink(BackgroundLink):
         return self._renderer
 
     async def _follow(self) -> None:
-        """Watch pointers, try what was not there, and show what is wrong, until it is all to be connected anew."""
+        """Watch pointers, retry missing replicas, and show problems, until the link must connect again."""
         assert self._remote is not None
         await cancels.look(self._remote.engine)
         missing = set(self._remote.problems)
@@ -145,7 +145,7 @@ class RemoteLink(BackgroundLink):
                 await self._try_missing(missing)
 
     async def _try_missing(self, missing: set[str]) -> None:
-        """A replica that was not there when we connected may be there now."""
+        """Try a replica that did not answer when we connected."""
         assert self._remote is not None
         for host in sorted(missing):
             settings = dataclasses.replace(
@@ -167,7 +167,7 @@ class RemoteLink(BackgroundLink):
             missing.discard(host)
 
     async def _look_at_adapters(self) -> None:
-        """One that was missing may be there now, and one that was there may be gone."""
+        """Look for adapters that were missing, and for ones that have gone."""
         assert self._remote is not None
         assert self.completer is not None
         self._adapters, self._refusal = await usable(self._remote, self._config)
@@ -175,7 +175,7 @@ class RemoteLink(BackgroundLink):
         self._tell()
 
     def _look_at_pointers(self, adapters: Adapters) -> None:
-        """Middles of an adapter that was replaced are not shown again."""
+        """Make sure that middles of a replaced adapter are not shown again."""
         if self._remote is None or self.completer is None:
             return
         for name in {name for name in (adapters.default, *adapters.of_language.values()) if name}:
@@ -209,7 +209,8 @@ class RemoteLink(BackgroundLink):
 
 
 async def usable(remote: Remote, config: Config) -> tuple[Adapters, MidfillError | None]:
-    """The adapters that ``config`` names and the engines have, each asked for one token; and the first refusal."""
+    """Return the adapters that ``config`` names and the engines have, each tried with one token; and the first
+    refusal."""
     refusal: MidfillError | None = None
 
     async def look(setting: str) -> str | None:
@@ -220,7 +221,7 @@ async def usable(remote: Remote, config: Config) -> tuple[Adapters, MidfillError
             await _has(remote, setting)
         except MidfillError as error:
             if isinstance(error, AdapterMissingError):
-                refusal = refusal or MidfillError(f"{error.message}; the plain base answers", error.remedy)
+                refusal = refusal or MidfillError(f"{error.message}; using the base model", error.remedy)
                 return None
         return setting
 
@@ -244,7 +245,7 @@ async def _has(remote: Remote, name: str) -> None:
 
 @contextlib.asynccontextmanager
 async def remote_session(config: Config) -> AsyncIterator[Completer]:
-    """A completer over engines elsewhere, for commands. Raises MidfillError."""
+    """Return a completer over engines elsewhere, for commands. Raises MidfillError."""
     made: list[FimRenderer] = []
 
     async def vocabulary(file: Path, model: str) -> Vocabulary:
@@ -272,6 +273,6 @@ async def remote_session(config: Config) -> AsyncIterator[Completer]:
 
 
 def renderer_of(file: Path, model: str, config: Config) -> FimRenderer:
-    """The renderer for a tokenizer's file, without token healing. Raises MidfillError."""
+    """Return the renderer for a tokenizer's file, without token healing. Raises MidfillError."""
     tokenizer = CodeTokenizer.from_file(file)
     return FimRenderer(fim.find(config.template, tokenizer, model), tokenizer, config.order)

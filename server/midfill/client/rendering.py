@@ -1,8 +1,8 @@
-"""Prompts written in another process: by the engine of this machine, or by a child where engines are elsewhere.
+"""Prompts written in another process: by the local engine, or by a child process if engines are elsewhere.
 
-A tokenizer of 150,000 entries takes 200 MB, and its building holds Python's lock for 0.3 s, encoding a long file for
-milliseconds; in the language server's process that would delay every message. The engine has one anyway. The child
-speaks one JSON object a line over its pipes.
+A tokenizer of 150,000 entries takes 200 MB. Building it holds Python's lock for 0.3 s, and encoding a long file for
+milliseconds; in the language server's process that would delay every message. The engine has a tokenizer anyway. The
+child speaks one JSON object per line over its pipes.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ MAX_LINE = 64 << 20
 
 
 class EngineRenderer:
-    """Renders by the engine that generates as well, so it fails when that does."""
+    """Renders with the engine that also generates, so it fails when that fails."""
 
     def __init__(self, engine: HttpEngine, order: str, *, heal: bool = False) -> None:
         self._engine, self._layout = engine, {"order": order, "heal": heal}
 
     async def render(self, snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> Prompt:
-        """The prompt for the middle at the cursor. Raises EngineError."""
+        """Return the prompt for the middle at the cursor. Raises EngineError."""
         return prompt_of(
             await self._ask({**render_body(window_of(snapshot, budget), snippets, budget), **self._layout})
         )
 
     async def spell(self, prompt: Prompt) -> str:
-        """The prompt as text. Raises EngineError."""
+        """Return the prompt as text. Raises EngineError."""
         return str((await self._ask({"spell": list(prompt.ids)})).get("text"))
 
     async def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -51,12 +51,13 @@ class EngineRenderer:
 
 
 class RenderProcess:
-    """A child that renders for one tokenizer, template and order; started when first needed, and again if it dies."""
+    """A child process that renders for one tokenizer, template and order; started when first needed, and again if it
+    dies."""
 
     def __init__(
         self, tokenizer_file: str, template: str | None, order: str, *, heal: bool = False, model: str = ""
     ) -> None:
-        """``template`` "auto": found by the tokenizer and the name of ``model``."""
+        """``template`` "auto": recognised from the tokenizer and the name of ``model``."""
         self._arguments = [tokenizer_file, template or fim.PREFIX_ONLY.name, order, "heal" if heal else "plain", model]
         self._child: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -65,27 +66,27 @@ class RenderProcess:
         self._starting = asyncio.Lock()
 
     async def render(self, snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> Prompt:
-        """The prompt for the middle at the cursor. Raises EngineError."""
+        """Return the prompt for the middle at the cursor. Raises EngineError."""
         return prompt_of(await self._ask(render_body(window_of(snapshot, budget), snippets, budget)))
 
     async def spell(self, prompt: Prompt) -> str:
-        """The prompt as text. Raises EngineError."""
+        """Return the prompt as text. Raises EngineError."""
         return str((await self._ask({"spell": list(prompt.ids)}))["text"])
 
     async def facts(self) -> Facts:
-        """What does not change of the tokenizer and the template. Raises EngineError."""
+        """Return the constants of the tokenizer and the template. Raises EngineError."""
         return vocabulary.from_json((await self._ask({"facts": True}))["facts"])
 
     async def encode(self, text: str) -> list[int]:
-        """The ids of ``text`` as plain text. Raises EngineError."""
+        """Return the ids of ``text`` as plain text. Raises EngineError."""
         return [int(token) for token in (await self._ask({"encode": text}))["ids"]]
 
     async def decode(self, ids: Sequence[int]) -> str:
-        """The text of ``ids``, control tokens spelled out. Raises EngineError."""
+        """Return the text of ``ids``, with control tokens spelled out. Raises EngineError."""
         return str((await self._ask({"spell": list(ids)}))["text"])
 
     async def spell_safely(self, ids: Sequence[int]) -> str | None:
-        """The same, if no text in it reads like a control token; None otherwise. Raises EngineError."""
+        """Return the same if no text in it reads like a control token; None otherwise. Raises EngineError."""
         text = (await self._ask({"safely": list(ids)}))["text"]
         return text if text is None else str(text)
 
@@ -99,7 +100,7 @@ class RenderProcess:
             child.stdin.write(json.dumps({"n": number, **message}).encode() + b"\n")
             answer = await future
         except (OSError, RuntimeError) as error:
-            raise EngineError("the tokenizer process does not answer", "it is started again") from error
+            raise EngineError("the tokenizer process does not answer", "midfill starts it again") from error
         finally:
             self._waiting.pop(number, None)
         if "error" in answer:
@@ -130,16 +131,16 @@ class RenderProcess:
         await child.wait()
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(EngineError("the tokenizer process ended", "it is started again"))
+                future.set_exception(EngineError("the tokenizer process ended", "midfill starts it again"))
         self._waiting.clear()
 
     async def heal(self) -> None:
-        """From now on prompts leave a begun word to the middle: the child is started anew for the next one."""
+        """From now on prompts leave a begun word to the middle: the child is restarted for the next prompt."""
         self._arguments[3] = "heal"
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the child and wait until it is gone; who waits for a prompt is told."""
+        """End the child and wait until it is gone; requests for prompts fail."""
         if self._child is None or self._reader is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -148,18 +149,19 @@ class RenderProcess:
 
 
 def prompt_of(answer: dict[str, Any]) -> Prompt:
-    """The prompt that was answered. Raises EngineError."""
+    """Return the prompt in the answer. Raises EngineError."""
     try:
         return read_prompt(answer)
     except (KeyError, TypeError) as error:
-        raise EngineError("the prompt that was answered is none", "run: midfill doctor") from error
+        raise EngineError("the engine's answer is not a prompt", "run: midfill doctor") from error
 
 
 def window_of(snapshot: Snapshot, budget: int) -> Snapshot:
-    """``snapshot`` cut to what a prompt of ``budget`` tokens can hold; the prompt is the same as of the whole.
+    """Return ``snapshot`` cut to what a prompt of ``budget`` tokens can hold; the prompt is the same as from all of
+    it.
 
-    ``fim.tail`` begins its window at a multiple of some lines, so empty lines stand in for those left out: as many as
-    keep every line's number the same in that count.
+    ``fim.tail`` begins its window at a multiple of some lines, so empty lines stand in for the lines left out: as many
+    as keep the number of each line the same in that count.
     """
     n_chars = budget * (fim.CHARS_PER_TOKEN + 2)
     start = max(0, snapshot.cursor - n_chars)
@@ -181,7 +183,7 @@ def _answer(renderer: FimRenderer, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The child: reads requests from its standard input until that ends."""
+    """The child: answers requests from its standard input until that ends."""
     tokenizer_file, template, order, heal, model = sys.argv[1:6]
     tokenizer = CodeTokenizer.from_file(Path(tokenizer_file))
     renderer = FimRenderer(fim.find(template, tokenizer, model), tokenizer, order, heal=heal == "heal")

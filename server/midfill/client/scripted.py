@@ -1,4 +1,4 @@
-"""A scripted engine in the place of a real one, for tests and for trying an editor's side without a model."""
+"""A scripted engine in place of a real one, for tests and for trying an editor without a model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ScriptedLink(BackgroundLink):
             self._set(EngineStatus("ready", model="scripted", device="cpu"))
 
     async def stats(self) -> dict[str, Any]:
-        """How often it was asked and cancelled."""
+        """Return how often it was asked and cancelled."""
         engine = self.completer.engine if self.completer is not None else None
         if not isinstance(engine, ScriptedEngine):
             return {}
@@ -46,17 +46,17 @@ class ScriptedLink(BackgroundLink):
         return {"totals": totals}
 
     async def debug_block(self, seconds: float) -> None:
-        """Nothing to block: wait."""
+        """Wait: there is nothing to block."""
         await asyncio.sleep(seconds)
 
     def report(self, error: EngineError) -> None:
-        """Nothing to restart."""
+        """Do nothing: there is nothing to restart."""
 
 
 def scripted(
     config: Config, script: Path, sources: Sequence[ContextSource] = (), *, resident: bool = False
 ) -> Completer:
-    """A completer over a script. Raises MidfillError."""
+    """Return a completer over a script. Raises MidfillError."""
     info = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
     engine = ScriptedEngine.from_file(script)
     return Completer(engine, CharRenderer(), info, config, sources=sources, resident=resident)
@@ -69,12 +69,12 @@ class CharRenderer:
     NAMES = {PRE: "<|fim_prefix|>", SUF: "<|fim_suffix|>", MID: "<|fim_middle|>"}  # noqa: RUF012 - constant
 
     async def render(self, snapshot: Snapshot, snippets: Any, budget: int) -> Prompt:
-        """Prefix and suffix, each at most half the budget."""
+        """Return prefix and suffix, each with at most half the budget."""
         half = budget // 2
         prefix, suffix = snapshot.prefix[-half:], snapshot.suffix[:half]
         ids = (self.PRE, *map(ord, prefix), self.SUF, *map(ord, suffix), self.MID)
         return Prompt(ids, 3, len(prefix), len(suffix), 0)
 
     async def spell(self, prompt: Prompt) -> str:
-        """The prompt as text."""
+        """Return the prompt as text."""
         return "".join(self.NAMES.get(token) or chr(token) for token in prompt.ids)

@@ -1,4 +1,4 @@
-"""The engine of this machine, found by its record or started."""
+"""The local engine, found by its record or started."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from midfill.types import MidfillError
 
 log = logging.getLogger(__name__)
 
-START_S = 60.0  # a new engine's socket must answer within this, also on a machine that is busy with a build
+START_S = 60.0  # seconds within which a new engine's socket must answer, even if a build keeps the machine busy
 
 
 def spawn(config: Config) -> subprocess.Popen[bytes]:
-    """Start an engine that outlives us. It leaves by itself if another was faster. Raises MidfillError."""
+    """Start an engine that outlives us. It exits by itself if another one was faster. Raises MidfillError."""
     where = place(config)
     env = safe_path.child_environment()
     environment.complete(env)
@@ -50,7 +50,7 @@ def spawn(config: Config) -> subprocess.Popen[bytes]:
 
 
 def log_file() -> str | None:
-    """The engines' log, None where it cannot be written: an engine needs none."""
+    """Return the engines' log; None if it cannot be written, because an engine needs no log."""
     try:
         return str(paths.private_dir(paths.state_dir() / "log") / "engine.log")
     except MidfillError:
@@ -58,7 +58,7 @@ def log_file() -> str | None:
 
 
 def _output() -> Any:
-    """Where an engine without a keeper writes to."""
+    """Return the file that an engine without a keeper writes to."""
     if not hasattr(os, "fork") and (file := log_file()) is not None:
         with contextlib.suppress(OSError):
             if Path(file).stat().st_size > keeper.RING_BYTES:
@@ -68,7 +68,8 @@ def _output() -> Any:
 
 
 async def find_or_spawn(config: Config) -> HttpEngine:
-    """A client of the running engine of this version, started if need be. Raises EngineError or MidfillError."""
+    """Return a client of the running engine of this version, started if necessary. Raises EngineError or
+    MidfillError."""
     where = place(config)
     child: subprocess.Popen[bytes] | None = None
     deadline = time.monotonic() + START_S
@@ -85,13 +86,13 @@ async def find_or_spawn(config: Config) -> HttpEngine:
 
 
 async def why(config: Config, pid: int) -> MidfillError | None:
-    """How the engine ``pid`` of ``config`` ended, in words, where that is known."""
+    """Return in words how the engine ``pid`` of ``config`` ended, if known."""
     end = await ends.of(place(config).end, pid) if pid else None
     return ends.told(end) if end is not None else None
 
 
 async def _failed_start(where: Place, child: subprocess.Popen[bytes]) -> EngineError:
-    """Why ``child`` ended, from what was recorded of it alone: the log is every engine's."""
+    """Return why ``child`` ended, only from its own record: all engines share the log."""
     if (end := await ends.of(where.end, child.pid)) is not None:
         error = ends.told(end)
         return EngineError(error.message, error.remedy)
@@ -99,7 +100,7 @@ async def _failed_start(where: Place, child: subprocess.Popen[bytes]) -> EngineE
 
 
 async def _greet(address: Address) -> HttpEngine | None:
-    """A client of ``address`` if somebody of our version answers there; one of another version is asked to leave."""
+    """Return a client of ``address`` if an engine of our version answers there; ask one of another version to exit."""
     engine = address.connect()
     try:
         version, draining = await engine.version()

@@ -21,48 +21,56 @@ from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, describe
 from midfill.train import history
 from midfill.types import MidfillError, one_line
 
-FILES = (CONFIG_FILE, WEIGHTS_FILE)  # what is checked, and so all that is copied
+FILES = (CONFIG_FILE, WEIGHTS_FILE)  # what the check covers, and so everything that is copied
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill adapters`` can be told."""
+    """Add the arguments of ``midfill adapters``."""
     actions = parser.add_subparsers(
         dest="kind", required=True, metavar="list|add|check|info|history|rollback|export|publish|remove"
     )
-    actions.add_parser("list", help="the registered adapters")
-    add = actions.add_parser("add", help="register a PEFT adapter under a name (a checked copy)")
+    actions.add_parser("list", help="list the registered adapters")
+    add = actions.add_parser("add", help="check a PEFT adapter, and register a copy of it under a name")
     add.add_argument("folder", help="a folder, or owner/name on the hub")
-    add.add_argument("--name", help="default: the folder's name")
-    check = actions.add_parser("check", help="whether an adapter fits the model: 0, or 1 and one line that says why")
+    add.add_argument("--name", help="the name to register it under (the folder's name)")
+    check = actions.add_parser(
+        "check", help="check whether an adapter fits the model: exit status 0, or 1 and one line that says why"
+    )
     check.set_defaults(one_line=True)
-    about = actions.add_parser("info", help="rank, targets, size and base of an adapter, and whether it fits the model")
-    about.add_argument("--no-check", dest="check", action="store_false", help="without asking the engine")
-    about.add_argument("--json", action="store_true")
+    about = actions.add_parser(
+        "info", help="show an adapter's rank, targets, size and base, and whether it fits the model"
+    )
+    about.add_argument("--no-check", dest="check", action="store_false", help="do not ask the engine whether it fits")
+    about.add_argument("--json", action="store_true", help="print JSON")
     for action in (check, about):
         action.add_argument("adapter", help="a registered name or a folder")
     for action in (add, check, about):
-        action.add_argument("--model", help="the base, if not the configured one")
-    export = actions.add_parser("export", help="copy an adapter for others, as PEFT reads it or merged into its base")
+        action.add_argument("--model", help="the base model, if it is not the configured one")
+    export = actions.add_parser(
+        "export", help="copy an adapter for others, as PEFT reads it or merged into its base model"
+    )
     export.add_argument("adapter", help="a registered name or a folder")
-    export.add_argument("target", metavar="FOLDER", help="a new one")
-    export.add_argument("--merged", action="store_true", help="a whole model, for what serves no adapters")
-    export.add_argument("--model", help="the base, if not the configured one")
-    nights = actions.add_parser("history", help="what midfill train --when-idle came to, night by night")
+    export.add_argument("target", metavar="FOLDER", help="a new folder")
+    export.add_argument("--merged", action="store_true", help="write a whole model, for servers without adapters")
+    export.add_argument("--model", help="the base model, if it is not the configured one")
+    nights = actions.add_parser("history", help="show what midfill train --when-idle did, night by night")
     nights.add_argument("name")
-    nights.add_argument("--json", action="store_true", help="a line of JSON a night")
-    nights.add_argument("--plot", metavar="FILE", help="the held-out loss as an SVG or PNG")
-    back = actions.add_parser("rollback", help="put the version before the present one back")
+    nights.add_argument("--json", action="store_true", help="print one line of JSON per night")
+    nights.add_argument("--plot", metavar="FILE", help="draw the held-out loss as an SVG or PNG")
+    back = actions.add_parser("rollback", help="go back to the previous version of an adapter")
     back.add_argument("name")
     publish.add_arguments(
-        actions.add_parser("publish", help="put an adapter where vLLM finds it, under a name that stays")
+        actions.add_parser(
+            "publish", help="copy an adapter to where vLLM finds it, under a name that never changes its meaning"
+        )
     )
-    remove = actions.add_parser("remove", help="forget a registered adapter")
+    remove = actions.add_parser("remove", help="remove a registered adapter")
     remove.add_argument("name")
     parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Dispatch."""
+    """Run the chosen action."""
     if getattr(arguments, "model", None):
         config = dataclasses.replace(config, model=arguments.model)
     if arguments.kind == "list":
@@ -98,9 +106,9 @@ def _list() -> int:
 
 
 def _folder(adapter: str) -> Path:
-    """A registered name, else a folder. Raises MidfillError."""
+    """Return the folder of a registered name, or the folder itself. Raises MidfillError."""
     if adapter in NO_ADAPTER:
-        raise MidfillError(f"{adapter!r} means no adapter", "name a registered one, or write a folder with its path")
+        raise MidfillError(f"{adapter!r} stands for no adapter", "give a registered name, or the path of a folder")
     if re.fullmatch(ADAPTER_NAME, adapter) and (paths.adapters_dir() / adapter).is_dir():
         return (paths.adapters_dir() / adapter).absolute()
     folder = paths.expanded(adapter)
@@ -113,7 +121,7 @@ def _folder(adapter: str) -> Path:
 
 
 def _check(folder: Path, config: Config) -> None:
-    """The engine's own check, on the engine's own model. Raises MidfillError."""
+    """Ask the engine to check it against the engine's own model. Raises MidfillError."""
 
     async def ask() -> None:
         async with connected(config, quiet=True) as (engine, _):
@@ -123,7 +131,7 @@ def _check(folder: Path, config: Config) -> None:
 
 
 def _info(folder: Path, config: Config | None, *, as_json: bool) -> int:
-    """What it is; with ``config``, whether it fits the configured model as well."""
+    """Print what it is; with ``config`` also whether it fits the configured model."""
     facts = describe(folder)
     misfit: MidfillError | None = None
     if config is not None:
@@ -158,7 +166,7 @@ def _add(folder: Path, name: str | None, config: Config) -> int:
 
 
 def _fetched(spec: str) -> Path:
-    """A folder, or what a hub id means; of the latter the adapter's two files and the tokenizer alone."""
+    """Return a folder, or download what a hub id names: only the adapter's two files and the tokenizer."""
     if paths.expanded(spec).is_dir() or not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", spec):
         return paths.expanded(spec)
     from midfill.engine.local.store.models import fetch_adapter
@@ -167,14 +175,14 @@ def _fetched(spec: str) -> Path:
 
 
 def _export(folder: Path, target: Path, config: Config, *, merged: bool) -> int:
-    """A copy for others: as PEFT reads it, or merged into the base."""
+    """Write a copy for others: as PEFT reads it, or merged into the base model."""
     if target.exists():
-        raise MidfillError(f"{target} is there already", "name a new folder")
+        raise MidfillError(f"{target} already exists", "name a new folder")
     if not merged:
         try:
             shutil.copytree(folder, target)
         except OSError as error:
-            shutil.rmtree(target, ignore_errors=True)  # half of an adapter is none
+            shutil.rmtree(target, ignore_errors=True)  # half an adapter is useless
             reason = error.strerror or "not every file could be copied"
             raise MidfillError(
                 f"cannot write {target}: {reason}", "name another folder, on a disk with space"
@@ -188,12 +196,12 @@ def _export(folder: Path, target: Path, config: Config, *, merged: bool) -> int:
     source = models.resolve(config.model)
     with stages() as report:
         merge(folder, models.prepare(source, report), source.name, target, report)
-    print(f"{target} is a model of its own: set model to its path")
+    print(f"{target} is a complete model: set model to its path")
     return 0
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    """Its nights; with ``--plot`` the held-out loss over them as a picture too."""
+    """Print its nights; with ``--plot`` also draw the held-out loss over them."""
     entries = history.read(registry.check_name(arguments.name))
     if arguments.json:
         for entry in entries:
@@ -201,7 +209,7 @@ def _history(arguments: argparse.Namespace) -> int:
         return 0
     if not entries:
         raise MidfillError(
-            f"{arguments.name} has no nights yet",
+            f"{arguments.name} has no nights recorded yet",
             "midfill train --when-idle trains every night while the computer is idle",
         )
     print("\n\n".join(filter(None, (history.table(entries), history.plot(entries)))))
@@ -214,7 +222,7 @@ def _history(arguments: argparse.Namespace) -> int:
 
 def _rollback(name: str) -> int:
     folder = registry.rollback(name)
-    print(f"{name} is what it was before: {one_line(registry.facts(folder))}")
+    print(f"{name} is back at its previous version: {one_line(registry.facts(folder))}")
     return 0
 
 

@@ -1,8 +1,8 @@
-"""Answers the holes of a file, one line of JSON each, and goes on where an earlier run ended.
+"""Answers the holes of a file, one line of JSON each, and continues an earlier run.
 
-Runs by its path too, so that an older checkout can be asked the same holes:
-``PYTHONPATH=OLD/server python -P NEW/server/midfill/commands/answering.py HOLES --out ANSWERS``. Hence it uses
-little of midfill, all of it old, and reads the holes itself.
+Runs by its path too, so that an older checkout can answer the same holes: ``PYTHONPATH=OLD/server python -P
+NEW/server/midfill/commands/answering.py HOLES --out ANSWERS``. Hence it uses little of midfill, all of it old, and
+reads the holes itself.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from midfill.eval.about import commit, rounded
 from midfill.eval.ask import Server
 from midfill.types import MidfillError, Snapshot, Trigger
 
-SAY_EVERY = 10  # holes
+SAY_EVERY = 10  # holes between two lines of progress
 ROOT = "file:///bench"
 
 
 def run(holes: Path, out: Path, config: Config, trigger: Trigger, limit: int | None = None) -> int:
-    """Append the answers that ``out`` does not have yet; how many. Raises MidfillError and EngineError."""
+    """Append the answers that ``out`` does not have yet; return their number. Raises MidfillError and EngineError."""
     known = {answer["id"] for answer in read_lines(out)} if out.exists() else set()
     missing = [hole for hole in read_lines(holes) if hole["id"] not in known]
     return asyncio.run(_answer(missing[:limit], out, config, trigger))
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines that have an id. A last line that was not written to its end is left out.
+    """Return the objects of a file of JSON lines that have an id. An incomplete last line is left out.
 
     Raises MidfillError.
     """
@@ -48,7 +48,7 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise MidfillError(f"cannot read {file}: {error}", "name a file of JSON lines") from error
     if not all(isinstance(one, dict) and "id" in one for one in found):
-        raise MidfillError(f"{file} holds lines without an id", "name a file that midfill eval languages wrote")
+        raise MidfillError(f"{file} has lines without an id", "name a file that midfill eval languages wrote")
     return found
 
 
@@ -72,7 +72,7 @@ async def _answer(holes: Sequence[dict[str, Any]], out: Path, config: Config, tr
 
 
 def _mend(out: Path) -> None:
-    """Cut off a last line that was not written to its end."""
+    """Cut off an incomplete last line."""
     if out.exists() and not (text := out.read_bytes()).endswith(b"\n") and text:
         out.write_bytes(text[: text.rfind(b"\n") + 1])
 
@@ -83,7 +83,7 @@ def _snapshot(hole: dict[str, Any]) -> Snapshot:
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
-    """Answer holes with the checkout that is on the path."""
+    """Answer holes with the checkout on the path."""
     parser = argparse.ArgumentParser(prog="answering", description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("holes", type=Path)
     parser.add_argument("--out", type=Path, required=True)

@@ -1,8 +1,8 @@
-"""``midfill doctor --bundle``: what an issue needs to be understood, and nothing of the user's.
+"""``midfill doctor --bundle``: what is needed to understand an issue, and nothing of the user's.
 
-Everything that is written is a number, a version, or a word that stands in midfill's own source: settings are shown
-where their value is one of ours, lines of the log by the text that the program gave them, without what was filled in.
-So no code, path, name or key can be in it, wherever one turns up.
+Everything in the report is a number, a version, or a word from midfill's own source: settings whose value is one of
+ours, and lines of the log as the program's text without the values filled in. So it holds no code, path, name or key,
+wherever one turns up.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WORDS = frozenset({
     "", "auto", "none", "embedded", "cpu", "cuda", "mps", "xpu",
     *(choice for setting in config.SETTINGS.values() for choice in setting.choices),
 })  # fmt: skip
-MAX_LOG_BYTES = 200_000  # of each log, from its end
+MAX_LOG_BYTES = 200_000  # bytes from the end of each log
 MAX_KINDS = 20
 _VERSION = re.compile(r"[0-9][0-9a-z.+]{0,40}")
 _LINE = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ \d+ (DEBUG|INFO|WARNING|ERROR|CRITICAL) \S+: (.*)")
@@ -44,7 +44,7 @@ _ERROR = re.compile(r"([A-Z]\w+)(?::|$)")
 
 
 def run(file: str | None) -> int:
-    """Print the report, or write it to ``file``; 0. Raises MidfillError where it cannot be written."""
+    """Print the report, or write it to ``file``; return 0. Raises MidfillError if it cannot be written."""
     text = "\n".join(report()) + "\n"
     if file is None:
         print(text, end="")
@@ -52,13 +52,13 @@ def run(file: str | None) -> int:
     try:
         Path(file).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise MidfillError(f"the report cannot be written: {error.strerror}", "name another file") from error
+        raise MidfillError(f"cannot write the report: {error.strerror}", "name another file") from error
     print("written: versions, settings, states and figures; no code, no paths. Read it before you send it.")
     return 0
 
 
 def report() -> Iterator[str]:
-    """The lines of the report; a part that fails says so and the next one comes."""
+    """Return the lines of the report; a part that fails says so, and the next one follows."""
     parts = (_versions, _machine, _settings, _findings, _records, _trace, _logs)
     for part in parts:
         yield f"## {part.__name__.strip('_')}"
@@ -111,7 +111,7 @@ def _setting(value: object) -> str:
 
 
 def _findings() -> Iterator[str]:
-    """What the doctor found: the state of each check. Its sentences hold paths."""
+    """Return the state of each of the doctor's checks. Its sentences hold paths, so they are left out."""
     for finding in doctor.examine():
         yield f"{finding.state}: {finding.what}"
 
@@ -136,7 +136,7 @@ def _trace() -> Iterator[str]:
 
 
 def _figures(values: Mapping[str, Any]) -> Iterator[str]:
-    """The numbers under names of ours."""
+    """Return the numbers under names of ours."""
     for name, value in values.items():
         if name in _literals() or name in _names():
             if isinstance(value, bool | int | float):
@@ -165,7 +165,7 @@ def _end_of(file: Path) -> list[str]:
 
 
 def _kinds(lines: Iterable[str]) -> list[tuple[str, int]]:
-    """Lines of a log by what the program called them, the most frequent first."""
+    """Count the lines of a log by the program's text, the most frequent first."""
     found: Counter[str] = Counter()
     for line in lines:
         match = _LINE.match(line)
@@ -177,7 +177,7 @@ def _kinds(lines: Iterable[str]) -> list[tuple[str, int]]:
 
 
 def _kind(message: str) -> str:
-    """The text of ours that ``message`` was made of, with the names of Python's exceptions in it."""
+    """Return our text that ``message`` was made of, with the names of Python's exceptions in it."""
     for pattern, text in _formats():
         if pattern.fullmatch(message):
             errors = [word for word in re.findall(r"[A-Z]\w+", message) if _is_error(word)]
@@ -196,7 +196,8 @@ def _known(word: str, words: Iterable[str]) -> str:
 
 @functools.cache
 def _formats() -> list[tuple[re.Pattern[str], str]]:
-    """What the program logs, the longest text first: "%s failed: %s" as a pattern and as it stands in the source."""
+    """Return what the program logs, the longest text first: "%s failed: %s" as a pattern and as it stands in the
+    source."""
     texts = {node.args[0].value for node in _calls() if isinstance(node.args[0], ast.Constant)}
     made = []
     for text in sorted((text for text in texts if isinstance(text, str)), key=len, reverse=True):
@@ -217,14 +218,14 @@ def _calls() -> Iterator[ast.Call]:
 
 @functools.cache
 def _literals() -> frozenset[str]:
-    """Every word that stands in quotes in midfill's source."""
+    """Return every quoted word in midfill's source."""
     nodes = (node for tree in _trees() for node in ast.walk(tree))
     return frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 @functools.cache
 def _names() -> frozenset[str]:
-    """Every field of a class of midfill's."""
+    """Return every field of midfill's classes."""
     nodes = (node for tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.AnnAssign))
     return frozenset(node.target.id for node in nodes if isinstance(node.target, ast.Name))
 

@@ -1,4 +1,4 @@
-"""``midfill complete FILE:LINE:COL``: the middle at a place, through the same path as an editor's request."""
+"""``midfill complete FILE:LINE:COL``: the suggestion at a place, through the same path as an editor's request."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ MAX_BYTES = 64 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill complete`` can be told."""
+    """Add the arguments of ``midfill complete``."""
     parser.add_argument(
         "place",
         metavar="FILE:LINE[:COL]",
-        help="line and column count from 1; the cursor is before COL, or at the line's end",
+        help="lines and columns count from 1; the cursor stands before COL, or at the end of the line",
     )
     model_options(parser)
     parser.add_argument("--adapter", help="a registered name, ./a/folder, or none")
-    parser.add_argument("--max-tokens", type=int, help="longest middle")
-    parser.add_argument("--raw", action="store_true", help="what the model said, without post-processing")
-    parser.add_argument("--json", action="store_true", help="the middle with every figure")
+    parser.add_argument("--max-tokens", type=int, help="longest suggestion, in tokens")
+    parser.add_argument("--raw", action="store_true", help="print the model's output without post-processing")
+    parser.add_argument("--json", action="store_true", help="print the suggestion with all figures as JSON")
     parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Print the middle, or with ``--json`` all that is known of it."""
+    """Print the suggestion, or with ``--json`` everything known about it."""
     snapshot = read_snapshot(arguments.place)
     result = asyncio.run(_complete(snapshot, file_of(arguments.place), config))
     if arguments.json:
@@ -52,14 +52,14 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def read_snapshot(place: str) -> Snapshot:
-    """The file and cursor that ``FILE:LINE:COL`` names; without COL the end of the line. Raises MidfillError."""
+    """Return the file and cursor that ``FILE:LINE:COL`` names; without COL the end of the line. Raises MidfillError."""
     name, line, column = _split(place)
     path = Path(name)
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
             raise MidfillError(
-                f"{name} is not a plain file of at most {MAX_BYTES >> 20} MiB", "midfill completes text files"
+                f"{name} is not a regular file of at most {MAX_BYTES >> 20} MiB", "midfill completes text files"
             )
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -71,12 +71,12 @@ def read_snapshot(place: str) -> Snapshot:
     eol = "\r\n" if "\r\n" in text else "\n"
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if not 1 <= line <= len(lines):
-        raise MidfillError(f"{name} has {len(lines)} lines, there is no line {line}", "LINE counts from 1")
+        raise MidfillError(f"{name} has {len(lines)} lines, so there is no line {line}", "LINE counts from 1")
     if column is None:
         column = len(lines[line - 1]) + 1
     if not 1 <= column <= len(lines[line - 1]) + 1:
         raise MidfillError(
-            f"line {line} of {name} has {len(lines[line - 1])} characters, there is no column {column}",
+            f"line {line} of {name} has {len(lines[line - 1])} characters, so there is no column {column}",
             f"COL counts from 1 and may be {len(lines[line - 1]) + 1} for the end of the line",
         )
     cursor = sum(len(earlier) + 1 for earlier in lines[: line - 1]) + column - 1
@@ -85,7 +85,7 @@ def read_snapshot(place: str) -> Snapshot:
 
 
 def file_of(place: str) -> Path:
-    """The file that ``FILE:LINE:COL`` names. Raises MidfillError."""
+    """Return the file that ``FILE:LINE:COL`` names. Raises MidfillError."""
     return Path(_split(place)[0]).resolve()
 
 
@@ -97,11 +97,11 @@ def _split(place: str) -> tuple[str, int, int | None]:
     return name, int(line), None if column is None else int(column)
 
 
-READ_S = 10.0  # a project is read for so long at most
+READ_S = 10.0  # seconds at most to read a project
 
 
 def read_project(snapshot: Snapshot, file: Path, config: Config, budget: int) -> tuple[Workspace, Snapshot]:
-    """The workspace around ``file``, with the snippets for ``snapshot`` chosen."""
+    """Return the workspace around ``file``, with the snippets for ``snapshot`` chosen."""
     root = project_of(file)
     snapshot = dataclasses.replace(snapshot, path=printable(file.relative_to(root).as_posix()))
     workspace = Workspace(off=config.context_off, knowledge_off=config.knowledge_off, budget=budget)

@@ -1,4 +1,4 @@
-"""``midfill doctor``: each thing midfill needs, whether it is there, and what to do if not."""
+"""``midfill doctor``: everything that midfill needs, whether it is there, and what to do if not."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Finding:
 
 
 def run(*, as_json: bool, verify: bool = False, engine: bool = False) -> int:
-    """Print the findings; 1 if there is a fault. ``verify``: every file of every prepared model is read and hashed.
+    """Print the findings; return 1 if there is a fault. ``verify``: read and hash every file of every prepared model.
 
-    ``engine``: the capability table of the engines elsewhere alone.
+    ``engine``: only the capability table of the engines elsewhere.
     """
     findings = list(_table() if engine else examine(verify=verify))
     if as_json:
@@ -60,7 +60,7 @@ def run(*, as_json: bool, verify: bool = False, engine: bool = False) -> int:
 
 
 def examine(*, verify: bool = False) -> Iterator[Finding]:
-    """Every check in turn; a check that fails by itself is a fault, not a crash."""
+    """Run every check; a check that fails by itself is a fault, not a crash."""
     checks = (_python, _packages, _configuration, _folders, _model, _gpu, _adapters, _engine)
     for check in (*checks, _hashes) if verify else checks:
         try:
@@ -152,7 +152,7 @@ def _model() -> Iterator[Finding]:
 
 
 def _hashes() -> Iterator[Finding]:
-    """Each prepared model against its manifest, and the model that is set where it is a snapshot of the hub."""
+    """Compare each prepared model with its manifest, and the configured model if it is a snapshot of the hub."""
     if importlib.util.find_spec("torch") is None:
         return
     from midfill.engine.local.store import models
@@ -177,13 +177,13 @@ def _hashes() -> Iterator[Finding]:
 
 
 def _spec(manifest: dict[str, Any]) -> str:
-    """What the model of ``manifest`` is called on the command line."""
+    """Return the name of the model of ``manifest`` on the command line."""
     source = manifest.get("source", {})
     return "embedded" if source.get("kind") == "embedded" else str(source.get("path", ""))
 
 
 def _snapshot(folder: Path) -> Iterator[Finding]:
-    """Weights of a hub's snapshot are links to files whose names are their sha256."""
+    """The weights of a hub's snapshot are links to files whose names are their sha256."""
     n = 0
     for link in sorted(folder.glob("*.safetensors")):
         name = link.resolve().name
@@ -216,7 +216,7 @@ def _adapters() -> Iterator[Finding]:
 
 
 def _table() -> Iterator[Finding]:
-    """What each engine elsewhere can do, found out by asking it."""
+    """Return what each engine elsewhere can do, found out by asking it."""
     settings = config_files.take_user().config
     if not settings.engine:
         yield Finding("engine", "ok", 'on this machine; engine = "https://host/v1" names another')

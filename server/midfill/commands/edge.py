@@ -1,4 +1,4 @@
-"""The edge of the command line: whatever goes wrong is one line for people and what to do, never a traceback."""
+"""The edge of the command line: every error becomes one line for users and what to do, never a traceback."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from midfill.faults import in_words
 from midfill.types import MidfillError
 
-BROKEN_PIPE = 141  # as a shell reports a command whose reader left
+BROKEN_PIPE = 141  # as a shell reports a command whose reader has left
 INTERRUPTED = 130
 
 
 def guarded(action: Callable[[], int], command: str = "", *, one_line: bool = False) -> int:
-    """What ``action`` returns, or the exit status for what it raised, which is then told on standard error."""
+    """Return what ``action`` returns, or the exit status for what it raised, after printing that on standard error."""
     _be_able_to_print()
     try:
         code = action()
@@ -45,7 +45,7 @@ def _tell(error: MidfillError, *, one_line: bool) -> None:
 
 
 def _be_able_to_print() -> None:
-    """A terminal or a pipe that cannot show a character gets its escape; one that is closed takes nothing."""
+    """Make printing safe: characters that a terminal or pipe cannot show become escapes; a closed one takes nothing."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -56,13 +56,14 @@ def _be_able_to_print() -> None:
 
 
 def _flush() -> None:
-    """What was printed is out, or the reason why not is raised here and not at the interpreter's end."""
+    """Write out what was printed, or raise the reason here and not at the interpreter's end."""
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 def _give_up_stdout() -> None:
-    """Nobody reads it, or it is full: the interpreter's own flush at the end must not fail again."""
+    """Standard output has no reader, or its disk is full: the interpreter's own flush at the end must not
+    fail again."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())

@@ -32,12 +32,12 @@ from midfill.eval.servers import LanguageServer
 from midfill.types import MidfillError, ModelInfo, Trigger
 
 RAW = "raw"
-SAY_EVERY = 10  # holes
+SAY_EVERY = 10  # holes between two lines of progress
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """The holes of a run, how they are seen and judged, and what the line of JSON says of them."""
+    """The holes of a run, how they are seen and scored, and what the line of JSON says of them."""
 
     name: str
     holes: Sequence[Hole]
@@ -49,22 +49,24 @@ class Suite:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill eval`` can be told."""
+    """Add the arguments of ``midfill eval``."""
     suites = parser.add_subparsers(
         dest="kind", required=True, metavar="humaneval|repo|languages|adapter|invented|compare"
     )
-    human_eval = suites.add_parser("humaneval", help="HumanEval infilling, judged by running the tests")
-    human_eval.add_argument("--suite", default="single", metavar="single|multi|random", help="kind of hole (single)")
+    human_eval = suites.add_parser("humaneval", help="HumanEval infilling, scored by running the tests")
+    human_eval.add_argument("--suite", default="single", metavar="single|multi|random", help="kind of holes (single)")
     human_eval.add_argument("--data", metavar="FILE", help="HumanEval.jsonl.gz, if not the installed package's")
     human_eval.add_argument(
-        "--no-run", dest="run_tests", action="store_false", help="run no tests: text metrics alone, no pass@1"
+        "--no-run", dest="run_tests", action="store_false", help="do not run the tests: text metrics only, no pass@1"
     )
     _run_options(human_eval, split="dev")
     human_eval.set_defaults(run=configured(run))
-    repo = suites.add_parser("repo", help="holes cut from any repository, compared with what stood there")
+    repo = suites.add_parser("repo", help="holes cut from any repository, compared with the original text")
     repo.add_argument("folder", metavar="DIR")
     repo.add_argument(
-        "--kinds", default="rest-of-line,line,block,call-arguments,mid-word,cross-file", help="of holes, with commas"
+        "--kinds",
+        default="rest-of-line,line,block,call-arguments,mid-word,cross-file",
+        help="kinds of holes, separated by commas",
     )
     repo.add_argument(
         "--language-server", metavar="COMMAND", help="says names as an editor's would: 'pyright-langserver --stdio'"
@@ -72,36 +74,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _run_options(repo, split="all", limit=120)
     repo.set_defaults(run=configured(run))
     eval_languages.add_arguments(
-        suites.add_parser("languages", help="holes in many languages: what goes wrong in each")
+        suites.add_parser("languages", help="holes in many languages, and what goes wrong in each")
     )
     scoring.add_arguments(
-        suites.add_parser("adapter", help="two adapters, by the loss at a repository's held-out middles")
+        suites.add_parser("adapter", help="compare two adapters by their loss at a repository's held-out middles")
     )
-    eval_invented.add_arguments(suites.add_parser("invented", help="answers that name members which there are not"))
-    comparing = suites.add_parser("compare", help="two files of --out, hole by hole")
+    eval_invented.add_arguments(
+        suites.add_parser("invented", help="count the answers that name a member that does not exist")
+    )
+    comparing = suites.add_parser("compare", help="compare two files of --out, hole by hole")
     comparing.add_argument("files", nargs=2, metavar="FILE")
     comparing.set_defaults(run=compare)
 
 
 def _run_options(parser: argparse.ArgumentParser, split: str, limit: int | None = None) -> None:
-    """What every suite of `midfill eval` can be told."""
-    parser.add_argument("--limit", type=int, default=limit, metavar="N", help=f"holes, by the seed ({limit or 'all'})")
+    """Add the arguments that every suite of `midfill eval` has."""
+    parser.add_argument(
+        "--limit", type=int, default=limit, metavar="N", help=f"number of holes, chosen by the seed ({limit or 'all'})"
+    )
     parser.add_argument(
         "--split", choices=("dev", "test", "all"), default=split, help=f"tune on dev, report test ({split})"
     )
-    parser.add_argument("--raw", action="store_true", help="a bare FIM endpoint's output: nothing cut, no context")
+    parser.add_argument(
+        "--raw", action="store_true", help="the output of a bare FIM endpoint: nothing cut, no context from other files"
+    )
     parser.add_argument("--trigger", choices=("invoked", "automatic"), default="invoked", help="(invoked)")
     common_options(parser, against="KEY=VALUE[;...]|raw")
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Evaluate or compare; the exit code."""
+    """Evaluate or compare; return the exit code."""
     commit()
     if arguments.plot is not None:
         need_matplotlib()
     with _suite(arguments) as suite, opened(arguments.out) as out:
         if not suite.holes:
-            raise MidfillError("the suite has no such holes", "choose another split, seed or kind")
+            raise MidfillError("the suite has no holes like that", "choose another split, seed or kind")
         start = time.monotonic()
         configs = _configs(arguments, config)
         runs, info = asyncio.run(_evaluate(suite, configs, out, arguments.trigger))
@@ -110,7 +118,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    """The paired comparison of two files of records; the exit code."""
+    """Compare two files of records in pairs; return the exit code."""
     files = [paths.expanded(name) for name in arguments.files]
     a, b = (_first(read_records(file)) for file in files)
     found = summary.paired(a, b)
@@ -124,15 +132,15 @@ def compare(arguments: argparse.Namespace) -> int:
 
 
 def _first(records: Sequence[Record]) -> list[Record]:
-    """The records of the first configuration, where a run had two."""
+    """Return the records of the first configuration, if a run had two."""
     return [record for record in records if record.get("who") == records[0].get("who")]
 
 
 @contextlib.contextmanager
 def _suite(arguments: argparse.Namespace) -> Iterator[Suite]:
-    """What is asked for. Raises MidfillError."""
+    """Return the suite in the arguments. Raises MidfillError."""
     if arguments.limit is not None and arguments.limit < 1:
-        raise MidfillError(f"--limit {arguments.limit} leaves nothing to do", "use 1 or more")
+        raise MidfillError(f"--limit {arguments.limit} leaves no holes", "use 1 or more")
     drawn = {"split": arguments.split, "limit": arguments.limit, "seed": arguments.seed}
     if arguments.kind == "humaneval":
         yield _humaneval(arguments, drawn)
@@ -166,12 +174,12 @@ def _kinds(given: str) -> list[str]:
     kinds = [kind.strip() for kind in given.split(",") if kind.strip()]
     for kind in kinds:
         if kind not in repository.ALL_KINDS:
-            raise MidfillError(f"there is no kind of hole {kind!r}", f"use {', '.join(repository.ALL_KINDS)}")
+            raise MidfillError(f"unknown kind of hole {kind!r}", f"use {', '.join(repository.ALL_KINDS)}")
     return kinds
 
 
 def _configs(arguments: argparse.Namespace, config: Config) -> dict[str, tuple[Config, bool]]:
-    """(configuration, whether it is the bare endpoint) by name: one, or two to be compared."""
+    """Return (configuration, whether it is the bare endpoint) by name: one, or two to compare."""
     raw = bool(arguments.raw)
     base = configuration.merged(config, settings(arguments.set), "--set")
     configs = {RAW if raw else "server": (bare(base) if raw else base, raw)}
@@ -179,7 +187,7 @@ def _configs(arguments: argparse.Namespace, config: Config) -> dict[str, tuple[C
         other = arguments.against
         if other == RAW:
             if raw:
-                raise MidfillError("--raw --against raw compares nothing", "leave one of them away")
+                raise MidfillError("--raw --against raw compares a configuration with itself", "leave one of them out")
             configs[RAW] = (bare(base), True)
         else:
             changed = configuration.merged(base, settings(other.split(";")), "--against")
@@ -215,7 +223,7 @@ def _server(completer: Completer, suite: Suite, trigger: Trigger, stack: context
 
 
 def _progress(n_holes: int, names: Sequence[str]) -> Callable[[Record], None]:
-    """A line now and then: how far, and how good so far."""
+    """Print a line now and then: how far, and how good so far."""
     start, done = time.monotonic(), dict.fromkeys(names, 0)
     sums: dict[str, float] = dict.fromkeys(names, 0.0)
 

@@ -1,4 +1,4 @@
-"""``midfill eval invented``: of what two configurations showed, how much names members that there are not."""
+"""``midfill eval invented``: how many suggestions of two configurations name a member that does not exist."""
 
 from __future__ import annotations
 
@@ -16,20 +16,25 @@ from midfill.types import MidfillError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill eval invented`` can be told."""
+    """Add the arguments of ``midfill eval invented``."""
     parser.add_argument(
-        "files", nargs="+", metavar="DIR ANSWERS", help="a repository and what `midfill eval repo DIR --out` wrote"
+        "files",
+        nargs="+",
+        metavar="DIR ANSWERS",
+        help="a repository, and the file that `midfill eval repo DIR --out FILE` wrote for it",
     )
-    parser.add_argument("--pyright", default="pyright", metavar="PROGRAM", help="checks Python (pyright)")
-    parser.add_argument("--tsc", default="tsc", metavar="PROGRAM", help="checks TypeScript (tsc)")
-    parser.add_argument("--out", metavar="FILE", help="every answer with the members that there are not")
+    parser.add_argument(
+        "--pyright", default="pyright", metavar="PROGRAM", help="the program that checks Python (pyright)"
+    )
+    parser.add_argument("--tsc", default="tsc", metavar="PROGRAM", help="the program that checks TypeScript (tsc)")
+    parser.add_argument("--out", metavar="FILE", help="write every answer with the members that do not exist")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the shares; the exit code."""
+    """Print the shares; return the exit code."""
     if len(arguments.files) % 2:
-        raise MidfillError("a folder has no answers", "give DIR ANSWERS [DIR ANSWERS ...]")
+        raise MidfillError("a folder is given without answers", "give DIR ANSWERS [DIR ANSWERS ...]")
     checks = {invented.PYTHON: invented.pyright(arguments.pyright), invented.SCRIPT: invented.tsc(arguments.tsc)}
     records: list[Record] = []
     with opened(arguments.out) as out:
@@ -41,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
                 records.append(named)
                 write(named)
     if not records:
-        raise MidfillError("no answer can be checked", "Python and TypeScript can")
+        raise MidfillError("none of these answers can be checked", "only Python and TypeScript can be checked")
     names = list(dict.fromkeys(record["who"] for record in records))
     runs = {name: [record for record in records if record["who"] == name] for name in names}
     figures = {name: _figures(those) for name, those in runs.items()}
@@ -61,7 +66,7 @@ def _pairs(files: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _figures(records: Sequence[Record]) -> dict[str, dict[str, float]]:
-    """Of each kind of hole and of all: holes, suggestions, and those with a member that there is not."""
+    """Return for each kind of hole and for all: holes, suggestions, and those with a member that does not exist."""
     groups = {summary.ALL: list(records)}
     for record in records:
         groups.setdefault(record["kind"], []).append(record)

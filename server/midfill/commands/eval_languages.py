@@ -1,4 +1,5 @@
-"""``midfill eval languages``: holes of many languages cut once, answered by any checkout, judged from what is saved."""
+"""``midfill eval languages``: holes of many languages, cut once, answered by any checkout, scored from
+saved answers."""
 
 from __future__ import annotations
 
@@ -26,36 +27,40 @@ from midfill.types import MidfillError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill eval languages`` can be told."""
+    """Add the arguments of ``midfill eval languages``."""
     steps = parser.add_subparsers(dest="step", required=True, metavar="cut|answer|report")
-    cutting = steps.add_parser("cut", help="holes of the projects in DIR/<group>/<project>, and of new files")
-    cutting.add_argument("folder", nargs="?", metavar="DIR", help="without it, new files alone")
+    cutting = steps.add_parser(
+        "cut", help="cut holes into the projects in DIR/<group>/<project>, and take the starts of new files"
+    )
+    cutting.add_argument("folder", nargs="?", metavar="DIR", help="without it, only new files are used")
     cutting.add_argument("--per-group", type=int, default=24, metavar="N", help="holes of each group of languages (24)")
-    cutting.add_argument("--no-new-files", action="store_true", help="without the beginnings of new files")
+    cutting.add_argument("--no-new-files", action="store_true", help="leave out the starts of new files")
     cutting.add_argument("--seed", type=int, default=1, help="(1)")
-    cutting.add_argument("--out", required=True, metavar="HOLES", help="a file of JSON lines")
+    cutting.add_argument("--out", required=True, metavar="HOLES", help="the file of JSON lines to write")
     cutting.set_defaults(run=cut)
-    asking = steps.add_parser("answer", help="ask for each hole; goes on where an earlier run ended")
+    asking = steps.add_parser("answer", help="ask for a suggestion at each hole; continues an earlier run")
     asking.add_argument("holes", metavar="HOLES")
-    asking.add_argument("--out", required=True, metavar="ANSWERS", help="answers are added to it")
+    asking.add_argument("--out", required=True, metavar="ANSWERS", help="the file to add the answers to")
     asking.add_argument("--trigger", choices=("automatic", "invoked"), default="invoked", help="(invoked)")
-    asking.add_argument("--limit", type=int, metavar="N", help="at most so many now")
+    asking.add_argument("--limit", type=int, metavar="N", help="answer at most this many holes now")
     model_options(asking)
     asking.set_defaults(run=configured(answer))
-    reporting = steps.add_parser("report", help="the table by language; of two files of answers, paired differences")
+    reporting = steps.add_parser(
+        "report", help="print the table by language; of two files of answers also the paired differences"
+    )
     reporting.add_argument("holes", metavar="HOLES")
     reporting.add_argument("answers", nargs="+", metavar="ANSWERS")
-    reporting.add_argument("--out", metavar="FILE", help="every answer with what was found in it, as JSON lines")
+    reporting.add_argument("--out", metavar="FILE", help="write every answer with its findings as JSON lines")
     reporting.set_defaults(run=show)
 
 
 def cut(arguments: argparse.Namespace) -> int:
-    """Write the holes of a folder of projects, and of new files, to --out; the exit code."""
+    """Write the holes of a folder of projects, and of new files, to --out; return the exit code."""
     holes: list[Hole] = [] if arguments.no_new_files else new_file_holes()
     if arguments.folder is not None:
         root = paths.expanded(arguments.folder)
         if not root.is_dir():
-            raise MidfillError(f"{root} is no folder", "fetch the projects first: scripts/eval_languages/README.md")
+            raise MidfillError(f"{root} is not a folder", "fetch the projects first: scripts/eval_languages/README.md")
         holes += in_turns(holes_of(_texts(root), arguments.per_group, arguments.seed))
     if not holes:
         raise MidfillError("there are no holes to cut", "name a folder with <group>/<project>/...")
@@ -65,7 +70,7 @@ def cut(arguments: argparse.Namespace) -> int:
 
 
 def _texts(root: Path) -> dict[str, str]:
-    """The files of every project, by path from the project's name on. ``root`` holds <group>/<project>/..."""
+    """Return the files of every project, by path from the project's name on. ``root`` holds <group>/<project>/..."""
     found: dict[str, str] = {}
     for project in sorted(path for group in root.iterdir() if group.is_dir() for path in group.iterdir()):
         for file in sorted(project.rglob("*")):
@@ -75,7 +80,7 @@ def _texts(root: Path) -> dict[str, str]:
 
 
 def answer(arguments: argparse.Namespace, config: Config) -> int:
-    """Ask for what is not answered yet; the exit code."""
+    """Ask for the missing answers; return the exit code."""
     holes, out = paths.expanded(arguments.holes), paths.expanded(arguments.out)
     n = answering.run(holes, out, config, arguments.trigger, arguments.limit)
     print(json.dumps({"eval": "languages answer", "n_answered": n, "commit": commit()}))
@@ -83,7 +88,7 @@ def answer(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """The table of one file of answers, or of two with their paired differences; the exit code."""
+    """Print the table of one file of answers, or of two with their paired differences; return the exit code."""
     holes = holes_from(answering.read_lines(paths.expanded(arguments.holes)))
     files = [paths.expanded(name) for name in arguments.answers]
     runs = {file.name: _records(holes, file) for file in files}
@@ -108,7 +113,9 @@ def show(arguments: argparse.Namespace) -> int:
 def _records(holes: Mapping[str, Hole], file: Path) -> list[Record]:
     records = records_of(holes, answering.read_lines(file))
     if not records:
-        raise MidfillError(f"{file.name} answers none of the holes", "name the holes that were asked for")
+        raise MidfillError(
+            f"{file.name} has no answer to any of the holes", "name the file of holes that these answers belong to"
+        )
     return records
 
 

@@ -17,22 +17,22 @@ from midfill.types import MidfillError, Snapshot, Trigger
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill explain`` can be told."""
+    """Add the arguments of ``midfill explain``."""
     parser.add_argument(
         "place",
         nargs="?",
         metavar="FILE:LINE[:COL]",
-        help="ask there; without it the last request of a language server, without its text",
+        help="make a new request there; without it, explain your editor's last request (without its text)",
     )
-    parser.add_argument("--invoked", action="store_true", help="as if asked for by hand, not by typing")
-    parser.add_argument("--json", action="store_true", help="the trace as one line of JSON")
+    parser.add_argument("--invoked", action="store_true", help="as if you had triggered it manually")
+    parser.add_argument("--json", action="store_true", help="print the trace as one line of JSON")
     model_options(parser)
     parser.add_argument("--adapter", help="a registered name, ./a/folder, or none")
     parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Explain a request made now at a place, or without one the last request of a language server."""
+    """Explain a new request at a place, or without one the last request of a language server."""
     if arguments.place:
         trigger: Trigger = "invoked" if arguments.invoked else "automatic"
         file = file_of(arguments.place)
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 async def _request(snapshot: Snapshot, file: Path, trigger: Trigger, config: Config) -> Trace:
-    """A request as an editor would make it: with the project's context, and with the same refusals."""
+    """Make a request as an editor would: with the project's context, and with the same refusals."""
     n = config.candidates if trigger == "invoked" else 1
     async with session(config) as completer:
         workspace, snapshot = await asyncio.to_thread(read_project, snapshot, file, config, completer.snippet_budget)
@@ -62,8 +62,8 @@ def _last() -> Trace:
         raise MidfillError(f"{records.trace_file()} is damaged", "run: midfill stats --clear") from error
     if values is None:
         raise MidfillError(
-            "no request of a language server is recorded",
-            "with records = true the last one is; or name FILE:LINE[:COL]",
+            "no request is recorded",
+            "midfill keeps the last one if records = true; or name FILE:LINE[:COL]",
         )
     try:
         trace = from_plain(values)

@@ -1,4 +1,4 @@
-"""``midfill load``: simulated typists against the engine that is set, on this machine or on one that you own."""
+"""``midfill load``: simulated typists against the configured engine, on this machine or on one that the user owns."""
 
 from __future__ import annotations
 
@@ -22,23 +22,34 @@ from midfill.types import MidfillError
 
 MAX_TYPISTS, MAX_SECONDS = 10_000, 86_400
 N_CHARS, N_PLACES = 1500, 8
-# What is typed where no file is named: any Python will do, and this is always there.
+# Typed if no file is named: any Python will do, and this is always there.
 OWN = ("completer.py", "in_flight.py", "reuse.py", "triggers.py", "config.py")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill load`` can be told."""
-    parser.add_argument("files", nargs="*", metavar="FILE", help="what is typed (midfill's own sources)")
-    parser.add_argument("--typists", default="1,8,32", metavar="N,...", help="people at once, one run each (1,8,32)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each run, in real time (60)")
-    parser.add_argument("--seed", type=int, default=1, help="of the typists (1)")
-    parser.add_argument("--yes-i-own", action="append", default=[], metavar="HOST", help="an engine elsewhere, yours")
+    """Add the arguments of ``midfill load``."""
+    parser.add_argument("files", nargs="*", metavar="FILE", help="files to type (midfill's own sources)")
+    parser.add_argument(
+        "--typists",
+        default="1,8,32",
+        metavar="N,...",
+        help="number of typists at once; one run for each number (1,8,32)",
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of each run, in real time (60)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the typists (1)")
+    parser.add_argument(
+        "--yes-i-own",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="allow load on this engine elsewhere, which is yours",
+    )
     model_options(parser)
     parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Type, and print a line for people and one of JSON for each number of typists."""
+    """Type, and print one line for users and one of JSON for each number of typists."""
     counts = _counts(arguments.typists)
     if not 1 <= arguments.seconds <= MAX_SECONDS:
         raise MidfillError(f"--seconds {arguments.seconds:g} is out of range", f"use 1 to {MAX_SECONDS}")
@@ -48,11 +59,12 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def check_owned(config: Config, owned: Sequence[str]) -> None:
-    """Raises MidfillError for an engine of somebody else: many typists are an attack on what is not one's own."""
+    """Raise MidfillError for an engine that the user does not own: many typists are an attack there."""
     for address in map(read_address, config.engine):
         if not address.is_loopback and address.host not in owned:
             raise MidfillError(
-                f"load goes to this machine alone, and {address.host} is another", f"--yes-i-own {address.host}"
+                f"load tests run against this machine only, and {address.host} is another",
+                f"--yes-i-own {address.host}",
             )
 
 
@@ -62,7 +74,7 @@ def _counts(text: str) -> list[int]:
     except ValueError:
         counts = []
     if not counts or not all(1 <= count <= MAX_TYPISTS for count in counts):
-        raise MidfillError(f"--typists {text[:40]!r} is no number of people", "for example --typists 1,8,32")
+        raise MidfillError(f"--typists {text[:40]!r} is not a number of people", "for example --typists 1,8,32")
     return counts
 
 
@@ -75,7 +87,7 @@ def _places(files: Sequence[Path]) -> list[Place]:
             raise MidfillError(f"cannot read {file}", "name source files of UTF-8 text") from error
         found += places(Path("/load"), file.name, "python", text, N_PLACES, N_CHARS)
     if not found:
-        raise MidfillError("there is nothing to type in these files", "name longer ones")
+        raise MidfillError("these files are too short to type", "name longer ones")
     return found
 
 
@@ -99,7 +111,7 @@ def _counter(tokenizer_file: str) -> Callable[[str], int]:
 
 
 def _line(figures: dict[str, Any]) -> str:
-    """For people."""
+    """Return the line for users."""
     ghost = figures["ghost_text_s"]
 
     def ms(value: float | None) -> str:

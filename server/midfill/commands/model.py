@@ -22,22 +22,22 @@ from midfill.types import MidfillError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill model`` can be told."""
+    """Add the arguments of ``midfill model``."""
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="list|prepare|info")
-    listing = kinds.add_parser("list", help="the models on this machine")
-    listing.add_argument("--json", action="store_true")
-    prepare = kinds.add_parser("prepare", help="make a model ready, so that the first start is quick")
+    listing = kinds.add_parser("list", help="list the models on this machine")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    prepare = kinds.add_parser("prepare", help="download and convert a model now, so that the first start is quick")
     prepare.add_argument("model", nargs="?", help="auto, embedded, owner/name on the hub, ./a/folder or a .gguf file")
-    prepare.add_argument("--force", action="store_true", help="make it again")
-    prepare.add_argument("--floats", action="store_true", help="keep the weights as floats too, as vLLM loads them")
-    info = kinds.add_parser("info", help="what a model is, and what midfill makes of it")
-    info.add_argument("model", nargs="?")
-    info.add_argument("--json", action="store_true")
+    prepare.add_argument("--force", action="store_true", help="prepare it again, even if it is there already")
+    prepare.add_argument("--floats", action="store_true", help="also keep the weights as floats, for vLLM")
+    info = kinds.add_parser("info", help="show what a model is, and how midfill would run it")
+    info.add_argument("model", nargs="?", help="the model, if it is not the configured one")
+    info.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Dispatch."""
+    """Run the chosen action."""
     spec = getattr(arguments, "model", None) or config.model
     if arguments.kind == "list":
         return _list(as_json=arguments.json)
@@ -99,7 +99,7 @@ def _prepare(spec: str, *, force: bool, floats: bool) -> int:
 
 
 def check_whole(folder: Path) -> None:
-    """Raises MidfillError where ``folder`` lacks what every model folder has."""
+    """Raise MidfillError if ``folder`` lacks what every model folder has."""
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise MidfillError(f"{folder} is not a model folder: it has no {name}", "check the setting model")
@@ -143,5 +143,5 @@ def _read_config(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         config = None
     if not isinstance(config, dict):
-        raise MidfillError(f"{file} cannot be read as JSON", "fetch the model again")
+        raise MidfillError(f"{file} is not valid JSON", "fetch the model again")
     return config

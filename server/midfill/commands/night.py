@@ -1,7 +1,7 @@
 """A night of `midfill train --when-idle`: a small process that waits and watches, and what it starts and stops.
 
-It starts `midfill train` with ``--night-child``, and that starts the worker, the scoring, and an engine in a runtime
-folder of its own: one that editors use would keep the low priority of the night that started it.
+It starts `midfill train` with ``--night-child``, which starts the worker, the scoring, and an engine in its own
+runtime folder: an engine that editors share would keep the low priority of the night.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from midfill.train.night import STOP_S, Ended, Limits, spend
 from midfill.train.priority import lower_priority
 from midfill.types import MidfillError, one_line
 
-ENGINE_IDLE_S = 60.0  # an engine that was not ended leaves
+ENGINE_IDLE_S = 60.0  # an engine that is not ended exits by itself
 VERDICTS = (0, train_run.NOT_PROMOTED, train_run.UNCHANGED)
-GONE_S = 5.0  # longest wait until what was killed is gone, before another one may start
+GONE_S = 5.0  # seconds at most until a killed process is gone, before another one may start
 
 
 def leave(*_: object) -> NoReturn:
-    """The system ends the service: what runs is stopped on the way out."""
+    """The system ends the service: stop everything that runs on the way out."""
     raise KeyboardInterrupt
 
 
@@ -50,8 +50,11 @@ def go(
     clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
     now: Callable[[], float] = time.time,
 ) -> Entry | None:  # fmt: skip
-    """One night of ``name``, with what the records say of earlier ones; its entry, None where there was no time."""
-    with contextlib.suppress(MidfillError, OSError):  # the records may be of another version; training needs none
+    """Run one night of ``name``, with what the records say of earlier ones; return its entry, None if there was no
+    time."""
+    with contextlib.suppress(
+        MidfillError, OSError
+    ):  # the records may be of another version; training does not need them
         if (found := acceptance.judge(name, now())) is not None and found.kind in ("rolled back", "worse"):
             news.leave(said(name, found))
     ended = spend(child, reason, limits, clock=clock, sleep=sleep, say=say)
@@ -59,7 +62,9 @@ def go(
     if entry is None:
         return None
     earlier = [(one.kind, one.reason) for one in history.read(name) if one.kind not in history.JUDGED][-1:]
-    is_news = entry.kind != "failed" or earlier != [(entry.kind, entry.reason)]  # what fails each night is said once
+    is_news = entry.kind != "failed" or earlier != [
+        (entry.kind, entry.reason)
+    ]  # the same failure every night is reported once
     history.add(name, entry)
     if is_news and (line := said(name, entry)):
         news.leave(line)
@@ -68,13 +73,13 @@ def go(
 
 
 def say(line: str) -> None:
-    """For who looks on: a terminal, systemd's journal. Cron would send each line by mail."""
+    """Print for an observer: a terminal, systemd's journal. Cron would send each line by mail."""
     if line and sys.stderr is not None and (sys.stderr.isatty() or os.environ.get("JOURNAL_STREAM")):
         print(f"midfill: {line}", file=sys.stderr, flush=True)
 
 
 def entry_of(name: str, ended: Ended, child: Child, now: float) -> Entry | None:
-    """What is written down of a night; None of one without a moment of training."""
+    """Return the entry of a night; None if it did not train at all."""
     entry = Entry(now, "unfinished", minutes=round(ended.trained_s / 60, 1), n_stops=ended.n_stops)
     if ended.status is None:
         return (
@@ -100,7 +105,7 @@ def entry_of(name: str, ended: Ended, child: Child, now: float) -> Entry | None:
 
 
 def said(name: str, entry: Entry) -> str:
-    """The line that waits for the next start; "" where there is nothing to say."""
+    """Return the line for the next start; "" if there is nothing to report."""
     if entry.kind == "promoted":
         return (
             f"{name} learned from your code while you were away, and is better: held-out loss {entry.before:.3f} "
@@ -115,10 +120,10 @@ def said(name: str, entry: Entry) -> str:
 
 
 class Child:
-    """`midfill train` as a process that is started and ended; never beside another one, whatever it trains."""
+    """`midfill train` as a process that is started and ended; never beside another one, whatever that trains."""
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
-        """``folder`` keeps what it prints."""
+        """``folder`` keeps its output."""
         self._command = tuple(command)
         self._out, self._err = folder / "night.out", folder / "night.err"
         self._runtime = paths.fitting(paths.runtime_dir() / "night")
@@ -126,7 +131,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> bool:
-        """Begin, or go on; False where another one trains. Raises MidfillError."""
+        """Start, or continue; return False if another one trains. Raises MidfillError."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -147,18 +152,18 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Of the process that runs; 0 while none does."""
+        """The process id; 0 while none runs."""
         return self._process.pid if self._process is not None else 0
 
     def status(self) -> int | None:
-        """Its exit status once it has ended by itself."""
+        """The exit status, once it has ended by itself."""
         status = self._process.poll() if self._process is not None else None
         if status is not None:
             self._over()
         return status
 
     def stop(self) -> int | None:
-        """End it, and all that it has started, within a second. It saves itself if that is quick enough."""
+        """End it, and everything it has started, within a second. It saves its work if that is quick enough."""
         process, status = self._process, None
         if process is None:
             return None
@@ -171,12 +176,12 @@ class Child:
         return status if status in VERDICTS else None
 
     def _over(self) -> None:
-        """Nothing of it is left."""
+        """Whether all of its processes are gone."""
         assert self._process is not None
         self._send(getattr(signal, "SIGKILL", signal.SIGTERM))
         self._process.wait()
         end_engines(self._runtime)
-        # A process of the idle class needs some of the time that others leave, even to be gone.
+        # A process of the idle class needs some of the time that others leave, even to exit.
         end = time.monotonic() + GONE_S
         while hasattr(os, "killpg") and time.monotonic() < end and _has_members(self._process.pid):
             time.sleep(0.05)
@@ -187,18 +192,18 @@ class Child:
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if sys.platform == "win32":
-                self._process.terminate()  # the worker sees that its input ends, and saves itself
+                self._process.terminate()  # the worker sees that its input ends, and saves its work
             else:
                 os.killpg(self._process.pid, number)
 
     def figures(self) -> Mapping[str, Any]:
-        """Its line of JSON. Raises OSError, ValueError, TypeError."""
+        """Return its line of JSON. Raises OSError, ValueError, TypeError."""
         lines = self._out.read_text(encoding="utf-8").splitlines()
         found: Mapping[str, Any] = json.loads(lines[-1] if lines else "")
         return found
 
     def error(self, status: int) -> str:
-        """What it said before it failed."""
+        """Return what it printed before it failed."""
         with contextlib.suppress(OSError):
             lines = self._err.read_text(encoding="utf-8", errors="replace").splitlines()
             at = max((at for at, line in enumerate(lines) if line.startswith("midfill: ")), default=-1)
@@ -229,7 +234,7 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
 
 
 def end_engines(runtime: Path) -> None:
-    """End every engine of a runtime folder that is a night's own."""
+    """End every engine in a night's own runtime folder."""
     for file in runtime.glob("engine-*.json"):
         place = Place(runtime, file.stem.removeprefix("engine-"))
         if is_running(place) and (address := find(place)) is not None:
@@ -238,7 +243,7 @@ def end_engines(runtime: Path) -> None:
 
 
 def child(arguments: argparse.Namespace, config: Config) -> int:
-    """`midfill train`, going on from the adapter of its own name and from the run that was stopped."""
+    """Run `midfill train`, continuing from the adapter of its own name and from the interrupted run."""
     if arguments.priority == "idle":
         lower_priority()
     name = train_run.name_of(arguments)
@@ -250,7 +255,7 @@ def child(arguments: argparse.Namespace, config: Config) -> int:
 
 
 class _Run:
-    """One run, though it may take several nights: it keeps its name while files change under it."""
+    """One run, which may take several nights: it keeps its name while files change."""
 
     def __init__(self, name: str, model: str) -> None:
         self._name, self._model = name, model

@@ -1,4 +1,4 @@
-"""What several commands are told in the same way."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from midfill.types import MidfillError
 
 
 def model_options(parser: argparse.ArgumentParser) -> None:
-    """Which model answers, and how: of every command that asks an engine."""
+    """Add the options for the model, for every command that asks an engine."""
     parser.add_argument("--model", help="auto, embedded, owner/name on the hub, ./a/folder or a .gguf file")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--dtype", help="auto, int8, int4, float8, bfloat16, float16 or float32")
@@ -24,26 +24,28 @@ def model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def common_options(parser: argparse.ArgumentParser, against: str = "KEY=VALUE[;...]") -> None:
-    """What `midfill eval` and `midfill replay` can be told."""
-    parser.add_argument("--seed", type=int, default=1, help="of what is drawn by chance (1)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting; may be repeated")
+    """Add the options that `midfill eval` and `midfill replay` share."""
+    parser.add_argument("--seed", type=int, default=1, help="seed of every random choice (1)")
     parser.add_argument(
-        "--against", metavar=against, help="a second configuration at the same places, compared in pairs"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting; may be repeated"
     )
-    parser.add_argument("--out", metavar="FILE", help="every answer or event as a line of JSON")
-    parser.add_argument("--plot", metavar="FILE", help="an SVG or PNG")
+    parser.add_argument(
+        "--against", metavar=against, help="a second configuration, compared with the first one place by place"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write every answer or event as a line of JSON")
+    parser.add_argument("--plot", metavar="FILE", help="draw the result as an SVG or PNG")
     model_options(parser)
     parser.add_argument("--adapter", help="a registered name, ./a/folder, or none")
-    parser.add_argument("--max-tokens", type=int, help="longest middle")
+    parser.add_argument("--max-tokens", type=int, help="longest suggestion, in tokens")
 
 
 def configured(run: Callable[[argparse.Namespace, Config], int]) -> Callable[[argparse.Namespace], int]:
-    """``run`` of the arguments alone: the configuration is read first."""
+    """Return a ``run`` that takes only the arguments and reads the configuration first."""
     return lambda arguments: run(arguments, read_config(arguments))
 
 
 def read_config(arguments: argparse.Namespace) -> Config:
-    """The user's configuration with what the command line says on top; problems of the file are warnings."""
+    """Return the user's configuration with the command line on top; problems of the file are warnings."""
     taken = config_files.take_user()
     for problem in taken.problems:
         print(f"midfill: warning: {problem}", file=sys.stderr)
@@ -56,7 +58,7 @@ def read_config(arguments: argparse.Namespace) -> Config:
 
 
 def settings(given: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` each, the value as in TOML or a plain word. Raises MidfillError."""
+    """Read ``key=value`` pairs, each value as in TOML or a plain word. Raises MidfillError."""
     found: dict[str, Any] = {}
     for one in given:
         key, equals, value = one.partition("=")
@@ -71,7 +73,7 @@ def settings(given: Sequence[str]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def opened(name: str | None) -> Iterator[TextIO | None]:
-    """The file for the records, opened before anything is measured. Raises MidfillError."""
+    """Return the file for the records, opened before anything is measured. Raises MidfillError."""
     if name is None:
         yield None
         return

@@ -15,9 +15,9 @@ from midfill.starting import StartProgress
 
 @contextlib.contextmanager
 def stages(*, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
-    """Call it with (stage, fraction): one bar over all stages, on standard error.
+    """Return a function of (stage, fraction) that shows one bar over all stages, on standard error.
 
-    Where that is no terminal: plain lines, or nothing if ``quiet``.
+    Without a terminal it prints plain lines, or nothing if ``quiet``.
     """
     console = Console(file=sys.stderr)
     if not console.is_terminal:

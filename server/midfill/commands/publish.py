@@ -1,4 +1,5 @@
-"""``midfill adapters publish``: an adapter under a name that stays what it is, in a folder that engines read."""
+"""``midfill adapters publish``: an adapter under a name that never changes its meaning, in a folder that
+engines read."""
 
 from __future__ import annotations
 
@@ -13,21 +14,27 @@ HOUR_S = 3600.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill adapters publish`` can be told."""
-    parser.add_argument("name", help="a registered adapter, or with --from what it is to be called")
-    parser.add_argument("target", metavar="DIR", help="the folder that the engines read; NAME@digest appears in it")
-    parser.add_argument("--from", dest="source", metavar="FOLDER", help="the adapter, if it is not registered")
-    parser.add_argument("--base", help="its base as the engine was started with it (what the adapter says)")
-    parser.add_argument("--revision", help="of its base")
-    parser.add_argument("--for-template", metavar="NAME", help="the prompts that it was trained for")
-    parser.add_argument("--rollback", action="store_true", help="NAME is what it was before; nothing is copied")
+    """Add the arguments of ``midfill adapters publish``."""
+    parser.add_argument("name", help="a registered adapter, or with --from the name to publish it under")
+    parser.add_argument(
+        "target", metavar="DIR", help="the folder that the engines read; midfill creates NAME@digest in it"
+    )
+    parser.add_argument("--from", dest="source", metavar="FOLDER", help="the adapter's folder, if it is not registered")
+    parser.add_argument(
+        "--base", help="name of the base model that the engine was started with (the one the adapter names)"
+    )
+    parser.add_argument("--revision", help="revision of the base model")
+    parser.add_argument("--for-template", metavar="NAME", help="the template of the prompts that it was trained with")
+    parser.add_argument(
+        "--rollback", action="store_true", help="publish the previous version of NAME again; nothing is copied"
+    )
     parser.add_argument("--drain", nargs="?", type=float, const=24.0, metavar="HOURS",
-                        help="remove what was replaced longer ago than that (24)")  # fmt: skip
+                        help="remove versions that were replaced more than HOURS ago (24)")  # fmt: skip
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Publish, roll back, or remove what was replaced long ago; one line that says what NAME is then."""
+    """Publish, roll back, or remove old versions; print one line that says what NAME is then."""
     name, folder = arguments.name, paths.expanded(arguments.target)
     if arguments.rollback:
         print(f"{name} is {published.roll_back(name, folder).current} again")
@@ -37,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{name}: {', '.join(gone) or 'nothing'} removed")
         return 0
     source = paths.expanded(arguments.source) if arguments.source else _registered(name)
-    describe(source)  # its files are sound, or this says what is wrong
+    describe(source)  # checks that its files are valid
     pointer = published.publish(
         name, source, folder, base=arguments.base or "", revision=arguments.revision or "",
         template=arguments.for_template or "",

@@ -1,4 +1,4 @@
-"""``midfill replay``: types real files through the server and tells what that would have saved."""
+"""``midfill replay``: types real files through the server and reports what that would have saved."""
 
 from __future__ import annotations
 
@@ -36,35 +36,53 @@ MAX_FILES, MAX_CHARS, MAX_PLACES = 1000, 100_000, 1000
 
 @dataclass(slots=True)
 class Run:
-    """What one configuration came to, place by place."""
+    """The results of one configuration, place by place."""
 
     config: Config
     tallies: list[tuple[Place, Tally]] = field(default_factory=list)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill replay`` can be told."""
+    """Add the arguments of ``midfill replay``."""
     parser.add_argument("files", nargs="+", metavar="FILE")
-    parser.add_argument("--chars", type=int, default=400, metavar="N", help="typed at each place (400)")
-    parser.add_argument("--places", type=int, default=3, metavar="N", help="in each file (3)")
-    parser.add_argument("--accept", default="whole,line,word", help="what may be taken of a suggestion, with commas")
-    parser.add_argument("--least", type=int, default=4, metavar="N", help="characters that are worth taking (4)")
-    parser.add_argument("--real-time", action="store_true", help="sleep between the keys as a person does")
-    parser.add_argument("--wait", action="store_true", help="for every answer: what could be saved at best")
-    parser.add_argument("--growth", action="store_true", help="as an editor that shows suggestions while they grow")
+    parser.add_argument("--chars", type=int, default=400, metavar="N", help="characters to type at each place (400)")
+    parser.add_argument("--places", type=int, default=3, metavar="N", help="places in each file (3)")
+    parser.add_argument(
+        "--accept",
+        default="whole,line,word",
+        help="which parts of a suggestion the typist accepts, separated by commas (whole,line,word)",
+    )
+    parser.add_argument(
+        "--least",
+        type=int,
+        default=4,
+        metavar="N",
+        help="shortest suggestion that the typist accepts, in characters (4)",
+    )
+    parser.add_argument("--real-time", action="store_true", help="sleep between the keys, as a person does")
+    parser.add_argument(
+        "--wait", action="store_true", help="wait for every answer: the upper bound of what could be saved"
+    )
+    parser.add_argument(
+        "--growth", action="store_true", help="behave like an editor that shows suggestions while they grow"
+    )
     parser.add_argument(
         "--pace",
         metavar="FIRST,TOKEN",
-        help="seconds that the engine is taken to need, whatever the machine is busy with",
+        help="assume that the engine needs these seconds for its first token and for each later one",
     )
-    parser.add_argument("--hasty", action="store_true", help="take what begins well, and delete the wrong end")
-    parser.add_argument("--knob", action="store_true", help="hasty, by each eagerness in turn: one table")
+    parser.add_argument(
+        "--hasty", action="store_true", help="accept suggestions that begin well, and delete the wrong end"
+    )
+    parser.add_argument(
+        "--knob", action="store_true", help="replay with --hasty at each eagerness in turn, and print one table"
+    )
     common_options(parser)
     parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Type, and show what came of it; the exit code."""
+    """Type, and show the results; return the exit code."""
     commit()
     if arguments.plot is not None:
         need_matplotlib()
@@ -80,7 +98,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 def _configs(arguments: argparse.Namespace, config: Config) -> dict[str, Config]:
     if (
         not arguments.real_time and not arguments.knob
-    ):  # the keys come in a time of their own: the server would measure the wrong gaps
+    ):  # the keys have a clock of their own: the server would measure the wrong gaps
         config = dataclasses.replace(config, max_debounce_s=0.0)
     base = configuration.merged(config, settings(arguments.set), "--set")
     if arguments.knob:
@@ -95,12 +113,12 @@ def _habits(arguments: argparse.Namespace) -> Habits:
     ways = tuple(way for way in WAYS if way in arguments.accept.split(","))
     for way in arguments.accept.split(","):
         if way not in WAYS:
-            raise MidfillError(f"there is no way {way!r} of accepting", f"use {', '.join(WAYS)}")
+            raise MidfillError(f"unknown way of accepting: {way!r}", f"use {', '.join(WAYS)}")
     for name, high in (("least", 1000), ("chars", MAX_CHARS), ("places", MAX_PLACES)):
         if not 1 <= getattr(arguments, name) <= high:
             raise MidfillError(f"--{name} {getattr(arguments, name)} is out of range", f"use 1 to {high}")
     if arguments.knob and arguments.against is not None:
-        raise MidfillError("--knob compares the positions with each other", "leave --against out")
+        raise MidfillError("--knob compares all positions with each other", "leave --against out")
     hasty = arguments.hasty or arguments.knob
     pace = _pace(arguments.pace) if arguments.pace is not None else None
     return Habits(
@@ -109,25 +127,25 @@ def _habits(arguments: argparse.Namespace) -> Habits:
 
 
 def _pace(text: str) -> Pace:
-    """``FIRST,TOKEN`` in seconds. Raises MidfillError."""
+    """Read ``FIRST,TOKEN`` in seconds. Raises MidfillError."""
     try:
         first_s, token_s = map(float, text.split(","))
     except ValueError:
         first_s = token_s = -1.0
     if not (0 <= first_s <= 60 and 0 <= token_s <= 60):
-        raise MidfillError(f"--pace {text[:40]} is no pair of seconds", "for example 0.25,0.02")
+        raise MidfillError(f"--pace {text[:40]} is not a pair of seconds", "for example 0.25,0.02")
     return Pace(first_s, token_s)
 
 
 def _places(arguments: argparse.Namespace) -> list[Place]:
-    """Where is typed. Raises MidfillError."""
+    """Return the places to type at. Raises MidfillError."""
     if len(arguments.files) > MAX_FILES:
         raise MidfillError(f"{len(arguments.files)} files are too many", f"name at most {MAX_FILES}")
     found: list[Place] = []
     for name in arguments.files:
         file = paths.expanded(name)
         if not (text := read_text(file)).strip():
-            raise MidfillError(f"{name} is not a plain, small file of UTF-8 text", "midfill replay types source files")
+            raise MidfillError(f"{name} is not a small regular file of UTF-8 text", "midfill replay types source files")
         root = project_of(file := file.resolve())
         path = file.relative_to(root).as_posix()
         found += places(root, path, languages.of_path(path), text, arguments.places, arguments.chars)
@@ -135,11 +153,11 @@ def _places(arguments: argparse.Namespace) -> list[Place]:
 
 
 async def _type(runs: Mapping[str, Run], found: Sequence[Place], habits: Habits, out: TextIO | None) -> ModelInfo:
-    """Every place by every configuration in turn; another one begins each time."""
+    """Type every place by every configuration in turn; each time another one begins."""
     async with AsyncExitStack() as stack:
         completers = {name: await stack.enter_async_context(session(one.config)) for name, one in runs.items()}
         count, names, start = _counter(next(iter(completers.values()))), list(runs), time.monotonic()
-        if habits.pace is not None:  # the most eager first: the others want a beginning of what it is answered
+        if habits.pace is not None:  # the most eager first: the others need only the start of its answer
             names, memory = names[::-1], Memory()
             for completer in completers.values():
                 completer.engine = Remembering(completer.engine, memory)
@@ -156,7 +174,7 @@ async def _type_one(
     completer: Completer, place: Place, habits: Habits, count: Callable[[str], int],
     on_event: Callable[[dict[str, Any]], None],
 ) -> Tally:  # fmt: skip
-    """In a project that has been read before the first key."""
+    """Type in a project that was read before the first key."""
     completer.resident = True  # as in the language server
     context = ProjectContext(completer, place.folder)
     typist = Typist(completer, place, habits, count, on_event, context.changed)
@@ -168,7 +186,7 @@ async def _type_one(
 
 
 def _counter(completer: Completer) -> Callable[[str], int]:
-    """Counts tokens; characters where there is no tokenizer (a script)."""
+    """Return what counts tokens; characters if there is no tokenizer (a script)."""
     if not completer.info.tokenizer_file:
         return len
     tokenizer = CodeTokenizer.from_file(Path(completer.info.tokenizer_file))

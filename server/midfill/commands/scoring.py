@@ -22,25 +22,31 @@ from midfill.engine.local.store import models
 from midfill.train.middles import ALL, Likelihood, Scored, ScoreJob, as_figures, table
 from midfill.types import MidfillError
 
-SAY_EVERY = 25  # middles, where there is no terminal
+SAY_EVERY = 25  # middles between two lines of progress, without a terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill eval adapter`` can be told."""
+    """Add the arguments of ``midfill eval adapter``."""
     parser.add_argument("a", metavar="A", help="a registered name, ./a/folder, embedded or none")
-    parser.add_argument("b", metavar="B", help="what is compared with it")
-    parser.add_argument("--repo", nargs="+", default=["."], metavar="DIR", help="what training reads (.)")
-    parser.add_argument("--held-out", nargs="+", metavar="DIR", help="measure on these, not on files of DIR held out")
-    parser.add_argument("--all-files", action="store_true", help="not only those that training holds out")
-    parser.add_argument("--middles", type=int, default=200, metavar="N", help="(200)")
+    parser.add_argument("b", metavar="B", help="the adapter to compare it with")
+    parser.add_argument(
+        "--repo", nargs="+", default=["."], metavar="DIR", help="repositories, read as training reads them (.)"
+    )
+    parser.add_argument(
+        "--held-out", nargs="+", metavar="DIR", help="measure on these folders, not on held-out files of DIR"
+    )
+    parser.add_argument(
+        "--all-files", action="store_true", help="measure on all files, not only on those that training holds out"
+    )
+    parser.add_argument("--middles", type=int, default=200, metavar="N", help="number of held-out middles (200)")
     parser.add_argument("--seed", type=int, default=1, help="(1)")
-    parser.add_argument("--out", metavar="FILE", help="every middle as a line of JSON")
+    parser.add_argument("--out", metavar="FILE", help="write every middle as a line of JSON")
     model_options(parser)
     parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Compare two adapters on a repository's held-out files; the exit code."""
+    """Compare two adapters on a repository's held-out files; return the exit code."""
     console = Console(file=sys.stderr, highlight=False)
     before, after = (folder_of(setting, config) for setting in (arguments.a, arguments.b))
     job = job_of(config, before, after, arguments.repo, arguments.held_out or ())
@@ -57,7 +63,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def folder_of(setting: str, config: Config) -> Path | None:
-    """The folder of an adapter as settings name it; None: the base alone. Raises MidfillError."""
+    """Return the folder of an adapter as settings name it; None: the base model alone. Raises MidfillError."""
     found = adapter_setting.folder_of(setting, models.resolve(config.model).name)
     return found[1] if found is not None else None
 
@@ -65,7 +71,7 @@ def folder_of(setting: str, config: Config) -> Path | None:
 def job_of(
     config: Config, before: Path | None, after: Path | None, roots: Sequence[str], held_out: Sequence[str]
 ) -> ScoreJob:  # fmt: skip
-    """What is scored: on the model, device and number format that serve."""
+    """Return the job for scoring: with the model, device and number format that serve."""
     return ScoreJob(
         config.model, config.device, config.dtype, config.template, config.order, str(before or ""), str(after or ""),
         _absolute(roots), _absolute(held_out),
@@ -77,7 +83,7 @@ def _absolute(folders: Sequence[str]) -> tuple[str, ...]:
 
 
 def watch(job: ScoreJob, console: Console) -> list[Scored]:
-    """Run the process that scores to its end. Raises MidfillError, KeyboardInterrupt."""
+    """Run the scoring process to its end. Raises MidfillError, KeyboardInterrupt."""
     found: list[Scored] = []
     n = 0
     with contextlib.ExitStack() as stack:
@@ -97,12 +103,12 @@ def watch(job: ScoreJob, console: Console) -> list[Scored]:
             elif status is not None:
                 status.update(str(message.get("stage", "")))
     if not found:
-        raise MidfillError("nothing could be scored", "name more folders, or others with --held-out")
+        raise MidfillError("there was nothing to score", "name more folders, or others with --held-out")
     return found
 
 
 def shown(rows: Sequence[Likelihood], names: tuple[str, str] = ("before", "after")) -> Table:
-    """The table for people; less is better."""
+    """Return the table for users; less is better."""
     found = Table(title="Loss at held-out middles, nats a token (less is better)", title_justify="left")
     for column in ("", "middles", *names, "difference", "95 % interval"):
         found.add_column(column, justify="left" if not column else "right")
@@ -116,7 +122,7 @@ def shown(rows: Sequence[Likelihood], names: tuple[str, str] = ("before", "after
 
 
 def says(rows: Sequence[Likelihood]) -> str:
-    """What the first row means, and what it could have shown."""
+    """Return what the first row means, and what it could have shown."""
     (row,) = [row for row in rows if row.name == ALL]
     share = f"{abs(row.difference) / row.before:.1%}" if row.before else "0 %"
     if row.is_better or row.is_worse:

@@ -16,23 +16,25 @@ from midfill.types import MidfillError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill serve`` can be told."""
+    """Add the arguments of ``midfill serve``."""
     model_options(parser)
     parser.add_argument("--max-adapters", type=int, metavar="N", help="adapters in memory at once")
-    parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="leave after so long without a client")
+    parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="exit after this long without a client")
     parser.add_argument("--tcp", metavar="HOST:PORT", help="listen on the loopback instead of a Unix socket")
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     parser.add_argument("--http", metavar="HOST:PORT", help="also serve a team, or other editors on this machine")
-    parser.add_argument("--tokens", metavar="FILE", help="who may ask (what midfill token add writes)")
+    parser.add_argument(
+        "--tokens", metavar="FILE", help="the tokens that may ask (the file that midfill token add writes)"
+    )
     parser.add_argument("--tls-cert", metavar="FILE", help="the certificate for --http, PEM")
-    parser.add_argument("--tls-key", metavar="FILE", help="and its key")
+    parser.add_argument("--tls-key", metavar="FILE", help="the key of that certificate, PEM")
     parser.add_argument("--behind-proxy", action="store_true", help="a proxy in front of --http ends TLS")
-    parser.add_argument("--rate", type=float, metavar="N", help="requests a minute and person (240)")
+    parser.add_argument("--rate", type=float, metavar="N", help="requests per person and minute (240)")
     parser.set_defaults(run=configured(run))
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Serve until nobody needs it any more; the exit code."""
+    """Serve until no client needs it any more; return the exit code."""
     if arguments.idle_exit is not None:
         config = dataclasses.replace(config, engine_idle_exit_s=arguments.idle_exit)
     team = _team(arguments) if arguments.http else None

@@ -1,4 +1,4 @@
-"""A short-lived front end for commands: connects to the engine (or starts it), shows how it loads."""
+"""A short-lived client for commands: connects to the engine (or starts it) and shows its progress."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from midfill.renderers import InlineRenderer
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
 
-SILENT_S = 30.0  # an engine that loads tells something every second
+SILENT_S = 30.0  # an engine that loads sends something every second
 
 
 @contextlib.asynccontextmanager
 async def session(config: Config) -> AsyncIterator[Completer]:
-    """A completer over the engine of ``config``. Raises MidfillError with what the engine says is wrong.
+    """Return a completer over the engine of ``config``. Raises MidfillError with the engine's own problem.
 
     MIDFILL_SCRIPT names a scripted engine, for tests.
     """
@@ -62,7 +62,7 @@ async def session(config: Config) -> AsyncIterator[Completer]:
 
 @contextlib.asynccontextmanager
 async def connected(config: Config, *, quiet: bool = False) -> AsyncIterator[tuple[HttpEngine, ModelInfo]]:
-    """The engine of ``config``, ready, and what it serves. ``quiet``: loading shows in a terminal only."""
+    """Return the engine of ``config``, ready, and what it serves. ``quiet``: show progress in a terminal only."""
     engine = await spawn.find_or_spawn(config)
     followed = _Followed()
     try:
@@ -71,20 +71,22 @@ async def connected(config: Config, *, quiet: bool = False) -> AsyncIterator[tup
         lost = await _lost(engine, config, followed)
         if lost is None and isinstance(error, EngineError):
             raise
-        raise lost or MidfillError(f"the engine was lost ({type(error).__name__})", "run it again") from error
+        raise lost or MidfillError(
+            f"the engine stopped unexpectedly ({type(error).__name__})", "run it again"
+        ) from error
     finally:
         await engine.aclose()
 
 
 @dataclass(slots=True)
 class _Followed:
-    """The process that is asked, as soon as it is known."""
+    """The process of the engine, as soon as it is known."""
 
     pid: int = 0
 
 
 async def _lost(engine: HttpEngine, config: Config, followed: _Followed) -> MidfillError | None:
-    """Why the engine is gone, of what is known of this one alone; None: it answers."""
+    """Return why this engine stopped, or None if it answers."""
     try:
         await engine.client.get("/midfill/status", timeout=5.0)
     except httpx.HTTPError:
@@ -93,7 +95,7 @@ async def _lost(engine: HttpEngine, config: Config, followed: _Followed) -> Midf
         return None
     if (reason := await spawn.why(config, followed.pid)) is not None:
         return reason
-    return MidfillError("the engine was lost", "run the command again: it starts another")
+    return MidfillError("the engine stopped unexpectedly", "run the command again: it starts a new engine")
 
 
 async def _ready(engine: HttpEngine, quiet: bool, followed: _Followed) -> ModelInfo:
@@ -110,6 +112,6 @@ async def _ready(engine: HttpEngine, quiet: bool, followed: _Followed) -> ModelI
                         report(state.status.stage, state.status.progress or 0.0)
         except httpx.HTTPError as error:
             raise EngineError(
-                f"the engine was lost while loading ({type(error).__name__})", "run: midfill doctor"
+                f"the engine stopped while loading ({type(error).__name__})", "run: midfill doctor"
             ) from error
-    raise EngineError("the engine left while loading", "run: midfill doctor")
+    raise EngineError("the engine exited while loading", "run: midfill doctor")

@@ -1,4 +1,4 @@
-"""``midfill stats``: what was shown on this machine, and what became of it."""
+"""``midfill stats``: which suggestions were shown on this machine, and what became of them."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ HEAD = ("", "shown", "accepted", "in part", "typed", "rejected", "rate", "kept 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill stats`` can be told."""
-    parser.add_argument("--days", type=float, metavar="N", help="of the last N days only")
-    parser.add_argument("--json", action="store_true", help="one line of JSON")
-    parser.add_argument("--clear", action="store_true", help="forget everything")
+    """Add the arguments of ``midfill stats``."""
+    parser.add_argument("--days", type=float, metavar="N", help="count the last N days only")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    parser.add_argument("--clear", action="store_true", help="delete all records")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table, or with ``--json`` one line; with ``--clear`` forget everything."""
+    """Print the table, or with ``--json`` one line; with ``--clear`` delete everything."""
     if arguments.clear:
         records.clear()
-        print("every record is removed")
+        print("all records are deleted")
         return 0
     rows = [row for row in records.rows(arguments.days) if row["seen"]]
     if arguments.json:
         print(json.dumps({"all": summary(rows), **{by: _groups(rows, by) for by in GROUPS}}))
     elif not rows:
-        print("nothing was shown yet, or records = false")
+        print("nothing has been shown yet, or records = false")
     else:
         print(table(rows))
     return 0
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """The figures of some suggestions that were shown. Shares are None where there is nothing to divide by."""
+    """Return the figures of some shown suggestions. Shares are None if there is nothing to divide by."""
     n = {
         outcome: sum(row["outcome"] == outcome for row in rows)
         for outcome in ("accepted", "partial", "typed", "rejected")
@@ -67,7 +67,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """All, then by trigger, language and adapter."""
+    """Return the table: all, then by trigger, language and adapter."""
     lines = [HEAD, _line("all", summary(rows))]
     for by in GROUPS:
         lines += [_line(f"{by} {name or 'unknown'}", figures) for name, figures in _groups(rows, by).items()]
@@ -85,7 +85,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _groups(rows: Sequence[Row], by: str) -> dict[str, dict[str, Any]]:
-    """The figures by the value of a column, the most frequent first."""
+    """Return the figures by the value of a column, the most frequent first."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(str(row[by]), []).append(row)
@@ -118,7 +118,7 @@ def _mean(rows: Sequence[Row], column: str) -> float | None:
 
 
 def _retained(rows: Sequence[Row], column: str) -> dict[str, int] | None:
-    """Characters accepted that were looked for again, and those that stood then; None where none were."""
+    """Return the accepted characters that were looked for again, and those that were left; None if there were none."""
     known = [(row["n_accepted"], row[column]) for row in rows if row[column] is not None]
     kept = round(sum(n * share for n, share in known))
     return {"kept": kept, "of": sum(n for n, _ in known)} if known else None

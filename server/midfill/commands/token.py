@@ -1,4 +1,4 @@
-"""``midfill token add|list|revoke``: who may ask an engine that ``midfill serve --http`` runs."""
+"""``midfill token add|list|revoke``: the tokens of an engine that ``midfill serve --http`` runs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from midfill.serve.team import tokens
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill token`` can be told."""
+    """Add the arguments of ``midfill token``."""
     actions = parser.add_subparsers(dest="kind", required=True, metavar="add|list|revoke")
-    actions.add_parser("list", help="everybody who has one")
+    actions.add_parser("list", help="list the people who have a token")
     for action in (
-        actions.add_parser("add", help="a token for somebody, shown once"),
-        actions.add_parser("revoke", help="take it away, at once"),
+        actions.add_parser("add", help="create a token for a person; it is shown once"),
+        actions.add_parser("revoke", help="revoke a person's token, with immediate effect"),
     ):
         action.add_argument("name")
-    parser.add_argument("--tokens", metavar="FILE", help="where they are kept (beside the configuration)")
+    parser.add_argument("--tokens", metavar="FILE", help="the file of tokens (beside the configuration)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Dispatch."""
+    """Run the chosen action."""
     file = paths.expanded(arguments.tokens) if arguments.tokens else tokens.default_file()
     if arguments.kind == "add":
         token = tokens.add(arguments.name, file)
         print(token)
-        print(f"this is the token of {arguments.name}; it is not kept, and not shown again")
+        print(f"this is the token of {arguments.name}; copy it now, it is neither stored nor shown again")
     elif arguments.kind == "revoke":
         tokens.revoke(arguments.name, file)
-        print(f"{arguments.name} has no token any more; a running engine refuses it at once")
+        print(f"{arguments.name} no longer has a token; running engines refuse it from now on")
     else:
         entries = tokens.read(file)
         for entry in entries:

@@ -40,17 +40,17 @@ FILES = (
     "midfill.json", "README.md", "loss.svg",
 )  # fmt: skip
 NOT_PROMOTED, UNCHANGED = 2, 4  # exit statuses
-RANK, ALPHA = 4, 16.0  # of the reference adapter
-WIDTH = 110  # where no terminal says its own
+RANK, ALPHA = 4, 16.0  # alpha of the reference adapter
+WIDTH = 110  # width without a terminal
 
 
 def once(arguments: argparse.Namespace, config: Config, night: Night | None = None) -> int:
-    """Train, measure, promote; the exit status. ``night``: what it goes on with."""
+    """Train, measure, promote; return the exit status. ``night``: what it continues."""
     console = Console(file=sys.stderr, highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
     job = job_of(arguments, config)
-    console.print(f"going on from the adapter {job.start_name}" if job.start else "beginning with a fresh adapter")
+    console.print(f"continuing from the adapter {job.start_name}" if job.start else "starting with a fresh adapter")
     if arguments.estimate:
         found = watch_estimate(dataclasses.replace(job, estimate=True), console)
         for line in estimate_lines(found):
@@ -58,7 +58,7 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
         print(json.dumps({"train": job.name, **found}))
         return 0
     if arguments.gate:
-        # The same texts as the worker's, read first: what cannot be shown to help is refused before the work.
+        # Read the same texts as the worker, and first: if they cannot show an improvement, refuse before the work.
         collection, train, held_out = gather(job)
         check_enough(collection, train, held_out)
         holes = gate.holes(held_out, arguments.holes)
@@ -90,9 +90,11 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
     console.print(verdict.reason if verdict.promoted else f"not better: {verdict.reason}")
     if promoted:
         registry.register(done.folder, job.name, FILES)
-        console.print(f'{job.name} is registered; engines that serve it take it over. Set adapter = "{job.name}"')
+        console.print(
+            f'{job.name} is registered; running engines that serve it load the new version. Set adapter = "{job.name}"'
+        )
     else:
-        console.print(f"not registered; it lies in {done.folder}")
+        console.print(f"not registered; the adapter is in {done.folder}")
     if night is not None:
         night.judged()
     print(json.dumps({"train": job.name, "folder": str(done.folder), "promoted": promoted, **versions, **figures,
@@ -101,7 +103,7 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
 
 
 def estimate_lines(found: Mapping[str, Any]) -> list[str]:
-    """What ``--estimate`` says to people."""
+    """Return what ``--estimate`` tells users."""
     return [
         f"time: {clock(60 * found['minutes'])} for {found['n_steps']} steps on this machine as it is now, and about "
         f"{clock(2 * gate_middles(found) * found['middle_s'])} to compare the losses afterwards",
@@ -114,25 +116,25 @@ def estimate_lines(found: Mapping[str, Any]) -> list[str]:
 
 
 def gate_middles(found: Mapping[str, Any]) -> int:
-    """How many middles the gate will compare, at the most."""
+    """Return how many middles the gate will compare at most."""
     return min(middles.N_MIDDLES, middles.N_TURNS * int(found["n_held_out"]))
 
 
 class Night(Protocol):
-    """What a run that is one of several nights' goes on with."""
+    """What a run that spans several nights continues."""
 
     def begin(self, digest: str) -> bool:
-        """The texts are these; False where they were judged before."""
+        """Begin with these texts; return False if they were judged before."""
 
     def trained(self, job: Job, console: Console) -> Training:
-        """Train, or take what was trained and not judged yet."""
+        """Train, or return what was trained and not judged yet."""
 
     def judged(self) -> None:
-        """The verdict on what was trained is there."""
+        """Record the verdict on what was trained."""
 
 
 def lock() -> FileLock:
-    """Held while one trains: a night begins only where it is free."""
+    """Return the lock that is held while training: a night begins only if it is free."""
     return FileLock(paths.private_dir(paths.data_dir() / "training") / ".lock")
 
 
@@ -146,20 +148,20 @@ def locked() -> Iterator[None]:
 
 
 def name_of(arguments: argparse.Namespace) -> str:
-    """Of the adapter. Raises MidfillError."""
+    """Return the name of the adapter. Raises MidfillError."""
     return registry.check_name(arguments.name or _default_name(arguments.folders))
 
 
 def job_of(arguments: argparse.Namespace, config: Config) -> Job:
-    """What is trained. Raises MidfillError."""
+    """Return the job to train. Raises MidfillError."""
     name = name_of(arguments)
     shape, start = _shape(arguments, config)
     if not 1 <= shape.rank <= 256 or not 0 < shape.alpha <= 1e4 or not 0 <= arguments.dropout < 1:
         raise MidfillError("--rank, --alpha or --dropout is out of range", "the defaults are 4, 16 and 0.1")
     if arguments.steps < 0 or arguments.minutes < 0 or arguments.accumulate < 1 or not 0 < arguments.rate < 1:
-        raise MidfillError("--steps, --minutes, --accumulate or --rate is out of range", "leave them away")
+        raise MidfillError("--steps, --minutes, --accumulate or --rate is out of range", "leave them out")
     if not 0 <= arguments.prompt_share <= 1 or not 0 < arguments.end_weight <= 100:
-        raise MidfillError("--prompt-share or --end-weight is out of range", "leave them away")
+        raise MidfillError("--prompt-share or --end-weight is out of range", "leave them out")
     if arguments.tokens and arguments.tokens < 256:
         raise MidfillError(f"--tokens {arguments.tokens} is too few", "use 256 or more")
     return Job(
@@ -185,9 +187,9 @@ class _Shape:
 
 
 def _shape(arguments: argparse.Namespace, config: Config) -> tuple[_Shape, tuple[str, Path] | None]:
-    """The adapter's shape, and what it goes on from: what was learned there need not be learned again.
+    """Return the adapter's shape, and what it continues from: what was learned there need not be learned again.
 
-    That is the adapter with which it will be compared, unless another shape is asked for. Raises MidfillError.
+    That is the adapter it will be compared with, unless another shape is asked for. Raises MidfillError.
     """
     targets = tuple(target for target in (arguments.targets or "").split(",") if target)
     rank = RANK if arguments.rank is None else arguments.rank
@@ -208,7 +210,7 @@ def _shape(arguments: argparse.Namespace, config: Config) -> tuple[_Shape, tuple
     if arguments.start:
         raise MidfillError(
             f"{arguments.start} has rank {there.rank}, alpha {there.alpha:g}, on {', '.join(there.targets)}",
-            "leave --rank, --alpha and --targets away to go on from it, or --start none",
+            "leave --rank, --alpha and --targets out to continue from it, or use --start none",
         )
     return wanted, None
 
@@ -220,7 +222,7 @@ def _default_name(folders: Sequence[str]) -> str:
 def _check_holes(holes: Sequence[Hole], held_out: Sequence[SourceText]) -> None:
     if len(holes) < gate.MIN_HOLES:
         raise MidfillError(
-            f"{len(held_out)} held-out files give only {len(holes)} holes, which would show nothing",
+            f"{len(held_out)} held-out files give only {len(holes)} holes, too few to show a difference",
             "name more folders, others with --held-out, or --no-gate to train without measuring",
         )
 
@@ -231,9 +233,9 @@ def _figures(done: Training) -> dict[str, Any]:
 
 
 def _judge(holes: Sequence[Hole], done: Training, config: Config, console: Console) -> tuple[list[Record], str]:
-    """The records, and the number format of the base that they are of, which need not be the one trained on.
+    """Return the records, and the number format of the base model they come from, which may differ from training's.
 
-    ``config`` names the adapter that the new one has to be better than.
+    ``config`` names the adapter that the new one has to improve on.
     """
     present = dataclasses.replace(config, adapter_by_language=(), records=False)
     adapted = dataclasses.replace(present, adapter=str(done.folder))
@@ -245,7 +247,8 @@ def _judge(holes: Sequence[Hole], done: Training, config: Config, console: Conso
 async def _answer(
     holes: Sequence[Hole], configs: Mapping[str, Config], console: Console
 ) -> tuple[list[Record], str]:  # fmt: skip
-    """Both configurations' answers, in turns, from the engine that would serve them, and its number format."""
+    """Return both configurations' answers, asked in turns of the engine that would serve them, and its
+    number format."""
     seen: set[str] = set()
     async with contextlib.AsyncExitStack() as stack:
         askers = {}

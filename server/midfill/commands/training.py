@@ -1,4 +1,4 @@
-"""The training process, watched: its lines of JSON become a progress bar, and what stops here stops it."""
+"""The training process, watched: its lines of JSON become a progress bar, and stopping here stops it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from midfill.engine import environment
 from midfill.train.job import Job
 from midfill.types import MidfillError, one_line
 
-SAY_EVERY = 20  # steps, where there is no terminal
+SAY_EVERY = 20  # steps between two lines, without a terminal
 INTERRUPTED = 3  # exit status of a training that was stopped
 GO_ON = "run the same command again: it goes on from its checkpoint"
 # Tensors of hundreds of megabytes come and go at each step: their memory stays with the process.
@@ -37,14 +37,14 @@ class Training:
 
 
 def watch(job: Job, console: Console) -> Training:
-    """Run the training process to its end. Raises MidfillError with what it says, KeyboardInterrupt if stopped."""
+    """Run the training process to its end. Raises MidfillError with its message, KeyboardInterrupt if stopped."""
     done: Training | None = None
     with _Shown(console) as shown, worker("midfill.train.worker", dataclasses.asdict(job)) as lines:
         for message in lines:
             if message["kind"] == "done":
                 done = Training(Path(message["folder"]))
             elif message["kind"] == "interrupted":
-                console.print("stopped; the same command goes on from here")
+                console.print("stopped; the same command continues from here")
                 raise KeyboardInterrupt
             else:
                 shown.show(message)
@@ -54,7 +54,7 @@ def watch(job: Job, console: Console) -> Training:
 
 
 def watch_estimate(job: Job, console: Console) -> dict[str, Any]:
-    """Run the training process as far as it estimates; what it found. Raises MidfillError, KeyboardInterrupt."""
+    """Run the training process for an estimate; return what it found. Raises MidfillError, KeyboardInterrupt."""
     with _Shown(console) as shown, worker("midfill.train.worker", dataclasses.asdict(job)) as lines:
         for message in lines:
             if message["kind"] == "estimate":
@@ -64,7 +64,7 @@ def watch_estimate(job: Job, console: Console) -> dict[str, Any]:
 
 
 def check_installed() -> None:
-    """Raises MidfillError where a package is missing that training needs."""
+    """Raise MidfillError if a package is missing that training needs."""
     for package in ("torch", "transformers", "peft"):
         if importlib.util.find_spec(package) is None:
             raise MidfillError(f"{package} is not installed, which training needs", "pip install 'midfill[train]'")
@@ -72,7 +72,7 @@ def check_installed() -> None:
 
 @contextlib.contextmanager
 def worker(module: str, job: Mapping[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
-    """The messages of a process of ``midfill.train``, to its end. Raises MidfillError with what it says."""
+    """Yield the messages of a process of ``midfill.train`` to its end. Raises MidfillError with its message."""
     check_installed()
     env = safe_path.child_environment()
     environment.complete(env)
@@ -101,13 +101,14 @@ def _messages(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _process(module: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """It ends when this does: its standard input closes then. SIGINT reaches both, and it saves first."""
+    """Start a process that ends when this one does, because its standard input closes. SIGINT reaches both; it saves
+    first."""
     process = subprocess.Popen(  # noqa: S603 - a module of ours
         [sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         text=True, encoding="utf-8", env=env,
     )  # fmt: skip
     before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it tells when it is ready
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reports when it is ready
     try:
         yield process
     finally:
@@ -127,7 +128,7 @@ def _why(status: int) -> str:
 
 
 class _Shown:
-    """A bar in a terminal, else a line now and then."""
+    """A bar in a terminal, otherwise a line now and then."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -147,7 +148,7 @@ class _Shown:
         self._bars.stop()
 
     def show(self, message: dict[str, Any]) -> None:
-        """A message of the training process."""
+        """Show a message of the training process."""
         if message["kind"] == "data":
             for line in data_lines(message):
                 self._console.print(line)
@@ -172,14 +173,14 @@ class _Shown:
 
 
 def clock(seconds: float) -> str:
-    """``5:07``, or with hours ``1:02:03``."""
+    """Return ``5:07``, or with hours ``1:02:03``."""
     hours, rest = divmod(round(seconds), 3600)
     minutes, rest = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def data_lines(data: dict[str, Any]) -> list[str]:
-    """What is learned from, for people."""
+    """Return what training learns from, for users."""
     total = max(1, sum(data["languages"].values()))
     languages = ", ".join(f"{name} {n / total:.0%}" for name, n in list(data["languages"].items())[:6])
     lines = [

@@ -1,6 +1,6 @@
-"""What the system is told, so that it starts a night of training: systemd, launchd, the Task Scheduler; or cron.
+"""What the system needs to start a night of training: for systemd, launchd, the Task Scheduler; or cron.
 
-Pure: a Plan says which files are written and which commands run, and no shell reads any of it.
+Pure: a Plan says which files to write and which commands to run, and no shell reads any of it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-HOUR = 20  # of the evening, when the wait for idleness begins
-STOP_S = 5  # that a system gives the service to end
+HOUR = 20  # hour of the evening at which the wait for idleness begins
+STOP_S = 5  # seconds that the system gives the service to end
 TASKS = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A night: what is run, with no shell in between, and the variables that it needs."""
+    """A night: the command, without a shell in between, and the environment variables that it needs."""
 
     name: str  # of the adapter: letters, digits, dot, dash, underscore
     command: tuple[str, ...]
@@ -29,7 +29,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Files with their content, the commands that begin it and those that end it, and what to know besides."""
+    """Files with their content, the commands that install and remove the service, and a remark."""
 
     manager: str
     files: tuple[tuple[Path, str], ...]
@@ -40,7 +40,7 @@ class Plan:
 
 
 def systemd(service: Service, config_home: Path) -> Plan:
-    """A timer and a service of the user's own systemd."""
+    """Return a timer and a service of the user's own systemd."""
     unit = f"midfill-train-{service.name}"
     folder = config_home / "systemd" / "user"
     program, *arguments = service.command
@@ -51,7 +51,7 @@ def systemd(service: Service, config_home: Path) -> Plan:
         "[Service]",
         "Type=exec",
         *(f"Environment={_quoted(f'{name}={value}')}" for name, value in sorted(service.environment.items())),
-        # A variable is replaced in the arguments alone, so only there does a dollar sign have to be doubled.
+        # Variables are replaced in the arguments only, so only there a dollar sign must be doubled.
         "ExecStart=" + " ".join([_quoted(program), *(_quoted(one).replace("$", "$$") for one in arguments)]),
         "KillMode=mixed",
         f"TimeoutStopSec={STOP_S}",
@@ -82,13 +82,13 @@ def systemd(service: Service, config_home: Path) -> Plan:
 
 
 def _quoted(text: str) -> str:
-    """One word of a unit file: quotes and backslashes escaped, no specifier."""
+    """Return one word of a unit file: quotes and backslashes escaped, no specifier."""
     escapes = {"\\": "\\\\", '"': '\\"', "%": "%%", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
     return '"' + "".join(escapes.get(char, char) for char in text) + '"'
 
 
 def launchd(service: Service, home: Path, uid: int) -> Plan:
-    """An agent of macOS."""
+    """Return an agent of macOS."""
     label = f"org.midfill.train.{service.name}"
     file = home / "Library" / "LaunchAgents" / f"{label}.plist"
     content = {
@@ -110,7 +110,7 @@ def launchd(service: Service, home: Path, uid: int) -> Plan:
 
 
 def task_scheduler(service: Service, folder: Path) -> Plan:
-    """A task of Windows. Its environment is the user's own."""
+    """Return a task of Windows. Its environment is the user's own."""
     task = f"midfill-train-{service.name}"
     program, *arguments = service.command
     root = ElementTree.Element("Task", {"version": "1.2", "xmlns": TASKS})
@@ -123,7 +123,8 @@ def task_scheduler(service: Service, folder: Path) -> Plan:
     _add(trigger, ("StartBoundary",), f"2026-01-01T{HOUR:02d}:00:00")
     _add(trigger, ("ScheduleByDay", "DaysInterval"), "1")
     settings = _add(root, ("Settings",))
-    # The night itself waits for mains and idleness; the system's own conditions would not go on after an interruption.
+    # The night itself waits for mains power and idleness; the system's own conditions would not continue after an
+    # interruption.
     for name, value in (
         ("MultipleInstancesPolicy", "IgnoreNew"), ("DisallowStartIfOnBatteries", "false"),
         ("StopIfGoingOnBatteries", "false"), ("StartWhenAvailable", "true"), ("ExecutionTimeLimit", "PT16H"),
@@ -153,7 +154,8 @@ def _add(parent: ElementTree.Element, path: Sequence[str], text: str | None = No
 
 
 def cron(service: Service) -> str:
-    """A line for ``crontab -e``, where there is no service manager. Here a shell reads it, and cron ends it at a %."""
+    """Return a line for ``crontab -e``, if there is no service manager. Here a shell reads it, and cron ends it at a
+    %."""
     words = [f"{name}={value}" for name, value in sorted(service.environment.items())]
     words = [*(["env", *words] if words else []), *service.command]
     return f"0 {HOUR} * * * {shlex.join(words)}".replace("%", "\\%").replace("\n", " ")

@@ -1,4 +1,4 @@
-"""``midfill train --when-idle``: the service that trains at night is shown, installed, removed, and a night begun."""
+"""``midfill train --when-idle``: shows, installs and removes the service that trains at night, and begins a night."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from midfill.train.night import Limits
 from midfill.train.worker import check_enough, gather, summary
 from midfill.types import MidfillError
 
-# Options of `midfill train` that are this module's own, or of the one time only.
+# Options of `midfill train` that belong to this module, or to a single run.
 OWN = frozenset({"folders", "name", "budget", "when_idle", "yes", "night", "night_child", "run", "usual", "command"})
 NOT_AT_NIGHT = ("estimate", "start", "against", "gate", "force", "restart", "minutes", "priority")
 TRAINED_SHARE = 0.7  # of the budget; the rest is for reading, measuring and the gate
-CONTROL_S = 30.0  # longest wait for a service manager
-# Where midfill keeps things: a service manager knows nothing of what a shell has set.
+CONTROL_S = 30.0  # seconds at most to wait for a service manager
+# The variables that move midfill's folders: a service manager does not know what a shell has set.
 VARIABLES = tuple(
     f"{prefix}_{name}"
     for prefix, names in (
@@ -42,12 +42,14 @@ VARIABLES = tuple(
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Install, remove, or be a part of a night; the exit status. Raises MidfillError."""
+    """Install, remove, or run a part of a night; return the exit status. Raises MidfillError."""
     if arguments.night_child:
         return night.child(arguments, config)
     if wrong := [name for name in NOT_AT_NIGHT if getattr(arguments, name) != arguments.usual[name]]:
         option = "--no-gate" if wrong[0] == "gate" else "--" + wrong[0]
-        raise MidfillError(f"{option} cannot be used with --when-idle", "a night goes on from the adapter of its name")
+        raise MidfillError(
+            f"{option} cannot be used with --when-idle", "a night always continues from the adapter with the same name"
+        )
     if not 1 <= arguments.budget <= 24 * 60:
         raise MidfillError(f"--budget {arguments.budget:g} is out of range", "use 1 to 1440 minutes")
     if arguments.night:
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def service_of(arguments: argparse.Namespace) -> Service:
-    """What the system is to start. Raises MidfillError."""
+    """Return the service that the system starts. Raises MidfillError."""
     program = Path(sys.executable)
     if sys.platform == "win32" and (quiet := program.with_name("pythonw.exe")).is_file():
         program = quiet  # without a window
@@ -80,7 +82,7 @@ def _folders(arguments: argparse.Namespace) -> list[str]:
 
 
 def _forwarded(arguments: argparse.Namespace) -> list[str]:
-    """The options that were given and are for every night."""
+    """Return the given options that apply to every night."""
     found: list[str] = []
     for name, value in vars(arguments).items():
         if name in OWN or name in NOT_AT_NIGHT or name not in arguments.usual or value == arguments.usual[name]:
@@ -96,7 +98,7 @@ def _forwarded(arguments: argparse.Namespace) -> list[str]:
 
 
 def plan_of(service: Service) -> Plan:
-    """For this system."""
+    """Return the plan for this system."""
     if sys.platform == "darwin":
         return units.launchd(service, Path.home(), os.getuid())
     if sys.platform == "win32":
@@ -117,7 +119,7 @@ def _install(arguments: argparse.Namespace, config: Config) -> int:
     plan = plan_of(service)
     if plan.manager == "systemd" and not _runs(("systemctl", "--user", "show-environment")):
         raise MidfillError(
-            "there is no systemd session of yours that could start it",
+            "you have no systemd session that could start it",
             f"put this line into your crontab (crontab -e): {units.cron(service)}",
         )
     _show(plan, arguments.budget)
@@ -154,7 +156,9 @@ def _show(plan: Plan, budget: float) -> None:
 
 def _agreed(question: str) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
-        raise MidfillError("there is no terminal to ask in", "add --yes to install what is shown")
+        raise MidfillError(
+            "midfill cannot ask, because there is no terminal", "add --yes to install the service that is shown"
+        )
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
@@ -177,11 +181,11 @@ def _take_away(plan: Plan) -> None:
     except OSError as error:
         raise MidfillError(f"cannot remove {file}: {error.strerror}", "remove it by hand") from error
     if plan.manager == "systemd":
-        _runs(plan.begin[0])  # it reads its units again
+        _runs(plan.begin[0])  # makes it read its units again
 
 
 def _runs(command: Sequence[str]) -> bool:
-    """Whether it went well."""
+    """Return whether it succeeded."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, capture_output=True, timeout=CONTROL_S, check=False)  # noqa: S603 - fixed words
         return done.returncode == 0
@@ -189,13 +193,13 @@ def _runs(command: Sequence[str]) -> bool:
 
 
 def _night(arguments: argparse.Namespace) -> int:
-    """Wait, train, give way, and write down what came of it. A second one for the same adapter leaves at once."""
+    """Wait, train, give way, and record the result. A second night of the same adapter exits at once."""
     name = train_run.name_of(arguments)
     folder = paths.private_dir(history.folder(name))
     try:
         own = FileLock(folder / ".night").acquire(timeout=0)
     except Timeout:
-        print(f"a night of {name} is going on already", file=sys.stderr)
+        print(f"a night of {name} is already running", file=sys.stderr)
         return 0
     minutes = arguments.budget * TRAINED_SHARE
     command = (

@@ -170,7 +170,7 @@ def _go(text: str, folder: str) -> Iterator[Import]:
             parts = [part for part in match[2].split("/") if part]
             if len(parts) < 2:
                 continue  # of the standard library
-            # The module's name comes first and is no folder: drop parts until folders fit, two of them at least.
+            # The module's name comes first and is not a folder: drop parts until folders fit, two of them at least.
             tails = ["/".join(parts[n:]) for n in range(len(parts) - 1)]
             yield Import((*tails, parts[-1]), alias=match[1] or parts[-1], folder=True)
 

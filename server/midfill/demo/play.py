@@ -205,7 +205,7 @@ def _text_of(result: Any) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what ``midfill demo`` can be told."""
+    """Add the arguments of ``midfill demo``."""
     parser.add_argument("--fast", action="store_true", help="type without pauses")
     parser.set_defaults(run=lambda arguments: run(fast=arguments.fast))
 

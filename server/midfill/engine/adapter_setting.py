@@ -33,15 +33,15 @@ def folder_of(adapter: str, model: str) -> tuple[str, Path] | None:
     if adapter in (AUTO, EMBEDDED):
         own = embedded_folder() if model == EMBEDDED_MODEL else None
         if own is None and adapter == EMBEDDED:
-            raise MidfillError(f"there is no embedded adapter for {model}", 'set adapter = "auto" or "none"')
+            raise MidfillError(f"{model} has no embedded adapter", 'set adapter = "auto" or "none"')
         return (EMBEDDED, own) if own is not None else None
     # A plain name is looked up among the registered ones only: it never means a folder of the workspace.
     is_name = re.fullmatch(ADAPTER_NAME, adapter) is not None
     folder = paths.adapters_dir() / adapter if is_name else paths.expanded(adapter).resolve()
     if not folder.is_dir():
         raise MidfillError(
-            f"adapter {adapter!r} is neither a folder nor a name in {paths.adapters_dir()}",
-            'run: midfill adapters list, write a folder with its path (./name), or set adapter = "none"',
+            f"no adapter named {adapter!r}",
+            'run: midfill adapters list, give a folder as a path (./name), or set adapter = "none"',
         )
     if is_name:
         return adapter, folder

@@ -50,7 +50,9 @@ class HttpEngine:
                 async for delta in wire.read_deltas(response.aiter_lines()):
                     yield delta
         except httpx.HTTPError as error:
-            raise EngineError(f"the engine does not answer ({type(error).__name__})", "it is started again") from error
+            raise EngineError(
+                f"the engine does not answer ({type(error).__name__})", "midfill starts it again"
+            ) from error
 
     async def version(self) -> tuple[str, bool]:
         """Its version and whether it leaves, also of an engine whose state is another than ours.
@@ -88,7 +90,9 @@ class HttpEngine:
             response = await self._client.post(path, content=wire.encoded(body), headers=headers)
             content = response.json() if response.status_code == 200 else None
         except httpx.HTTPError as error:
-            raise EngineError(f"the engine does not answer ({type(error).__name__})", "it is started again") from error
+            raise EngineError(
+                f"the engine does not answer ({type(error).__name__})", "midfill starts it again"
+            ) from error
         except ValueError:
             raise wire.garbage() from None
         if response.status_code != 200:

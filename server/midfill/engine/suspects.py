@@ -33,8 +33,8 @@ def digest(prompt: Sequence[int]) -> str:
 def refusal() -> EngineError:
     """What is answered instead of trying such a prompt again."""
     return EngineError(
-        "the engine died while it worked on this prompt, so it is not asked again",
-        "type on: any other text is answered; this one again after an hour",
+        "the engine crashed on this prompt, so midfill does not send it again",
+        "keep typing: any other text is answered, and this one again after an hour",
     )
 
 

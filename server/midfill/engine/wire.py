@@ -94,7 +94,7 @@ async def read_deltas(lines: AsyncIterator[str]) -> AsyncIterator[Delta]:
         finished = delta.finish_reason or finished
         yield delta
     if finished is None:
-        raise EngineError("the engine broke off its answer", "it is started again")
+        raise EngineError("the engine broke off its answer", "midfill starts it again")
 
 
 async def read_chunks(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any] | None]:

@@ -34,7 +34,9 @@ class ProjectContext:
         self._workspace.opened(self._document(snapshot))  # first, so that its text on disk is never read
         self._workspace.set_folders([self._folder])
         if not self._workspace.prepare(snapshot, READ_S):
-            raise MidfillError(f"{self._folder.name} is not read after {READ_S:.0f} s", "choose a smaller folder")
+            raise MidfillError(
+                f"{self._folder.name} could not be read within {READ_S:.0f} s", "choose a smaller folder"
+            )
         self._completer.sources = (self._workspace,)
         if self._server is not None:
             self._server.show(snapshot)

@@ -41,7 +41,7 @@ class Task:
 def holes(tasks: list[Task], kind: str) -> list[Hole]:
     """All holes of a kind, in the tasks' order. Raises MidfillError where the kind is not known."""
     if kind not in KINDS:
-        raise MidfillError(f"there is no suite {kind!r}", f"use one of {', '.join(KINDS)}")
+        raise MidfillError(f"unknown suite {kind!r}", f"use one of {', '.join(KINDS)}")
     return [hole for task in tasks for hole in KINDS[kind](task)]
 
 

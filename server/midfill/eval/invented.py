@@ -75,7 +75,7 @@ def judged(root: Path, records: Sequence[Record], checks: Mapping[str, Check]) -
 def _written(folder: Path, texts: Mapping[str, str], id: str, text: str, n: int) -> Completed:
     match = _ID.match(id)
     if match is None or match[1] not in texts:
-        raise MidfillError(f"{id[:60]!r} is no hole of this folder", "name the folder that the answers are about")
+        raise MidfillError(f"{id[:60]!r} is not a hole of this folder", "name the folder that these answers belong to")
     whole, start, end = texts[match[1]], int(match[2]), int(match[3])
     path = PurePosixPath(match[1])
     name = path.with_name(f"hole_{n}_{path.name}").as_posix()
@@ -139,7 +139,7 @@ def _of_pyright(said: str, folder: Path) -> Iterator[Complaint]:
     try:
         found: list[dict[str, Any]] = json.loads(said)["generalDiagnostics"]
     except (ValueError, KeyError, TypeError) as error:
-        raise MidfillError("pyright gave no answer that can be read", "run it by hand in the folder") from error
+        raise MidfillError("pyright's output cannot be read", "run it by hand in the folder") from error
     for one in found:
         if one.get("rule") == "reportAttributeAccessIssue":
             start = one["range"]["start"]

@@ -63,7 +63,7 @@ class Workspace:
 def copied(root: Path) -> Iterator[Workspace]:
     """A copy of the source files under ``root``, removed at the end. Raises MidfillError."""
     if not root.is_dir():
-        raise MidfillError(f"{root} is no folder", "name the folder of a repository")
+        raise MidfillError(f"{root} is not a folder", "name the folder of a repository")
     texts = read(root)
     if not texts:
         raise MidfillError(f"{root} has no source files in a known language", "name the folder of a repository")

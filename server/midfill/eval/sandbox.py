@@ -86,6 +86,6 @@ def need() -> None:
     """Raises MidfillError where programs cannot be shut in: then none is run."""
     if not sys.platform.startswith("linux") or run(_ESCAPES) != "passed":
         raise MidfillError(
-            "pass@1 runs what the model wrote, and this system cannot shut that in",
-            "use Linux with seccomp on x86-64 or arm64, or say --no-run for text metrics alone",
+            "pass@1 runs what the model wrote, and this system cannot sandbox it",
+            "use Linux with seccomp on x86-64 or arm64, or use --no-run for text metrics only",
         )

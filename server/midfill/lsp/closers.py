@@ -1,7 +1,7 @@
-"""Closers that the editor put in by itself: "(" was typed, and "()" stands there.
+"""Closers that the editor inserted by itself: the user typed "(", and the buffer holds "()".
 
-Nobody wrote them, so a prompt leaves them out, and a suggestion that closes what is open takes their place. The editor
-forgets about them as soon as the cursor leaves them, and so does this.
+The user did not write them, so a prompt leaves them out, and a suggestion that closes what is open replaces them. The
+editor forgets them as soon as the cursor leaves them, and so does this module.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from midfill.syntax.lexical import string_end, unopened_at
 PAIRS = ("()", "[]", "{}", '""', "''", "``")
 QUOTES = frozenset("\"'`")
 
-Point = tuple[int, int]  # a line and a code point in it
+Point = tuple[int, int]  # a line, and a code point in it
 
 
 @dataclass(frozen=True, slots=True)
 class Closers:
-    """Closers right of the cursor, the innermost first, and where they begin."""
+    """The auto-inserted closers to the right of the cursor, the innermost first, and their position."""
 
     row: int = 0
     index: int = 0
     text: str = ""
 
     def at(self, point: Point) -> str:
-        """They, if they stand there."""
+        """Return the auto-inserted closers if the cursor is right before them, else ""."""
         return self.text if point == (self.row, self.index) else ""
 
     def edited(self, start: Point, end: Point, text: str) -> Closers:
-        """They after what stands from ``start`` to ``end`` was replaced by ``text``."""
+        """Return the closers after ``text`` replaced the text from ``start`` to ``end``."""
         here = (self.row, self.index) if self.text else None
         if text in PAIRS and start == end:
             kept = self.text if start == here else ""
             return Closers(start[0], start[1] + 1, text[1] + kept)
         if here is None or start[0] != self.row or end[0] != self.row or "\n" in text or "\r" in text:
             return NONE
-        if end <= here:  # typed or deleted before them
+        if end <= here:  # the user typed or deleted text before them
             return replace(self, index=self.index + len(text) - (end[1] - start[1]))
-        if start == here and text == self.text[:1] and end[1] == self.index + 1:  # the first was typed over
+        if start == here and text == self.text[:1] and end[1] == self.index + 1:  # the user typed over the first one
             return replace(self, index=self.index + 1, text=self.text[1:])
         return NONE
 
@@ -47,15 +47,15 @@ NONE = Closers()
 
 
 def n_covered(middle: str, closers: str, language: str) -> int:
-    """How many of ``closers`` the middle writes itself, so that it takes their place."""
+    """Return how many of ``closers`` the middle writes itself; the middle replaces these."""
     return len(_ends(middle, closers, language))
 
 
 def steady(middle: str, closers: str, language: str) -> str:
-    """The beginning of a middle that still grows up to where it writes a covered closer a second time.
+    """Return the part of a growing middle that ends before it writes a covered closer a second time.
 
-    An editor finds the closer that stands there in the text by comparing the two, and with several to choose from takes
-    another one each time the text grows: a bracket hops from line to line.
+    An editor looks for the closer of the buffer in the suggestion. If several match, it picks another one each time
+    the text grows, and a bracket hops from line to line.
     """
     ends = _ends(middle, closers, language)
     again = (at for at in range(ends[-1], len(middle)) if middle[at] in closers[: len(ends)]) if ends else iter(())
@@ -63,7 +63,7 @@ def steady(middle: str, closers: str, language: str) -> str:
 
 
 def _ends(middle: str, closers: str, language: str) -> list[int]:
-    """Where in the middle each of ``closers`` ends that it writes itself."""
+    """Yield where each of ``closers`` that the middle writes itself ends in it."""
     ends, at = list[int](), 0
     for closer in closers:
         rest = middle[at:]

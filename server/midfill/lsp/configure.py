@@ -1,4 +1,4 @@
-"""Settings that the client tells, and the asking for those that it only keeps ready (``workspace/configuration``)."""
+"""Settings that the client sends, and the request for settings that it keeps (``workspace/configuration``)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ REGISTERED = "midfill-configuration"
 
 
 def initialized(session: Session, params: Params) -> None:
-    """initialized: the client can be asked now."""
+    """initialized: from now on the server may send requests to the client."""
     if session.client.registers:
-        # Where it can be asked, the bare news is enough; else it sends the section.
+        # A client that answers requests only has to report the change; any other client sends the section.
         options = {} if session.client.pulls else {"section": "midfill"}
         method = "workspace/didChangeConfiguration"
         registration = {"id": REGISTERED, "method": method, "registerOptions": options}
@@ -23,7 +23,7 @@ def initialized(session: Session, params: Params) -> None:
 
 
 def did_change_configuration(session: Session, params: Params) -> None:
-    """workspace/didChangeConfiguration. Where it says nothing of midfill, the client is asked."""
+    """workspace/didChangeConfiguration. If it holds nothing for midfill, ask the client."""
     if session.settings.tell(params.get("settings"), "didChangeConfiguration"):
         session.configured()
     else:
@@ -31,7 +31,7 @@ def did_change_configuration(session: Session, params: Params) -> None:
 
 
 def pull(session: Session) -> None:
-    """Ask for the section, where the client offers that. Nothing waits for the answer: it may never come."""
+    """Ask the client for the section, if it answers such requests. Nothing waits for the answer; it may never come."""
     if not session.client.pulls:
         return
     if session.pulling is not None:

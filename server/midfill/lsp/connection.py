@@ -1,4 +1,4 @@
-"""One window's way to its engine: a link with the present settings, and those who wait for it."""
+"""One window's connection to its engine: a link with the current settings, and the requests that wait for it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 INFO = 3  # lsp.MessageType
 OFF = EngineStatus("off", "midfill is turned off", "set enabled = true")
-FAILED_S = 5.0  # that an automatic request waits for an engine that has failed
+FAILED_S = 5.0  # seconds that an automatic request waits for a failed engine
 
 MakeLink = Callable[[Config, StatusHandler, Sequence[ContextSource]], Link]
 
 
 class Connection:
-    """The link of the present configuration. ``on_ready`` is called when a completer is there that was not before."""
+    """The link of the current configuration. It calls ``on_ready`` when a completer becomes available."""
 
     def __init__(
         self, notify: Notify, board: StatusBoard, warnings: Warnings, source: ContextSource,
@@ -38,20 +38,20 @@ class Connection:
         self._notify, self._board, self._warnings = notify, board, warnings
         self._source, self._on_ready, self._make_link = source, on_ready, make_link
         self._linked = asyncio.Event()
-        self._abandoned = False  # no engine is started until the user wants it
+        self._abandoned = False  # the window starts no engine until the user asks for one
         self._has_failed = False
-        self._news = asyncio.Event()  # set, and replaced, whenever the engine's status is another
+        self._news = asyncio.Event()  # set, and replaced, whenever the engine's status changes
         self._known: Completes | None = None
         self._n_links = 0
         self._background: set[asyncio.Task[None]] = set()
 
     @property
     def completer(self) -> Completes | None:
-        """Ready to answer, or None."""
+        """The completer that can answer now, or None."""
         return self.link.completer if self.link is not None else None
 
     def connect(self, config: Config, folders: tuple[str, ...]) -> None:
-        """Follow an engine with ``config``; leave the one before. ``folders`` are the workspace's, as URIs."""
+        """Follow an engine with ``config`` instead of the previous one. ``folders`` are the workspace's, as URIs."""
         self._leave()
         self._linked.clear()
         if config.enabled:
@@ -79,7 +79,7 @@ class Connection:
             known = error if isinstance(error, MidfillError) else MidfillError("no engine", "run `midfill doctor`")
             on_status(EngineStatus("error", known.message, known.remedy))
             if number == self._n_links:
-                self._heard(OFF, config)  # nothing tries again
+                self._heard(OFF, config)  # midfill does not try again
             return
         if number == self._n_links:
             self.link = link
@@ -90,7 +90,7 @@ class Connection:
                 self._notify("window/showMessage", {"type": INFO, "message": f"midfill: {line}"})
 
     def stop(self) -> None:
-        """The client is gone."""
+        """Stop, because the client is gone."""
         self._leave()
 
     def _leave(self) -> None:
@@ -100,13 +100,13 @@ class Connection:
             self.spawn(link.aclose())
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run ``work``; nothing waits for it."""
+        """Run ``work`` in a task that nothing waits for."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
     async def wait_ready(self, timeout_s: float) -> Completes | None:
-        """The completer, as soon as there is one."""
+        """Return the completer as soon as there is one."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._linked.wait()
@@ -115,9 +115,9 @@ class Connection:
             return None
 
     async def started(self, timeout_s: float) -> None:
-        """Wait until there is a completer, the engine is given up, or ``timeout_s`` seconds have passed.
+        """Wait until there is a completer, the window abandons the engine, or ``timeout_s`` seconds have passed.
 
-        One that has failed is started again in a moment, unless what is wrong stays so, as a setting does.
+        midfill restarts a failed engine within moments, unless the cause is permanent, such as a setting.
         """
         end = asyncio.get_running_loop().time() + timeout_s
         with contextlib.suppress(TimeoutError):
@@ -128,7 +128,7 @@ class Connection:
                     await self._news.wait()
 
     def _heard(self, status: EngineStatus, config: Config) -> None:
-        # An engine of our own that fails is started again at once; one elsewhere comes when it comes.
+        # midfill restarts its own failed engine at once, but cannot restart one elsewhere.
         self._has_failed = status.state == "error"
         self._abandoned = status.state == "off" or (self._has_failed and bool(config.engine))
         self._news.set()
@@ -138,13 +138,13 @@ class Connection:
             self._on_ready()
 
     def failed(self, error: EngineError) -> None:
-        """A request failed in the engine: the link looks after it, and the status shows it."""
+        """A request failed in the engine: let the link check the engine, and show the failure in the status."""
         log.warning("the engine failed: %s", error)
         if self.link is not None:
             self.link.report(error)
 
 
 def _load_make_link() -> MakeLink:
-    """The engine's client, imported when the client has its first answer already."""
+    """Return the engine's client, imported only after the editor has its first answer."""
     make_link: MakeLink = importlib.import_module("midfill.client.link").make_link
     return make_link

@@ -1,4 +1,4 @@
-"""Tells the workspace what the editor does: its folders, its open documents, and where somebody types.
+"""Tells the workspace what the editor does: its folders, its open documents, and where the user types.
 
 Nothing here waits or reads a file.
 """
@@ -16,25 +16,25 @@ from midfill.lsp.uris import folder_path
 
 
 def opened(session: Session, uri: str) -> None:
-    """A document was opened."""
+    """The client opened a document."""
     if (document := _known(session, uri)) is not None:
         session.project.opened(_shown(session, document, unix(document.text)))
 
 
 def changed(session: Session, uri: str, edits: Sequence[Edit] | None) -> None:
-    """A document was changed."""
+    """The client changed a document."""
     if (document := _known(session, uri)) is not None:
         text = unix(document.text)
         session.project.changed(_shown(session, document, text), _cursor(document, text, edits or ()))
 
 
 def closed(session: Session, uri: str) -> None:
-    """A document was closed."""
+    """The client closed a document."""
     session.project.closed(uri)
 
 
 def _known(session: Session, uri: str) -> Document | None:
-    """A document whose text is known and of use; the cells of a notebook see each other in any case."""
+    """Return a document whose text is known and useful. The cells of a notebook see each other in any case."""
     document = session.documents.get(uri)
     if document is None or document.stale or document.n_chars > MAX_TEXT:
         return None
@@ -48,7 +48,7 @@ def _shown(session: Session, document: Document, text: str) -> Shown:
 
 
 def _cursor(document: Document, text: str, edits: Iterable[Edit]) -> int | None:
-    """Where the last edit ended, as code points of ``text``; None where it was not one of somebody typing."""
+    """Return where the last edit ended, in code points of ``text``; None if the user did not type it."""
     edit = next((edit for edit in reversed(list(edits)) if edit.span is not None), None)
     if edit is None or edit.span is None:
         return None

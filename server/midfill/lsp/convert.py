@@ -1,4 +1,4 @@
-"""Between JSON as clients send it and our own values. Nothing here trusts a type."""
+"""Conversion between the JSON that clients send and our own values. Nothing here trusts a type."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import InvalidParams, Params
 from midfill.types import Completion, Snapshot
 
-MAX_NUMBER = 2**31 - 1  # an uinteger of LSP
+MAX_NUMBER = 2**31 - 1  # the largest uinteger of LSP
 LABEL_CHARS = 80
 ACCEPTED = "midfill.accepted"
 _WORD = re.compile(r"\w+$")
 
 
 def read_object(params: Params, key: str) -> Mapping[str, Any]:
-    """An object field, {} where it is missing or something else."""
+    """Return an object field, or {} if it is missing or of another type."""
     value = params.get(key)
     return value if isinstance(value, dict) else {}
 
 
 def read_uri(params: Params) -> str:
-    """``textDocument.uri``. Raises InvalidParams."""
+    """Return ``textDocument.uri``. Raises InvalidParams."""
     uri = read_object(params, "textDocument").get("uri")
     if not isinstance(uri, str):
         raise InvalidParams
@@ -36,7 +36,7 @@ def read_uri(params: Params) -> str:
 
 
 def read_position(value: Any) -> tuple[int, int]:
-    """A position. Raises InvalidParams."""
+    """Return a position. Raises InvalidParams."""
     if not isinstance(value, dict):
         raise InvalidParams
     line, character = value.get("line"), value.get("character")
@@ -47,14 +47,14 @@ def read_position(value: Any) -> tuple[int, int]:
 
 
 def read_span(value: Any) -> Span:
-    """A range. Raises InvalidParams."""
+    """Return a range. Raises InvalidParams."""
     if not isinstance(value, dict):
         raise InvalidParams
     return Span(*read_position(value.get("start")), *read_position(value.get("end")))
 
 
 def read_seconds(params: Params) -> float:
-    """``seconds``. Raises InvalidParams."""
+    """Return ``seconds``. Raises InvalidParams."""
     value = params.get("seconds", 0)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 3600:
         raise InvalidParams
@@ -62,20 +62,20 @@ def read_seconds(params: Params) -> float:
 
 
 def read_token(params: Params) -> int | str | None:
-    """``partialResultToken``."""
+    """Return ``partialResultToken``."""
     token = params.get("partialResultToken")
     return token if isinstance(token, int | str) and not isinstance(token, bool) else None
 
 
 def read_version(value: Any) -> int | None:
-    """A document's version; None where the client gives none. Raises InvalidParams."""
+    """Return a document's version, or None if the client sends none. Raises InvalidParams."""
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise InvalidParams
     return value
 
 
 def read_edits(value: Any) -> list[Edit] | None:
-    """``contentChanges``; None if they cannot be understood."""
+    """Return ``contentChanges``, or None if they cannot be understood."""
     if not isinstance(value, list):
         return None
     edits = []
@@ -91,7 +91,7 @@ def read_edits(value: Any) -> list[Edit] | None:
 
 
 def read_cells(value: Any) -> list[Cell]:
-    """Notebook cells; what is no cell is left out."""
+    """Return the notebook cells; invalid ones are left out."""
     cells = value if isinstance(value, list) else []
     return [
         Cell(cell["document"], cell.get("kind") == lsp.NotebookCellKind.Code.value)
@@ -101,9 +101,8 @@ def read_cells(value: Any) -> list[Cell]:
 
 
 def inline_items(completion: Completion, place: Place, selected: tuple[Span, str] | None) -> lsp.InlineCompletionList:
-    """What inlineCompletion answers: the range is empty and at the cursor, or covers the closers that the text writes
-    itself, or it is the popup's, with its text before ours.
-    """
+    """Return the answer to inlineCompletion. The range is empty and at the cursor, or covers the closers that the text
+    writes itself, or it is the popup's, with its text before ours."""
     here = lsp.Position(line=place.line, character=place.character)
     language = completion.snapshot.language
     items = []
@@ -119,14 +118,14 @@ def inline_items(completion: Completion, place: Place, selected: tuple[Span, str
 
 
 def accepted_command(id: str, index: int) -> lsp.Command | None:
-    """What the client calls when the item is taken: the one accept signal that LSP has."""
+    """Return the command that the client calls when the user accepts the item: LSP has no other accept signal."""
     return lsp.Command(title="accepted", command=ACCEPTED, arguments=[id, index]) if id else None
 
 
 def completion_item(
     text: str, snapshot: Snapshot, place: Place, encoding: Encoding, *, as_is: bool, markdown: bool, sort: str
 ) -> lsp.CompletionItem:
-    """A popup's entry. It replaces the word before the cursor, so that the client's own filter accepts it."""
+    """Return a popup entry. It replaces the word before the cursor, so that the client's own filter accepts it."""
     match = _WORD.search(place.before)
     word = match.group() if match else ""
     start = lsp.Position(line=place.line, character=place.back(len(word), encoding))
@@ -148,7 +147,7 @@ def completion_item(
 
 
 def label_of(text: str) -> str:
-    """The first line with something on it, short."""
+    """Return the first line that is not blank, shortened."""
     lines = [line.strip() for line in text.split("\n")]
     first = next((line for line in lines if line), "")
     more = sum(map(bool, lines)) > 1
@@ -158,14 +157,14 @@ def label_of(text: str) -> str:
 
 
 def fenced(text: str, language: str) -> str:
-    """``text`` as a block of Markdown, whatever backticks it has."""
+    """Return ``text`` as a Markdown block, whatever backticks it holds."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{re.sub(r'[^A-Za-z0-9+#._-]', '', language)}\n{text}\n{fence}"
 
 
 def native(text: str, snapshot: Snapshot) -> str:
-    """``text`` with the buffer's own line ends."""
+    """Return ``text`` with the buffer's own line ends."""
     return text.replace("\n", snapshot.eol)
 
 

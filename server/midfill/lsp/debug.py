@@ -1,4 +1,4 @@
-"""Requests for checks from outside. They exist only with MIDFILL_DEBUG_METHODS=1 in the environment."""
+"""Requests for black-box checks. They exist only with MIDFILL_DEBUG_METHODS=1 in the environment."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ PROMPT_WAIT_S = 60.0
 
 
 def enabled() -> bool:
-    """Whether they exist."""
+    """Whether these requests exist."""
     return os.environ.get("MIDFILL_DEBUG_METHODS") == "1"
 
 
 def document_text(session: Session, params: Params) -> Any:
-    """The text as the server holds it; null for a document that is not open."""
+    """Return the text as the server holds it; null for a document that is not open."""
     document = session.documents.get(_uri(params))
     return {"text": None if document is None else document.text}
 
 
 def prompt(session: Session, params: Params) -> Any:
-    """The prompt as it would be sent."""
+    """Return the prompt as midfill would send it."""
     uri, position = _uri(params), convert.read_position(params.get("position"))
     snapshot = session.documents.at(uri, *position)
     if snapshot is None:
@@ -50,7 +50,7 @@ def prompt(session: Session, params: Params) -> Any:
 
 
 def sleep(params: Params) -> Any:
-    """Waits in the loop."""
+    """Wait in the event loop."""
     return _sleep(convert.read_seconds(params))
 
 
@@ -60,13 +60,13 @@ async def _sleep(seconds: float) -> Any:
 
 
 def sleep_thread(threads: asyncio.Semaphore, params: Params) -> Any:
-    """Waits in a thread, which a cancel frees."""
+    """Wait in a thread until a cancellation frees it."""
     stop, seconds = threading.Event(), convert.read_seconds(params)
     return _in_thread(threads, lambda: stop.wait(seconds), stop)
 
 
 def block(session: Session, threads: asyncio.Semaphore, params: Params) -> Any:
-    """Keeps the engine's worker busy; without an engine, a thread that computes."""
+    """Keep the engine's worker busy; without an engine, compute in a thread."""
     seconds, stop = convert.read_seconds(params), threading.Event()
     if session.engine.link is not None and session.completer is not None:
         return _block_engine(session.engine.link, seconds)
@@ -104,17 +104,17 @@ async def _in_thread(threads: asyncio.Semaphore, work: Callable[[], object], sto
 
 
 def raise_error(params: Params) -> Any:
-    """A handler that fails."""
+    """Raise an error in a handler."""
     raise RuntimeError(str(params.get("text")))
 
 
 def raise_base(params: Params) -> Any:
-    """A handler that wants to end the process."""
+    """Raise a BaseException that would end the process in a handler."""
     raise SystemExit(3)
 
 
 def print_noise(params: Params) -> Any:
-    """What must not reach the protocol: print() and a child process that writes."""
+    """Write what must not reach the protocol: by print() and by a child process."""
     print("noise from print()", flush=True)
     return _child_noise()
 
@@ -133,7 +133,7 @@ def _uri(params: Params) -> str:
 
 
 def handlers(session: Session) -> dict[str, Callable[[Params], Any]]:
-    """By method."""
+    """Return the handlers by method."""
     threads = asyncio.Semaphore(MAX_THREADS)
     return {
         "midfill/debugDocumentText": partial(document_text, session),

@@ -1,4 +1,4 @@
-"""The text that the editor has: kept exactly as LSP defines it, never read from disk."""
+"""The editor's text, kept exactly as LSP defines it and never read from disk."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from midfill.lsp.uris import display_path, file_path
 from midfill.syntax import languages
 from midfill.types import Snapshot
 
-MAX_TEXT = 64 << 20  # code points; a longer document is not kept
-LARGE_TEXT = 1 << 20  # above this a snapshot shows only what is near the cursor
+MAX_TEXT = 64 << 20  # code points; longer documents are not kept
+LARGE_TEXT = 1 << 20  # code points; of longer documents a snapshot shows only the text near the cursor
 WINDOW = 200_000  # code points on each side of the cursor, at least
-STEP_LINES = 256  # the window's start moves in steps, so that prompts keep their head
+STEP_LINES = 256  # the window's start moves in steps, so that prompts keep their start
 STEP_CHARS = 1 << 16
 
-MAX_KEY = 8  # code points that one key puts in, or an input method
-FOLLOWS_S = 1.0  # an editor that asks by itself asks so soon after a key
+MAX_KEY = 8  # code points that one key or an input method inserts at most
+FOLLOWS_S = 1.0  # seconds within which an editor sends its automatic request after a key
 
-# Why the text of a document is not known; for people.
+# Why the text of a document is unknown; shown to users.
 NOT_UNDERSTOOD = "an edit could not be understood"
 FELL = "its version number fell"
 NO_SUCH_LINE = "an edit names a line that does not exist"
@@ -31,7 +31,7 @@ TOO_LARGE = f"it has more than {MAX_TEXT >> 20} million characters"
 
 
 class Span(NamedTuple):
-    """An LSP range: two positions, in the client's units."""
+    """An LSP range: two positions in the client's units."""
 
     start_line: int
     start_character: int
@@ -40,13 +40,14 @@ class Span(NamedTuple):
 
     @property
     def is_everything(self) -> bool:
-        """Whether it is a whole document, whatever that holds: from its start to a line that no document has."""
+        """Whether the span covers the whole document, whatever it holds: from its start to a line that no document
+        has."""
         return self[:2] == (0, 0) and self.end_line > MAX_TEXT
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change of a didChange. Without a span ``text`` is the whole document."""
+    """One change of a didChange. Without a span, ``text`` is the whole document."""
 
     text: str
     span: Span | None = None
@@ -54,41 +55,41 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key that was typed: where the cursor stands after it, and when. Without a place in a text that came whole."""
+    """A typed key: where the cursor stands after it, and when. It has no place in a text that was sent whole."""
 
     end: tuple[int, int] | None
     at: float
 
 
 class Document:
-    """One text, as a list of lines."""
+    """One text as a list of lines."""
 
     def __init__(self, uri: str, language: str, version: int, text: str, encoding: Encoding = "utf-16") -> None:
         self.uri = uri
         self.language = language
-        self.version = version  # the client's
-        self.revision = 0  # our own count of changes: clients may repeat a version
+        self.version = version  # the client's version
+        self.revision = 0  # our own count of changes, because clients may repeat a version
         self.encoding = encoding
-        self.doubt = ""  # why nothing is known until the full text comes
+        self.doubt = ""  # why the text is unknown until the client sends all of it
         self.lines: list[str] = [""]
         self.n_chars = 0
         self.closers = closers.NONE
-        self.key: Key | None = None  # the last change, if it looks like a key that nothing was asked about yet
+        self.key: Key | None = None  # the last change, if it looks like a key that no request has followed yet
         self.replace(text)
         self.key = None
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole text."""
         return "".join(self.lines)
 
     @property
     def stale(self) -> bool:
-        """Whether edits were lost: nothing is known until the full text comes."""
+        """Whether edits were lost: the text is unknown until the client sends all of it."""
         return bool(self.doubt)
 
     def replace(self, text: str) -> None:
-        """Take a full text."""
+        """Take the whole text."""
         self.doubt = TOO_LARGE if len(text) > MAX_TEXT else ""
         self.closers = closers.NONE
         n_before = self.n_chars
@@ -97,7 +98,7 @@ class Document:
         self.key = Key(None, time.monotonic()) if 0 < self.n_chars - n_before <= MAX_KEY else None
 
     def edit(self, text: str, span: Span) -> None:
-        """Replace what ``span`` covers."""
+        """Replace what ``span`` covers by the text of the edit."""
         start, end = self.locate(span.start_line, span.start_character), self.locate(span.end_line, span.end_character)
         if start > end:
             start, end = end, start
@@ -106,12 +107,12 @@ class Document:
         self.key = Key((start[0], start[1] + len(text)), time.monotonic()) if is_key else None
         (first, start_index), (last, end_index) = start, end
         changed = self.lines[first][:start_index] + text + self.lines[last][end_index:]
-        if first > 0:  # its end may be a \r that now meets a \n
+        if first > 0:  # the inserted text may end in a \r that now meets a \n
             first -= 1
             changed = self.lines[first] + changed
         lines = split_lines(join_surrogates(changed))
         if last + 1 < len(self.lines):
-            lines.pop()  # the empty rest after the last line's end
+            lines.pop()  # the empty rest after the end of the last line
         self.n_chars += sum(map(len, lines)) - sum(map(len, self.lines[first : last + 1]))
         self.lines[first : last + 1] = lines
         if self.n_chars > MAX_TEXT:
@@ -119,9 +120,8 @@ class Document:
             self.doubt = TOO_LARGE
 
     def has(self, span: Span) -> bool:
-        """Whether its lines exist. The start of the line behind the last one is the end, and so is a line that no
-        document has; any other that is missing here shows that edits were lost.
-        """
+        """Whether the span's lines exist. The start of the line after the last one counts as the end, and so does a
+        line that no document has; any other missing line shows that edits were lost."""
         n_lines = len(self.lines)
         return all(
             line < n_lines or (line == n_lines and character == 0) or line > MAX_TEXT
@@ -129,13 +129,13 @@ class Document:
         )
 
     def locate(self, line: int, character: int) -> tuple[int, int]:
-        """The line and the code point in it that a position means; past an end means that end."""
+        """Return the line and the code point in it that a position means. A position past an end means that end."""
         if line >= len(self.lines):
             return len(self.lines) - 1, len(self.lines[-1])
         return line, to_index(content(self.lines[line]), character, self.encoding)
 
     def around(self, start: tuple[int, int], end: tuple[int, int]) -> tuple[str, str]:
-        """What stands before ``start`` and after ``end``; of a large document only the nearer part."""
+        """Return the text before ``start`` and after ``end``; of a large document only the nearer part."""
         head, tail = self.lines[start[0]][: start[1]], self.lines[end[0]][end[1] :]
         if self.n_chars <= LARGE_TEXT:
             return "".join(self.lines[: start[0]]) + head, tail + "".join(self.lines[end[0] + 1 :])
@@ -158,16 +158,16 @@ class Place:
 
     line: int
     character: int
-    before: str  # the line up to there
-    closers: str = ""  # what the editor put in by itself right of it, and the prompt leaves out
+    before: str  # the line up to the position
+    closers: str = ""  # the closers right of it that the editor inserted and the prompt leaves out
 
     def back(self, n_chars: int, encoding: Encoding) -> int:
-        """The character that is ``n_chars`` code points further left."""
+        """Return the position ``n_chars`` code points further left."""
         return to_character(self.before[: len(self.before) - n_chars], encoding)
 
 
 class Documents:
-    """Everything that is open."""
+    """All open documents."""
 
     def __init__(self) -> None:
         self.encoding: Encoding = "utf-16"
@@ -179,16 +179,16 @@ class Documents:
         return len(self._open)
 
     def get(self, uri: str) -> Document | None:
-        """The open document, stale or not."""
+        """Return the open document, stale or not."""
         return self._open.get(uri)
 
     @property
     def doubted(self) -> list[Document]:
-        """Those whose text is not known."""
+        """The documents whose text is unknown."""
         return [document for document in self._open.values() if document.stale]
 
     def open(self, uri: str, language: str, version: int, text: str) -> None:
-        """didOpen, also a second one. ``language`` is the client's word for it."""
+        """didOpen, also a second one. ``language`` is the client's language identifier."""
         first_line = text[:200].partition("\n")[0].rstrip("\r").removeprefix("\ufeff")
         known = languages.canonical(language, self.file_of(uri), first_line)
         self._open[uri] = Document(uri, known, version, text, self.encoding)
@@ -198,7 +198,8 @@ class Documents:
         self._open.pop(uri, None)
 
     def change(self, uri: str, version: int | None, edits: Sequence[Edit] | None) -> None:
-        """didChange. ``edits`` None: they could not be understood. ``version`` None: the client does not count."""
+        """didChange. ``edits`` is None if they could not be understood, ``version`` if the client does not count
+        versions."""
         document = self._open.get(uri)
         if document is None:
             return
@@ -222,19 +223,20 @@ class Documents:
         return self._open.get(document.uri) is document and document.revision == revision and not document.stale
 
     def file_of(self, uri: str) -> str:
-        """The path in the workspace of the file that holds a document; "" where there is none."""
+        """Return the path in the workspace of the file that holds a document; "" if there is none."""
         return file_path(self.notebooks.notebook_of(uri) or uri, self.folders)
 
     def name_of(self, uri: str) -> str:
-        """The same as the editor has it, also of what is no file: what people and their globs mean."""
+        """Return the same path as the editor shows it, even for texts that are not files: users and their globs mean
+        this one."""
         return display_path(self.notebooks.notebook_of(uri) or uri, self.folders)
 
     def shown_path(self, document: Document) -> str:
-        """The path that a model is shown."""
+        """Return the path that the model sees."""
         return languages.shown_path(self.file_of(document.uri), document.language)
 
     def place(self, uri: str, line: int, character: int) -> Place | None:
-        """Where a position really is; None for a document that is not known."""
+        """Return where a position really is; None for a document that is unknown."""
         document = self._known(uri)
         if document is None:
             return None
@@ -245,7 +247,7 @@ class Documents:
         return Place(row, to_character(before, document.encoding), before, left_out)
 
     def follows_key(self, uri: str, line: int, character: int) -> bool:
-        """Whether a request at a position is the first one after a key that put the cursor there, just now."""
+        """Whether a request at a position is the first one after a key that put the cursor there just now."""
         document = self._known(uri)
         if document is None or (key := document.key) is None:
             return False
@@ -255,9 +257,8 @@ class Documents:
     def snapshot(
         self, uri: str, line: int, character: int, selected: tuple[Span, str] | None = None, closers: str = ""
     ) -> Snapshot | None:
-        """What the editor shows now. ``selected`` is a text that a popup is about to put in place of a span.
-        ``closers`` stand right of the position and are left out.
-        """
+        """Return what the editor shows now. ``selected`` is a text that a popup is about to put in place of a span.
+        ``closers`` stand to the right of the position and are left out."""
         document = self._known(uri)
         if document is None:
             return None
@@ -278,12 +279,12 @@ class Documents:
         return Snapshot(uri, document.revision, document.language, prefix + suffix, len(prefix), eol, path, name)
 
     def at(self, uri: str, line: int, character: int) -> Snapshot | None:
-        """What the editor shows now, without the closers that it put in right of the position."""
+        """Return what the editor shows now, without the closers that it inserted to the right of the position."""
         place = self.place(uri, line, character)
         return self.snapshot(uri, line, character, None, place.closers if place is not None else "")
 
     def whole(self, uri: str) -> str | None:
-        """The text that snapshots of a document show; None where they show other cells as well, or a part."""
+        """Return the whole text that snapshots of a document show; None if they show other cells too, or a part."""
         document = self._known(uri)
         if document is None or document.n_chars > LARGE_TEXT or self.notebooks.notebook_of(uri):
             return None
@@ -298,7 +299,7 @@ class Documents:
         return None if document is None or document.stale else document
 
     def _cells_around(self, document: Document) -> tuple[list[str], list[str]]:
-        """The notebook's other cells in the same language: the near ones, in order."""
+        """Return the notebook's other cells in the same language, the near ones, in order."""
         before, after = self.notebooks.neighbours(document.uri)
         earlier = self._cell_texts(reversed(before), document.language)
         return earlier[::-1], self._cell_texts(after, document.language)
@@ -318,12 +319,12 @@ class Documents:
 
 
 def unix(text: str) -> str:
-    """``text`` with \\n line ends."""
+    """Return ``text`` with \\n as line ends."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def dominant_eol(*texts: str) -> str:
-    """The line end that a buffer uses most; \\n where it has none."""
+    """Return the line end that a buffer uses most; \\n if it has none."""
     n_crlf = sum(text.count("\r\n") for text in texts)
     n_lf = sum(text.count("\n") for text in texts) - n_crlf
     n_cr = sum(text.count("\r") for text in texts) - n_crlf

@@ -1,4 +1,4 @@
-"""The last requests' traces, and the request that tells them."""
+"""The traces of the last requests, and the request that returns one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ MAX_TRACES = 50
 
 
 class Traces:
-    """The last requests, in memory: a trace holds source text."""
+    """The last requests, in memory only: a trace holds source text."""
 
     def __init__(self) -> None:
         self._traces: deque[Trace] = deque(maxlen=MAX_TRACES)
 
     def add(self, trace: Trace) -> None:
-        """A request came."""
+        """Add the trace of a new request."""
         self._traces.append(trace)
 
     def find(self, id: str | None, uri: str | None) -> Trace | None:
-        """The last one of a suggestion, or of a document, or of all."""
+        """Return the last trace of a suggestion, of a document, or of all."""
         for trace in reversed(self._traces):
             if id in (None, trace.id) and uri in (None, trace.uri):
                 return trace
@@ -31,7 +31,7 @@ class Traces:
 
 
 def explain(traces: Traces, params: Params) -> Any:
-    """midfill/explain {id?, textDocument?}; null where no such request is known."""
+    """midfill/explain {id?, textDocument?}; null if midfill knows no such request."""
     id, uri = params.get("id"), convert.read_object(params, "textDocument").get("uri")
     trace = traces.find(id if isinstance(id, str) else None, uri if isinstance(uri, str) else None)
     return None if trace is None else {"story": story(trace), "trace": trace.plain()}

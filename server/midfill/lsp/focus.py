@@ -1,7 +1,7 @@
-"""Where the cursor rests: that place is read before it is asked for.
+"""Where the cursor rests: midfill reads that place before a request comes.
 
-``textDocument/didFocus {textDocument: {uri}, position?}`` is Copilot's server's name for it; our editors send it with
-the position once the cursor has come to rest. Of other clients it is known what they open, change and ask for.
+``textDocument/didFocus {textDocument: {uri}, position?}`` is the name that Copilot's server uses; our editor plugins
+send it with the position once the cursor rests. Of other clients midfill knows what they open, change and ask for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from midfill.lsp.documents import Documents
 from midfill.lsp.protocol import Params
 from midfill.types import Snapshot
 
-# After an edit elsewhere the pieces of other files are chosen anew, which takes as long (context.workspace.QUIET_S).
+# After an edit elsewhere, context from other files is chosen anew, which takes this long (context.workspace.QUIET_S).
 ELSEWHERE_S = 0.6
 
 Position = tuple[int, int]  # line and character, as the client counts
@@ -27,38 +27,39 @@ def did_focus(focus: Focus, params: Params) -> None:
 
 
 class Focus:
-    """The document that the user looks at, and the cursor's place in it as far as it is known."""
+    """The document that the user looks at, and the position of the cursor as far as it is known."""
 
     def __init__(
         self, documents: Documents, enabled: Callable[[], bool], tell: Callable[[Snapshot | None], None]
     ) -> None:
-        """``tell`` is told the place that is to be read, None for none; only while midfill is ``enabled``."""
+        """``tell`` receives the place to read, or None for none; only while midfill is ``enabled``."""
         self._documents, self._enabled, self._tell = documents, enabled, tell
         self._uri = ""
-        self._places: dict[str, Position] = {}  # by document; gone with its next edit
-        self._is_told = False  # the client tells where the cursor is: what it opens is not looked at for that reason
+        self._places: dict[str, Position] = {}  # by document; forgotten with its next edit
+        self._is_told = False  # the client reports the cursor, so opening a document is not taken for looking at it
         self._timer: asyncio.TimerHandle | None = None
 
     def moved(self, uri: str, position: Position | None) -> None:
-        """The client says where the cursor rests."""
+        """The client reports where the cursor rests."""
         self._is_told = True
         if position is not None:
             self._places[uri] = position
         self._look_at(uri)
 
     def opened(self, uri: str) -> None:
-        """A document was opened. Nobody knows yet where in it the cursor is."""
+        """The client opened a document, and the cursor's place in it is still unknown."""
         self._places.pop(uri, None)
         if not self._is_told:
             self._look_at(uri)
 
     def asked(self, uri: str, position: Position) -> None:
-        """A suggestion was asked for: what is there to be read is read for that."""
+        """A suggestion was requested: that request reads whatever there is to read."""
         self._uri, self._places[uri] = uri, position
         self._wait(None)
 
     def edited(self, uri: str) -> None:
-        """A document was changed. An edit elsewhere changes what is known of other files; one here moves the cursor."""
+        """The client changed a document. An edit elsewhere changes what is known of other files; one here moves the
+        cursor."""
         if uri == self._uri:
             self._places.pop(uri, None)
             self._wait(None)
@@ -66,7 +67,7 @@ class Focus:
             self._wait(ELSEWHERE_S)
 
     def closed(self, uri: str) -> None:
-        """A document was closed."""
+        """The client closed a document."""
         self._places.pop(uri, None)
         if uri == self._uri:
             self._uri = ""
@@ -74,13 +75,13 @@ class Focus:
             self._tell(None)
 
     def read(self) -> None:
-        """Read the place now, if there is one: an engine is ready for the first time, or other files have changed."""
+        """Read the place now, if there is one: an engine became ready, or other files have changed."""
         self._timer = None
         if (snapshot := self._snapshot()) is not None:
             self._tell(snapshot)
 
     def stop(self) -> None:
-        """The client is gone."""
+        """Stop, because the client is gone."""
         self._uri = ""
         self._wait(None)
 
@@ -90,14 +91,14 @@ class Focus:
         self._tell(self._snapshot())
 
     def _wait(self, seconds: float | None) -> None:
-        """Read the place in so many seconds; None: not for now."""
+        """Read the place in this many seconds; None: not for now."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self.read)
 
     def _snapshot(self) -> Snapshot | None:
-        """The place; of a document in which the cursor was never seen its end, with which every other place of a short
-        one shares all that stands before it."""
+        """Return the place. If the cursor was never seen in a document, return its end: every other place in a short
+        document shares all the text before it."""
         document = self._documents.get(self._uri)
         if document is None or document.stale or not self._enabled():
             return None

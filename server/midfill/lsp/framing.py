@@ -1,7 +1,7 @@
-"""Bytes in, JSON values out: the base protocol's framing, made to survive whatever a broken client sends.
+"""The framing of the base protocol, from bytes to JSON values, built to survive whatever a broken client sends.
 
-A wrong Content-Length never loses more than the message it belongs to. A raw CRLF cannot stand inside a JSON string, so
-a header found in the middle of a body is a real header, and reading goes on there.
+A wrong Content-Length never loses more than the message it belongs to. A raw CRLF cannot occur inside a JSON string,
+so a header found in the middle of a body is a real header, and reading continues there.
 
 It is our own because pygls' reader trusts every header: with pygls' framing and transport as they come, the server
 failed 35 of 80 black-box checks.
@@ -18,8 +18,8 @@ from typing import Any, Literal, NoReturn
 
 MAX_BODY = 64 << 20
 MAX_HEADER = 8 << 10
-COMPLETE_AFTER_S = 0.5  # a body that is whole JSON already, but shorter than announced
-DROP_AFTER_S = 10.0  # a body that is neither
+COMPLETE_AFTER_S = 0.5  # seconds to wait for a body that is already complete JSON, but shorter than announced
+DROP_AFTER_S = 10.0  # seconds to wait for any other body
 
 _HEADER = re.compile(rb"content-length[ \t]*:[ \t]*\d+[ \t]*\r\n(?:[!-9;-~]+:[^\r\n]*\r\n)*\r\n", re.IGNORECASE)
 _BLANK = b"\r\n\r\n"
@@ -27,14 +27,14 @@ _BLANK = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One JSON value, whatever it is."""
+    """One JSON value of any kind."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """Something that is not a message. One for each incident, however many bytes it took."""
+    """Input that is not a message. One for each incident, however many bytes it took."""
 
     kind: Literal["header", "size", "json", "cut"]
 
@@ -43,24 +43,24 @@ Event = Message | Bad
 
 
 class FrameReader:
-    """Feed it what arrives; call ``idle`` after ``wait()`` seconds in which nothing did."""
+    """Feed it the bytes that arrive; call ``idle`` after ``wait()`` seconds without any."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._buffer = bytearray()
-        self._need: int | None = None  # the body's length, once its header was read
-        self._seeking = False  # lost: looking for the next header
-        self._scanned = 0  # no blank line begins before this
+        self._need: int | None = None  # the length of the body, once its header was read
+        self._seeking = False  # out of step: looking for the next header
+        self._scanned = 0  # no blank line begins before this offset
         self._heard = clock()
         self._tried = False
 
     @property
     def n_buffered(self) -> int:
-        """Bytes held."""
+        """Number of bytes held."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take ``data`` and return what it completed."""
+        """Take ``data`` and return the messages that it completes."""
         self._buffer += data
         self._heard = self._clock()
         self._tried = False
@@ -70,14 +70,14 @@ class FrameReader:
         return events
 
     def wait(self) -> float | None:
-        """Seconds until ``idle`` has something to decide; None while nothing is half read."""
+        """Return after how many seconds ``idle`` has something to decide; None while nothing is half read."""
         if self._seeking or (self._need is None and not self._buffer):
             return None
         limit = DROP_AFTER_S if self._tried or self._need is None else COMPLETE_AFTER_S
         return max(0.0, limit - (self._clock() - self._heard))
 
     def idle(self) -> list[Event]:
-        """Decide about what is half read and has not grown for a while."""
+        """Decide what to do with a half-read message that has not grown for a while."""
         quiet_s = self._clock() - self._heard
         if self._seeking or (self._need is None and not self._buffer):
             return []
@@ -92,7 +92,7 @@ class FrameReader:
         return []
 
     def _advance(self, events: list[Event]) -> bool:
-        """Make one step; False when more bytes are needed for the next."""
+        """Make one step; return False if the next one needs more bytes."""
         if self._seeking:
             return self._seek()
         if self._need is None:
@@ -127,7 +127,7 @@ class FrameReader:
 
     def _read_body(self, need: int, events: list[Event]) -> bool:
         embedded = self._find_header(need)
-        if embedded is not None:  # announced too long: the next message has begun
+        if embedded is not None:  # the announced length was too long: the next message has begun
             events.append(_parse(bytes(self._buffer[:embedded])) or Bad("cut"))
             self._restart(embedded)
             return True
@@ -146,13 +146,13 @@ class FrameReader:
         return self._lost("json", 0, events)
 
     def _find_header(self, limit: int) -> int | None:
-        """Where a header block begins that ends before ``limit``. Each byte is looked at once."""
+        """Return where a header block begins that ends before ``limit``. Looks at each byte once."""
         while (end := self._buffer.find(_BLANK, self._scanned, limit)) >= 0:
             low = max(0, end - MAX_HEADER)
             self._scanned = end + 1
             if (match := _HEADER.search(self._buffer, low, end + len(_BLANK))) is not None:
                 start = match.start()
-                del match  # it locks the buffer
+                del match  # the match locks the buffer
                 return start
         self._scanned = max(self._scanned, min(limit, len(self._buffer)) - len(_BLANK) + 1)
         return None
@@ -169,11 +169,11 @@ class FrameReader:
 
 
 def _content_length(block: bytes) -> int | None:
-    """The length a header block announces; None if it is no header block."""
+    """Return the length that a header block announces; None if it is not a header block."""
     lengths = set()
     for line in block.split(b"\r\n"):
         name, colon, value = line.partition(b":")
-        if not colon or len(name.split()) != 1:  # "POST /a:b HTTP/1.1" is a web page's
+        if not colon or len(name.split()) != 1:  # "POST /a:b HTTP/1.1" comes from a web page
             return None
         if name.strip().lower() == b"content-length":
             lengths.add(value.strip())
@@ -186,7 +186,7 @@ def _content_length(block: bytes) -> int | None:
 
 
 def _strip_left(buffer: bytearray) -> None:
-    """Line ends between messages mean nothing."""
+    """Drop line ends between messages."""
     n_blank = 0
     while n_blank < len(buffer) and buffer[n_blank] in b"\r\n \t":
         n_blank += 1
@@ -209,7 +209,7 @@ def _parse(body: bytes) -> Message | None:
 
 
 def _swallowed(body: bytes) -> tuple[Message, int] | None:
-    """A whole value that took the first letters of the next header with it: the value, and its length in bytes."""
+    """Return a whole value that swallowed the first letters of the next header, and its length in bytes."""
     tail = re.search(rb"[\r\n]*c[a-z\-]*[ \t]*:?[ \t]*\d*[\r\n]*$", body[-MAX_HEADER:], re.IGNORECASE)
     if tail is None or not b"content-length:".startswith(tail.group().strip().lower()[:15].replace(b" ", b"")):
         return None

@@ -1,4 +1,4 @@
-"""What the user turns while working: how eager suggestions are, a pause, one that is not wanted; and the commands."""
+"""What the user changes while working: eagerness, a pause, a dismissed suggestion; and the commands for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def set_eagerness(session: Session, arguments: Sequence[Any]) -> None:
 
 
 def dismissed(session: Session, params: Params) -> None:
-    """midfill/dismissed {textDocument, position, text}: the user does not want ``text``, shown at ``position``."""
+    """midfill/dismissed {textDocument, position, text}: the user dismissed ``text``, shown at ``position``."""
     uri, position, text = convert.read_uri(params), convert.read_position(params.get("position")), params.get("text")
     if not isinstance(text, str):
         raise InvalidParams
@@ -46,7 +46,7 @@ def dismissed(session: Session, params: Params) -> None:
 
 
 def execute_command(session: Session, params: Params) -> Any:
-    """workspace/executeCommand. Raises InvalidParams for a command that is not ours."""
+    """workspace/executeCommand. Raises InvalidParams for an unknown command."""
     command, arguments = params.get("command"), params.get("arguments")
     arguments = arguments if isinstance(arguments, list) else []
     if command == SNOOZE:

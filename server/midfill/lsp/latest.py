@@ -1,4 +1,4 @@
-"""The suggestion that each document waits for."""
+"""The suggestion request that each document waits for."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from midfill.lsp.shapes import Family, Shape, Suggestion
 
 
 class Latest:
-    """By family of methods and document."""
+    """The latest request by family of methods and document."""
 
     def __init__(self) -> None:
         self._running: dict[tuple[Family, str], tuple[Suggestion, Shape]] = {}
         self.counts = {"requests": 0, "answered": 0, "shown": 0, "cancelled": 0, "superseded": 0}
 
     def drop(self, family: Family, uri: str) -> None:
-        """Answer what waits, empty, and stop its generation."""
+        """Answer the waiting request with nothing, and stop its generation."""
         running = self._running.pop((family, uri), None)
         if running is None:
             return
@@ -25,11 +25,11 @@ class Latest:
         asked.pending.stop()
 
     def put(self, asked: Suggestion, shape: Shape) -> None:
-        """This is the one now."""
+        """Make this the latest request."""
         self._running[asked.family, asked.snapshot.uri] = (asked, shape)
 
     def done(self, asked: Suggestion) -> None:
-        """It needs no stopping any more."""
+        """The request is finished and needs no stopping."""
         key = (asked.family, asked.snapshot.uri)
         if (running := self._running.get(key)) is not None and running[0] is asked:
             del self._running[key]

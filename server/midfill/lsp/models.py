@@ -1,4 +1,4 @@
-"""Which models there are to choose from: those on this machine, and what the hub offers, each with its size."""
+"""The models to choose from: those on this machine and those on the hub, each with its size."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from midfill import paths
 
 EMBEDDED = "embedded"
-# Beside its weights, in int8 a byte a parameter: keys and values, activations, Python and torch.
+# In addition to the weights (int8: a byte per parameter): keys and values, activations, Python and torch.
 OVERHEAD_BYTES = 600_000_000
 MAX_MANIFEST_BYTES = 10_000_000
-# What midfill knows how to ask and is worth its size: parameters, and bytes that are fetched.
+# Models that midfill knows how to prompt and that are worth their size: parameters, and bytes to download.
 OFFERED = (
     ("Qwen/Qwen2.5-Coder-0.5B", 494_000_000, 988_000_000),
     ("Qwen/Qwen2.5-Coder-1.5B", 1_544_000_000, 3_087_000_000),
@@ -30,7 +30,7 @@ OFFERED = (
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One choice for the setting ``model``. ``size``: bytes on the disk; ``memory``: bytes in int8."""
+    """One choice for the setting ``model``. ``size``: bytes on disk; ``memory``: bytes in int8."""
 
     spec: str
     name: str
@@ -40,12 +40,12 @@ class Model:
 
 
 async def models(chosen: str) -> dict[str, Any]:
-    """midfill/models: what can be chosen, and what is."""
+    """midfill/models: the models to choose from, and the current one."""
     return {"model": chosen, "models": [asdict(model) for model in await asyncio.to_thread(found)]}
 
 
 def found() -> list[Model]:
-    """Those on this machine, then those that would be fetched."""
+    """Return the models on this machine, then those that midfill would download."""
     here = [model for folder in sorted(paths.models_dir().glob("*/")) if (model := _prepared(folder)) is not None]
     hub = [_offered(*offer) for offer in OFFERED]
     every = here + sorted(hub, key=lambda model: not model.here)

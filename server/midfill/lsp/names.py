@@ -17,7 +17,7 @@ from midfill.types import Snapshot
 
 
 def names(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
-    """Keep a list for the place that it was made for; one for another version of the document is dropped."""
+    """Keep a list for the place it was made for; drop it if it was made for another version of the document."""
     document = documents.get(convert.read_uri(params))
     version = convert.read_object(params, "textDocument").get("version")
     told = params.get("names")
@@ -33,8 +33,8 @@ def names(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
 
 
 def places(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
-    """midfill/places: where the client should ask its other language servers now, the cursor first if it stands behind
-    a dot. None where another text is meant, or their names are not wanted."""
+    """midfill/places: where the client should ask its other language servers now, the cursor first if after a dot.
+    No places for another version of the text, or if midfill does not need the names."""
     line, character = convert.read_position(params.get("position"))
     document = documents.get(convert.read_uri(params))
     version = convert.read_object(params, "textDocument").get("version")
@@ -47,7 +47,7 @@ def places(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
 
 
 def _position(document: Document, snapshot: Snapshot | None, row: int, at: int) -> dict[str, int] | None:
-    """A place of the snapshot in the document; None where it is in another cell of the notebook."""
+    """Return a place of the snapshot in the document; None if it is in another cell of the notebook."""
     assert snapshot is not None
     low, high = sorted((at, snapshot.cursor))
     n_lines = snapshot.text.count("\n", low, high)

@@ -1,4 +1,4 @@
-"""Which cells a notebook has, and in which order. Cell URIs are opaque: only the client's messages tell."""
+"""Which cells a notebook has, and in which order. Cell URIs are opaque: only the client's messages say it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Notebooks:
 
     def __init__(self) -> None:
         self._cells: dict[str, list[Cell]] = {}
-        self._home: dict[str, str] = {}  # a cell's notebook
+        self._home: dict[str, str] = {}  # from a cell to its notebook
 
     def open(self, uri: str, cells: Sequence[Cell]) -> None:
         """notebookDocument/didOpen."""
@@ -28,14 +28,14 @@ class Notebooks:
         self._home |= {cell.uri: uri for cell in cells}
 
     def close(self, uri: str) -> list[str]:
-        """notebookDocument/didClose; the cells that go with it."""
+        """notebookDocument/didClose; its cells go with it."""
         cells = [cell.uri for cell in self._cells.pop(uri, ())]
         for cell in cells:
             self._home.pop(cell, None)
         return cells
 
     def splice(self, uri: str, start: int, n_delete: int, cells: Sequence[Cell]) -> None:
-        """Cells added, removed or moved."""
+        """The client added, removed or moved cells."""
         if uri not in self._cells:
             return
         order = self._cells[uri]
@@ -45,17 +45,17 @@ class Notebooks:
         self._home |= {cell.uri: uri for cell in order}
 
     def update(self, uri: str, cells: Sequence[Cell]) -> None:
-        """Cells that changed their kind."""
+        """The client changed the kind of cells."""
         kinds = {cell.uri: cell.code for cell in cells}
         if uri in self._cells:
             self._cells[uri] = [replace(cell, code=kinds.get(cell.uri, cell.code)) for cell in self._cells[uri]]
 
     def notebook_of(self, cell: str) -> str | None:
-        """The notebook a cell belongs to."""
+        """Return the notebook that a cell belongs to."""
         return self._home.get(cell)
 
     def neighbours(self, uri: str) -> tuple[list[str], list[str]]:
-        """The code cells before and after a cell, in order."""
+        """Return the code cells before and after a cell, in order."""
         order = self._cells.get(self._home.get(uri, ""), [])
         at = next((n for n, cell in enumerate(order) if cell.uri == uri), None)
         if at is None or not order[at].code:

@@ -1,4 +1,4 @@
-"""Told once per workspace: that code leaves this machine, and for where."""
+"""The notice, shown once per workspace, that code leaves this machine, and where to."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from midfill.addresses import leaving
 from midfill.config import Config
 from midfill.types import MidfillError
 
-MAX_TOLD = 1000  # workspaces; the oldest are told again
+MAX_TOLD = 1000  # number of workspaces; the oldest are notified again
 FILE = "told-hosts.json"
 
 
 def untold(config: Config, folders: tuple[str, ...]) -> str:
-    """What is to be told in a workspace now, and never again there; "" for nothing. Reads and writes a file."""
+    """Return the notice for a workspace that has not had it; "" otherwise. Reads and writes a file."""
     said = leaving(config.engine) if config.enabled else ""
     if not said:
         return ""

@@ -1,8 +1,8 @@
-"""What becomes of suggestions: told by the client where it tells, else read off the documents. Kept on this machine.
+"""What becomes of suggestions: reported by the client, or else read from the documents. Kept on this machine.
 
-Accepting is the item's command, ``midfill.accepted``. Showing and taking a part are two notifications with the names
-and shapes that Copilot's language server made known. LSP has no word for rejecting: a suggestion counts as rejected
-when another one takes its place, and as typed when its text stands there by then.
+Accepting is the item's command, ``midfill.accepted``. Showing and accepting a part are two notifications with the
+names and shapes that Copilot's language server introduced. LSP cannot report a rejection: a suggestion counts as
+rejected when another one takes its place, and as typed if its text is in the document by then.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from midfill.records import KEPT_AFTER_S, Records, Shown, kept_share
 from midfill.trace import Trace
 from midfill.types import Completion, Snapshot
 
-MAX_KNOWN = 200  # suggestions whose outcome is still awaited
-MAX_CHECKS = 100  # accepted texts that are looked at again later
+MAX_KNOWN = 200  # suggestions whose outcome is still open
+MAX_CHECKS = 100  # accepted texts to look for again later
 MAX_ID = 64
-NEAR_CHARS = 200  # of the text before a place: enough to know it again
-NEAR_LINES = 300  # an accepted text is looked for so far around its place
+NEAR_CHARS = 200  # characters of text before a place: enough to recognise it
+NEAR_LINES = 300  # an accepted text is looked for within this many characters of its place
 
 
 @dataclass(slots=True)
 class Offer:
-    """A suggestion that a client was given."""
+    """A suggestion that was sent to a client."""
 
     id: str
     uri: str
@@ -41,30 +41,30 @@ class Offer:
     settled: bool = False
 
     def stands_in(self, snapshot: Snapshot) -> bool:
-        """Whether its text was typed, or put in without telling."""
+        """Whether the user typed its text, or the client inserted it without a report."""
         start = self.cursor
         is_here = snapshot.text[max(0, start - NEAR_CHARS) : start] == self.before
         return is_here and any(snapshot.text.startswith(text, start) for text in self.texts)
 
 
 class Outcomes:
-    """One session's offers, until it is known what became of them."""
+    """The offers of one session, until their outcome is known."""
 
     def __init__(self, documents: Documents, recording: Callable[[], bool]) -> None:
-        """``recording``: whether the user lets records be kept."""
+        """``recording`` returns whether the user lets midfill keep records."""
         self._documents, self._recording = documents, recording
         self._records = Records()
         self._offers: OrderedDict[str, Offer] = OrderedDict()
         self._last: dict[tuple[str, str], Offer] = {}  # by family and document
         self._checks: set[asyncio.TimerHandle] = set()
-        self._client_tells = False  # what it really shows
+        self._client_tells = False  # what the client really shows
 
     @property
     def _on(self) -> bool:
         return self._recording()
 
     def offered(self, family: str, line: int, completion: Completion, trace: Trace) -> None:
-        """A suggestion is given out. Typing along one gives it out again, under its name."""
+        """A suggestion is sent. If the user types along one, it is sent again under the same id."""
         if not self._on or not completion.id or not completion.texts:
             return
         snapshot = completion.snapshot
@@ -79,18 +79,18 @@ class Outcomes:
         self._records.shown(_shown(family, completion, trace, seen=not self._client_tells))
 
     def traced(self, trace: Trace) -> None:
-        """A request is over; `midfill explain` shows the last one, without its text."""
+        """A request has ended; `midfill explain` shows the last one, without its text."""
         if self._on:
             self._records.trace(trace.without_text())
 
     def seen(self, id: str) -> None:
-        """The client shows it."""
+        """The client shows the suggestion."""
         self._client_tells = True
         if self._on:
             self._records.seen(id)
 
     def accepted(self, id: str, index: int = 0) -> None:
-        """It was taken, whole. Its text is looked for again later."""
+        """The user accepted all of it. Its text is looked for again later."""
         offer = self._offers.get(id)
         if offer is None or not self._on:
             return
@@ -101,33 +101,33 @@ class Outcomes:
             self._check_later(offer, text, after_s)
 
     def partly_accepted(self, id: str, n_chars: int) -> None:
-        """Its first characters were taken."""
+        """The user accepted its first characters."""
         offer = self._offers.get(id)
         if offer is not None and self._on:
             offer.settled = True
             self._records.outcome(id, "partial", min(n_chars, max(map(len, offer.texts))))
 
     def dismissed(self, uri: str, text: str) -> None:
-        """The user does not want what was offered last in a document, of which ``text`` stood there."""
+        """The user dismissed the last offer in a document, which showed ``text``."""
         offer = self._last.get(("inline", uri))
         if self._on and offer is not None and text and any(offered.endswith(text) for offered in offer.texts):
             self._reject(offer)
 
     def closed(self, uri: str) -> None:
-        """A document is gone: nothing of it is taken any more."""
+        """A document was closed: nothing of it is accepted any more."""
         for family, document in list(self._last):
             if document == uri:
                 self._reject(self._last.pop((family, document)))
 
     def stop(self) -> Records:
-        """The session ends; the records are to be closed, in a thread."""
+        """The session ends; a thread closes the records."""
         for timer in self._checks:
             timer.cancel()
         self._checks.clear()
         return self._records
 
     def _settle(self, family: str, snapshot: Snapshot, id: str) -> None:
-        """What becomes of the one before, now that ``id`` comes."""
+        """Decide the outcome of the previous offer, now that ``id`` comes."""
         last = self._last.get((family, snapshot.uri))
         if last is None or last.id == id:
             return
@@ -178,14 +178,15 @@ def did_show(outcomes: Outcomes, params: Params) -> None:
 
 
 def did_partly_accept(outcomes: Outcomes, params: Params) -> None:
-    """textDocument/didPartiallyAcceptCompletion {item, acceptedLength}: characters from the item's beginning on."""
+    """textDocument/didPartiallyAcceptCompletion {item, acceptedLength}: the number of accepted characters from the
+    item's start."""
     length = params.get("acceptedLength")
     if (id := _item_id(params)) is not None and type(length) is int and length > 0:
         outcomes.partly_accepted(id, length)
 
 
 def _item_id(params: Params) -> str | None:
-    """The suggestion's id: the first argument of the item's command, or said directly."""
+    """Return the suggestion's id: the first argument of the item's command, or its own field."""
     item = convert.read_object(params, "item")
     arguments = convert.read_object(item, "command").get("arguments")
     found = id_in(arguments) if isinstance(arguments, list) else None
@@ -193,7 +194,7 @@ def _item_id(params: Params) -> str | None:
 
 
 def id_in(arguments: list[Any]) -> str | None:
-    """The suggestion that a command's arguments name; None where they name none."""
+    """Return the suggestion that a command's arguments name; None if they name none."""
     first = arguments[0] if arguments else None
     return _usable(first.get("id") if isinstance(first, Mapping) else first)
 

@@ -1,4 +1,4 @@
-"""LSP positions on Python strings: lines, and characters counted in the client's encoding."""
+"""LSP positions in Python strings: lines, and characters counted in the client's encoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines of ``text`` with their ends, which are \\n, \\r\\n and \\r only. The last one has none."""
+    """Return the lines of ``text`` with their ends, which are only \\n, \\r\\n and \\r. The last line has none."""
     lines: list[str] = _LINE.findall(text)
     if not lines or lines[-1][-1] in "\r\n":
         lines.append("")
@@ -21,19 +21,19 @@ def split_lines(text: str) -> list[str]:
 
 
 def content(line: str) -> str:
-    """A line without its end."""
+    """Return a line without its end."""
     return line.rstrip("\r\n")
 
 
 def join_surrogates(text: str) -> str:
-    """Two halves of a character that came one after the other become that character."""
+    """Join two halves of a character that arrived one after the other."""
     if text.isascii() or _SURROGATE.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def to_index(line: str, character: int, encoding: Encoding) -> int:
-    """The code point that ``character`` units stand before: at most the end, never inside a character."""
+    """Return the code point before which ``character`` units stand: at most the end, and never inside a character."""
     if encoding == "utf-32" or line.isascii():
         return min(character, len(line))
     head = line[:character]  # a code point is at least one unit
@@ -52,7 +52,7 @@ def to_index(line: str, character: int, encoding: Encoding) -> int:
 
 
 def to_character(head: str, encoding: Encoding) -> int:
-    """How many units ``head`` has."""
+    """Return how many units ``head`` has."""
     if encoding == "utf-32" or head.isascii():
         return len(head)
     if encoding == "utf-8":

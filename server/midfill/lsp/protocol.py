@@ -1,7 +1,7 @@
-"""pygls's protocol with an entry of our own: every request is answered exactly once, whatever it holds.
+"""pygls's protocol with its own entry point: every request is answered exactly once, whatever it holds.
 
-A request handler is a plain function. It runs at once, in the order of arrival, so that it sees the documents as they
-were when the request was sent; what takes longer it returns as a coroutine, which runs as a task.
+A request handler is a plain function. It runs at once, in the order of arrival, so it sees the documents as they were
+when the client sent the request. Longer work is returned as a coroutine, which runs as a task.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Params = Mapping[str, Any]
 
 
 class RequestError(Exception):
-    """An error answer. The message is a constant: nothing of the request, and no path, goes back."""
+    """An error answer. Its message is a constant: it reveals nothing of the request, and no path."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -52,14 +52,14 @@ class RequestError(Exception):
 
 
 class InvalidParams(RequestError):  # noqa: N818 - LSP's name for it
-    """The params are not what the method takes."""
+    """The params do not fit the method."""
 
     def __init__(self) -> None:
         super().__init__(INVALID_PARAMS, "invalid params")
 
 
 class Sender(Protocol):
-    """Where frames go."""
+    """Takes the frames to send."""
 
     def send(self, frame: bytes, *, droppable: bool = False) -> None: ...  # noqa: D102
 
@@ -75,14 +75,14 @@ class Host(Protocol):
 
 
 class Pending:
-    """A request that waits for its answer. The first answer counts, later ones are ignored."""
+    """A request that waits for its answer. The first answer counts; later ones are ignored."""
 
     __slots__ = ("_answer", "cancelled", "id", "open", "task")
 
     def __init__(self, msg_id: Id, answer: Callable[[Pending, Any, RequestError | None], None]) -> None:
         self.id = msg_id
         self.open = True
-        self.cancelled = False  # by the client
+        self.cancelled = False  # cancelled by the client
         self.task: asyncio.Task[None] | None = None
         self._answer = answer
 
@@ -99,9 +99,9 @@ class Pending:
             self._answer(self, None, error)
 
     def stop(self) -> None:
-        """Cancel what still works on it: in a moment, so that it has begun and can clean up.
+        """Cancel the work on it: in a moment, so that it has begun and can clean up.
 
-        A newer request's first step comes before the older one's end, too, and may take its generation over.
+        The first step of a newer request also comes before the end of the older one, and may take over its generation.
         """
         if self.task is not None:
             asyncio.get_running_loop().call_soon(self.task.cancel)
@@ -122,17 +122,17 @@ class MidfillProtocol(LanguageServerProtocol):
         self._n_asked = 0
 
     def _register_builtin_features(self) -> None:
-        """None: documents and life cycle are ours."""
+        """Register nothing: documents and life cycle are our own."""
 
     @property
     def exit_code(self) -> int:
-        """What the process ends with."""
+        """The exit code of the process."""
         return 0 if self._shutdown else 1
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
     def handle_event(self, event: Event) -> None:
-        """Take what the transport read."""
+        """Take what the transport has read."""
         if isinstance(event, Bad):
             self._answer_id(None, error=RequestError(*BAD[event.kind]))
         else:
@@ -231,7 +231,7 @@ class MidfillProtocol(LanguageServerProtocol):
         if (handler := self.fm.features.get(method)) is not None:
             try:
                 result = handler(params)
-                if inspect.iscoroutine(result):  # a request's method without an id: nobody waits for it
+                if inspect.iscoroutine(result):  # a request method without an id: nothing waits for an answer
                     result.close()
             except BaseException as error:
                 log.error("%s failed: %s", _printable(method), type(error).__name__)
@@ -241,7 +241,7 @@ class MidfillProtocol(LanguageServerProtocol):
     def _cancel(self, msg_id: Id | None) -> None:
         if msg_id is not None and (pending := self.pending.get(msg_id)) is not None:
             pending.cancelled = True
-            pending.fail(RequestError(CANCELLED, "cancelled"))  # now, however long its work takes to notice
+            pending.fail(RequestError(CANCELLED, "cancelled"))  # answer now, however long the work takes to notice
             pending.stop()
 
     def _take_response(self, msg_id: Id | None, message: Mapping[str, Any]) -> None:
@@ -316,7 +316,8 @@ class MidfillProtocol(LanguageServerProtocol):
         return self._send_data(message)
 
     def notify(self, method: str, params: Any | None = None, *, droppable: bool = False) -> None:
-        """Send a notification. ``droppable``: the answer that follows says it all, if the client cannot keep up."""
+        """Send a notification. ``droppable``: a later message says the same, so it may be dropped if the client is
+        slow."""
         message = {"jsonrpc": "2.0", "method": method, "params": self.plain(params)}
         self._send_data(message, droppable=droppable)
 
@@ -327,7 +328,7 @@ class MidfillProtocol(LanguageServerProtocol):
         callback: Callable[[Any], None] | None = None,
         msg_id: Id | None = None,
     ) -> Future[Any]:
-        """Ask the client something. The future may never be done: clients need not answer."""
+        """Send a request to the client. The future may never be done, because clients may not answer."""
         self._n_asked += 1
         msg_id = f"midfill-{self._n_asked}" if msg_id is None else msg_id
         future = self._request_futures[msg_id] = Future()
@@ -337,19 +338,19 @@ class MidfillProtocol(LanguageServerProtocol):
         return future
 
     def forget_request(self, asked: Future[Any]) -> None:
-        """An answer to what was asked is of no use any more."""
+        """Forget a request to the client whose answer is no longer needed."""
         for msg_id in [msg_id for msg_id, future in self._request_futures.items() if future is asked]:
             del self._request_futures[msg_id]
 
     def _send_data(self, data: Any, *, droppable: bool = False) -> None:
         if self.sender is None:
             return
-        body = json.dumps(self.plain(data)).encode("ascii")  # escapes lone surrogates
+        body = json.dumps(self.plain(data)).encode("ascii")  # also escapes lone surrogates
         frame = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
         self.sender.send(frame, droppable=droppable)
 
     def plain(self, value: Any) -> Any:
-        """LSP's own types as JSON values, in camelCase."""
+        """Return LSP's own types as JSON values, in camelCase."""
         return self._converter.unstructure(value) if hasattr(value, "__attrs_attrs__") else value
 
 

@@ -1,4 +1,4 @@
-"""The language server: which method is answered by what."""
+"""The language server: the handler of each method."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ Handler = Callable[[Params], Any]
 def serve_stdio(config: Config | None = None) -> int:
     """Serve the client on stdin and stdout until it leaves. Ends the process.
 
-    ``config`` None: the user's file is read when the client initializes, and a mistake in it is shown there.
+    If ``config`` is None, the user's file is read when the client initializes, and its mistakes are shown there.
     """
     return transport.serve_stdio(lambda: MidfillServer(config))
 
 
 def serve_tcp(host: str, port: int, config: Config | None = None) -> int:
-    """Serve clients on a loopback address, each with a session of its own. For debugging."""
+    """Serve clients on a loopback address, each with its own session. For debugging."""
     return transport.serve_tcp(lambda: MidfillServer(config), host, port)
 
 
@@ -69,25 +69,25 @@ class MidfillServer(LanguageServer):
             self.feature(method, options)(handler)
 
     def initialize(self, params: Params) -> Encoding:
-        """Read what the client says."""
+        """Read the params of initialize."""
         return self.session.initialize(params)
 
     def watch(self, on_process_id: Callable[[int], None]) -> None:
-        """Call ``on_process_id`` with the client's, once it says so."""
+        """Call ``on_process_id`` with the client's process id, once the client sends it."""
         self.session.on_process_id = on_process_id
 
     def stopping(self) -> None:
-        """`shutdown` came, or the client went."""
+        """`shutdown` came, or the client is gone."""
         self.session.stop()
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        """Never a popup."""
+        """Log the error; never show a popup."""
         log.error("%s", type(error).__name__)
 
 
 def current_status(session: Session, params: Params) -> Any:
     """midfill/status as a request."""
-    session.warnings.wanted = False  # a client that asks shows it
+    session.warnings.wanted = False  # a client that asks shows the status itself
     return session.board.payload()
 
 
@@ -112,7 +112,7 @@ def did_change_folders(session: Session, params: Params) -> None:
 
 
 def _features(session: Session) -> list[tuple[str, Handler, Any]]:
-    """Every method beside the life cycle, its handler, and what is advertised with it."""
+    """Return every method outside the life cycle with its handler and its advertised options."""
 
     def of(handler: Callable[[Session, Params], Any]) -> Handler:
         return partial(handler, session)

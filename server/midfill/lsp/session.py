@@ -1,4 +1,5 @@
-"""One client's session: what it has open, what holds for it, and its way to the engine. Handlers take it or a part."""
+"""One client's session: its documents, its settings and its connection to the engine. Handlers take all of it or a
+part."""
 
 from __future__ import annotations
 
@@ -30,15 +31,15 @@ from midfill.types import Snapshot
 
 
 class Session:
-    """Its parts know nothing of it."""
+    """One session. Its parts do not know it."""
 
     def __init__(self, protocol: MidfillProtocol, base: Config | None, make_link: MakeLink | None) -> None:
-        """``base`` None: the user's file is read when the client initializes."""
+        """If ``base`` is None, the user's file is read when the client initializes."""
         self.protocol = protocol
         self.client = Client()
         self.settings = Settings(base or configuration.DEFAULT, self.client)
         self.config = base or configuration.DEFAULT
-        self.pulling: Future[Any] | None = None  # the settings, if the client was asked for them
+        self.pulling: Future[Any] | None = None  # the pending request for the client's settings
         self.documents, self.project = Documents(), Workspace()
         self.latest, self.traces = Latest(), Traces()
         self.battery: Battery = BATTERY
@@ -52,11 +53,11 @@ class Session:
 
     @property
     def completer(self) -> Completes | None:
-        """Ready to answer, or None."""
+        """The completer that can answer now, or None."""
         return self.engine.completer
 
     def initialize(self, params: Mapping[str, Any]) -> Encoding:
-        """Read what the client says; the engine is looked for once it has its answer."""
+        """Read the params of initialize; look for the engine once the client has its answer."""
         self.client = settings.read_client(params)
         self.documents.encoding = self.client.encoding
         self.documents.folders = self.client.folders
@@ -78,11 +79,11 @@ class Session:
         self.connect()
 
     def connect(self) -> None:
-        """Follow an engine with the present configuration; leave the one before."""
+        """Follow an engine with the current configuration instead of the previous one."""
         self.engine.connect(self.config, self.client.folders)
 
     def configured(self) -> None:
-        """The settings may be others now."""
+        """The settings may have changed."""
         old, self.config = self.config, self.settings.config
         self.board.trouble(self.settings.trouble)
         if self.config == old:
@@ -97,17 +98,17 @@ class Session:
             self.engine.link.configure(self.config)
 
     def folders_changed(self) -> None:
-        """The workspace's folders are now those of the documents."""
+        """Take the workspace's folders from the documents."""
         paths = (folder_path(uri) for uri in self.documents.folders)
         self.project.set_folders([path for path in paths if path is not None and path.is_absolute()])
 
     def drop_suggestions(self, uri: str) -> None:
-        """End what runs for a document."""
+        """Stop everything that runs for a document."""
         self.latest.drop("inline", uri)
         self.latest.drop("popup", uri)
 
     def stop(self) -> None:
-        """`shutdown` came, or the client went."""
+        """`shutdown` came, or the client is gone."""
         self.snooze.stop()
         self.pulling = None
         self.project.stop()
@@ -118,7 +119,7 @@ class Session:
         self.engine.stop()
 
     def _facts(self) -> dict[str, Any]:
-        """What midfill/status says beside the engine's state."""
+        """Return what midfill/status reports besides the engine's state."""
         knob = Knob(lambda: self.config, on_battery=lambda: self.battery.in_use)
         return {
             "eagerness": knob.level.name,

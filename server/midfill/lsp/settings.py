@@ -15,29 +15,29 @@ from midfill.lsp.positions import Encoding
 from midfill.lsp.uris import folder_path
 from midfill.types import MidfillError
 
-# What editors keep in the same section for themselves.
+# What editors keep for themselves in the same section.
 EDITOR_SETTINGS = frozenset({"trace", "path", "trigger", "grow"})
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The client, as far as it matters."""
+    """The client's properties that matter here."""
 
     name: str = ""
     process_id: int = 0
     encoding: Encoding = "utf-16"
     work_done: bool = False
-    as_is: bool = False  # knows insertTextMode asIs
-    markdown: bool = False  # shows an entry's documentation as Markdown
-    pulls: bool = False  # can be asked for its settings
-    registers: bool = False  # can be asked to tell when they change
+    as_is: bool = False  # supports insertTextMode asIs
+    markdown: bool = False  # renders the documentation of an entry as Markdown
+    pulls: bool = False  # answers requests for its settings
+    registers: bool = False  # can be asked to report changed settings
     shows_status: bool = False  # says that it shows midfill/status
     folders: tuple[str, ...] = ()
     options: Any = None
 
 
 def read_client(params: Mapping[str, Any]) -> Client:
-    """What the params of `initialize` say. Never raises."""
+    """Read the client from the params of `initialize`. Never raises."""
     pid = params.get("processId")
     item = ("capabilities", "textDocument", "completion", "completionItem")
     modes = _dig(params, *item, "insertTextModeSupport", "valueSet")
@@ -59,9 +59,9 @@ def read_client(params: Mapping[str, Any]) -> Client:
 
 
 class Settings:
-    """The layers of configuration: files, which are read once, and on top what the client told, key by key.
+    """The layers of the configuration: files, which are read once, and on top the client's values, key by key.
 
-    A mistake is kept by its key until that key is told anew; everything that is sound holds.
+    A mistake is kept with its key until the client sends that key again; all valid values are applied.
     """
 
     def __init__(self, base: Config | None, client: Client) -> None:
@@ -78,23 +78,23 @@ class Settings:
 
     @property
     def config(self) -> Config:
-        """What holds now."""
+        """The configuration in effect."""
         return configuration.take(self._files, self._told, "the client's settings").config
 
     @property
     def trouble(self) -> MidfillError | None:
-        """What is wrong, all of it by name."""
+        """All problems as one error, each by name."""
         return configuration.combined([*self._problems, *self._wrong.values()])
 
     def tell(self, options: Any, where: str) -> bool:
-        """Take what a client sends. Returns whether anything of it is for midfill."""
+        """Take the values that a client sends. Returns whether any of them is for midfill."""
         section = own_section(options)
         for key, value in section.items():
             self._tell(key, value, where)
         return bool(section)
 
     def pulled(self, section: Any) -> None:
-        """Take the whole section as the client has it now: what is new in it counts, and what is gone no more."""
+        """Take the whole section as the client has it now: new values are applied, and missing ones are reset."""
         new = {} if section is None else own_section(section)
         gone = dict.fromkeys(self._pulled.keys() - new.keys())
         changed = {key: value for key, value in new.items() if self._pulled.get(key) != value}
@@ -103,7 +103,7 @@ class Settings:
         self._pulled = new
 
     def _tell(self, key: str, value: Any, where: str) -> None:
-        """``value`` None: not set any more."""
+        """Take one value; None resets it."""
         name = configuration.snake(key)
         self._wrong.pop(name, None)
         if value is None:
@@ -117,14 +117,14 @@ class Settings:
         taken = configuration.take(configuration.DEFAULT, {key: value}, where)
         if taken.problems:
             self._wrong[name] = taken.problems[0]
-        if not taken.problems or taken.config != configuration.DEFAULT:  # else what was told before goes on
+        if not taken.problems or taken.config != configuration.DEFAULT:  # otherwise the previous value stays
             self._told[name] = value
 
 
 def own_section(options: Any) -> dict[str, Any]:
-    """Our settings out of what a client sends: under "midfill", nested or with a dot, or at the top.
+    """Return our settings from what a client sends: under "midfill", nested or with a dot, or at the top level.
 
-    At the top they may stand among the sections of other servers, which are no concern of ours.
+    At the top level, sections of other servers may stand beside them; midfill ignores those.
     """
     if not isinstance(options, dict):
         return {}
@@ -138,18 +138,18 @@ def own_section(options: Any) -> dict[str, Any]:
 
 
 def _is_foreign(key: str, value: Any) -> bool:
-    """Whether it is another server's: no setting of ours is an object or has a dot in its name."""
+    """Whether the key belongs to another server: our settings are never objects and have no dot in their name."""
     return not configuration.is_setting(key) and (isinstance(value, dict) or "." in key or key == "midfill")
 
 
 def needs_new_link(old: Config, new: Config) -> bool:
-    """Whether the engine's side of the configuration changed."""
+    """Whether the part of the configuration changed that the engine depends on."""
     settings = configuration.SETTINGS.items()
     return any(getattr(old, name) != getattr(new, name) for name, setting in settings if not setting.live)
 
 
 def _encoding(offered: Any) -> Encoding:
-    """The first that we know, in the client's order."""
+    """Return the first encoding that we know, in the client's order."""
     known: tuple[Encoding, ...] = get_args(Encoding)
     for name in offered if isinstance(offered, list) else []:
         for encoding in known:
@@ -172,7 +172,7 @@ def _folders(params: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def read_folders(value: Any) -> tuple[str, ...]:
-    """The URIs of workspace folders."""
+    """Return the URIs of the workspace folders."""
     folders = value if isinstance(value, list) else []
     return tuple(item["uri"] for item in folders if isinstance(item, dict) and isinstance(item.get("uri"), str))
 

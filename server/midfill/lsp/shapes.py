@@ -1,4 +1,4 @@
-"""How each method shows suggestions: one answer, values that replace each other, or a popup's entries."""
+"""How each method shows suggestions: one answer, values that replace each other, or the entries of a popup."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Suggestion:
     trigger: Trigger
     selected: tuple[Span, str] | None = None
     token: int | str | None = None
-    follows_key: bool = False  # invoked by its kind, which LSP has for popups that come while typing, too
+    follows_key: bool = False  # invoked by its kind, which LSP also uses for popups that come while typing
     last: Completion | None = None  # as far as it is generated
     trace: Trace = field(default_factory=Trace)
     arrived: float = field(default_factory=time.monotonic)
@@ -49,18 +49,18 @@ class Inline:
         self.protocol, self.client, self.asked = protocol, client, asked
 
     def empty(self) -> Any:
-        """No suggestion."""
+        """Return the empty answer."""
         return None
 
     def partial(self, completion: Completion) -> None:
-        """LSP has no token for it."""
+        """Send nothing: LSP has no token for it."""
 
     def final(self, completion: Completion) -> Any:
-        """The whole suggestion."""
+        """Return the whole suggestion."""
         return self.value(completion) if completion.texts else self.empty()
 
     def value(self, completion: Completion) -> Any:
-        """As the client gets it."""
+        """Return the value that the client gets."""
         assert self.asked is not None
         return self.protocol.plain(convert.inline_items(completion, self.asked.place, self.asked.selected))
 
@@ -73,11 +73,11 @@ class StreamingInline(Inline):
         self.sent: Any = self.empty()
 
     def empty(self) -> Any:
-        """No suggestion."""
+        """Return the empty answer."""
         return {"items": []}
 
     def partial(self, completion: Completion) -> None:
-        """Send the suggestion so far, if it is another."""
+        """Send the suggestion so far, if it has changed."""
         value = self.value(completion)
         if self.asked is not None and self.asked.token is not None and value != self.sent:
             self.sent = value
@@ -86,18 +86,18 @@ class StreamingInline(Inline):
 
 
 class Popup:
-    """Entries of the completion popup. Partial values add up: the first line early, then the whole."""
+    """Entries of the completion popup. Partial values add up: first the first line, then the whole."""
 
     def __init__(self, protocol: MidfillProtocol, client: Client, asked: Suggestion | None) -> None:
         self.protocol, self.client, self.asked = protocol, client, asked
         self.n_sent = 0
 
     def empty(self) -> Any:
-        """No entries, or none that were not sent already."""
+        """Return no entries, or none beyond those already sent."""
         return {"isIncomplete": True, "items": []}
 
     def partial(self, completion: Completion) -> None:
-        """Send the first line once it is whole and more follows."""
+        """Send the first line once it is complete and more follows."""
         if self.asked is None or self.asked.token is None or self.n_sent:
             return
         text = completion.text
@@ -107,7 +107,7 @@ class Popup:
             self._send([self._item(completion, 0, text[:end], "midfill-0")])
 
     def final(self, completion: Completion) -> Any:
-        """The whole suggestion, and what else it could be."""
+        """Return the whole suggestion and its alternatives."""
         texts = [text for text in completion.texts if text.strip()]
         items = [self._item(completion, n, text, f"midfill-{n + 1}") for n, text in enumerate(texts)]
         if items and self.asked is not None and self.asked.token is not None:

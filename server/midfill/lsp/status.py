@@ -1,4 +1,4 @@
-"""What the person is told: the midfill/status notification and the progress of the engine's start."""
+"""What the user sees: the midfill/status notification and the progress of the engine's start."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from midfill.types import EngineStatus, MidfillError
 log = logging.getLogger(__name__)
 
 PROGRESS_EVERY_S = 0.2
-TICK_S = 0.5  # a start that says nothing gets on all the same
+TICK_S = 0.5  # seconds after which a start without progress is shown anyway
 ERROR = 1  # lsp.MessageType
 Notify = Callable[[str, Any], None]
 Ask = Callable[[str, Any], "Future[Any]"]
 
 
 class StatusBoard:
-    """Puts together what the engine says and what this process knows, and sends it when it changed."""
+    """Combines the engine's status with what this process knows, and sends it when it changes."""
 
     def __init__(self, notify: Notify, facts: Callable[[], dict[str, Any]] = dict) -> None:
-        """``facts`` tells what else the status says."""
+        """``facts`` returns what else the status reports."""
         self._notify, self._facts = notify, facts
         self._engine = EngineStatus("starting", progress=0.0)
         self._trouble: MidfillError | None = None  # a mistake in the configuration
-        self._lost: MidfillError | None = None  # a document whose text is not known
+        self._lost: MidfillError | None = None  # a document whose text is unknown
         self._n_generating = 0
         self._sent: dict[str, Any] = {}
         self._sent_at = 0.0
@@ -53,7 +53,7 @@ class StatusBoard:
             self._stage.follow(self._engine)
 
     def _with_progress(self, status: EngineStatus) -> EngineStatus:
-        """``status`` with how far the whole start is in place of how far its stage is."""
+        """Return ``status`` with the progress of the whole start instead of that of its stage."""
         loop = asyncio.get_running_loop()
         if self._tick is not None:
             self._tick.cancel()
@@ -74,14 +74,14 @@ class StatusBoard:
             self.engine(status)
 
     def stop(self) -> None:
-        """Nobody is told anything any more."""
+        """Stop reporting."""
         for timer in (self._tick, self._timer):
             if timer is not None:
                 timer.cancel()
         self._tick = self._timer = self._start = None
 
     def trouble(self, error: MidfillError | None) -> None:
-        """Something is wrong with the configuration; what is not wrong works on."""
+        """The configuration has a problem; everything else keeps working."""
         is_known = str(error) == str(self._trouble)
         self._trouble = error
         if error is not None and not is_known:
@@ -91,14 +91,14 @@ class StatusBoard:
             self._push()
 
     def lost(self, error: MidfillError | None) -> None:
-        """There is a document whose text is not known; None: there is none."""
+        """A document's text is unknown; None: no document's."""
         if str(error) != str(self._lost):
             self._lost = error
             self._push()
 
     @contextlib.contextmanager
     def generating(self) -> Iterator[None]:
-        """While at least one generation runs."""
+        """Count a generation while it runs."""
         self._n_generating += 1
         self._push()
         try:
@@ -108,7 +108,7 @@ class StatusBoard:
             self._push()
 
     def payload(self) -> dict[str, Any]:
-        """The status as it stands."""
+        """Return the current status."""
         status = self._engine
         if status.state == "ready" and self._n_generating:
             status = replace(status, state="generating")
@@ -129,7 +129,7 @@ class StatusBoard:
         }
 
     def changed(self) -> None:
-        """What ``facts`` tells may be something else now."""
+        """What ``facts`` returns may have changed."""
         self._push()
 
     def _push(self) -> None:
@@ -156,12 +156,13 @@ class StatusBoard:
 
 
 def _without_time(payload: dict[str, Any]) -> dict[str, Any]:
-    """``payload`` with whether a snooze runs in the place of its seconds, which always change."""
+    """Return ``payload`` with whether a snooze runs instead of its seconds, which always change."""
     return {**payload, "snoozed_s": bool(payload.get("snoozed_s"))}
 
 
 class Warnings:
-    """window/showMessage for a client that does not show the status: once for each kind of what stops suggestions."""
+    """window/showMessage for a client that does not show the status: once for each kind of problem that stops
+    suggestions."""
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify
@@ -169,7 +170,7 @@ class Warnings:
         self.wanted = True
 
     def say(self, kind: str, error: MidfillError) -> None:
-        """Show an error, unless one of its kind was shown."""
+        """Show an error, unless one of its kind was shown before."""
         if self.wanted and kind not in self._said:
             self._said.add(kind)
             self._notify("window/showMessage", {"type": ERROR, "message": f"midfill: {error}"})
@@ -189,7 +190,7 @@ class StageProgress:
         self._sent_at = 0.0
 
     def follow(self, status: EngineStatus) -> None:
-        """Begin, report or end."""
+        """Begin, report or end the progress."""
         working = status.state == "starting" and bool(status.stage or self._token)
         self._last = status if working else None
         if not working:

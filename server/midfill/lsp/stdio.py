@@ -1,4 +1,4 @@
-"""The process's side of a session: its file descriptors, its writer thread, and how it leaves."""
+"""The process's side of a session: its file descriptors, its writer thread, and how it exits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-DROP_ABOVE = 1 << 20  # bytes queued: news that a later one replaces are dropped
-PAUSE_ABOVE = 8 << 20  # bytes queued: nothing more is read
+DROP_ABOVE = 1 << 20  # queued bytes from which notifications that a later one replaces are dropped
+PAUSE_ABOVE = 8 << 20  # queued bytes from which nothing more is read
 FLUSH_S = 0.5
 PARENT_POLL_S = 1.0
 
@@ -22,7 +22,7 @@ def claim_stdio() -> tuple[int, int]:
     """Move the protocol's descriptors to private ones and return them: (to read, to write).
 
     After this, 1 is stderr and 0 is empty: print(), a progress bar or a child process cannot corrupt the protocol or
-    eat its input.
+    consume its input.
     """
     for fd in (0, 1, 2):
         _ensure_open(fd)
@@ -44,7 +44,7 @@ def claim_stdio() -> tuple[int, int]:
 
 
 def _ensure_open(fd: int) -> None:
-    """A closed standard descriptor would be taken by the next file that is opened."""
+    """Open missing standard descriptors: otherwise the next opened file would take their place."""
     try:
         os.fstat(fd)
     except OSError:
@@ -55,7 +55,7 @@ def _ensure_open(fd: int) -> None:
 
 
 class Outbox:
-    """Frames on their way to the client, written by a thread of its own, so that a slow client stops nobody."""
+    """Frames for the client, written by their own thread, so that a slow client stops nothing else."""
 
     def __init__(self, fd: int, on_broken: Callable[[], None]) -> None:
         self._fd = fd
@@ -68,11 +68,11 @@ class Outbox:
 
     @property
     def n_queued(self) -> int:
-        """Bytes that the client has not taken yet."""
+        """Number of bytes that the client has not read yet."""
         return self._n_queued
 
     def send(self, frame: bytes, *, droppable: bool = False) -> None:
-        """Queue a frame. One that a later frame replaces is dropped when the client does not keep up."""
+        """Queue a frame. A frame that a later one replaces is dropped if the client is slow."""
         with self._changed:
             if self._broken or (droppable and self._n_queued > DROP_ABOVE):
                 return
@@ -88,7 +88,7 @@ class Outbox:
                 self._changed.wait(left)
 
     def wait_below(self, n_bytes: int, timeout_s: float) -> bool:
-        """Wait until fewer bytes are queued; False when it takes longer."""
+        """Wait until fewer bytes are queued; return False if that takes too long."""
         with self._changed:
             return self._changed.wait_for(lambda: self._n_queued <= n_bytes or self._broken, timeout_s)
 
@@ -119,14 +119,14 @@ def _write_all(fd: int, frame: bytes) -> None:
 
 
 class Leaving:
-    """The one way out. Threads that are stuck, wherever they are, cannot hold the process."""
+    """The only way to exit. Threads that are stuck cannot keep the process alive."""
 
     def __init__(self, flush: Callable[[float], None]) -> None:
         self._flush = flush
         self._lock = threading.Lock()
 
     def leave(self, code: int) -> None:
-        """End the process with ``code``, after a bounded flush. May be called from any thread; the first call wins."""
+        """End the process with ``code``, after a bounded flush. Any thread may call it; the first call wins."""
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -141,7 +141,7 @@ class Leaving:
 
 
 def watch_parent(pid: int, on_gone: Callable[[], None]) -> None:
-    """Call ``on_gone`` when the editor's process has ended. Not on Windows, where its pipe's end tells."""
+    """Call ``on_gone`` when the editor's process has ended. Not on Windows, where the end of its pipe says so."""
     if sys.platform == "win32" or pid <= 0:
         return
 
@@ -159,7 +159,7 @@ def _alive(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:
-        return True  # somebody else's, but there
+        return True  # the process of another user, but alive
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:

@@ -1,7 +1,7 @@
-"""Suggestion requests: inlineCompletion, its streaming sister, and the completion popup.
+"""Suggestion requests: inlineCompletion, its streaming variant, and the completion popup.
 
-Each takes its snapshot at once and generates in a task. Per document the latest request of a family wins; the older
-one is answered empty at that moment.
+Each takes its snapshot at once and generates in a task. For each document, the latest request of a family wins; the
+older one is answered with nothing at that moment.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from midfill.types import Completion, Refusal, Trigger
 
 log = logging.getLogger(__name__)
 
-# An automatic request waits so long for an engine that starts, which may have to prepare its model first.
+# Longest time that an automatic request waits for a starting engine, which may have to prepare its model first.
 STARTING_S = 600.0
 ShapeOf = Callable[[MidfillProtocol, Client, Suggestion | None], Shape]
 NO_ENGINE = ("no_engine", "the engine is not ready yet")
@@ -51,15 +51,15 @@ def popup_completion(session: Session, params: Params) -> Any:
 
 
 def edited(session: Session, uri: str) -> None:
-    """A document was changed: what is generated for the text as it was may be of no use any more."""
+    """A document was changed: what is being generated for its old text may be useless."""
     if session.completer is not None:
         session.completer.edited(uri, lambda: session.documents.whole(uri))
-    else:  # what waits for the engine waits with the text as it was
+    else:  # a request that waits for the engine waits with the old text
         session.latest.drop("inline", uri)
 
 
 def _suggest(session: Session, params: Params, family: Family, shape_of: ShapeOf) -> Any:
-    """Take the snapshot and decide whether to generate; the coroutine does it."""
+    """Take the snapshot and decide whether to generate; return the coroutine that does."""
     uri, position = convert.read_uri(params), convert.read_position(params.get("position"))
     session.latest.counts["requests"] += 1
     session.latest.drop(family, uri)
@@ -95,15 +95,15 @@ def _check_engine(session: Session, asked: Suggestion) -> None:
 
 
 def _off_while_typing(session: Session, asked: Suggestion) -> Refusal | None:
-    """The setting that keeps a popup away that nobody asked for by hand, though its kind says so."""
+    """Return the setting that suppresses a popup that came while typing, although its kind says invoked."""
     return why.off(session, asked.snapshot.uri) or triggers.scope_off(
         asked.snapshot, session.config.scopes_off, scope_of
     )
 
 
 def _waits(session: Session, asked: Suggestion) -> bool:
-    """Whether an automatic request waits for the engine: a suggestion in the text may come when it can. A popup shows
-    nothing of anybody until all have answered."""
+    """Whether an automatic request waits for the engine: inline suggestions may come late. A popup shows no entries at
+    all until every server has answered."""
     is_starting = session.config.enabled and session.completer is None and asked.trace.refused in ("", NO_ENGINE[0])
     return is_starting and asked.trigger == "automatic" and asked.family == "inline"
 
@@ -112,7 +112,7 @@ def _read(session: Session, params: Params, family: Family, uri: str, position: 
     context = convert.read_object(params, "context")
     selected = _read_selected(context) if family == "inline" else None
     document, place = session.documents.get(uri), session.documents.place(uri, *position)
-    # A popup puts its text in at the cursor; only an inline item's range is sure to be replaced beyond it.
+    # A popup inserts its text at the cursor; only the range of an inline item is sure to be replaced beyond it.
     if place is not None and (family == "popup" or selected is not None):
         place = replace(place, closers="")
     snapshot = session.documents.snapshot(uri, *position, selected, place.closers if place is not None else "")
@@ -139,10 +139,10 @@ def _read_selected(context: Params) -> tuple[Span, str] | None:
 
 
 async def _run(session: Session, asked: Suggestion, shape: Shape) -> None:
-    """Generate until the end; answer then, or at the deadline with what stands. The rest goes on into the cache.
+    """Generate until the end; answer then, or at the deadline with the text so far. The rest goes into the cache.
 
-    An automatic request that finds no engine waits for one: its client asks again only with the next key, and whatever
-    ends the request otherwise ends the waiting.
+    An automatic request that finds no engine waits for one: its client asks again only at the next key. Whatever else
+    ends the request also ends the waiting.
     """
     timer: asyncio.TimerHandle | None = None
     try:
@@ -157,7 +157,7 @@ async def _run(session: Session, asked: Suggestion, shape: Shape) -> None:
         asked.last = None
         asked.trace.refuse("engine_error", error.message)
         session.engine.failed(error)
-    except Exception as error:  # someone types: no suggestion is better than an error
+    except Exception as error:  # the user is typing: no suggestion is better than an error
         asked.last = None
         asked.trace.refuse("fault", f"midfill failed ({type(error).__name__}); the log has more")
         log.error("a suggestion failed: %s", type(error).__name__)
@@ -179,7 +179,7 @@ async def _generate(session: Session, asked: Suggestion, shape: Shape) -> None:
     if completer is None:
         asked.trace.refuse(*NO_ENGINE)
         return
-    facts = completer.facts(asked.snapshot, asked.trigger)  # of a request that ends before its first value, no more
+    facts = completer.facts(asked.snapshot, asked.trigger)  # not for a request that ends before its first value
     asked.trace.take(Completion("", asked.snapshot, facts=facts))
     n = session.config.candidates if asked.trigger == "invoked" else 1
     values = completer.stream(asked.snapshot, trigger=asked.trigger, n=n)
@@ -197,7 +197,7 @@ async def _generate(session: Session, asked: Suggestion, shape: Shape) -> None:
 
 
 def _answer(session: Session, asked: Suggestion, shape: Shape) -> None:
-    """Answer with what stands, if it fits the text as it is now."""
+    """Answer with the text so far, if it fits the document as it is now."""
     if not asked.pending.open:
         return
     trace, last = asked.trace, asked.last
@@ -211,7 +211,7 @@ def _answer(session: Session, asked: Suggestion, shape: Shape) -> None:
     if last is None:
         asked.pending.resolve(shape.empty())
     else:
-        if not last.finished:  # the deadline: what it opened is closed, as no more comes
+        if not last.finished:  # the deadline: close what it opened, because no more comes
             last = asked.last = replace(last, text=closed(last.text, Place.of(last.snapshot)), finished=True)
             trace.take(last)
         session.latest.counts["shown"] += bool(last.text)

@@ -28,7 +28,7 @@ def did_close(session: Session, params: Params) -> None:
 
 
 def did_save(session: Session, params: Params) -> None:
-    """textDocument/didSave: nothing to do, the text is known."""
+    """textDocument/didSave: nothing to do, because the text is known."""
 
 
 def notebook_did_open(session: Session, params: Params) -> None:
@@ -41,7 +41,7 @@ def notebook_did_open(session: Session, params: Params) -> None:
 
 
 def notebook_did_change(session: Session, params: Params) -> None:
-    """notebookDocument/didChange: structure first, then texts."""
+    """notebookDocument/didChange: first the structure, then the texts."""
     uri = convert.read_object(params, "notebookDocument").get("uri")
     cells = convert.read_object(convert.read_object(params, "change"), "cells")
     if not isinstance(uri, str):

@@ -1,7 +1,8 @@
 """Servers over stdio and over loopback TCP: bytes to a server, frames to the client.
 
-It is our own for the reason that ``framing`` is: as it comes, pygls failed 35 of 80 black-box checks. This one bounds
-what waits for a client that does not read, leaves when the client has died, and keeps print() out of the protocol.
+It is our own for the same reason as ``framing``: pygls as it comes failed 35 of 80 black-box checks. This transport
+bounds what waits for a client that does not read, exits when the client has died, and keeps print() out of the
+protocol.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from midfill.types import MidfillError
 log = logging.getLogger(__name__)
 
 CHUNK = 1 << 16
-MAX_CHUNKS = 16  # read ahead of the loop
+MAX_CHUNKS = 16  # messages read ahead of the event loop
 LOG_BYTES = 2_500_000
 EOF_GRACE_S = 1.0
 
@@ -41,11 +42,11 @@ class Server(Protocol):
     protocol: MidfillProtocol
 
     def watch(self, on_process_id: Callable[[int], None]) -> None:
-        """Call ``on_process_id`` with the client's, once it says so."""
+        """Call ``on_process_id`` with the client's process id, once the client sends it."""
         ...
 
     def stopping(self) -> None:
-        """The client went."""
+        """The client is gone."""
         ...
 
 
@@ -53,7 +54,7 @@ MakeServer = Callable[[], Server]
 
 
 class Feed:
-    """Feeds one server with what one client sends. Lives in the loop."""
+    """Feeds one server with the bytes that one client sends. Lives in the event loop."""
 
     def __init__(self, server: Server, *, strict: bool = False) -> None:
         self.server = server
@@ -62,7 +63,7 @@ class Feed:
         self._timer: asyncio.TimerHandle | None = None
 
     def take(self, data: bytes) -> bool:
-        """Take bytes. False if the session is to end."""
+        """Take bytes. Returns False if the session must end."""
         for event in self._reader.feed(data):
             if self._strict and event == Bad("header"):
                 return False
@@ -127,7 +128,7 @@ async def _run_stdio(make_server: MakeServer, reading: int, outbox: Outbox, leav
 
 
 class Pump:
-    """The thread that reads. It rests while the loop or the client is behind, so that nothing piles up."""
+    """The thread that reads. It pauses while the loop or the client is behind, so that nothing piles up."""
 
     def __init__(
         self,
@@ -145,7 +146,7 @@ class Pump:
         self._ahead = threading.Semaphore(MAX_CHUNKS)
 
     def run(self) -> None:
-        """Read to the end, then leave: after what was read is handled, or soon anyway."""
+        """Read to the end, then exit: after all messages are handled, or soon in any case."""
         while data := self._read():
             self._ahead.acquire()
             self._loop.call_soon_threadsafe(self._take, data)
@@ -178,7 +179,7 @@ class Pump:
 
 
 def serve_tcp(make_server: MakeServer, host: str, port: int) -> int:
-    """Serve clients on a loopback address, each with a server of its own. Runs until it is interrupted."""
+    """Serve clients on a loopback address, each with its own server. Runs until it is interrupted."""
     if host != "localhost" and not _is_loopback(host):
         raise MidfillError(f"{host[:100]} is not a loopback address", "use 127.0.0.1:PORT")
     open_log()
@@ -213,7 +214,7 @@ async def _serve_connection(server: Server, reader: asyncio.StreamReader, writer
     try:
         while not writer.is_closing() and (data := await reader.read(CHUNK)):
             if not feed.take(data):
-                break  # no language client, perhaps a web page
+                break  # not a language client, perhaps a web page
             while sender.n_queued > stdio.PAUSE_ABOVE and not writer.is_closing():
                 await asyncio.sleep(0.05)
     except OSError:
@@ -224,14 +225,14 @@ async def _serve_connection(server: Server, reader: asyncio.StreamReader, writer
 
 
 class SocketSender:
-    """Frames to a socket, with the bounds that Outbox has."""
+    """Sends frames to a socket, with the same bounds as Outbox."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
 
     @property
     def n_queued(self) -> int:
-        """Bytes that the client has not taken yet."""
+        """Number of bytes that the client has not read yet."""
         return self._writer.transport.get_write_buffer_size()
 
     def send(self, frame: bytes, *, droppable: bool = False) -> None:
@@ -259,11 +260,11 @@ class PrivateLog(logging.handlers.RotatingFileHandler):
 
 
 def open_log() -> None:
-    """Log into a file of at most 5 MB. Where it cannot be written there is none, and stderr says why."""
+    """Log into a file of at most 5 MB. If it cannot be written, there is no log, and stderr says why."""
     logging.raiseExceptions = False
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
-    logging.getLogger("pygls").setLevel(logging.WARNING)  # below, it logs bodies
+    logging.getLogger("pygls").setLevel(logging.WARNING)  # below WARNING, pygls logs bodies
     try:
         folder = paths.private_dir(paths.state_dir() / "log")
         handler: logging.Handler = PrivateLog(folder / "lsp.log", maxBytes=LOG_BYTES, backupCount=1)
@@ -276,7 +277,7 @@ def open_log() -> None:
 
 
 def set_log_level(name: str) -> None:
-    """A level of the configuration, for our own messages."""
+    """Set the level of our own messages from the configuration."""
     logging.getLogger("midfill").setLevel(getattr(logging, name.upper(), logging.WARNING))
 
 

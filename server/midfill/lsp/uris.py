@@ -1,4 +1,4 @@
-"""Names out of URIs, without a look at the disk."""
+"""Names from URIs, without access to the disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from midfill.syntax import languages
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-# Schemes of texts that are no files, though some have a path: drafts, input boxes, consoles.
+# Schemes of texts that are not files, though some have a path: drafts, input boxes, consoles.
 _NO_FILES = frozenset({
     "untitled", "inmemory", "output", "vscode-scm", "debug", "comment", "mock", "buffer", "search-editor",
     "walkthrough", "vscode-interactive-input", "vscode-terminal", "vscode-chat-input", "chatsessioninput", "term",
@@ -20,7 +20,7 @@ _DRIVE = re.compile(r"/([A-Za-z]):")
 
 
 def display_path(uri: str, folders: Iterable[str]) -> str:
-    """The path inside its workspace folder, else the file's name."""
+    """Return the path inside its workspace folder, else the file's name."""
     path = _path(uri)
     best = ""
     for folder in folders:
@@ -32,7 +32,7 @@ def display_path(uri: str, folders: Iterable[str]) -> str:
 
 
 def file_path(uri: str, folders: Iterable[str]) -> str:
-    """``display_path`` of a file; "" of a text that is none, unless its name says a language."""
+    """Return ``display_path`` of a file; "" for a text that is not a file, unless its name says a language."""
     name = display_path(uri, folders)
     scheme = _SCHEME.match(uri)
     is_file = scheme is None or (uri[scheme.end() :].startswith("/") and scheme[0][:-1].lower() not in _NO_FILES)
@@ -40,7 +40,7 @@ def file_path(uri: str, folders: Iterable[str]) -> str:
 
 
 def folder_path(uri: str) -> Path | None:
-    """The directory that a ``file:`` URI names."""
+    """Return the directory that a ``file:`` URI names."""
     try:
         parts = urlsplit(uri)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Why a document goes without automatic suggestions: the same words in every editor."""
+"""Why a document gets no automatic suggestions: the same words in every editor."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ HEALS = "close the file and open it again"
 
 
 def why(session: Session, params: Params) -> Any:
-    """midfill/why {textDocument?}: what keeps the document without suggestions, and what a switch needs to know.
+    """midfill/why {textDocument?}: why the document gets no suggestions, and what a switch needs to know.
 
-    ``hint``: what the last request there met with, if it is the knob that hid its answer.
+    ``hint``: why the last request there was answered with nothing, if eagerness hid its answer.
     """
     uri = convert.read_object(params, "textDocument").get("uri")
     document = session.documents.get(uri) if isinstance(uri, str) else None
@@ -34,7 +34,7 @@ def why(session: Session, params: Params) -> Any:
 
 
 def off(session: Session, uri: str) -> Refusal | None:
-    """What keeps a document without automatic suggestions wherever the cursor is; None if nothing does."""
+    """Return why a document gets no automatic suggestions, wherever the cursor is; None if it gets them."""
     if (refusal := _everywhere(session)) is not None:
         return refusal
     if (refusal := unknown(session, uri)) is not None:
@@ -51,15 +51,19 @@ def _everywhere(session: Session) -> Refusal | None:
 
 
 def unknown(session: Session, uri: str) -> Refusal | None:
-    """Why the text of a document is not known; None where it is."""
+    """Return why the text of a document is unknown; None if it is known."""
     document = session.documents.get(uri)
     if document is None:
         return Refusal("unknown_document", NOT_OPEN)
-    return Refusal("unknown_document", f"the text is not known: {document.doubt}") if document.stale else None
+    return (
+        Refusal("unknown_document", f"the text of the document is unknown: {document.doubt}")
+        if document.stale
+        else None
+    )
 
 
 def doubts_changed(session: Session) -> None:
-    """Show which document's text is not known, the last one opened first, and what heals it."""
+    """Show which document's text is unknown, the last one opened first, and how to fix it."""
     doubted = session.documents.doubted
     if not doubted:
         session.board.lost(None)

@@ -1,1 +1,1 @@
-"""Engines elsewhere: midfill's own, vLLM, SGLang, llama.cpp, and endpoints that take text alone."""
+"""Engines elsewhere: midfill's own, vLLM, SGLang, llama.cpp, and endpoints that take only text."""

@@ -1,4 +1,4 @@
-"""Whether closing a stream reaches each engine: tried once a day, as a proxy that swallows it costs 512 tokens."""
+"""Whether closing a stream stops each engine: tried once a day, because a proxy that swallows it costs 512 tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_KNOWN = 200
 
 
 async def look(engine: Replicas) -> None:
-    """Fill in the capabilities of every replica that is connected. Never raises MidfillError."""
+    """Fill in the capabilities of every connected replica. Never raises MidfillError."""
     known = _read()
     for replica in list(engine.replicas.values()):
         remote = replica.engine
@@ -43,7 +43,7 @@ def _file() -> Path:
 
 
 def _raw() -> dict[str, list[float]]:
-    """By address: when, and the seconds until it was free; -1: the cancel was swallowed."""
+    """By address: when it was tried, and the seconds until the slot was free; -1: the cancellation was swallowed."""
     try:
         content = json.loads(_file().read_bytes()[: MAX_KNOWN * 300])
         fresh = {str(base): [float(at), float(freed_s)] for base, (at, freed_s) in content.items()}

@@ -1,4 +1,4 @@
-"""What an engine elsewhere can do, as it was found out by asking it."""
+"""What an engine elsewhere can do, found out by asking it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Served:
     id: str
     root: str = ""
     parent: str = ""
-    max_model_len: int = 0  # tokens; 0: not told
+    max_model_len: int = 0  # tokens; 0: unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """What closing a stream did. ``freed_s``: seconds until the slot was free; None: it was not, or nobody knows."""
+    """What closing a stream did. ``freed_s``: seconds until the slot was free; None: it was not, or it is unknown."""
 
     freed_s: float | None = None
     why: str = "not tried"
@@ -36,7 +36,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """One replica's row of the table. ``base`` is what the plain model is called there."""
+    """One replica's row of the table. ``base`` is the name of the base model there."""
 
     kind: Kind
     base: str
@@ -46,29 +46,29 @@ class Capabilities:
     same_ids: str = ""  # how it was found that its tokenizer has our ids; "": it was not
     returns_ids: bool = False
     tells_logprobs: bool = False
-    gives_several: bool = False  # candidates: ours in one request, others in one each
+    gives_several: bool = False  # candidates: midfill's engine gives several in one request, others one each
     has_priority: bool = False
     cancel: Cancel = Cancel()
 
     @property
     def binds(self) -> bool:
-        """Whether a middle can be bound to a beginning, which token healing needs."""
+        """Whether it supports a forced prefix, which token healing needs."""
         return self.kind == "midfill"
 
     @property
     def max_context(self) -> int:
-        """Tokens that the base takes; 0: not told."""
+        """Tokens that the base model takes; 0: unknown."""
         return next((model.max_model_len for model in self.models if model.id == self.base), 0)
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """The adapters that it lists; it may load others when they are asked for."""
+        """The adapters that it lists; it may load others on request."""
         return tuple(
             model.id for model in self.models if model.parent or (self.kind == "midfill" and model.id != self.base)
         )
 
     def rows(self) -> Iterable[tuple[str, str]]:
-        """The table, for people."""
+        """Return the table for users."""
         yield "kind", f"{NAMES[self.kind]} {self.version}".strip()
         yield "model", self.base + (f", {self.max_context:,} tokens" if self.max_context else "")
         yield "adapters", ", ".join(self.adapters) or "none listed"

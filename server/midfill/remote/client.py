@@ -22,12 +22,12 @@ from midfill.remote.several import First, OnFirst, merged
 from midfill.remote.vocabulary import Decoded, Facts, Vocabulary
 from midfill.types import Stats
 
-SESSION_HEADER = "X-Session-ID"  # what balancers look at to keep a file's requests on one replica
+SESSION_HEADER = "X-Session-ID"  # balancers use it to keep a file's requests on one replica
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteEngine:
-    """A replica whose capabilities are known. ``salt`` parts its prefix cache by teams."""
+    """A replica with known capabilities. ``salt`` separates the prefix caches of teams."""
 
     address: EngineAddress
     client: httpx.AsyncClient
@@ -35,7 +35,7 @@ class RemoteEngine:
     vocabulary: Vocabulary
     facts: Facts
     salt: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)  # fields of the body, for trying things out
+    extra: Mapping[str, Any] = field(default_factory=dict)  # extra fields of the body, for experiments
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle piece by piece. Raises EngineError."""
@@ -79,7 +79,7 @@ class RemoteEngine:
     # ---- other engines ---------------------------------------------------------------------------------------------
 
     async def _candidate(self, request: GenerateRequest, first: First | None, others: OnFirst) -> AsyncIterator[Delta]:
-        """One of several candidates: that of the likeliest tokens, or the one that begins with ``first``."""
+        """Yield one of several candidates: the most probable one, or the one that begins with ``first``."""
         if first is not None:
             ids = await self._prompt(request)
             assert isinstance(ids, list)
@@ -94,8 +94,8 @@ class RemoteEngine:
     async def _foreign(
         self, request: GenerateRequest, begun: First | None = None, others: OnFirst | None = None
     ) -> AsyncIterator[Delta]:
-        """``begun``: the token at the prompt's end, with which the answer begins. ``others`` is told once with what
-        other candidates may begin."""
+        """``begun``: the token at the prompt's end, with which the answer begins. ``others`` is called once with the
+        tokens with which other candidates may begin."""
         n_begun = begun is not None
         start, first_at, n_ids, n_prompt = time.monotonic(), 0.0, 0, len(request.prompt)
         told, stop_logprob, reason = Stats(), 0.0, ""
@@ -106,9 +106,9 @@ class RemoteEngine:
             async for piece in pieces:
                 told = piece.stats or told
                 if reason:
-                    continue  # the usage comes behind the end
+                    continue  # the usage follows the end
                 if piece.reason not in (None, "stop", "length"):
-                    break  # "abort", "error": it was ended for another's sake
+                    break  # "abort", "error": the engine dropped it for another request
                 if others is not None and piece.likeliest and piece.ids:
                     others(self._other_firsts(request, piece.likeliest, piece.ids[0]))
                     others = None
@@ -138,12 +138,12 @@ class RemoteEngine:
         ))  # fmt: skip
 
     async def pieces(self, request: GenerateRequest) -> AsyncIterator[Piece]:
-        """The answer as it comes, of an engine that is not ours. Raises EngineError."""
+        """Yield the answer as it comes from an engine that is not ours. Raises EngineError."""
         if self.capabilities.kind == "llama.cpp" and request.adapter not in (None, *self.capabilities.adapters):
             remedy = f'start it with --lora {request.adapter}.gguf, or set adapter = "none"'
-            raise AdapterMissingError(f"{self.address.host} serves one adapter, not {request.adapter!r}", remedy)
+            raise AdapterMissingError(f"{self.address.host} serves a single adapter, not {request.adapter!r}", remedy)
         if self.capabilities.kind == "text" and request.adapter is not None:
-            raise AdapterMissingError(f"{self.address.host} takes text alone, without adapters", 'set adapter = "none"')
+            raise AdapterMissingError(f"{self.address.host} takes only text, without adapters", 'set adapter = "none"')
         prompt = await self._prompt(request)
         sent = {**dialects.body(request, prompt, self.capabilities, self.facts, self.salt), **self.extra}
         where = dialects.route(self.capabilities)
@@ -153,7 +153,8 @@ class RemoteEngine:
                 yield piece
 
     async def _prompt(self, request: GenerateRequest) -> list[int] | str:
-        """Ids where they are taken. What the middle has to begin with stands at its front: no rule binds it here."""
+        """Return ids if the engine takes them. A forced prefix is put at the front of the middle, as nothing enforces
+        it here."""
         ids = list(request.prompt)
         if request.forced_prefix:
             ids += await self.vocabulary.encode(request.forced_prefix)
@@ -165,14 +166,15 @@ class RemoteEngine:
         return text
 
     def _other_firsts(self, request: GenerateRequest, likeliest: Sequence[First], taken: int) -> list[First]:
-        """What the further candidates begin with: the likeliest tokens but ``taken``, none that ends a middle."""
+        """Return the first tokens of further candidates: the most probable ones except ``taken`` and those that end a
+        middle."""
         not_these = {taken, *self.facts.control_ids}
         ranked = sorted(likeliest, key=lambda first: -first.logprob)
         found = [first for first in ranked if first.token not in not_these]
         return found[: request.n - 1] if request.max_tokens > 1 else []
 
     def _until_control(self, piece: Piece) -> tuple[tuple[int, ...] | None, tuple[float, ...], float | None]:
-        """Its ids up to the first control token, their log probabilities, and that of the token (0 where not told)."""
+        """Return the ids up to the first control token, their log probabilities, and that token's (0 if unknown)."""
         if piece.ids is None:
             return None, piece.logprobs, None
         control = frozenset(self.facts.control_ids)
@@ -183,14 +185,14 @@ class RemoteEngine:
 
 
 class _Stops:
-    """Cuts text at the first of some strings; what may become one is held back."""
+    """Cuts text at the first of some strings; holds back text that may become one."""
 
     def __init__(self, strings: tuple[str, ...]) -> None:
         self._strings = tuple(string for string in strings if string)
         self._held = ""
 
     def push(self, text: str, *, last: bool) -> tuple[str, bool]:
-        """The text that is sure, and whether a string was met."""
+        """Return the text that is certain, and whether a string was met."""
         text, self._held = self._held + text, ""
         found = [at for string in self._strings if (at := text.find(string)) >= 0]
         if found:

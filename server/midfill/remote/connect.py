@@ -1,4 +1,4 @@
-"""From the settings to an engine that can be asked: replicas looked at, their tokenizer compared, adapters named."""
+"""From the settings to an engine that answers: probes the replicas, compares tokenizers, names adapters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from midfill.remote.tokenizer_file import tokenizer_of
 from midfill.remote.vocabulary import Vocabulary
 from midfill.types import MidfillError, ModelInfo
 
-BUDGET = 2048  # tokens of a prompt, where the settings name none: what a GPU reads in some milliseconds
+BUDGET = 2048  # tokens of a prompt if the settings name no number: what a GPU reads in some milliseconds
 MIN_CONTEXT = 512
 
 MakeVocabulary = Callable[[Path, str], Awaitable[Vocabulary]]  # the tokenizer's file and the model's name
@@ -32,7 +32,7 @@ MakeVocabulary = Callable[[Path, str], Awaitable[Vocabulary]]  # the tokenizer's
 
 @dataclass(slots=True)
 class Remote:
-    """The replicas, and what is known of them. ``problems`` by name: why one is not asked."""
+    """The replicas and what is known of them. ``problems`` by name: why one is not used."""
 
     engine: Replicas
     info: ModelInfo
@@ -42,7 +42,7 @@ class Remote:
 
     @property
     def table(self) -> dict[str, Capabilities]:
-        """By the replica's name."""
+        """Return the capabilities by the replica's name."""
         engines = {name: replica.engine for name, replica in self.engine.replicas.items()}
         return {name: engine.capabilities for name, engine in engines.items() if isinstance(engine, RemoteEngine)}
 
@@ -50,11 +50,11 @@ class Remote:
 async def connect(
     config: Config, make_vocabulary: MakeVocabulary, *, fallback: Engine | None = None, cancel: bool = False
 ) -> Remote:
-    """Look at every replica at once. ``cancel``: also whether closing a stream stops it.
+    """Probe every replica at once. ``cancel``: also whether closing a stream stops it.
 
-    Raises MidfillError where none can be asked: the first one's reason.
+    Raises MidfillError if none can be used: the first one's reason.
     """
-    read_key(config)  # a mistake in it is told before anything is asked
+    read_key(config)  # reports a mistake in it before anything is asked
     addresses = list(map(read_address, dict.fromkeys(config.engine)))
     connecting = _Connecting(config, make_vocabulary, cancel)
     try:
@@ -75,7 +75,7 @@ async def _assembled(
     config: Config, addresses: Sequence[EngineAddress], seen: Sequence[Any], engines: Sequence[Any], file: Path,
     vocabulary: Vocabulary, fallback: Engine | None,
 ) -> Remote:  # fmt: skip
-    """What was found, as one engine."""
+    """Return what was found as one engine."""
     ready = {one.address.name: one for one in engines if isinstance(one, RemoteEngine)}
     problems = {
         address.name: one for address, one in zip(addresses, seen, strict=True) if isinstance(one, MidfillError)
@@ -96,7 +96,7 @@ async def _assembled(
 
 
 def info_of(config: Config, table: Sequence[Capabilities], file: Path, template: str) -> ModelInfo:
-    """What a front end must know to write prompts for all of the replicas."""
+    """Return what a language server must know to write prompts for all replicas."""
     told = [capabilities.max_context for capabilities in table if capabilities.max_context]
     max_context = max(MIN_CONTEXT, min(told, default=8192))
     hosts = list(dict.fromkeys(address.host for address in map(read_address, config.engine)))
@@ -108,7 +108,7 @@ def info_of(config: Config, table: Sequence[Capabilities], file: Path, template:
 
 
 def told_to_people(config: Config, remote: Remote | None = None) -> tuple[str, str]:
-    """What stands in the status beside "ready": where code goes, and what is wrong with a replica; and a remedy."""
+    """Return what the status shows beside "ready": where code goes, and what is wrong with a replica; and a remedy."""
     parts = [leaving(config.engine)]
     problems = remote.problems if remote is not None else {}
     parts += [problem.message for problem in problems.values()]
@@ -133,14 +133,14 @@ class _Seen:
 
 
 class _Connecting:
-    """The clients that were made, until somebody else owns them."""
+    """The clients that were made, until another object owns them."""
 
     def __init__(self, config: Config, make_vocabulary: MakeVocabulary, cancel: bool) -> None:
         self._config, self._cancel = config, cancel
         self._clients: list[httpx.AsyncClient] = []
 
     async def look(self, address: EngineAddress) -> _Seen | MidfillError:
-        """What a replica is, or why it cannot be asked."""
+        """Return what a replica is, or why it cannot be used."""
         try:
             client = await asyncio.to_thread(make_client, address, self._config)
             self._clients.append(client)
@@ -150,7 +150,7 @@ class _Connecting:
             return error
 
     async def finish(self, seen: _Seen, vocabulary: Vocabulary) -> RemoteEngine | MidfillError:
-        """Its engine, if its tokenizer is ours."""
+        """Return its engine, if its tokenizer is ours."""
         try:
             facts = await vocabulary.facts()
             found = await probe.complete(seen.address, seen.client, seen.capabilities, vocabulary, facts)
@@ -162,13 +162,14 @@ class _Connecting:
             return error
 
     async def aclose(self) -> None:
-        """Nothing came of it."""
+        """Close everything, because connecting failed."""
         for client in self._clients:
             await client.aclose()
 
 
 def _salt(config: Config) -> str:
-    """Parts the engine's prefix cache: a team that is named shares one, and so does whoever has the same key."""
+    """Return the salt of the engine's prefix cache: the members of a named team share one, and so do users of the same
+    key."""
     key = read_key(config)
     if not key and not config.engine_team:
         return ""

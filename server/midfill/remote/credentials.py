@@ -19,18 +19,18 @@ from midfill.types import MidfillError
 KEY = safe_path.ENGINE_KEY
 MAX_KEY_BYTES = 4096
 CONNECT_S = 2.0
-READ_S = 30.0  # between two pieces of an answer; a request's own deadline is shorter
+READ_S = 30.0  # seconds between two pieces of an answer; a request's own deadline is shorter
 
 
 def read_key(config: Config) -> str:
-    """The key: from the environment, else from the file that is set; "" for none. Raises MidfillError."""
+    """Return the key: from the environment, else from the configured file; "" for none. Raises MidfillError."""
     key = os.environ.get(KEY, "").strip()
     where = KEY
     if not key and config.engine_key_file:
         file = paths.expanded(config.engine_key_file)
         key, where = _of_file(file), str(file)
     if any(not "!" <= char <= "~" for char in key):
-        raise MidfillError(f"{where} holds no key: one word of ASCII is wanted", "write the key alone, in one line")
+        raise MidfillError(f"{where} holds no key: a key is one word of ASCII", "write only the key, in one line")
     return key
 
 
@@ -42,16 +42,16 @@ def _of_file(file: Path) -> str:
     with os.fdopen(descriptor, "rb") as stream:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
-            raise MidfillError(f"engine_key_file: {file} is no file", "write the key into a file of its own")
+            raise MidfillError(f"engine_key_file: {file} is not a file", "write the key into a file of its own")
         if sys.platform != "win32" and (info.st_mode & 0o077 or info.st_uid != os.getuid()):
             raise MidfillError(f"engine_key_file: {file} is open to others", f"run: chmod 600 {file}")
         return stream.read(MAX_KEY_BYTES).decode("utf-8", "replace").strip()
 
 
 def make_client(address: EngineAddress, config: Config) -> httpx.AsyncClient:
-    """A client of ``address``: no redirects, nothing of the environment, the company's certificates where set.
+    """Return a client of ``address``: no redirects, nothing from the environment, the company's certificates if set.
 
-    Reads files and takes some 30 ms: call it in a thread. Raises MidfillError.
+    Reads files and takes about 30 ms: call it in a thread. Raises MidfillError.
     """
     key = read_key(config)
     headers = {"Authorization": f"Bearer {key}"} if key else {}

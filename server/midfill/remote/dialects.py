@@ -1,4 +1,4 @@
-"""What is sent to each kind of engine, and how its answer is read. Nothing is sent that an engine does not know.
+"""What each kind of engine is sent, and how its answer is read. midfill sends only what an engine knows.
 
 Never sent to an engine that is not ours: ``suffix``, ``echo``, ``n``, the ``midfill`` object.
 """
@@ -17,14 +17,14 @@ from midfill.remote.vocabulary import Facts
 from midfill.types import Stats
 
 TYPED, AHEAD = 0, 10  # priorities: lower ones are served first
-MAX_STOPS = 4  # that OpenAI's completions take
-MAX_LOGPROBS = 20  # that vLLM tells of a position, as it comes
-ID_PREFIX = "token_id:"  # before a token's id, where names are asked for as ids
+MAX_STOPS = 4  # stop strings that OpenAI's completions take
+MAX_LOGPROBS = 20  # log probabilities that vLLM reports for a position
+ID_PREFIX = "token_id:"  # stands before a token's id when names are requested as ids
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of an answer as the engine sent it. ``ids`` None: it tells none. ``likeliest``, where asked for: the
+    """A piece of an answer as the engine sent it. ``ids`` None: it reports none. ``likeliest``, if requested: the
     tokens that its first position may have had."""
 
     text: str
@@ -36,14 +36,14 @@ class Piece:
 
 
 def route(capabilities: Capabilities) -> str:
-    """Where completions are asked for, below the engine's base or, with "~", below its root."""
+    """Return the route for completions, below the engine's base or, with "~", below its root."""
     return "~/completion" if capabilities.kind == "llama.cpp" else "/completions"
 
 
 def body(
     request: GenerateRequest, prompt: list[int] | str, capabilities: Capabilities, facts: Facts, salt: str = ""
 ) -> dict[str, Any]:
-    """The request as the engine takes it. ``prompt``: ids where it takes them, text with sentinels otherwise."""
+    """Return the request as the engine takes it. ``prompt``: ids if it takes them, otherwise text with sentinels."""
     if capabilities.kind == "llama.cpp":
         return _llama(request, prompt)
     model = model_name(request.adapter, capabilities)
@@ -55,7 +55,7 @@ def body(
     sent |= {"stream_options": {"include_usage": True}, "logprobs": 1, "stop_token_ids": list(facts.control_ids)}
     sent["request_id" if capabilities.kind == "vllm" else "rid"] = request.request_id
     if request.n > 1 and capabilities.gives_several:  # with names of its own for the tokens: texts are ambiguous
-        n_control = 1  # the one that ends a middle may be among them, and is not wanted
+        n_control = 1  # the one that ends a middle may be among them, and is not needed
         sent |= {"logprobs": min(MAX_LOGPROBS, request.n + n_control), "return_tokens_as_token_ids": True}
     if request.stop:
         sent["stop"] = list(request.stop)
@@ -77,14 +77,15 @@ def _llama(request: GenerateRequest, prompt: list[int] | str) -> dict[str, Any]:
 
 
 def model_name(adapter: str | None, capabilities: Capabilities) -> str:
-    """What the engine calls the base with ``adapter``."""
+    """Return the engine's name for the base model with ``adapter``."""
     if adapter is None:
         return capabilities.base
     return f"{capabilities.base}:{adapter}" if capabilities.kind == "sglang" else adapter
 
 
 async def pieces(lines: AsyncIterator[str], capabilities: Capabilities) -> AsyncIterator[Piece]:
-    """The answer, piece by piece. Raises EngineError where it is none; the caller sees whether a reason came."""
+    """Yield the answer, piece by piece. Raises EngineError if it is not an answer; the caller checks for a finish
+    reason."""
     read = _llama_piece if capabilities.kind == "llama.cpp" else _openai_piece
     async for chunk in wire.read_chunks(lines):
         if chunk is not None:
@@ -100,7 +101,7 @@ def _openai_piece(chunk: dict[str, Any]) -> Piece:
 
 
 def _likeliest(logprobs: Any) -> tuple[First, ...]:
-    """The tokens of the first position of a piece, where they are told by their ids."""
+    """Return the tokens of a piece's first position, if the engine reports them by id."""
     told = logprobs.get("top_logprobs") if isinstance(logprobs, dict) else None
     first = told[0] if isinstance(told, list) and told else None
     named = first.items() if isinstance(first, dict) else ()
@@ -145,8 +146,8 @@ def _count(values: dict[str, Any], key: str) -> int:
 
 
 def unspeakable(host: str) -> EngineError:
-    """Why a buffer that spells a sentinel is not sent to an engine that reads sentinels out of text."""
+    """Return why a buffer that spells a sentinel is not sent to an engine that reads sentinels from text."""
     return EngineError(
-        f"the text around the cursor spells a control token, and {host} takes text alone",
+        f"the text around the cursor spells a control token, and {host} takes only text",
         "use an engine that takes token ids for this file",
     )

@@ -48,9 +48,12 @@ def refused(host: str, status: int, body: bytes, headers: httpx.Headers, adapter
         return EngineError(f"{host} has no such route or model (HTTP 404)", "check engine: it ends in /v1")
     if status == 429 or (status == 503 and "retry-after" in headers):
         wait_s = _wait_s(headers.get("retry-after", ""))
-        return BusyError(f"{host} is busy (HTTP {status})", f"it is asked again in {wait_s:.0f} s", wait_s)
+        return BusyError(f"{host} is busy (HTTP {status})", f"it midfill asks it again in {wait_s:.0f} s", wait_s)
     if 300 <= status < 400:
-        return EngineError(f"{host} redirects, which is not followed (HTTP {status})", "set engine to where it leads")
+        return EngineError(
+            f"{host} redirects, which midfill does not follow (HTTP {status})",
+            "set engine to the address it redirects to",
+        )
     if status in (400, 413, 422):
         return BadRequestError(f"{host} refuses the request (HTTP {status})", "run: midfill doctor --engine")
     return EngineError(f"{host} failed (HTTP {status})", "see the engine's log")
@@ -61,7 +64,9 @@ def unreachable(host: str, error: Exception) -> EngineError:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(cause):
-            return EngineError(f"{host}: its certificate is not trusted", "set engine_ca_file to the company's")
+            return EngineError(
+                f"{host}: its certificate is not trusted", "set engine_ca_file to your company's certificates"
+            )
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
         return BrokenOffError(

@@ -268,7 +268,7 @@ async def _timed(pieces: AsyncIterator[dialects.Piece], host: str) -> AsyncItera
 
 def _differs(address: EngineAddress, seen: Capabilities) -> EngineError:
     return EngineError(
-        f"{address.host} has another tokenizer than ours for {seen.base}",
+        f"{address.host} has a different tokenizer than this machine's for {seen.base}",
         "set model to what it serves: a folder with its tokenizer.json, or its name on the hub",
     )
 

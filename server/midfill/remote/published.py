@@ -55,7 +55,9 @@ def publish(
     they are not given, and a later one must have the same base and template.
     """
     if not re.fullmatch(ADAPTER_NAME, name) or name in RESERVED_ADAPTERS:
-        raise MidfillError(f"{name!r} is no adapter name", "letters, digits, dot, dash, underscore, at most 64")
+        raise MidfillError(
+            f"{name!r} is not a valid adapter name", "letters, digits, dot, dash, underscore, at most 64"
+        )
     card = _card(source)
     base, revision = base or card["base"], revision or card["revision"]
     template = template or card["template"]

@@ -20,7 +20,7 @@ def tokenizer_of(model: str, seen: Capabilities, host: str) -> Path:
         if (file := _find(spec)) is not None:
             return file
     raise MidfillError(
-        f"no tokenizer is here for {seen.base}, which {host} serves",
+        f"this machine has no tokenizer for {seen.base}, which {host} serves",
         "set model to a folder with its tokenizer.json, or to its name on the hub",
     )
 
@@ -41,7 +41,7 @@ def _find(spec: str) -> Path | None:
         return _of_hub(source.hub_id)
     folder = models.find_prepared(source)
     if folder is None and source.kind == "embedded":
-        raise MidfillError("the embedded model's tokenizer is not prepared", "run: midfill model prepare embedded")
+        raise MidfillError("the embedded model's tokenizer is not prepared yet", "run: midfill model prepare embedded")
     file = folder / FILE if folder is not None else None
     return file if file is not None and file.is_file() else None
 

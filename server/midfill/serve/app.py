@@ -1,7 +1,8 @@
 """The engine as a web service: OpenAI's /v1/completions over token ids, streamed as server-sent events.
 
-Routes beside OpenAI's own use the names vLLM gave them (``/v1/load_lora_adapter``, ``/health``); ours are below
-``/midfill``. Every route wants the bearer token; a request with an Origin header comes from a web page and is refused.
+Other routes use the names that vLLM gave them (``/v1/load_lora_adapter``, ``/health``); our own are below
+``/midfill``. Every route requires the bearer token. A request with an Origin header comes from a web page and is
+refused.
 """
 
 from __future__ import annotations
@@ -64,28 +65,28 @@ class Resident(Engine, Protocol):
 
     @property
     def tokenizer(self) -> CodeTokenizer | None:
-        """The model's; None until it is ready."""
+        """The model's tokenizer; None until it is ready."""
         ...
 
     @property
     def info(self) -> ModelInfo | None:
-        """What is served, as of now; None until it is ready."""
+        """What is served now; None until it is ready."""
         ...
 
     def check(self, request: GenerateRequest) -> object:
-        """Whether ``request`` can be answered now. Raises BadRequestError or another EngineError."""
+        """Check that ``request`` can be answered now. Raises BadRequestError or another EngineError."""
         ...
 
     async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
-        """Make the adapter in ``folder`` usable as ``name``. Raises MidfillError."""
+        """Load the adapter in ``folder`` as ``name``. Raises MidfillError."""
         ...
 
     async def check_adapter(self, folder: Path) -> dict[str, Any]:
-        """Whether the adapter in ``folder`` could be loaded; nothing of it stays. Raises MidfillError."""
+        """Check that the adapter in ``folder`` could be loaded, and keep nothing of it. Raises MidfillError."""
         ...
 
     async def unload_adapter(self, name: str) -> None:
-        """Forget it."""
+        """Drop the adapter."""
         ...
 
     async def block(self, seconds: float) -> None:
@@ -93,24 +94,24 @@ class Resident(Engine, Protocol):
         ...
 
     def adapters(self) -> list[dict[str, Any]]:
-        """The resident adapters."""
+        """Return the resident adapters."""
         ...
 
     def figures(self) -> dict[str, Any]:
-        """Counters and the last requests."""
+        """Return counters and the last requests."""
         ...
 
 
 class Answer(JSONResponse):
-    """JSON as the wire has it."""
+    """JSON in the form of the wire."""
 
     def render(self, content: Any) -> bytes:
-        """The body."""
+        """Return the body."""
         return encoded(content)
 
 
 class Guard:
-    """Lets in only who knows the token: checked before anything of the request is read."""
+    """Lets in only requests with the token, and checks it before reading anything else of the request."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app, self._expected = app, f"Bearer {token}".encode()
@@ -140,14 +141,14 @@ def _is_json(content_type: bytes) -> bool:
 
 @dataclass(slots=True)
 class Clients:
-    """Who is connected, to know when to leave."""
+    """Counts the connected clients, to know when to exit."""
 
     n_watching: int = 0
     n_requests: int = 0
     last_seen: float = 0.0
 
     def touch(self) -> None:
-        """Somebody is here."""
+        """A client is here."""
         self.last_seen = time.monotonic()
 
     def idle_s(self) -> float:
@@ -156,7 +157,7 @@ class Clients:
 
 
 class Service:
-    """The routes over one engine."""
+    """The routes of one engine."""
 
     def __init__(self, engine: Resident, token: str, leave: Callable[[], None]) -> None:
         self.engine = engine
@@ -167,7 +168,7 @@ class Service:
         self.draining = False
 
     def app(self) -> ASGIApp:
-        """The ASGI application."""
+        """Return the ASGI application."""
         route = self._route
         return Guard(
             Starlette(
@@ -215,11 +216,11 @@ class Service:
         return Route(path, guarded, methods=[method])
 
     async def health(self, _: Request) -> Response:
-        """200 when the engine can answer, else 503."""
+        """Answer 200 when the engine can answer, else 503."""
         return Response(status_code=200 if self.engine.info is not None else 503)
 
     async def status(self, _: Request) -> Response:
-        """Status, model and adapters as JSON."""
+        """Answer status, model and adapters as JSON."""
         return Answer(self._snapshot())
 
     def _snapshot(self) -> dict[str, Any]:
@@ -229,7 +230,7 @@ class Service:
         )
 
     async def events(self, request: Request) -> Response:
-        """The status whenever it changes, and a comment each second: a client that stays connected keeps us here."""
+        """Send the status whenever it changes, and a comment each second: a connected client keeps the engine here."""
 
         async def lines() -> AsyncIterator[str]:
             self.clients.n_watching += 1
@@ -254,18 +255,18 @@ class Service:
         return StreamingResponse(lines(), media_type="text/event-stream")
 
     async def models(self, _: Request) -> Response:
-        """The base and the adapters, as OpenAI lists models."""
+        """Answer the base model and the adapters, as OpenAI lists models."""
         info = self.engine.info
         names = ([info.name] if info else []) + [adapter["name"] for adapter in self.engine.adapters()]
         data = [{"id": name, "object": "model", "owned_by": "midfill"} for name in names]
         return Answer({"object": "list", "data": data})
 
     async def stats(self, _: Request) -> Response:
-        """Counters and the last requests."""
+        """Answer counters and the last requests."""
         return Answer({**self.engine.figures(), "pid": os.getpid(), "clients": self.clients.n_watching})
 
     async def load_adapter(self, request: Request) -> Response:
-        """``{lora_name, lora_path}``: check it and make it usable."""
+        """``{lora_name, lora_path}``: check the adapter and load it."""
         body = await read_body(request)
         name = body.get("lora_name")
         if not isinstance(name, str) or not re.fullmatch(ADAPTER_NAME, name):
@@ -273,7 +274,7 @@ class Service:
         return Answer(await self.engine.load_adapter(name, read_folder(body)))
 
     async def check_adapter(self, request: Request) -> Response:
-        """``{lora_path}``: whether it could be loaded."""
+        """``{lora_path}``: check that it could be loaded."""
         return Answer(await self.engine.check_adapter(read_folder(await read_body(request))))
 
     async def unload_adapter(self, request: Request) -> Response:
@@ -283,12 +284,12 @@ class Service:
         return Answer({})
 
     async def render(self, request: Request) -> Response:
-        """A prompt, for windows that have no tokenizer of their own."""
+        """Answer a prompt, for windows that have no tokenizer of their own."""
         body = await read_body(request)
         return Answer(await self._rendering.answer(self.engine.tokenizer, self.engine.info, body))
 
     async def shutdown(self, _: Request) -> Response:
-        """Finish what runs, take nothing new, leave."""
+        """Finish running requests, take no new ones, exit."""
         self.draining = True
         self._leave()
         return Answer({})
@@ -302,16 +303,16 @@ class Service:
     async def completions(self, request: Request) -> Response:
         """OpenAI's completions; ``prompt`` must be a list of token ids, one choice."""
         if self.draining:
-            raise EngineError("the engine is leaving", "ask again")
+            raise EngineError("the engine is shutting down", "ask again")
         body = await read_body(request)
         wanted = read_request(body, self.engine.info.name if self.engine.info else None)
-        self.engine.check(wanted)  # with its own status, which an answer that has begun cannot have
+        self.engine.check(wanted)  # with its own status, which is impossible once an answer has begun
         if body.get("stream"):
             return StreamingResponse(events_of(self._counted(wanted), wanted), media_type="text/event-stream")
         return await self.collected(request, self._counted(wanted), wanted)
 
     async def collected(self, request: Request, answer: AsyncIterator[Delta], wanted: GenerateRequest) -> Response:
-        """The whole of ``answer`` in one piece. Raises ClientDisconnect as soon as nobody waits for it."""
+        """Return all of ``answer`` in one piece. Raises ClientDisconnect as soon as the client is gone."""
         if wanted.n > 1:
             raise BadRequest("several candidates are streamed: set stream")
         async with aclosing(answer) as deltas:  # type: ignore[type-var]
@@ -339,7 +340,7 @@ class Service:
 
 
 async def _collect(deltas: AsyncIterator[Delta]) -> Delta:
-    """All of them as one."""
+    """Join all of them."""
     text, last = "", Delta("")
     logprobs: tuple[float, ...] = ()
     async for last in deltas:

@@ -8,40 +8,40 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEADER_S = 10.0  # from the connection, or a request's first byte, to the end of its header
-BODY_S = 20.0  # and from there to the end of its body
-# Of a request, read at once. asyncio makes room for 256 KiB at each reading, which the system gives anew each time:
-# where memory is short that fails, and the connection with it, before anybody can say what is wrong.
+HEADER_S = 10.0  # seconds from the connection, or from a request's first byte, to the end of its header
+BODY_S = 20.0  # seconds from there to the end of its body
+# Bytes of a request that are read at once. asyncio allocates 256 KiB at each reading, anew each time: if memory is
+# short that fails, and the connection with it, before anything can report the problem.
 READ_BYTES = 16 << 10
 
 
 class DeadlineProtocol(H11Protocol):
-    """Between two requests uvicorn's own timer runs; while an answer is written there is no limit."""
+    """Between two requests uvicorn's own timer runs; there is no limit while an answer is written."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._timer: asyncio.TimerHandle | None = None
-        self._timed: Any = None  # what the timer waits for to end
+        self._timed: Any = None  # the part of the request that must end before the deadline
 
     def connection_made(self, transport: Any) -> None:
-        """The header is awaited."""
+        """Wait for the header."""
         super().connection_made(transport)
-        if hasattr(transport, "max_size"):  # of asyncio's own transports
+        if hasattr(transport, "max_size"):  # only asyncio's own transports have it
             transport.max_size = READ_BYTES
         self._arm(h11.IDLE)
 
     def data_received(self, data: bytes) -> None:
-        """Some of a request came."""
+        """Take a part of a request."""
         super().data_received(data)
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
+        """The connection is closed."""
         self._disarm()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """What came meanwhile may have begun the next request."""
+        """The next request may have begun meanwhile."""
         super().on_response_complete()
         self._look()
 
@@ -54,7 +54,7 @@ class DeadlineProtocol(H11Protocol):
 
     def _arm(self, state: Any) -> None:
         if self._timed is state:
-            return  # more of the same: the deadline stays
+            return  # more of the same part: the deadline stays
         self._disarm()
         self._timed = state
         wait_s = HEADER_S if state is h11.IDLE else BODY_S

@@ -1,4 +1,4 @@
-"""The engine process: one for each model by a lock, until it is told to leave or has been idle."""
+"""The engine process: one for each model, ensured by a lock, until a client ends it or it was idle."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ERROR_LINGER_S = 5.0  # an engine that could not load tells its front ends so, and leaves
-STUCK_S = 15  # the worker did not get on for this many seconds while busy: the process ends, front ends start another
-STUCK = 70  # its exit status then
+ERROR_LINGER_S = 5.0  # seconds that an engine that could not load its model stays, so that its clients learn why
+STUCK_S = 15  # seconds without progress of a busy worker; then the process ends, and a client starts another one
+STUCK = 70  # the exit status then
 MAX_CONNECTIONS = 256
 
 
 def serve(
     config: Config, *, tcp: tuple[str, int] | None = None, quiet: bool = False, team: TeamServer | None = None
 ) -> int:
-    """Run an engine until it is told to leave or has been idle; for a ``team`` it stays. Returns the exit code.
+    """Run an engine until a client ends it or it was idle; for a ``team`` it stays. Returns the exit code.
 
-    Raises MidfillError where it could not load its model; its front ends were told so meanwhile.
+    Raises MidfillError if it could not load its model; its clients have learned why meanwhile.
     """
     where = place(config)
     lock = FileLock(where.lock, mode=0o600)
@@ -49,7 +49,7 @@ def serve(
         present = find(where)
         if team is not None:
             message = "an engine for this model is already running here"
-            raise MidfillError(message, "close the editors that use it, or end it") from None
+            raise MidfillError(message, "close the editors that use it, or stop it") from None
         print(f"an engine for this model is already running (pid {present.pid if present else 'unknown'})")
         return 0
     _log_to_stderr()
@@ -71,7 +71,7 @@ def serve(
         print(f"address and token: {where.record}")
     if team is not None:
         print(f'for a team: engine = "{team.address}"' + (", open to this machine" if team.is_open else ""))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it is done
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises the signal again when it is done
     try:
         last = asyncio.run(_serve(config, where, listener, address, suspects, work_log, team))
     finally:
@@ -87,7 +87,7 @@ def serve(
 
 def _listen(where: Place, tcp: tuple[str, int] | None) -> socket.socket:
     if tcp is None and HAS_UNIX_SOCKETS:
-        where.socket.unlink(missing_ok=True)  # stale: we hold the lock
+        where.socket.unlink(missing_ok=True)  # stale, because we hold the lock
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         old = os.umask(0o177)
         try:
@@ -108,7 +108,7 @@ def _listen(where: Place, tcp: tuple[str, int] | None) -> socket.socket:
 
 
 def _log_to_stderr() -> None:
-    """Warnings, and of exceptions their kind and place: their text can hold source code."""
+    """Log warnings, and of exceptions their kind and place: their text may hold source code."""
     faults.hook()
     logging.raiseExceptions = False
     handler = logging.StreamHandler()
@@ -147,7 +147,7 @@ async def _serve(
             timeout_graceful_shutdown=3, timeout_keep_alive=30, limit_concurrency=MAX_CONNECTIONS,
         )
     )  # fmt: skip
-    write_record(where, address)  # may fail; a thread that loads would crash the process that ends then
+    write_record(where, address)  # may fail; a thread that loads would crash the ending process
     engine.start()
     threading.Thread(target=_watch, args=(engine,), daemon=True).start()
     idle_exit_s = math.inf if team is not None else config.engine_idle_exit_s
@@ -182,9 +182,10 @@ async def _leave_when_idle(service: Any, engine: Any, idle_exit_s: float, leave:
 
 
 def _watch(engine: Any) -> None:
-    """End the process when its worker hangs: a dead engine is started again, a stuck one never answers.
+    """End the process when its worker hangs: a dead engine is restarted, a stuck one never answers.
 
-    Looks are counted, not seconds: of a process that was stopped for a while (SIGSTOP, a debugger) no time went by.
+    The limit counts looks, not seconds: for a process that was stopped for a while (SIGSTOP, a debugger) no time
+    passed.
     """
     n_looks, seen = 0, engine.n_progress
     while n_looks < STUCK_S:

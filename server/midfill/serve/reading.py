@@ -1,4 +1,4 @@
-"""What clients of the web service send, read without trusting a type."""
+"""Reads what clients of the web service send without trusting a type."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from starlette.requests import Request
 from midfill.engine.wire import BadRequest
 
 MAX_BODY = 4 << 20
-MAX_DIGITS = 20  # of a content length
-BODY_S = 15.0  # for a body to come, in seconds
+MAX_DIGITS = 20  # digits of a content length
+BODY_S = 15.0  # seconds for a body to arrive
 
 
 async def read_body(request: Request) -> dict[str, Any]:
-    """The JSON object that was sent. Raises BadRequest; for one that is announced as too large before any of it."""
+    """Return the JSON object in the body. Raises BadRequest; if its announced size is too large, before reading any of
+    it."""
     announced = request.headers.get("content-length", "0")
     if not announced.isdecimal() or len(announced) > MAX_DIGITS or int(announced) > MAX_BODY:
         raise BadRequest("the body is too large", 413)
@@ -40,7 +41,7 @@ async def read_body(request: Request) -> dict[str, Any]:
 
 
 def read_folder(body: dict[str, Any]) -> Path:
-    """Where an adapter lies. Raises BadRequest."""
+    """Return the folder of an adapter. Raises BadRequest."""
     path = body.get("lora_path")
     if not isinstance(path, str) or "\0" in path or not Path(path).is_absolute():
         raise BadRequest("lora_path must be a folder's absolute path")

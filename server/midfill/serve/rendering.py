@@ -1,4 +1,4 @@
-"""Prompts for the windows of this machine: the engine has the tokenizer in memory anyway, and it takes 200 MB."""
+"""Prompts for the windows of this machine: the engine has the tokenizer anyway, and it takes 200 MB."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from midfill.types import MidfillError, ModelInfo
 
 
 class Rendering:
-    """Renders in a thread of its own: a long text takes milliseconds, in which the loop has to answer."""
+    """Renders in its own thread: a long text takes milliseconds in which the event loop has to answer."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="midfill-render")
@@ -25,7 +25,7 @@ class Rendering:
     async def answer(
         self, tokenizer: CodeTokenizer | None, info: ModelInfo | None, body: dict[str, Any]
     ) -> dict[str, Any]:
-        """What ``body`` asks for: a prompt, or ids spelled out. Raises BadRequest and EngineError."""
+        """Return what ``body`` asks for: a prompt, or ids spelled out. Raises BadRequest and EngineError."""
         if tokenizer is None or info is None:
             raise EngineError("the engine is not ready", "wait until the model is loaded")
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, tokenizer, info, body)
@@ -52,5 +52,5 @@ class Rendering:
         return prompt_body(renderer.render(snapshot, snippets, budget))
 
     def close(self) -> None:
-        """Wait for nobody."""
+        """Stop without waiting."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -60,9 +60,9 @@ def _load_quantised(folder: Path, name: str, device: torch.device, progress: Pro
     from midfill.tokenizer import CodeTokenizer
 
     if device.type != "cuda":
-        raise MidfillError("a base in four bits needs a CUDA device", "leave --quantise away")
+        raise MidfillError("a base in four bits needs a CUDA device", "leave --quantise out")
     if packing_of(read_plain_config(folder)) is not None:
-        raise MidfillError(f"the weights of {name} are quantised already", "leave --quantise away, or name its floats")
+        raise MidfillError(f"the weights of {name} are quantised already", "leave --quantise out, or name its floats")
     progress("loading", 0.0)
     try:
         model = quantised_model(folder, device.index or 0)
@@ -136,8 +136,8 @@ def _begin_from(adapted: PeftModel, start: Adapter, lora: Lora) -> None:
         layer: Any = layers.get(path)
         if layer is None or len(pair.a) != lora.rank or pair.scale != lora.alpha / lora.rank:
             raise MidfillError(
-                f"training cannot go on from the adapter {start.name}: {path} has another rank, scale or place",
-                "--start none begins from nothing",
+                f"training cannot continue from the adapter {start.name}: {path} has another rank, scale or place",
+                "use --start none to begin with a fresh one",
             )
         with torch.no_grad():
             layer.lora_A["default"].weight.copy_(pair.a)

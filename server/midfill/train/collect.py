@@ -165,9 +165,9 @@ def _of(project: str, root: Path, collection: Collection) -> Iterator[_Candidate
     except OSError as error:
         raise MidfillError(f"{root} cannot be read: {error.strerror}", "name the folder of a repository") from error
     if not folder.root.is_dir():
-        raise MidfillError(f"{root} is no folder", "name the folder of a repository")
+        raise MidfillError(f"{root} is not a folder", "name the folder of a repository")
     if folder.is_too_wide:
-        raise MidfillError(f"{root} is a home folder or wider, not a project", "name the folder of a repository")
+        raise MidfillError(f"{root} is a home folder or contains one, not a project", "name the folder of a repository")
     collection.licences[project] = licence_of(folder.root)
     for found in _found(folder):
         if language_by_name(found.path):

@@ -99,7 +99,7 @@ class Maker:
         end = renderer.end_id
         if end is None:
             raise MidfillError(
-                "the model has no fill-in-the-middle tokens, so it cannot be taught to fill",
+                "the model has no fill-in-the-middle tokens, so it cannot be trained to fill in",
                 "choose a base that has them: CodeGemma, Qwen2.5-Coder, StarCoder2, Code Llama ...",
             )
         self._end, self._renderer, self._files, self._seed = end, renderer, files, seed

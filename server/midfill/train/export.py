@@ -31,6 +31,6 @@ def merge(adapter: Path, base: Path, name: str, target: Path, progress: Progress
         work.rename(target)
     except (OSError, SafetensorError) as error:  # the latter of a full disk
         reason = (isinstance(error, OSError) and error.strerror) or "the disk did not take it"
-        raise MidfillError(f"cannot write {target}: {reason}", "nothing was left there; free some space") from error
+        raise MidfillError(f"cannot write {target}: {reason}", "nothing was left behind; free some space") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -126,7 +126,7 @@ class Stepper:
             total += float(loss.detach())
         norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), CLIP))
         if not (math.isfinite(total) and math.isfinite(norm)):
-            raise DivergedError("training diverged: the loss is no number any more", "use a smaller --rate")
+            raise DivergedError("training diverged: the loss is no longer a number", "use a smaller --rate")
         self.optimizer.step()
         self._schedule.step()
         return total

@@ -113,13 +113,13 @@ def check_enough(collection: Collection, train: Sequence[SourceText], held_out: 
     if n_chars < MIN_TRAIN_CHARS:
         reasons = ", ".join(f"{reason} ({n:,})" for reason, n in collection.left_out.most_common(3))
         raise MidfillError(
-            f"{len(train)} files with {n_chars:,} characters are too little to learn from"
+            f"{len(train)} files with {n_chars:,} characters are not enough to learn from"
             + (f"; left out: {reasons}" if reasons else ""),
             f"name more folders: {MIN_TRAIN_CHARS:,} characters of source code at least",
         )
     if not held_out:
         raise MidfillError(
-            "no file is left to be held out, so nothing could show whether the adapter helps",
+            "no file is left to hold out, so nothing could show whether the adapter helps",
             "name more folders, or others with --held-out",
         )
 

@@ -80,7 +80,7 @@ def write(
         reason = (isinstance(error, OSError) and error.strerror) or "the disk did not take it"
         raise MidfillError(
             f"the adapter could not be written: {reason}",
-            "free some space and run the same command again: it goes on from the last checkpoint",
+            "free some space and run the same command again: it continues from the last checkpoint",
         ) from error
 
 

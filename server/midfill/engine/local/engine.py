@@ -91,14 +91,16 @@ class LocalEngine:
             raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
         n_prompt = len(request.prompt)
         if not request.prompt or min(request.prompt) < 0 or max(request.prompt) >= model.vocabulary:
-            raise BadRequestError("the prompt is empty or holds ids outside the vocabulary", "render it for this model")
+            raise BadRequestError(
+                "the prompt is empty or holds ids outside the vocabulary", "render the prompt for this model"
+            )
         if n_prompt + request.max_tokens > info.max_context:
             raise BadRequestError(
-                f"the prompt of {n_prompt} tokens leaves no room", f"the model takes {info.max_context}"
+                f"the prompt of {n_prompt} tokens leaves no room for an answer", f"the model takes {info.max_context}"
             )
         if info.most_tokens and n_prompt > info.most_tokens:
             raise EngineError(
-                f"memory is short: a prompt of {n_prompt} tokens is not read now",
+                f"memory is short: prompts of {n_prompt} tokens are refused for now",
                 f"at most {info.most_tokens} tokens for the next minute",
             )
         if self._suspects is not None and request.prompt in self._suspects:

@@ -43,7 +43,7 @@ MAX_WAITING = 64
 CONTEXT_TOKENS = {"cpu": 768, "cuda": 2048}
 # After loading, the model must still say this; a library upgrade that breaks it shows here, not in someone's code.
 SELF_TEST = ("def add(a, b):\n    return ", "a + b")
-LEAVING = ("the engine is leaving", "ask again")
+LEAVING = ("the engine is shutting down", "ask again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class EngineThread(threading.Thread):
             if self._closing:
                 raise EngineError(*LEAVING)
             if self.scheduler.n_before(asked) >= MAX_WAITING:
-                raise EngineError("the engine has too many waiting requests", "try again")
+                raise EngineError("too many requests are waiting", "try again")
             self.n_progress += not self.busy  # idle until now: that was no standstill
             self.scheduler.add(requests)
             self._wake.notify()
@@ -246,8 +246,8 @@ class EngineThread(threading.Thread):
             torch.cuda.empty_cache()
         if self.shortage.is_over:
             self._give_up(MidfillError(
-                f"memory ran out {MAX_IN_ROW} times in a row",
-                "a new engine is started; close other programs, or set context_tokens lower",
+                f"the engine ran out of memory {MAX_IN_ROW} times in a row",
+                "midfill starts a new engine; close other programs, or lower context_tokens",
             ))  # fmt: skip
 
     def _ended(self, request: Request, reason: str) -> None:
@@ -283,7 +283,7 @@ class EngineThread(threading.Thread):
         self.slots.release(slot)
         if (said := tokenizer.decode(answer)) != expected:
             raise MidfillError(
-                f"the model fails its self-test: {said[:40]!r} instead of {expected!r}",
+                f"the model failed its self-test: {said[:40]!r} instead of {expected!r}",
                 "a library upgrade may have broken it: run midfill model prepare --force, then midfill doctor",
             )
 

@@ -183,7 +183,7 @@ class Worker:
     def _broken(self, broken: Request | RunningRequest, error: Exception) -> None:
         if ran_out := is_out_of_memory(error):
             where = "device" if isinstance(error, torch.OutOfMemoryError) else "machine"
-            answer = EngineError(f"the {where} ran out of memory", "a shorter context is used for a while")
+            answer = EngineError(f"the {where} ran out of memory", "the engine uses a shorter context for a while")
         else:
             log.error("a generation failed: %s", described(error))
             answer = EngineError(f"the generation failed ({type(error).__name__})", "run: midfill doctor")
@@ -259,7 +259,7 @@ class Worker:
         person's newest request gets the slot of one that would be read after it, and what would come too late goes."""
         scheduler, n_slots = self.scheduler, len(self.slots.slots)
         for late in scheduler.late(time.monotonic()):  # what was read of its prompt stays in the slot
-            answer = EngineError("too much was asked at once to answer this in time", "ask again")
+            answer = EngineError("too many requests at once: this one could not be answered in time", "ask again")
             if isinstance(late, Request):
                 scheduler.withdraw(late)
             self._end(late, "late").send(answer)

@@ -42,7 +42,7 @@ def holes_from(lines: Iterable[Mapping[str, Any]]) -> dict[str, Hole]:
         return {line["id"]: Hole(**{name: line[name] for name in _FIELDS}) for line in lines}
     except (KeyError, TypeError) as error:
         raise MidfillError(
-            f"a line is no hole: {error}", "name a file that midfill eval languages cut wrote"
+            f"a line is not a hole: {error}", "name a file that midfill eval languages cut wrote"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The routes for a team: who asks is known, has a share, and asks no more than that."""
+"""The routes for a team: every request has a known sender, who has a share and cannot exceed it."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ from midfill.serve.team.tokens import Tokens
 from midfill.types import MidfillError
 
 LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
-OPEN_ROUTES = frozenset({"/health"})  # balancers ask it without a token; it tells nothing else
-ANYBODY = "local"  # who asks where no tokens are needed
+OPEN_ROUTES = frozenset({"/health"})  # balancers ask it without a token; it reveals nothing else
+ANYBODY = "local"  # the sender where no tokens are needed
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """``is_open``: on the loopback, without tokens. ``takes_text``: prompts of text with sentinels, on the loopback."""
+    """``is_open``: on the loopback, without tokens. ``takes_text``: text prompts with sentinels, on the loopback."""
 
     is_open: bool
     takes_text: bool
-    adapter: str = "auto"  # for clients that can name none
+    adapter: str = "auto"  # for clients that cannot name an adapter
 
 
 class TeamGuard:
-    """Finds out who asks, before anything of the request is read; web pages are refused."""
+    """Finds out the sender before anything else of the request is read; refuses web pages."""
 
     def __init__(self, app: ASGIApp, tokens: Tokens, terms: Terms) -> None:
         self._app, self._tokens, self._terms = app, tokens, terms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass the request on with its user."""
+        """Answer, or pass the request on with its sender."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -81,7 +81,7 @@ def _host(headers: dict[bytes, bytes]) -> str:
 
 
 class TeamService(Service):
-    """Completions, models, health and figures. No route changes anything, or tells of other people's requests."""
+    """Completions, models, health and figures. No route changes anything or reveals other people's requests."""
 
     def __init__(
         self, engine: Resident, tokens: Tokens, terms: Terms, limits: Limits | None = None,
@@ -93,7 +93,7 @@ class TeamService(Service):
         self._text: TextPrompts | None = None
 
     def app(self) -> ASGIApp:
-        """The ASGI application."""
+        """Return the ASGI application."""
         route = self._route
         routes = [
             route("/health", self.health, "GET"),
@@ -107,11 +107,11 @@ class TeamService(Service):
         return TeamGuard(Starlette(routes=routes), self._tokens, self._terms)
 
     async def health(self, request: Request) -> Response:
-        """200 while new requests are taken."""
+        """Answer 200 while new requests are taken."""
         return Response(status_code=503) if self.draining else await super().health(request)
 
     async def models(self, request: Request) -> Response:
-        """The base, and the adapters that are registered on this machine."""
+        """Answer the base model, and the adapters that are registered on this machine."""
         info = self.engine.info
         base = info.name if info else ""
         names = {adapter["name"] for adapter in self.engine.adapters()} | set(registry.names())
@@ -121,7 +121,7 @@ class TeamService(Service):
         return Answer({"object": "list", "data": data if base else []})
 
     async def figures(self, _: Request) -> Response:
-        """Prometheus' text."""
+        """Answer the figures in Prometheus' text format."""
         n_waiting = self.engine.figures().get("n_waiting", 0)
         return PlainTextResponse(self.metrics.text(n_waiting), media_type="text/plain; version=0.0.4")
 
@@ -150,7 +150,9 @@ class TeamService(Service):
     async def _limited(self, request: Request, body: dict[str, Any]) -> Response:
         user = str(request.scope.get("midfill.user") or ANYBODY)
         if self.draining:
-            return Answer(error_body(EngineError("the engine is leaving", "ask again")), 503, {"Retry-After": "2"})
+            return Answer(
+                error_body(EngineError("the engine is shutting down", "ask again")), 503, {"Retry-After": "2"}
+            )
         wanted = read_request(body, self.engine.info.name if self.engine.info else None)
         if user != ANYBODY:
             wanted = replace(wanted, window=user, person=user)  # people take turns in the scheduler
@@ -169,7 +171,7 @@ class TeamService(Service):
             counting.end("cancelled")
 
     async def _load(self, wanted: GenerateRequest) -> None:
-        """A registered adapter that is not in memory is read. Raises AdapterMissingError."""
+        """Load a registered adapter that is not in memory. Raises AdapterMissingError."""
         resident = {adapter["name"] for adapter in self.engine.adapters()}
         if wanted.adapter is None or wanted.adapter in resident:
             return
@@ -189,7 +191,7 @@ class TeamService(Service):
         return self._text
 
     async def _adapter_for(self, model: Any) -> str | None:
-        """What answers a client that knows nothing of adapters: the one that is set, if it names none of ours."""
+        """Return the adapter for a client that names none of ours: the one in the settings."""
         info = self.engine.info
         assert info is not None
         if isinstance(model, str) and model in registry.names():
@@ -212,7 +214,7 @@ class _Counting:
         service.metrics.n_running += 1
 
     async def counted(self, wanted: GenerateRequest) -> AsyncIterator[Delta]:
-        """Its pieces."""
+        """Yield its pieces."""
         last: Delta | None = None
         try:
             async with aclosing(self._service.engine.stream(wanted)) as deltas:  # type: ignore[type-var]
@@ -227,7 +229,7 @@ class _Counting:
             self.end("cancelled")
 
     def end(self, outcome: str, last: Delta | None = None) -> None:
-        """It is over; the first to say so is right."""
+        """The request is over; the first reason counts."""
         if self._is_over:
             return
         self._is_over = True
@@ -238,7 +240,7 @@ class _Counting:
 
 
 class _Streaming(StreamingResponse):
-    """A stream whose request is over when it is, also where its client went before the first piece."""
+    """A stream that ends its request when it ends, even if the client left before the first piece."""
 
     def __init__(self, lines: AsyncIterator[str], counting: _Counting) -> None:
         super().__init__(lines, media_type="text/event-stream")

@@ -1,4 +1,4 @@
-"""What one person may ask: this many requests a minute, this many at once. Whose turn it is, the scheduler says."""
+"""What one person may ask: a number of requests per minute, and a number at once. The scheduler decides the order."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-PER_MINUTE = 240  # a fast typist asks for some 100
-AT_ONCE = 8  # a window has two at most: what is shown, and what comes after it
-BURST_S = 15.0  # of the rate, at once
+PER_MINUTE = 240  # a fast typist sends about 100
+AT_ONCE = 8  # a window has at most two: what is shown, and what comes after it
+BURST_S = 15.0  # seconds of the rate that may come at once
 MAX_USERS = 10_000
 
 
 class TooMany(Exception):  # noqa: N818 - named after the status
-    """Too many requests; ask again in ``wait_s`` seconds."""
+    """Too many requests; the client may ask again in ``wait_s`` seconds."""
 
     def __init__(self, wait_s: float) -> None:
         super().__init__(f"ask again in {math.ceil(wait_s)} s")
@@ -38,7 +38,7 @@ class Limits:
     _shares: dict[str, _Share] = field(default_factory=dict)
 
     def begin(self, user: str) -> Callable[[], None]:
-        """One more request of ``user`` runs, until what is returned is called. Raises TooMany."""
+        """Count a request of ``user`` as running until the returned function is called. Raises TooMany."""
         share = self._of(user)
         if share.n_running >= self.at_once:
             raise TooMany(1.0)

@@ -19,13 +19,13 @@ from midfill.serve.team.limits import PER_MINUTE, Limits
 from midfill.serve.team.tokens import Tokens, default_file
 from midfill.types import MidfillError
 
-DRAIN_S = 30  # running requests are finished, at the end, for this many seconds at most
+DRAIN_S = 30  # seconds at most to finish running requests at the end
 MAX_CONNECTIONS = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """``behind_proxy``: something in front of us ends TLS, and nothing else can reach us."""
+    """``behind_proxy``: a proxy in front of us ends TLS, and nothing else can reach us."""
 
     host: str
     port: int
@@ -44,29 +44,31 @@ class Listen:
             return False
 
     def check(self, *, has_tokens: bool) -> None:
-        """Raises MidfillError for what would let strangers in, or be read on the way."""
+        """Raise MidfillError for settings that would let strangers in or send code unencrypted."""
         if (self.certificate is None) != (self.private_key is None):
             raise MidfillError("TLS needs both of its files", "give --tls-cert and --tls-key")
         if self.is_loopback and not self.behind_proxy:
             return
         if not has_tokens:
-            raise MidfillError(f"anybody could ask at {self.host}", "run first: midfill token add NAME")
+            raise MidfillError(
+                f"anyone who reaches {self.host} could use the engine", "run first: midfill token add NAME"
+            )
         if self.certificate is None and not self.behind_proxy:
             remedy = "give --tls-cert and --tls-key, or --behind-proxy if one in front of it ends TLS"
             raise MidfillError(f"code would go to {self.host} without encryption", remedy)
 
 
 class _Server(uvicorn.Server):
-    """Beside another server of this process, which has the signals."""
+    """A server beside another one in this process, which handles the signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
+        """Leave the signals alone."""
         yield
 
 
 class TeamServer:
-    """The listener, open before the model is loaded, so that a mistake is told at once. Raises MidfillError."""
+    """The listener, open before the model is loaded, so that mistakes are reported at once. Raises MidfillError."""
 
     def __init__(self, listen: Listen) -> None:
         self._listen = listen
@@ -87,14 +89,14 @@ class TeamServer:
 
     @property
     def address(self) -> str:
-        """As a client's setting ``engine`` has it."""
+        """The address as a client's setting ``engine`` needs it."""
         scheme = "https" if self._listen.certificate else "http"
         host = f"[{self._listen.host}]" if ":" in self._listen.host else self._listen.host
         return f"{scheme}://{host}:{self._socket.getsockname()[1]}/v1"
 
     @property
     def is_open(self) -> bool:
-        """Whether anybody on this machine may ask."""
+        """Whether every program on this machine may ask."""
         return self._listen.is_loopback and not self._listen.behind_proxy and not self._tokens.any
 
     async def run(self, engine: Resident, adapter: str) -> None:
@@ -113,7 +115,7 @@ class TeamServer:
         await self._server.serve(sockets=[self._socket])
 
     def drain(self) -> None:
-        """Take nothing new; finish what runs."""
+        """Take no new requests; finish the running ones."""
         if self.service is not None and self._server is not None:
             self.service.draining = True
             self._server.should_exit = True

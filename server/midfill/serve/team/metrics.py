@@ -1,4 +1,5 @@
-"""Figures in Prometheus' text format. No source text, no names of files; people by the names of their tokens."""
+"""Figures in Prometheus' text format. They hold no source text and no file names; people appear by the names of their
+tokens."""
 
 from __future__ import annotations
 
@@ -19,12 +20,12 @@ class Histogram:
     total: float = 0.0
 
     def add(self, value: float) -> None:
-        """One more."""
+        """Add one duration."""
         self.counts[next((n for n, bound in enumerate(BUCKETS_S) if value <= bound), len(BUCKETS_S))] += 1
         self.total += value
 
     def lines(self, name: str) -> Iterator[str]:
-        """As Prometheus reads it."""
+        """Return the lines that Prometheus reads."""
         n = 0
         for bound, count in zip((*BUCKETS_S, None), self.counts, strict=True):
             n += count
@@ -35,7 +36,7 @@ class Histogram:
 
 @dataclass(slots=True)
 class Metrics:
-    """What was asked since the start."""
+    """Counts of requests since the start."""
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)  # (person, outcome)
     tokens: Counter[str] = field(default_factory=Counter)  # prompt, cached, decoded, dropped
@@ -43,7 +44,7 @@ class Metrics:
     n_running: int = 0
 
     def ended(self, user: str, outcome: str, stats: Stats | None, n_dropped: int = 0) -> None:
-        """A request is over: "finished", "cancelled", "limited", "refused" or "failed"."""
+        """Count an ended request: "finished", "cancelled", "limited", "refused" or "failed"."""
         self.requests[user, outcome] += 1
         self.tokens["dropped"] += n_dropped
         if stats is not None:
@@ -51,7 +52,7 @@ class Metrics:
             self.first_token.add(stats.ttft_s)
 
     def text(self, n_waiting: int) -> str:
-        """All of it."""
+        """Return all figures."""
         lines = ["# TYPE midfill_requests_running gauge", f"midfill_requests_running {self.n_running}"]
         lines += ["# TYPE midfill_requests_waiting gauge", f"midfill_requests_waiting {n_waiting}"]
         lines.append("# TYPE midfill_requests_total counter")

@@ -1,6 +1,6 @@
-"""Prompts as text with sentinels spelled out, as Zed and llama.vscode send them.
+"""Text prompts with sentinels spelled out, as Zed and llama.vscode send them.
 
-Nothing else here reads sentinels out of text: a buffer that spells one would be read as something that it is not.
+Nothing else here reads sentinels from text: a buffer that spells one would be misread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_STOPS = 16
 
 
 class TextPrompts:
-    """Text to ids for the model that is served. Making one takes some 0.3 s."""
+    """Converts text to ids for the served model. Making one takes about 0.3 s."""
 
     def __init__(self, renderer: FimRenderer, budget: int) -> None:
         self._renderer, self._budget = renderer, budget
@@ -33,13 +33,14 @@ class TextPrompts:
 
     @classmethod
     def of(cls, info: ModelInfo, file: Any) -> TextPrompts:
-        """For what an engine serves. Raises MidfillError."""
+        """Return one for what an engine serves. Raises MidfillError."""
         tokenizer = CodeTokenizer.from_file(file)
         renderer = FimRenderer(fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer), tokenizer)
         return cls(renderer, info.context_tokens)
 
     def ids(self, text: str) -> list[int]:
-        """``text`` with what spells a control token as one, and the template's own start where it lacks it."""
+        """Return the ids of ``text``, with spelled control tokens as such, and the template's own start if it is
+        missing."""
         if len(text) > MAX_TEXT:
             raise BadRequest("prompt is too long")
         ids: list[int] = []
@@ -49,14 +50,15 @@ class TextPrompts:
         return ids if ids[: len(start)] == start else [*start, *ids]
 
     def translated(self, body: dict[str, Any]) -> dict[str, Any]:
-        """A body of /v1/completions whose prompt is text, as one of ids. Its stops lose what always ends a middle."""
+        """Return a body of /v1/completions with ids instead of a text prompt, and without stops that always end a
+        middle."""
         stop = body.get("stop") or []
         stop = [stop] if isinstance(stop, str) else stop
         kept = [one for one in stop if isinstance(one, str) and one not in self._ids and not _is_sentinel(one)]
         return {**body, "prompt": self.ids(body["prompt"]), "stop": kept[:MAX_STOPS]}
 
     def infill(self, body: dict[str, Any]) -> dict[str, Any]:
-        """llama.cpp's /infill as a body of /v1/completions. Raises BadRequest."""
+        """Return llama.cpp's /infill as a body of /v1/completions. Raises BadRequest."""
         before, line, after = (body.get(key) or "" for key in ("input_prefix", "prompt", "input_suffix"))
         extra = body.get("input_extra") or []
         if not all(isinstance(text, str) for text in (before, line, after)) or not isinstance(extra, list):
@@ -72,7 +74,7 @@ class TextPrompts:
         ]
         prompt = self._renderer.render(snapshot, snippets, self._budget)
         n = body.get("n_predict")
-        n = n if type(n) is int and n > 0 else 128  # llama.cpp's -1: without a limit
+        n = n if type(n) is int and n > 0 else 128  # llama.cpp's -1: no limit
         return {"prompt": list(prompt.ids), "max_tokens": min(n, MAX_TOKENS), "temperature": 0}
 
 

@@ -1,4 +1,4 @@
-"""Who may ask: one token a person, of which only the digest is kept."""
+"""The tokens of a team: one per person, of which only the digest is kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from midfill import paths
 from midfill.types import MidfillError
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
-PREFIX = "mf_"  # so that scanners of repositories know one
+PREFIX = "mf_"  # so that scanners of repositories recognise one
 MAX_BYTES = 4 << 20
 
 
@@ -32,25 +32,25 @@ class Entry:
 
 
 def default_file() -> Path:
-    """Beside the user's configuration."""
+    """Return the file beside the user's configuration."""
     return paths.config_file().parent / "tokens.json"
 
 
 def add(name: str, file: Path) -> str:
-    """A new token for ``name``, told once. Raises MidfillError."""
+    """Create a token for ``name`` and return it; it is not stored. Raises MidfillError."""
     if not re.fullmatch(NAME, name):
-        raise MidfillError(f"{name!r} is no name", "letters, digits, dot, dash, underscore, @, at most 64")
+        raise MidfillError(f"{name!r} is not a valid name", "letters, digits, dot, dash, underscore, @, at most 64")
     with _locked(file):
         entries = read(file)
         if any(entry.name == name for entry in entries):
-            raise MidfillError(f"{name} has a token", f"midfill token revoke {name} takes it away")
+            raise MidfillError(f"{name} already has a token", f"to revoke it: midfill token revoke {name}")
         token = PREFIX + secrets.token_urlsafe(32)
         _write(file, [*entries, Entry(name, digest_of(token), time.time())])
     return token
 
 
 def revoke(name: str, file: Path) -> None:
-    """Take the token of ``name`` away. Raises MidfillError."""
+    """Revoke the token of ``name``. Raises MidfillError."""
     with _locked(file):
         entries = read(file)
         left = [entry for entry in entries if entry.name != name]
@@ -60,7 +60,7 @@ def revoke(name: str, file: Path) -> None:
 
 
 def read(file: Path) -> list[Entry]:
-    """Every token's entry; none where there is no file. Raises MidfillError where it is damaged or open to others."""
+    """Return the entries of all tokens; none without a file. Raises MidfillError if it is damaged or open to others."""
     try:
         info = file.stat()
         if os.name == "posix" and info.st_mode & 0o077:
@@ -70,12 +70,12 @@ def read(file: Path) -> list[Entry]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise MidfillError(f"{file} is damaged", "mend the file, or remove it and add the tokens again") from error
+        raise MidfillError(f"{file} is damaged", "fix the file, or remove it and add the tokens again") from error
     return entries
 
 
 def digest_of(token: str) -> str:
-    """What is kept of a token."""
+    """Return the digest of a token, which is what is kept."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
@@ -90,16 +90,16 @@ class Tokens:
 
     @property
     def any(self) -> bool:
-        """Whether there is one."""
+        """Whether there is a token at all."""
         self._refresh()
         return bool(self._entries)
 
     def name_of(self, token: str) -> str | None:
-        """Whose it is; None: nobody's."""
+        """Return the person that a token belongs to, or None."""
         self._refresh()
         digest = digest_of(token)
         found = None
-        for entry in self._entries:  # all of them, whichever fits
+        for entry in self._entries:  # compares with all of them, whichever matches
             if hmac.compare_digest(entry.digest, digest):
                 found = entry.name
         return found

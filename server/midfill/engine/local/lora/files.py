@@ -166,7 +166,7 @@ def describe(folder: Path) -> Facts:
     except OSError as error:
         raise refusal(folder, f"{WEIGHTS_FILE}: {error.strerror}", "make it readable") from error
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise refusal(folder, f"{WEIGHTS_FILE} is not a sound safetensors file", "save it again with PEFT") from None
+        raise refusal(folder, f"{WEIGHTS_FILE} is not a valid safetensors file", "save it again with PEFT") from None
     targets = tuple(sorted({module.rpartition(".")[2] for module in modules}))
     base = str(config.get("base_model_name_or_path") or "")
     return Facts(

@@ -155,7 +155,7 @@ class AdapterLoader:
             return  # it is leaving
         except MidfillError as error:
             self._files[name] = files, files
-            problem = MidfillError(f"{error.message}; the one loaded before stays", error.remedy)
+            problem = MidfillError(f"{error.message}; the old version stays active", error.remedy)
             self.problems = {**self.problems, name: problem}
             log.warning("%s", problem)
         else:

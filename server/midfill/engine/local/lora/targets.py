@@ -43,7 +43,7 @@ def targets(config: Mapping[str, Any], names: Sequence[str], linear: Iterable[st
         )  # fmt: skip
         return set(json.loads(answer.stdout))
     except (OSError, ValueError, subprocess.SubprocessError):
-        raise ValueError("a regular expression of it is none or takes too long") from None
+        raise ValueError("one of its regular expressions is invalid or takes too long") from None
 
 
 _KEYS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
@@ -59,7 +59,7 @@ def check(config: Mapping[str, Any]) -> None:
         raise ValueError("exclude_modules is neither a list of names nor an expression")
     indexes = layers if isinstance(layers, list) else [] if layers is None else [layers]
     if len(indexes) > MAX_NAMES or any(type(index) is not int for index in indexes):
-        raise ValueError("layers_to_transform is no list of numbers")
+        raise ValueError("layers_to_transform is not a list of numbers")
     if not (pattern is None or isinstance(pattern, str) or _is_names(pattern)):
         raise ValueError("layers_pattern is neither a name nor a list of names")
     if isinstance(wanted, str) and (indexes or pattern):
@@ -68,9 +68,9 @@ def check(config: Mapping[str, Any]) -> None:
         raise ValueError("layers_pattern goes with layers_to_transform")
     for expression in _patterns(config):
         if len(expression) > MAX_PATTERN_CHARS:
-            raise ValueError(f"a regular expression of it is longer than {MAX_PATTERN_CHARS} characters")
+            raise ValueError(f"one of its regular expressions is longer than {MAX_PATTERN_CHARS} characters")
         if _nesting(expression) > MAX_NESTING:
-            raise ValueError(f"a regular expression of it is nested deeper than {MAX_NESTING}")
+            raise ValueError(f"one of its regular expressions is nested deeper than {MAX_NESTING}")
 
 
 def _is_names(value: Any) -> bool:

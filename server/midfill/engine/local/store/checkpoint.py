@@ -158,4 +158,4 @@ def _pieces(entries: list[tuple[str, Any]], file: Path) -> Iterator[list[tuple[s
 
 
 def _unsound(file: Path, reason: str) -> MidfillError:
-    return MidfillError(f"{file} is not a sound safetensors file: {reason}", "fetch or prepare it again")
+    return MidfillError(f"{file} is not a valid safetensors file: {reason}", "fetch or prepare it again")

@@ -116,7 +116,7 @@ def read_header(
     size = len(data) if size is None else size
 
     def bad(reason: str) -> MidfillError:
-        return MidfillError(f"{file} is not a sound safetensors file: {reason}", "fetch or prepare it again")
+        return MidfillError(f"{file} is not a valid safetensors file: {reason}", "fetch or prepare it again")
 
     if len(data) < 8:
         raise bad("it is truncated")

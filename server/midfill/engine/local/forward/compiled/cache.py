@@ -30,7 +30,7 @@ def choose() -> None:
         digest.update(file.read_bytes())
     mine = every / digest.hexdigest()[:16]
     if _was_open(mine):
-        raise MidfillError(f"{mine} was open to other users, who may have put code there", f"run: rm -r {mine}")
+        raise MidfillError(f"{mine} was open to other users, who may have put code into it", f"run: rm -r {mine}")
     paths.private_dir(mine)
     os.utime(mine)
     for other in every.glob("*"):

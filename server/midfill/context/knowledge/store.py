@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 LANGUAGES = ("python",)  # that jedi reads
 ANSWER_S = 20.0
-IDLE_S = 180.0  # a child that has had nothing to do for so long is ended
+IDLE_S = 60.0  # a child that has had nothing to do for so long is ended
 AGAIN_S = 1.0  # an unchanged place is asked for again so long after, as other lines may have changed
 MAX_ENDED = 2  # children in a row
 OFF_S = 120.0  # for which there is none after that

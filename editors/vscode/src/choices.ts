@@ -26,7 +26,7 @@ export async function turn(session: Session, name: 'eagerness' | 'lines'): Promi
   const picks = Object.entries(KNOB[name]!).map(([value, detail]) => ({
     label: value, value, detail, description: value === current ? 'chosen' : '',
   }));
-  const placeHolder = name === 'lines' ? 'How many lines a suggestion may have' : 'How much comes by itself';
+  const placeHolder = name === 'lines' ? 'How many lines a suggestion may have' : 'How much is suggested automatically';
   await choose(name, picks, placeHolder);
 }
 
@@ -85,7 +85,7 @@ export async function snooze(session: Session, minutes: unknown): Promise<void> 
 async function askMinutes(isOn: boolean): Promise<number | undefined> {
   const picks = SNOOZES_MIN.map((minutes) => ({ label: `${minutes} minutes`, minutes }));
   const every = isOn ? [{ label: 'End the snooze', minutes: 0 }, ...picks] : picks;
-  return (await vscode.window.showQuickPick(every, { title: 'midfill: snooze', placeHolder: 'No suggestions by themselves for' }))?.minutes;
+  return (await vscode.window.showQuickPick(every, { title: 'midfill: snooze', placeHolder: 'Pause automatic suggestions for' }))?.minutes;
 }
 
 /** Let the person pick the value of a setting; a workspace that has a choice of its own keeps having one. */

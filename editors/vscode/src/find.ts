@@ -34,7 +34,7 @@ export function find(setting: string, folders: readonly string[], trusted: boole
     }
     return machine.isProgram(program)
       ? { program, origin: 'setting' }
-      : { program: undefined, why: `the setting midfill.path names ${program}, which is no program` };
+      : { program: undefined, why: `the setting midfill.path names ${program}, which is not a program` };
   }
   const name = machine.platform === 'win32' ? 'midfill.exe' : 'midfill';
   const places: [Found['origin'], string[]][] = [
@@ -48,7 +48,7 @@ export function find(setting: string, folders: readonly string[], trusted: boole
       return { program: join(folder, name), origin };
     }
   }
-  return { program: undefined, why: 'midfill is not installed, or not where it was looked for' };
+  return { program: undefined, why: 'the midfill language server was not found' };
 }
 
 /** The person's own program of that name, never the workspace's: what installs midfill. */

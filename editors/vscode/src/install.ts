@@ -25,9 +25,9 @@ export async function install(): Promise<void> {
   const picks = (there.length ? there : WAYS).map(({ needs, command }) => ({
     label: command(programs.get(needs) || needs), description: there.length ? '' : `needs ${needs}, which is not there`,
   }));
-  const locate = { label: 'It is installed: say where', description: 'the setting midfill.path' };
+  const locate = { label: 'Already installed? Set its path…', description: 'the setting midfill.path' };
   const title = 'Install midfill with its embedded model (about 1 GB with PyTorch)';
-  const placeHolder = 'The command is put into a terminal; nothing runs before you press Enter';
+  const placeHolder = 'Pastes the command into a terminal. Nothing runs until you press Enter.';
   const picked = await vscode.window.showQuickPick([...picks, locate], { title, placeHolder });
   if (picked === locate) {
     await vscode.commands.executeCommand('workbench.action.openSettings', 'midfill.path');

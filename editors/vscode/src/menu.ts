@@ -17,7 +17,7 @@ export function entries(session: Session, document: vscode.TextDocument | undefi
   if (session.missing) {
     return [
       { label: '$(cloud-download) Install midfill...', description: session.missing, command: 'midfill.install' },
-      { label: '$(refresh) Look again', command: 'midfill.restart' },
+      { label: '$(refresh) Check again', command: 'midfill.restart' },
       { label: '$(gear) Settings', command: 'midfill.settings' },
       { label: '$(output) Log', command: 'midfill.showLog' },
     ];
@@ -39,8 +39,8 @@ export function entries(session: Session, document: vscode.TextDocument | undefi
     { label: '$(list-flat) Lines...', description: chosen(session, 'lines'), command: 'midfill.chooseLines' },
     ...snoozes(session),
     separator('this one'),
-    { label: '$(question) Why this, why nothing?', command: 'midfill.explain' },
-    { label: '$(sparkle) Suggest here', description: 'Alt+\\', command: 'midfill.trigger' },
+    { label: '$(question) Explain last suggestion', command: 'midfill.explain' },
+    { label: '$(sparkle) Trigger suggestion', description: 'Alt+\\', command: 'midfill.trigger' },
     separator('midfill'),
     { label: '$(chip) Model...', description: status.model || chosen(session, 'model'), command: 'midfill.chooseModel' },
     { label: '$(layers) Adapter...', description: status.adapter || chosen(session, 'adapter'), command: 'midfill.chooseAdapter' },

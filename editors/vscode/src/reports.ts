@@ -30,8 +30,8 @@ export class Reports implements vscode.TextDocumentContentProvider {
     const params = document === undefined || document.uri.scheme === SCHEME ? {} : { textDocument: { uri: document.uri.toString() } };
     const client = this.session.client();
     const told = await client?.sendRequest<{ story: string } | null>('midfill/explain', params);
-    const none = 'Nothing was asked in this file yet: type something, or choose "Suggest Here".\n';
-    await this.show('Why this, why nothing.txt', client === undefined ? NO_SERVER : narrowed(told?.story ?? none));
+    const none = 'There was no request in this file yet: type something, or choose "Trigger Suggestion".\n';
+    await this.show('Explain last suggestion.txt', client === undefined ? NO_SERVER : narrowed(told?.story ?? none));
   }
 
   /** This session's counters, and this machine's records of a week. */

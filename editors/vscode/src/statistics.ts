@@ -8,9 +8,9 @@ const ROWS: [string, string, (figure: number) => string][] = [
   ['typed', '  typed', String], ['rejected', '  rejected', String], ['shown_acceptance', 'rate', percent],
   ['kept_30', 'kept 30 s', percent], ['kept_300', 'kept 5 min', percent],
   ['latency_p50_s', 'answer, p50', milliseconds], ['latency_p95_s', 'answer, p95', milliseconds],
-  ['accepted_chars', 'characters taken', String], ['from_cache', 'from the cache', String],
+  ['accepted_chars', 'characters accepted', String], ['from_cache', 'from the cache', String],
 ];
-const GROUPS: [string, string][] = [['trigger', 'How it was asked'], ['language', 'Languages'], ['adapter', 'Adapters']];
+const GROUPS: [string, string][] = [['trigger', 'Trigger'], ['language', 'Languages'], ['adapter', 'Adapters']];
 
 /** The counters of this window, a line each. */
 export function counters(counts: Record<string, unknown>): string {

@@ -51,8 +51,8 @@ export function headline(status: ServerStatus, around: Around): string {
 
 export function view(status: ServerStatus, around: Around): View {
   if (around.missing) {
-    const remedy = 'Click to install it, or to say where it is.';
-    return { text: '$(warning) midfill', kind: 'warning', lines: ['midfill is not there', sentence(around.missing), remedy] };
+    const remedy = 'Click to install it or set its location.';
+    return { text: '$(warning) midfill', kind: 'warning', lines: ['midfill not found', sentence(around.missing), remedy] };
   }
   const trouble = [sentence(status.message), sentence(status.remedy)].filter(Boolean);
   if (status.state === 'error') {
@@ -61,16 +61,16 @@ export function view(status: ServerStatus, around: Around): View {
   if (around.snoozedS > 0 && status.state !== 'off') {
     const minutes = Math.ceil(around.snoozedS / 60);
     const why = `Snoozed for another ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}.`;
-    return { text: `$(bell-slash) midfill ${minutes} min`, kind: 'plain', lines: ['No suggestions while you type', why] };
+    return { text: `$(bell-slash) midfill ${minutes} min`, kind: 'plain', lines: ['Automatic suggestions are off', why] };
   }
   if (status.state === 'off' || around.off) {
     const why = around.off || 'midfill is turned off';
-    return { text: '$(circle-slash) midfill', kind: 'plain', lines: ['No suggestions while you type', sentence(why)] };
+    return { text: '$(circle-slash) midfill', kind: 'plain', lines: ['Automatic suggestions are off', sentence(why)] };
   }
   if (status.state === 'starting') {
     const percent = status.progress === null ? '' : ` ${Math.floor(status.progress * 100)} %`;
-    const stage = status.stage ? `${status.stage}${percent}` : 'looking for the engine';
-    return { text: `$(loading~spin) midfill${percent}`, kind: 'plain', lines: ['midfill starts', sentence(stage), ...trouble] };
+    const stage = status.stage ? `${status.stage}${percent}` : 'connecting to the engine';
+    return { text: `$(loading~spin) midfill${percent}`, kind: 'plain', lines: ['midfill is starting…', sentence(stage), ...trouble] };
   }
   const icon = status.state === 'generating' ? '$(sync~spin)' : trouble.length ? '$(info)' : '$(check)';
   return { text: `${icon} midfill`, kind: 'plain', lines: ['midfill is ready', ...facts(status), ...trouble] };

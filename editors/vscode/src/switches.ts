@@ -18,7 +18,7 @@ export function keepIn(state: vscode.Memento): void {
 
 /** Why nothing comes unasked in this editor, whatever the server says; "" if nothing keeps it. */
 export function whyOff(document: vscode.TextDocument | undefined): string {
-  if (settings().get<string>('trigger') === 'byHand') {
+  if (settings().get<string>('trigger') === 'manual') {
     return 'suggestions come only when you ask (midfill.trigger)';
   }
   const isOff = document !== undefined && filesOff().includes(document.uri.toString());

@@ -119,9 +119,9 @@ def test_the_command_says(start: Start) -> None:
     editor.wait_ghost("")
     editor.ready()
     assert editor.command("Midfill") == "midfill: ready\n  model scripted, adapter none, device cpu"
-    assert "unknown: nonsense" in editor.command("Midfill nonsense")
-    assert "say one of" in editor.command("Midfill disable nonsense")
-    assert editor.command("Midfill adapter") == "midfill: adapter none; to choose: auto, none"
+    assert "unknown subcommand: nonsense" in editor.command("Midfill nonsense")
+    assert "expected one of" in editor.command("Midfill disable nonsense")
+    assert editor.command("Midfill adapter") == "midfill: current adapter: none (available: auto, none)"
     for subcommand, begins in (("explain", "Shown: 3 characters"), ("stats", ""), ("log", "")):
         n_windows = len(editor.call("nvim_list_wins"))
         if subcommand == "log" and not (Path(editor.folder) / "state/log").exists():
@@ -144,8 +144,8 @@ def test_another_adapter(start: Start) -> None:
 def test_the_knob_is_turned(start: Start, setting: str, value: str, usual: str) -> None:
     editor = start("one")
     editor.open("‸\n")
-    assert f"midfill: {setting} {usual}; to choose: " in editor.command(f"Midfill {setting}")
-    assert "say one of" in editor.command(f"Midfill {setting} loud")
+    assert f"midfill: current {setting}: {usual} (available: " in editor.command(f"Midfill {setting}")
+    assert "expected one of" in editor.command(f"Midfill {setting} loud")
     editor.command(f"Midfill {setting} {value}")
     (told,) = editor.wire.wait("workspace/didChangeConfiguration")
     assert told["params"]["settings"] == {"midfill": {setting: value}}

@@ -81,7 +81,7 @@ const CHOICES: [string, Record<string, Inspected>, Record<string, unknown>][] = 
   ['no dot either', { adapter: { workspaceValue: '..' } }, {}],
   ['a folder of the person\'s', { adapter: { globalValue: '/mine' } }, { adapter: '/mine' }],
   ['false is a value', { enabled: { workspaceValue: false, globalValue: true } }, { enabled: false }],
-  ['what is the editor\'s stays here', { trigger: { globalValue: 'byHand' }, grow: { globalValue: false } }, {}],
+  ['what is the editor\'s stays here', { trigger: { globalValue: 'manual' }, grow: { globalValue: false } }, {}],
 ];
 
 for (const [name, values, expected] of CHOICES) {
@@ -153,7 +153,7 @@ test('a part that was taken', () => {
 });
 
 const VIEWS: [string, Partial<typeof STARTING>, { missing?: string; off?: string; snoozedS?: number }, string, string][] = [
-  ['starting', {}, {}, '$(loading~spin) midfill', 'Looking for the engine.'],
+  ['starting', {}, {}, '$(loading~spin) midfill', 'Connecting to the engine.'],
   ['starting with progress', { stage: 'loading', progress: 0.429 }, {}, '$(loading~spin) midfill 42 %', 'Loading 42 %.'],
   ['ready', { state: 'ready', model: 'm', adapter: 'mine', device: 'cpu' }, {}, '$(check) midfill', 'Adapter: mine'],
   ['generating', { state: 'generating' }, {}, '$(sync~spin) midfill', 'No adapter'],

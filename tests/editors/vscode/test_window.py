@@ -41,7 +41,8 @@ def test_the_menu(menu: Workbench) -> None:
     for wanted in (
         "Turn off in this file", "Turn off for python", "Turn off in this workspace", "Turn off everywhere",
         "Eagerness...", "Lines...", "Snooze...",
-        "Why this, why nothing?", "Suggest here", "Model...", "Adapter...", "Statistics", "Log", "Settings", "Restart",
+        "Explain last suggestion", "Trigger suggestion", "Model...", "Adapter...", "Statistics", "Log", "Settings",
+        "Restart",
     ):  # fmt: skip
         assert wanted in labels, labels
 
@@ -84,8 +85,8 @@ def test_why_nothing(bench: Workbench) -> None:
     bench.type("nothing = ")
     until(lambda: bench.news(ASK), bool, bench)
     bench.wait_status("codicon-check")
-    bench.command("midfill: Why This, Why Nothing?")
-    told = bench.page.locator(".editor-group-container", has_text="Why this, why nothing.txt").locator(".view-lines")
+    bench.command("midfill: Explain Last Suggestion")
+    told = bench.page.locator(".editor-group-container", has_text="Explain last suggestion.txt").locator(".view-lines")
     until(told.inner_text, lambda text: text.replace("\u00a0", " ").startswith("Nothing was shown:"), bench)
     bench.shot("explain")
     bench.command("View: Close Editors in Other Groups")
@@ -159,7 +160,7 @@ def test_a_snooze(menu: Workbench) -> None:
     menu.wait_ghost("shown")
     open_menu(menu)
     above = menu.page.get_attribute(".quick-input-widget input.input", "placeholder") or ""
-    assert above == "No suggestions while you type: Snoozed for another 15 minutes."
+    assert above == "Automatic suggestions are off: Snoozed for another 15 minutes."
     menu.pick("End the snooze")
     menu.wait_status("codicon-check")
     menu.focus()
@@ -199,7 +200,7 @@ def test_not_growing_it_comes_whole(bench: Workbench) -> None:
 
 def test_only_by_hand(bench: Workbench) -> None:
     bench.script("asked\n")
-    with machine_setting(bench, "midfill.trigger", "byHand"):
+    with machine_setting(bench, "midfill.trigger", "manual"):
         bench.wait_status("codicon-circle-slash")
         bench.type("hand = ")
         bench.press("Alt+\\")

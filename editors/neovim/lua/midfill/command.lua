@@ -22,7 +22,7 @@ end
 local function ask(method, params, answer)
   local client = attach.client(vim.api.nvim_get_current_buf())
   if not client then
-    return warn('it does not run; :checkhealth midfill')
+    return warn('not running; see :checkhealth midfill')
   end
   client:request(method, params, function(err, result)
     if err then
@@ -56,7 +56,7 @@ local function switch(change)
   return function(scope)
     scope = scope or 'here'
     if not vim.list_contains(SCOPES, scope) then
-      return warn('say one of ' .. table.concat(SCOPES, ', '))
+      return warn('expected one of ' .. table.concat(SCOPES, ', '))
     end
     change(scope --[[@as midfill.Scope]], vim.api.nvim_get_current_buf())
   end
@@ -114,13 +114,13 @@ local function setter(setting, words, is_open)
     if not value then
       local known = (status.of(client) or {})[setting]
       local now = type(known) == 'string' and known ~= '' and known or 'none'
-      return vim.notify(('midfill: %s %s; to choose: %s'):format(setting, now, table.concat(words(), ', ')))
+      return vim.notify(('midfill: current %s: %s (available: %s)'):format(setting, now, table.concat(words(), ', ')))
     end
     if not is_open and not vim.list_contains(words(), value) then
-      return warn('say one of ' .. table.concat(words(), ', '))
+      return warn('expected one of ' .. table.concat(words(), ', '))
     end
     if not client then
-      return warn('it does not run; :checkhealth midfill')
+      return warn('not running; see :checkhealth midfill')
     end
     client:notify('workspace/didChangeConfiguration', { settings = { midfill = { [setting] = value } } })
   end
@@ -260,7 +260,7 @@ local SUBCOMMANDS = {
 function M.run(words)
   local subcommand = SUBCOMMANDS[words[1] or 'status']
   if not subcommand then
-    return warn(('unknown: %s (known: %s)'):format(words[1], table.concat(M.complete('', 'Midfill '), ', ')))
+    return warn(('unknown subcommand: %s (available: %s)'):format(words[1], table.concat(M.complete('', 'Midfill '), ', ')))
   end
   subcommand.run(words[2])
 end

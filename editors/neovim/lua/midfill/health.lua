@@ -78,7 +78,8 @@ local function check_clients()
   for _, client in ipairs(clients) do
     local lines = status.story(status.of(client))
     local report = (status.of(client) or {}).state == 'error' and health.error or health.ok
-    report(('%s, in %d buffers'):format(table.concat(lines, ';'), vim.tbl_count(client.attached_buffers)))
+    local n = vim.tbl_count(client.attached_buffers)
+    report(('%s, attached to %d %s'):format(table.concat(lines, ';'), n, n == 1 and 'buffer' or 'buffers'))
   end
 end
 

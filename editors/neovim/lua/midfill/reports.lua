@@ -31,10 +31,10 @@ local ROWS = {
   { 'kept_300', 'kept 5 min', percent },
   { 'latency_p50_s', 'answer, p50', milliseconds },
   { 'latency_p95_s', 'answer, p95', milliseconds },
-  { 'accepted_chars', 'characters taken', count },
+  { 'accepted_chars', 'characters accepted', count },
   { 'from_cache', 'from the cache', count },
 }
-local GROUPS = { { 'trigger', 'How it was asked' }, { 'language', 'Languages' }, { 'adapter', 'Adapters' } }
+local GROUPS = { { 'trigger', 'Trigger' }, { 'language', 'Languages' }, { 'adapter', 'Adapters' } }
 
 --- As wide as a narrow window, unless a name is longer.
 ---@param name string

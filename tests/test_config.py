@@ -168,7 +168,11 @@ def test_what_is_sound_holds(values: dict[str, Any], held: dict[str, Any], named
         ({"rules_off": ["balance", "balanse"]}, "rules_off: 'balanse' is not known", "use some of balance, close"),
         ({"rulesOff": ["x", "balance", "y"]}, "rules_off: 'x', 'y' are not known", "drop_invented"),
         ({"context_off": ["similar", "all"]}, "context_off: 'all' is not known", "use some of imports, names, similar"),
-        ({"knowledge_off": ["pyright", "jedi"]}, "knowledge_off: 'pyright' is", "use some of jedi, client, index"),
+        (
+            {"knowledge_off": ["pyright", "jedi"]},
+            "knowledge_off: 'pyright' is",
+            "use some of jedi, client, index",
+        ),
         ({"scopes_off": ["comment", "code"]}, "scopes_off: 'code' is not known", "use some of comment, string, docs"),
         ({"template": "starcoder"}, "template = 'starcoder' is not known", "use one of auto, prefix, codegemma"),
         ({"rules_off": ["\n" * 90]}, "rules_off: '", "use some of"),

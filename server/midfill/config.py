@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from midfill import paths
 from midfill.addresses import read_address
+from midfill.context.diagnostics import SOURCE as DIAGNOSTICS
 from midfill.context.knowledge.names import SOURCES as KNOWLEDGE_SOURCES
 from midfill.context.sources import SOURCES as CONTEXT_SOURCES
 from midfill.fim import PREFIX_ONLY, TEMPLATES
@@ -167,7 +168,7 @@ class Config:
         scope="workspace", choices=tuple(CONTEXT_SOURCES), shown=True, live=True,
     )  # fmt: skip
     knowledge_off: tuple[str, ...] = _setting(
-        (), "Sources of member names after a dot to leave out.",
+        (DIAGNOSTICS,), "What other tools say and is left out: member names after a dot, by who says them, and errors.",
         scope="workspace", choices=KNOWLEDGE_SOURCES, live=True,
     )  # fmt: skip
     first_answer_s: float = _setting(

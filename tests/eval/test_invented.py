@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from midfill.eval.invented import METRIC, PYTHON, SCRIPT, Check, Complaint, judged, pyright, tsc
+from midfill.eval.invented import METRIC, PYTHON, SCRIPT, Check, Denied, judged, pyright, tsc
 from midfill.types import MidfillError
 
 TEXT = "def total(order):\n    é = '𝄞'; return order.lines\n"
@@ -32,12 +32,12 @@ def root(tmp_path: Path) -> Path:
 def unknown(*names: str) -> Check:
     """Complains of every one of ``names`` in the files that it is given."""
 
-    def check(folder: Path, paths: Sequence[str]) -> Iterator[Complaint]:
+    def check(folder: Path, paths: Sequence[str]) -> Iterator[Denied]:
         for path in paths:
             for row, line in enumerate((folder / path).read_text().split("\n")):
                 for name in names:
                     if name in line:
-                        yield Complaint(path, row, len(line[: line.index(name)].encode("utf-16-le")) // 2)
+                        yield Denied(path, row, len(line[: line.index(name)].encode("utf-16-le")) // 2)
 
     return check
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+from midfill.config import Config
 from midfill.lsp.framing import Event, Message
 from midfill.lsp.positions import Encoding
 from midfill.lsp.server import MidfillServer
+from tests.lsp import fakes
 from tests.lsp.client import COMMAND, Client
 from tests.lsp.conftest import Launch
 
@@ -119,3 +123,17 @@ PIECES = [
     b" ",
     b"Con",
 ]
+
+
+async def started(root: Path | None = None, **settings: Any) -> MidfillServer:
+    script: dict[str, Any] = {"chunks": []}
+    server = MidfillServer(Config(**settings), lambda _config, on_status, _sources: fakes.FakeLink(script, on_status))
+    server.protocol.sender = Sent()
+    ask(server, 0, "initialize", {"capabilities": {}, "rootUri": root.as_uri() if root else None})
+    await asyncio.sleep(0.05)
+    return server
+
+
+def open_text(server: MidfillServer, uri: str, text: str) -> None:
+    item = {"uri": uri, "languageId": "python", "version": 1, "text": text}
+    notify(server, "textDocument/didOpen", {"textDocument": item})

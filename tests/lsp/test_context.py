@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from midfill.config import Config
 from midfill.context.gather import gather
 from midfill.context.keeper import Document
 from midfill.lsp.server import MidfillServer
 from midfill.types import Snapshot
-from tests.lsp.made import Sent, ask, notify
-
-from . import fakes
+from tests.lsp.made import ask, notify, open_text, started
 
 CLIENT = "class Client:\n    def send(self, data): ...\n"
 USE = "from client import Client\n\n\ndef work(client: Client):\n    client."
-
-
-async def started(root: Path | None = None, **settings: Any) -> MidfillServer:
-    script: dict[str, Any] = {"chunks": []}
-    server = MidfillServer(Config(**settings), lambda _config, on_status, _sources: fakes.FakeLink(script, on_status))
-    server.protocol.sender = Sent()
-    ask(server, 0, "initialize", {"capabilities": {}, "rootUri": root.as_uri() if root else None})
-    await asyncio.sleep(0.05)
-    return server
-
-
-def open_text(server: MidfillServer, uri: str, text: str) -> None:
-    item = {"uri": uri, "languageId": "python", "version": 1, "text": text}
-    notify(server, "textDocument/didOpen", {"textDocument": item})
 
 
 async def shown(server: MidfillServer, uri: str, text: str) -> str:

@@ -3,6 +3,7 @@
 import * as vscode from 'vscode';
 import { Bar } from './bar.ts';
 import { chooseAdapter, chooseModel, snooze, turn } from './choices.ts';
+import { Diagnostics } from './diagnostics.ts';
 import { Focus } from './focus.ts';
 import { GhostText } from './ghost.ts';
 import { inTerminal, install, quoted, watch } from './install.ts';
@@ -36,7 +37,9 @@ export function activate(context: vscode.ExtensionContext): void {
   const ghost = new GhostText(asked, outcomes, context.extension.id.toLowerCase());
   const focus = new Focus(own.client);
   const given = { own, why, bar, reports, ghost, log, context };
-  context.subscriptions.push(log, own, why, bar, reports.register(), outcomes, ghost, focus, new Names(own.client), ...commands(given));
+  context.subscriptions.push(log, own, why, bar, reports.register(), outcomes, ghost, focus, ...commands(given));
+  const diagnostics = new Diagnostics(own.client);
+  context.subscriptions.push(new Names(own.client), diagnostics);
   const here = (): void => {
     bar.update();
     void why.ask(vscode.window.activeTextEditor?.document);
@@ -44,6 +47,7 @@ export function activate(context: vscode.ExtensionContext): void {
   context.subscriptions.push(
     own.onReady(() => {
       focus.soon(0);
+      diagnostics.soon();
       void ghost.retry();
     }),
     own.onChange(() => own.status.state === 'error' && ghost.giveUp()),

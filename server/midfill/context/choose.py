@@ -214,3 +214,16 @@ def _ordered(snippets: Sequence[Snippet], before: Choice) -> tuple[Snippet, ...]
     fresh = {(snippet.path, snippet.text): snippet for snippet in snippets}
     kept = [one for one in before.snippets if fresh.pop((one.path, one.text), None) is not None]
     return (*kept, *fresh.values())
+
+
+def cost_of(snippet: Snippet) -> float:
+    """The tokens that a snippet takes at most."""
+    return (len(snippet.text) + len(snippet.path)) / CHARS_PER_TOKEN + LINE_TOKENS + TOKENS_PER_FILE
+
+
+def last_within(snippets: Sequence[Snippet], budget: float) -> tuple[Snippet, ...]:
+    """The last of ``snippets``, which are the most useful, that have room."""
+    for n in range(len(snippets)):
+        if sum(map(cost_of, snippets[n:])) <= budget:
+            return tuple(snippets[n:])
+    return ()

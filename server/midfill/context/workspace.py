@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from midfill.context.choose import Choice
+from midfill.context.choose import Choice, cost_of, last_within
+from midfill.context.diagnostics import SOURCE as DIAGNOSTICS
+from midfill.context.diagnostics import Diagnostics
 from midfill.context.focus import receiver_in
 from midfill.context.keeper import Document, Keeper
 from midfill.context.knowledge.members import family_of
@@ -70,6 +72,7 @@ class Workspace:
         self._thread: threading.Thread | None = None
         self._busy = self._stopped = False
         self.knowledge = Knowledge(knowledge_off)
+        self.diagnostics = Diagnostics()
         self._parser = Parser(self._parsed)
         self._is_parsing = False
         self._n_waiting = 0
@@ -109,6 +112,7 @@ class Workspace:
             self._unnamed.pop(uri, None)
             self._named.pop(uri, None)
         self.knowledge.forget(uri)
+        self.diagnostics.forget(uri)
         self._do(lambda: self._keeper.forget(uri))
 
     def snippets(self, snapshot: Snapshot) -> tuple[Snippet, ...]:
@@ -116,7 +120,10 @@ class Workspace:
         if len(snapshot.text) <= MAX_TEXT:
             self._look(snapshot)
         choice = self._chosen.get(snapshot.uri)
-        return choice.snippets if choice is not None else ()
+        snippets = choice.snippets if choice is not None else ()
+        if not self.knowledge.is_asked(DIAGNOSTICS) or (wrong := self.diagnostics.snippet(snapshot)) is None:
+            return snippets
+        return (*last_within(snippets, self.budget - cost_of(wrong)), wrong)
 
     def known(self, snapshot: Snapshot) -> Known:
         """What may be named at ``snapshot``, as far as that has been told or inferred by now."""

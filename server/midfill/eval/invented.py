@@ -44,7 +44,7 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
+class Denied:
     """A member that there is not, says a checker; ``line`` from 0, ``column`` in UTF-16 units."""
 
     path: str
@@ -52,7 +52,7 @@ class Complaint:
     column: int
 
 
-Check = Callable[[Path, Sequence[str]], Iterator[Complaint]]
+Check = Callable[[Path, Sequence[str]], Iterator[Denied]]
 
 
 def judged(root: Path, records: Sequence[Record], checks: Mapping[str, Check]) -> list[Record]:
@@ -98,8 +98,8 @@ def _missing(
     return found
 
 
-def _member(completed: Completed, complaint: Complaint) -> str:
-    """The member that a complaint is about, if it stands behind an access in the inserted text; "" if not."""
+def _member(completed: Completed, complaint: Denied) -> str:
+    """The member that a denial is about, if it stands behind an access in the inserted text; "" if not."""
     lines = completed.text.split("\n")
     if complaint.line >= len(lines):
         return ""
@@ -123,7 +123,7 @@ def _with_metric(record: Record, missing: Mapping[tuple[str, str], Sequence[str]
 def pyright(command: str) -> Check:
     """Checks Python by pyright's command line."""
 
-    def check(folder: Path, paths: Sequence[str]) -> Iterator[Complaint]:
+    def check(folder: Path, paths: Sequence[str]) -> Iterator[Denied]:
         settings = {
             "include": list(paths), "extraPaths": [".", "src"], "typeCheckingMode": "off",
             "reportAttributeAccessIssue": "error",
@@ -135,7 +135,7 @@ def pyright(command: str) -> Check:
     return check
 
 
-def _of_pyright(said: str, folder: Path) -> Iterator[Complaint]:
+def _of_pyright(said: str, folder: Path) -> Iterator[Denied]:
     try:
         found: list[dict[str, Any]] = json.loads(said)["generalDiagnostics"]
     except (ValueError, KeyError, TypeError) as error:
@@ -144,16 +144,16 @@ def _of_pyright(said: str, folder: Path) -> Iterator[Complaint]:
         if one.get("rule") == "reportAttributeAccessIssue":
             start = one["range"]["start"]
             path = Path(one["file"]).relative_to(folder).as_posix()
-            yield Complaint(path, int(start["line"]), int(start["character"]))
+            yield Denied(path, int(start["line"]), int(start["character"]))
 
 
 def tsc(command: str) -> Check:
     """Checks TypeScript by its compiler."""
 
-    def check(folder: Path, paths: Sequence[str]) -> Iterator[Complaint]:
+    def check(folder: Path, paths: Sequence[str]) -> Iterator[Denied]:
         for path, line, column, message in _TSC.findall(_run([command, *TSC_OPTIONS, *paths], folder)):
             if not _NO_TYPE.search(message):
-                yield Complaint(path, int(line) - 1, int(column) - 1)
+                yield Denied(path, int(line) - 1, int(column) - 1)
 
     return check
 

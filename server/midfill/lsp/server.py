@@ -16,6 +16,7 @@ from midfill.engine.base import EngineError
 from midfill.lsp import (
     configure,
     debug,
+    diagnostics,
     explain,
     focus,
     knob,
@@ -138,6 +139,7 @@ def _features(session: Session) -> list[tuple[str, Handler, Any]]:
         ("midfill/explain", partial(explain.explain, session.traces), None),
         ("midfill/why", of(why.why), None),
         ("midfill/names", partial(names.names, session.documents, session.project.knowledge), None),
+        ("midfill/diagnostics", partial(diagnostics.diagnostics, session.documents, session.project.diagnostics), None),
         ("midfill/places", partial(names.places, session.documents, session.project.knowledge), None),
         ("midfill/models", lambda _params: models.models(session.config.model), None),
         (lsp.WORKSPACE_EXECUTE_COMMAND, of(knob.execute_command), None),

@@ -28,6 +28,15 @@ exports.activate = ({ subscriptions }) => {
     new CompletionItem('lines', Kind.Field), new CompletionItem({ label: 'price', detail: '()' }, Kind.Method),
     new CompletionItem('if', Kind.Keyword),
   ];
+  const wrong = vscode.languages.createDiagnosticCollection('other');
+  const range = new vscode.Range(1, 2, 1, 8);
+  const found = [new vscode.Diagnostic(range, 'no such shop'), new vscode.Diagnostic(range, 'a hint', 3)];
+  const show = () => {
+    vscode.workspace.textDocuments.filter((one) => one.languageId === "typescript")
+      .forEach(({ uri }) => wrong.set(uri, found));
+  };
+  setInterval(show, 2000);
+  subscriptions.push(wrong);
   subscriptions.push(vscode.languages.registerCompletionItemProvider("typescript", { provideCompletionItems }, "."));
 };
 """
@@ -63,6 +72,10 @@ def test_what_another_extension_knows(browser: Browser, vsix: Path, tmp_path: Pa
     install_other(tmp_path)
     with opened(browser, tmp_path, {"s.ts": TEXT}, vsix, settings, environment(tmp_path), "s.ts") as bench:
         bench.wait_status("codicon-check")
+        told_wrong = until(lambda: [one["params"]["diagnostics"] for one in bench.wire("midfill/diagnostics")], any)
+        wrong = {(one["message"], one["severity"], one["range"]["start"]["line"]) for one in told_wrong[-1]}
+        assert ("no such shop", 1, 1) in wrong
+        assert "a hint" not in {message for message, _, _ in wrong}
         bench.focus()
         bench.press("ArrowUp", "ArrowUp", "End")
         bench.script("prise()")  # what the class lacks

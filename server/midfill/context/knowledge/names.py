@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from midfill.context import diagnostics
+
 # Who says them: a reading of the files by jedi, the editor's other language servers, the index of what files declare.
 JEDI, CLIENT, INDEX = "jedi", "client", "index"
-SOURCES = (JEDI, CLIENT, INDEX)  # by the names that the setting ``knowledge_off`` takes
+SOURCES = (JEDI, CLIENT, INDEX, diagnostics.SOURCE)  # by the names that the setting ``knowledge_off`` takes
 
 MAX_NAMES = 5000  # of a list that is read; a longer one is not called complete
 # pyright, gopls and rust-analyzer call every list incomplete, so that they are asked again at the next key. Directly

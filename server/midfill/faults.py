@@ -54,7 +54,7 @@ def _described(kind: type[BaseException], trace: TracebackType | None) -> str:
 
 
 def in_words(error: Exception, command: str = "") -> MidfillError:
-    """``error`` for people. Of one that nobody foresaw the kind and place, as its text can hold anything."""
+    """Return ``error`` for users. Of an unexpected one only the kind and place, as its text can hold anything."""
     if isinstance(error, MidfillError):
         return error
     if _is_no_memory(error):

@@ -148,7 +148,7 @@ class LlamaServer:
         return await self._ask("/infill", body, n_tokens)
 
     async def _ask(self, route: str, body: dict[str, Any], n_tokens: int) -> Timing:
-        # All n_tokens are decoded even where the model would end: so many as we decoded are compared.
+        # All n_tokens are decoded even where the model would end: as many as we decoded are compared.
         body |= {"n_predict": n_tokens, "temperature": 0, "cache_prompt": True, "stream": True, "ignore_eos": True}
         start, token_s, text = time.perf_counter(), [0.0] * 0, ""
         async with self._client.stream("POST", route, json=body) as response:

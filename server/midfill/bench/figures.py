@@ -19,7 +19,7 @@ SESSION = "session_s"  # all the answers after a keystroke, one after another
 
 
 def prefill(n_tokens: int) -> str:
-    """The metric of a prompt of ``n_tokens`` that nobody has seen."""
+    """Return the metric of an unseen prompt of ``n_tokens``."""
     return f"prefill_{n_tokens}_s"
 
 

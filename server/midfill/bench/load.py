@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# Nobody computes if all have done so little for so long; longer than our idle engine waits before it reads a shifted
-# suffix again.
+# All contenders are idle if they have computed this little for this long; longer than our idle engine waits before it
+# reads a shifted suffix again.
 CALM_S, CALM_CPU_S = 0.7, 0.04
 BUSY = 0.1  # a larger part of the machine used by strangers makes the ratios doubtful
 

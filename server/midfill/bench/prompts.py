@@ -1,4 +1,4 @@
-"""The prompts of the benchmark: windows of real code that no engine has seen, and holes with so many tokens around."""
+"""The prompts of the benchmark: windows of real code that no engine has seen, and holes in a given number of tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODULES = (
     "smtplib", "imaplib", "ftplib", "threading", "traceback", "unittest.mock", "uuid", "weakref", "asyncio.base_events",
 )  # fmt: skip
 N_SENTINELS = 4  # one of them before the line that names the file
-SUFFIX_SHARE = 4  # one token in so many stands after the cursor, as the renderer's own budget has it
+SUFFIX_SHARE = 4  # one token in this many stands after the cursor, as the renderer's own budget has it
 WINDOW = "bench"  # the editor window that the engine takes us for
 
 

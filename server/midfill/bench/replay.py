@@ -1,4 +1,4 @@
-"""A person types a real file through the real language server: when ghost text comes, and what nobody saw of it."""
+"""A person types a real file through the real language server: when ghost text comes, and how much was never seen."""
 
 from __future__ import annotations
 

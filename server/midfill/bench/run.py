@@ -95,7 +95,7 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def alone(self, contender: Contender) -> AsyncIterator[None]:
-        """The turn of ``contender``: begun when nobody computes; what the others compute meanwhile is counted."""
+        """The turn of ``contender``: begins when all are idle; counts what the others compute meanwhile."""
         everyone = [each.pid for each in self.contenders]
         await until_quiet(everyone)
         others = [each.pid for each in self.contenders if each is not contender]
@@ -224,7 +224,7 @@ async def _start(stack: contextlib.AsyncExitStack) -> tuple[Midfill, Layouts, Co
 
 
 async def _rounds(turns: Turns) -> None:
-    """Prompts that nobody has seen, of several sizes; after one of them, tokens without speculation."""
+    """Unseen prompts of several sizes; after one of them, tokens without speculation."""
     settings = turns.settings
     windows = Windows(turns.tokenizer, settings.seed)
     for i in range(N_WARM_UP if not settings.quick else 1):

@@ -108,7 +108,7 @@ async def _greet(address: Address) -> HttpEngine | None:
             return engine
         if not draining:
             await engine.client.post("/midfill/shutdown", json={}, timeout=5.0)
-    except Exception as error:  # noqa: BLE001 - refused, timed out, garbage: nobody we can use is there
+    except Exception as error:  # noqa: BLE001 - refused, timed out, garbage: no engine of ours is there
         log.debug("no engine at the recorded address: %s", type(error).__name__)
     await engine.aclose()
     return None

@@ -1,9 +1,9 @@
-"""From what the sources found to the snippets of a prompt: ranked, each once, within a budget, in a stable order.
+"""From the findings of the sources to the snippets of a prompt: ranked, each once, within a budget, in a stable order.
 
-A prompt's head is read once and kept by the engine, so a snippet that moves or goes costs reading all behind it again.
-The snippets therefore come in two parts. In front stands what a file and a scope need: signatures behind imports, of
-names, of neighbours. It stays as long as it is worth a good part of what the best choice would be. Behind it stands
-what the very line needs: the members of the class before the dot, similar code, the latest edits.
+The engine reads the head of a prompt once and keeps it, so a snippet that moves or goes makes it read everything after
+it again. The snippets therefore come in two parts. The front holds what a file and a scope need: signatures behind
+imports, of names, of neighbours. It stays as long as it is worth a good part of the best choice. Behind it stands what
+the very line needs: the members of the class before the dot, similar code, the latest edits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Key = tuple[str, int, int]  # file, and a definition's index and -1, or a window
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What stands in the prompts of one document, and what it was made from."""
+    """What the prompts of one document hold, and what it was made from."""
 
     snippets: tuple[Snippet, ...] = ()
     front: Mapping[Key, Found] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Choice:
 
 @dataclass(slots=True)
 class _Basket:
-    """What has been taken so far."""
+    """What has been chosen so far."""
 
     budget: float
     worth: float = 0.0
@@ -59,7 +59,7 @@ class _Basket:
         return self
 
     def _offer(self, key: Key, found: Found) -> None:
-        """Take it if there is room, and if it is not said already."""
+        """Take it if there is room, and if its content is not there already."""
         if key in self.keys or self._has(found):
             return
         cost = _cost(found) + (0 if self.of_file[found.file.key] else _path_cost(found.file))
@@ -86,7 +86,8 @@ class _Basket:
 def choose(
     view: View, focus: Focus, budget: int, before: Choice | None = None, sources: Mapping[str, Source] = SOURCES
 ) -> Choice:
-    """The snippets for ``focus``: about ``budget`` tokens, with the front of ``before`` if that is still good."""
+    """Return the snippets for ``focus``: about ``budget`` tokens, with the front of ``before`` if that is
+    still good."""
     before = before or Choice()
     found = _best(view, focus, sources)
     ranked = sorted(found, key=lambda key: (-found[key].score, key))
@@ -116,7 +117,7 @@ def _is_behind(key: Key, found: Mapping[Key, Found]) -> bool:
 def _front(
     found: Mapping[Key, Found], ranked: Sequence[Key], budget: float, before: Choice, view: View, focus: Focus
 ) -> _Basket:
-    """The earlier front with as little change as possible, or the best one where that is worth far more."""
+    """Return the earlier front with as little change as possible, or the best one if that is worth far more."""
     best = _Basket(budget).fill(found, ranked)
     still = {
         key: found.get(key, one)
@@ -129,7 +130,7 @@ def _front(
 
 
 def _best(view: View, focus: Focus, sources: Mapping[str, Source]) -> dict[Key, Found]:
-    """Everything found, each once with its best score; nothing with a secret, nothing that is shown anyway."""
+    """Return every finding once with its best score, without secrets and without what is shown anyway."""
     found: dict[Key, Found] = {}
     n_left = MAX_FOUND
     for source in sources.values():
@@ -168,7 +169,7 @@ def _path_cost(file: SourceFile) -> float:
 
 
 def _snippets(chosen: Mapping[Key, Found], access: str = "") -> list[Snippet]:
-    """Signatures by file, windows each by itself; the best last. ``access``: what members are written behind."""
+    """Return signatures by file and windows one by one; the best last. ``access``: the text before members."""
     picks: defaultdict[str, list[Pick]] = defaultdict(list)
     snippets: list[Snippet] = []
     for found in chosen.values():
@@ -184,10 +185,10 @@ def _snippets(chosen: Mapping[Key, Found], access: str = "") -> list[Snippet]:
 
 
 def stub(file: SourceFile, chosen: Iterable[int], access: str = "") -> str:
-    """The chosen definitions of a file by their signatures, in its order, each below the class it stands in.
+    """Return the chosen definitions of a file by their signatures, in its order, each below its class.
 
-    With ``access`` members are shown as they are used behind it, ``client.send(data)``: a model that has just read
-    ``client.`` goes on with what followed it elsewhere.
+    With ``access``, members are shown as they are used after it, ``client.send(data)``: a model that has just read
+    ``client.`` continues with what followed it elsewhere.
     """
     shown = set(chosen)
     for at in tuple(shown):
@@ -210,7 +211,7 @@ def stub(file: SourceFile, chosen: Iterable[int], access: str = "") -> str:
 
 
 def _ordered(snippets: Sequence[Snippet], before: Choice) -> tuple[Snippet, ...]:
-    """What stood there before first, in its order and as it was; what is new or has changed behind it."""
+    """Return first what was there before, in its order and unchanged; then what is new or has changed."""
     fresh = {(snippet.path, snippet.text): snippet for snippet in snippets}
     kept = [one for one in before.snippets if fresh.pop((one.path, one.text), None) is not None]
     return (*kept, *fresh.values())

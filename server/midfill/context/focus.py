@@ -1,4 +1,4 @@
-"""What somebody is working on: the place of the cursor, and the words around it."""
+"""What the user is working on: the place of the cursor, and the words around it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What besides the current file goes into a prompt: from memory only, in a stable order."""
+"""What a prompt holds besides the current file: from memory only, in a stable order."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from midfill.types import Snapshot, Snippet
 
 
 class ContextSource(Protocol):
-    """Knows pieces of other files. Asked on every keystroke: answers from memory, at once."""
+    """Knows pieces of other files. Asked at every keystroke: answers from memory, at once."""
 
     budget: int  # tokens that its snippets may have together; set by who asks
 
     def snippets(self, snapshot: Snapshot) -> Iterable[Snippet]:
-        """The pieces for ``snapshot`` in the order of the prompt: what was there before first, the most useful last."""
+        """Return the snippets for ``snapshot`` in the order of the prompt: earlier ones first, the most useful last."""
         ...
 
 
 def gather(sources: Sequence[ContextSource], snapshot: Snapshot) -> list[Snippet]:
-    """The snippets of all sources, each text once, in the sources' order; nothing that the file itself has."""
+    """Return the snippets of all sources, each text once, in the sources' order; nothing that the file itself has."""
     seen: set[str] = set()
     found = []
     for source in sources:
@@ -33,29 +33,29 @@ def gather(sources: Sequence[ContextSource], snapshot: Snapshot) -> list[Snippet
 
 @runtime_checkable
 class KnowsNames(Protocol):
-    """A source that also knows what may be named at a cursor. Answers from memory, at once."""
+    """A source that also knows the names that may follow at a cursor. Answers from memory, at once."""
 
     def known(self, snapshot: Snapshot) -> Known:
-        """What is known by now."""
+        """Return what is known by now."""
         ...
 
 
 def known_at(sources: Sequence[ContextSource], snapshot: Snapshot) -> Known:
-    """What the first source that knows names knows at ``snapshot``."""
+    """Return what the first source that knows names knows at ``snapshot``."""
     return next((source.known(snapshot) for source in sources if isinstance(source, KnowsNames)), NOTHING)
 
 
 @runtime_checkable
 class FollowsGrowth(Protocol):
-    """A source that finds out, in the background, what a middle needs that is being written."""
+    """A source that finds out, in the background, what a growing middle needs."""
 
     def grows(self, snapshot: Snapshot, middle: str) -> None:
-        """A middle stands so far. Does not wait."""
+        """Take the middle so far. Does not wait."""
         ...
 
 
 def follow(sources: Sequence[ContextSource], snapshot: Snapshot, middle: str) -> None:
-    """Tell every source that follows how a middle grows."""
+    """Pass a growing middle to every source that follows it."""
     for source in sources if "." in middle else ():
         if isinstance(source, FollowsGrowth):
             source.grows(snapshot, middle)

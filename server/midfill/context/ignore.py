@@ -1,4 +1,4 @@
-"""What git ignores in a folder: its ``.gitignore`` files, ``.git/info/exclude``, and folders nobody writes by hand.
+"""What git ignores in a folder: its ``.gitignore`` files, ``.git/info/exclude``, and folders of generated files.
 
 Reads the disk; for the indexer's thread alone.
 """
@@ -15,12 +15,12 @@ from pathspec import GitIgnoreSpec
 
 MAX_BYTES = 1 << 16  # of one .gitignore
 MAX_LINES = 2000
-MAX_LINE = 500  # a longer pattern is no pattern that somebody wrote
+MAX_LINE = 500  # a longer line is not a pattern that a person wrote
 MAX_STARS = 4  # of one pattern, "**" counted apart: matching takes the length of a name to this power
 MAX_SPECS = 5000  # folders whose rules are kept
 MAX_PARENTS = 16
 
-# Made by tools, or copied from elsewhere. Of use to nobody as an example, and large.
+# Made by tools, or copied from elsewhere. Useless as examples, and large.
 UNREAD_FOLDERS = frozenset({
     "node_modules", "bower_components", "site-packages", "__pycache__", "venv", "virtualenv", "dist", "build", "target",
     "out", "bin", "obj", "coverage", "htmlcov", "vendor", "third_party", "pods", "deriveddata", "cmakefiles",

@@ -1,6 +1,6 @@
-"""What the workspace's thread works on: folders, documents, the index, and choices. Used by that thread alone.
+"""The data of the workspace's thread: folders, documents, the index, and choices. Only that thread uses it.
 
-It says which text is to be parsed next (``step``, ``take``) and is told what came of it (``parsed``).
+It says which text to parse next (``step``, ``take``) and receives the result (``parsed``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from midfill.types import Snapshot
 
 log = logging.getLogger(__name__)
 
-RESCAN_S = 300.0  # a folder is walked again when somebody works in it so long after
+RESCAN_S = 300.0  # a folder in which the user works is walked again after this long
 MAX_FOLDERS = 20
 MAX_WALK_S = 120.0  # of work, for one folder
 MAX_EDITS = 8
@@ -44,13 +44,13 @@ NEAR_LINES = 4  # edits as near as this are one
 MAX_EDIT_LINES = 40
 MAX_ENDED = 20  # texts of one walk that end the child; the rest of the folder is left for the next walk
 MAX_SKIPPED = 5000  # files that are remembered as too much to parse
-SLOW_S = 60.0  # a document that was too much to parse has no definitions for so long
-NEWS_S = 3.0  # what was learned about other files changes a choice after so long
+SLOW_S = 60.0  # a document that was too much to parse has no definitions for this long
+NEWS_S = 3.0  # what was learned about other files changes a choice after this long
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """An open document. ``where`` is its absolute path, None for what is no file."""
+    """An open document. ``where`` is its absolute path, None if it is not a file."""
 
     uri: str
     where: Path | None
@@ -91,13 +91,13 @@ class Keeper:
         self.set_off(off)
 
     def set_off(self, off: Iterable[str]) -> None:
-        """Sources that are not asked."""
+        """Set the sources that are switched off."""
         self._sources = {name: source for name, source in SOURCES.items() if name not in set(off)}
 
     # ---- folders -----------------------------------------------------------------------------------------------------
 
     def set_folders(self, paths: Iterable[Path]) -> None:
-        """Walk the folders that are new; forget the files of those that are not there any more."""
+        """Walk the new folders; forget the files of folders that are gone."""
         wanted = tuple(paths)[:MAX_FOLDERS]
         for path in [path for path in self._folders if path not in wanted]:
             folder = self._folders.pop(path)
@@ -109,7 +109,7 @@ class Keeper:
                 try:
                     folder = Folder(path)
                 except (OSError, RuntimeError, ValueError):
-                    continue  # gone, or a circle of links
+                    continue  # gone, or a cycle of links
                 self._folders[path] = folder
                 self._begin(path, folder)
         self._projects = {key: name for uri, key in self._keys.items() if (name := self._project(uri, key))}
@@ -120,7 +120,7 @@ class Keeper:
         return bool(self._walks or self._again)
 
     def step(self) -> Job | None:
-        """Read one more file of the folder that is being walked; what is to be parsed of it."""
+        """Read one more file of the folder that is being walked; return what to parse of it."""
         if self._again:
             folder, known = self._again.popleft()
             return self._read(folder, known) if folder in self._folders.values() else None
@@ -155,7 +155,7 @@ class Keeper:
             self._put(dataclasses.replace(asked.file, definitions=definitions or ()))
 
     def _ask(self, asked: _Asked) -> Job | None:
-        """What is to be parsed of a file; None where nothing can be, and the file is taken as it is."""
+        """Return what to parse of a file; None if it cannot be parsed, and is taken without definitions."""
         if asked.file.language in KINDS:
             self._asked = asked
             return Job(asked.file.key, asked.file.language, asked.file.text)
@@ -166,7 +166,8 @@ class Keeper:
         return None
 
     def _skip(self, folder: Folder, file: SourceFile) -> None:
-        """A file is too much to parse: it is not read again as it is, and after some of them the folder is left."""
+        """A file is too much to parse: it is not read again until it changes, and after some of them the walk of the
+        folder ends."""
         self.index.remove(file.key)
         self._skipped[file.key] = file.stamp
         while len(self._skipped) > MAX_SKIPPED:
@@ -203,7 +204,7 @@ class Keeper:
         return self._ask(_Asked(file, folder=folder))
 
     def _drop_missing(self, folder: Folder) -> None:
-        """Forget what was there at the last walk and is not any more."""
+        """Forget what was there at the last walk and is gone now."""
         seen = self._seen.pop(folder.root, set())
         for key in list(self.index.files):
             if key not in seen and not self._is_open(key) and folder.relative(key) is not None:
@@ -219,7 +220,7 @@ class Keeper:
     # ---- documents ---------------------------------------------------------------------------------------------------
 
     def take(self, document: Document) -> Job | None:
-        """A document as it is now; what is to be parsed of it."""
+        """Take the current text of a document; return what to parse of it."""
         key = self._key(document.uri, document.where)
         self._visit(document.uri)
         if not self._may_show(key, document):
@@ -237,14 +238,14 @@ class Keeper:
         return self._ask(_Asked(file, uri=document.uri))
 
     def _put(self, file: SourceFile) -> None:
-        """Take an open document; what is open matters more than what is not."""
+        """Take an open document; open documents matter more than others."""
         while not self.index.put(file):
             if (other := next((other for other in self.index.files if not self._is_open(other)), None)) is None:
                 break
             self.index.remove(other)
 
     def forget(self, uri: str) -> None:
-        """A document was closed."""
+        """The client closed a document."""
         key = self._keys.pop(uri, uri)
         self._chosen_at.pop(uri, None)
         self._slow_until.pop(uri, None)
@@ -265,7 +266,7 @@ class Keeper:
         return self._keys[uri]
 
     def _project(self, uri: str, key: str) -> str:
-        """The project of what lies outside of the folders; "" for what belongs to the workspace."""
+        """Return the project of a file outside the folders; "" for files of the workspace."""
         path = path_of(uri)
         if not path:
             return NO_PROJECT
@@ -281,7 +282,7 @@ class Keeper:
         return key in self._keys.values()
 
     def _may_show(self, key: str, document: Document) -> bool:
-        """Whether other files' prompts may hold parts of it: denied and ignored files stay among themselves."""
+        """Whether prompts of other files may hold parts of it: secret and ignored files never do."""
         if not is_handwritten(document.text):
             return False
         folders = [folder for folder in self._folders.values() if folder.relative(key) is not None]
@@ -294,7 +295,7 @@ class Keeper:
             self._visited.popitem(last=False)
 
     def _note(self, edit: Edit) -> None:
-        """Keep an edit; one that goes on with the last is part of it."""
+        """Keep an edit; one that continues the last edit becomes part of it."""
         last = self._edits[0] if self._edits else edit
         if last.key == edit.key and edit.start <= last.end + NEAR_LINES and last.start <= edit.end + NEAR_LINES:
             start, end = min(edit.start, last.start), max(edit.end, last.end)
@@ -306,12 +307,12 @@ class Keeper:
     # ---- choices -----------------------------------------------------------------------------------------------------
 
     def is_news(self, uri: str) -> bool:
-        """Whether something was learned since the last choice for a document, some time ago. Called by any thread."""
+        """Whether something was learned since the last choice for a document, some time ago. Any thread may call it."""
         generation, at = self._chosen_at.get(uri, (-1, 0.0))
         return generation != self.index.generation and time.monotonic() - at > NEWS_S
 
     def declared(self, snapshot: Snapshot) -> dict[str, KnownNames]:
-        """The members that the workspace's files declare of what is used at ``snapshot``, by receiver."""
+        """Return the members that the workspace's files declare for what is used at ``snapshot``, by receiver."""
         view, focus = self._seen_at(snapshot)
         sight = Sight(
             self.index, lambda key: view.may_show(key, focus), lru_cache(self._is_whole), lru_cache(self._go_folder)
@@ -319,7 +320,8 @@ class Keeper:
         return lists_at(sight, focus, receiver_before(snapshot))
 
     def _is_whole(self, file: SourceFile) -> bool:
-        """Whether the index has each file of this one's ending in its folder: none too large, ignored or left out."""
+        """Whether the index has every file with this one's ending in its folder: none too large, ignored
+        or left out."""
         folder, ending = os.path.dirname(file.key), os.path.splitext(file.key)[1]  # noqa: PTH120, PTH122
         try:
             with os.scandir(folder) as entries:
@@ -330,7 +332,8 @@ class Keeper:
         return len(names) < MAX_FOLDER and all(key in self.index.files for key in keys)
 
     def _go_folder(self, key: str, import_path: str) -> str | None:
-        """The folder of an import path, as the index names it, where it is of the same module as the file ``key``."""
+        """Return the folder of an import path, as the index names it, if it is in the same module as the
+        file ``key``."""
         root, module = go_module(os.path.dirname(path_of(key) or key))  # noqa: PTH120
         inside = import_path.removeprefix(module).lstrip("/")
         if not module or not f"{import_path}/".startswith(f"{module}/"):
@@ -340,7 +343,7 @@ class Keeper:
         return next((path.removeprefix(".") for path in paths if path is not None), None)
 
     def choose(self, snapshot: Snapshot, budget: int, before: Choice | None) -> Choice:
-        """The snippets for the place of ``snapshot``."""
+        """Return the snippets for the place of ``snapshot``."""
         self._walk_again()
         self._visit(snapshot.uri)
         view, focus = self._seen_at(snapshot)
@@ -358,7 +361,7 @@ class Keeper:
 
 
 def _real(path: Path) -> str:
-    """The real path; what no file system can spell stays as it is."""
+    """Return the real path; a path that no file system can hold stays as it is."""
     try:
         return os.path.realpath(path)
     except (OSError, ValueError):
@@ -366,7 +369,7 @@ def _real(path: Path) -> str:
 
 
 def edit_between(key: str, old: str, new: str) -> Edit | None:
-    """The lines of ``new`` that are not those of ``old``; None where lines only went."""
+    """Return the lines of ``new`` that ``old`` does not have; None if lines were only removed."""
     before, after = old.split("\n"), new.split("\n")
     n = min(len(before), len(after))
     start = next((i for i in range(n) if before[i] != after[i]), n)

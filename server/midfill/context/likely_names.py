@@ -1,5 +1,5 @@
-"""Names that the text at the cursor probably begins with: those that the file imports and says nowhere else, and behind
-a dot the members that are known of what stands before it."""
+"""Names with which the text at the cursor probably begins: imports that the file does not use yet, and after a dot the
+known members of the receiver."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from midfill.context.knowledge.names import NOTHING, Known, KnownNames
 from midfill.types import Snapshot, Snippet
 
 MAX_TEXT = 200_000
-# A file with more of them collects names for others (``__init__.py``), and none is more likely than the rest.
+# A file with more of them collects names for other files (``__init__.py``), and none is more likely than the rest.
 MAX_UNUSED = 6
 MAX_MEMBERS = 24
-MAX_ONLY = 250  # names among which the model has to choose
+MAX_ONLY = 250  # names from which the model has to choose
 _WORD = re.compile(r"\w+")
 _BEGUN = re.compile(r"\w*\Z")
 _IMPORT = re.compile(r"\s*(?:import|from|use|using|require|export|#include|package)\b")
@@ -30,10 +30,10 @@ _MEMBER = re.compile(
 def likely_names(
     snapshot: Snapshot, snippets: Sequence[Snippet], known: Known = NOTHING
 ) -> tuple[tuple[str, ...], bool]:
-    """The names, and whether there are no others.
+    """Return the names, and whether there are no others.
 
-    Behind a dot what is ``known`` there, else the members that ``snippets`` tell of and those that this file uses;
-    elsewhere unused imports.
+    After a dot: what is ``known`` there, else the members in ``snippets`` and those that this file uses; elsewhere
+    unused imports.
     """
     if known.here is not None and len(snapshot.text) <= MAX_TEXT:
         return _known(snapshot, known.here)
@@ -41,14 +41,14 @@ def likely_names(
 
 
 def _known(snapshot: Snapshot, here: KnownNames) -> tuple[tuple[str, ...], bool]:
-    """Those that go on with the word that is begun; special ones only where one is."""
+    """Return those that continue the begun word; special ones only if a word is begun."""
     word = _BEGUN.search(snapshot.line_before)
     begun = word[0] if word is not None else ""
     names = [name for name in here.names if name.startswith(begun) and (begun or not name.startswith("__"))]
-    if not names:  # a word that is none of them is being written, and the person knows why
+    if not names:  # the user is writing a word that is none of them, and knows why
         return (), False
     used = Counter(_WORD.findall(snapshot.text))
-    names.sort(key=lambda name: -used[name])  # stable: else as they came
+    names.sort(key=lambda name: -used[name])  # stable: otherwise in their order
     only = here.is_complete and len(names) <= MAX_ONLY
     return tuple(names[: MAX_ONLY if only else MAX_MEMBERS]), only
 
@@ -76,7 +76,9 @@ def _unused(snapshot: Snapshot) -> Iterator[str]:
 def _members(snapshot: Snapshot, snippets: Sequence[Snippet]) -> Iterator[str]:
     told = [name for snippet in snippets for name in _MEMBER.findall(snippet.text)]
     receiver = receiver_in(snapshot.line_before[-200:])
-    if not told or not receiver or not snapshot.line_before.endswith(f"{receiver}."):  # of a call nothing is known
+    if (
+        not told or not receiver or not snapshot.line_before.endswith(f"{receiver}.")
+    ):  # nothing is known of the value of a call
         return
     yield from re.findall(rf"\b{receiver}\.([^\W\d]\w*)", snapshot.text)
     yield from (name for name in told if not name.startswith("__"))

@@ -37,7 +37,7 @@ def limit_memory(n_bytes: int) -> None:
 
 
 def limit_time(seconds: float) -> None:
-    """End the process once it has used so much more processor time; 0 takes the limit back.
+    """End the process once it has used this much more processor time; 0 takes the limit back.
 
     The kernel does it, since a grammar's loop lets no Python code run.
     """

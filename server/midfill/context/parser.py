@@ -23,11 +23,11 @@ from midfill.types import MidfillError
 log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0  # by the clock; of processor time a text has less (limits.MAX_CPU_S), as the child gives way
-IDLE_S = 60.0  # a child that has had nothing to do for so long is ended
+IDLE_S = 60.0  # an idle child is ended after this long
 MAX_KEPT = 96 << 20  # bytes; a child that has more than this after a text is ended, and the next one begins afresh
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0  # before the next child, doubled with each one that ends in a row
 MAX_STARTS = 5  # children in a row that end before they are ready
-OFF_S = 60.0  # after that many, texts have no definitions for so long
+OFF_S = 60.0  # after that many failures, texts have no definitions for this long
 
 COMMAND = (sys.executable, "-P", "-m", "midfill.context.parsing")
 

@@ -51,7 +51,7 @@ def _head(file: Path) -> bytes:
 
 
 def is_too_wide(folder: Path) -> bool:
-    """Whether ``folder`` (a real path) is a file system's root, everybody's home or somebody's: not a project."""
+    """Whether ``folder`` (a real path) is a file system's root, the folder of all homes or a home: not a project."""
     try:
         home = Path.home().resolve()
     except (RuntimeError, OSError):

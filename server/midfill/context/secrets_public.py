@@ -133,7 +133,7 @@ def _bytes_of(value: str) -> bytes:
 
 
 def _is_structured(value: str) -> bool:
-    """Whether it is bytes in base 64 that nobody drew: three zeros in a row, as numbers of a file or a message have."""
+    """Whether it is base 64 of bytes that are not random: three zeros in a row, as in numbers of a file or message."""
     try:
         data = _bytes_of(value)
     except (binascii.Error, ValueError):

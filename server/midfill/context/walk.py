@@ -154,7 +154,7 @@ class Folder:
 
 
 def readable(data: bytes) -> str | None:
-    """``data`` as the text of a source file somebody wrote, or None."""
+    """``data`` as the text of a source file that a person wrote, or None."""
     if len(data) > MAX_BYTES or b"\0" in data:
         return None
     try:

@@ -1,9 +1,9 @@
-"""The workspace as it is now: fed by the language server, read by its requests, and worked on by one thread.
+"""The current workspace: fed by the language server, read by its requests, and maintained by one thread.
 
-The language server tells what is opened, changed and closed, and asks for snippets; both only touch memory and return
-at once. The thread does the rest in the background: it reads folders and documents into the index, and chooses the
-snippets for the place somebody works at, before they are asked for. Texts are parsed by a process (``parser``), one at
-a time; the thread goes on with choices meanwhile.
+The language server reports what the client opens, changes and closes, and asks for snippets; both only touch memory
+and return at once. The thread does the rest in the background: it reads folders and documents into the index, and
+chooses the snippets for the user's place before they are needed. A process (``parser``) parses texts, one at a time,
+while the thread goes on choosing.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from midfill.types import Snapshot, Snippet
 
 log = logging.getLogger(__name__)
 
-QUIET_S = 0.4  # a changed document is read again when nobody has typed in it for so long
+QUIET_S = 0.4  # a changed document is read again after this long without typing
 MOVED_LINES = 4  # a cursor that moved less needs no other snippets
-MAX_TEXT = 400_000  # characters; a longer document is not looked into
-MAX_OPEN = 500  # documents that are kept in mind
+MAX_TEXT = 400_000  # characters; longer documents are ignored
+MAX_OPEN = 500  # documents that are remembered
 DEFAULT_BUDGET = 280  # tokens
 
 
@@ -46,7 +46,7 @@ class _Mark:
     path: str
 
     def is_near(self, other: _Mark) -> bool:
-        """Whether a choice for this place is good for the other one."""
+        """Whether a choice for this place also fits the other one."""
         moved = abs(self.line - other.line) >= MOVED_LINES or other.path != self.path
         return not moved and other.receiver in ("", self.receiver)
 
@@ -57,16 +57,16 @@ class Workspace:
     def __init__(
         self, *, off: Iterable[str] = (), knowledge_off: Iterable[str] = (), budget: int = DEFAULT_BUDGET
     ) -> None:
-        """``off`` and ``knowledge_off``: names of sources of snippets, and of names, that are not asked. ``budget``:
-        tokens of all snippets of a prompt."""
+        """``off`` and ``knowledge_off``: names of sources, of snippets and of names, that are switched off.
+        ``budget``: tokens for all snippets of a prompt."""
         self.budget = budget
         self._keeper = Keeper(off)
         self._changed = threading.Condition()
-        self._texts: OrderedDict[str, tuple[float, Document]] = OrderedDict()  # due when, and what
-        self._places: OrderedDict[str, Snapshot] = OrderedDict()  # to choose for
-        self._unnamed: OrderedDict[str, Snapshot] = OrderedDict()  # to look up declared members for
-        self._named: dict[str, tuple[int, str, int]] = {}  # line, receiver and state of the index of the last look
-        self._calls: list[Callable[[], None]] = []  # to do first
+        self._texts: OrderedDict[str, tuple[float, Document]] = OrderedDict()  # when it is due, and what
+        self._places: OrderedDict[str, Snapshot] = OrderedDict()  # places to choose snippets for
+        self._unnamed: OrderedDict[str, Snapshot] = OrderedDict()  # places to look up declared members for
+        self._named: dict[str, tuple[int, str, int]] = {}  # line, receiver and state of the index at the last look
+        self._calls: list[Callable[[], None]] = []  # to be done first
         self._marks: OrderedDict[str, _Mark] = OrderedDict()
         self._chosen: dict[str, Choice] = {}
         self._thread: threading.Thread | None = None
@@ -80,22 +80,22 @@ class Workspace:
     # ---- told by the language server: memory only, at once -----------------------------------------------------------
 
     def set_folders(self, folders: Iterable[Path]) -> None:
-        """The workspace's folders, as absolute paths."""
+        """Set the workspace's folders, as absolute paths."""
         wanted = tuple(folders)
         self.knowledge.set_folders(wanted)
         self._do(lambda: self._keeper.set_folders(wanted))
 
     def set_off(self, off: Iterable[str]) -> None:
-        """Sources that are not asked from now on."""
+        """Set the sources that are switched off from now on."""
         names = tuple(off)
         self._do(lambda: self._keeper.set_off(names))
 
     def opened(self, document: Document) -> None:
-        """A document was opened."""
+        """The client opened a document."""
         self._take(document, 0.0)
 
     def changed(self, document: Document, cursor: int | None = None) -> None:
-        """A document has another text. ``cursor``: where somebody is typing, as code points of it."""
+        """The text of a document changed. ``cursor``: where the user is typing, in code points of it."""
         self._take(document, QUIET_S)
         if cursor is not None and len(document.text) <= MAX_TEXT:
             place = Snapshot(document.uri, 0, document.language, document.text, cursor, path=document.path)
@@ -103,7 +103,7 @@ class Workspace:
             self._look_for_names(place)
 
     def closed(self, uri: str) -> None:
-        """A document was closed: what is on disk counts again, if it is a file of the workspace."""
+        """The client closed a document: its file on disk counts again, if it belongs to the workspace."""
         with self._changed:
             self._texts.pop(uri, None)
             self._places.pop(uri, None)
@@ -116,7 +116,8 @@ class Workspace:
         self._do(lambda: self._keeper.forget(uri))
 
     def snippets(self, snapshot: Snapshot) -> tuple[Snippet, ...]:
-        """What was chosen for the place of ``snapshot`` or the one before; asks for a new choice if it is due."""
+        """Return what was chosen for the place of ``snapshot`` or the previous one; ask for a new choice
+        if it is due."""
         if len(snapshot.text) <= MAX_TEXT:
             self._look(snapshot)
         choice = self._chosen.get(snapshot.uri)
@@ -126,19 +127,19 @@ class Workspace:
         return (*last_within(snippets, self.budget - cost_of(wrong)), wrong)
 
     def known(self, snapshot: Snapshot) -> Known:
-        """What may be named at ``snapshot``, as far as that has been told or inferred by now."""
+        """Return the names that may follow at ``snapshot``, as far as they are known by now."""
         if len(snapshot.text) > MAX_TEXT:
             return NOTHING
         self._look_for_names(snapshot)
         return self.knowledge.at(snapshot)
 
     def grows(self, snapshot: Snapshot, middle: str) -> None:
-        """A middle is being written: what its receivers have is asked for meanwhile."""
+        """A middle is growing: look up meanwhile which members its receivers have."""
         if len(snapshot.text) <= MAX_TEXT:
             self.knowledge.grows(snapshot, middle)
 
     def stop(self) -> None:
-        """End the threads and the children; does not wait for them."""
+        """Stop the threads and the children without waiting for them."""
         self.knowledge.stop()
         with self._changed:
             self._stopped = True
@@ -146,7 +147,7 @@ class Workspace:
         self._parser.stop()
 
     def settle(self, timeout_s: float) -> bool:
-        """Wait until there is nothing left to do; whether that came about. Not for the language server's loop."""
+        """Wait until there is nothing left to do; return whether that happened. Not for the language server's loop."""
         end = time.monotonic() + timeout_s
         with self._changed:
             self._n_waiting += 1
@@ -157,9 +158,9 @@ class Workspace:
             return not (self._busy or self._has_work())
 
     def prepare(self, snapshot: Snapshot, timeout_s: float) -> bool:
-        """Wait until the snippets for ``snapshot`` are chosen from all that there is; False where time ran out first.
+        """Wait until the snippets for ``snapshot`` are chosen from everything; return False if time ran out first.
 
-        For commands that ask once; nobody may wait for this while typing.
+        For commands that ask once; this must not be waited for while the user types.
         """
         if not self.settle(timeout_s):
             return False
@@ -187,7 +188,7 @@ class Workspace:
             self._wake()
 
     def _look(self, snapshot: Snapshot) -> None:
-        """Ask for a choice, if the cursor is at another place than at the last one."""
+        """Ask for a choice, if the cursor has moved since the last one."""
         before = snapshot.text[max(0, snapshot.cursor - 200) : snapshot.cursor]
         mark = _Mark(snapshot.text.count("\n", 0, snapshot.cursor), receiver_in(before), snapshot.path)
         known = self._marks.get(snapshot.uri)
@@ -204,7 +205,7 @@ class Workspace:
             self._wake()
 
     def _look_for_names(self, snapshot: Snapshot) -> None:
-        """Ask what may be named at a place, unless that is known as things are."""
+        """Ask for the names that may follow at a place, unless they are known for the current state."""
         self.knowledge.look(snapshot)
         if not family_of(snapshot.language) or not self.knowledge.is_asked(INDEX):
             return
@@ -217,7 +218,7 @@ class Workspace:
                 self._wake()
 
     def _wake(self) -> None:
-        """Start the thread when there is something to do for the first time. With the lock held."""
+        """Start the thread when there is something to do for the first time. The caller holds the lock."""
         if self._thread is None and not self._stopped:
             self._thread = threading.Thread(target=self._run, name="midfill-context", daemon=True)
             self._thread.start()
@@ -236,7 +237,7 @@ class Workspace:
             self._rest(time.monotonic() - began)
 
     def _next(self) -> Callable[[], None] | None:
-        """What to do now: calls, names, choices, quiet documents, a step through the folders; in this order."""
+        """Return what to do now: calls, names, choices, quiet documents, a step through the folders; in this order."""
         with self._changed:
             self._busy = False
             while not self._stopped:
@@ -265,7 +266,7 @@ class Workspace:
         return self._texts.pop(uri)[1] if uri is not None else None
 
     def _until_due(self) -> float | None:
-        """Seconds until there may be something to do; None: until something is told."""
+        """Return the seconds until there may be something to do; None: until something is reported."""
         if self._is_parsing or not (self._texts or self._keeper.has_steps):
             return None
         due = 0.0 if self._keeper.has_steps else min(due for due, _ in self._texts.values()) - time.monotonic()
@@ -277,7 +278,7 @@ class Workspace:
         )
 
     def _rest(self, worked_s: float) -> None:
-        """Leave the processor to others for as long as it was used; whoever waits for a choice ends the rest."""
+        """Leave the processor to others for as long as it was used; a waiting choice ends the rest."""
         with self._changed:
             if not (self._calls or self._unnamed or self._places or self._n_waiting or self._stopped):
                 self._changed.wait(min(worked_s, 0.25))

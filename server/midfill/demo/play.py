@@ -146,7 +146,7 @@ class Session:
         return {"line": before.count("\n"), "character": len(before) - before.rfind("\n") - 1}
 
     async def suggest(self, *, until: int | None = None) -> str:
-        """Ask for a suggestion and let it grow on the screen. ``until``: return once it has so many characters."""
+        """Ask for a suggestion and let it grow on the screen. ``until``: return once it has this many characters."""
         token = f"demo-{self._version}"
         grown = asyncio.Event()
         start, first = time.monotonic(), 0.0

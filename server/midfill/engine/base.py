@@ -13,38 +13,44 @@ ADAPTER_MISSING = "adapter_missing"  # AdapterMissingError on the wire
 
 
 class EngineError(MidfillError):
-    """The engine cannot answer now. Never shown as a dialog: the caller answers empty and sets the status."""
+    """The engine cannot answer now. Never shown as a dialog: the caller answers with nothing and sets the status."""
 
 
 class BadRequestError(EngineError):
-    """The request can never be answered by this engine: its sender made a mistake."""
+    """This engine can never answer the request: its sender made a mistake."""
 
 
 class AdapterMissingError(EngineError):
-    """The engine does not know the adapter, or had to make room: whoever knows its folder loads it (again)."""
+    """The engine does not know the adapter, or dropped it to make room: the client that knows its folder loads it."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """One generation.
 
-    ``adapter`` names a registered adapter, ``None`` the plain base. ``stop`` are strings that end the text and are
-    not part of it; control tokens always end it. ``temperature`` 0 is greedy. ``n`` candidates: greedy ones differ in
-    their first token. ``logprobs``: whether to tell each token's.
+    - ``adapter``: a registered adapter, ``None`` for the base model.
+    - ``stop``: strings that end the text and are not part of it; control tokens always end it.
+    - ``temperature``: 0 is greedy.
+    - ``n``: number of candidates; greedy ones differ in their first token.
+    - ``logprobs``: whether to report each token's log probability.
 
-    What follows is for our own engine; others ignore it. ``suffix``: where in the prompt the text after
-    the cursor stands, without sentinels; the engine may then keep what it read of it earlier though the
-    cursor has moved (approximate; None: exact). ``forced_prefix``: the text must begin with it and is given without it
-    (token healing). ``speculate``: whether tokens may be drafted (the answer is the same). ``window``: whose request
-    this is; windows take turns, and the newest request of a window goes first. ``background``: only while nobody waits.
-    ``bias_names``: names with which the text probably begins; they get a small advantage. ``bias_only``: there are no
-    other ones, so another word comes only if the model is sure of it. ``prefill_only``: the prompt is
-    read and nothing is generated, so that a later request finds it read. Every other request goes first; a background
-    request is meant, with ``max_tokens`` 1 for engines that ignore this.
-    ``within_s``: an answer of which nothing came after so many seconds is of no use; the engine then gives up early
-    what it cannot have read by then (None: it waits). ``person``: who asks, where several people share an engine;
-    they take turns, whereas windows of one person are read newest first.
-    ``session``: a digest of whose file this is, for balancers that keep a file's requests on one replica.
+    The rest is for our own engine; others ignore it.
+
+    - ``suffix``: where the text after the cursor stands in the prompt, without sentinels. The engine may then reuse
+      what it read of it, even if the cursor has moved (approximate; None: exact).
+    - ``forced_prefix``: the text must begin with it, and is returned without it (token healing).
+    - ``speculate``: whether tokens may be drafted (same output).
+    - ``window``: the window that asks; windows take turns, and the newest request of a window goes first.
+    - ``background``: runs only while no other request waits.
+    - ``bias_names``: names with which the text probably begins; they get a small advantage. ``bias_only``: there are
+      no other names, so another word comes only if the model is sure of it.
+    - ``prefill_only``: read the prompt and generate nothing, so that a later request finds it read. Every other
+      request goes first. Meant for background requests, with ``max_tokens`` 1 for engines that ignore this.
+    - ``within_s``: after this many seconds without any text, an answer is useless; the engine drops early what it
+      cannot read by then (None: it waits).
+    - ``person``: who asks, if several people share an engine. People take turns; windows of one person are answered
+      newest first.
+    - ``session``: a digest of the file, for balancers that keep a file's requests on one replica.
     """
 
     prompt: tuple[int, ...]
@@ -74,8 +80,8 @@ class GenerateRequest:
 class Delta:
     """The next piece of text of candidate ``index``. Its last one carries ``finish_reason`` and ``stats``.
 
-    ``logprobs``, where asked for: of the tokens that came with this piece, natural logarithms under the model (of those
-    that spell the beginning, among the tokens that agree with it).
+    ``logprobs``, if requested: natural logarithms of the probabilities of this piece's tokens under the model (of
+    tokens that spell the forced prefix, among those that agree with it).
     """
 
     text: str
@@ -86,7 +92,7 @@ class Delta:
 
 
 class Engine(Protocol):
-    """Closing the iterator (``aclosing``) is how a generation is cancelled; the engine stops within one step."""
+    """Closing the iterator (``aclosing``) cancels a generation; the engine stops within one step."""
 
     def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle piece by piece. Raises EngineError."""

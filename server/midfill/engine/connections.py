@@ -83,7 +83,7 @@ class Connections(httpcore.AsyncConnectionPool):
         return task
 
     def _closed(self, task: asyncio.Task[None]) -> None:
-        """What went wrong while something was closed concerns nobody any more."""
+        """Errors while something is being closed no longer matter."""
         self._closing.discard(task)
         if not task.cancelled():
             task.exception()

@@ -56,7 +56,7 @@ class Server:
     """What a person would be shown: context, prompt, engine, stopping, post-processing, as in an editor."""
 
     def __init__(self, completer: Completer, trigger: Trigger = "invoked", prepare: Prepare = _nothing) -> None:
-        """``prepare`` is what went on before somebody asked: the other files are read. It may block."""
+        """``prepare`` does what happens before a request: it reads the other files. It may block."""
         self.completer, self._trigger, self._prepare = completer, trigger, prepare
 
     async def answer(self, snapshot: Snapshot) -> Answer:

@@ -1,4 +1,4 @@
-"""The other files, as the language server's context knows them while somebody works in one."""
+"""The other files, as the language server's context knows them while the user works in one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from midfill.context.workspace import Workspace
 from midfill.eval.servers import LanguageServer
 from midfill.types import MidfillError, Snapshot
 
-SERVER_S = 3.0  # another language server that names nothing is asked again for so long
-READ_S = 60.0  # a project is read for so long at most
+SERVER_S = 3.0  # another language server that names nothing is asked again for this long
+READ_S = 60.0  # a project is read for this long at most
 
 
 class ProjectContext:
@@ -46,7 +46,7 @@ class ProjectContext:
                 self._workspace.knowledge.told(place, names, is_complete=is_complete)
 
     def changed(self, snapshot: Snapshot) -> None:
-        """Somebody typed. Does not wait."""
+        """The user typed. Does not wait."""
         self._workspace.changed(self._document(snapshot), snapshot.cursor)
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ class Hole:
         return said == wanted or (bool(following) and said.startswith(wanted + following[0]))
 
     def snapshot(self, n_untyped: int = 0, root: str = "file:///bench") -> Snapshot:
-        """The cursor at the hole, or so many characters before, which are not typed yet."""
+        """The cursor at the hole, or this many characters before it, which are not typed yet."""
         prefix = self.prefix[: len(self.prefix) - n_untyped]
         return Snapshot(f"{root}/{self.path}", 0, self.language, prefix + self.suffix, len(prefix), path=self.path)
 

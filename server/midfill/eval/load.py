@@ -1,4 +1,4 @@
-"""Several typists at once against one engine: what a person waits for, and what the engine works for nobody."""
+"""Several typists at once against one engine: how long a person waits, and how much of the engine's work is wasted."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class FrontEnd(Completer):
 
 @dataclass(slots=True)
 class Load:
-    """What so many typists came to."""
+    """The results of this many typists."""
 
     n_typists: int
     seconds: float

@@ -31,7 +31,7 @@ class TooLateError(EngineError):
 
 @dataclass(slots=True)
 class Answer:
-    """What an engine said, as far as somebody listened."""
+    """What an engine said, as far as a client listened."""
 
     deltas: list[Delta] = field(default_factory=list)
     is_over: bool = False  # the engine had no more to say
@@ -42,7 +42,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.answers: dict[Hashable, Answer] = {}
-        self.n_short = 0  # answers that somebody wanted more of than was listened to
+        self.n_short = 0  # answers of which more was needed than was listened to
 
 
 class Remembering:

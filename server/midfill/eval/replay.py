@@ -190,7 +190,7 @@ def glanced(suggestion: str, follows: str, least: int) -> Taken | None:
 
 
 class Typist:
-    """An editor's window with one file, and somebody in front of it."""
+    """An editor's window with one file, and a typist in front of it."""
 
     def __init__(
         self, completer: Completer, place: Place, habits: Habits, count: Callable[[str], int],

@@ -20,7 +20,7 @@ from midfill.context.knowledge.names import KEYWORD, MAX_KEYWORDS, is_whole, nam
 from midfill.types import MidfillError, Snapshot
 
 START_S, ANSWER_S, LOOK_S = 60.0, 20.0, 0.5
-TEXT = 1  # CompletionItemKind: a word of the text, of somebody who does not know
+TEXT = 1  # CompletionItemKind: a word of the text, from a server that does not know better
 NO_NAMES = frozenset({TEXT, KEYWORD, 15, 17, 19})  # and Snippet, File, Folder
 
 
@@ -66,7 +66,7 @@ class LanguageServer:
 
     def names(self, snapshot: Snapshot, at: int, patience_s: float = 0.0) -> tuple[list[str], bool]:
         """What may be named at a place of the document that is shown, and whether there are no others. A server that
-        names nothing, as it may still read the project, is asked again for so long."""
+        names nothing, as it may still read the project, is asked again for this long."""
         end = time.monotonic() + patience_s
         while not (found := self._names(snapshot, at))[0] and time.monotonic() < end:
             time.sleep(LOOK_S)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from midfill.tokenizer import CodeTokenizer
 
-# A longer word is no name that somebody is typing.
+# A longer word is not a name that is being typed.
 MAX_WORD = 40
 _WORD = re.compile(r" ?[^\W\d]\w{0,39}\Z")
 
@@ -20,9 +20,9 @@ def word_before(text: str) -> str:
     return match.group()
 
 
-# More characters than this a token are rare in code; a window of so many characters is enough to fill a budget.
+# More characters than this a token are rare in code; a window of this many characters is enough to fill a budget.
 CHARS_PER_TOKEN = 8
-# Nearly always so many are enough, and a text half as long is encoded in half the time at every key.
+# Nearly always this many are enough, and a text half as long is encoded in half the time at every key.
 USUAL_CHARS = 5
 APART = 32  # tokens after which it makes no difference any more where a text was cut
 

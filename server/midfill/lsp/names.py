@@ -1,4 +1,4 @@
-"""midfill/names: what the editor's other language servers say may be named behind a dot. Nobody waits for it.
+"""midfill/names: what the editor's other language servers know of the names after a dot. Nothing waits for them.
 
 midfill/places: where they should be asked.
 """

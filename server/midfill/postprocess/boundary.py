@@ -1,9 +1,9 @@
-"""Line or block: where the first whole unit of a middle ends, decided while it still grows.
+"""Line or block: where a middle stops (its stop boundary), decided while it still grows.
 
-The rest of a line, what is inside brackets, a string, a comment, or on a blank line a statement with its body, or
-the rest of a block. A line opens a block where the next one is deeper, in every language. What already stands below the
-cursor decides with: a body that is there is not written again, a block that goes on gets the statements it lacks, one
-that ends is written to its end. Once an end is decided, more text never moves it.
+That is the rest of a line, the inside of brackets, a string, a comment; on a blank line a statement with its body, or
+the rest of a block. In every language, a line opens a block if the next one is indented deeper. The text below the
+cursor decides too: an existing body is not written again, a block that continues gets the statements it lacks, and one
+that ends is written to its end. Once a boundary is decided, more text never moves it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TAG = re.compile(r"<(/?)([A-Za-z][\w.:-]*)(?:[^<>]|=>)*?(/?)>")
 
 
 def stop_boundary(middle: str, place: Place) -> int | None:
-    """Where in ``middle`` its first unit ends, or None while that is not decided."""
+    """Return where ``middle`` stops, or None while that is undecided."""
     match place.kind:
         case "comment" | "rest":
             return _newline(middle)
@@ -39,10 +39,9 @@ def stop_boundary(middle: str, place: Place) -> int | None:
 
 
 def lacks(middle: str, place: Place) -> bool:
-    """Whether ``middle``, at whose end the model stopped by itself, is surely not all that fits on a blank line:
-    something is open, its last line opens a block that stands nowhere, names that are read below are bound nowhere, or
-    names that are bound above are read nowhere.
-    """
+    """Whether ``middle``, at whose end the model stopped by itself, is surely incomplete on a blank line: something is
+    open, its last line opens a block without a body, names that are read below are bound nowhere, or names that are
+    bound above are read nowhere."""
     if place.kind != "block" or not middle.strip():
         return False
     lines = [line for line in (place.before + middle).split("\n") if line.strip()]
@@ -59,12 +58,13 @@ def lacks(middle: str, place: Place) -> bool:
 
 
 def awaits_body(place: Place) -> bool:
-    """Whether the cursor stands behind a line that opens a block, of which nothing stands below."""
+    """Whether the cursor stands after a line that opens a block without a body below."""
     return place.kind == "line" and opens_block(place.before, place.language) and not _body_follows(place)
 
 
 def _second(place: Place) -> bool:
-    """Whether the line below is the second part of a statement, such as ``else``, and no body of what stands above."""
+    """Whether the line below is the second part of a statement, such as ``else``, and not the body of the
+    line above."""
     return place.below is not None and place.traits.second.match(place.below.strip()) is not None
 
 
@@ -87,11 +87,12 @@ def _string_end(middle: str, place: Place) -> int | None:
         return line_end
     if end is None or end == line_end or place.after.strip():
         return end if end is not None else line_end
-    return line_end  # the string's own line goes on behind it
+    return line_end  # the string's own line continues after it
 
 
 def _docstring_end(middle: str, place: Place) -> int | None:
-    """The closing quotes, a blank line, or the line that stands below; a line that was begun ends with itself."""
+    """Return the end of a docstring: the closing quotes, a blank line, or the line that stands below; a line that was
+    begun ends with itself."""
     closing = place.state.string or place.state.comment
     at = middle.find(closing)
     ends = [at + len(closing)] if at >= 0 else []
@@ -103,7 +104,7 @@ def _docstring_end(middle: str, place: Place) -> int | None:
 
 
 def _below_at(middle: str, place: Place) -> int:
-    """Where the line before one that says what stands below ends; -1: there is none."""
+    """Return the end of the line before the one that repeats the text below; -1 if there is none."""
     start = 0
     for end in _line_ends(middle):
         if start and place.below is not None and middle[start:end].rstrip() == place.below.rstrip():
@@ -113,12 +114,13 @@ def _below_at(middle: str, place: Place) -> int:
 
 
 def _inside_end(middle: str, place: Place) -> int | None:
-    """The closer that stands right of the cursor, or the line's end where nothing was opened on the way to it."""
+    """Return the position of the closer to the right of the cursor, or of the line's end if nothing was opened before
+    it."""
     is_element = place.after.lstrip().startswith("</")
     closer = _end_tag(middle) if is_element else unopened_at(middle, place.language)
     line_end = _newline(middle)
     if line_end is not None and not middle[:line_end].strip() and place.opens_line:
-        return closer  # what is inside goes over several lines
+        return closer  # its content spans several lines
     if closer is not None and (line_end is None or closer < line_end):
         return closer
     for at in _line_ends(middle):
@@ -130,7 +132,7 @@ def _inside_end(middle: str, place: Place) -> int | None:
 
 
 def _end_tag(middle: str) -> int | None:
-    """Where in ``middle`` the first end tag stands whose element was not opened in it."""
+    """Return where ``middle`` has the first end tag whose element it did not open."""
     opened: list[str] = []
     for match in _TAG.finditer(middle):
         ends, name, empty = match.groups()
@@ -167,7 +169,7 @@ def _line_end(middle: str, place: Place) -> int | None:
 
 
 def _opening_end(line: str, place: Place, *, complete: bool) -> int | None:
-    """Where the middle ends in the cursor's ``line``, whose content stands below."""
+    """Return where the middle ends in the cursor's ``line``, whose content stands below."""
     content, n_before = place.content, len(place.before)
     assert content is not None
     if not content.is_open:
@@ -178,7 +180,7 @@ def _opening_end(line: str, place: Place, *, complete: bool) -> int | None:
 
 
 def _body_follows(place: Place) -> bool:
-    """Whether what the cursor's line opens stands below it already."""
+    """Whether the body of the block that the cursor's line opens stands below it already."""
     if place.below is None:
         return False
     if indent(place.below) > place.base:
@@ -208,14 +210,15 @@ def _block_end(middle: str, place: Place) -> int | None:
         first = _after_one_blank(middle, end)
         if first is None:
             return None
-        if first < 0:  # it leaves the place where the cursor stands: nothing fits here
+        if first < 0:  # it leaves the cursor's block: nothing fits here
             return 0
         return Reader(middle, place, indent(middle[end + 1 : first]), after_line=False).end()
     return Reader(middle, place, indent(place.before + middle[:line_end]), after_line=False).end()
 
 
 def _after_one_blank(middle: str, blank: int) -> int | None:
-    """The end of the line after a blank one, which ends at ``blank``; -1: that is blank too, None: not there yet."""
+    """Return the end of the line after a blank one that ends at ``blank``; -1 if that is blank too, None if it is not
+    there yet."""
     end = middle.find("\n", blank + 1)
     if end < 0:
         return None

@@ -1,8 +1,8 @@
-"""How sure the model was of each line, and from where on a suggestion is not worth reading.
+"""How sure the model was of each line, and from which line on a suggestion is not worth reading.
 
 The measure is the mean log probability of a line's tokens. A weak first line hides the suggestion, a weak later one
-ends it. What is weak is learned from what was taken and what was not, within bounds: no more than a part of what the
-model says is ever hidden.
+ends it. What counts as weak is learned from what was accepted and what was not, within bounds: at most a part of the
+model's output is ever hidden.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from midfill.types import Trigger
 
-# Before so many tokens a line that still grows is not judged.
+# A growing line is not judged before it has this many tokens.
 MIN_TOKENS = 8
-# A line is shown while it grows once it is judged. That is earlier where it is stronger than it has to be by so much.
+# A line is shown while it grows once it is judged. That is earlier if it exceeds the threshold by this much.
 EARLY_TOKENS, EARLY_MARGIN = 3, 0.7
 
 
@@ -28,14 +28,14 @@ class Thresholds:
     later: float = -math.inf
 
 
-# Whoever asks gets nearly everything; what comes unasked has to be worth a look (docs/log.md).
+# Explicit requests show nearly everything; automatic suggestions have to be worth a look (docs/log.md).
 DEFAULTS: dict[Trigger, Thresholds] = {"automatic": Thresholds(-1.2, -0.9), "invoked": Thresholds(-3.5, -1.6)}
-# Learning moves a threshold so far from its default at most.
+# Learning moves a threshold at most this far from its default.
 REACH = 0.6
-# Of the latest suggestions no larger part is hidden than this.
+# At most this part of the latest suggestions is hidden.
 MAX_HIDDEN = 0.35
 MIN_OUTCOMES = 40
-FEW = 0.05  # taken by so few, a suggestion is no loss
+FEW = 0.05  # if this few were accepted, hiding a suggestion loses nothing
 
 
 @dataclass(slots=True)
@@ -47,19 +47,19 @@ class Line:
 
     @property
     def mean(self) -> float:
-        """0 where nothing is known."""
+        """Mean log probability; 0 if nothing is known."""
         return self.total / self.n if self.n else 0.0
 
 
 @dataclass(slots=True)
 class Lines:
-    """A middle's lines as it grows."""
+    """The lines of a growing middle."""
 
     lines: list[Line] = field(default_factory=lambda: [Line()])
-    n_passed: int = 0  # that were found strong and may have been shown: they are not judged again
+    n_passed: int = 0  # strong lines that may have been shown: they are not judged again
 
     def push(self, text: str, logprobs: Sequence[float]) -> None:
-        """The next piece with its tokens' log probabilities. Where several came at once, each counts for the line on
+        """Take the next piece with its tokens' log probabilities. If several came at once, each counts for the line on
         which its share of the characters begins."""
         known = [value for value in logprobs if not math.isnan(value)]
         start, n = len(self.lines) - 1, len(known)
@@ -70,7 +70,7 @@ class Lines:
             line.n, line.total = line.n + 1, line.total + value
 
     def first_weak(self, thresholds: Thresholds, *, finished: bool) -> int | None:
-        """The number of the first line that is weak. One that still grows is judged once enough of it is there."""
+        """Return the number of the first weak line. A growing line is judged once enough of it is there."""
         seen_first = False
         for i, line in enumerate(self.lines):
             if not line.n:
@@ -86,7 +86,7 @@ class Lines:
         return None
 
     def n_strong(self, thresholds: Thresholds) -> int:
-        """How many lines, from the first one on, are not weak; what was said of a line holds for the rest of it."""
+        """Return how many lines from the first one on are not weak; once a line is judged, that stays."""
         while self.n_passed < len(self.lines) and self._is_strong(self.n_passed, thresholds):
             self.n_passed += 1
         is_begun = self.n_passed == len(self.lines) - 1 and not self.lines[-1].n
@@ -104,16 +104,17 @@ class Lines:
 
     @property
     def confidence(self) -> float | None:
-        """The geometric mean probability of the first line's tokens, 0 to 1; None where it is not known."""
+        """The geometric mean of the probabilities of the first line's tokens, 0 to 1; None if unknown."""
         first = next((line for line in self.lines if line.n), None)
         return math.exp(first.mean) if first is not None else None
 
 
 def learn(outcomes: Sequence[tuple[float, bool]], default: float, max_hidden: float = MAX_HIDDEN) -> float:
-    """The threshold of first lines from (confidence 0 to 1, whether it was taken), within REACH of ``default``.
+    """Return the threshold of first lines from (confidence 0 to 1, whether it was accepted), within REACH of
+    ``default``.
 
-    The highest one under which hardly anything was taken, and no more than ``max_hidden`` (0 to 1) of what came. With
-    few outcomes it is the default.
+    It is the highest one under which hardly any was accepted and at most ``max_hidden`` (0 to 1) of all fall. With few
+    outcomes it is the default.
     """
     if len(outcomes) < MIN_OUTCOMES:
         return default
@@ -144,13 +145,13 @@ class Gate:
 
     @property
     def thresholds(self) -> Thresholds:
-        """Those that hold now."""
+        """The thresholds in effect."""
         if len(self._latest) < MIN_OUTCOMES:
             return self._learned
         bound = sorted(self._latest)[int(self._max_hidden * len(self._latest))]
         return Thresholds(min(self._learned.first, bound), self._learned.later)
 
     def note(self, confidence: float | None) -> None:
-        """A suggestion's first line had ``confidence``, whether it was shown or not."""
+        """Record that a suggestion's first line had ``confidence``, whether it was shown or not."""
         if confidence is not None:
             self._latest.append(math.log(max(confidence, 1e-9)))

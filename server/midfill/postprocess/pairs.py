@@ -50,7 +50,7 @@ def close_what_it_opened(middle: str, place: Place) -> str:
 
 @rule(where_brackets_pair)
 def close_string(middle: str, place: Place) -> str:
-    """Close a string that is open at the end and began in that line; nobody knows where a longer one was to end."""
+    """Close a string that is open at the end and began in that line; where a longer one ends is unknown."""
     if not _pairs(place):
         return middle
     quote, said = scan(middle, place.language, place.state).string, middle.rstrip()

@@ -39,7 +39,7 @@ class Place:
     below: str | None  # the first line below that is not blank
     step: int  # by which the file indents
     tabs: bool  # whether it does so by tabs
-    prefix: str  # of both so much as is read
+    prefix: str  # of both as much as is read
     suffix: str
     is_whole: bool  # the two are all of the text
     is_indented: bool = True  # whether the text before the cursor shows how the file indents

@@ -16,7 +16,7 @@ from midfill.postprocess.rules import FINISH, LAYOUT, NAMES, PIPELINE, whole_lin
 from midfill.postprocess.sure import closed, common, sure, whole_arguments
 from midfill.types import Snapshot
 
-# Log probability of the end below which the model may as well have gone on (docs/log.md).
+# Log probability of the end token below which the model was not sure that the middle ends (docs/log.md).
 UNSURE = math.log(0.9)
 # Everything that can be switched off.
 RULES = NAMES | {"whole_lines", "confidence"}
@@ -24,20 +24,20 @@ RULES = NAMES | {"whole_lines", "confidence"}
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A rule that changed a middle, and by how many characters it became shorter."""
+    """A rule that changed a middle, and how many characters it removed."""
 
     rule: str
     n_removed: int
 
 
 class PostProcessor:
-    """Says when a middle is whole, and what of it is shown."""
+    """Decides when a middle is complete, and what of it is shown."""
 
     def __init__(
         self, snapshot: Snapshot, off: Collection[str] = (), gate: Gate | None = None, *, one_line: bool = False
     ) -> None:
-        """``off`` are names of rules that are not applied; without a ``gate`` no line is too weak. ``one_line``:
-        nothing is shown beyond the end of the cursor's own line."""
+        """``off``: names of rules that are not applied; without a ``gate`` no line is too weak. ``one_line``: nothing
+        is shown past the end of the cursor's own line."""
         self.place = Place.of(snapshot)
         self.applied: list[Applied] = []
         self._off, self._one_line = frozenset(off), one_line
@@ -46,16 +46,17 @@ class PostProcessor:
         self._thresholds = self._gate.thresholds if self._gate is not None else Thresholds()
 
     def know(self, members: Mapping[str, frozenset[str]]) -> None:
-        """All members of receivers near the cursor, as far as they are known by now."""
+        """Take all members of the receivers near the cursor, as far as they are known by now."""
         if members != self.place.known:
             self.place = replace(self.place, known=members)
 
     def note(self, text: str, logprobs: Sequence[float]) -> None:
-        """The next piece of the middle with its tokens' log probabilities, where the engine tells them."""
+        """Take the next piece of the middle with its tokens' log probabilities, if the engine reports them."""
         self._lines.push(text, logprobs)
 
     def ends(self, raw: str) -> str:
-        """Why nothing more would be shown: "unit", "run", "line", "invented", "weak", or "": the model may go on."""
+        """Return why nothing more would be shown: "unit", "run", "line", "invented", "weak"; "" if the model may
+        continue."""
         if "first_unit" not in self._off and stop_boundary(raw, self.place) is not None:
             return "unit"
         if "end_run" not in self._off and run_end(raw[: raw.rfind("\n") + 1], self.place) is not None:
@@ -67,8 +68,8 @@ class PostProcessor:
         return "weak" if self._lines.first_weak(self._thresholds, finished=False) is not None else ""
 
     def stopped_early(self, raw: str, stop_logprob: float) -> bool:
-        """Whether ``raw``, at whose end the model stopped by itself, is not whole: by what it lacks, or because the
-        model was not sure that it ends there (``stop_logprob``)."""
+        """Whether ``raw``, at whose end the model stopped by itself, is incomplete: because something is missing, or
+        because the model was not sure that it ends there (``stop_logprob``)."""
         if "first_unit" in self._off or self._one_line or self.place.kind != "block" or not raw.strip():
             return False
         if self._lines.first_weak(self._thresholds, finished=True) is not None:  # it ends there anyway
@@ -77,22 +78,22 @@ class PostProcessor:
 
     @property
     def awaits_body(self) -> bool:
-        """Whether the cursor's line opens a block of which nothing stands below yet."""
+        """Whether the cursor's line opens a block that has no lines below yet."""
         return "first_unit" not in self._off and not self._one_line and awaits_body(self.place)
 
     def over(self) -> None:
-        """The middle has its end: what it was like counts for the next ones."""
+        """The middle is finished: its confidence counts for the next ones."""
         if self._gate is not None:
             self._gate.note(self._lines.confidence)
 
     @property
     def confidence(self) -> float | None:
-        """Of the first line, 0 to 1; None where it is not known."""
+        """Confidence of the first line, 0 to 1; None if unknown."""
         return self._lines.confidence
 
     def shown(self, raw: str, *, cut_short: bool = False, finished: bool = False) -> str:
-        """What is shown of ``raw``; ``applied`` then tells by which rules. ``cut_short``: it was broken off, so its
-        last line may be half a line. ``finished``: no more of it comes."""
+        """Return what is shown of ``raw``; ``applied`` then holds the rules. ``cut_short``: it was broken off, so its
+        last line may be incomplete. ``finished``: no more comes."""
         self.applied = []
         is_over = finished or cut_short
         middle = self._note("confidence", raw, self._strong(raw, finished=is_over))
@@ -107,12 +108,12 @@ class PostProcessor:
         for rule in rules + LAYOUT if is_over else rules:
             if rule.__name__ not in self._off:
                 middle = self._note(rule.__name__, middle, rule(middle, self.place))
-        # Before code, half a line would be half a line of that.
+        # Before code, an incomplete line would become a part of that line.
         return middle if is_over or not self.place.joint else ""
 
     def sure(self, raw: str, *, is_near_limit: bool = False) -> str:
-        """What is shown of ``raw``, which still grows: the beginning that no rule will take back, as far as that can be
-        known. ``is_near_limit``: it may be broken off any moment, and then ends with its last whole line."""
+        """Return what is shown of the growing ``raw``: the start that no rule will take back, as far as that can be
+        known. ``is_near_limit``: it may be broken off at any moment, and then ends with its last complete line."""
         if self.place.joint:
             return ""
         lines = raw.split("\n")[: 1 if self._one_line else None]
@@ -125,7 +126,8 @@ class PostProcessor:
         return sure(common(as_it_stands, as_it_would_end), self.place, grows=grows)
 
     def kept(self, shown: str, *, cut_short: bool) -> str:
-        """A suggestion that ends with what was ``shown`` of it already, though the rules would now take it back."""
+        """Return a suggestion that still begins with what was ``shown`` of it, though the rules would now take that
+        back."""
         return closed(shown, self.place) if cut_short and "balance" not in self._off else shown
 
     def _whole_arguments(self, middle: str, place: Place) -> str:
@@ -149,7 +151,7 @@ class PostProcessor:
         return kept
 
     def _ended(self, raw: str) -> str:
-        """``raw`` without a last line that, now that it is whole, turns out to be beyond the first unit."""
+        """Return ``raw`` without a last line that, now that it is complete, is past the stop boundary."""
         end = stop_boundary(raw + "\n", self.place) if "first_unit" not in self._off and raw.strip() else None
         return raw if end is None else raw[:end]
 

@@ -13,7 +13,7 @@ from midfill.syntax.names import indent
 MIN_LINE = 4
 # So many lines in a row are compared with those before them.
 MAX_PERIOD = 4
-# Of a run of lines that differ in a number or a word only, so many are kept.
+# Of a run of lines that differ in a number or a word only, this many are kept.
 MAX_RUN = 2
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 _GOES_ON = re.compile(r"[ \t]*\\[ \t]*(?=\n)")

@@ -1,5 +1,7 @@
-"""From what the model said to what is shown: pure rules over (middle, place). Each can be switched off by its name, and
-each says for which languages it holds (`rule.WHERE`)."""
+"""From the model's output to what is shown: pure rules over (middle, place).
+
+Each rule can be switched off by its name, and names the languages it holds for (`rule.WHERE`).
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,7 @@ __all__ = [
 
 @rule(everywhere)
 def first_unit(middle: str, place: Place) -> str:
-    """Keep the first unit: the rest of the line, the statement, the block (boundary.py)."""
+    """Keep the text up to the stop boundary: the rest of the line, the statement, the block (boundary.py)."""
     end = stop_boundary(middle, place)
     return middle if end is None else middle[:end]
 
@@ -83,16 +85,16 @@ PIPELINE: tuple[Rule, ...] = (
     drop_doubled_space, own_indentation, drop_suffix_overlap, drop_what_follows, balance, drop_second_closer,
     drop_trailing_comma, trim_end,
 )  # fmt: skip
-# For a middle that has its end.
+# For a finished middle.
 FINISH: tuple[Rule, ...] = (only_open, open_body, close_string, close_what_it_opened)
-# For one of which no more comes, wherever it ended.
+# For a middle of which no more comes, wherever it ended.
 LAYOUT: tuple[Rule, ...] = (closer_line, own_line)
 NAMES = frozenset(rule.__name__ for rule in PIPELINE + FINISH + LAYOUT)
 
 
 def whole_lines(middle: str, place: Place) -> str:
-    """Of a middle that was broken off, the lines up to the last one after which nothing is open but what the cursor's
-    line opens: a body may be shown as far as it goes."""
+    """Return the complete lines of a middle that was broken off, up to the last one after which nothing is open except
+    what the cursor's line opens: a body may be shown as far as it goes."""
     lines = middle.split("\n")
     opened = scan(place.before + lines[0] + "\n", place.language, START).depth if place.kind == "line" else 0
     for n in range(len(lines) - 1, 0, -1):
@@ -105,7 +107,8 @@ def whole_lines(middle: str, place: Place) -> str:
 
 
 def _waits(lines: list[str], n: int, place: Place) -> bool:
-    """Whether the last of ``n`` lines opens a block that is not to be had then, or stands in one that is not closed."""
+    """Whether the last of ``n`` lines opens a block whose body would be missing, or stands in a bracket that is still
+    open."""
     last = place.before + lines[0] if n == 1 else lines[n - 1]
     inner = [indent(line) for line in lines[place.kind != "block" :] if line.strip()]
     if place.traits.closes_blocks and n > 1 and inner and indent(last) > min(inner):

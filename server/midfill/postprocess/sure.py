@@ -1,8 +1,8 @@
-"""What of a middle is shown while it still grows: only what no later text takes back.
+"""What of a growing middle is shown: only what no later text takes back.
 
-The rules read what stands so far, and some of them change their mind: a line turns out to be the one below, a closer to
-be the one right of the cursor, a third line to be one too many of a run. Whoever reads along sees lines come and go. So
-what may yet be dropped is held back until more of it is there; at the end all that is left is shown.
+The rules read the text so far, and some of them change their mind: a line turns out to be the one below, a closer the
+one to the right of the cursor, a third line one too many of a run. The user would see lines come and go. So what may
+yet be dropped is held back until more text is there; at the end everything that is left is shown.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from midfill.postprocess.repeats import MAX_PERIOD, MIN_LINE, changes
 from midfill.syntax.lexical import OPENERS, scan
 from midfill.syntax.names import indent
 
-# Closers, and what stands between them.
+# Closers, and what may stand between them.
 _CLOSERS = re.compile(r"[)\]}>;,'\"`\s]+\Z")
-# What a model says to a person begins with words; a fence begins with its marks.
+# Text that a model addresses to the user begins with words; a fence begins with its marks.
 _WORDS = re.compile(r"\s*[A-Z][\w']*(?:[,.!]? [\w']*){0,3}\Z")
 _FENCE = re.compile(r"\s*(?:`{1,3}|~{1,3})[^\n]*\Z|\n[ \t]*`{1,2}\Z")
 _MARKS = (
@@ -33,7 +33,7 @@ _MARKS = (
 
 
 def common(a: str, b: str) -> str:
-    """The beginning that two texts share."""
+    """Return the common start of two texts."""
     n = 0
     for one, other in zip(a, b, strict=False):
         if one != other:
@@ -43,7 +43,8 @@ def common(a: str, b: str) -> str:
 
 
 def sure(middle: str, place: Place, *, grows: bool) -> str:
-    """The beginning of ``middle`` that stays, as far as the rules can tell. ``grows``: its last line is not whole."""
+    """Return the start of ``middle`` that stays, as far as the rules can tell. ``grows``: its last line
+    is incomplete."""
     lines = middle.split("\n")
     first = place.before + lines[0]
     if _may_open_content(first, place):
@@ -62,14 +63,14 @@ def _is_code(place: Place) -> bool:
 
 
 def _may_open_content(line: str, place: Place) -> bool:
-    """Whether only the opening of a first line may be shown in the end, as its content stands below."""
+    """Whether in the end only the opening of a first line may be shown, because its content stands below."""
     if place.content is None:
         return False
     return place.kind == "line" or (place.kind == "block" and indent(line) == place.content.depth)
 
 
 def _may_be_said(text: str, line: str, place: Place) -> bool:
-    """Whether a first line may turn out to say what stands at the cursor, above it, or below it."""
+    """Whether a first line may turn out to repeat the text at the cursor, above it, or below it."""
     said, text, line = place.before.strip(), text.strip(), line.strip()
     if not text:
         return True
@@ -79,21 +80,21 @@ def _may_be_said(text: str, line: str, place: Place) -> bool:
 
 
 def _n_sure(lines: list[str], place: Place, *, grows: bool) -> int:
-    """How many of the lines stay."""
+    """Return how many of the lines stay."""
     n = len(lines)
     last = lines[-1]
     is_below = n > 1 and place.below is not None and bool(last.strip()) and place.below.startswith(last.rstrip())
     if is_below or _may_claim(last):
         n -= 1
     elif n > 1 and not place.after.strip() and place.traits.is_closer(last.strip()):
-        n -= 1  # until what comes behind it is there, it may be the one below
+        n -= 1  # until the text after it is there, it may be the line below
     elif grows and n > 1 and _may_repeat([place.before + lines[0], *lines[1:]], place):
         n -= 1
     return min(n, _before_repeated(lines))
 
 
 def _may_claim(line: str) -> bool:
-    """Whether a line may turn out to claim authorship for somebody."""
+    """Whether a line may turn out to claim someone's authorship."""
     low = line.lower()
     if any(mark in low for mark in _MARKS):
         return True
@@ -102,14 +103,14 @@ def _may_claim(line: str) -> bool:
 
 
 def _may_repeat(lines: list[str], place: Place) -> bool:
-    """Whether the last line, which grows, may be the line before it again, or one too many of a run."""
+    """Whether the growing last line may repeat the line before it, or be one too many of a run."""
     if len(lines[-2].strip()) >= MIN_LINE and lines[-2].startswith(lines[-1]):
         return True
     return len(lines) > 2 and changes(lines[-3], lines[-2], place)
 
 
 def _before_repeated(lines: list[str]) -> int:
-    """The number of lines before those that may begin a run of lines again."""
+    """Return the number of lines before those that may begin a run of lines again."""
     n = len(lines)
     for period in range(2, MAX_PERIOD + 1):
         for start in range(max(period, n - period), n):
@@ -121,7 +122,8 @@ def _before_repeated(lines: list[str]) -> int:
 
 
 def _without_tail(middle: str, place: Place) -> str:
-    """``middle`` without what may turn out to be the text right of the cursor, or to be superfluous before it."""
+    """Return ``middle`` without what may turn out to be the text to the right of the cursor, or
+    superfluous before it."""
     middle = middle.rstrip()
     rest = place.after.rstrip()
     if rest:
@@ -130,12 +132,12 @@ def _without_tail(middle: str, place: Place) -> str:
             if middle.endswith(rest[:n]):
                 middle = middle[:-n]
                 break
-    return middle.rstrip().rstrip(",").rstrip()  # before a closer a comma may be one too many
+    return middle.rstrip().rstrip(",").rstrip()  # before a closer, a comma may be one too many
 
 
 def closed(middle: str, place: Place) -> str:
-    """``middle``, which was broken off, with closers for the brackets that it opened, each as the line of its opener is
-    laid out; as it is where the text below closes them, or where they are no brackets."""
+    """Return ``middle``, which was broken off, with closers for the brackets that it opened, each laid out like the
+    line of its opener; unchanged if the text below closes them, or if they are not brackets."""
     if not place.traits.has_brackets or place.kind in ("comment", "docstring", "string") or not place.is_whole:
         return middle
     state = scan(middle, place.language, place.state)
@@ -148,21 +150,21 @@ def closed(middle: str, place: Place) -> str:
         line = _opener_line(middle, place)
         if line is not None and line.rstrip().endswith(bracket):
             middle += _comma(middle, place) + f"\n{line[: indent(line)]}"
-        elif line is not None and bracket == "{" and "{ " in line:  # it is written with a space inside
+        elif line is not None and bracket == "{" and "{ " in line:  # written with a space inside
             middle += " "
         middle += OPENERS[bracket]
     return middle
 
 
 def _comma(middle: str, place: Place) -> str:
-    """The comma behind the last of several lines that end with one, where that may stand before a closer."""
+    """Return the comma after the last of several lines that end with one, if it may stand before a closer."""
     lines = [line.rstrip() for line in middle.split("\n") if line.strip()]
     is_list = len(lines) > 1 and lines[-2].endswith(",") and not lines[-1].endswith((",", ";", "{", "(", "["))
     return "," if is_list and not place.traits.refuses_trailing_commas else ""
 
 
 def _opener_line(middle: str, place: Place) -> str | None:
-    """The line up to its end that holds the innermost bracket that ``middle`` leaves open."""
+    """Return the line up to its end that holds the innermost bracket that ``middle`` leaves open."""
     depth = len(scan(middle, place.language, place.state).brackets)
     lines = middle.split("\n")
     for n in range(len(lines), 0, -1):
@@ -173,9 +175,10 @@ def _opener_line(middle: str, place: Place) -> str | None:
 
 
 def whole_arguments(middle: str, place: Place) -> str:
-    """``middle``, whose last line was broken off, up to the last whole argument of what it leaves open in that line.
+    """Return ``middle``, whose last line was broken off, up to the last complete argument of what it leaves open in
+    that line.
 
-    As it is where it is broken off in no list of arguments.
+    Unchanged if it was not broken off in a list of arguments.
     """
     if not place.traits.has_brackets or place.kind in ("comment", "docstring", "string"):
         return middle
@@ -189,7 +192,7 @@ def whole_arguments(middle: str, place: Place) -> str:
     for at in range(len(line), 0, -1):
         inner = scan(line[:at], place.language, before)
         if len(inner.brackets) < depth:
-            return head + line[: at + 1].rstrip()  # the opener itself: no argument is whole
+            return head + line[: at + 1].rstrip()  # the opener itself: no argument is complete
         if line[at - 1] == "," and len(inner.brackets) == depth and inner.is_code:
             return head + line[: at - 1]
     return middle

@@ -29,9 +29,9 @@ from midfill.types import MidfillError
 FILES = (CONFIG_FILE, WEIGHTS_FILE)
 POINTER = ".midfill.json"  # behind a name
 N_DIGITS = 12
-DRAIN_S = 24 * 3600.0  # an earlier one stays so long: windows and requests may still name it
+DRAIN_S = 24 * 3600.0  # an earlier one stays this long: windows and requests may still name it
 MAX_EARLIER = 20
-LOOK_S = 2.0  # a pointer is read again after so long
+LOOK_S = 2.0  # a pointer is read again after this long
 MAX_POINTER_BYTES = 64 << 10
 
 

@@ -138,7 +138,7 @@ def _rest_of_function(suffix: str, body: int | None) -> list[str]:
 def _needed(above: str, below: str, suffix: str, language: str) -> frozenset[str]:
     known = _PYTHON if language == "python" else _OTHERS
     names = {name for name in _read_first(below) if name not in known and (len(name) > 1 or name.islower())}
-    if language != "python":  # capitalised names and those of calls are more often somebody else's
+    if language != "python":  # capitalised names and those of calls more often belong to other files
         names = {name for name in names if name[0].islower() and not re.search(rf"\b{name}\s*[(!]", below)}
     names -= set(_WORD.findall(above)) if names else set()
     return frozenset(name for name in names if not _defined_below(name, suffix))

@@ -173,7 +173,7 @@ _ROWS = (
 )  # fmt: skip
 
 TELLTALES = tuple((re.compile(rf"[ \t]*(?:{pattern})"), tuple(names.split())) for pattern, names in _ROWS)
-# Languages that the rows know. Of another one every line would be somebody else's.
+# Languages that the rows know. In any other language, every line would seem to be another language's.
 KNOWN = frozenset(name for _, names in TELLTALES for name in names) | {"json", "jsonc"}
 MAX_LINE = 400  # characters of a line that are looked at
 

@@ -1,4 +1,4 @@
-"""The source files that an adapter may learn from: what git tracks, less what nobody wrote and nobody may see."""
+"""The source files that an adapter may learn from: what git tracks, without generated files and secrets."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-POOL = 4  # times the activation, at least: so many places where a mask may begin
+POOL = 4  # times the activation, at least: this many places where a mask may begin
 
 
 class WindowDropout(nn.Module):

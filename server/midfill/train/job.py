@@ -35,7 +35,7 @@ class Job:
     checkpointing: bool = False
     resume: bool = True
     estimate: bool = False  # only say whether it is likely to pay
-    throttled: bool = True  # only processor time that nobody else wants
+    throttled: bool = True  # runs at idle priority
     run: str = ""  # goes on from the checkpoints of this run though texts have changed since; empty: of the same texts
 
     @property

@@ -81,7 +81,7 @@ class Likelihood:
 
     @property
     def detectable(self) -> float:
-        """The difference, in nats a token, that so many middles would have shown: half the interval."""
+        """The difference, in nats per token, that this many middles would have shown: half the interval."""
         return (self.high - self.low) / 2
 
 

@@ -9,7 +9,7 @@ LOWEST_NICE = 19
 
 
 def lower_priority() -> str:
-    """Take only processor time that nobody else wants; what was done, for people.
+    """Take runs at idle priority; what was done, for people.
 
     Linux has a scheduling class for it; elsewhere the lowest priority has to do. Either way its time counts as that of
     a nice process, by which idleness.py tells it from work.

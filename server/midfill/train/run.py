@@ -72,7 +72,7 @@ class Trained:
 
 
 class Interrupted(Exception):  # noqa: N818 - no error
-    """Somebody asked to stop; the checkpoint is written."""
+    """The user asked to stop; the checkpoint is written."""
 
 
 class Run:

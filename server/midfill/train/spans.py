@@ -16,7 +16,7 @@ MAX_BEGINNING = 6  # lines that a file that just begins may have already
 _WORD_END = re.compile(r"\w+|[^\w\s]")
 _WORD_START = re.compile(r"(?<![\w$@])[\w$@]")
 
-# How often each kind is drawn, in percent. Somebody who types is most often in a line, and next at an empty one. About
+# How often each kind is drawn, in percent. A typing user is most often in a line, and next at an empty one. About
 # a third of the middles have several lines: with nearly half of them, an adapter that had stopped after short middles
 # ran on after more of these (docs/log.md, 2026-11-29).
 WEIGHTS = {

@@ -33,7 +33,7 @@ class Throttle:
 
     @property
     def is_busy(self) -> bool:
-        """Whether somebody is waiting for an engine."""
+        """Whether a request is waiting for an engine."""
         return self._busy.is_set()
 
     def attach(self, model: torch.nn.Module) -> None:

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 LANGUAGES = ("python",)  # that jedi reads
 ANSWER_S = 20.0
-IDLE_S = 60.0  # a child that has had nothing to do for so long is ended
-AGAIN_S = 1.0  # an unchanged place is asked for again so long after, as other lines may have changed
+IDLE_S = 60.0  # an idle child is ended after this long
+AGAIN_S = 1.0  # an unchanged place is asked for again after this long, as other lines may have changed
 MAX_ENDED = 2  # children in a row
 OFF_S = 120.0  # for which there is none after that
 MAX_PLACES = 100  # documents that are kept in mind
@@ -45,7 +45,7 @@ NEAR_OWN_ROWS = 60  # the same of ``this`` and ``self``, which are what they are
 MAX_TOLD = 24  # lists of a client that are kept of a document, the latest
 MAX_USES = 5  # receivers beside the one before the cursor that a client is asked for at once
 MAX_WRITTEN = 16  # receivers that are asked for while one middle grows
-FRESH_S = 45.0  # a list that a client said for another receiver in the function is asked for again so long after
+FRESH_S = 45.0  # a client's list for another receiver in the function is asked for again after this long
 AROUND = 20_000  # characters of the text that are read for what is used
 _WORD = re.compile(r"[^\W\d]\w*")
 _ACCESS = re.compile(r"(?:\.|::|->)\Z")
@@ -98,7 +98,7 @@ class Knowledge:
         self._folders = tuple(map(str, folders))
 
     def look(self, snapshot: Snapshot) -> None:
-        """Somebody works at ``snapshot``: ask what may be named there, unless that was asked just now."""
+        """The user works at ``snapshot``: ask which names may follow there, unless that was asked just now."""
         if JEDI in self._off or snapshot.language not in LANGUAGES or (asked := asked_at(snapshot)) is None:
             return
         mark = (asked.scope, asked.row, asked.receivers[0] if asked.here else "", asked.here)
@@ -228,7 +228,7 @@ class Knowledge:
         while (work := self._next()) is not None:
             snapshot, asked = work
             lists = self._infer(snapshot, asked)
-            if lists is not None:  # here and not when somebody types: it takes milliseconds
+            if lists is not None:  # here and not while the user types: it takes milliseconds
                 lists = {name: _with_used(one, snapshot) for name, one in lists.items()}
             with self._changed:
                 if lists is not None and (snapshot.uri in self._last or asked.is_more):

@@ -48,11 +48,11 @@ class Request:
 
     @property
     def deadline(self) -> float:
-        """When a first piece is of no use any more, on the monotonic clock; infinite where somebody waits for it."""
+        """Time on the monotonic clock after which a first piece is useless; infinite if the client waits for it."""
         return math.inf if self.asked.within_s is None else self.arrived + self.asked.within_s
 
     def send(self, item: Delta | Exception) -> None:
-        """Hand an item to whoever waits; nobody may."""
+        """Hand an item to the waiting client, if there is one."""
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.out.put_nowait, item)
 

@@ -10,11 +10,11 @@ from midfill.engine.local.forward.attention import ROWWISE
 from midfill.engine.local.request import Request, RunningRequest
 from midfill.engine.local.sequence.generation import PREFILL_CHUNK
 
-# While somebody's tokens are flowing, a prompt is read in smaller pieces beside them.
+# While another request is generating, a prompt is read in smaller pieces beside it.
 SHARED_CHUNK = 64
 # Pieces of prompts by which it is known how fast they are read.
 N_PACES = 8
-# Where one person's prompts queue up, an answer comes first, and the next prompt is read beside one step in so many.
+# Where one person's prompts queue up, an answer comes first, and the next prompt is read beside one step in this many.
 QUEUED_EVERY = 8
 
 
@@ -195,7 +195,7 @@ class Scheduler:
 
     def _reading_turn(self, running: RunningRequest) -> tuple[int, bool, float]:
         """People in turn; of one person the newest, in whichever window, but no window twice while another waits: so
-        one in which somebody types is read at once, and none is left behind."""
+        the window in which the user types is read at once, and none is left behind."""
         asked, arrived = running.asked, running.request.arrived
         when, window = self._read.get(asked.person, (0, ""))
         return when, bool(window) and asked.window == window, -arrived if asked.window else arrived

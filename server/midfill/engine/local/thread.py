@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 N_SLOTS = 4
-# Waiting requests beyond this are refused: nobody reads an answer that comes after so many others.
+# Waiting requests beyond this are refused: an answer after that many others comes too late.
 MAX_WAITING = 64
 # A prompt budget that is answered in good time: measured in docs/log.md.
 CONTEXT_TOKENS = {"cpu": 768, "cuda": 2048}

@@ -3,7 +3,7 @@
 Two threads that share every small product must meet after each. Alone on the machine they wait for each other in a
 short loop; where other processes want the cores, the one that waits burns the time that the other needs, and a token
 takes many times as long (docs/log.md). So what other processes use is measured, and only the cores that they leave are
-taken: beside a build, one thread, which waits for nobody.
+taken: beside a build, one thread, which never waits for others.
 """
 
 from __future__ import annotations

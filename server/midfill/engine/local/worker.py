@@ -32,7 +32,7 @@ from midfill.tokenizer import CodeTokenizer
 
 log = logging.getLogger(__name__)
 
-# A suffix that was kept though the cursor moved is read again when nobody has asked for so long.
+# A suffix that was kept though the cursor moved is read again after this long without a request.
 REFRESH_AFTER_S = 0.4
 REFRESH_CHUNK = 64
 # A graph (cuda_graphs.py) takes some ten milliseconds to capture: not while the next request is to be expected at once.
@@ -50,7 +50,7 @@ class Records:
     def add(self, ended: Request | RunningRequest, reason: str) -> None:
         """``ended`` has, and why."""
         asked, stats = ended.asked, ended.stats()
-        if asked.prefill_only:  # nobody's answer
+        if asked.prefill_only:  # no client gets an answer
             self.totals["n_read" if reason == "length" else "n_unread"] += 1
             return
         entry: dict[str, Any] = {"n": next(self._numbers), "id": asked.request_id, "finish_reason": reason}
@@ -286,7 +286,7 @@ class Worker:
         return REFRESH_AFTER_S if self._stale() else None
 
     def use_rest(self, something_came: Callable[[], bool]) -> None:
-        """One piece of the work that nobody waits for, given up as soon as ``something_came``."""
+        """Do one piece of background work; drop it as soon as ``something_came``."""
         if self.runner.static is not None and self.runner.static.pending:
             self.runner.static.capture_next()
         elif self._stale():

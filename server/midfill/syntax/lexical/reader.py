@@ -8,7 +8,7 @@ from dataclasses import replace
 from midfill.syntax.lexical.modes import CLOSED, OPENED, Kind, Mode
 from midfill.syntax.lexical.state import OPENERS, Frame, Row, State
 
-# So much is kept to look back at, and so many brackets are searched for the one that a closer closes.
+# This much is kept to look back at, and this many brackets are searched for the one that a closer closes.
 MAX_TAIL, MAX_BRACKETS = 60, 40
 # Deeper nesting than this is no program.
 MAX_FRAMES = 200

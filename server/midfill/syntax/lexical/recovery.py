@@ -13,7 +13,7 @@ from midfill.syntax.lexical.reader import Reader
 from midfill.syntax.lexical.rows import markup, row
 from midfill.syntax.lexical.state import START, Row, State
 
-# A string of more lines than this is doubted, and so many doubts are followed.
+# A string of more lines than this is doubted, and this many doubts are followed.
 LONG, MAX_DOUBTS = 20, 4
 # So many lines have to look like code, and so great a part of those at the indentation of the opening line.
 MIN_CODE, CODE_SHARE = 3, 0.5

@@ -19,7 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from midfill.engine.local.sequence.kv_cache import Slot
 
-# Up to so many tokens of a sequence are attended row by row; more make blocks, which are faster and round differently.
+# Up to this many tokens of a sequence are attended row by row; more form blocks: faster, with different rounding.
 ROWWISE = 17
 
 

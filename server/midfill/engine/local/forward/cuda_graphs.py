@@ -210,7 +210,7 @@ class StaticDecoder:
         return self._graphs_wanted and bool(self._missed or self._to_warm)
 
     def capture_next(self) -> None:
-        """Capture one graph; the engine calls it while nobody waits. Never raises: without a graph steps run on."""
+        """Capture one graph; the engine calls it while no request waits. Never raises: without a graph steps run on."""
         key = self._missed.pop() if self._missed else self._to_warm.pop(0)
         graphs = self._graphs[key.adapted]
         if key in graphs or (key.adapted and self.lora is None):

@@ -15,7 +15,7 @@ from midfill import paths
 from midfill.types import MidfillError
 
 log = logging.getLogger(__name__)
-MAX_TRIES = 2  # somebody may have ended the first engine just then
+MAX_TRIES = 2  # the first engine may have been ended just then for another reason
 
 
 @contextlib.contextmanager

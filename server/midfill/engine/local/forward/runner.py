@@ -21,7 +21,7 @@ from midfill.types import MidfillError
 Stop = Callable[[], bool]
 
 
-class Cancelled(Exception):  # noqa: N818 - not an error: somebody typed on
+class Cancelled(Exception):  # noqa: N818 - not an error: the user typed on
     """Raised between layers once ``stop`` says that no request waits for the step."""
 
 

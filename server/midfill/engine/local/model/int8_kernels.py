@@ -21,7 +21,7 @@ from torch import nn
 
 log = logging.getLogger(__name__)
 LEVELS = 127  # of the largest weight of a row
-MANY = 32  # from so many rows on, writing their magnitudes takes longer than reading the rows twice
+MANY = 32  # from this many rows on, writing their magnitudes takes longer than reading the rows twice
 _LEVELS = torch.tensor(
     float(LEVELS)
 )  # a Python number is made a tensor at every call, which takes longer than dividing

@@ -209,7 +209,7 @@ class KVSlots:
 
     @property
     def n_free(self) -> int:
-        """Slots nobody generates in."""
+        """Slots without a running generation."""
         return sum(not slot.busy for slot in self.slots)
 
     def take(
@@ -237,7 +237,7 @@ class KVSlots:
         return slot, n_cached
 
     def drop_idle(self) -> None:
-        """Give back the memory of slots in which nobody generates."""
+        """Give back the memory of slots without a running generation."""
         for slot in self.slots:
             if not slot.busy:
                 slot.forget()

@@ -16,7 +16,7 @@ from midfill.engine.local.sequence.healing import Vocabulary
 # Added to the logits of a token with which a wanted name begins, and of one that goes on with it; of many names half.
 BEGIN, GO_ON = 4.0, 2.5
 MANY = 7
-# Where the names are all there are, another word is chosen only if the model gives it so much probability: code that
+# Where the names are all there are, another word is chosen only if the model gives it this much probability: code that
 # is being written may add the member next.
 SURE = 0.9
 

@@ -166,7 +166,7 @@ def _project_onto(
     start = take(counter, chunk)
     while start < panels:
         end = min(panels, start + chunk)
-        _product(product, lora, work, depth, start, end, work.normed, shape.bytes)  # which nobody reads now
+        _product(product, lora, work, depth, start, end, work.normed, shape.bytes)  # whose contents are not needed now
         for row in range(len(x)):
             target, added = x[row, start * OUTPUTS : end * OUTPUTS], work.normed[row, start * OUTPUTS : end * OUTPUTS]
             for i in range(len(target)):

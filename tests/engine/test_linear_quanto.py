@@ -15,6 +15,7 @@ from midfill.engine.local.lora.adapter import read_adapter
 from midfill.engine.local.model import int8, linear_quanto, load, modules
 from midfill.engine.local.model.decoder import HEAD, Decoder
 from midfill.engine.local.model.formats import Int8Rows, Stored
+from midfill.engine.local.model.linear_int8 import Int8Linear
 from midfill.engine.local.model.linear_quanto import GROUP, CpuInt4Linear, EightBitLinear, Int4Linear, Quanto
 from midfill.engine.local.model.load import LoadedModel
 from midfill.engine.local.sequence.kv_cache import Slot
@@ -39,6 +40,7 @@ def form(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def _no_products_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "is_supported", lambda: False)
+    monkeypatch.setattr(linear_quanto, "is_supported", lambda: False)
 
 
 def weights_of(loaded: LoadedModel) -> int:
@@ -94,6 +96,23 @@ def test_a_prepared_file_serves_as_well(tmp_path: Path) -> None:
     assert isinstance(loaded.model.head, EightBitLinear)
     assert torch.equal(loaded.model.head.weight, state["lm_head.weight"])
     torch.testing.assert_close(with_adapter(loaded, None, ids), direct, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.skipif(not int8.is_supported(), reason="this CPU multiplies no int8")
+@pytest.mark.parametrize("form", ["int4", "float8"])
+def test_the_head_is_multiplied_by_products_of_ours(
+    form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:  # fmt: skip
+    for module in (int8, linear_quanto):
+        monkeypatch.setattr(module, "is_supported", lambda: True)
+    folder = save_tiny("gemma", tmp_path / "m")
+    loaded, ids = load_tiny(folder, form), torch.arange(5, 40)[None]
+    assert isinstance(loaded.model, Decoder)
+    assert isinstance(loaded.model.head, Int8Linear)
+    assert not isinstance(loaded.model.layers[0].qkv, Int8Linear)
+    assert Runner(loaded.model).compiled is None
+    a, b = with_adapter(load_tiny(folder), None, ids), with_adapter(loaded, None, ids)
+    assert float((a - b).norm() / a.norm()) < FAR[form]
 
 
 class TestProducts:

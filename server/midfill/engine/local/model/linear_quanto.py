@@ -8,7 +8,8 @@ leave no room there. Only weights are quantised; activations stay floats.
 - int4: a scale and a shift for each group of 32 weights, chosen by quanto's MaxOptimizer (its HqqOptimizer takes 30
   times as long for 3 % less error). On a CPU torch's int4 kernel multiplies; elsewhere weights are widened.
 
-Embedding and head, on which every choice depends, are int8 in each, and so are layers whose rows are no whole groups.
+Embedding and head, on which every choice depends, are int8 in each, and so are layers whose rows are no whole groups:
+by products of ours where this CPU has them (linear_int8.py), as widening a head takes most of a step.
 
 quanto's operations are called on plain tensors. Its tensor classes multiply four bits through autograd, which inference
 mode refuses, and unpack them by an extension that a compiler on the user's machine would have to build.
@@ -23,6 +24,8 @@ from torch.nn import functional
 
 from midfill.engine.local.model.decoder import HEAD, Embedding, Linear
 from midfill.engine.local.model.formats import Format, Int8Rows, Packed, Stored
+from midfill.engine.local.model.int8 import is_supported
+from midfill.engine.local.model.linear_int8 import Int8, Int8Linear
 from midfill.types import MidfillError
 
 FORMS = ("int8", "int4", "float8")
@@ -74,16 +77,19 @@ class Quanto(Format):
 
     def __init__(self, form: str, device: torch.device, dtype: torch.dtype) -> None:
         self._form, self.device = form, device
+        self._ours = Int8() if device.type == "cpu" and dtype == Int8.dtype and is_supported() else None
         self.dtype = self.kv_dtype = dtype
 
     def linear(
         self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None]
-    ) -> EightBitLinear | Int4Linear | CpuInt4Linear:  # fmt: skip
+    ) -> Int8Linear | EightBitLinear | Int4Linear | CpuInt4Linear:  # fmt: skip
         """See Format."""
         in_features = weights[0].values.shape[1]
         form = "int8" if tuple(paths) == (HEAD,) else self._form
         if form == "int4" and in_features % GROUP:
             form = "int8"
+        if form == "int8" and self._ours is not None:
+            return self._ours.linear(paths, weights, biases)
         if form != "int4":
             return EightBitLinear(form, paths, weights, biases, self.dtype, self.device)
         on_cpu = self.device.type == "cpu" and sum(len(one.values) for one in weights) % CPU_MULTIPLE == 0
@@ -92,6 +98,8 @@ class Quanto(Format):
 
     def embedding(self, weight: Stored, factor: float, head: Linear | None) -> Embedding:
         """See Format."""
+        if self._ours is not None:
+            return self._ours.embedding(weight, factor, head)
         if isinstance(head, EightBitLinear):  # one weight for both
             return Int8Rows(head.weight, head.scale[:, 0].float() * factor, self.dtype)
         values, scale = _eight_bits("int8", weight, self.dtype, self.device)

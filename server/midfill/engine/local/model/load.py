@@ -197,7 +197,7 @@ def make_format(chosen: str, device: torch.device) -> Format:
         return CudaQuantised(chosen, device, floats)
     from midfill.engine.local.model.linear_quanto import Quanto
 
-    return Quanto(chosen, device, floats)
+    return Quanto(chosen, device, torch.float32 if _is_ours("int8", device) else floats)
 
 
 def _too_large(target: torch.device) -> MidfillError:

@@ -6,7 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from midfill.bench.replay import Replay, Typist, text_of
+import pytest
+
+from midfill.bench.replay import Editor, Replay, completion_of, type_at
+from midfill.eval import replay as typing
+from midfill.types import Snapshot
+from tests.eval.made import place
 
 
 class FakeClient:
@@ -16,6 +21,7 @@ class FakeClient:
         self.on_notification: dict[str, Callable[[Any], None]] = {}
         self.messages: list[tuple[str, Any]] = []
         self._suggest, self._counts = suggest, [0, n_decoded]
+        self._last, self._number = "", 0
 
     def notify(self, method: str, params: Any) -> None:
         self.messages.append((method, params))
@@ -23,13 +29,18 @@ class FakeClient:
     def send_request(self, method: str, params: Any) -> tuple[int, asyncio.Future[Any]]:
         self.messages.append((method, params))
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        *partial, last = [
-            {"items": [{"insertText": text}]} for text in self._suggest(params["position"]["character"])
-        ]  # fmt: skip
+        *partial, last = [self._answer(text) for text in self._suggest(params["position"]["character"])]
         for value in partial:
             self.on_notification["$/progress"]({"token": params["partialResultToken"], "value": value})
         asyncio.get_running_loop().call_soon(future.set_result, last)
         return 1, future
+
+    def _answer(self, text: str) -> dict[str, Any]:
+        """A rest of what was suggested keeps its id, as with the real server."""
+        if text not in self._last and not text.startswith(self._last):
+            self._number += 1
+        self._last = text
+        return {"items": [{"insertText": text, "command": {"arguments": [f"id{self._number}", 0]}}]}
 
     async def request(self, method: str, params: Any = None) -> Any:
         assert method == "midfill/stats"
@@ -37,30 +48,48 @@ class FakeClient:
         return {"engine": {"totals": {"n_decoded": n}, "n_active": 0}}
 
 
-async def typed(suggest: Callable[[int], list[str]], n_decoded: int, keys: list[str]) -> tuple[Replay, FakeClient]:
+async def typed(
+    monkeypatch: pytest.MonkeyPatch, suggest: Callable[[int], list[str]], n_decoded: int, text: str
+) -> tuple[Replay, FakeClient]:
+    monkeypatch.setattr(typing, "gaps", lambda keys, rng: [0.05] * len(keys))
     client = FakeClient(suggest, n_decoded)
-    typist = Typist(client, "x = ", "\n", len)  # type: ignore[arg-type]
-    return await typist.type(keys, [0.01] * len(keys)), client
+    editor = Editor(client)  # type: ignore[arg-type]
+    return await type_at(place(f"x = ‸{text}‸\n"), editor, len), client
 
 
-async def test_typing_through_shows_nothing_new() -> None:
+async def test_typing_through_shows_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
     middle = "abcdef"
-    replay, client = await typed(lambda column: [middle[column - 4 :][:2], middle[column - 4 :]], 10, ["a", "b", "c"])
-    assert replay.n_keys == 3
-    assert len(replay.shown_s) == 3
+    replay, client = await typed(
+        monkeypatch, lambda column: [middle[column - 4 :][:2], middle[column - 4 :]], 10, "abcd"
+    )
+    assert replay.n_keys == 4
+    assert len(replay.shown_s) == 3  # nothing is asked for after the last key
     assert replay.n_shown == 5  # "bcdef" once; what is typed through was there already
     assert replay.n_wasted == 5
+    (opened,) = [params for method, params in client.messages if method == "textDocument/didOpen"]
+    assert opened["textDocument"]["text"] == "x = \n"
     changes = [params for method, params in client.messages if method == "textDocument/didChange"]
     assert [change["contentChanges"][0]["range"]["start"]["character"] for change in changes] == [4, 5, 6]
+    assert [change["contentChanges"][0]["text"] for change in changes] == ["a", "b", "c"]
 
 
-async def test_keys_without_ghost_text() -> None:
-    replay, _ = await typed(lambda column: [""], 7, ["a", "b"])
+async def test_another_suggestion_is_shown_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    replay, _ = await typed(monkeypatch, lambda column: [f"{column}{column}"], 9, "abc")
+    assert (replay.n_shown, replay.n_wasted) == (4, 5)
+
+
+async def test_keys_without_ghost_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    replay, _ = await typed(monkeypatch, lambda column: [""], 7, "abc")
     assert (replay.shown_s, replay.n_shown, replay.n_wasted) == ([], 0, 7)
     assert replay.figures()["p50_s"] is None
     assert replay.figures()["n_keys_with_text"] == 0
 
 
-def test_text_of() -> None:
-    assert text_of(None) == text_of({"items": []}) == ""
-    assert text_of({"items": [{"insertText": "a"}]}) == "a"
+def test_completion_of() -> None:
+    snapshot = Snapshot("file:///a.py", 1, "python", "", 0)
+    assert completion_of(None, snapshot).text == completion_of({"items": []}, snapshot).text == ""
+    item = {"insertText": "a", "command": {"arguments": ["id7", 0]}}
+    assert (completion_of({"items": [item]}, snapshot).text, completion_of({"items": [item]}, snapshot).id) == (
+        "a",
+        "id7",
+    )

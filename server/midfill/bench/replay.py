@@ -6,21 +6,21 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from midfill.bench.holes import read_module
 from midfill.demo.client import Client, ServerGone
 from midfill.eval.figures import percentile
-from midfill.eval.keys import added, gaps, keys_of
-from midfill.types import MidfillError
+from midfill.eval.keys import keys_of
+from midfill.eval.replay import Habits, Place, Typist
+from midfill.types import Completion, MidfillError, Snapshot
 
 MODULE = "textwrap"
 START = "    def _handle_long_word"  # what comes before is there already; from here on everything is typed
-URI = "file:///bench/textwrap.py"
 READY_S = 180.0
 LAST_S = 20.0  # how long the last key waits for the engine to finish
 
@@ -50,15 +50,14 @@ async def replay(n_keys: int, count_tokens: Callable[[str], int], seed: int = 1)
     before, _, after = read_module(MODULE).partition(START)
     if not after:
         raise MidfillError(f"this Python's {MODULE} has no {START.strip()!r}", "use CPython 3.11 or newer")
-    keys = keys_of(START + after)[:n_keys]
-    typed = len("".join(keys))
-    rest = (START + after)[typed:].partition("\n    def ")  # the method that is being typed is not there yet
-    rng = random.Random(seed)  # noqa: S311 - the same typist each time
+    typed = "".join(keys_of(START + after)[:n_keys])
+    rest = (START + after)[len(typed) :].partition("\n    def ")  # the method that is being typed is not there yet
+    text = before + typed + rest[1] + rest[2]
+    place = Place(Path("/bench"), f"{MODULE}.py", "python", text, len(before), len(before) + len(typed))
     try:
         async with Client.start() as client:
             await _until_ready(client)
-            typist = Typist(client, before, rest[1] + rest[2], count_tokens)
-            return await typist.type(keys, gaps(keys, rng))
+            return await type_at(place, Editor(client), count_tokens, seed)
     except (ServerGone, TimeoutError):
         raise MidfillError("the language server ended or did not become ready", "run: midfill doctor") from None
 
@@ -72,37 +71,71 @@ async def _until_ready(client: Client) -> None:
         await ready.wait()
 
 
-class Typist:
-    """An editor's window with one file, and a clock beside it."""
+async def type_at(place: Place, editor: Editor, count_tokens: Callable[[str], int], seed: int = 1) -> Replay:
+    """Type all of ``place`` by hand: nothing is accepted."""
+    n_before = await editor.n_decoded()
+    habits = Habits(ways=(), real_time=True, sees_growth=True, seed=seed)
+    typist = Typist(editor, place, habits, count_tokens)
+    editor.tell(typist.snapshot())
+    tally = await typist.type()
+    await editor.until_idle()
+    return Replay(tally.n_keys, editor.shown_s, await editor.n_decoded() - n_before, tally.n_tokens_shown)
 
-    def __init__(self, client: Client, before: str, after: str, count_tokens: Callable[[str], int]) -> None:
-        self._client, self._count = client, count_tokens
-        self._before = before
-        self._version = 1
-        self._standing = ""  # ghost text that has been shown and is not typed over
-        self._replay = Replay()
-        self._last_answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        document = {"uri": URI, "languageId": "python", "version": 1, "text": before + after}
-        client.notify("textDocument/didOpen", {"textDocument": document})
 
-    async def type(self, keys: Sequence[str], waits: Sequence[float]) -> Replay:
-        """Press the keys, each followed by its wait."""
-        n_before = await self._n_decoded()
-        for key, wait in zip(keys, waits, strict=True):
-            self._press(key)
-            await asyncio.sleep(wait)
-        await self._until_idle()
-        self._replay.n_decoded = await self._n_decoded() - n_before
-        return self._replay
+class Editor:
+    """An editor's window with one file in front of the language server, as a typist asks it."""
 
-    async def _until_idle(self) -> None:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known: Snapshot | None = None  # as the server knows the file
+        self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.shown_s: list[float] = []
+
+    async def stream(self, snapshot: Snapshot) -> AsyncIterator[Completion]:
+        """Yield what it suggests. An answer that is left is not cancelled."""
+        self.tell(snapshot)
+        values, token, start = asyncio.Queue[Any](), f"key-{snapshot.version}", time.monotonic()
+        self._client.on_notification["$/progress"] = lambda params: (
+            values.put_nowait(params["value"]) if params.get("token") == token else None
+        )
+        params = {
+            "textDocument": {"uri": snapshot.uri}, "position": position(snapshot.prefix),
+            "context": {"triggerKind": 2}, "partialResultToken": token,
+        }  # fmt: skip
+        _, self._answer = self._client.send_request("midfill/inlineCompletion", params)
+        self._answer.add_done_callback(lambda done: values.put_nowait(_result(done) and None))
+        is_shown = False
+        while (value := await values.get()) is not None:
+            if (completion := completion_of(value, snapshot)).text and not is_shown:
+                is_shown = True
+                self.shown_s.append(time.monotonic() - start)
+            yield completion
+        last = completion_of(_result(self._answer), snapshot)
+        self.shown_s += [time.monotonic() - start] if last.text and not is_shown else []
+        yield dataclasses.replace(last, finished=True)
+
+    def tell(self, snapshot: Snapshot) -> None:
+        """Open the file, or tell the server what was typed before the cursor since."""
+        known, self._known = self._known, snapshot
+        document = {"uri": snapshot.uri, "languageId": snapshot.language, "version": snapshot.version}
+        if known is None:
+            self._client.notify("textDocument/didOpen", {"textDocument": {**document, "text": snapshot.text}})
+            return
+        place = position(known.prefix)
+        change = {"range": {"start": place, "end": place}, "text": snapshot.prefix[len(known.prefix) :]}
+        self._client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
+
+    async def until_idle(self) -> None:
+        """Wait until the last request is answered and the engine does nothing more, LAST_S at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_S):
-                await self._last_answer
+                if not self._answer.done():
+                    await asyncio.wait([self._answer])
                 while (engine := await self._engine()).get("n_active") or engine.get("n_waiting"):
                     await asyncio.sleep(0.1)
 
-    async def _n_decoded(self) -> int:
+    async def n_decoded(self) -> int:
+        """Tokens that the engine has decoded, for whomever."""
         return int((await self._engine()).get("totals", {}).get("n_decoded", 0))
 
     async def _engine(self) -> dict[str, Any]:
@@ -110,52 +143,19 @@ class Typist:
         assert isinstance(engine, dict)
         return engine
 
-    def _press(self, key: str) -> None:
-        place = self._position()
-        self._version += 1
-        change = {"range": {"start": place, "end": place}, "text": key}
-        document = {"uri": URI, "version": self._version}
-        self._client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
-        self._before += key
-        self._standing = self._standing[len(key) :] if self._standing.startswith(key) else ""
-        self._replay.n_keys += 1
-        self._ask()
 
-    def _ask(self) -> None:
-        version, start, is_first = self._version, time.monotonic(), True
-
-        def show(result: Any) -> None:
-            nonlocal is_first
-            text = text_of(result)
-            if version != self._version or not text:  # an editor drops what an older key asked for
-                return
-            if is_first:
-                self._replay.shown_s.append(time.monotonic() - start)
-            is_first = False
-            if not self._standing.startswith(text):  # else all of it has been shown before
-                self._replay.n_shown += self._count(added(self._standing, text))
-                self._standing = text
-
-        token = f"key-{version}"
-        self._client.on_notification["$/progress"] = lambda params: (
-            show(params["value"]) if params.get("token") == token else None
-        )
-        params = {
-            "textDocument": {"uri": URI},
-            "position": self._position(),
-            "context": {"triggerKind": 2},
-            "partialResultToken": token,
-        }
-        _, answer = self._client.send_request("midfill/inlineCompletion", params)
-        self._last_answer = answer
-        answer.add_done_callback(lambda done: None if done.cancelled() or done.exception() else show(done.result()))
-
-    def _position(self) -> dict[str, int]:
-        line_start = self._before.rfind("\n") + 1
-        return {"line": self._before.count("\n"), "character": len(self._before) - line_start}
+def position(before: str) -> dict[str, int]:
+    """Where ``before``, which is ASCII, ends."""
+    return {"line": before.count("\n"), "character": len(before) - before.rfind("\n") - 1}
 
 
-def text_of(result: Any) -> str:
-    """The text of the first suggestion; "" of none."""
-    items = (result or {}).get("items") or []
-    return str(items[0]["insertText"]) if items else ""
+def _result(answer: asyncio.Future[Any]) -> Any:
+    """What was answered; None where that is an error."""
+    return None if answer.cancelled() or answer.exception() else answer.result()
+
+
+def completion_of(result: Any, snapshot: Snapshot) -> Completion:
+    """The first suggestion with its id; an empty one of none."""
+    items = (result or {}).get("items") or [{"insertText": ""}]
+    arguments = (items[0].get("command") or {}).get("arguments") or [""]
+    return Completion(str(items[0]["insertText"]), snapshot, id=str(arguments[0]))

@@ -14,11 +14,11 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from midfill.completer import Completer
 from midfill.eval.figures import percentile
@@ -189,16 +189,25 @@ def glanced(suggestion: str, follows: str, least: int) -> Taken | None:
     return Taken(suggestion[:n_right], 1 + n_deleted, "whole", wrong)
 
 
+class Asks(Protocol):
+    """What a typist asks after every key: a completer, or a language server."""
+
+    def stream(self, snapshot: Snapshot) -> AsyncIterator[Completion]:
+        """Yield the middle as it grows."""
+        ...
+
+
 class Typist:
     """An editor's window with one file, and a typist in front of it."""
 
     def __init__(
-        self, completer: Completer, place: Place, habits: Habits, count: Callable[[str], int],
+        self, asked: Asks, place: Place, habits: Habits, count: Callable[[str], int],
         on_event: Callable[[dict[str, Any]], None] = lambda event: None,
         on_change: Callable[[Snapshot], None] = lambda snapshot: None,
     ) -> None:  # fmt: skip
-        """``on_event`` is told what happened, ``on_change`` each new text, as a language server is."""
-        self._completer, self._place, self._habits = completer, place, habits
+        """``asked``: in real time alone, if it is no completer. ``on_event`` is told what happened, ``on_change``
+        each new text, as a language server is."""
+        self._asked, self._place, self._habits = asked, place, habits
         self._count, self._on_event, self._on_change = count, on_event, on_change
         self._target = place.text[place.start : place.end]
         self._typed = ""
@@ -213,19 +222,26 @@ class Typist:
 
     async def type(self) -> Tally:
         """Type everything. Raises EngineError."""
-        engine = self._completer.engine
-        self._completer.engine = meter = Meter(engine, self._count, self._is_in_time)
-        clock, sleep = self._completer.clock, self._completer.sleep
+        asked = self._asked
+        try:
+            await (self._metered(asked) if isinstance(asked, Completer) else self._type())
+        finally:
+            self.tally.n_tokens_shown = sum(self._seen.values())
+        self._look_again(math.inf)
+        return self.tally
+
+    async def _metered(self, completer: Completer) -> None:
+        """Type by our own clock, where it is not the real one, and count what the engine decodes for us."""
+        engine, clock, sleep = completer.engine, completer.clock, completer.sleep
+        completer.engine = meter = Meter(engine, self._count, self._is_in_time)
         if not self._habits.real_time:
-            self._completer.clock, self._completer.sleep = lambda: self._now, self._sleep
+            completer.clock, completer.sleep = lambda: self._now, self._sleep
         try:
             await self._type()
         finally:
-            await self._completer.aclose()
-            self._completer.engine, self._completer.clock, self._completer.sleep = engine, clock, sleep
-            self.tally.n_decoded, self.tally.n_tokens_shown = meter.n_decoded, sum(self._seen.values())
-        self._look_again(math.inf)
-        return self.tally
+            await completer.aclose()  # what still runs is counted
+            completer.engine, completer.clock, completer.sleep = engine, clock, sleep
+            self.tally.n_decoded = meter.n_decoded
 
     async def _type(self) -> None:
         keys = keys_of(self._target)
@@ -333,7 +349,7 @@ class Typist:
         before, self.tally.n_asked = self._standing, self.tally.n_asked + 1
         try:
             async with asyncio.timeout(None if self._habits.waits or pace is not None else gap_s) as self._limit:
-                async with aclosing(self._completer.stream(last.snapshot)) as values:  # type: ignore[type-var]
+                async with aclosing(self._asked.stream(last.snapshot)) as values:  # type: ignore[type-var]
                     async for value in values:
                         last = value
                         if value.finished or (self._habits.sees_growth and pace is None):

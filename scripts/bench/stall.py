@@ -28,7 +28,7 @@ from midfill.bench.footprint import descendants, resident
 from midfill.context.child import Ended
 from midfill.context.kinds import KINDS
 from midfill.context.parser import ParseProcess
-from midfill.demo.client import Client, ServerGone
+from midfill.demo.client import Client, OpenFile, ServerGone
 from midfill.eval.about import measured
 from midfill.eval.figures import percentile
 
@@ -73,22 +73,16 @@ async def measure(kind: str, n: int, seconds: float) -> dict[str, Any]:
 
 
 async def _measure(client: Client, root: Path, kind: str, seconds: float) -> dict[str, Any]:
-    params = {"processId": os.getpid(), "rootUri": root.as_uri(), "capabilities": {}}
-    await client.request("initialize", params)
-    client.notify("initialized")
-    uri = "untitled:typed.py"
-    document = {"uri": uri, "languageId": "python", "version": 1, "text": "def work(value):\n    "}
-    client.notify("textDocument/didOpen", {"textDocument": document})
+    await client.initialize(root.as_uri())
+    typed = "def work(value):\n    "
+    file = OpenFile(client, "untitled:typed.py", typed)
     times: list[float] = []
     most = (0.0, 0.0)
-    began, version = time.monotonic(), 1
+    began = time.monotonic()
     while time.monotonic() - began < seconds:
         start = time.monotonic()
         if len(times) % 10 == 0:
-            version += 1
-            change = {"range": {"start": {"line": 1, "character": 4}, "end": {"line": 1, "character": 4}}, "text": "x"}
-            place = {"uri": uri, "version": version}
-            client.notify("textDocument/didChange", {"textDocument": place, "contentChanges": [change]})
+            file.insert(typed, "x")
         try:
             await client.request("midfill/status")
         except ServerGone:

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from midfill.bench.replay import Editor, Replay, completion_of, type_at
+from midfill.bench.replay import Replay, type_at
 from midfill.eval import replay as typing
-from midfill.types import Snapshot
 from tests.eval.made import place
 
 
@@ -53,8 +52,7 @@ async def typed(
 ) -> tuple[Replay, FakeClient]:
     monkeypatch.setattr(typing, "gaps", lambda keys, rng: [0.05] * len(keys))
     client = FakeClient(suggest, n_decoded)
-    editor = Editor(client)  # type: ignore[arg-type]
-    return await type_at(place(f"x = ‸{text}‸\n"), editor, len), client
+    return await type_at(place(f"x = ‸{text}‸\n"), client, len), client  # type: ignore[arg-type]
 
 
 async def test_typing_through_shows_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,13 +81,3 @@ async def test_keys_without_ghost_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (replay.shown_s, replay.n_shown, replay.n_wasted) == ([], 0, 7)
     assert replay.figures()["p50_s"] is None
     assert replay.figures()["n_keys_with_text"] == 0
-
-
-def test_completion_of() -> None:
-    snapshot = Snapshot("file:///a.py", 1, "python", "", 0)
-    assert completion_of(None, snapshot).text == completion_of({"items": []}, snapshot).text == ""
-    item = {"insertText": "a", "command": {"arguments": ["id7", 0]}}
-    assert (completion_of({"items": [item]}, snapshot).text, completion_of({"items": [item]}, snapshot).id) == (
-        "a",
-        "id7",
-    )

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from midfill.bench.holes import read_module
 from midfill.bench.own import move_data, started
 from midfill.config import Config
 from midfill.context.knowledge import store
-from midfill.demo.client import Client
+from midfill.demo.client import Client, OpenFile
 from midfill.engine import record
 
 N_STARTS = 3  # from the cache
@@ -120,16 +119,10 @@ async def _windows(folder: Path, say: Callable[[str], None]) -> tuple[list[float
         clients = [await stack.enter_async_context(Client.start()) for _ in range(N_WINDOWS)]
         for number, client in enumerate(clients):
             uri = (folder / f"window-{number}.py").as_uri()
-            await client.request("initialize", {"processId": os.getpid(), "rootUri": None, "capabilities": {}})
-            client.notify("initialized")
-            document = {"uri": uri, "languageId": "python", "version": 1, "text": text}
-            client.notify("textDocument/didOpen", {"textDocument": document})
-            params = {
-                "textDocument": {"uri": uri}, "position": {"line": 60 + number, "character": 0},
-                "context": {"triggerKind": 1},
-            }  # fmt: skip
+            await client.initialize()
+            file = OpenFile(client, uri, text)
             async with asyncio.timeout(ANSWER_S):
-                await client.request("textDocument/inlineCompletion", params)
+                await file.ask("\n" * (60 + number), lambda value: None, by_hand=True)
         await asyncio.sleep(SETTLE_S)
         working = [_with_children(client.pid) for client in clients]
         say(f"they rest for {REST_S:.0f} s")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill.bench.holes import read_module
-from midfill.demo.client import Client, ServerGone
+from midfill.demo.client import Client, OpenFile, ServerGone, first_item
 from midfill.eval.figures import percentile
 from midfill.eval.keys import keys_of
 from midfill.eval.replay import Habits, Place, Typist
@@ -57,7 +56,7 @@ async def replay(n_keys: int, count_tokens: Callable[[str], int], seed: int = 1)
     try:
         async with Client.start() as client:
             await _until_ready(client)
-            return await type_at(place, Editor(client), count_tokens, seed)
+            return await type_at(place, client, count_tokens, seed)
     except (ServerGone, TimeoutError):
         raise MidfillError("the language server ended or did not become ready", "run: midfill doctor") from None
 
@@ -65,19 +64,19 @@ async def replay(n_keys: int, count_tokens: Callable[[str], int], seed: int = 1)
 async def _until_ready(client: Client) -> None:
     ready = asyncio.Event()
     client.on_notification["midfill/status"] = lambda status: ready.set() if status["state"] == "ready" else None
-    await client.request("initialize", {"processId": os.getpid(), "rootUri": None, "capabilities": {}})
-    client.notify("initialized")
+    await client.initialize()
     async with asyncio.timeout(READY_S):
         await ready.wait()
 
 
-async def type_at(place: Place, editor: Editor, count_tokens: Callable[[str], int], seed: int = 1) -> Replay:
+async def type_at(place: Place, client: Client, count_tokens: Callable[[str], int], seed: int = 1) -> Replay:
     """Type all of ``place`` by hand: nothing is accepted."""
+    before = place.text[: place.start]
+    uri = (place.folder / place.path).as_uri()
+    editor = Editor(client, Snapshot(uri, 0, place.language, before + place.text[place.end :], len(before)))
     n_before = await editor.n_decoded()
     habits = Habits(ways=(), real_time=True, sees_growth=True, seed=seed)
-    typist = Typist(editor, place, habits, count_tokens)
-    editor.tell(typist.snapshot())
-    tally = await typist.type()
+    tally = await Typist(editor, place, habits, count_tokens).type()
     await editor.until_idle()
     return Replay(tally.n_keys, editor.shown_s, await editor.n_decoded() - n_before, tally.n_tokens_shown)
 
@@ -85,45 +84,28 @@ async def type_at(place: Place, editor: Editor, count_tokens: Callable[[str], in
 class Editor:
     """An editor's window with one file in front of the language server, as a typist asks it."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._known: Snapshot | None = None  # as the server knows the file
+    def __init__(self, client: Client, first: Snapshot) -> None:
+        self._client, self._known = client, first.prefix
+        self._file = OpenFile(client, first.uri, first.text)
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.shown_s: list[float] = []
 
     async def stream(self, snapshot: Snapshot) -> AsyncIterator[Completion]:
-        """Yield what it suggests. An answer that is left is not cancelled."""
-        self.tell(snapshot)
-        values, token, start = asyncio.Queue[Any](), f"key-{snapshot.version}", time.monotonic()
-        self._client.on_notification["$/progress"] = lambda params: (
-            values.put_nowait(params["value"]) if params.get("token") == token else None
-        )
-        params = {
-            "textDocument": {"uri": snapshot.uri}, "position": position(snapshot.prefix),
-            "context": {"triggerKind": 2}, "partialResultToken": token,
-        }  # fmt: skip
-        _, self._answer = self._client.send_request("midfill/inlineCompletion", params)
-        self._answer.add_done_callback(lambda done: values.put_nowait(_result(done) and None))
-        is_shown = False
-        while (value := await values.get()) is not None:
-            if (completion := completion_of(value, snapshot)).text and not is_shown:
+        """Yield what the server suggests now. An answer that is left is not cancelled."""
+        self._file.insert(self._known, snapshot.prefix.removeprefix(self._known))
+        self._known, start = snapshot.prefix, time.monotonic()
+        values = asyncio.Queue[tuple[Any, bool]]()
+        self._answer = self._file.ask(snapshot.prefix, lambda value: values.put_nowait((value, False)))
+        self._answer.add_done_callback(lambda done: values.put_nowait((_result(done), True)))
+        is_shown, is_last = False, False
+        while not is_last:
+            value, is_last = await values.get()
+            item = first_item(value)
+            (id, *_) = (item.get("command") or {}).get("arguments") or [""]
+            if item["insertText"] and not is_shown:
                 is_shown = True
                 self.shown_s.append(time.monotonic() - start)
-            yield completion
-        last = completion_of(_result(self._answer), snapshot)
-        self.shown_s += [time.monotonic() - start] if last.text and not is_shown else []
-        yield dataclasses.replace(last, finished=True)
-
-    def tell(self, snapshot: Snapshot) -> None:
-        """Open the file, or tell the server what was typed before the cursor since."""
-        known, self._known = self._known, snapshot
-        document = {"uri": snapshot.uri, "languageId": snapshot.language, "version": snapshot.version}
-        if known is None:
-            self._client.notify("textDocument/didOpen", {"textDocument": {**document, "text": snapshot.text}})
-            return
-        place = position(known.prefix)
-        change = {"range": {"start": place, "end": place}, "text": snapshot.prefix[len(known.prefix) :]}
-        self._client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
+            yield Completion(item["insertText"], snapshot, is_last, id=id)
 
     async def until_idle(self) -> None:
         """Wait until the last request is answered and the engine does nothing more, LAST_S at most."""
@@ -144,18 +126,6 @@ class Editor:
         return engine
 
 
-def position(before: str) -> dict[str, int]:
-    """Where ``before``, which is ASCII, ends."""
-    return {"line": before.count("\n"), "character": len(before) - before.rfind("\n") - 1}
-
-
 def _result(answer: asyncio.Future[Any]) -> Any:
     """What was answered; None where that is an error."""
     return None if answer.cancelled() or answer.exception() else answer.result()
-
-
-def completion_of(result: Any, snapshot: Snapshot) -> Completion:
-    """The first suggestion with its id; an empty one of none."""
-    items = (result or {}).get("items") or [{"insertText": ""}]
-    arguments = (items[0].get("command") or {}).get("arguments") or [""]
-    return Completion(str(items[0]["insertText"]), snapshot, id=str(arguments[0]))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -56,6 +57,12 @@ class Client:
                 process.kill()
             client._reader.cancel()
 
+    async def initialize(self, root: str | None = None, options: Params | None = None) -> None:
+        """Introduce an editor without any capabilities. Raises ServerGone."""
+        params = {"processId": os.getpid(), "rootUri": root, "capabilities": {}, "initializationOptions": options or {}}
+        await self.request("initialize", params)
+        self.notify("initialized")
+
     def notify(self, method: str, params: Params | None = None) -> None:
         """Send a notification."""
         self._send({"method": method, "params": params or {}})
@@ -98,3 +105,41 @@ class Client:
             self._send({"id": message["id"], "result": None})
         elif (handler := self.on_notification.get(message["method"])) is not None:
             handler(message["params"])
+
+
+class OpenFile:
+    """A file that is open in the server and typed into. ``before`` is its text up to the cursor, which is ASCII."""
+
+    def __init__(self, client: Client, uri: str, text: str) -> None:
+        self._client, self._uri, self._version = client, uri, 1
+        document = {"uri": uri, "languageId": "python", "version": 1, "text": text}
+        client.notify("textDocument/didOpen", {"textDocument": document})
+
+    def insert(self, before: str, text: str) -> None:
+        """Tell the server that ``text`` was typed."""
+        self._version += 1
+        place = _position(before)
+        document = {"uri": self._uri, "version": self._version}
+        change = {"range": {"start": place, "end": place}, "text": text}
+        self._client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
+
+    def ask(self, before: str, show: Callable[[Any], None], *, by_hand: bool = False) -> asyncio.Future[Any]:
+        """Ask for a suggestion: ``show`` gets it as it grows, until another one is asked for; the last is returned."""
+        token = f"{self._uri}-{self._version}"
+        self._client.on_notification["$/progress"] = lambda params: (
+            show(params["value"]) if params.get("token") == token else None
+        )
+        params = {
+            "textDocument": {"uri": self._uri}, "position": _position(before),
+            "context": {"triggerKind": 1 if by_hand else 2}, "partialResultToken": token,
+        }  # fmt: skip
+        return self._client.send_request("midfill/inlineCompletion", params)[1]
+
+
+def _position(before: str) -> dict[str, int]:
+    return {"line": before.count("\n"), "character": len(before) - before.rfind("\n") - 1}
+
+
+def first_item(result: Any) -> Params:
+    """The first suggestion of an answer; one without text if there is none."""
+    return ((result or {}).get("items") or [{"insertText": ""}])[0]  # type: ignore[no-any-return]

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from midfill import __version__
-from midfill.demo.client import Client, ServerGone
+from midfill.demo.client import Client, OpenFile, ServerGone, first_item
 from midfill.types import MidfillError
 
 FILE = "inventory.py"
@@ -50,6 +50,11 @@ class Screen:
         self._live = live
         self.text, self.cursor, self.ghost, self.says = "", 0, "", ""
 
+    @property
+    def before(self) -> str:
+        """The text before the cursor."""
+        return self.text[: self.cursor]
+
     def draw(self) -> None:
         """Show the present state."""
         if self._live is not None:
@@ -57,7 +62,7 @@ class Screen:
 
     def frame(self) -> RenderableType:
         """The window as rich renders it."""
-        before = self.text[: self.cursor]
+        before = self.before
         row = before.count("\n")
         ghost_lines = self.ghost.count("\n")
         lines = self.text.split("\n")
@@ -102,15 +107,9 @@ class Session:
 
     def __init__(self, client: Client, screen: Screen, key_s: float) -> None:
         self._client, self._screen, self._key_s = client, screen, key_s
-        self._uri = "file:///demo/" + FILE
-        self._version = 1
+        screen.text = resources.files(__package__).joinpath(SOURCE).read_text(encoding="utf-8")
+        self._file = OpenFile(client, "file:///demo/" + FILE, screen.text)
         self.figures = Figures()
-
-    def open(self, text: str) -> None:
-        """Open the file."""
-        self._screen.text = text
-        document = {"uri": self._uri, "languageId": "python", "version": self._version, "text": text}
-        self._client.notify("textDocument/didOpen", {"textDocument": document})
 
     def go_to(self, mark: str) -> None:
         """Put the cursor behind ``mark``."""
@@ -127,56 +126,32 @@ class Session:
 
     def _insert(self, text: str) -> None:
         screen = self._screen
-        place = self._position()
-        self._version += 1
-        self._client.notify(
-            "textDocument/didChange",
-            {
-                "textDocument": {"uri": self._uri, "version": self._version},
-                "contentChanges": [{"range": {"start": place, "end": place}, "text": text}],
-            },
-        )
+        self._file.insert(screen.before, text)
         screen.text = screen.text[: screen.cursor] + text + screen.text[screen.cursor :]
         screen.cursor += len(text)
         screen.ghost = ""
         self._client.on_notification.pop("$/progress", None)  # what still comes is stale
 
-    def _position(self) -> dict[str, int]:
-        before = self._screen.text[: self._screen.cursor]
-        return {"line": before.count("\n"), "character": len(before) - before.rfind("\n") - 1}
-
     async def suggest(self, *, until: int | None = None) -> str:
         """Ask for a suggestion and let it grow on the screen. ``until``: return once it has this many characters."""
-        token = f"demo-{self._version}"
         grown = asyncio.Event()
         start, first = time.monotonic(), 0.0
 
-        def progress(params: dict[str, Any]) -> None:
+        def show(value: Any) -> None:
             nonlocal first
-            if params.get("token") != token:
-                return
-            self._screen.ghost = _text_of(params["value"])
+            self._screen.ghost = first_item(value)["insertText"]
             first = first or (time.monotonic() if self._screen.ghost else 0.0)
             self._screen.draw()
             if until is not None and len(self._screen.ghost) >= until:
                 grown.set()
 
-        self._client.on_notification["$/progress"] = progress
-        _, answer = self._client.send_request(
-            "midfill/inlineCompletion",
-            {
-                "textDocument": {"uri": self._uri},
-                "position": self._position(),
-                "context": {"triggerKind": 1},
-                "partialResultToken": token,
-            },
-        )
+        answer = self._file.ask(self._screen.before, show, by_hand=True)
         if until is not None:
             waiting = asyncio.ensure_future(grown.wait())
             await asyncio.wait({waiting, answer}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             return self._screen.ghost
-        self._screen.ghost = _text_of(await answer)
+        self._screen.ghost = first_item(await answer)["insertText"]
         if first:
             self.figures.ttft_s.append(first - start)
             self.figures.total_s.append(time.monotonic() - start)
@@ -197,11 +172,6 @@ class Session:
         engine = (stats or {}).get("engine") or {}
         assert isinstance(engine, dict)
         return engine
-
-
-def _text_of(result: Any) -> str:
-    items = (result or {}).get("items") or []
-    return str(items[0]["insertText"]) if items else ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -225,10 +195,7 @@ async def _play(*, fast: bool) -> int:
     start = time.monotonic()
     async with Client.start() as client:
         status = _follow_status(client)
-        await client.request(
-            "initialize", {"processId": None, "rootUri": None, "capabilities": {}, "initializationOptions": OPTIONS}
-        )
-        client.notify("initialized")
+        await client.initialize(options=OPTIONS)
         console.print(f"  `midfill lsp --stdio` answered [bold]initialize[/] after {time.monotonic() - start:.2f} s")
         final = await _wait_ready(console, status)
         what = f"{final['model']} on {final['device']}, adapter {final['adapter']}"
@@ -276,8 +243,6 @@ async def _wait_ready(console: Console, states: asyncio.Queue[dict[str, Any]]) -
 
 async def _story(session: Session) -> None:
     screen = session._screen
-    session.open(resources.files(__package__).joinpath(SOURCE).read_text(encoding="utf-8"))
-
     session.go_to("def total(self) -> float:")
     screen.says = "typing …"
     await session.type("\n        ")

@@ -27,7 +27,7 @@ from midfill.context.walk import readable
 from midfill.syntax import languages
 
 MAX_FILES = 60  # of one package
-HEX, UPPER, LOWER = "0123456789abcdef", string.ascii_uppercase, string.ascii_lowercase
+HEX, UPPER = "0123456789abcdef", string.ascii_uppercase
 ALNUM = string.ascii_letters + string.digits
 WORD = ALNUM + "_-"
 # A line of base 64 and the end, whatever quotes and indentation of a language stand between.

@@ -29,7 +29,7 @@ def workspace(tmp_path: Path) -> Path:
 
 def layered(workspace: Path, options: dict[str, Any]) -> Config:
     return config.merged(
-        config_files.load_workspace(config_files.load_user(), workspace), options, "initializationOptions"
+        config_files.take_workspace(config_files.load_user(), workspace).strict(), options, "initializationOptions"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midfill.triggers import MAX_DOCUMENTS, Debounce, everything_is_code, matches, out_of_place, switched_off
+from midfill.triggers import MAX_DOCUMENTS, Debounce, matches, out_of_place, switched_off
 from tests.support import at
 
 
@@ -26,7 +26,7 @@ from tests.support import at
     ],
 )
 def test_places(buffer: str, name: str) -> None:
-    refusal = out_of_place(at(buffer), (), everything_is_code)
+    refusal = out_of_place(at(buffer), (), lambda snapshot: "code")
     assert (refusal.name if refusal else "") == name
 
 

@@ -16,6 +16,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from midfill.eval.keys import n_shared
+
 Verdict = Literal["useful", "half right", "annoying", "nothing"]
 VERDICTS: tuple[Verdict, ...] = ("useful", "half right", "annoying", "nothing")
 MIN_RIGHT = 3  # characters that are worth as much as a word
@@ -80,9 +82,7 @@ def starts_a_line(text: str) -> bool:
 
 def _right(seen: str, wanted: str) -> tuple[int, bool]:
     """How many characters of ``seen`` begin ``wanted``, and whether they end where a word of ``wanted`` ends."""
-    n = 0
-    while n < min(len(seen), len(wanted)) and seen[n] == wanted[n]:
-        n += 1
+    n = n_shared(seen, wanted)
     cuts = n and _is_word(wanted[n - 1 : n]) and _is_word(wanted[n : n + 1])
     return n, not cuts
 

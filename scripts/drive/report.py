@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill.eval.figures import percentile
+from midfill.eval.keys import n_shared
 from scripts.drive.film import Back
 from scripts.drive.judge import VERDICTS
 from scripts.drive.session import Look, Record
@@ -96,9 +97,7 @@ def facts(done: Sequence[Done]) -> list[str]:
 
 def _around_change(back: Back) -> str:
     """Both frames, from a little before they differ; all of them stand in backs.jsonl."""
-    pairs = enumerate(zip(back.before, back.after, strict=False))
-    n_common = next((n for n, (a, b) in pairs if a != b), min(len(back.before), len(back.after)))
-    start = max(0, n_common - 20)
+    start = max(0, n_shared(back.before, back.after) - 20)
     return f"{back.before[start : start + 60]!r} → {back.after[start : start + 60]!r}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from midfill.eval.keys import GAP_SPREAD
+from midfill.eval.keys import GAP_SPREAD, n_shared
 from scripts.drive.hands import Hands, State, Way
 from scripts.drive.judge import Judgement, judge, next_word
 from scripts.drive.script import File, Mark, Project, Region
@@ -272,7 +272,7 @@ class Session:
         """The file on disk is what was to be written."""
         wanted, text = file.text(self.done), self.hands.save(file.name)
         if text != wanted:
-            n = max(0, _n_common(text, wanted) - 30)
+            n = max(0, n_shared(text, wanted) - 30)
             what = f"{file.name} differs: {text[n : n + 60]!r}, wanted {wanted[n : n + 60]!r}"
             self.record.faults.append(what)
             self.say(f"!! FAULT OF THE DRIVE: {what}")
@@ -346,14 +346,9 @@ class Session:
         state = self._rested()
         target = self.before + self.region.text
         self.record.n_taken += max(0, len(state.left) - len(known.left))
-        self.record.n_wrong += len(state.left) - _n_common(state.left, target)
+        self.record.n_wrong += len(state.left) - n_shared(state.left, target)
         self._mend()
         return self.n > n
-
-
-def _n_common(a: str, b: str) -> int:
-    """Characters that both begin with."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _next_piece(closers: str) -> str:

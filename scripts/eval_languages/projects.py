@@ -12,7 +12,6 @@ from scripts.embedded_adapter.sources import INDEXES, Source
 
 PROJECTS = Path(__file__).with_name("projects.toml")
 HALVES = ("dev", "test")
-PER_GROUP = 10
 _KEYS = frozenset({"group", "half", "index", "name", "version", "sha256", "folders"})
 
 

@@ -35,11 +35,6 @@ def load_user() -> Config:
     return take_user().strict()
 
 
-def load_workspace(config: Config, root: Path) -> Config:
-    """Return ``config`` with the workspace's harmless settings on top. Raises MidfillError."""
-    return take_workspace(config, root).strict()
-
-
 def _take_file(
     config: Config, file: Path, limit: int, check: Callable[[str, Any], None] = lambda _key, _value: None
 ) -> Taken:

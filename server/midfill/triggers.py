@@ -28,11 +28,6 @@ MIN_PAUSE_S = 0.02
 ScopeAt = Callable[[Snapshot], str]
 
 
-def everything_is_code(snapshot: Snapshot) -> str:
-    """Return "code", the scope at the cursor where no syntax is known."""
-    return "code"
-
-
 def switched_off(snapshot: Snapshot, languages_off: Sequence[str], globs_off: Sequence[str]) -> Refusal | None:
     """Return the setting that switches automatic suggestions off in this file."""
     if snapshot.language in languages_off:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from midfill import fim
-from midfill.bench.contenders import LlamaServer, Midfill, Timing, clean_environment
+from midfill.bench.contenders import LlamaServer, Midfill, Timing
 from midfill.bench.prompts import Layouts
 from midfill.engine.http import HttpEngine
 from midfill.types import MidfillError
@@ -95,9 +95,3 @@ async def test_midfill(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < timing.ttft_s <= timing.total_s
     await ours.window([5, 6], 4)
     assert asked[-1][1]["prompt"] == [5, 6]
-
-
-def test_openmp_is_everyone_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OTHER"):
-        monkeypatch.setenv(name, "1")
-    assert {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OTHER"} & clean_environment().keys() == {"OTHER"}

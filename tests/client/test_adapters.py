@@ -132,10 +132,10 @@ def test_a_mistake_in_the_languages(entry: str) -> None:
 def test_a_workspace_names_registered_ones_only(tmp_path: Path, value: str, fits: bool) -> None:
     (tmp_path / ".midfill.toml").write_text(f"adapter_by_language = {value}\n")
     if fits:
-        assert config_files.load_workspace(Config(), tmp_path).adapter_by_language == ("go=mine",)
+        assert config_files.take_workspace(Config(), tmp_path).strict().adapter_by_language == ("go=mine",)
     else:
         with pytest.raises(MidfillError, match="path of an adapter"):
-            config_files.load_workspace(Config(), tmp_path)
+            config_files.take_workspace(Config(), tmp_path).strict()
 
 
 class WithoutAdapter:

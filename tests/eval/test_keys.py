@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from midfill.eval.keys import GAP_S, added, gaps, keys_of
+from midfill.eval.keys import GAP_S, gaps, keys_of, n_shared
 
 
 def test_keys() -> None:
@@ -25,11 +25,12 @@ def test_gaps_are_human() -> None:
     assert min(found) > 0.02
 
 
-@pytest.mark.parametrize(("before", "now", "new"), [
-    ("", "a + b", "a + b"),
-    ("a", "a + b", " + b"),
-    ("a + b", "a", ""),
-    ("a - b", "a + b", "+ b"),
+@pytest.mark.parametrize(("a", "b", "n"), [
+    ("", "a + b", 0),
+    ("a", "a + b", 1),
+    ("a + b", "a", 1),
+    ("a - b", "a + b", 2),
+    ("a + b", "a + b", 5),
 ])  # fmt: skip
-def test_added(before: str, now: str, new: str) -> None:
-    assert added(before, now) == new
+def test_n_shared(a: str, b: str, n: int) -> None:
+    assert n_shared(a, b) == n

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import sys
 import time
@@ -21,7 +20,6 @@ from typing import Any, Protocol
 import httpx
 
 from midfill.bench.figures import GENERATE, LLAMA, OURS
-from midfill.bench.own import OPENMP
 from midfill.bench.prompts import Layouts, continuation
 from midfill.engine.base import Engine, GenerateRequest
 from midfill.eval.about import cores
@@ -86,11 +84,6 @@ class Contender(Protocol):
     async def infill(self, snapshot: Snapshot, n_tokens: int) -> Timing:
         """The middle at the cursor, as an editor plugin would ask for it."""
         ...
-
-
-def clean_environment() -> dict[str, str]:
-    """Ours without settings of OpenMP: every contender has its own defaults."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(OPENMP)}
 
 
 class Midfill:
@@ -209,7 +202,7 @@ async def _child(command: list[str], *, talks: bool = False) -> AsyncIterator[as
     pipe = asyncio.subprocess.PIPE if talks else asyncio.subprocess.DEVNULL
     try:
         child = await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, env=clean_environment(),
+            *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
     except OSError as error:

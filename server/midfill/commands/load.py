@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from midfill.commands.session import session
 from midfill.config import Config
 from midfill.eval import load
 from midfill.eval.about import rounded
-from midfill.eval.replay import Place, places
-from midfill.tokenizer import CodeTokenizer
+from midfill.eval.replay import Place, counter, places
 from midfill.types import MidfillError
 
 MAX_TYPISTS, MAX_SECONDS = 10_000, 86_400
@@ -93,7 +92,7 @@ def _places(files: Sequence[Path]) -> list[Place]:
 
 async def _run(config: Config, found: Sequence[Place], counts: Sequence[int], seconds: float, seed: int) -> int:
     async with session(config) as completer:
-        count = await asyncio.to_thread(_counter, completer.info.tokenizer_file)
+        count = await asyncio.to_thread(counter, completer.info)
         for n_typists in counts:
             n_replicas = max(1, len(config.engine))
             done = await load.run(completer, found, n_typists, seconds, count, n_replicas=n_replicas, seed=seed)
@@ -101,13 +100,6 @@ async def _run(config: Config, found: Sequence[Place], counts: Sequence[int], se
             print(_line(figures), file=sys.stderr)
             print(json.dumps(rounded(figures)), flush=True)
     return 0
-
-
-def _counter(tokenizer_file: str) -> Callable[[str], int]:
-    if not tokenizer_file:
-        return len
-    tokenizer = CodeTokenizer.from_file(Path(tokenizer_file))
-    return lambda text: len(tokenizer.encode(text))
 
 
 def _line(figures: dict[str, Any]) -> str:

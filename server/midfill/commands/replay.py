@@ -25,10 +25,9 @@ from midfill.eval import knob, replay_report, report
 from midfill.eval.about import commit, need_matplotlib, rounded
 from midfill.eval.context import ProjectContext
 from midfill.eval.pace import Memory, Pace, Remembering
-from midfill.eval.replay import WAYS, Habits, Place, Tally, Typist, places
+from midfill.eval.replay import WAYS, Habits, Place, Tally, Typist, counter, places
 from midfill.eval.repository import read_text
 from midfill.syntax import languages
-from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError, ModelInfo
 
 MAX_FILES, MAX_CHARS, MAX_PLACES = 1000, 100_000, 1000
@@ -156,7 +155,7 @@ async def _type(runs: Mapping[str, Run], found: Sequence[Place], habits: Habits,
     """Type every place by every configuration in turn; each time another one begins."""
     async with AsyncExitStack() as stack:
         completers = {name: await stack.enter_async_context(session(one.config)) for name, one in runs.items()}
-        count, names, start = _counter(next(iter(completers.values()))), list(runs), time.monotonic()
+        count, names, start = counter(next(iter(completers.values())).info), list(runs), time.monotonic()
         if habits.pace is not None:  # the most eager first: the others need only the start of its answer
             names, memory = names[::-1], Memory()
             for completer in completers.values():
@@ -183,14 +182,6 @@ async def _type_one(
         return await typist.type()
     finally:
         context.close()
-
-
-def _counter(completer: Completer) -> Callable[[str], int]:
-    """Return what counts tokens; characters if there is no tokenizer (a script)."""
-    if not completer.info.tokenizer_file:
-        return len
-    tokenizer = CodeTokenizer.from_file(Path(completer.info.tokenizer_file))
-    return lambda text: len(tokenizer.encode(text))
 
 
 def _events(out: TextIO | None, who: str) -> Callable[[dict[str, Any]], None]:

@@ -11,6 +11,7 @@ from typing import Literal
 from midfill.types import Snapshot
 
 MIN_CHARS = 4  # of a hole: less is guessed too easily
+MAX_HOLE = 600  # characters: a minified line is no hole
 
 Split = Literal["dev", "test"]
 
@@ -67,6 +68,14 @@ def is_leak_free(prefix: str, middle: str, suffix: str) -> bool:
     if len(bare) < MIN_CHARS:
         return False
     return not suffix.lstrip().startswith(bare) and not prefix.rstrip().endswith(bare)
+
+
+def is_sound(text: str, start: int, end: int, around: tuple[int, int]) -> bool:
+    """Whether ``text[start:end]`` is no more than MAX_HOLE, has that much ``around`` it, and is said nowhere beside."""
+    before, after = around
+    if start < before or len(text) - end < after or end - start > MAX_HOLE:
+        return False
+    return is_leak_free(text[:start], text[start:end], text[end:])
 
 
 def split_of(source: str) -> Split:

@@ -29,9 +29,6 @@ def gaps(keys: Sequence[str], rng: random.Random) -> list[float]:
     return found
 
 
-def added(before: str, now: str) -> str:
-    """What ``now`` says that ``before`` did not: all behind the beginning they share."""
-    n_shared = next(
-        (i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), min(len(before), len(now))
-    )
-    return now[n_shared:]
+def n_shared(a: str, b: str) -> int:
+    """Characters that both begin with."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

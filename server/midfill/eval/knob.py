@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from midfill.eval.figures import Difference
-from midfill.eval.keys import added
+from midfill.eval.keys import n_shared
 from midfill.eval.replay import Pause, Tally
 from midfill.eval.replay_report import Tallies, paired, total
 from midfill.eval.report import grid, percent
@@ -39,7 +39,7 @@ def is_right(said: str, follows: str) -> bool:
     first = said.lstrip("\n")
     end = said.find("\n", len(said) - len(first))
     line = (said if end < 0 else said[:end]).rstrip()
-    return bool(line) and len(line) - len(added(follows, line)) >= min(MIN_RIGHT, len(line))
+    return bool(line) and n_shared(follows, line) >= min(MIN_RIGHT, len(line))
 
 
 def looks(runs: Mapping[str, Tallies]) -> dict[str, Looks]:

@@ -22,10 +22,11 @@ from typing import Any, Literal, Protocol
 
 from midfill.completer import Completer
 from midfill.eval.figures import percentile
-from midfill.eval.keys import added, gaps, keys_of
+from midfill.eval.keys import gaps, keys_of, n_shared
 from midfill.eval.pace import Meter, Pace, TooLateError
 from midfill.records import KEPT_AFTER_S, kept_share
-from midfill.types import Completion, Snapshot
+from midfill.tokenizer import CodeTokenizer
+from midfill.types import Completion, ModelInfo, Snapshot
 
 Way = Literal["whole", "line", "word"]
 NEAR_LINES = 300  # what was taken is looked for so far up
@@ -160,9 +161,15 @@ def places(folder: Path, path: str, language: str, text: str, n_places: int, n_c
     return found
 
 
+def counter(info: ModelInfo) -> Callable[[str], int]:
+    """Counts tokens; characters where there is no tokenizer (a script)."""
+    tokenizer = CodeTokenizer.from_file(Path(info.tokenizer_file)) if info.tokenizer_file else None
+    return len if tokenizer is None else lambda text: len(tokenizer.encode(text))
+
+
 def taken(suggestion: str, follows: str, least: int, ways: Sequence[Way] = WAYS) -> Taken | None:
     """What a typist who wants to write ``follows`` takes: all of it, else its right lines, else its right words."""
-    n_right = len(suggestion) - len(added(follows, suggestion))
+    n_right = n_shared(follows, suggestion)
     if "whole" in ways and least <= n_right == len(suggestion):
         return Taken(suggestion, 1, "whole")
     end = suggestion.rfind("\n", 0, n_right)
@@ -180,7 +187,7 @@ def glanced(suggestion: str, follows: str, least: int) -> Taken | None:
     MOSTLY of its length. The wrong end is deleted word by word on its first line, then line by line."""
     first = len(suggestion) - len(suggestion.lstrip("\n"))
     end = suggestion.find("\n", first)
-    n_right = len(suggestion) - len(added(follows, suggestion))
+    n_right = n_shared(follows, suggestion)
     if n_right < max(least, min(end if end >= 0 else len(suggestion), MOSTLY * len(suggestion))):
         return None
     wrong = suggestion[n_right:]

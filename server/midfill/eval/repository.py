@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from midfill.eval.cutting import KINDS, Code, Span, cross_file, member
-from midfill.eval.holes import Hole, is_leak_free, split_of
+from midfill.eval.holes import Hole, is_sound, split_of
 from midfill.syntax import languages
 from midfill.types import MidfillError, Snapshot
 
@@ -28,7 +28,6 @@ MEMBER = "member"
 ALL_KINDS = (*KINDS, CROSS_FILE, MEMBER)
 MAX_FILES, MAX_FILE_BYTES, MAX_FOLDERS = 4000, 300_000, 20_000
 MIN_BEFORE, MIN_AFTER = 200, 100  # characters around a hole: less gives nothing to go by
-MAX_HOLE = 600  # characters: a minified line is no hole
 MIN_NAME = 5
 SKIPPED = frozenset({"node_modules", "__pycache__", "build", "dist", "target", "vendor", "venv", "site-packages"})
 COPIED_ANYWAY = frozenset({".gitignore"})
@@ -182,10 +181,7 @@ class Cutter:
     def _is_sound(self, path: str, start: int, end: int) -> bool:
         """Whether there is enough around the hole, and nothing says elsewhere what is in it."""
         text = self._texts[path]
-        before, after = self._around
-        if start < before or len(text) - end < after or end - start > MAX_HOLE:
-            return False
-        if not is_leak_free(text[:start], text[start:end], text[end:]):
+        if not is_sound(text, start, end, self._around):
             return False
         lines = _with_neighbours(text, start, end)
         return not any(lines in other for name, other in self._texts.items() if name != path)

@@ -34,9 +34,6 @@ N_SEEN = 8  # pieces of it that are read before
 FREED_AT_ONCE_S = 0.1  # surely by the closing, however fast the engine is
 FREED_S = 1.0  # a slot that is busy for longer after its stream was closed is not freed by that
 WATCHED_S = 3.0
-RUNNING: dict[Kind, str] = {
-    "vllm": "vllm:num_requests_running", "sglang": "sglang:num_running_reqs", "midfill": "midfill_requests_running",
-}  # fmt: skip
 
 
 async def look(address: EngineAddress, client: httpx.AsyncClient, wanted: str = "") -> Capabilities:

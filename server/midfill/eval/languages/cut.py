@@ -12,13 +12,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from midfill.eval.cutting import KINDS, Code, Span
-from midfill.eval.holes import MIN_CHARS, Hole, is_leak_free
+from midfill.eval.holes import Hole, is_sound
 from midfill.eval.languages.groups import group_of, language_of
 from midfill.syntax import languages
 
 HEADER, SEVERAL = "header-end", "several-lines"
 ALL_KINDS = (HEADER, "line", "rest-of-line", SEVERAL, "mid-word", "call-arguments")
-MIN_BEFORE, MIN_AFTER, MAX_HOLE = 120, 40, 600  # characters
+AROUND = 120, 40  # characters before and after a hole, at least
 MAX_FILE = 40_000  # characters: of a longer one the model sees a part in any case
 MAX_BODY = 8  # lines of what is taken out below a header
 PER_FILE, TRIES = 3, 12  # candidates of one kind in a file
@@ -73,7 +73,7 @@ def _of_file(path: str, text: str, language: str, rng: random.Random) -> Iterato
     for kind, spans in spans_of(text, language).items():
         # Drawn before they are judged: a file has thousands, and judging reads all of it.
         drawn = rng.sample(spans, min(TRIES, len(spans)))
-        for start, end in itertools.islice((span for span in drawn if _is_sound(text, *span)), PER_FILE):
+        for start, end in itertools.islice((span for span in drawn if is_sound(text, *span, AROUND)), PER_FILE):
             yield Hole(
                 project,
                 kind,
@@ -122,14 +122,6 @@ def _next(queue: list[Hole], taken: dict[str, list[Span]]) -> Hole | None:
             spans.append((start, end))
             return hole
     return None
-
-
-def _is_sound(text: str, start: int, end: int) -> bool:
-    """Whether there is enough around it, and nothing beside it says what is in it."""
-    if start < MIN_BEFORE or len(text) - end < MIN_AFTER or end - start > MAX_HOLE:
-        return False
-    middle = text[start:end]
-    return len(middle.strip()) >= MIN_CHARS and is_leak_free(text[:start], middle, text[end:])
 
 
 def spans_of(text: str, language: str) -> dict[str, list[Span]]:

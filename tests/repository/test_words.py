@@ -19,7 +19,7 @@ SHARED = frozenset({
     "Answer", "Asked", "Client", "Document", "Edit", "Ended", "Entry", "Facts", "Focus", "Gate",
     "Generation", "Host", "Job", "Key", "Limits", "Line", "Load", "Middle", "Model", "Pace", "Place", "Plan",
     "Reader", "Records", "Report", "Rows", "Run", "Server", "Service", "Session", "Settings", "Shape", "Slot",
-    "State", "Taken", "Token", "Training", "Typist", "Verdict", "Vocabulary", "Window", "Workspace", "_Reader",
+    "State", "Taken", "Token", "Training", "Verdict", "Vocabulary", "Window", "Workspace", "_Reader",
     "_Run",
 })  # fmt: skip
 # What was said before, and what is said now.

@@ -76,8 +76,9 @@ async def type_at(place: Place, client: Client, count_tokens: Callable[[str], in
     editor = Editor(client, Snapshot(uri, 0, place.language, before + place.text[place.end :], len(before)))
     n_before = await editor.n_decoded()
     habits = Habits(ways=(), real_time=True, sees_growth=True, seed=seed)
-    tally = await Typist(editor, place, habits, count_tokens).type()
-    await editor.until_idle()
+    typist = Typist(editor, place, habits, count_tokens)
+    tally = await typist.type()
+    await editor.finish(typist)
     return Replay(tally.n_keys, editor.shown_s, await editor.n_decoded() - n_before, tally.n_tokens_shown)
 
 
@@ -87,7 +88,6 @@ class Editor:
     def __init__(self, client: Client, first: Snapshot) -> None:
         self._client, self._known = client, first.prefix
         self._file = OpenFile(client, first.uri, first.text)
-        self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.shown_s: list[float] = []
 
     async def stream(self, snapshot: Snapshot) -> AsyncIterator[Completion]:
@@ -95,8 +95,8 @@ class Editor:
         self._file.insert(self._known, snapshot.prefix.removeprefix(self._known))
         self._known, start = snapshot.prefix, time.monotonic()
         values = asyncio.Queue[tuple[Any, bool]]()
-        self._answer = self._file.ask(snapshot.prefix, lambda value: values.put_nowait((value, False)))
-        self._answer.add_done_callback(lambda done: values.put_nowait((_result(done), True)))
+        answer = self._file.ask(snapshot.prefix, lambda value: values.put_nowait((value, False)))
+        answer.add_done_callback(lambda done: values.put_nowait((_result(done), True)))
         is_shown, is_last = False, False
         while not is_last:
             value, is_last = await values.get()
@@ -107,12 +107,12 @@ class Editor:
                 self.shown_s.append(time.monotonic() - start)
             yield Completion(item["insertText"], snapshot, is_last, id=id)
 
-    async def until_idle(self) -> None:
-        """Wait until the last request is answered and the engine does nothing more, LAST_S at most."""
+    async def finish(self, typist: Typist) -> None:
+        """Look at what comes after the last key until the engine does nothing more, LAST_S at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_S):
-                if not self._answer.done():
-                    await asyncio.wait([self._answer])
+                async for value in self.stream(typist.snapshot()):
+                    typist.see(value, 0.0)
                 while (engine := await self._engine()).get("n_active") or engine.get("n_waiting"):
                     await asyncio.sleep(0.1)
 

@@ -65,7 +65,7 @@ class Settings:
 
 
 QUICK = Settings(
-    rounds=1, holes=2, sizes=(128,), context_tokens=256, answer_tokens=8, replay_keys=8, quick=True
+    rounds=1, holes=2, sizes=(128,), context_tokens=256, answer_tokens=8, replay_keys=20, quick=True
 )  # fmt: skip
 
 

@@ -230,10 +230,7 @@ class Typist:
     async def type(self) -> Tally:
         """Type everything. Raises EngineError."""
         asked = self._asked
-        try:
-            await (self._metered(asked) if isinstance(asked, Completer) else self._type())
-        finally:
-            self.tally.n_tokens_shown = sum(self._seen.values())
+        await (self._metered(asked) if isinstance(asked, Completer) else self._type())
         self._look_again(math.inf)
         return self.tally
 
@@ -329,13 +326,14 @@ class Typist:
         self._ready_at[value.id] = self._now + seconds
         return seconds
 
-    def _see(self, value: Completion, measured_s: float) -> bool:
+    def see(self, value: Completion, measured_s: float) -> bool:
         """Look at a value, if it comes before the next key: whether it does."""
         after_s = self._arrival(value, measured_s)
         if self._habits.pace is not None and after_s >= self._gap_s:
             return False
         self._show(value.text, after_s)
         self._seen[value.id] = max(self._count(value.text), self._seen.get(value.id, 0))
+        self.tally.n_tokens_shown = sum(self._seen.values())
         return True
 
     def _pause(self, last: Completion) -> None:
@@ -360,7 +358,7 @@ class Typist:
                     async for value in values:
                         last = value
                         if value.finished or (self._habits.sees_growth and pace is None):
-                            is_seen = self._see(value, time.perf_counter() - start)
+                            is_seen = self.see(value, time.perf_counter() - start)
         except (TimeoutError, TooLateError):
             is_seen = False
         self.tally.n_superseded += not is_seen

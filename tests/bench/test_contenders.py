@@ -74,7 +74,7 @@ async def test_llama_that_does_not_start(tmp_path: Path) -> None:
     false = tmp_path / "llama-server"
     false.write_text("#!/bin/sh\nexit 1\n")
     false.chmod(stat.S_IRWXU)
-    with pytest.raises(MidfillError, match="does not start"):
+    with pytest.raises(MidfillError, match="did not start"):
         async with LlamaServer.start(false, tmp_path / "model.gguf"):
             raise AssertionError
 

@@ -193,7 +193,7 @@ def test_a_minified_line_is_no_hole() -> None:
 
 @pytest.mark.parametrize("make", [lambda root: root / "missing", lambda root: root])
 def test_no_repository(tmp_path: Path, make: object) -> None:
-    with pytest.raises(MidfillError, match=r"no folder|no source files"), copied(make(tmp_path)):  # type: ignore[operator]
+    with pytest.raises(MidfillError, match=r"not a folder|no source files"), copied(make(tmp_path)):  # type: ignore[operator]
         pass
 
 

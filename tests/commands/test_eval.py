@@ -148,7 +148,7 @@ def test_plot(ask: Ask, tasks: str, tmp_path: Path, command: str) -> None:
 
 @pytest.mark.parametrize(("argv", "message"), [
     (["eval", "humaneval", "--data", "missing"], "cannot read HumanEval's tasks"),
-    (["eval", "humaneval", "--data", "TASKS", "--suite", "triple"], "there is no suite 'triple'"),
+    (["eval", "humaneval", "--data", "TASKS", "--suite", "triple"], "unknown suite 'triple'"),
     (["eval", "humaneval", "--data", "TASKS", "--limit", "0"], "--limit 0 leaves no holes"),
     (["eval", "humaneval", "--data", "TASKS", "--no-run", "--set", "max_tokens"], "is not key=value"),
     (["eval", "humaneval", "--data", "TASKS", "--no-run", "--set", "max_token=3"], "unknown setting 'max_token'"),
@@ -156,14 +156,14 @@ def test_plot(ask: Ask, tasks: str, tmp_path: Path, command: str) -> None:
     (["eval", "humaneval", "--data", "TASKS", "--no-run", "--raw", "--against", "raw"], "with itself"),
     (["eval", "humaneval", "--data", "TASKS", "--no-run", "--out", "/proc/none/a"], "cannot write /proc/none/a"),
     (["eval", "repo", "missing"], "is not a folder"),
-    (["eval", "repo", ".", "--kinds", "lines"], "there is no kind of hole 'lines'"),
+    (["eval", "repo", ".", "--kinds", "lines"], "unknown kind of hole 'lines'"),
     (["eval", "repo", "EMPTY"], "no source files"),
     (["eval", "compare", "missing", "TASKS"], "cannot read the records missing"),
     (["eval", "compare", "TASKS", "TASKS"], "cannot read the records"),
     (["replay", "missing"], "is not a small regular file"),
-    (["replay", "TASKS", "--accept", "all"], "there is no way 'all'"),
+    (["replay", "TASKS", "--accept", "all"], "unknown way of accepting: 'all'"),
     (["replay", "TASKS", "--chars", "0"], "--chars 0 is out of range"),
-    (["replay", "TASKS", "--pace", "1"], "--pace 1 is no pair"),
+    (["replay", "TASKS", "--pace", "1"], "--pace 1 is not a pair"),
     (["replay", "TASKS", "--pace", "a,-1"], "is not a pair of seconds"),
     (["replay", "TASKS", "--knob", "--against", "lines=one"], "--knob compares all positions"),
 ])  # fmt: skip

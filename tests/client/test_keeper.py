@@ -102,7 +102,7 @@ def test_who_killed_it_is_not_forgotten(tmp_path: Path) -> None:
     kept(tmp_path, program)
     found = ends.read(end)
     assert found is not None
-    assert ends.told(found).message == "the engine was ended: it did not answer for 15 s"
+    assert ends.told(found).message == "the engine stopped: it did not answer for 15 s"
 
 
 async def test_only_the_end_of_that_process_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ async def test_an_engine_without_memory(engine: LocalEngine, monkeypatch: pytest
     assert engine.info.context_tokens == usual // 4
     assert engine.info.most_tokens == max(usual // 4, MIN_TOKENS)
     assert all(not slot.keys for slot in engine.thread.slots.slots)
-    with pytest.raises(EngineError, match="memory is short: a prompt of 400 tokens is not read now"):
+    with pytest.raises(EngineError, match="memory is short: prompts of 400 tokens are refused for now"):
         await whole(engine, tuple(range(1, 201)) * 2)
     assert await whole(engine, short) == said
     assert engine.status.state == "ready"
@@ -149,7 +149,7 @@ async def test_an_engine_without_memory(engine: LocalEngine, monkeypatch: pytest
         with pytest.raises(EngineError, match="the machine ran out of memory"):
             await whole(engine, long[:120])
     assert str(engine.status.state) == "error"
-    assert engine.status.message == "memory ran out 3 times in a row"
+    assert engine.status.message == "the engine ran out of memory 3 times in a row"
     with pytest.raises(EngineError, match="leaving"):
         await whole(engine, short)
     assert unfinished(tmp_path / "work") == []

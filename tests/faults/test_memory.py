@@ -51,7 +51,7 @@ async def test_an_engine_that_gets_no_more_memory(tiny: Path) -> None:
     assert state["status"]["state"] == "ready"
     assert state["info"]["most_tokens"] == len(LONG) // 2
     assert await whole(SHORT) == said
-    with pytest.raises(EngineError, match="memory is short: a prompt of 1500 tokens is not read now"):
+    with pytest.raises(EngineError, match="memory is short: prompts of 1500 tokens are refused for now"):
         await whole(LONG)
     resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert await whole(LONG[: len(LONG) // 2]) != ""

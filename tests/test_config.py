@@ -171,7 +171,7 @@ def test_what_is_sound_holds(values: dict[str, Any], held: dict[str, Any], named
         (
             {"knowledge_off": ["pyright", "jedi"]},
             "knowledge_off: 'pyright' is",
-            "use some of jedi, client, index",
+            "use some of jedi, client, index, diagnostics",
         ),
         ({"scopes_off": ["comment", "code"]}, "scopes_off: 'code' is not known", "use some of comment, string, docs"),
         ({"template": "starcoder"}, "template = 'starcoder' is not known", "use one of auto, prefix, codegemma"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,6 +79,11 @@ def test_three_steps(ask: Ask, projects: str, tmp_path: Path) -> None:
     records = [json.loads(row) for row in Path(out).read_text().splitlines()]
     assert [record["other"] for record in records if record["id"] == "new:lib.rs"] == ["python"] * 2
 
+    again = tmp_path / "again" / "a.jsonl"  # as the halves of a run are named
+    again.parent.mkdir()
+    shutil.copy(a, again)
+    assert set(ask("report", holes, a, str(again))[1]["figures"]) == {a, str(again)}
+
 
 def test_by_its_path(projects: str, tmp_path: Path, ask: Ask) -> None:
     """As an older checkout is asked: by the file, without the command line."""
@@ -105,3 +111,5 @@ def test_refusals(ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / "other.jsonl").write_text('{"id": "another", "text": ""}\n')
     assert cli.main(["eval", "languages", "report", holes, str(tmp_path / "other.jsonl")]) == 1
     assert "has no answer to any of the holes" in capsys.readouterr().err
+    assert cli.main(["eval", "languages", "report", holes, holes, holes]) == 1
+    assert "named twice" in capsys.readouterr().err

@@ -91,7 +91,10 @@ def show(arguments: argparse.Namespace) -> int:
     """Print the table of one file of answers, or of two with their paired differences; return the exit code."""
     holes = holes_from(answering.read_lines(paths.expanded(arguments.holes)))
     files = [paths.expanded(name) for name in arguments.answers]
-    runs = {file.name: _records(holes, file) for file in files}
+    if len(set(files)) < len(files):
+        raise MidfillError("the same file of answers is named twice", "name each file once")
+    are_alike = len({file.name for file in files}) < len(files)
+    runs = {str(file) if are_alike else file.name: _records(holes, file) for file in files}
     console = report.console()
     line: dict[str, Any] = {"eval": "languages", "files": [str(file) for file in files], "commit": commit()}
     line["figures"] = {}

@@ -260,7 +260,9 @@ local SUBCOMMANDS = {
 function M.run(words)
   local subcommand = SUBCOMMANDS[words[1] or 'status']
   if not subcommand then
-    return warn(('unknown subcommand: %s (available: %s)'):format(words[1], table.concat(M.complete('', 'Midfill '), ', ')))
+    return warn(
+      ('unknown subcommand: %s (available: %s)'):format(words[1], table.concat(M.complete('', 'Midfill '), ', '))
+    )
   end
   subcommand.run(words[2])
 end

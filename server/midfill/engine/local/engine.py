@@ -1,4 +1,5 @@
-"""The resident engine's face to the event loop: requests, adapters, figures. The work is its thread's (thread.py)."""
+"""What the event loop calls of the resident engine: requests, adapters, figures. The engine's
+thread (thread.py) does the work."""
 
 from __future__ import annotations
 
@@ -20,52 +21,52 @@ from midfill.types import EngineStatus, MidfillError, ModelInfo
 
 
 class LocalEngine:
-    """Asked from the event loop. Raises EngineError where it says so."""
+    """The engine on this machine, called from the event loop. Methods raise EngineError if their docstring says so."""
 
     def __init__(
         self, spec: str = "auto", *, device: str = "auto", dtype: str = "auto", template: str = "auto",
         max_adapters: int = 8, suspects: Suspects | None = None, work_log: WorkLog | None = None,
         compiling: Compiling | None = None,
     ) -> None:  # fmt: skip
-        """``suspects``: prompts that are refused; ``work_log`` is told what is worked on; ``compiling``: the kernels'
-        compilation, where it was begun already."""
+        """``suspects``: prompts that are refused; ``work_log`` records which prompts are being worked on;
+        ``compiling``: the compilation of the kernels, if it has begun already."""
         self._suspects = suspects
         self._loader = AdapterLoader(self)
         settings = Settings(spec, device, dtype, template, max_adapters)
         self.thread = EngineThread(settings, self._loader.close, work_log, compiling)
 
     def start(self) -> None:
-        """Begin loading; ``status`` tells how far it is."""
+        """Begin loading; ``status`` tells the progress."""
         self.thread.start()
         self._loader.start()
 
     @property
     def status(self) -> EngineStatus:
-        """Whether it is starting, ready or failed, and what to do then."""
+        """Whether the engine is starting, ready or failed, and what the user can do about a failure."""
         return self.thread.status
 
     @property
     def info(self) -> ModelInfo | None:
-        """What is served, with the context that there is memory for now; None until it is ready."""
+        """The model, with the context that memory allows now; None until the engine is ready."""
         return self.thread.info
 
     @property
     def tokenizer(self) -> CodeTokenizer | None:
-        """The model's; None until it is ready."""
+        """The model's tokenizer; None until the engine is ready."""
         return self.thread.model.tokenizer if self.thread.model is not None else None
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to do, also where the thread does not come to it."""
+        """Whether there is work, even if the thread is stuck and does not get to it."""
         return self.thread.busy
 
     @property
     def n_progress(self) -> int:
-        """Grows while work gets on; a watchdog reads it."""
+        """A counter that grows while work progresses; a watchdog reads it."""
         return self.thread.n_progress
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        """Yield the middle piece by piece. Closing the iterator cancels. Raises EngineError."""
+        """Yield the middle piece by piece. Closing the iterator cancels the request. Raises EngineError."""
         adapter = self.check(request)
         out: asyncio.Queue[Delta | Exception] = asyncio.Queue()
         loop, now = asyncio.get_running_loop(), time.monotonic()
@@ -84,7 +85,8 @@ class LocalEngine:
                 candidate.cancelled.set()
 
     def check(self, request: GenerateRequest) -> Adapter | None:
-        """Whether ``request`` can be answered now; its adapter. Raises BadRequestError or another EngineError."""
+        """Check that ``request`` can be answered now, and return its adapter. Raises
+        BadRequestError or another EngineError."""
         info = self.info
         model, residents = self.thread.model, self.thread.residents
         if info is None or model is None or residents is None:
@@ -113,14 +115,16 @@ class LocalEngine:
         return adapter
 
     async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
-        """Make the adapter in ``folder`` usable as ``name``. Raises MidfillError, and the old one stays.
+        """Make the adapter in ``folder`` usable as ``name`` and return its facts. Raises
+        MidfillError; the old adapter then stays.
 
-        Generating goes on meanwhile. Files that are replaced later are noticed (adapter_loader.py).
+        Generation continues meanwhile. The loader notices files that are replaced later (lora/loader.py).
         """
         return _facts(await asyncio.wrap_future(self.thread.while_serving(lambda: self._loader.load(name, folder))))
 
     async def check_adapter(self, folder: Path) -> dict[str, Any]:
-        """Whether the adapter in ``folder`` could be loaded; nothing of it stays. Raises MidfillError."""
+        """Check that the adapter in ``folder`` could be loaded, keep nothing of it, and return
+        its facts. Raises MidfillError."""
         return _facts(await asyncio.wrap_future(self.thread.while_serving(lambda: self._loader.check(folder))))
 
     async def unload_adapter(self, name: str) -> None:
@@ -128,18 +132,18 @@ class LocalEngine:
         await asyncio.wrap_future(self.thread.post(lambda: self.thread.unload_adapter(name)))
 
     async def block(self, seconds: float) -> None:
-        """Keep the thread from its work, for tests."""
+        """Keep the thread from its work for ``seconds``, for tests."""
         await asyncio.wrap_future(self.thread.post(lambda: time.sleep(seconds)))
 
     def figures(self) -> dict[str, Any]:
-        """Counters since the start, and the last requests."""
+        """Return the counters since the start, and the last requests."""
         scheduler, records = self.thread.scheduler, self.thread.records
         n_slots = len(self.thread.slots.slots) if self.info is not None else 0
         slots = {"n_slots": n_slots, "n_active": len(scheduler.running), "n_waiting": len(scheduler.waiting)}
         return {**slots, "totals": dict(records.totals), "recent": list(records.recent)}
 
     def adapters(self) -> list[dict[str, Any]]:
-        """The resident adapters."""
+        """Return the facts of each resident adapter."""
         return [
             {"name": a.name, "folder": str(a.folder), "rank": a.rank, "alpha": a.alpha, "base": a.base,
              "parameters": a.parameters, "digest": a.digest, "problem": _problem(self._loader.problems.get(a.name))}
@@ -147,17 +151,17 @@ class LocalEngine:
         ]  # fmt: skip
 
     async def aclose(self) -> None:
-        """End the thread after its present step."""
+        """End the thread after its current step."""
         self.thread.close()
 
     # ---- on the loader's thread --------------------------------------------------------------------------------
 
     def resident_adapters(self) -> Mapping[str, Adapter]:
-        """By name; a mapping that does not change any more."""
+        """The resident adapters by name; the mapping never changes once returned."""
         return self.thread.residents.adapters if self.thread.residents is not None else {}
 
     def read_adapter(self, name: str, folder: Path) -> Adapter:
-        """Read, check and make ready for use. Raises MidfillError."""
+        """Read and check the adapter in ``folder``, and lay it out for use. Raises MidfillError."""
         model = self.thread.model
         if self.info is None or model is None:
             raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
@@ -166,7 +170,7 @@ class LocalEngine:
         return adapter
 
     def install_adapter(self, adapter: Adapter, *, replacing: Adapter | None) -> None:
-        """Make it usable and wait until it is; nothing if ``replacing`` is not resident any more."""
+        """Make ``adapter`` usable and wait until it is. Does nothing if ``replacing`` is no longer resident."""
         self.thread.post(lambda: self.thread.install_adapter(adapter, replacing)).result()
 
 

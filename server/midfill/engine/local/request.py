@@ -1,4 +1,4 @@
-"""A request that waits, a request that runs, and what becomes of its tokens."""
+"""A request that waits, a request that runs, and how its tokens become text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from midfill.types import Stats
 
 
 class CancelFlag(threading.Event):
-    """Set once, from any thread. ``at``: when, on the monotonic clock."""
+    """Set once, from any thread. ``at``: when, in seconds of the monotonic clock."""
 
     at = 0.0
 
@@ -43,7 +43,7 @@ class Request:
 
     @property
     def digest(self) -> str | None:
-        """Which adapter's keys and values it can use."""
+        """The digest of the adapter whose keys and values it can use; None without an adapter."""
         return self.adapter.digest if self.adapter else None
 
     @property
@@ -52,17 +52,17 @@ class Request:
         return math.inf if self.asked.within_s is None else self.arrived + self.asked.within_s
 
     def send(self, item: Delta | Exception) -> None:
-        """Hand an item to the waiting client, if there is one."""
+        """Hand ``item`` to the client if its event loop is still open."""
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.out.put_nowait, item)
 
     def stats(self) -> Stats:
-        """The figures of one that never ran."""
+        """Return the figures of a request that never ran."""
         waited = time.monotonic() - self.arrived
         return Stats(n_prompt=len(self.asked.prompt), queue_s=waited, ttft_s=waited, total_s=waited)
 
     def figures(self) -> dict[str, Any]:
-        """What cancelling it cost."""
+        """Return what cancelling it cost."""
         if not self.cancelled.is_set():
             return {}
         return {"n_steps_after_cancel": 0, "cancel_to_free_s": time.monotonic() - self.cancelled.at}
@@ -70,7 +70,7 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class RunningRequest:
-    """A request that has a slot. The worker's alone."""
+    """A request that has a slot. Only the worker uses it."""
 
     request: Request
     slot: Slot
@@ -90,12 +90,12 @@ class RunningRequest:
         return self.request.asked
 
     def count_step(self) -> None:
-        """A forward pass for it ran to its end."""
+        """Record that a forward pass for it ran to its end."""
         self.n_steps += 1
         self.n_steps_after_cancel += self.request.cancelled.is_set()
 
     def stats(self) -> Stats:
-        """The figures so far."""
+        """Return the figures so far."""
         now, arrived = time.monotonic(), self.request.arrived
         return Stats(
             n_prompt=len(self.asked.prompt), n_cached=self.n_cached, n_decoded=self.n_decoded,
@@ -104,13 +104,13 @@ class RunningRequest:
         )  # fmt: skip
 
     def figures(self) -> dict[str, Any]:
-        """What cancelling it cost."""
+        """Return what cancelling it cost."""
         figures = self.request.figures()
         return figures | {"n_steps_after_cancel": self.n_steps_after_cancel} if figures else {}
 
 
 class Output:
-    """Tokens to text: whole characters, without the forced prefix, ended by stop strings."""
+    """Turns tokens into text: whole characters, without the forced prefix, ended by stop strings."""
 
     def __init__(self, tokenizer: CodeTokenizer, request: GenerateRequest) -> None:
         self._control = tokenizer.control_ids
@@ -119,7 +119,7 @@ class Output:
         self._max_tokens, self._n = request.max_tokens, 0
 
     def push(self, token: Token) -> tuple[str, str]:
-        """(text that became complete, why it ends: "stop", "length" or ""). A control token is no part of it."""
+        """Return (text that became complete, why it ends: "stop", "length" or ""). Control tokens add no text."""
         if token.id in self._control:
             return self.rest(), "stop"
         self._n += 1
@@ -131,7 +131,7 @@ class Output:
         return text, ""
 
     def rest(self) -> str:
-        """What was held back, when nothing more comes."""
+        """Return the text that was held back, once no more tokens come."""
         text, stopped = self._stops.push(self._without_forced_prefix(self._text.flush()))
         return text if stopped else text + self._stops.flush()
 
@@ -140,19 +140,19 @@ class Output:
         if text[:n] == self._forced_prefix[:n]:
             self._forced_prefix = self._forced_prefix[n:]
             return text[n:]
-        self._forced_prefix = ""  # no token agreed with it: what came instead is shown, and post-processing judges it
+        self._forced_prefix = ""  # no token agreed with it: the text is shown as it came, and post-processing judges it
         return text
 
 
 class StopStrings:
-    """Ends a text at the first of some strings, holding back what might be the beginning of one."""
+    """Ends a text at the first of some strings, and holds back what might be the start of one."""
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
 
     def push(self, text: str) -> tuple[str, bool]:
-        """(text that is safe to show, whether a stop string was met)."""
+        """Return (text that is safe to show, whether a stop string was met)."""
         self._held += text
         found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
@@ -163,6 +163,6 @@ class StopStrings:
         return shown, False
 
     def flush(self) -> str:
-        """What was held back, when no more comes."""
+        """Return the text that was held back, once no more comes."""
         held, self._held = self._held, ""
         return held

@@ -1,4 +1,4 @@
-"""Who is evaluated next: one batch after another, from the requests that wait and those that run."""
+"""Which requests the next batch evaluates, from those that wait and those that run."""
 
 from __future__ import annotations
 
@@ -10,58 +10,59 @@ from midfill.engine.local.forward.attention import ROWWISE
 from midfill.engine.local.request import Request, RunningRequest
 from midfill.engine.local.sequence.generation import PREFILL_CHUNK
 
-# While another request is generating, a prompt is read in smaller pieces beside it.
+# While another request generates, a prompt is read beside it in smaller pieces.
 SHARED_CHUNK = 64
-# Pieces of prompts by which it is known how fast they are read.
+# The reading speed is known from this many of the last pieces of prompts.
 N_PACES = 8
-# Where one person's prompts queue up, an answer comes first, and the next prompt is read beside one step in this many.
+# If one person's prompts queue up, the current answer goes first, and the next prompt is read
+# beside one step in this many.
 QUEUED_EVERY = 8
 
 
 class Scheduler:
-    """Owns the queues: requests that wait and requests that run. Not thread-safe: what waits changes under the engine's
-    lock, what runs by its thread alone.
-    """
+    """Owns the queues: requests that wait and requests that run. Not thread-safe: the waiting requests change under the
+    engine's lock, the running ones only on its thread."""
 
     def __init__(self) -> None:
         self.chunk, self.shared_chunk = PREFILL_CHUNK, SHARED_CHUNK
-        self.waiting: list[Request] = []  # replaced whole, so that others may look at it at any time
+        self.waiting: list[Request] = []  # replaced as a whole, so that other threads may look at it at any time
         self.running: list[RunningRequest] = []
-        self._served: dict[str, int] = {}  # window -> when it was last given a slot
-        self._read: dict[str, tuple[int, str]] = {}  # person -> when a prompt was last begun for them, for which window
-        self._reading: RunningRequest | None = None  # whose prompt is read, to its end
-        self._spared: Request | RunningRequest | None = None  # whose prompt is read though it comes too late
-        self._n_alone = 0  # steps in which answers went on and no prompt was read, though one waits
-        self._was_between = False  # whether the last piece read was of a shorter prompt than that
+        self._served: dict[str, int] = {}  # window -> when it last got a slot
+        self._read: dict[str, tuple[int, str]] = {}  # person -> when their last prompt was begun, for which window
+        self._reading: RunningRequest | None = None  # the request whose prompt is being read, to its end
+        self._spared: Request | RunningRequest | None = None  # the request whose prompt is read although it is too late
+        self._n_alone = 0  # steps in which answers continued and no prompt was read, though one waits
+        self._was_between = False  # whether the last piece came from a shorter prompt read in between
         self._paces: collections.deque[float] = collections.deque(maxlen=N_PACES)
         self._clock = 0
 
     @property
     def someone_waits(self) -> bool:
-        """Whether a person waits for anything."""
+        """Whether any request is not background work."""
         asked = [*(request.asked for request in self.waiting), *(running.asked for running in self.running)]
         return any(not one.background for one in asked)
 
     def add(self, requests: Sequence[Request]) -> None:
-        """``requests`` wait from now on."""
+        """Add ``requests`` to those that wait."""
         self.waiting = [*self.waiting, *requests]
 
     def withdraw(self, request: Request) -> None:
-        """``request`` does not wait any more."""
+        """Remove ``request`` from those that wait."""
         self.waiting = [one for one in self.waiting if one is not request]
 
     def run(self, running: RunningRequest) -> None:
-        """``running`` was started and has its slot."""
+        """Add ``running``, which was started and has its slot."""
         self.running.append(running)
 
     def end(self, running: RunningRequest) -> None:
-        """``running`` is over. No error where it is already."""
+        """Remove ``running``, which is over. No error if it was removed already."""
         self.running = [one for one in self.running if one is not running]
 
     def start(self, n_free: int) -> list[Request]:
-        """At most ``n_free`` waiting requests, to be given slots; every cancelled one as well.
+        """Return at most ``n_free`` waiting requests to be given slots, and every cancelled one as well.
 
-        A person before background work, the window that was served longest ago first, of each window the newest.
+        People go before background work, then the window that was served longest ago; in each window
+        the newest request goes first.
         """
         cancelled = [request for request in self.waiting if request.cancelled.is_set()]
         self.waiting = [request for request in self.waiting if not request.cancelled.is_set()]
@@ -70,7 +71,7 @@ class Scheduler:
         while len(started) < n_free and fit:
             request = min(fit, key=self._turn)
             if request.asked.background and (self.someone_waits or self.running or started):
-                break  # alone: whoever comes finds a free slot
+                break  # background work runs alone: a person's request then finds a free slot
             fit.remove(request)
             self.withdraw(request)
             if not request.asked.background:
@@ -84,13 +85,14 @@ class Scheduler:
         return cancelled + started
 
     def put_back(self, running: RunningRequest) -> None:
-        """``running`` lost its slot, and waits again."""
+        """Make ``running``, which lost its slot, wait again."""
         self.end(running)
         self.add([running.request])
 
     def displaced(self) -> RunningRequest | None:
-        """One that holds a slot, of which nothing was read yet, and that would be read after one that the same person
-        asked for later and that waits for a slot. It has had its turn."""
+        """Return a request that should give up its slot, or None. Nothing of its prompt was read yet, and it
+        would be read only after a later request of the same person, which waits for a slot. Giving up the slot
+        counts as its window's turn."""
         waiting = [request for request in self.waiting if not request.asked.background]
         newest = {one.asked.person: one.arrived for one in sorted(waiting, key=lambda one: one.arrived)}
         unread = [one for one in self._people() if not one.n_steps and one.generation.n_pending > self.shared_chunk]
@@ -102,14 +104,15 @@ class Scheduler:
         return oldest
 
     def read(self, n_tokens: int, seconds: float) -> None:
-        """``n_tokens`` of a prompt were read in ``seconds``."""
+        """Record that ``n_tokens`` of a prompt were read in ``seconds``."""
         self._paces.append(seconds / n_tokens)
 
     def late(self, now: float) -> list[Request | RunningRequest]:
-        """Those to be given up for others that wait: they cannot have a first token before their deadline even if
-        nothing else is done from ``now`` on.
+        """Return the requests to give up in favour of others that wait: they cannot have a first token before their
+        deadline, even if nothing else is done from ``now`` on.
 
-        Where none can, the one that is read goes on: what it comes to is kept, and the next request finds it.
+        If none of them can, the one being read continues: its keys and values are kept, and
+        the next request finds them.
         """
         token_s = min(self._paces, default=0.0)
         unread: list[tuple[Request | RunningRequest, Request, int]] = [
@@ -126,11 +129,12 @@ class Scheduler:
         return [row[0] for row in late]
 
     def n_before(self, request: GenerateRequest) -> int:
-        """How many wait whose turn comes before a new one's or with it: a person does not queue behind background."""
+        """Return how many waiting requests go before ``request`` or rank equally: people do not
+        queue behind background work."""
         return sum(one.asked.background <= request.background and not one.cancelled.is_set() for one in self.waiting)
 
     def _reads_the_same(self, request: Request) -> bool:
-        """Whether ``request`` is a further candidate of one whose prompt the first is still to read."""
+        """Whether ``request`` is a further candidate whose first candidate has yet to read the same prompt."""
         if request.index == 0:
             return False
         unread = [one.request for one in self.running if one.generation.n_pending > 1]
@@ -138,15 +142,15 @@ class Scheduler:
 
     def _turn(self, request: Request) -> tuple[bool, bool, int, float, int]:
         asked, window = request.asked, request.asked.window
-        # Of a window the newest; those that do not say whose they are come in order.
+        # The newest of a window goes first; requests that name no window go in order.
         age = -request.arrived if window else request.arrived
         return asked.background, asked.prefill_only, self._served.get(window, 0), age, request.index
 
     def batch(self) -> list[tuple[RunningRequest, int, int]]:
-        """(request, tokens of its prompt at most, drafts at most) for the next forward pass.
+        """Return the next forward pass as (request, most prompt tokens, most drafts).
 
-        Of those that decode and the one whose prompt is read, the longest-unserved chooses the adapter, and all that
-        have the same join.
+        Of the requests that decode and the one whose prompt is read, the one unserved for longest chooses the adapter;
+        all with the same adapter join it.
         """
         candidates = self._people() or self.running
         decoding = [one for one in candidates if one.generation.n_pending <= 1]
@@ -161,23 +165,24 @@ class Scheduler:
         if reading is not None and joins and not (decoding and self._answers_first(candidates)):
             n_drafts = ROWWISE if reading.asked.speculate and not decoding else 0
             limit = self.shared_chunk if decoding else self.chunk
-            if reading.asked.prefill_only:  # a piece that is broken off for a request is lost, so it is a small one
+            if reading.asked.prefill_only:  # a request may break this piece off and its work is lost, so it is small
                 limit, n_drafts = min(self.shared_chunk, reading.generation.n_pending - 1), 0
             batch.append((reading, limit, n_drafts))
         return batch
 
     def _answers_first(self, running: list[RunningRequest]) -> bool:
-        """Whether nothing is read beside this step: each piece of the next prompt would make the answer before it late,
-        and bring none nearer, as others wait behind it or it comes too late itself. Several people share every step."""
+        """Whether this step reads no prompt beside the answers. Each piece of the next prompt would delay the current
+        answer and bring no other closer, as others wait behind that prompt or it is too late itself. If several
+        people ask, they share every step."""
         n_unread = sum(one.generation.n_pending > 1 for one in running)
         self._n_alone = (self._n_alone + 1) % QUEUED_EVERY
         queued = n_unread > 1 or self._reading is self._spared
         return queued and len({one.asked.person for one in running}) == 1 and self._n_alone != 0
 
     def _next_to_read(self, unread: list[RunningRequest]) -> RunningRequest | None:
-        """The prompt to read a piece of: the one that was begun, to its end, so that at least some are answered in time
-        where many ask at once. A short rest, as after a keystroke, goes between two of its pieces.
-        """
+        """Return the request whose prompt to read a piece of: the one begun, to its end, so that some are
+        answered in time when many ask at once. A prompt with little left to read, as after a keystroke,
+        goes between two of its pieces."""
         if not unread:
             return None
         if self._reading in unread:
@@ -194,16 +199,17 @@ class Scheduler:
         return self._reading
 
     def _reading_turn(self, running: RunningRequest) -> tuple[int, bool, float]:
-        """People in turn; of one person the newest, in whichever window, but no window twice while another waits: so
-        the window in which the user types is read at once, and none is left behind."""
+        """Sort key: people take turns. Of one person the newest request goes first, in whichever window, but
+        no window goes twice while another waits. The window in which the user types is thus read at once,
+        and no window is left behind."""
         asked, arrived = running.asked, running.request.arrived
         when, window = self._read.get(asked.person, (0, ""))
         return when, bool(window) and asked.window == window, -arrived if asked.window else arrived
 
     def _people(self) -> list[RunningRequest]:
-        """Those for which a person waits."""
+        """Return the running requests that are not background work."""
         return [one for one in self.running if not one.asked.background]
 
     def turn(self, served: Sequence[RunningRequest]) -> None:
-        """``served`` had their step: others come first next time."""
+        """Move ``served``, which had their step, behind the others."""
         self.running = sorted(self.running, key=lambda one: one in served)

@@ -19,7 +19,7 @@ from midfill.tokenizer import CodeTokenizer
 
 
 class Scorer:
-    """A model as the engine holds it, which reads and writes nothing of its own."""
+    """A model as the engine holds it, for scoring given texts only: it generates nothing."""
 
     def __init__(self, spec: str, *, device: str, dtype: str, progress: Progress) -> None:
         """``spec``, ``device`` and ``dtype`` are those of the settings. Raises MidfillError."""
@@ -31,30 +31,30 @@ class Scorer:
 
     @property
     def tokenizer(self) -> CodeTokenizer:
-        """Of the model."""
+        """The model's tokenizer."""
         return self._loaded.tokenizer
 
     @property
     def number_format(self) -> str:
-        """Of the weights: int8, bfloat16, ..."""
+        """The number format of the weights: int8, bfloat16, ..."""
         return self._loaded.number_format
 
     def read(self, name: str, folder: Path) -> Adapter:
-        """The adapter in ``folder``, ready for ``nats``. Raises MidfillError."""
+        """Return the adapter in ``folder``, ready for ``nats``. Raises MidfillError."""
         adapter = read_adapter(name, folder, self._loaded.model, self._loaded.base_names)
         self._runner.make_ready(adapter)
         self._residents.add(adapter)
         return self._residents.adapters[name]
 
     def nats(self, ids: Sequence[int], n_prompt: int, adapter: Adapter | None) -> list[float]:
-        """The negative log likelihood of each of ``ids`` behind the first ``n_prompt`` (at least 1), in nats."""
+        """Return the negative log likelihood, in nats, of each of ``ids`` after the first ``n_prompt`` (at least 1)."""
         slot = Slot()
         slot.begin(ids[:-1], None, None)
         found: list[float] = []
         with torch.inference_mode():
             for start in range(0, len(ids) - 1, PREFILL_CHUNK):
                 positions = range(start, min(start + PREFILL_CHUNK, len(ids) - 1))
-                first = max(start, n_prompt - 1)  # the first place here whose next token counts
+                first = max(start, n_prompt - 1)  # the first position here whose next token counts
                 n_logits = max(0, positions.stop - first)
                 rows = Rows(slot, ids[start : positions.stop], positions, n_logits)
                 (logits,) = self._runner.forward([rows], adapter)

@@ -1,4 +1,4 @@
-"""Memory that ran out, the device's or the machine's: for a while prompts are shorter, and then as before."""
+"""When memory of the device or the machine runs out, prompts are shorter for a while, then as long as before."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from midfill.faults import says_no_memory
 from midfill.types import ModelInfo
 
 SHORTER_S = 60.0  # a shorter context is used for this long
-MAX_IN_ROW = 3  # then a new process, whose memory is in one piece again
-MIN_TOKENS = 128  # a prompt that is shorter says too little
-# Address space that is given back when memory runs out, so that short prompts are answered. Nothing is written to it.
+MAX_IN_ROW = 3  # then the engine gives way to a new process, whose memory is not fragmented
+MIN_TOKENS = 128  # a shorter prompt tells the model too little
+# Address space given back when memory runs out, so that short prompts are answered. Nothing is written to it.
 RESERVE_BYTES = 4 << 20
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that memory ran out; torch's allocator of the CPU raises a plain RuntimeError."""
+    """Whether ``error`` says that memory ran out; torch's CPU allocator raises a plain RuntimeError."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError | OSError | ImportError) and says_no_memory(str(error))
 
 
 class Shortage:
-    """What is left of a model's context. The worker tells it how requests end; any thread may ask."""
+    """How much of a model's context is usable. The worker reports how requests end; any thread may ask."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -38,7 +38,7 @@ class Shortage:
         self._reserve = bytearray(RESERVE_BYTES)
 
     def hit(self, n_prompt: int, context_tokens: int) -> None:
-        """Memory ran out with a prompt of ``n_prompt`` tokens, where ``context_tokens`` are usual."""
+        """Record that memory ran out with a prompt of ``n_prompt`` tokens; the usual budget is ``context_tokens``."""
         self._reserve = bytearray()
         now = self._clock()
         self._n_halvings = self._n_halvings + 1 if now < self._until else 1
@@ -47,7 +47,7 @@ class Shortage:
         self.n_in_row += 1
 
     def went_well(self) -> None:
-        """A request came to its end."""
+        """Record that a request ran to its end."""
         self.n_in_row = 0
         if not self._reserve and not self.most_tokens:
             with contextlib.suppress(MemoryError):
@@ -55,16 +55,16 @@ class Shortage:
 
     @property
     def is_over(self) -> bool:
-        """Whether it ran out too often in a row."""
+        """Whether memory ran out too often in a row."""
         return self.n_in_row >= MAX_IN_ROW
 
     @property
     def most_tokens(self) -> int:
-        """The longest prompt that is taken now; 0: as long as the model takes."""
+        """The longest prompt accepted now, in tokens; 0: as long as the model takes."""
         return self._most if self._clock() < self._until else 0
 
     def applied(self, info: ModelInfo) -> ModelInfo:
-        """``info`` as it is now."""
+        """Return ``info`` with the limits that hold now."""
         most = self.most_tokens
         if not most:
             return info

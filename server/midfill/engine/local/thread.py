@@ -1,4 +1,4 @@
-"""The engine's thread: it loads the model, and then takes one step after another for the requests that there are."""
+"""The engine's thread: it loads the model, then runs step after step for the current requests."""
 
 from __future__ import annotations
 
@@ -37,18 +37,19 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 N_SLOTS = 4
-# Waiting requests beyond this are refused: an answer after that many others comes too late.
+# A request is refused if this many already wait: its answer would come too late.
 MAX_WAITING = 64
-# A prompt budget that is answered in good time: measured in docs/log.md.
+# The prompt budget that is still answered in good time: measured in docs/log.md.
 CONTEXT_TOKENS = {"cpu": 768, "cuda": 2048}
-# After loading, the model must still say this; a library upgrade that breaks it shows here, not in someone's code.
+# After loading, the model must still give this answer; a library upgrade that breaks it shows
+# here, not in the user's code.
 SELF_TEST = ("def add(a, b):\n    return ", "a + b")
 LEAVING = ("the engine is shutting down", "ask again")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to load and how, as in the settings of the same names."""
+    """What to load and how; the names are those of the user's settings."""
 
     spec: str
     device: str
@@ -58,9 +59,8 @@ class Settings:
 
 
 class EngineThread(threading.Thread):
-    """Owns the model: everything that touches it happens here. ``status``, ``n_progress`` and the methods of the
-    first part are for any thread. ``on_end`` is called when the thread ends.
-    """
+    """Owns the model: everything that touches it happens on this thread. Any thread may use ``status``, ``n_progress``
+    and the methods of the first part. ``on_end`` is called when the thread ends."""
 
     def __init__(
         self, settings: Settings, on_end: Callable[[], None], work_log: WorkLog | None,
@@ -71,14 +71,14 @@ class EngineThread(threading.Thread):
         self._compiling = compiling
         self.scheduler, self.records, self.shortage = Scheduler(), Records(), Shortage()
         self.model: LoadedModel | None = None
-        self.runner: Runner  # from loading on, as what follows
+        self.runner: Runner  # set by loading, like the fields below
         self.slots: KVSlots
         self.residents: ResidentAdapters | None = None
         self.status = EngineStatus("starting", pid=os.getpid())
-        self.n_progress = 0  # grows while work gets on; a watchdog reads it
+        self.n_progress = 0  # grows while work progresses; a watchdog reads it
         self._info: ModelInfo | None = None
         self._vocabulary: Future[Vocabulary] = Future()
-        self._adapter_used: dict[str, int] = {}  # when each was last asked for, to know which makes room
+        self._adapter_used: dict[str, int] = {}  # when each adapter was last asked for; the oldest makes room
         self._clock = itertools.count(1)
         self._calls: list[Callable[[], None]] = []
         self._wake = threading.Condition()
@@ -86,27 +86,28 @@ class EngineThread(threading.Thread):
 
     @property
     def info(self) -> ModelInfo | None:
-        """What is served, with the context that there is memory for now; None until it is ready."""
+        """The model, with the context that memory allows now; None until the model is loaded."""
         return self.shortage.applied(self._info) if self._info is not None else None
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to do, also where the thread does not come to it."""
+        """Whether there is work, even if the thread is stuck and does not get to it."""
         return self._working or bool(self.scheduler.waiting or self._calls)
 
     def submit(self, asked: GenerateRequest, requests: Sequence[Request]) -> None:
-        """Have ``requests``, the candidates of ``asked``, answered. Raises EngineError."""
+        """Queue ``requests``, the candidates of ``asked``. Raises EngineError."""
         with self._wake:
             if self._closing:
                 raise EngineError(*LEAVING)
             if self.scheduler.n_before(asked) >= MAX_WAITING:
                 raise EngineError("too many requests are waiting", "try again")
-            self.n_progress += not self.busy  # idle until now: that was no standstill
+            self.n_progress += not self.busy  # idle until now: the watchdog must not take that for a standstill
             self.scheduler.add(requests)
             self._wake.notify()
 
     def post(self, action: Callable[[], None]) -> Future[None]:
-        """Have the thread do it after its present step. Raises EngineError."""
+        """Have the thread call ``action`` after its current step; the future carries its errors.
+        Raises EngineError if closing."""
         future: Future[None] = Future()
 
         def run() -> None:
@@ -128,43 +129,44 @@ class EngineThread(threading.Thread):
         return future
 
     def while_serving(self, begin: Callable[[], T]) -> T:
-        """What ``begin`` gives, which the end of the thread will not overtake. Raises EngineError where it came."""
+        """Call ``begin`` and return its result; the thread cannot close meanwhile. Raises
+        EngineError if it is closing already."""
         with self._wake:
             if self._closing:
                 raise EngineError(*LEAVING)
             return begin()
 
     def close(self) -> None:
-        """End after the present step."""
+        """End the thread after its current step."""
         with self._wake:
             self._closing = True
             self._wake.notify()
 
     def used(self, adapter: str) -> None:
-        """``adapter`` was asked for."""
+        """Record that ``adapter`` was asked for."""
         self._adapter_used[adapter] = next(self._clock)
 
     # ---- on the thread itself ----------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Load, and serve until ``close``."""
+        """Load the model, and serve requests until ``close``."""
         worker = None
         try:
             worker = self._load()
         except MidfillError as error:
             self._give_up(error)
-        except Exception as error:  # noqa: BLE001 - the thread's last words must reach a person
+        except Exception as error:  # noqa: BLE001 - the reason why the thread ends must reach the user
             log.error("loading failed: %s", described(error))
             self._give_up(_no_memory() if is_out_of_memory(error) else _broke("loading the model failed", error))
         if worker is not None:
             try:
                 with torch.inference_mode():
                     self._serve(worker)
-            except Exception as error:  # noqa: BLE001 - whoever waits is answered
+            except Exception as error:  # noqa: BLE001 - every waiting request gets an answer
                 log.error("the worker failed: %s", described(error))
                 self._give_up(_no_memory() if is_out_of_memory(error) else _broke("the engine failed", error))
                 self._fail_all(worker)
-        for call in self._calls:  # whoever waits is told
+        for call in self._calls:  # every caller that waits is told
             call()
         self._on_end()
 
@@ -192,7 +194,7 @@ class EngineThread(threading.Thread):
         except MidfillError:
             if settings.spec != "auto" or source.kind == "embedded":
                 raise
-            source = models.resolve("embedded")  # auto promised the reference only where it can be had
+            source = models.resolve("embedded")  # "auto" may only choose the reference model if it can be had
             folder = preparing.prepare(source, self._progress, floats=floats)
         loaded = load(folder, source.name, device=settings.device, dtype=settings.dtype, progress=self._progress)
         called = " ".join(sorted({source.name, *loaded.base_names}))
@@ -200,7 +202,7 @@ class EngineThread(threading.Thread):
         self.residents = ResidentAdapters(loaded.model)
         self.runner = Runner(loaded.model)
         if self.runner.compiled is not None:
-            self._progress("compiling", 0.0)  # for the first time on this machine; otherwise read
+            self._progress("compiling", 0.0)  # compiles the first time on this machine; later starts read the cache
             if compiling is not None:
                 compiling.wait()
             self.runner.warm_up()
@@ -211,7 +213,7 @@ class EngineThread(threading.Thread):
         self._progress("checking", 0.0)
         if source.kind == "embedded":
             self._self_test(template)
-        pool = ThreadPoolExecutor(1)  # half a second; the first request that needs it waits for what is left of that
+        pool = ThreadPoolExecutor(1)  # takes half a second; the first request that needs it waits for the rest of that
         self._vocabulary = pool.submit(Vocabulary, loaded.tokenizer, loaded.vocabulary)
         pool.shutdown(wait=False)
         self._info = info = ModelInfo(
@@ -237,7 +239,8 @@ class EngineThread(threading.Thread):
         self.n_progress += 1
 
     def _ran_out(self, n_prompt: int) -> None:
-        """Memory ran out. What only makes the next answer quicker is given up; too often in a row, all of it."""
+        """Handle that memory ran out: drop what only makes the next answer faster. Gives up if
+        it happens too often in a row."""
         assert self._info is not None
         self.shortage.hit(n_prompt, self._info.context_tokens)
         self.slots.drop_idle()
@@ -257,7 +260,8 @@ class EngineThread(threading.Thread):
             self._make_room()
 
     def _make_slots(self, loaded: LoadedModel, budget: int) -> tuple[KVSlots, int]:
-        """Slots, and how many tokens a request may have: on a GPU what fits its memory, once and for all."""
+        """Return the slots, and how many tokens a request may have: on a GPU what fits
+        its memory, fixed from then on."""
         if loaded.device.type != "cuda":
             return KVSlots(N_SLOTS), loaded.max_context
         static = static_decoder(self.runner, budget, loaded.max_context, N_SLOTS)
@@ -268,7 +272,7 @@ class EngineThread(threading.Thread):
         return KVSlots(slots=static.slots), min(loaded.max_context, static.capacity - ROWWISE)
 
     def _self_test(self, template: fim.FimTemplate) -> None:
-        """The embedded model's known answer; also warms it up. Raises MidfillError."""
+        """Check that the embedded model gives the known answer; this also warms it up. Raises MidfillError."""
         assert self.model is not None
         prompt, expected = SELF_TEST
         tokenizer = self.model.tokenizer
@@ -323,7 +327,7 @@ class EngineThread(threading.Thread):
         return bool(self.scheduler.waiting or self._calls or self._closing)
 
     def install_adapter(self, adapter: Adapter, replacing: Adapter | None) -> None:
-        """Make it usable; nothing if ``replacing`` is not resident any more."""
+        """Make ``adapter`` usable. Does nothing if ``replacing`` is no longer resident."""
         assert self.residents is not None
         if replacing is None or self.residents.adapters.get(adapter.name) is replacing:
             self.residents.add(adapter)
@@ -331,7 +335,7 @@ class EngineThread(threading.Thread):
             self._make_room(adapter.name)
 
     def _make_room(self, newest: str = "") -> None:
-        """Forget the adapters that were asked for longest ago, beyond how many may be resident."""
+        """Unload the adapters that were asked for longest ago until no more than ``max_adapters`` are resident."""
         assert self.residents is not None
         adapters = self.residents.adapters
         requests = [*self.scheduler.waiting, *(running.request for running in self.scheduler.running)]
@@ -349,7 +353,8 @@ class EngineThread(threading.Thread):
 
 
 def _broke(what: str, error: Exception) -> MidfillError:
-    """Of the exception its kind alone: its text is not written for people, and may hold anything."""
+    """Return an error that names only the exception's type: its text is not written for
+    users, and may hold anything."""
     return MidfillError(f"{what} ({described(error)})", "run: midfill doctor")
 
 

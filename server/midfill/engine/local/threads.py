@@ -1,9 +1,9 @@
-"""How many threads a forward pass gets, by what else the machine is doing.
+"""How many threads a forward pass gets, depending on what else the machine is doing.
 
 Two threads that share every small product must meet after each. Alone on the machine they wait for each other in a
-short loop; where other processes want the cores, the one that waits burns the time that the other needs, and a token
-takes many times as long (docs/log.md). So what other processes use is measured, and only the cores that they leave are
-taken: beside a build, one thread, which never waits for others.
+short loop. If other processes want the cores, the waiting thread burns the time that the other one needs, and a token
+takes many times as long (docs/log.md). So the engine measures how much other processes use, and takes only the cores
+that they leave: beside a build, one thread, which never waits for others.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from pathlib import Path
 import torch
 
 SAMPLE_S = 0.25
-# An older look tells nothing of now.
+# An older sample says nothing about the present.
 STALE_S = 2.0
-# Where other processes leave less of the cores than this, nothing is done that was not asked for.
+# If other processes leave less than this of a core, the engine does only what was asked for.
 MIN_FREE = 0.75
 STAT = Path("/proc/stat")
 
 
 def n_cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine_busy_s() -> float | None:
-    """CPU seconds that the whole machine has spent, or None where that cannot be read."""
+    """Return the CPU seconds that the whole machine has spent, or None if that cannot be read."""
     try:
         user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, STAT.read_text().split("\n", 1)[0].split()[1:])
     except (OSError, ValueError):
@@ -38,7 +38,7 @@ def machine_busy_s() -> float | None:
 
 
 class Threads:
-    """Sets torch's number of threads before a step. Used by the worker thread alone."""
+    """Sets torch's number of threads before a step. Only the worker's thread uses it."""
 
     def __init__(
         self, cores: int | None = None, busy_s: Callable[[], float | None] = machine_busy_s,
@@ -52,7 +52,7 @@ class Threads:
         self._set(self._cores)
 
     def adjust(self) -> None:
-        """Look again, if the last look is some time ago."""
+        """Measure again, if the last sample is old enough."""
         now = self._clock()
         if self._last is not None and now - self._last[0] < SAMPLE_S:
             return
@@ -73,7 +73,8 @@ class Threads:
         return is_known and self._cores - self._others < MIN_FREE
 
     def _wanted(self, others: float) -> int:
-        """Threads beside processes that use ``others`` cores; more only when it is clearly quieter, as changes cost."""
+        """Return the threads beside processes that use ``others`` cores; more only when it is clearly
+        quieter, as changes cost time."""
         slack = 0.35 if self.n < self._cores else 0.55
         return max(1, min(self._cores, self._cores - int(others + 1 - slack)))
 

@@ -1,4 +1,4 @@
-"""What the engine's thread does with a loaded model: one step after another, and what is left for quiet moments."""
+"""What the engine's thread does with a loaded model: step after step, and background work in quiet moments."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from midfill.tokenizer import CodeTokenizer
 
 log = logging.getLogger(__name__)
 
-# A suffix that was kept though the cursor moved is read again after this long without a request.
+# A suffix that was kept although the cursor moved is read again after this long without a request.
 REFRESH_AFTER_S = 0.4
 REFRESH_CHUNK = 64
-# A graph (cuda_graphs.py) takes some ten milliseconds to capture: not while the next request is to be expected at once.
+# Capturing a graph (cuda_graphs.py) takes about ten milliseconds: not while the next request may come at once.
 CAPTURE_AFTER_S = 0.02
 
 
@@ -48,7 +48,7 @@ class Records:
         self._numbers = itertools.count(1)
 
     def add(self, ended: Request | RunningRequest, reason: str) -> None:
-        """``ended`` has, and why."""
+        """Record that ``ended`` is over, and why."""
         asked, stats = ended.asked, ended.stats()
         if asked.prefill_only:  # no client gets an answer
             self.totals["n_read" if reason == "length" else "n_unread"] += 1
@@ -64,8 +64,8 @@ class Records:
 
 @dataclass(slots=True)
 class Worker:
-    """Only the engine's thread calls it. ``on_progress`` is told when work gets on, ``on_end`` of each request's end
-    and why, ``on_shortage`` of the prompt's length when memory ran out."""
+    """Serves the requests; only the engine's thread calls it. It calls ``on_progress`` while work progresses,
+    ``on_end`` with each request that ended and why, ``on_shortage`` with the prompt's length when memory ran out."""
 
     tokenizer: CodeTokenizer
     vocabulary: Future[Vocabulary]
@@ -82,7 +82,7 @@ class Worker:
     threads: Threads = field(default_factory=Threads)
 
     def begin(self, request: Request) -> None:
-        """Give ``request`` its slot, where it is not over already."""
+        """Give ``request`` a slot, unless it is over already."""
         if request.cancelled.is_set() or (request.asked.prefill_only and self.threads.is_crowded):
             self._finish(request, "cancelled")
             return
@@ -90,7 +90,7 @@ class Worker:
             self.work_log.begin(id(request), request.asked.prompt)
         try:
             self._begin(request)
-        except Exception as error:  # noqa: BLE001 - as of a step: it is this request that fails
+        except Exception as error:  # noqa: BLE001 - as in a step: only this request fails
             self._broken(request, error)
 
     def _begin(self, request: Request) -> None:
@@ -122,7 +122,7 @@ class Worker:
         return ForcedPrefix(text, self.vocabulary.result())
 
     def step(self) -> None:
-        """One forward pass for as many requests as go together."""
+        """Run one forward pass for as many requests as go together."""
         for running in [one for one in self.scheduler.running if one.request.cancelled.is_set()]:
             self._finish(running, "cancelled")
         self._end_reading()
@@ -145,7 +145,7 @@ class Worker:
             for running, rows in batch:
                 running.generation.abandon(rows)
             return
-        except Exception as error:  # noqa: BLE001 - one broken request must not end the worker, nor those beside it
+        except Exception as error:  # noqa: BLE001 - one broken request must not end the worker, nor the others
             if len(batch) == 1:
                 self._broken(batch[0][0], error)
             for one in batch if len(batch) > 1 else []:
@@ -163,14 +163,15 @@ class Worker:
                 self._hand_out(running, tokens)
 
     def _end_reading(self) -> None:
-        """End what is only read and is read by now: all but its last token, which every request reads itself."""
+        """End the requests that only read a prompt and have read it: all but its last token,
+        which every request reads itself."""
         for running in [one for one in self.scheduler.running if one.asked.prefill_only]:
             if running.generation.n_pending <= 1:
                 self._finish(running, "length")
 
     def _is_over(self, requests: list[Request]) -> bool:
-        """Whether no request waits for the present step any more, or one came that goes first. Asked between layers,
-        so the work gets on."""
+        """Whether no request waits for the current step any more, or one with precedence has come. The runner asks
+        between layers, so this call also reports progress."""
         self.on_progress()
         if all(request.cancelled.is_set() for request in requests):
             return True
@@ -187,15 +188,15 @@ class Worker:
         else:
             log.error("a generation failed: %s", described(error))
             answer = EngineError(f"the generation failed ({type(error).__name__})", "run: midfill doctor")
-        error.__traceback__ = None  # it holds the tensors of the step
-        if ran_out:  # before it is answered: who asks again at once is to know
+        error.__traceback__ = None  # it keeps the step's tensors alive
+        if ran_out:  # before the answer: a client that asks again at once must see it
             if isinstance(broken, RunningRequest):
                 broken.slot.forget()
             self.on_shortage(len(broken.asked.prompt))
         self.fail(broken, answer)
 
     def _hand_out(self, running: RunningRequest, tokens: list[Token]) -> None:
-        """What ``tokens`` say, to whoever waits for it."""
+        """Send the text of ``tokens`` to the request's client."""
         request, asked = running.request, running.asked
         text, reason = "", ""
         logprobs: list[float] = []
@@ -204,7 +205,7 @@ class Worker:
             running.first_token = time.monotonic()
         for token in tokens:
             piece, reason = running.output.push(token)
-            if piece and logprobs and not text and asked.logprobs:  # those so far only spelled the forced prefix
+            if piece and logprobs and not text and asked.logprobs:  # the tokens so far only spelled the forced prefix
                 stats = running.stats() if is_first else None
                 request.send(Delta("", None, stats, request.index, tuple(logprobs)))
                 is_first, logprobs = False, []
@@ -229,13 +230,13 @@ class Worker:
         request.send(Delta(text, reason, ended.stats(), request.index, logprobs))
 
     def fail(self, failed: Request | RunningRequest, error: EngineError) -> None:
-        """``failed`` ends with ``error``; what its slot holds is not trusted."""
+        """End ``failed`` with ``error``; the content of its slot is not trusted."""
         if isinstance(failed, RunningRequest):
             failed.slot.forget()
         self._end(failed, "error").send(error)
 
     def _end(self, ended: Request | RunningRequest, reason: str) -> Request:
-        """Take its slot from it, if it has one; whom to tell."""
+        """Take away the slot of ``ended``, if it has one, and return the request to answer."""
         if isinstance(ended, RunningRequest):
             request = ended.request
             self._give_up_slot(ended)
@@ -254,11 +255,12 @@ class Worker:
         self.slots.release(running.slot)
 
     def yield_core(self) -> None:
-        """Background work that holds every slot gives them up to a person: it would wait for that person's end, who
-        waits for a slot. What is only read gives its slot to whatever comes, which may be what it was read for. A
-        person's newest request gets the slot of one that would be read after it, and what would come too late goes."""
+        """Free slots for requests with precedence. Background work that holds every slot gives them up to a person, who
+        would otherwise wait for its end. A request that only reads a prompt gives its slot to any other that comes,
+        which may be the one it was read for. A person's newest request gets the slot of one that would be read after
+        it. A request that would be too late is ended."""
         scheduler, n_slots = self.scheduler, len(self.slots.slots)
-        for late in scheduler.late(time.monotonic()):  # what was read of its prompt stays in the slot
+        for late in scheduler.late(time.monotonic()):  # the part of its prompt that was read stays in the slot
             answer = EngineError("too many requests at once: this one could not be answered in time", "ask again")
             if isinstance(late, Request):
                 scheduler.withdraw(late)
@@ -275,30 +277,30 @@ class Worker:
             self._put_back(displaced)
 
     def _put_back(self, running: RunningRequest) -> None:
-        """``running`` waits again; what was read of its prompt stays in the slot."""
+        """Make ``running`` wait again; the part of its prompt that was read stays in the slot."""
         self._give_up_slot(running)
         self.scheduler.put_back(running)
 
     def rest_s(self) -> float | None:
-        """How long to wait for a request before the time is used otherwise; None: there is nothing to do."""
+        """Return how many seconds to wait for a request before background work begins; None if there is none to do."""
         if self.runner.static is not None and self.runner.static.pending:
             return CAPTURE_AFTER_S
         return REFRESH_AFTER_S if self._stale() else None
 
     def use_rest(self, something_came: Callable[[], bool]) -> None:
-        """Do one piece of background work; drop it as soon as ``something_came``."""
+        """Do one piece of background work; drop it as soon as ``something_came`` returns True."""
         if self.runner.static is not None and self.runner.static.pending:
             self.runner.static.capture_next()
         elif self._stale():
             self._refresh(something_came)
 
     def _stale(self) -> list[Slot]:
-        """Slots whose suffix was read before the text in front of it changed, the latest used first."""
+        """Return the slots whose suffix was read before the text in front of it changed, last used first."""
         stale = [slot for slot in self.slots.slots if slot.age and not slot.busy and slot.can_refresh]
         return sorted(stale, key=lambda slot: -slot.last_used)
 
     def _refresh(self, something_came: Callable[[], bool]) -> None:
-        """Read a stale suffix again, as it is without shifting, piece by piece; whatever comes goes first."""
+        """Read a stale suffix again piece by piece, which makes it exact; any request that comes goes first."""
         slot = self._stale()[0]
         adapters = {adapter.digest: adapter for adapter in self.residents.adapters.values()}
         if slot.adapter is not None and slot.adapter not in adapters:
@@ -313,6 +315,6 @@ class Worker:
                 self.on_progress()
         except Cancelled:
             pass
-        except Exception as error:  # noqa: BLE001 - what is kept may be half new: forget it
+        except Exception as error:  # noqa: BLE001 - the kept values may be half new: forget them
             log.error("refreshing failed: %s", described(error))
             slot.forget()

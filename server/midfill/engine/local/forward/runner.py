@@ -1,4 +1,4 @@
-"""The forward pass over slots: tokens of one or several sequences in, logits out, stoppable between layers."""
+"""The forward pass over slots: tokens of one or several sequences in, logits out. It can be stopped between layers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Cancelled(Exception):  # noqa: N818 - not an error: the user typed on
 
 
 class Runner:
-    """Runs one model: a Decoder eagerly or compiled, transformers' modules (built with foreign.NAME) as they are."""
+    """Runs one model: a Decoder eagerly or compiled, or transformers' modules (built with foreign.NAME) as they are."""
 
     def __init__(self, model: Decoder | nn.Module) -> None:
         self.model = model
-        self.static: StaticDecoder | None = None  # takes over the steps it can
+        self.static: StaticDecoder | None = None  # takes the steps that fit its shapes
         self.compiled = _compiled(model) if isinstance(model, Decoder) else None
         if isinstance(model, Decoder):
             self.device, self.n_layers = model.device, len(model.layers)
@@ -45,9 +45,9 @@ class Runner:
     def forward(
         self, batch: Sequence[Rows], adapter: Adapter | None = None, stop: Stop | None = None
     ) -> list[torch.Tensor]:  # fmt: skip
-        """Evaluate ``batch``; for each of its rows' last ``n_logits``: (n_logits, vocabulary).
+        """Evaluate ``batch``; return (n_logits, vocabulary) for the last ``n_logits`` of each of its rows.
 
-        Raises Cancelled as soon as ``stop()``; then, and on any error, no token has become known.
+        Raises Cancelled as soon as ``stop()`` is true; after that or any error, no token counts as known.
         """
         if self.static is not None and self.static.takes(batch, adapter):
             if stop is not None and stop():
@@ -61,7 +61,7 @@ class Runner:
         return logits
 
     def _dynamic(self, batch: Sequence[Rows], adapter: Adapter | None, stop: Stop | None) -> list[torch.Tensor]:
-        """A step of any shape."""
+        """Run a step of any shape."""
         ids = torch.tensor([token for rows in batch for token in rows.ids], device=self.device)
         positions = torch.tensor([at for rows in batch for at in rows.positions], device=self.device)
         wanted: list[int] = []
@@ -86,7 +86,7 @@ class Runner:
         self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor, step: Attends, adapter: Adapter | None,
         check: Callable[[], None] = lambda: None,
     ) -> torch.Tensor:  # fmt: skip
-        """As eager.forward, by the pass that this model has."""
+        """Evaluate like eager.forward, by the pass that suits this model."""
         if self._foreign is not None:
             return self._foreign(ids, positions, keep, step, adapter, check)
         assert isinstance(self.model, Decoder)
@@ -96,19 +96,19 @@ class Runner:
         return eager.forward(self.model, ids, positions, keep, step, adapter, check)
 
     def warm_up(self) -> None:
-        """Evaluate a token, so that what is compiled or set up at first use is there."""
+        """Evaluate one token, so that everything compiled or set up at first use is ready."""
         slot = Slot()
         slot.begin([1], None, None)
         with torch.inference_mode():
             self.forward([Rows(slot, slot.ids, [0])])
 
     def make_ready(self, adapter: Adapter) -> None:
-        """Lay out ``adapter`` as the products want it, so that its first use costs no more than the next."""
+        """Lay out ``adapter`` for the products, so that its first use costs no more than later ones."""
         for linear in self.model.linears if isinstance(self.model, Decoder) else ():
             adapter.stack(linear.paths, linear.sizes)
 
     def find_rotation(self) -> Rotate | None:
-        """How cached keys are moved to other positions, None where the model has none of the kind."""
+        """Return how to move cached keys to other positions; None if the model has no such rotation."""
         if isinstance(self.model, Decoder):
             rotation = Rotation(self.model.rope.frequencies, neighbours=False)
             return lambda _layer, keys, by: rotation(keys, by)
@@ -116,7 +116,7 @@ class Runner:
             return find_rotation(self.model, self.keys_at)
 
     def keys_at(self, position: int) -> list[torch.Tensor]:
-        """Of every layer the keys, (kv_heads, 1, dim), of one token alone at ``position``. Raises MidfillError."""
+        """Return each layer's keys, (kv_heads, 1, dim), of one token alone at ``position``. Raises MidfillError."""
         probe, none = _Probe(), torch.empty(0, dtype=torch.long, device=self.device)
         one = torch.ones(1, dtype=torch.long, device=self.device)
         self.run(one, one * position, none, probe, None)
@@ -127,7 +127,7 @@ class Runner:
 
 
 def _compiled(decoder: Decoder) -> Any:
-    """The compiled pass, where the products are its own and the layers what it computes."""
+    """Return the compiled pass if it supports the model's products and layers, else None."""
     kernel = getattr(decoder.head, "kernel", None)
     if kernel is None or isinstance(kernel, OneDnn):
         return None
@@ -140,12 +140,12 @@ def _compiled(decoder: Decoder) -> Any:
 
 
 class _Probe:
-    """A step of one token that sees itself alone; keeps its keys."""
+    """A step of one token that sees only itself; it keeps the keys."""
 
     def __init__(self) -> None:
         self.keys: list[torch.Tensor] = []
 
     def attend(self, _layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: Any) -> torch.Tensor:
-        """As Step.attend."""
+        """Like Step.attend."""
         self.keys.append(k)
         return v.repeat_interleave(q.shape[0] // v.shape[0], dim=0).transpose(0, 1)

@@ -1,4 +1,4 @@
-"""A decoder as a value: what its layers are, with their weights. The passes in ``forward/`` compute it.
+"""A decoder as a value: its layers and their weights. The passes in ``forward/`` compute it.
 
 Pre-norm layers with rotary positions, grouped-query attention and a gated MLP: Llama, Mistral, Qwen2, Qwen3, Gemma.
 """
@@ -19,7 +19,7 @@ HEAD = "lm_head"
 class Linear(Protocol):
     """One or several weight matrices that read the same input, packed in some number format.
 
-    ``paths`` are the names of the layers in the checkpoint, by which adapters know them, ``sizes`` their outputs.
+    ``paths`` are the names of the layers in the checkpoint, which adapters use too; ``sizes`` are their output sizes.
     """
 
     paths: tuple[str, ...]
@@ -31,17 +31,17 @@ class Linear(Protocol):
         ...
 
     def of_normed(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
-        """The product of ``norm(x)``; a packing may do both in fewer operations."""
+        """Return the product of ``norm(x)``; a packing may do both in fewer operations."""
         ...
 
     @property
     def n_bytes(self) -> int:
-        """Of the weights with scales and biases: what every step reads."""
+        """Bytes of the weights, scales and biases: every step reads them all."""
         ...
 
 
 class Embedding(Protocol):
-    """The vectors of tokens. ``num_embeddings``: how many ids there are."""
+    """The token vectors. ``num_embeddings``: the number of ids."""
 
     num_embeddings: int
 
@@ -52,9 +52,9 @@ class Embedding(Protocol):
 
 @dataclass(frozen=True)
 class Norm:
-    """Root mean square norm (Zhang and Sennrich 2019, arXiv:1910.07467), its weight as it is multiplied.
+    """Root mean square norm (Zhang and Sennrich 2019, arXiv:1910.07467); ``weight`` is what the input is multiplied by.
 
-    The weight is in float32 where the activations' format would round it (Gemma's is one more than what is stored).
+    The weight is in float32 if the activations' format would round it (Gemma's is one more than the stored value).
     """
 
     weight: torch.Tensor
@@ -62,7 +62,7 @@ class Norm:
 
     @classmethod
     def of(cls, stored: torch.Tensor, offset: float, eps: float, dtype: torch.dtype) -> Norm:
-        """With the weight ``stored`` + ``offset``, for activations in ``dtype``."""
+        """Return the norm with the weight ``stored`` + ``offset``, for activations in ``dtype``."""
         weight = stored.float() + offset
         rounded = weight.to(dtype)
         return cls(rounded if torch.equal(rounded.float(), weight) else weight, eps)
@@ -75,16 +75,16 @@ class Norm:
 
     @functools.cached_property
     def of_sum(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The weight, and the root of epsilon, with which the sum of squares stands for their mean."""
+        """The weight and the root of epsilon, both scaled for a sum of squares instead of their mean."""
         n = self.weight.numel()
         return self.weight * n**0.5, self.weight.new_tensor((self.eps * n) ** 0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """Rotary positions (RoPE, Su et al. 2021, arXiv:2104.09864); pairs are halves of a head apart.
+    """Rotary positions (RoPE, Su et al. 2021, arXiv:2104.09864); the two values of a pair are half a head apart.
 
-    ``frequencies``: (head_dim / 2,) in radians a position, float32; ``scale``: of cosines and sines (YaRN).
+    ``frequencies``: (head_dim / 2,) in radians per position, float32; ``scale``: of cosines and sines (YaRN).
     """
 
     frequencies: torch.Tensor
@@ -102,11 +102,11 @@ class Rope:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer's weights and numbers."""
+    """The weights and constants of one layer."""
 
     before_attention: Norm
     qkv: Linear
-    q_norm: Norm | None  # of each head
+    q_norm: Norm | None  # applied to each head
     k_norm: Norm | None
     head_dim: int
     scale: float  # of attention scores
@@ -119,7 +119,7 @@ class Layer:
 
     @property
     def linears(self) -> tuple[Linear, Linear, Linear, Linear]:
-        """In the order in which they are computed."""
+        """The products in the order in which they are computed."""
         return self.qkv, self.attention_output, self.gate_up, self.down
 
 
@@ -134,18 +134,18 @@ class Decoder:
     rope: Rope
     kv_dtype: torch.dtype
     device: torch.device
-    max_positions: int  # that it was made for
+    max_positions: int  # the context length it was trained for
 
     @property
     def linears(self) -> Iterator[Linear]:
-        """Every one, layer by layer, and the head."""
+        """Every product, layer by layer, then the head."""
         for layer in self.layers:
             yield from layer.linears
         yield self.head
 
     @property
     def module_names(self) -> list[str]:
-        """What transformers calls the model's parts, by which adapters name the ones they change."""
+        """The names transformers gives to the model's parts; adapters name the parts they change by them."""
         names = {"", "model", "model.embed_tokens", "model.layers", "model.norm", "model.rotary_emb"}
         for number, layer in enumerate(self.layers):
             parts = ["", ".self_attn", ".mlp", ".mlp.act_fn", ".input_layernorm", ".post_attention_layernorm"]

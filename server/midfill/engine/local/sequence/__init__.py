@@ -1,1 +1,1 @@
-"""One sequence of tokens: what is kept of it, and what comes next."""
+"""One sequence of tokens: what is cached of it, and how it continues."""

@@ -1,7 +1,7 @@
 """The decode loop: token ids in, token ids out, over steps that several generations share.
 
-A generation says which tokens it wants evaluated (a piece of its prompt, or its last token with drafted ones behind
-it), the runner (forward/runner.py) evaluates what all of them want in one forward pass, each takes its logits.
+A generation says which tokens it wants evaluated: a piece of its prompt, or its last token followed by drafts. The
+runner (forward/runner.py) evaluates the tokens of all generations in one forward pass, and each takes its logits.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from midfill.engine.local.sequence.logit_bias import LogitBias
 from midfill.engine.local.sequence.prompt_lookup import Drafter
 from midfill.types import MidfillError
 
-# Tokens of a prompt evaluated in one forward pass: long enough to be fast, short enough to take turns.
+# Prompt tokens evaluated in one forward pass: long enough to be fast, short enough to take turns.
 PREFILL_CHUNK = 256
 
 
 class OverflowedError(MidfillError):
-    """The model's numbers are infinite or none: what the slot holds is of no use."""
+    """The model's numbers are infinite or NaN: the content of the slot is useless."""
 
     def __init__(self) -> None:
         super().__init__("the model's numbers overflowed", 'set dtype = "bfloat16" or "float32"')
@@ -43,15 +43,15 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A generated token and, where asked for (else NaN), its log probability before temperature, while a
-    beginning is spelled among the tokens that agree with it."""
+    """A generated token and, if asked for (else NaN), its log probability before temperature; while a forced prefix is
+    spelled, among the tokens that agree with it."""
 
     id: int
     logprob: float
 
 
 class Generation:
-    """One answer on its way: the prompt in ``slot``, then token after token, without end; the caller stops."""
+    """One answer being generated: the prompt in ``slot``, then token after token without end; the caller stops."""
 
     def __init__(
         self, slot: Slot, sampling: Sampling, *, forced_prefix: ForcedPrefix | None = None,
@@ -64,12 +64,12 @@ class Generation:
 
     @property
     def n_pending(self) -> int:
-        """Tokens of the prompt that are still to be evaluated."""
+        """The number of prompt tokens still to be evaluated."""
         return self._slot.known.count(0)
 
     def rows(self, limit: int = PREFILL_CHUNK, max_drafts: int = 0) -> Rows:
-        """What to evaluate next: at most ``limit`` tokens of the prompt, or the last token and at most ``max_drafts``
-        drafts."""
+        """Return what to evaluate next: at most ``limit`` prompt tokens, or the last token and
+        at most ``max_drafts`` drafts."""
         slot = self._slot
         unknown = slot.unknown()
         positions = list(itertools.islice(unknown, limit))
@@ -88,8 +88,8 @@ class Generation:
         return self._drafter.draft(self._slot.ids, limit) if self._drafter is not None else []
 
     def take(self, rows: Rows, logits: torch.Tensor) -> list[Token]:
-        """The tokens that ``logits`` (of ``rows``) decide: none while the prompt lasts, then one and the drafts that
-        were right. Raises OverflowedError, of logits on a GPU."""
+        """Return the tokens that ``logits`` (of ``rows``) decide: none until the prompt is read, then one and the
+        drafts that were right. Raises OverflowedError for logits on a GPU."""
         if rows.n_logits == 0:
             return []
         slot, drafts = self._slot, list(rows.ids[len(rows.ids) - rows.n_logits + 1 :])
@@ -115,12 +115,12 @@ class Generation:
         return tokens
 
     def abandon(self, rows: Rows) -> None:
-        """The step that was to evaluate ``rows`` did not happen: forget its drafts."""
+        """Forget the drafts of ``rows``, as their step did not happen."""
         if rows.n_logits > 1:
             self._slot.truncate(len(self._slot.ids) - rows.n_logits + 1)
 
     def _is_plain(self, *, is_first: bool) -> bool:
-        """Whether the next tokens are the most likely ones, of which nothing else is asked."""
+        """Whether the next tokens are simply the most likely ones, without log probabilities or other demands."""
         is_met = self._forced_prefix is None or self._forced_prefix.met
         is_over = self._bias is None or self._bias.over
         ranked = is_first and self._sampling.rank > 0
@@ -132,7 +132,7 @@ class Generation:
         )
         rank = self._sampling.rank if is_first else 0
         favoured = self._bias.favour(logits) if self._bias is not None and not self._bias.over else logits
-        if allowed is not None and float(favoured[allowed].max()) == -math.inf:  # no name goes on as the word began
+        if allowed is not None and float(favoured[allowed].max()) == -math.inf:  # no name continues as the word began
             favoured = logits
         token = pick(favoured, self._sampling, self._random, allowed, rank)
         if self._bias is not None and not self._bias.over:
@@ -146,11 +146,13 @@ class Generation:
 
 
 def most_likely(logits: torch.Tensor) -> list[int]:
-    """Of each row of (n, vocabulary) the most likely id, read back from a device at once: each reading waits for it.
+    """Return the most likely id of each row of (n, vocabulary), read back from the device at
+    once: each read waits for it.
 
-    It is launched behind the step while the device is busy, so it need not stand in a graph. Raises OverflowedError.
+    The argmax is launched behind the step while the device is busy, so a graph need not
+    hold it. Raises OverflowedError.
     """
-    largest, ids = logits.max(dim=-1)  # NaN is larger than any
+    largest, ids = logits.max(dim=-1)  # NaN counts as the largest
     found: list[int] = torch.where(largest.isfinite(), ids, -1).tolist()
     if min(found) < 0:
         raise OverflowedError
@@ -172,7 +174,7 @@ def pick(
     logits: torch.Tensor, sampling: Sampling, random: torch.Generator | None, allowed: torch.Tensor | None = None,
     rank: int = 0,
 ) -> int:  # fmt: skip
-    """The next token, among ``allowed`` ids if given. ``logits``: (vocabulary,)."""
+    """Return the next token, among ``allowed`` ids if given. ``logits``: (vocabulary,)."""
     if allowed is not None:
         chosen = pick(logits[allowed], sampling, random, None, min(rank, len(allowed) - 1))
         return int(allowed[chosen])
@@ -183,7 +185,7 @@ def pick(
     probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
     if not probabilities[0].isfinite():
         raise OverflowedError
-    ordered, order = probabilities.sort(descending=True)  # where the logits are: a CPU takes 20 ms for 256,000
+    ordered, order = probabilities.sort(descending=True)  # on the logits' device: a CPU takes 20 ms for 256,000
     before = ordered.cumsum(0) - ordered
     ordered[before >= sampling.top_p] = 0.0  # the first is always kept
     return int(order[int(torch.multinomial(ordered.cpu(), 1, generator=random))])

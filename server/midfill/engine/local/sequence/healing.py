@@ -1,7 +1,7 @@
-"""Token healing: the middle begins with the part of a word that stands before the cursor, in the model's own tokens.
+"""Token healing: the middle begins with the part of a word before the cursor, in the model's own tokens.
 
-A cursor inside a word cuts a token in two, and models are bad at going on from half a token. So the word's beginning
-is taken off the prompt, and the first tokens may only be ones that agree with it (Lundberg 2023, "The Art of Prompt
+A cursor inside a word cuts a token in two, and models are bad at continuing from half a token. So the engine takes the
+word's beginning off the prompt, and allows only first tokens that agree with it (Lundberg 2023, "The Art of Prompt
 Design: Prompt Boundaries and Token Healing").
 """
 
@@ -21,7 +21,7 @@ class Vocabulary:
 
     def __init__(self, tokenizer: CodeTokenizer, size: int) -> None:
         texts = tokenizer.texts(size)
-        # Parts of characters have no text of their own, and control tokens none that counts.
+        # Parts of characters have no text of their own, and the text of control tokens does not count.
         usable = [(text, token) for token, text in enumerate(texts) if text and "\ufffd" not in text]
         usable.sort()
         self._texts = [text for text, _ in usable]
@@ -31,13 +31,13 @@ class Vocabulary:
         self.text_of = texts
 
     def agreeing(self, forced_prefix: str) -> list[int]:
-        """Tokens that begin with ``forced_prefix``, and those that it begins with."""
+        """Return the tokens that begin with ``forced_prefix``, and those that it begins with."""
         low = bisect.bisect_left(self._texts, forced_prefix)
         high = bisect.bisect_left(self._texts, forced_prefix + "\U0010ffff")
         return self._ids[low:high] + self.leading_to(forced_prefix[:-1])
 
     def leading_to(self, text: str) -> list[int]:
-        """Tokens that ``text`` begins with."""
+        """Return the tokens that ``text`` begins with."""
         ids = []
         for n in range(1, min(len(text), self._longest) + 1):
             at = bisect.bisect_left(self._texts, text[:n])
@@ -48,18 +48,18 @@ class Vocabulary:
 
 
 class ForcedPrefix:
-    """What a middle must begin with, as far as it is not generated yet."""
+    """The text a middle must begin with, as far as it is not generated yet."""
 
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
         self._left, self._vocabulary = text, vocabulary
 
     @property
     def met(self) -> bool:
-        """Whether all of it is there."""
+        """Whether all of it is generated."""
         return not self._left
 
     def allowed(self) -> torch.Tensor | None:
-        """The ids that may come next; None where no token fits, and the rest is given up."""
+        """Return the ids that may come next; None if no token fits: the rest of the prefix is then given up."""
         ids = self._vocabulary.agreeing(self._left)
         if not ids:
             self._left = ""
@@ -67,9 +67,10 @@ class ForcedPrefix:
         return torch.tensor(ids)
 
     def advance(self, token: int) -> None:
-        """``token`` was generated."""
+        """Record that ``token`` was generated."""
         self._left = self._left[len(self._vocabulary.text_of[token]) :]
 
     def spelled(self) -> list[int]:
-        """The next of the rest as the tokenizer would write it, without the last token: that one may go beyond it."""
+        """Return the next of the rest as the tokenizer would write it, without the last
+        token, which may go beyond it."""
         return self._vocabulary.tokenizer.encode(self._left[:SPELLED])[:-1]

@@ -1,10 +1,10 @@
 """KV slots: what the model has already read, kept for the next keystroke.
 
 A slot holds one token sequence and its keys and values by position. A new prompt takes the slot with which it shares
-the longest beginning and goes on from there: speed only, the answer is that of an empty slot. Where the caller allows
-it, the text after the cursor is kept as well although the cursor has moved: its keys are rotated to their new positions
-(suffix shift). That is approximate, as those tokens have read the text before the cursor as it was; ``Slot.age`` bounds
-by how much, and an idle engine makes it exact again.
+the longest beginning and continues from there. This changes speed only: the answer is that of an empty slot. If the
+caller allows it, the text after the cursor is also kept although the cursor has moved: its keys are rotated to their
+new positions (suffix shift). That is approximate, as those tokens have read the earlier text before the cursor;
+``Slot.age`` bounds the difference, and an idle engine makes it exact again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 
 # A slot that shares less than this part of a new prompt is left alone while an older one can be emptied.
 WORTH_KEEPING = 0.3
-# Tokens that may have changed before a kept suffix since it was read (measured in docs/log.md).
+# Most tokens that may have changed before a kept suffix since it was read (measured in docs/log.md).
 MAX_AGE = 48
-# A shorter suffix is read again: that costs about as little.
+# A shorter suffix is read again: that costs about the same.
 MIN_SUFFIX = 8
 FIRST_CAPACITY = 256
 BEFORE_COMPLETION = 4
@@ -29,27 +29,29 @@ Rotate = Callable[[int, torch.Tensor, int], torch.Tensor]  # (layer, keys, by ho
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One sequence. ``ids`` are its tokens by position; ``known[i]``: whether keys and values of ``i`` are there."""
+    """One sequence. ``ids`` are its tokens by position; ``known[i]`` tells whether the keys
+    and values of ``i`` are there."""
 
-    keys: list[torch.Tensor] = field(default_factory=list)  # a layer each: (kv_heads, capacity, dim)
+    keys: list[torch.Tensor] = field(default_factory=list)  # one for each layer: (kv_heads, capacity, dim)
     values: list[torch.Tensor] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     known: bytearray = field(default_factory=bytearray)
     adapter: str | None = None  # the digest of the adapter it was computed with
     busy: bool = False
     last_used: int = 0
-    suffix_end: int = 0  # the suffix block ends before this position; 0: none is marked
+    suffix_end: int = 0  # the suffix block ends before this position; 0: no block is marked
     suffix_start: int = 0
     age: int = 0  # tokens changed before the suffix block since it was read; 0: exact
     n_refreshed: int = 0  # tokens of a stale suffix block that were read again
-    n_prompt: int = 0  # of ids; what follows was generated
-    completion: list[int] = field(default_factory=list)  # the last answer with what stood before it, to draft from
-    capacity: int = 0  # tokens it has room for, once and for all; 0: its buffers grow
+    n_prompt: int = 0  # length of the prompt in ids; the rest was generated
+    completion: list[int] = field(default_factory=list)  # the last answer with the few tokens before it, to draft from
+    capacity: int = 0  # fixed number of tokens it has room for; 0: its buffers grow
 
     def write(
         self, layer: int, positions: torch.Tensor, k: torch.Tensor, v: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Put k, v (kv_heads, rows, dim) at ``positions``; the layer's whole buffers (kv_heads, capacity, dim)."""
+        """Put k, v (kv_heads, rows, dim) at ``positions``; return the layer's whole
+        buffers (kv_heads, capacity, dim)."""
         if layer >= len(self.keys):
             assert layer == len(self.keys), "layers come in order"
             self.keys.append(_buffer(k, max(FIRST_CAPACITY, len(self.ids))))
@@ -60,7 +62,7 @@ class Slot:
         return self.keys[layer], self.values[layer]
 
     def make_room(self, layers: int, kv_heads: int, dim: int) -> None:
-        """Have buffers in bfloat16 for all of ``ids`` in every layer."""
+        """Make bfloat16 buffers for all of ``ids`` in every layer."""
         while len(self.keys) < layers:
             like = torch.empty((kv_heads, 0, dim), dtype=torch.bfloat16)
             self.keys.append(_buffer(like, max(FIRST_CAPACITY, len(self.ids))))
@@ -86,8 +88,9 @@ class Slot:
             self.suffix_start = self.suffix_end = self.age = self.n_refreshed = 0
 
     def forget(self) -> None:
-        """Nothing that is here is trusted any more; buffers that grow are given back, as one may be half made, and
-        others emptied: what a step of fixed shape hides it multiplies by nothing, which leaves NaN what it is."""
+        """Drop the whole content, as it is not trusted any more. Buffers that grow are given back, as one
+        may be half made; fixed ones are zeroed: a step of fixed shape multiplies hidden positions by zero,
+        and a NaN there would stay NaN."""
         self.truncate(0)
         if not self.capacity:
             self.keys.clear()
@@ -96,17 +99,17 @@ class Slot:
             buffer.zero_()
 
     def unknown(self) -> Iterator[int]:
-        """The positions still to be evaluated, ascending."""
+        """Yield the positions still to be evaluated, ascending."""
         at = self.known.find(0)
         while at >= 0:
             yield at
             at = self.known.find(0, at + 1)
 
     def begin(self, prompt: Sequence[int], suffix: tuple[int, int] | None, rotate: Rotate | None) -> int:
-        """Make ``prompt`` the content, keeping what is known of it; how many tokens that is.
+        """Make ``prompt`` the content, keep what is known of it, and return how many tokens that is.
 
-        ``suffix`` are the bounds of the suffix block in ``prompt``; with ``rotate`` it may be kept by shifting it. The
-        last token always counts as unknown: its logits start the answer.
+        ``suffix`` are the bounds of the suffix block in ``prompt``; with ``rotate`` the block may be kept by shifting
+        it. The last token always counts as unknown: its logits start the answer.
         """
         n_head = min(self.known_prefix(prompt, exact=rotate is None or suffix is None), len(prompt) - 1)
         moved = self._shift(prompt, suffix, n_head, rotate) if suffix and rotate else 0
@@ -124,7 +127,8 @@ class Slot:
         return n_head + moved
 
     def known_prefix(self, prompt: Sequence[int], *, exact: bool = True) -> int:
-        """How many tokens at the beginning of ``prompt`` are known here; ``exact``: a stale suffix does not count."""
+        """Return how many tokens at the start of ``prompt`` are known here; ``exact``: a
+        stale suffix does not count."""
         n = common(self.ids, prompt)
         if exact and self.age:
             n = min(n, self.suffix_start)
@@ -132,7 +136,7 @@ class Slot:
         return n if gap < 0 else gap
 
     def _shift(self, prompt: Sequence[int], suffix: tuple[int, int], n_head: int, rotate: Rotate | None) -> int:
-        """Move the end of the suffix block that is the same to where it is now; how many tokens."""
+        """Move the unchanged end of the suffix block to its new position; return how many tokens that is."""
         start, end = suffix
         if n_head >= end or not self.suffix_end:
             return 0
@@ -164,23 +168,23 @@ class Slot:
 
     @property
     def can_refresh(self) -> bool:
-        """Whether all that a suffix block reads is known."""
+        """Whether everything that a suffix block reads is known."""
         return self.known.find(0, 0, self.suffix_end) < 0
 
     def stale_rows(self, limit: int) -> list[int]:
-        """The next at most ``limit`` positions of the suffix block that were read with another text before them."""
+        """Return at most the next ``limit`` positions of the suffix block that were read after another text."""
         start = self.suffix_start + self.n_refreshed
         return list(range(start, min(start + limit, self.suffix_end)))
 
     def refreshed(self, n: int) -> None:
-        """The next ``n`` of them were read again. What was generated after them is not kept."""
+        """Record that the next ``n`` of them were read again. Tokens generated after them are dropped."""
         self.truncate(self.suffix_end)
         self.n_refreshed += n
         if self.suffix_start + self.n_refreshed >= self.suffix_end:
             self.age = self.n_refreshed = 0
 
     def copy_prefix(self, other: Slot, n: int) -> None:
-        """Take over the first ``n`` tokens of ``other``."""
+        """Copy the first ``n`` tokens of ``other``."""
         self.ids, self.known, self.adapter = other.ids[:n], other.known[:n], other.adapter
         self.suffix_start = self.suffix_end = self.age = self.n_refreshed = 0
         if other.suffix_end <= n:
@@ -200,23 +204,24 @@ def _buffer(like: torch.Tensor, capacity: int) -> torch.Tensor:
 
 
 class KVSlots:
-    """A few slots. Not thread-safe: only the worker thread touches it."""
+    """A few slots. Not thread-safe: only the worker's thread touches it."""
 
     def __init__(self, n_slots: int = 4, slots: Sequence[Slot] | None = None) -> None:
-        """``n_slots`` that grow, or those given."""
+        """Make ``n_slots`` slots that grow, or use those given."""
         self.slots = list(slots) if slots is not None else [Slot() for _ in range(n_slots)]
         self._clock = itertools.count(1)
 
     @property
     def n_free(self) -> int:
-        """Slots without a running generation."""
+        """The number of slots without a running generation."""
         return sum(not slot.busy for slot in self.slots)
 
     def take(
         self, prompt: Sequence[int], adapter: str | None, suffix: tuple[int, int] | None = None,
         rotate: Rotate | None = None,
     ) -> tuple[Slot, int]:  # fmt: skip
-        """A free slot made ready for ``prompt`` and how many of its tokens are known there; the slot is then busy."""
+        """Return a free slot made ready for ``prompt`` and how many of its tokens are known
+        there; the slot is then busy."""
         free = [slot for slot in self.slots if not slot.busy]
         assert free, "the worker takes a request only when a slot is free"
         exact = suffix is None or rotate is None
@@ -244,12 +249,12 @@ class KVSlots:
 
     @staticmethod
     def release(slot: Slot) -> None:
-        """Give it back; what it holds stays for the next prompt."""
+        """Give ``slot`` back; its content stays for the next prompt."""
         slot.busy = False
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many elements at the beginning are the same."""
+    """Return how many elements at the start are the same."""
     limit = min(len(a), len(b))
     for i in range(limit):
         if a[i] != b[i]:

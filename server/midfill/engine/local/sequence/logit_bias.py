@@ -13,22 +13,23 @@ import torch
 
 from midfill.engine.local.sequence.healing import Vocabulary
 
-# Added to the logits of a token with which a wanted name begins, and of one that goes on with it; of many names half.
+# Added to the logits of a token with which a wanted name begins, and of one that continues it;
+# half of it for many names.
 BEGIN, GO_ON = 4.0, 2.5
 MANY = 7
-# Where the names are all there are, another word is chosen only if the model gives it this much probability: code that
+# If the list of names is complete, another word is chosen only if the model gives it this much probability: code that
 # is being written may add the member next.
 SURE = 0.9
 
 
 class LogitBias:
-    """The first word of a middle as it is chosen."""
+    """The bias while the first word of a middle is chosen."""
 
     def __init__(
         self, names: Sequence[str], vocabulary: Vocabulary, said: str = "", *, only: bool = False
     ) -> None:  # fmt: skip
-        """``said``: the part of the word that stands before the cursor and is not generated again. ``only``: there are
-        no other names."""
+        """``said``: the part of the word before the cursor, which is not generated again.
+        ``only``: there are no other names."""
         self._only, self._is_whole = only, False
         self._names, self._vocabulary, self._word = list(names), vocabulary, said
         self._weight = 0.5 if len(names) >= MANY else 1.0
@@ -39,9 +40,9 @@ class LogitBias:
         return not self._names
 
     def favour(self, logits: torch.Tensor) -> torch.Tensor:
-        """``logits`` (vocabulary,) with the advantage."""
+        """Return ``logits`` (vocabulary,) with the advantage added."""
         ids = [token for rest in self._rests() for token in self._vocabulary.leading_to(rest)]
-        if not ids or (self._only and self._is_whole):  # a whole name may end here, though another one goes on
+        if not ids or (self._only and self._is_whole):  # a whole name may end here, even if another one continues
             return logits
         chosen = torch.tensor(sorted(set(ids)), device=logits.device)
         if self._only:
@@ -51,7 +52,7 @@ class LogitBias:
         return favoured
 
     def _restricted(self, logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """Only tokens that spell one of the names, unless the model is sure of another one."""
+        """Return ``logits`` with only tokens that spell one of the names, unless the model is sure of another one."""
         top = int(logits.argmax())
         if float(logits[top].float() - logits.float().logsumexp(-1)) > math.log(SURE):
             return logits
@@ -60,12 +61,12 @@ class LogitBias:
         return kept
 
     def _rests(self) -> list[str]:
-        """What is left of each name; at the beginning of a word also with a space in front."""
+        """Return the rest of each name; at the start of a word also with a space in front."""
         rests = [name[len(self._word.strip()) :] for name in self._names]
         return rests + [" " + rest for rest in rests] if not (self._word or self._only) else rests
 
     def advance(self, token: int) -> None:
-        """``token`` was chosen."""
+        """Record that ``token`` was chosen."""
         text = self._vocabulary.text_of[token]
         self._word = (self._word + text) if self._word else text.removeprefix(" ") or " "
         word = self._word.strip()

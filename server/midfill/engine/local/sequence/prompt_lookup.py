@@ -1,8 +1,8 @@
-"""Prompt lookup: drafts for verification, copied from where the same few tokens stood before.
+"""Prompt lookup: drafts for verification, copied from where the same few tokens occurred before.
 
 Saxena 2023, "Prompt Lookup Decoding"; the n-gram variant of speculative decoding (Leviathan et al. 2023,
-arXiv:2211.17192). Code repeats itself: names, calls and whole lines come back. A wrong draft costs a little time, never
-another answer.
+arXiv:2211.17192). Code repeats itself: names, calls and whole lines come back. A wrong draft costs a little time,
+but never changes the answer.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from collections.abc import Sequence
 
 MAX_DRAFT = 12
 FIRST_DRAFT = 4
-# Tokens that must agree before a draft is copied: the place where most do is taken, and more are looked at no further.
+# Tokens that must agree before a draft is copied. The place with the longest agreement wins; longer
+# runs are not compared further.
 SHORTEST, LONGEST = 2, 16
-CAREFUL = 3  # at least, after drafts that were all wrong
+CAREFUL = 3  # the shortest agreement after drafts that were all wrong
 
 
 class Drafter:
-    """Drafts for one generation from its own tokens and from ``others``, the latest of which come first."""
+    """Drafts for one generation from its own tokens and from ``others``, of which the latest come first."""
 
     def __init__(self, others: Sequence[Sequence[int]] = ()) -> None:
         self._others = [other for other in others if other]
         self._length = FIRST_DRAFT
-        self._n_wrong = 0  # in a row
+        self._n_wrong = 0  # wrong drafts in a row
 
     def draft(self, ids: Sequence[int], limit: int) -> list[int]:
-        """At most ``limit`` tokens that may follow ``ids``: those that did where the longest run before was the same,
-        the last time; of equal ones its own first."""
+        """Return at most ``limit`` tokens that may follow ``ids``: those that followed the last place with the longest
+        agreement; of equally long ones, its own tokens come first."""
         limit = min(limit, self._length)
         n = (SHORTEST if self._n_wrong < 2 else CAREFUL) - 1
         found: list[int] = []
@@ -37,7 +38,7 @@ class Drafter:
         return found
 
     def learn(self, n_drafted: int, n_accepted: int) -> None:
-        """A draft of ``n_drafted`` had ``n_accepted`` right: the next is longer or shorter."""
+        """Adapt the length of the next draft after ``n_accepted`` of ``n_drafted`` tokens were right."""
         if n_accepted == n_drafted:
             self._length = min(MAX_DRAFT, self._length * 2)
         elif n_accepted * 2 < n_drafted:
@@ -46,9 +47,10 @@ class Drafter:
 
 
 def _longest(source: Sequence[int], ids: Sequence[int], least: int) -> tuple[int, int]:
-    """Where in ``source`` the longest run ends that ``ids`` end with, with something after it, and how long it is.
+    """Return where in ``source`` the longest run ends that ``ids`` also end with, and how long it is. At
+    least one token must follow it.
 
-    (0, ``least``): none is longer than that.
+    (0, ``least``) if no run is longer than ``least``.
     """
     best, n_best = 0, least
     if len(ids) < SHORTEST:

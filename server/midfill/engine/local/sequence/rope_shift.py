@@ -1,8 +1,8 @@
 """Rotating cached keys to other positions (RoPE, Su et al. 2021, arXiv:2104.09864).
 
-A rotation by p and then by d is one by p + d, so a key that was computed at one position is moved to another without
-evaluating its token again. How a model lays out its pairs and which frequencies a layer uses is found by trying: a
-single token, alone in a slot, has the same keys at any position but for their rotation.
+A rotation by p and then by d is one by p + d, so a key computed at one position is moved to another without evaluating
+its token again. How a model lays out its pairs and which frequencies a layer uses is found by trying: a single token,
+alone in a slot, has the same keys at any position except for their rotation.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ KeysAt = Callable[[int], list[torch.Tensor]]  # keys of every layer, (kv_heads, 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """One layer's: ``frequencies`` (pairs,) in radians a position; pairs are halves apart or neighbours."""
+    """The rotation of one layer: ``frequencies`` (pairs,) in radians per position; the two values of a pair are
+    neighbours or half a head apart."""
 
     frequencies: torch.Tensor
     neighbours: bool
 
     def __call__(self, keys: torch.Tensor, by: int) -> torch.Tensor:
-        """keys: (kv_heads, tokens, dim), turned by ``by`` positions."""
+        """Return keys, (kv_heads, tokens, dim), turned by ``by`` positions."""
         n = len(self.frequencies)
         angle = self.frequencies.double() * by
         cos, sin = angle.cos().float(), angle.sin().float()
@@ -38,7 +39,7 @@ class Rotation:
 
 
 def find_rotation(model: nn.Module, keys_at: KeysAt) -> Rotate | None:
-    """How to turn the keys of ``model``, or None where that cannot be done (positions that are not rotations)."""
+    """Return how to turn the keys of ``model``, or None if its positions are not rotations."""
     here, there = keys_at(3), keys_at(40)
     names = [name for name, _ in model.named_buffers() if name.endswith("inv_freq") and "original" not in name]
     candidates = [Rotation(model.get_buffer(name), kind) for kind in (False, True) for name in names]

@@ -1,7 +1,7 @@
-"""A week after an adapter was promoted: whether what it suggests is accepted less often than what the one before did.
+"""Judges an adapter a week after it was promoted: whether users accept its suggestions less often than those before.
 
 The gate measures held-out code; this is what the user did. The rows are those of ``records``, which know the version of
-the adapter that each suggestion came from.
+the adapter that made each suggestion.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from midfill.types import MidfillError
 
 DAY_S = 86400.0
 WEEK_S = 7 * DAY_S
-TOO_OLD_S = 4 * WEEK_S  # a promotion that has too few suggestions by then is not judged
-MIN_SHOWN = 100  # settled suggestions of each
+TOO_OLD_S = 4 * WEEK_S  # seconds; a promotion that has too few suggestions by then is not judged
+MIN_SHOWN = 100  # settled suggestions of each adapter
 SURE = 1.96  # standard errors
 HOUR_S = 3600.0
 
@@ -31,7 +31,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Accepted, of those of which it is known what became of them; ``variance`` is that of the share."""
+    """Accepted suggestions among those with a known outcome; ``variance`` is that of the share."""
 
     n: int
     n_accepted: int
@@ -39,13 +39,14 @@ class Shares:
 
     @property
     def share(self) -> float:
-        """0 to 1."""
+        """Accepted divided by all, 0 to 1."""
         return self.n_accepted / self.n if self.n else 0.0
 
 
 def shares(rows: Sequence[Row]) -> Shares:
-    """Of rows with an outcome. Suggestions of one hour resemble each other, so the variance is that of whole hours, and
-    at least that of single suggestions (Agresti and Caffo's, which is above 0 where all or none are accepted)."""
+    """Return the shares of rows with an outcome. Suggestions of one hour resemble each other, so the variance
+    is that of whole hours, and at least that of single suggestions (Agresti and Caffo's, which is above 0 even
+    if all or none are accepted)."""
     hours: defaultdict[int, list[bool]] = defaultdict(list)
     for row in rows:
         hours[int(row["at"] // HOUR_S)].append(row["outcome"] in ("accepted", "partial"))
@@ -62,20 +63,20 @@ def shares(rows: Sequence[Row]) -> Shares:
 
 
 def is_surely_less(after: Shares, before: Shares) -> bool:
-    """By the 95 % interval of the difference."""
+    """Whether the 95 % interval of the difference lies below 0."""
     return after.share - before.share + SURE * math.sqrt(after.variance + before.variance) < 0
 
 
 @dataclass(frozen=True, slots=True)
 class Probation:
-    """The oldest promotion that has had its week and was not judged, with those that were made on top of it since."""
+    """The oldest promotion that is a week old and not judged yet, with those made on top of it since."""
 
     promoted: Entry
     digests: tuple[str, ...]
 
 
 def probation(entries: Sequence[Entry], now: float) -> Probation | None:
-    """What is to be judged now, if anything."""
+    """Return what must be judged now, or None."""
     judged = {digest for entry in entries for digest in entry.judged}
     promoted = [entry for entry in entries if entry.kind == "promoted" and entry.digest not in judged]
     if not promoted or now - promoted[0].at < WEEK_S:
@@ -85,9 +86,9 @@ def probation(entries: Sequence[Entry], now: float) -> Probation | None:
 
 
 def judge(name: str, now: float, rows: Callable[[], Sequence[Row]] = records.rows) -> Entry | None:
-    """Roll ``name`` back if what it suggests is surely accepted less often; what was found, None while it is open.
+    """Roll ``name`` back if its suggestions are surely accepted less often; return the result, None while it is open.
 
-    The entry is in the history. Raises MidfillError, OSError.
+    The result is also added to the history. Raises MidfillError, OSError.
     """
     found = probation(history.read(name), now)
     if found is None:
@@ -111,14 +112,15 @@ def judge(name: str, now: float, rows: Callable[[], Sequence[Row]] = records.row
 
 
 def _is_of(row: Row, promoted: Entry) -> bool:
-    """Whether it came from what ``promoted`` replaced: a version of the same name, or at first what was set then."""
+    """Whether the row came from what ``promoted`` replaced: a version of the same name, or
+    at first the adapter set then."""
     if promoted.replaced:
         return bool(row["adapter_digest"] == promoted.replaced)
     return bool(row["adapter"] == (promoted.against or "none") and row["at"] < promoted.at)
 
 
 def _rolled_back(name: str, found: Probation, words: str, now: float) -> Entry:
-    """Put the version before the probation back, where it is still there and nothing else has taken its place since."""
+    """Put back the version before the probation, if it still exists and nothing else has taken its place since."""
     promoted = tuple(entry.digest for entry in history.read(name) if entry.kind == "promoted")
     if _digest(name) not in promoted:
         return Entry(now, "kept", f"{words}; but another adapter has its name now", judged=found.digests)

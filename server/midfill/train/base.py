@@ -1,4 +1,4 @@
-"""The base for training: loaded as transformers does, its weights frozen, with a PEFT LoRA on top."""
+"""The base for training: loaded as transformers does it, its weights frozen, with a PEFT LoRA on top."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from midfill.train.dropout import use_windows
 from midfill.train.steps import computes_in_sixteen_bits
 from midfill.types import MidfillError
 
-# What the authors of the GGUF file name as its source.
+# The source that the authors of the GGUF file name.
 EMBEDDED_HUB_ID = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
-# Linear layers by the names that nearly all decoder models give them.
+# Linear layers, by the names that nearly all decoder models give them.
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 OTHER_TARGETS = ("c_attn", "c_proj", "c_fc", "qkv_proj", "gate_up_proj")
 
@@ -33,18 +33,19 @@ class Lora:
     rank: int = 4
     alpha: float = 16
     dropout: float = 0.1
-    targets: tuple[str, ...] = ()  # none: every linear layer of the blocks
+    targets: tuple[str, ...] = ()  # empty: every linear layer of the blocks
 
 
 def name_of(source: ModelSource) -> str:
-    """What an adapter says its base is: what the reference snippet loads."""
+    """Return the base that the adapter names: the one that the reference snippet loads."""
     if source.kind == "embedded":
         return EMBEDDED_HUB_ID
     return source.hub_id or str(source.path or source.name)
 
 
 def load_base(folder: Path, name: str, device: str, progress: Progress, *, quantise: bool = False) -> LoadedModel:
-    """The frozen base in ``folder``, in the device's fastest floats or (on a GPU) in four bits. Raises MidfillError."""
+    """Return the frozen base in ``folder``, in the device's fastest floats or (on a GPU) in
+    four bits. Raises MidfillError."""
     target = pick_device(device)
     if quantise:
         return _load_quantised(folder, name, target, progress)
@@ -52,10 +53,10 @@ def load_base(folder: Path, name: str, device: str, progress: Progress, *, quant
 
 
 def _load_quantised(folder: Path, name: str, device: torch.device, progress: Progress) -> LoadedModel:
-    """QLoRA's base: four-bit NormalFloat with double quantisation (Dettmers et al. 2023, arXiv:2305.14314).
+    """Return QLoRA's base: four-bit NormalFloat with double quantisation (Dettmers et al. 2023, arXiv:2305.14314).
 
-    What is not quantised stays in bfloat16, and so does what flows between the layers: PEFT's preparation for k-bit
-    training would make float32 of an embedding of 1.6 GB, and of every activation behind it.
+    Parts that are not quantised stay in bfloat16, and so do the activations between the layers: PEFT's preparation for
+    k-bit training would convert an embedding of 1.6 GB and every activation after it to float32.
     """
     from midfill.tokenizer import CodeTokenizer
 
@@ -74,9 +75,8 @@ def _load_quantised(folder: Path, name: str, device: torch.device, progress: Pro
 
 
 def quantised_model(folder: Path, place: int | str) -> Any:
-    """transformers' model with frozen weights in four bits, on the CUDA device number ``place``. Raises ImportError
-    where bitsandbytes is not there.
-    """
+    """Return transformers' model with frozen weights in four bits, on the CUDA device number ``place``. Raises
+    ImportError if bitsandbytes is missing."""
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     model = AutoModelForCausalLM.from_pretrained(
@@ -94,9 +94,9 @@ def with_lora(
     loaded: LoadedModel, lora: Lora, base_name: str, seed: int, *, checkpointing: bool = False,
     start: Adapter | None = None,
 ) -> PeftModel:  # fmt: skip
-    """``loaded`` with an adapter of float32 weights: a fresh one, or ``start`` to go on from.
+    """Return ``loaded`` with an adapter of float32 weights: a fresh one, or ``start`` to continue from.
 
-    Raises MidfillError where the targets are not there, or ``start`` is of another shape.
+    Raises MidfillError if the targets are missing, or ``start`` has another shape.
     """
     model = loaded.model
     present = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
@@ -121,7 +121,7 @@ def with_lora(
     if computes_in_sixteen_bits(model, loaded.device):
         for module in adapted.modules():
             if isinstance(module, BaseTunerLayer):
-                module.cast_input_dtype_enabled = False  # no float32 copy of what a layer reads
+                module.cast_input_dtype_enabled = False  # no float32 copy of a layer's input
     adapted.peft_config["default"].base_model_name_or_path = base_name
     assert isinstance(adapted, PeftModel)
     if start is not None:

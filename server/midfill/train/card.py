@@ -1,4 +1,4 @@
-"""The figures and the model card that lie beside an adapter."""
+"""The figures and the model card in an adapter's folder."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ model = PeftModel.from_pretrained(base_model, "path/to/this/folder")
 
 
 def write(folder: Path, name: str, figures: Mapping[str, Any]) -> None:
-    """The figures as JSON, and for people."""
+    """Write the figures as JSON, and as a model card for people."""
     (folder / FIGURES).write_text(json.dumps(figures, indent=1), encoding="utf-8")
     (folder / "README.md").write_text(text(name, figures), encoding="utf-8")
 
 
 def add_gate(folder: Path, name: str, gate: Mapping[str, Any]) -> None:
-    """The gate's figures beside the others, and in the card."""
+    """Add the gate's figures to the others and to the card."""
     figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
     write(folder, name, {**figures, "gate": gate})
 
 
 def text(name: str, figures: Mapping[str, Any]) -> str:
-    """Markdown with the front matter that model hubs read."""
+    """Return the card: Markdown with the front matter that model hubs read."""
     lora, data = figures["settings"]["lora"], figures["data"]
     head = ["---", f"base_model: {figures['base']}", "library_name: peft", "pipeline_tag: text-generation"]
     head += ["tags: [lora, code, fill-in-the-middle, midfill]", "---", ""]
@@ -78,7 +78,7 @@ def _begun(figures: Mapping[str, Any]) -> str:
 
 
 def _learned(settings: Mapping[str, Any]) -> str:
-    loss = settings.get("loss") or {"prompt": 0.0, "end": 1.0}  # as it was before there was a choice
+    loss = settings.get("loss") or {"prompt": 0.0, "end": 1.0}  # runs before this setting existed
     more = f", and on {loss['prompt']:.0%} of the prompt's tokens" if loss["prompt"] else " only"
     end = f", which weighs {loss['end']:g} times as much" if loss["end"] != 1.0 else ""
     return f"Loss on the middle and on the token that ends it{end}{more}."

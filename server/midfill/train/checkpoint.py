@@ -1,7 +1,8 @@
-"""What a killed run goes on from: weights, moments and where it was, in safetensors and JSON. Never a pickle.
+"""The checkpoint from which a killed run resumes: weights, moments and progress, in
+safetensors and JSON, never a pickle.
 
-A checkpoint is a folder that appears by one rename when all of it is on the disk; ``state.json`` holds the sha256 of
-the tensors, so that a mixed or damaged pair is not taken. Two are kept.
+A checkpoint is a folder that appears by one rename once all of it is on the disk; ``state.json`` holds the sha256 of
+the tensors, so that a mixed or damaged pair is rejected. Two checkpoints are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ TENSORS, STATE = "state.safetensors", "state.json"
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run is. ``identity`` is what it must have in common with one that goes on from it."""
+    """How far a run has come. ``identity`` must be the same for a run that resumes from it."""
 
     identity: str
     step: int = 0
@@ -36,11 +37,12 @@ class Progress:
     n_examples: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
-    before: list[float] = field(default_factory=list)  # losses of the held-out examples at its beginning
+    before: list[float] = field(default_factory=list)  # losses of the held-out examples at the start
 
 
 def save(folder: Path, progress: Progress, tensors: dict[str, torch.Tensor]) -> None:
-    """Write a checkpoint below ``folder``; the oldest go, and those of other runs. Raises OSError, and leaves them."""
+    """Write a checkpoint below ``folder``; delete the oldest, and those of other runs. Raises
+    OSError, and then deletes none."""
     target, work = folder / f"checkpoint-{progress.step:06d}", folder / ".checkpoint"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o700, parents=True)
@@ -57,17 +59,17 @@ def save(folder: Path, progress: Progress, tensors: dict[str, torch.Tensor]) -> 
         shutil.rmtree(work, ignore_errors=True)
         raise
     own = [old for old in checkpoints(folder) if _identity(old) == progress.identity]
-    for old in set(checkpoints(folder)) - set(own[:KEPT]):  # another run's may have a higher number than this one's
+    for old in set(checkpoints(folder)) - set(own[:KEPT]):  # another run's number may be higher than this one's
         shutil.rmtree(old, ignore_errors=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The latest first."""
+    """Return the checkpoints in ``folder``, the latest first."""
     return sorted(folder.glob("checkpoint-[0-9]*"), reverse=True)
 
 
 def _identity(saved: Path) -> str:
-    """Of the run that wrote it; "" where that is damaged."""
+    """Return the identity of the run that wrote it; "" if it is damaged."""
     try:
         return str(json.loads((saved / STATE).read_text(encoding="utf-8"))["identity"])
     except (OSError, ValueError, TypeError, KeyError):
@@ -75,7 +77,7 @@ def _identity(saved: Path) -> str:
 
 
 def latest(folder: Path, identity: str) -> tuple[Progress, dict[str, torch.Tensor]] | None:
-    """The newest sound checkpoint of a run with this identity."""
+    """Return the newest sound checkpoint of a run with this identity, or None."""
     for found in checkpoints(folder):
         try:
             state: dict[str, Any] = json.loads((found / STATE).read_text(encoding="utf-8"))
@@ -98,7 +100,7 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """What was written to a file, or which names a folder holds, is on the disk when this returns (POSIX)."""
+    """Return once the content of a file, or the list of names in a folder, is on the disk (POSIX only)."""
     if os.name == "posix":
         handle = os.open(path, os.O_RDONLY)
         try:

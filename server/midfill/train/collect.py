@@ -1,4 +1,4 @@
-"""The source files that an adapter may learn from: what git tracks, without generated files and secrets."""
+"""The source files that an adapter may learn from: those git tracks, without generated files and secrets."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from midfill.context.walk import Folder, Found, printable
 from midfill.syntax import languages
 from midfill.types import MidfillError
 
-# A run of some hundred steps reads a few thousand holes: of a larger collection no more than this is read.
+# A run of some hundred steps reads a few thousand holes, so no more than this is read of a larger collection.
 MAX_FILES = 20_000
 MAX_CHARS = 200_000_000
 MIN_LINES, MIN_CHARS = 8, 200
-MIN_LETTERS = 0.4  # of what is no white space; tables of numbers have less
+MIN_LETTERS = 0.4  # of the characters that are not white space; tables of numbers have less
 HELD_OUT_SHARE = 0.12  # of the files
 MAX_HELD_OUT = 400
 GIT_S = 120.0
 
-# Of the languages that midfill knows and has a grammar for: what is data rather than written, and prose that is read
-# all the same, because it stands in every repository.
+# Of the languages that midfill knows and has a grammar for: those that are data rather than written code, and the prose
+# that is read all the same, because every repository has it.
 NOT_READ = frozenset({"json", "jsonc", "xml", "asm"})
 PROSE_READ = frozenset({"markdown"})
 _LOCKS = frozenset({"Cargo.lock", "poetry.lock", "Pipfile", "pnpm-lock.yaml", "pubspec.lock"})
@@ -44,7 +44,7 @@ _MADE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _LICENCE_NAME = re.compile(r"(?:licen[cs]e|copying|copyright|unlicense)(?:[-._].*)?", re.IGNORECASE)
-# What a licence text says of itself, the more demanding first.
+# Phrases by which a licence text is recognised, the more demanding licences first.
 _LICENCES = (
     ("AGPL-3.0", "gnu affero general public license"),
     ("LGPL", "gnu lesser general public license"),
@@ -72,7 +72,7 @@ class SourceText:
 
     @property
     def key(self) -> str:
-        """What tells it apart."""
+        """The project and path, which together are unique."""
         return f"{self.project}/{self.path}"
 
 
@@ -82,20 +82,18 @@ class Collection:
 
     files: list[SourceText] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-    secrets: list[str] = field(
-        default_factory=list
-    )  # files without lines that look as if they held a key or a password
-    n_secret_lines: int = 0  # how many lines that are, with those around them
+    secrets: list[str] = field(default_factory=list)  # files with lines left out that seem to hold a key or a password
+    n_secret_lines: int = 0  # number of such lines, with those around them
     licences: dict[str, str] = field(default_factory=dict)  # by project
 
     @property
     def n_chars(self) -> int:
-        """Of all files."""
+        """The characters of all files."""
         return sum(len(file.text) for file in self.files)
 
     @property
     def languages(self) -> Counter[str]:
-        """Characters by language."""
+        """The characters of each language."""
         counted: Counter[str] = Counter()
         for file in self.files:
             counted[file.language] += len(file.text)
@@ -103,7 +101,7 @@ class Collection:
 
     @property
     def digest(self) -> str:
-        """Another one as soon as one text differs."""
+        """A sha256 over all names and texts: it changes as soon as one text differs."""
         found = hashlib.sha256()
         for file in self.files:
             found.update(f"{file.key}\0{len(file.text)}\0".encode("utf-8", "replace"))
@@ -113,7 +111,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A file that may be learned from, as far as its path tells."""
+    """A file that may be learned from, judging by its path."""
 
     project: str
     folder: Folder
@@ -121,14 +119,14 @@ class _Candidate:
 
     @property
     def key(self) -> str:
-        """Of its SourceText."""
+        """The key of its SourceText."""
         return f"{self.project}/{self.found.path}"
 
 
 def collect(roots: Sequence[Path]) -> Collection:
-    """What may be learned from in ``roots``, each a project of its own. Raises MidfillError.
+    """Return what may be learned from in ``roots``, each a project of its own. Raises MidfillError.
 
-    Of more than MAX_FILES or MAX_CHARS, what the hashes of the paths say, the same each time; the rest is not read.
+    Of more than MAX_FILES or MAX_CHARS, hashes of the paths select the same files each time; the rest is not read.
     """
     collection = Collection()
     candidates = [
@@ -151,7 +149,7 @@ def collect(roots: Sequence[Path]) -> Collection:
 
 
 def _names(roots: Sequence[Path]) -> list[str]:
-    """A name a project, each once."""
+    """Return a unique name for each project."""
     names: list[str] = []
     for root in roots:
         name = printable(root.resolve().name) or "project"
@@ -178,7 +176,7 @@ def _of(project: str, root: Path, collection: Collection) -> Iterator[_Candidate
 
 
 def _read(one: _Candidate, collection: Collection) -> SourceText | None:
-    """The text to learn from; None, and counted why, where there is none."""
+    """Return the text to learn from, or None and count the reason."""
     path, text = one.found.path, one.folder.read(one.found)
     language = language_of(path, text or "")
     if text is not None and not language:
@@ -200,7 +198,7 @@ def _read(one: _Candidate, collection: Collection) -> SourceText | None:
 
 
 def _found(folder: Folder) -> Iterable[Found]:
-    """What git tracks; where there is no git repository, what its ignore rules would leave."""
+    """Return the files that git tracks; without a git repository, those that git's ignore rules would leave."""
     tracked = _tracked(folder.root)
     if tracked is None:
         return (found for found in folder.walk() if found is not None)
@@ -208,9 +206,9 @@ def _found(folder: Folder) -> Iterable[Found]:
 
 
 def _tracked(root: Path) -> list[str] | None:
-    """The files that git tracks in ``root``; None where it is no repository (or another user's), or git is missing.
+    """Return the files that git tracks in ``root``; None if it is no repository (or another user's), or git is missing.
 
-    The repository's own settings must not start programs: the one that ``ls-files`` would (fsmonitor) is off.
+    The repository's own settings must not start programs: fsmonitor, the one that ``ls-files`` would start, is off.
     """
     command = ["git", "-c", "core.fsmonitor=false", "-C", str(root), "ls-files", "-z", "--cached"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -226,7 +224,8 @@ def _tracked(root: Path) -> list[str] | None:
 
 
 def language_by_name(path: str) -> str:
-    """The language of a file that may be learned from; "script" where only its first line can tell, "" of others."""
+    """Return the language of a file that may be learned from; "script" if only its first
+    line can tell, "" for others."""
     name = path.rpartition("/")[2]
     found = languages.of_path(path)
     if not found:
@@ -237,13 +236,13 @@ def language_by_name(path: str) -> str:
 
 
 def language_of(path: str, text: str) -> str:
-    """As ``language_by_name``, where the ``#!`` line of a script decides; "" where that is none."""
+    """As ``language_by_name``, but the ``#!`` line of a script decides; "" if it has none."""
     found = language_by_name(path)
     return languages.of_shebang(text[:200].partition("\n")[0]) if found == "script" else found
 
 
 def by_name(path: str) -> str:
-    """Why a file is left out by its path; "" if it is not."""
+    """Return why a file is left out because of its path; "" if it is not."""
     *folders, name = path.lower().split("/")
     if is_denied(path):
         return "named like a secret"
@@ -253,7 +252,7 @@ def by_name(path: str) -> str:
 
 
 def by_text(text: str) -> str:
-    """Why a file is left out by its text; "" if it is not."""
+    """Return why a file is left out because of its text; "" if it is not."""
     if len(text) < MIN_CHARS or text.count("\n") < MIN_LINES:
         return "too short"
     if _MADE.search(text[:2000]):
@@ -263,7 +262,7 @@ def by_text(text: str) -> str:
 
 
 def licence_of(root: Path) -> str:
-    """What the licence file in ``root`` seems to be; "none found" without one."""
+    """Return the licence that the licence file in ``root`` seems to be; "none found" without such a file."""
     found = []
     for file in sorted(root.iterdir()):
         if _LICENCE_NAME.fullmatch(file.name) and file.is_file() and not file.is_symlink():
@@ -274,19 +273,19 @@ def licence_of(root: Path) -> str:
 
 
 def _drop_duplicates(collection: Collection) -> None:
-    """Of files that are nearly the same, the one of the project that was named first stays."""
-    from midfill.train.duplicates import near_duplicates  # numpy: not there without the extra `train`
+    """Drop files that are nearly the same as one of a project that was named earlier."""
+    from midfill.train.duplicates import near_duplicates  # numpy: missing without the extra `train`
 
     order = list(collection.licences)
     collection.files.sort(key=lambda file: (order.index(file.project), file.path))
     doubled = near_duplicates([file.text for file in collection.files])
     collection.left_out["nearly the same as another"] += len(doubled)
     collection.files = [file for at, file in enumerate(collection.files) if at not in doubled]
-    collection.left_out += Counter()  # forgets zeros
+    collection.left_out += Counter()  # drops zeros
 
 
 def split(files: Sequence[SourceText]) -> tuple[list[SourceText], list[SourceText]]:
-    """(to train on, held out), by a hash of the path: a file stays where it is when others come and go."""
+    """Return (to train on, held out), by a hash of the path: a file stays on its side when others come and go."""
     ordered = sorted(files, key=lambda file: _hash(f"held-out:{file.key}"))
     n = min(MAX_HELD_OUT, round(len(files) * HELD_OUT_SHARE)) if len(files) >= 8 else min(1, len(files) - 1)
     held_out = {file.key for file in ordered[: max(0, n)]}

@@ -1,4 +1,5 @@
-"""Dropout for a CPU, where drawing a random number for each of 125 million activations a pass took a quarter of it."""
+"""Dropout for a CPU: drawing a random number for each of 125 million activations of a
+pass took a quarter of its time."""
 
 from __future__ import annotations
 
@@ -8,14 +9,14 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-POOL = 4  # times the activation, at least: this many places where a mask may begin
+POOL = 4  # pool size, at least this many times the activation: that is how many places a mask may begin at
 
 
 class WindowDropout(nn.Module):
     """Dropout (Srivastava et al. 2014) whose masks are windows at random places of a pool of random bits.
 
-    Two masks may overlap, shifted against each other; nothing that is trained could make use of that. Masks depend on
-    torch's generator and the size of what they are for alone.
+    Two masks may overlap, shifted against each other; no trained weight could make use of that. Masks depend only on
+    torch's generator and the size of the activation.
     """
 
     def __init__(self, p: float) -> None:
@@ -23,7 +24,7 @@ class WindowDropout(nn.Module):
         self.p = p
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` with about a share ``p`` of it zero, and the rest scaled up, while training."""
+        """Return ``x`` with about a share ``p`` of it zero and the rest scaled up while training; else ``x`` itself."""
         if not self.training or not self.p:
             return x
         pool = _pool(self.p, 1 << (POOL * x.numel() - 1).bit_length())

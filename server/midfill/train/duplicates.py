@@ -1,4 +1,4 @@
-"""Files that are nearly the same: MinHash of word shingles with banding (Broder 1997; as for code by Lee et al. 2022,
+"""Files that are nearly the same: MinHash of word shingles with banding (Broder 1997; for code as in Lee et al. 2022,
 "Deduplicating Training Data Makes Language Models Better", arXiv:2107.06499)."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PRIME = (1 << 61) - 1
 
 
 def near_duplicates(texts: Sequence[str]) -> set[int]:
-    """The places of texts that are nearly the same as an earlier one."""
+    """Return the indices of texts that are nearly the same as an earlier one."""
     random = np.random.default_rng(1)
     factors = random.integers(1, 1 << 31, N_HASHES, dtype=np.uint64)
     offsets = random.integers(0, 1 << 31, N_HASHES, dtype=np.uint64)
@@ -31,14 +31,14 @@ def near_duplicates(texts: Sequence[str]) -> set[int]:
         earlier = {other for band in bands for other in buckets.get(band, ())}
         if any(float((signatures[other] == signature).mean()) >= SIMILAR for other in earlier):
             doubled.add(at)
-            continue  # what is like it is like the one it is like
+            continue  # texts similar to this one are similar to the earlier one too
         for band in bands:
             buckets[band].append(at)
     return doubled
 
 
 def _signature(text: str, factors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """The least of each hash function over the text's shingles. (N_HASHES,) uint64"""
+    """Return the least value of each hash function over the text's shingles. (N_HASHES,) uint64"""
     words = _WORD.findall(text)
     shingles = {" ".join(words[at : at + SHINGLE]) for at in range(max(1, len(words) - SHINGLE + 1))}
     hashes = np.fromiter((zlib.crc32(one.encode("utf-8", "replace")) for one in shingles), np.uint64, len(shingles))

@@ -16,22 +16,22 @@ FIND_EVERY_S = 5.0  # engines come and go
 
 
 class Engines:
-    """All that run now, and a connection to each."""
+    """All engines of this user that run now, and a connection to each."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._clients: dict[str, httpx.Client] = {}  # by token
-        self._n_requests: dict[str, int] = {}  # that each has had, as of the last look
+        self._n_requests: dict[str, int] = {}  # total requests of each engine at the last look
         self._found_at = float("-inf")
 
     @property
     def are_busy(self) -> bool:
-        """Whether one of them has requests at this moment."""
+        """Whether an engine has requests at this moment."""
         return any(n_open for n_open, _ in self._look().values())
 
     @property
     def were_asked(self) -> bool:
-        """Whether one of them has requests, or had some since this was asked last: most take less than a moment."""
+        """Whether an engine has requests, or had some since the last call: most requests end within a moment."""
         found = self._look()
         known, self._n_requests = self._n_requests, {token: n for token, (_, n) in found.items()}
         return any(n_open or n != known.get(token, n) for token, (n_open, n) in found.items())
@@ -43,7 +43,7 @@ class Engines:
         self._clients.clear()
 
     def _look(self) -> dict[str, tuple[int, int]]:
-        """(requests that it has now, requests since its start) of each that answers."""
+        """Return (current requests, requests since its start) of each engine that answers, by token."""
         if self._clock() - self._found_at >= FIND_EVERY_S:
             self._found_at = self._clock()
             self._find()

@@ -1,4 +1,5 @@
-"""``midfill train --estimate``: in a minute or two, whether a repository is likely to pay, the time and the memory."""
+"""``midfill train --estimate``: whether training on a repository is likely to pay, its time and
+memory, within a minute or two."""
 
 from __future__ import annotations
 
@@ -18,41 +19,41 @@ from midfill.train.memory import Need
 from midfill.train.middles import Middle, cut
 from midfill.train.steps import Stepper, losses
 
-N_MIDDLES = 200  # whose words are looked at
-N_READ = 24  # of these, whose loss is measured
+N_MIDDLES = 200  # middles whose words are looked at
+N_READ = 24  # how many of them have their loss measured
 MAX_READ_S = 40.0
-N_STEPS = 3  # the first of which is not timed: what it takes once is no measure
+N_STEPS = 3  # the first is not timed, as it includes what happens only once
 MIN_LINE = 12  # characters: shorter lines are the same everywhere
 _WORD = re.compile(r"[^\W\d]\w{3,}")
-# Of six repositories those with 91 to 98 % of the words known gained 7 to 12 % of the held-out loss, one with 83 %
-# gained 3.5 %, in 100 to 150 steps (docs/log.md, 2026-11-30). What lies below was not tried.
+# Of six repositories, those with 91 to 98 % of the words known gained 7 to 12 % of the held-out loss, one with 83 %
+# gained 3.5 %, in 100 to 150 steps (docs/log.md, 2026-11-30). Lower shares were not tried.
 LIKELY, MAYBE = 0.9, 0.75
-MIN_FILES = 40  # below which the gate sees little
+MIN_FILES = 40  # the gate shows little with fewer
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What was found. Shares are of 1, ``step_s`` and ``middle_s`` seconds, memory in bytes."""
+    """The result. Shares are between 0 and 1, ``step_s`` and ``middle_s`` in seconds, memory in bytes."""
 
     n_files: int
     n_held_out: int
     n_steps: int
     step_s: float
-    middle_s: float  # a held-out middle, read once
-    loss: float  # nats a token at held-out middles, before
-    known: float  # of the words that a held-out middle needs and its prompt lacks, those that other files have
-    repeated: float  # of the held-out lines, those that other files have as well
+    middle_s: float  # to read a held-out middle once
+    loss: float  # nats per token at held-out middles, before training
+    known: float  # share of the words that held-out middles need and their prompts lack, that other files have
+    repeated: float  # share of the held-out lines that other files also have
     memory: int
     memory_there: int
 
     @property
     def minutes(self) -> float:
-        """Of the steps alone."""
+        """Minutes of the steps alone."""
         return self.n_steps * self.step_s / 60
 
     @property
     def verdict(self) -> str:
-        """One sentence for people."""
+        """One sentence for the user."""
         if self.n_files < MIN_FILES:
             return f"hard to tell: {self.n_files} files are few, and what they teach could hardly be shown"
         if self.known >= LIKELY:
@@ -64,23 +65,24 @@ class Estimate:
 
 @dataclass(slots=True)
 class Words:
-    """The words and lines of the files that are trained on."""
+    """The words and lines of the training files."""
 
     words: Counter[str] = field(default_factory=Counter)
     lines: Counter[str] = field(default_factory=Counter)
 
     def add(self, text: str) -> None:
-        """Count those of one file, each once."""
+        """Count the words and lines of one file, each once."""
         self.words.update(set(_WORD.findall(text)))
         self.lines.update(set(_long_lines(text)))
 
     def known(self, middles: Sequence[tuple[str, str]]) -> float:
-        """Of the words of middles that their prompts, (prompt, middle), lack, the share that is counted here."""
+        """Return the share of the words that middles have and their prompts lack, in (prompt,
+        middle), that are counted here."""
         missing = [word for prompt, middle in middles for word in _missing(prompt, middle)]
         return sum(word in self.words for word in missing) / max(1, len(missing))
 
     def repeated(self, texts: Sequence[str]) -> float:
-        """The share of the lines of ``texts`` that are counted here."""
+        """Return the share of the lines of ``texts`` that are counted here."""
         lines = [line for text in texts for line in _long_lines(text)]
         return sum(line in self.lines for line in lines) / max(1, len(lines))
 
@@ -99,7 +101,7 @@ def estimate(
     held_out: Sequence[SourceText], memory: Need, *, n_steps: int, n_tokens: int, accumulate: int, seed: int,
     loss: Loss, is_stopped: Callable[[], bool],
 ) -> Estimate:  # fmt: skip
-    """Reads some held-out middles and makes a few steps, whose result is thrown away with ``model``."""
+    """Read some held-out middles and make a few steps; the changed weights of ``model`` are of no further use."""
     middles = cut(held_out, renderer, N_MIDDLES, seed)
     words = Words()
     for file in train:
@@ -120,7 +122,7 @@ def estimate(
 def _read(
     model: PeftModel, device: torch.device, middles: Sequence[Middle], is_stopped: Callable[[], bool]
 ) -> tuple[float, float]:
-    """The mean loss of some middles by their tokens, and seconds a middle."""
+    """Return the mean loss per token of some middles, in nats, and the seconds per middle."""
     total, n_tokens, n, began = 0.0, 0, 0, time.monotonic()
     for one, nats in zip(middles, losses(model, (one.example for one in middles[:N_READ]), device), strict=False):
         total += nats * one.example.n_labels
@@ -133,7 +135,7 @@ def _read(
 def _step_s(
     model: PeftModel, device: torch.device, maker: Maker, n_tokens: int, accumulate: int, seed: int, loss: Loss
 ) -> float:
-    """Seconds a step: the least, as what else the machine does only adds."""
+    """Return seconds per step: the least, as other work on the machine only adds."""
     stepper, found = Stepper(model, device, rate=1e-6, n_steps=N_STEPS), []
     for step in range(N_STEPS):
         batches = [batch(maker, step * accumulate + i, n_tokens, seed, loss) for i in range(accumulate)]

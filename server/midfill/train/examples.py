@@ -1,4 +1,4 @@
-"""Training examples: a hole as the server's prompt, the middle behind it, and the token that ends it."""
+"""Training examples: a hole rendered as the server's prompt, then the middle, then the token that ends it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from midfill.train.spans import NOTHING_BELOW, FileSpans, draw_kind
 from midfill.types import MidfillError, Snapshot, Snippet
 
 MIN_PROMPT = 64  # tokens
-CONTEXT_SHARE = 0.6  # of the examples in a project of several files have pieces of other files
+CONTEXT_SHARE = 0.6  # share of the examples that show snippets of other files, in a project of several files
 MAX_PARSED = 512  # files whose spans are kept
-N_TRIES = 50  # draws in a row that give no example
+N_TRIES = 50  # failed draws in a row before giving up
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """``ids`` are the prompt, the middle and its end; what is measured is the loss of those behind the ``n_prompt``."""
+    """``ids`` are the prompt, the middle and its end; the loss is measured on those after the first ``n_prompt``."""
 
     ids: tuple[int, ...]
     n_prompt: int
@@ -35,17 +35,17 @@ class Example:
 
     @property
     def n_labels(self) -> int:
-        """Tokens of the middle and its end."""
+        """The number of tokens of the middle and its end."""
         return len(self.ids) - self.n_prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Which tokens of an example are learned from, beside those of its middle, which weigh 1 each.
+    """Which tokens of an example are learned from, besides those of its middle, which weigh 1 each.
 
     ``prompt``: the share of the prompt's tokens, drawn anew for each example, as fill-in-the-middle models are trained
-    on the whole row (Bavarian et al. 2022, arXiv:2207.14255). ``end``: the weight of the token that ends a middle: one
-    of many tokens, and where it comes is half of what a completion is worth.
+    on the whole row (Bavarian et al. 2022, arXiv:2207.14255). ``end``: the weight of the token that ends a middle: it
+    is one of many tokens, but its place is half of what a completion is worth.
     """
 
     prompt: float = 0.0
@@ -57,11 +57,11 @@ MIDDLE = Loss()
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Several examples in one row of tokens. Positions begin anew at each, so that none sees the one before."""
+    """Several examples in one row of tokens. Positions restart at each example, so that none sees the one before."""
 
     ids: tuple[int, ...]  # (tokens,)
     positions: tuple[int, ...]  # (tokens,)
-    predicts: tuple[int, ...]  # (labels,) places whose next token is a label
+    predicts: tuple[int, ...]  # (labels,) positions whose next token is a label
     labels: tuple[int, ...]  # (labels,)
     weights: tuple[float, ...]  # (labels,) of each label's loss
     n_examples: int
@@ -71,7 +71,7 @@ class Batch:
         cls, examples: Sequence[Example], loss: Loss = MIDDLE, rng: random.Random | None = None,
         control: Collection[int] = (),
     ) -> Batch:  # fmt: skip
-        """``examples`` one behind another. Labels of prompts are drawn by ``rng``; none of them is a ``control`` id."""
+        """Return ``examples`` one after another. ``rng`` draws the labels of prompts; a ``control`` id is never one."""
         rng = rng or random.Random(0)  # noqa: S311 - which labels, not a secret
         ids: list[int] = []
         positions: list[int] = []
@@ -92,10 +92,10 @@ class Batch:
 
 
 class Maker:
-    """Draws examples from files. What is drawn depends on the random generator alone."""
+    """Draws examples from files. What is drawn depends only on the random generator."""
 
     def __init__(self, files: Sequence[SourceText], renderer: FimRenderer, seed: int = 1) -> None:
-        """Raises MidfillError where the model has no fill-in-the-middle tokens."""
+        """Raises MidfillError if the model has no fill-in-the-middle tokens."""
         end = renderer.end_id
         if end is None:
             raise MidfillError(
@@ -112,7 +112,7 @@ class Maker:
         self._spans = lru_cache(MAX_PARSED)(self._read)
 
     def draw(self, rng: random.Random, max_tokens: int) -> Example:
-        """An example of at most ``max_tokens``. Raises MidfillError where there is hardly one."""
+        """Return an example of at most ``max_tokens``. Raises MidfillError if N_TRIES draws give none."""
         for _ in range(N_TRIES):
             at = rng.choices(range(len(self._files)), self._weights)[0]
             if (example := self.draw_from(at, rng, max_tokens)) is not None:
@@ -120,7 +120,7 @@ class Maker:
         raise MidfillError("there is too little code to cut examples from", "add folders with more source files")
 
     def draw_from(self, at: int, rng: random.Random, max_tokens: int) -> Example | None:
-        """One from the file number ``at``; None where what was drawn does not fit."""
+        """Return an example from the file number ``at``; None if what was drawn does not fit."""
         file, kind = self._files[at], draw_kind(rng)
         span = self._spans(at).draw(kind, rng)
         if span is None:
@@ -136,9 +136,9 @@ class Maker:
     def of_hole(
         self, snapshot: Snapshot, middle: str, snippets: Sequence[Snippet], kind: str, budget: int
     ) -> Example | None:
-        """The example whose cursor stands in ``snapshot``; None where ``budget`` tokens do not hold it."""
+        """Return the example whose cursor is that of ``snapshot``; None if it does not fit into ``budget`` tokens."""
         encode = self._renderer.tokenizer.encode
-        n_middle = len(encode(middle)) + 8  # a word that is begun before it is said again
+        n_middle = len(encode(middle)) + 8  # + 8: the middle repeats a word begun before the cursor
         if budget - n_middle - 1 < MIN_PROMPT:
             return None
         prompt = self._renderer.render(snapshot, snippets, budget - n_middle - 1)
@@ -146,7 +146,7 @@ class Maker:
         return Example(ids, len(prompt.ids), kind) if len(ids) <= budget else None
 
     def _snippets(self, file: SourceText, snapshot: Snapshot, budget: int) -> Sequence[Snippet]:
-        """What the server would show of the project's other files. The index sees the file with its hole."""
+        """Return the server's snippets from the project's other files. The index sees the file with its hole."""
         index = self._index(file.project)
         key = file.key
         whole = index.files.get(key)
@@ -172,8 +172,8 @@ class Maker:
 
 
 def batch(maker: Maker, step: int, n_tokens: int, seed: int = 1, loss: Loss = MIDDLE) -> Batch:
-    """The examples of one step, the same each time: as many as fit into ``n_tokens``. Raises MidfillError."""
-    rng = random.Random(f"{seed}:{step}")  # noqa: S311 - a run that is resumed sees the same
+    """Return the examples of one step, the same each time: as many as fit into ``n_tokens``. Raises MidfillError."""
+    rng = random.Random(f"{seed}:{step}")  # noqa: S311 - a resumed run sees the same
     examples: list[Example] = []
     left = n_tokens
     while left >= MIN_PROMPT * 2:
@@ -183,7 +183,7 @@ def batch(maker: Maker, step: int, n_tokens: int, seed: int = 1, loss: Loss = MI
 
 
 def held_out(maker: Maker, n: int, max_tokens: int) -> Iterator[Example]:
-    """``n`` examples, the same each time. Raises MidfillError."""
+    """Yield ``n`` examples, the same each time. Raises MidfillError."""
     rng = random.Random("held-out")  # noqa: S311
     for _ in range(n):
         yield maker.draw(rng, max_tokens)

@@ -1,4 +1,4 @@
-"""An adapter merged into its base: a model of its own, for whatever serves no adapters."""
+"""An adapter merged into its base: a complete model, for servers without adapters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def merge(adapter: Path, base: Path, name: str, target: Path, progress: Progress
 
     Raises MidfillError, and leaves no folder.
     """
-    # bfloat16: as it is stored, and half the memory.
+    # bfloat16: the stored format, and half the memory.
     loaded = load(base, name, device="cpu", dtype="bfloat16", progress=progress, modules=True)
     progress("merging", 0.0)
     merged = PeftModel.from_pretrained(loaded.model, str(adapter)).merge_and_unload(safe_merge=True)
@@ -29,7 +29,7 @@ def merge(adapter: Path, base: Path, name: str, target: Path, progress: Progress
         for file in base.glob("tokenizer*.json"):
             shutil.copyfile(file, work / file.name)
         work.rename(target)
-    except (OSError, SafetensorError) as error:  # the latter of a full disk
+    except (OSError, SafetensorError) as error:  # SafetensorError means a full disk
         reason = (isinstance(error, OSError) and error.strerror) or "the disk did not take it"
         raise MidfillError(f"cannot write {target}: {reason}", "nothing was left behind; free some space") from error
     finally:

@@ -1,9 +1,9 @@
 """Before and after: an adapter is promoted only if it is better at files that it was not trained on.
 
-It has to find held-out middles surely likelier (middles.py), in the number format that serves; and no measure of what
-people see may fall:
+It has to find held-out middles surely likelier (middles.py), in the number format that serves; and no
+measure of what users see may fall:
 
-Every hole is answered twice by each, in turns: through the server's path, as a person would see it in a file by itself,
+Each adapter answers every hole twice, in turns: through the server's path, as a user would see it in a file by itself,
 and by the bare model, which shows whether it stops. A third of the holes have several lines; these are also judged by
 themselves. Differences are paired, with 95 % intervals by bootstrap over files.
 """
@@ -34,11 +34,11 @@ from midfill.types import Snapshot
 
 BEFORE, AFTER = "before", "after"
 CUT = ("rest-of-line", "line", "block", "call-arguments", "mid-word")
-SEVERAL = "several-lines"  # a third of the holes: there a model that has seen few of them stops too early
-SEVERAL_KINDS = ("lines", "body", "before-code")  # of training, from any language
+SEVERAL = "several-lines"  # a third of the holes: a model that has seen few such holes stops too early there
+SEVERAL_KINDS = ("lines", "body", "before-code")  # kinds of training spans, for any language
 KINDS = (*CUT, SEVERAL)
 MAX_TOKENS = 96  # of the bare model: nearly every hole is shorter
-# The measures of the table, and what they are called. What decides comes first.
+# The measures of the table and their names. Those that decide come first.
 MEASURES = {
     "first_line": "exact match, first line",
     "whole": "exact match, whole",
@@ -48,11 +48,11 @@ MEASURES = {
     "n_decoded": "tokens decoded",
 }
 DECIDING = ("first_line", "whole", "similarity", "stopped", "in_place")
-GUARDED = (ALL_TOKENS, ONE, SEVERAL_LINES, END)  # not each language: of many intervals one leaves out what is true
-MIN_FALL = 0.01  # of the loss: what is sure may still be too little to notice
-MAX_LOSS_OF_EXACT = 0.02  # a fall of the exact match that is not sure, and is still too much
+GUARDED = (ALL_TOKENS, ONE, SEVERAL_LINES, END)  # not each language: of many intervals, one misses the truth
+MIN_FALL = 0.01  # of the loss: a sure fall may still be too small to notice
+MAX_LOSS_OF_EXACT = 0.02  # a fall of the exact match that is too much even if it is not sure
 MIN_HOLES = 20
-MIN_SEVERAL = 10  # holes of several lines, below which these are not judged by themselves
+MIN_SEVERAL = 10  # with fewer holes of several lines, these are not judged by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +61,19 @@ class Verdict:
 
     promoted: bool
     reason: str
-    differences: tuple[Difference, ...]  # in the order of MEASURES, of all holes and then of those of several lines
+    differences: tuple[Difference, ...]  # in the order of MEASURES: of all holes, then of those of several lines
     likelihood: tuple[Likelihood, ...] = ()
 
 
 class Gate:
-    """Answers a hole through the server and bare."""
+    """Answers a hole through the server and by the bare model."""
 
     def __init__(self, completer: Completer, bare: Completer) -> None:
-        """``bare`` renders prompts as an endpoint would: nothing begun is taken off them."""
+        """``bare`` renders prompts as an endpoint would: it does not take a begun word off them."""
         self._server, self._bare = Server(completer), Bare(bare)
 
     async def answer(self, snapshot: Snapshot) -> Answer:
-        """What is shown; in ``why`` what the bare model did. Raises EngineError."""
+        """Return what is shown; ``why`` holds what the bare model did. Raises EngineError."""
         shown = await self._server.answer(snapshot)
         bare = await self._bare.answer(snapshot)
         return dataclasses.replace(
@@ -82,9 +82,10 @@ class Gate:
 
 
 def judge(hole: Hole, answer: Answer) -> dict[str, float]:
-    """The metrics of what is shown, and whether the bare model stopped by itself, and after as many lines."""
+    """Return the metrics of what is shown, whether the bare model stopped by itself, and
+    whether after as many lines."""
     found = judged(hole, answer.text)
-    if not hole.first_line:  # it begins with a line end: to say nothing would be right
+    if not hole.first_line:  # the middle begins with a line end, so an empty first line would be right
         del found["first_line"]
     stopped = bool(answer.why["stopped"])
     n_lines = str(answer.why["bare"]).rstrip().count("\n")
@@ -93,7 +94,7 @@ def judge(hole: Hole, answer: Answer) -> dict[str, float]:
 
 
 def holes(files: Sequence[SourceText], n: int, seed: int = 1) -> list[Hole]:
-    """``n`` holes in the files held out, of every kind in turn; each project's files see each other."""
+    """Return ``n`` holes in the held-out files, of every kind in turn; the files of a project see each other."""
     projects = sorted({file.project for file in files})
     n_each = n // len(projects) + len(KINDS)
     found: list[list[Hole]] = []
@@ -109,7 +110,7 @@ def holes(files: Sequence[SourceText], n: int, seed: int = 1) -> list[Hole]:
 
 
 def _several(files: Sequence[SourceText], n: int, seed: int) -> list[Hole]:
-    """At most ``n`` holes of several lines, at most one a file and kind, drawn as training draws them."""
+    """Return at most ``n`` holes of several lines, at most one for each file and kind, drawn as training draws them."""
     rng = random.Random(f"{seed}:{SEVERAL}")  # noqa: S311 - the same holes each time
     places = [(file, kind) for file in files for kind in SEVERAL_KINDS]
     rng.shuffle(places)
@@ -126,7 +127,7 @@ def _several(files: Sequence[SourceText], n: int, seed: int) -> list[Hole]:
 
 
 def _mixed(cut: list[Hole], several: list[Hole], rng: random.Random) -> list[Hole]:
-    """Two of ``cut`` for each of ``several``. Which come first is drawn: a project may give a single hole."""
+    """Return two of ``cut`` for each of ``several``. Their order is drawn, as a project may give a single hole."""
     groups = [[*cut[2 * at : 2 * at + 2], *several[at : at + 1]] for at in range(max(len(cut), len(several)))]
     for group in groups:
         rng.shuffle(group)
@@ -134,15 +135,15 @@ def _mixed(cut: list[Hole], several: list[Hole], rng: random.Random) -> list[Hol
 
 
 def see(hole: Hole) -> Snapshot:
-    """The editor's view of a hole."""
+    """Return the editor's view of a hole."""
     return hole.snapshot()
 
 
 def decide(records: Sequence[Record], likelihood: Sequence[Likelihood]) -> Verdict:
-    """From the records of BEFORE and AFTER, and the loss at held-out middles, which decides.
+    """Judge the records of BEFORE and AFTER, and the loss at held-out middles, which decides.
 
-    What is shown only guards: exact matches are few, and tell apart only what differs by a lot. Nothing may be surely
-    worse; the loss of all tokens must be surely less.
+    What is shown only guards: exact matches are few, and show only large differences. No measure may be surely worse;
+    the loss of all tokens must be surely less.
     """
     runs = {name: [record for record in records if record["who"] == name] for name in (BEFORE, AFTER)}
     differences = paired(runs[BEFORE], runs[AFTER])
@@ -171,12 +172,12 @@ def decide(records: Sequence[Record], likelihood: Sequence[Likelihood]) -> Verdi
 
 
 def name_of(one: Difference) -> str:
-    """What a measure is called, and of which holes it is."""
+    """Return the name of a measure, and of which holes it is."""
     return MEASURES[one.metric] + (", several lines" if one.kind == SEVERAL else "")
 
 
 def as_figures(verdict: Verdict) -> dict[str, Any]:
-    """For the files beside the adapter."""
+    """Return the verdict as figures for the files in the adapter's folder."""
     rows = [
         {
             "name": name_of(one), "metric": one.metric, "n": one.n, "before": round(one.a, 4),

@@ -1,4 +1,4 @@
-"""What an adapter's nights came to, as lines of JSON in its data folder, and where the next night goes on."""
+"""The results of an adapter's nights, as lines of JSON in its data folder, and where the next night continues."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ MAX_NIGHTS = 1000  # the last ones
 MAX_BYTES = 4 << 20
 HISTORY, STATE = "history.jsonl", "state.json"
 Kind = Literal["promoted", "refused", "unchanged", "unfinished", "failed", "kept", "rolled back", "worse"]
-# What a look at the acceptance of a promoted adapter came to; every other kind is of a night.
+# Results of judging a promoted adapter's acceptance; every other kind is the result of a night.
 JUDGED: tuple[Kind, ...] = ("kept", "rolled back", "worse")
 PLOT_HEIGHT, PLOT_WIDTH = 8, 60
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A night, or what the records said of an adapter after a week. Losses in nats a token, at held-out middles."""
+    """A night, or what the records showed about an adapter after a week. Losses in nats
+    per token, at held-out middles."""
 
     at: float  # seconds since 1970
     kind: Kind
     reason: str = ""
     steps: int = 0
     minutes: float = 0.0  # of training and measuring
-    n_stops: int = 0  # times that it gave way
+    n_stops: int = 0  # how often it gave way
     before: float | None = None
     after: float | None = None
     digest: str = ""  # of the new adapter
-    against: str = ""  # the adapter that it was compared with, and the digest of that
+    against: str = ""  # name of the adapter it was compared with; ``replaced`` is its digest
     replaced: str = ""
     judged: tuple[str, ...] = ()  # digests of promoted adapters, for the kinds of JUDGED
 
@@ -45,7 +46,8 @@ class Entry:
 class State:
     """``done``: the texts (by digest) and the model that a night has judged last.
 
-    ``run``: what names the run that goes on; ``trained``: what an adapter that is not judged yet was trained from."""
+    ``run``: the name of the run to continue; ``trained``: what an adapter that is not judged yet was trained from.
+    """
 
     done: str = ""
     run: str = ""
@@ -53,12 +55,12 @@ class State:
 
 
 def folder(name: str) -> Path:
-    """Of the nights of an adapter: checkpoints, the adapter that is being judged, history."""
+    """Return the folder of an adapter's nights: checkpoints, the adapter being judged, history."""
     return paths.data_dir() / "training" / name / "nights"
 
 
 def read(name: str) -> list[Entry]:
-    """The oldest first; a line that is damaged is left out."""
+    """Return the entries, the oldest first; a damaged line is left out."""
     found = []
     with contextlib.suppress(OSError):
         with (folder(name) / HISTORY).open("rb") as stream:
@@ -75,12 +77,12 @@ def _entry(values: Mapping[str, Any]) -> Entry:
     numbers = (entry.at, entry.minutes, entry.steps, entry.n_stops, entry.before or 0.0, entry.after or 0.0)
     if entry.kind not in get_args(Kind) or not all(isinstance(number, int | float) for number in numbers):
         raise ValueError("no entry")
-    time.localtime(entry.at)  # raises where it is no time
+    time.localtime(entry.at)  # raises an error if it is no time
     return entry
 
 
 def add(name: str, entry: Entry) -> None:
-    """One more. Of nights on which nothing had changed only the last one is kept. Raises OSError, MidfillError."""
+    """Append an entry. Of several nights without changes, only the last is kept. Raises OSError, MidfillError."""
     entries = read(name)
     if entries and entry.kind == entries[-1].kind == "unchanged":
         entries.pop()
@@ -89,7 +91,7 @@ def add(name: str, entry: Entry) -> None:
 
 
 def state(name: str) -> State:
-    """Where the next night goes on; from nothing where that is not known."""
+    """Return where the next night continues; an empty State if that is not known."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         values = json.loads((folder(name) / STATE).read_text(encoding="utf-8"))
         return State(*(str(values[field.name]) for field in dataclasses.fields(State)))
@@ -97,12 +99,13 @@ def state(name: str) -> State:
 
 
 def keep(name: str, state: State) -> None:
-    """Remember it. Raises OSError, MidfillError."""
+    """Store ``state``. Raises OSError, MidfillError."""
     _write(paths.private_dir(folder(name)) / STATE, json.dumps(dataclasses.asdict(state)))
 
 
 def forget(name: str) -> None:
-    """The adapter is gone: the next night learns what is there, changed or not. The history stays."""
+    """Forget the state, as the adapter is gone: the next night learns from all texts,
+    changed or not. The history stays."""
     with contextlib.suppress(OSError):
         (folder(name) / STATE).unlink()
 
@@ -115,7 +118,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def n_steps(name: str) -> int:
-    """The steps in the last checkpoint of the run that goes on."""
+    """Return the steps in the last checkpoint of the run to continue."""
     found = [one.name.rpartition("-")[2] for one in folder(name).glob("checkpoint-[0-9]*")]
     return max((int(number) for number in found if number.isdecimal()), default=0)
 
@@ -124,7 +127,7 @@ def n_steps(name: str) -> int:
 
 
 def table(entries: Sequence[Entry]) -> str:
-    """One line an entry."""
+    """Return a table with one line for each entry."""
     rows = [("night", "steps", "minutes", "gave way", "loss before", "after", "")]
     rows += [
         (
@@ -144,8 +147,8 @@ def _loss(value: float | None) -> str:
 
 
 def plot(entries: Sequence[Entry]) -> str:
-    """The held-out loss over the nights that measured it, for a terminal: ``o`` promoted, ``.`` not. "" for fewer
-    than two."""
+    """Return the held-out loss over the nights that measured it, as a plot for a terminal: ``o`` promoted,
+    ``.`` not. "" for fewer than two."""
     known = [(one.after, one.kind == "promoted") for one in entries if one.after is not None][-PLOT_WIDTH:]
     if len(known) < 2:
         return ""

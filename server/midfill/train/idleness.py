@@ -1,7 +1,8 @@
-"""Whether the user works on this machine: keyboard and mouse, processes that use the cores, requests to our engines.
+"""Whether the user works on this machine: keyboard and mouse, processes that use the cores,
+requests to the user's engines.
 
-What a system does not tell is not known, and the rest decides. A process of low priority is not taken for the user's
-work: that is how training itself is not (priority.py).
+If a system does not tell one of these, the others decide. A process of low priority does not count as the user's work:
+that is how training itself is left out (priority.py).
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from pathlib import Path
 from midfill import power
 from midfill.train.engines import Engines
 
-INPUT_S = 5.0  # a key that was pressed within the last seconds
-WINDOW_S = 1.0  # over which the load is taken
-BUSY_CORES, BUSY_SHARE = 0.5, 0.25  # that others use: of several cores, of a single one
-ASK_S = 1.0  # longest wait for a program that tells
+INPUT_S = 5.0  # a key pressed within this many seconds counts as use
+WINDOW_S = 1.0  # seconds over which the load is measured
+BUSY_CORES, BUSY_SHARE = 0.5, 0.25  # cores that other processes use: of several cores, of a single one
+ASK_S = 1.0  # longest wait for a system program's answer
 LIST_EVERY_S = 10.0  # sessions come and go
 STAT = Path("/proc/stat")
 
@@ -33,13 +34,13 @@ class Load:
     """The cores that processes of normal priority use."""
 
     def __init__(self, used_s: Callable[[], float | None], clock: Callable[[], float] = time.monotonic) -> None:
-        """``used_s``: seconds of processor time that they have used since some moment."""
+        """``used_s``: seconds of processor time that they have used since some fixed moment."""
         self._used_s, self._clock = used_s, clock
         self._looks: deque[tuple[float, float]] = deque()
 
     @property
     def cores(self) -> float | None:
-        """Over the last WINDOW_S seconds at least; None where that is not known, or not yet."""
+        """The mean over at least the last WINDOW_S seconds; None if it is not known, or not yet."""
         used, now = self._used_s(), self._clock()
         if used is None:
             return None
@@ -53,7 +54,7 @@ class Load:
 
 
 class Idleness:
-    """Asked every moment while training runs."""
+    """Tells whether the user is away; asked again and again while training runs."""
 
     def __init__(
         self,
@@ -62,14 +63,14 @@ class Idleness:
         engines: Engines | None = None,
         charge: Callable[[], float | None] = power.charge,
     ) -> None:
-        """``unused_s``: seconds since the last key or movement of the mouse, None where that is not known."""
+        """``unused_s``: seconds since the last key or movement of the mouse, None if that is not known."""
         self._load, self._unused_s = load or Load(used_s), unused_s or _input()
         self._engines, self._charge = engines or Engines(), charge
         self._cores = os.cpu_count() or 1
 
     def reason(self) -> str:
-        """Why training has to wait, in words; "" while the user is away and the machine is on mains."""
-        cores, were_asked = self._load.cores, self._engines.were_asked  # both count from look to look
+        """Return why training has to wait, in words; "" while the user is away and the machine is on mains."""
+        cores, were_asked = self._load.cores, self._engines.were_asked  # both count from one call to the next
         if self._charge() is not None:
             return "on battery"
         unused_s = self._unused_s()
@@ -82,12 +83,13 @@ class Idleness:
         return ""
 
     def close(self) -> None:
-        """Ask no more."""
+        """Close the connections to the engines."""
         self._engines.close()
 
 
 def used_s() -> float | None:
-    """Processor seconds of everybody's processes of normal priority; None where the system does not tell them apart."""
+    """Return the processor seconds of all users' processes of normal priority; None if the
+    system does not tell them apart."""
     if sys.platform == "darwin":
         said = _said("/bin/ps", "-Ao", "nice=,time=")
         return of_ps(said) if said else None
@@ -98,7 +100,8 @@ def used_s() -> float | None:
 
 
 def of_stat(text: str) -> int:
-    """Ticks, of Linux's /proc/stat: user time without that of nice processes. The kernel's own has no owner.
+    """Return the ticks of Linux's /proc/stat: user time without that of nice processes. The
+    kernel's own time has no owner.
 
     Raises ValueError, IndexError.
     """
@@ -106,7 +109,7 @@ def of_stat(text: str) -> int:
 
 
 def of_ps(text: str) -> float:
-    """Seconds, of lines "nice minutes:seconds" (or with hours)."""
+    """Return the seconds of lines "nice minutes:seconds" (or with hours)."""
     total = 0.0
     for nice, hours, minutes, seconds in re.findall(r"^\s*(-?\d+)\s+(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)\s*$", text, re.M):
         if int(nice) <= 0:
@@ -123,13 +126,14 @@ def _input() -> Callable[[], float | None]:
 
 
 def of_ioreg(text: str) -> float | None:
-    """Of what macOS's ``ioreg -c IOHIDSystem`` says, in nanoseconds there."""
+    """Return the seconds without input from macOS's ``ioreg -c IOHIDSystem``, which gives
+    nanoseconds; None without it."""
     found = re.search(r'"HIDIdleTime"\s*=\s*(\d{1,20})', text)
     return int(found[1]) / 1e9 if found else None
 
 
 class Sessions:
-    """What logind knows of everybody who is logged in."""
+    """What logind knows about all users who are logged in."""
 
     def __init__(
         self, say: Callable[..., str] | None = None, clock: Callable[[], float] = time.monotonic
@@ -139,7 +143,7 @@ class Sessions:
         self._listed_at = float("-inf")
 
     def unused_s(self) -> float | None:
-        """0 while a session is used, infinity while none is, None where that is not known."""
+        """Return 0 while a session is used, infinity while none is, None if that is not known."""
         if self._clock() - self._listed_at >= LIST_EVERY_S:
             self._listed_at = self._clock()
             lines = self._say("loginctl", "list-sessions", "--no-legend").splitlines()
@@ -151,9 +155,10 @@ class Sessions:
 
 
 def of_logind(text: str) -> float | None:
-    """Of what ``loginctl show-session`` says, one block a session.
+    """Return the same from the output of ``loginctl show-session``, one block for each session.
 
-    A desktop that has never set the hint does not tell: its "no" means nothing. Of a terminal logind knows by itself.
+    A desktop that has never set the hint does not tell: its "no" means nothing. For a
+    terminal, logind finds out by itself.
     """
     known = False
     for block in text.split("\n\n"):
@@ -182,7 +187,7 @@ def _of_windows() -> float | None:
 
 
 def _said(*command: str) -> str:
-    """What a program says; "" where it is not there, fails, or does not answer."""
+    """Return a program's output; "" if it is missing, fails, or does not answer."""
     with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
         done = subprocess.run(  # noqa: S603 - fixed words
             command, capture_output=True, text=True, errors="replace", timeout=ASK_S, check=True

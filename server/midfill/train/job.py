@@ -1,4 +1,5 @@
-"""What a training process is told, and what it tells: lines of JSON, so that its memory and its faults are its own."""
+"""What a training process is told and what it reports, as lines of JSON: it has its own
+memory, and its faults stay there."""
 
 from __future__ import annotations
 
@@ -7,12 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything that ``midfill train`` decides before the work. Paths are absolute; flat, because it goes as JSON."""
+    """Everything that ``midfill train`` decides before the work. Paths are absolute;
+    flat, because it is sent as JSON."""
 
     name: str
     roots: tuple[str, ...]
-    held_out: tuple[str, ...]  # folders whose files are held out; none: some of ``roots``
-    folder: str  # of the run: checkpoints, and at the end the adapter
+    held_out: tuple[str, ...]  # folders whose files are held out; empty: some of ``roots``
+    folder: str  # the run's folder: checkpoints, and at the end the adapter
     model: str
     device: str = "auto"
     template: str = "auto"
@@ -21,28 +23,28 @@ class Job:
     alpha: float = 16.0
     dropout: float = 0.1
     targets: tuple[str, ...] = ()
-    start: str = ""  # folder of the adapter to go on from, and its name; empty: a fresh one
+    start: str = ""  # folder of the adapter to continue from, and its name; empty: a fresh one
     start_name: str = ""
-    n_steps: int = 0  # 0: by the device
+    n_steps: int = 0  # 0: depends on the device
     minutes: float = 0.0
     n_tokens: int = 0
     accumulate: int = 1
     rate: float = 3e-4
     seed: int = 1
-    prompt_share: float = 0.5  # of the prompt's tokens, that are learned from beside the middle
-    end_weight: float = 3.0  # of the token that ends a middle
+    prompt_share: float = 0.5  # share of the prompt's tokens that are learned from besides the middle
+    end_weight: float = 3.0  # weight of the token that ends a middle
     quantise: bool = False
     checkpointing: bool = False
     resume: bool = True
-    estimate: bool = False  # only say whether it is likely to pay
+    estimate: bool = False  # only estimate whether training is likely to pay
     throttled: bool = True  # runs at idle priority
-    run: str = ""  # goes on from the checkpoints of this run though texts have changed since; empty: of the same texts
+    run: str = ""  # name of a run to resume although texts have changed; empty: only one of the same texts
 
     @property
     def computes_again(self) -> bool:
-        """Whether layers are computed again on the way back (gradient checkpointing): always on a base in four bits,
-        whose point is a small card."""
+        """Whether layers are computed again on the way back (gradient checkpointing). On a base in four bits they
+        always are: its purpose is a small card."""
         return self.checkpointing or self.quantise
 
 
-ADAPTER = "adapter"  # the folder of the finished adapter in the run's folder
+ADAPTER = "adapter"  # name of the finished adapter's folder in the run's folder

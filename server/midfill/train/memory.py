@@ -1,4 +1,4 @@
-"""What memory training takes, said before anything is loaded."""
+"""How much memory training takes, known before anything is loaded."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from midfill.engine.local.store.models import float_bytes
 from midfill.train.steps import BEHIND_HEAD, PIECE
 from midfill.types import MidfillError
 
-# Bytes a weight in four bits: NF4 in blocks of 64, whose scales have eight bits and a float32 for 256 of them.
+# Bytes per weight in four bits: NF4 in blocks of 64, whose scales have eight bits and a float32 for 256 of them.
 QUANTISED = 0.5 + 1 / 64 + 4 / (64 * 256)
 # Bytes that a layer keeps of a token for the way back, by its width and its inner width: with LoRA on every linear
-# layer, and dropout. Counted in tests/train/test_memory.py. LoRA's float32 weights make float32 copies of what they
-# read, unless sixteen bits are computed in throughout (steps.in_sixteen_bits).
+# layer, and dropout. Counted in tests/train/test_memory.py. LoRA's float32 weights make float32 copies of their inputs,
+# unless everything is computed in sixteen bits (steps.in_sixteen_bits).
 KEPT, KEPT_WITH_COPIES = (36, 10), (46, 11)
-# A layer that is computed again has its gradients beside what it keeps.
+# A layer that is computed again has its gradients besides what it keeps.
 AGAIN = 1.5
-# Bytes a logit: it, its float32, its probability, and the gradients of all.
+# Bytes per logit: the logit, its float32, its probability, and the gradients of all.
 LOGIT = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes that training takes, about, and what there is."""
+    """The bytes that training takes, about, and the bytes available."""
 
     weights: int
     work: int
@@ -38,12 +38,12 @@ class Need:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The bytes of weights and work together."""
         return self.weights + self.work
 
 
 def need(folder: Path, device: torch.device, n_tokens: int, *, quantised: bool, checkpointing: bool = False) -> Need:
-    """What training on ``folder`` needs with ``n_tokens`` at once. Reads no weights. Raises MidfillError."""
+    """Return what training on ``folder`` needs with ``n_tokens`` at once. Reads no weights. Raises MidfillError."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         n_weights = float_bytes(folder) // 2
@@ -58,18 +58,18 @@ def need(folder: Path, device: torch.device, n_tokens: int, *, quantised: bool, 
 
 
 def _sizes(config: dict[str, Any]) -> tuple[int, int, int, int]:
-    """Hidden and inner width, layers, vocabulary."""
+    """Return hidden width, inner width, layers and vocabulary."""
     hidden = int(config.get("hidden_size", 1024))
     inner = int(config.get("intermediate_size", 4 * hidden))
     return hidden, inner, int(config.get("num_hidden_layers", 24)), int(config.get("vocab_size", 32_000))
 
 
 def _on_cpu(config: dict[str, Any], n_weights: int, n_tokens: int, *, checkpointing: bool) -> tuple[int, int]:
-    """(weights, work), in bytes. Measured: what is free again stays with the process."""
+    """Return (weights, work) in bytes. Measured: memory that is freed stays with the process."""
     hidden, inner, layers, vocabulary = _sizes(config)
     wide = 4 if pick_floats(torch.device("cpu")) == "float32" else 2
-    # Of each token and layer about twelve vectors of the width and five of the inner one, in float32, which the adapter
-    # computes in.
+    # For each token and layer about twelve vectors of the width and five of the inner width, in float32, in
+    # which the adapter computes.
     each = n_tokens * (12 * hidden + 5 * inner) * 4
     kept = each + n_tokens * layers * hidden * wide if checkpointing else each * layers
     return n_weights * wide, kept + n_tokens // 4 * vocabulary * 10 + (2 << 30)
@@ -78,7 +78,7 @@ def _on_cpu(config: dict[str, Any], n_weights: int, n_tokens: int, *, checkpoint
 def _on_gpu(
     config: dict[str, Any], n_weights: int, n_tokens: int, floats: str, *, quantised: bool, checkpointing: bool
 ) -> tuple[int, int]:
-    """(weights, work), in bytes."""
+    """Return (weights, work) in bytes."""
     hidden, inner, layers, vocabulary = _sizes(config)
     tied = bool(config.get("tie_word_embeddings", config.get("model_type") == "gemma"))
     n_whole = min(n_weights, vocabulary * hidden * (1 if tied else 2))  # embedding and head are not quantised
@@ -87,7 +87,7 @@ def _on_gpu(
     by_width, by_inner = KEPT if floats == "bfloat16" else KEPT_WITH_COPIES
     layer = n_tokens * (by_width * max(hidden, heads) + by_inner * inner)
     kept = int(AGAIN * layer) + n_tokens * layers * hidden * 2 if checkpointing else layer * layers
-    widened = 2 * hidden * inner * 2 if quantised else 0  # a weight in sixteen bits, forward or back
+    widened = 2 * hidden * inner * 2 if quantised else 0  # one weight in sixteen bits, forward or back
     n_rows = n_tokens if any(config.get(name) is not None for name in BEHIND_HEAD) else min(n_tokens, PIECE)
     return weights, kept + widened + n_rows * vocabulary * LOGIT + (1 << 30)
 
@@ -104,7 +104,7 @@ def _there(device: torch.device) -> tuple[int, str]:
 
 
 def check(need: Need) -> None:
-    """Raises MidfillError, before anything is loaded, where memory will not do."""
+    """Raise MidfillError, before anything is loaded, if memory is too small."""
     if need.total > need.there:
         raise MidfillError(
             f"training needs about {need.total / 1e9:.1f} GB ({need.weights / 1e9:.1f} for the base), "

@@ -1,4 +1,4 @@
-"""Held-out middles and how likely two adapters find them: what an adapter is judged by first.
+"""Held-out middles and how likely two adapters find them: the first measure of an adapter.
 
 A middle's log likelihood tells more than whether the greedy answer equals it: every token counts, not only a hit, so a
 few hundred middles show a difference of one percent where as many exact matches show nothing.
@@ -20,8 +20,8 @@ from midfill.train.examples import Example, Maker
 
 N_MIDDLES = 200
 MAX_TOKENS = 512  # prompt and middle
-N_TURNS = 40  # that a file gives middles in
-MIN_ROWS = 10  # middles below which a kind or language has no row of its own
+N_TURNS = 40  # rounds in which each file gives a middle
+MIN_ROWS = 10  # a kind or language with fewer middles has no row of its own
 ALL, SEVERAL, ONE, END = "all tokens", "middles of several lines", "middles of one line", "where they end"
 
 
@@ -37,25 +37,25 @@ class Middle:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Nats that two adapters give a middle: its own tokens, and the one that ends it."""
+    """The nats that two adapters give a middle: its own tokens, and the token that ends it."""
 
     file: str
     language: str
     n_lines: int
     n_tokens: int  # without the end
-    before: tuple[float, float]  # nats of the tokens in sum, of the end
+    before: tuple[float, float]  # nats of all its tokens, and of the end
     after: tuple[float, float]
 
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Self:
-        """From a line of JSON."""
+        """Return the score read from a line of JSON."""
         pairs = {key: tuple(message[key]) for key in ("before", "after")}
         return cls(message["file"], message["language"], message["n_lines"], message["n_tokens"], **pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """One row: mean nats a token before and after; ``low`` to ``high`` is the 95 % interval of after - before."""
+    """One row: mean nats per token before and after; ``low`` to ``high`` is the 95 % interval of after - before."""
 
     name: str
     n: int  # middles
@@ -66,17 +66,17 @@ class Likelihood:
 
     @property
     def difference(self) -> float:
-        """Nats a token; below 0 is better."""
+        """After minus before, in nats per token; below 0 is better."""
         return self.after - self.before
 
     @property
     def is_better(self) -> bool:
-        """Surely."""
+        """Whether the loss surely fell."""
         return self.high < 0
 
     @property
     def is_worse(self) -> bool:
-        """Surely."""
+        """Whether the loss surely rose."""
         return self.low > 0
 
     @property
@@ -86,7 +86,7 @@ class Likelihood:
 
 
 def cut(files: Sequence[SourceText], renderer: FimRenderer, n: int = N_MIDDLES, seed: int = 1) -> list[Middle]:
-    """At most ``n`` middles: every file gives one in turn until there are enough. The same ones each time."""
+    """Return at most ``n`` middles: every file gives one in turn until there are enough. The same ones each time."""
     maker = Maker(files, renderer, seed)
     rng = random.Random(f"{seed}:middles")  # noqa: S311 - the same middles each time
     order = list(range(len(files)))
@@ -108,14 +108,15 @@ def cut(files: Sequence[SourceText], renderer: FimRenderer, n: int = N_MIDDLES, 
 def score(
     middles: Iterable[Middle], before: Callable[[Example], Sequence[float]], after: Callable[[Example], Sequence[float]]
 ) -> Iterator[Scored]:
-    """Each middle by both, in turns."""
+    """Score each middle by both adapters, in turns."""
     for one in middles:
         first, second = ((math.fsum(nats[:-1]), nats[-1]) for nats in (before(one.example), after(one.example)))
         yield Scored(one.file, one.language, one.n_lines, one.example.n_labels - 1, first, second)
 
 
 def table(scored: Sequence[Scored]) -> list[Likelihood]:
-    """All tokens first, then one line, several lines, the ends, and the languages with enough middles."""
+    """Return the rows: all tokens first, then one line, several lines, the ends, and the
+    languages with enough middles."""
     groups: dict[str, list[Scored]] = {
         ONE: [one for one in scored if one.n_lines == 1],
         SEVERAL: [one for one in scored if one.n_lines > 1],
@@ -140,7 +141,7 @@ def _end(one: Scored) -> tuple[float, float, int]:
 
 
 def _row(name: str, scored: Sequence[Scored], of: Callable[[Scored], tuple[float, float, int]]) -> Likelihood:
-    """Means over tokens; the interval by bootstrap of whole files, whose middles resemble each other."""
+    """Return the means over tokens; the interval is by bootstrap of whole files, whose middles resemble each other."""
     files: dict[str, list[tuple[float, float, int]]] = {}
     for one in scored:
         files.setdefault(one.file, []).append(of(one))
@@ -154,7 +155,7 @@ def _row(name: str, scored: Sequence[Scored], of: Callable[[Scored], tuple[float
 
 
 def as_figures(rows: Sequence[Likelihood]) -> list[dict[str, Any]]:
-    """For files and lines of JSON."""
+    """Return the rows for files and lines of JSON."""
     return [
         {
             "name": row.name, "n": row.n, "before": round(row.before, 4), "after": round(row.after, 4),
@@ -166,7 +167,7 @@ def as_figures(rows: Sequence[Likelihood]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class ScoreJob:
-    """What the process that scores is told; flat, because it goes as JSON. Empty folders: the base alone."""
+    """What the process that scores is told; flat, because it is sent as JSON. Empty folders: the base alone."""
 
     model: str
     device: str
@@ -183,7 +184,7 @@ class ScoreJob:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """From JSON."""
+        """Return the job read from JSON."""
         named: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
@@ -191,6 +192,6 @@ class ScoreJob:
 
     @property
     def folders(self) -> tuple[Path | None, Path | None]:
-        """Of the two adapters; None: the base alone."""
+        """The folders of the two adapters; None: the base alone."""
         before, after = (Path(folder) if folder else None for folder in (self.before, self.after))
         return before, after

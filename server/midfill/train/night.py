@@ -1,7 +1,7 @@
-"""One night of training while the user is away: when it starts, when it gives way, when it has had its share.
+"""One night of training while the user is away: when it starts, when it gives way, when its time is used up.
 
-Time is the monotonic clock's, added up from look to look, and no look adds more than a little: a clock that is set, or
-a machine that sleeps, adds nothing to the budget.
+Time is that of the monotonic clock, added up from look to look, and no look adds more than a little: a clock that is
+set, or a machine that sleeps, adds nothing to the budget.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-LOOK_S = 0.3  # between two looks while it trains; with STOP_S it is gone within a second
+LOOK_S = 0.3  # between two looks while it trains; with STOP_S, training is gone within a second
 WAIT_LOOK_S = 5.0  # between two looks while it waits
-STOP_S = 0.5  # the training is given to save itself, before it is ended
-GAP_S = 30.0  # a look that comes later than this: the machine slept
+STOP_S = 0.5  # time that training gets to save its state before it is ended
+GAP_S = 30.0  # if a look comes later than this, the machine slept
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: of training in a night, of idleness before it begins, of waiting in all while the machine runs."""
+    """Limits in seconds: training in a night, idleness before it begins, all waiting while the machine runs."""
 
     budget_s: float = 3600.0
     quiet_s: float = 300.0
@@ -26,38 +26,39 @@ class Limits:
 
 
 class Training(Protocol):
-    """What is started and stopped."""
+    """The training that a night starts and stops."""
 
     def start(self) -> bool:
-        """Begin, or go on where it was stopped; False where another one runs."""
+        """Begin, or resume where it was stopped; return False if another training runs."""
 
     def status(self) -> int | None:
-        """Its exit status once it has ended by itself."""
+        """Return its exit status once it has ended by itself, else None."""
 
     def stop(self) -> int | None:
-        """End it now. It goes on from its checkpoint at the next start. Its exit status, if it had come to its end."""
+        """End it now; it resumes from its checkpoint at the next start. Return its exit status
+        if it had finished, else None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How the night ended. ``status``: of the training, where it came to its end."""
+    """How the night ended. ``status``: the exit status of the training if it finished."""
 
     why: Literal["done", "budget", "patience"]
     status: int | None
     trained_s: float
-    n_stops: int  # times that it gave way
+    n_stops: int  # how often it gave way
 
 
 def spend(
     training: Training, reason: Callable[[], str], limits: Limits, *, clock: Callable[[], float],
     sleep: Callable[[float], None], say: Callable[[str], None] = lambda line: None,
 ) -> Ended:  # fmt: skip
-    """Wait for idleness, train, give way, go on. ``reason`` tells why training has to wait, "" where it need not.
+    """Wait for idleness, train, give way, resume. ``reason`` returns why training has to wait, "" if it need not.
 
-    Nothing runs any more when this returns or raises.
+    When this returns or raises, no training runs any more.
     """
     trained_s = waited_s = 0.0
-    quiet_from: float | None = None  # of waited_s
+    quiet_from: float | None = None  # a value of waited_s
     n_stops, runs, last, said = 0, False, clock(), ""
     try:
         while trained_s < limits.budget_s and waited_s < limits.patience_s:

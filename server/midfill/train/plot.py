@@ -37,7 +37,7 @@ def losses(history: Sequence[Mapping[str, float]], file: Path) -> None:
 
 
 def nights(entries: Sequence[Entry], file: Path) -> None:
-    """Draw the held-out loss of each night's adapter into an SVG or PNG; filled where it was promoted."""
+    """Draw the held-out loss of each night's adapter into an SVG or PNG; filled if it was promoted."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -60,5 +60,5 @@ def nights(entries: Sequence[Entry], file: Path) -> None:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """The mean of each value and the SMOOTH - 1 before it."""
+    """Return the mean of each value and the SMOOTH - 1 before it."""
     return [sum(values[max(0, at - SMOOTH + 1) : at + 1]) / min(at + 1, SMOOTH) for at in range(len(values))]

@@ -1,4 +1,4 @@
-"""Training gives way to whatever else the machine does."""
+"""Training gives way to all other work of the machine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ LOWEST_NICE = 19
 
 
 def lower_priority() -> str:
-    """Take runs at idle priority; what was done, for people.
+    """Run from now on at idle priority; return what was done, in words for the user.
 
-    Linux has a scheduling class for it; elsewhere the lowest priority has to do. Either way its time counts as that of
-    a nice process, by which idleness.py tells it from work.
+    Linux has a scheduling class for it; elsewhere the lowest priority has to do. In both cases its time counts as that
+    of a nice process, by which idleness.py tells it from the user's work.
     """
     done = "normal priority"
     with contextlib.suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""A file's lines, and its words where a grammar does not say enough of them."""
+"""A file's lines, and its words if a grammar does not say enough about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from midfill.eval.cutting import Code, Token
 from midfill.syntax import languages
 
 TAB = 4  # columns
-# Markup and configuration: what people write there is text, or another language, in leaves of several lines.
+# Markup and configuration: their content is text, or another language, in leaves of several lines.
 BY_LINES = frozenset({
     "html", "xml", "vue", "svelte", "yaml", "toml", "ini", "dockerfile", "makefile", "cmake",
 })  # fmt: skip
@@ -27,32 +27,32 @@ class Rows:
 
     @property
     def n(self) -> int:
-        """How many there are."""
+        """The number of lines."""
         return len(self._lines)
 
     def start(self, row: int) -> int:
-        """Its first column."""
+        """Return the place of its first column."""
         return self._starts[row]
 
     def text_start(self, row: int) -> int:
-        """Behind its indentation."""
+        """Return the place after its indentation."""
         return self._starts[row] + len(self.indentation(row))
 
     def end(self, row: int) -> int:
-        """Behind its last character that is no white space."""
+        """Return the place after its last character that is not white space."""
         return self._starts[row] + len(self._lines[row].rstrip())
 
     def indentation(self, row: int) -> str:
-        """The white space it begins with."""
+        """Return the white space it begins with."""
         line = self._lines[row]
         return line[: len(line) - len(line.lstrip())]
 
     def is_text(self, row: int) -> bool:
-        """Whether there is more than white space."""
+        """Whether the line holds more than white space."""
         return bool(self._lines[row].strip())
 
     def next(self, row: int) -> int | None:
-        """The next line with text below ``row``; None at the end."""
+        """Return the next line with text below ``row``; None at the end."""
         return next((at for at in range(row + 1, self.n) if self.is_text(at)), None)
 
     def opens(self, row: int) -> bool:
@@ -61,7 +61,7 @@ class Rows:
         return below is not None and self._depth(below) > self._depth(row)
 
     def last_deeper(self, row: int, most: int) -> int | None:
-        """The last line of those that stand deeper below ``row``; None where there is none, or more than ``most``."""
+        """Return the last of the deeper lines below ``row``; None if there is none, or more than ``most``."""
         depth, last = self._depth(row), None
         for at in range(row + 1, self.n):
             if self.is_text(at):
@@ -77,7 +77,7 @@ class Rows:
 
 
 def read_code(text: str, language: str) -> Code:
-    """The file's tokens by its grammar; by its words where it is prose, markup or has no grammar."""
+    """Return the file's tokens by its grammar; by its words if it is prose or markup or has no grammar."""
     known = languages.of(language)
     if known.prose or language in BY_LINES:
         return by_words(text)
@@ -85,7 +85,7 @@ def read_code(text: str, language: str) -> Code:
 
 
 def by_words(text: str) -> Code:
-    """Every line with text as a line of code."""
+    """Return every line with text as a line of code."""
     code, start = Code(text), 0
     for row, line in enumerate(text.split("\n")):
         found = [

@@ -1,4 +1,4 @@
-"""A training run: from texts to an adapter's folder, in steps that a kill loses little of."""
+"""A training run: from texts to an adapter's folder, with checkpoints, so that a kill loses little."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from midfill.train.steps import DivergedError, Stepper, losses
 
 log = logging.getLogger(__name__)
 
-SAVE_EVERY_S = 45.0  # of at most a minute that a kill may lose
-LOOK_SHARE = 4  # times that the held-out loss is measured on the way: each takes as long as twenty steps
-N_TIMED = 3  # steps from which the time of all is estimated
-DIVERGED = 3.0  # times the loss of the beginning, over as many steps as are smoothed
+SAVE_EVERY_S = 45.0  # a kill may lose at most a minute
+LOOK_SHARE = 4  # how often the held-out loss is measured on the way: each takes as long as twenty steps
+N_TIMED = 3  # steps from which the total time is estimated
+DIVERGED = 3.0  # times the initial loss, over as many steps as are smoothed
 SMOOTHED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train. ``n_tokens``: in one pass; ``accumulate``: passes a step. ``minutes`` bounds the steps."""
+    """How to train. ``n_tokens``: in one pass; ``accumulate``: passes per step. ``minutes`` bounds the steps."""
 
     lora: Lora = field(default_factory=Lora)
     n_steps: int = 300
@@ -44,13 +44,13 @@ class Settings:
     minutes: float = 0.0
     checkpointing: bool = False
     quantise: bool = False
-    start: str = ""  # the adapter that it goes on from, with the beginning of its digest
+    start: str = ""  # the adapter to continue from, with the start of its digest
     loss: Loss = MIDDLE
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a person is told after each step. Seconds are of the whole run, with what was done before a kill."""
+    """What the user sees after each step. Seconds are of the whole run, including the time before a kill."""
 
     step: int
     n_steps: int
@@ -67,16 +67,16 @@ class Trained:
 
     model: PeftModel
     progress: Progress
-    before: list[float]  # losses of the held-out examples, in nats a token
+    before: list[float]  # losses of the held-out examples, in nats per token
     after: list[float]
 
 
-class Interrupted(Exception):  # noqa: N818 - no error
+class Interrupted(Exception):  # noqa: N818 - not an error
     """The user asked to stop; the checkpoint is written."""
 
 
 class Run:
-    """Trains ``model`` on what ``maker`` draws. Everything that is random comes from the seed and the step."""
+    """Trains ``model`` on what ``maker`` draws. All randomness comes from the seed and the step."""
 
     def __init__(
         self, loaded: LoadedModel, model: PeftModel, maker: Maker, held_out: Sequence[Example], settings: Settings,
@@ -93,7 +93,8 @@ class Run:
     def run(self, *, resume: bool = True) -> Trained:
         """Train to the end. Raises Interrupted, DivergedError and MidfillError.
 
-        It stops between two layers. What the present step has computed is dropped, and the one before it saved.
+        The run stops between two layers. The work of the current step is dropped, and the state
+        after the step before is saved.
         """
         found = checkpoint.latest(self._folder, self._progress.identity) if resume else None
         if found is not None:
@@ -103,7 +104,7 @@ class Run:
             self._model, self._device, rate=self._settings.rate, n_steps=progress.n_steps, done=progress.step
         )
         if not progress.before:
-            progress.before = self._measured()  # as it begins; a fresh adapter adds nothing
+            progress.before = self._measured()  # at its beginning; a fresh adapter adds nothing
         if found is not None:
             stepper.restore(found[1], progress.step)
         if not progress.history:
@@ -129,12 +130,12 @@ class Run:
         return Trained(self._model, progress, progress.before, after)
 
     def _stop_here(self) -> None:
-        """Raises Interrupted as soon as it is told to stop."""
+        """Raise Interrupted as soon as the user asks to stop."""
         if self._is_stopped():
             raise Interrupted
 
     def _measured(self) -> list[float]:
-        """The held-out losses. Raises Interrupted."""
+        """Return the held-out losses. Raises Interrupted."""
         found = []
         for loss in losses(self._model, self._held_out, self._device):
             self._stop_here()
@@ -148,7 +149,7 @@ class Run:
             batch(self._maker, at + i, settings.n_tokens, settings.seed, settings.loss)
             for i in range(settings.accumulate)
         ]
-        torch.manual_seed((settings.seed << 32) + progress.step)  # of the dropout
+        torch.manual_seed((settings.seed << 32) + progress.step)  # for the dropout
         loss = stepper.step(batches)
         progress.step += 1
         progress.n_tokens += sum(len(one.ids) for one in batches)
@@ -156,7 +157,7 @@ class Run:
         return loss
 
     def _fit_into_time(self, stepper: Stepper) -> Stepper:
-        """As many steps as ``minutes`` allow at the speed of the first ones, and a schedule over these."""
+        """Set as many steps as ``minutes`` allow at the speed of the first ones, and a schedule over these."""
         progress, settings = self._progress, self._settings
         n_steps = int(settings.minutes * 60 / (progress.seconds / progress.step))
         progress.n_steps = max(N_TIMED + 1, min(settings.n_steps, n_steps))
@@ -168,7 +169,7 @@ class Run:
         progress = self._progress
         entry = {"step": progress.step, "loss": loss, "rate": stepper.rate, "seconds": progress.seconds}
         held_out = None
-        is_long = progress.n_steps >= 2 * LOOK_SHARE  # else the looks would take longer than the steps
+        is_long = progress.n_steps >= 2 * LOOK_SHARE  # otherwise measuring would take longer than the steps
         if is_long and progress.step % (progress.n_steps // LOOK_SHARE) == 0 and self._held_out:
             held_out = entry["held_out"] = _mean(self._measured())
         progress.history.append(entry)
@@ -182,7 +183,7 @@ class Run:
         )  # fmt: skip
 
     def _check(self) -> None:
-        """Raises DivergedError where the loss has grown far above its beginning."""
+        """Raise DivergedError if the loss has grown far above its beginning."""
         values = [entry["loss"] for entry in self._progress.history if "loss" in entry]
         if len(values) >= 2 * SMOOTHED and _mean(values[-SMOOTHED:]) > DIVERGED * _mean(values[:SMOOTHED]):
             raise DivergedError("training diverged: the loss grew threefold", "use a smaller --rate")
@@ -195,7 +196,7 @@ class Run:
 
 
 def identity(settings: Settings, base: str, data: str) -> str:
-    """What a run that goes on from a checkpoint has in common with the one that wrote it."""
+    """Return a digest of what a resumed run must share with the one that wrote the checkpoint."""
     said = {**asdict(replace(settings, minutes=0.0)), "base": base, "data": data}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 

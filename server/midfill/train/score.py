@@ -1,7 +1,8 @@
-"""The process that scores: ``python -m midfill.train.score``, a ScoreJob on standard input, lines of JSON out.
+"""The process that scores: ``python -m midfill.train.score`` reads a ScoreJob from standard
+input and writes lines of JSON.
 
-A process of its own, so that the model's memory is free again when the table is there. It ends when its standard input
-is closed, as it is when whoever started it has ended.
+It is a separate process, so that the model's memory is free again when the table is done. It ends when its standard
+input is closed, which also happens when its parent ends.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from midfill.types import MidfillError
 
 
 def main() -> int:
-    """Do the job; the exit status."""
+    """Do the job; return the exit status."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print is no line of ours
+    os.dup2(2, 1)  # keeps output of libraries out of our messages
     tell = teller(out)
     try:
         job = ScoreJob.of(json.loads(sys.stdin.readline()))
         threading.Thread(target=_end_with_input, daemon=True).start()
         run(job, tell)
-    except Exception as error:  # noqa: BLE001 - a person reads it where the scoring was started
+    except Exception as error:  # noqa: BLE001 - the command that started the scoring shows it to the user
         known = in_words(error, "train")
         tell({"kind": "error", "message": known.message, "remedy": known.remedy})
         return 1
@@ -44,14 +45,14 @@ def main() -> int:
 
 
 def _end_with_input() -> None:
-    """Nothing is written that a sudden end could spoil."""
+    """End at once when standard input closes: no file is being written that this could spoil."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdin.read()
     os._exit(INTERRUPTED)
 
 
 def run(job: ScoreJob, tell: Tell) -> None:
-    """Tell each middle's score. Raises MidfillError."""
+    """Send each middle's score by ``tell``. Raises MidfillError."""
     files = held_out_files(job)
     scorer = Scorer(
         job.model, device=job.device, dtype=job.dtype,
@@ -75,7 +76,7 @@ def _nats(scorer: Scorer, adapter: Adapter | None, example: Example) -> list[flo
 
 
 def held_out_files(job: ScoreJob) -> list[SourceText]:
-    """The files that training on the same folders would hold out, or all of them."""
+    """Return the files that training on the same folders would hold out, or all of them."""
     if job.all_files:
         return list(collect([Path(root) for root in job.roots]).files)
     _, _, held_out = gather(Job(name="", roots=job.roots, held_out=job.held_out, folder="", model=job.model))

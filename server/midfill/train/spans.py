@@ -12,13 +12,13 @@ from midfill.train.rows import Rows, read_code
 MAX_MIDDLE = 1000  # characters
 MAX_LINES = 10
 MAX_OF_KIND = 60  # spans of a kind that are kept of one file
-MAX_BEGINNING = 6  # lines that a file that just begins may have already
+MAX_BEGINNING = 6  # most lines that a file that just begins may already have
 _WORD_END = re.compile(r"\w+|[^\w\s]")
 _WORD_START = re.compile(r"(?<![\w$@])[\w$@]")
 
-# How often each kind is drawn, in percent. A typing user is most often in a line, and next at an empty one. About
-# a third of the middles have several lines: with nearly half of them, an adapter that had stopped after short middles
-# ran on after more of these (docs/log.md, 2026-11-29).
+# How often each kind is drawn, in percent. A typing user is most often in a line, and next at an empty one. About a
+# third of the middles have several lines: with nearly half of them, an adapter that had stopped after short middles ran
+# on after more of these (docs/log.md, 2026-11-29).
 WEIGHTS = {
     "rest-of-line": 20,
     "line": 14,
@@ -36,7 +36,7 @@ NOTHING_BELOW = {"beginning": 0.7}  # share of a kind's holes with nothing below
 
 
 def lines(code: Code, rng: random.Random) -> list[Span]:
-    """Two to ten whole lines, from behind the indentation of the first."""
+    """Return spans of two to ten whole lines, from the end of the first one's indentation."""
     rows = sorted(code.rows)
     found = []
     for _ in range(min(MAX_OF_KIND, len(rows))):
@@ -48,9 +48,10 @@ def lines(code: Code, rng: random.Random) -> list[Span]:
 
 
 def anywhere(code: Code, rng: random.Random) -> list[Span]:
-    """From any character, also in comments and strings, to the end of a word or sign, mostly on the same line.
+    """Return spans from any character, also in comments and strings, to the end of a word or
+    sign, mostly on the same line.
 
-    Not before the first line of code: there stand licences.
+    None begins before the first line of code, as licences are there.
     """
     found = []
     first = code.rows[min(code.rows)][0].start if code.rows else 0
@@ -63,9 +64,11 @@ def anywhere(code: Code, rng: random.Random) -> list[Span]:
 
 
 def body(code: Code, rng: random.Random) -> list[Span]:
-    """All that stands deeper below a line: from that line's end, or from behind the indentation of the next.
+    """Return spans of all deeper lines below a line: from that line's end, or from the end
+    of the next one's indentation.
 
-    What closes it stays below. It goes by indentation alone, so that it holds in every language.
+    The line that closes the body stays below. The depth is taken from indentation alone, so
+    that it works in every language.
     """
     rows, found = Rows(code.text), []
     for header in code.rows:
@@ -79,7 +82,8 @@ def body(code: Code, rng: random.Random) -> list[Span]:
 
 
 def opening(code: Code, rng: random.Random) -> list[Span]:
-    """A line whose content stands below, deeper, or the rest of it: a call's name and bracket, a header."""
+    """Return spans of a line, or the rest of it, whose content follows below, deeper: a
+    call's name and bracket, a header."""
     rows, found = Rows(code.text), []
     for row, tokens in code.rows.items():
         end = rows.end(row)
@@ -91,9 +95,9 @@ def opening(code: Code, rng: random.Random) -> list[Span]:
 
 
 def before_code(code: Code, rng: random.Random) -> list[Span]:
-    """Whole lines with their line end, so that code stands right behind the cursor.
+    """Return spans of whole lines with their line end, so that code follows right after the cursor.
 
-    The cursor is in the first column, or behind the indentation where the line below has the same.
+    The cursor is in the first column, or after the indentation if the line below has the same.
     """
     rows, found = Rows(code.text), []
     for row in code.rows:
@@ -108,9 +112,10 @@ def before_code(code: Code, rng: random.Random) -> list[Span]:
 
 
 def beginning(code: Code, rng: random.Random) -> list[Span]:
-    """What a file has next, after nothing or a few lines: up to ten lines, which end at an empty one where one comes.
+    """Return what a file has next, after nothing or a few lines: up to ten lines, which end
+    at an empty one if one comes.
 
-    The first lines may be a comment; that is often all that a person has written when they want the rest.
+    The first lines may be a comment; often users have written only that when they want the rest.
     """
     rows, found = Rows(code.text), []
     for n_before in range(min(MAX_BEGINNING, rows.n - 2) + 1):
@@ -149,7 +154,7 @@ class FileSpans:
         self._of_kind: dict[str, Sequence[Span]] = {}
 
     def draw(self, kind: str, rng: random.Random) -> Span | None:
-        """One of them; None where there is none."""
+        """Return one of them; None if there is none."""
         found = self._of_kind.get(kind)
         if found is None:
             found = self._of_kind[kind] = self._find(kind)
@@ -158,7 +163,7 @@ class FileSpans:
     def _find(self, kind: str) -> Sequence[Span]:
         if self._code is None:
             self._code = read_code(self._text, self._language)
-        rng = random.Random(f"{self._seed}:{kind}")  # noqa: S311 - the same spans, whatever was asked for before
+        rng = random.Random(f"{self._seed}:{kind}")  # noqa: S311 - the same spans, independent of earlier calls
         found = _RANDOM[kind](self._code, rng) if kind in _RANDOM else KINDS[kind](self._code)
         spans = [(start, end) for start, end in found if self._is_sound(start, end, kind)]
         return spans if len(spans) <= MAX_OF_KIND else rng.sample(spans, MAX_OF_KIND)
@@ -169,5 +174,5 @@ class FileSpans:
 
 
 def draw_kind(rng: random.Random) -> str:
-    """By ``WEIGHTS``."""
+    """Draw a kind by ``WEIGHTS``."""
     return rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]

@@ -18,14 +18,14 @@ from midfill.types import MidfillError
 
 CLIP = 1.0  # norm of the gradient
 PIECE = 128  # rows of logits at once: a row of a vocabulary of 152,000 takes 0.6 MB, and its gradient as much
-# On a GPU rows are filled up to a multiple of it: the kernels for each length are chosen, and their memory cut, once.
+# On a GPU, rows are padded to a multiple of this: then kernels are chosen and memory is allocated only once per length.
 ROW_STEP = 128
-# What some families do to the logits behind the head.
+# Operations that some families apply to the logits after the head.
 BEHIND_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class DivergedError(MidfillError):
-    """The loss is no number any more."""
+    """The loss is no longer a number."""
 
 
 def computes_in_sixteen_bits(model: Any, device: torch.device) -> bool:
@@ -34,14 +34,16 @@ def computes_in_sixteen_bits(model: Any, device: torch.device) -> bool:
 
 
 def in_sixteen_bits(model: PeftModel, device: torch.device) -> AbstractContextManager[Any]:
-    """Inside, products are in bfloat16 where ``computes_in_sixteen_bits``; norms and losses choose for themselves."""
+    """Return a context with products in bfloat16 if ``computes_in_sixteen_bits``; norms and
+    losses choose their own format."""
     if computes_in_sixteen_bits(model.get_base_model(), device):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 
 
 def logits_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tensor:
-    """Of the places that predict a label: the vocabulary is wide, and the others have no loss. (labels, vocabulary)"""
+    """Return the logits of positions that predict a label, (labels, vocabulary): the vocabulary is wide,
+    and the others have no loss."""
     keep = torch.tensor(batch.predicts, device=device)
     with in_sixteen_bits(model, device):
         logits: torch.Tensor = model(**_inputs(batch, device), logits_to_keep=keep, use_cache=False).logits
@@ -49,13 +51,13 @@ def logits_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Ten
 
 
 def loss_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tensor:
-    """Mean negative log likelihood of the labels by their weights, in nats."""
+    """Return the mean negative log likelihood of the labels by their weights, in nats."""
     labels = torch.tensor(batch.labels, device=device)
     weights = torch.tensor(batch.weights, device=device)
     causal: Any = model.get_base_model()
     if len(labels) <= PIECE or any(getattr(causal.config, name, None) is not None for name in BEHIND_HEAD):
         return _sum(logits_of(model, batch, device), labels, weights) / weights.sum()
-    # The adapter's layers stand in the base model itself, so its parts have them.
+    # The adapter's layers are in the base model itself, so its parts have them.
     with in_sixteen_bits(model, device):
         hidden: torch.Tensor = causal.base_model(**_inputs(batch, device), use_cache=False).last_hidden_state
     rows = hidden[0, torch.tensor(batch.predicts, device=device)]  # (labels, width)
@@ -73,7 +75,7 @@ def loss_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tenso
 
 
 def _inputs(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
-    """(1, tokens) each; from the positions the model makes the mask of the row."""
+    """Return the inputs, (1, tokens) each; the model makes the row's mask from the positions."""
     ids, positions = filled_up(batch, ROW_STEP) if device.type == "cuda" else (batch.ids, batch.positions)
     return {
         "input_ids": torch.tensor([ids], device=device),
@@ -82,9 +84,8 @@ def _inputs(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def filled_up(batch: Batch, step: int) -> tuple[list[int], list[int]]:
-    """Ids and positions with more behind them, to a multiple of ``step``. They go on with the last example, so that a
-    row of one example still needs no mask; no token is before them, so nothing of the others changes.
-    """
+    """Return ids and positions, padded to a multiple of ``step``. The padding continues the last example, so that a row
+    of one example still needs no mask; no token comes after it, so nothing of the others changes."""
     n_more = -len(batch.ids) % step
     first = batch.positions[-1] + 1
     return [*batch.ids, *[batch.ids[-1]] * n_more], [*batch.positions, *range(first, first + n_more)]
@@ -103,19 +104,19 @@ class Stepper:
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.optimizer = torch.optim.AdamW(self.weights.values(), lr=rate, weight_decay=0.0)
         for group in self.optimizer.param_groups:
-            group["initial_lr"] = rate  # what a schedule that begins in the middle goes by
+            group["initial_lr"] = rate  # a schedule that begins in the middle needs it
         n_warm = max(1, min(20, n_steps // 10))
         self._schedule = get_cosine_schedule_with_warmup(self.optimizer, n_warm, n_steps, last_epoch=done - 1)
 
     @property
     def rate(self) -> float:
-        """The present learning rate."""
+        """The current learning rate."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def step(self, batches: Sequence[Batch]) -> float:
-        """One change of the weights from the weighted mean over the labels of all ``batches``; the loss.
+        """Change the weights once by the weighted mean over the labels of all ``batches``; return the loss.
 
-        Raises DivergedError, with the weights as they were.
+        Raises DivergedError, and then leaves the weights as they were.
         """
         self.model.train()
         weight, total = sum(sum(batch.weights) for batch in batches), 0.0
@@ -132,7 +133,7 @@ class Stepper:
         return total
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Weights and moments by name, as they are (not copied)."""
+        """Return weights and moments by name, not copied."""
         found: dict[str, torch.Tensor] = {}
         for name, weight in self.weights.items():
             found[f"weight.{name}"] = weight.detach()
@@ -143,7 +144,7 @@ class Stepper:
         return found
 
     def restore(self, state: dict[str, torch.Tensor], done: int) -> None:
-        """What ``state`` gave after ``done`` steps."""
+        """Restore the ``state`` that was taken after ``done`` steps."""
         for name, weight in self.weights.items():
             with torch.no_grad():
                 weight.copy_(state[f"weight.{name}"])
@@ -156,7 +157,7 @@ class Stepper:
 
 
 def losses(model: PeftModel, examples: Iterable[Example], device: torch.device) -> Iterator[float]:
-    """The mean loss of each example's labels, in nats."""
+    """Yield the mean loss of each example's labels, in nats."""
     was_training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Training gives way to engines while they generate: on a GPU, which knows no idle class."""
+"""Training gives way to engines while they generate: for GPUs, which have no idle class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from midfill.train.layers import before_each
 
 LOOK_EVERY_S = 0.05
 WAIT_S = 0.01
-MAX_WAIT_S = 5.0  # an engine that never rests: training goes on all the same, slowly
+MAX_WAIT_S = 5.0  # an engine that never rests: training continues all the same, slowly
 
 
 class Throttle:
@@ -23,25 +23,26 @@ class Throttle:
         self._thread = threading.Thread(target=self._watch, name="midfill-throttle", daemon=True)
 
     def start(self) -> Throttle:
-        """Begin to look."""
+        """Begin to watch the engines."""
         self._thread.start()
         return self
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._closed.set()
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is waiting for an engine."""
+        """Whether an engine has requests."""
         return self._busy.is_set()
 
     def attach(self, model: torch.nn.Module) -> None:
-        """Wait between the layers of ``model``, forward and backward. What the device has queued is done first."""
+        """Wait between the layers of ``model``, forward and backward. Work already queued
+        on the device is done first."""
         before_each(model, self.wait)
 
     def wait(self) -> None:
-        """Until every engine rests, at most MAX_WAIT_S."""
+        """Wait until every engine rests, at most MAX_WAIT_S."""
         if not self._busy.is_set():
             return
         if torch.cuda.is_available():

@@ -1,7 +1,7 @@
 """The training process: ``python -m midfill.train.worker``, a job on standard input, lines of JSON on standard output.
 
-Whoever started it says stop by closing its standard input, or by SIGINT or SIGTERM; the last step is then in a
-checkpoint.
+The process that started it stops it by closing its standard input, or by SIGINT or SIGTERM; the last
+step is then in a checkpoint.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 def main() -> int:
-    """Do the job; the exit status."""
+    """Do the job; return the exit status."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print is no line of ours
-    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries to their developers
+    os.dup2(2, 1)  # keeps output of libraries out of our messages
+    warnings.filterwarnings("ignore", category=FutureWarning)  # messages of libraries to their developers
     stop = threading.Event()
     job = Job(**_tuples(json.loads(sys.stdin.readline())))
     if job.throttled:
@@ -50,7 +50,7 @@ def main() -> int:
     tell = teller(out)
     try:
         return work(job, tell, stop.is_set)
-    except Exception as error:  # noqa: BLE001 - a person reads it where the training was started
+    except Exception as error:  # noqa: BLE001 - the command that started the training shows it to the user
         known = in_words(error, "train")
         tell({"kind": "error", "message": known.message, "remedy": known.remedy})
         return 1
@@ -70,7 +70,7 @@ def _until_closed(stream: TextIO, stop: threading.Event) -> None:
 
 
 def teller(out: TextIO) -> Tell:
-    """What writes messages into ``out``, a line of JSON each; whoever read them may be gone."""
+    """Return a function that writes messages to ``out``, one line of JSON each; it ignores a reader that has gone."""
 
     def tell(line: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
@@ -81,12 +81,12 @@ def teller(out: TextIO) -> Tell:
 
 
 def work(job: Job, tell: Tell, is_stopped: Callable[[], bool]) -> int:
-    """Collect, train, write; the exit status. Raises MidfillError."""
+    """Collect, train, write; return the exit status. Raises MidfillError."""
     tell({"kind": "stage", "stage": "reading the sources", "fraction": 0.0})
     collection, train, held_out = gather(job)
     tell({"kind": "data", **summary(collection, train, held_out)})
     check_enough(collection, train, held_out)
-    folder = models.prepare(models.resolve(job.model), _staged(tell), floats=job.quantise)  # transformers reads those
+    folder = models.prepare(models.resolve(job.model), _staged(tell), floats=job.quantise)  # transformers reads floats
     tokenizer = CodeTokenizer.from_file(folder / "tokenizer.json")
     template = fim.find(job.template, tokenizer, job.model)
     renderer = fim.FimRenderer(template, tokenizer, job.order, heal=True)
@@ -94,12 +94,12 @@ def work(job: Job, tell: Tell, is_stopped: Callable[[], bool]) -> int:
 
 
 def gather(job: Job) -> tuple[Collection, list[SourceText], list[SourceText]]:
-    """All texts, those to train on, and those held out: never a text in both. Raises MidfillError."""
+    """Return all texts, those to train on, and those held out: never a text in both. Raises MidfillError."""
     roots = [Path(root) for root in job.roots]
     if not job.held_out:
         collection = collect(roots)
         return collection, *split(collection.files)
-    # Collected together, so that what is nearly the same is in one half only: the folders named later lose it.
+    # Collected together, so that near duplicates are in one half only: the folders named later lose them.
     n = len(job.held_out)
     collection = collect([*(Path(root) for root in job.held_out), *roots])
     others = set(list(collection.licences)[:n])
@@ -108,7 +108,7 @@ def gather(job: Job) -> tuple[Collection, list[SourceText], list[SourceText]]:
 
 
 def check_enough(collection: Collection, train: Sequence[SourceText], held_out: Sequence[SourceText]) -> None:
-    """Raises MidfillError where nothing could be learned, or nothing could show it."""
+    """Raise MidfillError if there is too little to learn from, or nothing to show whether it helps."""
     n_chars = sum(len(file.text) for file in train)
     if n_chars < MIN_TRAIN_CHARS:
         reasons = ", ".join(f"{reason} ({n:,})" for reason, n in collection.left_out.most_common(3))
@@ -125,7 +125,7 @@ def check_enough(collection: Collection, train: Sequence[SourceText], held_out: 
 
 
 def summary(collection: Collection, train: Sequence[SourceText], held_out: Sequence[SourceText]) -> dict[str, Any]:
-    """The data for people."""
+    """Return a summary of the data for the user."""
     return {
         "n_train": len(train),
         "n_held_out": len(held_out),

@@ -1,4 +1,4 @@
-"""The adapter's folder: PEFT's two files, and what tells a person where it comes from."""
+"""The adapter's folder: PEFT's two files, and files that tell the user where it comes from."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from midfill.train.collect import Collection
 from midfill.train.run import Settings, Trained
 from midfill.types import MidfillError
 
-NEEDED = 64 << 20  # bytes beside the weights
+NEEDED = 64 << 20  # bytes besides the weights
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Base:
-    """What was trained upon. ``template``: the form of the prompts."""
+    """The base of the training. ``template``: the form of the prompts."""
 
     folder: Path
     name: str
@@ -36,12 +36,12 @@ class Base:
 
     @property
     def revision(self) -> str:
-        """The hub's commit, where the folder is one of its snapshots; else ""."""
+        """The hub's commit if the folder is one of its snapshots; else ""."""
         return self.folder.name if _COMMIT.fullmatch(self.folder.name) else ""
 
 
 def need_space(folder: Path, n_weights: int, n_checkpoints: int) -> None:
-    """Raises MidfillError, before the work, where the disk will not hold checkpoints and result."""
+    """Raise MidfillError, before the work, if the disk cannot hold checkpoints and result."""
     needed = n_weights * 4 * (3 * (n_checkpoints + 1) + 1) + NEEDED
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -55,9 +55,9 @@ def write(
     folder: Path, trained: Trained, settings: Settings, base: Base, collection: Collection, held_out: Sequence[str],
     name: str,
 ) -> None:  # fmt: skip
-    """Write everything into ``folder``, which is whole or absent at any moment; one that stood there goes.
+    """Write everything into ``folder``, which is whole or absent at any moment; an earlier one is replaced.
 
-    Raises MidfillError, and what stood there stays.
+    Raises MidfillError, and then the earlier folder stays.
     """
     work, old = folder.with_name(f".{folder.name}"), folder.with_name(f".{folder.name}.old")
     try:
@@ -74,7 +74,7 @@ def write(
             sync(file)
         sync(work)
         _put(work, folder, old)
-    except (OSError, SafetensorError, RuntimeError) as error:  # torch's own writer raises the last
+    except (OSError, SafetensorError, RuntimeError) as error:  # RuntimeError: torch's own writer
         with contextlib.suppress(OSError):
             _remove(work)
         reason = (isinstance(error, OSError) and error.strerror) or "the disk did not take it"
@@ -85,7 +85,8 @@ def write(
 
 
 def _put(work: Path, folder: Path, old: Path) -> None:
-    """Give ``work`` the name ``folder``. What has it moves aside first: removed file by file, a part could be left."""
+    """Rename ``work`` to ``folder``. An earlier ``folder`` moves aside first: if it were deleted file
+    by file, a part could remain."""
     if folder.exists():
         folder.rename(old)
     try:
@@ -105,7 +106,7 @@ def _remove(*folders: Path) -> None:
 
 
 def _write_trainer(folder: Path, progress: Progress, settings: Settings, *, in_bfloat16: bool) -> None:
-    """In the formats of transformers' Trainer, which others read. The pickle is for them: midfill never loads one."""
+    """Write the formats of transformers' Trainer for other tools. The pickle is for them: midfill never loads one."""
     log = [{key: value for key, value in entry.items() if key != "seconds"} for entry in progress.history]
     for entry in log:
         entry["learning_rate"] = entry.pop("rate", 0.0)

@@ -1,8 +1,8 @@
 """LoRA adapters in PEFT's format, checked before they touch the model, switched per request without merging.
 
-LoRA: Hu et al. 2021, arXiv:2106.09685; the scale of rank-stabilised LoRA: Kalajdzievski 2023, arXiv:2312.03732.
-The format is PEFT's: ``adapter_config.json`` and ``adapter_model.safetensors``. The computation follows PEFT's own, so
-the output equals its forward pass: the low-rank path runs in float32 beside the base's number format.
+LoRA: Hu et al. 2021, arXiv:2106.09685; the scale of rank-stabilised LoRA: Kalajdzievski 2023, arXiv:2312.03732. The
+format is PEFT's: ``adapter_config.json`` and ``adapter_model.safetensors``. The computation follows PEFT's own, so the
+output equals its forward pass: the low-rank path runs in float32 beside the base's number format.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ class LoraPair:
     scale: float
 
     def delta(self, x: torch.Tensor) -> torch.Tensor:
-        """What the adapter adds, in float32. x: (..., in_features) -> (..., out_features)."""
+        """Return what the adapter adds, in float32. x: (..., in_features) -> (..., out_features)."""
         return nn.functional.linear(nn.functional.linear(x.to(self.a.dtype), self.a), self.b) * self.scale
 
 
-Block = tuple[slice, slice, torch.Tensor]  # outputs, places in the low rank, (outputs, rank) with the scale in it
+Block = tuple[slice, slice, torch.Tensor]  # outputs, places in the low rank, (outputs, rank) including the scale
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The pairs of layers that read the same input. ``a``: (rank_1 + rank_2 + ..., in). ``places``: which outputs and
-    low ranks are those of a path.
+    """The pairs of layers that read the same input. ``a``: (rank_1 + rank_2 + ..., in). ``places``: the
+    outputs and low ranks of each path.
 
-    Of small ranks one block with zeros where a pair has nothing to say to another's outputs: one product instead of
-    several. Of large ones a block each, as the zeros would have to be read.
+    Small ranks share one block, with zeros where a pair adds nothing to another's outputs: one product instead of
+    several. Large ranks have a block each, as the zeros would have to be read.
     """
 
     a: torch.Tensor
@@ -67,7 +67,7 @@ class Stack:
 
     @property
     def pairs(self) -> dict[str, LoraPair]:
-        """By path, as parts of the stack; their scales are in it."""
+        """The pairs by path, as parts of the stack, which includes their scales."""
         return {path: LoraPair(self.a[low], self._b(outputs, low), 1.0) for path, (outputs, low) in self.places.items()}
 
     def _b(self, outputs: slice, low: slice) -> torch.Tensor:
@@ -88,14 +88,14 @@ class Stack:
         return y
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Stack:
-        """The same in the memory of ``device``, in the format ``dtype``."""
+        """Return the same in the memory of ``device``, in the format ``dtype``."""
         blocks = [(rows, columns, b.to(device, dtype)) for rows, columns, b in self.blocks]
         return Stack(self.a.to(device, dtype), blocks, self.places)
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A checked adapter in memory. Later changes of its files do not reach it."""
+    """A checked adapter in memory. Later changes of its files do not affect it."""
 
     name: str
     folder: Path
@@ -108,7 +108,7 @@ class Adapter:
     stacks: dict[tuple[str, ...], Stack | None] = field(default_factory=dict)
 
     def add_to(self, y: torch.Tensor, x: torch.Tensor, paths: tuple[str, ...], sizes: list[int]) -> torch.Tensor:
-        """y of the layers ``paths`` with what the adapter adds. x: (rows, in); y: (rows, out_1 + out_2 + ...).
+        """Return y of the layers ``paths`` plus what the adapter adds. x: (rows, in); y: (rows, out_1 + out_2 + ...).
 
         y may be written to.
         """
@@ -116,14 +116,15 @@ class Adapter:
         return y if stack is None else stack.add_to(y, x)
 
     def stack(self, paths: tuple[str, ...], sizes: list[int]) -> Stack | None:
-        """The pairs of ``paths`` as one, None where there are none. Made once; ahead of use where time matters."""
+        """Return the pairs of ``paths`` as one, None if there are none. Made once; call it
+        ahead of use if time matters."""
         if paths not in self.stacks:
             stack = self.stacks[paths] = _stack(paths, [self.pairs.get(path) for path in paths], sizes)
             self.pairs.update(stack.pairs if stack is not None else {})
         return self.stacks[paths]
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Adapter:
-        """The same adapter in the memory of ``device``, in the format ``dtype``.
+        """Return the same adapter in the memory of ``device``, in the format ``dtype``.
 
         Each weight is copied once: the pairs of a stack are parts of it there as well.
         """
@@ -136,7 +137,7 @@ class Adapter:
 
     @property
     def n_bytes(self) -> int:
-        """What it takes in memory; stacks count whole, with the zeros in them."""
+        """The bytes it takes in memory; stacks count as a whole, with the zeros in them."""
         pairs = [pair for path, pair in self.pairs.items() if not any(path in paths for paths in self.stacks)]
         tensors = [t for pair in pairs for t in (pair.a, pair.b)]
         for stack in self.stacks.values():
@@ -145,12 +146,12 @@ class Adapter:
 
     @property
     def parameters(self) -> int:
-        """How many weights it has."""
+        """The number of its weights."""
         return sum(pair.a.numel() + pair.b.numel() for pair in self.pairs.values())
 
 
 def _stack(paths: tuple[str, ...], pairs: list[LoraPair | None], sizes: list[int]) -> Stack | None:
-    """Several pairs as one, None where there are none."""
+    """Return several pairs as one, None if there are none."""
     present = [pair for pair in pairs if pair is not None]
     if not present:
         return None
@@ -174,8 +175,8 @@ def _stack(paths: tuple[str, ...], pairs: list[LoraPair | None], sizes: list[int
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What of a model an adapter may change: the names of all its parts, and (out, in) of its linear layers but for the
-    head, which has a place of its own."""
+    """The parts of a model that an adapter may change: the names of all parts, and (out, in) of its linear layers
+    except the head, which has a field of its own."""
 
     names: list[str]
     linears: dict[str, tuple[int, int]]
@@ -183,7 +184,7 @@ class Targets:
 
     @classmethod
     def of(cls, model: Decoder | nn.Module) -> Targets:
-        """Those of ``model``."""
+        """Return the targets of ``model``."""
         if isinstance(model, Decoder):
             found = {
                 path: (size, linear.in_features)
@@ -193,7 +194,7 @@ class Targets:
         modules = dict(model.named_modules())
         head_of = getattr(model, "get_output_embeddings", None)
         head = head_of() if callable(head_of) else None
-        # Ours hold packed weights; transformers' are linear layers.
+        # Our modules hold packed weights; transformers' are linear layers.
         linears = {
             path: (int(module.out_features), int(module.in_features))
             for path, module in modules.items()
@@ -241,7 +242,8 @@ def _pair_up(
 
 
 def _check_targets(folder: Path, config: dict[str, Any], adapted: set[str], model: Targets) -> None:
-    """PEFT adapts what target_modules names and leaves other tensors out, so both must be the same modules."""
+    """Check that target_modules names exactly the adapted modules: PEFT adapts those it
+    names and ignores other tensors."""
     unknown = sorted(path for path in adapted if path not in model.linears)
     if unknown:
         raise refusal(folder, f"the model has no linear layer {unknown[0][:100]}", "the adapter is for another base")
@@ -281,8 +283,8 @@ def _pair(
 
 
 def _for_module(folder: Path, pattern: Any, module: str, default: Any) -> Any:
-    """PEFT's rank_pattern and alpha_pattern: the first entry whose key ends the module's path, a dot in it standing for
-    any character as it does there. Other expressions are refused."""
+    """Return the value of PEFT's rank_pattern or alpha_pattern: that of the first entry whose key ends the module's
+    path; a dot in the key matches any character, as in PEFT. Other expressions are refused."""
     if not pattern:
         return default
     if not isinstance(pattern, dict) or not all(re.fullmatch(r"[\w.]{1,200}", str(key)) for key in pattern):
@@ -298,7 +300,7 @@ def _for_module(folder: Path, pattern: Any, module: str, default: Any) -> Any:
 class ResidentAdapters:
     """The adapters resident beside one model on ``device``.
 
-    A request keeps its Adapter: one that is replaced or removed meanwhile answers it to its end.
+    A request keeps its Adapter: one that is replaced or removed meanwhile still answers it to its end.
     """
 
     def __init__(self, model: Decoder | nn.Module) -> None:
@@ -307,14 +309,14 @@ class ResidentAdapters:
         else:
             like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0))
             self._device, self._dtype = like.device, like.dtype  # on a GPU all of a model's numbers have one format
-        self.adapters: dict[str, Adapter] = {}  # replaced whole, never changed: others read it at any time
+        self.adapters: dict[str, Adapter] = {}  # replaced as a whole, never changed: other threads read it at any time
 
     def add(self, adapter: Adapter) -> None:
-        """Make ``adapter`` usable under its name, replacing one of the same name whole."""
+        """Make ``adapter`` usable under its name; it replaces one of the same name as a whole."""
         if self._device.type != "cpu":
             adapter = adapter.to(self._device, self._dtype)
         self.adapters = {**self.adapters, adapter.name: adapter}
 
     def remove(self, name: str) -> None:
-        """Forget an adapter. An unknown name is no error."""
+        """Forget an adapter. An unknown name is not an error."""
         self.adapters = {other: adapter for other, adapter in self.adapters.items() if other != name}

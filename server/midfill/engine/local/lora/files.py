@@ -1,4 +1,4 @@
-"""A LoRA adapter's files as they are on disk, in PEFT's format: what they say of themselves, checked. No torch here."""
+"""A LoRA adapter's files as they are on disk, in PEFT's format: their facts, checked. No torch here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ Signature = tuple[tuple[int, int, int, int] | None, ...]
 
 
 def signature(folder: Path) -> Signature:
-    """Another one as soon as one of the files is replaced or written to; costs two questions to the file system."""
+    """Return a value that changes as soon as one of the files is replaced or written to; costs
+    two calls to the file system."""
     return tuple(_signature(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE))
 
 
@@ -39,12 +40,13 @@ def _signature(file: Path) -> tuple[int, int, int, int] | None:
 
 
 def refusal(folder: Path, reason: str, remedy: str) -> MidfillError:
-    """The error for what is wrong with ``folder``."""
+    """Return the error for a problem of ``folder``."""
     return MidfillError(f"adapter {folder.name} cannot be used: {reason}", remedy)
 
 
 def check_regular(folder: Path, name: str, limit: int) -> int:
-    """The size of a plain file inside ``folder``: no pipe to hang on, no link out of the folder, no absurd size.
+    """Return the size in bytes of a plain file inside ``folder``: no pipe that would block, no link out
+    of the folder, no absurd size.
 
     Raises MidfillError for anything else.
     """
@@ -62,7 +64,7 @@ def check_regular(folder: Path, name: str, limit: int) -> int:
 
 
 def read_config(folder: Path) -> tuple[bytes, dict[str, Any]]:
-    """``adapter_config.json`` as it is and as what it says, checked. Raises MidfillError."""
+    """Return ``adapter_config.json`` as bytes and as its content, checked. Raises MidfillError."""
     check_regular(folder, CONFIG_FILE, MAX_CONFIG_BYTES)
     try:
         with (folder / CONFIG_FILE).open("rb") as stream:
@@ -106,7 +108,7 @@ def _parse_config(folder: Path, raw: bytes) -> dict[str, Any]:
 
 
 def check_base(folder: Path, recorded: str, base_names: Iterable[str]) -> None:
-    """Whether ``recorded`` is one of ``base_names``. Raises MidfillError."""
+    """Check that ``recorded`` is one of ``base_names``. Raises MidfillError."""
     if recorded and _plain_name(recorded) not in {_plain_name(name) for name in base_names}:
         raise refusal(
             folder,
@@ -126,7 +128,7 @@ def _plain_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What an adapter says of itself."""
+    """The facts in an adapter's files."""
 
     rank: int
     alpha: float
@@ -139,7 +141,7 @@ class Facts:
 
 
 def describe(folder: Path) -> Facts:
-    """The facts of the adapter in ``folder``, whatever model it is for. Raises MidfillError."""
+    """Return the facts of the adapter in ``folder``, for any model. Raises MidfillError."""
     raw, config = read_config(folder)
     size = check_regular(folder, WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
     digest, modules, parameters = hashlib.sha256(raw), set[str](), 0

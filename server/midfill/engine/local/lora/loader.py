@@ -1,7 +1,7 @@
-"""Adapters on their way from a folder into the engine, and whether their files have changed since.
+"""Brings adapters from a folder into the engine, and notices whether their files have changed since.
 
 All of it happens on one thread of its own: neither the event loop nor the worker ever waits for a disk. The worker only
-installs what has been read and checked whole.
+installs adapters that were read and checked as a whole.
 """
 
 from __future__ import annotations
@@ -30,46 +30,47 @@ class Host(Protocol):
     """What the loader needs of the engine. Called on the loader's thread."""
 
     def resident_adapters(self) -> Mapping[str, Adapter]:
-        """By name; a mapping that does not change any more."""
+        """Return the resident adapters by name; the mapping never changes once returned."""
         ...
 
     def read_adapter(self, name: str, folder: Path) -> Adapter:
-        """Read, check and make ready for use. Raises MidfillError."""
+        """Read and check the adapter in ``folder``, and lay it out for use. Raises MidfillError."""
         ...
 
     def install_adapter(self, adapter: Adapter, *, replacing: Adapter | None) -> None:
-        """Make it usable and wait until it is; nothing if ``replacing`` is not resident any more. May raise."""
+        """Make ``adapter`` usable and wait until it is. Does nothing if ``replacing`` is
+        no longer resident. May raise."""
         ...
 
 
 class AdapterLoader:
     """Loads and checks on demand, and looks every second whether files of resident adapters were replaced.
 
-    New files are taken over as soon as they have not changed between two looks. Those that cannot be used are reported
-    in ``problems``, once; the adapter loaded before stays, and they are tried again when they change.
+    New files are loaded as soon as they have not changed between two looks. Unusable ones are reported once, in
+    ``problems``; the adapter loaded before stays, and the files are tried again when they change.
     """
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._files: dict[str, tuple[Signature, Signature]] = {}  # name -> (tried last, seen at the last look)
+        self._files: dict[str, tuple[Signature, Signature]] = {}  # name -> (last tried, seen at the last look)
         self._thread = threading.Thread(target=self._run, name="midfill-adapters", daemon=True)
-        self.problems: dict[str, MidfillError] = {}  # by adapter; replaced whole, never changed
+        self.problems: dict[str, MidfillError] = {}  # by adapter; replaced as a whole, never changed
 
     def start(self) -> None:
-        """Begin; a loader that was never started leaves every future open."""
+        """Start the thread; if a loader is never started, its futures never finish."""
         self._thread.start()
 
     def close(self) -> None:
-        """End after the present work."""
+        """End after the current work."""
         self._queue.put(None)
 
     def load(self, name: str, folder: Path) -> Future[Adapter]:
-        """Make the adapter in ``folder`` usable as ``name``."""
+        """Make the adapter in ``folder`` usable as ``name``. The future raises MidfillError."""
         return self._ask(lambda: self._load(name, folder))
 
     def check(self, folder: Path) -> Future[Adapter]:
-        """Read and check the adapter in ``folder``, and leave it at that."""
+        """Only read and check the adapter in ``folder``. The future raises MidfillError."""
         return self._ask(lambda: self._read("", folder)[0])
 
     def _ask(self, action: Callable[[], Adapter]) -> Future[Adapter]:
@@ -110,7 +111,8 @@ class AdapterLoader:
         return adapter
 
     def _read(self, name: str, folder: Path) -> tuple[Adapter, Signature]:
-        """The adapter and the signature of the files it was read from: both of one moment. Raises MidfillError."""
+        """Return the adapter and the signature of the files it was read from, both of one
+        moment. Raises MidfillError."""
         for _ in range(N_TRIES):
             before = signature(folder)
             try:
@@ -152,7 +154,7 @@ class AdapterLoader:
                 self._host.install_adapter(adapter, replacing=old)
                 log.info("adapter %s was replaced", name)
         except EngineError:
-            return  # it is leaving
+            return  # the engine is shutting down
         except MidfillError as error:
             self._files[name] = files, files
             problem = MidfillError(f"{error.message}; the old version stays active", error.remedy)

@@ -1,8 +1,8 @@
-"""Which modules an adapter's ``adapter_config.json`` names, as PEFT reads it. Standard library only.
+"""The modules that an adapter's ``adapter_config.json`` names, as PEFT reads it. Standard library only.
 
 A name or a list of names is compared with the ends of the modules' paths. A string is a regular expression, written by
 a stranger: it is bounded in length and nesting and runs in a child process (this file as a script) that is ended when
-it takes too long, since a few characters can keep ``re`` busy for years with Python's lock held.
+it takes too long, since a few characters can keep ``re`` busy for years while it holds Python's lock.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Any
 ALL_LINEAR = "all-linear"
 MAX_NAMES, MAX_NAME_CHARS = 4096, 300
 MAX_PATTERN_CHARS, MAX_NESTING = 1000, 12
-CPU_S = 2  # processor time for all modules of a model
-PATTERN_S = 20.0  # longest time by the clock: the machine may be busy, or know no limit of processor time
+CPU_S = 2  # seconds of processor time for all modules of a model
+PATTERN_S = 20.0  # longest time by the clock: the machine may be busy, or have no limit of processor time
 MAX_MEMORY = 512 << 20  # of the child: counted repetitions are compiled by copying
 
 
 def targets(config: Mapping[str, Any], names: Sequence[str], linear: Iterable[str]) -> set[str]:
-    """Those of ``names`` that ``config`` targets. ``linear``: what "all-linear" means.
+    """Return those of ``names`` that ``config`` targets. ``linear``: the meaning of "all-linear".
 
-    Raises ValueError with the reason where PEFT could not read the settings or they are beyond bounds.
+    Raises ValueError with the reason if PEFT could not read the settings or they exceed the bounds.
     """
     check(config)
     wanted = config["target_modules"]
@@ -50,7 +50,7 @@ _KEYS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pat
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raises ValueError with the reason where a setting is of another kind than PEFT's, or too large."""
+    """Raise ValueError with the reason if a setting has another kind than PEFT's, or is too large."""
     wanted, layers, pattern = (config.get(key) for key in ("target_modules", "layers_to_transform", "layers_pattern"))
     if not (isinstance(wanted, str) or _is_names(wanted)) or not wanted:
         raise ValueError("target_modules is neither a list of names nor an expression")
@@ -82,7 +82,7 @@ def _is_names(value: Any) -> bool:
 
 
 def _patterns(config: Mapping[str, Any]) -> list[str]:
-    """What would be run as a regular expression; plain words of ``layers_pattern`` are none."""
+    """Return the settings that would run as regular expressions; plain words of ``layers_pattern`` are none."""
     found = [config.get(key) for key in ("target_modules", "exclude_modules")]
     layers = config.get("layers_pattern")
     found += [layers] if isinstance(layers, str) else layers or []
@@ -91,7 +91,8 @@ def _patterns(config: Mapping[str, Any]) -> list[str]:
 
 
 def _nesting(expression: str) -> int:
-    """Groups within groups; an escaped or bracketed parenthesis counts as well, which only errs to the safe side."""
+    """Return the depth of nested groups; an escaped or bracketed parenthesis counts as well,
+    which errs on the safe side."""
     depth = deepest = 0
     for char in expression:
         depth = depth + 1 if char == "(" else max(0, depth - 1) if char == ")" else depth
@@ -100,7 +101,7 @@ def _nesting(expression: str) -> int:
 
 
 def matching(config: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that ``config`` targets. Raises re.error."""
+    """Return those of ``names`` that ``config`` targets. Raises re.error."""
     wanted, left_out = config["target_modules"], config.get("exclude_modules")
     return [
         name
@@ -116,7 +117,7 @@ def _names(wanted: str | list[str], name: str) -> bool:
 
 
 def _in_layers(config: Mapping[str, Any], name: str) -> bool:
-    """Whether ``name`` is in one of the chosen layers; a name that is written in full needs no choice."""
+    """Whether ``name`` is in one of the chosen layers; a name written in full needs no choice."""
     indexes = config.get("layers_to_transform")
     wanted = config["target_modules"]
     if indexes is None or indexes == [] or isinstance(wanted, str) or name in wanted:
@@ -138,7 +139,7 @@ def main() -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    except (ImportError, OSError, ValueError):  # the parent's clock remains
+    except (ImportError, OSError, ValueError):  # the limit by the parent's clock remains
         pass
     question = json.loads(sys.stdin.read())
     print(json.dumps(matching(question["config"], question["names"])))

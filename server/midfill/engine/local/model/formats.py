@@ -1,4 +1,4 @@
-"""Number formats of weights: how what is read from files becomes a Linear on a device."""
+"""Number formats of weights: how tensors read from files become a Linear on a device."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from midfill.engine.local.model.decoder import Embedding, Linear, Norm
 
 
 class Stored(NamedTuple):
-    """A weight as it comes from a file: floats, or int8 with a scale a row (int8.quantise)."""
+    """A weight as it comes from a file: floats, or int8 with one scale per row (int8.quantise)."""
 
     values: torch.Tensor  # (out, in)
     scale: torch.Tensor | None = None  # (out,)
 
     def floats(self) -> torch.Tensor:
-        """The weight in floating point."""
+        """Return the weight in floating point."""
         return self.values if self.scale is None else self.values.float() * self.scale[:, None]
 
     def rows(self, start: int, end: int) -> Stored:
-        """Some of its rows."""
+        """Return the rows from ``start`` to ``end``."""
         return Stored(self.values[start:end], None if self.scale is None else self.scale[start:end])
 
 
@@ -36,16 +36,17 @@ class Format(Protocol):
     def linear(
         self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None]
     ) -> Linear:  # fmt: skip
-        """The layers ``paths`` as one. Copies or packs: what it is given is not kept. Raises ValueError."""
+        """Return the layers ``paths`` as one Linear. Copies or packs: it does not keep its
+        arguments. Raises ValueError."""
         ...
 
     def embedding(self, weight: Stored, factor: float, head: Linear | None) -> Embedding:
-        """The vectors of tokens, times ``factor``; of the weights of ``head``, where that has the same."""
+        """Return the token vectors, times ``factor``; read from the weights of ``head`` if those are the same."""
         ...
 
 
 class Packed:
-    """What packings have in common; subclasses multiply."""
+    """The common part of packings; subclasses multiply."""
 
     def __init__(
         self, paths: Sequence[str], sizes: list[int], in_features: int, biases: Sequence[torch.Tensor | None],
@@ -61,13 +62,13 @@ class Packed:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x: (rows, in) -> (rows, out_1 + out_2 + ...)."""
-        if not len(x):  # a piece of a prompt that wants no logits
+        if not len(x):  # a piece of a prompt that needs no logits
             return x.new_empty((0, sum(self.sizes)))
         y = self._multiply(x)
         return y if self.bias is None else y.add_(self.bias)
 
     def of_normed(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
-        """The product of ``norm(x)``."""
+        """Return the product of ``norm(x)``."""
         return self(norm(x))
 
     def _multiply(self, x: torch.Tensor) -> torch.Tensor:
@@ -75,7 +76,7 @@ class Packed:
 
     @property
     def n_bytes(self) -> int:
-        """Of the weights with scales and biases: what every step reads."""
+        """Bytes of the weights, scales and biases: every step reads them all."""
         held = [value for value in vars(self).values() if isinstance(value, torch.Tensor)]
         return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
@@ -101,7 +102,7 @@ class Float(Format):
 
 
 class FloatLinear(Packed):
-    """Weights as they are, stacked: each is copied once, to its place on the device."""
+    """Unchanged weights, stacked: each is copied once, to its place on the device."""
 
     def __init__(
         self, paths: Sequence[str], weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor | None],
@@ -119,7 +120,7 @@ class FloatLinear(Packed):
 
 
 class FloatEmbedding:
-    """Rows of a matrix, which may be a head's."""
+    """Rows of a matrix, which may be that of a head."""
 
     def __init__(self, weight: torch.Tensor, factor: float) -> None:
         self.num_embeddings, self._weight = len(weight), weight

@@ -1,4 +1,5 @@
-"""Weights in int8, a scale a row: what prepared files hold, and what CPUs (linear_int8.py) and GPUs multiply."""
+"""Weights in int8 with one scale per row: the format of prepared files, and of the products on
+CPUs (linear_int8.py) and GPUs."""
 
 from __future__ import annotations
 
@@ -8,25 +9,25 @@ from torch import nn
 from midfill.engine.local.model import int8_kernels
 from midfill.engine.local.model.int8_kernels import LEVELS
 
-SCALE_SUFFIX = "_scale"  # of a tensor name: "...weight" is int8 beside "...weight_scale"
+SCALE_SUFFIX = "_scale"  # suffix of a tensor name: "...weight" is int8 beside "...weight_scale"
 
 
 def is_supported() -> bool:
-    """Whether this CPU multiplies int8 fast, and what is installed knows how."""
+    """Whether this CPU multiplies int8 fast, and an installed library can do it."""
     return int8_kernels.best() is not None
 
 
 def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(int8, scale a row) of a float weight: (rows, columns) -> (rows, columns), (rows,)."""
-    values = weight.float()  # the weight itself where it is float32: not to be written to
+    """Return (int8, one scale per row) of a float weight: (rows, columns) -> (rows, columns), (rows,)."""
+    values = weight.float()  # this is the weight itself if it is float32, so it must not be written to
     scale = values.abs().amax(dim=1).clamp_(min=1e-12).div_(LEVELS)
     return (values / scale[:, None]).round_().to(torch.int8), scale
 
 
 def quantise_state(weights: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
-    """``weights`` with those of linear layers and of a plain embedding in int8, the others in float32.
+    """Return ``weights`` with those of linear layers and of a plain embedding in int8, the others in float32.
 
-    Empties ``weights`` on the way, so that the two are never in memory together.
+    Empties ``weights`` on the way, so that both are never in memory together.
     """
     names = {f"{path}.weight" for path, module in model.named_modules() if type(module) in (nn.Linear, nn.Embedding)}
     state: dict[str, torch.Tensor] = {}

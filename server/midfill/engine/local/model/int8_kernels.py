@@ -1,10 +1,10 @@
-"""The bare product of int8 weights and rounded activations on a CPU: the fastest for the CPU at hand.
+"""The bare product of int8 weights and rounded activations on a CPU, by the fastest kernel for this CPU.
 
-A kernel multiplies rows by a packed weight. Whole numbers are summed, so a row's sums do not depend on the rows beside
-it, and every kernel multiplies them by the scales in the same order for one row as for many (test).
+A kernel multiplies rows by a packed weight. It sums whole numbers, so a row's sums do not depend on the rows beside it,
+and every kernel multiplies them by the scales in the same order for one row as for many (tested).
 
-- ``OneDnn``: where there is AMX, whose products of eight-bit numbers nothing else comes near; and where there is VNNI
-  but no numba.
+- ``OneDnn``: on CPUs with AMX, whose products of eight-bit numbers are far faster than all others; and on CPUs with
+  VNNI if numba is missing.
 - ``compiled.product.CompiledKernel``, our own: every other CPU that numba knows.
 """
 
@@ -20,36 +20,36 @@ import torch
 from torch import nn
 
 log = logging.getLogger(__name__)
-LEVELS = 127  # of the largest weight of a row
+LEVELS = 127  # for the largest weight of a row
 MANY = 32  # from this many rows on, writing their magnitudes takes longer than reading the rows twice
 _LEVELS = torch.tensor(
     float(LEVELS)
-)  # a Python number is made a tensor at every call, which takes longer than dividing
+)  # a tensor, as torch would make one of a Python number at every call, which takes longer than dividing
 MIN_ROWS = 4  # rows: VNNI's kernels read the weights faster for four than for one (docs/log.md)
 SLOW = 20  # times float32: oneDNN's reference loops take some 500 times as long
-WRONG = 0.02  # of a product, further than rounding takes it
+WRONG = 0.02  # relative error of a product that rounding cannot explain
 _MIDDLE = torch.tensor(128.0)
 
 
 class Kernel(Protocol):
-    """A weight (out, in) as its CPU reads it best."""
+    """A weight (out, in) in the layout that its CPU reads best."""
 
-    levels: int  # to which the largest activation of a row is scaled
+    levels: int  # the number that the largest activation of a row is scaled to
 
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
-        """``weight`` in LEVELS levels: int8 (out, in); ``scale``: what a level is worth, (out,)."""
+        """``weight`` in LEVELS levels: int8 (out, in); ``scale``: the value of one level, (out,)."""
 
     def __call__(self, rows: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
-        """``rows``: float32 (tokens, in), rounded by a scale a row -> their products with the scaled weights, each
-        times its ``factor`` (tokens, 1): float32 (tokens, out)."""
+        """``rows``: float32 (tokens, in), rounded with one scale per row. Returns their products with the scaled
+        weights, each times its ``factor`` (tokens, 1): float32 (tokens, out)."""
 
 
 class OneDnn:
     """oneDNN's ``qlinear_pointwise``.
 
     It has fast kernels for signed activations on AMX only. VNNI multiplies unsigned by signed bytes; elsewhere oneDNN
-    falls back to reference loops, a thousand times slower. So where there is no AMX, activations are stored from 1 to
-    255 with the zero at 128, which oneDNN takes off in whole numbers again: the sums are the same.
+    falls back to reference loops, a thousand times slower. So without AMX, activations are stored from 1 to 255 with
+    the zero at 128, which oneDNN subtracts again in whole numbers: the sums are the same.
     """
 
     levels = LEVELS
@@ -57,8 +57,8 @@ class OneDnn:
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
         self._packed = torch.ops.onednn.qlinear_prepack(weight, None)
         self._scale = scale / LEVELS
-        # oneDNN is asked for the bare sums and the scales are multiplied here: its kernels for one row and for many
-        # round in different orders, and a row must come out the same whoever is beside it.
+        # oneDNN returns the bare sums and the scales are multiplied here: its kernels for one row and for many round in
+        # different orders, and a row's result must not depend on the rows beside it.
         self._one = torch.ones(len(scale))
         self._zero = torch.zeros(len(scale), dtype=torch.long)
         self._zero_point = 0 if has_amx() else 128
@@ -76,7 +76,7 @@ class OneDnn:
         return out
 
     def _levels(self, rows: torch.Tensor) -> torch.Tensor:
-        """``rows`` as whole numbers, with the zero in its place; at least MIN_ROWS of unsigned ones."""
+        """Return ``rows`` as whole numbers, with the zero in its place; at least MIN_ROWS of unsigned ones."""
         rows.round_()
         if not self._zero_point:
             return rows.to(torch.int8)
@@ -88,7 +88,7 @@ class OneDnn:
 
 
 def _largest(rows: torch.Tensor) -> torch.Tensor:
-    """The largest magnitude of each row, (tokens, 1)."""
+    """Return the largest magnitude of each row, (tokens, 1)."""
     if len(rows) < MANY:
         return rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12)
     return torch.maximum(rows.amax(dim=1, keepdim=True), rows.amin(dim=1, keepdim=True).neg_()).clamp_(min=1e-12)
@@ -96,8 +96,8 @@ def _largest(rows: torch.Tensor) -> torch.Tensor:
 
 @functools.cache
 def best() -> type[Kernel] | None:
-    """The kernel for this CPU and this torch, or None where there is none that works. Tried: a slow fallback looks the
-    same."""
+    """Return the kernel for this CPU and this torch, or None if none works. Each is tried, as a
+    slow fallback looks the same."""
     has_one_dnn = torch.cpu._is_vnni_supported() and hasattr(torch.ops.onednn, "qlinear_pointwise")
     own = None if has_one_dnn and has_amx() else _compiled_kernel()
     for kernel in (own, OneDnn if has_one_dnn else None):
@@ -107,12 +107,12 @@ def best() -> type[Kernel] | None:
 
 
 def _compiled_kernel() -> type[Kernel] | None:
-    """Our own, where numba is installed and may keep what it compiles."""
+    """Return our own kernel if numba is installed and may keep what it compiles, else None."""
     try:
         from midfill.engine.local.forward.compiled.product import CompiledKernel
     except ImportError:
         return None
-    except Exception as error:  # noqa: BLE001 - whatever numba or its libraries say: there are other ways
+    except Exception as error:  # noqa: BLE001 - any error of numba or its libraries: there are other kernels
         log.warning("the compiled products cannot be used: %s", error)
         return None
     return CompiledKernel
@@ -124,8 +124,8 @@ def has_amx() -> bool:
 
 
 def works(kernel: type[Kernel]) -> bool:
-    """Whether ``kernel`` multiplies right, and takes no longer than SLOW times a product in float32. Some ten
-    milliseconds."""
+    """Whether ``kernel`` multiplies correctly, and takes at most SLOW times as long as a product in float32.
+    Takes some ten milliseconds."""
     generator = torch.Generator().manual_seed(1)
     weight = torch.randint(-LEVELS, LEVELS, (2048, 512), dtype=torch.int8, generator=generator)
     rows, floats = torch.randn((4, 512), generator=generator), weight.float()
@@ -142,7 +142,7 @@ def works(kernel: type[Kernel]) -> bool:
 
 
 def shortest_s(call: Callable[[], object], times: int = 8) -> float:
-    """Seconds of the shortest of ``times`` calls."""
+    """Return the seconds of the shortest of ``times`` calls."""
     found = []
     for _ in range(times):
         start = time.perf_counter()

@@ -1,12 +1,12 @@
 """Int8 and four-bit weights on a CUDA device, for models that do not fit it otherwise.
 
-int8: one scale a weight row, one an activation row, as on a CPU (linear_int8.py), and the same prepared file. The
+int8: one scale per weight row, one per activation row, as on a CPU (linear_int8.py), and the same prepared file. The
 product is the tensor cores' own int8 one, which reads each weight once, as int8. Libraries that keep int8 weights
 beside bfloat16 activations (optimum-quanto, torchao) widen every weight again at each step unless a compiler fuses that
 away: they save memory and cost time.
 
 int4: NF4 in blocks of 64 (QLoRA, Dettmers et al. 2023, arXiv:2305.14314) by the kernels of bitsandbytes. Embedding and
-head, on which every choice depends, keep eight bits, and so do layers whose rows are no whole blocks.
+head, on which every choice depends, keep eight bits, and so do layers whose rows are not whole blocks.
 
 Weights come to the device tensor by tensor and are quantised there.
 """
@@ -28,12 +28,12 @@ from midfill.types import MidfillError
 # cuBLAS multiplies int8 matrices of more than 16 rows, and of sizes that are multiples of eight.
 MIN_ROWS, MULTIPLE = 32, 8
 NF4_BLOCK = 64
-# Rows quantised at once: as float32 they take some memory beside the model.
+# Rows quantised at once: as float32 they take some memory besides the model.
 CHUNK = 8192
 
 
 def check(form: str, device: torch.device) -> None:
-    """Whether ``form`` can be had on ``device``. Raises MidfillError saying what to install or to choose."""
+    """Check that ``form`` works on ``device``. Raises MidfillError saying what to install or to choose."""
     if form == "float8":
         raise MidfillError("float8 weights are not for CUDA devices", 'set dtype = "int8", which is faster there')
     if form == "int8" and torch.cuda.get_device_capability(device) < (7, 5):
@@ -45,7 +45,7 @@ def check(form: str, device: torch.device) -> None:
 def _bitsandbytes() -> Any:
     try:
         import bitsandbytes
-    except Exception as error:  # besides ImportError, what its loading of CUDA libraries may raise
+    except Exception as error:  # besides ImportError, errors from loading its CUDA libraries
         reason = (
             "is not installed" if isinstance(error, ImportError) else f"does not load here ({type(error).__name__})"
         )
@@ -81,7 +81,7 @@ class CudaQuantised(Format):
 
 
 class CudaInt8Linear(Packed):
-    """Eight-bit weights, one scale a row, by eight-bit activations, one scale a token."""
+    """Eight-bit weights, one scale per row, times eight-bit activations, one scale per token."""
 
     def __init__(
         self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
@@ -93,7 +93,7 @@ class CudaInt8Linear(Packed):
             raise ValueError(f"int8 rows of {self.in_features} weights are no multiple of {MULTIPLE}")
         n = sum(sizes)
         self.weight = torch.zeros((n + -n % MULTIPLE, self.in_features), dtype=torch.int8, device=device)
-        self.scale = torch.empty((1, n), device=device)  # of a product's level, (1, out)
+        self.scale = torch.empty((1, n), device=device)  # value of one level of a product, (1, out)
         at = 0
         for weight in weights:
             values, scale = _int8(weight, device)
@@ -112,7 +112,7 @@ class CudaInt8Linear(Packed):
 
 
 class Nf4Linear(Packed):
-    """Four-bit weights by activations as they are."""
+    """Four-bit weights times unchanged activations."""
 
     def __init__(
         self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
@@ -122,10 +122,10 @@ class Nf4Linear(Packed):
         super().__init__(paths, sizes, weights[0].values.shape[1], biases, dtype, device)
         library = _bitsandbytes()
         self._matmul, n = library.matmul_4bit, sum(sizes) * self.in_features
-        self.weight = torch.empty((n // 2, 1), dtype=torch.uint8, device=device)  # two weights a byte
-        self.scale = torch.empty(n // NF4_BLOCK, device=device)  # of a block
+        self.weight = torch.empty((n // 2, 1), dtype=torch.uint8, device=device)  # two weights per byte
+        self.scale = torch.empty(n // NF4_BLOCK, device=device)  # one for each block
         at = 0
-        for weight in weights:  # blocks do not straddle rows, so that layers beside each other are one
+        for weight in weights:  # blocks do not cross rows, so that neighbouring layers are one
             packed, absmax = nf4(weight.floats().to(device, dtype))
             self.weight[at // 2 : at // 2 + len(packed), 0] = packed
             self.scale[at // NF4_BLOCK : at // NF4_BLOCK + len(absmax)] = absmax
@@ -149,7 +149,7 @@ def _int8(weight: Stored, device: torch.device) -> tuple[torch.Tensor, torch.Ten
 
 
 def nf4(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(rows, columns) -> two weights a byte (rows * columns / 2,), a scale a block (rows * columns / 64,)."""
+    """(rows, columns) -> two weights per byte (rows * columns / 2,), one scale per block (rows * columns / 64,)."""
     packed, state = _bitsandbytes().functional.quantize_4bit(
         weight.contiguous(), blocksize=NF4_BLOCK, quant_type="nf4", compress_statistics=False
     )

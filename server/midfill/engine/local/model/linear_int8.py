@@ -1,9 +1,9 @@
 """Int8 weights on a CPU: half of bfloat16's memory traffic, and products of whole numbers.
 
 Each weight row has one scale, each activation row another: x / absmax(x) in 127 or more levels, product of whole
-numbers, times both scales. One scale for a whole call (torch's stock dynamic quantisation) loses quality; a scale a row
-keeps it, and makes a row's result independent of the rows beside it. What multiplies, by CPU, is in int8_kernels.
-Activations stay float32.
+numbers, times both scales. One scale for a whole call (torch's stock dynamic quantisation) loses quality; one scale
+per row keeps it, and makes a row's result independent of the rows beside it. The kernels for each CPU are in
+int8_kernels. Activations stay float32.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ CPU = torch.device("cpu")
 
 
 class Int8(Format):
-    """Int8 weights and activations on a CPU. Keys and values in bfloat16: half the memory to read, and far less is
-    lost than by the rounding of activations."""
+    """Int8 weights and activations on a CPU. Keys and values are in bfloat16: half the memory to read, and the loss is
+    far smaller than that of rounded activations."""
 
     dtype, kv_dtype, device = torch.float32, torch.bfloat16, CPU
 
@@ -39,7 +39,7 @@ class Int8(Format):
 
 
 class Int8Linear(Packed):
-    """Eight-bit weights, one scale a row, by rounded activations, one scale a token."""
+    """Eight-bit weights, one scale per row, times rounded activations, one scale per token."""
 
     def __init__(
         self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None]
@@ -58,8 +58,8 @@ class Int8Linear(Packed):
         return super().__call__(x.float())
 
     def of_normed(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
-        """The product of x / sqrt(sum(x²) + least²) * weight. The roots only change the rows' scales: no normed row is
-        ever written."""
+        """Return the product of x / sqrt(sum(x²) + least²) * weight. The roots only change the rows' scales:
+        no normed row is ever written."""
         weight, least = norm.of_sum
         root = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         y = self.kernel(x * weight, torch.hypot(root, least).reciprocal_())
@@ -70,13 +70,13 @@ class Int8Linear(Packed):
 
     @property
     def n_bytes(self) -> int:
-        """One a weight, and the scales."""
+        """One byte per weight, and the scales."""
         return sum(self.sizes) * (self.in_features + 4)
 
 
 class Int8Embedding:
-    """Rows of an int8 embedding as float32; out of the packed weights of a ``head`` that has the same, if they can be
-    read: they are then in memory once."""
+    """Rows of an int8 embedding as float32. If a ``head`` has the same weights and its packing can be read, rows come
+    from there: the weights are then in memory once."""
 
     def __init__(self, weight: Stored, factor: float, head: Linear | None) -> None:
         values, scale = _quantised(weight)

@@ -1,15 +1,15 @@
-"""Int8, float8 and four-bit weights by optimum-quanto, for devices that no kernel of ours knows.
+"""Int8, float8 and four-bit weights by optimum-quanto, for devices without a kernel of ours.
 
-Apple's GPUs (mps), Intel's (xpu), CPUs without numba and VNNI; and four bits on any CPU, for models whose int8 weights
-leave no room there. Only weights are quantised; activations stay floats.
+These are Apple's GPUs (mps), Intel's (xpu), CPUs without numba and VNNI; and four bits on any CPU, for models whose
+int8 weights leave no room there. Only weights are quantised; activations stay floats.
 
-- int8 and float8 (e4m3): a scale a weight row. The product is quanto's: torch's own int8 kernel for bfloat16 on a CPU,
-  else the weights are widened at each step, which saves memory and no time.
+- int8 and float8 (e4m3): one scale per weight row. The product is quanto's: torch's own int8 kernel for bfloat16 on a
+  CPU; otherwise the weights are widened at each step, which saves memory and no time.
 - int4: a scale and a shift for each group of 32 weights, chosen by quanto's MaxOptimizer (its HqqOptimizer takes 30
   times as long for 3 % less error). On a CPU torch's int4 kernel multiplies; elsewhere weights are widened.
 
-Embedding and head, on which every choice depends, are int8 in each, and so are layers whose rows are no whole groups:
-by products of ours where this CPU has them (linear_int8.py), as widening a head takes most of a step.
+Embedding and head, on which every choice depends, are int8 in each format, and so are layers whose rows are not whole
+groups: by products of ours if this CPU has them (linear_int8.py), as widening a head takes most of a step.
 
 quanto's operations are called on plain tensors. Its tensor classes multiply four bits through autograd, which inference
 mode refuses, and unpack them by an extension that a compiler on the user's machine would have to build.
@@ -30,14 +30,14 @@ from midfill.types import MidfillError
 
 FORMS = ("int8", "int4", "float8")
 GROUP = 32  # weights that share a scale: 128 lose more than twice as much (docs/log.md)
-CHUNK = 8192  # rows quantised at once: as floats they take memory beside the model
-MIN_SCALE = 1e-9  # of a scale: rows and groups of zeros have one, too
+CHUNK = 8192  # rows quantised at once: as floats they take memory besides the model
+MIN_SCALE = 1e-9  # least scale: rows and groups of zeros have one, too
 CPU_MULTIPLE = 16  # torch's int4 kernel takes this many outputs at once
-WRONG = {"int8": 0.02, "float8": 0.06, "int4": 0.2}  # of a product, further than rounding takes it
+WRONG = {"int8": 0.02, "float8": 0.06, "int4": 0.2}  # relative errors of a product that rounding cannot explain
 
 
 def check(form: str, device: torch.device) -> None:
-    """Whether ``form`` can be had on ``device``, by a small product. Raises MidfillError saying what to do."""
+    """Check by a small product that ``form`` works on ``device``. Raises MidfillError saying what to do."""
     _load(form, device)
     generator = torch.Generator().manual_seed(1)
     weight, x = torch.randn((64, 128), generator=generator), torch.randn((3, 128), generator=generator)
@@ -62,7 +62,7 @@ def _load(form: str, device: torch.device) -> None:
     """Import optimum.quanto, which registers its operations. Raises MidfillError."""
     try:
         import optimum.quanto  # noqa: F401
-    except Exception as error:  # besides ImportError, what a version for another torch may raise
+    except Exception as error:  # besides ImportError, errors of a version for another torch
         missing = isinstance(error, ImportError)
         reason = "is not installed" if missing else f"does not load here ({type(error).__name__})"
         is_int8_on_cpu = form == "int8" and device.type == "cpu"
@@ -107,7 +107,7 @@ class Quanto(Format):
 
 
 class EightBitLinear(Packed):
-    """Int8 or float8 weights, one scale a row, by activations as they are."""
+    """Int8 or float8 weights, one scale per row, times unchanged activations."""
 
     def __init__(
         self, form: str, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
@@ -134,7 +134,7 @@ class Int4Linear(Packed):
         sizes = [len(weight.values) for weight in weights]
         super().__init__(paths, sizes, weights[0].values.shape[1], biases, dtype, device)
         codes, self.scale, self.shift = _stacked(weights, dtype, device)
-        self.weight = codes[:, : GROUP // 2] + codes[:, GROUP // 2 :] * 16  # two a byte; MPS has had no shifts
+        self.weight = codes[:, : GROUP // 2] + codes[:, GROUP // 2 :] * 16  # two per byte; MPS has had no shifts
 
     def _multiply(self, x: torch.Tensor) -> torch.Tensor:
         codes = torch.cat((self.weight % 16, self.weight // 16), dim=1)  # (out * in / GROUP, GROUP)
@@ -170,7 +170,7 @@ class CpuInt4Linear(Packed):
 def _eight_bits(
     form: str, weight: Stored, dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """(out, in) of ``form`` and its scales (out, 1)."""
+    """Return the weight (out, in) in ``form`` and its scales (out, 1)."""
     if form == "int8" and weight.scale is not None:  # prepared
         return weight.values.to(device), weight.scale.to(device, dtype)[:, None]
     from optimum import quanto
@@ -186,8 +186,8 @@ def _eight_bits(
 def _stacked(
     weights: Sequence[Stored], dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Codes from 0 to 15, (out * in / GROUP, GROUP), and (out * in / GROUP, 1) scales and shifts: a weight is its code
-    times the scale, less the shift."""
+    """Return codes from 0 to 15, (out * in / GROUP, GROUP), and scales and shifts, (out * in / GROUP, 1): a weight is
+    its code times the scale, minus the shift."""
     from optimum import quanto
 
     optimizer, found = quanto.MaxOptimizer(), []
@@ -202,5 +202,5 @@ def _stacked(
 
 
 def _pieces(weight: Stored, device: torch.device) -> list[torch.Tensor]:
-    """``weight`` in float32 on ``device``, some rows after others."""
+    """Return ``weight`` in float32 on ``device``, in pieces of CHUNK rows."""
     return [weight.rows(at, at + CHUNK).floats().to(device).float() for at in range(0, len(weight.values), CHUNK)]

@@ -1,4 +1,4 @@
-"""A prepared folder into a model on a device."""
+"""Loads a prepared folder as a model on a device."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUANTISED = ("int8", "int4", "float8")  # the other number formats are floats
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to run, and what goes with it."""
+    """A model ready to run, with its tokenizer and facts."""
 
     name: str
     folder: Path
@@ -39,25 +39,25 @@ class LoadedModel:
     device: torch.device
     number_format: str  # of the weights: int8, bfloat16, ...
     parameters: int
-    base_names: frozenset[str]  # what adapters may call their base
+    base_names: frozenset[str]  # the names that adapters may give their base
 
     @property
     def vocabulary(self) -> int:
-        """Ids the model knows."""
+        """The number of ids the model knows."""
         if isinstance(self.model, Decoder):
             return self.model.embedding.num_embeddings
         return int(self.model.get_input_embeddings().num_embeddings)
 
     @property
     def max_context(self) -> int:
-        """Positions the model was made for."""
+        """The number of positions the model was made for."""
         if isinstance(self.model, Decoder):
             return self.model.max_positions
         return int(getattr(self.model.config, "max_position_embeddings", 4096))
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device of the setting ``device``, for this thread. Raises MidfillError where it is not there."""
+    """Return the device of the setting ``device``, set for this thread. Raises MidfillError if it is not available."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -68,16 +68,17 @@ def pick_device(wanted: str) -> torch.device:
     if device.type == "cuda":
         if device.index is None:
             device = torch.device("cuda", torch.cuda.current_device())
-        torch.cuda.set_device(device)  # of this thread: streams and events are of the current device
-        # Where flash attention cannot be had (windows, packed rows) cuDNN would build a plan for each new length.
+        torch.cuda.set_device(device)  # for this thread: streams and events belong to the current device
+        # If flash attention is not available (windows, packed rows), cuDNN would build a plan for each new length.
         torch.backends.cuda.enable_cudnn_sdp(False)
     return device
 
 
 def pick_format(wanted: str, device: torch.device) -> str:
-    """The number format of the setting ``dtype``; "auto" is the fastest that the hardware multiplies (docs/log.md).
+    """Return the number format of the setting ``dtype``; "auto" is the fastest that the
+    hardware multiplies (docs/log.md).
 
-    Raises MidfillError for one that cannot be had.
+    Raises MidfillError for a format that is not available.
     """
     if wanted == "auto":
         return "int8" if device.type == "cpu" and int8.is_supported() else pick_floats(device)
@@ -93,12 +94,13 @@ def pick_format(wanted: str, device: torch.device) -> str:
 
 
 def _is_ours(wanted: str, device: torch.device) -> bool:
-    """Whether products of ours multiply ``wanted`` on ``device``; elsewhere optimum-quanto's do."""
+    """Whether products of ours multiply ``wanted`` on ``device``; otherwise optimum-quanto's do."""
     return wanted == "int8" and device.type == "cpu" and int8.is_supported()
 
 
 def needs_floats(wanted: str, dtype: str) -> bool:
-    """Whether serving with the settings ``device`` and ``dtype`` reads floats whatever this CPU can multiply.
+    """Whether serving with the settings ``device`` and ``dtype`` reads floats, independent
+    of what this CPU can multiply.
 
     Raises MidfillError.
     """
@@ -107,7 +109,7 @@ def needs_floats(wanted: str, dtype: str) -> bool:
 
 
 def pick_floats(device: torch.device) -> str:
-    """The floating-point format that ``device`` multiplies fastest."""
+    """Return the floating-point format that ``device`` multiplies fastest."""
     if device.type == "cuda":
         with torch.cuda.device(device):  # Turing and Volta compute bfloat16 in float32, several times slower
             return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
@@ -119,9 +121,9 @@ def pick_floats(device: torch.device) -> str:
 def load(
     folder: Path, name: str, *, device: str = "auto", dtype: str = "auto", progress: Progress, modules: bool = False
 ) -> LoadedModel:  # fmt: skip
-    """Load the model in ``folder``. Raises MidfillError naming what is wrong and what to do.
+    """Load the model in ``folder``. Raises MidfillError naming the problem and what to do.
 
-    ``modules``: as transformers' own modules, which can be called and trained, whatever the engine needs.
+    ``modules``: as transformers' own modules, which can be called and trained, even if the engine does not need them.
     """
     check_small_files(folder)
     target = pick_device(device)
@@ -139,7 +141,7 @@ def load(
 
 
 def _warn_of_overflow(config: dict[str, Any], chosen: str, device: torch.device) -> None:
-    """Gemma was trained in bfloat16, whose largest number is 10^33 times float16's."""
+    """Log a warning for Gemma: it was trained in bfloat16, whose largest number is 10^33 times float16's."""
     floats = pick_floats(device) if chosen in QUANTISED and device.type != "cpu" else chosen
     if floats == "float16" and str(config.get("model_type", "")).startswith("gemma"):
         log.warning("%s has no bfloat16: Gemma's numbers may overflow in float16, and such a request fails", device)
@@ -148,7 +150,7 @@ def _warn_of_overflow(config: dict[str, Any], chosen: str, device: torch.device)
 def _model(
     folder: Path, config: dict[str, Any], chosen: str, target: torch.device, progress: Progress, *, modules: bool
 ) -> tuple[Any, int]:  # fmt: skip
-    """The model, and how many weights it has."""
+    """Return the model and its number of weights."""
     try:
         ready = folder / INT8
         if chosen == "int8" and ready.is_file():
@@ -170,7 +172,7 @@ def _read(
     checkpoint: Checkpoint, config: dict[str, Any], chosen: str, target: torch.device, progress: Progress, *,
     modules: bool,
 ) -> tuple[Any, int]:  # fmt: skip
-    """The model in the files of ``checkpoint``, and how many weights it has."""
+    """Return the model in the files of ``checkpoint`` and its number of weights."""
     form = make_format(chosen, target)
     wanted = None if modules else architecture(config)
     if wanted is not None and fits(wanted, checkpoint):
@@ -183,7 +185,7 @@ def _read(
 
 
 def make_format(chosen: str, device: torch.device) -> Format:
-    """How weights are packed for the number format ``chosen`` (of pick_format) on ``device``."""
+    """Return the packing of weights for the number format ``chosen`` (of pick_format) on ``device``."""
     if chosen not in QUANTISED:
         return Float(getattr(torch, chosen), device)
     if _is_ours(chosen, device):
@@ -209,7 +211,7 @@ def _too_large(target: torch.device) -> MidfillError:
 
 
 def read_plain_config(folder: Path) -> dict[str, Any]:
-    """What config.json in ``folder`` says. Raises MidfillError."""
+    """Return the content of config.json in ``folder``. Raises MidfillError."""
     file = folder / "config.json"
     if not file.is_file():
         raise MidfillError(f"{folder} is not a model folder: it has no config.json", "check the setting model")

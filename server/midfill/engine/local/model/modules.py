@@ -1,6 +1,6 @@
-"""transformers' own modules: for architectures that read.py does not know, for training, and for tests to compare with.
+"""transformers' own modules: for architectures that read.py does not know, for training, and as a reference in tests.
 
-In a number format of ours every linear layer and embedding is replaced by one that holds a packing (formats.py).
+In a number format of ours, every linear layer and embedding is replaced by one that holds a packing (formats.py).
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from midfill.engine.local.store.checkpoint import Checkpoint
 from midfill.engine.local.store.safetensors_reader import Progress
 from midfill.types import MidfillError
 
-# Layers that read the same input are one product: fewer calls, and none so narrow that oneDNN's threads cost more
-# than the work (a product 128 wide took ten times as long as one 1152 wide).
+# Layers that read the same input are one product: fewer calls, and none so narrow that oneDNN's threads cost more than
+# the work (a product 128 wide took ten times as long as one 1152 wide).
 FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose packing may be shared with its neighbours: the first one asked for an input computes all."""
+    """A linear layer whose packing may be shared with its neighbours: the first one
+    called with an input computes all."""
 
     def __init__(self, linear: Linear, index: int, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
@@ -63,8 +64,9 @@ class PackedEmbedding(nn.Module):
 
 
 def read_config(folder: Path, content: dict[str, Any]) -> Any:
-    """transformers' configuration of the model in ``folder``; ``content``: of its config.json. Raises MidfillError."""
-    content = {key: value for key, value in content.items() if key != "auto_map"}  # names code in the folder
+    """Return transformers' configuration of the model in ``folder`` from the ``content`` of its
+    config.json. Raises MidfillError."""
+    content = {key: value for key, value in content.items() if key != "auto_map"}  # auto_map names code in the folder
     try:
         kind = content.pop("model_type")
         return AutoConfig.for_model(kind, **content)
@@ -76,7 +78,7 @@ def read_config(folder: Path, content: dict[str, Any]) -> Any:
 
 
 def skeleton(config: Any) -> nn.Module:
-    """The modules without weights."""
+    """Return the modules without weights."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     assert isinstance(model, nn.Module)
@@ -86,10 +88,10 @@ def skeleton(config: Any) -> nn.Module:
 def build(
     config: Any, checkpoint: Checkpoint, form: Format, attention: str, progress: Progress
 ) -> tuple[PreTrainedModel, int]:  # fmt: skip
-    """The model with weights in ``form``, and their number.
+    """Return the model with weights in ``form``, and their number.
 
     ``attention``: a name in transformers' attention interface. Raises MidfillError, and RuntimeError, ValueError,
-    KeyError or TypeError where the weights do not fit ``config``.
+    KeyError or TypeError if the weights do not fit ``config``.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -102,14 +104,14 @@ def build(
     else:  # names of an older layout, which transformers translates
         model = _from_state(model, checkpoint, form, attention, progress)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-    model = model.to(form.device)  # what is no weight
+    model = model.to(form.device)  # everything that is not a weight
     assert isinstance(model, PreTrainedModel)
     return model, parameters
 
 
 @contextlib.contextmanager
 def weightless_layers() -> Iterator[None]:
-    """Inside, linear layers and embeddings are made without memory; everything else is real."""
+    """Inside this context, linear layers and embeddings are made without memory; everything else is real."""
     kinds: tuple[Any, ...] = (nn.Linear, nn.Embedding)
     originals = [(kind, kind.__init__, kind.reset_parameters) for kind in kinds]
 
@@ -130,7 +132,7 @@ def weightless_layers() -> Iterator[None]:
 
 
 def _fill(model: Any, checkpoint: Checkpoint, form: Float, progress: Progress) -> int:
-    """Put each tensor in its place as it is read. Its number of weights."""
+    """Put each tensor in its place as it is read; return the number of weights."""
     parameters, names = 0, _names(model, checkpoint)
     for name, tensor in checkpoint.tensors(progress):
         if name not in names and not tensor.any():
@@ -148,12 +150,12 @@ def _fill(model: Any, checkpoint: Checkpoint, form: Float, progress: Progress) -
 
 
 def _names(model: Any, checkpoint: Checkpoint) -> set[str]:
-    """Of the tensors that the model has a place for, and of those that it should have one for."""
+    """Return the names of the tensors that the model has a place for, and of those that should have one."""
     return set(checkpoint.shapes) - (checkpoint.spare - set(model.state_dict()))
 
 
 def _tied(model: Any) -> set[str]:
-    """The head's name, where it has the embedding's weights."""
+    """Return the head's name if it shares the embedding's weights."""
     is_tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
     return {f"{_path(model, model.get_output_embeddings())}.weight"} if is_tied else set()
 
@@ -163,7 +165,7 @@ def _path(model: nn.Module, wanted: Any) -> str:
 
 
 def _from_state(model: Any, checkpoint: Checkpoint, form: Float, attention: str, progress: Progress) -> Any:
-    """As transformers loads it: the weights are in memory twice for a while."""
+    """Return the model as transformers loads it: the weights are in memory twice for a while."""
     state = {name: tensor.clone() for name, tensor in checkpoint.tensors(progress)}
     loaded, info = type(model).from_pretrained(
         None, config=model.config, state_dict=state, dtype=form.dtype, attn_implementation=attention,
@@ -175,7 +177,8 @@ def _from_state(model: Any, checkpoint: Checkpoint, form: Float, attention: str,
 
 
 def _install(model: Any, checkpoint: Checkpoint, form: Format, progress: Progress) -> int:
-    """Replace linear layers and embeddings of ``model`` by packed ones, as their weights are read; their number.
+    """Replace linear layers and embeddings of ``model`` by packed ones as their weights are read;
+    return the number of weights.
 
     A head without weights of its own takes the embedding's.
     """
@@ -212,7 +215,7 @@ def _install(model: Any, checkpoint: Checkpoint, form: Format, progress: Progres
 
 
 def _groups(modules: dict[str, nn.Module], checkpoint: Checkpoint) -> dict[str, tuple[str, ...]]:
-    """By tensor name, the paths of the layers that are packed together."""
+    """Return, by tensor name, the paths of the layers that are packed together."""
     fused: dict[str, tuple[str, ...]] = {}
     for path, parent in modules.items():
         linears = {name for name, child in parent.named_children() if type(child) is nn.Linear}
@@ -224,7 +227,8 @@ def _groups(modules: dict[str, nn.Module], checkpoint: Checkpoint) -> dict[str, 
 
 
 def _is_packed(module: nn.Module | None) -> bool:
-    """Plain ones, and embeddings that are multiplied by a constant; another subclass computes something of its own."""
+    """Whether ``module`` is a plain linear layer or embedding, or an embedding multiplied by a constant. Other
+    subclasses compute something of their own."""
     scaled = isinstance(module, nn.Embedding) and hasattr(module, "scalar_embed_scale")
     return type(module) in (nn.Linear, nn.Embedding) or scaled
 

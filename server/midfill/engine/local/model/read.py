@@ -1,7 +1,7 @@
-"""``config.json`` and tensors into a Decoder, without transformers.
+"""Reads ``config.json`` and tensors as a Decoder, without transformers.
 
-A table says what the families differ in; the defaults are those of their configurations in transformers. Whatever is
-not understood gives None, and the model runs through transformers' own modules (modules.py).
+A table holds the differences between the families; the defaults are those of their configurations in transformers. For
+anything unknown the result is None, and the model runs through transformers' own modules (modules.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": functional.silu, "swish": functional.silu, "gelu": functional.gelu,
     "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
 }  # fmt: skip
-# What config.json may leave out.
+# The values that config.json may leave out.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": {"max_position_embeddings": 2048},
     "mistral": {"max_position_embeddings": 131_072, "num_key_value_heads": 8, "sliding_window": 4096},
@@ -47,7 +47,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What a decoder is like before it has weights."""
+    """The shape of a decoder before it has weights."""
 
     hidden: int
     inner: int
@@ -55,7 +55,7 @@ class Architecture:
     kv_heads: int
     head_dim: int
     vocabulary: int
-    windows: tuple[int | None, ...]  # of each layer
+    windows: tuple[int | None, ...]  # one for each layer
     eps: float
     activation: str
     rope: Rope
@@ -69,7 +69,7 @@ class Architecture:
     max_positions: int
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of every tensor by its name in the files."""
+        """Return the shape of every tensor by its name in the files."""
         attention, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
         linears = {
             QKV[0]: (attention, self.hidden, self.qkv_bias), QKV[1]: (kv, self.hidden, self.qkv_bias),
@@ -95,7 +95,8 @@ class Architecture:
 
 
 def architecture(config: Mapping[str, Any]) -> Architecture | None:
-    """What ``config`` (of config.json) describes, or None where it is of a kind that is not read here."""
+    """Return the architecture that ``config`` (of config.json) describes, or None if this
+    module cannot read its kind."""
     family = config.get("model_type")
     if family not in DEFAULTS:
         return None
@@ -108,7 +109,7 @@ def architecture(config: Mapping[str, Any]) -> Architecture | None:
         head_dim, max_positions = int(said.get("head_dim", hidden // heads)), int(said["max_position_embeddings"])
         rope = read_rope(said, head_dim, max_positions)
         activation = str(said.get("hidden_act", "silu"))
-        if family == "gemma" and activation == "gelu":  # its first configurations mean the other one
+        if family == "gemma" and activation == "gelu":  # Gemma's first configurations mean the tanh form
             activation = "gelu_pytorch_tanh"
         if rope is None or activation not in ACTIVATIONS or heads % kv_heads or said.get("use_bidirectional_attention"):
             return None
@@ -130,7 +131,7 @@ def architecture(config: Mapping[str, Any]) -> Architecture | None:
 
 
 def _windows(family: str, said: Mapping[str, Any]) -> tuple[int | None, ...]:
-    """How many positions each layer sees; None: all."""
+    """Return how many positions each layer sees; None: all."""
     n, window = int(said["num_hidden_layers"]), said.get("sliding_window")
     if family == "mistral":
         return (window,) * n
@@ -146,7 +147,7 @@ def _windows(family: str, said: Mapping[str, Any]) -> tuple[int | None, ...]:
 
 
 def fits(wanted: Architecture, checkpoint: Checkpoint) -> bool:
-    """Whether ``checkpoint`` holds just the tensors of ``wanted``, in int8 with their scales or in floats."""
+    """Whether ``checkpoint`` holds exactly the tensors of ``wanted``, in int8 with their scales or in floats."""
     expected = wanted.shapes()
     left_out = _left_out(wanted, checkpoint)
     found = {name: shape for name, shape in checkpoint.shapes.items() if name not in left_out}
@@ -157,7 +158,8 @@ def fits(wanted: Architecture, checkpoint: Checkpoint) -> bool:
 
 
 def _left_out(wanted: Architecture, checkpoint: Checkpoint) -> set[str]:
-    """A tied head that is in the files all the same, frequencies, which old ones hold, and biases of zeros."""
+    """Return the tensors to ignore: a tied head that is in the files all the same, frequencies
+    in old files, biases of zeros."""
     tied = {name for name in checkpoint.shapes if wanted.tied and name.startswith(f"{HEAD}.")}
     frequencies = {name for name in checkpoint.shapes if name.endswith("rotary_emb.inv_freq")}
     return tied | frequencies | (checkpoint.spare - wanted.shapes().keys())
@@ -166,10 +168,10 @@ def _left_out(wanted: Architecture, checkpoint: Checkpoint) -> set[str]:
 def read_decoder(
     wanted: Architecture, checkpoint: Checkpoint, form: Format, progress: Progress
 ) -> tuple[Decoder, int]:  # fmt: skip
-    """The decoder with the weights of ``checkpoint``, which ``fits``, and their number.
+    """Return the decoder with the weights of ``checkpoint``, which ``fits``, and their number.
 
-    Tensors are read, packed and placed one after another. Raises MidfillError where files are damaged, ValueError
-    where ``form`` cannot hold them.
+    Tensors are read, packed and placed one after another. Raises MidfillError if files are damaged, ValueError
+    if ``form`` cannot hold them.
     """
     reader = _Reader(wanted, form)
     for paths, found in checkpoint.groups(_groups(wanted, checkpoint), progress):
@@ -178,7 +180,7 @@ def read_decoder(
 
 
 def _groups(wanted: Architecture, checkpoint: Checkpoint) -> dict[str, tuple[str, ...]]:
-    """By tensor name the paths of the layers that are packed together; () for what is left out."""
+    """Return, by tensor name, the paths of the layers that are packed together; () for ignored tensors."""
     groups: dict[str, tuple[str, ...]] = {}
     for number in range(len(wanted.windows)):
         for names in (QKV, OUTPUT, GATE_UP, DOWN):
@@ -225,7 +227,7 @@ class _Reader:
         return linear
 
     def decoder(self) -> Decoder:
-        """All of it, when everything was taken."""
+        """Return the decoder, once all layers were taken."""
         wanted, form = self._wanted, self._form
         rope = Rope(wanted.rope.frequencies.to(form.device), wanted.rope.scale)
         layers = tuple(self._layer(f"model.layers.{i}.", window) for i, window in enumerate(wanted.windows))

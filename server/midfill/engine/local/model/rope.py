@@ -11,9 +11,9 @@ from midfill.engine.local.model.decoder import Rope
 
 
 def read_rope(config: dict[str, Any], head_dim: int, max_positions: int) -> Rope | None:
-    """The rotary positions of ``config`` (of config.json), or None where they are of a kind that is not read here.
+    """Return the rotary positions of ``config`` (of config.json), or None if this module cannot read their kind.
 
-    ``max_positions``: no position comes after it.
+    ``max_positions``: the greatest number of positions.
     """
     said = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     kind = said.get("rope_type", said.get("type", "default"))
@@ -21,11 +21,11 @@ def read_rope(config: dict[str, Any], head_dim: int, max_positions: int) -> Rope
     part = said.get("partial_rotary_factor", config.get("partial_rotary_factor"))
     trained = config.get("original_max_position_embeddings") or said.get("original_max_position_embeddings")
     if part not in (None, 1.0) or any(isinstance(value, dict) for value in said.values()):
-        return None  # a part of each head, or other frequencies for each kind of layer
+        return None  # only a part of each head turns, or each kind of layer has its own frequencies
     plain: torch.Tensor = 1.0 / theta ** (torch.arange(0, head_dim, 2).float() / head_dim)
-    if kind in ("default", "dynamic"):  # dynamic NTK stretches only what is behind ``max_positions``
+    if kind in ("default", "dynamic"):  # dynamic NTK stretches only positions after ``max_positions``
         return Rope(plain)
-    if kind == "linear":  # positions interpolated: Chen et al. 2023, arXiv:2306.15595
+    if kind == "linear":  # interpolated positions: Chen et al. 2023, arXiv:2306.15595
         return Rope(plain / said["factor"])
     if kind == "llama3":
         return Rope(_llama3(plain, said, trained or max_positions))
@@ -35,18 +35,18 @@ def read_rope(config: dict[str, Any], head_dim: int, max_positions: int) -> Rope
 
 
 def _llama3(plain: torch.Tensor, said: dict[str, Any], trained: int) -> torch.Tensor:
-    """Llama 3.1's: wavelengths of more than a part of the ``trained`` positions are stretched, a band between blended
-    (Grattafiori et al. 2024, arXiv:2407.21783)."""
-    turns = trained * plain / (2 * math.pi)  # of each pair over the trained positions
+    """Return Llama 3.1's frequencies: wavelengths of more than a part of the ``trained`` positions are stretched, with
+    a blended band between (Grattafiori et al. 2024, arXiv:2407.21783)."""
+    turns = trained * plain / (2 * math.pi)  # turns of each pair over the trained positions
     low, high = said["low_freq_factor"], said["high_freq_factor"]
-    blend = ((turns - low) / (high - low)).clamp(0, 1)  # 1: as it is
+    blend = ((turns - low) / (high - low)).clamp(0, 1)  # 1: unchanged
     stretched: torch.Tensor = plain * (blend + (1 - blend) / said["factor"])
     return stretched
 
 
 def _yarn(plain: torch.Tensor, said: dict[str, Any], theta: float, trained: int, max_positions: int) -> Rope:
-    """YaRN (Peng et al. 2023, arXiv:2309.00071): pairs that turn often stay, those that turn less than once are
-    stretched, a ramp between; and attention gets a temperature."""
+    """Return YaRN's positions (Peng et al. 2023, arXiv:2309.00071): pairs that turn often stay, those that turn less
+    than once are stretched, with a ramp between; and attention gets a temperature."""
     factor = said.get("factor") or max_positions / trained
     n = len(plain)
 

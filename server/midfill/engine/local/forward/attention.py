@@ -4,8 +4,9 @@ A step evaluates tokens of one or several slots in one forward pass. Each token'
 position of its slot, and its query sees that slot up to and including that position. So a step may continue several
 sequences at once, verify drafted tokens, or fill a gap in the middle of a sequence (suffix shift).
 
-A few tokens are attended row by row, each with just the shapes it would have alone: together with products that treat
-rows independently (linear_int8.py) a token's result is the same bit for bit whether it was drafted or decoded.
+A few tokens are attended row by row, each with exactly the shapes it would have alone. Together with
+products that treat rows independently (linear_int8.py), this makes a token's result bit for bit the same
+whether it was drafted or decoded.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ ROWWISE = 17
 
 @dataclass(slots=True)
 class Rows:
-    """What one sequence contributes to a step: tokens, where in the slot they stand (ascending), how many of the last
-    ones are to give logits."""
+    """One sequence's part of a step: tokens, their positions in the slot (ascending), and how many
+    of the last ones give logits."""
 
     slot: Slot
     ids: Sequence[int]
@@ -35,7 +36,7 @@ class Rows:
 
 
 class Attends(Protocol):
-    """What a pass asks of a step: to keep a layer's keys and values, and attend over what is kept."""
+    """What a pass needs from a step: to store a layer's keys and values, and to attend over those stored."""
 
     def attend(
         self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float | None, window: int | None,
@@ -65,13 +66,13 @@ class _Part:
 
 @dataclass(slots=True)
 class Step:
-    """One forward pass: which row belongs where."""
+    """One forward pass: which slot and position each row belongs to."""
 
     parts: list[_Part] = field(default_factory=list)
 
     @classmethod
     def of(cls, batch: Sequence[Rows], device: torch.device) -> Step:
-        """The step that evaluates ``batch``, row after row."""
+        """Return the step that evaluates ``batch``, row after row."""
         step, at = cls(), 0
         for rows in batch:
             runs: list[_Run] = []
@@ -82,7 +83,7 @@ class Step:
                     runs.append(_Run(at + i, position, 1))
             n = len(rows.ids)
             positions = torch.tensor(rows.positions, device=device)
-            # On a GPU launching a kernel a row would take longer than what they compute.
+            # On a GPU, launching one kernel per row would take longer than their computation.
             rowwise = n <= ROWWISE and device.type != "cuda"
             step.parts.append(_Part(rows.slot, slice(at, at + n), positions, runs, rowwise))
             at += n
@@ -115,13 +116,14 @@ def _attend(
     q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, start: int, scale: float | None, window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:  # fmt: skip
-    """Queries at ``start``, ``start`` + 1, ... over the positions up to each. q: (heads, n, dim) -> (n, heads, dim)."""
+    """Attend with queries at ``start``, ``start`` + 1, ... over the positions up to each. q:
+    (heads, n, dim) -> (n, heads, dim)."""
     heads, n, dim = q.shape
     kv_heads = keys.shape[0]
     low = max(0, start + 1 - window) if window else 0
     end = start + n
     keys, values = keys[None, :, low:end], values[None, :, low:end]
-    if n == 1:  # the heads of a group are the queries of their common keys: nothing is copied, nothing masked
+    if n == 1:  # a group's heads are the queries of their common keys: no copy, no mask
         q = q.view(1, kv_heads, heads // kv_heads, dim)
         mask = None
     else:
@@ -140,8 +142,8 @@ def _attend(
 
 
 def causal(q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float | None) -> torch.Tensor:
-    """The last queries of a sequence over all of it, each up to itself, by a kernel that needs no mask in memory
-    (FlashAttention). q: (1, heads, n, dim); keys, values: (1, heads, end, dim) -> (1, heads, n, dim)."""
+    """Attend with the last queries of a sequence over all of it, each up to itself, by a kernel that needs no mask in
+    memory (FlashAttention). q: (1, heads, n, dim); keys, values: (1, heads, end, dim) -> (1, heads, n, dim)."""
     n, end = q.shape[2], keys.shape[2]
     if n == end:
         return scaled_dot_product_attention(q, keys, values, is_causal=True, scale=scale)

@@ -1,19 +1,19 @@
 """Decoding by CUDA graphs: one launch for a whole forward pass of a few tokens.
 
 On a GPU a step of one token is hundreds of small kernels, and launching them from Python takes longer than running
-them. A graph launches them at once. There is one for each slot, number of rows and length bucket (fixed_shape.py),
-and each once more for steps with an adapter. They are captured by the engine's worker while nobody waits, what was
-missed most recently first; until a step's graph is there, and for prompts and for several slots in one step, the step
-runs as elsewhere (forward/runner.py). Only one graph ever runs, so all leave their logits in the same place, and what
-is wanted of them is copied out before the next.
+them. A graph launches them at once. There is one for each slot, number of rows and length bucket (fixed_shape.py), and
+each once more for steps with an adapter. The engine's worker captures them while no request waits, the most recently
+missed one first. Until a step's graph exists, and for prompts and for several slots in one step, the step runs by the
+usual pass (forward/runner.py). Only one graph ever runs at a time, so all leave their logits in the same place, and the
+worker copies the ones it needs before the next replay.
 
 A replay cannot be stopped: cancelling takes effect between steps, which is after at most one token and its drafts.
 
-Graphs hold addresses of this process, so there is nothing to keep on disk: capturing them all takes seconds and
-happens beside the first requests. Where Triton is installed, its kernels are tried on the loaded model, and taken for
-these steps if they give the same, sooner (``choose``); Triton keeps what it compiles.
+Graphs hold addresses of this process, so they cannot be kept on disk: capturing them all takes seconds and happens
+beside the first requests. If Triton is installed, its kernels are tried on the loaded model, and used for these steps
+if they give the same result, faster (``choose``); Triton keeps what it compiles.
 
-Rounding differs between a graph and the other way (other kernels, other numbers of rows), as it does between any two
+Rounding differs between a graph and the usual pass (other kernels, other numbers of rows), as it does between any two
 batch sizes on a GPU; in float32 on a CPU, where this module runs with ``graphs=False``, both give the same tokens.
 """
 
@@ -43,10 +43,10 @@ from midfill.engine.local.shortage import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
-# While a prompt is read, how many layers Python may be ahead of the device: enough that the device never waits, few
-# enough that a cancelled request stops soon (what is launched cannot be taken back).
+# How many layers Python may be ahead of the device while a prompt is read: enough that the device never waits, few
+# enough that a cancelled request stops soon (launched kernels cannot be taken back).
 LAYERS_AHEAD = 4
-# Two passes agree when their logits differ by less than this part: what rounding to bfloat16 makes of a deep model.
+# Two passes agree if their logits differ by less than this part: the effect of rounding to bfloat16 in a deep model.
 AGREE = 0.1
 N_TIMED = 20  # replays
 
@@ -58,7 +58,7 @@ class Pace:
         self._passed: collections.deque[torch.cuda.Event] = collections.deque()
 
     def __call__(self) -> None:
-        """Between two layers of a step: wait until the device has come near."""
+        """Wait between two layers of a step until the device is at most LAYERS_AHEAD layers behind."""
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
         self._passed.append(event)
@@ -67,7 +67,7 @@ class Pace:
 
 
 class Key(NamedTuple):
-    """Which graph."""
+    """Identifies a graph."""
 
     slot: int
     n_rows: int
@@ -76,9 +76,9 @@ class Key(NamedTuple):
 
 
 class StaticDecoder:
-    """The steps of one decoder that have a fixed shape. Belongs to the worker thread.
+    """The steps of one decoder that have a fixed shape. Only the worker's thread uses it.
 
-    ``residents`` says for which adapters there is to be room, besides the one that is used.
+    ``residents`` returns the adapters that need room, besides the one in use.
     """
 
     def __init__(
@@ -91,11 +91,10 @@ class StaticDecoder:
         chunk: int,
         graphs: bool,
     ) -> None:
-        """``slots`` of make_slots; ``logits``: any of the model's, (1, vocabulary); ``usual``: positions that a full
-        prompt takes with its answer; ``chunk``: how many tokens of a prompt to read at once. Without ``graphs`` the
-        same steps run kernel by kernel, on any device. Without a decoder (the model runs through transformers' own
-        modules) none is taken.
-        """
+        """``slots``: from make_slots; ``logits``: any of the model's, (1, vocabulary); ``usual``: positions that a
+        full prompt takes with its answer; ``chunk``: how many tokens of a prompt to read at once. Without ``graphs``
+        the same steps run kernel by kernel, on any device. Without a decoder (the model runs through transformers'
+        own modules) it takes no step."""
         self.slots, self.capacity, self.chunk = list(slots), slots[0].capacity, chunk
         self._decoder, self._graphs_wanted = decoder, graphs and decoder is not None
         self.residents: Callable[[], Iterable[Adapter]] = tuple
@@ -104,11 +103,11 @@ class StaticDecoder:
         self._inputs = torch.zeros((2, ROWWISE), dtype=torch.long, device=device)  # ids, positions
         self._rows = torch.arange(ROWWISE, device=device)
         self._outbox = _Outbox(self._inputs)
-        # What every step leaves behind, graphs too: only one runs at a time.
+        # All steps and graphs leave their logits here: only one runs at a time.
         self._logits = logits.new_zeros((ROWWISE, logits.shape[-1]))
         self.lora: StaticLora | None = None
-        self._without_room: set[str] = set()  # digests of adapters for which there was no memory
-        self._graphs: dict[bool, Graphs[Key]] = {}  # by whether they are adapted
+        self._without_room: set[str] = set()  # digests of adapters that found no memory
+        self._graphs: dict[bool, Graphs[Key]] = {}  # key: whether they are adapted
         if self._graphs_wanted:
             streams = Streams(device)
             self._graphs = {False: Graphs(streams, streams.plain), True: Graphs(streams, streams.adapted)}
@@ -118,12 +117,13 @@ class StaticDecoder:
         self._take(None)
 
     def _take(self, fused: Fused | None) -> None:
-        """Compute steps by ``fused`` from now on, None: by the eager pass. Graphs of the other one are dropped."""
+        """Compute steps by ``fused`` from now on, or by the eager pass if it is None. The
+        other one's graphs are dropped."""
         for graphs in self._graphs.values():
             graphs.drop()
         self._missed.clear()
         self._fused = fused
-        self._buckets = (self.capacity,) if fused is not None else self._all_buckets  # it reads the length itself
+        self._buckets = (self.capacity,) if fused is not None else self._all_buckets  # it reads the length
         self._to_warm = [
             Key(slot, n_rows, bucket, False)
             for slot in range(len(self.slots)) for bucket in reversed(self._buckets) for n_rows in N_ROWS
@@ -131,12 +131,12 @@ class StaticDecoder:
 
     @property
     def is_fused(self) -> bool:
-        """Whether steps are computed by Triton's kernels."""
+        """Whether Triton's kernels compute the steps."""
         return self._fused is not None
 
     @property
     def n_graphs(self) -> int:
-        """Captured so far."""
+        """The number of graphs captured so far."""
         return sum(len(graphs) for graphs in self._graphs.values())
 
     def takes(self, batch: Sequence[Rows], adapter: Adapter | None) -> bool:
@@ -153,7 +153,8 @@ class StaticDecoder:
         return False
 
     def step(self, rows: Rows, adapter: Adapter | None) -> torch.Tensor:
-        """Evaluate ``rows``, which ``takes`` accepted; the logits of the last ``n_logits``: (n_logits, vocabulary)."""
+        """Evaluate ``rows``, which ``takes`` accepted; return the logits of the last
+        ``n_logits``: (n_logits, vocabulary)."""
         key, n = self._key(rows, adapter), len(rows.ids)
         n_more = key.n_rows - n
         self._outbox.send([*rows.ids, *[0] * n_more], [*rows.positions, *range(self.capacity, self.capacity + n_more)])
@@ -171,14 +172,14 @@ class StaticDecoder:
         return Key(self._numbers[id(rows.slot)], n_rows, bucket, adapter is not None)
 
     def _has_buffers(self, adapter: Adapter | None) -> bool:
-        """Whether ``adapter``, if any, fits the buffers, which are made larger where there is room for it."""
+        """Whether ``adapter``, if any, fits the buffers; they are made larger if there is memory for it."""
         if adapter is None or self._decoder is None or (self.lora is not None and self.lora.holds(adapter)):
             return True
         if adapter.digest in self._without_room:
             return False
         if self._graphs_wanted:
             self._graphs[True].drop()  # they read the old buffers
-        self.lora = None  # its memory first
+        self.lora = None  # frees its memory first
         resident = [one for one in self.residents() if one.digest not in self._without_room]
         try:
             self.lora = StaticLora(self._decoder.linears, [*resident, adapter])
@@ -191,7 +192,7 @@ class StaticDecoder:
         return True
 
     def _compute(self, key: Key) -> None:
-        """One forward pass over what stands in the inputs; its results stand in ``_logits``."""
+        """Run one forward pass over the inputs; it leaves its results in ``_logits``."""
         ids, positions = self._inputs[:, : key.n_rows]
         assert self._decoder is not None
         step, keep = StaticStep(self.slots[key.slot], positions, key.bucket), self._rows[: key.n_rows]
@@ -210,7 +211,8 @@ class StaticDecoder:
         return self._graphs_wanted and bool(self._missed or self._to_warm)
 
     def capture_next(self) -> None:
-        """Capture one graph; the engine calls it while no request waits. Never raises: without a graph steps run on."""
+        """Capture one graph; the engine calls it while no request waits. Never raises:
+        steps also run without a graph."""
         key = self._missed.pop() if self._missed else self._to_warm.pop(0)
         graphs = self._graphs[key.adapted]
         if key in graphs or (key.adapted and self.lora is None):
@@ -218,7 +220,7 @@ class StaticDecoder:
         self.aim_behind_the_end()
         try:
             graphs.capture(key, functools.partial(self._compute, key))
-        except Exception as error:  # noqa: BLE001 - no memory, what cannot be captured, a kernel that does not compile
+        except Exception as error:  # noqa: BLE001 - no memory, an uncapturable step, a kernel that fails to compile
             log.warning("no CUDA graph for %s: %s", key, str(error)[:200])
             if self._fused is not None and not is_out_of_memory(error):
                 self._take(None)
@@ -231,14 +233,14 @@ class StaticDecoder:
     # ---- which pass ----------------------------------------------------------------------------------------------
 
     def choose(self, fused: Fused) -> None:
-        """Take ``fused`` for every step if it gives what the eager pass gives on this model, and gives it sooner.
+        """Use ``fused`` for every step if on this model it gives the eager pass's result, and gives it sooner.
 
-        Nothing of it is needed: whatever goes wrong, a kernel that does not compile here or a compiler that is not
-        there, leaves the eager pass.
+        Nothing depends on it: after any error, such as a kernel that does not compile here or a missing
+        compiler, the eager pass stays.
         """
         slot, start = self.slots[0], self._usual - ROWWISE  # in the last bucket of the usual prompt
         for buffer in (*slot.keys, *slot.values):
-            buffer.normal_(std=0.3)  # nothing is lost: no request has been there yet
+            buffer.normal_(std=0.3)  # nothing is lost: no request has used it yet
         try:
             found = []
             for one in (None, fused):
@@ -253,7 +255,7 @@ class StaticDecoder:
                      difference)  # fmt: skip
             if difference < AGREE and fused_s < eager_s:
                 return
-        except Exception as error:  # noqa: BLE001 - of many kinds, Triton's own among them
+        except Exception as error:  # noqa: BLE001 - errors of many kinds, Triton's own among them
             log.info("no kernels by Triton: %s", str(error)[:200])
         finally:
             for buffer in (*slot.keys, *slot.values):
@@ -261,7 +263,7 @@ class StaticDecoder:
         self._take(None)
 
     def _seconds(self, key: Key) -> float:
-        """How long the graph of a step takes on the device."""
+        """Return how many seconds the graph of a step takes on the device."""
         graphs = self._graphs[False]
         graphs.capture(key, functools.partial(self._compute, key))
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
@@ -275,7 +277,7 @@ class StaticDecoder:
         return float(start.elapsed_time(end)) / 1e3 / N_TIMED
 
     def warm_up(self) -> None:
-        """A step of the most rows, so that the first request does not wait until its kernels are loaded."""
+        """Run a step of the most rows, so that the first request does not wait for its kernels to load."""
         if not self._numbers:
             return
         self.aim_behind_the_end()
@@ -289,7 +291,7 @@ class StaticDecoder:
             self._compute(Key(0, ROWWISE, self._buckets[-1], False))
 
     def close(self) -> None:
-        """Destroy the graphs; steps are launched kernel by kernel from now on, by the usual way."""
+        """Destroy the graphs; from now on steps are launched kernel by kernel, by the usual pass."""
         for graphs in self._graphs.values():
             graphs.drop()
         self._graphs_wanted, self._numbers = False, {}
@@ -297,38 +299,38 @@ class StaticDecoder:
         self._to_warm.clear()
 
     def aim_behind_the_end(self) -> None:
-        """Inputs with which a step changes nothing that a slot holds: every row writes behind the last position."""
+        """Set inputs with which a step changes nothing that a slot holds: every row writes after the last position."""
         self._inputs[0] = 0
         self._inputs[1] = self.capacity + self._rows
 
 
 class Fused(Protocol):
-    """What is asked of forward/fused.py."""
+    """The functions that StaticDecoder needs from forward/fused.py."""
 
     def forward(
         self, decoder: Decoder, ids: torch.Tensor, positions: torch.Tensor, slot: Slot, adapter: Adapter | None
     ) -> torch.Tensor:
-        """The logits of every row: (rows, vocabulary)."""
+        """Return the logits of every row: (rows, vocabulary)."""
         ...
 
 
 def _go_on() -> None:
-    """Nothing can stop a step of fixed shape."""
+    """Do nothing, as a step of fixed shape cannot be stopped."""
 
 
 class _Outbox:
     """Sends a step's inputs to the device without waiting for it."""
 
     def __init__(self, inputs: torch.Tensor) -> None:
-        """``inputs``: where they go, (2, ROWWISE): ids, positions."""
+        """``inputs``: the tensor on the device, (2, ROWWISE): ids, positions."""
         is_cuda = inputs.is_cuda
         self._there, self._here = inputs, torch.zeros(inputs.shape, dtype=inputs.dtype, pin_memory=is_cuda)
         self._sent: torch.cuda.Event | None = torch.cuda.Event() if is_cuda else None  # type: ignore[no-untyped-call]
 
     def send(self, ids: Sequence[int], positions: Sequence[int]) -> None:
-        """What the next step reads."""
+        """Send the inputs of the next step."""
         if self._sent is not None:
-            self._sent.synchronize()  # the memory here is read until the last copy is done
+            self._sent.synchronize()  # the host memory is read until the last copy is done
         self._here[:, : len(ids)] = torch.tensor([ids, positions])
         self._there.copy_(self._here, non_blocking=True)
         if self._sent is not None:

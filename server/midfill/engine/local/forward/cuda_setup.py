@@ -1,4 +1,4 @@
-"""From a loaded model to its steps of fixed shape (cuda_graphs.py): measured, planned, and by which pass."""
+"""From a loaded model to its steps of fixed shape (cuda_graphs.py): measures and plans memory, and chooses the pass."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_ROOM = 'choose a smaller model, dtype = "int4" or device = "cpu"'
 
 
 class Runs(Protocol):
-    """What is asked of forward/runner.py."""
+    """The part of forward/runner.py that this module needs."""
 
     model: Any
     device: torch.device
@@ -39,10 +39,10 @@ def static_decoder(
     runner: Runs, context_tokens: int, max_context: int, n_slots: int, *, free: int | None = None,
     graphs: bool = True, fused: bool = True,
 ) -> StaticDecoder:  # fmt: skip
-    """The decoder for ``runner`` with slots for prompts of ``context_tokens`` in ``free`` bytes (what the device has).
-    Without ``fused`` Triton's kernels are not tried.
+    """Return the decoder for ``runner`` with slots for prompts of ``context_tokens`` in ``free`` bytes (default: the
+    device's free memory). Without ``fused``, Triton's kernels are not tried.
 
-    Raises MidfillError where they do not fit.
+    Raises MidfillError if they do not fit.
     """
     device, model = runner.device, runner.model if isinstance(runner.model, Decoder) else None
     usual = usual_length(context_tokens, max_context)
@@ -77,10 +77,12 @@ def static_decoder(
 
 
 def measure(runner: Runs, context_tokens: int, chunk: int) -> tuple[Slot, torch.Tensor, Demand]:
-    """A slot that was written to (emptied), logits (1, vocabulary), and what the model needs beside its weights.
+    """Return a slot that was written to (emptied), logits (1, vocabulary), and the memory the
+    model needs besides its weights.
 
-    By the steps that need most: the last chunk of a prompt of ``context_tokens``, and one of ROWWISE rows, with an
-    adapter on every linear layer. They also load the kernels that the first request would have to wait for.
+    It is measured by the steps that need most: the last chunk of a prompt of ``context_tokens``, and one
+    of ROWWISE rows, with an adapter on every linear layer. They also load the kernels that the first
+    request would otherwise wait for.
     """
     device, like, found = runner.device, Slot(), list[torch.Tensor]()
     like.begin([1] * context_tokens, None, None)
@@ -90,7 +92,7 @@ def measure(runner: Runs, context_tokens: int, chunk: int) -> tuple[Slot, torch.
         found[:] = runner.forward([Rows(like, [1] * n, at, 1)], adapter)
 
     adapter = null_adapter(runner.model) if isinstance(runner.model, Decoder) else None
-    read(1)  # makes the slot's buffers, and what libraries keep for good
+    read(1)  # allocates the slot's buffers, and what libraries keep for good
     prefill = peak_of(lambda: read(min(chunk, context_tokens)), device)
     step = peak_of(lambda: read(min(ROWWISE, context_tokens)), device)
     logits = found[0]
@@ -103,7 +105,7 @@ def measure(runner: Runs, context_tokens: int, chunk: int) -> tuple[Slot, torch.
 
 
 def null_adapter(decoder: Decoder) -> Adapter:
-    """One of rank RANK_STEP on every linear layer of the decoder's layers that changes nothing."""
+    """Return an adapter of rank RANK_STEP on every linear layer of the decoder's layers that changes nothing."""
     adapter, like = Adapter("", Path(), "", RANK_STEP, 1.0, "", {}), torch.empty(0, dtype=decoder.kv_dtype)
     for linear in (linear for layer in decoder.layers for linear in layer.linears):
         for path, size in zip(linear.paths, linear.sizes, strict=True):
@@ -114,10 +116,10 @@ def null_adapter(decoder: Decoder) -> Adapter:
 
 
 def fused_pass(decoder: Decoder) -> Fused | None:
-    """The pass with Triton's kernels, where there is Triton and they compute what ``decoder`` does."""
+    """Return the pass with Triton's kernels if Triton is installed and they support ``decoder``, else None."""
     try:
         from midfill.engine.local.forward import fused
-    except Exception as error:  # noqa: BLE001 - besides ImportError, what Triton raises where it finds no driver
+    except Exception as error:  # noqa: BLE001 - besides ImportError, what Triton raises if it finds no driver
         log.info("no kernels by Triton: %s", str(error)[:200])
         return None
     return fused if fused.is_possible(decoder) else None

@@ -1,6 +1,6 @@
 """A decoder's forward pass in torch's operations, with nothing between the products.
 
-Beside the products of a small model, transformers' modules spend much of a step in Python and in small operations
+Besides the products of a small model, transformers' modules spend much of a step in Python and in small operations
 (docs/log.md); here the same computation is written once.
 """
 
@@ -19,7 +19,7 @@ def forward(
     decoder: Decoder, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor, step: Attends,
     adapter: Adapter | None, check: Callable[[], None],
 ) -> torch.Tensor:  # fmt: skip
-    """ids, positions: (rows,); the logits of the rows ``keep``: (kept, vocabulary).
+    """ids, positions: (rows,). Returns the logits of the rows ``keep``: (kept, vocabulary).
 
     ``check`` is called before each layer and may raise.
     """
@@ -38,7 +38,7 @@ def _layer(
     layer: Layer, number: int, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, step: Attends,
     adapter: Adapter | None, kv_dtype: torch.dtype,
 ) -> torch.Tensor:  # fmt: skip
-    """x: (rows, hidden) through ``layer``."""
+    """Return x, (rows, hidden), after ``layer``."""
     n, sizes = len(x), layer.qkv.sizes
     y = _linear_of_normed(layer.qkv, x, layer.before_attention, adapter)
     n_rotated, n_heads = sizes[0] + sizes[1], sizes[0] // layer.head_dim
@@ -56,7 +56,7 @@ def _layer(
 
 
 def linear_with_adapter(linear: Linear, x: torch.Tensor, adapter: Adapter | None) -> torch.Tensor:
-    """x: (rows, in) -> (rows, out), with what ``adapter`` adds."""
+    """x: (rows, in) -> (rows, out), plus what ``adapter`` adds."""
     y = linear(x)
     return y if adapter is None else adapter.add_to(y, x, linear.paths, linear.sizes)
 

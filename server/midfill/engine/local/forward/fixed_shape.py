@@ -1,9 +1,9 @@
-"""What a step of fixed shape is made of: slots that never move, attention over a bucket of positions, adapter buffers.
+"""The parts of a step of fixed shape: slots that never move, attention over a bucket of positions, adapter buffers.
 
-A CUDA graph (cuda_graphs.py) repeats its kernels with the very same addresses and shapes. So the slots get their
-memory once; a step has one of a few numbers of rows and attends over one of a few lengths, masked to what each row
-may see; and an adapter's weights are copied into buffers of fixed rank. Nothing here needs a GPU, and the tests run
-it without one.
+A CUDA graph (cuda_graphs.py) repeats its kernels with the very same addresses and shapes. So the slots get
+their memory once; a step has one of a few numbers of rows and attends over one of a few lengths, masked to what
+each row may see; and an adapter's weights are copied into buffers of fixed rank. Nothing here needs a GPU, and
+the tests run it without one.
 """
 
 from __future__ import annotations
@@ -22,25 +22,24 @@ RANK_STEP = 16
 
 
 def bytes_per_token(like: Slot) -> int:
-    """Of keys and values of all layers, in a slot like ``like``."""
+    """Return the bytes of one position's keys and values in all layers, in a slot like ``like``."""
     return sum(t.shape[0] * t.shape[2] * t.element_size() for t in (*like.keys, *like.values))
 
 
 def make_slots(like: Slot, wanted: Plan) -> list[Slot]:
-    """Empty slots with all their memory. ``like``: any slot that the model has written to."""
+    """Return empty slots with all their memory. ``like``: any slot that the model has written to."""
     length = wanted.capacity + SCRATCH
 
     def buffers(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        # Zeros: a masked position weighs nothing, but nothing times NaN is NaN.
+        # Zeros: a masked position has weight zero, but zero times NaN is NaN.
         return [t.new_zeros((t.shape[0], length, t.shape[2])) for t in tensors]
 
     return [Slot(buffers(like.keys), buffers(like.values), capacity=wanted.capacity) for _ in range(wanted.n_slots)]
 
 
 class StaticStep:
-    """Rows of one slot, attended over the first ``bucket`` positions whatever is there: what attention.Step is to a
-    model, without anything that depends on how long the sequence is.
-    """
+    """Rows of one slot, attended over the first ``bucket`` positions, filled or not. A model uses it like
+    attention.Step, but nothing in it depends on the length of the sequence."""
 
     def __init__(self, slot: Slot, positions: torch.Tensor, bucket: int) -> None:
         """positions: (rows,); rows may see every position up to their own."""
@@ -57,12 +56,12 @@ class StaticStep:
         values.index_copy_(1, self._positions, v)
         keys, values = keys[:, : self._bucket], values[:, : self._bucket]
         heads, rows, dim = q.shape
-        # The heads of a group are more queries of their common keys: (kv_heads, group * rows, dim), nothing repeated.
+        # A group's heads are more queries of their common keys: (kv_heads, group * rows, dim), nothing repeated.
         q = q.reshape(len(keys), -1, dim)
         bias = self._bias(window, heads // len(keys))
         scale = scale if scale is not None else dim**-0.5
-        # Products rather than a fused kernel: those work a head through in one block, and a few rows of a few heads
-        # would leave most of a GPU idle; these share the positions out.
+        # Products rather than a fused kernel: that processes a head in one block, and a few rows of a few heads would
+        # leave most of a GPU idle; products divide the positions among blocks.
         scores = product_in_float32(q, keys.transpose(1, 2))
         if softcap:
             scores = scores.mul_(scale / softcap).tanh_().mul_(softcap).add_(bias)
@@ -72,7 +71,7 @@ class StaticStep:
         return seen.view(heads, rows, -1).transpose(0, 1)
 
     def _bias(self, window: int | None, group: int) -> torch.Tensor:
-        """0 where a row may look, -inf elsewhere: (group * rows, bucket), float32. Made once a step."""
+        """Return 0 where a row may look, -inf elsewhere: (group * rows, bucket), float32. Made once per step."""
         if window not in self._biases:
             columns = torch.arange(self._bucket, device=self._positions.device)[None]
             rows = self._positions[:, None]
@@ -85,10 +84,10 @@ class StaticStep:
 
 
 def product_in_float32(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a @ b, a batch of matrices each, as float32 whatever their format.
+    """Return a @ b, a batch of matrices each, as float32 from any format.
 
     A score of 32 or more has steps of 0.25 in bfloat16, which is up to an eighth of its weight after the softmax. The
-    tensor cores sum up in float32 anyway, so on a GPU they only have to write that down.
+    tensor cores sum in float32 anyway, so on a GPU they only have to store the sums in it.
     """
     if a.dtype == torch.float32:
         return a @ b
@@ -98,7 +97,7 @@ def product_in_float32(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 class StaticLora:
     """Takes an adapter's place in a step: an adapter of fixed ranks, into which the others are copied.
 
-    Changing the adapter is copying its tensors; no graph is captured again. Each layer has room for the largest rank
+    To change the adapter, its tensors are copied; no graph is captured again. Each layer has room for the largest rank
     among the adapters it was made for.
     """
 
@@ -115,7 +114,7 @@ class StaticLora:
 
         self.buffers = Adapter("", Path(), "", 0, 0.0, "", {})
         stacked: set[str] = set()
-        for linear in linears:  # one after the other: the pairs become parts of the stack, and their memory is free
+        for linear in linears:  # one after the other: the pairs become parts of the stack, and their memory is freed
             self.buffers.pairs.update((path, zeros(path)) for path in linear.paths if path in like)
             self.buffers.stack(linear.paths, linear.sizes)
             stacked.update(linear.paths)
@@ -130,7 +129,7 @@ class StaticLora:
         )
 
     def switch_to(self, adapter: Adapter) -> None:
-        """Put ``adapter``, which fits, into the buffers."""
+        """Copy ``adapter``, which fits, into the buffers."""
         if adapter.digest == self._digest:
             return
         self._digest = None
@@ -140,5 +139,5 @@ class StaticLora:
             if pair is not None:
                 mine.a[:rank] = pair.a
                 torch.mul(pair.b, pair.scale, out=mine.b[:, :rank])
-            mine.b[:, rank:] = 0  # what is left of another adapter in a then counts for nothing
+            mine.b[:, rank:] = 0  # the rest of another adapter in a then has no effect
         self._digest = adapter.digest

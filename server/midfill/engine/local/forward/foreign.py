@@ -1,7 +1,7 @@
 """The forward pass of transformers' own modules over slots, for architectures that are not read as a Decoder.
 
-The slots' attention is put into them through transformers' attention interface, and reached by a keyword that their
-layers pass on. What an adapter adds, and the question whether to stop, are hooks that last as long as the call.
+The slots' attention is registered in transformers' attention interface, and receives its step by a keyword that the
+layers pass on. The adapter's additions and the check whether to stop are hooks that last as long as the call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _attention(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, _mask: Any,
     scaling: float | None = None, sliding_window: int | None = None, softcap: float | None = None, **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """What a model's layer calls."""
+    """The attention that a model's layer calls."""
     step: Attends = kwargs["midfill_step"]
     if kwargs.get("s_aux") is not None:
         raise NotImplementedError("attention sinks")
@@ -68,7 +68,7 @@ class Foreign:
 
 
 def _adding(pair: LoraPair) -> Any:
-    """A hook that adds ``pair`` to a linear layer's output, in the layer's format."""
+    """Return a hook that adds ``pair`` to a linear layer's output, in the layer's format."""
 
     def add(_module: nn.Module, inputs: tuple[torch.Tensor, ...], y: torch.Tensor) -> torch.Tensor:
         return (y + pair.delta(inputs[0])).to(y.dtype)

@@ -1,8 +1,8 @@
 """A decoder's step of few rows in one slot, with Triton's kernels between the products (triton_kernels.py).
 
-The same computation as eager.py's in fewer launches, for CUDA graphs: a residual is added where the next norm is
-computed, keys and values go to their positions where they are rotated, and attention reads the length of the sequence
-from the device. Imported only where Triton is installed.
+The same computation as in eager.py, in fewer launches, for CUDA graphs: a residual is added in the kernel of the next
+norm, keys and values are stored at their positions by the kernel that rotates, and attention reads the length of the
+sequence from the device. Imported only if Triton is installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KIND_OF = {ACTIVATIONS[name]: kind for name, kind in KINDS.items() if name in A
 
 
 def is_possible(decoder: Decoder) -> bool:
-    """Whether the kernels compute what this decoder's layers do."""
+    """Whether the kernels support this decoder's layers."""
     return all(
         layer.activation in _KIND_OF
         and layer.head_dim >= kernels.MIN_DOT
@@ -34,12 +34,11 @@ def is_possible(decoder: Decoder) -> bool:
 def forward(
     decoder: Decoder, ids: torch.Tensor, positions: torch.Tensor, slot: Slot, adapter: Adapter | None
 ) -> torch.Tensor:  # fmt: skip
-    """ids, positions: (rows,); the logits of every row: (rows, vocabulary). Positions at or behind the slot's capacity
-    are of rows that only fill the step up.
-    """
+    """ids, positions: (rows,). Returns the logits of every row: (rows, vocabulary). Positions at or after the slot's
+    capacity belong to padding rows."""
     x = decoder.embedding(ids)
     cos, sin = decoder.rope(positions, x.dtype)
-    delta: torch.Tensor | None = None  # what is still to be added to x
+    delta: torch.Tensor | None = None  # still to be added to x
     for number, layer in enumerate(decoder.layers):
         delta = _layer(layer, number, x, delta, cos, sin, positions, slot, adapter)
     normed = kernels.add_norm(x, delta, decoder.norm.weight, decoder.norm.eps)
@@ -50,7 +49,7 @@ def _layer(
     layer: Layer, number: int, x: torch.Tensor, delta: torch.Tensor | None, cos: torch.Tensor, sin: torch.Tensor,
     positions: torch.Tensor, slot: Slot, adapter: Adapter | None,
 ) -> torch.Tensor:  # fmt: skip
-    """What ``layer`` adds to x, (rows, hidden), to which ``delta`` is added first."""
+    """Return what ``layer`` adds to x, (rows, hidden); ``delta`` is added to x first."""
     keys, values = slot.keys[number], slot.values[number]
     normed = kernels.add_norm(x, delta, layer.before_attention.weight, layer.before_attention.eps)
     qkv = linear_with_adapter(layer.qkv, normed, adapter)

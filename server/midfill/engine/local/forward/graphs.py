@@ -1,12 +1,12 @@
-"""Capturing CUDA graphs so that no capture spoils another one.
+"""Capturing CUDA graphs so that no capture damages another one.
 
-Three facts of torch decide how this is done. cuBLAS keeps a workspace for each stream that it was used on, for as
-long as the process lives: 32 MiB on Hopper. A workspace that is first needed during a capture lies in the memory pool
-of that capture. And a graph that is destroyed takes the workspace of its capture stream with it (pytorch #193402), also
-where another graph was captured on that stream and still reads it.
+Three facts of torch decide how this is done. cuBLAS keeps a workspace for each stream it was used on, for as long as
+the process lives: 32 MiB on Hopper. A workspace first needed during a capture lies in the memory pool of that capture.
+And destroying a graph also frees the workspace of its capture stream (pytorch #193402), even if another graph was
+captured on that stream and still reads it.
 
-So the streams are few and held: one for rehearsals, and one for each generation of graphs, on which nothing else ever
-runs. A generation has a pool of its own and is dropped whole, after the device has finished.
+So the streams are few and kept: one for rehearsals, and one for each generation of graphs, on which nothing else ever
+runs. A generation has its own pool and is dropped as a whole, after the device has finished.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-# Before a capture the step runs as it is: libraries set themselves up on first use, which a capture does not allow.
+# Before a capture the step runs normally: libraries initialise on first use, which a capture does not allow.
 N_REHEARSALS = 2
 
 K = TypeVar("K", bound=Hashable)
@@ -32,7 +32,8 @@ class Streams:
         self._is_clean = False
 
     def rehearse(self, compute: Callable[[], object]) -> None:
-        """Run ``compute`` aside, so that what libraries allocate on first use is there, and wait for it in order."""
+        """Run ``compute`` on its own stream, so that libraries' first allocations are done, and
+        wait for it in stream order."""
         current = torch.cuda.current_stream(self.device)
         self.rehearsal.wait_stream(current)
         with torch.cuda.stream(self.rehearsal):
@@ -41,8 +42,8 @@ class Streams:
         current.wait_stream(self.rehearsal)
 
     def before_capture(self) -> None:
-        """Forget cuBLAS' workspaces, once and before there is any graph: one of a capture stream must lie in its pool,
-        and torch's streams may have been used by others before."""
+        """Free cuBLAS' workspaces, once and before there is any graph: the workspace of a capture stream must lie in
+        its pool, and other code may have used torch's streams before."""
         if not self._is_clean:
             torch.cuda.synchronize(self.device)
             torch._C._cuda_clearCublasWorkspaces()
@@ -56,7 +57,7 @@ class Graphs(Generic[K]):
         """``stream``: of ``streams``, for this generation's captures and nothing else."""
         self._streams, self._stream = streams, stream
         self._captured: dict[K, torch.cuda.CUDAGraph] = {}
-        self._failed: list[torch.cuda.CUDAGraph] = []  # destroying one would take the others' workspace
+        self._failed: list[torch.cuda.CUDAGraph] = []  # kept, as destroying one would free the others' workspace
         self._pool: Any = None
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ class Graphs(Generic[K]):
         return key in self._captured
 
     def capture(self, key: K, compute: Callable[[], object]) -> None:
-        """Make ``compute`` the graph ``key``. Raises RuntimeError where it cannot be captured or memory runs out."""
+        """Capture ``compute`` as the graph ``key``. Raises RuntimeError if it cannot be captured or memory runs out."""
         streams = self._streams
         with torch.cuda.device(streams.device):
             streams.before_capture()
@@ -80,7 +81,7 @@ class Graphs(Generic[K]):
                 ):  # fmt: skip
                     compute()
             finally:
-                torch.cuda.set_stream(before)  # torch leaves its own one current where the end of a capture fails
+                torch.cuda.set_stream(before)  # torch leaves its own stream current if the end of a capture fails
         self._failed.remove(graph)
         self._captured[key] = graph
         self._pool = graph.pool()
@@ -90,7 +91,7 @@ class Graphs(Generic[K]):
         self._captured[key].replay()
 
     def drop(self) -> None:
-        """Destroy all of them, when the device is done with them. Afterwards others may be captured."""
+        """Destroy all graphs once the device has finished them. Afterwards others may be captured."""
         graphs = [*self._captured.values(), *self._failed]
         if not graphs:
             return

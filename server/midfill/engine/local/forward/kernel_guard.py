@@ -1,6 +1,7 @@
-"""Kernels that might end the process are tried under a mark: a fault on a GPU raises nothing that could be caught.
+"""Kernels that might end the process are tried under a mark: a fault on a GPU raises no error that could be caught.
 
-The mark is a file that stands while they are tried. An engine that finds it left by others that died goes without them.
+The mark is a file that exists while they are tried. An engine that finds it, left by engines that
+died, runs without these kernels.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from midfill import paths
 from midfill.types import MidfillError
 
 log = logging.getLogger(__name__)
-MAX_TRIES = 2  # the first engine may have been ended just then for another reason
+MAX_TRIES = 2  # the first engine may have ended just then for another reason
 
 
 @contextlib.contextmanager
 def guarded(what: str) -> Iterator[bool]:
-    """Whether to try ``what``, which names kernels, device and versions: not where MAX_TRIES engines ended trying."""
+    """Yield whether to try ``what``, which names kernels, device and versions: not if
+    MAX_TRIES engines ended while trying."""
     file = _mark(what)
     n_before = _tries(file)
     if file is None or n_before >= MAX_TRIES:
@@ -32,13 +34,13 @@ def guarded(what: str) -> Iterator[bool]:
         file.write_text(str(n_before + 1), encoding="utf-8")
     try:
         yield True
-    finally:  # an error of Python's is none of the kernels' that ends a process
+    finally:  # a Python error is not the fault that ends a process
         with contextlib.suppress(OSError):
             file.unlink()
 
 
 def _mark(what: str) -> Path | None:
-    """Where the mark stands; None where nothing can be kept."""
+    """Return the file of the mark; None if no file can be kept."""
     try:
         folder = paths.private_dir(paths.cache_dir() / "kernels")
     except (MidfillError, OSError):

@@ -1,12 +1,12 @@
-"""What stands between the products of a decoder's step of few rows, in Triton (Tillet et al. 2019): one kernel each for
-what torch needs two to five for.
+"""The operations between the products of a decoder's step of few rows, in Triton (Tillet et al. 2019): one kernel each
+for what torch needs two to five for.
 
-A step of one token is bound by memory, and a small kernel takes about as long to begin as to run. Attention is split
+A step of one token is bound by memory, and a small kernel takes about as long to start as to run. Attention is split
 over the positions (Flash-Decoding, Dao et al. 2023): a few rows of a few heads would leave most of a GPU idle. It reads
-how long the sequence is from the device, so that one graph serves every length.
+the length of the sequence from the device, so that one graph serves every length.
 
 Numbers are computed in float32 and rounded when they are stored. Tensors are read row after row, so they have to be
-contiguous, and are made so where they are not. Imported only where Triton is installed.
+contiguous, and are made so if they are not. Imported only if Triton is installed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import triton.language as tl
 
 # Positions that one program of attention reads, and how many of them at once.
 SPLIT, BLOCK = 256, 64
-# What tl.dot multiplies has at least this many rows.
+# The operands of tl.dot have at least this many rows.
 MIN_DOT = 16
 # Columns of an activation that one program computes.
 GATE_BLOCK = 1024
@@ -29,7 +29,7 @@ SILU, GELU_TANH, GELU = 0, 1, 2
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _add_norm(x, delta, weight, out, n, eps, has_delta: tl.constexpr, size: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A program a row: x += delta, out = norm(x) * weight."""
+    """One program per row: x += delta, out = norm(x) * weight."""
     at = tl.arange(0, size)
     inside = at < n
     place = tl.program_id(0) * n + at
@@ -49,7 +49,7 @@ def _rotate(  # type: ignore[no-untyped-def]
     qkv, cos, sin, positions, q_weight, k_weight, q, keys, values, length, q_eps, k_eps,
     n_heads: tl.constexpr, n_kv: tl.constexpr, half: tl.constexpr, has_norm: tl.constexpr, size: tl.constexpr,
 ):  # fmt: skip
-    """A program a row and a head: queries rotated to q, keys rotated and values to their positions."""
+    """One program per row and head: store rotated queries in q, rotated keys and values at their positions."""
     row, head = tl.program_id(0), tl.program_id(1)
     at = tl.arange(0, size)
     inside = at < half
@@ -91,13 +91,13 @@ def _attend(  # type: ignore[no-untyped-def]
     n_heads: tl.constexpr, n_kv: tl.constexpr, dim: tl.constexpr, n_padded: tl.constexpr, split_size: tl.constexpr,
     block: tl.constexpr, has_window: tl.constexpr,
 ):  # fmt: skip
-    """A program a head of keys and a split: what its queries see there, not divided by the sum of its weights yet."""
+    """One program per head of keys and split: what its queries see there, before division by the sum of the weights."""
     kv_head, split = tl.program_id(0), tl.program_id(1)
     at = tl.arange(0, n_padded)
     row, head = at // (n_heads // n_kv), kv_head * (n_heads // n_kv) + at % (n_heads // n_kv)
     is_row = row < n_rows
     position = tl.load(positions + row, mask=is_row, other=0)
-    last = tl.max(tl.where(position < capacity, position, 0), 0)  # rows that only fill up stand behind the capacity
+    last = tl.max(tl.where(position < capacity, position, 0), 0)  # padding rows are past the capacity
     dims = tl.arange(0, dim)
     place = row * n_heads + head
     query = tl.load(q + place[:, None] * dim + dims[None, :], mask=is_row[:, None], other=0.0)
@@ -131,7 +131,7 @@ def _attend(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _combine(parts, tops, sums, out, n_splits, n_all, dim: tl.constexpr, n_padded: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A program a row and a head: its splits together."""
+    """One program per row and head: combine its splits."""
     place = tl.program_id(0)
     split, dims = tl.arange(0, n_padded), tl.arange(0, dim)
     there = split < n_splits
@@ -146,7 +146,7 @@ def _combine(parts, tops, sums, out, n_splits, n_all, dim: tl.constexpr, n_padde
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _gate(gate_up, out, inner, kind: tl.constexpr, size: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A program a row and GATE_BLOCK columns: activation(gate) * up."""
+    """One program per row and GATE_BLOCK columns: activation(gate) * up."""
     row = tl.program_id(0)
     at = tl.program_id(1) * size + tl.arange(0, size)
     inside = at < inner
@@ -177,8 +177,8 @@ def rotate(
     qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, positions: torch.Tensor, keys: torch.Tensor,
     values: torch.Tensor, n_heads: int, norms: tuple[Any, Any] | None = None,
 ) -> torch.Tensor:  # fmt: skip
-    """Queries of ``qkv``, rotated: (rows, heads, dim). Its keys, rotated, and values are put at ``positions`` of
-    ``keys`` and ``values``, (kv_heads, length, dim).
+    """Return the queries of ``qkv``, rotated: (rows, heads, dim). Its rotated keys and its values are stored at
+    ``positions`` of ``keys`` and ``values``, (kv_heads, length, dim).
 
     qkv: (rows, (heads + 2 * kv_heads) * dim); cos, sin: (rows, dim); ``norms``: of each head of queries and of keys.
     """
@@ -198,9 +198,9 @@ def attend(
     q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, positions: torch.Tensor, capacity: int, scale: float,
     window: int | None,
 ) -> torch.Tensor:  # fmt: skip
-    """q: (rows, heads, dim), each over the positions up to its own of ``keys`` and ``values``, (kv_heads, length, dim)
-    -> (rows, heads * dim). Rows at or behind ``capacity`` only fill the step up; what they get means nothing.
-    """
+    """Attend with q, (rows, heads, dim), each row over the positions up to its own of ``keys`` and
+    ``values``, (kv_heads, length, dim) -> (rows, heads * dim). Rows at or after ``capacity`` are
+    padding; their results mean nothing."""
     n_rows, n_heads, dim = q.shape
     n_kv, length, _ = keys.shape
     n_splits, n_all = -(-capacity // SPLIT), n_rows * n_heads
@@ -217,7 +217,7 @@ def attend(
 
 
 def gate(gate_up: torch.Tensor, kind: int) -> torch.Tensor:
-    """activation(gate) * up. gate_up: (rows, 2 * inner) -> (rows, inner); ``kind``: SILU, GELU_TANH or GELU."""
+    """Return activation(gate) * up. gate_up: (rows, 2 * inner) -> (rows, inner); ``kind``: SILU, GELU_TANH or GELU."""
     n, inner, gate_up = len(gate_up), gate_up.shape[1] // 2, gate_up.contiguous()
     out = torch.empty((n, inner), dtype=gate_up.dtype, device=gate_up.device)
     _gate[(n, triton.cdiv(inner, GATE_BLOCK))](gate_up, out, inner, kind=kind, size=GATE_BLOCK)

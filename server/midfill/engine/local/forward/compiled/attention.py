@@ -1,4 +1,4 @@
-"""Attention of a few rows over keys and values in bfloat16: a slot's, up to each row's own position."""
+"""Attention of a few rows over a slot's keys and values in bfloat16, up to each row's own position."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from midfill.engine.local.forward.compiled.work import Shape, Work
 
 @compiled
 def write_keys(shape: Shape, row: int, work: Work, place: Array) -> None:
-    """Rotate the keys of a row and put them and its values into its slot (RoPE, Su et al. 2021, arXiv:2104.09864)."""
+    """Rotate a row's keys and store them and its values in its slot (RoPE, Su et al. 2021, arXiv:2104.09864)."""
     half, cos, sin = shape.dim // 2, work.cos[row], work.sin[row]
     for head in range(shape.kv_heads):
         offset = (head * place[2] + work.positions[row] * shape.dim) * 2
@@ -40,7 +40,7 @@ def write_keys(shape: Shape, row: int, work: Work, place: Array) -> None:
 
 @compiled
 def attend_block(shape: Shape, scale: float, unit: int, rows: int, work: Work, slots: Array) -> None:
-    """One of the parts into which a layer's attention is divided: at most ``rows`` rows, one head of keys."""
+    """Compute one part of a layer's attention: at most ``rows`` rows, one head of keys."""
     row, last = unit // shape.kv_heads * rows, min(len(work.x), (unit // shape.kv_heads + 1) * rows)
     while row < last:
         end = row + 1
@@ -52,9 +52,9 @@ def attend_block(shape: Shape, scale: float, unit: int, rows: int, work: Work, s
 
 @compiled
 def _attend(shape: Shape, scale: float, kv_head: int, first: int, last: int, work: Work, place: Array) -> None:
-    """The attention of the rows from ``first`` to ``last`` of one slot, of all heads that share ``kv_head``.
+    """Attend with the rows from ``first`` to ``last`` of one slot, for all heads that share ``kv_head``.
 
-    What a row reads beyond its own position gets the weight zero, so it does not matter which rows come together.
+    Positions after a row's own get the weight zero, so it does not matter which rows are computed together.
     """
     group, dim = shape.heads // shape.kv_heads, shape.dim
     length = work.positions[last - 1] + 1
@@ -77,7 +77,7 @@ def _attend(shape: Shape, scale: float, kv_head: int, first: int, last: int, wor
 
 @compiled
 def _rotated(shape: Shape, scale: float, work: Work, row: int, head: int, out: Array) -> None:
-    """A row's query of ``head``, rotated and scaled."""
+    """Write a row's query of ``head`` to ``out``, rotated and scaled."""
     half, cos, sin = shape.dim // 2, work.cos[row], work.sin[row]
     mine = work.qkv[row, head * shape.dim :]
     for i in range(half):
@@ -87,7 +87,8 @@ def _rotated(shape: Shape, scale: float, work: Work, row: int, head: int, out: A
 
 @compiled
 def _score(q: Array, keys: int, length: int, transposed: Array, scores: Array) -> None:
-    """``scores`` (queries, length rounded up to COLUMNS) of q (queries, dim) by the keys (length, dim) in bfloat16."""
+    """Write ``scores`` (queries, length rounded up to COLUMNS): q (queries, dim) times the
+    bfloat16 keys (length, dim)."""
     dim = q.shape[1]
     scores[:] = 0
     for start in range(0, length, COLUMNS):
@@ -124,7 +125,7 @@ def _softmax(scores: Array) -> None:
 
 @compiled
 def _mix(scores: Array, values: int, length: int, floats: Array, out: Array) -> None:
-    """``out`` (queries, dim): the values (length, dim), in bfloat16, by the ``scores`` of each query."""
+    """Write ``out`` (queries, dim): the bfloat16 values (length, dim), weighted by the ``scores`` of each query."""
     dim, wide = out.shape[1], len(floats)
     known = carray(pointer(values), (length, dim), np.uint16)
     out[:] = 0

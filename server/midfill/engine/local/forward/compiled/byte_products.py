@@ -1,7 +1,7 @@
-"""Products of many rows by AVX-512 VNNI: activations of eight bits, a scale for each GROUP of inputs.
+"""Products of many rows by AVX-512 VNNI: activations of eight bits, one scale for each GROUP of inputs.
 
-For prompts, whose time is arithmetic. Steps of few rows wait for memory and keep ``products``' 16 bits. A row's result
-does not depend on the rows beside it here either.
+They are for prompts, whose time is arithmetic. Steps of few rows wait for memory and keep the 16 bits of ``products``.
+A row's result does not depend on the rows beside it here either.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from midfill.engine.local.forward.compiled.compiled import Array, compiled
 from midfill.engine.local.forward.compiled.intrinsics import address_of
 from midfill.engine.local.forward.compiled.tiles import OUTPUTS
 
-BLOCK_ROWS = 36  # that meet PANELS panels while they are in the nearest caches
+BLOCK_ROWS = 36  # rows that meet PANELS panels while these are in the nearest caches
 
 
 @compiled
 def byte_rows(buffer: Array, n: int, depth: int) -> Array:
-    """The int16 ``buffer`` as uint8 (n, depth)."""
+    """Return the int16 ``buffer`` as uint8 (n, depth)."""
     found: Array = buffer.view(np.uint8)[: n * depth].reshape(n, depth)
     return found
 
 
 @compiled
 def group_scales(buffer: Array, n: int, depth: int) -> Array:
-    """The float32 ``buffer`` as (n, groups)."""
+    """Return the float32 ``buffer`` as (n, groups)."""
     found: Array = buffer[: n * (depth // GROUP)].reshape(n, depth // GROUP)
     return found
 
@@ -34,7 +34,7 @@ def group_scales(buffer: Array, n: int, depth: int) -> Array:
 def quantise_groups(row: Array, out: Array, scales: Array) -> None:
     """Quantise each GROUP of ``row`` to LEVELS levels of its largest magnitude.
 
-    ``out``: uint8 around ZERO; ``scales``: what a level is worth.
+    ``out``: uint8 around ZERO; ``scales``: the value of one level.
     """
     for group in range(len(scales)):
         some, to = row[group * GROUP : (group + 1) * GROUP], out[group * GROUP : (group + 1) * GROUP]
@@ -49,8 +49,8 @@ def quantise_groups(row: Array, out: Array, scales: Array) -> None:
 
 @compiled
 def offsets_of(thread: int, threads: int, packed: Array, offsets: Array) -> None:
-    """``offsets``: int32 (panels, groups, OUTPUTS), minus ZERO times the sum of each output's weights in a group of the
-    ``packed`` panels; what unsigned activations add to a product."""
+    """Write ``offsets``, int32 (panels, groups, OUTPUTS): minus ZERO times the sum of each output's weights in a group
+    of the ``packed`` panels. They cancel what unsigned activations add to a product."""
     for panel in range(thread, len(packed), threads):
         for group in range(offsets.shape[1]):
             for output in range(OUTPUTS):
@@ -97,7 +97,8 @@ def byte_panels(
 
 @compiled
 def multiply(rows: Array, packed: Array, offsets: Array, scale: Array, x: Array, scales: Array, out: Array) -> None:
-    """``out`` (n, outputs) = ``rows`` (n, depth) by the packed weights times ``scale``; ``x``, ``scales``: buffers."""
+    """Write ``out`` (n, outputs) = ``rows`` (n, depth) by the packed weights times
+    ``scale``; ``x``, ``scales``: buffers."""
     n, depth = rows.shape
     quantised, its_scales = byte_rows(x, n, depth), group_scales(scales, n, depth)
     for row in range(n):

@@ -1,8 +1,8 @@
 """The inner loop of products with many rows, by AVX-512 VNNI: unsigned bytes by signed ones.
 
 ``vpdpbusd`` multiplies twice as many numbers as the 16-bit product of ``tiles``. Eight bits for a whole row of
-activations would cost quality, as a few of them are large; so each GROUP of them has a scale of its own, and sums are
-taken to float32 group by group.
+activations would cost quality, as a few of them are large; so each GROUP of them has its own scale, and sums are
+converted to float32 group by group.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from midfill.engine.local.forward.compiled.intrinsics import F32, I32, I64, at, 
 from midfill.engine.local.forward.compiled.tiles import DEPTH, OUTPUTS
 
 GROUP = 64  # inputs that share a scale
-LEVELS = 127  # to which the largest magnitude of a group is quantised
-ZERO = 128  # the byte that stands for it
+LEVELS = 127  # the largest magnitude of a group is quantised to this
+ZERO = 128  # the byte that represents zero
 LANES = 16  # outputs of a vector
 VECTORS = 2  # of outputs in a tile
 PANELS = VECTORS * LANES // OUTPUTS  # in a tile
@@ -38,7 +38,7 @@ def _vector(kind: ir.Type, n: int) -> ir.VectorType:
 
 
 def _tile(n_rows: int) -> Any:
-    """The tile of ``n_rows`` rows."""
+    """Return the tile of ``n_rows`` rows."""
 
     @intrinsic
     def tile(
@@ -49,7 +49,7 @@ def _tile(n_rows: int) -> Any:
 
         ``x``: uint8 (n_rows, groups * GROUP) around ZERO; ``scales``: float32 (n_rows, groups); ``weights``: int8
         panels (groups * GROUP / DEPTH, OUTPUTS, DEPTH), ``panel_stride`` bytes apart; ``offsets``: for each panel int32
-        (groups, OUTPUTS), minus ZERO times the sums of the weights; ``weight_scales``: float32, one an output. All are
+        (groups, OUTPUTS), minus ZERO times the sums of the weights; ``weight_scales``: float32, one per output. All are
         addresses, strides are bytes.
         """
         del x, x_stride, scales, scales_stride, groups, weights, panel_stride, offsets, offsets_stride
@@ -70,7 +70,7 @@ def _generate(n_rows: int) -> Any:
         add = _function(builder, f"llvm.fma.v{LANES}f32", floats)
 
         def joined(address: Any, stride: Any, vector: int) -> Any:
-            """The vector of int32 number ``vector``: of two panels, which are ``stride`` bytes apart."""
+            """Return the int32 vector number ``vector``: of two panels, which are ``stride`` bytes apart."""
             first_panel = builder.add(address, builder.mul(stride, I64(2 * vector)))
             eight = [
                 _load(builder, place, _vector(I32, OUTPUTS))
@@ -123,7 +123,7 @@ def _generate(n_rows: int) -> Any:
 
 
 def _function(builder: Any, name: str, kind: ir.Type) -> Any:
-    """LLVM's function of three ``kind``s and with one as result."""
+    """Return LLVM's function of three ``kind``s with one as result."""
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
 
 
@@ -134,7 +134,8 @@ def _load(builder: Any, address: Any, kind: ir.Type) -> Any:
 
 
 def _no_tile() -> Any:
-    """What stands in the tiles' place where the CPU lacks the product; never run, but numba compiles a call of it."""
+    """Return a substitute for the tiles on a CPU without the product; it never runs, but
+    numba compiles a call of it."""
 
     @compiled
     def tile(

@@ -1,9 +1,9 @@
 """Where the compiled loops are kept: compiling them takes some twenty seconds, reading them less than one.
 
-numba asks only whether the file of a function is younger than its machine code, not whether another file changed that
-went into it. So the folder's name is a digest of all of them; numba itself tells one CPU from another.
+numba only checks whether a function's file is younger than its machine code, not whether another file that went into it
+has changed. So the folder's name is a digest of all of them; numba itself distinguishes CPUs.
 
-numba's files are pickles, code of whoever wrote them: they are only read where nobody else can write.
+numba's files are pickles, which run the code of their author: they are only read where no other user can write.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OLD_S = 30 * 86400.0  # since a version was last started
 
 
 def choose() -> None:
-    """Tell numba where to keep what is compiled from now on. Raises MidfillError where nothing can be kept."""
+    """Tell numba where to keep what is compiled from now on. Raises MidfillError if nothing can be kept."""
     every = _folder()
     digest = hashlib.sha256(numba.__version__.encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
@@ -40,8 +40,8 @@ def choose() -> None:
 
 
 def _folder() -> Path:
-    """Below the cache, or where others write to that, below the runtime folder, which is lost when the machine starts
-    anew."""
+    """Return the folder below the cache; if other users can write there, one below the runtime folder, which is
+    lost when the machine restarts."""
     try:
         every = paths.cache_dir() / "kernels"
         if not _was_open(every.parent) and not _was_open(every):
@@ -52,5 +52,5 @@ def _folder() -> Path:
 
 
 def _was_open(folder: Path) -> bool:
-    """Whether others may have left files in ``folder``: asked before ``private_dir`` closes it, for they stay."""
+    """Whether others may have left files in ``folder``: asked before ``private_dir`` closes it, as the files stay."""
     return folder.exists() and not paths.only_we_write(folder)

@@ -1,7 +1,7 @@
-"""Which products prompts take on this CPU: measured once, then kept beside the machine code.
+"""Which products prompts use on this CPU: measured once, then kept beside the machine code.
 
-``vpdpbusd`` on bytes does twice the work of the 16-bit product on the CPU that was seen (docs/log.md). On others the
-clock decides.
+``vpdpbusd`` on bytes does twice the work of the 16-bit product on the CPU that was measured (docs/log.md).
+On others the clock decides.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TURNS = 5
 WORTH = 0.9  # of the time with 16 bits: bytes cost a little quality
 # The thread's own time, as others may use the core meanwhile; Windows counts it in steps of 16 ms.
 CLOCK = time.perf_counter if sys.platform == "win32" else time.thread_time
-WRONG = 0.02  # of a product, further than quantising takes it
+WRONG = 0.02  # relative error of a product that quantising cannot explain
 
 
 def takes_bytes(packed: Array) -> bool:
@@ -42,7 +42,7 @@ def takes_bytes(packed: Array) -> bool:
 
 
 def offsets_for(packed: Array) -> Array:
-    """The ``byte_products.offsets_of`` a weight in panels."""
+    """Return the ``byte_products.offsets_of`` a weight in panels."""
     offsets = np.empty((len(packed), packed.shape[1] * DEPTH // GROUP, OUTPUTS), np.int32)
     threads = n_threads()
     team.run(byte_products.offsets_of, threads, packed, offsets, threads=threads)
@@ -50,7 +50,7 @@ def offsets_for(packed: Array) -> Array:
 
 
 def bytes_are_faster() -> bool:
-    """Whether prompts take activations of bytes on this CPU."""
+    """Whether prompts use activations of bytes on this CPU."""
     if not has_vnni():
         return False
     file, cpu = Path(numba.config.CACHE_DIR) / FILE, llvmlite.binding.get_host_cpu_name()
@@ -73,7 +73,7 @@ def bytes_are_faster() -> bool:
 
 
 def measure() -> float:
-    """How long a product with bytes takes, in times of the one with 16 bits; infinite where it is wrong."""
+    """Return the time of a product with bytes divided by that of one with 16 bits; infinite if its result is wrong."""
     chance = np.random.default_rng(1)
     weight = chance.integers(-127, 128, SHAPE, dtype=np.int8)
     rows, scale = chance.standard_normal((ROWS, SHAPE[1]), np.float32), np.ones(SHAPE[0], np.float32)

@@ -1,4 +1,4 @@
-"""How the loops are compiled, and the numbers that every one of them uses."""
+"""How the loops are compiled, and the number functions that they all use."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ Array = np.ndarray[Any, Any]
 F = TypeVar("F", bound=Callable[..., Any])
 cache.choose()
 
-# Sums in the order that vectors want. Infinities stay what they are; what comes of NaN is undefined: a model that
-# computes it is broken, and says something.
+# Sums in the order that vectors need. Infinities stay; results from NaN are undefined: a model that computes NaN is
+# broken, and generates something anyway.
 _FAST = {"reassoc", "contract", "nsz", "arcp", "nnan"}
 _LOG2_E = np.float32(1.4426950408889634)
 
 
 def compiled(function: F) -> F:
-    """``function`` as machine code that runs without Python's lock."""
+    """Return ``function`` as machine code that runs without Python's lock."""
     made: F = njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")(function)
     return made
 
 
 @compiled
 def floats(address: int, n: int) -> Array:
-    """The ``n`` float32 at ``address``."""
+    """Return the ``n`` float32 at ``address``."""
     found: Array = carray(pointer(address), (n,), np.float32)
     return found
 
 
 @compiled
 def exp(x: Any) -> Any:
-    """e to the x, to some 1e-7 of it, times x; x is cut off where float32 ends."""
+    """Return e to the x, with a relative error of some 1e-7 times x; x is limited to the range of float32."""
     power = min(max(x * _LOG2_E, np.float32(-126)), np.float32(126))
     whole = np.floor(power + np.float32(0.5))
     r = power - whole
@@ -52,12 +52,12 @@ def exp(x: Any) -> Any:
 
 @compiled
 def bfloat(x: Any) -> Any:
-    """The upper half of a float32, rounded to even."""
+    """Return the upper half of a float32, rounded to even."""
     bits = bits_of(x)
     return np.uint16((bits + np.int32(0x7FFF) + ((bits >> np.int32(16)) & np.int32(1))) >> np.int32(16))
 
 
 @compiled
 def of_bfloat(bits: Any) -> Any:
-    """The float32 of which these are the upper half."""
+    """Return the float32 that has these bits as its upper half."""
     return float_of(np.int32(np.int32(bits) << np.int32(16)))

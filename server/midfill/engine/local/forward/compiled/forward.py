@@ -1,13 +1,13 @@
 """The forward pass of a plain decoder, compiled.
 
-Every thread runs the same function; what a phase has to do is shared out by a counter, so a thread that the system held
-up keeps nobody waiting for more than the piece it took.
+Every thread runs the same function; a counter divides the work of a phase, so if the system holds up a thread, the
+others wait at most for the piece it took.
 
-A row's numbers depend neither on the rows beside it nor on who computed them, so a token is the same bit for bit
-whether it was drafted or decoded (test).
+A row's numbers depend neither on the rows beside it nor on the thread that computed them, so a token is bit for bit the
+same whether it was drafted or decoded (tested).
 
 A model's weights are reached by their addresses in int64 tables: numba would take longer to unpack some hundred arrays
-than a layer takes. What an address points to is held by ``step.CompiledStep``.
+than a layer takes. ``step.CompiledStep`` keeps the arrays behind the addresses alive.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from midfill.engine.local.forward.compiled.sharing import LINE, take, wait
 from midfill.engine.local.forward.compiled.tiles import OUTPUTS
 from midfill.engine.local.forward.compiled.work import Shape, Work
 
-# The products of a layer. Each has four addresses: of weights, scales, biases (0: none) and what bytes need
-# (byte_products.offsets_of; 0: nothing).
+# The products of a layer. Each has four addresses: of weights, scales, biases (0: none) and the offsets for bytes
+# (byte_products.offsets_of; 0: none).
 QKV, OUTPUT, GATE_UP, DOWN = range(4)
 N_PRODUCTS, N_ADDRESSES = 4, 4
-# An adapter's part of a product: where ``a`` (low, in) is, how many rows it has, how many blocks follow; a block: its
-# first output, its last, its first low row, its last, where ``b`` (low, outputs) is.
+# An adapter's part of a product: the address of ``a`` (low, in), its number of rows, the number of blocks that follow;
+# a block: its first output, its last, its first low row, its last, the address of ``b`` (low, outputs).
 MAX_BLOCKS, BLOCK = 3, 5
 N_LORA = 3 + MAX_BLOCKS * BLOCK
 QUERIES = 24
@@ -41,11 +41,12 @@ def step(
     thread: int, shape: Shape, scale: float, eps: float, products: Array, norms: Array, lora: Array, slots: Array,
     first: int, last: int, work: Work,
 ) -> None:  # fmt: skip
-    """The layers from ``first`` to ``last`` over the rows ``work.x``, which they change; after all of them the head.
+    """Run the layers from ``first`` to ``last`` over the rows ``work.x``, which they change;
+    after the last layer, the head.
 
     ``products``: (layers + 1, N_PRODUCTS, N_ADDRESSES), the head's in the last row's first; ``norms``: (layers + 1, 2),
-    those of their weights, and of the one before the head; ``lora``: (layers + 1, N_PRODUCTS, N_LORA); ``slots``:
-    (layers, slots, 3), where keys and values begin and how far their heads are apart.
+    the addresses of their weights, and of the one before the head; ``lora``: (layers + 1, N_PRODUCTS, N_LORA);
+    ``slots``: (layers, slots, 3), the addresses of keys and values and the distance between their heads.
     """
     x, n, threads = work.x, len(work.x), shape.threads
     rows = max(1, QUERIES * shape.kv_heads // shape.heads)
@@ -93,7 +94,7 @@ def step(
         last_rows, weight = work.normed[: len(work.logit_rows)], floats(norms[last, 0], shape.hidden)
         for row in range(thread, len(last_rows), threads):
             _norm(x[work.logit_rows[row]], weight, eps, last_rows[row])
-        wide = shape.bytes * 0  # 16 bits; the literal would have all of it compiled a second time
+        wide = shape.bytes * 0  # 16 bits; with the literal, numba would compile all of it a second time
         _quantise_rows(thread, shape, last_rows, lora[last, 0], work, wide)
         met = wait(barrier, met, threads)
         _project(products[last, 0], lora[last, 0], shape.hidden, work.logits, work, counter + LINE * 8, shape, wide)
@@ -102,14 +103,14 @@ def step(
 
 @compiled
 def _norm_rows(thread: int, threads: int, x: Array, weight: Array, eps: float, out: Array) -> None:
-    """Root mean square norm (Zhang and Sennrich 2019, arXiv:1910.07467) of this thread's part of the rows."""
+    """Apply the root mean square norm (Zhang and Sennrich 2019, arXiv:1910.07467) to this thread's part of the rows."""
     for row in range(thread, len(x), threads):
         _norm(x[row], weight, eps, out[row])
 
 
 @compiled
 def _norm(x: Array, weight: Array, eps: float, out: Array) -> None:
-    """Root mean square norm of a row."""
+    """Apply the root mean square norm to one row."""
     total = np.float32(0)
     for i in range(len(x)):
         total += x[i] * x[i]
@@ -122,7 +123,7 @@ def _norm(x: Array, weight: Array, eps: float, out: Array) -> None:
 def _quantise_rows(thread: int, shape: Shape, rows: Array, lora: Array, work: Work, in_bytes: int) -> None:
     """Quantise this thread's part of ``rows`` (n, depth) for the next product, into ``work.quantised``.
 
-    What an adapter makes of them is left in ``work.lora_a``.
+    The product of the rows with an adapter's ``a`` is left in ``work.lora_a``.
     """
     n, depth = rows.shape
     for row in range(thread, n, shape.threads):
@@ -138,7 +139,7 @@ def _quantise_rows(thread: int, shape: Shape, rows: Array, lora: Array, work: Wo
 
 @compiled
 def _chunk_of(panels: int, depth: int, threads: int, in_bytes: int) -> int:
-    """Panels that a thread takes at once."""
+    """Return the number of panels that a thread takes at once."""
     chunk = chunk_of(panels, depth, threads)
     return -(-chunk // PANELS) * PANELS if in_bytes else chunk
 
@@ -147,7 +148,7 @@ def _chunk_of(panels: int, depth: int, threads: int, in_bytes: int) -> int:
 def _project(
     product: Array, lora: Array, depth: int, out: Array, work: Work, counter: int, shape: Shape, in_bytes: int
 ) -> None:  # fmt: skip
-    """``out`` = the product of the quantised rows, shared out."""
+    """Write ``out`` = the product of the quantised rows; threads divide it."""
     panels = out.shape[1] // OUTPUTS
     chunk = _chunk_of(panels, depth, shape.threads, in_bytes)
     start = take(counter, chunk)
@@ -166,7 +167,7 @@ def _project_onto(
     start = take(counter, chunk)
     while start < panels:
         end = min(panels, start + chunk)
-        _product(product, lora, work, depth, start, end, work.normed, shape.bytes)  # whose contents are not needed now
+        _product(product, lora, work, depth, start, end, work.normed, shape.bytes)  # its contents are not needed now
         for row in range(len(x)):
             target, added = x[row, start * OUTPUTS : end * OUTPUTS], work.normed[row, start * OUTPUTS : end * OUTPUTS]
             for i in range(len(target)):
@@ -176,7 +177,7 @@ def _project_onto(
 
 @compiled
 def _project_gated(product: Array, lora: Array, work: Work, counter: int, shape: Shape) -> None:
-    """``work.inner`` = SiLU of the gate's outputs times the others."""
+    """Write ``work.inner`` = SiLU of the gate's outputs times the others."""
     out, gate_up = work.inner, work.gate_up
     panels = out.shape[1] // OUTPUTS
     chunk = _chunk_of(panels, 2 * shape.hidden, shape.threads, shape.bytes)
@@ -204,7 +205,7 @@ def _gate(gate: Array, up: Array, out: Array) -> None:
 def _product(
     product: Array, lora: Array, work: Work, depth: int, start: int, end: int, out: Array, in_bytes: int
 ) -> None:  # fmt: skip
-    """The outputs of the panels from ``start`` to ``end`` with bias and adapter."""
+    """Write the outputs of the panels from ``start`` to ``end`` with bias and adapter."""
     n = len(out)
     if in_bytes:
         x, scales = byte_rows(work.quantised, n, depth), group_scales(work.scales, n, depth)
@@ -224,7 +225,7 @@ def _product(
 
 @compiled
 def _lower(row: Array, lora: Array, low: Array) -> None:
-    """What the adapter's ``a`` makes of a row."""
+    """Write the product of a row with the adapter's ``a`` to ``low``."""
     if lora[0] == 0:
         return
     a = carray(pointer(lora[0]), (lora[1], len(row)), np.float32)
@@ -237,7 +238,7 @@ def _lower(row: Array, lora: Array, low: Array) -> None:
 
 @compiled
 def _add_adapter(lora: Array, low: Array, start: int, end: int, out: Array) -> None:
-    """Add what the adapter's ``b`` makes of ``low`` to the outputs from ``start`` to ``end``."""
+    """Add the product of ``low`` with the adapter's ``b`` to the outputs from ``start`` to ``end``."""
     if lora[0] == 0:
         return
     for number in range(lora[2]):
@@ -253,7 +254,7 @@ def _add_adapter(lora: Array, low: Array, start: int, end: int, out: Array) -> N
 @compiled
 def _add_block(low: Array, lines: int, stride: int, out: Array) -> None:
     """Add the product of low (rank) and b (rank, outputs) to ``out``; ``lines``: the address of b's first line,
-    ``stride`` bytes from one to the next. A pass takes four lines."""
+    ``stride`` bytes from one line to the next. Each pass adds four lines."""
     n, rank, j = len(out), len(low), 0
     while j + 4 <= rank:
         place = lines + j * stride

@@ -1,4 +1,4 @@
-"""What numba lacks, in LLVM's instructions: addresses, counters that threads share, and bits as numbers."""
+"""What numba lacks, in LLVM's instructions: addresses, counters shared by threads, and bits as numbers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ I8, I16, I32, I64, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntTy
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
-    """numba's decorator: ``function`` gets types, and returns a signature and what writes the instructions."""
+    """numba's decorator: ``function`` gets types, and returns a signature and the function
+    that writes the instructions."""
     return untyped_intrinsic(function)
 
 
 def at(builder: Any, address: Any, kind: ir.Type) -> Any:
-    """``address`` as a pointer to a ``kind``."""
+    """Return ``address`` as a pointer to a ``kind``."""
     return builder.inttoptr(address, kind.as_pointer())
 
 
 @intrinsic
 def address_of(_context: Any, array: Any) -> Any:
-    """Where an array's data begins."""
+    """The address of an array's data."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         made = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -50,7 +51,7 @@ def pointer(_context: Any, address: Any) -> Any:
 
 @intrinsic
 def fetch_add(_context: Any, address: Any, amount: Any) -> Any:
-    """Add ``amount`` to the int64 at ``address`` at once; what was there before."""
+    """Add ``amount`` to the int64 at ``address`` atomically; return the earlier value."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.atomic_rmw("add", at(builder, arguments[0], I64), arguments[1], "seq_cst")
@@ -60,7 +61,7 @@ def fetch_add(_context: Any, address: Any, amount: Any) -> Any:
 
 @intrinsic
 def load(_context: Any, address: Any) -> Any:
-    """The int64 at ``address``, and with it whatever its writer wrote before."""
+    """The int64 at ``address``; everything its writer wrote before is then visible, too."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.load_atomic(at(builder, arguments[0], I64), "acquire", 8)
@@ -69,7 +70,7 @@ def load(_context: Any, address: Any) -> Any:
 
 
 def _yield_core() -> int:
-    """The address of the system's function that lets another thread run."""
+    """Return the address of the system's function that lets another thread run."""
     if sys.platform == "win32":
         function = ctypes.windll.kernel32.SwitchToThread
     else:
@@ -94,7 +95,7 @@ def yield_core(_context: Any) -> Any:
 
 @intrinsic
 def float_of(_context: Any, bits: Any) -> Any:
-    """The float32 with these bits, of an int32."""
+    """The float32 with the bits of an int32."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], F32)
@@ -114,7 +115,7 @@ def bits_of(_context: Any, number: Any) -> Any:
 
 @intrinsic
 def pause(_context: Any) -> Any:
-    """Tell the core that its thread waits in a loop, where the core has a word for it."""
+    """Tell the core that its thread waits in a loop, if the core has an instruction for that."""
 
     def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
         if platform.machine().lower() in ("x86_64", "amd64"):

@@ -1,4 +1,4 @@
-"""Int8 weights as the tile reads them, and their product with many rows."""
+"""Int8 weights in the layout that the tile reads, and their product with many rows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class CompiledKernel:
     """A weight in panels of OUTPUTS rows.
 
     Activations are quantised to some thousand levels: products of 16-bit numbers cost AVX2 no more than FBGEMM's, which
-    takes seven bits of a weight and eight of an activation, and next to nothing of the quality is lost (docs/log.md).
+    takes seven bits of a weight and eight of an activation, and almost no quality is lost (docs/log.md).
     """
 
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
-        """``weight``: int8 (out, in); ``scale``: what a level is worth, (out,)."""
+        """``weight``: int8 (out, in); ``scale``: the value of one level, (out,)."""
         outputs, inputs = weight.shape
         self.inputs = inputs
         self.depth = -(-inputs // DEPTH) * DEPTH
@@ -47,7 +47,7 @@ class CompiledKernel:
         return out if out.shape[1] == self.outputs else out[:, : self.outputs].contiguous()
 
     def rows(self, indices: torch.Tensor) -> torch.Tensor:
-        """Rows of the weight: (...) -> int8 (..., in)."""
+        """Return rows of the weight: (...) -> int8 (..., in)."""
         panels, lanes = np.divmod(indices.numpy(), OUTPUTS)
         found = torch.from_numpy(self.packed[panels, :, lanes])  # (..., depth / DEPTH, DEPTH)
         return found.flatten(-2)[..., : self.inputs]

@@ -16,8 +16,8 @@ from midfill.engine.local.forward.compiled.sharing import LINE, meet, take
 from midfill.engine.local.forward.compiled.tiles import DEPTH, OUTPUTS, ROWS, tile_1, tile_2, tile_3, tile_4, tile_6
 
 CHUNK_BYTES = 1 << 16  # of weights that a thread takes at once
-SHARES = 4  # that a product is divided into, a thread, where chunks would be larger
-BLOCK_ROWS = 18  # that meet a panel while it is in the nearest cache
+SHARES = 4  # shares per thread of a product, if chunks would be larger
+BLOCK_ROWS = 18  # rows that meet a panel while it is in the nearest cache
 MAX_LEVELS = 32767
 MAX_SUM = (1 << 31) - 1
 MAX_WEIGHT = 127
@@ -25,13 +25,14 @@ MAX_WEIGHT = 127
 
 @compiled
 def levels_of(depth: int) -> int:
-    """Into how many levels an activation of a product of ``depth`` inputs is quantised: its sums do not overflow."""
+    """Return how many levels an activation of a product of ``depth`` inputs is quantised to, so
+    that its sums do not overflow."""
     return min(MAX_LEVELS, MAX_SUM // (MAX_WEIGHT * depth))
 
 
 @compiled
 def pack(thread: int, threads: int, weight: Array, packed: Array) -> None:
-    """int8 (out, in) -> (panels, in / DEPTH, OUTPUTS, DEPTH), zeros where there is nothing."""
+    """int8 (out, in) -> (panels, in / DEPTH, OUTPUTS, DEPTH), padded with zeros."""
     outputs, inputs = weight.shape
     for panel in range(thread, packed.shape[0], threads):
         packed[panel] = 0
@@ -43,7 +44,7 @@ def pack(thread: int, threads: int, weight: Array, packed: Array) -> None:
 
 @compiled
 def quantise_row(row: Array, out: Array, levels: int) -> Any:
-    """Round ``row`` to ``levels`` levels of its largest magnitude; what a level is worth."""
+    """Round ``row`` to ``levels`` levels of its largest magnitude; return the value of one level."""
     largest = np.float32(1e-12)
     for i in range(len(row)):
         largest = max(largest, abs(row[i]))
@@ -55,14 +56,14 @@ def quantise_row(row: Array, out: Array, levels: int) -> Any:
 
 @compiled
 def panels_between(x: Array, row_scales: Array, weights: int, scale: int, start: int, end: int, out: Array) -> None:
-    """Write the products of the rows ``x`` with the panels from ``start`` to ``end``; ``weights``, ``scale``:
-    addresses."""
+    """Write the products of the rows ``x`` with the panels from ``start`` to ``end``;
+    ``weights``, ``scale``: addresses."""
     n, stride, out_stride = len(x), x.shape[1] * 2, out.shape[1] * 4
     blocks = x.shape[1] // DEPTH
     size = blocks * OUTPUTS * DEPTH
     for first in range(0, n, BLOCK_ROWS):
         last = min(n, first + BLOCK_ROWS)
-        pace = OUTPUTS * DEPTH * ROWS // max(ROWS, last - first)  # of all tiles of a panel together: the next panel
+        pace = OUTPUTS * DEPTH * ROWS // max(ROWS, last - first)  # all tiles of a panel together fetch the next panel
         for panel in range(start, end):
             row, ahead, w = first, weights + (panel + 1) * size, weights + panel * size
             while row < last:
@@ -78,7 +79,7 @@ def panels_between(x: Array, row_scales: Array, weights: int, scale: int, start:
 
 @compiled
 def rows_of_tile(left: int) -> int:
-    """How many of the rows that are left the next tile takes: no tile of one row beside a full one."""
+    """Return how many of the remaining rows the next tile takes: no tile of one row beside a full one."""
     if left <= 4:
         return left
     if left == 7 or left == 8:
@@ -105,7 +106,7 @@ def _tile(
 
 @compiled
 def chunk_of(panels: int, depth: int, threads: int) -> int:
-    """Panels that a thread takes at once."""
+    """Return the number of panels that a thread takes at once."""
     return max(1, min(CHUNK_BYTES // (depth * OUTPUTS), panels // (threads * SHARES)))
 
 
@@ -114,8 +115,8 @@ def multiply(
     thread: int, threads: int, rows: Array, given: Array, levels: int, packed: Array, scale: Array, x: Array,
     row_scales: Array, out: Array, counters: Array,
 ) -> None:  # fmt: skip
-    """``out`` (n, outputs) = ``rows`` (n, in), quantised into ``x``, times the packed weights, times ``scale`` and
-    each row's ``given`` factor."""
+    """Write ``out`` (n, outputs) = ``rows`` (n, in), quantised into ``x``, times the packed weights, times ``scale``
+    and each row's ``given`` factor."""
     for row in range(thread, len(rows), threads):
         row_scales[row] = quantise_row(rows[row], x[row, : rows.shape[1]], levels) * given[row]
         x[row, rows.shape[1] :] = 0

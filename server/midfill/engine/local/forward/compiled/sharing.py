@@ -1,6 +1,6 @@
-"""How threads share out the work of a phase, and wait for each other between two.
+"""How threads divide the work of a phase, and wait for each other between two phases.
 
-Counters are int64, LINE apart: one that two threads add to is passed from core to core with all that is beside it.
+Counters are int64, LINE apart: a counter that two threads add to moves from core to core with its whole cache line.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from midfill.engine.local.forward.compiled.compiled import compiled
 from midfill.engine.local.forward.compiled.intrinsics import fetch_add, load, pause, yield_core
 
 LINE = 8  # int64 of a cache line
-SPINS = 500  # before a thread that waits lets others run
+SPINS = 500  # loops before a waiting thread lets others run
 
 
 @compiled
 def take(counter: int, n: int) -> int:
-    """The next ``n`` of what is shared out: the number of the first."""
+    """Take the next ``n`` pieces of the work; return the number of the first."""
     first: int = fetch_add(counter, 1) * n
     return first
 
@@ -34,7 +34,7 @@ def meet(counter: int, target: int) -> None:
 
 @compiled
 def wait(barrier: int, met: int, threads: int) -> int:
-    """Wait for all threads; how many have met until now."""
+    """Wait for all threads; return how many have met so far."""
     if threads > 1:
         meet(barrier, met + threads)
     return met + threads

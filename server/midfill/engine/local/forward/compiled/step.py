@@ -1,7 +1,7 @@
 """Steps of a plain decoder in one compiled call on each thread.
 
-For models whose layers are what ``forward.step`` computes (Llama, Mistral, Qwen2: SiLU, no norms of queries and keys,
-no window) and whose products are ours; every other one goes through torch (forward/eager.py).
+They serve models whose layers ``forward.step`` computes (Llama, Mistral, Qwen2: SiLU, no norms of queries and keys, no
+window) and whose products are ours; every other model goes through torch (forward/eager.py).
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from midfill.engine.local.model.linear_int8 import Int8Linear
 if TYPE_CHECKING:
     from midfill.engine.local.lora.adapter import Adapter, Block, Stack
 
-N_PHASES = 5  # of a layer that share their work out
+N_PHASES = 5  # phases of a layer that divide their work among threads
 
 
 class CompiledStep:
-    """The tables of one model, and the buffers of its steps. Raises TypeError where the model is of another kind."""
+    """The tables of one model, and the buffers of its steps. Raises TypeError if the model is of another kind."""
 
     def __init__(self, decoder: Decoder) -> None:
         layers, norm, head, first = decoder.layers, decoder.norm, decoder.head, decoder.layers[0]
         self._decoder = decoder
         qkv, inner = first.qkv.sizes, first.gate_up.sizes[0]
-        self._held: list[Any] = []  # what the tables' addresses point to
+        self._held: list[Any] = []  # the objects that the tables' addresses point to
         self._held_kernels: list[CompiledKernel] = []  # layer by layer, the head's last
         self._products, self._norms = self._tables(decoder)
         self._eps, self._scale = np.float32(norm.eps), np.float32(first.scale)
@@ -105,7 +105,7 @@ class CompiledStep:
         return logits[:, : self._vocabulary]
 
     def _room(self, n: int) -> dict[str, Any]:
-        """Buffers of ``n`` rows."""
+        """Return buffers of ``n`` rows."""
         if not self._buffers or len(self._buffers["normed"]) < n:
             rows = max(n, ROWWISE)
             self._buffers = {name: np.empty((rows, width), np.float32) for name, width in self._widths.items()}
@@ -114,7 +114,7 @@ class CompiledStep:
         return {name: buffer if name == "quantised" else buffer[:n] for name, buffer in self._buffers.items()}
 
     def _tables(self, decoder: Decoder) -> tuple[Any, Any]:
-        """``products`` and ``norms`` of forward.step."""
+        """Return ``products`` and ``norms`` of forward.step."""
         layers, norm, products, norms = decoder.layers, decoder.norm, [], []
         for layer in layers:
             if not _is_silu(layer.activation) or layer.q_norm is not None or layer.window is not None:
@@ -129,7 +129,7 @@ class CompiledStep:
         return np.array(products, np.int64), np.array(norms, np.int64)
 
     def _offsets(self) -> bool:
-        """Whether prompts take activations of bytes: then what these add to products is in the table."""
+        """Whether prompts use activations of bytes: the table then gets the offsets that these need."""
         kernels: list[CompiledKernel] = self._held_kernels[:-1]
         if not (all(takes_bytes(kernel.packed) for kernel in kernels) and bytes_are_faster()):
             return False
@@ -140,7 +140,7 @@ class CompiledStep:
         return True
 
     def _product(self, product: Any) -> list[int]:
-        """Addresses of weights, scales and bias."""
+        """Return the addresses of weights, scales and bias."""
         kernel = _kernel_of(product)
         self._held_kernels.append(kernel)
         if product.bias is not None and (len(product.bias) != kernel.outputs or kernel.outputs % OUTPUTS):
@@ -166,7 +166,7 @@ class CompiledStep:
 
 
 def _numbers(layer: Layer) -> tuple[Any, ...]:
-    """What one step has for all layers."""
+    """Return the numbers that one step uses for all layers."""
     shapes = [(linear.sizes, _kernel_of(linear).inputs) for linear in layer.linears]
     norms = [(norm.eps, norm.weight.numel()) for norm in (layer.before_attention, layer.before_mlp)]
     return shapes, norms, layer.head_dim, layer.scale
@@ -186,7 +186,7 @@ def _kernel_of(linear: Linear) -> CompiledKernel:
 
 
 def _place(slot: Any, layer: int) -> tuple[int, int, int]:
-    """Addresses of a layer's keys and values, and from head to head."""
+    """Return the addresses of a layer's keys and values, and the distance from head to head."""
     keys, values = slot.keys[layer], slot.values[layer]
     if keys.dtype != torch.bfloat16 or keys.shape != values.shape:
         raise ValueError("a slot of another model")
@@ -194,8 +194,8 @@ def _place(slot: Any, layer: int) -> tuple[int, int, int]:
 
 
 def _part(linear: Linear, adapter: Adapter, held: list[Any]) -> list[int]:
-    """What ``adapter`` adds to ``linear``, as forward.step wants it. The memory is the adapter's, and what is put into
-    ``held``."""
+    """Return what ``adapter`` adds to ``linear``, as forward.step needs it. The addresses are of the adapter's memory,
+    and of what is put into ``held``."""
     row = [0] * forward.N_LORA
     stack = adapter.stack(linear.paths, linear.sizes)
     if stack is None:
@@ -211,7 +211,8 @@ def _part(linear: Linear, adapter: Adapter, held: list[Any]) -> list[int]:
 
 
 def _without_zeros(stack: Stack, sizes: list[int]) -> list[Block]:
-    """The blocks of ``stack``, one for each of ``sizes`` outputs: torch is quicker with zeros in one, loops are not."""
+    """Return the blocks of ``stack``, one for each of ``sizes`` outputs: torch is faster with zeros
+    in one block, loops are not."""
     found = []
     for outputs, low, b in stack.blocks:
         start = outputs.start

@@ -16,8 +16,8 @@ Job = tuple[Callable[..., Any], tuple[Any, ...], "queue.SimpleQueue[BaseExceptio
 
 
 class Team:
-    """As many threads as torch is told to use, the caller among them (threads.py decides). Callers wait for each
-    other."""
+    """As many threads as torch is told to use, including the caller's (threads.py decides).
+    Callers wait for each other."""
 
     def __init__(self) -> None:
         self._busy = threading.Lock()
@@ -25,7 +25,7 @@ class Team:
         self._compiled: set[Callable[..., Any]] = set()
 
     def run(self, function: Callable[..., Any], *arguments: Any, threads: int) -> None:
-        """``function(thread, *arguments)`` on each of ``threads``; it must let the others run (nogil)."""
+        """Run ``function(thread, *arguments)`` on each of ``threads``; it must release Python's lock (nogil)."""
         with self._busy:
             if function not in self._compiled:
                 _compile(function, (0, *arguments))
@@ -38,7 +38,7 @@ class Team:
             try:
                 function(0, *arguments)
             except BaseException:
-                self._jobs = []  # the others may wait for us in it for ever: they are not waited for
+                self._jobs = []  # the others may wait in it for this thread for ever, so they are not waited for
                 raise
             errors = [done.get() for _ in range(1, threads)]
         for error in errors:
@@ -56,14 +56,14 @@ def _serve(jobs: queue.SimpleQueue[Job]) -> None:
         function, arguments, done = jobs.get()
         try:
             function(*arguments)
-        except BaseException as error:  # noqa: BLE001 - handed to whoever asked
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
             done.put(error)
         else:
             done.put(None)
 
 
 def _compile(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """Compile or read ``function`` before several threads enter it: one that failed would leave the others waiting."""
+    """Compile or read ``function`` before several threads enter it: if it failed in one, the others would wait."""
     compile_for = getattr(function, "compile", None)
     if compile_for is None:
         return
@@ -74,7 +74,7 @@ def _compile(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
 
 
 def n_threads() -> int:
-    """How many a step may use now."""
+    """Return how many threads a step may use now."""
     return torch.get_num_threads()
 
 

@@ -1,7 +1,7 @@
 """The inner loops of products, in LLVM's vectors, and how keys are transposed for them.
 
-Plain vectors throughout, no CPU's own instructions: LLVM finds those that fit (``vpmaddwd`` on AVX2, as its output
-shows).
+They use plain vectors and no CPU's own instructions: LLVM finds those that fit (``vpmaddwd``
+on AVX2, as its output shows).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numba.core import cgutils
 from midfill.engine.local.forward.compiled.intrinsics import F32, I8, I16, I32, I64, at, intrinsic
 
 OUTPUTS = 8  # of a tile
-DEPTH = 4  # inputs of an output that stand beside each other
+DEPTH = 4  # inputs of an output that are stored beside each other
 ROWS = 6  # of the highest tile: with 12 sums, two weights and a row 15 of AVX2's 16 registers
 COLUMNS = 16  # of a tile of floats
 TRANSPOSED = 8  # keys that are transposed at once
 
 _LANES = 16  # products of a vector
-# Flags of its own keep an instruction from getting its function's fastmath: tiles of all heights must round alike.
+# An instruction with its own flags does not get its function's fastmath: tiles of all heights must round alike.
 _IN_ORDER = ("nsz",)
 
 
@@ -39,7 +39,7 @@ def _tile(n_rows: int) -> Any:
         ``scale`` and each row by its ``row_scales``, float32 both, into ``out``, float32 (n_rows, OUTPUTS).
 
         All are addresses; strides are bytes from row to row. Sums wrap at 32 bits. Meanwhile weights from ``ahead`` on
-        are fetched into the cache, ``pace`` bytes a step: the cores' own looking ahead ends with each page and sleeps
+        are fetched into the cache, ``pace`` bytes per step: the core's own prefetching ends with each page and stops
         while many rows are multiplied.
         """
         del x, x_stride, weights, blocks, scale, row_scales, out, out_stride, ahead, pace
@@ -52,7 +52,7 @@ def _generate_tile(n_rows: int) -> Any:
     sums, half = _vector(I32, _LANES // 2), _vector(I16, _LANES)
 
     def pairs(builder: Any, a: Any, b: Any) -> Any:
-        """Products of the int16 in a and b, each two neighbours added."""
+        """Return the products of the int16 in a and b, each two neighbours added."""
         wide = _vector(I32, _LANES)
         product = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
         even, odd = (ir.Constant(sums, list(range(first, _LANES, 2))) for first in (0, 1))
@@ -61,7 +61,7 @@ def _generate_tile(n_rows: int) -> Any:
         )
 
     def broadcast(builder: Any, address: Any) -> Any:
-        """The DEPTH int16 at ``address``, as often as they fit."""
+        """Return the DEPTH int16 at ``address``, repeated to fill a vector."""
         four = _load(builder, address, I64)
         lane = builder.insert_element(ir.Constant(_vector(I64, 4), ir.Undefined), four, I32(0))
         return builder.bitcast(builder.shuffle_vector(lane, lane, ir.Constant(_vector(I32, 4), [0] * 4)), half)
@@ -114,7 +114,7 @@ tile_1, tile_2, tile_3, tile_4, tile_6 = (_tile(n_rows) for n_rows in (1, 2, 3, 
 def _float_tile(n_rows: int) -> Any:
     @intrinsic
     def tile(_context: Any, a: Any, a_stride: Any, n: Any, b: Any, b_stride: Any, c: Any, c_stride: Any) -> Any:
-        """Add to c, float32 (n_rows, COLUMNS), the product of a (n_rows, n) and b (n, COLUMNS), a column of a after
+        """Add to c, float32 (n_rows, COLUMNS), the product of a (n_rows, n) and b (n, COLUMNS), one column of a after
         another. All are addresses; strides are bytes from row to row."""
         del a, a_stride, n, b, b_stride, c, c_stride
         return types.void(*[types.int64] * 7), _generate_float_tile(n_rows)
@@ -163,7 +163,7 @@ def transpose(_context: Any, keys: Any, stride: Any, blocks: Any, out: Any, out_
     eight = _vector(I16, TRANSPOSED)
 
     def zipped(builder: Any, a: Any, b: Any, width: int) -> list[Any]:
-        """Groups of ``width`` of a and b by turns: the first halves of both, and the last."""
+        """Return groups of ``width`` of a and b in turns: the first halves of both, and the last."""
         halves = []
         for start in (0, 4):
             order = [

@@ -1,4 +1,4 @@
-"""Where and with what something was measured: what every line of JSON carries."""
+"""Where and with what a measurement was made: the part that every line of JSON carries."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from midfill.types import MidfillError
 
 
 def machine() -> dict[str, Any]:
-    """Where it ran."""
+    """Return the machine that the measurement ran on."""
     return {"cpu": _cpu(), "cores": cores(), "system": platform.platform(terse=True)}
 
 
 def cores() -> int:
-    """Cores that we may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -35,7 +35,7 @@ def _cpu() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what takes part."""
+    """Return the versions of the packages that take part; "" for one that is not installed."""
     found = {"python": platform.python_version()}
     for name in ("midfill", "torch", "transformers", "tokenizers"):
         try:
@@ -47,7 +47,8 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def commit() -> str:
-    """Of the checkout that runs; "" where it is none. Asked for at the start: a checkout may change meanwhile."""
+    """Return the commit of the running checkout; "" if it is not a checkout. Call this at the start: a checkout may
+    change meanwhile."""
     here = Path(__file__).parent
     try:
         asked = subprocess.run(
@@ -60,18 +61,18 @@ def commit() -> str:
 
 
 def load_average() -> list[float]:
-    """How much the machine has to do; [] where it does not say."""
+    """Return the machine's load average; [] if the system does not report it."""
     return list(os.getloadavg()) if hasattr(os, "getloadavg") else []
 
 
 def measured(bench: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """What the line of JSON of ``bench`` says: its figures, and where and with what they were measured."""
+    """Return the line of JSON of ``bench``: its figures, and where and with what they were measured."""
     about = {"machine": {**machine(), "load_average": load_average()}, "versions": versions(), "commit": commit()}
     return {"bench": bench, **about, **rounded(dict(figures))}
 
 
 def rounded(value: Any) -> Any:
-    """``value`` with floats of six decimals, for JSON."""
+    """Return ``value`` with its floats rounded to six decimals, for JSON."""
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, dict):
@@ -80,6 +81,6 @@ def rounded(value: Any) -> Any:
 
 
 def need_matplotlib(otherwise: str = "leave --plot away") -> None:
-    """Raises MidfillError where a plot cannot be drawn: better before the run than after it."""
+    """Raise MidfillError if matplotlib is missing: better before the run than after it."""
     if importlib.util.find_spec("matplotlib") is None:
         raise MidfillError("the plot needs matplotlib", f"pip install 'midfill[bench]', or {otherwise}")

@@ -1,4 +1,4 @@
-"""How a hole is asked for: through the whole server path, or as a bare fill-in-the-middle endpoint would be."""
+"""How a hole is answered: through the whole server path, or as a bare fill-in-the-middle endpoint would answer it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from midfill.trace import trace_of
 from midfill.types import Snapshot, Stats, Trigger
 
 NO_STATS = Stats()
-# Of a trace, what helps to understand a wrong answer.
+# The parts of a trace that help to understand a wrong answer.
 WHY = ("refused", "scope", "confidence", "n_prefix", "n_suffix", "n_snippets", "snippets")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``text`` is what is shown, ``raw`` what the model said. Seconds are the caller's, from asking on.
+    """``text`` is what is shown, ``raw`` what the model wrote. Seconds are measured by the caller, from the request on.
 
-    ``why``: the server's own account, where there is a server.
+    ``why``: the server's own account, if there is a server.
     """
 
     text: str
@@ -41,7 +41,7 @@ class Asker(Protocol):
     """Answers holes, one after another."""
 
     async def answer(self, snapshot: Snapshot) -> Answer:
-        """The middle at the cursor. Raises EngineError."""
+        """Return the answer for the cursor's position. Raises EngineError."""
         ...
 
 
@@ -49,18 +49,18 @@ Prepare = Callable[[Snapshot], None]
 
 
 def _nothing(snapshot: Snapshot) -> None:
-    """There are no other files."""
+    """Do nothing: there are no other files."""
 
 
 class Server:
-    """What a person would be shown: context, prompt, engine, stopping, post-processing, as in an editor."""
+    """Answers as the user would see it: context, prompt, engine, stopping, post-processing, as in an editor."""
 
     def __init__(self, completer: Completer, trigger: Trigger = "invoked", prepare: Prepare = _nothing) -> None:
-        """``prepare`` does what happens before a request: it reads the other files. It may block."""
+        """``prepare`` runs before each request and reads the other files. It may block."""
         self.completer, self._trigger, self._prepare = completer, trigger, prepare
 
     async def answer(self, snapshot: Snapshot) -> Answer:
-        """The middle at the cursor. Raises EngineError."""
+        """Return the answer for the cursor's position. Raises EngineError."""
         await asyncio.to_thread(self._prepare, snapshot)
         self.completer.reuse.forget()  # holes of one file must not answer each other
         start = time.perf_counter()
@@ -72,13 +72,14 @@ class Server:
 
 
 class Bare:
-    """The endpoint of a model server: the plain prompt, no context, and all that the model says to its token limit."""
+    """The endpoint of a model server: the plain prompt, no context, and the model's whole output up to its token
+    limit."""
 
     def __init__(self, completer: Completer) -> None:
         self.completer = completer
 
     async def answer(self, snapshot: Snapshot) -> Answer:
-        """The middle at the cursor. Raises EngineError."""
+        """Return the answer for the cursor's position. Raises EngineError."""
         completer, start = self.completer, time.perf_counter()
         prompt = await completer.renderer.render(snapshot, (), completer.budget)
         adapter = completer.adapter_of(snapshot.language)
@@ -93,5 +94,5 @@ class Bare:
 
 
 def bare(config: Config) -> Config:
-    """``config`` for ``Bare``: nothing that only our own server does at the prompt or in the engine."""
+    """Return ``config`` for ``Bare``, without what only our own server does to the prompt or in the engine."""
     return dataclasses.replace(config, token_healing=False, suffix_shift="off")

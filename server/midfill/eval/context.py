@@ -1,4 +1,4 @@
-"""The other files, as the language server's context knows them while the user works in one."""
+"""The other files, as the language server's context knows them while the user works in one file."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from midfill.context.workspace import Workspace
 from midfill.eval.servers import LanguageServer
 from midfill.types import MidfillError, Snapshot
 
-SERVER_S = 3.0  # another language server that names nothing is asked again for this long
-READ_S = 60.0  # a project is read for this long at most
+SERVER_S = 3.0  # the other language server is asked again for this long while it returns no names
+READ_S = 60.0  # longest time that reading a project may take
 
 
 class ProjectContext:
-    """Feeds one completer from the project in ``folder`` (absolute). All here wait for the context's thread."""
+    """Feeds one completer from the project in ``folder`` (absolute). All methods wait for the context's thread, unless
+    they say otherwise."""
 
     def __init__(self, completer: Completer, folder: Path, server: LanguageServer | None = None) -> None:
-        """``server``: another language server, that an editor would have for these files."""
+        """``server``: another language server that an editor would run for these files."""
         self._completer, self._folder, self._server = completer, folder, server
         self._workspace = Workspace()
 
     def open(self, snapshot: Snapshot) -> None:
-        """Begin anew: the project is read from the disk, but for the one file, which is open. Raises MidfillError."""
+        """Start again: read the project from disk, except this file, which is open. Raises MidfillError."""
         self.close()
         self._workspace = Workspace(
             off=self._completer.config.context_off,
@@ -50,7 +51,7 @@ class ProjectContext:
         self._workspace.changed(self._document(snapshot), snapshot.cursor)
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._completer.sources = ()
         self._workspace.stop()
 

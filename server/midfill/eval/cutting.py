@@ -1,7 +1,7 @@
-"""Where holes can be cut in a file of any language that there is a grammar for.
+"""Where holes can be cut in a file of any language that has a grammar.
 
-Lines with a comment, lines of text alone, and those that a string or comment of several lines touches are left out:
-what a person wrote there in prose is no code to be guessed.
+Lines with a comment, lines that are only text, and lines that a multi-line string or comment touches are left out:
+prose is not code that a model should guess.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from tree_sitter import Node
 from midfill.eval.holes import MIN_CHARS
 from midfill.syntax.parsers import parser_for
 
-Span = tuple[int, int]  # code points of the text
+Span = tuple[int, int]  # in code points of the text
 
 MIN_BLOCK, MAX_BLOCK = 2, 10  # lines
-MAX_DEPTH = 300  # of a tree that is walked: a file may be made to be deep
+MAX_DEPTH = 300  # levels of a tree that are walked: a file may be nested deeply on purpose
 ARGUMENTS = frozenset({"argument_list", "arguments", "value_arguments"})
 PAUSES = frozenset({"(", "[", "=", ":=", ".", "return", "if", "in", "=>", "await", "new"})
 BLOCKS = frozenset(
@@ -39,7 +39,7 @@ _DEFINES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A leaf of the tree that is code. ``kind`` is the grammar's."""
+    """A leaf of the tree that is code. ``kind`` is the grammar's name for it."""
 
     start: int
     end: int
@@ -50,32 +50,32 @@ class Token:
 
     @property
     def is_name(self) -> bool:
-        """Whether it names something."""
+        """Whether the token is a name."""
         return _NAME.fullmatch(self.kind) is not None and self.text.isidentifier()
 
 
 @dataclass(slots=True)
 class Code:
-    """A file's tokens by row (those rows that are code alone), its blocks, calls and what it defines."""
+    """A file's tokens by row (only rows that are nothing but code), its blocks, its calls and what it defines."""
 
     text: str
     rows: dict[int, list[Token]] = field(default_factory=dict)
     blocks: list[Span] = field(default_factory=list)
     arguments: list[Span] = field(default_factory=list)
     defined: set[str] = field(default_factory=set)
-    names: dict[str, int] = field(default_factory=dict)  # how often each occurs outside import statements
+    names: dict[str, int] = field(default_factory=dict)  # how often each name occurs outside import statements
     imported: set[str] = field(default_factory=set)
 
     @classmethod
     def read(cls, text: str, language: str) -> Code | None:
-        """Parse ``text``; None where there is no grammar."""
+        """Parse ``text``; return None if there is no grammar."""
         parser = parser_for(language)
         if parser is None:
             return None
         return _Reader(cls(text)).read(parser.parse(text.encode("utf-8", "replace")).root_node)
 
     def end_of(self, row: int) -> int:
-        """Behind the row's last token."""
+        """Return the position after the row's last token."""
         return self.rows[row][-1].end
 
 
@@ -138,7 +138,7 @@ class _Reader:
 
 
 def _places(text: str) -> list[int]:
-    """Of each byte of the text in UTF-8, the code point it belongs to; one more for the end."""
+    """Map each byte of the text in UTF-8 to its code point; one more entry marks the end."""
     places: list[int] = []
     for at, char in enumerate(text):
         places += [at] * len(char.encode("utf-8", "replace"))
@@ -146,13 +146,14 @@ def _places(text: str) -> list[int]:
 
 
 def _defined(node: Node, kind: str) -> Node | None:
-    """The name that a node defines for other files: of functions, classes and the like, and of module variables."""
+    """Return the name that a node defines for other files: of functions, classes and the like, and of module
+    variables."""
     if kind == "assignment":
         target, parent = node.child_by_field_name("left"), node.parent
         is_outer = parent is not None and "module" in (parent.type, parent.parent.type if parent.parent else "")
         return target if is_outer and target is not None and target.type == "identifier" else None
     if kind == "function_definition" and (inner := node.child_by_field_name("declarator")) is not None:
-        for _ in range(4):  # C: the name is inside of pointers and the list of parameters
+        for _ in range(4):  # C: the name is inside the pointers and the parameter list
             inner = inner.child_by_field_name("declarator") or inner
         return inner if "identifier" in inner.type else None
     if not _DEFINES.fullmatch(kind):
@@ -162,7 +163,7 @@ def _defined(node: Node, kind: str) -> Node | None:
 
 
 def rest_of_line(code: Code) -> Iterator[Span]:
-    """From the start of a word that is not the line's first, to the line's end."""
+    """From the start of a word that is not the line's first to the end of the line."""
     for row, tokens in code.rows.items():
         for token in tokens[1:]:
             if token.text[0].isalnum() or token.text[0] in "_\"'$@":
@@ -170,14 +171,14 @@ def rest_of_line(code: Code) -> Iterator[Span]:
 
 
 def line(code: Code) -> Iterator[Span]:
-    """A line from behind its indentation; one that says something."""
+    """A line without its indentation, if it has more than one token and a name."""
     for row, tokens in code.rows.items():
         if len(tokens) > 1 and any(token.is_name for token in tokens) and not tokens[0].is_import:
             yield tokens[0].start, code.end_of(row)
 
 
 def block(code: Code) -> Iterator[Span]:
-    """The statements of a block, from behind the indentation of the first."""
+    """The statements of a block, without the indentation of the first."""
     firsts = {tokens[0].start: row for row, tokens in code.rows.items()}
     lasts = {tokens[-1].end: row for row, tokens in code.rows.items()}
     for start, end in sorted(set(code.blocks)):
@@ -189,7 +190,7 @@ def block(code: Code) -> Iterator[Span]:
 
 
 def _last(lasts: dict[int, int], text: str, end: int) -> int | None:
-    """The row that ends at ``end``; some grammars leave the last semicolon outside."""
+    """Return the row that ends at ``end``; some grammars leave the last semicolon outside."""
     return lasts.get(end, lasts.get(end + 1) if text[end : end + 1] == ";" else None)
 
 
@@ -199,7 +200,7 @@ def _is_blank(code: Code, start: int, n_below: int) -> bool:
 
 
 def call_arguments(code: Code) -> Iterator[Span]:
-    """Between the parentheses of a call in one line."""
+    """The text between the parentheses of a call on one line."""
     ends = {token.end for tokens in code.rows.values() for token in tokens}
     for start, end in code.arguments:
         text = code.text[start:end]
@@ -216,7 +217,8 @@ def mid_word(code: Code) -> Iterator[Span]:
 
 
 def pause(code: Code) -> Iterator[Span]:
-    """To a line's end from where people stop to think: behind ``(``, ``[``, ``=``, a dot, ``return`` and the like."""
+    """From a point where users pause to think to the end of the line: after ``(``, ``[``, ``=``, a dot, ``return`` and
+    the like."""
     for row, tokens in code.rows.items():
         for before, token in itertools.pairwise(tokens):
             if before.text in PAUSES and not token.is_import and (token.is_name or token.text[0] in "\"'"):
@@ -234,9 +236,9 @@ KINDS: dict[str, Callable[[Code], Iterator[Span]]] = {
 
 
 def cross_file(code: Code, elsewhere: frozenset[str]) -> Iterator[tuple[Span, str]]:
-    """From a name that other files define to the end of its line, where this file says it nowhere else.
+    """From a name that other files define to the end of its line, if this file uses it nowhere else.
 
-    An import statement may say it: then the name is known, but not what it is.
+    An import statement may name it: then the name is known, but not what it stands for.
     """
     for row, tokens in code.rows.items():
         for token in tokens:
@@ -251,8 +253,8 @@ def cross_file(code: Code, elsewhere: frozenset[str]) -> Iterator[tuple[Span, st
 
 
 def member(code: Code, elsewhere: frozenset[str]) -> Iterator[tuple[Span, str]]:
-    """From behind a dot to the end of the line, where the member is one that other files define and this one says
-    nowhere else, and what stands before the dot is no imported name."""
+    """From after a dot to the end of the line, if other files define the member, this file uses it nowhere else, and
+    the receiver is not an imported name."""
     for row, tokens in code.rows.items():
         for receiver, dot, token in zip(tokens, tokens[1:], tokens[2:], strict=False):
             if (

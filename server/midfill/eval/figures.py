@@ -1,4 +1,4 @@
-"""Statistics: percentiles, and intervals by bootstrap of what is compared in pairs."""
+"""Statistics: percentiles, and bootstrap intervals of paired comparisons."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from dataclasses import dataclass
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least ``share`` of ``values`` do not exceed; None of nothing."""
+    """Return the smallest value that at least ``share`` of ``values`` do not exceed; None for no values."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
 def interval(groups: Sequence[Sequence[float]], n_resamples: int = 10_000) -> tuple[float, float]:
-    """The 95 % interval of the mean over all values, by bootstrap of whole groups; the same one each time.
+    """Return the 95 % interval of the mean over all values, by a bootstrap of whole groups; the same interval each
+    time.
 
-    Values of a group (holes of one file) resemble each other, so a group is drawn or left out as one.
+    Values of a group (holes of one file) resemble each other, so a group is drawn or left out as a whole.
     """
     return weighted_interval([(math.fsum(group), len(group)) for group in groups if group], n_resamples)
 
 
 def weighted_interval(sums: Sequence[tuple[float, float]], n_resamples: int = 10_000) -> tuple[float, float]:
-    """As ``interval``, of groups whose values are given in sum, with their weight in sum."""
+    """Like ``interval``, for groups that are given as the sum of their values and the sum of their weights."""
     rng = random.Random(0)  # noqa: S311 - the same interval each time
     means = []
     for _ in range(n_resamples):
@@ -38,7 +39,7 @@ def weighted_interval(sums: Sequence[tuple[float, float]], n_resamples: int = 10
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One metric of the same questions answered in two ways; ``low`` to ``high`` is the 95 % interval of b - a."""
+    """One metric of the same questions, answered in two ways; ``low`` to ``high`` is the 95 % interval of b - a."""
 
     kind: str
     metric: str
@@ -51,12 +52,12 @@ class Difference:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the interval leaves no difference out."""
+        """Whether the interval excludes "no difference"."""
         return self.low > 0 or self.high < 0
 
 
 def compared(kind: str, metric: str, pairs: Sequence[tuple[str, float, float]], n_resamples: int = 2000) -> Difference:
-    """The difference over at least one (group, a, b); groups as ``interval`` has them."""
+    """Return the difference over at least one (group, a, b); groups are those of ``interval``."""
     groups: dict[str, list[float]] = {}
     for group, a, b in pairs:
         groups.setdefault(group, []).append(b - a)

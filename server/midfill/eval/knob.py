@@ -1,4 +1,4 @@
-"""What each position of the knob comes to, over the same sessions: the table that the defaults were chosen by."""
+"""What each position of the knob achieves over the same sessions: the table by which the defaults were chosen."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from midfill.eval.replay import Pause, Tally
 from midfill.eval.replay_report import Tallies, paired, total
 from midfill.eval.report import grid, percent
 
-MIN_RIGHT = 4  # characters that have to be right, or all there are
+MIN_RIGHT = 4  # characters that have to be right, or the whole line if it is shorter
 
 
 @dataclass(slots=True)
 class Looks:
-    """What was seen in pauses to think."""
+    """What was shown during pauses to think."""
 
     n: int = 0
-    n_right: int = 0  # something stood there, and its beginning is what was typed next
+    n_right: int = 0  # a suggestion was shown, and its beginning was typed next
     n_wrong: int = 0  # something else was typed
     n_nothing: int = 0
-    n_would_be_wrong: int = 0  # what the model said, shown or not, is not what was typed next
+    n_would_be_wrong: int = 0  # the model's text, shown or not, was not typed next
     n_quiet: int = 0  # of these, nothing was shown
 
     @property
     def quiet(self) -> float | None:
-        """Where the model was wrong, how often nothing was shown: 0 to 1."""
+        """How often nothing was shown when the model was wrong: 0 to 1."""
         return self.n_quiet / self.n_would_be_wrong if self.n_would_be_wrong else None
 
 
 def is_right(said: str, follows: str) -> bool:
-    """Whether the first line of ``said`` begins as what is typed next: MIN_RIGHT characters of it, or all."""
+    """Whether the first line of ``said`` begins like what is typed next: MIN_RIGHT characters of it, or all."""
     first = said.lstrip("\n")
     end = said.find("\n", len(said) - len(first))
     line = (said if end < 0 else said[:end]).rstrip()
@@ -43,7 +43,7 @@ def is_right(said: str, follows: str) -> bool:
 
 
 def looks(runs: Mapping[str, Tallies]) -> dict[str, Looks]:
-    """By run. What the model says at a place that one run did not ask about is known from the others."""
+    """Return the looks by run. If one run did not ask the model at a place, its answer is taken from the other runs."""
     said = {
         (place.path, place.start, pause.at): pause.said
         for tallies in runs.values()
@@ -72,7 +72,7 @@ def _look(seen: Looks, pause: Pause, said: str | None) -> None:
 
 
 def figures(runs: Mapping[str, Tallies]) -> dict[str, dict[str, Any]]:
-    """Every figure of the table, by run."""
+    """Return every figure of the table, by run."""
     seen = looks(runs)
     return {name: _figures(total(tallies), seen[name]) for name, tallies in runs.items()}
 
@@ -95,7 +95,7 @@ def _figures(tally: Tally, seen: Looks) -> dict[str, Any]:
 
 
 def table(runs: Mapping[str, Tallies]) -> Table:
-    """A row a position."""
+    """Return the table, one row for each position."""
     rows = [
         (
             name, str(one["n_keys"]), percent(one["saved"], 0), f"{one['shown_per_100'] or 0:.1f}",
@@ -118,5 +118,5 @@ def table(runs: Mapping[str, Tallies]) -> Table:
 
 
 def against(runs: Mapping[str, Tallies], base: str) -> dict[str, list[Difference]]:
-    """The paired differences of every other position to ``base``."""
+    """Return the paired differences between every other position and ``base``."""
     return {name: paired([runs[base], runs[name]]) for name in runs if name != base}

@@ -1,4 +1,4 @@
-"""Several typists at once against one engine: how long a person waits, and how much of the engine's work is wasted."""
+"""Several typists at once against one engine: how long a user waits, and how much of the engine's work is wasted."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from midfill.eval.replay import Habits, Place, Tally, Typist
 from midfill.remote.replicas import Replicas
 from midfill.types import Completion, Snapshot, Trigger
 
-P50_S, P90_S = 0.25, 1.0  # what JetBrains names for its own server: above them there are too many people
+P50_S, P90_S = 0.25, 1.0  # what JetBrains states for its own server: above these, too many users share it
 
 
 @dataclass(slots=True)
 class Counts:
-    """What the engine was asked, by all typists together."""
+    """What all typists together requested from the engine."""
 
     n_requests: int = 0
     n_background: int = 0
@@ -34,7 +34,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One typist's way to the engine: a window of its own, or the engine would take all of them for one person."""
+    """One typist's way to the engine: a window of its own, otherwise the engine would take all typists for one user."""
 
     engine: Engine
     name: str
@@ -63,16 +63,16 @@ class Window:
             counts.n_cancelled += not has_ended
 
     async def aclose(self) -> None:
-        """The engine is whoever's who made it."""
+        """Do nothing: the engine belongs to the caller."""
 
 
 class FrontEnd(Completer):
-    """A completer as the language server has it: where the engine fails nothing is shown, and typing goes on."""
+    """A completer as the language server uses it: if the engine fails, nothing is shown and typing goes on."""
 
     async def stream(
         self, snapshot: Snapshot, *, trigger: Trigger = "automatic", n: int = 1
     ) -> AsyncIterator[Completion]:
-        """Yield the middle as it grows; it is empty where the engine fails."""
+        """Yield the middle as it grows; it is empty if the engine fails."""
         try:
             async with aclosing(super().stream(snapshot, trigger=trigger, n=n)) as completions:  # type: ignore[type-var]
                 async for completion in completions:
@@ -92,7 +92,7 @@ class Load:
     n_replicas: int = 1
 
     def figures(self) -> dict[str, Any]:
-        """Seconds, counts and shares; a share of nothing is None."""
+        """Return seconds, counts and shares; a share is None if its total is 0."""
         tally, counts, first = self.tally, self.counts, self.counts.first_s
         n_typed = counts.n_requests - counts.n_background
         p50, p90 = percentile(tally.shown_s, 0.5), percentile(tally.shown_s, 0.9)
@@ -123,7 +123,7 @@ async def run(
     completer: Completer, places: Sequence[Place], n_typists: int, seconds: float, count: Callable[[str], int],
     *, n_replicas: int = 1, seed: int = 1,
 ) -> Load:  # fmt: skip
-    """Let ``n_typists`` type at ``places``, each one's own way through them, for ``seconds`` in real time."""
+    """Let ``n_typists`` type at ``places`` for ``seconds`` of real time, each in its own order."""
     counts, total, start = Counts(), Tally(), time.perf_counter()
 
     async def typist(number: int) -> None:

@@ -1,4 +1,4 @@
-"""How one answer compares with what was taken out. Each metric is pure: (hole, text) -> number or bool."""
+"""How an answer compares with what was taken out. Each metric is pure: (hole, text) -> number or bool."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from midfill.eval.holes import Hole
 
 # Longer texts are compared by their beginnings.
 MAX_CHARS = 2000
-# Less of a line is not worth calling repeated: closing brackets stand everywhere.
+# A shorter line does not count as repeated: closing brackets are everywhere.
 MIN_LINE = 4
-# What the templates' control tokens look like. A file may hold such text; then an answer may too.
+# The shape of the templates' control tokens. A file may contain such text; then an answer may, too.
 _CONTROL = re.compile(
     r"<\|\w{1,40}\|>|<｜[^｜\n]{1,40}｜>|<(?:fim|file|repo)_\w+>|<(?:filename|reponame|EOT|PRE|SUF|MID)>|"
     r"\[(?:PREFIX|SUFFIX|MIDDLE)\]"
@@ -19,17 +19,17 @@ _CONTROL = re.compile(
 
 
 def first_line_right(hole: Hole, text: str) -> bool:
-    """The first line is what stood there."""
+    """The first line equals the original's."""
     return hole.is_answered_by(text)
 
 
 def whole_right(hole: Hole, text: str) -> bool:
-    """All of it is what stood there, but for white space at the end of lines."""
+    """All of it equals the original, except for white space at the end of lines."""
     return _trimmed(text) == _trimmed(hole.middle)
 
 
 def similarity(hole: Hole, text: str) -> float:
-    """1 less the edit distance over the longer one's length: 1 is the same text."""
+    """1 minus the edit distance divided by the longer text's length: 1 is the same text."""
     a, b = _trimmed(text)[:MAX_CHARS], _trimmed(hole.middle)[:MAX_CHARS]
     return 1 - edit_distance(a, b) / max(len(a), len(b), 1)
 
@@ -40,9 +40,9 @@ def is_shown(hole: Hole, text: str) -> bool:
 
 
 def repeats_suffix(hole: Hole, text: str) -> bool:
-    """It says again what stands behind the cursor, and what was taken out does not.
+    """The text repeats what follows the cursor, and the original does not.
 
-    That is the rest of the cursor's line at its end, or the next line as one of its lines.
+    That is: it ends with the rest of the cursor's line, or one of its lines is the next line.
     """
     rest, below = _following(hole.suffix)
     if _ends_with(text, rest) and not _ends_with(hole.middle, rest):
@@ -52,12 +52,12 @@ def repeats_suffix(hole: Hole, text: str) -> bool:
 
 
 def has_control(hole: Hole, text: str) -> bool:
-    """A control token's name is in it, which is nowhere in the file."""
+    """The text contains a control token's name that is nowhere in the file."""
     return any(found not in hole.prefix + hole.middle + hole.suffix for found in _CONTROL.findall(text))
 
 
 def names(hole: Hole, text: str) -> bool:
-    """It mentions the name that the hole needs, as a word."""
+    """The text mentions the name that the hole needs, as a word."""
     return re.search(rf"(?<!\w){re.escape(hole.name)}(?!\w)", text) is not None
 
 
@@ -72,13 +72,14 @@ METRICS: dict[str, Callable[[Hole, str], bool | float]] = {
 
 
 def judged(hole: Hole, text: str) -> dict[str, float]:
-    """Every metric that applies to the hole; true is 1."""
+    """Return every metric that applies to the hole; true is 1."""
     found = {name: float(metric(hole, text)) for name, metric in METRICS.items()}
     return {**found, "names": float(names(hole, text))} if hole.name else found
 
 
 def edit_distance(a: str, b: str) -> int:
-    """Least insertions, deletions and replacements that turn ``a`` into ``b`` (Levenshtein 1966)."""
+    """Return the least number of insertions, deletions and replacements that turn ``a`` into ``b`` (Levenshtein
+    1966)."""
     row = list(range(len(b) + 1))
     for i, char in enumerate(a, 1):
         left, diagonal = i, row[0]
@@ -98,7 +99,7 @@ def _lines(text: str) -> set[str]:
 
 
 def _ends_with(text: str, rest: str) -> bool:
-    """Whether ``rest`` ends ``text`` without being needed to close what ``text`` opens."""
+    """Whether ``text`` ends with ``rest`` without needing it to close what ``text`` opens."""
     if not rest or not (text := text.rstrip()).endswith(rest):
         return False
     before = text.removesuffix(rest)
@@ -106,6 +107,7 @@ def _ends_with(text: str, rest: str) -> bool:
 
 
 def _following(suffix: str) -> tuple[str, str]:
-    """The rest of the cursor's line and the first line below it that is not blank, without white space around them."""
+    """Return the rest of the cursor's line and the first line below it that is not blank, both without white space
+    around them."""
     rest, _, after = suffix.partition("\n")
     return rest.strip(), next((line.strip() for line in after.split("\n") if line.strip()), "")

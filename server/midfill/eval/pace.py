@@ -1,7 +1,8 @@
-"""A replay whatever the machine: the engine's time is reckoned, and its answers serve every configuration.
+"""A replay that does not depend on the machine: the engine's time is calculated, and its answers serve every
+configuration.
 
-Decoding is greedy, so the same prompt gets the same tokens: what one configuration was answered is given to the next
-one as well, as far as that one wants it.
+Decoding is greedy, so the same prompt gets the same tokens: an answer to one configuration is also given to the next
+one, up to the length that it needs.
 """
 
 from __future__ import annotations
@@ -15,38 +16,38 @@ from midfill.engine.base import Delta, Engine, EngineError, GenerateRequest
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast an engine is taken to be, in seconds."""
+    """The assumed speed of an engine, in seconds."""
 
-    first_s: float  # to the first token
-    token_s: float  # for each one after it
+    first_s: float  # until the first token
+    token_s: float  # for each token after it
 
     def arrival(self, n_tokens: int) -> float:
-        """Seconds until ``n_tokens`` are there."""
+        """Return the seconds until ``n_tokens`` have arrived."""
         return self.first_s + self.token_s * max(0, n_tokens - 1)
 
 
 class TooLateError(EngineError):
-    """The next key comes before the engine could have said anything: it is not asked."""
+    """The next key comes before the engine could have answered: the engine is not asked."""
 
 
 @dataclass(slots=True)
 class Answer:
-    """What an engine said, as far as a client listened."""
+    """What an engine answered, up to where a client stopped listening."""
 
     deltas: list[Delta] = field(default_factory=list)
-    is_over: bool = False  # the engine had no more to say
+    is_over: bool = False  # the engine had nothing more to send
 
 
 class Memory:
-    """Answers by what was asked."""
+    """Answers by request."""
 
     def __init__(self) -> None:
         self.answers: dict[Hashable, Answer] = {}
-        self.n_short = 0  # answers of which more was needed than was listened to
+        self.n_short = 0  # answers of which more was needed than a client had listened to
 
 
 class Remembering:
-    """An engine that says again what it said before."""
+    """An engine that repeats its earlier answers."""
 
     def __init__(self, engine: Engine, memory: Memory) -> None:
         self._engine, self._memory = engine, memory
@@ -81,11 +82,11 @@ class Remembering:
                 yield delta
 
     async def aclose(self) -> None:
-        """The engine is whoever's who made it."""
+        """Do nothing: the engine belongs to the caller."""
 
 
 class Meter:
-    """An engine that counts what it decodes, to the end or not."""
+    """An engine that counts the tokens it decodes, whether or not a request runs to its end."""
 
     def __init__(
         self, engine: Engine, count: Callable[[str], int], is_in_time: Callable[[], bool] = lambda: True
@@ -107,4 +108,4 @@ class Meter:
             self.n_decoded += stats.n_decoded if stats else self._count(text)
 
     async def aclose(self) -> None:
-        """The engine is whoever's who made it."""
+        """Do nothing: the engine belongs to the caller."""

@@ -1,10 +1,10 @@
-"""A person types real files through the server: keystrokes saved, suggestions shown and taken, flicker, waste.
+"""A typist types real files through the server: keystrokes saved, suggestions shown and taken, flicker, waste.
 
-The text that is typed is taken out of the file first. After every key a suggestion is asked for, as an editor does; it
-is seen if it comes before the next key, else the next key supersedes it. The typist knows what they want to write and
-takes a suggestion that says it. In virtual time nobody sleeps: only the engine's own time passes, so that a pause of
-a second costs none; what the server does while a person pauses is then left out. Waiting for the next key is no work
-either: it takes the typist's time, and none of ours.
+The text to be typed is taken out of the file first. After every key the typist's editor requests a suggestion; the
+typist sees it if it comes before the next key, otherwise the next key supersedes it. The typist knows what to write and
+takes a suggestion that matches it. In virtual time nothing sleeps: only the engine's own time passes, so a pause of a
+second costs none; what the server does during pauses is then left out. Waiting for the next key is not work either: it
+takes the typist's time, and none of ours.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from midfill.tokenizer import CodeTokenizer
 from midfill.types import Completion, ModelInfo, Snapshot
 
 Way = Literal["whole", "line", "word"]
-NEAR_LINES = 300  # what was taken is looked for so far up
+NEAR_LINES = 300  # this many lines above the cursor are searched for text that was taken
 WAYS: tuple[Way, ...] = ("whole", "line", "word")
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 MOSTLY = 0.8
-PAUSE_S = 0.5  # a gap as long as this is a pause to think
-PRESS_S = 0.2  # a press that takes or deletes
+PAUSE_S = 0.5  # a gap this long is a pause to think
+PRESS_S = 0.2  # one key press that takes or deletes
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """``text[start:end]`` is typed; what comes before and after it stands there already.
+    """``text[start:end]`` is typed; the text before and after it is already there.
 
     The file is at ``path`` of the project in ``folder``.
     """
@@ -56,70 +56,70 @@ class Place:
 class Habits:
     """How the typist works."""
 
-    least: int = 4  # characters that a suggestion must save to be taken
-    ways: tuple[Way, ...] = WAYS  # of taking one
-    real_time: bool = False  # sleep between keys
-    waits: bool = False  # for every answer, however long it takes: what could be saved at best
-    sees_growth: bool = False  # an editor that shows a suggestion while it grows
+    least: int = 4  # characters that a suggestion must save before it is taken
+    ways: tuple[Way, ...] = WAYS  # of taking a suggestion
+    real_time: bool = False  # sleeps between keys
+    waits: bool = False  # waits for every answer, however long it takes: the most that could be saved
+    sees_growth: bool = False  # the editor shows a suggestion while it grows
     seed: int = 1
-    hasty: bool = False  # takes what begins well, and deletes the wrong end
-    pace: Pace | None = None  # reckons the engine's time instead of measuring it; only whole suggestions are seen then
+    hasty: bool = False  # takes a suggestion that begins well, and deletes the wrong end
+    pace: Pace | None = None  # calculates the engine's time; then only whole suggestions are seen
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What is taken of a suggestion, with how many presses."""
+    """What is taken of a suggestion, and with how many key presses."""
 
     text: str
     n_presses: int
     way: Way
-    wrong: str = ""  # what came with it and is deleted again
+    wrong: str = ""  # text that came with it and is deleted again
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A moment in which a person thinks, and looks at what is shown."""
+    """A moment in which the typist thinks and looks at what is shown."""
 
     at: int  # characters typed before it
     shown: str
-    said: str | None  # what the model said, shown or not; None where it was not asked, or is not known
+    said: str | None  # the model's text, shown or not; None if it was not asked or is not known
     follows: str
 
 
 @dataclass(slots=True)
 class Tally:
-    """What happened. Characters and keys of the file; tokens of the engine."""
+    """What happened. Characters and keys are the file's, tokens the engine's."""
 
     n_keys: int = 0  # to type everything by hand
     n_pressed: int = 0  # keys typed and keys that took a suggestion
     n_asked: int = 0
     n_superseded: int = 0  # the next key came first
     n_cache: int = 0  # answered without the engine
-    n_refused: int = 0  # not worth asking the engine, said the server
-    n_shown: int = 0  # suggestions, each counted once however long it stands or grows
+    n_refused: int = 0  # the server decided not to ask the engine
+    n_shown: int = 0  # suggestions, each counted once however long it is shown or grows
     n_accepted: int = 0
     n_whole: int = 0
     n_line: int = 0
     n_word: int = 0
     n_chars_accepted: int = 0
-    n_along: int = 0  # keys typed along a standing suggestion
-    n_flickers: int = 0  # of these, the suggestion became another one or went away
-    n_decoded: int = 0  # also by what was superseded, and ahead of the typist
+    n_along: int = 0  # keys that typed along a shown suggestion
+    n_flickers: int = 0  # of these, the suggestion changed or went away
+    n_decoded: int = 0  # including superseded requests and requests ahead of the typist
     n_tokens_shown: int = 0
     n_tokens_accepted: int = 0
-    n_chars_wrong: int = 0  # of those taken, deleted at once
-    n_kept_30: float = 0.0  # characters taken that stand after 30 seconds of the session, or at its end
+    n_chars_wrong: int = 0  # of the characters taken, those deleted at once
+    n_kept_30: float = 0.0  # characters taken that are still there after 30 seconds of the session, or at its end
     n_kept_300: float = 0.0
-    shown_s: list[float] = field(default_factory=list)  # keystroke to new text
+    shown_s: list[float] = field(default_factory=list)  # from keystroke to new text
     pauses: list[Pause] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
-        """Sum up."""
+        """Add the counts of ``other``."""
         for one in fields(self):
             setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
     def figures(self) -> dict[str, Any]:
-        """Counts and shares; a share of nothing is None."""
+        """Return counts and shares; a share is None if its total is 0."""
         counts = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("shown_s", "pauses")}
         return {
             **counts,
@@ -140,9 +140,9 @@ def _share(part: float, whole: int) -> float | None:
 
 
 def places(folder: Path, path: str, language: str, text: str, n_places: int, n_chars: int) -> list[Place]:
-    """``n_places`` pieces of ``n_chars`` or a line more, evenly over the file; fewer if it is short.
+    """Return ``n_places`` pieces of ``n_chars`` or a line more, evenly over the file; fewer if it is short.
 
-    Whole lines: with a part of one standing right of the cursor, no automatic request would be answered.
+    The pieces are whole lines: with part of a line right of the cursor, no automatic request would be answered.
     """
     found: list[Place] = []
     for number in range(n_places):
@@ -153,7 +153,7 @@ def places(folder: Path, path: str, language: str, text: str, n_places: int, n_c
             start = text.find("\n", found[-1].end) + 1
         end = text.find("\n", start + n_chars)
         end = min(end if end >= 0 else len(text), len(text.rstrip()))
-        if end > start + 2 * n_chars:  # a line that is no source
+        if end > start + 2 * n_chars:  # a line that is not source code
             end = start + n_chars
         if start >= end or (found and start < found[-1].end):
             break
@@ -162,13 +162,14 @@ def places(folder: Path, path: str, language: str, text: str, n_places: int, n_c
 
 
 def counter(info: ModelInfo) -> Callable[[str], int]:
-    """Counts tokens; characters where there is no tokenizer (a script)."""
+    """Return a counter of tokens; it counts characters if there is no tokenizer (a script)."""
     tokenizer = CodeTokenizer.from_file(Path(info.tokenizer_file)) if info.tokenizer_file else None
     return len if tokenizer is None else lambda text: len(tokenizer.encode(text))
 
 
 def taken(suggestion: str, follows: str, least: int, ways: Sequence[Way] = WAYS) -> Taken | None:
-    """What a typist who wants to write ``follows`` takes: all of it, else its right lines, else its right words."""
+    """Return what a typist who wants to write ``follows`` takes: all of it, else its right lines, else its right
+    words."""
     n_right = n_shared(follows, suggestion)
     if "whole" in ways and least <= n_right == len(suggestion):
         return Taken(suggestion, 1, "whole")
@@ -183,8 +184,9 @@ def taken(suggestion: str, follows: str, least: int, ways: Sequence[Way] = WAYS)
 
 
 def glanced(suggestion: str, follows: str, least: int) -> Taken | None:
-    """What a typist takes who reads the first line only: a suggestion whose first line is right, or that is right for
-    MOSTLY of its length. The wrong end is deleted word by word on its first line, then line by line."""
+    """Return what a typist takes who reads only the first line: a suggestion whose first line is right, or that is
+    right for MOSTLY of its length. The typist deletes the wrong end word by word on its first line, then line by
+    line."""
     first = len(suggestion) - len(suggestion.lstrip("\n"))
     end = suggestion.find("\n", first)
     n_right = n_shared(follows, suggestion)
@@ -212,19 +214,19 @@ class Typist:
         on_event: Callable[[dict[str, Any]], None] = lambda event: None,
         on_change: Callable[[Snapshot], None] = lambda snapshot: None,
     ) -> None:  # fmt: skip
-        """``asked``: in real time alone, if it is no completer. ``on_event`` is told what happened, ``on_change``
-        each new text, as a language server is."""
+        """``asked``: anything but a completer needs real time. ``on_event`` receives what happened, ``on_change`` each
+        new text, as a language server would."""
         self._asked, self._place, self._habits = asked, place, habits
         self._count, self._on_event, self._on_change = count, on_event, on_change
         self._target = place.text[place.start : place.end]
         self._typed = ""
-        self._standing = ""  # the suggestion that is on the screen, without what was typed over it
+        self._standing = ""  # the suggestion on the screen, without what was typed over it
         self._version = 0
-        self._seen: dict[str, int] = {}  # tokens of each suggestion; the rest of one keeps its id
-        self._now = self._waited_s = self._gap_s = 0.0  # seconds: of the session; of the last wait; to the next key
+        self._seen: dict[str, int] = {}  # tokens of each suggestion; the rest of a suggestion keeps its id
+        self._now = self._waited_s = self._gap_s = 0.0  # in seconds: of the session; of the last wait; to the next key
         self._limit: asyncio.Timeout | None = None
         self._ready_at: dict[str, float] = {}  # suggestions that the engine would still be writing
-        self._checks: list[tuple[float, int, str]] = []  # when, after how long, and what may still stand
+        self._checks: list[tuple[float, int, str]] = []  # when, after how long, and which text may still be there
         self.tally = Tally()
 
     async def type(self) -> Tally:
@@ -235,7 +237,7 @@ class Typist:
         return self.tally
 
     async def _metered(self, completer: Completer) -> None:
-        """Type by our own clock, where it is not the real one, and count what the engine decodes for us."""
+        """Type by our own clock, unless the typist works in real time, and count what the engine decodes for us."""
         engine, clock, sleep = completer.engine, completer.clock, completer.sleep
         completer.engine = meter = Meter(engine, self._count, self._is_in_time)
         if not self._habits.real_time:
@@ -243,7 +245,7 @@ class Typist:
         try:
             await self._type()
         finally:
-            await completer.aclose()  # what still runs is counted
+            await completer.aclose()  # so that what still runs is counted
             completer.engine, completer.clock, completer.sleep = engine, clock, sleep
             self.tally.n_decoded = meter.n_decoded
 
@@ -254,7 +256,7 @@ class Typist:
         while self._follows:
             self._press(keys_of(self._follows)[0])
             while self._follows:
-                gap_s = waits[len(keys_of(self._typed)) - 1]  # pauses belong to what was written
+                gap_s = waits[len(keys_of(self._typed)) - 1]  # pauses belong to the text that was written
                 await self._ask(gap_s)
                 self._now += gap_s
                 self._look_again(self._now)
@@ -271,7 +273,7 @@ class Typist:
         self.tally.n_pressed += 1
 
     def _take(self) -> bool:
-        """Take what is right of the standing suggestion."""
+        """Take the part of the shown suggestion that is right."""
         found = glanced(self._standing, self._follows, self._habits.least) if self._habits.hasty else None
         found = found or taken(self._standing, self._follows, self._habits.least, self._habits.ways)
         if found is None:
@@ -291,7 +293,7 @@ class Typist:
         return True
 
     def _look_again(self, now: float) -> None:
-        """Count what still stands of what was taken, where it is time for that."""
+        """Count how much of the taken text is still there, for the checks that are due."""
         due = [check for check in self._checks if check[0] <= now]
         self._checks = [check for check in self._checks if check[0] > now]
         lines = (self._place.text[: self._place.start] + self._typed).split("\n")[-NEAR_LINES:] if due else []
@@ -300,7 +302,7 @@ class Typist:
             setattr(self.tally, name, getattr(self.tally, name) + len(text) * kept_share(text, lines))
 
     async def _sleep(self, seconds: float) -> None:
-        """The server waits for the next key: that is our time. Raises TimeoutError where the key comes first."""
+        """The server waits for the next key: that is our time. Raises TimeoutError if the key comes first."""
         self._waited_s = seconds
         if self._habits.pace is not None and seconds >= self._gap_s:
             raise TimeoutError
@@ -316,7 +318,7 @@ class Typist:
         return pace is None or self._waited_s + pace.first_s < self._gap_s
 
     def _arrival(self, value: Completion, measured_s: float) -> float:
-        """Seconds from the key to ``value``, whether they are measured or reckoned."""
+        """Return the seconds from the key to ``value``, measured or calculated."""
         pace = self._habits.pace
         if pace is None:
             return self._waited_s + measured_s
@@ -327,7 +329,7 @@ class Typist:
         return seconds
 
     def see(self, value: Completion, measured_s: float) -> bool:
-        """Look at a value, if it comes before the next key: whether it does."""
+        """Look at a value if it comes before the next key; return whether it does."""
         after_s = self._arrival(value, measured_s)
         if self._habits.pace is not None and after_s >= self._gap_s:
             return False
@@ -337,8 +339,8 @@ class Typist:
         return True
 
     def _pause(self, last: Completion) -> None:
-        """A person looks at what is shown, after ``last``."""
-        is_own = last.finished and last.raw and last.origin in ("engine", "cache")  # else it began elsewhere
+        """The typist looks at what is shown, after ``last``."""
+        is_own = last.finished and last.raw and last.origin in ("engine", "cache")  # otherwise another origin gave it
         said = self._standing or (last.raw if is_own else None)
         self.tally.pauses.append(Pause(len(self._typed), self._standing, said, self._follows))
         follows, confidence = self._follows.split("\n", 1)[0], last.facts.confidence
@@ -346,7 +348,7 @@ class Typist:
         self._event("pause", self._standing, said=said, follows=follows, confidence=confidence, hit=hit)
 
     async def _ask(self, gap_s: float) -> None:
-        """Ask, and look at what comes until the next key."""
+        """Request a suggestion, and look at what comes before the next key."""
         last = Completion("", self.snapshot())
         self._on_change(last.snapshot)
         start, self._waited_s, self._gap_s = time.perf_counter(), 0.0, gap_s
@@ -377,7 +379,7 @@ class Typist:
             self._event("flicker", self._standing, before=before)
 
     def _show(self, text: str, after_s: float) -> None:
-        """The editor puts ``text`` in place of what stands there."""
+        """The editor replaces the shown suggestion with ``text``."""
         tally, standing = self.tally, self._standing
         self._standing = text if text.strip() else ""
         if not self._standing or self._standing == standing:
@@ -388,7 +390,7 @@ class Typist:
             self._event("shown", text, after_s=round(after_s, 4))
 
     def snapshot(self) -> Snapshot:
-        """What the editor shows now."""
+        """Return what the editor shows now."""
         self._version += 1
         place = self._place
         before = place.text[: place.start] + self._typed

@@ -13,12 +13,12 @@ from midfill.eval.report import COLOURS, beside, grid, ms, percent, picture
 from midfill.eval.summary import ALL
 
 Tallies = Sequence[tuple[Place, Tally]]
-# Share, and what a table calls it.
+# Each share, and its name in a table.
 SHARES = {"saved": "keystrokes saved", "shown_acceptance": "shown acceptance", "flicker": "flicker", "wasted": "wasted"}
 
 
 def total(tallies: Tallies) -> Tally:
-    """All places together."""
+    """Return the tally of all places together."""
     sum_of_all = Tally()
     for _, tally in tallies:
         sum_of_all.add(tally)
@@ -26,14 +26,14 @@ def total(tallies: Tallies) -> Tally:
 
 
 def by_file(tallies: Tallies) -> dict[str, Tally]:
-    """The places of each file together, and all of them."""
+    """Return the tally of each file, and of all files."""
     names = dict.fromkeys(place.path for place, _ in tallies)
     found = {name: total([one for one in tallies if one[0].path == name]) for name in names}
     return {**found, "all": total(tallies)} if len(found) > 1 else found
 
 
 def table(title: str, tallies: Tallies) -> Table:
-    """A row for each file."""
+    """Return a table with one row for each file."""
     rows = []
     for name, tally in by_file(tallies).items():
         figures = tally.figures()
@@ -56,7 +56,8 @@ def table(title: str, tallies: Tallies) -> Table:
 
 
 def paired(runs: Sequence[Tallies]) -> list[Difference]:
-    """The differences of the shares over places where both have one: means over places, intervals by file."""
+    """Return the differences of the shares over places where both runs have one: means over places, intervals by
+    file."""
     first, second = ({(place.path, place.start): tally.figures() for place, tally in run} for run in runs)
     found = []
     for share in SHARES:
@@ -70,7 +71,8 @@ def paired(runs: Sequence[Tallies]) -> list[Difference]:
 
 
 def plot(runs: Mapping[str, Tallies], file: Path) -> None:
-    """Keystrokes saved at each place, and how soon text came. Raises MidfillError. Call ``need_matplotlib`` first."""
+    """Plot the keystrokes saved at each place, and how soon text came. Raises MidfillError. Call ``need_matplotlib``
+    first."""
     with picture("midfill replay", file) as (bars, curve):
         for i, ((name, tallies), colour) in enumerate(zip(runs.items(), COLOURS, strict=False)):
             rows = [(place, tally.figures()["saved"] or 0.0) for place, tally in tallies]

@@ -18,8 +18,8 @@ from midfill.eval.run import LATENCIES, Record
 from midfill.eval.summary import ALL
 from midfill.types import MidfillError, ModelInfo
 
-WIDTH = 180  # where no terminal says how wide it is
-# Metric, and what a table calls it.
+WIDTH = 180  # if no terminal reports its width
+# Each metric, and its name in a table.
 COLUMNS = {
     "passed": "pass@1",
     "oracle": "cut right",
@@ -40,7 +40,7 @@ Figures = Mapping[str, Mapping[str, Any]]
 
 
 def console(*, quiet: bool = False) -> Console:
-    """Wide enough for the tables, also in a file."""
+    """Return a console that is wide enough for the tables, also when it writes to a file."""
     made = Console(highlight=False, quiet=quiet)
     if not made.is_terminal:
         made.width = WIDTH
@@ -48,7 +48,7 @@ def console(*, quiet: bool = False) -> Console:
 
 
 def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], justify: JustifyMethod = "right") -> Table:
-    """A table; columns without a name stand left."""
+    """Return a table; columns without a name are left-aligned."""
     made = Table(title=title)
     for column in columns:
         made.add_column(column, justify=justify if column else "left")
@@ -58,17 +58,17 @@ def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], just
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share for people; "-" of nothing."""
+    """Return a share as text; "-" for None."""
     return "-" if share is None else f"{share:.{digits}%}"
 
 
 def ms(*seconds: float | None) -> str:
-    """Times in milliseconds, parted by slashes; "-" where nothing was measured."""
+    """Return times in milliseconds, separated by slashes; "-" for what was not measured."""
     return " / ".join("-" if one is None else f"{one * 1000:.0f} ms" for one in seconds)
 
 
 def table(title: str, figures: Figures) -> Table:
-    """A row for each kind of hole. Shares in per cent, the first one with its 95 % interval."""
+    """Return a table with one row for each kind of hole. Shares in per cent, the first one with its 95 % interval."""
     kinds = [kind for kind in figures if kind != ALL or len(figures) != 2]
     metrics = [metric for metric in COLUMNS if any(metric in figures[kind] for kind in kinds)]
     rows = [
@@ -95,7 +95,8 @@ def differences(
     metrics: Mapping[str, str],
     kinds: Mapping[str, str] = NO_NAMES,
 ) -> Table:
-    """The paired comparison of what ``metrics`` and ``kinds`` name; what is surely different is marked."""
+    """Return the paired comparison of the metrics and kinds named in ``metrics`` and ``kinds``; sure differences are
+    marked."""
     rows = []
     for one in found:
         form = "{:.2f}" if one.metric in COSTS else "{:.1%}"
@@ -110,13 +111,13 @@ def differences(
 
 
 def of_holes(names: Sequence[str], found: Sequence[Difference]) -> Table:
-    """The paired comparison of two runs: of single kinds only what is sure, and the first metric."""
+    """Return the paired comparison of two runs: for single kinds, only sure differences and the first metric."""
     told = [one for one in found if one.kind == ALL or one.metric == found[0].metric or one.is_sure]
     return differences(names, told, {**COLUMNS, **COSTS})
 
 
 def line(settings: Mapping[str, Any], configs: Mapping[str, Config], info: ModelInfo | None) -> dict[str, Any]:
-    """What the line of JSON says of the run beside its figures."""
+    """Return what the line of JSON says about the run besides its figures."""
     model = {} if info is None else {name: getattr(info, name) for name in ("name", "template", "device", "dtype")}
     return rounded(  # type: ignore[no-any-return]
         {
@@ -132,13 +133,13 @@ def line(settings: Mapping[str, Any], configs: Mapping[str, Config], info: Model
 
 
 def changed(config: Config) -> dict[str, Any]:
-    """The settings that are not the defaults."""
+    """Return the settings that differ from the defaults."""
     return {name: value for name, value in dataclasses.asdict(config).items() if value != getattr(DEFAULT, name)}
 
 
 @contextlib.contextmanager
 def picture(title: str, file: Path, height: float = 4.5) -> Iterator[tuple[Any, Any]]:
-    """Axes for bars and for a curve, written to ``file`` in the end. Raises MidfillError.
+    """Yield axes for bars and for a curve, and write them to ``file`` at the end. Raises MidfillError.
 
     Call ``need_matplotlib`` first.
     """
@@ -163,13 +164,13 @@ def picture(title: str, file: Path, height: float = 4.5) -> Iterator[tuple[Any, 
 
 
 def beside(n_rows: int, number: int, n: int) -> tuple[list[float], float]:
-    """Where the bars of the ``number``-th of ``n`` contenders stand in each row, and how high they are."""
+    """Return the positions of the bars of the ``number``-th of ``n`` contenders in each row, and their height."""
     height = 0.8 / n
     return [at + (number - (n - 1) / 2) * height for at in range(n_rows)], height
 
 
 def plot(title: str, runs: Mapping[str, Sequence[Record]], summaries: Mapping[str, Figures], file: Path) -> None:
-    """Bars of the shares, and how soon answers came. Raises MidfillError. Call ``need_matplotlib`` first."""
+    """Plot the shares as bars, and how soon answers came. Raises MidfillError. Call ``need_matplotlib`` first."""
     with picture(title, file) as (bars, curve):
         _bars(bars, summaries)
         curve.set_xlabel("seconds to the whole answer")
@@ -180,7 +181,7 @@ def plot(title: str, runs: Mapping[str, Sequence[Record]], summaries: Mapping[st
 
 
 def _bars(axes: Any, summaries: Mapping[str, Figures]) -> None:
-    """One group a metric and kind, one bar a configuration, with its interval."""
+    """Draw a group for each metric and kind, with one bar and its interval for each configuration."""
     first = next(iter(summaries.values()))
     kinds = [kind for kind in first if kind != ALL or len(first) != 2]
     rows = [(kind, metric) for metric in COLUMNS for kind in kinds if metric in first[kind]]

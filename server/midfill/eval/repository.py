@@ -1,7 +1,8 @@
-"""Holes from any repository: cut in a copy of it, on disk too, so that nothing that looks at the copy sees them.
+"""Holes from any repository: cut in a copy of it, on disk too, so that whatever reads the copy does not see the cut
+text.
 
-The copy holds source files alone. A file that is there twice is copied once, and a hole whose lines stand in another
-file as well is not taken.
+The copy holds only source files. A file that occurs twice is copied once, and a hole is dropped if its lines are also
+in another file.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ CROSS_FILE = "cross-file"
 MEMBER = "member"
 ALL_KINDS = (*KINDS, CROSS_FILE, MEMBER)
 MAX_FILES, MAX_FILE_BYTES, MAX_FOLDERS = 4000, 300_000, 20_000
-MIN_BEFORE, MIN_AFTER = 200, 100  # characters around a hole: less gives nothing to go by
+MIN_BEFORE, MIN_AFTER = 200, 100  # characters around a hole: less text gives too little to work with
 MIN_NAME = 5
 SKIPPED = frozenset({"node_modules", "__pycache__", "build", "dist", "target", "vendor", "venv", "site-packages"})
 COPIED_ANYWAY = frozenset({".gitignore"})
-# A name that everything has is not needed from another file.
+# Names that every project has do not need another file.
 _COMMON = frozenset(
     name for kind in (str, bytes, list, dict, set, int, float, object, type, BaseException, pathlib.Path)
     for name in dir(kind)
@@ -47,7 +48,7 @@ class Workspace:
     _cut: str = ""  # the file that has a hole now
 
     def see(self, hole: Hole) -> Snapshot:
-        """Cut ``hole`` on disk, the one before mended, and show the editor's view of it."""
+        """Cut ``hole`` on disk after mending the previous one, and return the editor's view of it."""
         if self._cut and self._cut != hole.path:
             self._write(self._cut, self.texts[self._cut])
         self._cut = hole.path
@@ -60,7 +61,7 @@ class Workspace:
 
 @contextlib.contextmanager
 def copied(root: Path) -> Iterator[Workspace]:
-    """A copy of the source files under ``root``, removed at the end. Raises MidfillError."""
+    """Yield a copy of the source files under ``root``, removed at the end. Raises MidfillError."""
     if not root.is_dir():
         raise MidfillError(f"{root} is not a folder", "name the folder of a repository")
     texts = read(root)
@@ -75,7 +76,8 @@ def copied(root: Path) -> Iterator[Workspace]:
 
 
 def read(root: Path) -> dict[str, str]:
-    """The source files under ``root`` by path: each text once, no links followed, hidden and made folders left out."""
+    """Return the source files under ``root`` by path: each text once, without following links; hidden and generated
+    folders are left out."""
     texts: dict[str, str] = {}
     seen: set[bytes] = set()
     for path in sorted(_files(root))[:MAX_FILES]:
@@ -98,7 +100,7 @@ def _files(root: Path) -> Iterator[str]:
 
 
 def read_text(file: Path) -> str:
-    """The file's text; "" of what is no plain, small, readable text file."""
+    """Return the file's text; "" if it is not a plain, small, readable text file."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         info = file.lstat()
         if stat.S_ISREG(info.st_mode) and info.st_size <= MAX_FILE_BYTES:
@@ -112,7 +114,7 @@ class Cutter:
     def __init__(
         self, texts: dict[str, str], split: str = "all", around: tuple[int, int] = (MIN_BEFORE, MIN_AFTER)
     ) -> None:
-        """``around``: characters that the file has before and after a hole, at least."""
+        """``around``: the least number of characters that the file has before and after a hole."""
         self._texts, self._around = texts, around
         self._code = {
             path: code for path, text in texts.items() if (code := Code.read(text, languages.of_path(path))) is not None
@@ -124,7 +126,7 @@ class Cutter:
                 self._definers.setdefault(name, set()).add(path)
 
     def cut(self, limit: int, kinds: Sequence[str] = ALL_KINDS, seed: int = 1) -> list[Hole]:
-        """At most ``limit`` holes that do not overlap; the same ones each time."""
+        """Return at most ``limit`` holes that do not overlap; the same ones each time."""
         rng = random.Random(seed)  # noqa: S311 - the same holes each time
         holes: list[Hole] = []
         spans = {kind: self._spans(kind, rng) for kind in kinds}
@@ -139,7 +141,8 @@ class Cutter:
         return holes
 
     def _spans(self, kind: str, rng: random.Random) -> list[tuple[str, Span, str]]:
-        """(path, span, needed name) in the order in which they are tried: files in turn, so that none prevails."""
+        """Return (path, span, needed name) in the order in which they are tried: files in turn, so that none
+        dominates."""
         rounds: list[tuple[int, float, tuple[str, Span, str]]] = []
         for path in self._paths:
             found = self._of_file(kind, path)
@@ -157,7 +160,7 @@ class Cutter:
         return [(span, "") for span in KINDS[kind](code)]
 
     def _elsewhere(self, path: str) -> frozenset[str]:
-        """Names that exactly one file defines, another one than ``path``."""
+        """Return the names that exactly one file defines, and that this file is not ``path``."""
         return frozenset(
             name
             for name, paths in self._definers.items()
@@ -179,7 +182,7 @@ class Cutter:
         return None
 
     def _is_sound(self, path: str, start: int, end: int) -> bool:
-        """Whether there is enough around the hole, and nothing says elsewhere what is in it."""
+        """Whether there is enough text around the hole, and no other file contains its lines."""
         text = self._texts[path]
         if not is_sound(text, start, end, self._around):
             return False
@@ -188,7 +191,7 @@ class Cutter:
 
 
 def _with_neighbours(text: str, start: int, end: int) -> str:
-    """The hole's lines with the ones above and below."""
+    """Return the hole's lines with the ones above and below."""
     first = text.rfind("\n", 0, max(0, text.rfind("\n", 0, start))) + 1
     last = text.find("\n", text.find("\n", end) + 1) if "\n" in text[end:] else len(text)
     return text[first : last if last >= 0 else len(text)]

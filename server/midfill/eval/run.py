@@ -1,4 +1,4 @@
-"""The run: every hole is asked for by one or two configurations in turn, judged, and written down at once."""
+"""The run: one or two configurations in turn answer every hole; each answer is judged and written down at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from midfill.eval.humaneval import Task
 from midfill.eval.metrics import judged
 from midfill.types import MidfillError, Snapshot
 
-BEFORE, AFTER = 400, 240  # characters around a hole that a record keeps, to be read by a person
+BEFORE, AFTER = 400, 240  # characters around a hole that a record keeps for a human reader
 LATENCIES = ("ttft_s", "total_s")
 MAX_RECORD_BYTES = 256 << 20
 
@@ -27,7 +27,7 @@ See = Callable[[Hole], Snapshot]
 
 
 def judge_text(hole: Hole, answer: Answer) -> dict[str, float]:
-    """By what was taken out alone."""
+    """Judge by what was taken out, without running tests."""
     return judged(hole, answer.text)
 
 
@@ -39,10 +39,10 @@ class ByTests:
     timeout_s: float = sandbox.TIMEOUT_S
 
     def __call__(self, hole: Hole, answer: Answer) -> dict[str, float]:
-        """Also by what was taken out.
+        """Judge by the tests, and by what was taken out.
 
-        ``oracle``: whether what the model said passes when it is cut to as many lines as were taken out, which is what
-        stopping in the right place could reach.
+        ``oracle``: whether the model's text passes when it is cut to the number of lines that were taken out, which is
+        what stopping in the right place could reach.
         """
         found = {"passed": self._passes(hole, answer.text)}
         if hole.ends_with_line:
@@ -55,7 +55,7 @@ class ByTests:
 
 
 def program(task: Task, hole: Hole, middle: str) -> str:
-    """The task with ``middle`` in its hole, and its tests."""
+    """Return the task with ``middle`` in its hole, and its tests."""
     return f"{hole.prefix}{middle}{hole.suffix}\n{task.tests}\ncheck({task.entry_point})\n"
 
 
@@ -66,9 +66,10 @@ async def evaluate(
     see: See,
     on_record: Callable[[Record], None],
 ) -> list[Record]:
-    """Ask for each hole, by every configuration in turn; who begins is drawn by the hole. Raises EngineError.
+    """Let every configuration answer each hole in turn; a draw by the hole decides which is first. Raises EngineError.
 
-    Not turn by turn: kinds of holes come in turns as well, and one would always begin at the same kinds.
+    The configurations do not simply alternate: kinds of holes alternate as well, so one configuration would always
+    begin at the same kinds.
     """
     records = []
     for hole in holes:
@@ -110,7 +111,7 @@ def _record(who: str, hole: Hole, answer: Answer, metrics: dict[str, float]) -> 
 
 
 def writer(out: TextIO | None) -> Callable[[Record], None]:
-    """Writes each record as a line at once, so that a run that ends early leaves what it has."""
+    """Return a function that writes each record as a line at once, so that a run that ends early leaves what it has."""
 
     def write(record: Record) -> None:
         if out is not None:
@@ -121,7 +122,7 @@ def writer(out: TextIO | None) -> Callable[[Record], None]:
 
 
 def read_records(file: Path) -> list[Record]:
-    """What an earlier run wrote with --out. Raises MidfillError."""
+    """Return what an earlier run wrote with --out. Raises MidfillError."""
     try:
         if file.stat().st_size > MAX_RECORD_BYTES:
             raise ValueError(f"more than {MAX_RECORD_BYTES >> 20} MiB")

@@ -1,6 +1,6 @@
-"""Runs programs that a model wrote, where they can do no harm: no files, processes, network; little time and memory.
+"""Runs programs that a model wrote where they can do no harm: no files, processes or network; little time and memory.
 
-``sandbox_child`` is the inside. Before the first program, ``need`` tries whether the walls hold on this machine.
+``sandbox_child`` is the inside. Before the first program, ``need`` tests whether the walls hold on this machine.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Outcome = Literal["passed", "failed", "timeout"]
 
 TIMEOUT_S = 10.0
 MEMORY_BYTES = 1 << 30
-MAX_OUTPUT = 4096  # of what it may write anywhere, which is the word that it passed
+MAX_OUTPUT = 4096  # bytes that a program may write anywhere; what it writes is the word that says it passed
 CHILD = Path(__file__).with_name("sandbox_child.py")
 
-# What the walls must stop. It comes to its end only if they do.
+# What the walls must stop. This program reaches its end only if they do.
 _ESCAPES = """
 import os, socket, subprocess, threading
 def refused(act):
@@ -74,7 +74,7 @@ def run(program: str, *, timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMOR
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """The whole group, and wait until it is gone."""
+    """Kill the whole process group, and wait until it is gone."""
     if child.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
@@ -83,7 +83,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 @functools.cache
 def need() -> None:
-    """Raises MidfillError where programs cannot be shut in: then none is run."""
+    """Raise MidfillError if programs cannot be sandboxed: then none is run."""
     if not sys.platform.startswith("linux") or run(_ESCAPES) != "passed":
         raise MidfillError(
             "pass@1 runs what the model wrote, and this system cannot sandbox it",

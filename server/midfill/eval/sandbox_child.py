@@ -1,9 +1,9 @@
 """The inside of the sandbox: a script that shuts itself in, then runs a program.
 
-It is started by its path in an isolated interpreter (``-I -S``), so it uses the standard library alone. Linux only:
-seccomp lets nothing through but what computing needs. No file can be made or changed, no process or thread started,
-no socket opened, no other process signalled, no limit raised, by root neither. Files can be read, but what is read
-cannot leave: nobody looks at what a program prints.
+It is started by its path in an isolated interpreter (``-I -S``), so it uses only the standard library. Linux only:
+seccomp allows only what computing needs. Even root cannot make or change files, start processes or threads, open
+sockets, signal other processes or raise limits. A program can read files, but it cannot send out what it reads: what it
+prints is ignored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import resource
 import struct
 import sys
 
-# System calls by number: (x86-64, arm64); -1 where an architecture has none.
+# System calls by number: (x86-64, arm64); -1 if an architecture does not have one.
 ALLOWED = {
     "read": (0, 63), "write": (1, 64), "writev": (20, 66), "close": (3, 57), "fstat": (5, 80), "stat": (4, -1),
     "lstat": (6, -1), "newfstatat": (262, 79), "statx": (332, 291), "lseek": (8, 62), "pread64": (17, 67),
@@ -30,21 +30,21 @@ ALLOWED = {
     "time": (201, -1), "getrandom": (318, 278), "restart_syscall": (219, 128), "exit": (60, 93),
     "exit_group": (231, 94),
 }  # fmt: skip
-# To read only. (x86-64, arm64), and which argument holds the flags.
+# Opening only to read. (x86-64, arm64), and which argument holds the flags.
 OPENING = (((2, -1), 1), ((257, 56), 2))
 WRITING = 0o1 | 0o2 | 0o100 | 0o1000 | 0o20000000  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_TMPFILE's own bit
-MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # place in the pairs above, AUDIT_ARCH
+MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # index in the pairs above, AUDIT_ARCH
 
 LOAD, IF_EQUAL, IF_ANY_BIT, RETURN = 0x20, 0x15, 0x45, 0x06  # classic BPF
-ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000  # what is refused fails with EPERM
+ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000  # a refused call fails with EPERM
 NUMBER, ARCH, ARGUMENTS = 0, 4, 16  # offsets in seccomp_data
 SET_DUMPABLE, SET_SECCOMP, SET_NO_NEW_PRIVS, MODE_FILTER = 4, 22, 38, 2  # prctl
 
-Instruction = tuple[int, int, int, int]  # code, jump where it holds, jump where not, constant
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 
 def instructions(machine: str) -> list[Instruction]:
-    """The filter. Raises KeyError for a machine that is not known."""
+    """Return the filter. Raises KeyError for an unknown machine."""
     at, arch = MACHINES[machine]
     program: list[Instruction] = [
         (LOAD, 0, 0, ARCH), (IF_EQUAL, 1, 0, arch), (RETURN, 0, 0, KILL), (LOAD, 0, 0, NUMBER),
@@ -62,7 +62,8 @@ def instructions(machine: str) -> list[Instruction]:
 
 
 def shut(limits: dict[str, int]) -> None:
-    """From here on only computing, within ``limits`` (of ``resource``). Raises OSError or KeyError where it cannot."""
+    """From here on allow only computing, within ``limits`` (of ``resource``). Raises OSError or KeyError if that is
+    impossible."""
     for name, value in limits.items():
         resource.setrlimit(getattr(resource, name), (value, value))
     code = b"".join(struct.pack("HBBI", *one) for one in instructions(os.uname().machine))
@@ -79,9 +80,9 @@ def _prctl(option: int, value: int, pointer: bytes | None) -> None:
 
 
 def main() -> None:
-    """Read the job from standard input and run its program; say its word if the program comes to its end.
+    """Read the job from standard input and run its program; write the job's word if the program comes to its end.
 
-    A program that ends the interpreter, also with status 0, never gets to say it.
+    A program that ends the interpreter, even with status 0, never gets to write it.
     """
     job = json.loads(sys.stdin.buffer.read())
     says = os.dup(1)

@@ -1,4 +1,4 @@
-"""Another language server beside midfill's, as in an editor: asked where an editor's client would ask it.
+"""Another language server beside midfill's, as in an editor: asked at the positions where an editor would ask it.
 
 It speaks LSP over its standard streams. Holes of one run ask one server, which keeps what it read of the project.
 """
@@ -20,15 +20,15 @@ from midfill.context.knowledge.names import KEYWORD, MAX_KEYWORDS, is_whole, nam
 from midfill.types import MidfillError, Snapshot
 
 START_S, ANSWER_S, LOOK_S = 60.0, 20.0, 0.5
-TEXT = 1  # CompletionItemKind: a word of the text, from a server that does not know better
+TEXT = 1  # CompletionItemKind: a word of the text, from a server that knows nothing better
 NO_NAMES = frozenset({TEXT, KEYWORD, 15, 17, 19})  # and Snippet, File, Folder
 
 
 class LanguageServer:
-    """One process. Asked by one thread."""
+    """One process, used by one thread."""
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
-        """Start it over the project in ``folder``. Raises MidfillError."""
+        """Start the server on the project in ``folder``. Raises MidfillError."""
         program = shutil.which(command[0])
         if program is None:
             raise MidfillError(f"{command[0]} is not there", "name a program of the PATH, or its file")
@@ -37,7 +37,7 @@ class LanguageServer:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._n_asked, self._version, self._open = 0, 0, ("", "")  # of the document: URI and text
+        self._n_asked, self._version, self._open = 0, 0, ("", "")  # the document's URI and text
         threading.Thread(target=self._read, name="midfill-eval-server", daemon=True).start()
         uri = folder.as_uri()
         capabilities = {"textDocument": {"completion": {"completionItem": {"snippetSupport": False}}}}
@@ -48,7 +48,7 @@ class LanguageServer:
         self._notify("initialized", {})
 
     def show(self, snapshot: Snapshot) -> None:
-        """The document is open with this text, and the one before is closed: later, so that a server which drops a
+        """Open the document with this text, then close the previous one: in this order, so that a server which drops a
         project without open files keeps what it read."""
         before, self._open = self._open, (snapshot.uri, snapshot.text)
         if before == self._open:
@@ -65,8 +65,8 @@ class LanguageServer:
             self._notify("textDocument/didClose", {"textDocument": {"uri": before[0]}})
 
     def names(self, snapshot: Snapshot, at: int, patience_s: float = 0.0) -> tuple[list[str], bool]:
-        """What may be named at a place of the document that is shown, and whether there are no others. A server that
-        names nothing, as it may still read the project, is asked again for this long."""
+        """Return the names that may follow at a position of the open document, and whether there are no others. If the
+        server returns no names, as it may still read the project, it is asked again for this long."""
         end = time.monotonic() + patience_s
         while not (found := self._names(snapshot, at))[0] and time.monotonic() < end:
             time.sleep(LOOK_S)
@@ -83,12 +83,12 @@ class LanguageServer:
         return read(said, is_begun=not head.endswith((".", "::", "->")))
 
     def stop(self) -> None:
-        """End it."""
+        """Kill the server."""
         self._process.kill()
         self._process.wait()
 
     def _ask(self, method: str, params: Any, limit_s: float) -> Any:
-        """Its result; None where it answers with an error, or not in time."""
+        """Return the result; None if the server answers with an error, or not in time."""
         self._n_asked += 1
         self._send({"id": self._n_asked, "method": method, "params": params})
         end = time.monotonic() + limit_s
@@ -105,7 +105,7 @@ class LanguageServer:
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         body = json.dumps({"jsonrpc": "2.0", **message}).encode()
-        with contextlib.suppress(OSError):  # it is gone: no answer comes
+        with contextlib.suppress(OSError):  # the server is gone: no answer comes
             self._process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
             self._process.stdin.flush()
 
@@ -114,7 +114,7 @@ class LanguageServer:
         while (message := _message(self._process.stdout)) is not None:
             if "method" not in message:
                 self._answers.put(message)
-            elif "id" in message:  # the server asks for something: it gets as many nothings as it asks for
+            elif "id" in message:  # the server sends a request: it gets as many nulls as it asks for items
                 params = message.get("params")
                 items = params.get("items") if isinstance(params, dict) else None
                 self._send({"id": message["id"], "result": [None] * len(items) if isinstance(items, list) else None})
@@ -132,7 +132,7 @@ def _message(stream: IO[bytes]) -> dict[str, Any] | None:
 
 
 def read(result: Any, *, is_begun: bool) -> tuple[list[str], bool]:
-    """A result of textDocument/completion as our clients read it."""
+    """Read a result of textDocument/completion as our clients do."""
     is_list = isinstance(result, dict)
     items = (result.get("items") if is_list else result) or []
     if sum(item.get("kind") == KEYWORD for item in items) > MAX_KEYWORDS:

@@ -1,4 +1,4 @@
-"""What the records of a run come to: shares and times by kind of hole, and paired differences of two runs."""
+"""Summarises the records of a run: shares and times by kind of hole, and paired differences of two runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from midfill.eval.run import LATENCIES, Record
 ALL = "all"
 N_RESAMPLES = 2000
 TOKENS = ("n_prompt", "n_cached", "n_decoded")
-COSTS = ("total_s", "n_decoded")  # beside the metrics, what is compared
+COSTS = ("total_s", "n_decoded")  # compared in addition to the metrics
 
 
 def of(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """Every kind's figures (where a kind's holes have notes, those of each note too), and of all holes together."""
+    """Return the figures of every kind (also of each note, if a kind's holes have notes), and of all holes together."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record["kind"], []).append(record)
@@ -41,7 +41,7 @@ def _figures(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def metrics_of(records: Sequence[Record]) -> list[str]:
-    """Every metric that some record has, in order."""
+    """Return every metric that some record has, in order."""
     return list(dict.fromkeys(metric for record in records for metric in record["metrics"]))
 
 
@@ -54,7 +54,7 @@ def _grouped(records: dict[str, Record], metric: str) -> list[list[float]]:
 
 
 def paired(a: Sequence[Record], b: Sequence[Record]) -> list[Difference]:
-    """Differences of every metric over the holes that both have, all kinds together first."""
+    """Return the differences of every metric over the holes that both have, all kinds together first."""
     others = {record["id"]: record for record in b}
     pairs = [(record, others[record["id"]]) for record in a if record["id"] in others]
     kinds = list(dict.fromkeys(mine["kind"] for mine, _ in pairs))

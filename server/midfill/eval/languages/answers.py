@@ -1,4 +1,4 @@
-"""From holes and saved answers to the records that the tables and the paired comparison are made of."""
+"""Turns holes and saved answers into the records that the tables and the paired comparison are made of."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Hole))
 
 
 def write_holes(holes: Iterable[Hole], file: Path) -> int:
-    """One line of JSON a hole; how many."""
+    """Write one line of JSON for each hole; return how many."""
     lines = [json.dumps({**dataclasses.asdict(hole), **_limit(hole)}) for hole in holes]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -37,7 +37,7 @@ def _limit(hole: Hole) -> dict[str, int]:
 
 
 def holes_from(lines: Iterable[Mapping[str, Any]]) -> dict[str, Hole]:
-    """The holes by id. Raises MidfillError."""
+    """Return the holes by id. Raises MidfillError."""
     try:
         return {line["id"]: Hole(**{name: line[name] for name in _FIELDS}) for line in lines}
     except (KeyError, TypeError) as error:
@@ -47,12 +47,13 @@ def holes_from(lines: Iterable[Mapping[str, Any]]) -> dict[str, Hole]:
 
 
 def records_of(holes: Mapping[str, Hole], answers: Sequence[Mapping[str, Any]]) -> list[Record]:
-    """A record for each answer to one of ``holes``; ``kind`` is its group of languages, ``note`` the kind of hole."""
+    """Return a record for each answer to one of ``holes``; ``kind`` is its group of languages, ``note`` the kind of
+    hole."""
     return [_record(holes[answer["id"]], answer) for answer in answers if answer["id"] in holes]
 
 
 def judged(hole: Hole, text: str) -> dict[str, float]:
-    """Every metric that applies to the hole; true is 1."""
+    """Return every metric that applies to the hole; true is 1."""
     other = wrong_language(hole.language, hole.prefix, text)
     found: dict[str, bool] = {"shown": is_shown(hole, text)}
     if hole.kind != NEW_FILE:

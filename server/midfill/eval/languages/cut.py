@@ -1,7 +1,7 @@
-"""Holes of every language: by ``eval.cutting`` where that knows the grammar's kinds, else by what lines alone show.
+"""Holes of every language: cut by ``eval.cutting`` if that knows the grammar's kinds, otherwise by what lines show.
 
-A header is a line whose next line is deeper: whatever the language, that line opened something. Markup and prose have
-no calls or names to be cut in, but lines, blocks by their indentation, and words.
+A header is a line whose next line is indented deeper: in any language, that line opened something. Markup and prose
+have no calls or names to cut, but they have lines, blocks by their indentation, and words.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from midfill.syntax import languages
 
 HEADER, SEVERAL = "header-end", "several-lines"
 ALL_KINDS = (HEADER, "line", "rest-of-line", SEVERAL, "mid-word", "call-arguments")
-AROUND = 120, 40  # characters before and after a hole, at least
-MAX_FILE = 40_000  # characters: of a longer one the model sees a part in any case
-MAX_BODY = 8  # lines of what is taken out below a header
+AROUND = 120, 40  # least characters before and after a hole
+MAX_FILE = 40_000  # characters: the model sees only a part of a longer file
+MAX_BODY = 8  # most lines that are taken out below a header
 PER_FILE, TRIES = 3, 12  # candidates of one kind in a file
 MAX_FILES = 20  # of one language of a project
-# Grammars whose leaves are no tokens of code.
+# Grammars whose leaves are not tokens of code.
 _BY_LINES = frozenset(
     {"markdown", "yaml", "html", "css", "scss", "vue", "sql", "makefile", "dockerfile", "shellscript"}
 )
@@ -34,7 +34,7 @@ Cut = Callable[[str, str], Iterator[Span]]
 
 
 def holes_of(texts: Mapping[str, str], n_of_group: int, seed: int = 1) -> list[Hole]:
-    """At most ``n_of_group`` holes of each group of languages; the same ones each time.
+    """Return at most ``n_of_group`` holes of each group of languages; the same ones each time.
 
     ``texts``: by path, which begins with the project. Kinds, languages and projects come in turns.
     """
@@ -49,7 +49,7 @@ def holes_of(texts: Mapping[str, str], n_of_group: int, seed: int = 1) -> list[H
 
 
 def _chosen(texts: Mapping[str, str], rng: random.Random) -> list[str]:
-    """The files that are read: some of each language of each project."""
+    """Return the paths of the files that are read: some of each language of each project."""
     found: dict[tuple[str, str], list[str]] = {}
     for path, text in sorted(texts.items()):
         if language := language_of(path, text):
@@ -58,7 +58,8 @@ def _chosen(texts: Mapping[str, str], rng: random.Random) -> list[str]:
 
 
 def in_turns(holes: Sequence[Hole]) -> list[Hole]:
-    """Headers first, then one hole of each group in turn, so that a run that ends early is of all groups alike."""
+    """Return headers first, then one hole of each group in turn, so that a run that ends early covers all groups
+    alike."""
     queues: dict[str, list[Hole]] = {}
     for hole in sorted(holes, key=lambda hole: hole.kind != HEADER):
         queues.setdefault(group_of(hole.language), []).append(hole)
@@ -87,7 +88,7 @@ def _of_file(path: str, text: str, language: str, rng: random.Random) -> Iterato
 
 
 def _drawn(found: Mapping[tuple[str, str], list[Hole]], n: int, rng: random.Random) -> list[Hole]:
-    """``n`` holes: kinds in turn, within a kind its languages in turn, within these the projects in turn."""
+    """Draw ``n`` holes: kinds in turn, within a kind its languages in turn, within a language the projects in turn."""
     queues = {key: _by_project(holes, rng) for key, holes in found.items()}
     order = {kind: sorted(language for each, language in found if each == kind) for kind in ALL_KINDS}
     drawn: list[Hole] = []
@@ -103,7 +104,7 @@ def _drawn(found: Mapping[tuple[str, str], list[Hole]], n: int, rng: random.Rand
 
 
 def _by_project(holes: Sequence[Hole], rng: random.Random) -> list[Hole]:
-    """The last one is taken first; projects alternate."""
+    """Return the holes so that projects alternate; the last one is taken first."""
     shuffled = rng.sample(list(holes), len(holes))
     counts: dict[str, int] = {}
     turns = []
@@ -125,7 +126,7 @@ def _next(queue: list[Hole], taken: dict[str, list[Span]]) -> Hole | None:
 
 
 def spans_of(text: str, language: str) -> dict[str, list[Span]]:
-    """The spans of every kind that could be cut in a file."""
+    """Return the spans of every kind that could be cut in a file."""
     found = {kind: list(cut(text, language)) for kind, cut in _LINE_KINDS.items()}
     code = None if language in _BY_LINES else Code.read(text, language)
     if code is not None:
@@ -137,7 +138,7 @@ def spans_of(text: str, language: str) -> dict[str, list[Span]]:
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
-    """(offset, line without its end) of every line."""
+    """Return (offset, line without its end) of every line."""
     found, at = [], 0
     for line in text.split("\n"):
         found.append((at, line))
@@ -164,7 +165,7 @@ def header_end(text: str, language: str) -> Iterator[Span]:
 
 
 def _below_headings(text: str) -> Iterator[Span]:
-    """Prose: what stands under a heading, to the end of its paragraph."""
+    """Prose: the text under a heading, to the end of its paragraph."""
     lines = _lines(text)
     for row, (start, line) in enumerate(lines):
         if line.startswith("#"):
@@ -177,7 +178,7 @@ def _below_headings(text: str) -> Iterator[Span]:
 
 
 def _deeper(lines: Sequence[tuple[int, str]], row: int, depth: int) -> list[int]:
-    """The rows below ``row`` that are deeper than ``depth``, blank ones between them included."""
+    """Return the rows below ``row`` that are deeper than ``depth``, including blank ones between them."""
     body: list[int] = []
     for below in range(row + 1, len(lines)):
         line = lines[below][1]
@@ -202,14 +203,14 @@ def _says(line: str, language: str) -> bool:
 
 
 def whole_line(text: str, language: str) -> Iterator[Span]:
-    """A line from behind its indentation."""
+    """A line without its indentation."""
     for start, line in _lines(text):
         if _says(line, language):
             yield start + _depth(line), start + len(line.rstrip())
 
 
 def rest_of_line(text: str, language: str) -> Iterator[Span]:
-    """From the start of a word that is not the line's first, to the line's end."""
+    """From the start of a word that is not the line's first to the end of the line."""
     for start, line in _lines(text):
         if _says(line, language):
             for found in _START.finditer(line, _depth(line) + 2):
@@ -225,7 +226,7 @@ def mid_word(text: str, language: str) -> Iterator[Span]:
 
 
 def several_lines(text: str, language: str) -> Iterator[Span]:
-    """Two to six lines of one indentation, or deeper, with nothing blank between them."""
+    """Two to six lines of one indentation or deeper, without blank lines between them."""
     lines = _lines(text)
     for row, (start, line) in enumerate(lines):
         if not _says(line, language):

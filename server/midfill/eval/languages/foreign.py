@@ -1,8 +1,8 @@
-"""Whether a suggestion is of another language than its file.
+"""Decides whether a suggestion is in another language than its file.
 
-Two kinds of evidence. A line may say it (``telltales``). Or the file's own grammar finds errors in the lines that
-another grammar reads without any; that is asked of strict grammars alone, and of enough text, since a few tokens are
-sound in many languages.
+There are two kinds of evidence. A line may give it away (``telltales``). Or the file's own grammar finds errors in
+lines that another grammar reads without any; only strict grammars are asked, and only about enough text, since a few
+tokens are valid in many languages.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from midfill.syntax.parsers import parser_for
 from midfill.syntax.telltales import is_comment, told
 
 MAX_CHARS = 4000
-MIN_TOKENS = 8  # of lines that a grammar is asked about
-# Grammars that refuse most of what is not their language.
+MIN_TOKENS = 8  # in the lines that a grammar is asked about
+# Grammars that refuse most text that is not in their language.
 STRICT = ("python", "javascript", "typescript", "java", "go", "rust", "c", "cpp", "csharp", "lua", "kotlin", "swift")
-# What reads the same files, or holds the others: one is not told from the other by errors.
+# Languages that read the same files or contain each other: errors cannot tell them apart.
 _FAMILIES = (
     {"javascript", "javascriptreact", "typescript", "typescriptreact"},
     {"c", "cpp", "objective-c", "objective-cpp"},
@@ -30,12 +30,13 @@ _QUOTED = ("comment", "string", "heredoc")
 
 
 def _bytes(text: str) -> bytes:
-    """A line end behind it: some grammars want one after the last statement."""
+    """Return the text with a line end: some grammars want one after the last statement."""
     return f"{text}\n".encode("utf-8", "replace")
 
 
 def wrong_language(language: str, prefix: str, text: str) -> str:
-    """The other language that ``text`` is written in, at the end of ``prefix``; "" where it may be ``language``'s."""
+    """Return the other language that ``text`` is written in, at the end of ``prefix``; "" if it may be
+    ``language``'s."""
     if not text.strip() or _is_prose_at(language, prefix):
         return ""
     head = prefix[prefix.rfind("\n") + 1 :]
@@ -50,7 +51,7 @@ def wrong_language(language: str, prefix: str, text: str) -> str:
 
 
 def _quoted_rows(language: str, text: str) -> set[int]:
-    """Rows that a string, a comment or a fence of several lines goes on in: any language may stand there."""
+    """Return the rows inside a string, a comment or a fence of several lines: they may be in any language."""
     if languages.of(language).prose:
         return _fenced_rows(text)
     parser = parser_for(language)
@@ -82,7 +83,7 @@ def _fenced_rows(text: str) -> set[int]:
 
 
 def _is_prose_at(language: str, prefix: str) -> bool:
-    """Whether the cursor is in a comment or string, or in a fenced block of prose, where any language may stand."""
+    """Whether the cursor is in a comment, a string, or a fenced block of prose, which may be in any language."""
     if languages.of(language).prose:
         return len(_FENCE.findall(prefix)) % 2 == 1
     parser = parser_for(language)
@@ -114,7 +115,7 @@ def _by_grammar(language: str, lines: str) -> str:
 
 
 def _is_telling(language: str, text: str) -> bool:
-    """Whether the grammar reads it without an error, and as more than many languages share."""
+    """Whether the grammar reads the text without an error, and as something that only few languages share."""
     parser = parser_for(language)
     if parser is None or (root := parser.parse(_bytes(text)).root_node).has_error:
         return False

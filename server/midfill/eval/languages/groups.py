@@ -1,4 +1,4 @@
-"""The groups of languages that a table has a row for each, and the language of a file."""
+"""The groups of languages, each of which has a row in a table, and the language of a file."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ _GROUP_OF = {language: group for group, members in GROUPS.items() for language i
 
 
 def group_of(language: str) -> str:
-    """The group of a language id; "other" where it is in none."""
+    """Return the group of a language id; "other" if it is in none."""
     return _GROUP_OF.get(language, "other")
 
 
 def language_of(path: str, text: str) -> str:
-    """The id that a file's name or its ``#!`` line means; "" where neither says it. A C++ header is told from C's."""
+    """Return the language id by the file's name or its ``#!`` line; "" if neither says it. C++ headers are told apart
+    from C's."""
     found = languages.of_path(path) or languages.of_shebang(text.partition("\n")[0])
     if found == "c" and path.endswith(".h") and any(word in text for word in ("namespace ", "template <", "template<")):
         return "cpp"

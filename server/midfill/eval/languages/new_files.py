@@ -1,6 +1,6 @@
-"""Beginnings of new files in many languages: a path, and what stands before the cursor, which is at the end.
+"""Beginnings of new files in many languages: a path, and the text before the cursor, which is at the end.
 
-There is no right answer to them. What is measured is that something is shown, and that it is the file's language.
+They have no right answer. What is measured is that something is shown, and that it is in the file's language.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from midfill.eval.holes import Hole
 from midfill.eval.languages.groups import language_of
 
 KIND = "new-file"
-MAX_TOKENS = 6  # of a request by hand the completer allows three times as many: a line or two are enough to tell
+MAX_TOKENS = 6  # the completer allows explicit requests three times as many: a line or two are enough to tell
 
 _FILES = (
     ("main.py", ""),
@@ -230,7 +230,7 @@ _FILES = (
 
 
 def new_file_holes() -> list[Hole]:
-    """One hole for each beginning, the same ones each time."""
+    """Return one hole for each beginning, the same ones each time."""
     return [
         Hole(path, KIND, text, "", "", path, f"new:{path}", language_of(path, text) or "plaintext")
         for path, text in _FILES

@@ -1,4 +1,5 @@
-"""Whether a document is still sound when a suggestion is accepted: by tree-sitter, and of Python by its own parser."""
+"""Whether a document is still sound after a suggestion is accepted: by tree-sitter, and for Python by its own
+parser."""
 
 from __future__ import annotations
 
@@ -11,13 +12,14 @@ from tree_sitter import Node
 from midfill.syntax import languages
 from midfill.syntax.parsers import parser_for
 
-MAX_CHARS = 60_000  # of a document; a grammar is never let loose on more
+MAX_CHARS = 60_000  # of a document; grammars are not run on longer ones
 MAX_NODES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Places in a document where the grammar finds errors: with the hole, with the answer, with what stood there."""
+    """How many places in a document the grammar finds errors in: with the hole, with the answer, with the original
+    text."""
 
     before: int
     completed: int
@@ -25,17 +27,18 @@ class Errors:
 
     @property
     def is_broken(self) -> bool:
-        """Whether accepting made an error that neither the hole nor the file as it was had."""
+        """Whether accepting made an error that neither the hole nor the original file had."""
         return self.completed > max(self.before, self.true)
 
     @property
     def is_unsound(self) -> bool:
-        """Whether there are more errors than in the file as it was, the hole's own not forgiven."""
+        """Whether there are more errors than in the original file, without forgiving the hole's own."""
         return self.completed > self.true
 
 
 def errors_of(language: str, prefix: str, text: str, middle: str, suffix: str) -> Errors | None:
-    """The errors of a hole's three documents; None without a grammar, in prose, and where a document is too long."""
+    """Return the errors of a hole's three documents; None without a grammar, in prose, and if a document is too
+    long."""
     if languages.of(language).prose or len(prefix) + len(suffix) > MAX_CHARS:
         return None
     counts = [count(language, prefix + between + suffix) for between in ("", text, middle)]
@@ -44,7 +47,7 @@ def errors_of(language: str, prefix: str, text: str, middle: str, suffix: str) -
 
 
 def count(language: str, text: str) -> int | None:
-    """How many places of ``text`` the grammar cannot read; None where there is no grammar."""
+    """Return how many places of ``text`` the grammar cannot read; None if there is no grammar."""
     parser = parser_for(language)
     if parser is None:
         return None
@@ -55,7 +58,7 @@ def count(language: str, text: str) -> int | None:
 
 
 def _compiles(text: str) -> bool:
-    """Python's own word: the grammar forgives wrong indentation."""
+    """Whether Python's own parser accepts the text: the grammar forgives wrong indentation."""
     try:
         with warnings.catch_warnings(action="ignore"):
             ast.parse(text)
@@ -65,7 +68,8 @@ def _compiles(text: str) -> bool:
 
 
 def _count(root: Node) -> int:
-    """Outermost errors and what the grammar had to invent; without recursion, since code may be deep."""
+    """Count the outermost errors and the tokens that the grammar had to invent; without recursion, since code may be
+    deep."""
     found, stack, n_seen = 0, [root], 0
     while stack and n_seen < MAX_NODES:
         node, n_seen = stack.pop(), n_seen + 1

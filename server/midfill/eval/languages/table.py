@@ -1,4 +1,4 @@
-"""The table by group of languages, what came instead of the file's language, and the differences of two runs."""
+"""The table by group of languages, the answers in other languages than the file's, and the differences of two runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from midfill.eval.report import differences, grid
 from midfill.eval.run import Record
 from midfill.eval.summary import ALL
 
-# Metric, and what the table calls it.
+# Each metric, and its name in the table.
 COLUMNS = {
     "first_line": "first line",
     "whole": "whole",
@@ -29,7 +29,8 @@ COLUMNS = {
 
 
 def table(title: str, records: Sequence[Record]) -> Table:
-    """A row a group, one for new files, one for all; shares in per cent of the holes that a metric applies to."""
+    """Return a table: a row for each group, one for new files, one for all; shares in per cent of the holes that a
+    metric applies to."""
     rows = [
         (
             name, str(len(those)), *(_share(those, metric) for metric in COLUMNS),
@@ -48,7 +49,7 @@ def _rows(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
 
 
 def _share(rows: Sequence[Record], metric: str) -> str:
-    """The share with its count where it is small; "" where the metric applies to none."""
+    """Return the share, with its count if it is small; "" if the metric applies to no hole."""
     values = [row["metrics"][metric] for row in rows if metric in row["metrics"]]
     if not values:
         return ""
@@ -59,7 +60,7 @@ _COUNTED = frozenset({"wrong_language", "control_tokens", "repeats_suffix", "bre
 
 
 def other_languages(records: Sequence[Record], limit: int = 40) -> Table | None:
-    """Each answer in another language: where, which one, and how it begins; None where there is none."""
+    """Return a table of each answer in another language: where, which one, and how it begins; None if there is none."""
     wrong = [record for record in records if record["other"]]
     if not wrong:
         return None
@@ -71,6 +72,6 @@ def other_languages(records: Sequence[Record], limit: int = 40) -> Table | None:
 
 
 def of_groups(names: Sequence[str], found: Sequence[Difference]) -> Table:
-    """The paired comparison, of all holes and of every group in which something differs."""
+    """Return the paired comparison, of all holes and of every group in which something differs."""
     told = [one for one in found if one.metric in COLUMNS and (one.kind == ALL or one.is_sure or one.difference)]
     return differences(names, told, COLUMNS, TITLES)

@@ -11,14 +11,14 @@ from midfill.syntax import languages
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import Snapshot, Snippet
 
-# Of a longer path the end is shown, which says most.
+# A longer path is cut to its end, which says most.
 MAX_PATH = 160  # characters
-PATH_SHARE = 0.25  # of the budget, at the most
+PATH_SHARE = 0.25  # of the budget, at most
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt as it is sent. ``text`` spells it out with its control tokens, for people."""
+    """A prompt as it is sent. ``text`` spells it out with its control tokens, for a human reader."""
 
     ids: tuple[int, ...]
     n_control: int
@@ -26,7 +26,7 @@ class Prompt:
     n_suffix: int
     n_snippets: int  # tokens of other files
     text: str = ""
-    suffix: tuple[int, int] | None = None  # where the text after the cursor stands, if it comes after the prefix
+    suffix: tuple[int, int] | None = None  # where the text after the cursor is, if it comes after the prefix
     forced_prefix: str = ""  # text before the cursor that is not in the prompt: the middle has to begin with it
 
 
@@ -36,14 +36,14 @@ Values = Mapping[Slot, str]
 class FimRenderer:
     """Writes prompts of one template with one tokenizer."""
 
-    # Shares of the budget. A suffix is worth its tokens (docs/log.md); what one part leaves free, the prefix gets.
+    # Shares of the budget. A suffix is worth its tokens (docs/log.md); the prefix gets what the other parts leave free.
     SUFFIX_SHARE = 0.25
     SNIPPET_SHARE = 0.28
 
     def __init__(
         self, template: FimTemplate, tokenizer: CodeTokenizer, order: str = "psm", *, heal: bool = False
     ) -> None:
-        """``heal``: leave the part of a word that stands before the cursor to the middle (token healing)."""
+        """``heal``: leave the part of a word before the cursor to the middle (token healing)."""
         wanted, other = (template.psm, template.spm) if order == "psm" else (template.spm, template.psm)
         self.template = template
         self.tokenizer = tokenizer
@@ -58,25 +58,25 @@ class FimRenderer:
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """Control ids that end a middle by the template; engines stop at every other control id as well."""
+        """Control ids that end a middle according to the template; engines stop at every other control id as well."""
         ids = (self.tokenizer.id_of((name,)) for name in self.template.stops)
         return frozenset(token for token in ids if token is not None)
 
     @property
     def end_id(self) -> int | None:
-        """The control id that training puts behind a middle; None without fill-in-the-middle tokens."""
+        """The control id that training puts after a middle; None without fill-in-the-middle tokens."""
         return self.tokenizer.id_of(self.template.end or self.template.stops[:1])
 
     def render(
         self, snapshot: Snapshot, snippets: Sequence[Snippet] = (), budget: int = 1024, repo: str = "project"
     ) -> Prompt:
-        """The prompt for the middle at the cursor of ``snapshot``, at most ``budget`` tokens long.
+        """Return the prompt for the middle at the cursor of ``snapshot``, at most ``budget`` tokens long.
 
         Each part is cut to its share before the parts are put together, so a sentinel is never cut off. The file is
-        always named, as the template's models learned it or in a comment: without a name a model that sees a few
-        lines guesses their language. The prefix of a file without text begins with that comment in any case. Snippets
-        are taken in their order while they fit. The prefix begins at a coarse step of lines, so that typing on keeps
-        the head of the prompt, and with it the KV cache.
+        always named, in the form that the template's models learned or in a comment: without a name, a model that sees
+        only a few lines guesses their language. The prefix of a file without text begins with that comment in any case.
+        Snippets are taken in their order while they fit. The prefix begins at a coarse step of lines, so that further
+        typing keeps the head of the prompt, and with it the KV cache.
         """
         values, here, title = self._name(snapshot, repo, budget)
         repository = self._fill(self.template.repo, values)
@@ -99,9 +99,10 @@ class FimRenderer:
         )  # fmt: skip
 
     def _name(self, snapshot: Snapshot, repo: str, budget: int) -> tuple[Values, list[int], list[int]]:
-        """What the slots hold, and the ids that name the file before the hole and at the beginning of its prefix.
+        """Return what the slots hold, and the ids that name the file before the hole and at the beginning of its
+        prefix.
 
-        A name that takes too much of the budget is cut to the file's own, and then left out.
+        A path that takes too much of the budget is cut to the file's own name, and then left out.
         """
         path = snapshot.path or languages.file_name(snapshot.language)
         values: dict[Slot, str] = {}
@@ -122,7 +123,7 @@ class FimRenderer:
         return values, here, title
 
     def _pure(self, parts: Sequence[Part]) -> list[int]:
-        """``parts`` of a heading without a path: nothing, but for what the template has there in any case."""
+        """Return ``parts`` of a heading without a path: nothing, except what the template has there in any case."""
         return [] if Slot.PATH in parts or Slot.COMMENT in parts else self._fill(parts, {})
 
     def _n_in_hole(self, values: Values) -> int:
@@ -130,9 +131,10 @@ class FimRenderer:
         return len(self._fill(named, values))
 
     def _suffix_bounds(self, n_before: int, n_suffix: int) -> tuple[int, int] | None:
-        """Where the suffix stands, if the prefix comes first.
+        """Return where the suffix is, if the prefix comes first.
 
-        Without the sentinel before it, which tells the model where the prefix ended and must be read at each keystroke.
+        This excludes the sentinel before it, which tells the model where the prefix ended and must be read at each
+        keystroke.
         """
         hole = self._hole
         if Slot.SUFFIX not in hole or hole.index(Slot.SUFFIX) < hole.index(Slot.PREFIX):
@@ -143,7 +145,7 @@ class FimRenderer:
         return start, start + n_suffix
 
     def spell(self, prompt: Prompt) -> str:
-        """The prompt as text, for people."""
+        """Return the prompt as text, for a human reader."""
         return self.tokenizer.decode(prompt.ids)
 
     def _assemble(
@@ -162,7 +164,7 @@ class FimRenderer:
         return ids
 
     def _files(self, snippets: Sequence[Snippet], budget: int) -> list[int]:
-        """The ids of those of ``snippets`` that fit, each with its path."""
+        """Return the ids of those ``snippets`` that fit, each with its path."""
         ids: list[int] = []
         for snippet in snippets if self.template.file is not None else ():
             piece = self._fill(self.template.file or (), {Slot.PATH: snippet.path, Slot.CODE: snippet.text})
@@ -181,7 +183,7 @@ class FimRenderer:
             token = self.tokenizer.id_of(part.names)
             if token is None and part.or_text:
                 return self.tokenizer.encode(part.names[0])
-            assert token is not None or part.or_nothing, part  # find() has looked
+            assert token is not None or part.or_nothing, part  # find() has checked this
             return [token] if token is not None else []
         assert isinstance(part, str)
         return self.tokenizer.encode(part)

@@ -1,4 +1,4 @@
-"""How each family of models writes a hole, and which of them a model belongs to.
+"""How each family of models writes a hole, and which family a model belongs to.
 
 Orders: PSM is prefix, suffix, middle; SPM has the suffix first and the prefix beside the middle (Bavarian et al. 2022,
 "Efficient Training of Language Models to Fill in the Middle", arXiv:2207.14255; its SPM keeps the prefix sentinel in
@@ -15,7 +15,7 @@ from midfill.types import MidfillError
 
 
 class Slot(Enum):
-    """What a prompt is filled with."""
+    """What fills a part of a prompt."""
 
     PREFIX = "prefix"
     SUFFIX = "suffix"
@@ -23,14 +23,14 @@ class Slot(Enum):
     CODE = "code"
     REPO = "repo"
     LANGUAGE = "language"  # its name, as people write it
-    COMMENT = "comment"  # a comment of the file's language that holds its path; nothing where it has no comments
+    COMMENT = "comment"  # a comment of the file's language that holds its path; empty if the language has no comments
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
     """A control token by its name, or by the first of several spellings that the tokenizer has.
 
-    ``or_text``: where the tokenizer has none of them, the name is written as text; ``or_nothing``: it is left out.
+    ``or_text``: if the tokenizer has none of them, the name is written as text; ``or_nothing``: it is left out.
     """
 
     names: tuple[str, ...]
@@ -49,11 +49,11 @@ def _control(*names: str) -> Control:
 class FimTemplate:
     """How one family of models writes a hole.
 
-    ``psm`` and ``spm`` are the file with the hole; ``start`` opens every prompt, ``repo`` one of several files.
-    ``file`` is one of the others. ``here`` comes before the file with the hole and ``title`` begins its prefix: they
-    name the file, always. ``inside`` puts the other files and ``here`` into the prefix (after its sentinel) instead of
-    before the sentinels. ``path_needs_repo``: the model never saw a path without the repository's name before it.
-    ``models`` are parts of the names of models that a tokenizer cannot tell from another family's.
+    ``psm`` and ``spm`` are the file with the hole; ``start`` opens every prompt, ``repo`` a prompt of several files.
+    ``file`` is one of the other files. ``here`` comes before the file with the hole and ``title`` begins its prefix:
+    they name the file, always. ``inside`` puts the other files and ``here`` into the prefix (after its sentinel)
+    instead of before the sentinels. ``path_needs_repo``: the model never saw a path without the repository's name
+    before it. ``models`` are parts of the names of models that a tokenizer cannot tell from another family's.
     """
 
     name: str
@@ -67,7 +67,7 @@ class FimTemplate:
     inside: bool = False
     path_needs_repo: bool = False
     stops: tuple[str, ...] = ()
-    end: tuple[str, ...] = ()  # what is learned to stand behind a middle, if not the first of ``stops``
+    end: tuple[str, ...] = ()  # the token that training puts after a middle, if not the first of ``stops``
     models: tuple[str, ...] = ()
 
     @property
@@ -102,7 +102,7 @@ _PIPE_SPM: tuple[Part, ...] = (_PIPE_PRE, _PIPE_SUF, S, _PIPE_MID, P)
 _STAR_PSM: tuple[Part, ...] = (_STAR_PRE, P, _STAR_SUF, S, _STAR_MID)
 _STAR_SPM: tuple[Part, ...] = (_STAR_PRE, _STAR_SUF, S, _STAR_MID, P)
 
-# In the order in which they are looked for: the more demanding first.
+# In the order in which they are tried: the more demanding first.
 TEMPLATES = {
     template.name: template
     for template in (
@@ -223,7 +223,7 @@ TEMPLATES = {
     )
 }  # fmt: skip
 
-# For a model that was never taught to fill: the text before the cursor, and nothing else.
+# For a model that was never taught to fill: only the text before the cursor.
 PREFIX_ONLY = FimTemplate(
     "prefix",
     psm=(P,),
@@ -231,7 +231,7 @@ PREFIX_ONLY = FimTemplate(
     title=(Slot.COMMENT,),
 )
 
-# Models that have the tokens of a family and were taught something else: parts of their names, and what it was.
+# Models that have a family's tokens but learned something else: parts of their names, and what they learned.
 NOT_FILLING = {
     "opencoder": "OpenCoder has fill-in-the-middle tokens and was never trained on them",
     "next-edit": "a next-edit model rewrites lines around the cursor and does not fill in the middle",
@@ -243,12 +243,12 @@ NOT_FILLING = {
 
 
 def why_not_filling(model: str) -> str:
-    """Why a model of this name is not asked to fill in the middle; "" where nothing is known against it."""
+    """Return why a model of this name is not asked to fill in the middle; "" if nothing is known against it."""
     return next((why for part, why in NOT_FILLING.items() if part in model.lower()), "")
 
 
 def detect(tokenizer: CodeTokenizer, model: str = "") -> FimTemplate:
-    """The template of a model: by its name where that decides, else by the control tokens of its tokenizer."""
+    """Return a model's template: by its name if that decides, otherwise by the control tokens of its tokenizer."""
     if why_not_filling(model):
         return PREFIX_ONLY
     fitting = [template for template in TEMPLATES.values() if missing(template, tokenizer) is None]
@@ -259,7 +259,7 @@ def detect(tokenizer: CodeTokenizer, model: str = "") -> FimTemplate:
 
 
 def find(name: str, tokenizer: CodeTokenizer, model: str = "") -> FimTemplate:
-    """The template called ``name`` ("auto" detects it). Raises MidfillError where the tokenizer does not fit it."""
+    """Return the template called ``name`` ("auto" detects it). Raises MidfillError if the tokenizer does not fit it."""
     if name == "auto":
         return detect(tokenizer, model)
     template = PREFIX_ONLY if name == PREFIX_ONLY.name else TEMPLATES.get(name)
@@ -271,7 +271,7 @@ def find(name: str, tokenizer: CodeTokenizer, model: str = "") -> FimTemplate:
 
 
 def missing(template: FimTemplate, tokenizer: CodeTokenizer) -> str | None:
-    """A control token that ``template`` needs and ``tokenizer`` lacks."""
+    """Return a control token that ``template`` needs and ``tokenizer`` lacks."""
     for part in template.parts:
         if isinstance(part, Control) and not (part.or_text or part.or_nothing) and tokenizer.id_of(part.names) is None:
             return part.names[0]

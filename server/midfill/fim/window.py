@@ -1,4 +1,4 @@
-"""The part of a text that a budget of tokens holds: its end before the cursor, its beginning after it."""
+"""The part of a text that fits a token budget: its end before the cursor, its beginning after it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Sequence
 
 from midfill.tokenizer import CodeTokenizer
 
-# A longer word is not a name that is being typed.
+# A longer word is not a name that the user is typing.
 MAX_WORD = 40
 _WORD = re.compile(r" ?[^\W\d]\w{0,39}\Z")
 
 
 def word_before(text: str) -> str:
-    """The word that ``text`` ends in, with the space in front of it, which is part of its first token."""
+    """Return the word that ``text`` ends in, with the space before it, which is part of its first token."""
     match = _WORD.search(text, max(0, len(text) - MAX_WORD - 1))
     if match is None or (match.group()[0] != " " and re.match(r"\w", text[match.start() - 1 : match.start()])):
         return ""  # the end of a longer word or number
     return match.group()
 
 
-# More characters than this a token are rare in code; a window of this many characters is enough to fill a budget.
+# Code rarely has more characters per token; a window of this many characters per token is enough to fill a budget.
 CHARS_PER_TOKEN = 8
-# Nearly always this many are enough, and a text half as long is encoded in half the time at every key.
+# Nearly always this many are enough, and encoding half the text takes half the time at every key.
 USUAL_CHARS = 5
-APART = 32  # tokens after which it makes no difference any more where a text was cut
+APART = 32  # after this many tokens, it makes no difference where a text was cut
 
 
 def tail(tokenizer: CodeTokenizer, text: str, budget: int) -> list[int]:
-    """The last at most ``budget`` tokens of ``text``, begun at a coarse step of lines where one is near."""
+    """Return at most the last ``budget`` tokens of ``text``, starting at a coarse step of lines if one is near."""
     if budget <= 0:
         return []
     for per_token in (USUAL_CHARS, CHARS_PER_TOKEN):
@@ -46,7 +46,7 @@ def tail(tokenizer: CodeTokenizer, text: str, budget: int) -> list[int]:
 
 
 def head(tokenizer: CodeTokenizer, text: str, budget: int) -> list[int]:
-    """The first at most ``budget`` tokens of ``text``, ended at a line end where one is near."""
+    """Return at most the first ``budget`` tokens of ``text``, ending at a line end if one is near."""
     if budget <= 0:
         return []
     text = text[: budget * CHARS_PER_TOKEN]
@@ -60,7 +60,8 @@ def head(tokenizer: CodeTokenizer, text: str, budget: int) -> list[int]:
 
 
 def _whole_character(starts: Sequence[int], at: int, step: int) -> int:
-    """The token nearest to ``at``, in the direction of ``step``, that does not begin inside a character of several."""
+    """Return the token nearest to ``at``, in the direction of ``step``, that does not begin inside a character that
+    several tokens share."""
     at = max(at, 0)
     while 0 < at < len(starts) and starts[at] == starts[at - 1]:
         at += step
@@ -71,7 +72,8 @@ MAX_STEP = 256
 
 
 def _step(budget: int) -> int:
-    """Lines a window's start moves at once: about a quarter of what the budget holds at ten tokens a line."""
+    """Return how many lines a window's start moves at once: about a quarter of what the budget holds at ten tokens a
+    line."""
     step = 8
     while step * 2 * 40 <= budget and step < MAX_STEP:
         step *= 2
@@ -79,7 +81,8 @@ def _step(budget: int) -> int:
 
 
 def _coarse_start(text: str, first: int, step: int, latest: int) -> int:
-    """The first line start from ``first`` on whose number is a multiple of ``step``, else the next line start."""
+    """Return the first line start from ``first`` on whose number is a multiple of ``step``, else the next line
+    start."""
     number = text.count("\n", 0, first)
     at, fallback = first, first
     if first > 0 and text[first - 1] != "\n":

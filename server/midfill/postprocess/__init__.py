@@ -1,4 +1,4 @@
-"""What a model says becomes what is shown: where its first unit ends, how sure it was, and rules over it."""
+"""Turns what a model writes into what is shown: where its first unit ends, how sure it was, and rules over it."""
 
 from midfill.postprocess.confidence import Gate
 from midfill.postprocess.finished import is_whole_sentence

@@ -1,4 +1,4 @@
-"""Brackets and ends of lines: nothing is closed twice, nothing stays open, the text around stays as it was laid out."""
+"""Brackets and ends of lines: nothing is closed twice, nothing stays open, and the text around keeps its layout."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from midfill.postprocess.rule import (
 from midfill.syntax.lexical import CLOSERS, OPENERS, scan, unopened, unopened_at
 from midfill.syntax.names import indent
 
-# A line shorter than this stands below by accident.
+# A shorter line that also occurs below is a coincidence.
 MIN_LINE = 4
-# A statement goes over no more lines than this.
+# A statement spans at most this many lines.
 MAX_HEADER = 20
 _TRAILING_COMMA = re.compile(r",(?=\s*[)\]}])")
-# A line that ends so goes on with what stands right of it.
+# A line with such an end continues with the text right of it.
 _GOES_ON = re.compile(r"[-+*&|^=<!.([{@~$ \t]\Z")
 _SENTENCE = re.compile(r"[.!?:;)|]\Z")
 _ITEM = re.compile(r"\s*(?:[-*+#>|]|\d+[.)]|\\\w)")
-_BY_INDENT = frozenset({"python", "yaml"})  # deeper means a body
+_BY_INDENT = frozenset({"python", "yaml"})  # a deeper line means a body
 _DECORATED = re.compile(r"(?:async\s+)?(?:def|class)\b|@")
 
 
 @rule(everywhere)
 def drop_doubled_space(middle: str, place: Place) -> str:
-    """Drop leading white space where the cursor already stands behind some, in a line or at its indentation."""
-    if place.joint and place.after[:1] in (" ", "\t"):  # its indentation goes on right of the cursor
+    """Drop leading white space if the cursor already follows some, in a line or at its indentation."""
+    if place.joint and place.after[:1] in (" ", "\t"):  # its indentation continues right of the cursor
         return middle
     return middle.lstrip(" \t") if place.before.endswith((" ", "\t")) else middle
 
 
 @rule(where_style_indents)
 def own_indentation(middle: str, place: Place) -> str:
-    """Indent by tabs in a file that does, and by spaces in one that does not."""
+    """Indent by tabs in a file that does so, and by spaces in one that does not."""
     lines = middle.split("\n")
     if len(lines) == 1 and place.before:
         return middle
@@ -65,7 +65,7 @@ def _to_spaces(line: str, step: int) -> str:
 
 @rule(everywhere)
 def drop_suffix_overlap(middle: str, place: Place) -> str:
-    """Cut the tail that already stands to the right of the cursor."""
+    """Cut the tail that is already to the right of the cursor."""
     rest = place.after.rstrip()
     if not rest.strip():
         return middle
@@ -81,12 +81,12 @@ def drop_suffix_overlap(middle: str, place: Place) -> str:
 
 
 def _is_whole(rest: str, length: int) -> bool:
-    """Whether the first ``length`` characters of ``rest`` are an overlap worth the name: all of it, or closers."""
+    """Whether the first ``length`` characters of ``rest`` are a real overlap: all of it, or closers."""
     return length == len(rest) or all(char in ")]}>\"'`;, " for char in rest[:length])
 
 
 def _closes_own(middle: str, length: int, place: Place) -> bool:
-    """Whether the tail closes what the middle itself opened: then it is not the one that stands there."""
+    """Whether the tail closes what the middle itself opened: then it is not the closer that is already there."""
     if place.state.string:
         return False
     kept = middle[: len(middle) - length]
@@ -99,7 +99,7 @@ def _closes_own(middle: str, length: int, place: Place) -> bool:
 
 @rule(everywhere)
 def drop_what_follows(middle: str, place: Place) -> str:
-    """Drop what already stands below: last lines that close, or all of it."""
+    """Drop what is already below: last lines that close, or all of it."""
     below = (place.below or "").rstrip()
     if not below or place.after.strip():
         return middle
@@ -113,7 +113,7 @@ def drop_what_follows(middle: str, place: Place) -> str:
 
 
 def _is_superfluous(lines: list[str], place: Place) -> bool:
-    """Whether the last line closes more than the others opened, or says what the file says anyway."""
+    """Whether the last line closes more than the others opened, or repeats what the file says anyway."""
     closer = lines[-1].strip()
     if not place.traits.is_closer(closer):
         return len(closer) >= MIN_LINE
@@ -125,7 +125,7 @@ def _is_superfluous(lines: list[str], place: Place) -> bool:
 
 @rule(where_trailing_commas_fail)
 def drop_trailing_comma(middle: str, place: Place) -> str:
-    """Drop a comma before a closing bracket, in the middle or right after it; not where the file has such commas."""
+    """Drop a comma before a closing bracket, in the middle or right after it; not if the file has such commas."""
     if place.kind in ("comment", "string", "docstring") or (place.language == "jsonc" and _has_commas(place)):
         return middle
     following = (place.after if place.after.strip() else place.below or "").strip()
@@ -158,7 +158,7 @@ def balance(middle: str, place: Place) -> str:
 
 @rule(everywhere)
 def trim_end(middle: str, place: Place) -> str:
-    """Drop trailing white space, but for a space between two words; a middle of white space alone is nothing."""
+    """Drop trailing white space, except a space between two words; a middle of only white space becomes empty."""
     kept = middle.rstrip()
     spaces = middle[len(kept) :]
     is_between = bool(kept) and bool(spaces) and not spaces.strip(" ") and place.after[:1].isalnum()
@@ -167,7 +167,7 @@ def trim_end(middle: str, place: Place) -> str:
 
 @rule(where_braces_open)
 def open_body(middle: str, place: Place) -> str:
-    """Open the brace that the text below closes, where its body stands there already."""
+    """Open the brace that the text below closes, if its body is already there."""
     if not middle.strip() or place.below is None or place.after.strip() or place.kind not in ("line", "block"):
         return middle
     lines = (place.before + middle).split("\n")
@@ -180,7 +180,7 @@ def open_body(middle: str, place: Place) -> str:
 
 @rule(where_brackets_pair)
 def only_open(middle: str, place: Place) -> str:
-    """Open the bracket whose content stands below, where the middle says that content without opening it."""
+    """Return only the opening bracket whose content is below, if the middle repeats that content without opening it."""
     content = place.content
     if content is None or content.is_open or not content.openers or place.kind != "line":
         return middle
@@ -190,7 +190,7 @@ def only_open(middle: str, place: Place) -> str:
 
 @rule(not_in_prose)
 def closer_line(middle: str, place: Place) -> str:
-    """Put the closer right of the cursor on a line of its own where what it closes begins on one."""
+    """Put the closer right of the cursor on a line of its own if what it closes begins on one."""
     if place.kind != "inside" or not place.opens_line or not middle.strip() or middle.partition("\n")[0].strip():
         return middle
     return middle.rstrip() + "\n" + place.before[: place.base]
@@ -198,8 +198,8 @@ def closer_line(middle: str, place: Place) -> str:
 
 @rule(everywhere)
 def own_line(middle: str, place: Place) -> str:
-    """Give a middle before code its own line: its line end, and the indentation of what comes after it. One that goes
-    on with what stands right of the cursor stays on that line, one that would break it is not shown."""
+    """Give a middle before code its own line: its line end, and the indentation of what comes after it. A middle that
+    continues with the text right of the cursor stays on that line; one that would break that line is not shown."""
     if not place.joint or not middle.strip() or middle.endswith(place.joint):
         return middle
     if "\n" not in middle.strip("\n") and _goes_on(middle, place):
@@ -224,12 +224,12 @@ def _goes_on(middle: str, place: Place) -> bool:
 
 
 def _leaves_open(lines: list[str], depth: int, place: Place) -> bool:
-    """Whether a bracket stays open of which the code after it, indented by ``depth``, is no content."""
+    """Whether a bracket stays open whose content cannot be the code after it, which is indented by ``depth``."""
     return scan("\n".join(lines) + "\n", place.language).depth > 0 and depth <= indent(lines[-1])
 
 
 def _fits_above(lines: list[str], depth: int, place: Place) -> bool:
-    """Whether ``lines`` are indented as those of a block above code that is indented by ``depth``."""
+    """Whether ``lines`` are indented like those of a block above code that is indented by ``depth``."""
     first, last, above = indent(lines[0]), indent(lines[-1]), _depth_above(place)
     if place.language == "python" and lines[-1].lstrip().startswith("@"):
         return first == depth and _DECORATED.match(place.after.strip()) is not None
@@ -242,7 +242,7 @@ def _fits_above(lines: list[str], depth: int, place: Place) -> bool:
 
 
 def _depth_above(place: Place) -> int:
-    """How far the statement is indented that ends above the cursor."""
+    """Return the indentation of the statement that ends above the cursor."""
     lines = [line for line in place.prefix.split("\n")[:-1] if line.strip()][-MAX_HEADER:]
     for start in range(len(lines) - 1, -1, -1):
         if not unopened("\n".join(lines[start:]), place.language):

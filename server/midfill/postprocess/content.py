@@ -1,12 +1,12 @@
-"""Content that stands below: the lines of a call, a literal or an element whose first line is to be written.
+"""Content that is below: the lines of a call, a literal or an element whose first line is to be written.
 
     result = ‸
         first,
         second,
     )
 
-What stands below deeper, up to the closer at the indentation of the cursor's line, is said already; the line lacks its
-opening only.
+The deeper lines below, up to the closer at the indentation of the cursor's line, are already written; the line lacks
+only its opening.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from midfill.syntax.lexical import CLOSERS, OPENERS, START, State, scan, unopene
 from midfill.syntax.names import indent
 
 MAX_LINES = 400
-# So many characters that agree with the content, white space left out, are no accident.
+# Content that agrees in this many characters, white space left out, is no coincidence.
 ENOUGH = 8
 MIN_NAME = 3
 _OPENER_OF = {closer: opener for opener, closer in OPENERS.items()}
@@ -30,16 +30,16 @@ _END_TAG = re.compile(r"</([A-Za-z][\w.:-]*)")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Of something whose closer stands below."""
+    """The content of something whose closer is below."""
 
     depth: int  # the indentation of its closer, and so of the line that opens it
-    openers: tuple[str, ...]  # the brackets that its closer's line closes, innermost last; none: a tag
-    tag: str  # the element's name; "" where the tag itself is not closed yet, or there is none
+    openers: tuple[str, ...]  # the brackets that its closer's line closes, innermost last; empty: a tag
+    tag: str  # the element's name; "" if the tag itself is not closed yet, or there is none
     text: str  # without white space
     is_open: bool  # by the cursor's line already, left of the cursor
 
     def is_said(self, text: str) -> bool:
-        """Whether ``text`` goes on as the content does. Once it does, more text never changes that."""
+        """Whether ``text`` continues like the content. Once it does, more text never changes that."""
         said, n = _bare(text), 0
         while n < min(len(said), len(self.text)) and said[n] == self.text[n]:
             n += 1
@@ -49,14 +49,14 @@ class Content:
 
     @property
     def _enough(self) -> int:
-        """So many characters that agree are no accident: a first argument, or some more."""
+        """How many agreeing characters are no coincidence: a first argument, or some more."""
         first, comma, _ = self.text.partition(",")
         if comma and first.isidentifier() and len(first) >= MIN_NAME:
             return min(ENOUGH, len(first) + 1)
         return ENOUGH if len(self.text) > ENOUGH else len(self.text) + 1
 
     def opening_end(self, line: str, language: str, *, complete: bool) -> int | None:
-        """Where in ``line``, which is to open the content, its opening ends; None: not here, or not yet."""
+        """Return where the opening ends in ``line``, which is to open the content; None: not here, or not yet."""
         places = list(self._openings(line, language))
         for at in places:
             if self.is_said(line[at:]):
@@ -91,8 +91,8 @@ class Content:
 
 
 def content_below(prefix: str, suffix: str, state: State, language: str) -> Content | None:
-    """What stands below the cursor deeper than its line, to its closer; None where that is not there, or was opened
-    above."""
+    """Return the content below the cursor that is deeper than its line, up to its closer; None if there is none, or if
+    it was opened above."""
     line = prefix.rpartition("\n")[2]
     known, lines = traits(language), suffix.split("\n", MAX_LINES)[1:]
     found = _with_closer(lines)
@@ -112,7 +112,7 @@ def content_below(prefix: str, suffix: str, state: State, language: str) -> Cont
 
 
 def _with_closer(lines: list[str]) -> tuple[list[str], str] | None:
-    """(the lines that are as deep as the first or deeper than the closer, the closer's line)."""
+    """Return (the lines that are as deep as the first or deeper than the closer, the closer's line)."""
     first, content = -1, list[str]()
     for line in lines:
         if not line.strip():
@@ -129,7 +129,8 @@ def _with_closer(lines: list[str]) -> tuple[list[str], str] | None:
 
 
 def _opened_by(closer: str, language: str, known: Traits) -> tuple[tuple[str, ...] | None, str]:
-    """(the brackets that a line of ``closer`` closes, the name of the element that it ends); None: it is no closer."""
+    """Return (the brackets that a line of ``closer`` closes, the name of the element that it ends); None: it is not a
+    closer."""
     if known.has_brackets and closer[:1] in CLOSERS:
         return tuple(_OPENER_OF[char] for char in reversed(unopened(closer, language))), ""
     if known.has_tags and (match := _END_TAG.match(closer)) is not None:
@@ -146,7 +147,8 @@ def _opens(line: str, openers: tuple[str, ...], tag: str, language: str) -> bool
 
 
 def _is_opened_above(prefix: str, state: State, language: str, openers: tuple[str, ...], depth: int) -> bool:
-    """Whether the innermost open bracket is closed below, as its line is indented as the closer's is."""
+    """Whether the innermost open bracket is closed below, because its line and the closer's have the same
+    indentation."""
     if not state.brackets or state.brackets[-1] != openers[-1]:
         return False
     target, state, opener = len(state.brackets), START, ""

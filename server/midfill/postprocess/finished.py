@@ -1,6 +1,6 @@
-"""What is finished is left alone: a whole sentence, a line that opens a block, a statement with its end.
+"""Leaves alone what is finished: a whole sentence, a line that opens a block, a statement with its end.
 
-What comes next belongs on the next line. A model that is asked there adds a tail all the same, `` and count them`` to a
+What comes next belongs on the next line. A model that is asked there still adds a tail: `` and count them`` to a
 sentence, `` ...`` to a header.
 """
 
@@ -12,7 +12,7 @@ from midfill.postprocess.place import Place, code_of
 from midfill.postprocess.rule import not_in_prose, rule
 from midfill.types import Snapshot
 
-# The end of a sentence, in quotes or brackets or not. An ellipsis goes on; so do abbreviations, initials and numbers.
+# The end of a sentence, also in quotes or brackets. An ellipsis continues; so do abbreviations, initials and numbers.
 _SENTENCE = re.compile(r"[^\s.!?]{2,}[)\]\"'`]*[.!?。！？][)\]\"'`]*\Z")
 _ABBREVIATION = re.compile(
     r"(?i:\b(?:e\.?g|i\.?e|cf|etc|vs|resp|approx|incl|fig|figs|sec|eq|eqs|ref|refs|vol|no|pp|st|dr|mr|mrs|ms|prof|jr|sr"
@@ -21,7 +21,7 @@ _ABBREVIATION = re.compile(
 _MARK = re.compile(r"\s*(?:#+!?|//[/!]?|--+|;+|%+|/\*+!?|\*|\"\"\"|'''|<!--|\"|REM\b)\s*")
 MIN_WORDS = 2
 
-# Of a language, a line that opens a block and has nothing more to say. The bodies of brackets may stand on their line.
+# By language, a complete line that opens a block. The bodies of brackets may be on the same line.
 _HEADERS = {
     "python": re.compile(
         r"(?:async\s+)?(?:def|class|if|elif|else|for|while|try|except|finally|with|match|case)\b.*:\Z", re.DOTALL
@@ -29,15 +29,15 @@ _HEADERS = {
     "ruby": re.compile(r".*\bdo(?:\s*\|[^|]*\|)?\Z", re.DOTALL),
     "lua": re.compile(r".*\b(?:then|do)\Z", re.DOTALL),
 }
-# A file with bodies behind their headers, as a stub file has them.
+# A file with bodies on the lines of their headers, such as a stub file.
 _ONE_LINERS = re.compile(
     r"^\s*(?:async\s+)?(?:def|class|if|elif|else|for|while|try|except|with|case)\b.*:[ \t]+[^#\s]", re.MULTILINE
 )
 
 
 def is_whole_sentence(snapshot: Snapshot) -> bool:
-    """Whether the cursor stands right behind a finished sentence of a comment or a docstring, and nothing follows."""
-    if _SENTENCE.search(snapshot.line_before) is None:  # a place takes its time to be read
+    """Whether the cursor is right after a finished sentence of a comment or a docstring, and nothing follows."""
+    if _SENTENCE.search(snapshot.line_before) is None:  # reading a place takes its time
         return False
     place = Place.of(snapshot)
     if not (place.kind in ("comment", "docstring") or _is_docstring(place)) or place.after.strip(" \t*/\"'>-"):
@@ -54,14 +54,14 @@ def _is_docstring(place: Place) -> bool:
 
 
 def _comment(place: Place) -> str:
-    """What the comment says that the cursor's line holds, without the code in front of it."""
+    """Return the text of the comment on the cursor's line, without the code before it."""
     code = code_of(place.before, place.language)
     return _MARK.sub("", place.before[len(code) :] or place.before, count=1)
 
 
 @rule(not_in_prose)
 def leave_finished_line(middle: str, place: Place) -> str:
-    """Show nothing that adds to a line which is finished; what begins on the next line may come."""
+    """Show nothing that adds to a finished line; text that begins on the next line may be shown."""
     if place.kind != "line" or not middle.partition("\n")[0].strip() or place.before[-1:].isspace():
         return middle
     return "" if _is_header(place) or _is_statement(place) else middle

@@ -1,4 +1,4 @@
-"""What does not belong into a file: characters that hide, what a model says to a person, other people's names."""
+"""What does not belong in a file: invisible characters, the model's words to the user, other people's names."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import unicodedata
 from midfill.postprocess.place import Place
 from midfill.postprocess.rule import everywhere, in_code, rule
 
-_JOINERS = "\u200c\u200d"  # letters of several scripts are written with them, and emoji
+_JOINERS = "\u200c\u200d"  # several scripts and emoji are written with them
 
 
 @rule(everywhere)
 def drop_invisible(middle: str, place: Place) -> str:
     """Drop control, bidirectional, zero-width and filler characters, unless the cursor's line has them already.
 
-    They can make code read otherwise than it runs (Boucher & Anderson 2021, "Trojan Source", arXiv:2111.00169). A
-    space of another width, or one that does not break, is a plain one in code, and stays in text for people.
+    They can make code read differently from how it runs (Boucher & Anderson 2021, "Trojan Source", arXiv:2111.00169). A
+    space of another width, or a no-break space, becomes a plain space in code, and stays in prose.
     """
     if middle.isascii() and (middle.isprintable() or _CONTROL.search(middle) is None):
         return middle
@@ -31,7 +31,7 @@ def drop_invisible(middle: str, place: Place) -> str:
 
 
 def _is_invisible(char: str, before: str) -> bool:
-    """Whether nothing would be seen of ``char`` behind ``before``."""
+    """Whether ``char`` after ``before`` would be invisible."""
     if char.isascii() and char.isprintable():
         return False
     if "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef":  # variation selectors
@@ -57,17 +57,17 @@ _PROSE = re.compile(
 
 @rule(in_code)
 def drop_markup(middle: str, place: Place) -> str:
-    """Take code out of the fence that an instruct model puts around it; drop what it says to a person."""
+    """Take code out of the fence that an instruct model puts around it; drop its words to the user."""
     if place.kind in ("comment", "docstring", "string"):
         return middle
-    while (match := _FENCE.match(middle)) is not None:  # some open it twice
+    while (match := _FENCE.match(middle)) is not None:  # some models open it twice
         middle = re.split(r"\n[ \t]*(?:```|~~~)", middle[match.end() :], maxsplit=1)[0]
     if (at := middle.find("\n```")) >= 0:
         middle = middle[:at]
     return "" if _PROSE.match(middle) and not place.before.strip() else middle
 
 
-# ``<|cursor|>``: a control token of some model, spelled as text. Elm and F# have the operator, with a space behind it.
+# ``<|cursor|>``: a model's control token, spelled as text. Elm and F# have the operator, followed by a space.
 _CONTROL_TOKEN = re.compile(r"<\|(?:[a-z_]|\Z)")
 
 
@@ -88,7 +88,8 @@ _CLAIM = re.compile(
 
 @rule(everywhere)
 def drop_copyright(middle: str, place: Place) -> str:
-    """End before a line that claims authorship for a name that the file does not have, unless that line was begun."""
+    """End before a line that claims authorship for a name that the file does not have, unless the user began that
+    line."""
     if _MARK.search(middle) is None:
         return middle
     start, said = 0, place.before

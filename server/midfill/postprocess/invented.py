@@ -1,4 +1,5 @@
-"""Members that do not exist: a name behind a dot whose receiver is known to the last member, and has no such one."""
+"""Members that do not exist: a name after a dot whose receiver does not have it, when all members of the receiver are
+known."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ from midfill.postprocess.rule import not_in_prose, rule
 from midfill.syntax.lexical import scan
 from midfill.types import Snapshot
 
-# What is read of the line before the cursor.
+# Characters before the cursor that are read.
 HEAD = 200
 _MEMBER = re.compile(r"(?<![\w.)\]\"'?])([^\W\d]\w*(?:\.[^\W\d]\w*)*)\.([^\W\d]\w*)")
-# It is made here: ``self.total = 0``, ``self.total: int``; not compared.
+# The member is created here: ``self.total = 0``, ``self.total: int``; a comparison does not match.
 _BINDS = re.compile(r"\s*(?::(?!=)|=(?!=))")
 _REBINDS = re.compile(r"^\s*(?:(?:async\s+)?for\s+)?([^\W\d]\w*)\s*(?:in\b|:?[^=!<>\n]*=(?!=))", re.MULTILINE)
 
@@ -44,7 +45,8 @@ def drop_invented(middle: str, place: Place) -> str:
 
 
 def invents(text: str, snapshot: Snapshot, members: Mapping[str, frozenset[str]]) -> bool:
-    """Whether ``text`` at the cursor names a member that its receiver, all of whose ``members`` are known, lacks."""
+    """Whether ``text`` at the cursor names a member that its receiver lacks; ``members`` holds all members of the known
+    receivers."""
     if not any(f"{receiver}." in snapshot.line_before[-HEAD:] + text for receiver in members):
         return False
     return drop_invented(text, replace(Place.of(snapshot), known=members)) != text

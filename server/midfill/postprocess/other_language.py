@@ -1,4 +1,4 @@
-"""Lines of another language than the file's: a small model that hardly knows a language writes one that it knows."""
+"""Lines in another language than the file's: a small model that hardly knows a language writes one that it knows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AROUND = 400
 
 @rule(in_code)
 def drop_other_language(middle: str, place: Place) -> str:
-    """End before the first line that is surely written in another language, unless the file holds such lines itself."""
+    """End before the first line that is surely in another language, unless the file contains such lines itself."""
     if place.language not in KNOWN or place.kind in ("string", "comment", "docstring"):
         return middle
     at = 0
@@ -27,7 +27,7 @@ def drop_other_language(middle: str, place: Place) -> str:
 
 
 def _told(line: str, language: str, start: int = 0) -> str:
-    """As `told`; what is right in C++ is right in a header, which is named as C's."""
+    """Like `told`; what is right in C++ is right in a header, which is named like a C header."""
     if is_comment(line, language) or (language == "c" and not told(line, "cpp", start)):
         return ""
     return told(line, language, start)

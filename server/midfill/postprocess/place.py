@@ -1,4 +1,4 @@
-"""What stands around the cursor, read once for a request: what kind of place it is, and what already follows."""
+"""What is around the cursor, read once for a request: what kind of place it is, and what already follows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from midfill.syntax.lexical import OPENERS, START, State, scan, state_at, unopen
 from midfill.syntax.names import Names, indent, names_around
 from midfill.types import Snapshot
 
-# rest: text follows on the line. inside: only what closes brackets or elements follows. line: nothing follows.
-# block: a blank line, or one that is made by putting a line end before what stands right of the cursor.
+# rest: text follows on the line. inside: only what closes brackets or elements follows. line: nothing follows. block: a
+# blank line, or one that is made by inserting a line end before the text right of the cursor.
 Kind = Literal["rest", "inside", "line", "block", "string", "comment", "docstring"]
 
-# So much text before the cursor is read for what is open, and for its indentation.
+# This much text before the cursor is read for what is open and for its indentation.
 WINDOW = 20_000
-# What follows after more blank lines than this is no end of what is written here.
+# What follows after more blank lines than this does not end what is written here.
 MAX_BLANK_LINES = 50
 _ONLY_CLOSERS = re.compile(r"[)\]}][)\]}>;,:'\"` \t]*(?:\{|=>)?\s*")
 _ONLY_END_TAGS = re.compile(r"\s*(?:</[A-Za-z][\w.:-]*>)+[)\]};,]*\s*")
@@ -32,24 +32,24 @@ class Place:
 
     kind: Kind
     language: str
-    before: str  # the cursor's line up to it
-    after: str  # and from it
-    state: State  # of the text before the cursor
+    before: str  # the cursor's line up to the cursor
+    after: str  # and from the cursor on
+    state: State  # after the text before the cursor
     above: str  # the last line above that is not blank
     below: str | None  # the first line below that is not blank
-    step: int  # by which the file indents
-    tabs: bool  # whether it does so by tabs
-    prefix: str  # of both as much as is read
+    step: int  # the file's indentation step
+    tabs: bool  # whether the file indents by tabs
+    prefix: str  # the text before and after the cursor, as far as it is read
     suffix: str
-    is_whole: bool  # the two are all of the text
+    is_whole: bool  # whether these two are all of the text
     is_indented: bool = True  # whether the text before the cursor shows how the file indents
-    joint: str = ""  # what has to stand between a middle and the text right of the cursor
-    content: Content | None = None  # below, of something that the cursor's line is to open
-    known: Mapping[str, frozenset[str]] = field(default_factory=dict)  # all members, of receivers near the cursor
+    joint: str = ""  # what has to be inserted between a middle and the text right of the cursor
+    content: Content | None = None  # below the cursor, of something that its line is to open
+    known: Mapping[str, frozenset[str]] = field(default_factory=dict)  # all members, by receiver near the cursor
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Place:
-        """Read ``snapshot``. Where it stands before code on its own line, the place is that of a line above it."""
+        """Read ``snapshot``. If the cursor is before code on its own line, the place is that of a line above it."""
         plain = cls._read(snapshot)
         if not plain.is_before_code:
             return plain
@@ -87,12 +87,12 @@ class Place:
 
     @property
     def traits(self) -> Traits:
-        """What is known of its language."""
+        """What is known about its language."""
         return traits(self.language)
 
     @property
     def is_before_code(self) -> bool:
-        """Whether the cursor stands in the indentation of a line, or of closers whose opener ends a line."""
+        """Whether the cursor is in the indentation of a line, or of closers whose opener ends a line."""
         if self.before.strip() or not self.after.strip():
             return False
         if self.kind == "rest":
@@ -100,14 +100,14 @@ class Place:
         return self.kind == "inside" and bool(self.state.brackets) and opener_line(self)[-1:] in OPENERS
 
     def names(self, base: int) -> Names:
-        """What the code around a line indented by ``base`` lacks, on a blank line."""
+        """Return what the code around a line indented by ``base`` lacks, on a blank line."""
         if self.kind != "block" or not self.traits.has_names:
             return Names()
         return names_around(self.prefix, self.suffix, self.language, base)
 
     def is_closed_below(self) -> bool:
-        """Whether the brackets that the cursor's line opens are closed by the text after it. Where that text is
-        not to be trusted, the caller's guess by indentation holds."""
+        """Whether the text after the cursor's line closes the brackets that the line opens. If that text is not to be
+        trusted, the caller's guess by indentation holds."""
         line_start = self.prefix.rfind("\n") + 1
         above = scan(self.prefix[:line_start], self.language)
         if not self.is_whole or not above.is_code:
@@ -116,34 +116,34 @@ class Place:
 
     @property
     def closed_below(self) -> str:
-        """The closers in the text after the cursor of what is open before it, in their order."""
+        """The closers after the cursor of what is open before it, in their order."""
         return _unopened(self.suffix, self.language)
 
     @property
     def base(self) -> int:
-        """The indentation of the cursor's line, as far as it stands before the cursor."""
+        """The indentation of the cursor's line, as far as it is before the cursor."""
         return indent(self.before)
 
     @property
     def opens_line(self) -> bool:
-        """Whether what is left of the cursor ends with what it is inside of, so that a line may begin there."""
+        """Whether the text left of the cursor ends with the opener around it, so that a line may begin there."""
         is_in_element = self.after.lstrip().startswith("</") and self.before.endswith(">")
         return is_in_element or self.before.rstrip()[-1:] in OPENERS
 
 
 def closers_of(brackets: tuple[str, ...]) -> str:
-    """What closes ``brackets``, of which the innermost is the last."""
+    """Return the closers of ``brackets``, whose innermost is the last."""
     return "".join(OPENERS[bracket] for bracket in reversed(brackets))
 
 
 @functools.lru_cache(maxsize=8)
 def _unopened(suffix: str, language: str) -> str:
-    """Rules ask at each piece of a middle, and a long text takes milliseconds to read."""
+    """Cached: rules ask for each piece of a middle, and reading a long text takes milliseconds."""
     return unopened(suffix, language)
 
 
 def opener_line(place: Place) -> str:
-    """The line, to its end, that opened the innermost bracket; "" where none is open."""
+    """Return the line, to its end, that opened the innermost bracket; "" if none is open."""
     depth, state, found = len(place.state.brackets), START, ""
     for line in place.prefix.split("\n"):
         n_before = len(state.brackets)
@@ -192,8 +192,8 @@ def _below(snapshot: Snapshot) -> str | None:
 
 
 def _step(prefix: str) -> tuple[int, bool, bool]:
-    """(the smallest indentation of the lines before the cursor, of an unindented file four; whether it is of tabs;
-    whether any line is indented)."""
+    """Return (the smallest indentation of the lines before the cursor, four for an unindented file; whether it is in
+    tabs; whether any line is indented)."""
     *above, current = prefix.rsplit("\n", 200)
     lines = [line for line in above if line.strip()]
     if current.strip() or current.startswith("\t"):  # the first indented line of a new file is often the cursor's
@@ -205,7 +205,7 @@ def _step(prefix: str) -> tuple[int, bool, bool]:
 
 
 def code_of(line: str, language: str) -> str:
-    """``line`` without a comment at its end."""
+    """Return ``line`` without a comment at its end."""
     mark = traits(language).comment
     at = line.find(mark) if mark else -1
     while at >= 0:
@@ -216,5 +216,5 @@ def code_of(line: str, language: str) -> str:
 
 
 def opens_block(line: str, language: str) -> bool:
-    """Whether ``line`` surely ends as a line before a block does."""
+    """Whether ``line`` surely ends like a line before a block."""
     return traits(language).opens_block(code_of(line, language))

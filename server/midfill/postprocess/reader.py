@@ -1,4 +1,4 @@
-"""A middle of several lines, read line by line: which of them belong to its first unit."""
+"""Reads a middle of several lines, line by line, to find which of them belong to its first unit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from midfill.postprocess.place import Place, code_of, opens_block
 from midfill.syntax.lexical import OPENERS, START, State, scan, without_brackets
 from midfill.syntax.names import indent
 
-# Characters of a line that must be there before it is judged while it still grows.
+# A growing line is not judged before it has this many characters.
 MIN_SEEN = 8
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _BEGUN_WORD = re.compile(r"[\w\\@#<{%/-]*")
@@ -18,7 +18,7 @@ _BEGUN_WORD = re.compile(r"[\w\\@#<{%/-]*")
 
 @dataclass(slots=True)
 class Line:
-    """One of a middle's lines; the first one with what stands left of the cursor."""
+    """One of a middle's lines; the first one includes the text left of the cursor."""
 
     start: int
     end: int
@@ -30,7 +30,7 @@ class Reader:
     """Follows a middle line by line, from a first line indented by ``base``."""
 
     def __init__(self, middle: str, place: Place, base: int, *, after_line: bool) -> None:
-        """``after_line``: the first line opened something that the unit has to close, and then it is whole."""
+        """``after_line``: the first line opened something that the unit has to close to be complete."""
         self._middle, self._place, self._base, self._after_line = middle, place, base, after_line
         self._traits = place.traits
         self._names = names = place.names(base)
@@ -39,11 +39,11 @@ class Reader:
         self._holder = ""  # what closes an open block whose content need not be deeper
         below, body = place.below, names.body if names.begun else base
         self._below = None if below is None else indent(below)
-        # The function that the cursor is in ends with the middle.
+        # The function around the cursor ends with the middle.
         self._is_tail = names.body is not None and body is not None and not after_line and base >= body and (
             self._below is None or self._below < body
         )  # fmt: skip
-        # What is begun by the cursor's line and goes on without being deeper.
+        # The cursor's line begins something that continues without being deeper.
         self._is_paragraph = (
             after_line and self._traits.prose and self._traits.leads.match(self._first_line) is not None
         )
@@ -55,7 +55,7 @@ class Reader:
             self._floor = self._below
 
     def end(self) -> int | None:
-        """Where the unit ends."""
+        """Return where the unit ends."""
         state, last = START, 0
         previous: Line | None = None
         for line in self._lines():
@@ -95,7 +95,7 @@ class Reader:
             at, before = end + 1, ""
 
     def _is_begun_statement(self) -> bool:
-        """Whether the cursor's line begins a statement up to a semicolon, and nothing of the rest stands below it."""
+        """Whether the cursor's line begins a statement up to a semicolon, and the rest of it is not below."""
         code = code_of(self._first_line, self._place.language).strip()
         if not self._traits.goes_to_semicolon or not code or code.endswith(";") or self._traits.opens_block(code):
             return False
@@ -103,12 +103,12 @@ class Reader:
 
     def _after(self, line: Line, state: State) -> State:
         state = scan(line.text + "\n", self._place.language, state)
-        if not self._traits.has_brackets:  # indentation tells there what belongs together
+        if not self._traits.has_brackets:  # there, indentation shows what belongs together
             return replace(without_brackets(state), n_unopened=0)
         return START if state.is_code and state.depth <= 0 else state
 
     def _hold(self, line: Line, state: State) -> None:
-        """A line that was read may open a block whose content need not be deeper, or close it."""
+        """Note whether a line opens a block whose content need not be deeper, or closes it."""
         if indent(line.text) != self._base or not state.is_code or state.depth > 0:
             return
         code = code_of(line.text, self._place.language).strip()
@@ -118,7 +118,7 @@ class Reader:
             self._holder = self._traits.holder(code)
 
     def _undecided(self, line: Line) -> bool:
-        """Whether a line that still grows may yet turn out either way."""
+        """Whether a line that still grows may turn out either way."""
         text = line.text.strip()
         if not text or (self._place.below or "").startswith(line.text):
             return True
@@ -127,12 +127,13 @@ class Reader:
         return indent(line.text) <= self._base and (len(text) < MIN_SEEN or _BEGUN_WORD.fullmatch(text) is not None)
 
     def _is_second(self, line: Line) -> bool:
-        """Whether ``line`` is the one after the cursor's, and its indentation says whether that one opened a block."""
+        """Whether ``line`` is the one after the cursor's line, so that its indentation shows whether that line opened a
+        block."""
         return self._after_line and not self._holder and self._n_read == 1
 
     def _fell_out(self, line: Line, state: State) -> bool:
-        """Inside brackets that were opened in the middle: whether ``line`` cannot be in them, or closes what a line
-        below closes."""
+        """Inside brackets that the middle opened: whether ``line`` cannot be in them, or closes what a line below
+        closes."""
         text = line.text.strip()
         if state.string or not text:
             return False
@@ -141,7 +142,7 @@ class Reader:
         return line.complete and self._is_below(line.text)
 
     def _closes_below(self, state: State) -> bool:
-        """Whether the line below closes what the cursor's line opened, or what was opened once that was closed."""
+        """Whether the line below closes what the cursor's line opened, or what was opened after that was closed."""
         place, closer = self._place, (self._place.below or "").strip()[:1]
         if self._below != self._base or not state.brackets or closer != OPENERS[state.brackets[-1]]:
             return False
@@ -156,7 +157,7 @@ class Reader:
         return bool(line.strip()) and line.rstrip() == (self._place.below or "").rstrip()
 
     def _ends_before(self, line: Line, previous: Line) -> bool:
-        """Whether the unit, which would end after ``previous``, is whole before ``line``, at which nothing is open."""
+        """Whether the unit, which would end after ``previous``, is complete before ``line``, where nothing is open."""
         text, depth = line.text.strip(), indent(line.text)
         below = (self._place.below or "").strip()
         if self._is_below(line.text) or (self._traits.leaves(text) and text == below):
@@ -192,7 +193,7 @@ class Reader:
         return not (self._holder or self._traits.goes_on(text) or self._is_while_of_do(text))
 
     def _is_body_of(self, previous: Line) -> bool:
-        """Whether what stands below is the body of ``previous``, after which the middle goes deeper."""
+        """Whether the text below is the body of ``previous``, after which the middle goes deeper."""
         if self._below is None or self._after_line or self._below_is_second:
             return False
         return 0 < self._below - indent(previous.text) <= max(self._place.step, 1)
@@ -201,7 +202,8 @@ class Reader:
         return self._traits.has_braces and self._first_line.strip() == "do" and text.startswith("while")
 
     def _blank_ends(self, previous: Line) -> bool:
-        """A blank line ends a unit at the outermost level, and what was begun by a line; nothing else."""
+        """Whether a blank line ends the unit: it ends one at the outermost level and what a line began, nothing
+        else."""
         if self._holder:
             return False
         if self._is_paragraph:
@@ -218,11 +220,11 @@ class Reader:
 
     @property
     def _needs_header(self) -> bool:
-        """Whether what stands below is the body of something that is not there."""
+        """Whether the text below is the body of something that is missing."""
         return self._below is not None and self._below > self._base
 
     def _opened_before(self, line: Line) -> bool:
-        """Whether what ``line`` closes was opened in the middle: a bracket, or a block by a line of its depth."""
+        """Whether the middle opened what ``line`` closes: a bracket, or a block that a line of its depth opened."""
         said = self._place.before + self._middle[: line.start]
         if scan(said, self._place.language).depth > 0:
             return True
@@ -235,7 +237,7 @@ class Reader:
         return indent(opener) == depth and (is_part or opens_block(opener, self._place.language))
 
     def _opening_end(self, line: Line) -> int | None:
-        """The end of a line's opening, where its content stands below."""
+        """Return the end of a line's opening if its content is below."""
         content, place = self._place.content, self._place
         if content is None or place.kind != "block" or indent(line.text) != content.depth:
             return None
@@ -243,7 +245,7 @@ class Reader:
         return None if at is None else line.end - len(line.text) + at
 
     def _ends_after(self, line: Line) -> bool:
-        """Whether the unit is whole with ``line``, after which nothing is open."""
+        """Whether the unit is complete with ``line``, after which nothing is open."""
         depth = indent(line.text)
         code = code_of(line.text, self._place.language).strip()
         if not code or self._traits.leads.match(code) is not None:
@@ -269,7 +271,7 @@ class Reader:
         return 0 < self._below - indent(line) <= self._place.step
 
     def _is_enough(self, end: int) -> bool:
-        """Whether the middle up to ``end`` is all that a block needs which goes on below."""
+        """Whether the middle up to ``end`` is all that a block needs which continues below."""
         if self._below is None or self._below != self._base:
             return False
         return self._has_all_names(end)

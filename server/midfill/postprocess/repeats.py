@@ -1,4 +1,4 @@
-"""What was said already is not said again: the cursor's line, lines, runs of lines, lists without an end."""
+"""Does not repeat what is already there: the cursor's line, lines, runs of lines, endless lists."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from midfill.postprocess.rule import everywhere, not_in_prose, rule, where_lines
 from midfill.syntax.lexical import scan
 from midfill.syntax.names import indent
 
-# Lines shorter than this repeat for good reasons.
+# Shorter lines repeat for good reasons.
 MIN_LINE = 4
-# So many lines in a row are compared with those before them.
+# Up to this many consecutive lines are compared with those before them.
 MAX_PERIOD = 4
-# Of a run of lines that differ in a number or a word only, this many are kept.
+# Of a run of lines that differ only in a number or a word, this many are kept.
 MAX_RUN = 2
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 _GOES_ON = re.compile(r"[ \t]*\\[ \t]*(?=\n)")
@@ -23,11 +23,11 @@ _LONGER_WORD = re.compile(r"\w\w")
 
 @rule(not_in_prose)
 def drop_repeated_prefix(middle: str, place: Place) -> str:
-    """Drop a beginning that says the cursor's line again, once or more often, or the mark that the line goes on."""
+    """Drop a beginning that repeats the cursor's line, once or more often, or repeats its continuation mark."""
     said = place.before.strip()
     if said.endswith("\\") and place.kind == "line" and (mark := _GOES_ON.match(middle)) is not None:
         return middle[mark.end() :]
-    if place.kind == "line" and place.traits.holder(said).startswith("$"):  # $$, which a body of SQL stands between
+    if place.kind == "line" and place.traits.holder(said).startswith("$"):  # $$ around a body of SQL
         return middle.lstrip("$")
     if place.kind not in ("line", "rest", "inside") or len(said) < MIN_LINE or not any(map(str.isalpha, said)):
         return middle
@@ -37,7 +37,8 @@ def drop_repeated_prefix(middle: str, place: Place) -> str:
 
 
 def _says_again(said: str, middle: str, place: Place) -> bool:
-    """Whether the cursor's line is said again. Behind a space of its own, "type typeName", a longer word is another."""
+    """Whether the middle repeats the cursor's line. After a space of its own ("type typeName"), a longer word is a
+    different word."""
     text = middle.lstrip(" \t")
     white = middle[: len(middle) - len(text)]
     if not text.startswith(said):
@@ -48,7 +49,7 @@ def _says_again(said: str, middle: str, place: Place) -> bool:
 
 @rule(where_lines_differ)
 def drop_repeated_line(middle: str, place: Place) -> str:
-    """End before a line that says again what the line before it, or the line above the cursor, says."""
+    """End before a line that repeats the line before it, or the line above the cursor."""
     lines = middle.split("\n")
     first = (place.before + lines[0]).strip()
     if len(first) >= MIN_LINE and first == place.above.strip() and not place.traits.is_closer(first):
@@ -61,7 +62,7 @@ def drop_repeated_line(middle: str, place: Place) -> str:
 
 @rule(everywhere)
 def drop_repeated_block(middle: str, place: Place) -> str:
-    """End where a run of lines begins again that stood just before."""
+    """End where a run of lines begins again that was just written."""
     lines = middle.split("\n")
     for period in range(2, MAX_PERIOD + 1):
         for i in range(period, len(lines) - period + 1):
@@ -73,20 +74,20 @@ def drop_repeated_block(middle: str, place: Place) -> str:
 
 @rule(everywhere)
 def end_run(middle: str, place: Place) -> str:
-    """Of a run of lines that each say the one before them with a number or one word changed, keep two. The middle ends
+    """Of a run of lines that each repeat the previous one with a number or one word changed, keep two. The middle ends
     there, unless something that it opened still has to be closed."""
     return _Run(middle, place).kept()
 
 
 def run_end(middle: str, place: Place) -> int | None:
-    """Where the second line of such a run ends, and the middle with it; None while it may go on."""
+    """Return where the second line of such a run ends, and with it the middle; None while it may continue."""
     run = _Run(middle, place)
     kept = run.kept()
     return len(kept) if run.is_over else None
 
 
 class _Run:
-    """Reads a middle for lines that count on."""
+    """Reads a middle for runs of such lines."""
 
     def __init__(self, middle: str, place: Place) -> None:
         self._place, self._lines = place, (place.before + middle).split("\n")
@@ -95,7 +96,7 @@ class _Run:
         self.is_over = False
 
     def kept(self) -> str:
-        """The middle without the lines too many."""
+        """Return the middle without the superfluous lines."""
         lines, found, n_run = list[str](), None, 1
         for line in self._lines:
             changed = _difference(lines[-1], line, self._place) if lines else None
@@ -109,7 +110,7 @@ class _Run:
         return kept[len(self._place.before) :]
 
     def _ends_with(self, line: str, lines: list[str]) -> bool:
-        """Whether nothing has to be closed where a run goes on with ``line``."""
+        """Whether nothing has to be closed where a run continues with ``line``."""
         if indent(line) <= self._level:
             return True
         state = scan("\n".join(lines), self._place.language)
@@ -117,19 +118,19 @@ class _Run:
 
 
 def changes(a: str, b: str, place: Place) -> bool:
-    """Whether a line says the one before it with a number or one word changed."""
+    """Whether a line repeats the one before it with a number or one word changed."""
     return _difference(a, b, place) is not None
 
 
 class _Surplus(str):
-    """A line that goes on with a run."""
+    """A line that continues a run."""
 
     __slots__ = ()
 
 
 def _difference(a: str, b: str, place: Place) -> int | None:
-    """The number of the only token in which two lines differ; None where they differ in more, or say the same. In code
-    a name may change, as names do; elsewhere numbers may change besides."""
+    """Return the number of the only token in which two lines differ; None if they differ in more, or are the same. In
+    code a name may change, as names do; elsewhere numbers may change as well."""
     if a.strip() == b.strip() or min(len(a.strip()), len(b.strip())) < MIN_LINE:
         return None
     first, second = _TOKEN.findall(a), _TOKEN.findall(b)

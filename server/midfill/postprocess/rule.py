@@ -1,4 +1,4 @@
-"""A rule over (middle, place), and the languages that it holds for."""
+"""A rule over (middle, place), and the languages that it applies to."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from midfill.postprocess.traits import Traits
 Rule = Callable[[str, Place], str]
 Where = Callable[[Traits], bool]
 
-# Of each rule by its name.
+# The scope of each rule, by the rule's name.
 WHERE: dict[str, Where] = {}
 
 
 def everywhere(_language: Traits) -> bool:
-    """In every language, in prose too."""
+    """In every language, prose included."""
     return True
 
 
 def not_in_prose(language: Traits) -> bool:
-    """In what is written for a machine, markup and languages that are not known included."""
+    """In everything but prose; markup and unknown languages are included."""
     return not language.prose
 
 
 def in_code(language: Traits) -> bool:
-    """Where no text for people stands outside of strings and comments."""
+    """In languages that have no prose outside of strings and comments."""
     return language.is_code
 
 
 def where_brackets_pair(language: Traits) -> bool:
-    """Where a closing bracket always closes one."""
+    """In languages in which a closing bracket always closes one."""
     return language.has_brackets
 
 
 def where_braces_open(language: Traits) -> bool:
-    """Where a brace opens a block."""
+    """In languages in which a brace opens a block."""
     return language.has_braces
 
 
 def where_trailing_commas_fail(language: Traits) -> bool:
-    """Where a comma before a closing bracket is an error."""
+    """In languages in which a comma before a closing bracket is an error."""
     return language.refuses_trailing_commas
 
 
 def where_style_indents(language: Traits) -> bool:
-    """Where tabs and spaces are a matter of the file's style."""
+    """In languages in which tabs and spaces are a matter of the file's style."""
     return not language.prose and language.id != "makefile"
 
 
 def where_lines_differ(language: Traits) -> bool:
-    """Where a line that says what the one before it says is no line of its own right."""
+    """In languages in which a line that repeats the previous one adds nothing."""
     return language.id not in ("asm", "diff")
 
 
 def rule(where: Where) -> Callable[[Rule], Rule]:
-    """A rule that leaves a middle as it is in the languages that ``where`` does not name."""
+    """Return a decorator for a rule that leaves a middle unchanged in languages that ``where`` does not name."""
 
     def decorate(apply: Rule) -> Rule:
         @functools.wraps(apply)

@@ -1,6 +1,6 @@
 """From the model's output to what is shown: pure rules over (middle, place).
 
-Each rule can be switched off by its name, and names the languages it holds for (`rule.WHERE`).
+Each rule can be switched off by its name, and names the languages it applies to (`rule.WHERE`).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ PIPELINE: tuple[Rule, ...] = (
 )  # fmt: skip
 # For a finished middle.
 FINISH: tuple[Rule, ...] = (only_open, open_body, close_string, close_what_it_opened)
-# For a middle of which no more comes, wherever it ended.
+# For a middle that has ended, for whatever reason.
 LAYOUT: tuple[Rule, ...] = (closer_line, own_line)
 NAMES = frozenset(rule.__name__ for rule in PIPELINE + FINISH + LAYOUT)
 
@@ -107,7 +107,7 @@ def whole_lines(middle: str, place: Place) -> str:
 
 
 def _waits(lines: list[str], n: int, place: Place) -> bool:
-    """Whether the last of ``n`` lines opens a block whose body would be missing, or stands in a bracket that is still
+    """Whether the last of ``n`` lines opens a block whose body would be missing, or is in a bracket that is still
     open."""
     last = place.before + lines[0] if n == 1 else lines[n - 1]
     inner = [indent(line) for line in lines[place.kind != "block" :] if line.strip()]

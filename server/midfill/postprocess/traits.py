@@ -1,7 +1,7 @@
-"""What post-processing needs to know of each language: which brackets close, what opens, goes on with and ends a block.
+"""What post-processing needs to know of each language: which brackets close, what opens, continues and ends a block.
 
-The tables hold words; everything that indentation tells is read from indentation, so a language that stands in none of
-them is served too, only decided a line later.
+The tables hold words; everything that indentation shows is read from indentation, so a language that is in none of them
+works too, but is decided a line later.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from midfill.syntax import languages
 
 _JS = frozenset({"javascript", "javascriptreact", "typescript", "typescriptreact"})
 MARKUP = frozenset({"html", "xml", "vue", "svelte"})
-# Blocks are closed by a brace.
+# Languages whose blocks are closed by a brace.
 BRACES = _JS | {
     "c", "cpp", "csharp", "css", "dart", "go", "graphql", "groovy", "java", "json", "jsonc", "kotlin", "less", "nginx",
     "objective-c", "objective-cpp", "perl", "php", "powershell", "protobuf", "r", "rust", "scala", "scss", "solidity",
     "swift", "terraform", "zig",
 }  # fmt: skip
-# A bracket may be closed here that was never opened: `start)` of a shell's case, text between tags, a plain scalar.
+# Here a bracket may be closed that was never opened: `start)` in a shell's case, text between tags, a plain scalar.
 _LOOSE = MARKUP | {
     "asm", "bat", "dockerfile", "fish", "ini", "just", "makefile", "nginx", "shellscript", "vim", "yaml"
 }  # fmt: skip
-# Made of statements that bind names and read them.
+# Languages made of statements that bind names and read them.
 NAMED = _JS | {
     "c", "cpp", "csharp", "dart", "elixir", "go", "groovy", "java", "julia", "kotlin", "lua", "objective-c",
     "objective-cpp", "perl", "php", "powershell", "python", "r", "ruby", "rust", "scala", "shellscript", "solidity",
     "swift", "zig",
 }  # fmt: skip
-# A line with nothing open, which ends as no opener and no operator does, is a whole statement, whatever comes.
+# A line with nothing open that does not end like an opener or an operator is a complete statement, whatever follows.
 _BY_LINE = frozenset({"python", "go", "toml", "ini", "dockerfile"})
 _DATA = frozenset({"css", "graphql", "json", "jsonc", "less", "nginx", "protobuf", "scss", "terraform"})
 _BY_SEMICOLON = BRACES - {"go", "json", "jsonc", "graphql", "terraform"}
-# What a line before a conditional statement says, `return x if y`, may not be the last one.
+# A conditional modifier at the end of a line, as in `return x if y`: the line may not be the last one.
 _MODIFIERS = frozenset({"ruby", "perl", "elixir"})
 _NO_COMMA = frozenset({"sql", "json", "jsonc"})
-# A statement goes over lines of one indentation up to a semicolon.
+# A statement spans lines of one indentation up to a semicolon.
 _TO_SEMICOLON = frozenset({"sql"})
 
 _NEVER = r"(?!)"
@@ -53,7 +53,7 @@ def _by_language(*rows: tuple[str | Iterable[str], str]) -> dict[str, re.Pattern
     return {id: re.compile("|".join(f"(?:{pattern})" for pattern in found)) for id, found in parts.items()}
 
 
-# The code of a line, white space around it taken off, that opens a block for sure (searched).
+# The code of a line, without white space around it, that surely opens a block (searched).
 _OPENS = _by_language(
     (BRACES | {"shellscript", "fish", "dockerfile"}, r"\{$"),
     (BRACES - _DATA, r"=>$|->$|^(?:case\b.*|default|public|private|protected)\s*:$"),
@@ -75,7 +75,7 @@ _OPENS = _by_language(
     ("clojure lisp elisp scheme racket", _NEVER),
     ("", r"\{$|=>$|->$|\b(?:do|then|begin)(?:\s*\|[^|]*\|)?$"),
 )
-# A line that begins so closes what stands above it (matched), besides brackets.
+# A line with such a beginning closes what is above it (matched), as brackets do.
 _CLOSES = _by_language(
     ("ruby julia elixir erlang fish sql", rf"(?i:end){_NO_NAME}"),
     ("lua", r"end\b(?!\s*[=.:])|until\b"),
@@ -91,7 +91,7 @@ _CLOSES = _by_language(
     ("c cpp objective-c objective-cpp", r"#\s*endif\b"),
     ("", r"(?:end|fi|done|esac|endif)\b(?!\s*[=.:(\[])|</|\\end\b|;;"),
 )
-# A line that goes on with the statement whose first part ends above it.
+# A line that continues the statement whose first part ends above it.
 _SECOND = _by_language(
     ("python", r"(?:else|elif|except|finally)\b"),
     (BRACES - _DATA, r"(?:else|catch|finally)\b"),
@@ -131,7 +131,7 @@ _LEADS = _by_language(
     ("haskell elm", r"[a-z][\w']*\s*::\s"),
     ("markdown", r"#{1,6}\s"),
 )
-# A shape that holds a block whose content need not stand deeper; what closes it, with the shape's groups put in.
+# A shape that holds a block whose content need not be deeper, and what closes it, with the shape's groups filled in.
 _HOLDERS: tuple[tuple[frozenset[str], re.Pattern[str], str], ...] = (
     (
         MARKUP | _JS | {"php", "markdown"},
@@ -156,7 +156,7 @@ _NOTHING = re.compile(_NEVER)
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """Of one language. ``id`` is its LSP id."""
+    """The traits of one language. ``id`` is its LSP id."""
 
     id: str
     prose: bool
@@ -166,11 +166,11 @@ class Traits:
     second: re.Pattern[str]
     branch: re.Pattern[str]
     leads: re.Pattern[str]
-    comment: str  # what begins one of a line, "" where there is none
+    comment: str  # what begins a line comment, "" if there is none
 
     @property
     def has_brackets(self) -> bool:
-        """Whether a closing bracket always closes one that stands before it."""
+        """Whether a closing bracket always closes one before it."""
         return self.known and not self.prose and self.id not in _LOOSE
 
     @property
@@ -185,17 +185,17 @@ class Traits:
 
     @property
     def has_tags(self) -> bool:
-        """Whether it may hold elements."""
+        """Whether it may contain elements."""
         return self.id in MARKUP or self.id in _JS
 
     @property
     def is_code(self) -> bool:
-        """Whether it is written for a machine, text and all."""
+        """Whether it is code: not prose, markup or YAML."""
         return not self.prose and self.id not in MARKUP and self.id not in ("", "yaml")
 
     @property
     def closes_blocks(self) -> bool:
-        """Whether a block ends with a word, a tag or a brace, not with its indentation alone."""
+        """Whether a block ends with a word, a tag or a brace, not only with its indentation."""
         return self.has_braces or self.id in _CLOSES
 
     @property
@@ -205,11 +205,11 @@ class Traits:
 
     @property
     def goes_to_semicolon(self) -> bool:
-        """Whether a statement goes over lines of one indentation up to a semicolon."""
+        """Whether a statement spans lines of one indentation up to a semicolon."""
         return self.id in _TO_SEMICOLON
 
     def opens_block(self, code: str) -> bool:
-        """Whether a line of this ``code`` (without its comment) surely is one before a block."""
+        """Whether a line with this ``code`` (without its comment) surely comes before a block."""
         return self.opens.search(code.strip()) is not None or bool(self.holder(code))
 
     def is_closer(self, text: str) -> bool:
@@ -219,7 +219,7 @@ class Traits:
         return self.closes.match(text) is not None
 
     def goes_on(self, text: str) -> bool:
-        """Whether a line of ``text`` goes on with the statement or the branches before it."""
+        """Whether a line of ``text`` continues the statement or the branches before it."""
         if text[:1] == "}" and not self.prose:
             return True
         return self.second.match(text) is not None or self.branch.match(text) is not None
@@ -231,14 +231,15 @@ class Traits:
         return self.id not in _MODIFIERS or _MODIFIER.search(code) is None
 
     def ends_statement(self, code: str) -> bool:
-        """Whether a line of ``code``, with nothing open at its end, is a whole statement, whatever comes."""
+        """Whether a line of ``code``, with nothing open at its end, is a complete statement, whatever follows."""
         code = code.strip()
         if _OPERATOR.search(code) or self.opens_block(code):
             return False
         return self.id in _BY_LINE or (self.id in _BY_SEMICOLON and code.endswith((";", "}")))
 
     def holder(self, code: str) -> str:
-        """What closes the block that a line of ``code`` opens, where its content need not stand deeper; else ""."""
+        """Return what closes the block that a line of ``code`` opens, if its content need not be deeper; otherwise
+        ""."""
         for ids, shape, closer in _HOLDERS:
             if self.id in ids and (match := shape.search(code.strip())) is not None:
                 return match.expand(closer.replace("\\end", "\\\\end"))
@@ -247,7 +248,7 @@ class Traits:
 
 @functools.cache
 def traits(language: str) -> Traits:
-    """Of an LSP language id; of one that is not known, what is common."""
+    """Return the traits of an LSP language id; for an unknown one, what languages have in common."""
     row = languages.of(language)
     known = bool(row.id)
     key = language if known else ""

@@ -2,8 +2,8 @@
 
     python -m midfill.bench.baseline FOLDER DTYPE THREADS
 
-Reads ``{"ids": [...], "n_tokens": 32}`` a line and answers ``{"token_s": [...]}``: the seconds after which each token
-was there. Between requests it waits for input and its threads sleep.
+Reads ``{"ids": [...], "n_tokens": 32}`` from each line and answers ``{"token_s": [...]}``: the seconds after which each
+token was there. Between requests it waits for input and its threads sleep.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ class Clock:
         self.token_s: list[float] = []
 
     def put(self, _tokens: torch.Tensor) -> None:
-        """The prompt, or one more token."""
+        """Take the prompt, or one more token."""
         if not self._is_prompt:
             self.token_s.append(time.perf_counter() - self._start)
         self._is_prompt = False
 
     def end(self) -> None:
-        """No more tokens."""
+        """Do nothing: there are no more tokens."""
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Answer requests until the input ends."""
     folder, dtype, n_threads = sys.argv[1:4]
     torch.set_num_threads(int(n_threads))
-    if dtype == "auto":  # what the card says, unless this CPU takes several times as long for it
+    if dtype == "auto":  # the card's type, unless this CPU takes several times as long for it
         dtype = "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
     for line in sys.stdin:

@@ -1,6 +1,6 @@
-"""What completions take beside something else: a build, a training run, other windows; and where the cursor rested.
+"""How long completions take beside something else: a build, a training run, other windows; and where the cursor rested.
 
-Each bench measures with and without in turns, with an engine of its own. The last line is JSON.
+Each bench measures with and without it in turns, with an engine of its own. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ from midfill.types import MidfillError, ModelInfo, Snapshot, Stats
 
 Say = Callable[[str], None]
 
-SETTLE_S = 1.5  # until the engine has seen what else the machine does
+SETTLE_S = 1.5  # until the engine has noticed what else the machine does
 N_CONTEXT, N_TOKENS = 1000, 48
 SOURCE = "#include <regex>\n#include <iostream>\nstd::regex m;\nint main() { return 0; }\n"
-N_COMPILERS = 2  # as `make -j2` has them
+N_COMPILERS = 2  # like `make -j2`
 
 N_WINDOWS, DEADLINE_S, N_ANSWER = 6, 10.0, 32
 
-REST_S = 2.0  # the cursor rests
-ENOUGH = 0.8  # of a prompt: this much must have been read for its place to count as rested at
+REST_S = 2.0  # the cursor rests this long
+ENOUGH = 0.8  # part of a prompt that must have been read before its place counts as rested at
 
 N_REQUESTS = 60  # beside training
-LEAVES_S = 60.0  # a trainer that is asked to stop saves a checkpoint
+LEAVES_S = 60.0  # a trainer that is asked to stop saves a checkpoint first
 TRAIN = (sys.executable, "-P", "-m", "midfill", "train", "--name=bench", "--no-gate", "--restart")
 
 
 def windows_of(info: ModelInfo) -> Windows:
-    """Prompts that no cache knows."""
+    """Return prompts that no cache knows."""
     return Windows(CodeTokenizer.from_file(Path(info.tokenizer_file)), 1)
 
 
 async def build(options: argparse.Namespace, folder: Path, say: Say) -> Measured:
-    """A token without speculation, alone and beside compilers that never end; in ms."""
+    """Measure a token without speculation, alone and beside compilers that never end; in ms."""
     alone: list[float] = []
     beside: list[float] = []
     async with started(config_files.load_user()) as ours:
@@ -73,7 +73,7 @@ async def build(options: argparse.Namespace, folder: Path, say: Say) -> Measured
         await token_ms(windows.take(N_CONTEXT))
         for turn in range(options.rounds or 5):
             ids = windows.take(N_CONTEXT)
-            await ask(ours.engine, continuation(ids, 4))  # the prompt is read
+            await ask(ours.engine, continuation(ids, 4))  # so that the prompt is read
             await asyncio.sleep(SETTLE_S)
             alone.append(await token_ms(ids))
             with compilers():
@@ -87,7 +87,7 @@ async def build(options: argparse.Namespace, folder: Path, say: Say) -> Measured
 
 @contextlib.contextmanager
 def compilers() -> Iterator[None]:
-    """N_COMPILERS of them, without end."""
+    """Run N_COMPILERS endless compilers inside the block."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "a.cc"
         file.write_text(SOURCE, encoding="utf-8")
@@ -102,10 +102,10 @@ def compilers() -> Iterator[None]:
 
 
 async def overload(options: argparse.Namespace, folder: Path, say: Say) -> Measured:
-    """How many of several windows that ask at once have their answer before the deadline.
+    """Measure how many of several windows that ask at once get their answer before the deadline.
 
-    Prompts have the engine's whole budget. A round asks once alone, then from every window. The goal: at least as many
-    answers as fit one after another into the deadline.
+    Prompts have the engine's whole budget. Each round asks once alone, then from every window. The goal: at least as
+    many answers as fit one after another into the deadline.
     """
     alone: list[float | None] = []
     rounds: list[list[float | None]] = []
@@ -129,7 +129,7 @@ async def overload(options: argparse.Namespace, folder: Path, say: Say) -> Measu
             says = "too late" if (one := alone[-1]) is None else f"{one:.2f} s"
             say(f"round {number + 1}: alone {says}; at once {told}")
     answered = [sum(end is not None for end in ends) for ends in rounds]
-    # Of the same round: the machine's speed changes from one to the next.
+    # Of the same round: the machine's speed changes from one round to the next.
     fits = [0 if one is None else min(N_WINDOWS, int(DEADLINE_S / one)) for one in alone]
     missing = max(fit - n for n, fit in zip(answered, fits, strict=True))
     name = f"{N_WINDOWS} windows at once, within {DEADLINE_S:g} s"
@@ -140,7 +140,8 @@ async def overload(options: argparse.Namespace, folder: Path, say: Say) -> Measu
 
 
 async def ahead(options: argparse.Namespace, folder: Path, say: Say) -> Measured:
-    """Seconds to the first text where the cursor rested, and at places never seen, through the whole server path.
+    """Measure the seconds to the first text where the cursor rested, and at places never seen, through the whole server
+    path.
 
     Beside a busy machine the engine reads nothing ahead: such places are counted and left out.
     """
@@ -163,12 +164,12 @@ async def ahead(options: argparse.Namespace, folder: Path, say: Say) -> Measured
 
 
 def _plain(config: Config) -> Config:
-    """Nothing but what is measured."""
+    """Return the settings for measuring, with everything else switched off."""
     return replace(config, adapter="none", records=False, max_debounce_s=0.0)
 
 
 def _in_module(number: int, seed: int) -> Snapshot:
-    """The middle of a line that has something to say, some way into a module."""
+    """Return a cursor in the middle of a line with some code, some way into a module."""
     module = MODULES[number % len(MODULES)]
     text, indent = read_module(module), " " * 8
     rng = random.Random(seed)  # noqa: S311 - the same places each time
@@ -179,7 +180,8 @@ def _in_module(number: int, seed: int) -> Snapshot:
 
 
 async def first_text(completer: Completer, snapshot: Snapshot) -> tuple[float, float]:
-    """(Seconds until something is shown, or it is known that nothing is; the part of the prompt that was read.)"""
+    """Return (seconds until something is shown or it is known that nothing is, the part of the prompt that was
+    cached)."""
     stats, start, found = Stats(), time.monotonic(), 0.0
     async with aclosing(completer.stream(snapshot, trigger="invoked")) as values:  # type: ignore[type-var]
         async for value in values:
@@ -189,9 +191,9 @@ async def first_text(completer: Completer, snapshot: Snapshot) -> tuple[float, f
 
 
 async def training(options: argparse.Namespace, folder: Path, say: Say) -> Measured:
-    """Seconds of completions alone and while an adapter is trained; registers nothing.
+    """Measure the seconds of completions alone and while an adapter is trained; registers nothing.
 
-    Raises MidfillError where the trainer did not train all the while.
+    Raises MidfillError if the trainer did not train the whole time.
     """
     move_data(folder, "STATE", "DATA")
     n, config = options.rounds or N_REQUESTS, config_files.load_user()
@@ -211,9 +213,9 @@ async def training(options: argparse.Namespace, folder: Path, say: Say) -> Measu
 
 
 async def _completions(completer: Completer, n: int) -> dict[str, float]:
-    """p50 and p95 of ``n`` completions, each of another text."""
+    """Return p50 and p95 of ``n`` completions, each of another text."""
     found: list[float] = []
-    for number in range(-2, n):  # two to warm up
+    for number in range(-2, n):  # two warm-ups
         text = f"def scale_{time.monotonic_ns()}(value, factor):\n    return "
         snapshot = Snapshot("file:///bench.py", 1, "python", text, len(text), path="bench.py")
         start = time.monotonic()
@@ -239,15 +241,15 @@ class Trainer:
             self._last.append(line.rstrip())
             if " step 1 of " in line:
                 self._trains.set()
-        self._trains.set()  # it is gone
+        self._trains.set()  # it has exited
 
     def wait(self) -> None:
-        """Until its first step is done. Raises MidfillError where it ends before."""
+        """Wait until its first step is done. Raises MidfillError if it ends earlier."""
         self._trains.wait()
         self.check()
 
     def check(self) -> None:
-        """Raises MidfillError, with its last lines, where it does not train any more."""
+        """Raise MidfillError, with its last lines, if it has stopped training."""
         if self._process.poll() is not None:
             raise MidfillError(
                 "; ".join(("the trainer ended", *self._last)), "run it by hand: midfill train DIR --no-gate"

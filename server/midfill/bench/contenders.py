@@ -1,6 +1,6 @@
-"""Who is measured: midfill's engine, llama.cpp's server and transformers' ``generate()``, each a process of its own.
+"""The contenders: midfill's engine, llama.cpp's server and transformers' ``generate()``, each a process of its own.
 
-All are asked for the same text and timed from here, token by token as it arrives.
+All get the same text and are timed from here, token by token as it arrives.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ NO_STATS = Stats()
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One answer. ``token_s``: when its tokens had arrived, in seconds since it was asked for.
+    """One answer. ``token_s``: when its tokens had arrived, in seconds since the request.
 
-    Our own engine sends several tokens at once, so of it only the first and the last are known.
+    Our own engine sends several tokens at once, so only the first and the last of its times are known.
     """
 
     token_s: tuple[float, ...]
@@ -50,21 +50,21 @@ class Timing:
         return self.token_s[0]
 
     def until(self, n: int) -> float:
-        """Seconds until ``n`` tokens had arrived."""
+        """Return the seconds until ``n`` tokens had arrived."""
         return self.token_s[n - 1] if n <= len(self.token_s) else self.total_s
 
     @property
     def spent_s(self) -> float:
-        """From the first token to the last."""
+        """Seconds from the first token to the last."""
         return self.until(self.n_tokens) - self.ttft_s
 
 
 async def ask(engine: Engine, request: GenerateRequest) -> Timing:
-    """One answer of an engine that speaks our wire format. Raises EngineError."""
+    """Return one answer of an engine that speaks our wire format. Raises EngineError."""
     start, first, text, stats = time.perf_counter(), 0.0, "", NO_STATS
     async with aclosing(engine.stream(request)) as deltas:  # type: ignore[type-var]
         async for delta in deltas:
-            if delta.text or delta.finish_reason:  # tokens that only spell the healed word again do not count
+            if delta.text or delta.finish_reason:  # tokens that only repeat the healed word do not count
                 first = first or time.perf_counter() - start
             text += delta.text
             stats = delta.stats or stats
@@ -72,7 +72,7 @@ async def ask(engine: Engine, request: GenerateRequest) -> Timing:
 
 
 class Contender(Protocol):
-    """Answers prompts, nothing else running meanwhile."""
+    """Answers prompts while nothing else runs."""
 
     name: str
     pid: int
@@ -82,7 +82,7 @@ class Contender(Protocol):
         ...
 
     async def infill(self, snapshot: Snapshot, n_tokens: int) -> Timing:
-        """The middle at the cursor, as an editor plugin would ask for it."""
+        """Return the middle at the cursor, requested as an editor plugin would do it."""
         ...
 
 
@@ -99,16 +99,16 @@ class Midfill:
         return await ask(self._engine, continuation(ids, n_tokens))
 
     async def infill(self, snapshot: Snapshot, n_tokens: int) -> Timing:
-        """The middle in the product's own layout."""
+        """Return the middle in the product's own layout."""
         return await ask(self._engine, self._layouts.default(snapshot, n_tokens))
 
     async def infill_exactly(self, snapshot: Snapshot, n_tokens: int) -> Timing:
-        """The middle in the plain layout."""
+        """Return the middle in the plain layout."""
         return await ask(self._engine, self._layouts.exact(snapshot, n_tokens))
 
 
 class LlamaServer:
-    """llama.cpp's server, as it comes."""
+    """llama.cpp's server with its default settings."""
 
     name = LLAMA
 
@@ -118,7 +118,7 @@ class LlamaServer:
     @classmethod
     @contextlib.asynccontextmanager
     async def start(cls, binary: Path, gguf: Path) -> AsyncIterator[LlamaServer]:
-        """A running server on ``gguf``; ended at the end. Raises MidfillError."""
+        """Yield a running server on ``gguf``; stop it at the end. Raises MidfillError."""
         port = _free_port()
         command = [str(binary), "-m", str(gguf), "-t", str(cores()), "-c", str(CONTEXT), "-np", "1"]
         command += ["--host", "127.0.0.1", "--port", str(port)]
@@ -136,12 +136,12 @@ class LlamaServer:
         return await self._ask("/completion", {"prompt": list(ids)}, n_tokens)
 
     async def infill(self, snapshot: Snapshot, n_tokens: int) -> Timing:
-        """The middle by its own layout and with its own cache."""
+        """Return the middle in the server's own layout and with its own cache."""
         body = {"input_prefix": snapshot.prefix, "input_suffix": snapshot.suffix}
         return await self._ask("/infill", body, n_tokens)
 
     async def _ask(self, route: str, body: dict[str, Any], n_tokens: int) -> Timing:
-        # All n_tokens are decoded even where the model would end: as many as we decoded are compared.
+        # All n_tokens are decoded even if the model would end: the comparison is over as many tokens as we decoded.
         body |= {"n_predict": n_tokens, "temperature": 0, "cache_prompt": True, "stream": True, "ignore_eos": True}
         start, token_s, text = time.perf_counter(), [0.0] * 0, ""
         async with self._client.stream("POST", route, json=body) as response:
@@ -166,16 +166,16 @@ class Generate:
 
     def __init__(self, child: asyncio.subprocess.Process, layouts: Layouts) -> None:
         self._child, self._layouts, self.pid = child, layouts, child.pid
-        self.dtype = ""  # as its answers say
+        self.dtype = ""  # according to its answers
 
     @classmethod
     @contextlib.asynccontextmanager
     async def start(cls, folder: Path, layouts: Layouts, dtype: str) -> AsyncIterator[Generate]:
-        """A child with the model of ``folder``; ended at the end. Raises MidfillError."""
+        """Yield a child with the model of ``folder``; stop it at the end. Raises MidfillError."""
         command = [sys.executable, "-P", "-m", "midfill.bench.baseline", str(folder), dtype, str(cores())]
         async with _child(command, talks=True) as child:
             contender = cls(child, layouts)
-            await contender.window([1], 1)  # answers when it has loaded
+            await contender.window([1], 1)  # answers once it has loaded
             yield contender
 
     async def window(self, ids: Sequence[int], n_tokens: int) -> Timing:
@@ -192,13 +192,13 @@ class Generate:
         return Timing(token_s, len(token_s), token_s[-1])
 
     async def infill(self, snapshot: Snapshot, n_tokens: int) -> Timing:
-        """The middle; the whole prompt is read each time."""
+        """Return the middle; the whole prompt is read each time."""
         return await self.window(self._layouts.exact_ids(snapshot), n_tokens)
 
 
 @contextlib.asynccontextmanager
 async def _child(command: list[str], *, talks: bool = False) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process that lives as long as the block. Raises MidfillError."""
+    """Yield a process that lives as long as the block. Raises MidfillError."""
     pipe = asyncio.subprocess.PIPE if talks else asyncio.subprocess.DEVNULL
     try:
         child = await asyncio.create_subprocess_exec(

@@ -1,11 +1,11 @@
-"""What midfill takes of a machine: seconds until it is ready, memory, disk, and windows beside each other.
+"""What midfill takes of a machine: seconds until it is ready, memory, disk, and several windows at once.
 
     midfill bench footprint
 
 Everything happens in empty folders of its own: a start that prepares the model and compiles the kernels, later starts,
-then ten language servers that each answer a request and rest. Memory is what is resident, as the system tells it of
-every process (Linux; elsewhere that is not measured). While somebody works in a window it has processes that parse and
-infer beside it; they leave when they had nothing to do for a while, and only one window is worked in at a time.
+then ten language servers that each answer a request and rest. Memory is what is resident, as the system reports it for
+every process (Linux; on other systems it is not measured). While the user works in a window, it also has processes that
+parse and infer; they exit after some time without work, and the user works in only one window at a time.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ N_STARTS = 3  # from the cache
 N_WINDOWS = 10
 LOOK_S = 0.05
 SETTLE_S = 2.0
-REST_S = store.IDLE_S + 10.0  # after which every child has left
+REST_S = store.IDLE_S + 10.0  # after which every child has exited
 ANSWER_S = 120.0
 GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most that one figure may be."""
+    """The upper limit of one figure."""
 
     key: str
     name: str
@@ -47,7 +47,7 @@ class Limit:
     unit: str
 
     def verdict(self, value: float | None) -> Verdict:
-        """Whether ``value`` keeps it."""
+        """Return whether ``value`` is within it."""
         wanted = f"<= {self.at_most:g} {self.unit}"
         if value is None:
             return Verdict(self.name, wanted, "not measured", None, None)
@@ -67,12 +67,12 @@ LIMITS = (
 
 
 def judge(figures: Mapping[str, Any]) -> list[Verdict]:
-    """Every limit's verdict."""
+    """Return every limit's verdict."""
     return [limit.verdict(figures.get(limit.key)) for limit in LIMITS]
 
 
 async def measure(options: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> Measured:
-    """The figures, by the names of LIMITS; sizes in GB, times in seconds. ``folder`` is empty and our own."""
+    """Return the figures, by the names of LIMITS; sizes in GB, times in seconds. ``folder`` is empty and our own."""
     move_data(folder, "CACHE", "STATE", "DATA")
     config = config_files.load_user()
     figures: dict[str, Any] = {}
@@ -103,7 +103,7 @@ async def measure(options: argparse.Namespace, folder: Path, say: Callable[[str]
 
 
 async def _note_children(config: Config, most: list[float]) -> None:
-    """Add the GB that each child of the engine had at the most, again and again until cancelled."""
+    """Add the peak GB of each child of the engine, again and again until cancelled."""
     while True:
         address = record.find(record.place(config))
         for pid in descendants(address.pid) if address is not None else ():
@@ -112,8 +112,8 @@ async def _note_children(config: Config, most: list[float]) -> None:
 
 
 async def _windows(folder: Path, say: Callable[[str], None]) -> tuple[list[float], list[float]]:
-    """GB that each window has with its child processes, after an answer and after a rest; [] where the system does not
-    tell."""
+    """Return the GB of each window with its child processes, after an answer and after a rest; [] if the system does
+    not report them."""
     text = read_module("argparse")[:20_000]
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Client.start()) for _ in range(N_WINDOWS)]
@@ -136,7 +136,7 @@ def _with_children(pid: int) -> float:
 
 
 def resident(pid: int) -> float | None:
-    """GB that process ``pid`` has in memory."""
+    """Return the GB of process ``pid`` that are resident."""
     return _status(pid, "VmRSS")
 
 
@@ -152,7 +152,7 @@ def _status(pid: int, key: str) -> float | None:
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """Its child processes and theirs, where the system tells."""
+    """Yield its child processes and theirs, if the system reports them."""
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, file.read_text(encoding="ascii").split()):
@@ -161,5 +161,5 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files in ``folder``."""
+    """Return the bytes of all files in ``folder``."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

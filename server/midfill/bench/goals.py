@@ -1,4 +1,4 @@
-"""What the engine is to reach, and whether a run has reached it."""
+"""What the engine should reach, and whether a run has reached it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from midfill.eval.figures import Difference
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Our time is at most this part of the rival's."""
+    """Our time must be at most this part of the rival's."""
 
     name: str
     rival: str
@@ -32,7 +32,7 @@ QUALITY = "first-line exact match no worse than the exact layout's"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A goal and what was measured. ``passed`` is None where nothing was."""
+    """A goal and what was measured. ``passed`` is None if nothing was measured."""
 
     name: str
     goal: str
@@ -41,17 +41,17 @@ class Verdict:
     passed: bool | None
 
 
-# What a bench comes to: its figures, and the goals it has.
+# The result of a bench: its figures, and its goals with their verdicts.
 Measured = tuple[dict[str, Any], list[Verdict]]
 
 
 def judge(samples: Samples, quality: Difference | None) -> list[Verdict]:
-    """Every goal's verdict."""
+    """Return every goal's verdict."""
     return [*(_speed(goal, samples) for goal in GOALS), _quality(quality)]
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:
-    """1 if a goal is missed. What was not measured is neither missed nor reached."""
+    """Return 1 if a goal is missed. What was not measured is neither missed nor reached."""
     return int(any(verdict.passed is False for verdict in verdicts))
 
 

@@ -17,11 +17,11 @@ MODULES = (
     "calendar", "ipaddress", "mailbox", "http.client", "http.cookiejar", "logging.handlers", "pprint",
 )  # fmt: skip
 KINDS = ("rest-of-line", "call-arguments", "mid-word", "block")
-AROUND = 4000, 1500  # characters of the module before and after a hole, at least
+AROUND = 4000, 1500  # least characters of the module before and after a hole
 
 
 def read_module(name: str) -> str:
-    """The source of a module of the standard library; "" where this Python has none."""
+    """Return the source of a module of the standard library; "" if this Python has none."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         return ""
@@ -29,6 +29,6 @@ def read_module(name: str) -> str:
 
 
 def cut(n_holes: int, seed: int = 1, kinds: Sequence[str] = KINDS) -> list[Hole]:
-    """``n_holes`` holes, the kinds in turn; their source is the module's path."""
+    """Cut ``n_holes`` holes, the kinds in turn; their source is the module's path."""
     texts = {f"{name.replace('.', '/')}.py": text for name in MODULES if len(text := read_module(name)) > sum(AROUND)}
     return Cutter(texts, around=AROUND).cut(n_holes, kinds, seed)

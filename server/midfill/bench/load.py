@@ -1,7 +1,7 @@
 """What the machine computes beside the contender whose turn it is.
 
-A busy machine does not slow everyone alike: threads that wait for each other by spinning suffer most. So a turn begins
-when the other contenders are calm, and the run says how much of the machine strangers took.
+A busy machine does not slow all contenders alike: threads that wait for each other by spinning suffer most. So a turn
+begins when the other contenders are idle, and the run reports how much of the machine other programs took.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# All contenders are idle if they have computed this little for this long; longer than our idle engine waits before it
-# reads a shifted suffix again.
+# All contenders are idle if they have computed this little for this long, which is longer than our idle engine waits
+# before it reads a shifted suffix again.
 CALM_S, CALM_CPU_S = 0.7, 0.04
-BUSY = 0.1  # a larger part of the machine used by strangers makes the ratios doubtful
+BUSY = 0.1  # if other programs use a larger part of the machine, the ratios are doubtful
 
 
 async def until_quiet(pids: Sequence[int], limit_s: float = 10.0) -> None:
-    """Wait until none of the processes computes: what one does in the background must not slow the next one's turn."""
+    """Wait until none of the processes computes: background work of one contender must not slow the next one's turn."""
     deadline = time.monotonic() + limit_s
     before = cpu_s(pids)
     while time.monotonic() < deadline:
@@ -32,14 +32,14 @@ async def until_quiet(pids: Sequence[int], limit_s: float = 10.0) -> None:
 
 
 class Strangers:
-    """What other programs compute in all turns together; nothing where the system does not tell."""
+    """What other programs compute in all turns together; nothing if the system does not report it."""
 
     def __init__(self) -> None:
         self._busy_s = self._elapsed_s = 0.0
 
     @contextlib.contextmanager
     def watched(self, pids: Sequence[int]) -> Iterator[None]:
-        """A turn in which ``pids`` and we ourselves may compute."""
+        """Watch a turn in which ``pids`` and this process may compute."""
         start, before = time.monotonic(), _machine_cpu_s() - _known_cpu_s(pids)
         yield
         self._busy_s += max(0.0, _machine_cpu_s() - _known_cpu_s(pids) - before)
@@ -57,7 +57,7 @@ def _known_cpu_s(pids: Sequence[int]) -> float:
 
 
 def _machine_cpu_s() -> float:
-    """Seconds that all cores have computed (Linux), else 0."""
+    """Return the seconds that all cores have computed (Linux), otherwise 0."""
     try:
         fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]
     except OSError:
@@ -67,7 +67,8 @@ def _machine_cpu_s() -> float:
 
 
 def cpu_s(pids: Sequence[int]) -> float:
-    """Seconds that the processes have computed since they started, where the system tells (Linux), else 0."""
+    """Return the seconds that the processes have computed since they started, if the system reports them (Linux),
+    otherwise 0."""
     return sum(_each_cpu_s(pids))
 
 

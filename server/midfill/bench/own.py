@@ -1,4 +1,4 @@
-"""Folders and an engine of a benchmark's own: neither the user's engine nor their configuration takes part."""
+"""Folders and an engine of a benchmark's own: neither the user's engine nor the user's configuration takes part."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from midfill.engine.http import HttpEngine
 from midfill.types import ModelInfo
 
 MODEL = "embedded"
-# Settings of OpenMP that one contender would inherit from whoever started us.
+# Settings of OpenMP that one contender would inherit from our environment.
 OPENMP = ("OMP_", "GOMP_", "KMP_")
-LEAVES_S = 10.0  # an engine that is asked to end
+LEAVES_S = 10.0  # time for an engine to exit when asked
 
 
 @contextlib.contextmanager
 def own_folders() -> Iterator[Path]:
-    """Default settings and a runtime folder in a temporary folder; the environment is put back at the end."""
+    """Use default settings and a runtime folder in a temporary folder; restore the environment at the end."""
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="midfill-bench-") as name:
         folder = Path(name)
@@ -40,7 +40,7 @@ def own_folders() -> Iterator[Path]:
         try:
             yield folder
         finally:
-            shutil.rmtree(runtime, ignore_errors=True)  # a short stand-in where the path was too long for a socket
+            shutil.rmtree(runtime, ignore_errors=True)  # a short replacement if the path was too long for a socket
             os.environ.clear()
             os.environ.update(before)
 
@@ -52,7 +52,7 @@ def move_data(folder: Path, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A ``midfill serve`` as an editor would start it, and how long that took."""
+    """A ``midfill serve`` started as an editor would start it, and how long that took."""
 
     engine: HttpEngine
     info: ModelInfo
@@ -62,7 +62,7 @@ class Started:
 
 @contextlib.asynccontextmanager
 async def started(config: Config) -> AsyncIterator[Started]:
-    """An engine that is ready; ended at the end."""
+    """Yield an engine that is ready; stop it at the end."""
     where, start = record.place(config), time.monotonic()
     try:
         async with connected(config, quiet=True) as (engine, info):
@@ -75,7 +75,7 @@ async def started(config: Config) -> AsyncIterator[Started]:
 
 
 async def end(where: record.Place) -> None:
-    """End the engine at ``where``, if one runs."""
+    """Stop the engine at ``where``, if one runs."""
     address = record.find(where)
     if address is None:
         return

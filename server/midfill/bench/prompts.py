@@ -13,34 +13,34 @@ from midfill.fim import CHARS_PER_TOKEN, FimRenderer, FimTemplate, Prompt
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import Snapshot
 
-# Modules without holes, so that no window begins like a prompt of a hole.
+# Modules without holes, so that no window begins like the prompt of a hole.
 MODULES = (
     "inspect", "typing", "subprocess", "tarfile", "doctest", "pydoc", "ast", "dataclasses", "enum", "locale", "socket",
     "smtplib", "imaplib", "ftplib", "threading", "traceback", "unittest.mock", "uuid", "weakref", "asyncio.base_events",
 )  # fmt: skip
 N_SENTINELS = 4  # one of them before the line that names the file
-SUFFIX_SHARE = 4  # one token in this many stands after the cursor, as the renderer's own budget has it
-WINDOW = "bench"  # the editor window that the engine takes us for
+SUFFIX_SHARE = 4  # one token in this many is after the cursor, as in the renderer's own budget
+WINDOW = "bench"  # the engine takes us for this editor window
 
 
 class Windows:
-    """Tokens of real code from a random place each time: no cache knows how they begin."""
+    """Tokens of real code from a random place each time: no cache knows their beginning."""
 
     def __init__(self, tokenizer: CodeTokenizer, seed: int) -> None:
         self._texts = [tokenizer.encode(text) for name in MODULES if (text := read_module(name))]
         self._rng = random.Random(seed)  # noqa: S311 - the same windows each time
 
     def take(self, n_tokens: int) -> list[int]:
-        """The next window."""
+        """Return the next window."""
         ids = self._rng.choice([text for text in self._texts if len(text) > 2 * n_tokens])
         start = self._rng.randrange(len(ids) - n_tokens)
         return ids[start : start + n_tokens]
 
 
 def shortened(hole: Hole, tokenizer: CodeTokenizer, n_tokens: int) -> Hole:
-    """``hole`` with just so much text around it as makes a prompt of ``n_tokens``.
+    """Return ``hole`` with just enough text around it for a prompt of ``n_tokens``.
 
-    The window is cut here, once a hole, so that every contender reads the same text and it stays while one types.
+    The window is cut here, once for each hole, so that every contender reads the same text and it stays during typing.
     """
     n_suffix = n_tokens // SUFFIX_SHARE
     n_prefix = n_tokens - n_suffix - N_SENTINELS - len(tokenizer.encode(f"{hole.path}\n"))
@@ -54,7 +54,7 @@ def shortened(hole: Hole, tokenizer: CodeTokenizer, n_tokens: int) -> Hole:
 
 
 class Layouts:
-    """The two ways our engine is asked: as the product does by default, and with nothing approximate."""
+    """The two ways of asking our engine: as the product does by default, and with nothing approximate."""
 
     def __init__(self, template: FimTemplate, tokenizer: CodeTokenizer, *, keeps_suffix: bool) -> None:
         self._healed = FimRenderer(template, tokenizer, heal=True)
@@ -62,25 +62,26 @@ class Layouts:
         self._keeps_suffix = keeps_suffix
 
     def default(self, snapshot: Snapshot, n_tokens: int) -> GenerateRequest:
-        """The suffix may be kept while one types (suffix shift), the word at the cursor is healed."""
+        """Return a request in which the suffix may be kept during typing (suffix shift) and the word at the cursor is
+        healed."""
         prompt = _whole(self._healed, snapshot)
         suffix = prompt.suffix if self._keeps_suffix else None
         return GenerateRequest(prompt.ids, n_tokens, suffix=suffix, forced_prefix=prompt.forced_prefix, window=WINDOW)
 
     def exact(self, snapshot: Snapshot, n_tokens: int) -> GenerateRequest:
-        """Neither of both."""
+        """Return a request without either."""
         return GenerateRequest(self.exact_ids(snapshot), n_tokens, window=WINDOW)
 
     def exact_ids(self, snapshot: Snapshot) -> tuple[int, ...]:
-        """The plain prompt."""
+        """Return the plain prompt."""
         return _whole(self._plain, snapshot).ids
 
 
 def continuation(ids: Sequence[int], n_tokens: int) -> GenerateRequest:
-    """Plain text, continued a token at a time."""
+    """Return a request to continue plain text, one token at a time."""
     return GenerateRequest(tuple(ids), n_tokens, speculate=False, window=WINDOW)
 
 
 def _whole(renderer: FimRenderer, snapshot: Snapshot) -> Prompt:
-    """The product's prompt, nothing cut: a budget that the shortened text cannot reach."""
+    """Return the product's prompt, uncut: the shortened text cannot reach this budget."""
     return renderer.render(snapshot, budget=(len(snapshot.text) + N_SENTINELS) * SUFFIX_SHARE)

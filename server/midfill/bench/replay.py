@@ -1,4 +1,4 @@
-"""A person types a real file through the real language server: when ghost text comes, and how much was never seen."""
+"""A typist types a real file through the real language server: when ghost text comes, and how much was never seen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from midfill.eval.replay import Habits, Place, Typist
 from midfill.types import Completion, MidfillError, Snapshot
 
 MODULE = "textwrap"
-START = "    def _handle_long_word"  # what comes before is there already; from here on everything is typed
+START = "    def _handle_long_word"  # what comes before is already there; from here on everything is typed
 READY_S = 180.0
 LAST_S = 20.0  # how long the last key waits for the engine to finish
 
@@ -29,9 +29,9 @@ class Replay:
     """What the typist saw."""
 
     n_keys: int = 0
-    shown_s: list[float] = field(default_factory=list)  # keystroke to ghost text, of the keys that got some
+    shown_s: list[float] = field(default_factory=list)  # from keystroke to ghost text, for the keys that got some
     n_decoded: int = 0
-    n_shown: int = 0  # tokens that stood on the screen
+    n_shown: int = 0  # tokens that were on the screen
 
     @property
     def n_wasted(self) -> int:
@@ -39,7 +39,7 @@ class Replay:
         return max(0, self.n_decoded - self.n_shown)
 
     def figures(self) -> dict[str, Any]:
-        """For the JSON line."""
+        """Return the figures for the line of JSON."""
         times = {"p50_s": percentile(self.shown_s, 0.5), "p95_s": percentile(self.shown_s, 0.95)}
         return {**dataclasses.asdict(self), **times, "n_keys_with_text": len(self.shown_s), "n_wasted": self.n_wasted}
 
@@ -70,7 +70,7 @@ async def _until_ready(client: Client) -> None:
 
 
 async def type_at(place: Place, client: Client, count_tokens: Callable[[str], int], seed: int = 1) -> Replay:
-    """Type all of ``place`` by hand: nothing is accepted."""
+    """Type all of ``place`` by hand, without accepting anything."""
     before = place.text[: place.start]
     uri = (place.folder / place.path).as_uri()
     editor = Editor(client, Snapshot(uri, 0, place.language, before + place.text[place.end :], len(before)))
@@ -83,7 +83,7 @@ async def type_at(place: Place, client: Client, count_tokens: Callable[[str], in
 
 
 class Editor:
-    """An editor's window with one file in front of the language server, as a typist asks it."""
+    """An editor's window with one file in front of the language server, for a typist to ask."""
 
     def __init__(self, client: Client, first: Snapshot) -> None:
         self._client, self._known = client, first.prefix
@@ -91,7 +91,7 @@ class Editor:
         self.shown_s: list[float] = []
 
     async def stream(self, snapshot: Snapshot) -> AsyncIterator[Completion]:
-        """Yield what the server suggests now. An answer that is left is not cancelled."""
+        """Yield what the server suggests now. Leaving an answer does not cancel it."""
         self._file.insert(self._known, snapshot.prefix.removeprefix(self._known))
         self._known, start = snapshot.prefix, time.monotonic()
         values = asyncio.Queue[tuple[Any, bool]]()
@@ -108,7 +108,7 @@ class Editor:
             yield Completion(item["insertText"], snapshot, is_last, id=id)
 
     async def finish(self, typist: Typist) -> None:
-        """Look at what comes after the last key until the engine does nothing more, LAST_S at most."""
+        """Look at what comes after the last key until the engine is idle, for at most LAST_S."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_S):
                 async for value in self.stream(typist.snapshot()):
@@ -117,7 +117,7 @@ class Editor:
                     await asyncio.sleep(0.1)
 
     async def n_decoded(self) -> int:
-        """Tokens that the engine has decoded, for whomever."""
+        """Return the tokens that the engine has decoded, for any client."""
         return int((await self._engine()).get("totals", {}).get("n_decoded", 0))
 
     async def _engine(self) -> dict[str, Any]:
@@ -127,5 +127,5 @@ class Editor:
 
 
 def _result(answer: asyncio.Future[Any]) -> Any:
-    """What was answered; None where that is an error."""
+    """Return the answer; None if it is an error."""
     return None if answer.cancelled() or answer.exception() else answer.result()

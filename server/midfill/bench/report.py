@@ -1,4 +1,4 @@
-"""The table, the plot and the line of JSON that a run ends with."""
+"""The table, the plot and the line of JSON at the end of a run."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Report:
     versions: dict[str, str] = field(default_factory=dict)
     n_tokens: dict[str, float] = field(default_factory=dict)
     load_average: dict[str, list[float]] = field(default_factory=dict)  # before the run, and at its end
-    disturbed_s: dict[str, float] = field(default_factory=dict)  # what others computed during a contender's turns
+    disturbed_s: dict[str, float] = field(default_factory=dict)  # what the others computed during a contender's turns
     strangers: float | None = None  # the part of the machine that other programs took meanwhile
 
     def metrics(self) -> list[tuple[str, str]]:
-        """(metric, what a person calls it), of those that were measured."""
+        """Return (metric, its name for users) of those that were measured."""
         context = self.settings["context_tokens"]
         named = [(prefill(size), f"prefill {size} tokens") for size in self.settings["sizes"]]
         named += [
@@ -60,7 +60,7 @@ class Report:
         return [(metric, name) for metric, name in named if metric in self.samples.values]
 
     def line(self) -> dict[str, Any]:
-        """Every number, for JSON."""
+        """Return every number, for JSON."""
         values = self.samples.values
         rivals = [name for name in CONTENDERS if name != OURS]
         return {
@@ -87,7 +87,7 @@ class Report:
 
 
 def show(report: Report, out: Console) -> None:
-    """The tables for a person."""
+    """Print the tables."""
     out.print(_times(report))
     if report.replay is not None:
         out.print(_replay(report.replay))
@@ -98,7 +98,7 @@ def show(report: Report, out: Console) -> None:
 
 
 def _names(report: Report) -> list[str]:
-    """Who was measured."""
+    """Return the names of the contenders that were measured."""
     return [name for name in CONTENDERS if any(name in row for row in report.samples.values.values())]
 
 
@@ -132,14 +132,14 @@ def _replay(replay: Replay) -> Table:
 
 
 def goals(verdicts: Sequence[Verdict]) -> Table:
-    """What was to be reached, and what was."""
+    """Return a table of the goals and what was measured."""
     says = {True: "[green]reached[/]", False: "[red]missed[/]", None: ""}
     rows = [(one.name, one.goal, one.measured, says[one.passed]) for one in verdicts]
     return grid("goals", ("goal", "wanted", "measured", ""), rows, "left")
 
 
 def plot(report: Report, file: Path) -> None:
-    """Bars of every metric, and how soon the replay's ghost text came. Raises MidfillError."""
+    """Plot every metric as bars, and how soon the replay's ghost text came. Raises MidfillError."""
     need_matplotlib("say --plot none")
     about = machine()
     title = f"midfill bench: {about['cpu']}, {about['cores']} cores, {report.settings['model']}"

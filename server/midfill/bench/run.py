@@ -1,7 +1,7 @@
-"""The run: everyone is started once, then they take turns within every round and at every hole.
+"""The run: every contender is started once, then they take turns within every round and at every hole.
 
-The machine is shared and its speed changes from minute to minute. So nobody is measured in one piece: what slows one
-contender meets the others a moment later, and only ratios of the same run are judged.
+The machine is shared and its speed changes from minute to minute. So no contender is measured in one piece: what slows
+one meets the others a moment later, and only ratios of the same run are judged.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ QUICK = Settings(
 
 @dataclass(slots=True)
 class Turns:
-    """Who takes part, and what they have said so far."""
+    """The contenders, and their answers so far."""
 
     settings: Settings
     ours: Midfill
@@ -85,17 +85,17 @@ class Turns:
     strangers: Strangers = field(default_factory=Strangers)
 
     def count(self, text: str) -> int:
-        """Tokens of ``text``."""
+        """Return the number of tokens of ``text``."""
         return len(self.tokenizer.encode(text))
 
     def order(self, turn: int) -> list[Contender]:
-        """Another one begins each time."""
+        """Return the contenders; another one is first each time."""
         at = turn % len(self.contenders)
         return self.contenders[at:] + self.contenders[:at]
 
     @contextlib.asynccontextmanager
     async def alone(self, contender: Contender) -> AsyncIterator[None]:
-        """The turn of ``contender``: begins when all are idle; counts what the others compute meanwhile."""
+        """Give ``contender`` its turn: begin when all are idle, and count what the others compute meanwhile."""
         everyone = [each.pid for each in self.contenders]
         await until_quiet(everyone)
         others = [each.pid for each in self.contenders if each is not contender]
@@ -129,7 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, show, and judge; the exit code."""
+    """Measure, show, and judge; return the exit code."""
     if arguments.what != RIVALS:
         return _bench(arguments)
     settings = _settings(arguments)
@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
     if picture is not None:
         need_matplotlib("say --plot none")
     console = wide_console(quiet=arguments.json_only)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is also stopped
     with own_folders() as folder:
         result = asyncio.run(_measure(settings, arguments, folder, console))
     reporting.show(result, console)
@@ -171,7 +171,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _plot_file(given: str | None, settings: Settings) -> Path | None:
-    """Where the plot goes: in a checkout of the project among its documents, unless said otherwise."""
+    """Return the plot's file: by default, in a checkout of the project, among its documents."""
     if given is not None:
         return None if given == "none" else paths.expanded(given)
     is_checkout = REPOSITORY_PLOT.parent.is_dir() and Path("server/midfill").is_dir()
@@ -215,7 +215,7 @@ async def _measure(
 
 
 async def _start(stack: contextlib.AsyncExitStack) -> tuple[Midfill, Layouts, CodeTokenizer]:
-    """A ``midfill serve`` of our own, ended with ``stack``."""
+    """Start a ``midfill serve`` of our own that ends with ``stack``."""
     ours = await stack.enter_async_context(started(config_files.load_user()))
     tokenizer = CodeTokenizer.from_file(Path(ours.info.tokenizer_file))
     template = fim.find(ours.info.template or fim.PREFIX_ONLY.name, tokenizer)
@@ -224,7 +224,7 @@ async def _start(stack: contextlib.AsyncExitStack) -> tuple[Midfill, Layouts, Co
 
 
 async def _rounds(turns: Turns) -> None:
-    """Unseen prompts of several sizes; after one of them, tokens without speculation."""
+    """Measure unseen prompts of several sizes; after one of them, tokens without speculation."""
     settings = turns.settings
     windows = Windows(turns.tokenizer, settings.seed)
     for i in range(N_WARM_UP if not settings.quick else 1):
@@ -240,12 +240,12 @@ async def _rounds(turns: Turns) -> None:
         for contender in turns.order(i):
             async with turns.alone(contender):
                 timing = await contender.window(windows.take(settings.context_tokens), settings.answer_tokens)
-            if timing.n_tokens > 1:  # else the model ended at once
+            if timing.n_tokens > 1:  # otherwise the model ended at once
                 turns.samples.add(TOKEN, contender.name, timing.spent_s / (timing.n_tokens - 1))
 
 
 async def _holes(turns: Turns) -> None:
-    """At each hole: the whole prompt, some typing, and then the keystroke that is measured."""
+    """Measure at each hole: the whole prompt, some typing, and then the keystroke that counts."""
     settings = turns.settings
     for i, hole in enumerate(cut(settings.holes, settings.seed)):
         turns.say(f"hole {i + 1} of {settings.holes}: {hole.kind} in {hole.source}")
@@ -256,7 +256,7 @@ async def _holes(turns: Turns) -> None:
                 cold = await contender.infill(hole.snapshot(N_TYPED), 1)
                 await contender.infill(hole.snapshot(1), 1)
                 answers[contender.name] = await contender.infill(hole.snapshot(), settings.answer_tokens)
-                if contender is turns.ours:  # no turn of its own: all up to here is known to the engine already
+                if contender is turns.ours:  # without a turn of its own: the engine already knows everything up to here
                     await turns.ours.infill_exactly(hole.snapshot(1), 1)
                     answers[EXACT] = await turns.ours.infill_exactly(hole.snapshot(), settings.answer_tokens)
             turns.samples.add(COLD, contender.name, cold.ttft_s)
@@ -264,7 +264,7 @@ async def _holes(turns: Turns) -> None:
 
 
 def _take(turns: Turns, hole: Hole, answers: dict[str, Timing]) -> None:
-    """Everyone is compared by the time to as many tokens as the text of our answer has."""
+    """Compare all contenders by the time to as many tokens as the text of our answer has."""
     ours, exact = answers[OURS], answers[EXACT]
     turns.right.append((hole.is_answered_by(ours.text), hole.is_answered_by(exact.text)))
     n = max(1, min(ours.n_tokens, turns.count(ours.text)))
@@ -298,7 +298,7 @@ def _report(turns: Turns, typed: Replay, versions: dict[str, str]) -> reporting.
 
 
 def _n_tokens(answers: Sequence[Timing]) -> dict[str, float]:
-    """How long our engine's prompts and answers after a keystroke were, and how many drafts were right."""
+    """Return how long our engine's prompts and answers after a keystroke were, and how many drafts were right."""
     if not answers:
         return {}
     names = ("n_prompt", "n_cached", "n_decoded")
@@ -309,7 +309,7 @@ def _n_tokens(answers: Sequence[Timing]) -> dict[str, float]:
 
 
 def _rate(answers: Sequence[Timing]) -> float | None:
-    """Tokens a second from each answer's first token to its last."""
+    """Return the tokens per second from each answer's first token to its last."""
     said = [timing for timing in answers if timing.n_tokens > 1]
     spent = sum(timing.spent_s for timing in said)
     return sum(timing.n_tokens - 1 for timing in said) / spent if spent else None

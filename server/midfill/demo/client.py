@@ -1,4 +1,4 @@
-"""A small LSP client: starts the real `midfill lsp --stdio` and speaks to it as an editor does."""
+"""A small LSP client: starts the real `midfill lsp --stdio` and talks to it as an editor does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Params = dict[str, Any]
 
 
 class ServerGone(Exception):  # noqa: N818 - says what happened
-    """The server ended."""
+    """The server exited."""
 
 
 class Client:
@@ -32,13 +32,13 @@ class Client:
 
     @property
     def pid(self) -> int:
-        """Of the server."""
+        """The server's process id."""
         return self._process.pid
 
     @classmethod
     @contextlib.asynccontextmanager
     async def start(cls) -> AsyncIterator[Client]:
-        """A running server; shut down in good order at the end."""
+        """Yield a running server; it is shut down properly at the end."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "midfill", "lsp", "--stdio",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -68,7 +68,7 @@ class Client:
         self._send({"method": method, "params": params or {}})
 
     def send_request(self, method: str, params: Params | None = None) -> tuple[int, asyncio.Future[Any]]:
-        """Send a request; its id and the future of its result."""
+        """Send a request; return its id and the future of its result."""
         number = next(self._numbers)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
@@ -76,7 +76,7 @@ class Client:
         return number, future
 
     async def request(self, method: str, params: Params | None = None) -> Any:
-        """Send a request and wait for its result. Raises ServerGone."""
+        """Send a request and return its result. Raises ServerGone."""
         return await self.send_request(method, params)[1]
 
     def _send(self, message: Params) -> None:
@@ -124,7 +124,8 @@ class OpenFile:
         self._client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
 
     def ask(self, before: str, show: Callable[[Any], None], *, by_hand: bool = False) -> asyncio.Future[Any]:
-        """Ask for a suggestion: ``show`` gets it as it grows, until another one is asked for; the last is returned."""
+        """Request a suggestion: ``show`` receives it as it grows, until the next request; the future returns the last
+        one."""
         token = f"{self._uri}-{self._version}"
         self._client.on_notification["$/progress"] = lambda params: (
             show(params["value"]) if params.get("token") == token else None
@@ -141,5 +142,5 @@ def _position(before: str) -> dict[str, int]:
 
 
 def first_item(result: Any) -> Params:
-    """The first suggestion of an answer; one without text if there is none."""
+    """Return the first suggestion of an answer; one without text if there is none."""
     return ((result or {}).get("items") or [{"insertText": ""}])[0]  # type: ignore[no-any-return]

@@ -26,7 +26,7 @@ from midfill.demo.client import Client, OpenFile, ServerGone, first_item
 from midfill.types import MidfillError
 
 FILE = "inventory.py"
-SOURCE = "inventory.txt"  # unfinished code, so no module
+SOURCE = "inventory.txt"  # the code is unfinished, so it is not a module
 N_LINES = 18
 START_LIMIT_S = 900.0
 
@@ -44,7 +44,8 @@ class Figures:
 
 
 class Screen:
-    """The editor's window: the lines around the cursor, ghost text in grey, one line below that says what happens."""
+    """The editor's window: the lines around the cursor, ghost text in grey, and one line below that explains what
+    happens."""
 
     def __init__(self, live: Live | None) -> None:
         self._live = live
@@ -56,12 +57,12 @@ class Screen:
         return self.text[: self.cursor]
 
     def draw(self) -> None:
-        """Show the present state."""
+        """Show the current state."""
         if self._live is not None:
             self._live.update(self.frame(), refresh=True)
 
     def frame(self) -> RenderableType:
-        """The window as rich renders it."""
+        """Return the window as rich renders it."""
         before = self.before
         row = before.count("\n")
         ghost_lines = self.ghost.count("\n")
@@ -98,7 +99,7 @@ def _highlighted(code: str) -> Text:
     return text if len(text) == len(code) else Text(code)
 
 
-# One request to the engine for each of the session's, so that its figures are those of what is seen.
+# One request to the engine for each request of the session, so that the figures belong to what is seen.
 OPTIONS = {"candidates": 1, "ahead": False, "records": False}
 
 
@@ -112,13 +113,13 @@ class Session:
         self.figures = Figures()
 
     def go_to(self, mark: str) -> None:
-        """Put the cursor behind ``mark``."""
+        """Put the cursor after ``mark``."""
         self._screen.cursor = self._screen.text.index(mark) + len(mark)
         self._screen.ghost = ""
         self._screen.draw()
 
     async def type(self, keys: str) -> None:
-        """Type, a key at a time."""
+        """Type, one key at a time."""
         for key in keys:
             self._insert(key)
             self._screen.draw()
@@ -133,7 +134,7 @@ class Session:
         self._client.on_notification.pop("$/progress", None)  # what still comes is stale
 
     async def suggest(self, *, until: int | None = None) -> str:
-        """Ask for a suggestion and let it grow on the screen. ``until``: return once it has this many characters."""
+        """Request a suggestion and let it grow on the screen. ``until``: return once it has this many characters."""
         grown = asyncio.Event()
         start, first = time.monotonic(), 0.0
 
@@ -167,7 +168,7 @@ class Session:
         self._screen.draw()
 
     async def engine(self) -> dict[str, Any]:
-        """The engine's own counters."""
+        """Return the engine's own counters."""
         stats = await self._client.request("midfill/stats")
         engine = (stats or {}).get("engine") or {}
         assert isinstance(engine, dict)
@@ -181,7 +182,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(*, fast: bool = False) -> int:
-    """Play the session in this terminal; the exit code."""
+    """Play the session in this terminal; return the exit code."""
     try:
         return asyncio.run(_play(fast=fast))
     except ServerGone:
@@ -280,7 +281,7 @@ async def _story(session: Session) -> None:
 
 
 async def _last_cancelled(session: Session) -> dict[str, Any]:
-    """The engine's record of the request that was just cancelled."""
+    """Return the engine's record of the request that was just cancelled."""
     for _ in range(50):
         recent = (await session.engine()).get("recent") or []
         if recent and recent[-1]["finish_reason"] == "cancelled":
@@ -290,7 +291,7 @@ async def _last_cancelled(session: Session) -> dict[str, Any]:
 
 
 def _stale(cancelled: dict[str, Any]) -> str:
-    """What became of the request that typing on made stale."""
+    """Return what became of the request that further typing made stale."""
     if not cancelled:
         return "was finished before it became stale"
     return (

@@ -43,7 +43,8 @@ def _file() -> Path:
 
 
 def _raw() -> dict[str, list[float]]:
-    """By address: when it was tried, and the seconds until the slot was free; -1: the cancellation was swallowed."""
+    """Return by address: when it was tried, and the seconds until the slot was free; -1: the cancellation was
+    swallowed."""
     try:
         content = json.loads(_file().read_bytes()[: MAX_KNOWN * 300])
         fresh = {str(base): [float(at), float(freed_s)] for base, (at, freed_s) in content.items()}

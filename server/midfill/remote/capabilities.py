@@ -14,7 +14,7 @@ NAMES: dict[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model that an engine lists. ``parent`` is the base of an adapter, ``root`` where it was loaded from."""
+    """A model that an engine lists. ``parent`` is an adapter's base, ``root`` where the model was loaded from."""
 
     id: str
     root: str = ""
@@ -24,7 +24,8 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """What closing a stream did. ``freed_s``: seconds until the slot was free; None: it was not, or it is unknown."""
+    """The result of closing a stream. ``freed_s``: seconds until the slot was free; None: it was not freed, or it is
+    unknown."""
 
     freed_s: float | None = None
     why: str = "not tried"
@@ -43,10 +44,10 @@ class Capabilities:
     models: tuple[Served, ...] = ()
     version: str = ""
     takes_ids: bool = False
-    same_ids: str = ""  # how it was found that its tokenizer has our ids; "": it was not
+    same_ids: str = ""  # how it was found that its tokenizer has our ids; "": it was not found
     returns_ids: bool = False
     tells_logprobs: bool = False
-    gives_several: bool = False  # candidates: midfill's engine gives several in one request, others one each
+    gives_several: bool = False  # candidates: midfill's engine gives several in one request, other engines one
     has_priority: bool = False
     cancel: Cancel = Cancel()
 
@@ -57,7 +58,7 @@ class Capabilities:
 
     @property
     def max_context(self) -> int:
-        """Tokens that the base model takes; 0: unknown."""
+        """Tokens that the base model accepts; 0: unknown."""
         return next((model.max_model_len for model in self.models if model.id == self.base), 0)
 
     @property

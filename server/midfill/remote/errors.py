@@ -1,4 +1,4 @@
-"""What an engine elsewhere answers instead of a middle, in one line with its remedy."""
+"""Turns what an engine elsewhere answers instead of a middle into one line with its remedy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import httpx
 
 from midfill.engine.base import AdapterMissingError, BadRequestError, EngineError
 
-MAX_WAIT_S = 60.0  # that a replica may ask for
+MAX_WAIT_S = 60.0  # the longest wait that a replica may ask for
 
 
 class BadKeyError(EngineError):
-    """It does not let us in; the user has to mend that."""
+    """The engine refuses the key; the user has to fix that."""
 
 
 class BusyError(EngineError):
-    """It asks to be left alone for ``wait_s`` seconds."""
+    """The engine asks to be left alone for ``wait_s`` seconds."""
 
     def __init__(self, message: str, remedy: str, wait_s: float) -> None:
         super().__init__(message, remedy)
@@ -24,13 +24,13 @@ class BusyError(EngineError):
 
 
 class BrokenOffError(EngineError):
-    """Its answer ended before its end: what came of it is not shown."""
+    """The answer broke off before its end: what came of it is not shown."""
 
 
 def refused(host: str, status: int, body: bytes, headers: httpx.Headers, adapter: str | None) -> EngineError:
-    """The error that an answer with another status than 200 means.
+    """Return the error for an answer with another status than 200.
 
-    What the engine says itself is left out: it may repeat the prompt, and errors are logged.
+    The engine's own words are left out: they may repeat the prompt, and errors are logged.
     """
     if status in (401, 403):
         message = f"{host} refuses the key (HTTP {status})"
@@ -38,7 +38,7 @@ def refused(host: str, status: int, body: bytes, headers: httpx.Headers, adapter
     lacks_adapter = status == 404 or (status == 400 and b"lora" in body[:4096].lower())  # SGLang answers 400
     if adapter is not None and lacks_adapter:
         remedy = "publish it with midfill adapters publish, or set adapter to one that midfill doctor --engine lists"
-        if "@" in adapter:  # published, as our pointer says, but the engine does not find it
+        if "@" in adapter:  # published, according to our pointer, but the engine does not find it
             remedy = (
                 "run midfill adapters publish with the folder that the engine looks into; "
                 "vLLM looks there with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 alone"
@@ -60,7 +60,7 @@ def refused(host: str, status: int, body: bytes, headers: httpx.Headers, adapter
 
 
 def unreachable(host: str, error: Exception) -> EngineError:
-    """What it means that there was no answer."""
+    """Return the error for a request that got no answer."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(cause):
@@ -78,7 +78,7 @@ def unreachable(host: str, error: Exception) -> EngineError:
 
 
 def _wait_s(text: str) -> float:
-    """Seconds to wait: what it says, within bounds."""
+    """Return the seconds to wait: what the engine says, within bounds."""
     try:
         return min(MAX_WAIT_S, max(1.0, float(text)))
     except ValueError:

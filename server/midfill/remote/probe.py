@@ -1,4 +1,4 @@
-"""Finds out by real requests what an engine elsewhere can do; little is taken from its name alone."""
+"""Finds out by real requests what an engine elsewhere can do; its name alone decides little."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from midfill.remote.errors import BrokenOffError, refused, unreachable
 from midfill.remote.vocabulary import Facts, Vocabulary
 from midfill.types import MidfillError
 
-# Words, digits, indentation, several scripts and a character of four bytes; said again and again, so that any model
-# goes on with it where the ids mean to it what they mean to us.
+# Words, digits, indentation, several scripts and a character of four bytes, repeated again and again: any model
+# continues it if the ids mean the same to the model as they do to us.
 LINE = "def größe_of(x1, данные):\n    return {'名前': x1 + 42, 'n': данные[-1]}  # 🙂\n\n\n"
 N_LINES = 4
-N_SAID = 12  # tokens that are looked at
+N_SAID = 12  # tokens of the answer that are compared
 N_LONG = 512  # tokens of the answer that is broken off
 PROBE_S = 20.0
 SWALLOWED = "a closed stream does not stop the engine: this proxy swallows cancels"
-N_LOOKS = 8  # for a moment in which nothing runs there
-N_SEEN = 8  # pieces of it that are read before
-FREED_AT_ONCE_S = 0.1  # surely by the closing, however fast the engine is
-FREED_S = 1.0  # a slot that is busy for longer after its stream was closed is not freed by that
+N_LOOKS = 8  # for a moment in which the engine runs nothing
+N_SEEN = 8  # pieces of the answer that are read first
+FREED_AT_ONCE_S = 0.1  # freed this early, it was freed by the closing, however fast the engine is
+FREED_S = 1.0  # a slot that is busy for longer after its stream was closed was not freed by that
 WATCHED_S = 3.0
 
 
 async def look(address: EngineAddress, client: httpx.AsyncClient, wanted: str = "") -> Capabilities:
-    """Kind, version and models; what needs a tokenizer is not known yet. ``wanted``: the base, where there are several.
+    """Return kind, version and models; what needs a tokenizer is still unknown. ``wanted``: which base, if there are
+    several.
 
     Raises EngineError.
     """
@@ -54,7 +55,7 @@ async def look(address: EngineAddress, client: httpx.AsyncClient, wanted: str = 
     fitting = [model for model in bases if wanted in (model.id, model.root)] or bases
     if not fitting:
         raise EngineError(f"{address.host} lists no model", "start it with one, or check engine")
-    is_one = len({model.root for model in fitting}) == 1 and fitting[0].root  # under several names
+    is_one = len({model.root for model in fitting}) == 1 and fitting[0].root  # one model under several names
     if len(fitting) > 1 and not is_one:
         names = ", ".join(model.id for model in fitting[:5])
         raise EngineError(f"{address.host} serves several models: {names}", "set model to one of them")
@@ -67,7 +68,7 @@ async def look(address: EngineAddress, client: httpx.AsyncClient, wanted: str = 
 async def complete(
     address: EngineAddress, client: httpx.AsyncClient, seen: Capabilities, vocabulary: Vocabulary, facts: Facts
 ) -> Capabilities:
-    """``seen`` with what is found out with a tokenizer. Raises EngineError where its ids are not ours."""
+    """Return ``seen`` with what needs a tokenizer to find out. Raises EngineError if the engine's ids are not ours."""
     engine = RemoteEngine(address, client, seen, vocabulary, facts)
     text = LINE * N_LINES
     ids = await vocabulary.encode(text)
@@ -88,7 +89,7 @@ async def complete(
 
 
 async def cancelled(engine: RemoteEngine) -> Cancel:
-    """Whether closing a stream, on the way that requests take, stops the engine. Never raises."""
+    """Return whether closing a stream, on the way that requests take, stops the engine. Never raises."""
     count = await _counter(engine)
     if count is None:
         return Cancel(None, "unknown: the engine shows no count of running requests on this way (/metrics)")
@@ -120,7 +121,7 @@ async def _broken_off(engine: RemoteEngine, count: Callable[[], Awaitable[float]
     if n_seen < N_SEEN:
         return Cancel(None, "unknown: its answer was over too soon")
     closed = time.monotonic()
-    by_itself_s = (closed - first_at) / (N_SEEN - 1) * (N_LONG - N_SEEN)  # until it would have ended in any case
+    by_itself_s = (closed - first_at) / (N_SEEN - 1) * (N_LONG - N_SEEN)  # until it would have ended anyway
     passed_s = 0.0
     while passed_s < WATCHED_S:
         n_running = await count()
@@ -137,7 +138,7 @@ async def _broken_off(engine: RemoteEngine, count: Callable[[], Awaitable[float]
 
 
 async def _kind(address: EngineAddress, client: httpx.AsyncClient, owners: set[Any]) -> tuple[Kind, str]:
-    """By its owner's name in the list of models, and by the route that only this kind has."""
+    """Return (kind, version): by the owner's name in the list of models, or by a route that only this kind has."""
     if "midfill" in owners:
         status = await _get(client, address, f"{address.root}/midfill/status")
         return "midfill", str(status.get("version", "")) if isinstance(status, dict) else ""
@@ -164,7 +165,8 @@ def _served(entry: dict[str, Any]) -> Served:
 
 
 async def _llama_adapters(address: EngineAddress, client: httpx.AsyncClient, models: list[Served]) -> list[Served]:
-    """The adapter that it was started with and that is on; it has one at a time, since its prompt cache knows none."""
+    """Return the adapter that the engine was started with, if it is on; only one, since the prompt cache does not tell
+    adapters apart."""
     found = await _get(client, address, f"{address.root}/lora-adapters")
     entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
     on = [str(entry.get("path", "")) for entry in entries if entry.get("scale")]
@@ -173,7 +175,7 @@ async def _llama_adapters(address: EngineAddress, client: httpx.AsyncClient, mod
 
 
 async def _get(client: httpx.AsyncClient, address: EngineAddress, url: str, *, must: bool = False) -> Any:
-    """The JSON behind ``url``; None where there is none. Raises EngineError if it ``must`` be there."""
+    """Return the JSON at ``url``; None if there is none. Raises EngineError if it ``must`` be there."""
     try:
         answer = await client.get(url, timeout=5.0)
         if answer.status_code == 200:
@@ -193,7 +195,7 @@ async def _get(client: httpx.AsyncClient, address: EngineAddress, url: str, *, m
 
 
 async def _ids_of(address: EngineAddress, client: httpx.AsyncClient, seen: Capabilities, text: str) -> list[int] | None:
-    """The engine's own ids of ``text``, where it has a route that tells them and this way leads there."""
+    """Return the engine's own ids of ``text``, if it has a route for that and this address reaches it."""
     if seen.kind == "llama.cpp":
         body: dict[str, Any] = {"content": text, "add_special": False, "parse_special": True}
     else:
@@ -207,7 +209,8 @@ async def _ids_of(address: EngineAddress, client: httpx.AsyncClient, seen: Capab
 
 
 async def _said(engine: RemoteEngine, ids: list[int], how: str) -> Capabilities:
-    """What it says to the ids of a fixed string, and with it whether it returns ids and tells probabilities."""
+    """Return what the answer to the ids of a fixed string shows: whether the ids are ours, and whether the engine
+    returns ids and log probabilities."""
     seen, host = engine.capabilities, engine.address.host
     request = GenerateRequest(tuple(ids), N_SAID, request_id="midfill-probe-ids", logprobs=True)
     if seen.kind == "midfill":
@@ -242,13 +245,13 @@ async def _said(engine: RemoteEngine, ids: list[int], how: str) -> Capabilities:
 
 
 def _goes_on(said: str) -> bool:
-    """Whether an answer is the beginning of the line that the prompt says again and again."""
+    """Whether an answer is the beginning of the line that the prompt repeats."""
     whole = said.rstrip("\N{REPLACEMENT CHARACTER}")[: len(LINE)]
     return bool(whole) and LINE.startswith(whole)
 
 
 def _agree(spelled: str, said: str) -> bool:
-    """Whether the two are the same text. Each may end in a piece of a character, which the other may lack."""
+    """Whether the two are the same text. Each may end in a part of a character, which the other may lack."""
     one, other = spelled.rstrip("\N{REPLACEMENT CHARACTER}"), said.rstrip("\N{REPLACEMENT CHARACTER}")
     shorter, longer = sorted((one, other), key=len)
     return bool(one) == bool(other) and longer.startswith(shorter) and len(longer) - len(shorter) <= 2
@@ -271,7 +274,7 @@ def _differs(address: EngineAddress, seen: Capabilities) -> EngineError:
 
 
 async def _has_priority(engine: RemoteEngine) -> bool:
-    """Whether a request behind others is taken: an engine without such a queue refuses it."""
+    """Whether the engine accepts a request of lower priority: an engine without such a queue refuses it."""
     asking = dataclasses.replace(engine, capabilities=dataclasses.replace(engine.capabilities, has_priority=True))
     ids = await engine.vocabulary.encode("x = ")
     request = GenerateRequest(tuple(ids), 1, request_id="midfill-probe-priority", background=True)
@@ -287,7 +290,8 @@ async def _has_priority(engine: RemoteEngine) -> bool:
 
 
 async def _counter(engine: RemoteEngine) -> Callable[[], Awaitable[float]] | None:
-    """A function that tells how many requests run there, on the way that requests take; None where nothing tells."""
+    """Return a function that counts the requests running on the engine, on the way that requests take; None if there is
+    no such count."""
     client, root, kind = engine.client, engine.address.root, engine.capabilities.kind
 
     async def of_metrics() -> float:
@@ -314,7 +318,7 @@ async def _counter(engine: RemoteEngine) -> Callable[[], Awaitable[float]] | Non
 
 
 def metric(text: str, name: str) -> float:
-    """The sum of a gauge over its labels in Prometheus' text. Raises ValueError where it is not there."""
+    """Return the sum of a gauge over its labels in Prometheus' text. Raises ValueError if it is not there."""
     values = re.findall(rf"(?m)^{re.escape(name)}(?:\{{[^}}\n]*\}})?\s+([0-9.eE+-]+)", text)
     if not values:
         raise ValueError(name)

@@ -1,8 +1,9 @@
-"""Adapters under names that never change their meaning: ``NAME@sha12/``, and a pointer that says which one NAME is now.
+"""Adapters under names that never change their meaning: ``NAME@sha12/``, and a pointer that says which of them NAME is
+now.
 
-An engine that keeps what it read of prompts by an adapter's name would go on with the old one's, if another came under
-the same name. The folder is what vLLM's filesystem resolver looks into: a new adapter is served when it is first asked
-for, if ``base_model_name_or_path`` in its configuration is the very name that vLLM was started with.
+An engine that caches prompts by an adapter's name would continue with the old adapter's cache if another adapter came
+under the same name. The folder is the one that vLLM's filesystem resolver looks into: a new adapter is served at its
+first request, if ``base_model_name_or_path`` in its configuration is the very name that vLLM was started with.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE
 from midfill.types import MidfillError
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE)
-POINTER = ".midfill.json"  # behind a name
+POINTER = ".midfill.json"  # appended to a name
 N_DIGITS = 12
-DRAIN_S = 24 * 3600.0  # an earlier one stays this long: windows and requests may still name it
+DRAIN_S = 24 * 3600.0  # an earlier version stays this long: windows and requests may still name it
 MAX_EARLIER = 20
 LOOK_S = 2.0  # a pointer is read again after this long
 MAX_POINTER_BYTES = 64 << 10
@@ -37,7 +38,7 @@ MAX_POINTER_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What NAME is now. ``earlier``: what it was, the latest first, with the time it was replaced at."""
+    """What NAME is now. ``earlier``: what it was before, the latest first, with the time when it was replaced."""
 
     current: str
     base: str = ""
@@ -51,8 +52,8 @@ def publish(
 ) -> Pointer:
     """Copy ``source`` to ``folder/NAME@sha12`` by one rename and point NAME to it. Raises MidfillError.
 
-    ``base``, ``revision`` and ``template`` are what the adapter was trained for; those of its card are taken where
-    they are not given, and a later one must have the same base and template.
+    ``base``, ``revision`` and ``template`` are what the adapter was trained for; if they are not given, its card's are
+    used. A later version must have the same base and template.
     """
     if not re.fullmatch(ADAPTER_NAME, name) or name in RESERVED_ADAPTERS:
         raise MidfillError(
@@ -81,7 +82,7 @@ def publish(
 
 
 def roll_back(name: str, folder: Path) -> Pointer:
-    """Point NAME to what it was before; nothing is copied. Raises MidfillError."""
+    """Point NAME to its previous version; nothing is copied. Raises MidfillError."""
     pointer = read_pointer(name, folder)
     if pointer is None:
         raise MidfillError(f"{folder} has no adapter {name!r}", "publish it first")
@@ -90,14 +91,14 @@ def roll_back(name: str, folder: Path) -> Pointer:
         raise MidfillError(f"adapter {name} has no earlier version in {folder}", "publish another one")
     back, rest = there[0][0], tuple(entry for entry in there[1:])
     facts = _facts(folder / back)
-    earlier = (*rest, (pointer.current, time.time()))  # rolled back: it is not what the next roll-back means
+    earlier = (*rest, (pointer.current, time.time()))  # rolled back from: the next roll-back does not mean this one
     turned = Pointer(back, facts["base"], facts["revision"], facts["template"], earlier)
     _write(name, folder, turned)
     return turned
 
 
 def drain(name: str, folder: Path, *, older_than_s: float = DRAIN_S) -> list[str]:
-    """Remove what NAME has not been for ``older_than_s``; what was removed. Raises MidfillError."""
+    """Remove the versions that NAME has not had for ``older_than_s``; return their names. Raises MidfillError."""
     pointer = read_pointer(name, folder)
     if pointer is None:
         raise MidfillError(f"{folder} has no adapter {name!r}", "publish it first")
@@ -110,7 +111,7 @@ def drain(name: str, folder: Path, *, older_than_s: float = DRAIN_S) -> list[str
 
 
 def read_pointer(name: str, folder: Path) -> Pointer | None:
-    """What NAME is; None where the folder does not have it. Raises MidfillError for a damaged pointer."""
+    """Return what NAME is; None if the folder does not have it. Raises MidfillError for a damaged pointer."""
     file = folder / (name + POINTER)
     try:
         content = json.loads(file.read_bytes()[:MAX_POINTER_BYTES])
@@ -128,16 +129,16 @@ def read_pointer(name: str, folder: Path) -> Pointer | None:
 
 
 class Pointers:
-    """Follows the pointers of a folder; without one, names are the engines' own."""
+    """Follows the pointers of a folder; without a folder, names are the engines' own."""
 
     def __init__(self, folder: str, bases: Sequence[str] = (), template: str = "") -> None:
-        """``bases``: what the model that is served is called; ``template``: that of the prompts."""
+        """``bases``: names of the served model; ``template``: that of the prompts."""
         self._folder = paths.expanded(folder) if folder else None
         self._bases, self._template = [base for base in bases if base], template
         self._known: dict[str, tuple[float, Pointer | MidfillError | None]] = {}
 
     def resolve(self, name: str) -> str:
-        """What the engines call NAME now. Raises AdapterMissingError with why it is not asked for."""
+        """Return the engines' name for NAME now. Raises AdapterMissingError if it cannot be used, with the reason."""
         if self._folder is None or "@" in name:
             return name
         at, found = self._known.get(name, (0.0, None))
@@ -166,7 +167,7 @@ class Pointers:
 
 
 def same_base(one: str, other: str) -> bool:
-    """Whether two names may be the same base: the last part of a path or of a hub's name, whatever its case."""
+    """Whether two names may be the same base: the last part of a path or of a hub name, ignoring case."""
     return one.rstrip("/").rpartition("/")[2].lower() == other.rstrip("/").rpartition("/")[2].lower()
 
 
@@ -182,7 +183,7 @@ def _digest(source: Path, base: str, revision: str, template: str) -> str:
 
 
 def _card(source: Path) -> dict[str, str]:
-    """What the adapter's own files say that it was trained for."""
+    """Return what the adapter was trained for, according to its own files."""
     found = {"base": "", "revision": "", "template": ""}
     for name, keys in (
         (CONFIG_FILE, {"base": "base_model_name_or_path", "revision": "revision"}),
@@ -207,7 +208,7 @@ def _facts(folder: Path) -> Mapping[str, str]:
 
 
 def _copy(source: Path, target: Path, facts: Mapping[str, str]) -> None:
-    """A folder that appears whole; one that is there already has the same content."""
+    """Make a folder that appears as a whole; if it exists, it has the same content."""
     if target.is_dir():
         return
     work = Path(tempfile.mkdtemp(prefix=".publish-", dir=target.parent))
@@ -228,7 +229,7 @@ def _copy(source: Path, target: Path, facts: Mapping[str, str]) -> None:
 
 
 def _name_base(file: Path, base: str) -> None:
-    """Write the base into an adapter's configuration as the engine calls it: vLLM compares the two."""
+    """Write the engine's name of the base into an adapter's configuration: vLLM compares the two."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if base and content.get("base_model_name_or_path") != base:
@@ -249,6 +250,6 @@ def _write(name: str, folder: Path, pointer: Pointer) -> None:
 
 
 def listed(folder: Path) -> Sequence[tuple[str, Pointer]]:
-    """Every name of the folder and what it is."""
+    """Return every name of the folder and what it is."""
     names = sorted(file.name.removesuffix(POINTER) for file in folder.glob(f"*{POINTER}"))
     return [(name, pointer) for name in names if (pointer := read_pointer(name, folder)) is not None]

@@ -1,7 +1,7 @@
-"""Several replicas as one Engine: a file stays on one, and one that fails is left alone for a while.
+"""Several replicas as one Engine: a file stays on one replica, and a failing one is left alone for a while.
 
-Another replica is asked only while nothing came from the one before: what is shown never changes its author.
-Closing the stream ends all of it, so nothing is retried once the user typed on.
+Another replica is asked only if nothing came from the one before: a suggestion never changes its author. Closing the
+stream ends everything, so nothing is retried once the user has typed on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, Engine, EngineError, GenerateRequest
 from midfill.remote.errors import BadKeyError, BusyError
 
-MAX_FAILURES = 3  # in a row: the replica is left alone
+MAX_FAILURES = 3  # consecutive failures after which the replica is left alone
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 BAD_KEY_S = 30.0  # until a refused key is tried again
 
@@ -25,7 +25,7 @@ Clock = Callable[[], float]
 
 
 class Breaker:
-    """Whether a replica is asked. After a pause one request is let through; how it goes decides."""
+    """Decides whether a replica is asked. After a pause one request is let through; its outcome decides."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
@@ -36,19 +36,20 @@ class Breaker:
 
     @property
     def lets_through(self) -> bool:
-        """Whether a request may go there now."""
+        """Whether a request may go to the replica now."""
         if not self._open_until:
             return True
         return self._clock() >= self._open_until and not self._is_trying
 
     @property
     def is_closed(self) -> bool:
-        """Whether it answered last, or has not failed too often yet."""
+        """Whether the replica answered last, or has not failed too often yet."""
         return not self._open_until
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """While inside, no other request tries a replica that failed. Leaving without a verdict decides nothing."""
+        """Block other requests from trying a replica that failed, until the block is left. Leaving without a verdict
+        decides nothing."""
         trying = bool(self._open_until)
         self._is_trying |= trying
         try:
@@ -58,23 +59,23 @@ class Breaker:
                 self._is_trying = False
 
     def succeeded(self) -> None:
-        """It answers."""
+        """Note that the replica answers."""
         self._n_failures, self._pause_s, self._open_until = 0, 0.0, 0.0
 
     def failed(self) -> None:
-        """It does not. An attempt that fails makes the pause longer."""
+        """Note that the replica failed. An attempt that fails makes the pause longer."""
         self._n_failures += 1
         if self._n_failures >= MAX_FAILURES or self._open_until:
             self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s))
             self._open_until = self._clock() + self._pause_s
 
     def pause(self, seconds: float) -> None:
-        """It asks to be left alone."""
+        """Note that the replica asks to be left alone."""
         self._open_until = max(self._open_until, self._clock() + seconds)
 
 
 class Replica:
-    """One of them: its engine, and how it fares. ``engine`` None: nothing is known of it yet."""
+    """One replica: its engine, and its state. ``engine`` None: nothing is known about it yet."""
 
     def __init__(self, name: str, engine: Engine | None = None, clock: Clock = time.monotonic) -> None:
         self.name, self.engine = name, engine
@@ -83,13 +84,13 @@ class Replica:
 
     @property
     def may_be_asked(self) -> bool:
-        """Whether a request may go there now."""
+        """Whether a request may go to it now."""
         return self.engine is not None and self.breaker.lets_through
 
     def note(self, error: EngineError) -> None:
-        """A request failed there."""
+        """Note that a request failed there."""
         if isinstance(error, AdapterMissingError | BadRequestError):
-            return  # no fault of the replica's
+            return  # not the replica's fault
         self.problem = error
         if isinstance(error, BusyError):
             self.breaker.pause(error.wait_s)
@@ -99,21 +100,21 @@ class Replica:
             self.breaker.failed()
 
     def note_success(self) -> None:
-        """It answered."""
+        """Note that it answered."""
         self.problem = None
         self.breaker.succeeded()
 
 
 def ranked(names: Sequence[str], session: str) -> list[str]:
-    """``names`` in the order in which they are asked for ``session``.
+    """Return ``names`` in the order in which they are asked for ``session``.
 
-    Rendezvous hashing: a replica that goes or comes moves no files but its own.
+    Rendezvous hashing: when a replica goes or comes, only its own files move.
     """
     return sorted(names, key=lambda name: hashlib.blake2s(f"{session}\0{name}".encode(), digest_size=8).digest())
 
 
 class Replicas:
-    """``resolve`` says what an adapter's name is on the engines now; ``fallback`` answers where no replica does."""
+    """``resolve`` returns an adapter's present name on the engines; ``fallback`` answers if no replica does."""
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ class Replicas:
         self._deadline_s, self._resolve = deadline_s, resolve
 
     def as_another_sees_it(self) -> Replicas:
-        """The same replicas with breakers of its own, as another person's front end has them."""
+        """Return the same replicas with breakers of their own, as another user's front end has them."""
         replicas = [Replica(replica.name, replica.engine) for replica in self.replicas.values()]
         return Replicas(replicas, deadline_s=self._deadline_s, resolve=self._resolve, fallback=self.fallback)
 
@@ -149,7 +150,7 @@ class Replicas:
                 yield delta
 
     async def elsewhere(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        """The same, of the replicas alone. Raises EngineError."""
+        """Yield the middle like ``stream``, but only from the replicas. Raises EngineError."""
         ends_at = time.monotonic() + self._deadline_s
         asked, error, has_begun = self._ready(request.session), self.problem, False
         resolved = request
@@ -174,7 +175,7 @@ class Replicas:
 
     @property
     def problem(self) -> EngineError | None:
-        """What is wrong, where every replica is left alone or being tried; None while one answers."""
+        """What is wrong, if every replica is left alone or being tried; None if one answers."""
         if any(replica.engine is not None and replica.breaker.is_closed for replica in self.replicas.values()):
             return None
         problems = [replica.problem for replica in self.replicas.values() if replica.problem is not None]
@@ -187,9 +188,9 @@ class Replicas:
     async def _timed(
         self, replica: Replica, request: GenerateRequest, ends_at: float, n_left: int
     ) -> AsyncIterator[Delta]:
-        """The replica's answer; if it has begun, it is cut at the deadline.
+        """Yield the replica's answer; once it has begun, it is cut at the deadline.
 
-        A first piece has half of the time that is left, so that another replica can still be asked.
+        The first piece may take half of the remaining time, so that another replica can still be asked.
         """
         assert replica.engine is not None
         has_begun = False

@@ -1,7 +1,8 @@
-"""Several candidates of an engine that gives one a request: each begins with another of the likeliest first tokens.
+"""Several candidates from an engine that gives one for each request: each begins with another of the likeliest first
+tokens.
 
-vLLM refuses ``n`` above 1 with temperature 0. The first answer tells the likeliest tokens of its first position; each
-of the next ones is put behind the prompt, which the engine has read by then, and a request of its own goes on there.
+vLLM refuses ``n`` above 1 with temperature 0. The first answer reports the likeliest tokens of its first position; each
+further one is appended to the prompt, which the engine has read by then, and a request of its own continues there.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from midfill.engine.base import Delta, EngineError
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """A token that an answer may begin with, and its log probability."""
+    """A token with which an answer may begin, and its log probability."""
 
     token: int
     logprob: float
 
 
-OnFirst = Callable[[Sequence[First]], None]  # told once: the first tokens that other candidates begin with
+OnFirst = Callable[[Sequence[First]], None]  # called once, with the first tokens of the other candidates
 Ask = Callable[[First | None, OnFirst], AsyncIterator[Delta]]  # one candidate; None: the likeliest one
 
 
 async def merged(ask: Ask) -> AsyncIterator[Delta]:
-    """Yield the pieces of all candidates as they come, each with its index. Raises EngineError of the first one.
+    """Yield the pieces of all candidates as they come, each with its index. Raises EngineError if the first one fails.
 
     A further one that fails ends there. Closing the iterator closes every stream before it returns.
     """

@@ -1,4 +1,4 @@
-"""Which tokenizer.json is that of an engine elsewhere: by the setting ``model``, else by what the engine lists."""
+"""Finds the tokenizer.json of an engine elsewhere: by the setting ``model``, else by what the engine lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HUB_ID = r"[\w.-]{1,96}/[\w.-]{1,96}"
 
 
 def tokenizer_of(model: str, seen: Capabilities, host: str) -> Path:
-    """The file. May fetch it from the hub, so call it in a thread. Raises MidfillError."""
+    """Return the file. May fetch it from the hub, so call it in a thread. Raises MidfillError."""
     for spec in [model] if model != "auto" else _named(seen):
         if (file := _find(spec)) is not None:
             return file
@@ -26,7 +26,7 @@ def tokenizer_of(model: str, seen: Capabilities, host: str) -> Path:
 
 
 def _named(seen: Capabilities) -> list[str]:
-    """What the engine says that its base is, as a setting would name it."""
+    """Return the names of the engine's base according to the engine, as a setting would write them."""
     root = next((model.root for model in seen.models if model.id == seen.base), "")
     names = [name for name in (root, seen.base) if name]
     return [*names, *(["embedded"] if any(EMBEDDED.name.lower() in name.lower() for name in names) else [])]

@@ -1,7 +1,7 @@
-"""Every language that midfill knows: one row of a table each, by its LSP language id.
+"""Every language that midfill knows: one row of a table for each, by its LSP language id.
 
 Clients disagree about ids (``js``, ``c++``, ``sh``), so every id is made canonical once, when a document is opened
-(``canonical``). Where an id means nothing, the file's name decides.
+(``canonical``). If an id means nothing, the file's name decides.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from types import MappingProxyType
 class Language:
     """One language.
 
-    ``endings`` are those of its files, the usual one first; ``files`` are whole names, the usual one first.
-    ``grammar`` is its name in tree-sitter-language-pack, "" where that has none. ``comment`` is what begins and ends
-    a comment of one line. ``indexed``: context is gathered from its files.
+    ``endings`` are those of its files, the usual one first; ``files`` are whole file names, the usual one first.
+    ``grammar`` is its name in tree-sitter-language-pack, "" if that has none. ``comment`` is what begins and ends a
+    comment of one line. ``indexed``: context is gathered from its files.
     """
 
     id: str
@@ -27,7 +27,7 @@ class Language:
     aliases: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     indexed: bool = False
-    prose: bool = False  # written for people: no rule about brackets or statements holds there
+    prose: bool = False  # written for humans: rules about brackets or statements do not apply
 
 
 def _language(
@@ -122,7 +122,7 @@ _TABLE = (
     _language("diff", ".diff .patch", "", "", "patch", prose=True),
 )  # fmt: skip
 
-# Names that several languages share by right: a header, and what only a setting of the editor tells apart.
+# Names that several languages share: headers, and languages that only a setting of the editor tells apart.
 _HEADERS = frozenset({"c", "cpp", "objective-c", "objective-cpp", "cuda-cpp"})
 _SHARING = (
     frozenset({"javascript", "javascriptreact"}),
@@ -130,7 +130,7 @@ _SHARING = (
     frozenset({"ini", "nginx"}),  # *.conf
     frozenset({"scheme", "racket"}),
 )
-_CONTAINERS = (".ipynb", ".interactive")  # a notebook's cells have a language, and its file has another ending
+_CONTAINERS = (".ipynb", ".interactive")  # the cells of a notebook have a language, and its file has another ending
 
 LANGUAGES = MappingProxyType({language.id: language for language in _TABLE})
 UNKNOWN = Language("")
@@ -148,14 +148,15 @@ _INTERPRETERS = {
 
 
 def of(language_id: str) -> Language:
-    """The row of a canonical id; one without any properties where it is not known."""
+    """Return the row of a canonical id; one without any properties if the id is unknown."""
     return LANGUAGES.get(language_id, UNKNOWN)
 
 
 def canonical(language_id: str, path: str = "", first_line: str = "") -> str:
-    """The id used everywhere: of an alias, else of the file's name or its ``#!`` line, else ``language_id`` itself.
+    """Return the id used everywhere: that of an alias, else of the file's name or its ``#!`` line, else ``language_id``
+    itself.
 
-    A client that says "plaintext" for whatever it does not know is not believed where the name says more.
+    Some clients say "plaintext" for every language that they do not know; then the name decides, if it says more.
     """
     wanted = language_id.strip().lower()
     known = _BY_ALIAS.get(wanted, "")
@@ -165,7 +166,7 @@ def canonical(language_id: str, path: str = "", first_line: str = "") -> str:
 
 
 def of_path(path: str) -> str:
-    """The id that the name of a file means; "" where that is not known."""
+    """Return the id that a file's name means; "" if it is unknown."""
     pure = PurePosixPath(path.replace("\\", "/"))
     if (named := _BY_FILE.get(pure.name)) is not None:
         return named
@@ -175,7 +176,7 @@ def of_path(path: str) -> str:
 
 
 def of_shebang(first_line: str) -> str:
-    """The id of the interpreter that a ``#!`` line names; "" where there is none."""
+    """Return the id of the interpreter that a ``#!`` line names; "" if there is none."""
     if not first_line.startswith("#!"):
         return ""
     words = first_line[2:].split()
@@ -186,13 +187,14 @@ def of_shebang(first_line: str) -> str:
 
 
 def indexed(path: str) -> str:
-    """The id of a file that context is gathered from; "" of any other."""
+    """Return the id of a file that context is gathered from; "" for any other file."""
     found = of_path(path)
     return found if of(found).indexed else ""
 
 
 def file_name(language_id: str, stem: str = "untitled") -> str:
-    """A name for a document that has none: ``untitled.rs``, ``Makefile``; the stem alone where nothing is known."""
+    """Return a name for a document that has none: ``untitled.rs``, ``Makefile``; only the stem if the language is
+    unknown."""
     language = of(language_id)
     if language.endings:
         return stem + language.endings[0]
@@ -200,7 +202,7 @@ def file_name(language_id: str, stem: str = "untitled") -> str:
 
 
 def comment(language_id: str, text: str) -> str:
-    """``text`` as a comment on a line of its own; "" where the language has none."""
+    """Return ``text`` as a comment on a line of its own; "" if the language has no comments."""
     start, end = of(language_id).comment
     return f"{start} {text}{' ' + end if end else ''}\n" if start and text else ""
 
@@ -215,15 +217,15 @@ _TITLES = {
 
 
 def title(language_id: str) -> str:
-    """The language's name as people write it."""
+    """Return the language's name as people write it."""
     return _TITLES.get(language_id) or language_id.replace("-", " ").title() or "Text"
 
 
 def shown_path(path: str, language_id: str) -> str:
-    """``path`` as the model is shown it: its name says the document's language, whatever the file is called.
+    """Return ``path`` as the model sees it: its name shows the document's language, whatever the file is called.
 
-    A name that says another language gets the ending of this one (``a.txt`` in Rust is ``a.rs``), one that says none
-    gets it behind what it has (``run-1.2`` is ``run-1.2.sh``). No name at all is ``untitled``.
+    A name of another language gets this language's ending instead (``a.txt`` in Rust becomes ``a.rs``); a name of no
+    language gets the ending appended (``run-1.2`` becomes ``run-1.2.sh``). An empty name becomes ``untitled``.
     """
     language, pure = of(language_id), PurePosixPath(path.replace("\\", "/"))
     if not pure.name:
@@ -240,7 +242,7 @@ def shown_path(path: str, language_id: str) -> str:
 
 
 def _may_share(said: str, language_id: str, ending: str) -> bool:
-    """Whether a name that says one language may be a file of another as it is."""
+    """Whether a file with the name of one language may also be in the other."""
     if said == language_id or (ending == ".h" and language_id in _HEADERS):
         return True
     return any(said in family and language_id in family for family in _SHARING)

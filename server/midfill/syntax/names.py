@@ -1,7 +1,7 @@
-"""Names that tell whether a block is whole: those it uses before anything binds them, those it binds and never uses.
+"""Names that show whether a block is complete: those it uses before binding them, and those it binds and never uses.
 
-Read from text by a few patterns, not from a syntax tree: around the cursor the code is broken, and what is asked is
-only whether a name is in doubt. One that is in doubt is left out.
+They are read from the text by a few patterns, not from a syntax tree: around the cursor the code is broken, and the
+only question is whether a name is in doubt. A name that is in doubt is left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from midfill.syntax.lexical import code_only
 
-# So many lines above and below the cursor are read.
+# This many lines above and below the cursor are read.
 MAX_ABOVE, MAX_BELOW = 120, 40
 
 _PYTHON = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist) | {"self", "cls"}
@@ -59,8 +59,8 @@ _STATEMENT = re.compile(r"^\s*(?:\}?\s*)?(?:if|for|while|switch|catch|else|do|tr
 @dataclass(frozen=True, slots=True)
 class Names:
     """``needed``: used below the cursor, bound nowhere above. ``unused``: bound above and read neither there nor below.
-    What is written at the cursor should mention both. ``body``: the indentation of the function's body that the cursor
-    is in, None outside of functions; ``begun``: whether any of it is there."""
+    What is written at the cursor should mention both. ``body``: the indentation of the body of the function around the
+    cursor, None outside of functions; ``begun``: whether any of that body exists."""
 
     needed: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
@@ -70,7 +70,7 @@ class Names:
 
 @functools.lru_cache(maxsize=64)
 def names_around(prefix: str, suffix: str, language: str, base: int) -> Names:
-    """Read the code around the cursor, at which a line indented by ``base`` begins."""
+    """Read the code around the cursor, where a line indented by ``base`` begins."""
     above = code_only(prefix, language).split("\n")[:-1]
     start = function_above(above, base)
     body = None if start is None else _body_indent(above, start)
@@ -82,17 +82,18 @@ def names_around(prefix: str, suffix: str, language: str, base: int) -> Names:
 
 
 def indent(line: str) -> int:
-    """How many characters of white space ``line`` begins with."""
+    """Return how many characters of white space ``line`` begins with."""
     return len(line) - len(line.lstrip(" \t"))
 
 
 def opens_function(line: str) -> bool:
-    """Whether a function or method begins on ``line``, as far as a line alone says."""
+    """Whether a function or method begins on ``line``, as far as one line can show."""
     return bool(_FUNCTION.match(line)) or bool(_METHOD.search(line) and not _STATEMENT.match(line))
 
 
 def function_above(lines: list[str], least: int) -> int | None:
-    """The line where the innermost function begins that a line indented by ``least`` after ``lines`` is in."""
+    """Return the line where the innermost function begins that contains a line indented by ``least`` after
+    ``lines``."""
     for i in range(len(lines) - 1, max(-1, len(lines) - 1 - MAX_ABOVE), -1):
         if not lines[i].strip():
             continue
@@ -110,8 +111,8 @@ def _body_indent(lines: list[str], start: int) -> int:
 
 
 def _without_closed_functions(lines: list[str], least: int) -> list[str]:
-    """``lines`` without the bodies of functions that end before a line indented by ``least``: their names are their
-    own."""
+    """Return ``lines`` without the bodies of functions that end before a line indented by ``least``: their names are
+    their own."""
     kept: list[str] = []
     for line in reversed(lines):
         here = indent(line)
@@ -138,14 +139,14 @@ def _rest_of_function(suffix: str, body: int | None) -> list[str]:
 def _needed(above: str, below: str, suffix: str, language: str) -> frozenset[str]:
     known = _PYTHON if language == "python" else _OTHERS
     names = {name for name in _read_first(below) if name not in known and (len(name) > 1 or name.islower())}
-    if language != "python":  # capitalised names and those of calls more often belong to other files
+    if language != "python":  # capitalised names and names of calls more often belong to other files
         names = {name for name in names if name[0].islower() and not re.search(rf"\b{name}\s*[(!]", below)}
     names -= set(_WORD.findall(above)) if names else set()
     return frozenset(name for name in names if not _defined_below(name, suffix))
 
 
 def _read_first(code: str) -> set[str]:
-    """Names that a line reads before any line binds them."""
+    """Return the names that a line reads before any line binds them."""
     read, bound = set[str](), set[str]()
     for line in code.split("\n"):
         here = {
@@ -168,7 +169,7 @@ def _defined_below(name: str, suffix: str) -> bool:
 
 
 def _unused(function: str, below: str) -> frozenset[str]:
-    """Names assigned in the function that nothing reads."""
+    """Return the names assigned in the function that nothing reads."""
     bound = [name for match in _ASSIGNED.finditer(function) for name in _WORD.findall(match.group(1))]
     bound += [name for match in _FOR.finditer(function) for name in _WORD.findall(match.group(1))]
     read = set(_WORD.findall(below))

@@ -1,7 +1,7 @@
 """Grammars: from an LSP language id to a tree-sitter parser.
 
-The grammars are those of tree-sitter-language-pack: compiled, inside its wheel, so nothing is fetched or built here.
-Loading one reads a shared library from disk. Whoever needs a parser on the keystroke path asks for it once before,
+The grammars are those of tree-sitter-language-pack: compiled, inside its wheel, so nothing is downloaded or built here.
+Loading one reads a shared library from disk. Code on the keystroke path that needs a parser requests it once before,
 when a document of the language is opened; after that ``parser_for`` answers from memory.
 """
 
@@ -23,7 +23,7 @@ _of_thread = threading.local()
 
 
 def parser_for(language_id: str) -> Parser | None:
-    """The parser for an LSP language id; None where there is no grammar. The same one each time within a thread.
+    """Return the parser for an LSP language id; None if there is no grammar. Each thread always gets the same one.
 
     A parser keeps state while it works, so every thread has its own; the grammars are shared.
     """
@@ -37,7 +37,7 @@ def parser_for(language_id: str) -> Parser | None:
 
 
 def language_for(language_id: str) -> Language | None:
-    """The grammar for an LSP language id, for queries; None where there is none."""
+    """Return the grammar for an LSP language id, for queries; None if there is none."""
     name = languages.of(language_id).grammar
     if not name:
         return None

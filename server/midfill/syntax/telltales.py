@@ -1,7 +1,7 @@
-"""What a line of code says of its language: patterns that few languages allow at the beginning of a line.
+"""Which language a line of code is in: patterns that few languages allow at the beginning of a line.
 
-Each row is a pattern and the languages in which such a line is written, the likeliest first. A row that names too few
-languages accuses right code; one that names too many only misses wrong code. So a doubtful language is named.
+Each row is a pattern and the languages that have such lines, the likeliest first. A row with too few languages accuses
+correct code; a row with too many only misses wrong code. So doubtful languages are included.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 from midfill.syntax import languages
 
 _JS = "javascript typescript javascriptreact typescriptreact"
-_WEB = f"{_JS} vue svelte html"  # where scripts stand too
+_WEB = f"{_JS} vue svelte html"  # with scripts inside
 _C = "c cpp objective-c objective-cpp"
-_SHELL = "shellscript makefile dockerfile yaml fish"  # where commands stand too
+_SHELL = "shellscript makefile dockerfile yaml fish"  # with commands inside
 _MARKUP = f"html xml vue svelte php {_JS} markdown restructuredtext"
 _LISP = "clojure lisp elisp scheme racket"
 _HASH = (  # a "#" begins a comment
@@ -173,13 +173,13 @@ _ROWS = (
 )  # fmt: skip
 
 TELLTALES = tuple((re.compile(rf"[ \t]*(?:{pattern})"), tuple(names.split())) for pattern, names in _ROWS)
-# Languages that the rows know. In any other language, every line would seem to be another language's.
+# Languages that the rows know. In any other language, every line would seem to be in another one.
 KNOWN = frozenset(name for _, names in TELLTALES for name in names) | {"json", "jsonc"}
-MAX_LINE = 400  # characters of a line that are looked at
+MAX_LINE = 400  # characters of a line that are read
 
 
 def is_comment(line: str, language: str) -> bool:
-    """Whether the line is one of the language's own comments. ``#include`` is none."""
+    """Whether the line is one of the language's own comments. ``#include`` is not one."""
     opening, bare = languages.of(language).comment[0], line.strip()
     if not opening or not bare.startswith(opening):
         return False
@@ -188,9 +188,9 @@ def is_comment(line: str, language: str) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def told(line: str, language: str, start: int = 0) -> str:
-    """The language that ``line`` surely is in instead of ``language``; "" where it may be right.
+    """Return the language that ``line`` surely is in instead of ``language``; "" if it may be right.
 
-    Only what reaches behind ``start`` counts: what stands before it was there already.
+    Only matches that reach past ``start`` count: the text before it was already there.
     """
     for pattern, names in TELLTALES:
         if language not in names and (found := pattern.match(line[:MAX_LINE])) is not None and found.end() > start:

@@ -1,9 +1,9 @@
 """Brackets, strings and comments, read character by character: what is open at a place.
 
-A text with a cursor in it is broken code, and it is broken just there, where a parser's guess about it is worth least.
-This reading never fails, needs no grammar, and goes on from where it stood, so a middle can be followed while it grows.
-Each language is read by a table of its own (``rows``); a page's scripts and styles, PHP's pages and the code in fences
-of Markdown by those of their languages.
+A text with a cursor in it is broken code, and it is broken right there, where a parser's guess is worth least. This
+reading never fails, needs no grammar, and continues from where it stopped, so a middle can be followed while it grows.
+Each language is read by a table of its own (``rows``); the scripts and styles of a page, the pages of PHP and the code
+in fences of Markdown are read by the tables of their languages.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ __all__ = [
 
 
 def scan(text: str, language: str, state: State = START) -> State:
-    """The state after ``text``, which begins in ``state``."""
+    """Return the state after ``text``, which begins in ``state``."""
     reader = Reader(text, row(language), state)
     reader.read()
     return reader.state()
 
 
 def unopened_at(text: str, language: str, state: State = START) -> int | None:
-    """Where in ``text`` the first closer stands that closes nothing opened in it."""
+    """Return the position of the first closer in ``text`` that closes nothing opened in it."""
     known = row(language)
     return Reader(text, known, without_brackets(state), bare=known.is_loose).read(to_unopened=True)
 
 
 def unopened(text: str, language: str) -> str:
-    """The closers in ``text`` that close nothing opened in it, in their order."""
+    """Return the closers in ``text`` that close nothing opened in it, in their order."""
     known = row(language)
     reader = Reader(text, known, START, bare=known.is_loose)
     reader.read()
@@ -46,7 +46,7 @@ def unopened(text: str, language: str) -> str:
 
 
 def string_end(text: str, language: str, quote: str) -> int | None:
-    """Where ``text``, which begins in a string that ``quote`` ends, leaves the string; None: nowhere."""
+    """Return where ``text``, which begins in a string that ``quote`` ends, leaves the string; None: nowhere."""
     known = row(language)
     mode = known.quotes.get(quote) or (heredoc(quote, "", indented=True) if quote.isidentifier() else verbatim(quote))
     reader = Reader(text, known, State(mode=mode, within=(Frame(known.code, 0),)))
@@ -55,7 +55,7 @@ def string_end(text: str, language: str, quote: str) -> int | None:
 
 
 def pieces(text: str, language: str, state: State = START) -> Iterator[tuple[int, int, Kind]]:
-    """What ``text`` is made of: where code, text for people, strings and comments begin and end."""
+    """Yield the parts of ``text``: where code, prose, strings and comments begin and end."""
     reader = Reader(text, row(language), state, marked=True)
     first = reader.mode.kind
     reader.read()
@@ -74,7 +74,7 @@ _PREFIX = re.compile(r"(?<![\w.])(?:[A-Za-z]|[rRbBfFtTu][rRbBfFtT8])\Z")  # of a
 
 
 def code_only(text: str, language: str) -> str:
-    """``text`` with what is in strings and comments taken out; its lines stay where they are."""
+    """Return ``text`` without the contents of strings and comments; its lines keep their numbers."""
     kept: list[str] = []
     for start, end, kind in pieces(text, language):
         if kind in ("code", "text"):

@@ -1,4 +1,4 @@
-"""What begins something only by what stands before it, or ends with something that it names itself."""
+"""What begins something depending on the text before it, or ends with a text that it names itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from midfill.syntax.lexical.modes import (
 )
 from midfill.syntax.lexical.reader import Reader
 
-# So long may a regular expression be, and so far is looked for what a word is.
+# Longest regular expression, and how far back a word is searched.
 MAX_REGEX, MAX_WORD = 500, 20
 
 _REGEX = re.compile(
@@ -85,8 +85,8 @@ _REGEX_MODE = mode(
 
 
 def expects_value(reader: Reader, at: int, *, by_space: bool = False) -> bool:
-    """Whether what stands before ``at`` is followed by a value, not by an operator. ``by_space``: a word with white
-    space behind it and none after what stands at ``at`` calls something with a value."""
+    """Whether a value follows the text before ``at``, not an operator. ``by_space``: a word with white space after it,
+    and none after the character at ``at``, is a call with a value."""
     end = reader.before(at)
     if end == 0:
         return True
@@ -100,18 +100,18 @@ def expects_value(reader: Reader, at: int, *, by_space: bool = False) -> bool:
         return by_space and end < at and not said.isdigit() and text[at + 1 : at + 2] not in (" ", "=", "\n", "")
     if last == "}":
         return "\n" in text[end:at]
-    if last in ")]\"'`<":  # the last one before the end of a tag
+    if last in ")]\"'`<":  # the last quote before the end of a tag
         return False
     return text[end - 2 : end] not in ("++", "--")
 
 
 def slash(reader: Reader, match: re.Match[str]) -> int:
-    """A regular expression, or a division."""
+    """Read a regular expression, or a division."""
     return _slash(reader, match.end() - 1, by_space=False)
 
 
 def slash_of_a_call(reader: Reader, match: re.Match[str]) -> int:
-    """The same where calls need no parentheses."""
+    """Do the same in languages whose calls need no parentheses."""
     return _slash(reader, match.end() - 1, by_space=True)
 
 
@@ -124,7 +124,7 @@ def _slash(reader: Reader, at: int, *, by_space: bool) -> int:
     if found.group(1) is not None:
         reader.passed("string", at, found.end())
         return found.end()
-    if found.end() == reader.limit:  # it is being written
+    if found.end() == reader.limit:  # it is still being written
         reader.enter(_REGEX_MODE, at)
         return found.end()
     return at + 1
@@ -132,7 +132,7 @@ def _slash(reader: Reader, at: int, *, by_space: bool) -> int:
 
 @functools.lru_cache(maxsize=256)
 def heredoc(tag: str, code: str, *, indented: bool, dashed: bool = False) -> Mode:
-    """A text that ends with a line that says ``tag``; ``code`` begins code in it, "" where nothing does."""
+    """Return a text that ends with a line that says ``tag``; ``code`` begins code in it, "" if nothing does."""
     white = r"[ \t]*" if indented else r"\t*" if dashed else ""
     rules = [Rule(rf"\n{white}{re.escape(tag)}(?![\w-])", leave)]
     if code:
@@ -141,8 +141,8 @@ def heredoc(tag: str, code: str, *, indented: bool, dashed: bool = False) -> Mod
 
 
 def heredoc_rule(pattern: str, code: str = "", *, indented: bool = False, first: str = "<") -> Rule:
-    """The beginning of one: ``pattern`` has a group ``tag``, ``quote`` where its quotes mean that no code is in it, and
-    ``dash`` where the end may be indented."""
+    """Return the rule for a heredoc's beginning: ``pattern`` has a group ``tag``, ``quote`` if its quotes mean that it
+    contains no code, and ``dash`` if its end may be indented."""
 
     def begin(reader: Reader, match: re.Match[str]) -> int:
         groups = match.groupdict()
@@ -157,7 +157,7 @@ def heredoc_rule(pattern: str, code: str = "", *, indented: bool = False, first:
 
 
 def line_end(reader: Reader, match: re.Match[str]) -> int:
-    """A line's end in code: a text that was announced begins, or code in a string of one line ends."""
+    """End a line of code: an announced text begins, or code in a string of one line ends."""
     at = match.end() - 1
     mode_before, n_frames = reader.mode, len(reader.frames)
     reader.line_end(at)
@@ -170,7 +170,7 @@ def _verbatim(end: str, *, is_block: bool) -> Mode:
 
 
 def until(end: Callable[[re.Match[str]], str], *, is_block: bool = False) -> Action:
-    """A string in which nothing means anything, up to what ``end`` says."""
+    """Return the beginning of a string in which nothing has a meaning, up to the end that ``end`` returns."""
 
     def begin(reader: Reader, match: re.Match[str]) -> int:
         reader.enter(_verbatim(end(match), is_block=is_block), match.start(match.lastindex or 0))
@@ -181,7 +181,7 @@ def until(end: Callable[[re.Match[str]], str], *, is_block: bool = False) -> Act
 
 @functools.lru_cache(maxsize=64)
 def comment_until(end: str) -> Mode:
-    """A comment that ends with ``end``."""
+    """Return a comment that ends with ``end``."""
     return mode("comment", (Rule(re.escape(end), leave),), end)
 
 
@@ -190,7 +190,7 @@ PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"}
 
 @functools.lru_cache(maxsize=512)
 def delimited(start: str, end: str, code: str, *, parts: int = 1) -> Mode:
-    """A string between two delimiters that nest; with ``parts`` another part follows."""
+    """Return a string between two delimiters that nest; with ``parts``, another part follows."""
     last = leave if parts == 1 else _second_part
     rules = [passed(r"\\."), Rule(re.escape(end), last)]
     if start != end:
@@ -211,7 +211,7 @@ _NEXT_PART = re.compile(r"\s*(?P<d>[^\w\s])")
 
 
 def _second_part(reader: Reader, match: re.Match[str]) -> int:
-    """The end of the first part of a substitution: of brackets another pair follows."""
+    """End the first part of a substitution: if its delimiters are brackets, another pair follows."""
     end = reader.mode.end
     at = match.end()
     reader.leave(at)
@@ -228,8 +228,8 @@ def _second_part(reader: Reader, match: re.Match[str]) -> int:
 
 
 def quote_like(code: str, *, raw: str = "") -> Action:
-    """A string whose delimiter (group ``d``) is named by what begins it (group ``kind``); those in ``raw`` have no code
-    in them, and of ``s``, ``tr`` and ``y`` there are two parts."""
+    """Return the beginning of a string that names its kind (group ``kind``) and its delimiter (group ``d``); the kinds
+    in ``raw`` contain no code, and ``s``, ``tr`` and ``y`` have two parts."""
 
     def begin(reader: Reader, match: re.Match[str]) -> int:
         start, kind = match.group("d").strip(), match.group("kind")
@@ -246,7 +246,8 @@ _BODY_FOLLOWS = re.compile(r"[^\n]*;;|[ \t]*(?:#[^\n]*)?\n[ \t]*\S")
 
 
 def shell_paren(reader: Reader, match: re.Match[str]) -> int:
-    """A closing parenthesis: of a pattern of ``case``, where none is open and the line begins with it."""
+    """Read a closing parenthesis: it belongs to a pattern of ``case`` if none is open and the line begins with the
+    pattern."""
     at, text, brackets = match.end() - 1, reader.text, reader.brackets
     base = reader.frames[-1].base if reader.frames else 0
     is_open = len(brackets) > base and brackets[-1] == "("
@@ -261,7 +262,8 @@ def shell_paren(reader: Reader, match: re.Match[str]) -> int:
 
 
 def value_quote(inner: Mode) -> Action:
-    """A quote of YAML: only where a value begins, anywhere else it is a character."""
+    """Return the action for a quote of YAML: it begins a string only where a value begins; elsewhere it is an ordinary
+    character."""
     begin = enter(inner)
 
     def quote(reader: Reader, match: re.Match[str]) -> int:
@@ -270,7 +272,7 @@ def value_quote(inner: Mode) -> Action:
     return quote
 
 
-_TAGGED = re.compile(r"[:-][ \t]+[!&][\w!/.-]*\Z")  # a value with its type or its anchor before it
+_TAGGED = re.compile(r"[:-][ \t]+[!&][\w!/.-]*\Z")  # before a value with its type or its anchor
 MAX_TAG = 60
 
 

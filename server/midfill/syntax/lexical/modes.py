@@ -1,7 +1,7 @@
 """Modes: what may change the state in one kind of text, such as the code of a language or one of its strings.
 
-A mode is a table of rules compiled into one pattern that skips what means nothing and stops at what may. The first
-rule that matches counts.
+A mode is a table of rules, compiled into one pattern that skips characters without a meaning and stops at those that
+may have one. The first rule that matches counts.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from midfill.syntax.lexical.reader import Reader
 
 Kind = Literal["code", "text", "string", "comment"]
-# What a rule does: where reading goes on.
+# What a rule does; it returns the position where reading continues.
 Action = Callable[["Reader", "re.Match[str]"], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What to look for. ``first`` are the characters that it may begin with; ``action`` None: it is passed over.
+    """What to look for. ``first`` are the characters that it may begin with; ``action`` None: it is skipped.
 
-    A pattern may look behind, but has at least one character.
+    A pattern may look behind, but matches at least one character.
     """
 
     pattern: str
@@ -35,25 +35,25 @@ class Rule:
 
 @dataclass(eq=False)
 class Mode:
-    """One kind of text. It never changes once it is made; what few texts need is compiled late."""
+    """One kind of text. A mode never changes once it is made; rarely needed parts are compiled late."""
 
     kind: Kind
     rules: tuple[Rule, ...]
-    end: str = ""  # what ends it, as a person would say
-    is_block: bool = False  # a string that is text of many lines, such as a docstring
-    by_line: bool = False  # what ends it depends on the beginning of a line
-    language: str = ""  # of a text that is in another one than its file
-    line_end: Action | None = None  # of code: what a line's end does where that means something
-    plain: Mode | None = None  # of code where it does: the same where it does not
+    end: str = ""  # the text that ends it
+    is_block: bool = False  # a string that is prose of many lines, such as a docstring
+    by_line: bool = False  # its end depends on the beginning of a line
+    language: str = ""  # of a text in another language than its file
+    line_end: Action | None = None  # for code: what a line's end does, if it has a meaning there
+    plain: Mode | None = None  # for code in which it has one: the same mode without that meaning
 
     @functools.cached_property
     def compiled(self) -> tuple[Callable[..., re.Match[str] | None], tuple[Action | None, ...]]:
-        """What finds the next place that counts, and what is done there, by the number of the group that matched."""
+        """What finds the next position that counts, and what is done there, by the number of the group that matched."""
         return _compiled(self.rules)
 
     @functools.cached_property
     def lined(self) -> Mode | None:
-        """Of code: the same where a line's end means something."""
+        """For code: the same mode, in which a line's end has a meaning."""
         if self.line_end is None:
             return None
         return Mode(self.kind, (Rule(r"\n", self.line_end), *self.rules), self.end, plain=self)
@@ -63,7 +63,7 @@ def mode(
     kind: Kind, rules: Iterable[Rule], end: str = "", *, is_block: bool = False, by_line: bool = False,
     line_end: Action | None = None, language: str = "",
 ) -> Mode:  # fmt: skip
-    """A mode with ``rules``."""
+    """Return a mode with ``rules``."""
     return Mode(kind, tuple(rules), end, is_block, by_line, language, line_end)
 
 
@@ -78,13 +78,13 @@ def _compiled(rules: tuple[Rule, ...]) -> tuple[Callable[..., re.Match[str] | No
     return re.compile(rf"[^{first}]*+(?:{choices}|[{first}])", re.DOTALL).match, tuple(actions)
 
 
-# What may stand before the first character of a pattern: looks behind, and the beginning of a named group.
+# What may come before the first character of a pattern: lookbehinds, and the beginning of a named group.
 _LOOK = r"\(\?<[=!](?:[^()\[\\]|\\.|\[(?:[^\]\\]|\\.)*\]|\((?:[^()\[\\]|\\.|\[(?:[^\]\\]|\\.)*\])*\))*\)"
 _LOOKS = re.compile(rf"(?:{_LOOK}|\(\?:{_LOOK}(?:\|{_LOOK})*\)|\(\?P<\w+>)*")
 
 
 def first_of(rule: Rule) -> str:
-    """The characters that ``rule`` may begin with."""
+    """Return the characters that ``rule`` may begin with."""
     if rule.first:
         return rule.first
     looks = _LOOKS.match(rule.pattern)
@@ -98,38 +98,38 @@ def first_of(rule: Rule) -> str:
 
 
 def opened(reader: Reader, match: re.Match[str]) -> int:
-    """An opening bracket."""
+    """Read an opening bracket."""
     reader.brackets.append(match.string[match.end() - 1])
     return match.end()
 
 
 def closed(reader: Reader, match: re.Match[str]) -> int:
-    """A closing bracket."""
+    """Read a closing bracket."""
     reader.close(match.string[match.end() - 1], match.end())
     return match.end()
 
 
 def literal(reader: Reader, match: re.Match[str]) -> int:
-    """A string, a character or a regular expression that is whole."""
+    """Read a complete string, character or regular expression."""
     reader.passed("string", match.start(match.lastindex or 0), match.end())
     return match.end()
 
 
 def leave(reader: Reader, match: re.Match[str]) -> int:
-    """The end of a string or a comment."""
+    """End a string or a comment."""
     reader.leave(match.end())
     return match.end()
 
 
 def leave_at_line_end(reader: Reader, match: re.Match[str]) -> int:
-    """The end of a line that ends what is open on it; the line's end itself is left to what is around."""
+    """End what a line's end closes; the line's end itself is left to the surrounding mode."""
     reader.broke_off = True
     reader.leave(match.end() - 1)
     return match.end() - 1
 
 
 def enter(inner: Mode) -> Action:
-    """The beginning of a string or a comment."""
+    """Return the beginning of a string or a comment."""
 
     def begin(reader: Reader, match: re.Match[str]) -> int:
         reader.enter(inner, match.start(match.lastindex or 0))
@@ -139,34 +139,34 @@ def enter(inner: Mode) -> Action:
 
 
 def interpolate(reader: Reader, match: re.Match[str]) -> int:
-    """Code in a string, up to the closing bracket."""
+    """Begin code in a string, up to the closing bracket."""
     reader.interpolate(match.string[match.end() - 1], match.end(), one_line=False)
     return match.end()
 
 
 def interpolate_in_line(reader: Reader, match: re.Match[str]) -> int:
-    """Code in a string of one line: it ends with the line, too."""
+    """Begin code in a string of one line: it ends with the line, too."""
     reader.interpolate(match.string[match.end() - 1], match.end(), one_line=True)
     return match.end()
 
 
 BRACKETS = (Rule(r"[(\[{]", opened, "([{"), Rule(r"[)\]}]", closed, ")]}"))
-OPENED, CLOSED = opened, closed  # the reader does these two itself
+OPENED, CLOSED = opened, closed  # the reader handles these two itself
 
 
 def passed(pattern: str, first: str = "") -> Rule:
-    """What looks like something and is nothing."""
+    """Return a rule that skips what looks meaningful but is not."""
     return Rule(pattern, None, first)
 
 
 def whole(pattern: str, first: str = "") -> Rule:
-    """A string or a character, all of it."""
+    """Return a rule for a complete string or character."""
     return Rule(pattern, literal, first)
 
 
 @functools.cache
 def line_comment(mark: str, first: str = "", stop: str = "") -> Rule:
-    """A comment that ends with its line, or before ``stop``."""
+    """Return a rule for a comment that ends with its line, or before ``stop``."""
     body = rf"(?:(?!{stop})[^\n])*" if stop else r"[^\n]*"
     rules = [Rule(r"\n", leave_at_line_end)]
     if stop:
@@ -191,7 +191,7 @@ def _leave_before(reader: Reader, match: re.Match[str]) -> int:
 
 @functools.cache
 def block_comment(start: str, end: str, *, nested: bool = False, first: str = "") -> Rule:
-    """A comment that goes over several lines; ``start`` is a pattern, ``end`` a text."""
+    """Return a rule for a comment that may span several lines; ``start`` is a pattern, ``end`` a text."""
     rules = [Rule(re.escape(end), leave)]
     if nested:
 
@@ -209,11 +209,11 @@ def string(
     quote: str, *, escape: str = r"\\.", many: bool = False, code: str = "", skip: str = "", block: bool = False,
     before: str = "", whole_if: str = "", start: str = "",
 ) -> tuple[Rule, ...]:  # fmt: skip
-    """The rules of a string that begins and ends with ``quote``, a text.
+    """Return the rules of a string that begins and ends with ``quote``, a text.
 
-    ``escape`` and ``skip`` are patterns that are passed over in it, ``code`` begins code in it, ``many``: it goes over
-    several lines, ``before``: a look behind at what makes it such a string, ``start``: a pattern, where it does not
-    begin with its quote.
+    ``escape`` and ``skip`` are patterns that are skipped in it, ``code`` begins code in it, ``many``: it may span
+    several lines, ``before``: a lookbehind for what makes it such a string, ``start``: a pattern, if it does not begin
+    with its quote.
     """
     end = re.escape(quote)
     rules = [passed(pattern) for pattern in (skip, escape) if pattern]
@@ -224,23 +224,23 @@ def string(
         rules.append(Rule(r"\n", leave_at_line_end))
     inner = mode("string", rules, quote, is_block=block)
     begins: tuple[Rule, ...] = (Rule(before + (start or end), enter(inner), (start or quote)[0], inner),)
-    if many and quote in ("'", '"'):  # behind a word it is rather the end of another: a wrong state heals here
+    if many and quote in ("'", '"'):  # after a word it more likely ends another string: a wrong state recovers here
         in_line = mode("string", (*rules, Rule(r"\n", leave_at_line_end)), quote)
         begins = (Rule(rf"(?:(?<=\w\w)|(?<=[!?%)])){end}", enter(in_line), quote), *begins)
     if len(quote) > 1 or start:
         return begins
-    # Most strings have neither an escape nor a line's end in them, and are read at once.
+    # Most strings contain neither an escape nor a line's end, and are read at once.
     plain = rf"[^\\\n{end}{''.join(sorted(set(re.findall(r'[#$`{%]', code + escape + skip))))}]*+"
     again = rf"(?!{end})" if quote * 2 == skip else ""
     return (Rule(before + end + plain + end + again, literal, quote), *begins)
 
 
 def verbatim(end: str, *, is_block: bool = False) -> Mode:
-    """A string in which nothing means anything but its end."""
+    """Return a string in which only its end has a meaning."""
     return mode("string", (Rule(re.escape(end), leave),), end, is_block=is_block, by_line=end.startswith("\n"))
 
 
 @functools.cache
 def characters(escaped: str = r"\\[^\n][^'\n]{0,10}") -> tuple[Rule, ...]:
-    """Characters between apostrophes; any other apostrophe means nothing."""
+    """Return rules for characters between apostrophes; any other apostrophe has no meaning."""
     return (whole(rf"'(?:{escaped}|[^'\\\n])'"), passed("'"))

@@ -1,4 +1,4 @@
-"""The reader: goes through a text from a state, one token that may change it after the other."""
+"""The reader: goes through a text from a state, token by token, as far as tokens may change the state."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import replace
 from midfill.syntax.lexical.modes import CLOSED, OPENED, Kind, Mode
 from midfill.syntax.lexical.state import OPENERS, Frame, Row, State
 
-# This much is kept to look back at, and this many brackets are searched for the one that a closer closes.
+# This much text is kept for lookbehinds, and a closer is matched against this many brackets.
 MAX_TAIL, MAX_BRACKETS = 60, 40
-# Deeper nesting than this is no program.
+# No real program nests deeper than this.
 MAX_FRAMES = 200
 
 
 class Reader:
-    """Reads once."""
+    """Reads a text once."""
 
     def __init__(self, text: str, row: Row, state: State, *, marked: bool = False, bare: bool = False) -> None:
-        """``marked``: what is read is noted in ``marks``; ``bare``: nothing but brackets counts."""
+        """``marked``: what is read is noted in ``marks``; ``bare``: only brackets count."""
         self.text = state.tail + text
         self.n_tail = len(state.tail)
         self.brackets = list(state.brackets)
@@ -26,11 +26,11 @@ class Reader:
         self.frames = list(state.within)
         self.opened_at = [-1] * len(self.frames)
         self.pending = list(state.pending)
-        self.broke_off = False  # a string ended with its line
-        self.comment = (-1, -1)  # the last one: start and end
+        self.broke_off = False  # whether a string ended with its line
+        self.comment = (-1, -1)  # start and end of the last one
         self.marks: list[tuple[int, Kind]] | None = [] if marked else None
         self.spans: list[tuple[int, int]] | None = [] if marked else None  # strings between quotes that were entered
-        self.unopened: list[int] = []  # where those closers stand
+        self.unopened: list[int] = []  # where those closers are
         self._root = row
         self.row = next((frame.row for frame in reversed(self.frames) if frame.row is not None), row)
         self.mode = state.mode if state.mode is not None else _beginning(text, row, bare=bare)
@@ -39,7 +39,7 @@ class Reader:
 
     def read(self, *, until: int | None = None, to_unopened: bool = False, min_frames: int = -1) -> int | None:
         """Read on to the end, or ``until``; with ``to_unopened`` up to the first closer of nothing, with ``min_frames``
-        until fewer frames are open. The answer is that place, None where none came."""
+        until fewer frames are open. Return that position, or None if it did not come."""
         at, text, brackets = self._at, self.text, self.brackets
         self._end = len(text) if until is None else until + self.n_tail
         self._set_limit(at)
@@ -70,21 +70,21 @@ class Reader:
                     return at - self.n_tail
 
     def state(self) -> State:
-        """What is open now."""
+        """Return what is open now."""
         tail = self.text[-MAX_TAIL:]
         return State(
             tuple(self.brackets), self.n_unopened, self.mode, tuple(self.frames), tuple(self.pending), tail
         )  # fmt: skip
 
     def enter(self, mode: Mode, start: int) -> None:
-        """A string or a comment begins at ``start``."""
+        """Begin a string or a comment at ``start``."""
         self._push(Frame(self.mode, len(self.brackets)), start)
         self.mode = mode
         if self.marks is not None:
             self.marks.append((start, mode.kind))
 
     def interpolate(self, bracket: str, at: int, *, one_line: bool, code: Mode | None = None) -> None:
-        """Code begins behind ``bracket``, which stands before ``at``."""
+        """Begin code after ``bracket``, which is before ``at``."""
         self._push(Frame(self.mode, len(self.brackets), interpolates=True, one_line=one_line), at)
         self.brackets.append(bracket)
         code = code or self.row.code
@@ -93,7 +93,7 @@ class Reader:
             self.marks.append((at, "code"))
 
     def enter_language(self, row: Row, terminator: re.Pattern[str], at: int) -> None:
-        """A piece of another language begins at ``at``."""
+        """Begin a piece of another language at ``at``."""
         self._push(Frame(self.mode, len(self.brackets), row=row, terminator=terminator), at)
         self.row, self.mode = row, row.start
         self._set_limit(at)
@@ -101,7 +101,7 @@ class Reader:
             self.marks.append((at, "code"))
 
     def leave(self, at: int) -> None:
-        """What was entered last ends at ``at``."""
+        """End at ``at`` what was entered last."""
         if not self.frames:
             return
         frame, start = self.frames.pop(), self.opened_at.pop()
@@ -119,20 +119,20 @@ class Reader:
             self.marks.append((at, self.mode.kind))
 
     def become(self, mode: Mode, at: int) -> None:
-        """What was entered last goes on as something else."""
+        """Continue what was entered last as something else."""
         self.mode = mode
         if self.marks is not None:
             self.marks.append((at, mode.kind))
 
     def passed(self, kind: Kind, start: int, end: int) -> None:
-        """A whole string or comment stands from ``start`` to ``end``."""
+        """Note a complete string or comment from ``start`` to ``end``."""
         if kind == "comment":
             self.comment = (start, end)
         if self.marks is not None:
             self.marks += [(start, kind), (end, self.mode.kind)]
 
     def close(self, closer: str, at: int) -> bool:
-        """Close the innermost bracket of that kind, if one is open; those in it were never closed."""
+        """Close the innermost bracket of that kind, if one is open; the brackets inside it were never closed."""
         brackets, frame = self.brackets, self.frames[-1] if self.frames else None
         base = frame.base if frame is not None else 0
         for i in range(len(brackets) - 1, max(base, len(brackets) - MAX_BRACKETS) - 1, -1):
@@ -148,13 +148,13 @@ class Reader:
         return True
 
     def wait(self, mode: Mode) -> None:
-        """A string begins with the next line."""
+        """Begin a string with the next line."""
         self.pending.append(mode)
         if self.mode.lined is not None:
             self.mode = self.mode.lined
 
     def line_end(self, at: int) -> None:
-        """A line ends at ``at`` in code in which that means something."""
+        """End a line at ``at``, in code in which a line's end has a meaning."""
         if self.pending:
             waiting = self.pending.pop(0)
             self.enter(waiting, at)
@@ -164,7 +164,7 @@ class Reader:
             self.mode = self.mode.plain or self.mode
 
     def before(self, at: int) -> int:
-        """Where the code before ``at`` ends: without white space and one comment."""
+        """Return where the code before ``at`` ends, without white space and one comment."""
         text = self.text
         for _ in range(3):
             while at > 0 and text[at - 1] in " \t\r\n":
@@ -181,7 +181,7 @@ class Reader:
         self.opened_at.append(start)
 
     def _start(self) -> int:
-        """Where reading begins: a string that ends at the beginning of a line is read again from there."""
+        """Return where reading begins: a string that ends at the beginning of a line is read again from there."""
         if self.mode.by_line and (at := self.text.rfind("\n", 0, self.n_tail)) >= 0:
             return at
         return self.n_tail
@@ -193,7 +193,7 @@ class Reader:
                 self.limit = end.start()
 
     def _end_language(self, at: int) -> None:
-        """The innermost piece of another language ends, whatever is open in it."""
+        """End the innermost piece of another language, whatever is open in it."""
         while self.frames:
             inner = self.frames[-1].terminator
             self.leave(at)
@@ -210,5 +210,5 @@ def _beginning(text: str, row: Row, *, bare: bool) -> Mode:
 
 
 def without_brackets(state: State) -> State:
-    """``state`` with no bracket open."""
+    """Return ``state`` without open brackets."""
     return replace(state, brackets=(), within=tuple(replace(frame, base=0) for frame in state.within))

@@ -1,7 +1,7 @@
-"""What is open at a cursor: the reading of what stands before it, unless the lines say that it went wrong.
+"""What is open at a cursor: the reading of the text before it, unless its lines show that the reading went wrong.
 
-Somebody who has typed one quote too many, or a construct that no table knows, must not lose suggestions to the end of
-the file. A string that goes on for many lines is believed only where those lines look like text.
+A user who typed one quote too many, or uses a construct that no table knows, must not lose suggestions up to the end of
+the file. A string of many lines is believed only if those lines look like prose.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from midfill.syntax.lexical.reader import Reader
 from midfill.syntax.lexical.rows import markup, row
 from midfill.syntax.lexical.state import START, Row, State
 
-# A string of more lines than this is doubted, and this many doubts are followed.
+# A string of more lines than this is doubted, at most this many times.
 LONG, MAX_DOUBTS = 20, 4
-# So many lines have to look like code, and so great a part of those at the indentation of the opening line.
+# This many lines have to look like code, and this share of those at the indentation of the opening line.
 MIN_CODE, CODE_SHARE = 3, 0.5
 
 _WORDS = """
@@ -35,7 +35,7 @@ _CODE = re.compile(
     )""",
     re.VERBOSE,
 )
-# A line that stands in no parentheses.
+# A line that is not inside parentheses.
 _DEFINITION = re.compile(
     r"^(?:(?:async )?def \w|class \w|(?:pub(?:\([a-z]+\))? |export |async )*"
     r"(?:fn|func|fun|function|struct|enum|trait|interface) \w|impl\b|import \w|from [\w.]+ import\b|package \w|"
@@ -45,8 +45,8 @@ _DEFINITION = re.compile(
 
 
 def state_at(prefix: str, suffix: str, language: str, *, is_start: bool = True) -> State:
-    """The state at the end of ``prefix``, with ``suffix`` behind it. ``is_start``: the text begins with ``prefix``;
-    otherwise it is a window, which may begin in the middle of anything."""
+    """Return the state at the end of ``prefix``, followed by ``suffix``. ``is_start``: the text begins with ``prefix``;
+    otherwise ``prefix`` is a window, which may begin in the middle of anything."""
     known = row(language)
     begin, state = _beginning(prefix, suffix, known, is_start=is_start)
     for _ in range(MAX_DOUBTS):
@@ -61,7 +61,7 @@ def state_at(prefix: str, suffix: str, language: str, *, is_start: bool = True) 
 
 
 def _beginning(prefix: str, suffix: str, known: Row, *, is_start: bool) -> tuple[int, State]:
-    """Where reading begins, and how."""
+    """Return where reading begins, and in which state."""
     if is_start:
         return 0, State(mode=known.start)
     for start, end in (("/*", "*/"), ("<!--", "-->"), ("{-", "-}")):
@@ -76,7 +76,7 @@ def _beginning(prefix: str, suffix: str, known: Row, *, is_start: bool) -> tuple
 
 
 def _read(text: str, known: Row, state: State) -> Reader:
-    """Read ``text``, but let no parenthesis be open at its last definition."""
+    """Read ``text``, but leave no parenthesis open at its last definition."""
     reader = Reader(text, known, state, marked=True)
     at = 0 if known.is_loose else max((found.start() for found in _DEFINITION.finditer(text)), default=0)
     if at > 0:
@@ -89,7 +89,8 @@ def _read(text: str, known: Row, state: State) -> Reader:
 
 
 def _doubtful(reader: Reader, suffix: str) -> int | None:
-    """Where the first string begins that is none, or the outermost string or comment that is open for too long."""
+    """Return where the first wrongly read string begins, or the outermost string or comment that is open for too
+    long."""
     for start, end in reader.spans or ():
         if _is_flipped(reader.text, start, end):
             return start
@@ -108,7 +109,7 @@ def _doubtful(reader: Reader, suffix: str) -> int | None:
 
 
 def _closes(end: str, suffix: str, *, by_line: bool) -> bool:
-    """Whether ``suffix`` says by itself that it begins in what ``end`` ends."""
+    """Whether ``suffix`` shows by itself that it begins inside something that ``end`` ends."""
     if by_line:
         return re.search(rf"^[ \t]*{re.escape(end.strip())}\b", suffix, re.MULTILINE) is not None
     if end in _STARTS:
@@ -121,8 +122,8 @@ _FLIPPED = re.compile(r"[ \t(\[{=,:]['\"]\w")
 
 
 def _is_flipped(text: str, start: int, end: int) -> bool:
-    """Whether what was read from one quote to the next is what stands between two strings: it goes over lines, and
-    a word stands right behind it but not before, or its lines are code."""
+    """Whether the text from one quote to the next is in fact what is between two strings: it spans lines, and a word is
+    right after it but not before, or its lines are code."""
     if start < 0 or text.find("\n", start, end) < 0:
         return False
     if _FLIPPED.match(text, end - 2) is not None:
@@ -135,7 +136,7 @@ _STARTS = {"*/": "/*", "-->": "<!--", "-}": "{-", "*)": "(*", "|#": "#|", "=#": 
 
 
 def _is_code(text: str, start: int, lines: list[str], share: float = CODE_SHARE) -> bool:
-    """Whether ``lines``, of which the first opened something at ``start``, look like code rather than text."""
+    """Whether ``lines``, whose first opened something at ``start``, look like code rather than prose."""
     line = text[text.rfind("\n", 0, start) + 1 : start + 1]
     outer = len(line) - len(line.lstrip(" \t"))
     outside = [one for one in lines[1:-1] if one.strip() and len(one) - len(one.lstrip(" \t")) <= outer]

@@ -1,4 +1,4 @@
-"""The languages: a row each, made when it is first asked for."""
+"""The languages: one row each, made at first use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from midfill.syntax.lexical.state import Row
 
 @functools.cache
 def row(language: str) -> Row:
-    """The row of a language id; a careful guess where it is not known."""
+    """Return the row of a language id; a careful guess for an unknown one."""
     from midfill.syntax.lexical.rows import c_like, config, functional, markup, scripts
 
     for table in (c_like.ROWS, scripts.ROWS, functional.ROWS, markup.ROWS, config.ROWS):

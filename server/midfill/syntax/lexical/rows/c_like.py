@@ -30,7 +30,7 @@ NESTED = (line_comment("//"), block_comment(r"/\*", "*/", nested=True))
 def _c(id: str) -> Row:
     raw = Rule(r'(?<=R)"(?P<delimiter>[^()\\\s]{0,16})\(', until(lambda match: f'){match.group("delimiter")}"'))
     separator = passed(r"(?<=[0-9a-fA-F])'(?=[0-9a-fA-F])")
-    named = [whole(r"'(?:[^'\\\n]{2,4})'")]  # several characters in one
+    named = [whole(r"'(?:[^'\\\n]{2,4})'")]  # several characters in one literal
     return row(id, COMMENTS, raw, string('"'), separator, named, characters())
 
 
@@ -111,7 +111,7 @@ def _zig(id: str) -> Row:
 
 
 def _plain(id: str) -> Row:
-    """Both quotes, one line."""
+    """Both quotes, strings of one line."""
     return row(id, COMMENTS, string('"'), string("'"))
 
 
@@ -134,7 +134,7 @@ def _child(reader: Reader, match: re.Match[str]) -> int:
 
 
 def _children(reader: Reader, match: re.Match[str]) -> int:
-    """The end of an opening tag: what follows is the element's content."""
+    """End an opening tag: what follows is the element's content."""
     reader.become(_CHILDREN, match.end())
     return match.end()
 
@@ -144,7 +144,7 @@ def _closing(reader: Reader, match: re.Match[str]) -> int:
     return match.end()
 
 
-# Not an element but the parameters of a generic function.
+# Not an element, but the parameters of a generic function.
 _GENERIC = re.compile(r"<\s*(?:const\s+)?[A-Z]\w*\s*(?:,|extends\b|=[^>]|>\s*\()")
 _ATTRIBUTES = tuple(
     Rule(quote, enter(mode("string", (Rule(quote, leave),), quote))) for quote in ('"', "'")

@@ -1,4 +1,4 @@
-"""Configuration, and whatever has few rules."""
+"""Configuration languages, and others with few rules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HASH_WORD = line_comment(r"(?<!\S)#", "#")
 
 
 def _loose(id: str, *rules: Rule, kind_is_text: bool = True) -> Row:
-    """A language in which brackets are characters like others."""
+    """A language in which brackets are ordinary characters."""
     text = code_mode("text" if kind_is_text else "code", rules, brackets=False)
     return Row(id, text, text, {}, BARE, is_loose=True)
 
@@ -60,7 +60,7 @@ _KEY = re.compile(r"[ ]*(?P<dashes>(?:-[ ]+)*)(?P<key>[^|>]?)")
 
 
 def _scalar(reader: Reader, match: re.Match[str]) -> int:
-    """Text that goes on as long as lines are deeper than what it belongs to."""
+    """Read text that continues as long as its lines are deeper than what it belongs to."""
     at = match.start(match.lastindex or 0)
     start = reader.text.rfind("\n", 0, at) + 1
     if not value_begins(reader, at):
@@ -125,7 +125,7 @@ def _prose(id: str) -> Row:
 
 
 def _unknown(id: str) -> Row:
-    """Of what nothing is known: strings that end with their line."""
+    """An unknown language: strings end with their line."""
     if not id:
         return row(id, block_comment("<!--", "-->"))
     return row(id, line_comment(r"(?<!:)//", "/"), block_comment(r"/\*", "*/"), string('"'), whole(r"'[^'\n]*'"))

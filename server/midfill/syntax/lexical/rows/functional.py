@@ -1,4 +1,4 @@
-"""Haskell and its kind, OCaml and its kind, Lisps, and what else has its own quotes."""
+"""Haskell and its relatives, OCaml and its relatives, Lisps, and other languages with quotes of their own."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _cmake(id: str) -> Row:
 
 
 def _sql(id: str) -> Row:
-    """Between dollars that end a line stands the body of a function, which is code; between others, a string."""
+    """The text between dollars that end a line is the body of a function, which is code; between others, a string."""
     body = passed(r"(?<!\w)\$(?:[A-Za-z_]\w*)?\$(?=[ \t]*(?:\n|\Z|;|(?i:language)\b))", "$")
     dollars = Rule(r"(?<!\w)(?P<tag>\$(?:[A-Za-z_]\w*)?\$)", until(lambda match: match.group("tag")), "$")
     text = string("'", escape=r"\\'(?=\w)", skip="''", many=True)
@@ -106,7 +106,7 @@ def _vim(id: str) -> Row:
 
 
 def _vim_quote(reader: Reader, match: re.Match[str]) -> int:
-    """A comment where a command might stand, or where no other quote follows on the line; a string anywhere else."""
+    """Begin a comment if a command could be here, or if no other quote follows on the line; otherwise a string."""
     at = match.end() - 1
     start = reader.text.rfind("\n", 0, at) + 1
     line_end = reader.text.find("\n", at)

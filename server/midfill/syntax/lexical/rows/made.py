@@ -12,19 +12,19 @@ BARE = mode("code", BRACKETS)
 
 
 def row(id: str, *rules: Rule | Iterable[Rule], start: Mode | None = None, brackets: bool = True) -> Row:
-    """The row of a language whose code is read by ``rules``; ``start``: a text of it does not begin as code."""
+    """Return the row of a language whose code is read by ``rules``; ``start``: a text in it does not begin as code."""
     flat = [rule for given in rules for rule in ((given,) if isinstance(given, Rule) else given)]
     code = code_mode("code", flat, brackets=brackets)
     return Row(id, start or code, code, quotes(flat), BARE, comment_ends=comment_ends(flat))
 
 
 def quotes(rules: Iterable[Rule]) -> dict[str, Mode]:
-    """The strings that ``rules`` begin, by their ends."""
+    """Return the strings that ``rules`` begin, by their ends."""
     return {mode.end: mode for mode in _opened(reversed(tuple(rules)), "string")}
 
 
 def comment_ends(rules: Iterable[Rule]) -> frozenset[str]:
-    """What ends the comments that ``rules`` begin."""
+    """Return what ends the comments that ``rules`` begin."""
     return frozenset(mode.end for mode in _opened(rules, "comment"))
 
 
@@ -33,7 +33,7 @@ def _opened(rules: Iterable[Rule], kind: Kind) -> Iterator[Mode]:
 
 
 def code_mode(kind: Kind, rules: Iterable[Rule], *, brackets: bool = True) -> Mode:
-    """Code, in which a line's end may mean something. What is frequent is tried first."""
+    """Return the mode of code, in which a line's end may have a meaning. Frequent rules are tried first."""
     rules = tuple(rules)
     own = [rule for rule in rules if brackets and any(char in "()[]{}" for char in first_of(rule))]
     others = [rule for rule in rules if rule not in own]

@@ -1,4 +1,4 @@
-"""Pages and what is written in them: HTML and its kind, PHP, Markdown."""
+"""Pages and the languages in them: HTML and its relatives, PHP, Markdown."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def _html(id: str) -> Row:
     if id == "vue":
         extra = (Rule(r"\{\{", _script_code),)
     elif id == "svelte":
-        extra = (passed(r"\{/"), Rule(r"\{", _script_code))  # the end of a block is no expression
+        extra = (passed(r"\{/"), Rule(r"\{", _script_code))  # the end of a block is not an expression
     text = mode("text", (*_page(extra, with_code=id == "svelte"), *extra))
     return Row(id, text, text, {}, BARE, is_loose=True, comment_ends=frozenset({"-->"}))
 
 
 def _script_code(reader: Reader, match: re.Match[str]) -> int:
-    """An expression in a page."""
+    """Begin an expression in a page."""
     reader.interpolate("{", match.end(), one_line=False, code=rows.row("typescript").code)
     return match.end()
 
@@ -69,12 +69,12 @@ def _attribute(quote: str, in_strings: tuple[Rule, ...]) -> tuple[Rule, ...]:
 
 @functools.cache
 def end_of(element: str) -> re.Pattern[str]:
-    """What ends the content of ``element``."""
+    """Return the pattern for the end of the content of ``element``."""
     return re.compile(rf"</{element}\b", re.IGNORECASE)
 
 
 def _content(usual: str, element: str) -> Action:
-    """The end of a tag whose content is of another language, the usual one or that which the tag names."""
+    """Return the end of a tag whose content is in another language, the usual one or the one that the tag names."""
 
     def begin(reader: Reader, match: re.Match[str]) -> int:
         at, start = match.end(), reader.opened_at[-1]
@@ -88,7 +88,7 @@ def _content(usual: str, element: str) -> Action:
 
 
 def element_around(prefix: str, suffix: str) -> str:
-    """The language of the element whose content a piece of a page begins in; "" where it begins on the page."""
+    """Return the language of the element in whose content a piece of a page begins; "" if it begins on the page."""
     return next(
         (
             language
@@ -125,7 +125,7 @@ def _php(id: str) -> Row:
     return Row(id, page, inside, quotes(rules), BARE, comment_ends=comment_ends(rules), begins=begins)
 
 
-# What the end mark leads back to.
+# The mode that the end mark leads back to.
 _PAGES: dict[Mode, Mode] = {}
 
 
@@ -150,7 +150,7 @@ def _to_page(reader: Reader, match: re.Match[str]) -> int:
 
 
 def _php_begins(page: Mode, code: Mode, text: str) -> Mode:
-    """A piece of a file is code where no mark says otherwise."""
+    """Return the mode in which a piece of a file begins: code, unless a mark shows otherwise."""
     opening, closing = text.find("<?"), text.find("?>")
     return page if opening >= 0 and (closing < 0 or opening < closing) else code
 
@@ -167,7 +167,7 @@ _BEFORE_FENCE = re.compile(r"[ \t>]*(?:(?:[-*+]|\d+[.)])[ \t]+)?")
 
 
 def _fence(reader: Reader, match: re.Match[str]) -> int:
-    """Code between fences, of the language that is named."""
+    """Begin code between fences, in the language that is named."""
     start = match.start("fence")
     line = reader.text.rfind("\n", 0, start) + 1
     if _BEFORE_FENCE.fullmatch(reader.text, line, start) is None:

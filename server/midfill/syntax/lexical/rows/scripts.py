@@ -35,7 +35,7 @@ from midfill.syntax.lexical.rows.made import row
 from midfill.syntax.lexical.state import Row
 
 HASH = line_comment("#")
-# Where a word begins, and only there, the mark begins a comment.
+# The mark begins a comment only where a word begins.
 HASH_WORD = line_comment(r"(?<![^\s;|&()`])#", "#")
 
 
@@ -66,7 +66,7 @@ def _shell_rules(*, in_line: bool = False) -> tuple[Rule, ...]:
 
 
 def heredocs() -> tuple[Rule, ...]:
-    """Those of the shell."""
+    """Return the shell's heredoc rules."""
     return (
         passed("<<<"),
         passed(r"<<(?=[\s\d=(])"),
@@ -105,12 +105,12 @@ def _shell(id: str) -> Row:
 
 
 def _lines_of_shell(id: str) -> Row:
-    """What is given to a shell line by line."""
+    """Commands that a shell gets line by line."""
     return row(id, _shell_rules(in_line=True))
 
 
 def _makefile(id: str) -> Row:
-    """Quotes mean something in recipes only, which begin with a tabulator."""
+    """Quotes have a meaning only in recipes, which begin with a tab."""
     quotes = [
         Rule(
             quote,
@@ -169,7 +169,7 @@ _PERCENT = r"%(?P<kind>[qQwWiIrsx]?)(?P<d>[(\[{<|!/^])"
 
 
 def _percent(reader: Reader, match: re.Match[str]) -> int:
-    """A literal of Ruby, or a remainder."""
+    """Read a literal of Ruby, or a remainder."""
     at, text = match.start("kind") - 1, reader.text
     end = reader.before(at)
     after_value = end > 0 and (text[end - 1].isalnum() or text[end - 1] in "_)]}'\"")
@@ -198,7 +198,7 @@ def _pod(start: str, end: str) -> Rule:
 
 
 def _data(word: str) -> Rule:
-    """What comes after it is no code."""
+    """Return a rule: what comes after ``word`` is not code."""
     return Rule(rf"(?<![^\n]){word}(?=\r?\n)", enter(mode("comment", (), "\n" + word)), word[0])
 
 

@@ -1,1 +1,1 @@
-"""What besides the current file goes into a prompt."""
+"""What goes into a prompt besides the current file."""

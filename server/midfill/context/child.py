@@ -1,4 +1,4 @@
-"""A child process that answers lines of JSON, one at a time, and can be ended at any moment."""
+"""A child process that answers lines of JSON, one at a time, and can be killed at any moment."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 from midfill import paths, safe_path
 from midfill.context import limits
 
-START_S = 30.0  # until a child has said that it is ready
-LOOK_S = 0.05  # between two looks at the clock and the child's memory
+START_S = 30.0  # until a child has reported that it is ready
+LOOK_S = 0.05  # between two checks of the clock and the child's memory
 MAX_ANSWER = 8 << 20  # bytes
 
 
 class Ended(Exception):  # noqa: N818 - says what happened
-    """The child is gone. ``ready``: it had begun to work, so what it was asked is to blame."""
+    """The child has ended. ``ready``: it had begun to work, so its last request is to blame."""
 
     def __init__(self, why: str, *, ready: bool) -> None:
         super().__init__(why)
@@ -29,10 +29,10 @@ class Ended(Exception):  # noqa: N818 - says what happened
 
 
 class ChildProcess:
-    """One child. Asked by one thread; ``kill`` may come from any."""
+    """One child. One thread sends it requests; any thread may call ``kill``."""
 
     def __init__(self, command: Sequence[str], *, max_memory: int, answer_s: float) -> None:
-        """Start it; does not wait until it is ready. Its command gets this process's id as its last argument.
+        """Start the child without waiting until it is ready. Its command gets this process's id as its last argument.
 
         ``max_memory`` (bytes) and ``answer_s`` bound each answer from outside. Raises OSError, MidfillError.
         """
@@ -45,22 +45,22 @@ class ChildProcess:
             creationflags=flags,
         )  # fmt: skip
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()  # b"": there are no more
+        self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()  # b"": no more will come
         self._is_ready = False
         threading.Thread(target=self._talk, name="midfill-child-pipe", daemon=True).start()
 
     @property
     def pid(self) -> int:
-        """Of the child."""
+        """The child's process id."""
         return self._child.pid
 
     @property
     def resident(self) -> int:
-        """Bytes of memory that it has; 0 where the system does not say."""
+        """The child's resident memory in bytes; 0 if the system does not report it."""
         return limits.resident(self.pid) or 0
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """What it answers. Raises Ended."""
+        """Return its answer. Raises Ended."""
         if not self._is_ready:
             self._answer(START_S)
             self._is_ready = True
@@ -74,18 +74,18 @@ class ChildProcess:
         return found
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the child at once."""
         self._requests.put(None)
         with contextlib.suppress(OSError):
             self._child.kill()
 
     def end(self) -> None:
-        """End it at once and wait until it is gone."""
+        """Kill the child and wait until it has ended."""
         self.kill()
         self._child.wait()
 
     def _answer(self, limit_s: float) -> bytes:
-        """The child's next line; a child that takes longer, or too much memory, is killed. Raises Ended."""
+        """Return the child's next line; kill a child that takes too long, or too much memory. Raises Ended."""
         deadline = time.monotonic() + limit_s
         while True:
             try:
@@ -101,10 +101,10 @@ class ChildProcess:
             return answer
 
     def _talk(self) -> None:
-        """Write and read, which may wait for ever: in a thread that nothing waits for."""
+        """Write and read, which may block for ever: this runs in a thread that nothing waits for."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        # Closing the pipe of a child that was killed may fail as well as writing to it.
+        # Closing the pipe of a killed child may fail just like writing to it.
         with contextlib.suppress(OSError, ValueError), self._child.stdin as requests, self._child.stdout as answers:
             while line := answers.readline(MAX_ANSWER):
                 self._answers.put(line)

@@ -1,9 +1,9 @@
 """From the findings of the sources to the snippets of a prompt: ranked, each once, within a budget, in a stable order.
 
 The engine reads the head of a prompt once and keeps it, so a snippet that moves or goes makes it read everything after
-it again. The snippets therefore come in two parts. The front holds what a file and a scope need: signatures behind
-imports, of names, of neighbours. It stays as long as it is worth a good part of the best choice. Behind it stands what
-the very line needs: the members of the class before the dot, similar code, the latest edits.
+it again. The snippets therefore come in two parts. The front holds what a file and a scope need: signatures of imports,
+of names, of neighbours. It stays as long as it is worth a good part of the best choice. The part after it holds what
+the current line needs: the members of the class before the dot, similar code, the latest edits.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from midfill.context.sources import SOURCES, imports
 from midfill.context.view import Found, Pick, Source, View, Window
 from midfill.types import Snippet
 
-CHARS_PER_TOKEN = 3.0  # of code, at least: the budget is not passed
-TOKENS_PER_FILE = 6  # of the template, beside its path
+CHARS_PER_TOKEN = 3.0  # of code, at least, so the budget is never exceeded
+TOKENS_PER_FILE = 6  # of the template, in addition to the path
 LINE_TOKENS = 2  # line end and indentation of a signature
-FRONT_SHARE = 0.6  # of the budget; what is left of it goes to the part behind
-GOOD_ENOUGH = 0.6  # the share of the best worth with which an earlier front stays
-URGENT = 1.12  # a score with which something belongs behind
-MIN_SCORE = 0.45  # what is less likely is worth less than the text around the cursor (docs/log.md)
+FRONT_SHARE = 0.6  # of the budget; the second part gets the rest
+GOOD_ENOUGH = 0.6  # an earlier front stays if it is worth this share of the best one
+URGENT = 1.12  # a finding with this score belongs to the second part
+MIN_SCORE = 0.45  # a less likely finding is worth less than the text around the cursor (docs/log.md)
 MAX_FOUND = 3000
-MAX_REPEATED = 2  # signatures that a window may show again
+MAX_REPEATED = 2  # signatures that a window may repeat
 
-Key = tuple[str, int, int]  # file, and a definition's index and -1, or a window's lines
+Key = tuple[str, int, int]  # file, and either a definition's index and -1, or a window's lines
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the prompts of one document hold, and what it was made from."""
+    """What the prompts of one document contain, and what it was made from."""
 
     snippets: tuple[Snippet, ...] = ()
     front: Mapping[Key, Found] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class _Basket:
         return self
 
     def _offer(self, key: Key, found: Found) -> None:
-        """Take it if there is room, and if its content is not there already."""
+        """Take it if there is room, and if its content is not there yet."""
         if key in self.keys or self._has(found):
             return
         cost = _cost(found) + (0 if self.of_file[found.file.key] else _path_cost(found.file))
@@ -74,7 +74,7 @@ class _Basket:
             self.of_file[found.file.key].append(found)
 
     def _has(self, found: Found) -> bool:
-        """Whether a window shows the definition, or the signatures that a window would show are there."""
+        """Whether a window shows the definition, or the signatures that a window would show are already there."""
         taken = self.of_file[found.file.key]
         if isinstance(found, Pick):
             line = found.file.definitions[found.at].line
@@ -106,7 +106,7 @@ def choose(
 
 
 def _is_behind(key: Key, found: Mapping[Key, Found]) -> bool:
-    """Whether it belongs to the line rather than to the file; what belongs to such a class goes with it."""
+    """Whether it belongs to the line rather than to the file; the members of such a class go with the class."""
     one = found[key]
     if isinstance(one, Window) or one.score >= URGENT:
         return True
@@ -140,9 +140,7 @@ def _best(view: View, focus: Focus, sources: Mapping[str, Source]) -> dict[Key, 
                 return found
             if one.score < MIN_SCORE or one.file.key == focus.key or not view.may_show(one.file.key, focus):
                 continue
-            if one.source != imports.NAME and not shares_names(
-                one.file.language, focus
-            ):  # an import says what it means
+            if one.source != imports.NAME and not shares_names(one.file.language, focus):  # an import explains itself
                 continue
             key = (one.file.key, one.at, -1) if isinstance(one, Pick) else (one.file.key, one.start, one.end)
             earlier = found.get(key)

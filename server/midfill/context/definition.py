@@ -1,4 +1,4 @@
-"""What one file defines: a value that the process which parses hands to the one that chooses snippets."""
+"""What one file defines: a value that the parsing process passes to the process that chooses snippets."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Definition:
     signature: str  # without the indentation of its place; may have several lines
     line: int  # from 0
     end_line: int
-    parent: int = -1  # index of the class that it stands in; -1: none
-    owner: str = ""  # the class it is a member of, also where it stands outside (Go, Rust, C++)
+    parent: int = -1  # index of the class that contains it; -1: none
+    owner: str = ""  # the class it is a member of, even if it is outside of it (Go, Rust, C++)
     doc: str = ""  # first line of its docstring
     depth: int = 0
 
@@ -28,12 +28,12 @@ _TYPES = (str, str, str, int, int, int, str, str, int)
 
 
 def to_json(definitions: Iterable[Definition]) -> list[list[Any]]:
-    """The values of each definition, in the order of its fields."""
+    """Return the values of each definition, in the order of its fields."""
     return [list(astuple(one)) for one in definitions]
 
 
 def from_json(rows: Any) -> tuple[Definition, ...]:
-    """What ``to_json`` wrote. Raises ValueError for anything else; a parent always stands before its members."""
+    """Return what ``to_json`` wrote. Raises ValueError for anything else; a parent always comes before its members."""
     if not isinstance(rows, list):
         raise ValueError("no list of definitions")
     return tuple(_definition(row, at) for at, row in enumerate(rows))

@@ -1,7 +1,7 @@
-"""What the editor's other language servers complain of near the cursor: the line and what is wrong with it.
+"""What the editor's other language servers report near the cursor: the line and what is wrong with it.
 
-A complaint is kept for the text of its line, so it holds while that line stands near where it stood, or is the one that
-is being written again.
+A complaint belongs to the text of its line, so it holds while that line is near its old position, or is being
+rewritten.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MAX_KEPT = 100  # of a document
 MAX_SHOWN = 3
 MAX_MESSAGE, MAX_CODE = 160, 100  # characters that are shown
 NEAR_ROWS = 60  # from the cursor
-MOVED_ROWS = 30  # so far a line may have moved since
+MOVED_ROWS = 30  # a line may have moved this far since
 SCORE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """``code`` is the line's text as it stood at ``row`` (from 0)."""
+    """``code`` is the line's text as it was at ``row`` (from 0)."""
 
     row: int
     code: str
@@ -35,24 +35,24 @@ class Complaint:
 
 
 class Diagnostics:
-    """By document, the latest of each."""
+    """The latest complaints of each document."""
 
     def __init__(self) -> None:
         self._told: OrderedDict[str, tuple[Complaint, ...]] = OrderedDict()
 
     def told(self, uri: str, complaints: Sequence[Complaint]) -> None:
-        """These are all that there are in a document now."""
+        """Take all complaints that a document has now."""
         self._told[uri] = tuple(complaints[:MAX_KEPT])
         self._told.move_to_end(uri)
         while len(self._told) > MAX_DOCUMENTS:
             self._told.popitem(last=False)
 
     def forget(self, uri: str) -> None:
-        """A document was closed."""
+        """Forget a document that was closed."""
         self._told.pop(uri, None)
 
     def snippet(self, snapshot: Snapshot) -> Snippet | None:
-        """Those that hold near the cursor, errors first, the nearest last; None where there are none."""
+        """Return the complaints that hold near the cursor, errors first, the nearest last; None if there are none."""
         told = self._told.get(snapshot.uri)
         if not told:
             return None
@@ -68,14 +68,14 @@ class Diagnostics:
 
 
 def _holds(one: Complaint, row: int, lines: Sequence[str]) -> bool:
-    """Whether the line stands there still, or is being written again."""
+    """Whether the line is still there, or is being rewritten."""
     if abs(one.row - row) <= 1:
         return True
     return one.code in lines[max(0, one.row - MOVED_ROWS) : one.row + MOVED_ROWS]
 
 
 def _shown(one: Complaint, language: str) -> str:
-    """``total.nett  # error: no member "nett"``; "" where the language has no comments."""
+    """Return ``total.nett # error: no member "nett"``; "" if the language has no comments."""
     kind = "error" if one.is_error else "warning"
     message = " ".join(one.message.split())[:MAX_MESSAGE]
     said = languages.comment(language, f"{kind}: {message}").rstrip("\n")

@@ -1,6 +1,6 @@
-"""Where invented keys and passwords stand: in tests and examples, by the names of their files, and in comments.
+"""Where invented keys and passwords are common: in tests and examples, by the names of their files, and in comments.
 
-``secrets`` asks for the surroundings of what it found. A text may be cut out of a file, so what is doubtful is code.
+``secrets`` asks about the surroundings of what it found. A text may be cut out of a file, so doubtful text is code.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Literal
 
 Place = Literal["code", "example", "documentation"]
 Span = tuple[int, int]
-MAX_ABOVE = 400  # characters above a docstring in which the line before it ends
+MAX_ABOVE = 400  # characters above a docstring that are searched for the end of the line before it
 
-# Folders and files of tests, examples and documents, by what test runners and people call them.
+# Folders and files of tests, examples and documents, as test runners and users name them.
 _PATH = re.compile(
     r"(?i:(?:^|/)(?:__)?(?:tests?|testing|testdata|test[-_]\w+|specs?|fixtures?|examples?|samples?|demos?|cookbook|tutorials?|mocks?|e2e"
     r"|bench(?:es|marks?)?|docs?|locales?|lang(?=/[a-z]{2}(?:[-_][A-Za-z]{2,4})?[/.])|i18n|l10n|translations?)(?:__)?/)"
@@ -23,8 +23,8 @@ _PATH = re.compile(
     r"|(?:^|/)x?t/(?:[^/]+/)*[^/]*\.(?:t|pl|pm)\Z|\.t\Z|[a-z0-9.]Tests?/|[a-z0-9](?:Tests?|Spec|TestCase)\.\w+\Z"
 )
 _RUST_TESTS = re.compile(r"(?m)^[ \t]*#\[cfg\(test\)\]\s{0,20}(?:pub\s)?mod\s\w{1,40}\s?\{")
-# Lines of documentation; three and more lines of comment, which are prose, or code that was put out of use. A line of
-# the preprocessor is none, nor a Rust attribute or an option of a command.
+# Lines of documentation; and three or more lines of comment, which are prose or disabled code. A line of the
+# preprocessor is not one, nor is a Rust attribute or an option of a command.
 _DOCUMENTED_LINE = re.compile(r"(?m)^[ \t]*(?://[/!]|>>> )[^\n]*")
 _COMMENTS = re.compile(
     r"(?m)(?:^[ \t]*(?://|--(?=\s)|;|%|#(?![\[!]|(?:define|undef|include|import|pragma|if|ifdef|ifndef|elif|else|endif"
@@ -37,7 +37,7 @@ _ENDS = {'"""': '"""', "'''": "'''", "/*": "*/", "<!--": "-->", "=begin": "=end"
 
 
 class Surroundings:
-    """What surrounds each place of a text of the file ``path``; comments are looked for at the first question."""
+    """What surrounds each place of a text of the file ``path``; comments are searched at the first question."""
 
     def __init__(self, text: str, path: str) -> None:
         self._text = text
@@ -45,7 +45,7 @@ class Surroundings:
         self._spans: tuple[list[Span], list[Span], list[Span]] | None = None
 
     def at(self, offset: int) -> Place:
-        """What surrounds ``offset``."""
+        """Return what surrounds ``offset``."""
         if self._spans is None:
             self._spans = (
                 list(_blocks(self._text)),
@@ -64,19 +64,19 @@ def is_example(path: str) -> bool:
 
 
 def _start_of_tests(text: str) -> int:
-    """Where a file of Rust goes on with its own tests; its end where it does not."""
+    """Return where a file of Rust continues with its own tests; the end of the file if it does not."""
     match = _RUST_TESTS.search(text)
     return match.start() if match else len(text)
 
 
 def _is_in(spans: list[Span], offset: int) -> bool:
-    """Whether one of the spans, which are in order and apart, holds ``offset``."""
+    """Whether one of the spans, which are in order and do not touch, contains ``offset``."""
     at = bisect.bisect_right(spans, offset, key=lambda span: span[0]) - 1
     return at >= 0 and offset < spans[at][1]
 
 
 def _blocks(text: str) -> Iterator[Span]:
-    """Comments of several lines and docstrings, each from the beginning of a line."""
+    """Yield comments of several lines and docstrings, each from the beginning of a line."""
     opened: re.Match[str] | None = None
     for mark in _MARK.finditer(text):
         if opened is None:

@@ -12,11 +12,11 @@ from midfill.context.kinds import family
 
 LINES_BEFORE, LINES_AFTER = 40, 16
 FADE = 8  # lines after which a word counts half
-MAX_LINES_UP = 400  # how far up a scope's first line is looked for
+MAX_LINES_UP = 400  # how far up a scope's first line is searched
 SCOPE_WEIGHT = 0.6
 MAX_ACCESS = 80
-MAX_CHARS = 200_000  # of a text that words and types are looked for in
-# So much of the file stands in the prompt at least; what is in there need not be said again.
+MAX_CHARS = 200_000  # of a text that is searched for words and types
+# The prompt contains at least this much of the file; its content need not be repeated.
 SHOWN_BEFORE, SHOWN_AFTER = 1600, 500
 
 
@@ -32,12 +32,12 @@ class Focus:
 
     @property
     def folder(self) -> str:
-        """Where the file lies."""
+        """The folder of the file."""
         return self.path.rpartition("/")[0]
 
     @property
     def family(self) -> str:
-        """Languages that see each other's definitions have the same."""
+        """The family of the language: languages that see each other's definitions share one."""
         return family(self.language)
 
     @cached_property
@@ -47,7 +47,7 @@ class Focus:
 
     @cached_property
     def before(self) -> list[str]:
-        """The lines up to the cursor, the nearest first; the first is what stands before it on its line."""
+        """The lines up to the cursor, the nearest first; the first is the text before it on its line."""
         return self.text[max(0, self.cursor - 20_000) : self.cursor].split("\n")[::-1]
 
     @cached_property
@@ -73,12 +73,12 @@ class Focus:
 
     @cached_property
     def used(self) -> Counter[str]:
-        """How often this file says each word."""
+        """How often this file contains each word."""
         return Counter(match[0] for match in WORD.finditer(self.text[:MAX_CHARS]))
 
     @cached_property
     def scopes(self) -> list[str]:
-        """The lines that open what the cursor stands in, from the inside out; told by their indentation."""
+        """The lines that open the scopes around the cursor, from the inside out, found by their indentation."""
         found: list[str] = []
         indent = _indent(self.before[0])
         for line in self.before[1:MAX_LINES_UP]:
@@ -95,12 +95,13 @@ class Focus:
 
     @cached_property
     def receiver(self) -> str:
-        """The name whose member is being written: ``client`` in ``self.client.se``; "" where none is."""
+        """The name whose member is being written: ``client`` in ``self.client.se``; "" if there is none."""
         return receiver_in(self.before[0][-200:])
 
     @cached_property
     def access(self) -> str:
-        """What stands before the member that is being written, dot and all: ``self.client.``; "" where nothing does."""
+        """The text before the member that is being written, including the dot: ``self.client.``; "" if there is
+        none."""
         match = _ACCESS.search(self.before[0][-MAX_ACCESS:])
         return match[1] if match else ""
 
@@ -108,16 +109,16 @@ class Focus:
     def types(self) -> dict[str, float]:
         """Names of classes that the variables around the cursor seem to have, with weights up to 1.
 
-        Told by how this file writes them: annotations, declarations, and calls of what looks like a class.
+        They are found in how this file writes them: annotations, declarations, and calls of what looks like a class.
         """
         found: dict[str, float] = {}
         for name, kind in self._typed:
             weight = 1.0 if name == self.receiver else 0.5 * self.near.get(name, 0.0)
             if weight:
                 found[kind] = max(found.get(kind, 0.0), weight)
-        if self.receiver and not found.get(self.receiver):  # variables are often called after their class
+        if self.receiver and not found.get(self.receiver):  # variables are often named after their class
             found.setdefault("".join(part.capitalize() for part in self.receiver.strip("_").split("_")), 1.0)
-            found.setdefault(self.receiver, 1.0)  # or are one
+            found.setdefault(self.receiver, 1.0)  # or are a class
         if self.receiver in ("self", "this", "super", "cls"):
             for line in self.scopes:
                 if re.match(r"\s*(?:\w+\s+)*class\b", line):
@@ -126,7 +127,7 @@ class Focus:
 
     @cached_property
     def _typed(self) -> set[tuple[str, str]]:
-        """(variable, class) for every place of this file that says so."""
+        """Return (variable, class) for every place of this file that shows both."""
         text = self.text[:MAX_CHARS]
         found = {(match[1], match[2]) for match in _ANNOTATED.finditer(text)}
         found |= {(match[1], match[2]) for match in _MADE.finditer(text)}
@@ -146,7 +147,7 @@ _DECLARED = re.compile(r"\b([A-Z]\w*)(?:<[\w, <>?]{0,60}>)?[ \t*&]+([^\W\d]\w*)[
 
 
 def receiver_in(before: str) -> str:
-    """The name whose member is being written at the end of ``before``; "" where none is."""
+    """Return the name whose member is being written at the end of ``before``; "" if there is none."""
     match = _RECEIVER.search(before)
     return match[1] if match else ""
 

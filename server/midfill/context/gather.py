@@ -1,4 +1,4 @@
-"""What a prompt holds besides the current file: from memory only, in a stable order."""
+"""What a prompt contains besides the current file: from memory only, in a stable order."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from midfill.types import Snapshot, Snippet
 
 
 class ContextSource(Protocol):
-    """Knows pieces of other files. Asked at every keystroke: answers from memory, at once."""
+    """Knows pieces of other files. It is asked at every keystroke, so it answers from memory, at once."""
 
-    budget: int  # tokens that its snippets may have together; set by who asks
+    budget: int  # tokens for all of its snippets; set by the caller
 
     def snippets(self, snapshot: Snapshot) -> Iterable[Snippet]:
         """Return the snippets for ``snapshot`` in the order of the prompt: earlier ones first, the most useful last."""

@@ -1,6 +1,6 @@
 """What git ignores in a folder: its ``.gitignore`` files, ``.git/info/exclude``, and folders of generated files.
 
-Reads the disk; for the indexer's thread alone.
+It reads the disk, so only the indexer's thread uses it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathspec import GitIgnoreSpec
 MAX_BYTES = 1 << 16  # of one .gitignore
 MAX_LINES = 2000
 MAX_LINE = 500  # a longer line is not a pattern that a person wrote
-MAX_STARS = 4  # of one pattern, "**" counted apart: matching takes the length of a name to this power
+MAX_STARS = 4  # of one pattern, without "**": matching takes the length of a name to this power
 MAX_SPECS = 5000  # folders whose rules are kept
 MAX_PARENTS = 16
 
-# Made by tools, or copied from elsewhere. Useless as examples, and large.
+# Made by tools, or copied from other projects: useless as examples, and large.
 UNREAD_FOLDERS = frozenset({
     "node_modules", "bower_components", "site-packages", "__pycache__", "venv", "virtualenv", "dist", "build", "target",
     "out", "bin", "obj", "coverage", "htmlcov", "vendor", "third_party", "pods", "deriveddata", "cmakefiles",
@@ -29,7 +29,7 @@ UNREAD_FOLDERS = frozenset({
 
 
 class Ignore:
-    """The rules of one workspace folder (a real path), read where they are needed and kept."""
+    """The rules of one workspace folder (a real path), read when they are needed and kept."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -37,19 +37,19 @@ class Ignore:
         self._above = _rules_above(root)
 
     def is_ignored(self, path: str, *, is_folder: bool = False) -> bool:
-        """Whether git or habit ignores ``path`` (relative, "/" separated), by itself or by a folder above it."""
+        """Whether git or convention ignores ``path`` (relative, "/" separated), by itself or by a folder above it."""
         parts = path.split("/")
         if any(_is_unread(part) for part in (parts if is_folder else parts[:-1])):
             return True
         return any(self._matches(parts[:n], n < len(parts) or is_folder) for n in range(1, len(parts) + 1))
 
     def is_ignored_here(self, path: str, *, is_folder: bool = False) -> bool:
-        """The same for a path whose folder is known not to be ignored."""
+        """Whether it ignores a path whose folder is known not to be ignored."""
         parts = path.split("/")
         return (is_folder and _is_unread(parts[-1])) or self._matches(parts, is_folder)
 
     def _matches(self, parts: list[str], is_folder: bool) -> bool:
-        """The nearest rule that speaks of the path decides."""
+        """Whether the rules match; the nearest rule about the path decides."""
         end = "/" if is_folder else ""
         for n in range(len(parts) - 1, -1, -1):
             spec = self._spec("/".join(parts[:n]))
@@ -73,9 +73,9 @@ def _is_unread(folder: str) -> bool:
 
 
 def _rules_above(root: Path) -> list[tuple[list[str], GitIgnoreSpec]]:
-    """The rules of the folders above, up to the repository that ``root`` lies in; the nearest first.
+    """Return the rules of the folders above, up to the repository that contains ``root``; the nearest first.
 
-    Each with the way from it down to ``root``. Only rules are read there, nothing else.
+    Each comes with the way from it down to ``root``. Nothing but rules is read there.
     """
     found: list[tuple[list[str], GitIgnoreSpec]] = []
     way: list[str] = []
@@ -91,7 +91,7 @@ def _rules_above(root: Path) -> list[tuple[list[str], GitIgnoreSpec]]:
         at = at.parent
         if (spec := _read(at / ".gitignore")) is not None:
             found.append((way, spec))
-    return []  # no repository: rules that happen to lie above mean nothing
+    return []  # without a repository, rules that happen to be above have no meaning
 
 
 def _read(file: Path) -> GitIgnoreSpec | None:
@@ -107,9 +107,9 @@ def _read(file: Path) -> GitIgnoreSpec | None:
 
 
 def _spec_of(lines: list[str]) -> GitIgnoreSpec:
-    """The rules of ``lines``; a rule that git would not understand matches nothing.
+    """Return the rules of ``lines``; a rule that git would not understand matches nothing.
 
-    A rule that is made to be slow ignores everything: rather nothing than too much.
+    A rule that was written to be slow makes everything ignored: better nothing than too much.
     """
     kept: list[str] = []
     for line in lines:
@@ -122,6 +122,6 @@ def _spec_of(lines: list[str]) -> GitIgnoreSpec:
 
 
 def _n_stars(line: str) -> int:
-    """How many places of a pattern may match in many ways: stars in names, or folders of any depth."""
+    """Return how many parts of a pattern may match in many ways: stars in names, or folders of any depth."""
     parts = line.strip().split("/")
     return max(parts.count("**"), sum(part.count("*") for part in parts if part not in ("*", "**")))

@@ -1,7 +1,7 @@
 """The import statements of a file, and the files of the workspace that they mean.
 
-Read with patterns instead of a grammar, since a file that is being written is seldom whole; resolved against the paths
-of the index, never against the disk. Every language writes one function: text to ``Import``.
+They are read with patterns instead of a grammar, since a file that is being written is seldom complete, and resolved
+against the paths of the index, never against the disk. Every language has one function: text to ``Import``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from midfill.context.index import Index, SourceFile
 
-MAX_CHARS = 60_000  # of a text that imports are looked for in
+MAX_CHARS = 60_000  # of a text that is searched for imports
 MAX_IMPORTS = 200
 MAX_NAMES = 60  # of one statement
 MAX_FOLDER_FILES = 30  # of a package that is a folder
@@ -23,8 +23,8 @@ MAX_FOLDER_FILES = 30  # of a package that is a folder
 class Import:
     """One import. ``paths`` are what it may mean, relative to some root of the workspace, the likeliest first.
 
-    ``names`` are taken from there; without any the whole is, under the name ``alias``. ``exact`` paths begin at the
-    workspace; ``folder`` paths mean every file of a folder.
+    ``names`` are imported from there; if there are none, the whole module is, under the name ``alias``. ``exact`` paths
+    begin at the workspace; ``folder`` paths mean every file of a folder.
     """
 
     paths: tuple[str, ...]
@@ -35,7 +35,7 @@ class Import:
 
 
 def imports_of(text: str, path: str, family: str) -> list[Import]:
-    """The imports of ``text``, a file at ``path``; [] for languages that are not known."""
+    """Return the imports of ``text``, a file at ``path``; [] for unknown languages."""
     reader = READERS.get(family)
     found: list[Import] = []
     for one in reader(text[:MAX_CHARS], posixpath.dirname(path)) if reader is not None else ():
@@ -46,7 +46,7 @@ def imports_of(text: str, path: str, family: str) -> list[Import]:
 
 
 def resolve(index: Index, one: Import, path: str) -> list[SourceFile]:
-    """The files that ``one`` means, seen from the file at ``path``; [] where it means none of the workspace."""
+    """Return the files that ``one`` means, seen from the file at ``path``; [] if it means no file of the workspace."""
     for target in one.paths:
         if one.folder:
             folders = index.folders_ending(target)
@@ -61,7 +61,7 @@ def resolve(index: Index, one: Import, path: str) -> list[SourceFile]:
 
 
 def _may_be(file: SourceFile, target: str, one: Import, path: str) -> bool:
-    """Whether ``target`` is written from a root that ``path`` can see: ``json.py`` in some folder is not ``json``."""
+    """Whether ``target`` is relative to a root that ``path`` can see: ``json.py`` in some folder is not ``json``."""
     root = file.path.removesuffix(target).rstrip("/")
     if one.exact:
         return root == ""
@@ -71,7 +71,7 @@ def _may_be(file: SourceFile, target: str, one: Import, path: str) -> bool:
 
 
 def common(one: str, other: str) -> int:
-    """How many folders two paths share, from the top."""
+    """Return how many folders two paths share, from the top."""
     n = 0
     for a, b in zip(one.split("/")[:-1], other.split("/")[:-1], strict=False):
         if a != b:
@@ -80,8 +80,8 @@ def common(one: str, other: str) -> int:
     return n
 
 
-# Quantifiers give nothing back (``+``) where what follows cannot match otherwise: a text of beginnings alone is read in
-# a time that grows with its length.
+# Quantifiers are possessive (``+``) where what follows cannot match otherwise: a text of only beginnings is read in
+# time that grows linearly with its length.
 
 # ---- languages -------------------------------------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ def _go(text: str, folder: str) -> Iterator[Import]:
             parts = [part for part in match[2].split("/") if part]
             if len(parts) < 2:
                 continue  # of the standard library
-            # The module's name comes first and is not a folder: drop parts until folders fit, two of them at least.
+            # The module's name comes first and is not a folder: drop parts until folders match, at least two of them.
             tails = ["/".join(parts[n:]) for n in range(len(parts) - 1)]
             yield Import((*tails, parts[-1]), alias=match[1] or parts[-1], folder=True)
 
@@ -229,7 +229,7 @@ _USING = re.compile(r"^[ \t]*using[ \t]+(?:static[ \t]+)?([\w.]{2,200})[ \t]*;",
 
 
 def _csharp(text: str, folder: str) -> Iterator[Import]:
-    """A namespace is often a folder."""
+    """Read C#: a namespace is often a folder."""
     for match in _USING.finditer(text):
         parts = match[1].split(".")
         if parts[0] != "System":
@@ -243,7 +243,7 @@ READERS: dict[str, Callable[[str, str], Iterator[Import]]] = {
 
 
 def _names(text: str, *renaming: str) -> tuple[str, ...]:
-    """The names of a list, as they are called where they come from."""
+    """Return the names of a list, as they are called in the module they come from."""
     found: list[str] = []
     for part in text.strip("() \n\t{};").split(",")[:MAX_NAMES]:
         for mark in renaming:
@@ -255,6 +255,6 @@ def _names(text: str, *renaming: str) -> tuple[str, ...]:
 
 
 def _up(folder: str, n: int) -> str | None:
-    """The folder ``n`` levels above; None past the workspace's own."""
+    """Return the folder ``n`` levels above; None above the workspace's own."""
     parts = folder.split("/") if folder else []
     return "/".join(parts[: len(parts) - n]) if n <= len(parts) else None

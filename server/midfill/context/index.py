@@ -1,6 +1,6 @@
-"""The files that are known, in memory: their text, their definitions, and where a name is defined or used.
+"""The known files, in memory: their text, their definitions, and where a name is defined or used.
 
-Changed by the workspace's one thread, and read there only.
+Only the workspace's one thread changes and reads it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from midfill.context.kinds import family
 
 MAX_FILES = 4000
 MAX_CHARS = 24_000_000  # of all texts together
-MAX_WORDS = 400_000  # distinct ones that are known; a larger project has its most by then
-MAX_FILE_WORDS = 3000  # distinct words of one file that are looked up
+MAX_WORDS = 400_000  # distinct words that are known; a larger project has found most of its words by then
+MAX_FILE_WORDS = 3000  # distinct words of one file that are indexed
 MIN_WORD = 3
 
 WORD = re.compile(r"[^\W\d]\w*")
@@ -28,8 +28,8 @@ _NOBODY: frozenset[str] = frozenset()
 class SourceFile:
     """One file of the workspace, or an open document."""
 
-    key: str  # what tells it apart: the real path, or the URI of what is no file
-    path: str  # what the model sees as its name
+    key: str  # its identity: the real path, or the URI of a document that is not a file
+    path: str  # the name that the model sees
     language: str
     text: str
     definitions: tuple[Definition, ...] = ()
@@ -37,17 +37,17 @@ class SourceFile:
 
     @cached_property
     def lines(self) -> list[str]:
-        """The text's lines, kept: they are asked for again and again."""
+        """The text's lines, kept because they are needed again and again."""
         return self.text.split("\n")
 
     @property
     def folder(self) -> str:
-        """Where it lies, by its path."""
+        """The folder of its path."""
         return self.path.rpartition("/")[0]
 
     @property
     def family(self) -> str:
-        """Languages that see each other's definitions have the same."""
+        """The family of the language: languages that see each other's definitions share one."""
         return family(self.language)
 
 
@@ -60,7 +60,7 @@ class Place:
 
     @property
     def definition(self) -> Definition:
-        """What is defined."""
+        """The definition itself."""
         return self.file.definitions[self.at]
 
 
@@ -77,7 +77,7 @@ class Index:
         self._used: defaultdict[str, set[str]] = defaultdict(set)
 
     def put(self, file: SourceFile) -> bool:
-        """Take ``file`` in place of the one with its key; False where there is no room."""
+        """Add ``file``, replacing the one with its key; return False if there is no room."""
         self.remove(file.key)
         if len(self.files) >= MAX_FILES or self.n_chars + len(file.text) > MAX_CHARS:
             return False
@@ -114,7 +114,7 @@ class Index:
                     del self._used[word]
 
     def defining(self, name: str) -> list[Place]:
-        """Where ``name`` is defined, in whatever language."""
+        """Return where ``name`` is defined, in any language."""
         found = self._defined.get(name, {})
         return [Place(self.files[key], at) for key, places in found.items() for at in places]
 
@@ -123,22 +123,22 @@ class Index:
         return name in self._defined
 
     def users(self, word: str) -> Set[str]:
-        """Keys of the files in which ``word`` occurs."""
+        """Return the keys of the files in which ``word`` occurs."""
         return self._used.get(word, _NOBODY)
 
     def ending(self, path: str) -> list[SourceFile]:
-        """The files whose path is ``path`` or ends in it."""
+        """Return the files whose path is ``path`` or ends with it."""
         keys = self._by_name.get(path.rpartition("/")[2], ())
         files = (self.files[key] for key in sorted(keys))
         return [file for file in files if file.path == path or file.path.endswith("/" + path)]
 
     def folders_ending(self, path: str) -> list[str]:
-        """The folders with files that are ``path`` or end in it."""
+        """Return the folders with files that are ``path`` or end with it."""
         folders = (folder for folder, keys in self._by_folder.items() if keys)
         return sorted(folder for folder in folders if folder == path or folder.endswith("/" + path))
 
     def in_folder(self, folder: str) -> list[SourceFile]:
-        """The files that lie in ``folder`` itself."""
+        """Return the files that are directly in ``folder``."""
         return [self.files[key] for key in sorted(self._by_folder.get(folder, ()))]
 
 
@@ -147,5 +147,5 @@ def _file_name(file: SourceFile) -> str:
 
 
 def _words(text: str) -> set[str]:
-    words = {word for match in WORD.finditer(text) if len(word := match[0]) >= MIN_WORD}  # lets other threads in
+    words = {word for match in WORD.finditer(text) if len(word := match[0]) >= MIN_WORD}  # lets other threads run
     return words if len(words) <= MAX_FILE_WORDS else set(sorted(words)[:MAX_FILE_WORDS])

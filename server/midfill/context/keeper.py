@@ -40,9 +40,9 @@ MAX_FOLDERS = 20
 MAX_WALK_S = 120.0  # of work, for one folder
 MAX_EDITS = 8
 MAX_VISITED = 12
-NEAR_LINES = 4  # edits as near as this are one
+NEAR_LINES = 4  # edits this close to each other count as one
 MAX_EDIT_LINES = 40
-MAX_ENDED = 20  # texts of one walk that end the child; the rest of the folder is left for the next walk
+MAX_ENDED = 20  # texts of one walk that may end the child before it ends the walk; the rest is left for the next walk
 MAX_SKIPPED = 5000  # files that are remembered as too much to parse
 SLOW_S = 60.0  # a document that was too much to parse has no definitions for this long
 NEWS_S = 3.0  # what was learned about other files changes a choice after this long
@@ -74,13 +74,13 @@ class Keeper:
     def __init__(self, off: Iterable[str] = ()) -> None:
         self.index = Index()
         self._asked: _Asked | None = None
-        self._again: deque[tuple[Folder, Found]] = deque()  # files of documents that were closed
-        self._skipped: OrderedDict[str, tuple[int, int]] = OrderedDict()  # files that are too much, with their stamps
+        self._again: deque[tuple[Folder, Found]] = deque()  # files of closed documents
+        self._skipped: OrderedDict[str, tuple[int, int]] = OrderedDict()  # files too much to parse, with their stamps
         self._slow_until: dict[str, float] = {}  # the same of open documents, by URI
-        self._n_ended: dict[Path, int] = {}  # how many of them the present walk of a folder has met
+        self._n_ended: dict[Path, int] = {}  # how many of them the current walk of a folder has met
         self._folders: dict[Path, Folder] = {}
         self._walks: deque[tuple[Folder, Iterator[Found | None]]] = deque()
-        self._seen: dict[Path, set[str]] = {}  # files that the present walk of a folder came by
+        self._seen: dict[Path, set[str]] = {}  # files that the current walk of a folder has seen
         self._walked: dict[Path, float] = {}  # when a folder was walked last, and how long that took
         self._spent: dict[Path, float] = {}
         self._keys: dict[str, str] = {}  # of open documents, by URI
@@ -138,7 +138,7 @@ class Keeper:
         return job
 
     def parsed(self, parsed: Parsed) -> None:
-        """The last job is done."""
+        """Take the result of the last job."""
         asked, self._asked = self._asked, None
         if asked is None or asked.file.key != parsed.job.key:
             return
@@ -166,8 +166,8 @@ class Keeper:
         return None
 
     def _skip(self, folder: Folder, file: SourceFile) -> None:
-        """A file is too much to parse: it is not read again until it changes, and after some of them the walk of the
-        folder ends."""
+        """Skip a file that is too much to parse: it is not read again until it changes, and after some such files the
+        walk of the folder ends."""
         self.index.remove(file.key)
         self._skipped[file.key] = file.stamp
         while len(self._skipped) > MAX_SKIPPED:
@@ -245,11 +245,11 @@ class Keeper:
             self.index.remove(other)
 
     def forget(self, uri: str) -> None:
-        """The client closed a document."""
+        """Forget a document that the client closed."""
         key = self._keys.pop(uri, uri)
         self._chosen_at.pop(uri, None)
         self._slow_until.pop(uri, None)
-        if self._is_open(key):  # by another URI
+        if self._is_open(key):  # open under another URI
             return
         self._projects.pop(key, None)
         self.index.remove(key)
@@ -327,7 +327,7 @@ class Keeper:
             with os.scandir(folder) as entries:
                 names = [entry.name for entry in islice(entries, MAX_FOLDER)]
         except (OSError, ValueError):
-            return False  # a document that is no file
+            return False  # a document that is not a file
         keys = (os.path.join(folder, name) for name in names if name.endswith(ending))  # noqa: PTH118
         return len(names) < MAX_FOLDER and all(key in self.index.files for key in keys)
 

@@ -1,4 +1,4 @@
-"""Which nodes of each grammar define something, and which merely hold such nodes."""
+"""Which nodes of each grammar define something, and which only contain such nodes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Kind = Literal["class", "function", "record", "constant", "field", "impl"]
 class Kinds:
     """The nodes of one grammar.
 
-    A ``class`` or ``impl`` has members, which are definitions themselves; a ``record`` is shown whole, as far as it is
-    short. ``holders`` are passed through; a node of ``lists`` stands for each of its named children.
+    A ``class`` or ``impl`` has members, which are definitions themselves; a ``record`` is shown as a whole, as far as
+    it is short. ``holders`` are passed through; a node of ``lists`` represents each of its named children.
     """
 
     nodes: dict[str, Kind]
@@ -119,5 +119,5 @@ FAMILIES = {
 
 
 def family(language: str) -> str:
-    """The name that languages which use each other's files share."""
+    """Return the name shared by languages that use each other's files."""
     return FAMILIES.get(language, language)

@@ -1,7 +1,7 @@
-"""Bounds of a process that works on hostile input: memory, processor time, and the end of whoever started it.
+"""Limits of a process that works on hostile input: memory, processor time, and the end of its parent.
 
-What a system does not have is left out: macOS keeps no limit of a process's data, Windows none at all. There the
-process that waits for the answer watches the clock and the resident memory (``resident``).
+Limits that a system does not have are left out: macOS does not limit a process's data, Windows limits nothing. There,
+the process that waits for the answer watches the clock and the resident memory (``resident``).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import sys
 import threading
 import time
 
-MAX_MEMORY = 192 << 20  # bytes of data; what people write takes up to 25 MB of it, 200 kB of text included
+MAX_MEMORY = 192 << 20  # bytes of data; code that people write takes up to 25 MB of it, including 200 kB of text
 MAX_CPU_S = 2.0  # of one text
-PARENT_S = 1.0  # between two looks whether the parent is there
+PARENT_S = 1.0  # between two checks whether the parent is still there
 NICE = 10
 _PR_SET_PDEATHSIG = 1
 
 
 def take_least() -> None:
-    """Give way to whatever the user does: the editor, the engine, a build."""
+    """Give way to everything that the user does: the editor, the engine, a build."""
     with contextlib.suppress(OSError, AttributeError):
         os.nice(NICE)
 
 
 def limit_memory(n_bytes: int) -> None:
-    """Let no allocation take the process past ``n_bytes`` of data; no core file is written when one does."""
+    """Let no allocation take the process past ``n_bytes`` of data; write no core file if one does."""
     with contextlib.suppress(ImportError, OSError, ValueError, AttributeError):
         import resource
 
@@ -37,16 +37,16 @@ def limit_memory(n_bytes: int) -> None:
 
 
 def limit_time(seconds: float) -> None:
-    """End the process once it has used this much more processor time; 0 takes the limit back.
+    """End the process once it has used this much more processor time; 0 removes the limit.
 
-    The kernel does it, since a grammar's loop lets no Python code run.
+    The kernel does it, since Python code cannot run during a grammar's loop.
     """
     with contextlib.suppress(OSError, AttributeError):
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def end_with_parent(parent: int) -> None:
-    """End the process when ``parent``, which started it, is gone, however it went."""
+    """End the process when its ``parent`` is gone, however that ended."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -61,7 +61,7 @@ def _watch(parent: int) -> None:
 
 
 def resident(pid: int) -> int | None:
-    """The bytes of memory that another process has; None where the system does not say."""
+    """Return the resident memory of another process in bytes; None if the system does not report it."""
     try:
         if sys.platform == "linux":
             with open(f"/proc/{pid}/statm", "rb") as stream:  # noqa: PTH123 - twenty times a second

@@ -1,4 +1,4 @@
-"""What a child process does all its life: a line of JSON in, a line of JSON out."""
+"""The loop of a child process: a line of JSON in, a line of JSON out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def answer_lines(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Say that this process is ready, then answer each line of standard input until that ends."""
+    """Report that this process is ready, then answer each line of standard input until that ends."""
     out = sys.stdout.buffer
     out.write(b'{"ready": true}\n')
     out.flush()

@@ -1,8 +1,8 @@
-"""The definitions of a file: names, signatures and what belongs to what, read with tree-sitter.
+"""The definitions of a file: names, signatures and nesting, read with tree-sitter.
 
-A signature is the definition without its body, as a stub file would have it: a call is written from the signature, and
-it costs a tenth of the tokens. The file is hostile input: its size, the nodes visited, the depth and the length of
-every signature are bounded. What the grammar itself does is not: the language server has this done elsewhere
+A signature is the definition without its body, as in a stub file: the model writes a call from the signature, which
+costs a tenth of the tokens. The file is hostile input: its size, the number of visited nodes, the depth and the length
+of every signature are bounded. What the grammar itself does is not: the language server lets another process do this
 (``parser``).
 """
 
@@ -27,11 +27,11 @@ MAX_VALUE = 300
 MAX_CONSTRUCTOR = 8000
 MAX_ATTRIBUTES = 40
 MAX_DOC = 90  # characters
-MAX_CHARS = 400_000  # of all signatures together: they are handed from one process to another
+MAX_CHARS = 400_000  # of all signatures together: one process passes them to another
 
 
 def outline(text: str, language: str) -> tuple[Definition, ...]:
-    """The definitions of ``text`` in their order; () for a language without a grammar."""
+    """Return the definitions of ``text`` in their order; () for a language without a grammar."""
     kinds, parser = KINDS.get(language), parser_for(language)
     if kinds is None or parser is None:
         return ()
@@ -42,7 +42,7 @@ def outline(text: str, language: str) -> tuple[Definition, ...]:
 
 
 def source_file(key: str, path: str, language: str, text: str, stamp: tuple[int, int] = (0, 0)) -> SourceFile:
-    """``text`` with its definitions, read here and now."""
+    """Return ``text`` with its definitions, read at once in this process."""
     return SourceFile(key, path, language, text, outline(text, language), stamp)
 
 
@@ -99,7 +99,7 @@ class _Walk:
             self._attributes(body, parent, owner, level)
 
     def _assigned(self, node: Node, kind: Kind, parent: int) -> tuple[Kind, Node | None]:
-        """What an assignment defines: a function where its value is one, else a constant or a field."""
+        """Return what an assignment defines: a function if its value is one, else a constant or a field."""
         value = node.child_by_field_name("value") or node.child_by_field_name("right")
         if value is not None and value.type in ("arrow_function", "function_expression", "generator_function"):
             return "function", value.child_by_field_name("body")
@@ -108,7 +108,7 @@ class _Walk:
         return ("field" if parent >= 0 else "constant"), None
 
     def _name(self, node: Node, kind: Kind) -> tuple[str, str]:
-        """The name, and the class that a qualified one names; "" for what has none of use here."""
+        """Return the name, and the class that a qualified name mentions; "" if it is of no use here."""
         at = node.child_by_field_name("name") or node.child_by_field_name("left")
         if kind == "impl":
             at = node.child_by_field_name("type")
@@ -140,9 +140,9 @@ class _Walk:
         while outer.parent is not None and outer.parent.type in _WRAPPERS:
             outer = outer.parent
         if outer.type == "decorated_definition":
-            outer = node  # a decorator is seldom worth its tokens
+            outer = node  # a decorator is rarely worth its tokens
         if kind == "record":
-            keyword = "type " if node.type in ("type_spec", "type_alias") else ""  # Go has it outside of the node
+            keyword = "type " if node.type in ("type_spec", "type_alias") else ""  # in Go it is outside of the node
             return keyword + signatures.record(self._text(outer, MAX_RECORD), outer.start_point.column)
         if kind in ("constant", "field"):
             return signatures.value(self._text(outer, MAX_VALUE))
@@ -151,7 +151,7 @@ class _Walk:
         return signatures.call(text)
 
     def _doc(self, node: Node, body: Node | None) -> str:
-        """The first line of a Python docstring, or of a comment that ends right above."""
+        """Return the first line of a Python docstring, or of a comment that ends right above."""
         if self.language == "python":
             first = body.named_children[0] if body is not None and body.named_child_count else None
             if first is not None and first.type == "expression_statement" and first.named_child_count:
@@ -166,7 +166,8 @@ class _Walk:
         return text.strip().split("\n", 1)[0].removesuffix("*/").strip()[:MAX_DOC]
 
     def _attributes(self, body: Node, parent: int, owner: str, level: int) -> None:
-        """Fields that a constructor makes: ``self.name = value``; those that the class declares are known."""
+        """Add the fields that a constructor makes: ``self.name = value``; those that the class declares are already
+        known."""
         seen = {one.name for one in self.found if one.owner == owner}
         line = body.start_point.row
         for match in _ATTRIBUTE.finditer(self._text(body, MAX_CONSTRUCTOR)):
@@ -178,7 +179,7 @@ class _Walk:
             self.found.append(Definition(name, "field", shown, line, line, parent, owner, "", level))
 
     def _is_property(self, node: Node) -> bool:
-        """Whether a method of Python is read like a field."""
+        """Whether a Python method is read like a field."""
         outer = node.parent
         if outer is None or outer.type != "decorated_definition":
             return False
@@ -196,7 +197,7 @@ _BODIES = frozenset({
     "block", "class_body", "enum_class_body", "function_body", "body_statement", "declaration_list", "statement_block",
     "field_declaration_list", "compound_statement", "enum_body", "interface_body",
 })  # fmt: skip
-# Around a definition, and part of it: their words begin its signature.
+# Nodes around a definition that are part of it: its signature begins with their words.
 _WRAPPERS = frozenset({"export_statement", "lexical_declaration", "variable_declaration", "template_declaration",
                        "decorated_definition"})  # fmt: skip
 _DECLARATORS = frozenset({"declarator", "variable_declaration", "property_element", "const_element",
@@ -211,7 +212,7 @@ def _body(node: Node) -> Node | None:
 
 
 def _object(value: Node) -> Node | None:
-    """The object that a value is, or that it is made from: ``freeze({...})``."""
+    """Return the object that a value is, or that it is made from: ``freeze({...})``."""
     if value.type == "call_expression" and (given := value.child_by_field_name("arguments")) is not None:
         value = given.named_children[0] if given.named_child_count == 1 else value
     methods = ("method_definition", "pair", "shorthand_property_identifier")
@@ -219,7 +220,7 @@ def _object(value: Node) -> Node | None:
 
 
 def _declared(node: Node) -> Node | None:
-    """What the innermost declarator of C, Java, C#, PHP or Kotlin names."""
+    """Return what the innermost declarator of C, Java, C#, PHP or Kotlin names."""
     at: Node | None = node
     for _ in range(8):
         assert at is not None

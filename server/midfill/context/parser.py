@@ -1,7 +1,7 @@
-"""Texts are parsed by a child (``parsing``), one at a time, and a text that is too much for it ends the child alone.
+"""A child (``parsing``) parses texts, one at a time; a text that is too much for it ends only the child.
 
-A grammar keeps Python's lock while it reads, some take minutes or gigabytes for a file that was made for it, and none
-can be told to stop; so nothing is parsed in the language server's process, and nothing of an answer waits for it.
+A grammar keeps Python's lock while it reads, some take minutes or gigabytes for a malicious file, and none can be told
+to stop; so nothing is parsed in the language server's process, and no answer waits for it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from midfill.types import MidfillError
 log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0  # by the clock; of processor time a text has less (limits.MAX_CPU_S), as the child gives way
-IDLE_S = 60.0  # an idle child is ended after this long
-MAX_KEPT = 96 << 20  # bytes; a child that has more than this after a text is ended, and the next one begins afresh
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0  # before the next child, doubled with each one that ends in a row
-MAX_STARTS = 5  # children in a row that end before they are ready
+IDLE_S = 60.0  # an idle child is stopped after this long
+MAX_KEPT = 96 << 20  # bytes; a child that has more than this after a text is stopped, and the next one starts afresh
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0  # before the next child starts; doubled with each consecutive one that ends
+MAX_STARTS = 5  # consecutive children that end before they are ready
 OFF_S = 60.0  # after that many failures, texts have no definitions for this long
 
 COMMAND = (sys.executable, "-P", "-m", "midfill.context.parsing")
@@ -36,14 +36,14 @@ COMMAND = (sys.executable, "-P", "-m", "midfill.context.parsing")
 class Job:
     """A text to parse."""
 
-    key: str  # whose it is
+    key: str  # identifies the file
     language: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What became of a job. ``definitions`` None: the text ended the child, and would again."""
+    """The result of a job. ``definitions`` None: the text ended the child, and would do so again."""
 
     job: Job
     definitions: tuple[Definition, ...] | None
@@ -54,11 +54,11 @@ class ParseProcess(ChildProcess):
     """The child that parses."""
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
-        """Start it; does not wait until it is ready. Raises OSError, MidfillError."""
+        """Start the child without waiting until it is ready. Raises OSError, MidfillError."""
         super().__init__(command, max_memory=limits.MAX_MEMORY + MAX_KEPT, answer_s=ANSWER_S)
 
     def outline(self, language: str, text: str) -> tuple[Definition, ...]:
-        """The definitions of ``text``; () where they could not be read. Raises Ended."""
+        """Return the definitions of ``text``; () if they could not be read. Raises Ended."""
         answer = self.ask({"language": language, "text": text})
         try:
             return from_json(answer.get("definitions", []))
@@ -67,7 +67,7 @@ class ParseProcess(ChildProcess):
 
     @property
     def is_large(self) -> bool:
-        """Whether what it has read has left it larger than it should be."""
+        """Whether its texts have left it larger than it should be."""
         return self.resident > MAX_KEPT
 
 
@@ -75,17 +75,17 @@ class Parser:
     """Parses one text after the other in a thread of its own, and starts the child when it is needed."""
 
     def __init__(self, done: Callable[[Parsed], None], start: Callable[[], ParseProcess] = ParseProcess) -> None:
-        """``done`` is told what became of each job, by that thread."""
+        """``done`` receives the result of each job, in that thread."""
         self._done, self._start = done, start
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._child: ParseProcess | None = None
         self._stopped = threading.Event()
-        self._n_ended = 0  # children in a row
+        self._n_ended = 0  # consecutive children
         self._resume_at = self._off_until = 0.0
 
     def submit(self, job: Job) -> None:
-        """Parse it; returns at once."""
+        """Submit a job for parsing; returns at once."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="midfill-parser", daemon=True)
             self._thread.start()
@@ -93,11 +93,11 @@ class Parser:
 
     @property
     def pause_s(self) -> float:
-        """Seconds for which nothing should be submitted: a child has just ended."""
+        """The seconds for which nothing should be submitted, because a child has just ended."""
         return max(0.0, self._resume_at - time.monotonic())
 
     def stop(self) -> None:
-        """End the thread and the child; does not wait for them."""
+        """Stop the thread and the child without waiting for them."""
         self._stopped.set()
         self._jobs.put(None)
         if (child := self._child) is not None:

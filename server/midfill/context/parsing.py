@@ -1,8 +1,9 @@
-"""The child that parses: definitions of one text after the other, over its pipes, one JSON object a line.
+"""The child that parses: it returns the definitions of one text after the other over its pipes, as one JSON object per
+line.
 
-A grammar is C code that keeps Python's lock while it reads, for as long and with as much memory as the text makes it.
-In a process of its own neither is the language server's. It takes what limits the system knows upon itself, gives way
-to everything else, and ends with its parent.
+A grammar is C code that keeps Python's lock while it reads, for as long and with as much memory as the text requires.
+In a process of its own, it takes neither from the language server. The process sets all the limits that the system has
+for itself, gives way to everything else, and ends with its parent.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from midfill.context.outline import outline
 
 
 def answer(message: dict[str, Any]) -> dict[str, Any]:
-    """The definitions of a text, or the name of the error that it caused."""
+    """Return the definitions of a text, or the name of the error that it caused."""
     limits.limit_time(limits.MAX_CPU_S)
     try:
         return {"definitions": definition.to_json(outline(message["text"], message["language"]))}
@@ -29,7 +30,7 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The child: reads requests from its standard input until that ends."""
+    """Run the child: it reads requests from its standard input until that ends."""
     limits.take_least()
     limits.end_with_parent(int(sys.argv[1]))
     limits.limit_memory(limits.MAX_MEMORY)

@@ -1,4 +1,4 @@
-"""Which project a file belongs to that lies in no folder of the workspace."""
+"""Which project a file outside of the workspace's folders belongs to."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import tempfile
 from pathlib import Path
 from urllib.parse import unquote
 
-# What lies at the top of a project.
+# Files and folders at the top of a project.
 MARKS = (".git", ".hg", "pyproject.toml", "setup.py", "package.json", "Cargo.toml", "go.mod", "pom.xml", "build.gradle",
          "CMakeLists.txt", "Makefile", "composer.json", "Gemfile")  # fmt: skip
 MAX_UP = 12
 
 
 def project_of(file: Path) -> Path:
-    """The folder of the project that ``file`` (absolute) lies in; without a sign of one its own folder."""
+    """Return the folder of the project that contains ``file`` (absolute); the file's own folder if nothing marks
+    one."""
     for folder in list(file.parents)[:MAX_UP]:
         if any((folder / mark).exists() for mark in MARKS):
             return folder
@@ -24,11 +25,12 @@ def project_of(file: Path) -> Path:
 
 
 _MODULE = re.compile(rb"(?m)^module[ \t]+\"?([^\s\"]{1,300})")
-MAX_GO_MOD = 4096  # bytes that are read of it: the module stands in its first lines
+MAX_GO_MOD = 4096  # bytes that are read of it: the module is in its first lines
 
 
 def go_module(folder: str) -> tuple[str, str]:
-    """The nearest folder with a ``go.mod`` from ``folder`` (a real path) upwards, and its module; ("", "") for none."""
+    """Return the nearest folder with a ``go.mod`` from ``folder`` (a real path) upwards, and its module; ("", "") for
+    none."""
     for at in [Path(folder), *Path(folder).parents][:MAX_UP]:
         match = _MODULE.search(_head(at / "go.mod"))
         if match is not None:
@@ -37,7 +39,7 @@ def go_module(folder: str) -> tuple[str, str]:
 
 
 def _head(file: Path) -> bytes:
-    """The beginning of a plain file; nothing where there is none."""
+    """Return the beginning of a plain file; b"" if there is none."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         handle = os.open(file, flags)
@@ -51,7 +53,8 @@ def _head(file: Path) -> bytes:
 
 
 def is_too_wide(folder: Path) -> bool:
-    """Whether ``folder`` (a real path) is a file system's root, the folder of all homes or a home: not a project."""
+    """Whether ``folder`` (a real path) is a file system's root, the folder of all homes or a home, and so not a
+    project."""
     try:
         home = Path.home().resolve()
     except (RuntimeError, OSError):
@@ -61,13 +64,13 @@ def is_too_wide(folder: Path) -> bool:
 
 
 def outside(file: Path) -> str:
-    """A name for the project of a file (a real path) outside of the workspace. Reads names on the disk."""
+    """Return a name for the project of a file (a real path) outside of the workspace. Reads names on the disk."""
     folder = project_of(file)
     return str(file.parent if is_too_wide(folder) else folder)
 
 
 def path_of(uri: str) -> str:
-    """The path in a URI; "" for one that has none, as of a document that was never saved."""
+    """Return the path in a URI; "" if it has none, like a document that was never saved."""
     scheme, _, rest = uri.partition(":")
     if scheme == "untitled":
         return ""

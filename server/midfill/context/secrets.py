@@ -1,9 +1,9 @@
 """What must never enter a prompt, a log or a training set: files by their names, and text by its look.
 
-Used by everything that reads a workspace. What services hand out is known by its form; a password by the name that it
-is given to; and what has no name by looking drawn rather than written. Tests and comments are full of invented
-passwords: there a value must have a name *and* look drawn, and documentation counts only where the form says it.
-``scripts/secret_scan.py`` measures both mistakes, of planted keys and of the files of packages (docs/log.md).
+Everything that reads a workspace uses it. The tokens of services are recognised by their form, a password by the name
+that it is assigned to, and a secret without a name by looking drawn rather than written. Tests and comments are full of
+invented passwords: there a value must have a name *and* look drawn, and in documentation only the form counts.
+``scripts/secret_scan.py`` measures both kinds of error, on planted keys and on the files of packages (docs/log.md).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from midfill.context.secrets_values import (
     is_word,
 )
 
-# Names of files, and of folders with all that is in them; compared in lower case.
+# Names of files, and of folders with everything in them; compared in lower case.
 DENIED_NAMES = (
     ".env", ".env.*", "*.env", ".envrc", "*.pem", "*.key", "*.ppk", "*.p8", "*.p12", "*.pfx", "*.jks", "*.keystore",
     "*.kdbx", "*.gpg", "*.pgp", "*.asc", "*.crt", "*.cer", "*.der", "*.ovpn", "*.tfvars", "*.tfvars.json",
@@ -54,14 +54,14 @@ MAX_SCANNED = 1 << 18  # characters; a longer text counts as one with a secret
 MIN_SHOWN = (
     24  # characters of a value in documentation that counts: of the password of an address or the token of a header
 )
-KEY_BODY = 120  # characters behind a key's first line within which its body begins
+KEY_BODY = 120  # characters after a key's first line within which its body begins
 MARGIN = 3  # lines on each side of a secret that go with it
 MAX_BLOCK = 200  # lines of a key in a text
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What looks like one, from ``start`` to ``end``; ``kind`` is a word for people."""
+    """What looks like a secret, from ``start`` to ``end``; ``kind`` is a word for users."""
 
     kind: str
     start: int
@@ -75,7 +75,7 @@ def _form(kind: str, anchors: str, pattern: str) -> tuple[str, tuple[str, ...], 
     return kind, tuple(anchors.split()), re.compile(pattern)
 
 
-# By kind: what a text must have for the pattern to be worth a look, and the pattern.
+# By kind: what a text must contain before the pattern is tried, and the pattern.
 _FORMS = (
     _form("private key", "-----BEGIN",
           r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,20}-----"),
@@ -135,7 +135,7 @@ _FORMS = (
     _form("registry login", "_authToken _auth _password",
           r"_(?:authToken|auth|password)\s*=\s*(?P<value>(?=[\w+/=.-]*\d)[\w+/=-]{16,}+)(?![(.\[])"),
 )  # fmt: skip
-# A name that says what it holds, and a literal that is given to it.
+# A name that shows what it holds, and a literal that is assigned to it.
 _GIVEN = (
     r"(?P<more>s?[\w-]{0,24})(?:['\"\])]{0,3}\s{0,4}(?:=>|:=|=|:)|[ \t]{0,4}:[ \t]{0,4}[\w\[\], .|]{1,30}=)"
     r"\s{0,4}[a-z]{0,2}(?P<quote>['\"`])"
@@ -152,7 +152,7 @@ _TOKEN = re.compile(
     r"|credential|salt)" + _GIVEN
 )
 _TOKEN_WORDS = ("secret", "token", "key", "credential", "salt")
-# A line of an environment or a settings file: a name in capitals, and what stands behind it without quotes.
+# A line of an environment or settings file: a name in capitals, followed by a value without quotes.
 _UNQUOTED = re.compile(
     r"(?m)^[ \t]*(?:export[ \t]+|ENV[ \t]+|-[ \t]+|set[ \t]+)?[A-Z0-9_]{0,40}"
     r"(?:PASSWORD|PASSWD|SECRET|TOKEN(?!IZ)|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET_?KEY)[A-Z0-9_]{0,20}"
@@ -160,15 +160,15 @@ _UNQUOTED = re.compile(
     r"(?P<value>(?=[A-Za-z+/=_~-]*\d)[A-Za-z0-9+/=_~-]{12,200})[ \t]*$"
 )
 _LITERAL = re.compile(r"(?P<quote>['\"`])(?P<value>[A-Za-z0-9+/=_-]{24,72})(?P=quote)")
-# A line that goes on with another one; in quotes, with what is written for a line end.
+# A line that continues on the next one; in quotes, with an escaped line end.
 _GOES_ON = re.compile(r"\Z|\r?\n|(?:\\r)?\\n(?![\"'`])")
-# What stands where a key's body would: less than a row of it, a mark of what was left out, a template, or signs that
-# no body has.
+# What may replace a key's body: less than a row of it, a mark for an omission, a template, or characters that no body
+# has.
 _LEFT_OUT = re.compile(
     r"(?:\s|\\n|#|//){1,8}(?:(?:[A-Za-z0-9+/=]{4,80}(?:\s|\\n|#|//){0,8}){0,2}(?:\.{3}|\[\.{3}\]|<|…)"
     r"|[${%]|([Xx*.])\1{3}|[^\s\"'`\\*!;]{1,64}[()&@*!;])"
 )
-_KEY_BODY = re.compile(r"[A-Za-z0-9+/]{40}")  # its lines are of 64 characters and more
+_KEY_BODY = re.compile(r"[A-Za-z0-9+/]{40}")  # its lines are of 64 characters or more
 _SIGNATURE = re.compile(r"[\w-]*")
 _USER_AND_PASSWORD = re.compile(r"[^\s:\"{}]+:[^\s:\"{}]+")
 _CHOICE = re.compile(r"\?\s{0,40}['\"][^'\"\n]{0,16}\Z")
@@ -183,12 +183,12 @@ def is_denied(path: str) -> bool:
 
 
 def has_secret(text: str, path: str = "") -> bool:
-    """Whether ``text`` looks as if it held a key, a token or a password; ``path`` says where it stands."""
+    """Whether ``text`` seems to hold a key, a token or a password; ``path`` is its file."""
     return len(text) > MAX_SCANNED or next(found(text, path), None) is not None
 
 
 def without_secrets(text: str, path: str = "") -> tuple[str, int]:
-    """``text`` without the lines that look as if they held a secret, and those around them; how many went."""
+    """Return ``text`` without the lines that seem to hold a secret and those around them; and how many were removed."""
     rows: set[int] = set()
     lines = text.split("\n")
     starts = list(itertools.accumulate((len(line) + 1 for line in lines), initial=0))
@@ -201,13 +201,13 @@ def without_secrets(text: str, path: str = "") -> tuple[str, int]:
 
 
 def _end_of_block(lines: list[str], first: int) -> int:
-    """The line that ends the key which begins on line ``first``."""
+    """Return the line that ends the key which begins on line ``first``."""
     rest = range(first, min(first + MAX_BLOCK, len(lines)))
     return next((at for at in rest if "-----END" in lines[at]), first if "\\n" in lines[first] else rest[-1])
 
 
 def found(text: str, path: str = "") -> Iterator[Secret]:
-    """What looks like a secret in ``text``, which stands in the file ``path``; one may be found twice."""
+    """Yield what looks like a secret in ``text`` of the file ``path``; one may be found twice."""
     around = Surroundings(text, path)
     invented = Invented(text)
     for find in (_by_form, _by_name, _by_look):
@@ -223,7 +223,7 @@ def found(text: str, path: str = "") -> Iterator[Secret]:
 
 
 def _signed(text: str, token: Secret) -> str:
-    """The token with its signature."""
+    """Return the token with its signature."""
     match = _SIGNATURE.match(text, token.end)
     return text[token.start : match.end() if match else token.end]
 
@@ -236,7 +236,7 @@ def _counts(value: str, find: _Find, place: str) -> bool:
 
 
 def _by_form(text: str) -> Iterator[tuple[Secret, str]]:
-    """What services hand out; with a value where only a part of it is secret and has no form of its own."""
+    """Yield what services issue; with a value if only a part of it is secret and has no form of its own."""
     for kind, anchors, pattern in _FORMS:
         if any(anchor in text for anchor in anchors):
             for match in pattern.finditer(text):
@@ -252,7 +252,7 @@ def _by_form(text: str) -> Iterator[tuple[Secret, str]]:
 
 
 def _by_name(text: str) -> Iterator[tuple[Secret, str]]:
-    """What is given to a name that speaks of a secret, and not to one of a place in a list."""
+    """Yield values of names that mean a secret, but not of names for a position in a list."""
     lowered = text.lower()
     for match in _PASSWORD.finditer(text) if "pass" in lowered or "pwd" in lowered else ():
         value = match["value"]
@@ -267,8 +267,8 @@ def _by_name(text: str) -> Iterator[tuple[Secret, str]]:
 
 
 def _is_of_something(match: re.Match[str]) -> bool:
-    """Whether the name says more behind the word ("passwordField"), or is "pass" alone or of another word ("bypass"),
-    which may also be a pass over something: neither needs to hold a password."""
+    """Whether the name continues after the word ("passwordField"), or is "pass" alone or part of another word
+    ("bypass"), which may also be a pass over something: neither needs to hold a password."""
     is_bare = _BARE_PASS.match(match.string, match.start()) is not None and len(match["value"]) < MIN_DRAWN
     is_over = _OVER.search(match.string, max(0, match.start() - 20), match.start() + len("pass")) is not None
     return is_bare or is_over or bool(match["more"].strip("s_-"))
@@ -280,13 +280,15 @@ def _is_choice(match: re.Match[str]) -> bool:
 
 
 def _is_public(match: re.Match[str]) -> bool:
-    """Whether the name is of a page of a list, where a token says which one comes next, or of a client's public id."""
+    """Whether the name is that of a page of a list, where a token says which page comes next, or of a client's public
+    id."""
     is_cursor = _CURSOR.search(match.string, max(0, match.start() - 20), match.start() + len("token")) is not None
     return is_cursor or _CLIENT_ID.search(match["more"]) is not None
 
 
 def _by_look(text: str) -> Iterator[tuple[Secret, str]]:
-    """Literals without a name that look drawn; a short one only where its line speaks of what needs a key."""
+    """Yield literals without a name that look drawn; a short one only if its line mentions something that needs a
+    key."""
     public = Public(text)
     for match in _LITERAL.finditer(text):
         value = match["value"]
@@ -295,7 +297,7 @@ def _by_look(text: str) -> Iterator[tuple[Secret, str]]:
 
 
 def _is_encoded_text(value: str) -> bool:
-    """Whether it is a text in base 64 that holds neither something drawn nor a name and its password."""
+    """Whether it is a text in base 64 that contains neither something drawn nor a name and its password."""
     text = in_base64(value)
     return (
         bool(text)
@@ -305,8 +307,8 @@ def _is_encoded_text(value: str) -> bool:
 
 
 def _has_body(text: str, end: int) -> bool:
-    """Whether a key follows its first line, which ended at ``end``; code that reads keys has that line alone, and
-    documentation leaves its middle out."""
+    """Whether a key follows its first line, which ended at ``end``; code that reads keys has only that line, and
+    documentation leaves out the middle."""
     if _LEFT_OUT.match(text, end):
         return False
     return (_GOES_ON.match(text, end) or _KEY_BODY.search(text, end, end + KEY_BODY)) is not None
@@ -319,7 +321,7 @@ def _is_default(parts: dict[str, str | None]) -> bool:
 
 
 def _decoded(value: str) -> str:
-    """The password of a basic authorization; any other value as it is."""
+    """Return the password of a basic authorization; any other value unchanged."""
     try:
         user, colon, password = base64.b64decode(value, validate=True).decode("ascii").partition(":")
     except (binascii.Error, ValueError):

@@ -1,6 +1,6 @@
-"""What looks drawn and is public all the same: digests, addresses, identifiers, files in base 64.
+"""Values that look drawn and are nevertheless public: digests, addresses, identifiers, files in base 64.
 
-``secrets`` asks about a literal that no name gives away; keys that services hand out it knows by their form.
+``secrets`` asks about a literal that no name explains; the tokens of services it recognises by their form.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import re
 
 BEFORE = 60  # characters before a literal that may say what it is
-MIN_UNNAMED = 32  # characters of a key that nothing around it speaks of
+MIN_UNNAMED = 32  # characters of a key that nothing around it mentions
 MIN_PROSE = 16  # characters
 MIN_ROW = 60  # characters of a row of base 64
 MIN_ROWS = 3  # of a block of data
@@ -24,7 +24,7 @@ _BASE32 = re.compile(r"[A-Z2-7]{16,64}")
 _URL_SAFE = str.maketrans("-_", "+/")
 _ADDRESS = re.compile(f"[{_BASE58}]{{26,35}}")
 _GIVEN = r"(?:[=!]={1,2}|:=|=>|->|[=:(,\[])?[ \t(\[]*[a-z]{0,2}\Z"
-# A name of what is computed from something public, or known to everybody who takes part.
+# A name for something computed from public data, or known to every participant.
 _PUBLIC_NAME = re.compile(
     r"(?i)(?:sha\d*|md5|hash|digest|checksum|integrity|fingerprint|etag|commit|rev(?:ision)?|uuid|guid|public|alphabet"
     r"|charset|chars|digits|letters|base\d\d|test|example|fixture|expected|descriptor|fileDesc)"
@@ -40,7 +40,7 @@ _IDENTIFIER = re.compile(
     r"['\"]?\]?[ \t]*" + _GIVEN
 )
 _SPEAKS_OF_SECRETS = re.compile(r"(?i)secret|password|passwd|credential|auth|token|api.?key|access.?key|private.?key")
-# Whole bytes in base 64: a digest, a signature, data. Services hand out keys that need no filling up.
+# Whole bytes in base 64: a digest, a signature, data. The keys that services issue need no padding.
 _PADDED = re.compile(r"(?:[\w+/-]{4})+[\w+/-]{2}(?:==|[\w+/-]=)")
 _NEEDS_A_KEY = re.compile(
     r"(?i)secret|pass|pwd|cred|auth|token|key|login|client|connect|session|sign|crypt|hmac|vault|api"
@@ -48,31 +48,31 @@ _NEEDS_A_KEY = re.compile(
 _LABELLED = re.compile(
     r"(?i)(?:sha\d{1,3}|md5)[-/=]|-*\w{0,20}boundary|0x[0-9a-f]{40}\Z|pk_(?:live|test)_|phc_|(?:rsa|dsa|ed)\d*/0x"
 )
-# How files begin, in base 64: images, fonts, archives, WebAssembly, PDF, XML, SVG, HTML, a source map.
+# How files begin in base 64: images, fonts, archives, WebAssembly, PDF, XML, SVG, HTML, a source map.
 _FILE = re.compile(
     r"iVBORw0KGgo|R0lGOD|/9j/|UklGR|AAABAAE|d09G[RM]|AAEAAA|H4sI|UEsDB|AGFzbQ|JVBERi0|PD94bWw|PHN2Zy|PCFET0|T2dnUw"
     r"|eyJ2ZXJzaW9u"
 )
-# A data URI that is written over several literals.
+# A data URI that spans several literals.
 _DATA_URI = re.compile(r"data:[\w./+-]{3,40};base64,[\w+/=\\'\"`,.&\s]*\Z")
 # A table that maps it to another identifier, a UUID or a number in hexadecimal.
 _MAPPED = re.compile(r"['\"`]\s{0,4}(?::|=>|,)\s{0,4}['\"`](?:0x)?[0-9a-f]{4,}(?:-?[0-9a-f]{4,}){3,}['\"`]")
 _FIRST_ROW = re.compile(r"['\"`][\w+/=-]{60,72}(?:\\n)?['\"`][ \t+.&,\\]*\n\Z")
-# Rows of base 64 and what joins them, as data is wrapped; keys in a list are shorter.
+# Rows of base 64 and what joins them, as in wrapped data; keys in a list are shorter.
 _BLOCK = re.compile(
     r"(?m)(?:^[ \t]*(?:[+.&][ \t]*)?[a-z]?(['\"`])[\w+/=-]{60,72}(?:\\n)?\1[ \t]*[+.&,;\\)\]]{0,8}[ \t]*(?:\n|\Z)){2,}"
 )
 
 
 class Public:
-    """What is public of one text; rows of data are looked for at the first question about one."""
+    """Which literals of one text are public; rows of data are searched at the first question about one."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._blocks: list[tuple[int, int]] | None = None
 
     def holds(self, start: int, value: str) -> bool:
-        """Whether the literal at ``start``, a quote and then ``value``, is known to be no secret."""
+        """Whether the literal at ``start``, a quote and then ``value``, is known not to be a secret."""
         before = self._text[max(0, start - BEFORE) : start]
         if _LABELLED.match(value) or _FILE.match(value) or _is_structured(value) or _is_address(value):
             return True
@@ -89,7 +89,7 @@ class Public:
         return len(value) >= MIN_ROW and self._is_in_block(start)
 
     def _is_in_block(self, start: int) -> bool:
-        """Whether the literal at ``start`` is a row of a block, or is the first one, behind a name."""
+        """Whether the literal at ``start`` is a row of a block, or its first row after a name."""
         if self._blocks is None:
             self._blocks = [one.span() for one in _BLOCK.finditer(self._text) if self._is_data(one)]
         next_line = (self._text.find("\n", start) + 1) or len(self._text)
@@ -97,7 +97,7 @@ class Public:
         return at >= 0 and next_line <= self._blocks[at][1]
 
     def _is_data(self, block: re.Match[str]) -> bool:
-        """Whether nothing above a block of rows speaks of a secret, and it has enough of them with the one above."""
+        """Whether nothing above a block of rows mentions a secret, and it has enough rows, including the one above."""
         first = block.start()
         above = self._text[max(self._text.rfind("\n", 0, max(0, first - 1)) + 1, first - MAX_ABOVE) : first]
         n_rows = block[0].count("\n") + (not block[0].endswith("\n")) + (_FIRST_ROW.search(above) is not None)
@@ -110,7 +110,7 @@ def is_prose(value: str) -> bool:
 
 
 def in_base64(value: str) -> str:
-    """The text that it is in base 64, as far as whole bytes of it are there; "" where it is none."""
+    """Return the text that it encodes in base 64, as far as whole bytes of it are there; "" if it is not text."""
     try:
         text = _bytes_of(value).decode("ascii")
     except (binascii.Error, ValueError):
@@ -119,7 +119,8 @@ def in_base64(value: str) -> str:
 
 
 def is_text_in_base32(value: str) -> bool:
-    """Whether it is the base 32 of a text, as one-time passwords are shown; of 16 drawn characters 1 in 20,000."""
+    """Whether it is the base 32 of a text, like one-time passwords that are shown; of 16 drawn characters 1 in
+    20,000."""
     if not _BASE32.fullmatch(value):
         return False
     data = base64.b32decode(value[: len(value) // 8 * 8])
@@ -127,7 +128,7 @@ def is_text_in_base32(value: str) -> bool:
 
 
 def _bytes_of(value: str) -> bytes:
-    """What is in base 64, filled up or not, in either alphabet; raises ``binascii.Error`` or ``ValueError``."""
+    """Return the bytes in base 64, padded or not, in either alphabet; raises ``binascii.Error`` or ``ValueError``."""
     value = value.rstrip("=").translate(_URL_SAFE)
     return base64.b64decode(value[: len(value) // 4 * 4], validate=True)
 

@@ -1,4 +1,4 @@
-"""Whether a value that stands where a secret could is one: drawn, or a placeholder, a word, an example.
+"""Whether a value in the place of a secret is one: drawn, or a placeholder, a word, an example.
 
 Part of ``secrets``, which finds the values.
 """
@@ -14,11 +14,11 @@ import re
 from midfill.context.secrets_public import in_base64, is_prose, is_text_in_base32
 
 MIN_SEQUENCE = 16  # characters
-MIN_ALPHABET = 32  # characters, all different; of drawn ones one value in 3,000
-MIN_PART = 12  # letters and digits in a row, of what was drawn
-MIN_WORDS = 7 / 12  # of a name in camel case, in words of three letters and more
-MIN_DRAWN = 12  # characters of a value in a test that may be a real one
-ENDED = 1_735_689_600  # 2025-01-01 in seconds: a token that ended before opens nothing any more
+MIN_ALPHABET = 32  # characters, all different; true of one drawn value in 3,000
+MIN_PART = 12  # consecutive letters and digits of a drawn value
+MIN_WORDS = 7 / 12  # of a name in camel case, in words of three letters or more
+MIN_DRAWN = 12  # characters of a value in a test that may be real
+ENDED = 1_735_689_600  # 2025-01-01 in seconds: a token that expired before opens nothing any more
 _MADE_UP = re.compile(r"(?i)example|john doe|[\"]payload[\"]|x{6}|\*{3}|\.{3}|your|12345678")
 _PLACEHOLDER = re.compile(
     r"(?i).{0,60}(?:example|change_?me|your|placeholder|dummy|sample|redacted|hidden|masked|insert|replace|todo|fixme|foobar|fake|mock"
@@ -27,7 +27,7 @@ _PLACEHOLDER = re.compile(
     r"|x{4,}|\*{3,}|\.{3}|lorem|hello|letmein|admin|root|guest|test|none|null|undefined|string|text|true|false)"
 )
 _WELL_KNOWN = re.compile(r"(?:my|the|a|super|top)?[-_]?(?:secret|change_?me)[\W_oeas\d]{0,6}")
-# Digests of the passwords that programs come with: whoever reads one knows what it is of.
+# Digests of the default passwords of programs: their passwords are known.
 _KNOWN_DIGESTS = frozenset(
     hashlib.new(name, word.encode(), usedforsecurity=False).hexdigest()
     for name in ("md5", "sha1", "sha256", "sha512")
@@ -38,12 +38,12 @@ _KNOWN_DIGESTS = frozenset(
 )  # fmt: skip
 _DISGUISE = str.maketrans("034$@5", "oeasas")
 _WORD = re.compile(r"[A-Z](?=[a-z]{0,12}[aeiouy])[a-z]{2,}")
-_NOT_DRAWN = re.compile(r"X{4}|x{4}|(?<!\d)20\d\d-(?:0\d|1[0-2])-[0-3]\d(?!\d)")  # filled up; dated
+_NOT_DRAWN = re.compile(r"X{4}|x{4}|(?<!\d)20\d\d-(?:0\d|1[0-2])-[0-3]\d(?!\d)")  # filler; dates
 _UNSIGNED = re.compile(rb"(?i)\"alg\"\s{0,4}:\s{0,4}\"none\"")
 _ENDS = re.compile(rb"\"exp\"\s{0,4}:\s{0,4}(\d{1,10})(?!\d)")
-# What is no value: a version or a range of them, a number, digits in order; what a form or a model says of its field;
-# words with commas; where a value stands: a selector, the key of a translation, the name of a secret elsewhere; a time,
-# a type, a regular expression, a class of a module, an address of mail.
+# What is not a value: a version or a range of versions, a number, digits in order; what a form or a model says about
+# its field; words with commas; references to a value: a selector, the key of a translation, the name of a secret stored
+# elsewhere; a time, a type, a regular expression, a class of a module, a mail address.
 _NO_VALUE = re.compile(
     r"\d+(?:\.\d+){4,}|(?:pk_(?:live|test)_|phc_)\w+"
     r"|[\^~<>=v]{0,3}\d+(?:\.(?:\d+|[x*])){1,3}(?:[-+][\w.]+)?|0[xX][\da-fA-F_]{1,20}[uUlL]{0,3}|0?1234567?8?9?0?"
@@ -58,7 +58,7 @@ _NO_VALUE = re.compile(
 
 
 def is_sample(token: str) -> bool:
-    """Whether a JSON web token opens nothing: it says that it is an example, is not signed, ended long ago, or signs
+    """Whether a JSON web token opens nothing: it says that it is an example, is not signed, expired long ago, or signs
     a text instead of claims, as standards show it."""
     try:
         head, body = (base64.urlsafe_b64decode(part + "==") for part in token.split(".")[:2])
@@ -72,13 +72,13 @@ def is_sample(token: str) -> bool:
 
 
 def _has_ended(body: bytes) -> bool:
-    """Whether the claims of a token say that it ended before this was written."""
+    """Whether a token expired before this code was written, according to its claims."""
     match = _ENDS.search(body)
     return match is not None and int(match[1]) < ENDED
 
 
 def is_drawn(value: str) -> bool:
-    """Whether a named value of a test may be more than an invented one; in base 64, the text that it is of."""
+    """Whether a named value of a test may be more than an invented one; for base 64, the decoded text counts."""
     value = in_base64(value) or value
     return (
         len(value) >= MIN_DRAWN
@@ -89,17 +89,17 @@ def is_drawn(value: str) -> bool:
 
 
 def _is_disguised(value: str) -> bool:
-    """Whether it is the word "password" with digits and signs in the place of letters: ``P@ssw0rd2023!``."""
+    """Whether it is the word "password" with digits and signs in place of letters: ``P@ssw0rd2023!``."""
     return "passwor" in value.lower().translate(_DISGUISE)
 
 
 def is_made_up(value: str) -> bool:
-    """Whether what has a key's form is one of documentation: one character over and over, or a word that says so."""
+    """Whether a text with a key's form is one of documentation: one character over and over, or a word that says so."""
     return (len(set(value.lower())) < 5 and len(value) > 12) or _MADE_UP.search(value) is not None
 
 
 def is_placeholder(value: str) -> bool:
-    """Words with spaces, a reference or a name: prose and code around secrets, not a secret."""
+    """Whether it is words with spaces, a reference or a name: prose and code around secrets, not a secret."""
     return (
         value.lstrip().startswith(("$", "{", "<", "%", "/", ".", "#", "&", "@", "http", "--"))
         or _NO_VALUE.fullmatch(value) is not None
@@ -126,7 +126,7 @@ def _is_foreign_word(value: str) -> bool:
 
 
 def is_word(value: str) -> bool:
-    """A token may also be one of a language, and a secret's name stands beside its kind."""
+    """Whether it is a word: a token may also be one of a language, and a secret's name may be beside its kind."""
     if not any(char.isdigit() for char in value):
         return len(value) < 20 or value.isupper() or not is_mixed(value)
     return (
@@ -143,7 +143,7 @@ def is_word(value: str) -> bool:
 
 
 def is_mixed(value: str) -> bool:
-    """Whether it changes between kinds of characters as names do not."""
+    """Whether it alternates between kinds of characters more often than names do."""
     n = sum(_is_break(a, b, True) for a, b in itertools.pairwise(value))
     return n >= len(value) / 5
 
@@ -151,8 +151,8 @@ def is_mixed(value: str) -> bool:
 def is_random(word: str) -> bool:
     """Whether a long run of letters and digits was drawn rather than named.
 
-    A name changes from small to capital letters, or between letters and digits, once a part; a key at every second or
-    third character, and seldom says the same character twice. A run of neighbours is an alphabet.
+    A name changes from small to capital letters, or between letters and digits, once per part; a key does at every
+    second or third character, and rarely repeats a character. A run of neighbouring characters is an alphabet.
     """
     part = max(re.split(r"[^A-Za-z0-9]+", word), key=len)
     if len(part) < MIN_PART or not all(any(map(is_kind, part)) for is_kind in (str.isdigit, str.islower, str.isupper)):
@@ -168,7 +168,8 @@ def _is_compound(word: str) -> bool:
 
 
 def _is_sequence(word: str) -> bool:
-    """Whether it is an alphabet: a third counts up or down, no character comes twice, or the keys of a keyboard."""
+    """Whether it is an alphabet: a third counts up or down, no character comes twice, or it has a row of the
+    keyboard."""
     small = word.lower()
     n_next = sum(a != b and abs(ord(a.lower()) - ord(b.lower())) <= 1 for a, b in itertools.pairwise(word))
     return len(word) >= MIN_SEQUENCE and (

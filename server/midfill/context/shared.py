@@ -1,5 +1,5 @@
-"""Which languages use each other's names on purpose. Snippets of any other one lead a model astray: it writes their
-names where nothing has them."""
+"""Which languages use each other's names on purpose. Snippets of any other language mislead a model: it writes their
+names where nothing defines them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from midfill.context.focus import Focus
 from midfill.syntax import languages
 from midfill.syntax.lexical import state_at
 
-# Whoever writes one of a group uses what is named in the others of it.
+# Code in one language of a group uses names from the others.
 _GROUPS = tuple(
     frozenset(group.split())
     for group in (
@@ -30,7 +30,7 @@ _GROUPS = tuple(
     )
 )
 _SCRIPTS = frozenset({"javascript", "javascriptreact", "typescript", "typescriptreact"})
-# A schema, and the languages that code is generated for from it.
+# A schema, and the languages for which code is generated from it.
 _GENERATED = {
     "protobuf": _SCRIPTS | {
         "c", "cpp", "csharp", "dart", "go", "java", "kotlin", "objective-c", "objective-cpp", "php", "python", "ruby",
@@ -38,14 +38,14 @@ _GENERATED = {
     },
     "graphql": _SCRIPTS | {"go", "java", "kotlin", "rust", "svelte", "vue"},
 }  # fmt: skip
-# What is written in strings of other languages.
+# Languages that are written in strings of other languages.
 _IN_STRINGS = frozenset({"sql"})
 
 
 def shares_names(language: str, focus: Focus) -> bool:
-    """Whether what is named in a file of ``language`` may stand where the cursor is.
+    """Whether names from a file of ``language`` may be used at the cursor.
 
-    Text for people names everything; code names nothing that only stands in such a text.
+    Prose mentions all names; code uses no names that occur only in prose.
     """
     here = focus.language
     if language == here or languages.of(here).prose:

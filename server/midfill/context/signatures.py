@@ -1,4 +1,4 @@
-"""Signatures as text: on one line, and not longer than what a call can be written from."""
+"""Signatures as text: on one line, and not longer than a call needs."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ LONG = 130  # characters; a longer signature loses the types and defaults of its
 MAX = 220
 MAX_RECORD_LINES = 16
 MAX_RECORD_LINE = 160
-MAX_VALUE = 36  # of a constant; a longer one is left out where the name can stand without
+MAX_VALUE = 36  # of a constant; a longer value is left out if the name can do without
 
 _OPENING, _CLOSING = "([{<", ")]}>"
 
 
 def call(text: str) -> str:
-    """The head of a function or class on one line, without what opens its body."""
+    """Return the head of a function or class on one line, without what opens its body."""
     text = re.sub(r"\s+", " ", text).strip().rstrip(":{;(").rstrip()
     text = re.sub(r"([(\[]) ", r"\1", re.sub(r",? (?=[)\]])", "", text)).replace(",)", ")")
     return shortened(text) if len(text) > LONG else text
 
 
 def shortened(text: str) -> str:
-    """A long head with only the names of its parameters, where they stand before their types."""
+    """Return a long head with only the names of its parameters, if they come before their types."""
     start = text.find("(")
     end = _closing(text, start) if start >= 0 else -1
     if end < 0:
@@ -31,7 +31,7 @@ def shortened(text: str) -> str:
 
 
 def _bare(parameter: str) -> str:
-    """``name`` of ``name: type = default``; a default shows as ``=...``."""
+    """Return ``name`` of ``name: type = default``; a default is shown as ``=...``."""
     name, colon, rest = parameter.strip().partition(":")
     if "=" in name:
         name, colon, rest = name.partition("=")[0], "=", ""
@@ -40,12 +40,12 @@ def _bare(parameter: str) -> str:
 
 
 def _parts(text: str) -> list[str]:
-    """``text`` cut at the commas outside of all brackets."""
+    """Return ``text`` cut at the commas outside of all brackets."""
     parts, depth, start = [], 0, 0
     for at, char in enumerate(text):
         if char in _OPENING:
             depth += 1
-        elif char in _CLOSING and text[at - 1 : at] not in ("-", "="):  # no arrow
+        elif char in _CLOSING and text[at - 1 : at] not in ("-", "="):  # not an arrow
             depth -= 1
         elif char == "," and depth <= 0:
             parts.append(text[start:at])
@@ -63,7 +63,7 @@ def _closing(text: str, start: int) -> int:
 
 
 def value(text: str) -> str:
-    """A constant or a field on one line: ``name: type = value``, without a value that is long or goes on."""
+    """Return a constant or a field on one line: ``name: type = value``, without a value that is long or continues."""
     line = text.split("\n", 1)[0].rstrip(" {;,")
     target, equals, given = line.partition("=")
     if not equals or target.rstrip().endswith(("!", "<", ">")):
@@ -78,7 +78,7 @@ def value(text: str) -> str:
 
 
 def use(name: str, signature: str) -> str:
-    """A member from its name on, without the parameter that stands for the object."""
+    """Return a member from its name on, without the parameter for the object itself."""
     match = re.search(rf"\b{re.escape(name)}\b(?!\.)", signature)
     text = signature[match.start() :] if match else name
     return re.sub(r"\((?:self|cls|&mut self|&self|this)(?:, ?|(?=\)))", "(", text, count=1)
@@ -89,7 +89,7 @@ def _is_balanced(text: str) -> bool:
 
 
 def record(text: str, column: int) -> str:
-    """The first lines of a record, without the indentation of its place, empty lines and comments."""
+    """Return the first lines of a record, without the indentation of its place, empty lines and comments."""
     lines = [line.rstrip() for line in text.split("\n") if line.strip()]
     lines = [line for line in lines if not line.lstrip().startswith(("//", "/*", "*", "#["))] or lines
     shown = [line[column:] if not line[:column].strip() else line.strip() for line in lines[:MAX_RECORD_LINES]]

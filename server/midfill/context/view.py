@@ -1,4 +1,4 @@
-"""What the sources look at, and what they find there."""
+"""What the sources read, and what they find there."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ NO_PROJECT = "*"  # of a document that was never saved
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Lines that were changed a moment ago."""
+    """Lines that were changed recently."""
 
     key: str  # of the file
     start: int  # first line, from 0
-    end: int  # behind the last
+    end: int  # after the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,17 @@ class View:
     index: Index
     visited: tuple[str, ...] = ()  # keys of documents, the latest first
     edits: tuple[Edit, ...] = ()  # the latest first
-    projects: Mapping[str, str] = field(default_factory=dict)  # by key, of what lies outside of the workspace's folders
+    projects: Mapping[str, str] = field(default_factory=dict)  # by key, of files outside of the workspace's folders
 
     def may_show(self, key: str, focus: Focus) -> bool:
-        """Whether the prompts of ``focus`` may hold parts of a file: it is of the same project, or of none."""
+        """Whether the prompts of ``focus`` may contain parts of a file: it is of the same project, or of none."""
         project = self.projects.get(key, "")
         return project == NO_PROJECT or project == self.projects.get(focus.key, "").removeprefix(NO_PROJECT)
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """One definition, to be shown by its signature."""
+    """One definition, shown by its signature."""
 
     file: SourceFile
     at: int
@@ -47,7 +47,7 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Some lines, to be shown as they are."""
+    """Some lines, shown unchanged."""
 
     file: SourceFile
     start: int
@@ -57,7 +57,7 @@ class Window:
 
     @property
     def text(self) -> str:
-        """The lines."""
+        """The lines as one text."""
         return "\n".join(self.file.lines[self.start : self.end]).rstrip()
 
 

@@ -1,7 +1,7 @@
-"""The source files of a workspace folder, found and read within bounds.
+"""The source files of a workspace folder, found and read within limits.
 
-The tree is hostile input. No link is followed, nothing but plain files is opened, and what is opened is where it says
-it is: its real path lies in the folder. Denied names (``secrets``) and what git ignores are never opened.
+The tree is hostile input. No link is followed, only plain files are opened, and an opened file is where it claims to
+be: its real path is in the folder. Denied names (``secrets``) and files that git ignores are never opened.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from midfill.context.secrets import is_denied
 from midfill.syntax import languages
 from midfill.types import one_line
 
-MAX_ENTRIES = 60_000  # names seen in one walk, whatever they are
-MAX_FILES = 3000  # files handed out
+MAX_ENTRIES = 60_000  # names of any kind seen in one walk
+MAX_FILES = 3000  # files returned
 MAX_FOLDER = 5000  # entries of one folder
 MAX_DEPTH = 24
 MAX_BYTES = 200_000  # of one file
@@ -54,11 +54,11 @@ class Folder:
 
     @property
     def is_too_wide(self) -> bool:
-        """Whether it is no project."""
+        """Whether it is too wide to be a project."""
         return is_too_wide(self.root)
 
     def relative(self, key: str) -> str | None:
-        """``key`` (an absolute path) as seen from the folder; None where it lies outside."""
+        """Return ``key`` (an absolute path) relative to the folder; None if it is outside."""
         try:
             return Path(key).relative_to(self.root).as_posix()
         except ValueError:
@@ -70,7 +70,7 @@ class Folder:
         return path is not None and not is_denied(path) and len(path) <= MAX_PATH and not self.ignore.is_ignored(path)
 
     def walk(self) -> Iterator[Found | None]:
-        """The files to read, breadth first; None now and then, where time went by without one."""
+        """Yield the files to read, breadth first; None now and then, when time passed without one."""
         n_seen = n_files = 0
         waiting = deque([("", 0)])
         while waiting:
@@ -120,7 +120,7 @@ class Folder:
         return Found(str(self.root / path), printable(path), (info.st_mtime_ns, info.st_size))
 
     def found(self, key: str) -> Found | None:
-        """A file of the folder that is known by its real path; None where it may not be read or is gone."""
+        """Return a file of the folder by its real path; None if it may not be read or is gone."""
         path = self.relative(key)
         if path is None or not self._language_of(path) or not self.admits(key):
             return None
@@ -135,7 +135,7 @@ class Folder:
         return real == str(self.root) or real.startswith(str(self.root).rstrip(os.sep) + os.sep)
 
     def read(self, found: Found) -> str | None:
-        """The text of a file, with ``\\n`` line ends; None for one that is no text, generated, or gone."""
+        """Return the text of a file, with ``\\n`` line ends; None if it is not text, is generated, or is gone."""
         if not self._is_inside(found.key):
             return None
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -154,7 +154,7 @@ class Folder:
 
 
 def readable(data: bytes) -> str | None:
-    """``data`` as the text of a source file that a person wrote, or None."""
+    """Return ``data`` as the text of a source file that a person wrote, or None."""
     if len(data) > MAX_BYTES or b"\0" in data:
         return None
     try:
@@ -176,5 +176,5 @@ def is_handwritten(text: str) -> bool:
 
 
 def printable(path: str) -> str:
-    """``path`` for a prompt: one line of whole characters."""
+    """Return ``path`` for a prompt: one line of whole characters."""
     return one_line(path.encode("utf-8", "replace").decode("utf-8"))

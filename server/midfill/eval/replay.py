@@ -185,8 +185,7 @@ def taken(suggestion: str, follows: str, least: int, ways: Sequence[Way] = WAYS)
 
 def glanced(suggestion: str, follows: str, least: int) -> Taken | None:
     """Return what a typist takes who reads only the first line: a suggestion whose first line is right, or that is
-    right for MOSTLY of its length. The typist deletes the wrong end word by word on its first line, then line by
-    line."""
+    right for MOSTLY of its length. Its wrong end is deleted word by word on the first line, then line by line."""
     first = len(suggestion) - len(suggestion.lstrip("\n"))
     end = suggestion.find("\n", first)
     n_right = n_shared(follows, suggestion)

@@ -168,8 +168,7 @@ def counter(info: ModelInfo) -> Callable[[str], int]:
 
 
 def taken(suggestion: str, follows: str, least: int, ways: Sequence[Way] = WAYS) -> Taken | None:
-    """Return what a typist who wants to write ``follows`` takes: all of it, else its right lines, else its right
-    words."""
+    """Return what a typist who wants ``follows`` takes: all of it, else its right lines, else its right words."""
     n_right = n_shared(follows, suggestion)
     if "whole" in ways and least <= n_right == len(suggestion):
         return Taken(suggestion, 1, "whole")

@@ -1,1 +1,1 @@
-"""What the code at the cursor may name, told by the language's own tools: nothing of an answer waits for it."""
+"""The names that the code at the cursor may use, from the language's own tools: no answer waits for them."""

@@ -1,4 +1,4 @@
-"""The variables at a cursor, and how the text says what they are; told by its lines, as the file is being written."""
+"""The variables at a cursor, and what the text says they are; read line by line, since the file is being written."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from midfill.context.focus import Focus
 from midfill.context.knowledge.types import GO, closing, parameters, split
 
 MAX_LINES = 400  # above the cursor
-MAX_LINE = 400  # characters; longer ones bind nothing: what reads them takes the square of their length
-MAX_HEAD = 800  # of a head over several lines
+MAX_LINE = 400  # characters; longer lines bind nothing: reading them takes time quadratic in their length
+MAX_HEAD = 800  # of a head that spans several lines
 NEAR = 120  # characters before a callback that may be what it is called on
 MAX_BOUND = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a variable is: of a ``type`` that is written, or the value of ``code``; what ``part`` says of it.
+    """What a variable is: it has a written ``type``, or the value of ``code``; ``part`` narrows it.
 
     ``part``: "" all of it, "element" of a list, a number for one of several results, else the name of a member.
     """
@@ -29,7 +29,7 @@ class Bound:
 
 
 def variables(focus: Focus) -> dict[str, Bound]:
-    """By name; of several with one name the nearest above the cursor."""
+    """Return the variables by name; of several with one name, the nearest above the cursor."""
     read = _go if focus.family == GO else _script
     found: dict[str, Bound] = {}
     for line, opens in visible(focus):
@@ -40,9 +40,11 @@ def variables(focus: Focus) -> dict[str, Bound]:
 
 
 def visible(focus: Focus) -> Iterator[tuple[str, bool]]:
-    """The lines above the cursor whose names it sees, the nearest first, and whether each opens what it stands in.
+    """Yield the lines above the cursor whose names it sees, the nearest first, and whether each opens a scope around
+    it.
 
-    A line that stands deeper than all between it and the cursor is in another block. A head over several lines is one.
+    A line that is deeper than everything between it and the cursor is in another block. A head that spans several lines
+    counts as one.
     """
     lines = focus.before[: MAX_LINES + 1]
     least = _depth(lines[0]) if lines[0].strip() else len(lines[0])
@@ -98,7 +100,7 @@ def _go(line: str, *, opens: bool) -> Iterator[tuple[str, Bound]]:
         if (ranged := _GO_RANGE.search(line)) is not None:
             yield ranged[1], Bound(code=ranged[2], part="element")
     elif line.rstrip().endswith("{") and re.match(r"\s*(?:if|for|switch|select|func)\b", line):
-        return  # what it binds holds in its block alone
+        return  # what it binds holds only in its block
     if (short := _GO_SHORT.search(line)) is not None:
         names = [name.strip() for name in short[1].split(",")]
         code = split(short[2].rstrip(" {"), ";")[0] if opens else short[2]
@@ -161,7 +163,7 @@ def _is_condition(line: str, at: int) -> bool:
 
 
 def _parameters(line: str, at: int, family: str) -> Iterator[tuple[str, Bound]]:
-    """Those between the parentheses that open at ``at``, or behind white space there."""
+    """Yield those between the parentheses that open at ``at``, or after white space there."""
     at += len(line[at:]) - len(line[at:].lstrip())
     if line[at : at + 1] != "(" or (end := closing(line, at)) < 0:
         return
@@ -173,7 +175,7 @@ def _parameters(line: str, at: int, family: str) -> Iterator[tuple[str, Bound]]:
 
 
 def _parts(names: str, of: Bound) -> Iterator[tuple[str, Bound]]:
-    """What ``{ a, b: c, d = 1 }`` binds."""
+    """Yield what ``{ a, b: c, d = 1 }`` binds."""
     if not (of.type or of.code):
         return
     for part in split(names, ","):

@@ -1,6 +1,6 @@
-"""Members behind a dot by what the workspace's own files declare: Go and TypeScript, plain cases.
+"""Members after a dot, from the declarations in the workspace's own files: Go and TypeScript, plain cases.
 
-A variable's class is known where it is written (a parameter, a declaration), made (``new Order()``, ``&Order{}``),
+A variable's class is known if it is written (a parameter, a declaration), made (``new Order()``, ``&Order{}``),
 returned by a function of the workspace, or an element of a list of them. Everything else stays unknown.
 """
 
@@ -17,7 +17,7 @@ from midfill.context.knowledge.members_script import named_of
 from midfill.context.knowledge.names import INDEX, KnownNames
 from midfill.context.knowledge.types import GO, Type, closing, read_type, results
 
-MAX_DEPTH = 8  # of an expression, and of variables that stand for each other
+MAX_DEPTH = 8  # of an expression, and of variables that refer to each other
 MAX_LISTS = 40
 MAX_NAMES = 400
 MAX_WRITTEN = 20_000  # characters of a class in the cursor's file
@@ -25,18 +25,18 @@ _SELF = re.compile(r"\bclass\s+([^\W\d][\w$]*)")
 _MEMBER_LINE = re.compile(
     r"(?m)^[ \t]+(?:(?:public|private|protected|readonly|async|get|set) )*(?!constructor\b)([^\W\d][\w$]*)\??[(:=<]"
 )
-# A class to the first line that stands as far left as its end.
+# A class up to the first line that is indented no deeper than its end.
 _CLASS = re.compile(r"[^{\n]*\{\n(([ \t]+)\S[^\n]*\n(?:[ \t][^\n]*\n|\n)*+)")
 _IN_PATH = re.compile(r"\b(?:from|import|require)\s*\(?\s*['\"][^'\"]*\Z")  # "./names.js"
 _NAME = re.compile(r"[^\W\d][\w$]*")
-# What ends an expression whose value has members; anything else behind it makes another value.
+# What ends an expression whose value has members; any other text after it makes another value.
 _END = re.compile(r"\s*(?:$|[;{,)\]]|//|\|\||\?\?)")
 
 Value = tuple[Type, Home]
 
 
 def lists_at(sight: Sight, focus: Focus, here: str) -> dict[str, KnownNames]:
-    """By receiver: what stands before the cursor's dot (``here``), the variables around it, and their members."""
+    """Return by receiver: what is before the cursor's dot (``here``), the variables around it, and their members."""
     if not family_of(focus.language):
         return {}
     if _IN_PATH.search(focus.before[0]):
@@ -69,7 +69,7 @@ class _Scope:
             self.variables["this"] = Bound(type=own)
 
     def names(self, receiver: str) -> KnownNames | None:
-        """The members of ``receiver``; None where nothing is known."""
+        """Return the members of ``receiver``; None if nothing is known."""
         if self._focus.family == GO and receiver in self._home.imported and receiver not in self.variables:
             return self._of_package(receiver)
         value = self.value(receiver)
@@ -85,12 +85,12 @@ class _Scope:
         if not names:
             return None
         is_complete = members.is_complete and len(names) <= MAX_NAMES
-        if is_complete:  # a text that is being written may be read wrong, and lose what stands below the cursor
+        if is_complete:  # a text that is being written may be misread, and lose what is below the cursor
             names += [name for name in self._written(value[0].name) if name not in members.found]
         return KnownNames(receiver, tuple(names[:MAX_NAMES]), is_complete, INDEX)
 
     def _written(self, kind: str) -> Iterable[str]:
-        """What looks like a member of ``kind`` in the cursor's file, by its lines alone."""
+        """Return what looks like a member of ``kind`` in the cursor's file, judging only by its lines."""
         text = self._focus.text
         if self._focus.family == GO:
             return re.findall(rf"(?m)^func \(\w+ \*?{re.escape(kind)}\b[^)\n]*\) (\w+)", text)
@@ -101,13 +101,13 @@ class _Scope:
         return [match[1] for match in _MEMBER_LINE.finditer(body[1]) if _depth(match[0]) == len(body[2])]
 
     def members_with_types(self, name: str) -> Iterable[str]:
-        """The members of a variable that may have members themselves."""
+        """Return the members of a variable that may have members themselves."""
         members = self._members(self.value(name))
         found = members.found.items() if members is not None else ()
         return [one for one, member in found if member.type and not member.is_called]
 
     def value(self, code: str, n_left: int = MAX_DEPTH) -> Value | None:
-        """The type of an expression, and the file whose words it is in; None where it is not known."""
+        """Return the type of an expression, and the file in whose words it is; None if it is unknown."""
         if n_left == 0:
             return None
         code = code.strip()
@@ -120,7 +120,8 @@ class _Scope:
         return found
 
     def _made(self, code: str) -> Value | None:
-        """``new Order(...)``, ``&Order{...}``, ``Order{...}``, ``code as Order``, ``code.(Order)``."""
+        """Return the type made by ``new Order(...)``, ``&Order{...}``, ``Order{...}``, ``code as Order`` or
+        ``code.(Order)``."""
         if self._focus.family == GO:
             match = re.match(
                 r"&?((?:\[\d*\]\*?|map\[\w+\]\*?)?(?:\w+\.)?[A-Za-z_]\w*(?:\[[\w.*]+\])?)\{", code
@@ -133,7 +134,7 @@ class _Scope:
         return (kind, self._home) if kind is not None else None
 
     def _chain(self, code: str, n_left: int) -> Value | None:
-        """``name``, and behind it ``.member``, ``(...)`` and ``[...]`` as often as they come."""
+        """Return the type of ``name``, followed by any number of ``.member``, ``(...)`` and ``[...]``."""
         match = _NAME.match(code)
         if match is None:
             return None
@@ -181,7 +182,7 @@ class _Scope:
             value = (kind, self._home) if kind is not None else None
         else:
             value = self.value(bound.code, n_left - 1)
-        if isinstance(bound.part, int):  # of several results of Go: the type of a call is that of the first
+        if isinstance(bound.part, int):  # of several results in Go: the type of a call is that of the first
             return value if bound.part == 0 else None
         if bound.part == "element":
             inner = value[0].inside("list") if value is not None else None
@@ -214,7 +215,7 @@ class _Scope:
         return KnownNames(name, tuple(members.found)[:MAX_NAMES], is_complete, INDEX) if members.found else None
 
     def _of_package(self, alias: str) -> KnownNames | None:
-        """What a package of the workspace exports."""
+        """Return what a package of the workspace exports."""
         files = self._home.sight.index.in_folder(self._home.imported[alias][0].folder)
         names = dict.fromkeys(
             one.name for file in files for one in file.definitions if not one.owner and one.name[:1].isupper()
@@ -228,7 +229,7 @@ def _depth(line: str) -> int:
 
 
 def _past(code: str, at: int) -> int:
-    """Behind the bracket that opens at ``at``; the end where it is not closed on this line."""
+    """Return the position after the bracket that opens at ``at``; the end if it is not closed on this line."""
     end = closing(code, at)
     return end + 1 if end >= 0 else len(code)
 

@@ -1,7 +1,8 @@
-"""The child that infers: members of Python expressions by jedi, static reading alone, one JSON object a line.
+"""The child that infers: it finds the members of Python expressions with jedi, by reading only, as one JSON object per
+line.
 
 jedi reads files and runs none: packages are found by their folders, no interpreter of the workspace is started, no
-extension module is loaded, and what it keeps on disk lies where nobody else may write.
+extension module is loaded, and jedi's files on disk are in a folder that only this user can write.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from midfill.context import limits
 from midfill.context.lines import answer_lines
 
 MAX_MEMORY = 480 << 20  # bytes of data; the standard library's stubs take up to 150 MB
-MAX_CPU_S = 12.0  # of a request; the first one of all reads the stubs of what is built in
-ENOUGH_S = 1.5  # of a request, after which the rest of its expressions is left
+MAX_CPU_S = 12.0  # of a request; the very first one reads the stubs of the builtins
+ENOUGH_S = 1.5  # of a request, after which its remaining expressions are left out
 MAX_NAMES = 400
 MAX_BASES = 40
 _MADE_TO_BE_EXTENDED = re.compile(r"mixin|base|abstract|protocol|interface", re.IGNORECASE)
 
 
 def answer(message: dict[str, Any]) -> dict[str, Any]:
-    """The lists of a request, or the name of the error that it caused."""
+    """Return the lists of a request, or the name of the error that it caused."""
     limits.limit_time(MAX_CPU_S)
     try:
         return {"lists": list(_lists(message))}
@@ -39,7 +40,8 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lists(message: dict[str, Any]) -> Any:
-    """Members of what stands before the cursor's dot, then of each further expression in the cursor's scope."""
+    """Yield the members of the expression before the cursor's dot, then those of each further expression in the
+    cursor's scope."""
     text, line, column = message["text"], message["line"], message["column"]
     began = time.process_time()
     for n, receiver in enumerate(message["receivers"]):
@@ -52,13 +54,14 @@ def _lists(message: dict[str, Any]) -> Any:
         try:
             names, is_complete = _members(code, message["path"], tuple(message["folders"]), at_line, at_column)
         except (RecursionError, AttributeError, KeyError, ValueError, TypeError, IndexError, NotImplementedError):
-            continue  # a reader of broken code may stumble
+            continue  # a reader of broken code may fail
         if names:
             yield {"receiver": receiver, "names": names, "is_complete": is_complete}
 
 
 def _with_line(text: str, line: int, receiver: str) -> tuple[str, int, int]:
-    """``text`` with ``receiver.`` on a line of its own above ``line``, as deep as that; the place behind the dot."""
+    """Return ``text`` with ``receiver.`` on a line of its own above ``line``, equally indented; and the place after the
+    dot."""
     lines = text.split("\n")
     indentation = lines[line][: len(lines[line]) - len(lines[line].lstrip())]
     lines.insert(line, f"{indentation}{receiver}.")
@@ -74,12 +77,12 @@ def _members(code: str, path: str, folders: tuple[str, ...], line: int, column: 
     if not names:
         return [], False
     is_complete = len(names) < MAX_NAMES and _is_complete(script, line + 1, column - 2)
-    names.sort(key=lambda name: (name.startswith("__"), name.startswith("_")))  # stable: else as jedi has them
+    names.sort(key=lambda name: (name.startswith("__"), name.startswith("_")))  # stable: otherwise in jedi's order
     return names[:MAX_NAMES], is_complete
 
 
 def _is_complete(script: Any, line: int, column: int) -> bool:
-    """Whether every class that the expression may have is read to its last base, and makes no members up."""
+    """Whether every class that the expression may have is read down to its last base, and none makes up members."""
     if column < 0:
         return False
     found = script.infer(line, column)
@@ -90,13 +93,13 @@ def _is_complete(script: Any, line: int, column: int) -> bool:
 def _is_closed(value: Any) -> bool:
     if value.is_module():
         return not value.is_stub() and "__getattr__" not in _own_names(value)
-    if value.is_bound_method() or value.is_function():  # one that is decorated may be anything
+    if value.is_bound_method() or value.is_function():  # a decorated one may be anything
         node = value.tree_node
         return node is not None and node.type == "funcdef" and node.parent.type not in ("decorated", "async_stmt")
     if not (value.is_class() or value.is_instance()):
         return False
     cls = value if value.is_class() else value.py__class__()
-    if _MADE_TO_BE_EXTENDED.search(cls.py__name__()):  # its methods use what its subclasses have
+    if _MADE_TO_BE_EXTENDED.search(cls.py__name__()):  # its methods use members of its subclasses
         return False
     waiting, seen = [cls], 0
     while waiting:
@@ -110,7 +113,7 @@ def _is_closed(value: Any) -> bool:
             return False
         for base in one.py__bases__():
             bases = list(base.infer())
-            if not bases:  # of a package that is not there
+            if not bases:  # of a package that is missing
                 return False
             waiting += bases
     return True
@@ -122,7 +125,7 @@ def _own_names(value: Any) -> set[str]:
 
 @lru_cache(1)
 def _environment() -> Any:
-    """This process's own interpreter, which is asked in place: none is started."""
+    """Return this process's own interpreter, which is asked in place: none is started."""
     from jedi.api.environment import InterpreterEnvironment
 
     return InterpreterEnvironment()
@@ -130,7 +133,7 @@ def _environment() -> Any:
 
 @lru_cache(4)
 def _project(folders: tuple[str, ...]) -> Any:
-    """Where imports are looked for: the workspace's folders, its installed packages, and the standard library."""
+    """Return where imports are searched: the workspace's folders, its installed packages, and the standard library."""
     import jedi
 
     mine = [entry for entry in sys.path if entry and "site-packages" not in Path(entry).parts]
@@ -142,7 +145,7 @@ def _project(folders: tuple[str, ...]) -> Any:
 
 
 def _places(folder: Path) -> list[str]:
-    """A folder, its ``src``, and what is installed in a virtual environment in it."""
+    """Return a folder, its ``src``, and what is installed in a virtual environment in it."""
     found = [folder, folder / "src"]
     for name in (".venv", "venv", "env"):
         found += sorted((folder / name).glob("lib/python3.*/site-packages")) or [
@@ -152,7 +155,8 @@ def _places(folder: Path) -> list[str]:
 
 
 def _keep_where_only_we_write() -> None:
-    """jedi keeps parsed files as pickles, code of whoever wrote them."""
+    """Keep jedi's parsed files where only we can write: they are pickles, and loading a pickle runs its author's
+    code."""
     import jedi
 
     folder = paths.cache_dir() / "jedi"
@@ -162,7 +166,7 @@ def _keep_where_only_we_write() -> None:
 
 
 def main() -> None:
-    """The child: reads requests from its standard input until that ends."""
+    """Run the child: it reads requests from its standard input until that ends."""
     limits.take_least()
     limits.end_with_parent(int(sys.argv[-1]))
     limits.limit_memory(MAX_MEMORY)

@@ -9,12 +9,12 @@ from midfill.context.knowledge.types import GO, Type
 
 
 def members_of(kind: Type, home: Home) -> Members | None:
-    """The members of ``kind`` as ``home`` means it; None where nothing is known of it."""
+    """Return the members of ``kind`` as ``home`` means it; None if nothing is known of it."""
     if kind.wrappers:
         return None
     known, key = home.sight.members, (kind, home.key)
     if key not in known:
-        known[key] = None  # of a type that is its own base
+        known[key] = None  # for a type that is its own base
         known[key] = _read(kind, home)
     return known[key]
 
@@ -24,7 +24,7 @@ def _read(kind: Type, home: Home) -> Members | None:
         return members_script.object_type(kind.body, home)
     places = home.places(kind.name, kind.package)
     places = [place for place in places if place.definition.kind in ("class", "record")]
-    if home.family == GO:  # several where files are built for one system each
+    if home.family == GO:  # several, if each file is built for one system
         found = [members_go.declared(place, Home.of(home.sight, place.file), members_of) for place in places]
         members = _united(found) if found else None
     elif len(places) == 1:
@@ -37,7 +37,7 @@ def _read(kind: Type, home: Home) -> Members | None:
 
 
 def _united(found: list[Members | None]) -> Members | None:
-    """What any of them has."""
+    """Return the members of all of them together; None if any is unknown."""
     members = Members()
     for one in found:
         if one is None:
@@ -47,6 +47,6 @@ def _united(found: list[Members | None]) -> Members | None:
 
 
 def family_of(language: str) -> str:
-    """Of a language that is read here; "" for others."""
+    """Return the family of a language that is read here; "" for others."""
     found = family(language)
     return found if found in (GO, "javascript") else ""

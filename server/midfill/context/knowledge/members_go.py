@@ -1,4 +1,4 @@
-"""The members of Go's types: fields, methods of every file of the package, what is embedded."""
+"""The members of Go's types: fields, methods from every file of the package, embedded types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _METHOD = re.compile(r"^(\w+)\s*\(")
 
 
 def declared(place: Place, home: Home, find: Find) -> Members | None:
-    """Those of one declaration; None where it says nothing that is read here."""
+    """Return those of one declaration; None if it has nothing that is read here."""
     name, text = place.definition.name, text_of(place)
     said = re.search(rf"\b{re.escape(name)}\b(?:\[[^\]]*\])?\s*(=?)\s*(.*)", text, re.DOTALL)
     if said is None:
@@ -43,7 +43,7 @@ def declared(place: Place, home: Home, find: Find) -> Members | None:
 
 
 def _line(line: str, members: Members, home: Home, find: Find) -> None:
-    """A line of a struct or an interface."""
+    """Read a line of a struct or an interface."""
     bare = line.partition("`")[0].strip()
     if not bare:
         return

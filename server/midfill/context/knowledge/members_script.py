@@ -1,4 +1,4 @@
-"""The members of TypeScript's types: interfaces, classes, object types, and names that stand for modules and enums."""
+"""The members of TypeScript's types: interfaces, classes, object types, and names of modules and enums."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _KEPT_BY_CONSTRUCTOR = re.compile(r"^(?:(?:public|private|protected|readonly|ove
 
 
 def named_of(name: str, home: Home) -> Members | None:
-    """What stands behind a name that is no variable: a module that is imported whole, an enum, an object."""
+    """Return the members of a name that is not a variable: a module that is imported as a whole, an enum, an object."""
     own = [place for place in home.places(name) if place.definition.kind in ("class", "record", "constant")]
     if len(own) == 1:
         return _constants(own[0], home)
@@ -52,7 +52,7 @@ def named_of(name: str, home: Home) -> Members | None:
 
 
 def _exports(file: SourceFile, sight: Sight) -> Members:
-    """What a module exports."""
+    """Return what a module exports."""
     home = Home.of(sight, file)
     members = Members(
         is_complete=re.search(r"(?m)^[ \t]*(?:export[ \t]*\*[ \t]*from\b|module\.exports\b)", file.text) is None
@@ -67,7 +67,7 @@ def _exports(file: SourceFile, sight: Sight) -> Members:
 
 
 def _constants(place: Place, home: Home) -> Members | None:
-    """The members of an enum, or of an object that is written out."""
+    """Return the members of an enum, or of an object literal."""
     text = text_of(place)
     head = text[_end_of_modifiers(text) :]
     if (
@@ -85,7 +85,7 @@ def _constants(place: Place, home: Home) -> Members | None:
 
 
 def declared(place: Place, home: Home, find: Find) -> Members | None:
-    """Those of one declaration; None where it says nothing that is read here."""
+    """Return those of one declaration; None if it has nothing that is read here."""
     text = text_of(place)
     head = text[_end_of_modifiers(text) :]
     if head.startswith("interface"):
@@ -94,18 +94,18 @@ def declared(place: Place, home: Home, find: Find) -> Members | None:
     if head.startswith("type"):
         return _alias(text.partition("=")[2], home, find)
     if head.startswith("enum") or head.startswith("const enum"):
-        return None  # of its values nothing is asked
+        return None  # nothing is asked about its values
     if not head.startswith("class"):
         return None
     members = _class(place, home)
     bases = [re.sub(r"<.*", "", base, flags=re.DOTALL).strip() for base in _bases(text, "extends")]
     if not home.path.endswith((".ts", ".tsx", ".mts", ".cts")):
-        members.is_complete = False  # JavaScript makes members wherever it likes
+        members.is_complete = False  # JavaScript can add members anywhere
     return _with_bases(members, bases, home, find)
 
 
 def _alias(what: str, home: Home, find: Find) -> Members | None:
-    """``type Name = what``."""
+    """Return the members of ``type Name = what``."""
     parts = [part.strip().rstrip(";").strip() for part in split(what, "&")]
     members = Members()
     for part in parts:
@@ -127,7 +127,7 @@ def _class(place: Place, home: Home) -> Members:
     for one in place.file.definitions:
         if one.parent != place.at:
             continue
-        is_maker = one.name == "constructor"  # its parameters may stand under a comment each
+        is_maker = one.name == "constructor"  # each of its parameters may follow a comment
         last = one.end_line if is_maker else min(one.end_line, one.line + MAX_MEMBER_LINES)
         text = bare("\n".join(lines[one.line : last + 1])[:MAX_BODY]).strip()
         if is_maker:
@@ -144,11 +144,11 @@ def _class(place: Place, home: Home) -> Members:
 
 
 def object_type(body: str, home: Home) -> Members:
-    """The members of an object type."""
+    """Return the members of an object type."""
     members = Members()
     for line in lines_of(body, "\n;,"):
         if len(line) > MAX_MEMBER or line.startswith(("[", "...", "(", "new ", "new(")):
-            members.is_complete = False  # an index, or it is a function
+            members.is_complete = False  # it has an index, or it is a function
             continue
         for name, member in _script_member(line, home):
             members.found.setdefault(name, member)
@@ -156,7 +156,7 @@ def object_type(body: str, home: Home) -> Members:
 
 
 def _script_member(text: str, home: Home) -> Iterator[tuple[str, Member]]:
-    """``readonly name?: Type``, ``name(a: A): Type``, ``private name = new Type()``: at most one."""
+    """Yield at most one member: ``readonly name?: Type``, ``name(a: A): Type``, ``private name = new Type()``."""
     text = re.sub(r"^(?:@[\w.]+(?:\([^)]*\))?\s*)+", "", text)
     modifiers = _MODIFIERS.match(text)
     assert modifiers is not None
@@ -182,14 +182,14 @@ def _script_member(text: str, home: Home) -> Iterator[tuple[str, Member]]:
 
 
 def _head(text: str) -> str:
-    """A method up to the end of its parameters."""
+    """Return a method up to the end of its parameters."""
     at = text.find("(")
     end = closing(text, at) if at >= 0 else -1
     return text[: end + 1]
 
 
 def _kept(text: str, home: Home) -> Iterator[tuple[str, Member]]:
-    """The parameters that a constructor keeps as members: ``private readonly name: Type``."""
+    """Yield the parameters that a constructor keeps as members: ``private readonly name: Type``."""
     at = text.find("(")
     end = closing(text, at) if at >= 0 else -1
     if end < 0:
@@ -207,13 +207,13 @@ def _end_of_modifiers(text: str) -> int:
 
 
 def _braces(text: str) -> str:
-    """What stands between the first brace and its end."""
+    """Return the text between the first brace and its end."""
     at = text.find("{")
     end = closing(text, at) if at >= 0 else -1
     return text[at + 1 : end if end > 0 else len(text)] if at >= 0 else ""
 
 
 def _bases(text: str, word: str) -> list[str]:
-    """The types behind ``extends`` in a head."""
+    """Return the types after ``extends`` in a head."""
     match = re.search(rf"\b{word}\s+([^{{]*+)", text)
     return [base.strip() for base in split(match[1].split(" implements ")[0], ",")] if match is not None else []

@@ -1,4 +1,4 @@
-"""Names that may stand behind a dot."""
+"""Names that may follow a dot."""
 
 from __future__ import annotations
 
@@ -9,49 +9,50 @@ from typing import Any
 
 from midfill.context import diagnostics
 
-# Who says them: a reading of the files by jedi, the editor's other language servers, the index of what files declare.
+# The sources: jedi, which reads the files; the editor's other language servers; the index of what files declare.
 JEDI, CLIENT, INDEX = "jedi", "client", "index"
 SOURCES = (JEDI, CLIENT, INDEX, diagnostics.SOURCE)  # by the names that the setting ``knowledge_off`` takes
 
-MAX_NAMES = 5000  # of a list that is read; a longer one is not called complete
+MAX_NAMES = 5000  # of a list that is read; a longer one does not count as complete
 # pyright, gopls and rust-analyzer call every list incomplete, so that they are asked again at the next key. Directly
-# behind a dot they name all members; servers that cut lists do so at 50 names (Java's) or more, all at a multiple of
+# after a dot they return all members; servers that cut lists do so at 50 names (Java's) or more, all at a multiple of
 # that (clangd 100, SourceKit 200). ``__x__`` do not count.
 CUT_AT = 50
 MAX_WHOLE = CUT_AT - 1
-# Behind a dot stand few (Rust's ``await``). A list with more is of what is in scope: pyright gives that where it reads
-# a broken line, ``f(self.`` above another call, in another way.
+# Few keywords may follow a dot (Rust's ``await``). A list with more contains what is in scope: pyright returns that if
+# it reads a broken line, ``f(self.`` above another call, differently.
 MAX_KEYWORDS = 5
 KEYWORD = 14  # a CompletionItemKind
 MAX_NAME = 200  # characters
-ACCESS = ".?:->"  # TypeScript's server has the dot in its names
+ACCESS = ".?:->"  # the names of TypeScript's server include the dot
 
 
 @dataclass(frozen=True, slots=True)
 class KnownNames:
-    """The members of an expression. ``is_complete``: it has no others, as far as its language lets that be known."""
+    """The members of an expression. ``is_complete``: it has no others, as far as its language allows that to be
+    known."""
 
     receiver: str  # as it is written before the dot: ``self.items``
-    names: tuple[str, ...]  # what people write most first
+    names: tuple[str, ...]  # the most frequently written first
     is_complete: bool
-    source: str  # who said so
+    source: str  # which source returned them
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that is known at a cursor: ``here`` of what stands before it, ``others`` of names near it, by receiver."""
+    """All that is known at a cursor: ``here`` for what is before it, ``others`` for names near it, by receiver."""
 
     here: KnownNames | None = None
     others: Mapping[str, KnownNames] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def only(self) -> tuple[str, ...]:
-        """All names that may stand at the cursor; none where not all are known."""
+        """All names that may follow at the cursor; () if not all of them are known."""
         return self.here.names if self.here is not None and self.here.is_complete else ()
 
     @property
     def complete(self) -> dict[str, frozenset[str]]:
-        """Every receiver whose members are all known, and these."""
+        """Every receiver whose members are all known, and these members."""
         every = [*self.others.values(), *([self.here] if self.here is not None else [])]
         return {one.receiver: frozenset(one.names) for one in every if one.is_complete}
 
@@ -60,7 +61,8 @@ NOTHING = Known()
 
 
 def name_of(one: Any) -> str:
-    """A name out of a text or a CompletionItem: what is inserted, without a call's parentheses; "" for what is none."""
+    """Return a name from a text or a CompletionItem: what is inserted, without a call's parentheses; "" if it is not a
+    name."""
     if isinstance(one, dict):
         one = one.get("filterText") or one.get("label")
     if not isinstance(one, str) or len(one) > MAX_NAME:
@@ -70,8 +72,8 @@ def name_of(one: Any) -> str:
 
 
 def is_whole(names: Sequence[str], n_items: int, *, is_open: bool, is_begun: bool) -> bool:
-    """Whether a list of one server has all names. ``n_items``: how many it had in all; ``is_open``: its server calls it
-    incomplete; ``is_begun``: it was asked for behind the beginning of a name, by which it may have been chosen."""
+    """Whether a list from one server has all names. ``n_items``: its length before filtering; ``is_open``: its server
+    calls it incomplete; ``is_begun``: it was requested after the beginning of a name, which may have filtered it."""
     n_plain = sum(not (name.startswith("__") and name.endswith("__")) for name in names)
     is_cut = n_plain > MAX_WHOLE and n_items % CUT_AT == 0
     return len(names) <= MAX_NAMES and not (is_open and (is_cut or is_begun))

@@ -1,4 +1,4 @@
-"""Where names are asked for: what stands before the cursor's dot, and what is used around it."""
+"""For which places names are requested: what is before the cursor's dot, and what is used around it."""
 
 from __future__ import annotations
 
@@ -34,37 +34,37 @@ _KEYWORDS = frozenset({"import", "from", "return", "None", "True", "False", "in"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of one place. ``here``: the first receiver stands before the cursor, in ``text`` as it is."""
+    """The request for one place. ``here``: the first receiver is before the cursor, in the unchanged ``text``."""
 
-    scope: str  # the line that opens the cursor's scope: what is known holds in there
+    scope: str  # the line that opens the cursor's scope: what is known holds inside it
     row: int  # of the cursor, from 0
     text: str
-    column: int  # behind the dot, where ``here``
+    column: int  # after the dot, if ``here``
     receivers: tuple[str, ...]
     here: bool
-    is_more: bool = False  # beside what is known already
+    is_more: bool = False  # in addition to what is known already
 
 
 def receiver_before(snapshot: Snapshot) -> str:
-    """What stands before the member that is being written: ``self.items`` in ``x = self.items.ad``; "" for none."""
+    """Return what is before the member that is being written: ``self.items`` in ``x = self.items.ad``; "" for none."""
     before = snapshot.line_before[-MAX_LINE:]
     if (named := _ACCESS.search(before)) is not None:
         return named[1]
     other = _ANY_ACCESS.search(before)
     if other is None or _NUMBER.search(before[: other.end(1)]):
         return ""
-    return before[: other.end(1)].strip()  # of more than names: all of the line is its key
+    return before[: other.end(1)].strip()  # not only names: the whole line is its key
 
 
 def scope_of(snapshot: Snapshot) -> str:
-    """The line that opens what the cursor stands in."""
+    """Return the line that opens the scope around the cursor."""
     scopes = _focus(snapshot).scopes
     return next((line for line in scopes if opens_function(line)), scopes[-1] if scopes else "")
 
 
 def uses_near(snapshot: Snapshot) -> dict[str, int]:
-    """Where the members of the receivers in the cursor's function can be asked for: by receiver, the place behind the
-    dot of a use that stands there, the nearest one; ``this`` and ``self`` first, then the nearest receivers."""
+    """Return where the members of the receivers in the cursor's function can be requested: by receiver, the position
+    after the dot of its nearest use; ``this`` and ``self`` first, then the nearest receivers."""
     if snapshot.cursor > MAX_CODE:
         return {}
     found: dict[str, int] = {}
@@ -87,14 +87,14 @@ def uses_near(snapshot: Snapshot) -> dict[str, int]:
 
 
 def _function(snapshot: Snapshot) -> Iterator[tuple[int, str]]:
-    """The lines of the cursor's function with the places where they begin: those above, the nearest first, then those
-    below; not its own, which is broken where it is being written."""
+    """Yield the lines of the cursor's function with the positions where they begin: those above, the nearest first,
+    then those below; not the cursor's line, which is broken because it is being written."""
     start = snapshot.cursor - len(snapshot.line_before)
     line = snapshot.text[start:].split("\n", 1)[0]
     least = _depth(line) if line.strip() else len(line)
     for n, above in enumerate(snapshot.text[max(0, start - 20_000) : start].split("\n")[-2::-1]):
         start -= len(above) + 1
-        if least or not _depth(above):  # outside of functions, what is inside of one is none of it
+        if least or not _depth(above):  # outside of functions, lines inside a function do not count
             yield start, above
         opens = above.strip() and _depth(above) < least
         if n == MAX_LINES or (opens and (opens_function(above) or not _depth(above))):
@@ -113,7 +113,7 @@ def _depth(line: str) -> int:
 
 
 def asked_at(snapshot: Snapshot) -> Asked | None:
-    """What to ask for a cursor; None where nothing is, or the text is too long."""
+    """Return what to request for a cursor; None if there is nothing, or the text is too long."""
     if len(snapshot.text) > MAX_CHARS:
         return None
     before = snapshot.line_before
@@ -124,7 +124,7 @@ def asked_at(snapshot: Snapshot) -> Asked | None:
     if not receivers:
         return None
     row, text, column = focus.line, snapshot.text, len(before)
-    if here:  # without the word that was begun, which would choose among the names
+    if here:  # without the begun word, which would filter the names
         n_word = len(before) - len(re.sub(r"\w*\Z", "", before))
         start = snapshot.cursor - n_word
         text, column = snapshot.text[:start] + snapshot.text[snapshot.cursor :], column - n_word
@@ -132,7 +132,8 @@ def asked_at(snapshot: Snapshot) -> Asked | None:
 
 
 def written(snapshot: Snapshot, middle: str) -> list[str]:
-    """The receivers whose members a middle names that is being written at the cursor, but for those it binds itself."""
+    """Return the receivers whose members are used in a middle that is being written at the cursor, except those it
+    binds itself."""
     head = snapshot.line_before[-MAX_LINE:]
     found: dict[str, None] = {}
     bound = {name for line in middle.split("\n") if (one := _BOUND.match(line)) is not None for name in one.groups()}
@@ -146,7 +147,7 @@ def written(snapshot: Snapshot, middle: str) -> list[str]:
 
 
 def asked_of(snapshot: Snapshot, receivers: Sequence[str]) -> Asked | None:
-    """What to ask for these at a cursor; None where the text is too long."""
+    """Return what to request for these receivers at a cursor; None if the text is too long."""
     if len(snapshot.text) > MAX_CHARS:
         return None
     row = snapshot.text.count("\n", 0, snapshot.cursor)
@@ -158,7 +159,7 @@ def _focus(snapshot: Snapshot) -> Focus:
 
 
 def _receivers(focus: Focus) -> list[str]:
-    """Names that are bound in the cursor's scope and what is used with a dot there, the nearest first."""
+    """Return the names bound in the cursor's scope and what is used with a dot there, the nearest first."""
     found: dict[str, None] = {}
     depth = len(focus.before[0]) - len(focus.before[0].lstrip())
     for n, line in enumerate(focus.before[: MAX_LINES + 1]):

@@ -1,4 +1,4 @@
-"""What is known at each document's cursor: asked for in the background, the newest place first, looked up at once."""
+"""What is known at each document's cursor: requested in the background, the newest place first, looked up at once."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ log = logging.getLogger(__name__)
 
 LANGUAGES = ("python",)  # that jedi reads
 ANSWER_S = 20.0
-IDLE_S = 60.0  # an idle child is ended after this long
-AGAIN_S = 1.0  # an unchanged place is asked for again after this long, as other lines may have changed
-MAX_ENDED = 2  # children in a row
-OFF_S = 120.0  # for which there is none after that
-MAX_PLACES = 100  # documents that are kept in mind
-NEAR_ROWS = 12  # what a client said holds so far from where it said it
-NEAR_OWN_ROWS = 60  # the same of ``this`` and ``self``, which are what they are in all of a function
-MAX_TOLD = 24  # lists of a client that are kept of a document, the latest
-MAX_USES = 5  # receivers beside the one before the cursor that a client is asked for at once
-MAX_WRITTEN = 16  # receivers that are asked for while one middle grows
-FRESH_S = 45.0  # a client's list for another receiver in the function is asked for again after this long
-AROUND = 20_000  # characters of the text that are read for what is used
+IDLE_S = 60.0  # an idle child is stopped after this long
+AGAIN_S = 1.0  # names of an unchanged place are requested again after this long, as other lines may have changed
+MAX_ENDED = 2  # consecutive children that end
+OFF_S = 120.0  # without a child after that
+MAX_PLACES = 100  # documents that are remembered
+NEAR_ROWS = 12  # a client's list holds within this distance of its place
+NEAR_OWN_ROWS = 60  # the same for ``this`` and ``self``, which do not change within a function
+MAX_TOLD = 24  # lists of a client that are kept for a document, the latest
+MAX_USES = 5  # receivers besides the one before the cursor that a client is asked about at once
+MAX_WRITTEN = 16  # receivers that are requested while one middle grows
+FRESH_S = 45.0  # a client's list for another receiver in the function is requested again after this long
+AROUND = 20_000  # characters of the text that are searched for what is used
 _WORD = re.compile(r"[^\W\d]\w*")
 _ACCESS = re.compile(r"(?:\.|::|->)\Z")
 COMMAND = (sys.executable, "-P", "-m", "midfill.context.knowledge.inferring")
@@ -61,7 +61,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """A list of the client's, and where and when it said it."""
+    """A client's list, and where and when the client sent it."""
 
     scope: str
     row: int
@@ -70,16 +70,16 @@ class _Told:
 
 
 class Knowledge:
-    """Fed with places, asked for names; both touch memory only."""
+    """Receives places, returns names; both touch memory only."""
 
     def __init__(self, off: Iterable[str] = (), start: Callable[[], ChildProcess] | None = None) -> None:
-        """``off``: names of sources that are not asked."""
+        """``off``: names of sources that are switched off."""
         self._off = frozenset(off)
         self._start = start or (lambda: ChildProcess(COMMAND, max_memory=MAX_MEMORY, answer_s=ANSWER_S))
         self._folders: tuple[str, ...] = ()
         self._changed = threading.Condition()
-        self._waiting: OrderedDict[tuple[str, bool], tuple[Snapshot, Asked]] = OrderedDict()  # by document, and is_more
-        self._written: OrderedDict[str, tuple[Snapshot, set[str]]] = OrderedDict()  # what was asked for while it grew
+        self._waiting: OrderedDict[tuple[str, bool], tuple[Snapshot, Asked]] = OrderedDict()  # by document and is_more
+        self._written: OrderedDict[str, tuple[Snapshot, set[str]]] = OrderedDict()  # requested while a middle grew
         self._inferred: OrderedDict[str, _Entry] = OrderedDict()
         self._told: OrderedDict[str, dict[str, _Told]] = OrderedDict()  # by document and receiver
         self._declared: OrderedDict[str, _Entry] = OrderedDict()
@@ -90,11 +90,11 @@ class Knowledge:
         self._n_ended, self._off_until = 0, 0.0
 
     def set_off(self, off: Iterable[str]) -> None:
-        """Sources that are not asked from now on, and whose names are not used."""
+        """Set the sources that are switched off from now on, and whose names are not used."""
         self._off = frozenset(off)
 
     def set_folders(self, folders: Iterable[Path]) -> None:
-        """The workspace's folders: where imports are looked for."""
+        """Set the workspace's folders, where imports are searched."""
         self._folders = tuple(map(str, folders))
 
     def look(self, snapshot: Snapshot) -> None:
@@ -110,7 +110,7 @@ class Knowledge:
             self._put(snapshot, asked)
 
     def grows(self, snapshot: Snapshot, middle: str) -> None:
-        """A middle is being written at ``snapshot``: ask for the members of the receivers that it names, each once."""
+        """A middle is growing at ``snapshot``: request the members of the receivers that it uses, once each."""
         if JEDI in self._off or snapshot.language not in LANGUAGES:
             return
         entry, before = self._inferred.get(snapshot.uri), self._written.get(snapshot.uri)
@@ -124,13 +124,13 @@ class Knowledge:
             self._put(snapshot, asked)
 
     def told(self, snapshot: Snapshot, names: Sequence[str], *, is_complete: bool) -> None:
-        """The client's other language servers name these at ``snapshot``."""
+        """Take the names that the client's other language servers return at ``snapshot``."""
         receiver = receiver_before(snapshot)
         if not receiver or not names:
             return
         stands = _WORD.match(snapshot.text, snapshot.cursor)
         if stands is not None and _ACCESS.search(snapshot.line_before) and stands[0] not in names:
-            is_complete = False  # the server read the broken text in another way
+            is_complete = False  # the server read the broken text differently
         known = _with_used(KnownNames(receiver, tuple(names), is_complete, CLIENT), snapshot)
         scope, row = scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor)
         table = self._told.get(snapshot.uri, {})
@@ -139,8 +139,8 @@ class Knowledge:
         _keep(self._told, snapshot.uri, told)
 
     def wanted(self, snapshot: Snapshot) -> tuple[int, ...]:
-        """Where the client should ask its other language servers: at the cursor, if it stands behind a dot, then behind
-        the dots of receivers near it of which nothing is known yet."""
+        """Return where the client should ask its other language servers: at the cursor, if it is after a dot, then
+        after the dots of receivers near it about which nothing is known yet."""
         if CLIENT in self._off:
             return ()
         known, now, scope = self.at(snapshot).complete, time.monotonic(), scope_of(snapshot)
@@ -160,7 +160,8 @@ class Knowledge:
         return source not in self._off
 
     def declared(self, snapshot: Snapshot, lists: Mapping[str, KnownNames]) -> None:
-        """The workspace's own files name these around ``snapshot``. Called by the workspace's thread."""
+        """Take the names that the workspace's own files declare around ``snapshot``. The workspace's thread calls
+        this."""
         entry = _Entry(
             scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor),
             {name: _with_used(one, snapshot) for name, one in lists.items()},
@@ -169,7 +170,8 @@ class Knowledge:
             _keep(self._declared, snapshot.uri, entry)
 
     def at(self, snapshot: Snapshot) -> Known:
-        """What is known at a cursor, now. A client's list comes before an inferred one, that before a declared one."""
+        """Return what is known at a cursor now. A client's list comes before an inferred one, which comes before a
+        declared one."""
         declared, inferred = self._declared.get(snapshot.uri), self._inferred.get(snapshot.uri)
         told = self._told.get(snapshot.uri) if CLIENT not in self._off else None
         if declared is None and inferred is None and not told:
@@ -186,7 +188,7 @@ class Knowledge:
         return Known(here, MappingProxyType(lists)) if here or lists else NOTHING
 
     def forget(self, uri: str) -> None:
-        """A document was closed."""
+        """Forget a document that was closed."""
         with self._changed:
             for is_more in (False, True):
                 self._waiting.pop((uri, is_more), None)
@@ -194,7 +196,7 @@ class Knowledge:
                 table.pop(uri, None)
 
     def stop(self) -> None:
-        """End the thread and the child; does not wait for them."""
+        """Stop the thread and the child without waiting for them."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -202,14 +204,14 @@ class Knowledge:
             child.kill()
 
     def settle(self, timeout_s: float) -> bool:
-        """Wait until nothing is asked any more; whether that came about."""
+        """Wait until no request is left; return whether that happened."""
         with self._changed:
             return self._changed.wait_for(lambda: self._stopped or not (self._busy or self._waiting), timeout_s)
 
     # ---- the thread --------------------------------------------------------------------------------------------------
 
     def _put(self, snapshot: Snapshot, asked: Asked) -> None:
-        """Let the thread ask. With the lock held."""
+        """Let the thread request it. The caller holds the lock."""
         key = (snapshot.uri, asked.is_more)
         if asked.is_more and (waiting := self._waiting.get(key)) is not None:
             receivers = tuple(dict.fromkeys((*waiting[1].receivers, *asked.receivers)))
@@ -251,7 +253,7 @@ class Knowledge:
         return None
 
     def _infer(self, snapshot: Snapshot, asked: Asked) -> dict[str, KnownNames] | None:
-        """None: nothing could be asked."""
+        """Return the members by receiver; None: nothing could be requested."""
         if time.monotonic() < self._off_until:
             return None
         try:
@@ -285,17 +287,18 @@ class Knowledge:
 
 
 def _rows(snapshot: Snapshot, at: int) -> int:
-    """Rows between a place and the cursor."""
+    """Return the rows between a place and the cursor."""
     return snapshot.text.count("\n", *sorted((at, snapshot.cursor)))
 
 
 def reach(receiver: str) -> int:
-    """Rows from where a client said them within which the members of ``receiver`` hold."""
+    """Return how many rows from a client's place the members of ``receiver`` hold."""
     return NEAR_OWN_ROWS if receiver.split(".")[0] in OWN else NEAR_ROWS
 
 
 def _with_used(known: KnownNames, snapshot: Snapshot) -> KnownNames:
-    """With what the text around the cursor names behind the same receiver already: a person says that it is there."""
+    """Add the names that the text around the cursor already uses after the same receiver: the user knows that they
+    exist."""
     if not known.is_complete:
         return known
     around = snapshot.text[max(0, snapshot.cursor - AROUND) : snapshot.cursor + AROUND]
@@ -306,7 +309,7 @@ def _with_used(known: KnownNames, snapshot: Snapshot) -> KnownNames:
 
 
 def _path(uri: str) -> str:
-    """Where a document lies, which says what a relative import means; "" where it is no file."""
+    """Return a document's path, on which relative imports depend; "" if it is not a file."""
     parts = urlsplit(uri)
     return url2pathname(parts.path) if parts.scheme == "file" else ""
 

@@ -21,9 +21,9 @@ _NOTHING = frozenset({"null", "undefined", "void"})
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """A named type, or an object type that is written out; ``wrappers``, outermost first, are what it is inside of.
+    """A named type, or an object type written in full; ``wrappers``, outermost first, are what it is wrapped in.
 
-    ``package``: what stands before the name, as it is written. ``body``: the text between the braces of an object type.
+    ``package``: the text before the name, as it is written. ``body``: the text between the braces of an object type.
     """
 
     name: str
@@ -32,14 +32,14 @@ class Type:
     body: str = ""
 
     def inside(self, wrapper: Wrapper) -> Type | None:
-        """What a list or promise holds; None for what is none."""
+        """Return what a list or promise holds; None for any other type."""
         if self.wrappers[:1] != (wrapper,):
             return None
         return replace(self, wrappers=self.wrappers[1:])
 
 
 def read_type(text: str, family: str) -> Type | None:
-    """The type that ``text`` says; None for one that has no members of use: built-in ones, unions, functions."""
+    """Return the type that ``text`` means; None if it has no useful members: built-in types, unions, functions."""
     text = text.strip()
     if len(text) > MAX_TYPE:
         return None
@@ -86,7 +86,7 @@ def _wrapped(inner: Type | None, wrapper: Wrapper) -> Type | None:
 
 
 def split(text: str, at: str) -> list[str]:
-    """``text`` cut at each ``at`` (one character or several) outside of all brackets and strings."""
+    """Return ``text`` cut at each ``at`` (one character or several) outside of all brackets and strings."""
     parts, depth, start, quote = [], 0, 0, ""
     for n, char in enumerate(text):
         if quote:
@@ -95,7 +95,7 @@ def split(text: str, at: str) -> list[str]:
             quote = char
         elif char in _OPENING and text[n : n + 2] != "<-":  # of Go's channels
             depth += 1
-        elif char in _CLOSING and text[n - 1 : n] not in ("=", "-"):  # no arrow
+        elif char in _CLOSING and text[n - 1 : n] not in ("=", "-"):  # not an arrow
             depth -= 1
         elif depth <= 0 and char in at:
             parts.append(text[start:n])
@@ -104,7 +104,7 @@ def split(text: str, at: str) -> list[str]:
 
 
 def closing(text: str, start: int) -> int:
-    """Where the bracket at ``start`` is closed; -1 where it is not."""
+    """Return where the bracket at ``start`` is closed; -1 if it is not."""
     depth, quote = 0, ""
     for n in range(start, len(text)):
         char = text[n]
@@ -122,7 +122,7 @@ def closing(text: str, start: int) -> int:
 
 
 def results(signature: str, name: str, family: str) -> list[str]:
-    """The types that a function returns, by its head: several in Go, at most one elsewhere."""
+    """Return the types that a function returns, according to its head: several in Go, at most one elsewhere."""
     match = re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])[^(\n]*", signature)
     if match is None or (end := closing(signature, match.end())) < 0:
         return []
@@ -138,7 +138,7 @@ def results(signature: str, name: str, family: str) -> list[str]:
 
 
 def parameters(text: str, family: str) -> Iterator[tuple[str, str]]:
-    """(what is bound, its type or "") for each parameter between a function's parentheses, as it is written."""
+    """Yield (what is bound, its type or "") for each parameter between a function's parentheses, as it is written."""
     parts = [part.strip() for part in split(text, ",") if part.strip()]
     if family != GO:
         for part in parts:
@@ -157,6 +157,6 @@ def parameters(text: str, family: str) -> Iterator[tuple[str, str]]:
 
 
 def _at_colon(text: str) -> tuple[str, str, str]:
-    """``text`` cut at its first colon outside of brackets."""
+    """Return ``text`` cut at its first colon outside of brackets."""
     before = split(text, ":")[0]
     return before.strip(), ":", text[len(before) + 1 :].strip()

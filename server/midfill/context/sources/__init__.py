@@ -1,4 +1,4 @@
-"""Where context comes from: one file a source, each a function from a view and a focus to what it finds there."""
+"""The sources of context: one file each, a function from a view and a focus to what it finds there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines that were changed in other files a moment ago: what is being done there is often being done here."""
+"""Lines that were changed recently in other files: the user often does the same here."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from midfill.context.view import View, Window
 MARGIN = 2  # lines around an edit
 MAX_LINES = 16
 LATEST = 0.7
-FADE = 0.75  # of each one before
+FADE = 0.75  # for each earlier one
 NAME = "edits"
 
 
 def find(view: View, focus: Focus) -> Iterator[Window]:
-    """The latest edits elsewhere, with the lines around them."""
+    """Yield the latest edits in other files, with the lines around them."""
     score = LATEST
     for edit in view.edits:
         file = view.index.files.get(edit.key)

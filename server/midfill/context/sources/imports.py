@@ -1,6 +1,6 @@
-"""Definitions behind the imports of this file: what it names, it is going to use.
+"""Definitions of what this file imports: a file is going to use the names in its imports.
 
-A name that is imported and not used yet is the likeliest of all: the import was written for it.
+An imported name that is not used yet is the likeliest of all: the import was written for it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from midfill.context.index import Place, SourceFile
 from midfill.context.sources.members import whole
 from midfill.context.view import Found, Pick, View, Window
 
-UNUSED = 1.1  # a name that is imported and occurs nowhere else
-NAMED = 0.15  # one that is used somewhere; near the cursor it gets up to NEAR more
+UNUSED = 1.1  # an imported name that occurs nowhere else
+NAMED = 0.15  # a name that is used somewhere; near the cursor it gets up to NEAR more
 NEAR = 0.45
-OF_MODULE = 0.2  # a public definition of a module that is imported whole
+OF_MODULE = 0.2  # a public definition of a module that is imported as a whole
 MAX_OF_MODULE = 40
-MEMBER = 0.85  # of a module whose name stands before the cursor with a dot
-USE = 1.0  # lines elsewhere that use an unused name
-MAX_USES = 3  # names that get such lines
+MEMBER = 0.85  # of a module whose name is before the cursor with a dot
+USE = 1.0  # lines in other files that use an unused name
+MAX_USES = 3  # names for which such lines are shown
 NAME = "imports"
 
 
 def find(view: View, focus: Focus) -> Iterator[Found]:
-    """Signatures of the names that are imported, and of what imported modules define."""
+    """Yield signatures of imported names, and of what imported modules define."""
     n_uses = 0
     for one in imports_of(focus.text, focus.path, focus.family):
         files = [file for file in resolve(view.index, one, focus.path) if file.key != focus.key]
@@ -43,12 +43,12 @@ def find(view: View, focus: Focus) -> Iterator[Found]:
 
 
 def is_unused(focus: Focus, name: str) -> bool:
-    """Whether this file says ``name`` once: where it imports it."""
+    """Whether this file contains ``name`` once: where it imports it."""
     return focus.used[name] <= 1
 
 
 def _uses(view: View, focus: Focus, name: str, home: SourceFile) -> Iterator[Window]:
-    """Lines of another file that use ``name``: how it is called is best told by a call."""
+    """Yield lines of another file that use ``name``: a call shows best how it is called."""
     for key in sorted(view.index.users(name)):
         file = view.index.files[key]
         if file is home or key == focus.key or file.family != focus.family:
@@ -65,7 +65,7 @@ def _uses(view: View, focus: Focus, name: str, home: SourceFile) -> Iterator[Win
 
 
 def _places(view: View, focus: Focus, name: str, files: list[SourceFile]) -> list[Place]:
-    """Where ``name`` is defined: in the module that it is imported from, or where that has it from."""
+    """Return where ``name`` is defined: in the module that it is imported from, or where that module has it from."""
     for file in files:
         found = [Place(file, at) for at, one in enumerate(file.definitions) if one.name == name and not one.owner]
         if found:

@@ -1,4 +1,4 @@
-"""A definition with what belongs to it: shared by the sources that find classes."""
+"""A definition with its members: shared by the sources that find classes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ CONSTRUCTOR, PUBLIC, FIELD, SPECIAL, PRIVATE = 0.6, 0.45, 0.4, 0.2, 0.15
 
 
 def whole(file: SourceFile, at: int, score: float, source: str, focus: Focus, *, share: float = 0.0) -> Iterator[Pick]:
-    """The definition, and its members with smaller scores: those whose names are near the cursor before the others.
+    """Yield the definition, and its members with smaller scores: first those whose names are near the cursor.
 
-    ``share``: what a public member gets of the score at least; near 1 where one of them is about to be written.
+    ``share``: the least share of the score that a public member gets; near 1 if one of them is about to be written.
     """
     definition = file.definitions[at]
     yield Pick(file, at, score, source)
@@ -34,7 +34,7 @@ def _floor(name: str, share: float) -> float:
 
 
 def _share(name: str, kind: str, focus: Focus) -> float:
-    """What a member is worth beside its class."""
+    """Return what a member is worth compared with its class."""
     near = focus.near.get(name, 0.0)
     if name.startswith("__") or name == "constructor":
         share = CONSTRUCTOR if name in ("__init__", "constructor") else SPECIAL

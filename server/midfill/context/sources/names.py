@@ -1,4 +1,4 @@
-"""Definitions of the names around the cursor, imported or not, and the classes that its variables have."""
+"""Definitions of the names around the cursor, imported or not, and of the classes that its variables have."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ NAME = "names"
 
 
 def find(view: View, focus: Focus) -> Iterator[Pick]:
-    """Signatures of what is called near the cursor, and of what can be called on the names there."""
+    """Yield signatures of what is called near the cursor, and of what can be called on the names there."""
     own = view.index.files.get(focus.key)
     here = {definition.name for definition in own.definitions} if own is not None else set()
     for name, weight in focus.types.items():
         if name not in here:
             yield from _class(view, focus, name, TYPE * weight, MEMBERS if weight == 1.0 else 0.0)
-        elif weight == 1.0 and own is not None:  # what it inherits may be elsewhere
+        elif weight == 1.0 and own is not None:  # what it inherits may be in other files
             yield from _bases(view, focus, own.definitions, name, TYPE)
     for name, weight in focus.near.items():
         if name in here or len(name) < 4:
@@ -46,7 +46,7 @@ def find(view: View, focus: Focus) -> Iterator[Pick]:
 
 
 def _class(view: View, focus: Focus, name: str, score: float, share: float, n_up: int = MAX_BASES) -> Iterator[Pick]:
-    """A class with its members, and a little less of what it inherits."""
+    """Yield a class with its members, and with a smaller score what it inherits."""
     for place in _places(view, focus, name, of_class=True):
         yield from whole(place.file, place.at, score, NAME, focus, share=share)
         if n_up:
@@ -65,7 +65,7 @@ def _bases(
 
 
 def _places(view: View, focus: Focus, name: str, *, of_class: bool = False) -> list[Place]:
-    """The definitions of ``name`` in other files, the nearest first; none where there are too many."""
+    """Return the definitions of ``name`` in other files, the nearest first; [] if there are too many."""
     if not view.index.is_defined(name):
         return []
     places = [

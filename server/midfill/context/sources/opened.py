@@ -1,4 +1,4 @@
-"""Definitions of the documents that are open or were looked at lately."""
+"""Definitions of the documents that are open or were visited recently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = "open"
 
 
 def find(view: View, focus: Focus) -> Iterator[Pick]:
-    """Signatures of the latest documents, those used near the cursor first."""
+    """Yield signatures of the latest documents, those used near the cursor first."""
     score, n_left = LATEST, MAX_DOCUMENTS
     for key in view.visited:
         file = view.index.files.get(key)

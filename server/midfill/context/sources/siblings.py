@@ -11,7 +11,7 @@ from midfill.context.sources.members import whole
 from midfill.context.view import Pick, View
 
 SIBLING = 0.15
-PACKAGE = 0.3  # where a folder is one name space (Go, Java): its definitions need no import
+PACKAGE = 0.3  # if a folder is one name space (Go, Java): its definitions need no import
 COUNTERPART = 0.45
 MAX_FILES = 20
 MAX_DEFINITIONS = 30
@@ -19,7 +19,7 @@ NAME = "siblings"
 
 
 def find(view: View, focus: Focus) -> Iterator[Pick]:
-    """Signatures of the neighbours' definitions."""
+    """Yield signatures of the neighbours' definitions."""
     one_space = focus.language in ("go", "java", "kotlin")
     for file in view.index.in_folder(focus.folder)[:MAX_FILES]:
         if file.key != focus.key and file.family == focus.family:

@@ -1,9 +1,9 @@
-"""Code like the code around the cursor, and lines that go on where the cursor's line stops.
+"""Code like the code around the cursor, and lines that continue where the cursor's line stops.
 
 Windows: first files, by the inverse document frequency of the words they share with the cursor's surroundings (BM25's
-weight, Robertson and Zaragoza 2009, without term frequencies, which say little of code); then windows of the best
-files, by the share of that weight which they hold. Lines: places in other files that say the last few tokens before the
-cursor in the same way; what follows there is often what follows here.
+weight, Robertson and Zaragoza 2009, without term frequencies, which say little about code); then windows of the best
+files, by the share of that weight which they hold. Lines: places in other files with the same last few tokens as before
+the cursor; what follows there is often what follows here.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from midfill.context.view import View, Window
 
 LINES_BEFORE, LINES_AFTER = 16, 6  # of the query
 WINDOW, STEP = 14, 7  # lines
-MAX_COMMON = 0.3  # a word of more than this share of the files says nothing
+MAX_COMMON = 0.3  # a word in more than this share of the files carries no information
 MAX_FILES = 10
 MAX_WINDOWS = 4
 MAX_LINES = 3000  # of one file
-VISITED = 1.3  # a file that was looked at lately
+VISITED = 1.3  # a file that was visited recently
 MIN_SCORE = 0.35  # with BASE
-BASE = 0.2  # code is worth more than signatures that are as near
+BASE = 0.2  # code is worth more than signatures that are equally near
 MAX_SCORE = 0.9
-SAME = {2: 0.5, 3: 0.7, 4: 0.85, 5: 1.0}  # by how many tokens a line says in the same way; more count like the most
+SAME = {2: 0.5, 3: 0.7, 4: 0.85, 5: 1.0}  # by the number of equal tokens; more count like the most
 MAX_SAME = 8  # tokens
 MAX_LINES_SAID = 3
 MAX_SEARCHED = 300  # files
@@ -38,7 +38,7 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 def find(view: View, focus: Focus) -> Iterator[Window]:
-    """The windows most like the lines around the cursor, and the lines most like its own."""
+    """Yield the windows most like the lines around the cursor, and the lines most like its own."""
     said = list(_lines(view, focus))
     yield from said
     query = _words([*focus.before[:LINES_BEFORE], *focus.after[:LINES_AFTER]])
@@ -62,7 +62,7 @@ def _overlap(window: Window, other: Window) -> bool:
 
 
 def _lines(view: View, focus: Focus) -> Iterator[Window]:
-    """Lines that have what stands before the cursor, the longest agreement first, each with another continuation."""
+    """Yield lines that have the text before the cursor, the longest match first, each with another continuation."""
     line = focus.before[0][-300:]
     tokens = list(_TOKEN.finditer(line))[-MAX_SAME:]
     continuations: set[str] = set()
@@ -84,7 +84,8 @@ def _lines(view: View, focus: Focus) -> Iterator[Window]:
 
 
 def _places(view: View, focus: Focus, text: str, words: list[str]) -> Iterator[tuple[SourceFile, int]]:
-    """Where other files have ``text``, behind it; in those that have its rarest word, one place a file."""
+    """Yield where other files have ``text``, and the position after it; in the files with its rarest word, one place in
+    each."""
     keys = min((view.index.users(word) for word in words), key=len)
     order = sorted(keys, key=lambda key: (key not in view.visited, key))
     for key in order[:MAX_SEARCHED]:
@@ -99,7 +100,7 @@ def _places(view: View, focus: Focus, text: str, words: list[str]) -> Iterator[t
 
 
 def _weights(view: View, focus: Focus, query: set[str]) -> dict[str, float]:
-    """Each word of the query that other files use, with its inverse document frequency."""
+    """Return each word of the query that other files use, with its inverse document frequency."""
     n_files = len(view.index.files)
     weights: dict[str, float] = {}
     for word in query:

@@ -1,4 +1,4 @@
-"""What every engine offers: token ids in, text out, cancellable at any token."""
+"""The interface of every engine: token ids in, text out, cancellable at any token."""
 
 from __future__ import annotations
 

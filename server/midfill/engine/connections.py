@@ -1,10 +1,10 @@
-"""An HTTP transport that a cancelled request leaves no connection in.
+"""An HTTP transport in which a cancelled request leaves no connection behind.
 
 httpcore's pool shields its own closing with anyio's cancel scopes, and ``asyncio.Task.cancel`` passes through those. A
 request that is cancelled in the turn of the loop between "connected" and "sent", or twice while it closes, leaves a
-connection that the pool counts as busy for ever; at its limit every later request waits in vain. Here a request is
-cancelled at every key. So each connection has one owner, the request that it carries, and is closed by a task of its
-own that nobody cancels. What has ended well is kept and used again.
+connection that the pool counts as busy for ever; once the pool is full of these, every later request waits in vain.
+Here a request is cancelled at every key. So each connection has one owner, the request that it carries, and is closed
+by its own task, which is never cancelled. A connection whose request ended well is kept and used again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CancellableTransport(httpx.AsyncHTTPTransport):
 
 
 class Connections(httpcore.AsyncConnectionPool):
-    """In a pool's place: as many connections as there are requests, made by ``maker``."""
+    """Takes a pool's place: as many connections as there are requests, made by ``maker``."""
 
     def __init__(self, maker: httpcore.AsyncConnectionPool) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Connections(httpcore.AsyncConnectionPool):
 
     @property
     def connections(self) -> list[httpcore.AsyncConnectionInterface]:
-        """Those that carry a request, and those that wait for one."""
+        """The connections that carry a request, and the idle ones."""
         return list(self._live)
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
@@ -58,7 +58,7 @@ class Connections(httpcore.AsyncConnectionPool):
         await asyncio.shield(self._in_background(self._finish(connection, body)))
 
     async def aclose(self) -> None:
-        """Close all of them."""
+        """Close all connections."""
         for connection in [*self._live]:
             self._end(connection)
         while self._closing:
@@ -83,7 +83,7 @@ class Connections(httpcore.AsyncConnectionPool):
         return task
 
     def _closed(self, task: asyncio.Task[None]) -> None:
-        """Errors while something is being closed no longer matter."""
+        """Ignore the task's error: errors while something is being closed no longer matter."""
         self._closing.discard(task)
         if not task.cancelled():
             task.exception()
@@ -105,7 +105,7 @@ class Connections(httpcore.AsyncConnectionPool):
 
 
 class _Body:
-    """A response's body, which lets go of its connection when it is closed."""
+    """A response's body, which releases its connection when it is closed."""
 
     def __init__(self, owner: Connections, body: Any, connection: httpcore.AsyncConnectionInterface) -> None:
         self._owner, self._body, self._connection = owner, body, connection

@@ -1,4 +1,4 @@
-"""Client of midfill's own engine. Other engines are asked by ``midfill.remote``."""
+"""Client of midfill's own engine. The clients of other engines are in ``midfill.remote``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from midfill.engine.connections import CancellableTransport
 from midfill.engine.unix_socket import UnixTransport
 
 CONNECT_S = 2.0
-# Between two pieces of an answer. A long prompt on a slow machine takes its time before the first.
+# Between two pieces of an answer. A long prompt on a slow machine takes a while before the first.
 READ_S = 60.0
-SHORT_S = 5.0  # for what an engine knows without working
+SHORT_S = 5.0  # for answers that need no work of the engine
 
 
 class HttpEngine:
-    """One engine behind HTTP. Closing a stream closes its connection, which is what stops the engine."""
+    """One engine behind HTTP. Closing a stream closes its connection, which stops the engine's work on it."""
 
     def __init__(self, base_url: str, *, token: str = "", uds: str | None = None, model: str = "") -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -36,7 +36,7 @@ class HttpEngine:
 
     @property
     def client(self) -> httpx.AsyncClient:
-        """For the routes beside completions."""
+        """The HTTP client, for the routes besides completions."""
         return self._client
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
@@ -55,20 +55,21 @@ class HttpEngine:
             ) from error
 
     async def version(self) -> tuple[str, bool]:
-        """Its version and whether it leaves, also of an engine whose state is another than ours.
+        """Return the engine's version and whether it is leaving, even if its state has another form than ours.
 
-        Raises httpx.HTTPError, or ValueError, TypeError or KeyError where it is none.
+        Raises httpx.HTTPError, or ValueError, TypeError or KeyError if the answer is not a state.
         """
         return wire.read_version((await self._client.get("/midfill/status", timeout=SHORT_S)).raise_for_status().json())
 
     async def state(self) -> wire.EngineState:
-        """What it tells of itself. Raises httpx.HTTPError, or ValueError, TypeError or KeyError where it is none."""
+        """Return the engine's state. Raises httpx.HTTPError, or ValueError, TypeError or
+        KeyError if the answer is not one."""
         return wire.read_state((await self._client.get("/midfill/status", timeout=SHORT_S)).raise_for_status().json())
 
     async def states(self, silent_s: float) -> AsyncIterator[wire.EngineState]:
-        """What it tells of itself, at once and whenever it changes, until it leaves.
+        """Yield the engine's state, at once and whenever it changes, until the engine leaves.
 
-        Raises what ``state`` does; httpx.ReadTimeout where it is silent for ``silent_s`` seconds.
+        Raises what ``state`` does; httpx.ReadTimeout if the engine is silent for ``silent_s`` seconds.
         """
         timeout = httpx.Timeout(silent_s, connect=CONNECT_S)
         async with self._client.stream("GET", "/midfill/events", timeout=timeout) as response:
@@ -76,7 +77,7 @@ class HttpEngine:
                 yield wire.read_state(content)
 
     async def stats(self) -> dict[str, Any]:
-        """Its counters; {} where it does not answer."""
+        """Return the engine's counters; {} if it does not answer."""
         try:
             content = (await self._client.get("/midfill/stats", timeout=SHORT_S)).json()
         except (httpx.HTTPError, ValueError):
@@ -84,7 +85,7 @@ class HttpEngine:
         return content if isinstance(content, dict) else {}
 
     async def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer of one of its routes that take JSON. Raises EngineError."""
+        """Return the answer of one of the engine's JSON routes. Raises EngineError."""
         try:
             headers = {"Content-Type": "application/json"}
             response = await self._client.post(path, content=wire.encoded(body), headers=headers)

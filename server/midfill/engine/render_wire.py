@@ -1,4 +1,4 @@
-"""What a prompt is made of, and the prompt, as JSON: for the engine's route and for the tokenizer process."""
+"""The parts of a prompt, and the prompt, as JSON: for the engine's route and for the tokenizer process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ORDERS = ("psm", "spm")
 
 
 def render_body(snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) -> dict[str, Any]:
-    """A request for the prompt of ``budget`` tokens at the cursor of ``snapshot``."""
+    """Return a request for the prompt of ``budget`` tokens at the cursor of ``snapshot``."""
     return {
         "snapshot": [snapshot.prefix, snapshot.suffix, snapshot.path, snapshot.language],
         "snippets": [[snippet.path, snippet.text] for snippet in snippets],
@@ -24,7 +24,7 @@ def render_body(snapshot: Snapshot, snippets: Sequence[Snippet], budget: int) ->
 
 
 def read_render(body: dict[str, Any]) -> tuple[Snapshot, list[Snippet], int]:
-    """The snapshot, snippets and budget of such a request. Raises BadRequest."""
+    """Return the snapshot, snippets and budget of such a request. Raises BadRequest."""
     place, snippets, budget = body.get("snapshot"), body.get("snippets"), body.get("budget")
     if not _are_texts(place, 4):
         raise BadRequest("snapshot must be prefix, suffix, path and language")
@@ -42,7 +42,7 @@ def read_render(body: dict[str, Any]) -> tuple[Snapshot, list[Snippet], int]:
 
 
 def read_layout(body: dict[str, Any]) -> tuple[str, bool]:
-    """The order of the parts and whether a begun word is left to the middle. Raises BadRequest."""
+    """Return the order of the parts and whether a begun word is left to the middle. Raises BadRequest."""
     order, heal = body.get("order", ORDERS[0]), body.get("heal", False)
     if order not in ORDERS or not isinstance(heal, bool):
         raise BadRequest(f"order must be one of {', '.join(ORDERS)}, heal true or false")
@@ -50,19 +50,19 @@ def read_layout(body: dict[str, Any]) -> tuple[str, bool]:
 
 
 def read_ids(ids: Any) -> list[int]:
-    """Token ids to be spelled. Raises BadRequest."""
+    """Return the token ids to spell. Raises BadRequest."""
     if not isinstance(ids, list) or len(ids) > MAX_PROMPT_IDS or not all(type(one) is int and one >= 0 for one in ids):
         raise BadRequest("spell must be a list of token ids")
     return ids
 
 
 def prompt_body(prompt: Prompt) -> dict[str, Any]:
-    """The answer."""
+    """Return the answer with ``prompt``."""
     return {"prompt": dataclasses.asdict(prompt)}
 
 
 def read_prompt(answer: dict[str, Any]) -> Prompt:
-    """The prompt of an answer. Raises KeyError or TypeError where it is none."""
+    """Return the prompt of an answer. Raises KeyError or TypeError if it holds none."""
     found = answer["prompt"]
     suffix = tuple(found["suffix"]) if found["suffix"] else None
     return Prompt(**{**found, "ids": tuple(found["ids"]), "suffix": suffix})

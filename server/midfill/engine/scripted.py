@@ -1,8 +1,8 @@
-"""An engine that replays a script: fast tests of everything above the engine.
+"""An engine that replays a script, for fast tests of everything above the engine.
 
-Script: ``{"chunks": ["a", " + b"], "delay_s": 0.05}``, the same for every request; ``"others": [["c"], ["d"]]`` are
-the chunks of the second, third ... candidate, for requests that want several; ``"read_s"`` is how long a prompt takes
-that is only read.
+Script: ``{"chunks": ["a", " + b"], "delay_s": 0.05}``, the same for every request; ``"others": [["c"], ["d"]]`` are the
+chunks of the second, third ... candidate, for requests that want several; ``"read_s"`` is the time that a request takes
+which only reads its prompt.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class ScriptedEngine:
         self.chunks, self.delay_s, self.others = chunks, delay_s, others
         self.stops_at: list[int] = []  # characters after which the first, the second ... request stops
         self.n_requests = self.n_background = self.n_cancelled = self.n_chunks = 0
-        self.read_s = 0.0  # how long reading a prompt takes
-        self.read: list[tuple[int, ...]] = []  # prompts that were to be read only
+        self.read_s = 0.0  # seconds that reading a prompt takes
+        self.read: list[tuple[int, ...]] = []  # prompts of requests that only read
         self.n_read = self.n_unread = 0  # of these: read to the end, stopped before it
 
     @classmethod
     def from_file(cls, file: Path) -> ScriptedEngine:
-        """Read a script. Raises MidfillError."""
+        """Return an engine with the script of ``file``. Raises MidfillError."""
         try:
             script = json.loads(file.read_text(encoding="utf-8"))
             others = [[str(chunk) for chunk in chunks] for chunks in script.get("others", ())]
@@ -83,11 +83,11 @@ class ScriptedEngine:
         return Delta("", "length", Stats(len(request.prompt)))
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 def _after(forced_prefix: str, chunks: list[str]) -> list[str]:
-    """What of ``chunks`` comes after ``forced_prefix``, with which they begin, or which they are all of."""
+    """Return the part of ``chunks`` after ``forced_prefix``: they begin with it, or they are a beginning of it."""
     text = "".join(chunks)
     n = min(len(text), len(forced_prefix))
     if not n or text[:n] != forced_prefix[:n]:
@@ -100,6 +100,6 @@ def _after(forced_prefix: str, chunks: list[str]) -> list[str]:
 
 
 def _in_turn(candidates: list[list[str]]) -> Iterator[tuple[int, str | None]]:
-    """A chunk of each (its number with it), and so on; None once after its last."""
+    """Yield a chunk of each candidate with its number, and so on; None once after its last."""
     for row in itertools.zip_longest(*([*chunks, None] for chunks in candidates), fillvalue=""):
         yield from ((index, chunk) for index, chunk in enumerate(row) if chunk != "")

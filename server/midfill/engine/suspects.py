@@ -1,6 +1,6 @@
-"""Prompts during which an engine died. They are not evaluated again for a while, by the next engine or for any window.
+"""Prompts during which an engine died. Neither the next engine nor any window evaluates them again for a while.
 
-An engine writes down what it works on, as digests, in a file that outlives it; the next one reads there what its
+An engine writes digests of the prompts it works on to a file that outlives it; the next one reads there which its
 predecessor did not finish. Standard library only.
 """
 
@@ -19,19 +19,19 @@ from midfill.engine.base import EngineError
 
 MAX_SUSPECTS = 64
 SUSPECT_S = 3600.0  # a prompt is left alone for this long
-N_ROWS = 64  # of what is worked on at once; an engine has fewer slots
+N_ROWS = 64  # prompts worked on at once; an engine has fewer slots
 _HEX = 32
 _ROW = _HEX + 1
 _EMPTY = b"." * _HEX + b"\n"
 
 
 def digest(prompt: Sequence[int]) -> str:
-    """A name of ``prompt`` from which it cannot be read."""
+    """Return a name of ``prompt`` from which it cannot be read."""
     return hashlib.sha256(array.array("q", prompt).tobytes()).hexdigest()[:_HEX]
 
 
 def refusal() -> EngineError:
-    """What is answered instead of trying such a prompt again."""
+    """Return the error that answers such a prompt instead of another try."""
     return EngineError(
         "the engine crashed on this prompt, so midfill does not send it again",
         "keep typing: any other text is answered, and this one again after an hour",
@@ -39,7 +39,7 @@ def refusal() -> EngineError:
 
 
 class Suspects:
-    """The list in ``file``. Reading it costs one question to the file system while it does not change."""
+    """The list in ``file``. While the file does not change, reading the list costs one call to the file system."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -65,7 +65,8 @@ class Suspects:
             self._seen, self._at = seen, _read(self._file)
 
     def add(self, digests: Sequence[str]) -> None:
-        """Also these, of now; the oldest are forgotten. What cannot be written is not remembered."""
+        """Add these with the current time, and forget the oldest. If the file cannot be
+        written, they are not remembered."""
         now = time.monotonic()
         kept = {name: at for name, at in _read(self._file).items() if 0 <= now - at < SUSPECT_S}
         kept |= dict.fromkeys(digests, now)
@@ -88,9 +89,10 @@ def _read(file: Path) -> dict[str, float]:
 
 
 class WorkLog:
-    """What the engine works on now, one row a request, in ``file``. Only its worker thread calls ``begin`` and ``end``.
+    """The prompts the engine works on now, one row for each request, in ``file``. Only its worker thread
+    calls ``begin`` and ``end``.
 
-    A row is written in place, without waiting for the disk: that outlives the process, which is all it has to.
+    A row is written in place, without waiting for the disk: it only has to outlive the process.
     """
 
     def __init__(self, file: Path) -> None:
@@ -103,19 +105,19 @@ class WorkLog:
             os.write(self._descriptor, _EMPTY * N_ROWS)
 
     def begin(self, key: int, prompt: Sequence[int]) -> None:
-        """Work on ``prompt`` begins; ``key`` is its name until ``end``."""
+        """Record that work on ``prompt`` begins; ``key`` is its name until ``end``."""
         if self._free and key not in self._rows:
             self._rows[key] = self._free.pop()
             self._write(self._rows[key], digest(prompt).encode() + b"\n")
 
     def end(self, key: int) -> None:
-        """It is over, however it went. An unknown key is no error."""
+        """Record that it is over, with or without success. An unknown key is not an error."""
         if (row := self._rows.pop(key, None)) is not None:
             self._write(row, _EMPTY)
             self._free.append(row)
 
     def close(self) -> None:
-        """The engine leaves of its own accord: nothing of its work is suspect."""
+        """Delete the file, as the engine leaves of its own accord: nothing of its work is suspect."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -134,7 +136,7 @@ class WorkLog:
 
 
 def unfinished(file: Path) -> list[str]:
-    """Digests of what the engine that wrote ``file`` worked on when it died."""
+    """Return the digests of the prompts that the engine that wrote ``file`` worked on when it died."""
     try:
         lines = file.read_bytes()[: N_ROWS * _ROW].decode("ascii", "replace").splitlines()
     except OSError:

@@ -1,8 +1,8 @@
 """HTTP over a Unix socket on asyncio's own streams.
 
-httpx reads Unix sockets through anyio 4, which hands ``Future.set_result`` itself to the event loop: where a read is
-cancelled in the very turn of the loop in which data comes, that raises InvalidStateError in the background, and closing
-a stream is how a generation is cancelled, at every key. asyncio's streams look first whether somebody still waits.
+httpx reads Unix sockets through anyio 4, which hands ``Future.set_result`` itself to the event loop. If a read is
+cancelled in the very turn of the loop in which data comes, that raises InvalidStateError in the background; and closing
+a stream is how a generation is cancelled, at every key. asyncio's streams first check whether the reader still waits.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class _Backend(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """Raises httpcore's ConnectError or ConnectTimeout."""
+        """Return a stream to the socket ``path``. Raises httpcore's ConnectError or ConnectTimeout."""
         async with _as_httpcore(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
             return _Stream(*await asyncio.open_unix_connection(path))
 
     async def sleep(self, seconds: float) -> None:
-        """Between two attempts to connect."""
+        """Wait between two attempts to connect."""
         await asyncio.sleep(seconds)
 
 
@@ -52,22 +52,23 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._reader, self._writer = reader, writer
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """The next bytes; none at the end. Raises httpcore's ReadError or ReadTimeout."""
+        """Return the next bytes; none at the end. Raises httpcore's ReadError or ReadTimeout."""
         async with _as_httpcore(timeout, httpcore.ReadTimeout, httpcore.ReadError):
             return await self._reader.read(max_bytes)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Raises httpcore's WriteError or WriteTimeout."""
+        """Write ``buffer``. Raises httpcore's WriteError or WriteTimeout."""
         async with _as_httpcore(timeout, httpcore.WriteTimeout, httpcore.WriteError):
             self._writer.write(buffer)
             await self._writer.drain()
 
     async def aclose(self) -> None:
-        """Close it, whatever is still to be written."""
+        """Close the connection, even if bytes are still to be written."""
         self._writer.close()
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks for: "socket", and whether an idle connection "is_readable", that is, was closed."""
+        """Return what httpcore asks for: "socket", and whether an idle connection
+        "is_readable", that is, was closed."""
         if info == "is_readable":
             found = self._writer.get_extra_info("socket")
             return self._reader.at_eof() or self._writer.is_closing() or bool(select.select([found], [], [], 0)[0])
@@ -78,7 +79,7 @@ class _Stream(httpcore.AsyncNetworkStream):
 async def _as_httpcore(
     timeout: float | None, too_late: type[Exception], failed: type[Exception]
 ) -> AsyncIterator[None]:
-    """At most ``timeout`` seconds; errors as httpcore has them."""
+    """Allow the block at most ``timeout`` seconds, and raise its errors as httpcore's."""
     try:
         async with asyncio.timeout(timeout):
             yield

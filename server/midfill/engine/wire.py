@@ -1,6 +1,6 @@
 """Requests, deltas and the engine's state as JSON and server-sent events: midfill's own routes, for both of their ends.
 
-What other engines are sent, and what they answer, is in ``midfill.remote.dialects``.
+The requests to other engines and their answers are in ``midfill.remote.dialects``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ MAX_PROMPT_IDS = 200_000
 MAX_CANDIDATES = 8
 MAX_BIAS_NAMES = 256
 MAX_NAME = 256
-MAX_FORCED_PREFIX = 8192  # a begun word, or a middle that is to go on
+MAX_FORCED_PREFIX = 8192  # a begun word, or a middle to continue
 MAX_WITHIN_S = 86_400.0
 MAX_LOGPROBS = 5
-END_S = 0.1  # from the mark at the end to the end of the body
+END_S = 0.1  # seconds from the mark at the end to the end of the body
 ALIVE = ": alive\n\n"  # a comment, so that a client knows that the engine is there
 DATA, DONE = "data: ", "[DONE]"
 _STATS = frozenset(Stats.__dataclass_fields__)
@@ -45,7 +45,7 @@ class BadRequest(Exception):  # noqa: N818 - named after the status
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """What an engine tells of itself whenever it changes."""
+    """The state that an engine sends whenever it changes."""
 
     version: str
     pid: int
@@ -59,7 +59,7 @@ class EngineState:
 
 
 def request_body(request: GenerateRequest, model: str = "") -> bytes:
-    """``request`` as JSON in ASCII, so halves of characters are escaped. ``model`` names the plain base."""
+    """Return ``request`` as JSON in ASCII, so halves of characters are escaped. ``model`` names the plain base."""
     body = {
         "model": request.adapter or model,
         "prompt": list(request.prompt),
@@ -83,7 +83,8 @@ def request_body(request: GenerateRequest, model: str = "") -> bytes:
 
 
 async def read_deltas(lines: AsyncIterator[str]) -> AsyncIterator[Delta]:
-    """The pieces of an answer that comes as server-sent events. Raises EngineError where it is none, or ends early."""
+    """Yield the pieces of an answer that comes as server-sent events. Raises EngineError if it is
+    not an answer, or ends early."""
     finished: str | None = None
     async for chunk in read_chunks(lines):
         if chunk is None:
@@ -98,9 +99,10 @@ async def read_deltas(lines: AsyncIterator[str]) -> AsyncIterator[Delta]:
 
 
 async def read_chunks(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any] | None]:
-    """The objects of a stream of events; None for OpenAI's mark at its end. Raises EngineError for an error in it.
+    """Yield the objects of a stream of events; None for OpenAI's mark at its end. Raises
+    EngineError for an error in it.
 
-    What follows the mark is read too, at most ``END_S`` seconds long: only a body that was read to its end leaves a
+    The bytes after the mark are read too, for at most ``END_S`` seconds: only a body that was read to its end leaves a
     connection that the next request can use.
     """
     async for line in lines:
@@ -121,19 +123,20 @@ async def read_chunks(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]
 
 
 async def read_events(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
-    """The objects of a stream of events that has no end of its own. Raises ValueError."""
+    """Yield the objects of a stream of events that has no end of its own. Raises ValueError."""
     async for line in lines:
         if line.startswith(DATA):
             yield json.loads(line[len(DATA) :])
 
 
 def read_version(content: Any) -> tuple[str, bool]:
-    """The version of the engine that tells ``content``, and whether it leaves. Raises TypeError or KeyError."""
+    """Return the version of the engine that sent ``content``, and whether it is leaving.
+    Raises TypeError or KeyError."""
     return str(content["version"]), bool(content.get("draining"))
 
 
 def read_state(content: Any) -> EngineState:
-    """The state that an engine tells. Raises ValueError, TypeError or KeyError where it is none."""
+    """Return the state in ``content``. Raises ValueError, TypeError or KeyError if it holds none."""
     info = content.get("info") if isinstance(content, dict) else None
     version, draining = read_version(content)
     return EngineState(
@@ -153,12 +156,12 @@ def _parse(data: str) -> dict[str, Any]:
 
 
 def garbage() -> EngineError:
-    """What is said of an answer that is none."""
+    """Return the error for an answer that cannot be read."""
     return EngineError("the engine sent something that is not an answer", "check the engine's address")
 
 
 def read_delta(chunk: dict[str, Any]) -> Delta:
-    """One chunk; the one that only brings the usage has no choices."""
+    """Return the delta of one chunk; the chunk that only carries the usage has no choices."""
     choices = chunk.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else {}
     if not isinstance(choice, dict):
@@ -173,7 +176,7 @@ def read_delta(chunk: dict[str, Any]) -> Delta:
 
 
 def read_stats(chunk: dict[str, Any]) -> Stats | None:
-    """The figures of a chunk: ours, or of OpenAI's usage what there is."""
+    """Return the figures of a chunk: ours, or those in OpenAI's usage; None without either."""
     if isinstance(own := chunk.get("midfill"), dict):
         numbers: dict[str, Any] = {key: own[key] for key in _STATS & own.keys() if isinstance(own[key], int | float)}
         return Stats(**numbers)
@@ -190,7 +193,7 @@ def _count(values: dict[str, Any], key: str) -> int:
 
 
 def refusal(status: int, body: bytes) -> EngineError:
-    """What an answer with another status than 200 says."""
+    """Return the error of an answer with another status than 200."""
     try:
         error = json.loads(body)["error"]
         kind = AdapterMissingError if error.get("code") == ADAPTER_MISSING else EngineError
@@ -203,7 +206,7 @@ def refusal(status: int, body: bytes) -> EngineError:
 
 
 def read_request(body: dict[str, Any], base: str | None) -> GenerateRequest:
-    """The generation that ``body`` asks for; a model called ``base`` is the plain one. Raises BadRequest."""
+    """Return the generation that ``body`` asks for; a model called ``base`` is the plain one. Raises BadRequest."""
     prompt = body.get("prompt")
     if not isinstance(prompt, list) or not prompt or not all(type(token) is int for token in prompt):
         raise BadRequest("prompt must be a list of token ids")
@@ -234,7 +237,7 @@ def read_request(body: dict[str, Any], base: str | None) -> GenerateRequest:
 
 
 def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
-    """What only midfill's own clients send, under the key "midfill"."""
+    """Return the fields that only midfill's own clients send, under the key "midfill"."""
     own = body.get("midfill")
     own = {} if own is None else own
     if not isinstance(own, dict):
@@ -275,7 +278,7 @@ def _number(body: dict[str, Any], key: str, default: Any, low: float, high: floa
 
 
 def _wants_logprobs(value: Any) -> bool:
-    """OpenAI's number of alternatives, 0 to 5 (none are told), or true and false."""
+    """Return whether OpenAI's number of alternatives (0 to 5, none are sent), or true, asks for log probabilities."""
     if isinstance(value, bool | None):
         return bool(value)
     if type(value) is not int or not 0 <= value <= MAX_LOGPROBS:
@@ -284,17 +287,17 @@ def _wants_logprobs(value: Any) -> bool:
 
 
 def encoded(content: Any) -> bytes:
-    """JSON in ASCII: a lone surrogate that a client sent may come back to it, and UTF-8 has none."""
+    """Return JSON in ASCII: a lone surrogate that a client sent may come back to it, and UTF-8 has none."""
     return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
 def event(content: Any) -> str:
-    """``content`` as one server-sent event."""
+    """Return ``content`` as one server-sent event."""
     return f"{DATA}{json.dumps(content)}\n\n"
 
 
 async def events_of(answer: AsyncIterator[Delta], wanted: GenerateRequest) -> AsyncIterator[str]:
-    """``answer`` as server-sent events, with OpenAI's mark at its end."""
+    """Yield ``answer`` as server-sent events, with OpenAI's mark at its end."""
     try:
         async with aclosing(answer) as deltas:  # type: ignore[type-var]
             async for delta in deltas:
@@ -305,7 +308,7 @@ async def events_of(answer: AsyncIterator[Delta], wanted: GenerateRequest) -> As
 
 
 def chunk_body(wanted: GenerateRequest, delta: Delta) -> dict[str, Any]:
-    """A piece of an answer as OpenAI writes it, with our figures beside its usage."""
+    """Return a piece of an answer in OpenAI's form, with our figures beside its usage."""
     logprobs = {"token_logprobs": list(delta.logprobs)} if wanted.logprobs else None
     chunk: dict[str, Any] = {
         "id": wanted.request_id,
@@ -331,6 +334,6 @@ def _usage(stats: Stats) -> dict[str, Any]:
 
 
 def error_body(error: MidfillError) -> dict[str, Any]:
-    """An error as OpenAI writes it, with what to do beside its message."""
+    """Return an error in OpenAI's form, with what to do beside its message."""
     code = ADAPTER_MISSING if isinstance(error, AdapterMissingError) else None
     return {"error": {"message": error.message, "remedy": error.remedy, "type": "midfill", "code": code}}

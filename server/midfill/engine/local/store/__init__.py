@@ -1,1 +1,1 @@
-"""Models as files on the machine, and making them ready."""
+"""Models as files on the machine, and their preparation."""

@@ -1,7 +1,7 @@
 """A model's safetensors files read tensor by tensor, verified.
 
-What was read stays in memory only as long as somebody holds it, so a model is never there twice: each tensor is packed
-and placed where it is needed before the next ones are read. Memory is private, as in weights.py.
+A tensor that was read stays in memory only while something refers to it, so a model is never there twice: each tensor
+is packed and placed on its device before the next ones are read. Memory is private, as in safetensors_reader.py.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ K = TypeVar("K")
 
 
 class Checkpoint:
-    """The files of one model. Raises MidfillError where one is missing or its header unsound.
+    """The files of one model. Raises MidfillError if one is missing or its header is unsound.
 
-    ``shapes``: of every tensor by its name; ``spare``: names of those that are left out where they are zeros.
+    ``shapes``: of every tensor by its name; ``spare``: names of tensors that are ignored if they are zeros.
     """
 
     spare: frozenset[str] = frozenset()
@@ -50,10 +50,10 @@ class Checkpoint:
         }
 
     def tensors(self, progress: Progress) -> Iterator[tuple[str, torch.Tensor]]:
-        """Every tensor with its name, in the order of the files, in the CPU's memory.
+        """Yield every tensor with its name, in the order of the files, in the CPU's memory.
 
-        Raises MidfillError at the end of a file whose sha256 is not the recorded one: what came before is to be
-        thrown away.
+        Raises MidfillError at the end of a file whose sha256 is not the recorded one: the caller
+        must then discard its tensors.
         """
         total, done = max(1, sum(self._sizes.values())), 0
         for file in self._sizes:
@@ -64,9 +64,9 @@ class Checkpoint:
                 yield name, tensor
 
     def groups(self, group_of: Mapping[str, K], progress: Progress) -> Iterator[tuple[K, dict[str, torch.Tensor]]]:
-        """Tensors that are needed together, by name, as soon as the last of them was read.
+        """Yield tensors that are needed together, by name, as soon as the last of them was read.
 
-        ``group_of``: the group of each name. Raises ValueError at a name that has none.
+        ``group_of``: the group of each name. Raises ValueError for a name without a group.
         """
         awaited = Counter(group_of[name] for name in self.shapes if name in group_of)
         waiting: dict[K, dict[str, torch.Tensor]] = {}
@@ -75,13 +75,13 @@ class Checkpoint:
                 raise ValueError(f"unexpected tensor {name}")
             group = group_of[name]
             found = waiting.setdefault(group, {})
-            found[name] = tensor if tensor.dim() > 1 else tensor.clone()  # else a few numbers would hold a whole piece
+            found[name] = tensor if tensor.dim() > 1 else tensor.clone()  # a view would keep a whole piece
             if len(found) == awaited[group]:
                 del found, tensor
                 yield group, waiting.pop(group)
 
     def _tensors(self, file: Path) -> Iterator[tuple[str, torch.Tensor, int]]:
-        """Name, tensor and how many bytes were read for it (a piece of the file holds many tensors)."""
+        """Yield name, tensor and the number of bytes read for it (one piece of the file holds many tensors)."""
         head = self._heads[file]
         header, _ = read_header(head, file, self._sizes[file])
         entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
@@ -113,13 +113,13 @@ class Checkpoint:
 
 
 def _recorded_digest(file: Path) -> str | None:
-    """The sha256 of ``file`` in the manifest beside it, or None."""
+    """Return the sha256 of ``file`` in the manifest beside it, or None."""
     entry: dict[str, Any] = (read_manifest(file.parent) or {}).get("files", {}).get(file.name, {})
     return entry.get("sha256")
 
 
 def _read_head(file: Path) -> bytearray:
-    """The header with its length in front."""
+    """Return the header with its length in front."""
     try:
         with file.open("rb") as stream:
             start = stream.read(8)
@@ -130,7 +130,7 @@ def _read_head(file: Path) -> bytearray:
 
 
 def _read(stream: BinaryIO, n: int, file: Path) -> memoryview:
-    """The next ``n`` bytes."""
+    """Return the next ``n`` bytes."""
     data = np.empty(n, np.uint8).data  # a bytearray would be written twice
     at = 0
     while at < n and (got := stream.readinto(data[at : at + CHUNK])):  # type: ignore[attr-defined]
@@ -141,7 +141,8 @@ def _read(stream: BinaryIO, n: int, file: Path) -> memoryview:
 
 
 def _pieces(entries: list[tuple[str, Any]], file: Path) -> Iterator[list[tuple[str, Any]]]:
-    """``entries`` (by place) in runs of at most CHUNK bytes: long reads, after each of which memory is free again."""
+    """Yield ``entries`` (by place) in runs of at most CHUNK bytes: long reads, after each
+    of which memory is free again."""
     piece: list[tuple[str, Any]] = []
     start = end = 0
     for name, entry in entries:

@@ -1,8 +1,8 @@
-"""GGUF to a folder of safetensors: once, so that every later start loads in seconds.
+"""Converts GGUF to a folder of safetensors, once, so that every later start loads in seconds.
 
-Numbers become bfloat16 (a quantised weight's own error is far above bfloat16's rounding), and int8 where the CPU serves
+Numbers become bfloat16 (a quantised weight's own error is far above bfloat16's rounding), and int8 if the CPU serves
 that. Names, configuration and the tokenizer go through transformers' GGUF support, so every architecture it knows
-works. Tensors are read, converted and written in pieces: a model is never in memory.
+works. Tensors are read, converted and written in pieces: a model is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from midfill.engine.local.store.safetensors_writer import SafetensorsWriter
 from midfill.types import MidfillError
 
 SHARD_BYTES = 2 << 30
-PIECE = 2 << 20  # numbers that are converted at once: in float32 with what it takes to make them, they stay in a cache
-AHEAD = 4  # pieces that are converted before they are written
+PIECE = 2 << 20  # numbers converted at once: in float32, with their intermediate values, they fit a cache
+AHEAD = 4  # most pieces converted but not written yet
 # Tensors whose rows no architecture changes or moves.
 PLAIN = frozenset({"token_embd", "output", "ffn_gate", "ffn_up", "ffn_down"})
-# Files that hold the embedding twice, quantised differently (a tied model that was made untied by the converter).
-# Within this relative error the two are the same matrix, and the one with the smaller error serves for both.
+# Some files hold the embedding twice, quantised differently (the converter untied a tied model). Within this relative
+# error the two are the same matrix, and the one with the smaller error serves for both.
 TIED_BELOW = 0.1
 
 
 def convert_gguf(file: Path, out: Path, progress: Progress, *, floats: bool = False) -> dict[str, Any]:
     """Write ``file`` into the folder ``out``: the weights as this CPU serves them, and with ``floats`` as floats too.
 
-    Returns figures for the manifest. Raises MidfillError, and OSError where the disk does not take it.
+    Returns figures for the manifest. Raises MidfillError, and OSError if the disk cannot hold them.
     """
     with _readable(file, progress) as source:
         model = _Model(source)
@@ -59,7 +59,7 @@ def convert_gguf(file: Path, out: Path, progress: Progress, *, floats: bool = Fa
 
 
 def write_floats(file: Path, out: Path, progress: Progress) -> None:
-    """Write the weights of ``file`` alone, as floats, into the folder ``out``. Raises as convert_gguf."""
+    """Write only the weights of ``file``, as floats, into the folder ``out``. Raises as convert_gguf."""
     with _readable(file, progress) as source:
         _Model(source).write(out, progress, floats=True, in_int8=False)
 
@@ -76,7 +76,7 @@ def _readable(file: Path, progress: Progress) -> Iterator[GgufFile]:
         TypeError,
         AttributeError,
         RuntimeError,
-    ) as error:  # from transformers' own reading
+    ) as error:  # errors of transformers' own reading
         reason = f"{type(error).__name__}: {str(error)[:100]}"
         raise MidfillError(
             f"{file.name} cannot be converted ({reason})", "use the model's safetensors folder or hub id"
@@ -84,7 +84,7 @@ def _readable(file: Path, progress: Progress) -> Iterator[GgufFile]:
 
 
 class _Model:
-    """What a GGUF file holds, by transformers' names."""
+    """The content of a GGUF file, by transformers' names."""
 
     def __init__(self, source: GgufFile) -> None:
         self._source = source
@@ -111,7 +111,7 @@ class _Model:
         self.config.dtype = "bfloat16"
 
     def write(self, out: Path, progress: Progress, *, floats: bool, in_int8: bool) -> None:
-        """The weights as files in ``out``."""
+        """Write the weights as files into ``out``."""
         with contextlib.ExitStack() as stack:
             sinks: list[Callable[[str, torch.Tensor], None]] = []
             writers: list[SafetensorsWriter] = []
@@ -138,7 +138,7 @@ class _Model:
                 raise _unfit(missing)
 
     def _shards(self) -> dict[str, str]:
-        """Which file each tensor of floats goes to."""
+        """Return the file that each tensor of floats goes to."""
         shards: list[list[str]] = [[]]
         size = 0
         for name, shape in self._shapes.items():
@@ -170,8 +170,8 @@ class _Model:
             writer.add(name, values.float())
 
     def _pieces(self, progress: Progress) -> Iterator[tuple[str, torch.Tensor]]:
-        """Every tensor in bfloat16 by its transformers name, in runs of rows. numpy and torch both free the GIL: two
-        threads pay."""
+        """Yield every tensor in bfloat16 by its transformers name, in runs of rows. Two threads pay off, as numpy
+        and torch both release the GIL."""
         total, done = sum(tensor.n_bytes for tensor in self._tensors), 0
         waiting: collections.deque[tuple[int, Future[tuple[str, torch.Tensor] | None]]] = collections.deque()
         with ThreadPoolExecutor(2) as pool:
@@ -190,7 +190,8 @@ class _Model:
                     yield found
 
     def _runs(self, tensor: GgufTensor) -> Iterator[range | None]:
-        """In which runs of rows ``tensor`` is converted; None: whole, as its architecture may move rows."""
+        """Yield the runs of rows in which ``tensor`` is converted; None: as a whole, as
+        its architecture may move rows."""
         is_plain = type(self._processor) is TensorProcessor or tensor.name.split(".")[-2] in PLAIN
         if len(tensor.shape) != 2 or not is_plain:
             yield None
@@ -231,8 +232,8 @@ class _Model:
 
 
 def _names_of(model: nn.Module, processor: Any, source: GgufFile) -> dict[str, str]:
-    """transformers' names by those of the file. Modules are searched one by one, which takes seconds, only where the
-    whole model does not know every tensor."""
+    """Return transformers' names by those of the file. Searching the modules one by one takes seconds, so that is only
+    done if the whole model does not know every tensor."""
     whole = SimpleNamespace(config=model.config, state_dict=model.state_dict, named_children=list)
     names: dict[str, str] = get_gguf_hf_weights_map(whole, processor)
     if all(tensor.name in names for tensor in source.tensors):

@@ -38,7 +38,7 @@ INSTALL = "pip install 'midfill[embedded]'"
 
 
 def pieces(model: PackagedModel = EMBEDDED) -> list[Path]:
-    """The files of the pieces, in order. Raises MidfillError naming the package that is missing."""
+    """Return the files of the pieces, in order. Raises MidfillError naming the missing package."""
     found = []
     for distribution, path in model.packages:
         try:
@@ -52,7 +52,7 @@ def pieces(model: PackagedModel = EMBEDDED) -> list[Path]:
 
 
 def is_installed(model: PackagedModel = EMBEDDED) -> bool:
-    """Whether every piece is there."""
+    """Whether every piece is installed."""
     try:
         pieces(model)
     except MidfillError:
@@ -61,7 +61,7 @@ def is_installed(model: PackagedModel = EMBEDDED) -> bool:
 
 
 def assemble(target: Path, progress: Progress, model: PackagedModel = EMBEDDED) -> None:
-    """Join the pieces into ``target`` and verify size and hash. Raises MidfillError; ``target`` is then gone."""
+    """Join the pieces into ``target`` and verify size and hash. Raises MidfillError, and then deletes ``target``."""
     try:
         digest, size = _join(pieces(model), target, progress, model.size)
     except OSError as error:

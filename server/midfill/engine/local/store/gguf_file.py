@@ -1,7 +1,7 @@
-"""A strict reader of GGUF files: metadata and the tensor table, every length checked before it is believed.
+"""A strict reader of GGUF files: metadata and the tensor table, with every length checked before it is used.
 
 The format is described in ggml's docs/gguf.md. The ``gguf`` package reads the same, but spends seconds to wrap each of
-300,000 vocabulary strings in arrays; it is used for what is hard, the dequantisation of blocks.
+300,000 vocabulary strings in arrays; midfill uses it only for the hard part, the dequantisation of blocks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class GgufError(MidfillError):
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
-    """Where a tensor lies. ``shape`` is in torch's order, slowest dimension first."""
+    """The place of a tensor in the file. ``shape`` is in torch's order, slowest dimension first."""
 
     name: str
     shape: tuple[int, ...]
@@ -45,7 +45,7 @@ class GgufTensor:
 
 
 class GgufFile:
-    """An open GGUF file. Raises GgufError for anything that does not add up."""
+    """An open GGUF file. Raises GgufError for any inconsistency."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -53,7 +53,7 @@ class GgufFile:
         size = file.stat().st_size
         if size < 32:
             raise GgufError(file, "it is too short")
-        self._data = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)  # for the header alone
+        self._data = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)  # for the header only
         self._size = size
         self._at = 0
         try:
@@ -67,12 +67,12 @@ class GgufFile:
         return str(self.metadata.get("general.architecture", ""))
 
     def values(self, tensor: GgufTensor, rows: range | None = None) -> npt.NDArray[np.float32]:
-        """The tensor's numbers as float32, in its shape; of a matrix, ``rows`` of it alone."""
+        """Return the tensor's numbers as float32, in its shape; only ``rows`` of a matrix if given."""
         shape, start, n_bytes = tensor.shape, tensor.start, tensor.n_bytes
         if rows is not None:
             row_bytes = n_bytes // shape[0]
             shape, start, n_bytes = (len(rows), *shape[1:]), start + rows.start * row_bytes, len(rows) * row_bytes
-        raw = np.empty(n_bytes, np.uint8)  # read, not mapped: what was used of a map stays in memory
+        raw = np.empty(n_bytes, np.uint8)  # read, not mapped: used pages of a map stay in memory
         with self._reading:
             self._stream.seek(start)
             at = 0

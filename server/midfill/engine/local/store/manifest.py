@@ -1,4 +1,4 @@
-"""What a prepared folder's files are called, and its manifest: size and sha256 of each, written last."""
+"""The names of a prepared folder's files, and its manifest: size and sha256 of each, written last."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from midfill.types import MidfillError
 MANIFEST = "manifest.json"
 INDEX = "model.safetensors.index.json"
 INT8 = "int8.safetensors"
-FORMAT = 4  # raised when a prepared folder's content changes meaning: older ones are made again
+FORMAT = 4  # raised when a prepared folder's content changes meaning: older folders are made again
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a prepared folder of the present format, or None."""
+    """Return the manifest of a prepared folder of the current format, or None."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files, source = manifest.get("files", {}), manifest.get("source", {})
@@ -30,8 +30,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that make up the model: the index's, or the one, or all there are; none where a prepared
-    folder has only what serves here. Raises MidfillError."""
+    """Return the safetensors files that make up the model: those of the index, or the single one, or all; none if a
+    prepared folder holds only the weights that serve here. Raises MidfillError."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         return [folder / name for name in sorted({Path(str(file)).name for file in index["weight_map"].values()})]
@@ -46,7 +46,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def write_index(folder: Path, where: Mapping[str, str]) -> None:
-    """Say which file of ``folder`` holds each tensor of the model. It appears by one rename. Raises OSError."""
+    """Record which file of ``folder`` holds each tensor of the model. The index appears
+    by one rename. Raises OSError."""
     temporary = folder / f".{INDEX}.{os.getpid()}"
     temporary.write_text(json.dumps({"metadata": {}, "weight_map": dict(sorted(where.items()))}), encoding="utf-8")
     temporary.replace(folder / INDEX)
@@ -59,7 +60,7 @@ def write_manifest(folder: Path, name: str, origin: dict[str, Any], figures: dic
 
 
 def recorded(files: list[Path]) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of each, once it is on the disk."""
+    """Return size and sha256 of each file, once it is on the disk."""
     entries: dict[str, dict[str, Any]] = {}
     for file in files:
         with file.open("rb") as stream:

@@ -1,11 +1,11 @@
-"""Which model is meant, where it lies, and making it ready: once, whole, verified.
+"""Finds the model that a setting names, and prepares it: once, whole, verified.
 
 A *prepared* model is a folder with ``config.json``, ``tokenizer.json`` and the weights as this machine serves them:
-``int8.safetensors``, of ours, where the CPU multiplies that, else ``model*.safetensors``; and ``manifest.json`` with
-the sha256 of each, written last. Folders appear by one rename. With ``floats`` it has both and is one that
-transformers, vLLM and SGLang load as well: ``model.safetensors.index.json`` says which files are the model's, without
-it the latter two load every ``*.safetensors`` that they find. Whoever needs floats once makes them for that time
-(``float_files``).
+``int8.safetensors``, of ours, if the CPU multiplies int8, else ``model*.safetensors``; and ``manifest.json`` with
+the sha256 of each, written last. Folders appear by one rename. With ``floats`` the folder has both, and
+transformers, vLLM and SGLang load it as well: ``model.safetensors.index.json`` lists the model's files; without it,
+the latter two would load every ``*.safetensors`` that they find. A caller that needs floats only once makes them for
+that time (``float_files``).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ REFERENCE_BYTES = 20 << 30  # bfloat16 weights, KV cache and workspace
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model as it is named, before it is prepared."""
+    """A model as the user named it, before it is prepared."""
 
     kind: Literal["embedded", "gguf", "directory", "hub"]
     name: str
@@ -52,12 +52,12 @@ class ModelSource:
 
 
 def resolve(spec: str) -> ModelSource:
-    """What the setting ``model`` means. Raises MidfillError where nothing of that name can be there."""
+    """Return the model that the setting ``model`` names. Raises MidfillError if no such model can exist."""
     if spec == "embedded":
         return ModelSource("embedded", EMBEDDED.name)
     if spec == "auto":
         return ModelSource("hub", REFERENCE, hub_id=REFERENCE) if reference_is_usable() else resolve("embedded")
-    # A path is written as one: what looks like a hub id never means a folder of the workspace we were started in.
+    # A path must look like one: a setting like a hub id never means a folder of the workspace midfill was started in.
     path = paths.expanded(spec)
     is_path = path.is_absolute() or spec.startswith((".", "~"))
     if path.suffix == ".gguf":
@@ -91,7 +91,7 @@ def _hub_token_works() -> bool:
 
 
 def hub_folder(hub_id: str) -> Path | None:
-    """The local snapshot of a hub model, if it is complete. Touches no network."""
+    """Return the local snapshot of a hub model if it is complete, else None. Makes no network call."""
     import huggingface_hub
 
     try:
@@ -103,7 +103,7 @@ def hub_folder(hub_id: str) -> Path | None:
 
 
 def find_prepared(source: ModelSource) -> Path | None:
-    """The folder to load ``source`` from, if it is ready. Cheap: no hashing, no network."""
+    """Return the folder to load ``source`` from if it is ready, else None. Cheap: no hashing, no network."""
     if source.kind == "directory":
         return source.path
     if source.kind == "hub":
@@ -125,10 +125,10 @@ def _is_from(recorded: dict[str, Any], source: ModelSource) -> bool:
 
 
 def prepare(source: ModelSource, progress: Progress, *, force: bool = False, floats: bool = False) -> Path:
-    """The folder to load ``source`` from, made ready first if need be; with ``floats`` it keeps those as well.
+    """Return the folder to load ``source`` from, prepared first if need be; with ``floats`` it keeps those as well.
 
-    Several processes may call this at once: one works, the others wait for it. Raises MidfillError, and leaves
-    nothing half-written.
+    Several processes may call this at once: one works, the others wait for it. Raises MidfillError, and then
+    leaves nothing half-written.
     """
     if not force and (folder := find_prepared(source)) is not None and not (floats and lacks_floats(folder)):
         if source.kind in ("embedded", "gguf"):
@@ -150,32 +150,33 @@ def prepare(source: ModelSource, progress: Progress, *, force: bool = False, flo
 
 
 def lacks_floats(folder: Path) -> bool:
-    """Whether ``folder`` was prepared with nothing but what serves on a CPU. Raises MidfillError."""
+    """Whether ``folder`` was prepared only with the weights that serve on a CPU. Raises MidfillError."""
     return read_manifest(folder) is not None and not weight_files(folder)
 
 
 def float_bytes(folder: Path) -> int:
-    """What the weights of the model in ``folder`` take with sixteen bits each. Raises MidfillError, OSError."""
+    """Return the bytes that the weights of the model in ``folder`` take at sixteen bits each.
+    Raises MidfillError, OSError."""
     if files := weight_files(folder):
         return sum(file.stat().st_size for file in files) * 16 // _bits(folder)
     return 2 * int((read_manifest(folder) or {}).get("parameters", 0))
 
 
 def _bits(folder: Path) -> int:
-    """Of a weight in the files of ``folder``. Raises MidfillError."""
+    """Return the bits of a weight in the files of ``folder``. Raises MidfillError."""
     from midfill.engine.local.store.packed_checkpoint import packing_of
 
     try:
         packing = packing_of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError):
-        return 16  # what is wrong with it is said where it is loaded
+        return 16  # loading reports what is wrong with it
     return 16 if packing is None else packing.bits
 
 
 @contextlib.contextmanager
 def float_files(folder: Path, progress: Progress) -> Iterator[list[Path]]:
-    """The files with the model's weights as floats: those of ``folder``, or, where it keeps none, made of its source
-    for as long as they are needed. Raises MidfillError."""
+    """Yield the files with the model's weights as floats: those of ``folder``, or, if it keeps none, files made from
+    its source for as long as they are needed. Raises MidfillError."""
     if not lacks_floats(folder):
         yield weight_files(folder)
         return
@@ -187,7 +188,7 @@ def float_files(folder: Path, progress: Progress) -> Iterator[list[Path]]:
 
 
 def _source_of(folder: Path) -> ModelSource:
-    """What ``folder`` was prepared from. Raises MidfillError where that is gone, or has become something else."""
+    """Return the source that ``folder`` was prepared from. Raises MidfillError if that is gone or has changed."""
     manifest = read_manifest(folder) or {}
     origin, name = manifest.get("source", {}), str(manifest.get("name", folder.name))
     if origin.get("kind") == "embedded":
@@ -228,7 +229,8 @@ def _write_floats(source: ModelSource, work: Path, progress: Progress) -> None:
 
 
 def _add_index(folder: Path) -> None:
-    """Give a folder that an earlier version prepared its index; one that cannot be written serves us without it."""
+    """Write the index of a folder that an earlier version prepared; if it cannot be written, the
+    folder serves us without it."""
     single = folder / "model.safetensors"
     if (folder / INDEX).exists() or not single.is_file():
         return
@@ -258,7 +260,7 @@ def _file_size(source: ModelSource) -> int:
 
 
 def _gguf_of(source: ModelSource, work: Path, progress: Progress) -> Path:
-    """The model's GGUF file; the embedded one's is put together in ``work``. Raises MidfillError."""
+    """Return the model's GGUF file; the embedded one is assembled in ``work``. Raises MidfillError."""
     if source.kind == "embedded":
         embedded.assemble(work / "model.gguf", progress)
         return work / "model.gguf"
@@ -267,7 +269,7 @@ def _gguf_of(source: ModelSource, work: Path, progress: Progress) -> Path:
 
 
 def _prepare_gguf(source: ModelSource, models: Path, progress: Progress, *, floats: bool) -> Path:
-    # At four to six bits a weight: the file, twice as much in eight-bit and four times in sixteen-bit weights.
+    # At four to six bits per weight: the file, twice as much for eight-bit weights, four times for sixteen-bit weights.
     need_space(models, _file_size(source) * (6 if floats else 4))
     with _work(source, models) as work:
         file = _gguf_of(source, work, progress)
@@ -296,9 +298,10 @@ def _publish(folder: Path, target: Path) -> Path:
 
 @contextlib.contextmanager
 def _work(source: ModelSource, models: Path) -> Iterator[Path]:
-    """A folder beside the prepared ones, removed with all that is left in it. The caller holds the lock."""
+    """Yield a folder beside the prepared ones, which is removed with its content at the
+    end. The caller holds the lock."""
     folder = models / f".work-{source.name}"
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed preparation left
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed preparation
     try:
         folder.mkdir(mode=0o700)
         yield folder
@@ -311,7 +314,7 @@ def _work(source: ModelSource, models: Path) -> Iterator[Path]:
 
 
 def need_space(folder: Path, n_bytes: int) -> None:
-    """Raises MidfillError where the disk of ``folder`` has less than ``n_bytes`` free."""
+    """Raise MidfillError if the disk of ``folder`` has less than ``n_bytes`` free."""
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise MidfillError(
@@ -321,7 +324,7 @@ def need_space(folder: Path, n_bytes: int) -> None:
 
 
 def fetch_adapter(hub_id: str) -> Path:
-    """The folder of a PEFT adapter on the hub: its safetensors and JSON files. Raises MidfillError."""
+    """Return the folder of a PEFT adapter on the hub: its safetensors and JSON files. Raises MidfillError."""
     return _snapshot(hub_id, ["adapter_model.safetensors", "*.json"])
 
 

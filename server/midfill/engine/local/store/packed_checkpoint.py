@@ -1,16 +1,16 @@
-"""Checkpoints whose linear layers come in a few bits: GPTQ (Frantar et al. 2022, arXiv:2210.17323) and AWQ (Lin et al.
-2023, arXiv:2306.00978), read as the floats that they stand for.
+"""Checkpoints with linear layers of a few bits: GPTQ (Frantar et al. 2022, arXiv:2210.17323) and AWQ (Lin et al. 2023,
+arXiv:2306.00978), read as the floats that they represent.
 
 A layer is ``qweight`` (codes), ``qzeros`` and ``scales`` (of each group of inputs and each output) and, in GPTQ,
-``g_idx`` (which group an input is in: act-order puts any inputs into one). A weight is (code - zero) times scale. Codes
-are packed into int32, the first in the lowest bits: GPTQ's along the inputs, its zeros and all of AWQ's along the
+``g_idx`` (the group of each input: act-order puts any inputs into one group). A weight is (code - zero) times scale.
+Codes are packed into int32, the first in the lowest bits: GPTQ's along the inputs, its zeros and all of AWQ's along the
 outputs, AWQ's in an order of its own.
 
-GPTQ has two conventions. Files of version 1, which say "gptq" or nothing, hold zeros less one, subtracted from whole
-packed numbers; "gptq_v2" holds them as they are.
+GPTQ has two conventions. Files of version 1, which say "gptq" or nothing, hold zeros minus one, subtracted from whole
+packed numbers; "gptq_v2" holds them unchanged.
 
 transformers reads such a checkpoint by optimum.gptq, which needs gptqmodel: no wheel, its own version of torch, kernels
-that a C++ compiler builds at the first use. What is read here is packed as any other model (model/formats.py).
+that a C++ compiler builds at the first use. The weights read here are packed like any other model's (model/formats.py).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from midfill.types import MidfillError
 
 PARTS = ("qweight", "qzeros", "scales", "g_idx")
 WORD = 32  # bits of a packed number
-AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)  # in which of a number's places each output's code is
-OUTPUTS = 1024  # widened at once
+AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)  # the place in a packed number of each output's code
+OUTPUTS = 1024  # outputs unpacked at once
 REMEDY = "choose the same model in floats, as GGUF or as GPTQ in 2, 4 or 8 bits"
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How the numbers are packed. ``bits``: of a code; ``less_one``: zeros are stored so."""
+    """How the numbers are packed. ``bits``: of a code; ``less_one``: whether zeros are stored minus one."""
 
     method: str
     bits: int
@@ -44,9 +44,9 @@ class Packing:
 
 
 def packing_of(config: Mapping[str, Any]) -> Packing | None:
-    """What ``config`` (of config.json) says of quantised weights, None: they are floats.
+    """Return the packing of quantised weights in ``config`` (of config.json), None: they are floats.
 
-    Raises MidfillError where they are of a kind that is not read here.
+    Raises MidfillError if this module cannot read their kind.
     """
     said = config.get("quantization_config")
     if not said:
@@ -74,22 +74,22 @@ class PackedCheckpoint(Checkpoint):
         stored = self.shapes
         paths = {name.rpartition(".")[0] for name in stored if name.endswith(".qweight")}
         self._parts = {path: {part for part in PARTS if f"{path}.{part}" in stored} for path in paths}
-        # Writers give a bias of zeros to layers that have none.
+        # Some writers add a bias of zeros to layers that have none.
         self.spare = frozenset(name for path in paths if (name := f"{path}.bias") in stored)
         hidden = {f"{path}.{part}" for path, parts in self._parts.items() for part in parts}
         self.shapes = {name: shape for name, shape in stored.items() if name not in hidden}
         self.shapes |= {f"{path}.weight": self._shape(stored[f"{path}.qweight"]) for path in paths}
 
     def _shape(self, packed: tuple[int, ...]) -> tuple[int, ...]:
-        """Of the weight whose ``qweight`` has the shape ``packed``: (out, in)."""
+        """Return the shape, (out, in), of the weight whose ``qweight`` has the shape ``packed``."""
         if len(packed) != 2:
             return packed
         n = WORD // self._packing.bits
         return (packed[1], packed[0] * n) if self._packing.method == "gptq" else (packed[1] * n, packed[0])
 
     def tensors(self, progress: Progress) -> Iterator[tuple[str, torch.Tensor]]:
-        """See Checkpoint. A layer comes as soon as the last of its parts was read. Raises ValueError where they do not
-        fit each other."""
+        """See Checkpoint. A layer comes as soon as the last of its parts was read. Raises ValueError
+        if they do not fit each other."""
         waiting: dict[str, dict[str, torch.Tensor]] = {}
         for name, tensor in super().tensors(progress):
             path, _, part = name.rpartition(".")
@@ -97,14 +97,14 @@ class PackedCheckpoint(Checkpoint):
                 yield name, tensor
                 continue
             found = waiting.setdefault(path, {})
-            found[part] = tensor.clone()  # else it would hold a whole piece of the file
+            found[part] = tensor.clone()  # a view would keep a whole piece of the file in memory
             if len(found) == len(self._parts[path]):
                 del tensor
                 yield f"{path}.weight", unpack(waiting.pop(path), self._packing)
 
 
 def unpack(parts: Mapping[str, torch.Tensor], packing: Packing) -> torch.Tensor:
-    """The weight of a layer, (out, in) in float32. Raises ValueError, KeyError."""
+    """Return the weight of a layer, (out, in) in float32. Raises ValueError, KeyError."""
     packed, zeros, scales = parts["qweight"], parts["qzeros"], parts["scales"].float()
     if packed.dtype != torch.int32 or zeros.dtype != torch.int32:
         raise ValueError("codes are not packed into int32")
@@ -131,23 +131,23 @@ def unpack(parts: Mapping[str, torch.Tensor], packing: Packing) -> torch.Tensor:
 
 
 def _ones(bits: int) -> int:
-    """One in each place of a packed number, as a signed int32."""
+    """Return one in each place of a packed number, as a signed int32."""
     return sum(1 << at for at in range(0, WORD, bits))
 
 
 def _codes(packed: torch.Tensor, bits: int, dim: int) -> torch.Tensor:
-    """The numbers in ``packed``, (rows, columns), unpacked along ``dim``, in uint8."""
+    """Return the numbers in ``packed``, (rows, columns), unpacked along ``dim``, in uint8."""
     places = [(packed >> at & (1 << bits) - 1).to(torch.uint8) for at in range(0, WORD, bits)]
     return torch.stack(places, dim + 1).flatten(dim, dim + 1)
 
 
 def _in_order(codes: torch.Tensor) -> torch.Tensor:
-    """AWQ's codes, each at its output."""
+    """Return AWQ's codes, each at its output."""
     return codes.view(len(codes), -1, len(AWQ_ORDER))[:, :, list(AWQ_ORDER)].flatten(1)
 
 
 def _groups(stored: torch.Tensor | None, n_in: int, group_size: int) -> torch.Tensor:
-    """The group of each input."""
+    """Return the group of each input."""
     if stored is not None and stored.shape != (n_in,):
         raise ValueError("g_idx has another number of inputs")
     size = group_size if group_size > 0 else n_in

@@ -1,8 +1,8 @@
-"""What the first start on a machine does once, in processes of their own: the memory that it takes goes with them.
+"""The one-time work of the first start on a machine, in separate processes: their memory is free when they end.
 
-One makes the model ready (models.py), one beside it compiles the kernels for this CPU, which takes about as long. They
-end with the process that started them. As ``python -m midfill.engine.local.store.preparing``: a child of either kind,
-which tells its progress in lines of JSON.
+One process prepares the model (models.py), one beside it compiles the kernels for this CPU, which takes about as long.
+They end with the process that started them. Run as ``python -m midfill.engine.local.store.preparing``, this module is a
+child of either kind, which reports its progress in lines of JSON.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from midfill.types import MidfillError
 
 log = logging.getLogger(__name__)
 GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # CUDA, ROCm, and a GPU seen from WSL
-KILLED = -9  # exit status: by the system, for want of memory, or by a person
+KILLED = -9  # exit status: ended by the system, for lack of memory, or by the user
 
 
 def prepare(source: ModelSource, progress: Progress, *, floats: bool = False) -> Path:
-    """As models.prepare; where something is to be made, a child makes it. Raises MidfillError."""
+    """As models.prepare; if something must be made, a child makes it. Raises MidfillError."""
     folder = models.find_prepared(source) if source.kind in ("embedded", "gguf") else None
     if source.kind not in ("embedded", "gguf") or (folder is not None and not (floats and models.lacks_floats(folder))):
         return models.prepare(source, progress, floats=floats)
@@ -56,7 +56,7 @@ def prepare(source: ModelSource, progress: Progress, *, floats: bool = False) ->
 
 
 class Compiling:
-    """The compilation of the kernels in a child, where this machine has not done it yet."""
+    """The compilation of the kernels in a child, if this machine has not done it yet."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
@@ -66,16 +66,16 @@ class Compiling:
                 self._child = self._end.enter_context(_child("kernels", ""))
 
     def wait(self) -> None:
-        """Until it is done. Where it failed, whoever needs a kernel compiles it, and says what is wrong."""
+        """Wait until it is done. If it failed, the code that needs a kernel compiles it, and reports what is wrong."""
         if self._child is not None:
             self._child.wait()
         self._end.close()
 
 
 def compile_early(device: str, dtype: str) -> Compiling | None:
-    """The compilation for an engine with these settings, begun before torch is imported, which takes seconds.
+    """Return the compilation for an engine with these settings, begun before torch is imported, which takes seconds.
 
-    None where a GPU may serve: without torch that is not known.
+    None if a GPU may serve: that is not known without torch.
     """
     may_be_gpu = sys.platform != "linux" or any(file.exists() for file in GPUS)
     on_cpu = device == "cpu" or (device == "auto" and not may_be_gpu)
@@ -84,7 +84,7 @@ def compile_early(device: str, dtype: str) -> Compiling | None:
 
 @contextlib.contextmanager
 def _child(kind: str, argument: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of this module, ended at the end. Raises MidfillError, OSError."""
+    """Yield a process of this module, which is ended at the end. Raises MidfillError, OSError."""
     child = subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-P", "-m", "midfill.engine.local.store.preparing", kind, argument],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -98,18 +98,19 @@ def _child(kind: str, argument: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _is_compiled() -> bool:
-    """Whether the kernels of this version are there for this CPU, or none can be had."""
+    """Whether the kernels of this version are compiled for this CPU, or cannot be used here."""
     try:
         return _mark().exists()
     except ImportError:
         return True
-    except Exception as error:  # noqa: BLE001 - whatever numba or its libraries say: there are other ways
+    except Exception as error:  # noqa: BLE001 - any error of numba or its libraries: there are other kernels
         log.debug("the compiled kernels cannot be used: %s", described(error))
         return True
 
 
 def _mark() -> Path:
-    """The file that says so: numba keeps what it compiled apart by CPU, in names that only it understands."""
+    """Return the file that records this: numba keeps compiled code separate for each CPU, in
+    names that only it understands."""
     import numba
     from llvmlite import binding
 
@@ -121,7 +122,7 @@ def _mark() -> Path:
 
 
 def compile_kernels() -> None:
-    """Have every kernel of a step compiled and kept, by a step of a model of one layer. Raises as load does."""
+    """Compile and keep every kernel of a step, by running a step of a model of one layer. Raises as load does."""
     from midfill.engine.local.forward.runner import Runner
     from midfill.engine.local.model.load import load
 
@@ -135,7 +136,7 @@ def compile_kernels() -> None:
 
 
 def _write_tiny(folder: Path) -> None:
-    """A Qwen2 of one layer that fills the kernels' tiles, of zeros."""
+    """Write a Qwen2 of one layer that fills the kernels' tiles, of zeros."""
     import torch
 
     from midfill.engine.local.model.int8 import SCALE_SUFFIX
@@ -173,7 +174,7 @@ def _write_tiny(folder: Path) -> None:
 
 
 def main() -> int:
-    """What a child does; the exit status."""
+    """Do a child's work; return the exit status."""
     kind, argument = sys.argv[1:3]
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
@@ -190,13 +191,13 @@ def main() -> int:
         tell(folder=str(models.prepare(source, _seldom(tell), floats=told["floats"])))
     except MidfillError as error:
         tell(error=error.message, remedy=error.remedy)
-    except Exception as error:  # noqa: BLE001 - of it its kind alone: its text may hold anything
+    except Exception as error:  # noqa: BLE001 - only the error's kind is told: its text may hold anything
         tell(error=f"preparing the model failed ({described(error)})", remedy="run: midfill doctor")
     return 0
 
 
 def _seldom(tell: Callable[..., None]) -> Progress:
-    """Progress in hundredths."""
+    """Return a progress that reports only whole hundredths."""
     last = ("", -1)
 
     def progress(stage: str, fraction: float) -> None:
@@ -209,7 +210,7 @@ def _seldom(tell: Callable[..., None]) -> Progress:
 
 
 def _leave_with_parent() -> None:
-    """Whoever started us holds the other end of our input."""
+    """End when the input closes: the parent process holds its other end."""
     sys.stdin.buffer.read()
     os._exit(1)
 

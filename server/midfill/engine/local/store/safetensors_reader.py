@@ -27,16 +27,16 @@ _DTYPES = {
     "BOOL": torch.bool,
 }  # fmt: skip
 MAX_HEADER = 100_000_000
-# Bytes that are read and hashed at once: after each the thread asks for Python's lock, which the tokenizer's reading
-# beside it keeps for most of a second (docs/log.md).
+# Bytes read and hashed at once: after each chunk the thread asks for Python's lock, which the parallel reading of the
+# tokenizer holds for most of a second (docs/log.md).
 CHUNK = 256 << 20
 
 
 def check_small_files(folder: Path) -> None:
-    """Whether the files beside the weights of a prepared ``folder`` are those that were recorded.
+    """Check that the files beside the weights of a prepared ``folder`` are those that were recorded.
 
-    Raises MidfillError, naming the first that is not: a tokenizer or a configuration of another model loads without an
-    error and answers nonsense. Weights are compared while they are read.
+    Raises MidfillError naming the first that is not: a tokenizer or configuration of another model loads without an
+    error and gives nonsense answers. Weights are compared while they are read.
     """
     recorded = (read_manifest(folder) or {}).get("files", {})
     for name in sorted(name for name in recorded if not name.endswith(".safetensors")):
@@ -47,7 +47,8 @@ def check_small_files(folder: Path) -> None:
 def compare(
     folder: Path, name: str, recorded: dict[str, Any], on_bytes: Callable[[int], None] = lambda n: None
 ) -> str | None:
-    """What is wrong with the file ``name`` of ``folder``, None: nothing. ``on_bytes`` is told how many were read."""
+    """Return what is wrong with the file ``name`` of ``folder``, None: nothing. ``on_bytes``
+    gets the bytes of each read."""
     file, digest = folder / name, hashlib.sha256()
     try:
         if file.stat().st_size != recorded.get("size"):
@@ -66,9 +67,9 @@ def compare(
 def read_safetensors(
     file: Path, *, sha256: str | None = None, on_bytes: Callable[[int], None] = lambda n: None
 ) -> dict[str, torch.Tensor]:
-    """Every tensor of ``file``. ``on_bytes`` is told how many bytes each read brought.
+    """Return every tensor of ``file``. ``on_bytes`` gets the number of bytes of each read.
 
-    Raises MidfillError, naming the file, where it is missing, truncated, malformed or has another sha256.
+    Raises MidfillError, naming the file, if it is missing, truncated, malformed or has another sha256.
     """
     try:
         size = file.stat().st_size
@@ -91,13 +92,14 @@ def read_safetensors(
 
 
 def parse_safetensors(data: bytearray, file: Path) -> dict[str, torch.Tensor]:
-    """The tensors in ``data``, which they share. ``file`` is named in errors."""
+    """Return the tensors in ``data``, whose memory they share. ``file`` is named in errors."""
     header, base = read_header(data, file)
     return {name: tensor_in(data, entry, base) for name, entry in header.items()}
 
 
 def tensor_in(data: bytearray | memoryview, entry: dict[str, Any], base: int) -> torch.Tensor:
-    """The tensor of a header's ``entry``, whose offsets count from ``base`` of ``data``, which it shares."""
+    """Return the tensor of a header's ``entry``, whose offsets count from ``base`` of
+    ``data``; it shares that memory."""
     dtype, shape, (start, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
     if end == start:
         return torch.empty(shape, dtype=dtype)
@@ -109,9 +111,9 @@ def tensor_in(data: bytearray | memoryview, entry: dict[str, Any], base: int) ->
 def read_header(
     data: bytes | bytearray, file: Path, size: int | None = None
 ) -> tuple[dict[str, dict[str, Any]], int]:  # fmt: skip
-    """The checked header of a safetensors file and where its data begins. Raises MidfillError.
+    """Return the checked header of a safetensors file, and the offset at which its data begins. Raises MidfillError.
 
-    ``size``: of the whole file, where ``data`` is only its beginning.
+    ``size``: of the whole file, if ``data`` is only its beginning.
     """
     size = len(data) if size is None else size
 

@@ -1,6 +1,6 @@
-"""A safetensors file written tensor by tensor, so that a model is converted without ever being in memory.
+"""A safetensors file written tensor by tensor, so that a model is converted without being in memory as a whole.
 
-The header comes first in such a file and says where each tensor lies; so all shapes are known before the first number.
+The header comes first in such a file and gives each tensor's place, so all shapes are known before the first number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Layout = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]  # of each tensor by 
 
 
 class SafetensorsWriter:
-    """An open file; each tensor is written in one piece or in several, from its first row on. Raises OSError."""
+    """An open file; each tensor is written in one piece or in several, starting with its first row. Raises OSError."""
 
     def __init__(self, file: Path, layout: Layout) -> None:
         """``layout``: float32, bfloat16 or int8. The widest come first, so that every number is aligned."""
@@ -49,7 +49,7 @@ class SafetensorsWriter:
         self._stream.close()
 
     def add(self, name: str, values: torch.Tensor) -> None:
-        """The next rows of ``name``. Raises ValueError where they are of another kind, or too many."""
+        """Write the next rows of ``name``. Raises ValueError if their kind is wrong, or there are too many."""
         if values.dtype != self._layout[name][0] or self._at[name] + values.nbytes > self._ends[name]:
             raise ValueError(f"{name} has another size or kind")
         self._write(self._base + self._at[name], bytes_of(values))
@@ -57,7 +57,7 @@ class SafetensorsWriter:
 
     @property
     def missing(self) -> list[str]:
-        """Tensors that are not there, or not whole."""
+        """The tensors that are missing or incomplete."""
         return sorted(name for name, at in self._at.items() if at < self._ends[name])
 
     def _write(self, at: int, view: memoryview) -> None:
@@ -67,5 +67,5 @@ class SafetensorsWriter:
 
 
 def bytes_of(values: torch.Tensor) -> memoryview:
-    """The numbers as they lie in memory."""
+    """Return the numbers as they lie in memory."""
     return values.contiguous().view(-1).view(torch.uint8).numpy().data

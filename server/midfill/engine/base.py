@@ -36,7 +36,7 @@ class GenerateRequest:
 
     The rest is for our own engine; others ignore it.
 
-    - ``suffix``: where the text after the cursor stands in the prompt, without sentinels. The engine may then reuse
+    - ``suffix``: the place of the text after the cursor in the prompt, without sentinels. The engine may then reuse
       what it read of it, even if the cursor has moved (approximate; None: exact).
     - ``forced_prefix``: the text must begin with it, and is returned without it (token healing).
     - ``speculate``: whether tokens may be drafted (same output).

@@ -52,7 +52,7 @@ class Suspects:
         if not self._at:
             return False
         at = self._at.get(digest(prompt))
-        return at is not None and 0 <= time.monotonic() - at < SUSPECT_S  # after a restart the clock begins anew
+        return at is not None and 0 <= time.monotonic() - at < SUSPECT_S  # after a restart the clock begins at 0 again
 
     def _refresh(self) -> None:
         try:

@@ -78,7 +78,7 @@ def _begun(figures: Mapping[str, Any]) -> str:
 
 
 def _learned(settings: Mapping[str, Any]) -> str:
-    loss = settings.get("loss") or {"prompt": 0.0, "end": 1.0}  # runs before this setting existed
+    loss = settings.get("loss") or {"prompt": 0.0, "end": 1.0}  # the values of runs before this setting existed
     more = f", and on {loss['prompt']:.0%} of the prompt's tokens" if loss["prompt"] else " only"
     end = f", which weighs {loss['end']:g} times as much" if loss["end"] != 1.0 else ""
     return f"Loss on the middle and on the token that ends it{end}{more}."

@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-POOL = 4  # pool size, at least this many times the activation: that is how many places a mask may begin at
+POOL = 4  # the pool is at least this many times the activation, so a mask may begin at many places
 
 
 class WindowDropout(nn.Module):

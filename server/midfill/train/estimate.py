@@ -76,8 +76,10 @@ class Words:
         self.lines.update(set(_long_lines(text)))
 
     def known(self, middles: Sequence[tuple[str, str]]) -> float:
-        """Return the share of the words that middles have and their prompts lack, in (prompt,
-        middle), that are counted here."""
+        """Return how many of the words that middles have and their prompts lack are counted here, as a share.
+
+        ``middles``: pairs of (prompt, middle).
+        """
         missing = [word for prompt, middle in middles for word in _missing(prompt, middle)]
         return sum(word in self.words for word in missing) / max(1, len(missing))
 
@@ -101,7 +103,7 @@ def estimate(
     held_out: Sequence[SourceText], memory: Need, *, n_steps: int, n_tokens: int, accumulate: int, seed: int,
     loss: Loss, is_stopped: Callable[[], bool],
 ) -> Estimate:  # fmt: skip
-    """Read some held-out middles and make a few steps; the changed weights of ``model`` are of no further use."""
+    """Read some held-out middles and make a few steps; the caller drops ``model`` with their result."""
     middles = cut(held_out, renderer, N_MIDDLES, seed)
     words = Words()
     for file in train:

@@ -172,7 +172,7 @@ def decide(records: Sequence[Record], likelihood: Sequence[Likelihood]) -> Verdi
 
 
 def name_of(one: Difference) -> str:
-    """Return the name of a measure, and of which holes it is."""
+    """Return the name of a measure, and the holes it is measured on."""
     return MEASURES[one.metric] + (", several lines" if one.kind == SEVERAL else "")
 
 

@@ -155,7 +155,7 @@ class Sessions:
 
 
 def of_logind(text: str) -> float | None:
-    """Return the same from the output of ``loginctl show-session``, one block for each session.
+    """Return ``Sessions.unused_s`` from the output of ``loginctl show-session``, one block for each session.
 
     A desktop that has never set the hint does not tell: its "no" means nothing. For a
     terminal, logind finds out by itself.

@@ -18,7 +18,7 @@ GAP_S = 30.0  # if a look comes later than this, the machine slept
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits in seconds: training in a night, idleness before it begins, all waiting while the machine runs."""
+    """Limits in seconds: training in a night, idleness before it begins, total waiting while the machine runs."""
 
     budget_s: float = 3600.0
     quiet_s: float = 300.0

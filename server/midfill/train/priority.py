@@ -12,7 +12,7 @@ def lower_priority() -> str:
     """Run from now on at idle priority; return what was done, in words for the user.
 
     Linux has a scheduling class for it; elsewhere the lowest priority has to do. In both cases its time counts as that
-    of a nice process, by which idleness.py tells it from the user's work.
+    of a nice process, so idleness.py can tell it from the user's work.
     """
     done = "normal priority"
     with contextlib.suppress(OSError, AttributeError):

@@ -93,8 +93,8 @@ class Run:
     def run(self, *, resume: bool = True) -> Trained:
         """Train to the end. Raises Interrupted, DivergedError and MidfillError.
 
-        The run stops between two layers. The work of the current step is dropped, and the state
-        after the step before is saved.
+        The run stops between two layers. The work of the current step is dropped, and the state after the previous step
+        is saved.
         """
         found = checkpoint.latest(self._folder, self._progress.identity) if resume else None
         if found is not None:

@@ -134,7 +134,7 @@ class Decoder:
     rope: Rope
     kv_dtype: torch.dtype
     device: torch.device
-    max_positions: int  # the context length it was trained for
+    max_positions: int  # the number of positions it was made for
 
     @property
     def linears(self) -> Iterator[Linear]:

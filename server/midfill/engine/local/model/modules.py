@@ -155,7 +155,7 @@ def _names(model: Any, checkpoint: Checkpoint) -> set[str]:
 
 
 def _tied(model: Any) -> set[str]:
-    """Return the head's name if it shares the embedding's weights."""
+    """Return a set of the head's name if it shares the embedding's weights, else an empty set."""
     is_tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
     return {f"{_path(model, model.get_output_embeddings())}.weight"} if is_tied else set()
 

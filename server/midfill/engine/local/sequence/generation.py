@@ -146,11 +146,9 @@ class Generation:
 
 
 def most_likely(logits: torch.Tensor) -> list[int]:
-    """Return the most likely id of each row of (n, vocabulary), read back from the device at
-    once: each read waits for it.
+    """Return the most likely id of each row of (n, vocabulary), all read back together: each read waits for the device.
 
-    The argmax is launched behind the step while the device is busy, so a graph need not
-    hold it. Raises OverflowedError.
+    It is launched after the step while the device is busy, so a graph need not hold it. Raises OverflowedError.
     """
     largest, ids = logits.max(dim=-1)  # NaN counts as the largest
     found: list[int] = torch.where(largest.isfinite(), ids, -1).tolist()

@@ -18,7 +18,7 @@ CAREFUL = 3  # the shortest agreement after drafts that were all wrong
 
 
 class Drafter:
-    """Drafts for one generation from its own tokens and from ``others``, of which the latest come first."""
+    """Drafts for one generation from its own tokens and from ``others``, the latest first."""
 
     def __init__(self, others: Sequence[Sequence[int]] = ()) -> None:
         self._others = [other for other in others if other]

@@ -141,8 +141,7 @@ def _read(stream: BinaryIO, n: int, file: Path) -> memoryview:
 
 
 def _pieces(entries: list[tuple[str, Any]], file: Path) -> Iterator[list[tuple[str, Any]]]:
-    """Yield ``entries`` (by place) in runs of at most CHUNK bytes: long reads, after each
-    of which memory is free again."""
+    """Yield ``entries`` (by place) in runs of at most CHUNK bytes: long reads, and memory is free again after each."""
     piece: list[tuple[str, Any]] = []
     start = end = 0
     for name, entry in entries:

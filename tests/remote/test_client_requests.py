@@ -86,7 +86,7 @@ async def test_the_first_ones_failure_is_the_answers(connected: Connect) -> None
 
 
 async def test_closing_ends_every_candidate(connected: Connect) -> None:
-    mock = Mock("vllm", {"": "a" * 400}, others=("self.value" * 40, "import os" * 40), pace_s=0.01)
+    mock = Mock("vllm", {"": "a" * 400}, others=("self.value" * 40, "import os" * 40), pace_s=0.05)
     async with running(mock), connected(mock) as remote:
         seen = set()
         async with aclosing(remote.engine.stream(dataclasses.replace(REQUEST, max_tokens=400))) as deltas:  # type: ignore[type-var]

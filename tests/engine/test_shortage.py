@@ -150,7 +150,7 @@ async def test_an_engine_without_memory(engine: LocalEngine, monkeypatch: pytest
             await whole(engine, long[:120])
     assert str(engine.status.state) == "error"
     assert engine.status.message == "the engine ran out of memory 3 times in a row"
-    with pytest.raises(EngineError, match="leaving"):
+    with pytest.raises(EngineError, match="shutting down"):
         await whole(engine, short)
     assert unfinished(tmp_path / "work") == []
 

@@ -492,9 +492,9 @@ async def test_closing_answers_everyone(folder: Path) -> None:
         await engine.aclose()
         for result in await asyncio.gather(*requests, return_exceptions=True):
             assert isinstance(result, EngineError)
-            assert "leaving" in result.message
+            assert "shutting down" in result.message
         for late in (whole(engine, asked()), engine.load_adapter("x", folder)):
-            with pytest.raises(EngineError, match="leaving"):
+            with pytest.raises(EngineError, match="shutting down"):
                 await late
 
 
@@ -505,7 +505,7 @@ async def test_a_model_that_cannot_be_loaded(folder: Path, tmp_path: Path) -> No
         assert engine.status.remedy
         with pytest.raises(EngineError, match="not ready"):
             await whole(engine, asked())
-        with pytest.raises(EngineError, match=r"leaving|no model"):
+        with pytest.raises(EngineError, match=r"shutting down|no model"):
             await engine.load_adapter("x", folder)
 
 

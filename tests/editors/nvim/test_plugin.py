@@ -149,7 +149,7 @@ def test_the_knob_is_turned(start: Start, setting: str, value: str, usual: str) 
     editor.command(f"Midfill {setting} {value}")
     (told,) = editor.wire.wait("workspace/didChangeConfiguration")
     assert told["params"]["settings"] == {"midfill": {setting: value}}
-    until(lambda: editor.command(f"Midfill {setting}"), lambda says: f"midfill: {setting} {value};" in says)
+    until(lambda: editor.command(f"Midfill {setting}"), lambda says: f"midfill: current {setting}: {value} (" in says)
 
 
 def test_a_snooze(start: Start) -> None:

@@ -7,7 +7,7 @@ import { whyOff } from './switches.ts';
 import type { Why } from './why.ts';
 
 const BACKGROUNDS = { plain: undefined, warning: 'statusBarItem.warningBackground', error: 'statusBarItem.errorBackground' };
-// A generation that a keystroke ends at once is nothing to look at.
+// A generation that the next keystroke ends at once is not worth showing.
 const CALM_MS = 150;
 const MINUTE_MS = 60_000;
 
@@ -29,7 +29,7 @@ export class Bar implements vscode.Disposable {
     this.item.dispose();
   }
 
-  /** Something changed; between ready and generating it waits a moment. */
+  /** Redraw the item; a change between ready and generating waits a moment. */
   update(): void {
     if (this.timer !== undefined) {
       return;
@@ -51,7 +51,7 @@ export class Bar implements vscode.Disposable {
     this.item.accessibilityInformation = { label: lines.join(' '), role: 'button' };
     if (snoozedS > 0) {
       clearTimeout(this.clock);
-      this.clock = setTimeout(() => this.update(), (snoozedS * 1000) % MINUTE_MS + 100); // the next minute
+      this.clock = setTimeout(() => this.update(), (snoozedS * 1000) % MINUTE_MS + 100); // at the next full minute
     }
     void vscode.commands.executeCommand('setContext', 'midfill.ready', this.session.isReady);
   }

@@ -1,6 +1,6 @@
 /**
- * Text beside the cursor that VS Code does not draw by itself: a suggestion while another entry is selected in the suggest
- * widget (VS Code shows only what goes on with that entry), and the place of one that was asked for and is still to come.
+ * Text beside the cursor that VS Code does not draw by itself: a suggestion while the suggest widget has another entry
+ * selected (VS Code shows only what continues that entry), and a mark where a triggered suggestion will appear.
  */
 
 import * as vscode from 'vscode';
@@ -22,7 +22,7 @@ export class Beside implements vscode.Disposable {
     return this.editor !== undefined && !this.awaited;
   }
 
-  /** Draw the first line of `text` at `position` of the active editor, in the stead of what was drawn before. */
+  /** Draw the first line of `text` at `position` of the active editor, instead of what was drawn before. */
   show(document: vscode.TextDocument, position: vscode.Position, text: string): void {
     const editor = vscode.window.activeTextEditor;
     const [first = '', ...others] = text.split(/\r?\n/);
@@ -41,13 +41,13 @@ export class Beside implements vscode.Disposable {
     editor.setDecorations(this.type, [{ range: new vscode.Range(position, position), renderOptions: { after } }]);
   }
 
-  /** Show where a suggestion is to appear. */
+  /** Show where a suggestion will appear. */
   expect(document: vscode.TextDocument, position: vscode.Position): void {
     this.show(document, position, AWAITED);
     this.awaited = this.editor !== undefined;
   }
 
-  /** No more waiting: none comes. */
+  /** Remove the mark: no suggestion will come. */
   giveUp(): void {
     if (this.awaited) {
       this.clear();

@@ -1,4 +1,4 @@
-/** What the menu lets a person choose: how eager, how many lines, a pause, the model, the adapter. */
+/** The choices of the menu: eagerness, number of lines, a pause, the model, the adapter. */
 
 import * as vscode from 'vscode';
 import type { Reports } from './reports.ts';
@@ -20,7 +20,7 @@ interface Pick extends vscode.QuickPickItem {
   value: string;
 }
 
-/** Choose a position of `eagerness` or `lines`. */
+/** Let the user choose a position of `eagerness` or `lines`. */
 export async function turn(session: Session, name: 'eagerness' | 'lines'): Promise<void> {
   const current = session.status[name] ?? settings().get<string>(name);
   const picks = Object.entries(KNOB[name]!).map(([value, detail]) => ({
@@ -30,7 +30,7 @@ export async function turn(session: Session, name: 'eagerness' | 'lines'): Promi
   await choose(name, picks, placeHolder);
 }
 
-/** Choose a model among those that are here and those that the hub offers. */
+/** Let the user choose among the models on this machine and those on the hub. */
 export async function chooseModel(session: Session): Promise<void> {
   const told = await session.client()?.sendRequest<Models>('midfill/models').catch(() => undefined);
   if (told === undefined) {
@@ -61,7 +61,7 @@ function gigabytes(bytes: number): string {
   return `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
-/** Choose among the registered adapters. */
+/** Let the user choose among the registered adapters. */
 export async function chooseAdapter(reports: Reports): Promise<void> {
   const progress = { location: vscode.ProgressLocation.Window, title: 'midfill: adapters' };
   const names = await vscode.window.withProgress(progress, () => reports.adapters());
@@ -73,7 +73,7 @@ export async function chooseAdapter(reports: Reports): Promise<void> {
   await choose('adapter', picks, names.length ? 'The adapter that answers' : none);
 }
 
-/** Nothing by itself for some minutes; 0 ends it. Without a number the person is asked. */
+/** Pause automatic suggestions for some minutes; 0 ends the pause. Without a number, ask the user. */
 export async function snooze(session: Session, minutes: unknown): Promise<void> {
   const length = typeof minutes === 'number' ? minutes : await askMinutes(session.snoozedS > 0);
   const params = { command: 'midfill.snooze', arguments: [length] };
@@ -88,7 +88,7 @@ async function askMinutes(isOn: boolean): Promise<number | undefined> {
   return (await vscode.window.showQuickPick(every, { title: 'midfill: snooze', placeHolder: 'Pause automatic suggestions for' }))?.minutes;
 }
 
-/** Let the person pick the value of a setting; a workspace that has a choice of its own keeps having one. */
+/** Let the user pick the value of a setting. If the workspace has its own value, that one is changed. */
 async function choose(name: string, picks: Pick[], placeHolder: string): Promise<void> {
   const picked = await vscode.window.showQuickPick(picks, { title: `midfill: ${name}`, placeHolder });
   if (picked !== undefined) {

@@ -1,4 +1,4 @@
-/** The language client: everything of vscode-languageclient's that midfill uses, and none of its dialogs. */
+/** The language client: the parts of vscode-languageclient that midfill uses, without its dialogs. */
 
 import type {
   DynamicFeature, ExecuteCommandRegistrationOptions, InitializeParams, LanguageClientOptions, StaticFeature,
@@ -16,15 +16,15 @@ export const SELECTOR = [{ scheme: 'file' }, { scheme: 'untitled' }, { scheme: '
 const ACCEPTED = 'midfill.accepted';
 const MAX_RESTARTS = 5;
 const RESTARTS_WITHIN_MS = 180_000;
-// Ghost text is asked for with midfill's own request (ghost.ts); a second list in the suggest widget would say it twice.
-// Settings are sent by session.ts, and only those that a person set: VS Code would send every default as well.
+// ghost.ts requests ghost text with midfill's own method; entries in the suggest widget would show suggestions twice.
+// session.ts sends only the settings that the user has set; VS Code would also send every default.
 const NOT_WANTED: ReadonlySet<string> = new Set([
   InlineCompletionRequest.method, CompletionRequest.method, DidChangeConfigurationNotification.method,
 ]);
 
 export class Client extends LanguageClient {
   constructor(program: string, options: () => Options, log: vscode.LogOutputChannel, onLost: (why: string) => void) {
-    // Not in the workspace's folder: what a person opens must not lie on any program's search path.
+    // Not the workspace's folder: no program may have a folder that the user opens on its search path.
     const server = { command: program, args: ['lsp'], transport: TransportKind.stdio, options: { cwd: os.homedir() } };
     super('midfill', 'midfill', server, clientOptions(options, log, onLost));
   }
@@ -40,12 +40,12 @@ export class Client extends LanguageClient {
 
   protected override fillInitializeParams(params: InitializeParams): void {
     super.fillInitializeParams(params);
-    (params.capabilities.window ??= {}).workDoneProgress = false; // the status bar item shows it
-    (params.capabilities.workspace ??= {}).configuration = false; // settings are sent, not asked for
+    (params.capabilities.window ??= {}).workDoneProgress = false; // the status bar item shows progress
+    (params.capabilities.workspace ??= {}).configuration = false; // the client sends them, the server does not ask
     params.capabilities.experimental = { midfill: { status: true } };
   }
 
-  // Trouble shows in the status bar item and in the log: nothing pops up while someone types.
+  // Problems show in the status bar item and in the log: nothing pops up while the user types.
   override error(message: string, data?: unknown): void {
     super.error(message, data, false);
   }
@@ -59,7 +59,7 @@ export class Client extends LanguageClient {
   }
 }
 
-/** Of the server's commands only the items' own becomes one of VS Code's: the others' names are the menu's here. */
+/** Register only one of the server's commands, that of the items: the menu has commands with the other names. */
 function acceptedOnly(feature: DynamicFeature<ExecuteCommandRegistrationOptions>): void {
   const register = feature.register.bind(feature);
   feature.register = ({ id, registerOptions }) => {

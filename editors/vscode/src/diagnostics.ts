@@ -1,4 +1,4 @@
-/** Passes on what the editor's other language servers complain of near the cursor. Nobody waits for it. */
+/** Passes on the errors and warnings of other language servers near the cursor. No request waits for them. */
 
 import * as vscode from 'vscode';
 import type { BaseLanguageClient } from 'vscode-languageclient/node';
@@ -30,7 +30,7 @@ export class Diagnostics implements vscode.Disposable {
     this.listeners.forEach((listener) => void listener.dispose());
   }
 
-  /** Tell it in a moment, unless there is news before. */
+  /** Send them in a moment; another change before that restarts the wait. */
   soon(): void {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.tell(), SOON_MS);

@@ -1,6 +1,6 @@
 /**
- * Suggestions that a person dismissed: as long as what is typed at their place only begins them, they do not come back.
- * A place is forgotten when its line changes otherwise.
+ * Suggestions that the user dismissed. They do not come back while the text typed at their place is their beginning.
+ * A place is forgotten when its line changes in another way.
  */
 
 import { MAX_PLACES } from './constants.ts';
@@ -13,7 +13,7 @@ interface Place {
   text: string;
 }
 
-/** An edit, as far as lines matter: the lines it replaced, and how many line ends it put in. */
+/** The lines that an edit replaced, and how many line ends it inserted. */
 export interface LineChange {
   startLine: number;
   endLine: number;
@@ -23,23 +23,23 @@ export interface LineChange {
 export class Dismissed {
   private places: Place[] = [];
 
-  /** The suggestion `text` was dismissed at a column of a line. */
+  /** Remember that `text` was dismissed at a column of a line. */
   add(line: number, content: string, column: number, text: string): void {
     this.places = this.places.filter((place) => place.line !== line).slice(1 - MAX_PLACES);
     this.places.push({ line, before: content.slice(0, column), after: content.slice(column), text });
   }
 
-  /** Whether a suggestion at a column of a line, whose content is `content`, would be one that was dismissed. */
+  /** Whether a suggestion at a column of a line with `content` would be a dismissed one. */
   holds(line: number, content: string, column: number): boolean {
     return this.places.some((place) => place.line === line && isBegun(place, content, column));
   }
 
-  /** The person asks for one in this line after all. */
+  /** Forget the places of a line: the user triggers a suggestion there. */
   forget(line: number): void {
     this.places = this.places.filter((place) => place.line !== line);
   }
 
-  /** The document changed; `contentOf` tells its lines as they are now. */
+  /** Follow an edit of the document; `contentOf` returns the current content of a line. */
   changed(changes: readonly LineChange[], contentOf: (line: number) => string | undefined): void {
     const stands = (place: Place, line: number): boolean => {
       const content = contentOf(line);
@@ -57,7 +57,7 @@ export class Dismissed {
   }
 }
 
-/** What was typed at the place; undefined where the line changed otherwise. Editors may close brackets behind it. */
+/** Return the text typed at the place, or undefined if the line changed otherwise. Editors may add closers after it. */
 function typedAt(place: Place, content: string, column: number): string | undefined {
   const isAround = content.startsWith(place.before) && content.slice(column).endsWith(place.after);
   return isAround && column >= place.before.length ? content.slice(place.before.length, column) : undefined;
@@ -68,7 +68,7 @@ function isBegun(place: Place, content: string, column: number): boolean {
   return typed !== undefined && typed.length < place.text.length && place.text.startsWith(typed);
 }
 
-/** Whether the line still is what it was with a beginning of the suggestion in it, and no more than closers behind that. */
+/** Whether the line is unchanged except for a beginning of the suggestion, followed by nothing but closers. */
 function isIntact(place: Place, content: string): boolean {
   const first = place.text.split(/\r?\n/, 1)[0]!;
   let n = 0;

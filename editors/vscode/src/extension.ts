@@ -54,7 +54,7 @@ export function activate(context: vscode.ExtensionContext): void {
     own.onChange(() => (own.status.state === 'generating' ? bar.update() : here())),
     why.onChange(() => bar.update()),
     vscode.window.onDidChangeActiveTextEditor(here),
-    vscode.workspace.onDidOpenTextDocument(here), // also another language mode
+    vscode.workspace.onDidOpenTextDocument(here), // also when the language mode changes
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration('midfill')) {
         bar.update();
@@ -63,7 +63,7 @@ export function activate(context: vscode.ExtensionContext): void {
     }),
     vscode.workspace.onDidGrantWorkspaceTrust(() => void (own.hasMoved() ? own.start() : own.configure())),
     vscode.workspace.onDidChangeWorkspaceFolders(() => void own.configure()),
-    // It may have been installed meanwhile.
+    // The user may have installed midfill meanwhile.
     vscode.window.onDidChangeWindowState(({ focused }) => void (focused && own.startIfMissing())),
     watch(() => void own.startIfMissing()),
   );
@@ -129,7 +129,7 @@ function commands({ own, why, bar, reports, ghost, log, context }: Given): vscod
   return Object.entries(handlers).map(([name, handler]) => vscode.commands.registerCommand(`midfill.${name}`, handler));
 }
 
-/** Once, before anybody types: the walkthrough. */
+/** Open the walkthrough, once, before the user types. */
 function welcome(): void {
   const mayOpen = vscode.workspace.getConfiguration('workbench').get<boolean>('welcomePage.walkthroughs.openOnInstall', true);
   if (mayOpen) {
@@ -137,7 +137,7 @@ function welcome(): void {
   }
 }
 
-/** Once, where midfill is missing: a notification, which takes no focus. After that the status bar item says it. */
+/** If midfill is missing, offer to install it, once, in a notification without focus. Later the status bar says it. */
 async function offer(own: Session): Promise<void> {
   const text = 'midfill needs its language server, which is not installed.';
   if (own.missing && (await vscode.window.showInformationMessage(text, 'Install...', 'Not now')) === 'Install...') {

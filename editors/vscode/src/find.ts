@@ -1,8 +1,8 @@
-/** Where `midfill` is: the setting, a trusted workspace's virtual environment, PATH, uv's and pipx's folders. */
+/** Finds `midfill`: in the setting, a trusted workspace's virtual environment, PATH, and the folders of uv and pipx. */
 
 import * as path from 'node:path';
 
-/** What the search asks of the machine. */
+/** What the search needs to know about the machine. */
 export interface Machine {
   env: Readonly<Record<string, string | undefined>>;
   home: string;
@@ -17,13 +17,13 @@ export interface Found {
 
 export interface Missing {
   program: undefined;
-  /** For people. */
+  /** The reason, in words for the user. */
   why: string;
 }
 
 /**
- * The program to start. `folders` are the workspace's; a repository may hold a program of that name, so only those
- * count that the person trusts, and nothing that PATH finds inside the others.
+ * Return the program to start, or why there is none. `folders` are the workspace's. A repository may hold a program of
+ * that name, so they count only if the user trusts them, and otherwise nothing that PATH finds inside them counts.
  */
 export function find(setting: string, folders: readonly string[], trusted: boolean, machine: Machine): Found | Missing {
   const { join, isAbsolute } = pathsOf(machine);
@@ -51,7 +51,7 @@ export function find(setting: string, folders: readonly string[], trusted: boole
   return { program: undefined, why: 'the midfill language server was not found' };
 }
 
-/** The person's own program of that name, never the workspace's: what installs midfill. */
+/** Whether PATH has an installer of that name outside the workspace's folders. */
 export function onPath(name: string, folders: readonly string[], machine: Machine): boolean {
   const file = machine.platform === 'win32' ? `${name}.exe` : name;
   return searchPath(machine).some(
@@ -60,8 +60,8 @@ export function onPath(name: string, folders: readonly string[], machine: Machin
 }
 
 /**
- * How to call what installs midfill, "" where it is not there: by its name, or by its path where it lies in a folder that
- * installers use and an editor which was not started from a shell has not on its PATH.
+ * Return how to call an installer, or "" if it is missing: its name if it is on PATH, else its path in a folder that
+ * installers use. An editor that was not started from a shell often lacks those folders on its PATH.
  */
 export function installer(name: string, folders: readonly string[], machine: Machine): string {
   if (onPath(name, folders, machine)) {
@@ -79,7 +79,7 @@ function pathsOf(machine: Machine): path.PlatformPath {
   return machine.platform === 'win32' ? path.win32 : path.posix;
 }
 
-/** Folders of PATH. A relative one means whatever folder the editor was started in, so it does not count. */
+/** Return the folders of PATH, without relative ones: those depend on the folder that the editor was started in. */
 function searchPath(machine: Machine): string[] {
   const { delimiter, isAbsolute } = pathsOf(machine);
   return (machine.env['PATH'] ?? machine.env['Path'] ?? '').split(delimiter).filter(isAbsolute);
@@ -100,8 +100,8 @@ function scripts(machine: Machine): string {
 }
 
 /**
- * Where uv and pipx put programs, and their environments, which are there even if PATH lacks the former; last the
- * environment that install.ts makes.
+ * Return the folders where uv and pipx put programs, then the programs' environments, which exist even if PATH lacks
+ * the former, and last the environment that install.ts makes.
  */
 function toolFolders(machine: Machine): string[] {
   const { env, home } = machine;

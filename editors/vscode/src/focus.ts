@@ -1,4 +1,4 @@
-/** Tells the server where the cursor is: once it rests, and when a document becomes the active one. */
+/** Tells the server where the cursor is: when it rests, and when a document becomes the active one. */
 
 import * as vscode from 'vscode';
 import type { BaseLanguageClient } from 'vscode-languageclient/node';
@@ -27,7 +27,7 @@ export class Focus implements vscode.Disposable {
     this.listeners.forEach((listener) => void listener.dispose());
   }
 
-  /** Tell it in `ms` from now, unless the cursor moves on before. */
+  /** Tell the server in `ms` from now, unless the cursor moves before. */
   soon(ms: number): void {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.tell(), ms);

@@ -1,10 +1,10 @@
 /**
  * Ghost text that grows while the model writes it, with VS Code's stable API.
  *
- * A provider of inline completions gives one answer, and VS Code keeps it: it does not ask a provider a second time about
- * the same version and place. But it asks one that it has not asked yet. So the request is answered with the suggestion's
- * first words, and for each later value the provider is registered anew and VS Code is told to ask it. The text on the
- * screen is replaced by the longer one in one step.
+ * A provider of inline completions gives one answer, and VS Code keeps it: it does not ask a provider a second time
+ * about the same version and place. But it asks a provider that it has not asked yet. So the first answer is the
+ * suggestion's first words. For each later value this module registers the provider anew and tells VS Code to ask it.
+ * VS Code replaces the text on the screen by the longer one in one step.
  */
 
 import * as vscode from 'vscode';
@@ -20,23 +20,23 @@ import { begun, fitted, isAlong, isInPlace, known } from './live.ts';
 import type { Outcomes } from './outcomes.ts';
 
 const METHOD = 'midfill/inlineCompletion';
-const STEP_MS = 40; // faster growth than this nobody sees
+const STEP_MS = 40; // the user does not see faster growth
 const FOLLOW_MS = 20;
-const KEY_MS = 200; // so long after its cancellation the key that was the reason has come, or VS Code has asked again
-const WIDGET_MS = 700; // VS Code waits 750 ms for ghost text, then opens the suggest widget and wants none any more
-const AWAITED_MS = 300; // asked by hand, an answer that takes longer shows where it will appear
-const MAX_IGNORED = 5; // VS Code was told to ask so often and did not: it shows nothing here any more
+const KEY_MS = 200; // wait after a cancellation; by then its key has come, or VS Code has asked again
+const WIDGET_MS = 700; // VS Code waits 750 ms for ghost text, then opens the suggest widget without it
+const AWAITED_MS = 300; // after this, a mark shows where a triggered suggestion will appear
+const MAX_IGNORED = 5; // VS Code did not ask although told this many times: it shows nothing here any more
 
-/** What the provider asks of the extension. */
+/** What the provider needs from the extension. */
 export interface Asked {
   client(): BaseLanguageClient | undefined;
   /** Whether the engine can answer now. */
   ready(): boolean;
-  /** Whether suggestions come unasked. */
+  /** Whether automatic suggestions are on. */
   automatic(document: vscode.TextDocument): boolean;
-  /** Whether VS Code can be told to ask this provider alone. */
+  /** Whether VS Code can be told to ask only this provider. */
   canBeTold(): boolean;
-  /** Whether they are shown while they grow. */
+  /** Whether suggestions are shown while they grow. */
   grows(): boolean;
 }
 
@@ -45,7 +45,7 @@ export class GhostText implements vscode.Disposable {
   private live: Live | undefined;
   private nRequests = 0;
   private isOffered = false;
-  /** Where nothing came, perhaps because there was no engine. */
+  /** The last place without a suggestion, perhaps because there was no engine. */
   private missed: Pick<Live, 'document' | 'version' | 'position' | 'byHand'> | undefined;
   private readonly beside = new Beside();
   private readonly dismissed = new WeakMap<vscode.TextDocument, Dismissed>();
@@ -54,7 +54,7 @@ export class GhostText implements vscode.Disposable {
   constructor(private readonly asked: Asked, private readonly outcomes: Outcomes, private readonly extensionId: string) {
     this.register();
     this.listeners = [
-      // After its first answer VS Code's token says nothing any more: the next edit or move ends the request.
+      // VS Code's token is useless after the first answer: the next edit or cursor move ends the request.
       vscode.workspace.onDidChangeTextDocument((event) => this.changed(event)),
       vscode.window.onDidChangeTextEditorSelection((event) => this.moved(event)),
       vscode.window.onDidChangeActiveTextEditor(() => this.drop()),
@@ -68,7 +68,7 @@ export class GhostText implements vscode.Disposable {
     this.listeners.forEach((listener) => void listener.dispose());
   }
 
-  /** Hide what is shown, let no more of it come, and keep it away while it is only typed along. */
+  /** Hide the suggestion, stop its request, and keep it away while the user only types along it. */
   async dismiss(): Promise<void> {
     const [live, editor] = [this.live, vscode.window.activeTextEditor];
     this.drop();
@@ -85,24 +85,24 @@ export class GhostText implements vscode.Disposable {
     }
   }
 
-  /** The engine is ready: ask again where it could not answer, if the cursor still rests there. */
+  /** The engine is ready: ask again where it could not answer, if the cursor is still there. */
   async retry(): Promise<void> {
     const [missed, editor] = [this.missed, vscode.window.activeTextEditor];
     this.missed = undefined;
     if (missed !== undefined && isInPlace(missed, editor)) {
-      this.register(); // VS Code asks a provider once about a place
+      this.register(); // VS Code asks each provider only once about a place
       await this.ask(missed.byHand);
     }
   }
 
-  /** The engine will not answer: nothing is awaited any more. */
+  /** The engine will not answer: remove the mark of an expected suggestion. */
   giveUp(): void {
     this.beside.giveUp();
   }
 
   /**
-   * Take the next line, and the indentation of the one after it. VS Code's own command would stop at a bracket in the
-   * middle of the suggestion; it is asked where it is not known which candidate it shows.
+   * Accept the next line, and the indentation of the one after it. VS Code's own command would stop at a bracket in the
+   * middle of the suggestion; it runs only if it is unknown which candidate VS Code shows.
    */
   async acceptLine(): Promise<void> {
     const [editor, live] = [vscode.window.activeTextEditor, this.live];
@@ -133,7 +133,7 @@ export class GhostText implements vscode.Disposable {
     this.setOffered(false);
   }
 
-  /** Another request comes. If it goes on with the one before, the server must hear of it first. */
+  /** Replace the running request. If the new one continues it, the server must receive the new one first. */
   private follow(): void {
     const old = this.live;
     this.live = undefined;
@@ -150,7 +150,7 @@ export class GhostText implements vscode.Disposable {
     old?.dispose();
   }
 
-  /** What types along goes on growing: VS Code asks for the rest when the keys pause. Anything else ends it. */
+  /** Let a suggestion grow while the user types along: VS Code asks again when the keys pause. Other edits end it. */
   private changed(event: vscode.TextDocumentChangeEvent): void {
     const { document, contentChanges } = event;
     this.dismissed.get(document)?.changed(
@@ -216,10 +216,10 @@ export class GhostText implements vscode.Disposable {
       this.showAwaited(live);
     }
     if (client === undefined) {
-      live.stop.cancel(); // nothing to wait for: it is asked anew
+      live.stop.cancel(); // there is no server to wait for; a later request asks again
       return [];
     }
-    // Asked for more while one stands there: nothing new is shown before all of them are there.
+    // The user asks for more candidates while one is shown: show them only when all are there.
     const isForMore = isThere && before.shown.items.length > 0;
     live.first = this.request(client, live, context, this.asked.grows() && !isForMore).then(() => {
       live.answered = true;
@@ -227,7 +227,7 @@ export class GhostText implements vscode.Disposable {
     return this.follows(live, context, token);
   }
 
-  /** Answer one of VS Code's questions about a place with what comes first. */
+  /** Answer one of VS Code's requests for a place with the first value. */
   private async follows(
     live: Live, context: vscode.InlineCompletionContext, token: vscode.CancellationToken,
   ): Promise<vscode.InlineCompletionItem[]> {
@@ -245,8 +245,9 @@ export class GhostText implements vscode.Disposable {
   }
 
   /**
-   * VS Code does not wait any more: for a key, and one that types along what is to come leaves it growing; for another
-   * question about the same place, as the suggest widget opened; or for the widget alone, and then the answer is told by us.
+   * VS Code has cancelled its request, for one of three reasons. A key: if it types along, the suggestion continues to
+   * grow. Another request for the same place, because the suggest widget opened. Or only the widget: then this module
+   * reports the answer.
    */
   private unwanted(live: Live, askedAt: number): void {
     const isForWidget = Date.now() - askedAt >= WIDGET_MS;
@@ -262,7 +263,7 @@ export class GhostText implements vscode.Disposable {
     }, KEY_MS);
   }
 
-  /** Ask the server. Done with the first value, where it may grow, else with the last one. */
+  /** Ask the server. Resolves with the first value if the suggestion may grow, else with the last one. */
   private async request(
     client: BaseLanguageClient, live: Live, context: vscode.InlineCompletionContext, grows: boolean,
   ): Promise<void> {
@@ -276,7 +277,7 @@ export class GhostText implements vscode.Disposable {
         void this.pump(live);
       }
     });
-    // The entry that the suggest widget has selected is nothing that stands there: what is asked for goes on with the text.
+    // The selected entry of the suggest widget is not in the text: the request asks what continues the text.
     const own = { triggerKind: context.triggerKind, selectedCompletionInfo: undefined };
     const params = {
       ...client.code2ProtocolConverter.asInlineCompletionParams(live.document, live.position, own),
@@ -284,7 +285,7 @@ export class GhostText implements vscode.Disposable {
     };
     const last = client.sendRequest<InlineCompletionList>(METHOD, params, live.stop.token).then(
       (value) => { live.latest = value; },
-      () => undefined, // cancelled, or the server is gone: what stands is what there is
+      () => undefined, // cancelled, or the server is gone: keep the text so far
     ).finally(() => {
       live.finished = true;
       progress.dispose();
@@ -297,7 +298,7 @@ export class GhostText implements vscode.Disposable {
     await (grows ? first : last);
   }
 
-  /** Show the latest value, as long as there is a newer one and the cursor stands where it was asked for. */
+  /** Show newer values as long as there are any and the cursor is still at the place of the request. */
   private async pump(live: Live): Promise<void> {
     if (live.isPumping || !live.answered) {
       return;
@@ -317,7 +318,7 @@ export class GhostText implements vscode.Disposable {
     live.isPumping = false;
   }
 
-  /** Have VS Code ask this provider: as if something was typed, or as a person would. */
+  /** Make VS Code ask this provider: as after a key, or `explicit`, as if the user triggered it. */
   private ask(explicit = false): Thenable<unknown> {
     const mine = { providerId: this.extensionId, explicit };
     return vscode.commands.executeCommand('editor.action.inlineSuggest.trigger', mine);
@@ -327,7 +328,7 @@ export class GhostText implements vscode.Disposable {
     live.shown = live.latest;
     live.selected = selected;
     if (live.answered) {
-      void Promise.resolve().then(() => this.pump(live)); // what came between the first value and now
+      void Promise.resolve().then(() => this.pump(live)); // show what has come since the first value
     }
     const items = live.shown.items.map((item) => this.item(item));
     this.outcomes.offered(live.document, live.position, live.shown.items, () => this.live === live);
@@ -341,7 +342,7 @@ export class GhostText implements vscode.Disposable {
     return fitting;
   }
 
-  /** VS Code shows nothing that does not go on with the selected entry: it is drawn here until the widget is gone. */
+  /** Until the widget is gone, draw a suggestion that does not continue its entry: VS Code would not show it. */
   private drawBeside(live: Live, item: vscode.InlineCompletionItem): void {
     const isFirst = !this.beside.isShown;
     const covered = live.document.getText(item.range ?? new vscode.Range(live.position, live.position));
@@ -351,7 +352,7 @@ export class GhostText implements vscode.Disposable {
     }
   }
 
-  /** Asked by hand: where it will appear, unless it is there at once. */
+  /** Mark where a triggered suggestion will appear, unless it is there at once. */
   private showAwaited(live: Live): void {
     setTimeout(() => {
       const isOpen = !live.latest.items.length && !(live.finished && this.asked.ready());

@@ -1,14 +1,14 @@
-/** Offers to install midfill: the command stands in a terminal, and the person presses Enter. */
+/** Offers to install midfill: it writes the command into a terminal, and the user presses Enter. */
 
 import * as vscode from 'vscode';
 import { installer } from './find.ts';
 import { MACHINE, folders } from './session.ts';
 
 const LOOK_MS = 3000;
-const PROMPT_MS = 500; // before its prompt a shell would show the command twice
+const PROMPT_MS = 500; // a shell that has not printed its prompt yet would show the command twice
 const IS_WINDOWS = process.platform === 'win32';
 const PACKAGE = IS_WINDOWS ? '"midfill[embedded]"' : "'midfill[embedded]'";
-// An environment of its own: many systems refuse `pip install` outside of one. find.ts looks there.
+// A separate environment, because many systems refuse `pip install` outside of one. find.ts looks there.
 const OWN = IS_WINDOWS
   ? `py -m venv "$HOME/.local/share/midfill/venv"; & "$HOME/.local/share/midfill/venv/Scripts/pip" install ${PACKAGE}`
   : `python3 -m venv ~/.local/share/midfill/venv && ~/.local/share/midfill/venv/bin/pip install ${PACKAGE}`;
@@ -18,7 +18,7 @@ const WAYS: { needs: string; command: (program: string) => string }[] = [
   { needs: IS_WINDOWS ? 'py' : 'python3', command: () => OWN },
 ];
 
-/** Let the person choose among the ways that this machine has. */
+/** Let the user choose among the installers that this machine has. */
 export async function install(): Promise<void> {
   const programs = new Map(WAYS.map(({ needs }) => [needs, installer(needs, folders(), MACHINE)]));
   const there = WAYS.filter(({ needs }) => programs.get(needs));
@@ -37,8 +37,8 @@ export async function install(): Promise<void> {
 }
 
 /**
- * Call `look` when midfill may be there now: whenever a command in a terminal ends, where VS Code tells that (since 1.93),
- * and every few seconds, which costs some questions to the file system.
+ * Call `look` when midfill may have been installed: whenever a command in a terminal ends, if VS Code reports that
+ * (since 1.93), and every few seconds, which costs some calls to the file system.
  */
 export function watch(look: () => void): vscode.Disposable {
   const { onDidEndTerminalShellExecution: onEnd } = vscode.window as { onDidEndTerminalShellExecution?: vscode.Event<unknown> };
@@ -46,7 +46,7 @@ export function watch(look: () => void): vscode.Disposable {
   return vscode.Disposable.from(onEnd?.(look) ?? { dispose: () => undefined }, { dispose: () => clearInterval(timer) });
 }
 
-/** A command in a terminal of its own; `run` false: the person presses Enter. */
+/** Write a command into a new terminal; if `run` is false, the user presses Enter. */
 export async function inTerminal(command: string, run: boolean): Promise<void> {
   const terminal = vscode.window.createTerminal({ name: 'midfill', cwd: MACHINE.home });
   terminal.show();
@@ -55,7 +55,7 @@ export async function inTerminal(command: string, run: boolean): Promise<void> {
   terminal.sendText(command, run);
 }
 
-/** A word for the shell. */
+/** Quote a word for the shell. */
 export function quoted(word: string): string {
   if (/^[\w./:\\~-]+$/.test(word)) {
     return word;

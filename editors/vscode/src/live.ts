@@ -1,4 +1,4 @@
-/** One request of ghost text's, from VS Code's question to what is shown. */
+/** One request for ghost text, from VS Code's request to what is shown. */
 
 import * as vscode from 'vscode';
 import type { InlineCompletionList } from 'vscode-languageclient/node';
@@ -6,31 +6,31 @@ import { goingOn, texts } from './growth.ts';
 
 const NONE: InlineCompletionList = { items: [] };
 
-/** One request to the server and what VS Code was told of it. */
+/** One request to the server, and what VS Code knows of it. */
 export interface Live {
   readonly document: vscode.TextDocument;
   readonly version: number;
   readonly position: vscode.Position;
   readonly byHand: boolean;
-  /** What is to come, from the request that this one goes on with. */
+  /** The expected text, taken from the request that this one continues. */
   readonly expected: string;
-  /** What was typed along it since. */
+  /** What the user has typed along it since. */
   typed: string;
   readonly stop: vscode.CancellationTokenSource;
   latest: InlineCompletionList;
   shown: InlineCompletionList;
-  /** The entry that was selected in the suggest widget when it was shown last. */
+  /** The selected entry of the suggest widget when the suggestion was last shown. */
   selected: vscode.SelectedCompletionInfo | undefined;
-  /** Settles with the first value, where it may grow, else with the last one. */
+  /** Resolves with the first value if the suggestion may grow, else with the last one. */
   first: Promise<void>;
-  /** How many of VS Code's questions wait for that. */
+  /** How many of VS Code's requests wait for `first`. */
   nWaiting: number;
   answered: boolean;
   finished: boolean;
   isPumping: boolean;
 }
 
-/** A request that begins. */
+/** Return a new request. */
 export function begun(
   document: vscode.TextDocument, position: vscode.Position, byHand: boolean, expected: string,
 ): Live {
@@ -41,7 +41,7 @@ export function begun(
   };
 }
 
-/** Whether the cursor of `editor` stands where it was asked for, and nothing has changed since. */
+/** Whether the cursor of `editor` is still at the place of the request, and nothing has changed since. */
 export function isInPlace(live: Pick<Live, 'document' | 'version' | 'position'>, editor: vscode.TextEditor | undefined): boolean {
   return (
     editor?.document === live.document && live.document.version === live.version &&
@@ -49,18 +49,18 @@ export function isInPlace(live: Pick<Live, 'document' | 'version' | 'position'>,
   );
 }
 
-/** What is known of a request's suggestion. */
+/** Return what is known of a request's suggestion. */
 export function known(live: Live): string {
   return texts(live.latest)[0] ?? live.expected;
 }
 
-/** Whether `position` is where `live` was typed along to. */
+/** Whether `position` is the place that the user has reached by typing along `live`. */
 export function isAlong(live: Live, document: vscode.TextDocument, position: vscode.Position): boolean {
   const reached = document.offsetAt(live.position) + live.typed.length;
   return live.document === document && document.offsetAt(position) === reached;
 }
 
-/** `item` where an entry is selected in the suggest widget; nothing where it does not go on with that. */
+/** Return `item` for the selected entry of the suggest widget, or nothing if it does not continue that entry. */
 export function fitted(
   item: vscode.InlineCompletionItem, live: Live, { range, text }: vscode.SelectedCompletionInfo,
 ): vscode.InlineCompletionItem[] {

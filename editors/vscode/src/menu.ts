@@ -11,7 +11,7 @@ interface Entry extends vscode.QuickPickItem {
   given?: unknown;
 }
 
-/** What can be done, the likeliest first. */
+/** Return the entries of the menu, the most likely ones first. */
 export function entries(session: Session, document: vscode.TextDocument | undefined, told: Told | undefined): Entry[] {
   const separator = (label: string): Entry => ({ label, kind: vscode.QuickPickItemKind.Separator });
   if (session.missing) {

@@ -1,4 +1,4 @@
-/** Asks the editor's other language servers what may be named behind a dot, and tells midfill. Nobody waits for it. */
+/** Asks other language servers which names may follow a dot, and passes them on to midfill. No request waits for it. */
 
 import * as vscode from 'vscode';
 import type { BaseLanguageClient } from 'vscode-languageclient/node';
@@ -6,7 +6,7 @@ import { SELECTOR } from './client.ts';
 import { MAX_KEYWORDS, MAX_NAMES, MAX_WHOLE } from './constants.ts';
 
 const METHOD = 'midfill/names';
-const PLACES = 'midfill/places'; // where to ask: the server says
+const PLACES = 'midfill/places'; // the server's answer says where to ask
 const REST_MS = 150;
 const BEHIND_ACCESS = /(?:\.|::|->)[$\w]*$/u;
 
@@ -14,22 +14,22 @@ type Kind = vscode.CompletionItemKind;
 type Position = { line: number; character: number };
 
 const { Text, Keyword, Snippet, File, Folder } = vscode.CompletionItemKind;
-// Words of the text, and what is no name of anything.
+// Kinds of entries that are not names: words of the text, keywords, snippets, files and folders.
 const NO_NAMES: ReadonlySet<Kind | undefined> = new Set([Text, Keyword, Snippet, File, Folder]);
 
 /**
- * What a list says: its names, and whether there are no others. A short list is whole, whatever its server calls it
- * (server/midfill/lsp/names.py), unless something was typed that it was chosen by.
+ * Return the names of a list, and whether it is complete. A short list is complete even if its server says otherwise
+ * (server/midfill/lsp/names.py), unless the beginning of a name was typed (`isBegun`), which may have filtered it.
  */
 export function read(list: vscode.CompletionList, isBegun: boolean): { names: string[]; complete: boolean } {
   if (list.items.filter(({ kind }) => kind === Keyword).length > MAX_KEYWORDS) {
-    return { names: [], complete: false }; // what is in scope: the server read the broken text in another way
+    return { names: [], complete: false }; // names in scope: the server read the broken text in another way
   }
   const named = list.items.filter(({ kind }) => !NO_NAMES.has(kind));
   const labels = named.map(({ label, filterText }) => filterText ?? (typeof label === 'string' ? label : label.label));
   const isShort = labels.filter((label) => !/^__.*__$/u.test(label)).length <= MAX_WHOLE;
   const isWhole = list.isIncomplete !== true || (isShort && !isBegun);
-  // A list that holds words of the text is one of somebody who does not know.
+  // A list that holds words of the text comes from a server that does not know the names.
   const complete = isWhole && labels.length <= MAX_NAMES && !list.items.some(({ kind }) => kind === Text);
   return { names: [...new Set(labels)].slice(0, MAX_NAMES), complete: complete && labels.length > 0 };
 }
@@ -60,7 +60,7 @@ export class Names implements vscode.Disposable {
     this.timer = setTimeout(() => void this.ask(), ms);
   }
 
-  /** Once for each place behind a dot, and for what else the server wants to know of the cursor's function. */
+  /** Ask once for each place after a dot, and for the other places in the cursor's function that the server names. */
   private async ask(): Promise<void> {
     const [editor, client] = [vscode.window.activeTextEditor, this.client()];
     if (editor === undefined || client === undefined || !vscode.languages.match(SELECTOR, editor.document)) {
@@ -75,7 +75,7 @@ export class Names implements vscode.Disposable {
     try {
       ({ places } = await client.sendRequest<{ places: Position[] }>(PLACES, { textDocument, position: asPosition(active) }));
     } catch {
-      return; // it is being stopped, or of another version
+      return; // the server is stopping, or has another version
     }
     for (const { line, character } of places) {
       if (!isCurrent()) {
@@ -105,6 +105,6 @@ async function listAt(uri: vscode.Uri, at: vscode.Position): Promise<vscode.Comp
   try {
     return await vscode.commands.executeCommand('vscode.executeCompletionItemProvider', uri, at);
   } catch {
-    return undefined; // another extension's fault
+    return undefined; // an error in another extension
   }
 }

@@ -1,8 +1,8 @@
 /**
- * Tells the server what became of suggestions; it counts them on this machine.
+ * Tells the server what became of suggestions; the server counts them on this machine.
  *
- * Accepting is the item's command. VS Code's stable API has no word for the rest: a suggestion counts as shown when it
- * was the answer for a moment, and as taken in part when a piece from its beginning was put in at once.
+ * Accepting is the item's command. VS Code's stable API reports nothing else: a suggestion counts as shown if it was
+ * the answer for a moment, and as accepted in part if a piece from its beginning was inserted at once.
  */
 
 import * as vscode from 'vscode';
@@ -22,7 +22,7 @@ interface Offer {
 
 export class Outcomes implements vscode.Disposable {
   private offer: Offer | undefined;
-  /** Characters taken so far of each suggestion: typing or taking along it, it keeps its id. */
+  /** Characters accepted so far by suggestion: it keeps its id while the user types along or accepts parts. */
   private readonly taken = new Map<string, number>();
   private readonly seen = new Set<string>();
   private readonly listener: vscode.Disposable;
@@ -35,7 +35,7 @@ export class Outcomes implements vscode.Disposable {
     this.listener.dispose();
   }
 
-  /** VS Code was given `items`. `stands` tells later whether they still are what it shows. */
+  /** Note that VS Code got `items`. `stands` tells later whether it still shows them. */
   offered(
     document: vscode.TextDocument, position: vscode.Position, items: readonly InlineCompletionItem[], stands: () => boolean,
   ): void {
@@ -46,7 +46,7 @@ export class Outcomes implements vscode.Disposable {
     }
     const start = item.range === undefined ? position : new vscode.Position(item.range.start.line, item.range.start.character);
     const text = textOf(item);
-    const known = document.getText(new vscode.Range(start, position)); // the suggest widget's text may begin it
+    const known = document.getText(new vscode.Range(start, position)); // an item may begin with the widget's text
     const rest = text.startsWith(known) ? text.slice(known.length) : text;
     this.offer = { document, offset: document.offsetAt(position), item, text: rest, id };
     if (!this.seen.has(id)) {
@@ -54,7 +54,7 @@ export class Outcomes implements vscode.Disposable {
     }
   }
 
-  /** A person dismissed `text` at `position`. */
+  /** Tell the server that the user dismissed `text` at `position`. */
   dismissed(document: vscode.TextDocument, position: vscode.Position, text: string): void {
     const converter = this.client()?.code2ProtocolConverter;
     if (converter !== undefined) {

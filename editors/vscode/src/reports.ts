@@ -1,4 +1,4 @@
-/** "Why nothing?", statistics and adapters: what the server and the program tell, shown as read-only documents. */
+/** "Why nothing?" and statistics as read-only documents, and the adapters' names: from the server and the program. */
 
 import { execFile } from 'node:child_process';
 import * as os from 'node:os';
@@ -25,7 +25,7 @@ export class Reports implements vscode.TextDocumentContentProvider {
     return this.texts.get(uri.path) ?? '';
   }
 
-  /** Why the last request in `document` got what it got. */
+  /** Show why the last request in `document` got its answer. */
   async explain(document: vscode.TextDocument | undefined): Promise<void> {
     const params = document === undefined || document.uri.scheme === SCHEME ? {} : { textDocument: { uri: document.uri.toString() } };
     const client = this.session.client();
@@ -34,7 +34,7 @@ export class Reports implements vscode.TextDocumentContentProvider {
     await this.show('Explain last suggestion.txt', client === undefined ? NO_SERVER : narrowed(told?.story ?? none));
   }
 
-  /** This session's counters, and this machine's records of a week. */
+  /** Show this session's counters, and this machine's records of a week. */
   async statistics(): Promise<void> {
     const client = this.session.client();
     const counts = await client?.sendRequest<Record<string, unknown>>('midfill/stats');
@@ -43,7 +43,7 @@ export class Reports implements vscode.TextDocumentContentProvider {
     await this.show('Statistics.txt', client === undefined ? NO_SERVER : text);
   }
 
-  /** Names of the registered adapters. */
+  /** Return the names of the registered adapters. */
   async adapters(): Promise<string[]> {
     const listing = this.session.found === undefined ? '' : await this.run('adapters', 'list');
     return listing.split('\n').filter((line) => line.trim() && !line.startsWith('none in ')).map((line) => line.split(/\s/, 1)[0]!);

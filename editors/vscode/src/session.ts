@@ -1,4 +1,4 @@
-/** The language server of this window: looked for, started, followed, told of settings. */
+/** The language server of this window: finds and starts it, follows its status, and sends it the settings. */
 
 import * as fs from 'node:fs';
 import * as os from 'node:os';
@@ -42,12 +42,12 @@ export class Session implements vscode.Disposable {
   readonly onChange = this.changes.event;
   private snoozedUntil = 0;
   private readonly readies = new vscode.EventEmitter<void>();
-  /** The engine can answer, and could not before. */
+  /** Fires when the engine can answer and could not before. */
   readonly onReady = this.readies.event;
 
   constructor(private readonly log: vscode.LogOutputChannel) {}
 
-  /** The client, if it can be asked. */
+  /** Return the client if it is running. */
   client = (): Client | undefined => (this.running?.isRunning() ? this.running : undefined);
 
   /** Whether the engine can answer. */
@@ -55,7 +55,7 @@ export class Session implements vscode.Disposable {
     return !this.missing && isReady(this.status);
   }
 
-  /** Seconds for which nothing comes by itself. */
+  /** Seconds until automatic suggestions come again. */
   get snoozedS(): number {
     return Math.max(0, (this.snoozedUntil - Date.now()) / 1000);
   }
@@ -65,13 +65,13 @@ export class Session implements vscode.Disposable {
     this.readies.dispose();
   }
 
-  /** Look for midfill and start it; an earlier one is stopped. One after the other, however often it is asked for. */
+  /** Find midfill and start it; a running one is stopped. Several calls run one after another. */
   start(): Promise<void> {
     this.work = this.work.then(() => this.restart()).catch((error: unknown) => this.lost(String(error)));
     return this.work;
   }
 
-  /** Start if there is nothing running, and something to run. */
+  /** Start the server if it was missing and has been found. */
   async startIfMissing(): Promise<void> {
     if (this.missing && this.look().program !== undefined) {
       await this.start();
@@ -81,10 +81,10 @@ export class Session implements vscode.Disposable {
   async stop(): Promise<void> {
     const client = this.running;
     this.running = undefined;
-    await client?.stop().catch(() => undefined); // it may be gone already
+    await client?.stop().catch(() => undefined); // it may have stopped already
   }
 
-  /** The settings changed. */
+  /** Apply changed settings. */
   async configure(): Promise<void> {
     const next = this.options();
     const what = change(this.sent, next);
@@ -129,7 +129,7 @@ export class Session implements vscode.Disposable {
       }
     });
     await client.start();
-    this.changes.fire(); // it can be asked now
+    this.changes.fire(); // it answers requests now
     if (this.isReady) {
       this.readies.fire();
     }

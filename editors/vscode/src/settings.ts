@@ -1,6 +1,6 @@
-/** From VS Code's settings to the server's. Only what a person set is sent: the rest is for midfill's own file to say. */
+/** From VS Code's settings to the server's. Only what the user has set is sent: midfill's own file decides the rest. */
 
-/** Settings with the server's own names. Those a workspace may choose do no harm; VS Code keeps it from the others. */
+/** The settings by the server's names. Those that a workspace may set do no harm; VS Code refuses it the others. */
 // Written by make settings.
 export const OF_THE_WORKSPACE = [
   'enabled', 'eagerness', 'lines', 'adapter', 'maxTokens', 'languagesOff', 'globsOff', 'scopesOff', 'contextOff',
@@ -14,7 +14,7 @@ export const SENT = [...OF_THE_WORKSPACE, ...OF_THE_PERSON];
 
 const ADAPTER_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;
 
-/** What `WorkspaceConfiguration.inspect` tells of one setting. */
+/** What `WorkspaceConfiguration.inspect` returns for one setting. */
 export interface Inspected {
   globalValue?: unknown;
   workspaceValue?: unknown;
@@ -22,7 +22,7 @@ export interface Inspected {
 
 export type Options = Record<string, unknown>;
 
-/** The server's options, from each setting's values. */
+/** Return the server's options from the values of each setting. */
 export function options(inspect: (name: string) => Inspected | undefined): Options {
   const chosen: Options = {};
   for (const name of SENT) {
@@ -37,7 +37,7 @@ export function options(inspect: (name: string) => Inspected | undefined): Optio
 function valueOf(name: string, inspected: Inspected): unknown {
   const local = OF_THE_WORKSPACE.includes(name) ? inspected.workspaceValue : undefined;
   if (local === undefined || (name === 'adapter' && !isAdapterName(local))) {
-    return inspected.globalValue; // an adapter's folder is the person's to name, never the workspace's
+    return inspected.globalValue; // only the user may name an adapter's folder, never the workspace
   }
   return local;
 }
@@ -46,7 +46,7 @@ export function isAdapterName(value: unknown): boolean {
   return typeof value === 'string' && ADAPTER_NAME.test(value);
 }
 
-/** What to do about other options: nothing, tell the server, or begin anew where one is the server's own choice again. */
+/** Return what changed options need: nothing, a message, or a restart if the server must use its own value again. */
 export function change(before: Options, after: Options): 'none' | 'tell' | 'restart' {
   if (Object.keys(before).some((name) => !(name in after))) {
     return 'restart';
@@ -54,7 +54,7 @@ export function change(before: Options, after: Options): 'none' | 'tell' | 'rest
   return JSON.stringify(before) === JSON.stringify(after) ? 'none' : 'tell';
 }
 
-/** A list with `entry` added or taken out. */
+/** Return the list with `entry` added, or removed if it was there. */
 export function toggled(list: readonly string[], entry: string): string[] {
   return list.includes(entry) ? list.filter((each) => each !== entry) : [...list, entry];
 }

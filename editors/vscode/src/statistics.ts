@@ -1,4 +1,4 @@
-/** The records that `midfill stats --json` gives, as short lines: they are read in a narrow column beside the code. */
+/** The output of `midfill stats --json` as short lines: the user reads them in a narrow column beside the code. */
 
 type Figures = Record<string, number | null>;
 
@@ -12,13 +12,13 @@ const ROWS: [string, string, (figure: number) => string][] = [
 ];
 const GROUPS: [string, string][] = [['trigger', 'Trigger'], ['language', 'Languages'], ['adapter', 'Adapters']];
 
-/** The counters of this window, a line each. */
+/** Return the counters of this window, one per line. */
 export function counters(counts: Record<string, unknown>): string {
   const known = Object.entries(counts).filter((entry): entry is [string, number] => typeof entry[1] === 'number');
   return block('This window', known.map(([name, value]) => row(name, String(value))));
 }
 
-/** A week's records; `json` may be something else, which is then shown as it is. */
+/** Return a week's records as text; if `json` is not JSON, it is shown as it is. */
 export function week(json: string): string {
   const told = parsed(json);
   if (told === undefined) {
@@ -51,7 +51,7 @@ function members(figures: Record<string, Figures>): string[] {
     row(name || 'unknown', `${shown ?? 0}${typeof rate === 'number' ? `, ${percent(rate)}` : ''}`));
 }
 
-/** As wide as the narrowest column beside the code, unless a name is longer. */
+/** Return a line that fits the narrowest column beside the code, unless a name is longer. */
 function row(name: string, value: string): string {
   return `  ${name.padEnd(16)} ${value.padStart(8)}`;
 }
@@ -69,7 +69,8 @@ function milliseconds(seconds: number): string {
 }
 
 /**
- * A story of midfill's (`  name       text`), with each text below its name: on a narrow page a long one wraps under itself.
+ * Return a story of midfill (`  name       text`) with each text below its name: on a narrow page a long text wraps
+ * under itself.
  */
 export function narrowed(story: string): string {
   return story.split('\n').map((line) => {

@@ -1,4 +1,4 @@
-/** What the status bar item says. */
+/** The text of the status bar item. */
 
 /** `midfill/status`, as the server sends it. */
 export interface ServerStatus {
@@ -10,21 +10,21 @@ export interface ServerStatus {
   model: string;
   adapter: string;
   device: string;
-  /** The knob as it stands. */
+  /** The current position of the knob. */
   eagerness?: string;
   lines?: string;
   on_battery?: boolean;
-  /** Seconds of a snooze that were left when it was told. */
+  /** Seconds of the snooze that were left when the server sent this. */
   snoozed_s?: number;
 }
 
-/** What this window knows beside that. */
+/** What this window knows beside the server's status. */
 export interface Around {
   /** Why there is no server; "" if there is one. */
   missing: string;
   /** Why there are no automatic suggestions where the cursor is; "" if there are. */
   off: string;
-  /** Seconds for which nothing comes by itself; 0 if that is not so. */
+  /** Seconds until automatic suggestions come again; 0 without a snooze. */
   snoozedS: number;
 }
 
@@ -43,7 +43,7 @@ export function isReady(status: ServerStatus): boolean {
   return status.state === 'ready' || status.state === 'generating';
 }
 
-/** What the menu says above its entries: what the item says, in one line. */
+/** Return the menu's first line: the text of the item in one line. */
 export function headline(status: ServerStatus, around: Around): string {
   const [first = '', second = ''] = view(status, around).lines;
   return second ? `${first}: ${second}` : first;

@@ -1,4 +1,4 @@
-/** Where suggestions are on and off, and switching it in VS Code's settings. */
+/** Where suggestions are on and off, and how VS Code's settings switch them. */
 
 import * as vscode from 'vscode';
 import { toggled } from './settings.ts';
@@ -11,12 +11,12 @@ const FILES_OFF = 'filesOff';
 const MAX_FILES_OFF = 500;
 let memory: vscode.Memento | undefined;
 
-/** Where files are kept that were switched off: with the window's own state, never among the project's settings. */
+/** Set where to remember the files that are switched off: the window's own state, never the project's settings. */
 export function keepIn(state: vscode.Memento): void {
   memory = state;
 }
 
-/** Why nothing comes unasked in this editor, whatever the server says; "" if nothing keeps it. */
+/** Return why the extension asks for no automatic suggestions in this document; "" if it does ask. */
 export function whyOff(document: vscode.TextDocument | undefined): string {
   if (settings().get<string>('trigger') === 'manual') {
     return 'suggestions come only when you ask (midfill.trigger)';
@@ -33,12 +33,12 @@ export function isOffInFile(document: vscode.TextDocument): boolean {
   return filesOff().includes(document.uri.toString()) || isInGlobs(document);
 }
 
-/** Whether a setting names this one file. */
+/** Whether the setting globsOff names this file alone. */
 function isInGlobs(document: vscode.TextDocument): boolean {
   return settings().get<string[]>('globsOff', []).includes(globOf(document));
 }
 
-/** The glob that means this one file: its path in the workspace, or its name. */
+/** Return the glob for this file alone: its path in the workspace, or its name. */
 export function globOf(document: vscode.TextDocument): string {
   return vscode.workspace.asRelativePath(document.uri, false).replace(/^\/+/, '').replace(/[[\]*?]/g, '?');
 }
@@ -54,12 +54,12 @@ export function toggleWorkspace(): Thenable<void> {
   return settings().update('enabled', !isOn === isOnElsewhere ? undefined : !isOn, vscode.ConfigurationTarget.Workspace);
 }
 
-/** `told`: what the server calls the document's language, and the languages that are off by any of its settings. */
+/** Switch a language. `told`: the server's name of it, and the languages that are off by any of its settings. */
 export function toggleLanguage(told: { language: string; languagesOff: string[] }): Thenable<void> {
   return toggleIn('languagesOff', told.language, vscode.ConfigurationTarget.Global, told.languagesOff);
 }
 
-/** Off is remembered here; on again also takes back a setting that names the file. */
+/** Switch a file. Off is remembered here; on again also removes a setting that names the file. */
 export async function toggleFile(document: vscode.TextDocument): Promise<void> {
   const isOff = isOffInFile(document);
   if (isInGlobs(document)) {
@@ -76,7 +76,7 @@ function toggleInGlobs(document: vscode.TextDocument): Thenable<void> {
   return toggleIn('globsOff', globOf(document), target);
 }
 
-/** Where the list is set already it is changed there, since a workspace's list hides the person's. */
+/** Change a list where it is already set, because a workspace's list hides the user's. */
 async function toggleIn(
   name: string, entry: string, target: vscode.ConfigurationTarget, inForce?: readonly string[],
 ): Promise<void> {
@@ -84,7 +84,7 @@ async function toggleIn(
   const isLocal = known?.workspaceValue !== undefined;
   const own = settings().get<string[]>(name, []);
   const list = toggled(inForce ?? own, entry);
-  // An empty list counts as well: it hides that of midfill's own file, where the entry came from there.
+  // An empty list also counts: it hides the list of midfill's own file, in case the entry came from there.
   const value = list.length || !own.includes(entry) ? list : undefined;
   await settings().update(name, value, isLocal ? vscode.ConfigurationTarget.Workspace : target);
 }

@@ -1,8 +1,8 @@
 /** What this VS Code can do. */
 
 /**
- * Suggestions that grow need the command `editor.action.inlineSuggest.trigger` to take a provider: that is so from
- * 1.106 on (1.103 does not know it). Without it each step would ask every extension for suggestions.
+ * Growing suggestions need the command `editor.action.inlineSuggest.trigger` to accept a provider, which it does from
+ * 1.106 on (1.103 does not). Without that, each step would ask every extension for suggestions.
  */
 export const GROWS_SINCE = [1, 106] as const;
 

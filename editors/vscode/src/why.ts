@@ -1,4 +1,4 @@
-/** Why there are no automatic suggestions in a document: the server knows, and says it in the same words everywhere. */
+/** Why there are no automatic suggestions in a document: the server says so in the same words in every editor. */
 
 import * as vscode from 'vscode';
 import { SELECTOR } from './client.ts';
@@ -23,12 +23,12 @@ export class Why implements vscode.Disposable {
     this.changes.dispose();
   }
 
-  /** As far as it was told already; "" if nothing keeps `document` without them. */
+  /** Return the last known reason for `document`; "" if there is none. */
   of(document: vscode.TextDocument | undefined): string {
     return (document && this.known.get(document)?.why) ?? '';
   }
 
-  /** Ask the server; undefined where there is none, or the document is none of its. */
+  /** Ask the server. Returns undefined if there is no server, or it does not know the document. */
   async ask(document: vscode.TextDocument | undefined): Promise<Told | undefined> {
     const client = this.session.client();
     if (document === undefined || client === undefined || !vscode.languages.match(SELECTOR, document)) {
@@ -37,7 +37,7 @@ export class Why implements vscode.Disposable {
     const params = { textDocument: { uri: client.code2ProtocolConverter.asUri(document.uri) } };
     const told = await client.sendRequest<Told>('midfill/why', params).catch(() => undefined);
     if (!told?.language && told?.off !== 'disabled') {
-      return undefined; // the server has not heard of it yet
+      return undefined; // the server does not know the document yet
     }
     const before = this.of(document);
     this.known.set(document, told);

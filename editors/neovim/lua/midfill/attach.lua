@@ -1,4 +1,4 @@
---- Hooks the plugin to the language server, whoever started it: it is known by what it says it can do.
+--- Hooks the plugin to the language server, whichever code started it: its capabilities identify it.
 
 local M = {}
 local api = vim.api
@@ -9,7 +9,7 @@ function M.is_ours(client)
   return client ~= nil and vim.tbl_get(client, 'server_capabilities', 'experimental', 'midfill') ~= nil
 end
 
---- The client of a buffer, or of any buffer where that has none.
+--- Return the client of a buffer, or that of any buffer if this one has none.
 ---@param buf? integer
 ---@return vim.lsp.Client?
 function M.client(buf)
@@ -17,7 +17,7 @@ function M.client(buf)
   return here or vim.iter(vim.lsp.get_clients()):find(M.is_ours)
 end
 
---- What the server tells beside LSP's own notifications.
+--- Handle the server's notifications beyond those of LSP.
 ---@param client vim.lsp.Client
 local function listen(client)
   if client.handlers['midfill/status'] then
@@ -41,7 +41,7 @@ local function listen(client)
   end
   client.handlers['midfill/status'] = function(_, params)
     update(params)
-    if params.state ~= 'generating' then -- a setting may be another, or edits of a document were lost
+    if params.state ~= 'generating' then -- a setting may have changed, or edits of a document were lost
       require('midfill.off').refresh(client)
     end
   end
@@ -53,7 +53,7 @@ local function listen(client)
   end)
 end
 
---- Begin in a buffer. In one that is switched off, not even what somebody else turned on goes on.
+--- Start in a buffer. If it is switched off, also stop what other code has switched on.
 ---@param client vim.lsp.Client
 ---@param buf integer
 function M.join(client, buf)
@@ -75,7 +75,7 @@ function M.join(client, buf)
   end
 end
 
---- End in a buffer.
+--- Stop in a buffer.
 ---@param buf integer
 function M.leave(buf)
   require('midfill.ghost').detach(buf)
@@ -88,7 +88,7 @@ function M.leave(buf)
   require('midfill.off').forget(buf)
 end
 
---- Wait for the server. To do it again changes nothing.
+--- Wait for the server to attach. A second call changes nothing.
 function M.hook()
   local group = api.nvim_create_augroup('midfill', { clear = true })
   local function on(event, callback)
@@ -107,7 +107,7 @@ function M.hook()
     local successor = vim.iter(vim.lsp.get_clients({ bufnr = buf })):any(function(other)
       return other.id ~= client.id and M.is_ours(other)
     end)
-    if not successor then -- a restarted server is there before the old one is quite gone
+    if not successor then -- a restarted server attaches before the old one is gone
       M.leave(buf)
     end
     if client:is_stopped() then
@@ -116,7 +116,7 @@ function M.hook()
   end)
 end
 
---- Do it anew for buffers that are attached already: the options changed.
+--- Attach again to the attached buffers after the options changed.
 function M.again()
   for _, client in ipairs(vim.tbl_filter(M.is_ours, vim.lsp.get_clients())) do
     for buf in pairs(client.attached_buffers) do

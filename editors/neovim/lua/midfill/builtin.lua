@@ -1,4 +1,4 @@
---- Ghost text by Neovim itself: vim.lsp.inline_completion, from 0.12 on. It has one answer and no growth.
+--- Ghost text by Neovim's own vim.lsp.inline_completion, from 0.12 on. It shows one answer and does not grow.
 
 local pieces = require('midfill.pieces')
 local api = vim.api
@@ -33,7 +33,7 @@ function M.visible(buf)
   return namespace ~= nil and #api.nvim_buf_get_extmarks(buf, namespace, 0, -1, { limit = 1 }) > 0
 end
 
---- Where an item's text begins; the fields of vim.Range were renamed on the way to 0.12.
+--- Return where an item's text begins; Neovim renamed the fields of vim.Range before 0.12.
 ---@param range any
 ---@return integer row, integer col
 local function start_of(range)
@@ -43,7 +43,7 @@ local function start_of(range)
   return range.start_row, range.start_col
 end
 
---- A piece of what is shown, put in at the cursor. What is left of it comes back with the next request.
+--- Insert a piece of the suggestion at the cursor. The rest comes back with the next request.
 ---@param buf integer
 ---@param item { insert_text: string|{ value: string }, range?: any, command?: lsp.Command }
 ---@param what midfill.Piece
@@ -93,10 +93,10 @@ function M.step(buf, by)
   vim.lsp.inline_completion.select({ bufnr = buf, count = by })
 end
 
---- It asks by itself; there is no asking for more.
+--- Do nothing: Neovim asks by itself, and there is no way to ask for more.
 function M.suggest() end
 
---- There is no hiding of one suggestion: off and on again.
+--- Hide the suggestion by switching off and on again: Neovim cannot hide a single one.
 ---@param buf integer
 function M.dismiss(buf)
   vim.lsp.inline_completion.enable(false, { bufnr = buf })

@@ -1,4 +1,4 @@
---- `:Midfill`: each word after it is an entry of the table below.
+--- `:Midfill`: each word that can follow it is an entry of the table below.
 
 local attach = require('midfill.attach')
 local off = require('midfill.off')
@@ -15,7 +15,7 @@ local function warn(text)
   vim.notify('midfill: ' .. text, vim.log.levels.WARN)
 end
 
---- Ask the server; where there is none, say so.
+--- Ask the server, or tell the user that there is none.
 ---@param method string
 ---@param params table
 ---@param answer fun(result: any)
@@ -32,7 +32,7 @@ local function ask(method, params, answer)
   end)
 end
 
---- Run a command of midfill's and hand over what it printed. Not in the workspace's folder.
+--- Run a command of midfill outside the workspace's folder and pass its output to `answer`.
 ---@param arguments string[]
 ---@param answer fun(text: string)
 local function run(arguments, answer)
@@ -87,7 +87,7 @@ local function folder_of_state()
     or vim.fs.joinpath(xdg or windows or vim.fs.joinpath(vim.uv.os_homedir() or '/', '.local', 'state'), 'midfill')
 end
 
---- The adapters that are registered, by their folders' names.
+--- Return the registered adapters, by their folders' names.
 ---@return string[]
 local function adapters()
   local own, xdg = vim.env.MIDFILL_DATA_DIR, vim.env.XDG_DATA_HOME
@@ -103,10 +103,10 @@ local function adapters()
   return names
 end
 
---- A setting of the server's, for this session; without a value it is told which holds.
+--- Return a function that sets a setting of the server for this session; without a value it shows the current one.
 ---@param setting 'adapter'|'eagerness'|'lines'|'model'
 ---@param words fun(): string[]
----@param is_open boolean  whether there may be other words
+---@param is_open boolean  whether other words are allowed
 ---@return fun(value?: string)
 local function setter(setting, words, is_open)
   return function(value)
@@ -137,7 +137,7 @@ end
 local LEVELS, LINES, MINUTES =
   fixed({ 'quiet', 'balanced', 'eager' }), fixed({ 'one', 'auto' }), fixed({ '5', '15', '60', '0' })
 
---- Nothing by itself for some minutes; 0 ends it.
+--- Pause automatic suggestions for some minutes; 0 ends the pause.
 ---@param minutes? string
 local function snooze(minutes)
   local n = tonumber(minutes or '15')
@@ -161,7 +161,7 @@ local function described(model)
   )
 end
 
---- Choose among the models that are here and those that the hub offers.
+--- Let the user choose among the models on this machine and those on the hub.
 ---@param name? string
 local function model(name)
   local take = setter('model', fixed({}), true)
@@ -178,7 +178,7 @@ local function model(name)
   end)
 end
 
---- Stop the server, and start it once it is gone.
+--- Stop the server, and start it again once it has stopped.
 local function restart()
   local gone = vim.tbl_filter(attach.is_ours, vim.lsp.get_clients())
   vim.lsp.enable('midfill', false)
@@ -255,7 +255,7 @@ local SUBCOMMANDS = {
   restart = { run = restart },
 }
 
---- The command without a word says how things stand.
+--- Run `:Midfill`; without a word it shows the status.
 ---@param words string[]
 function M.run(words)
   local subcommand = SUBCOMMANDS[words[1] or 'status']

@@ -1,19 +1,19 @@
---- The plugin's own options. What the server does is its configuration: `:help midfill-server`.
+--- The plugin's own options. The server has its own settings: `:help midfill-server`.
 
 local M = {}
 
 --- Keys of insert mode; false for none. Each is also a <Plug> map.
 ---@class midfill.Keymaps
----@field accept? string|false   the whole suggestion; falls back to what the key did before
----@field word? string|false     its next word
----@field line? string|false     the rest of its line
----@field next? string|false     another suggestion
+---@field accept? string|false   accept the suggestion; without one, the key does what it did before
+---@field word? string|false     accept its next word
+---@field line? string|false     accept the rest of its line
+---@field next? string|false     show the next alternative
 ---@field previous? string|false
 ---@field dismiss? string|false
----@field suggest? string|false  ask now, also where nothing comes by itself
+---@field suggest? string|false  trigger a suggestion, also where none comes automatically
 
 ---@class midfill.Options
----@field ghost_text? 'auto'|'plugin'|'builtin'|false  auto: builtin (vim.lsp.inline_completion) where Neovim has it
+---@field ghost_text? 'auto'|'plugin'|'builtin'|false  auto: builtin (vim.lsp.inline_completion) if Neovim has it
 ---@field popup? boolean         offer suggestions in the popup menu too (vim.lsp.completion with autotrigger)
 ---@field keymaps? midfill.Keymaps|false
 
@@ -59,7 +59,7 @@ local function refuse_unknown(given, known, where)
   end
 end
 
---- Take over options. Raises an error that says what is wrong.
+--- Set options. Raises an error that says what is wrong.
 ---@param options? midfill.Options
 function M.set(options)
   options = options or {}
@@ -75,7 +75,7 @@ function M.set(options)
   M.options = vim.tbl_deep_extend('force', M.defaults, options)
 end
 
---- Who draws the ghost text.
+--- Return what draws the ghost text; false: nothing does.
 ---@return 'plugin'|'builtin'|false
 function M.way()
   local way = M.options.ghost_text

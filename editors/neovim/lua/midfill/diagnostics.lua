@@ -1,4 +1,4 @@
---- Passes on what the other language servers of a buffer complain of near the cursor. Nobody waits for it.
+--- Passes on the errors and warnings of other language servers near the cursor. No request waits for them.
 
 local api = vim.api
 

@@ -1,5 +1,5 @@
---- Suggestions that were dismissed: as long as what is typed at their place only begins them, they do not come back. A place
---- is forgotten when its line changes otherwise. Marks keep the places through edits elsewhere.
+--- Suggestions that the user dismissed. They do not come back while the text typed at their place is their beginning. A
+--- place is forgotten when its line changes in another way. Marks keep the places through edits elsewhere.
 
 local api = vim.api
 
@@ -22,8 +22,8 @@ local function drop(buf, mark)
   api.nvim_buf_del_extmark(buf, namespace, mark)
 end
 
---- What was typed at a place, up to a column of its line; nil where the line changed otherwise. Brackets and quotes may have
---- been closed behind it.
+--- Return what was typed at a place, up to a column of its line; nil if the line changed in another way. Brackets and
+--- quotes may have been closed after it.
 ---@param place midfill.Dismissed
 ---@param line string
 ---@param col integer
@@ -36,7 +36,7 @@ local function typed_at(place, line, col)
   return typed and vim.startswith(place.text, typed) and typed or nil
 end
 
---- The suggestion `text` was dismissed at a place.
+--- Remember that `text` was dismissed at a place.
 ---@param buf integer
 ---@param row integer  from 0
 ---@param col integer  in bytes
@@ -69,7 +69,7 @@ local function marks_in(buf, row)
     :totable()
 end
 
---- Whether a suggestion here would be one that was dismissed. The place is forgotten where its line is another by now.
+--- Whether a suggestion here would be a dismissed one. Forgets the place if its line has changed in another way.
 ---@param buf integer
 ---@param row integer
 ---@param col integer
@@ -89,7 +89,7 @@ function M.holds(buf, row, col)
   return held
 end
 
---- One is asked for in this line after all.
+--- Forget the places of a line: the user triggers a suggestion there.
 ---@param buf integer
 ---@param row integer
 function M.forget(buf, row)
@@ -98,7 +98,7 @@ function M.forget(buf, row)
   end
 end
 
---- Nothing of a buffer is known any more.
+--- Forget all places of a buffer.
 ---@param buf integer
 function M.clear(buf)
   places[buf] = nil

@@ -1,10 +1,10 @@
---- Ghost text on the screen: the first line behind the cursor, the others below it.
+--- Ghost text on the screen: the first line after the cursor, the others below it.
 
 local M = {}
 local api = vim.api
 local namespace = api.nvim_create_namespace('midfill')
 
---- Grey that is read well on dark and on light paper; a colour scheme or the person may have another.
+--- Set a grey that is readable on dark and light backgrounds, unless a colour scheme or the user sets another colour.
 local function set_colour()
   api.nvim_set_hl(
     0,
@@ -19,7 +19,7 @@ api.nvim_create_autocmd('ColorScheme', {
   callback = set_colour,
 })
 
---- Virtual text shows a tab as two characters: put spaces in its place.
+--- Return `text` with spaces instead of tabs: virtual text shows a tab as two characters.
 ---@param text string
 ---@param column integer  of the screen, where `text` begins
 ---@param width integer   of a tab
@@ -38,8 +38,8 @@ local function without_tabs(text, column, width)
   return table.concat(out)
 end
 
---- How the first line stands to what it replaces on the right of the cursor (a bracket that was closed by itself):
---- before it where it ends with the same, over it else.
+--- Return what to draw of the first line, and whether before or over the text that it replaces right of the cursor (a
+--- bracket that was closed automatically): before it if the line ends with that text, else over it.
 ---@param first string
 ---@param covered string
 ---@return string text, 'inline'|'overlay' position
@@ -60,7 +60,7 @@ function M.clear(buf)
   end
 end
 
---- Neovim does not scroll for virtual lines: at the bottom of the window they would be there unseen.
+--- Scroll if needed: Neovim does not scroll for virtual lines, so they would be invisible at the bottom of the window.
 ---@param buf integer
 ---@param n integer  lines below the cursor's
 local function make_room(buf, n)
@@ -74,12 +74,12 @@ local function make_room(buf, n)
   end
 end
 
---- Show `text` at a place, in the stead of what was shown before.
+--- Show `text` at a place, instead of what was shown before.
 ---@param buf integer
 ---@param row integer      from 0
 ---@param col integer      in bytes
 ---@param text string
----@param covered string   what stands right of the cursor and is replaced
+---@param covered string   the text right of the cursor that is replaced
 ---@param hint? string     such as "2/3"
 function M.show(buf, row, col, text, covered, hint)
   local width = vim.bo[buf].tabstop

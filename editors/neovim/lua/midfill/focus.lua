@@ -1,4 +1,4 @@
---- Tells the server where the cursor is: once it rests, and when a buffer becomes the current one.
+--- Tells the server where the cursor is: when it rests, and when a buffer becomes the current one.
 
 local api = vim.api
 
@@ -18,7 +18,7 @@ local function tell(client, buf)
   end
 end
 
---- Tell it in `ms` from now, unless the cursor moves on before.
+--- Tell the server in `ms` from now, unless the cursor moves before.
 ---@param client vim.lsp.Client
 ---@param buf integer
 ---@param ms integer

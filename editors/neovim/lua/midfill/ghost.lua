@@ -1,7 +1,8 @@
---- Ghost text that grows while the model writes: one request a buffer, cancelled by the next key.
+--- Ghost text that grows while the model writes: one request per buffer, cancelled by the next key.
 ---
---- What is typed along a suggestion takes it off the shown text at once, before the screen is drawn again; the server is
---- asked again only while the rest still grows. It waits for the next key by itself, so there is no timer here.
+--- When the user types along a suggestion, the typed text disappears from it at once, before the screen is drawn again.
+--- The plugin asks the server again only while the rest still grows. The server waits for the next key by itself, so
+--- there is no timer here.
 
 local Suggestion = require('midfill.suggestion')
 local dismissed = require('midfill.dismissed')
@@ -20,17 +21,17 @@ local INVOKED, AUTOMATIC = 1, 2
 ---@field row integer
 ---@field col integer
 ---@field tick integer
----@field step integer     0, or whether the one after or before the shown one is wanted
+---@field step integer     1 or -1: show the alternative after or before the shown one; 0: neither
 
 ---@class midfill.Ghost
 ---@field client vim.lsp.Client
----@field row integer      the cursor when we last looked
+---@field row integer      the cursor at the last look
 ---@field col integer
----@field tick integer     and the buffer's changes
+---@field tick integer     and the buffer's count of changes
 ---@field pending? midfill.Pending
 ---@field suggestion? midfill.Suggestion
----@field told? string     the last suggestion that the server knows to be shown
----@field missed? integer  the trigger kind of the last request where nothing came, perhaps for want of an engine
+---@field told? string     the last suggestion that the plugin reported as shown
+---@field missed? integer  the trigger kind of the last request without a suggestion, perhaps because of no engine
 
 ---@type table<integer, midfill.Ghost>
 local ghosts = {}
@@ -82,7 +83,7 @@ local function show(buf, ghost)
   end
 end
 
---- Of an answer to "another one, please": the first, or the last, that is not shown already.
+--- Choose from an answer to "another one, please" the first (or the last) item that is not shown already.
 ---@param fresh midfill.Suggestion
 ---@param shown string
 ---@param step integer
@@ -96,7 +97,7 @@ local function choose_other(fresh, shown, step)
   end
 end
 
---- The person wants none of what is shown: it does not come back, and the server is told.
+--- Dismiss the shown suggestion: remember it, so that it does not come back, and tell the server.
 ---@param buf integer
 ---@param ghost midfill.Ghost
 local function dismiss(buf, ghost)
@@ -113,7 +114,7 @@ local function dismiss(buf, ghost)
   })
 end
 
---- Asked by hand of an engine that is not there yet: show where it will appear.
+--- Mark where a triggered suggestion will appear while the engine is not ready.
 ---@param buf integer
 ---@param ghost midfill.Ghost
 local function show_awaited(buf, ghost)
@@ -122,7 +123,7 @@ local function show_awaited(buf, ghost)
   end
 end
 
---- A value came, or the answer. What only repeats a beginning of what is shown would flicker.
+--- Show a value or the answer, unless it only repeats a beginning of the shown text, which would flicker.
 ---@param buf integer
 ---@param ghost midfill.Ghost
 ---@param pending midfill.Pending
@@ -185,7 +186,7 @@ local function request(buf, ghost, kind, step)
   end
 end
 
----@param buf integer  whose cursor moved or text changed; both are told for one key
+---@param buf integer  whose cursor moved or text changed; one key causes both events
 local function moved(buf)
   local ghost = ghosts[buf]
   if not ghost or api.nvim_get_current_buf() ~= buf or not inserting() then
@@ -222,7 +223,7 @@ local function left(buf)
   end
 end
 
---- Insert mode ends: by Escape the person wants none of it; after CTRL-O it goes on.
+--- Insert mode ends: Escape dismisses the suggestion; after CTRL-O insert mode continues.
 ---@param buf integer
 local function ended(buf)
   local ghost = ghosts[buf]
@@ -232,7 +233,7 @@ local function ended(buf)
   left(buf)
 end
 
---- The engine is ready: ask again where it could not answer, if the cursor still rests there.
+--- The engine is ready: ask again where it could not answer, if the cursor is still there.
 ---@param client vim.lsp.Client
 function M.retry(client)
   local buf = api.nvim_get_current_buf()
@@ -246,7 +247,7 @@ function M.retry(client)
   end
 end
 
---- The engine will not answer: nothing is awaited any more.
+--- The engine will not answer: remove the mark of an expected suggestion.
 ---@param client vim.lsp.Client
 function M.give_up(client)
   for buf, ghost in pairs(ghosts) do
@@ -256,7 +257,7 @@ function M.give_up(client)
   end
 end
 
---- $/progress with a token of ours; false for another's.
+--- Handle $/progress; false if the token is not one of this plugin.
 ---@param params { token: string|integer, value: any }
 ---@return boolean
 function M.on_progress(params)
@@ -292,10 +293,10 @@ function M.attach(client, buf)
     end)
   end
   on({ 'TextChangedI', 'TextChangedP', 'CursorMovedI' }, moved)
-  on({ 'InsertEnter' }, soon) -- the mode is another only after it
+  on({ 'InsertEnter' }, soon) -- the mode changes only after this event
   on({ 'InsertLeave' }, ended)
   on({ 'BufLeave' }, left)
-  soon() -- attached while someone types already
+  soon() -- the user may already be typing when the client attaches
 end
 
 ---@param buf integer
@@ -308,7 +309,7 @@ end
 
 -- ---- what keys do ----------------------------------------------------------------------------------------------------
 
---- Keys that come faster than the screen is drawn (a macro, a paste) are not told: look what they did first.
+--- Whether a suggestion is shown. First looks at the buffer: keys faster than the screen (a macro) raise no events.
 ---@param buf integer
 ---@return boolean
 function M.visible(buf)
@@ -316,7 +317,7 @@ function M.visible(buf)
   return ghosts[buf] ~= nil and ghosts[buf].suggestion ~= nil
 end
 
---- Take the suggestion, or a piece of it.
+--- Accept the suggestion, or a piece of it.
 ---@param buf integer
 ---@param what midfill.Piece
 ---@return boolean taken
@@ -345,7 +346,7 @@ function M.take(buf, what)
   return true
 end
 
---- Show the next suggestion, or the one before: of those that are there, else the server is asked for more.
+--- Show the next or previous alternative; if there is only one suggestion, ask the server for more.
 ---@param buf integer
 ---@param by integer  1 or -1
 function M.step(buf, by)
@@ -362,7 +363,7 @@ function M.step(buf, by)
   request(buf, ghost, INVOKED, by)
 end
 
---- Ask now.
+--- Trigger a suggestion.
 ---@param buf integer
 function M.suggest(buf)
   local ghost = ghosts[buf]
@@ -372,7 +373,7 @@ function M.suggest(buf)
   end
 end
 
---- Hide it, and keep it away while it is only typed along.
+--- Hide the suggestion, and keep it away while the user only types along it.
 ---@param buf integer
 function M.dismiss(buf)
   local ghost = ghosts[buf]

@@ -26,7 +26,7 @@ local function check_neovim()
   health.info(way and ways[way] or 'ghost text: off (ghost_text = false)')
 end
 
---- A command of midfill's, waited for: nobody types in a health report. In a folder of our own, not the workspace's.
+--- Run a command of midfill outside the workspace's folder, and wait: the user does not type in a health report.
 ---@param arguments string[]
 ---@return string? output
 local function output_of(arguments)

@@ -4,7 +4,7 @@ local config = require('midfill.config')
 
 local M = {}
 
---- Options, where the defaults are not wanted. Without a call everything works as well.
+--- Set options that differ from the defaults. Everything also works without a call.
 ---@param options? midfill.Options
 function M.setup(options)
   config.set(options)
@@ -13,7 +13,7 @@ function M.setup(options)
   attach.again()
 end
 
---- Who draws in this buffer. The module has `visible`, `take`, `step`, `suggest` and `dismiss`.
+--- Return the module that draws in this buffer. It has `visible`, `take`, `step`, `suggest` and `dismiss`.
 ---@return table
 local function drawer()
   return require(config.way() == 'builtin' and 'midfill.builtin' or 'midfill.ghost')
@@ -30,45 +30,46 @@ function M.visible()
   return config.way() ~= false and drawer().visible(here())
 end
 
---- Take the whole suggestion.
----@return boolean taken  false where none is shown
+--- Accept the whole suggestion.
+---@return boolean taken  false if none is shown
 function M.accept()
   return drawer().take(here(), 'all')
 end
 
---- Take its next word; the rest stays.
+--- Accept its next word; the rest stays.
 ---@return boolean taken
 function M.accept_word()
   return drawer().take(here(), 'word')
 end
 
---- Take the rest of its line; what is below stays.
+--- Accept the rest of its line; the lines below stay.
 ---@return boolean taken
 function M.accept_line()
   return drawer().take(here(), 'line')
 end
 
---- Show another suggestion.
+--- Show the next alternative.
 function M.next()
   drawer().step(here(), 1)
 end
 
---- Show the suggestion before.
+--- Show the previous alternative.
 function M.previous()
   drawer().step(here(), -1)
 end
 
---- Hide the suggestion, and keep it away until its line changes otherwise than by typing it.
+--- Dismiss the suggestion: it stays away until its line changes in another way than by typing along it.
 function M.dismiss()
   drawer().dismiss(here())
 end
 
---- Ask now, also where nothing comes by itself.
+--- Trigger a suggestion, also where none comes automatically.
 function M.suggest()
   drawer().suggest(here())
 end
 
---- For a statusline: 'midfill', 'midfill …' while the model writes, 'midfill: off' and so on; '' where it has no part.
+--- Return text for a statusline: 'midfill', 'midfill …' while the model writes, 'midfill: off' and so on; '' if midfill
+--- is not in this buffer.
 ---@param buf? integer
 ---@return string
 function M.statusline(buf)

@@ -1,4 +1,4 @@
---- Keys of insert mode in buffers with midfill. Each does what it did before where there is no suggestion.
+--- Keys of insert mode in buffers with midfill. Without a suggestion each key does what it did before.
 
 local config = require('midfill.config')
 local api = vim.api
@@ -7,7 +7,7 @@ local M = {}
 
 ---@class midfill.OwnMap
 ---@field lhs string
----@field before table  maparg() of the buffer's own map that stood there
+---@field before table  maparg() of the buffer's own earlier map
 
 ---@type table<integer, midfill.OwnMap[]>
 local own = {}
@@ -18,7 +18,7 @@ local function raw(keys)
   return api.nvim_replace_termcodes(keys, true, true, true)
 end
 
---- The map of a key that ours hides: the buffer's own, else the one of all buffers.
+--- Return the map that this plugin's map hides: the buffer's own, else the global one.
 ---@param own_map table  maparg()
 ---@param lhs string
 ---@return table?
@@ -31,7 +31,7 @@ local function hidden(own_map, lhs)
   end)
 end
 
---- The keys that a map stands for.
+--- Return the keys that a map stands for.
 ---@param map table
 ---@return string
 local function keys_of(map)
@@ -43,7 +43,7 @@ local function keys_of(map)
   return map.replace_keycodes == 1 and raw(keys) or keys
 end
 
---- Do what a key did before ours.
+--- Do what the key did before this plugin mapped it.
 ---@param own_map table
 ---@param lhs string
 local function fall_back(own_map, lhs)
@@ -54,7 +54,7 @@ local function fall_back(own_map, lhs)
     return vim.schedule(map.callback)
   end
   local keys = keys_of(map)
-  -- Keys that begin with the one of the map are not mapped again (:help recursive_mapping): ours would find itself.
+  -- Keys that begin with the map's own key are not mapped again (:help recursive_mapping): the map would find itself.
   local again = map.noremap == 0 and not vim.startswith(keys, raw(lhs))
   api.nvim_feedkeys(keys, again and 'im' or 'in', false)
 end
@@ -76,7 +76,7 @@ local function map(buf, lhs, plug, wanted)
   table.insert(own[buf], { lhs = lhs, before = before })
 end
 
---- The buffer is current while its server attaches, or is made so: maparg() looks there.
+--- Map the keys of a buffer. It is current while its server attaches, or is made current: maparg() looks there.
 ---@param buf integer
 function M.attach(buf)
   M.detach(buf)

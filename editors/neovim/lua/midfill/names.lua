@@ -1,22 +1,22 @@
---- Asks the other language servers of a buffer what may be named behind a dot, and tells midfill. Nobody waits for it.
+--- Asks other language servers which names may follow a dot, and passes them on to midfill. No request waits for it.
 
 local api = vim.api
 
 local M = {}
 local METHOD = 'midfill/names'
-local PLACES = 'midfill/places' -- where to ask: the server says
+local PLACES = 'midfill/places' -- the server's answer says where to ask
 local REST_MS = 150
 local constants = require('midfill.constants')
 local MAX_NAMES, MAX_WHOLE, MAX_KEYWORDS = constants.MAX_NAMES, constants.MAX_WHOLE, constants.MAX_KEYWORDS
--- Words of the text, and what is no name of anything: Text, Keyword, Snippet, File, Folder.
+-- Kinds of entries that are not names: Text (words of the text), Keyword, Snippet, File, Folder.
 local NO_NAMES = { [1] = true, [14] = true, [15] = true, [17] = true, [19] = true }
 
 ---@type uv.uv_timer_t?
 local timer
 local last = ''
 
---- What a result says: its names, and whether there are no others. A short list is whole, whatever its server calls it
---- (server/midfill/lsp/names.py), unless something was typed that it was chosen by.
+--- Return the names of a result, and whether the list is complete. A short list is complete even if its server says
+--- otherwise (server/midfill/lsp/names.py), unless the beginning of a name was typed, which may have filtered it.
 ---@param result table
 ---@param is_begun boolean
 ---@return string[], boolean
@@ -26,7 +26,7 @@ function M.read(result, is_begun)
   for _, item in ipairs(items) do
     local name = item.filterText or item.label
     n_keywords = n_keywords + (item.kind == 14 and 1 or 0)
-    if item.kind == 1 then -- of somebody who does not know
+    if item.kind == 1 then -- from a server that does not know the names
       complete = false
     elseif not NO_NAMES[item.kind] and type(name) == 'string' and not seen[name] then
       seen[name] = true
@@ -35,7 +35,7 @@ function M.read(result, is_begun)
     end
   end
   if n_keywords > MAX_KEYWORDS then
-    return {}, false -- what is in scope: the server read the broken text in another way
+    return {}, false -- names in scope: the server read the broken text in another way
   end
   if result.isIncomplete == true then
     local is_cut = n_plain > MAX_WHOLE and #items % (MAX_WHOLE + 1) == 0
@@ -61,11 +61,11 @@ local function tell(client, buf, names, complete, version, position)
   end
 end
 
---- Ask the other servers of a buffer about one place, in midfill's units. `done` is told whether nothing came in time.
+--- Ask the other servers of a buffer about one place, in midfill's units. `done` learns whether no answer came in time.
 ---@param client vim.lsp.Client midfill's
 ---@param buf integer
 ---@param position lsp.Position
----@param is_begun boolean whether the beginning of a name stands there
+---@param is_begun boolean whether the beginning of a name is there
 ---@param done fun(is_late: boolean)
 local function ask_others(client, buf, position, is_begun, done)
   local version = vim.lsp.util.buf_versions[buf]
@@ -91,7 +91,7 @@ local function ask_others(client, buf, position, is_begun, done)
   end
 end
 
---- Ask once for each place behind a dot, and for what else the server wants to know of the cursor's function.
+--- Ask once for each place after a dot, and for the other places in the cursor's function that the server names.
 ---@param client vim.lsp.Client
 ---@param buf integer
 local function ask(client, buf)

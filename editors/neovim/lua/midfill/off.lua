@@ -1,5 +1,5 @@
---- Switching off: in this buffer (nothing is asked there any more), for a filetype, or everywhere. The last two are settings
---- of the server's, which also says why a buffer goes without.
+--- Switches suggestions off: in this buffer (the plugin no longer asks there), for a filetype, or everywhere. The last
+--- two are settings of the server, which also says why a buffer gets no suggestions.
 
 local attach = require('midfill.attach')
 local api = vim.api
@@ -14,28 +14,28 @@ local M = {}
 ---@field language string
 ---@field languagesOff string[]
 
---- How each of the server's reasons is taken back here.
+--- How the user can undo each of the server's reasons here.
 local BACK = { language_off = 'filetype', disabled = 'everywhere' }
 
---- What was chosen for languages in this session: a server that starts later is told again.
+--- The user's choices for languages in this session: a server that starts later gets them again.
 ---@type table<string, boolean>
 local chosen = {}
 
---- Filetypes that were switched off while no server ran: what it calls them is asked once it does.
+--- Filetypes that were switched off while no server ran; once one runs, the plugin asks for its names of them.
 ---@type table<string, true>
 local pending = {}
 
 ---@type table<integer, string>
 local reasons = {}
 
---- Why a buffer is not asked about at all; nil where it is.
+--- Return why the plugin asks for nothing in a buffer; nil if it does ask.
 ---@param buf integer
 ---@return string?
 function M.here(buf)
   return vim.b[buf].midfill_off and 'off in this buffer; turn it back on with :Midfill enable here' or nil
 end
 
---- Why a buffer goes without; nil where it does not. In the server's words, as far as it was asked already.
+--- Return why a buffer gets no suggestions, in the server's words; nil if it gets some or the server was not asked yet.
 ---@param buf integer
 ---@return string?
 function M.reason(buf)
@@ -60,7 +60,7 @@ local function tell(client, settings)
   client:notify('workspace/didChangeConfiguration', { settings = { midfill = settings } })
 end
 
---- Ask anew why buffers go without: one, or all of a client's.
+--- Ask again why buffers get no suggestions: one buffer, or all of a client.
 ---@param client vim.lsp.Client
 ---@param buf? integer
 function M.refresh(client, buf)
@@ -68,7 +68,7 @@ function M.refresh(client, buf)
     ask(client, one, function(told)
       local back = BACK[told.off]
       local hint = back and ('; turn it back on with :Midfill enable %s'):format(back) or ''
-      local is_open = told.language ~= '' -- else the server has not heard of it, or not any more
+      local is_open = told.language ~= '' -- else the server does not know it yet, or no longer
       local reason = is_open and told.off ~= '' and told.why .. hint or nil
       if reasons[one] ~= reason then
         reasons[one] = reason
@@ -83,7 +83,7 @@ function M.forget(buf)
   reasons[buf] = nil
 end
 
---- Tell a server what was chosen before it started.
+--- Send a server the choices from before its start.
 ---@param client vim.lsp.Client
 function M.again(client)
   if next(chosen) then
@@ -102,7 +102,7 @@ function M.again(client)
   end
 end
 
---- Put a buffer's language on the server's list, or take it off. The server knows what the language is called.
+--- Add a buffer's language to the server's list, or remove it. The server knows the language's name.
 ---@param client vim.lsp.Client
 ---@param buf integer
 ---@param on boolean
@@ -113,7 +113,7 @@ local function switch_language(client, buf, on)
   end)
 end
 
---- A buffer was attached.
+--- Note that a buffer was attached.
 ---@param client vim.lsp.Client
 ---@param buf integer
 function M.joined(client, buf)

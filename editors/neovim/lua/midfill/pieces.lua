@@ -1,8 +1,8 @@
---- The pieces that a suggestion is taken in.
+--- The pieces in which the user accepts a suggestion.
 
 local M = {}
 
---- White space, and then a word or a run of signs. Every byte above ASCII counts as part of a word.
+--- Return the leading white space, and then a word or a run of signs. Every byte above ASCII counts as part of a word.
 ---@param text string
 ---@return string
 local function word(text)
@@ -11,7 +11,7 @@ local function word(text)
   return space .. (rest:match('^[%w_\128-\255]+') or rest:match('^[^%w_%s\128-\255]+') or '')
 end
 
---- To the end of the line; where the text begins with line ends, the line behind them.
+--- Return the text to the end of the line; if it begins with line ends, also the line after them.
 ---@param text string
 ---@return string
 local function line(text)

@@ -1,21 +1,21 @@
---- The popup menu: vim.lsp.completion, and what it leaves out.
+--- The popup menu: vim.lsp.completion, and the rest of an entry that it does not insert.
 ---
---- Neovim 0.11 puts in an entry's text up to its first white space, 0.12 up to the end of its first line. A suggestion is
---- more than that: once the entry is accepted, the rest is put in here, whoever turned the menu on.
+--- Neovim 0.11 inserts an entry's text up to its first white space, 0.12 up to the end of its first line. A suggestion
+--- is longer: once the user accepts the entry, this module inserts the rest, whichever code switched the menu on.
 
 local config = require('midfill.config')
 local api = vim.api
 
 local M = {}
 
----@type table<integer, vim.lsp.completion.BufferOpts>  what was on in buffers that are switched off
+---@type table<integer, vim.lsp.completion.BufferOpts>  what was on in buffers that are now switched off
 local suspended = {}
 
---- Put the entry's whole text where Neovim put its first word.
+--- Insert the entry's whole text where Neovim inserted its first word.
 ---@param client vim.lsp.Client
 ---@param buf integer
 ---@param item lsp.CompletionItem
----@param word string  what Neovim put in
+---@param word string  what Neovim inserted
 local function complete(client, buf, item, word)
   local edit = item.textEdit
   if not edit or edit.newText == word then
@@ -51,7 +51,7 @@ function M.attach(client, buf)
   end
 end
 
---- Our entries no more, whoever turned the menu on.
+--- Stop midfill's entries, whichever code switched the menu on.
 ---@param client vim.lsp.Client
 ---@param buf integer
 function M.suspend(client, buf)

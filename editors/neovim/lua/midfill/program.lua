@@ -1,12 +1,12 @@
---- Finds the program `midfill`. Never in the workspace: opening a repository must not run its files.
+--- Finds the program `midfill`, but never in the workspace: opening a repository must not run its files.
 
 local M = {}
 
 local WINDOWS = vim.fn.has('win32') == 1
 local NAME = WINDOWS and 'midfill.exe' or 'midfill'
 
---- Folders of PATH, and where `pip install --user`, pipx and `uv tool` put programs: a Neovim that was not started
---- from a shell often lacks those. A relative folder of PATH would be the workspace's.
+--- Return the folders of PATH, and those where `pip install --user`, pipx and `uv tool` put programs: a Neovim that was
+--- not started from a shell often lacks these. A relative folder of PATH is left out: it would be the workspace's.
 ---@return string[]
 local function folders()
   local found = vim.split(vim.env.PATH or '', WINDOWS and ';' or ':', { plain = true, trimempty = true })
@@ -26,7 +26,7 @@ function M.find()
   end
 end
 
---- Whether the configuration, with what a person changed in it, still starts a program that is not there.
+--- Whether the configuration, with the user's changes, starts a program that is missing.
 ---@return boolean
 local function is_missing()
   local config = vim.lsp.config['midfill']
@@ -34,12 +34,12 @@ local function is_missing()
   return type(cmd) == 'table' and cmd[1] == NAME and not M.find()
 end
 
---- The language server's command line. Where midfill is missing, says so once.
+--- Return the language server's command line. If midfill is missing, tell the user once.
 ---@return string[]
 function M.command()
   local file = M.find()
   if not file then
-    vim.schedule(function() -- this file is read before a person's own `cmd` takes its place
+    vim.schedule(function() -- Neovim reads this file before the user's own `cmd` replaces it
       if is_missing() then
         vim.notify_once(
           "midfill is not installed: pip install 'midfill[embedded]', then :checkhealth midfill",
@@ -51,7 +51,7 @@ function M.command()
   return { file or NAME, 'lsp', '--stdio' }
 end
 
---- The command line of another of midfill's commands, by the program that the language server's configuration names.
+--- Return the command line of another midfill command, with the program from the language server's configuration.
 ---@param arguments string[]
 ---@return string[]
 function M.other(arguments)

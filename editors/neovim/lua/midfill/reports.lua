@@ -1,4 +1,4 @@
---- What `midfill stats --json` and midfill/explain tell, as short lines: they are read in a narrow window beside the code.
+--- The output of `midfill stats --json` and midfill/explain as short lines, for a narrow window beside the code.
 
 local M = {}
 
@@ -36,7 +36,7 @@ local ROWS = {
 }
 local GROUPS = { { 'trigger', 'Trigger' }, { 'language', 'Languages' }, { 'adapter', 'Adapters' } }
 
---- As wide as a narrow window, unless a name is longer.
+--- Return a line that fits a narrow window, unless a name is longer.
 ---@param name string
 ---@param value string
 ---@return string
@@ -44,7 +44,7 @@ local function row(name, value)
   return ('  %-16s %8s'):format(name, value)
 end
 
---- The records of a week; `json` may be something else, which is then shown as it is.
+--- Return the records of a week as lines; if `json` is not JSON, it is shown as it is.
 ---@param json string
 ---@return string[]
 function M.statistics(json)
@@ -71,7 +71,7 @@ function M.statistics(json)
   return lines
 end
 
---- A story of midfill's (`  name       text`), with each text below its name: a long one wraps under itself.
+--- Return a story of midfill (`  name       text`) with each text below its name: a long text wraps under itself.
 ---@param story string
 ---@return string[]
 function M.story(story)

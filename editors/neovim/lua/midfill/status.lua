@@ -1,4 +1,4 @@
---- What the server says of itself, for a statusline.
+--- The server's status, for a statusline.
 
 local M = {}
 
@@ -13,8 +13,8 @@ local M = {}
 ---@field device string
 ---@field eagerness? string
 ---@field lines? string
----@field snoozed_s? number  seconds that were left when it was told
----@field snoozed_until? number  by our own clock, in seconds
+---@field snoozed_s? number  seconds that were left when the server sent this
+---@field snoozed_until? number  by Neovim's clock, in seconds
 
 ---@type table<integer, midfill.Status>
 local by_client = {}
@@ -72,7 +72,7 @@ local LINES = {
   end,
 }
 
---- A component for a statusline: `%{%v:lua.require'midfill'.statusline()%}`. Empty where midfill has no part in a buffer.
+--- A component for a statusline: `%{%v:lua.require'midfill'.statusline()%}`. Empty in buffers without midfill.
 ---@param buf? integer
 ---@return string
 function M.line(buf)
@@ -89,7 +89,7 @@ function M.line(buf)
   return status and LINES[status.state] and LINES[status.state](status) or ''
 end
 
---- For people: everything that is known.
+--- Return everything that is known, as lines for the user.
 ---@param status midfill.Status?
 ---@return string[]
 function M.story(status)

@@ -1,22 +1,22 @@
---- A suggestion at its place: what of it is typed already, and what is left to show and to take.
+--- A suggestion at its place: the part that the user has typed, and the rest to show and accept.
 
 local api = vim.api
 
 ---@class midfill.Item
----@field raw table        as the server sent it: what it is told about later
----@field text string      from the place where the cursor was when it was asked for
----@field over integer     bytes right of that place which it replaces
+---@field raw table        the item as the server sent it, for later reports to the server
+---@field text string      from the cursor's place at the time of the request
+---@field over integer     bytes right of that place that it replaces
 
 ---@class midfill.Suggestion
 ---@field items midfill.Item[]
 ---@field index integer
----@field growing boolean  more of it is on its way
----@field row integer      where it was asked for; from 0
+---@field growing boolean  more of it may come
+---@field row integer      of the request; from 0
 ---@field col integer      in bytes
 ---@field before string    the line left of that place
 ---@field after string     the line right of it
----@field n_typed integer  bytes of the text that stand before the cursor
----@field closed string    brackets and quotes that something closed at the cursor since then
+---@field n_typed integer  bytes of the text that are before the cursor
+---@field closed string    brackets and quotes that were closed at the cursor since then
 local Suggestion = {}
 Suggestion.__index = Suggestion
 
@@ -27,7 +27,7 @@ local function text_of(raw)
   return type(text) == 'table' and text.value or text
 end
 
---- An item's text and range seen from the cursor; nil where it does not fit there.
+--- Return an item's text and range relative to the cursor; nil if it does not fit there.
 ---@param raw table
 ---@param line string
 ---@param row integer
@@ -59,7 +59,7 @@ local function line_at(buf, row)
   return api.nvim_buf_get_lines(buf, row, row + 1, false)[1] or ''
 end
 
---- Out of a server's items; nil where there is nothing to show.
+--- Return a suggestion from the server's items; nil if there is nothing to show.
 ---@param items table[]
 ---@param place { buf: integer, row: integer, col: integer, encoding: string, growing: boolean }
 ---@return midfill.Suggestion?
@@ -92,26 +92,26 @@ function Suggestion:item()
   return self.items[self.index]
 end
 
---- What is not typed yet.
+--- Return the text that is not typed yet.
 ---@return string
 function Suggestion:rest()
   return self:item().text:sub(self.n_typed + 1)
 end
 
---- What right of the cursor is replaced when all of it is taken.
+--- Return the text right of the cursor that accepting the whole suggestion replaces.
 ---@return string
 function Suggestion:covered()
   return self.closed .. self.after:sub(1, self:item().over)
 end
 
---- How many suggestions there are, where there are several.
+--- Return which of several suggestions this is, such as "2/3"; nil if it is the only one.
 ---@return string?
 function Suggestion:hint()
   return #self.items > 1 and ('%d/%d'):format(self.index, #self.items) or nil
 end
 
---- What is right of the cursor, against what was there: nil where something else changed. Brackets and quotes that were
---- closed by a plugin at the end of the line are part of the suggestion, if it has them too.
+--- Compare the text right of the cursor with what was there: return the closers that were added, or nil if something
+--- else changed. Closers that a plugin added at the end of the line belong to the suggestion if it has them too.
 ---@param after string
 ---@return string? closed
 function Suggestion:_closed(after)
@@ -125,7 +125,7 @@ function Suggestion:_closed(after)
   end
 end
 
---- The cursor is elsewhere or the text changed: whether the beginning of the suggestion was typed, and no more.
+--- Follow a moved cursor or changed text: whether the user typed the beginning of the suggestion and nothing else.
 ---@param buf integer
 ---@param row integer
 ---@param col integer

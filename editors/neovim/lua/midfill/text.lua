@@ -1,9 +1,9 @@
---- Putting text into a buffer.
+--- Inserts text into a buffer.
 
 local M = {}
 local api = vim.api
 
---- Put text at a place in the stead of `over` bytes, and the cursor behind it.
+--- Replace `over` bytes at a place by text, and put the cursor after it.
 ---@param buf integer
 ---@param row integer
 ---@param col integer

@@ -1,4 +1,4 @@
---- A window below for text that is read and closed with q.
+--- A window below for text to read; q closes it.
 
 local M = {}
 local api = vim.api
@@ -17,7 +17,7 @@ function M.show(name, lines)
     api.nvim_open_win(buf, true, { split = 'below', win = -1, height = height })
     local window = vim.wo[0][0]
     window.winfixheight, window.number, window.wrap = true, false, true
-    window.linebreak, window.breakindent = true, true -- it may be narrow
+    window.linebreak, window.breakindent = true, true -- the window may be narrow
   end
   vim.keymap.set('n', 'q', '<Cmd>close<CR>', { buffer = buf, nowait = true })
 end

@@ -1,1 +1,1 @@
-"""What is run by hand from a checkout: ``python -m scripts.…`` in the folder of the repository."""
+"""Programs that are run by hand from a checkout: ``python -m scripts.…`` in the folder of the repository."""

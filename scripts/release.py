@@ -1,8 +1,8 @@
-"""Everything that a release consists of, into dist/: ``make release``.
+"""Builds everything that a release consists of, into dist/: ``make release``.
 
-The wheel and the source archive, the VS Code extension, the Neovim plugin, what a user's installation consists of as a
-CycloneDX file, and the checksums of all. Dates are those of the commit, so that the same commit gives the same bytes
-with the same tools.
+The wheel and the source archive, the VS Code extension, the Neovim plugin, a CycloneDX file with what a user's
+installation consists of, and the checksums of all. Dates are those of the commit, so that the same commit gives the
+same bytes with the same tools.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EXTRAS = ("embedded", "train")  # that the list of components covers
 
 
 def main() -> int:
-    """Build; the exit code."""
+    """Build; return the exit code."""
     if _said("git", "status", "--porcelain"):
         print("there are changes that are not committed: a release is what a commit says", file=sys.stderr)
         return 1
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def settled_tar(content: bytes, epoch: int) -> bytes:
-    """A .tar.gz with the same files in the order of their names, of nobody, and of one date."""
+    """Return a .tar.gz with the same files in the order of their names, without owners, and with one date."""
     packed = io.BytesIO()
     with (
         tarfile.open(fileobj=io.BytesIO(content)) as old,
@@ -68,7 +68,7 @@ def settled_tar(content: bytes, epoch: int) -> bytes:
 
 
 def settled_zip(content: bytes, epoch: int) -> bytes:
-    """A .zip with the same files in the order of their names, and of one date."""
+    """Return a .zip with the same files in the order of their names, and with one date."""
     date = time.gmtime(epoch)[:6]
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
@@ -80,7 +80,7 @@ def settled_zip(content: bytes, epoch: int) -> bytes:
 
 
 def _list_components(file: Path) -> None:
-    """What `pip install 'midfill[embedded,train]'` brings, in the versions of constraints-dev.txt."""
+    """List what `pip install 'midfill[embedded,train]'` brings, in the versions of constraints-dev.txt."""
     chosen = [word for extra in EXTRAS for word in ("--extra", extra)]
     bin_folder = Path(sys.executable).parent
     compiled = _said(

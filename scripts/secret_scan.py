@@ -30,24 +30,24 @@ MAX_FILES = 60  # of one package
 HEX, UPPER = "0123456789abcdef", string.ascii_uppercase
 ALNUM = string.ascii_letters + string.digits
 WORD = ALNUM + "_-"
-# A line of base 64 and the end, whatever quotes and indentation of a language stand between.
+# A line of base 64 and the end, with any quotes and indentation of a language between them.
 WHOLE_KEY = re.compile(
     r"-----BEGIN [^-]*PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----)){0,400}?[A-Za-z0-9+/]{40,}[^-]*-----END"
 )
 Make = Callable[[random.Random], str]
 
-# Lines around a key whose form says what it is, and around one that only its name tells.
+# Lines around a key whose form identifies it, and around one that only its name identifies.
 LINES = ("key = '{}'\n", 'const client = new Client("{}");\n', "# old: {}\n", "  value: {}\n", "run --with {} --now\n")
 NAMED = ("API_KEY = '{}'\n", 'secret_key: "{}",\n', '  "access_token": "{}",\n', "export APP_SECRET={}\n")
 
 
 def of(n: int, chars: str, before: str = "", after: str = "") -> Make:
-    """``n`` characters between two fixed texts."""
+    """Return a maker of ``n`` characters between two fixed texts."""
     return lambda rng: before + "".join(rng.choices(chars, k=n)) + after
 
 
 def jwt(rng: random.Random) -> str:
-    """A JSON web token."""
+    """Return a JSON web token."""
     parts = ('{"alg":"HS256","typ":"JWT"}', json.dumps({"sub": str(rng.random()), "iat": rng.randrange(10**9)}))
     head, body = (base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts)
     return f"{head}.{body}.{of(43, WORD)(rng)}"
@@ -115,7 +115,7 @@ KINDS: dict[str, tuple[Make, tuple[str, ...]]] = {
 
 
 def planted(each: int, seed: int, path: str = "a.py") -> dict[str, float]:
-    """The share of keys that is found in a file of this name, by kind."""
+    """Return the share of keys that is found in a file with this name, by kind."""
     rng = random.Random(seed)  # noqa: S311
     return {
         kind: sum(secrets.has_secret(rng.choice(lines).format(make(rng)), path) for _ in range(each)) / each
@@ -124,7 +124,7 @@ def planted(each: int, seed: int, path: str = "a.py") -> dict[str, float]:
 
 
 def texts(folder: Path, is_all: bool) -> Iterator[tuple[Path, str]]:
-    """The source files of one package; every text of a known language where ``is_all``."""
+    """Yield the source files of one package; every text of a known language if ``is_all``."""
     language_of = languages.of_path if is_all else languages.indexed
     n = 0
     for file in sorted(folder.rglob("*")):
@@ -138,7 +138,7 @@ def texts(folder: Path, is_all: bool) -> Iterator[tuple[Path, str]]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--each", type=int, default=200)

@@ -1,7 +1,7 @@
-"""Writes what other files say of the settings, from the table in ``midfill.config``: ``make settings``.
+"""Writes what other files say about the settings, from the table in ``midfill.config``: ``make settings``.
 
-The block in docs/settings.md, the VS Code extension's manifest, the settings that it sends, and the server's numbers
-that both editors need before they redraw. A test compares them.
+These are the block in docs/settings.md, the VS Code extension's manifest, the settings that it sends, and the server's
+numbers that both editors need before they redraw. A test compares them.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from midfill.context.knowledge import names
 from midfill.lsp import closers
 
 ROOT = Path(__file__).parents[1]
-COLUMN = 30  # where comments begin if the setting leaves room
+COLUMN = 30  # column where comments begin if the setting leaves room
 MAX_CHOICES = 6  # of a setting with more, the first three are named
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 def camel(name: str) -> str:
-    """A setting's name as LSP clients write it."""
+    """Return a setting's name as LSP clients write it."""
     head, *rest = name.split("_")
     return head + "".join(part.title() for part in rest)
 
 
 def page(text: str) -> str:
-    """docs/settings.md with the settings as a TOML file, and which of them a workspace may set."""
+    """Return docs/settings.md with the settings as a TOML file, and which of them a workspace may set."""
     lines = [_toml(field.name, SETTINGS[field.name]) for field in dataclasses.fields(Config)]
     own = ", ".join(f"`{name}`" for name, setting in SETTINGS.items() if setting.scope == "workspace")
     block = "\n".join(["```toml", *lines, "```", "", f"A workspace may set these in `.midfill.toml`: {own}."])
@@ -50,7 +50,7 @@ def _toml(name: str, setting: Setting) -> str:
 
 
 def manifest(text: str) -> str:
-    """The extension's package.json with the settings of the server that it shows, behind its own ones."""
+    """Return the extension's package.json with the server's settings that it shows, after its own ones."""
     known = json.loads(text)["contributes"]["configuration"]["properties"]
     own = {key: value for key, value in known.items() if _setting_of(key) not in SETTINGS}
     servers = [(f"midfill.{camel(name)}", name) for name, setting in SETTINGS.items() if setting.shown]
@@ -66,7 +66,7 @@ def _setting_of(key: str) -> str:
 
 
 def property_of(name: str, order: int) -> dict[str, Any]:
-    """A setting as VS Code's ``contributes.configuration`` has it."""
+    """Return a setting as VS Code's ``contributes.configuration`` describes it."""
     setting, value = SETTINGS[name], getattr(DEFAULT, name)
     found: dict[str, Any] = {"type": "array" if isinstance(value, tuple) else KINDS[type(value)]}
     if isinstance(value, tuple):
@@ -83,7 +83,7 @@ def property_of(name: str, order: int) -> dict[str, Any]:
         found["minimum"], found["maximum"] = setting.bounds
     found["default"] = list(value) if isinstance(value, tuple) else value
     if setting.scope != "workspace":
-        found["scope"] = "machine"  # VS Code keeps it from workspaces
+        found["scope"] = "machine"  # VS Code does not let workspaces set it
     text = f"{setting.help} {setting.more}".strip()
     return found | {"order": order, "markdownDescription" if "`" in text else "description": text}
 
@@ -93,7 +93,7 @@ def _lines(value: dict[str, Any]) -> str:
 
 
 def sent(text: str) -> str:
-    """The extension's settings.ts with the names that it sends to the server."""
+    """Return the extension's settings.ts with the names that it sends to the server."""
     names = {
         "OF_THE_WORKSPACE": [camel(name) for name, one in SETTINGS.items() if one.shown and one.scope == "workspace"],
         "OF_THE_PERSON": [camel(name) for name, one in SETTINGS.items() if one.shown and one.scope != "workspace"],
@@ -118,7 +118,7 @@ def _between(text: str, start: str, end: str, block: str) -> str:
     return f"{head}{start}\n{block}\n{end}\n{tail}"
 
 
-# What editors decide as the server does, since a redraw does not wait for it.
+# What editors decide in the same way as the server, since a redraw does not wait for it.
 CONSTANTS: dict[str, int | tuple[str, ...]] = {
     "MAX_AHEAD": reuse.MAX_AHEAD,
     "MAX_PLACES": dismissals.MAX_PLACES,
@@ -130,7 +130,7 @@ CONSTANTS: dict[str, int | tuple[str, ...]] = {
 
 
 def typescript(_text: str) -> str:
-    """The extension's constants.ts."""
+    """Return the extension's constants.ts."""
     lines = ["// Written by make settings: what the server has, too."]
     for name, value in CONSTANTS.items():
         plain = f"[{', '.join(map(repr, value))}]" if isinstance(value, tuple) else value
@@ -139,7 +139,7 @@ def typescript(_text: str) -> str:
 
 
 def lua(_text: str) -> str:
-    """The plugin's constants.lua."""
+    """Return the plugin's constants.lua."""
     lines = [f"  {name} = {value}," for name, value in CONSTANTS.items() if isinstance(value, int)]
     return "\n".join(["-- Written by make settings: what the server has, too.", "return {", *lines, "}"]) + "\n"
 
@@ -154,7 +154,7 @@ WRITTEN: dict[str, Callable[[str], str]] = {
 
 
 def main() -> int:
-    """Write every file that says something else; their names are printed."""
+    """Write every file whose content differs, and print its name."""
     for name, write in WRITTEN.items():
         file = ROOT / name
         text = file.read_text(encoding="utf-8")

@@ -4,9 +4,9 @@
     python -m scripts.bench.gpu --dtype int4 --pretend-memory 8    on a larger card, as if it had 8 GB
     python -m scripts.bench.gpu --tiny --device cpu                does it run at all: no figure of it means anything
 
-Nothing is downloaded: speed does not depend on what the weights say. A token needs every weight and every kept key and
-value once, and its adapter's, so the floor of a step is their bytes over the bandwidth, measured in the same run by
-copying. Prints a table and last one line of JSON; exit status 1 if a goal is missed.
+Nothing is downloaded: speed does not depend on the values of the weights. A token needs every weight, every kept key
+and value and its adapter's weights once, so the least time of a step is their bytes divided by the bandwidth, which the
+same run measures by copying. Prints a table and finally one line of JSON; the exit status is 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from midfill.eval.figures import percentile
 from .gpu_model import Bench, arguments, build, finished, memory_gb, weight_bytes, why_not
 
 GOAL_SHARE, GOAL_KEYSTROKE_MS, GOAL_SWITCH_MS, GOAL_LOADING = 0.85, 15.0, 100.0, 1.1
-SUFFIX_SHARE = 0.25  # of a prompt, as fim.py has it
+SUFFIX_SHARE = 0.25  # of a prompt, as in fim.py
 RANK = 16
 
 
 def capture(bench: Bench) -> dict[str, float]:
-    """Every graph, as the engine captures them beside the first requests."""
+    """Capture every graph, as the engine does beside the first requests."""
 
     def all_of_them() -> None:
         while bench.static.pending:
@@ -49,14 +49,14 @@ def capture(bench: Bench) -> dict[str, float]:
 
 
 def advance(bench: Bench, generation: Generation) -> list[int]:
-    """One step as the engine takes it; the tokens it decided, on this side."""
+    """Take one step as the engine does; return the tokens it decided, on this side."""
     rows = generation.rows(bench.static.chunk)
     (logits,) = bench.runner.forward([rows], bench.adapter)
     return [token.id for token in generation.take(rows, logits)]
 
 
 def read(bench: Bench, slot: Slot, ids: list[int], **kept: Any) -> Generation:
-    """``ids`` read up to the first token of the answer."""
+    """Read ``ids`` up to the first token of the answer."""
     slot.begin(ids, kept.get("suffix"), kept.get("rotate"))
     generation = Generation(slot, Sampling())
     while not advance(bench, generation):
@@ -65,7 +65,7 @@ def read(bench: Bench, slot: Slot, ids: list[int], **kept: Any) -> Generation:
 
 
 def prefill(bench: Bench, n: int, rounds: int) -> dict[str, float]:
-    """Reading a prompt that shares nothing with the last, and what it takes beside what is there."""
+    """Measure reading a prompt that shares nothing with the last one, and the memory it takes in addition."""
     slot, times, is_cuda = bench.slots.slots[0], [], bench.device.type == "cuda"
     before = torch.cuda.memory_allocated(bench.device) if is_cuda else 0
     if is_cuda:
@@ -80,7 +80,7 @@ def prefill(bench: Bench, n: int, rounds: int) -> dict[str, float]:
 
 
 def decode(bench: Bench, n_context: int, n_tokens: int, name: str = "decode") -> dict[str, float]:
-    """Tokens after a prompt, one by one, against the bytes they need."""
+    """Measure tokens after a prompt, one by one, against the bytes they need."""
     slot = bench.slots.slots[0]
     slot.truncate(0)
     generation = read(bench, slot, bench.prompt(n_context))
@@ -97,7 +97,7 @@ def decode(bench: Bench, n_context: int, n_tokens: int, name: str = "decode") ->
 
 
 def verify(bench: Bench, n_context: int, rounds: int) -> dict[str, float]:
-    """A step of each number of rows: the last token and drafts."""
+    """Measure a step of each number of rows: the last token and drafts."""
     slot, figures = bench.slots.slots[0], {}
     for n in N_ROWS:
         slot.truncate(n_context)
@@ -112,7 +112,8 @@ def verify(bench: Bench, n_context: int, rounds: int) -> dict[str, float]:
 
 
 def keystrokes(bench: Bench, n_context: int, rounds: int, *, shift: bool) -> list[float]:
-    """Milliseconds from a typed token to the first of the answer; the suffix is read again, or kept and moved."""
+    """Return the milliseconds from a typed token to the first of the answer; the suffix is read again, or kept and
+    moved."""
     slot, n_suffix = bench.slots.slots[0], int(n_context * SUFFIX_SHARE)
     slot.truncate(0)
     prefix, suffix = bench.prompt(n_context - n_suffix - rounds - 2), bench.prompt(n_suffix, 1)
@@ -120,14 +121,15 @@ def keystrokes(bench: Bench, n_context: int, rounds: int, *, shift: bool) -> lis
     for key in range(rounds + 2):
         prefix.append(key)
         bounds = (len(prefix), len(prefix) + n_suffix)
-        ids = [*prefix, *suffix, 3]  # the last stands for the middle sentinel
+        ids = [*prefix, *suffix, 3]  # the last id represents the middle sentinel
         kept = {"suffix": bounds, "rotate": bench.rotate} if shift else {}
         times.append(bench.seconds(lambda ids=ids, kept=kept: read(bench, slot, ids, **kept)) * 1e3)  # type: ignore[misc]
     return times[2:]
 
 
 def adapters(bench: Bench, n_context: int, n_tokens: int, rounds: int) -> dict[str, float]:
-    """Switching between two that are resident, and decoding with one. Every linear layer has low-rank weights."""
+    """Measure switching between two resident adapters, and decoding with one. Every linear layer has low-rank
+    weights."""
     both = [random_adapter(bench, f"random-{i}") for i in (1, 2)]
     bench.static.residents = lambda: both
     bench.adapter = both[0]
@@ -143,7 +145,7 @@ def adapters(bench: Bench, n_context: int, n_tokens: int, rounds: int) -> dict[s
 
 
 def random_adapter(bench: Bench, name: str) -> Adapter:
-    """Of rank RANK on every linear layer of the decoder."""
+    """Return an adapter of rank RANK on every linear layer of the decoder."""
     pairs, decoder = {}, bench.decoder
     for linear in (linear for layer in decoder.layers for linear in layer.linears):
         for path, n_out in zip(linear.paths, linear.sizes, strict=True):
@@ -156,7 +158,7 @@ def random_adapter(bench: Bench, name: str) -> Adapter:
 
 
 def cancel(bench: Bench, n_context: int, rounds: int, *, while_reading: bool) -> list[float]:
-    """Milliseconds from a cancel, at any moment of a step, until the slot is free and the device has nothing to do."""
+    """Return the milliseconds from a cancel, at any moment of a step, until the slot is free and the device is idle."""
     times = []
     for seed in range(rounds):
         for slot in bench.slots.slots:
@@ -190,7 +192,7 @@ def cancel(bench: Bench, n_context: int, rounds: int, *, while_reading: bool) ->
 
 
 def measure(bench: Bench, options: argparse.Namespace) -> dict[str, float]:
-    """Everything, one after the other."""
+    """Measure everything, one after the other."""
     context, rounds = options.context, options.rounds
     static = bench.static
     figures = {"bandwidth_gb_s": bench.speed / 1e9, "weights_peak_share": bench.weights_peak}
@@ -210,7 +212,7 @@ def measure(bench: Bench, options: argparse.Namespace) -> dict[str, float]:
 
 
 def goals(figures: dict[str, float], context: int, chunk: int) -> dict[str, bool]:
-    """Which are reached."""
+    """Return which goals are reached."""
     one_chunk = figures["prefill_ms"] * min(1.0, chunk / context)
     return {
         f"decode at {GOAL_SHARE:.0%} of the bandwidth floor": figures["decode_share"] >= GOAL_SHARE,

@@ -1,4 +1,4 @@
-"""For the benches of a GPU: a model with CodeGemma-7B's shapes and random weights, ready as the engine has it."""
+"""For the benches of a GPU: a model with CodeGemma-7B's shapes and random weights, set up as in the engine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TINY = CODEGEMMA_7B | {
 
 
 class RandomCheckpoint(Checkpoint):
-    """Weights made on the device, a tensor at a time."""
+    """Weights made on the device, one tensor at a time."""
 
     def __init__(self, wanted: Architecture, device: torch.device, dtype: torch.dtype) -> None:
         self.shapes, self._device, self._dtype = wanted.shapes(), device, dtype
@@ -59,9 +59,9 @@ class Bench:
     rotate: Rotate | None
     vocabulary: int
     device: torch.device
-    speed: float  # bytes read and written a second by copying
-    weights_peak: float  # the most memory while the weights came, as a multiple of what they take
-    adapter: Adapter | None = None  # that steps are taken with
+    speed: float  # bytes read and written per second by copying
+    weights_peak: float  # peak memory during loading, as a multiple of the weights' size
+    adapter: Adapter | None = None  # used for the steps
 
     @property
     def decoder(self) -> Decoder:
@@ -70,24 +70,24 @@ class Bench:
         return self.runner.model
 
     def sync(self) -> float:
-        """The time when everything that was launched is done."""
+        """Return the time when everything that was launched is done."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
     def seconds(self, action: Callable[[], object]) -> float:
-        """How long ``action`` takes, its kernels included."""
+        """Return how long ``action`` takes, including its kernels."""
         start = self.sync()
         action()
         return self.sync() - start
 
     def prompt(self, n: int, seed: int = 0) -> list[int]:
-        """``n`` tokens."""
+        """Return ``n`` tokens."""
         return random.Random(seed).choices(range(self.vocabulary), k=n)  # noqa: S311
 
 
 def build(options: argparse.Namespace) -> Bench:
-    """The model on its device, decoding as the engine does on a GPU."""
+    """Return the model on its device, decoding as the engine does on a GPU."""
     device, wanted = torch.device(options.device), architecture(TINY if options.tiny else CODEGEMMA_7B)
     assert wanted is not None
     torch.manual_seed(0)
@@ -120,14 +120,13 @@ def build(options: argparse.Namespace) -> Bench:
 
 
 def weight_bytes(decoder: Decoder) -> int:
-    """What a token reads of them: all but an embedding that is not the head as well."""
+    """Return the bytes of weights that a token reads: all except an embedding that is not also the head."""
     return sum(linear.n_bytes for linear in decoder.linears)
 
 
 def bandwidth(device: torch.device, *, tiny: bool) -> float:
-    """Bytes read and written a second by copying, at its best. By the device's own clock, and over so many bytes that
-    beginning and ending do not count.
-    """
+    """Return the bytes read and written per second by copying, at its best. It is measured by the device's own clock,
+    and over so many bytes that starting and stopping do not matter."""
     is_cuda = device.type == "cuda"
     n_bytes = 1 << 22 if tiny else min(8 * GIB, torch.cuda.mem_get_info(device)[0] // 3) if is_cuda else GIB
     source = torch.empty(n_bytes, dtype=torch.uint8, device=device).zero_()
@@ -152,7 +151,7 @@ def bandwidth(device: torch.device, *, tiny: bool) -> float:
 
 
 def memory_gb(bench: Bench) -> dict[str, float]:
-    """What the device holds, at most since the last call of reset_peak."""
+    """Return what the device holds: the maximum since the last call of reset_peak."""
     if bench.device.type != "cuda":
         return {}
     return {
@@ -162,7 +161,7 @@ def memory_gb(bench: Bench) -> dict[str, float]:
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The options of the benches of decoding."""
+    """Return the options of the benches of decoding."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32", "int8", "int4"))
@@ -176,7 +175,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def why_not(options: argparse.Namespace) -> str | None:
-    """Why nothing can be measured here; None where it can."""
+    """Return why nothing can be measured here; None if it can."""
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         return "no CUDA device here (this torch may be the CPU build); try: --tiny --device cpu"
     return None
@@ -185,7 +184,7 @@ def why_not(options: argparse.Namespace) -> str | None:
 def finished(
     name: str, device: torch.device, figures: dict[str, float], goals: dict[str, bool], *, tiny: bool, **about: Any
 ) -> int:
-    """Print the table, the goals and the line of JSON that bench ``name`` ends with; the exit status."""
+    """Print the table, the goals and the line of JSON that bench ``name`` ends with; return the exit status."""
     for figure, value in figures.items():
         print(f"{figure:>24} {value:12.3f}")
     for goal, is_reached in goals.items():

@@ -3,8 +3,8 @@
     python -m scripts.bench.gpu_profile [--dtype bfloat16] [--context 2048] [--rows 30]
     python -m scripts.bench.gpu_profile --tiny --device cpu       does it run at all
 
-The other options are those of gpu.py. Prints two tables of torch's profiler, kernels by their time, and under
-each what a step takes by the clock, the kernels' sum, and the difference, in which the device has nothing to do.
+The other options are those of gpu.py. Prints two tables of torch's profiler, kernels by their time, and under each what
+a step takes by the clock, the kernels' sum, and the difference, in which the device is idle.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ N_STEPS = 10
 
 
 def profiled(bench: Bench, action: Callable[[], object], n: int, n_rows: int) -> None:
-    """Print what ``n`` times ``action`` is made of."""
+    """Print the parts of ``n`` runs of ``action``."""
     spent = min(bench.seconds(action) for _ in range(3))
     is_cuda = bench.device.type == "cuda"
     activities = [ProfilerActivity.CUDA] if is_cuda else [ProfilerActivity.CPU]

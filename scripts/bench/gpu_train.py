@@ -3,9 +3,9 @@
     python -m scripts.bench.gpu_train [--tokens 512,1024,2048] [--folder /tmp/codegemma-7b-random]
     python -m scripts.bench.gpu_train --tiny --device cpu        does it run at all: no figure of it means anything
 
-Weights are written once, 17 GB. Every format is loaded as the engine loads it, and the peak stated as a multiple of
-what stays; then QLoRA steps of each length, beside what ``midfill train`` says beforehand that they need. Prints a
-table and last one line of JSON; exit status 1 if a goal is missed.
+Weights are written once, 17 GB. Every format is loaded as the engine loads it, and the peak is given as a multiple of
+the memory that stays in use; then come QLoRA steps of each length, beside the memory that ``midfill train`` predicts
+for them. Prints a table and finally one line of JSON; the exit status is 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from midfill.train.steps import Stepper
 from .gpu_model import CODEGEMMA_7B, TINY, finished, why_not
 
 GOAL_LOADING, GOAL_SAID = 1.1, 1.0
-NOT_ITS = ("model_type", "rope_theta")  # of the sizes, what GemmaConfig knows by itself
-N_STEPS = 4  # of each length, the first of which is not timed
+NOT_ITS = ("model_type", "rope_theta")  # of the sizes, those that GemmaConfig knows by itself
+N_STEPS = 4  # of each length; the first one is not timed
 
 
 class Gauge:
@@ -50,34 +50,34 @@ class Gauge:
 
     @property
     def present(self) -> int:
-        """Bytes that tensors take now."""
+        """Bytes that tensors use now."""
         return torch.cuda.memory_allocated(self._device) if self._device.type == "cuda" else 0
 
     @property
     def seconds(self) -> float:
-        """Everything that was launched included."""
+        """Seconds until everything that was launched is done."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return time.perf_counter() - self._started
 
     @property
     def stays(self) -> int:
-        """Bytes more than before."""
+        """Bytes in use now, minus those in use before."""
         return self.present - self._before
 
     @property
     def peak(self) -> int:
-        """The most bytes more than before."""
+        """The most bytes in use, minus those in use before."""
         return torch.cuda.max_memory_allocated(self._device) - self._before if self._device.type == "cuda" else 0
 
     @property
     def peak_in_all(self) -> int:
-        """The most bytes that the allocator had."""
+        """The most bytes that the allocator reserved."""
         return torch.cuda.max_memory_reserved(self._device) if self._device.type == "cuda" else 0
 
 
 def write(folder: Path, sizes: dict[str, Any], device: torch.device) -> None:
-    """A random model, as transformers saves it."""
+    """Write a random model, as transformers saves it."""
     if (folder / "tokenizer.json").is_file():
         return
     with device:
@@ -89,7 +89,7 @@ def write(folder: Path, sizes: dict[str, Any], device: torch.device) -> None:
 
 
 def loading(folder: Path, device: torch.device, forms: list[str]) -> dict[str, float]:
-    """Each format, as the engine loads it."""
+    """Load each format as the engine does; return the figures."""
     figures: dict[str, float] = {}
     for form in forms:
         gauge = Gauge(device)
@@ -101,7 +101,8 @@ def loading(folder: Path, device: torch.device, forms: list[str]) -> dict[str, f
 
 
 def training(folder: Path, device: torch.device, lengths: list[int], vocabulary: int) -> dict[str, float]:
-    """Steps of each length on a base in four bits (on a CPU: in floats), with checkpointing."""
+    """Take steps of each length on a base in four bits (on a CPU: in floats), with checkpointing; return the
+    figures."""
     quantise = device.type == "cuda"
     gauge = Gauge(device)
     base = load_base(folder, "random", str(device), _silent, quantise=quantise)
@@ -121,14 +122,14 @@ def training(folder: Path, device: torch.device, lengths: list[int], vocabulary:
 
 
 def batch(n_tokens: int, seed: int, vocabulary: int) -> Batch:
-    """Two examples that fill ``n_tokens`` not quite, as real ones do."""
+    """Return two examples that nearly fill ``n_tokens``, as real ones do."""
     chance = random.Random(seed)  # noqa: S311
     each = n_tokens // 2 - 1 - seed
     return Batch.of([Example(tuple(chance.choices(range(vocabulary), k=each)), each * 3 // 4, "line") for _ in "ab"])
 
 
 def goals(figures: dict[str, float], forms: list[str], lengths: list[int]) -> dict[str, bool]:
-    """Which are reached."""
+    """Return which goals are reached."""
     reached = {
         f"{form}: loading peaks at {GOAL_LOADING} x what stays": figures[f"load_{form}_peak_share"] <= GOAL_LOADING
         for form in forms
@@ -140,7 +141,7 @@ def goals(figures: dict[str, float], forms: list[str], lengths: list[int]) -> di
 
 
 def _silent(stage: str, fraction: float) -> None:
-    """No progress."""
+    """Show no progress."""
 
 
 def main() -> int:

@@ -2,8 +2,8 @@
 
     python -m scripts.bench.layouts [--holes 160] [--seed 1] [--form int8]
 
-Each hole is asked for in four ways: plain (exact layout, no healing), healed (exact layout), and healed after the
-suffix was kept while 8 and while 40 characters were typed before the cursor. Judged by exact match of the first line.
+Each hole is answered in four ways: plain (exact layout, no healing), healed (exact layout), and healed after the suffix
+was kept while 8 and while 40 characters were typed before the cursor. The measure is exact match of the first line.
 Ends with one line of JSON.
 """
 
@@ -52,7 +52,7 @@ class Layouts:
         self.renderers = {heal: fim.FimRenderer(template, self.loaded.tokenizer, heal=heal) for heal in (False, True)}
 
     def ask(self, snapshot: Snapshot, earlier: Snapshot | None, *, heal: bool) -> str:
-        """The answer's first line. ``earlier``: where the cursor was when the suffix was read."""
+        """Return the answer's first line. ``earlier``: where the cursor was when the suffix was read."""
         slot, renderer = self.slot, self.renderers[heal]  # the prefix is read once for all ways, which is exact
         if earlier is not None:
             before = renderer.render(earlier, budget=2 * BUDGET)

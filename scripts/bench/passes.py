@@ -2,10 +2,10 @@
 
     python -m scripts.bench.passes [--rounds 10] [--context 700] [--formats int8,int4,bfloat16] [--ranks 4,16,64]
 
-Adapters run unmerged, beside the weights of the first format; it is also told how long merging each into the float
-weights takes, with quantising and packing the sums, and how well each format predicts real code. The variants take
-turns within each round, so that whatever else the machine does meets all of them: compare the ratios, which are to
-the first format. Ends with one line of JSON.
+Adapters run unmerged, beside the weights of the first format; the output also says how long it takes to merge each into
+the float weights, with quantising and packing the sums, and how well each format predicts real code. The variants take
+turns within each round, so that any other load of the machine affects all of them: compare the ratios, which are
+relative to the first format. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SIZES = (1, 2, 4, 8, 16, 64, 256)
 
 
 def source() -> str:
-    """Real code that is on every machine."""
+    """Return real code that is on every machine."""
     return "\n".join(Path(module.__file__).read_text("utf-8") for module in (argparse, statistics) if module.__file__)
 
 
@@ -54,7 +54,7 @@ class Variant:
 
     @classmethod
     def prepare(cls, folder: Path, form: str, context: int) -> Variant:
-        """One without an adapter, after ``context`` tokens of code."""
+        """Return a variant without an adapter, after ``context`` tokens of code."""
         loaded = load(folder, "embedded", device="cpu", dtype=form, progress=lambda stage, fraction: None)
         runner, slot = Runner(loaded.model), Slot()
         slot.begin((loaded.tokenizer.encode(source()) * 4)[:context], None, None)
@@ -62,7 +62,7 @@ class Variant:
         return cls(loaded, runner, slot)
 
     def with_adapter(self, rank: int) -> Variant:
-        """The same model with a random adapter on every linear layer but the head."""
+        """Return the same model with a random adapter on every linear layer except the head."""
         pairs = {}
         for linear in (linear for layer in self.loaded.model.layers for linear in layer.linears):
             for path, n_out in zip(linear.paths, linear.sizes, strict=True):
@@ -73,7 +73,7 @@ class Variant:
         return Variant(self.loaded, self.runner, self.slot, adapter)
 
     def pass_ms(self, n_tokens: int) -> float:
-        """Milliseconds to evaluate ``n_tokens`` after what the slot holds."""
+        """Return the milliseconds to evaluate ``n_tokens`` after what the slot holds."""
         slot = self.slot
         length, ids = len(slot.ids), slot.ids[:n_tokens]
         slot.ids += ids
@@ -85,7 +85,7 @@ class Variant:
         return spent * 1000
 
     def judged(self, n_tokens: int = 1500) -> tuple[float, torch.Tensor]:
-        """(Nats a token, first choices) on real code."""
+        """Return (nats per token, first choices) on real code."""
         ids, slot, found = self.loaded.tokenizer.encode(source())[:n_tokens], Slot(), []
         slot.begin(ids, None, None)
         for start in range(0, len(ids), PREFILL_CHUNK):
@@ -96,7 +96,8 @@ class Variant:
 
 
 def merge_s(folder: Path, adapter: Adapter) -> dict[str, float]:
-    """Seconds to read the base's float weights, to merge ``adapter`` into them, and to quantise and pack the sums."""
+    """Return the seconds to read the base's float weights, to merge ``adapter`` into them, and to quantise and pack the
+    sums."""
     spent = dict.fromkeys(("read", "merge", "quantise", "pack"), 0.0)
     clock = time.perf_counter()
 

@@ -33,11 +33,11 @@ from midfill.eval.about import measured
 from midfill.eval.figures import percentile
 
 LINE = "total = value_{} + other(1)\n"
-MAX_GB = 4.0  # the server is ended at this, before the machine is
+MAX_GB = 4.0  # the server is stopped at this, before it exhausts the machine
 
 
 def files(kind: str, n: int) -> dict[str, str]:
-    """The workspace of one kind."""
+    """Return the workspace of one kind."""
     plain = "".join(f"int f{i}(int *a, int b) {{ return a[b] * {i} + f{i}(a, b - 1); }}\n" for i in range(4000))
     texts = {
         "js": "'''\n" * 48_000,
@@ -52,12 +52,12 @@ def files(kind: str, n: int) -> dict[str, str]:
 
 
 def memory_gb(pid: int) -> tuple[float, float]:
-    """Of a process, and of its children together."""
+    """Return the memory of a process, and of its children together."""
     return resident(pid) or 0.0, sum(resident(child) or 0.0 for child in descendants(pid))
 
 
 async def measure(kind: str, n: int, seconds: float) -> dict[str, Any]:
-    """What one workspace does to the answers."""
+    """Measure what one workspace does to the answers."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         root = folder / "workspace"
@@ -106,7 +106,7 @@ async def _measure(client: Client, root: Path, kind: str, seconds: float) -> dic
 
 
 def grammars(n_chars: int, only: Sequence[str]) -> list[dict[str, Any]]:
-    """Each grammar of ``only`` with its hard texts: how many ended the child, and what the others took at most."""
+    """Run each grammar of ``only`` on its hard texts; return how many ended the child, and the maxima of the others."""
     found = []
     for language in only:
         child, ended, most_s, most = ParseProcess(), [], 0.0, 0.0
@@ -142,7 +142,7 @@ def grammars(n_chars: int, only: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=20.0)

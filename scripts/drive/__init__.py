@@ -1,1 +1,1 @@
-"""An hour driven: sessions typed into the real editors with the real model, and what was seen at each pause."""
+"""An hour's drive: sessions typed into the real editors with the real model, and what was shown at each pause."""

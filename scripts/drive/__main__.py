@@ -24,9 +24,9 @@ EDITORS: dict[str, Callable[..., Any]] = {"vscode": vscode.window, "nvim": neovi
 
 
 def main() -> int:
-    """Drive; 1 where the text did not become what was to be written, 2 where VS Code is missing."""
+    """Drive; return 1 if the text did not become what was to be written, 2 if VS Code is missing."""
     arguments = _parser().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the engine is ended in any case
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the engine is stopped in any case
     editors = list(EDITORS) if arguments.editor == "both" else [arguments.editor]
     if "vscode" in editors and (missing := missing_tool()):
         print(f"{missing} is missing: make drive installs it", file=sys.stderr)
@@ -66,7 +66,7 @@ def main() -> int:
 def _drive(
     editor: str, name: str, home_folder: Path, env: dict[str, str], each_s: float, arguments: argparse.Namespace
 ) -> report.Done:
-    """One project in one editor."""
+    """Type one project into one editor."""
     project = read(name)
     folder = home_folder / name
     folder.mkdir()

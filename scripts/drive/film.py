@@ -1,16 +1,16 @@
-"""Painted frames and pressed keys on one clock, and the frames in which shown text went back."""
+"""Painted frames and pressed keys on one clock, and the frames in which shown text was taken back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-EFFECT_S = 1.0  # a key shows its effect within this time, on a busy machine too
+EFFECT_S = 1.0  # a key shows its effect within this time, even on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The ghost text from a time on."""
+    """The ghost text from some time on."""
 
     at: float  # seconds of the editor's clock
     text: str
@@ -18,7 +18,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key. ``text`` is what it types; "" of a key that does something else."""
+    """A key. ``text`` is what it types; "" for a key that does something else."""
 
     at: float
     text: str
@@ -26,17 +26,18 @@ class Key:
 
 @dataclass(slots=True)
 class Film:
-    """All of a window's."""
+    """All frames and keys of a window."""
 
     frames: list[Frame] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
 
     def standing(self) -> Frame:
-        """The frame that stands now."""
+        """Return the frame that is shown now."""
         return self.frames[-1] if self.frames else Frame(0.0, "")
 
     def after_last_key(self) -> float | None:
-        """Seconds from the last key to the first frame with text; 0.0 where text stood all the time, None without."""
+        """Return the seconds from the last key to the first frame with text; 0.0 if text was shown all the time, None
+        if there is none."""
         if not self.keys or not self.standing().text:
             return None
         key = self.keys[-1].at
@@ -44,13 +45,13 @@ class Film:
         return max(0.0, self.frames[last_empty + 1].at - key)
 
     def first_text_after(self, at: float) -> float | None:
-        """Seconds from a time to the first frame with text."""
+        """Return the seconds from a time to the first frame with text."""
         return next((frame.at - at for frame in self.frames if frame.at >= at and frame.text), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """Text that stood and went back though no key disagreed with it."""
+    """Text that was shown and taken back although no key disagreed with it."""
 
     at: float
     before: str
@@ -60,9 +61,9 @@ class Back:
 
 
 def went_back(film: Film) -> list[Back]:
-    """Every frame that is less than the one before, less what was typed along.
+    """Return every frame that shows less than the one before, apart from what was typed along.
 
-    A key that does not type along (a cursor key, Escape, Enter, an accepting key, another character than is shown)
+    A key that does not type along (a cursor key, Escape, Enter, an accepting key, another character than the shown one)
     excuses every change for EFFECT_S.
     """
     found: list[Back] = []
@@ -84,7 +85,7 @@ def went_back(film: Film) -> list[Back]:
 
 
 def _along(before: str, after: str, pending: Sequence[Key]) -> int | None:
-    """How many pending keys were typed along such that ``after`` goes on with ``before``; None if it does not."""
+    """Return how many pending keys were typed along such that ``after`` continues ``before``; None if it does not."""
     typed = ""
     for n in range(len(pending) + 1):
         if before.startswith(typed) and after.startswith(before[len(typed) :]):

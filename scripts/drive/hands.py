@@ -1,4 +1,4 @@
-"""What a session needs of an editor."""
+"""What a session needs from an editor."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ class State:
 
     @property
     def left(self) -> str:
-        """What stands before the cursor."""
+        """The text before the cursor."""
         return self.text[: self.cursor]
 
     @property
     def right(self) -> str:
-        """What stands after it."""
+        """The text after it."""
         return self.text[self.cursor :]
 
 
 class Hands(Protocol):
-    """A person's hands on one editor, and their eyes. Keys do not wait for their effect."""
+    """The user's hands and eyes on one editor. Keys do not wait for their effect."""
 
     name: str
 
     def begin(self, name: str) -> None:
-        """Wait until the engine can answer, with a file open where the editor needs one for that."""
+        """Wait until the engine can answer, with a file open if the editor needs one for that."""
 
     def open(self, name: str, offset: int) -> float:
-        """Open a file and put the cursor there, ready to type; when it was opened, on the film's clock."""
+        """Open a file and put the cursor there, ready to type; return when it was opened, on the film's clock."""
 
     def type(self, char: str) -> None:
         """Type one character."""
@@ -53,13 +53,13 @@ class Hands(Protocol):
         """Delete the character after it."""
 
     def over(self, text: str) -> None:
-        """Move over ``text``, which stands after the cursor."""
+        """Move over ``text``, which is after the cursor."""
 
     def begin_undoable(self) -> None:
-        """What is typed from now on can be undone alone, where the editor lets one say so."""
+        """Make what is typed from now on undoable by itself, if the editor allows that."""
 
     def undo(self, offset: int) -> None:
-        """Undo once; ``offset`` is where the cursor is wanted."""
+        """Undo once; ``offset`` is where the cursor should be."""
 
     def accept(self, way: Way) -> None:
         """Take what is shown, or the next piece of it."""
@@ -68,22 +68,22 @@ class Hands(Protocol):
         """Hide what is shown."""
 
     def state(self) -> State:
-        """The document as it stands."""
+        """Return the document."""
 
     def film(self) -> Film:
-        """All frames and keys until now."""
+        """Return all frames and keys until now."""
 
     def is_answered(self) -> bool:
-        """Whether the server has nothing more to say."""
+        """Return whether the server has answered everything."""
 
     def sleep(self, seconds: float) -> None:
         """Do nothing for a while."""
 
     def save(self, name: str) -> str:
-        """Save; what stands in the file on disk."""
+        """Save; return what is in the file on disk."""
 
     def replace(self, name: str, text: str, offset: int) -> None:
-        """Put the file right by force, after a fault of the drive's."""
+        """Overwrite the file with the right text, after a fault of the drive."""
 
     def shot(self, file: Path) -> None:
-        """A picture of the window, where there is one."""
+        """Take a picture of the window, if there is one."""

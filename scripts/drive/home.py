@@ -1,4 +1,4 @@
-"""Folders of a drive's own for midfill: a user who has configured nothing but the embedded model."""
+"""midfill folders of a drive's own: a user who has configured only the embedded model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from midfill import paths
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment of an editor, and so of the server and of the engine that it starts."""
+    """Return the environment of an editor, and so of the server and of the engine that it starts."""
     names = ("CONFIG", "DATA", "STATE", "RUNTIME")
     own = {f"MIDFILL_{name}_DIR": str(folder / name.lower()) for name in names}
     for path in own.values():
@@ -26,7 +26,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def program(folder: Path, log: Path) -> Path:
-    """A program that is midfill, and writes down what the server and the editor say to each other."""
+    """Write a program that is midfill and logs the messages between the server and the editor; return its path."""
     file = folder / "midfill"
     tap = REPOSITORY / "tests/editors/wiretap.py"
     words = [sys.executable, "-P", str(tap), str(log), sys.executable, "-P", "-m", "midfill"]
@@ -36,7 +36,7 @@ def program(folder: Path, log: Path) -> Path:
 
 
 def last_trace(env: Mapping[str, str]) -> dict[str, Any]:
-    """What became of the server's last request; {} where it is not known."""
+    """Return what became of the server's last request; {} if that is unknown."""
     try:
         trace = json.loads((Path(env["MIDFILL_STATE_DIR"]) / "last-trace.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -47,7 +47,7 @@ def last_trace(env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def end_engines(env: Mapping[str, str]) -> None:
-    """End the engines that the editors of this drive started."""
+    """Stop the engines that the editors of this drive started."""
     for record in Path(env["MIDFILL_RUNTIME_DIR"]).glob("engine-*.json"):
         try:
             os.kill(json.loads(record.read_text(encoding="utf-8"))["pid"], signal.SIGTERM)

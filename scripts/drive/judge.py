@@ -1,13 +1,13 @@
-"""The rule by which a suggestion is judged: what is shown at a pause, against what the session types next.
+"""The rule by which a suggestion is judged: what is shown at a pause, compared with what the session types next.
 
-White space counts as one space, and whether either begins on a new line must agree. With that:
+White space counts as one space, and both must agree whether they begin on a new line. With that:
 
 - *useful*: the first line that is shown is the first line that follows; or all that is shown is how the following text
   begins, up to the end of a word, at least a word or three characters;
 - *half right*: the beginning is right, at least a word or three characters, and then it is wrong or stops in a word;
   also what is right as far as it goes and shorter than that;
 - *annoying*: it is wrong from the first word;
-- *nothing*: nothing was shown within the look.
+- *nothing*: nothing was shown during the look.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Judgement:
 
     verdict: Verdict
     n_right: int = 0  # characters at the beginning, normalised
-    n_read: int = 0  # characters of the first line that is shown: what a person reads before they know
+    n_read: int = 0  # characters of the first line that is shown: what the user reads before judging it
     whole: bool = False  # all of it follows
 
 
 def judge(shown: str, follows: str) -> Judgement:
-    """Judge what is shown at the cursor, where ``follows`` is what stands there in the end."""
+    """Judge what is shown at the cursor, where ``follows`` is the final text there."""
     if not shown.strip():
         return Judgement("nothing")
     n_read = len(first_line(shown))
@@ -54,24 +54,24 @@ def judge(shown: str, follows: str) -> Judgement:
 
 
 def next_word(shown: str, follows: str) -> str:
-    """The first word that is shown, if it is the next of what follows; else ""."""
+    """Return the first word that is shown, if it is also the next word that follows; otherwise ""."""
     seen, wanted = _WORD.match(shown), _WORD.match(follows)
     if not seen or starts_a_line(shown) != starts_a_line(follows):
         return ""
     if wanted and seen[0].split() == wanted[0].split():
         return seen[0]
-    # Signs may stand apart in one and together in the other.
+    # Signs may be apart in one and together in the other.
     word = seen[0].strip()
     return seen[0] if not word[-1:].isalnum() and follows.lstrip().startswith(word) else ""
 
 
 def normal(text: str) -> str:
-    """White space as one space, none around it."""
+    """Return the text with white space as one space, none around it."""
     return " ".join(text.split())
 
 
 def first_line(text: str) -> str:
-    """The first line that is not blank, normalised."""
+    """Return the first line that is not blank, normalised."""
     return next((normal(line) for line in text.split("\n") if line.strip()), "")
 
 
@@ -81,14 +81,14 @@ def starts_a_line(text: str) -> bool:
 
 
 def _right(seen: str, wanted: str) -> tuple[int, bool]:
-    """How many characters of ``seen`` begin ``wanted``, and whether they end where a word of ``wanted`` ends."""
+    """Return how many characters of ``seen`` begin ``wanted``, and whether they end where a word of ``wanted`` ends."""
     n = n_shared(seen, wanted)
     cuts = n and _is_word(wanted[n - 1 : n]) and _is_word(wanted[n : n + 1])
     return n, not cuts
 
 
 def _has_word(right: str, wanted: str) -> bool:
-    """Whether a whole word of ``wanted`` is in its right beginning."""
+    """Whether the right beginning contains a whole word of ``wanted``."""
     n = 0
     for piece in _PIECE.findall(wanted):
         n += len(piece)

@@ -40,7 +40,7 @@ class NeoVim:
         )
 
     def open(self, name: str, offset: int) -> float:
-        """Open a file and put the cursor there, ready to type; when it was opened, on the film's clock."""
+        """Open a file and put the cursor there, ready to type; return when it was opened, on the film's clock."""
         at = float(self._editor.lua("return vim.uv.hrtime() / 1e9"))
         self._editor.keys("<Esc>")
         self._editor.command(f"edit {self._editor.workspace / name}")
@@ -48,7 +48,7 @@ class NeoVim:
         return at
 
     def _go_to(self, offset: int) -> None:
-        """The cursor between two characters, in insert mode."""
+        """Put the cursor between two characters, in insert mode."""
         text = self.state().text
         row, column = text.count("\n", 0, offset) + 1, len(text[:offset].rsplit("\n", 1)[-1].encode())
         at_end = column > 0 and text[offset : offset + 1] in ("\n", "")
@@ -74,15 +74,15 @@ class NeoVim:
         self._editor.keys("<Del>")
 
     def over(self, text: str) -> None:
-        """Move over ``text``, which stands after the cursor."""
+        """Move over ``text``, which is after the cursor."""
         self._editor.keys("<Right>" * len(text))
 
     def begin_undoable(self) -> None:
-        """What is typed from now on is undone alone."""
+        """Make what is typed from now on undoable by itself."""
         self._editor.keys("<C-g>u")
 
     def undo(self, offset: int) -> None:
-        """Undo once, and go on typing where it was."""
+        """Undo once, and continue typing where it was."""
         self._editor.keys("<Esc>u")
         self._go_to(min(offset, len(self.state().text) - 1))
 
@@ -95,19 +95,19 @@ class NeoVim:
         self._editor.keys("<C-]>")
 
     def state(self) -> State:
-        """The document as it stands. The texts of a drive are ASCII: bytes are characters."""
+        """Return the document. The texts of a drive are ASCII: bytes are characters."""
         text, cursor, _ = self._editor.lua(STATE)
         return State(text, cursor)
 
     def film(self) -> Film:
-        """All frames and keys until now."""
+        """Return all frames and keys until now."""
         frames, keys = self._editor.lua("return _G.drain()")
         self._film.frames += [Frame(at, text) for at, text in frames]
         self._film.keys += [Key(at, text) for at, text in keys]
         return self._film
 
     def is_answered(self) -> bool:
-        """Whether the server has nothing more to say."""
+        """Return whether the server has answered everything."""
         return self._talk.is_answered()
 
     def sleep(self, seconds: float) -> None:
@@ -115,23 +115,23 @@ class NeoVim:
         time.sleep(seconds)
 
     def save(self, name: str) -> str:
-        """Save; what stands in the file on disk."""
+        """Save; return what is in the file on disk."""
         self._editor.command(f"silent write {self._editor.workspace / name}")
         return (self._editor.workspace / name).read_text(encoding="utf-8")
 
     def replace(self, name: str, text: str, offset: int) -> None:
-        """Put the file right by force, after a fault of the drive's."""
+        """Overwrite the file with the right text, after a fault of the drive."""
         self._editor.call("nvim_buf_set_lines", 0, 0, -1, False, text.removesuffix("\n").split("\n"))
         self._go_to(offset)
         self.save(name)
 
     def shot(self, file: Path) -> None:
-        """A headless editor has no window."""
+        """Do nothing: a headless editor has no window."""
 
 
 @contextlib.contextmanager
 def window(folder: Path, files: Mapping[str, str], env: Mapping[str, str]) -> Iterator[NeoVim]:
-    """An editor in a project."""
+    """Yield an editor in a project."""
     editor = Neovim(folder, None, "", SERVER, init=INIT, **env)
     try:
         for name, text in files.items():

@@ -1,4 +1,4 @@
-"""What a drive says at its end: tables for people, and lines of JSON."""
+"""The output of a drive at its end: tables for readers, and lines of JSON."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Done:
     backs: list[Back]
     n_frames: int
     seconds: float
-    engine_s: float  # from the window to the engine's being ready
+    engine_s: float  # from opening the window until the engine is ready
 
 
 def wilson(n: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
+    """Return the 95 % interval of a share (Wilson 1927)."""
     if not of:
         return 0.0, 1.0
     share, z = n / of, Z * Z / of
@@ -43,7 +43,7 @@ def wilson(n: int, of: int) -> tuple[float, float]:
 
 
 def table(done: Sequence[Done]) -> list[str]:
-    """Verdicts by editor and language, with sums."""
+    """Return the verdicts by editor and language, with sums."""
     rows = [("editor", "language", "looks", *VERDICTS)]
     groups = [(d.editor, d.language, d.record.looks) for d in done]
     editors = sorted({d.editor for d in done})
@@ -58,7 +58,7 @@ def table(done: Sequence[Done]) -> list[str]:
 
 
 def facts(done: Sequence[Done]) -> list[str]:
-    """Everything else, an editor a paragraph."""
+    """Return everything else, one paragraph for each editor."""
     lines: list[str] = []
     for editor in sorted({d.editor for d in done}):
         own = [d for d in done if d.editor == editor]
@@ -96,7 +96,7 @@ def facts(done: Sequence[Done]) -> list[str]:
 
 
 def _around_change(back: Back) -> str:
-    """Both frames, from a little before they differ; all of them stand in backs.jsonl."""
+    """Return both frames, from a little before they differ; backs.jsonl has them in full."""
     start = max(0, n_shared(back.before, back.after) - 20)
     return f"{back.before[start : start + 60]!r} → {back.after[start : start + 60]!r}"
 
@@ -109,7 +109,7 @@ def _first_looks(record: Record) -> list[Look]:
 
 
 def write(folder: Path, done: Iterable[Done], about: dict[str, Any]) -> None:
-    """The files of a drive: ``looks.jsonl``, ``annoying.jsonl``, ``backs.jsonl``, ``about.json``."""
+    """Write the files of a drive: ``looks.jsonl``, ``annoying.jsonl``, ``backs.jsonl``, ``about.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     done = list(done)
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
 """What is typed: finished files with marks that say which parts are written in the session, and how.
 
-``⟦3 … ⟧`` is a region: text that is not there at first, typed third of the project. In it:
+``⟦3 … ⟧`` is a region: text that is missing at first, and is typed third in the project. In it:
 
-- ``‸``: a place where a person stops and looks; a useful suggestion is taken whole,
+- ``‸``: a place where the user stops and looks; a useful suggestion is taken as a whole,
 - ``‸‹word›``, ``‸‹line›``: it is taken by words, by lines; ``‸‹escape›``: a wrong one is dismissed,
 - ``‹typo:TEXT›``: TEXT is typed by mistake and deleted,
 - ``‹undo:TEXT›``: TEXT is typed, then undone.
@@ -41,22 +41,22 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file: text that stands there, and regions."""
+    """A file: text that is already there, and regions."""
 
     name: str
     pieces: tuple[str | Region, ...]
 
     @property
     def regions(self) -> list[Region]:
-        """In the order of the file."""
+        """The regions in the order of the file."""
         return [piece for piece in self.pieces if isinstance(piece, Region)]
 
     def text(self, done: Collection[int]) -> str:
-        """The file once the regions with these numbers are written."""
+        """Return the file once the regions with these numbers are written."""
         return "".join(_written(piece, done) for piece in self.pieces)
 
     def around(self, region: Region, done: Collection[int]) -> tuple[str, str]:
-        """What stands before a region and after it."""
+        """Return the text before a region and after it."""
         place = self.pieces.index(region)
         before, after = self.pieces[:place], self.pieces[place + 1 :]
         return "".join(_written(p, done) for p in before), "".join(_written(p, done) for p in after)
@@ -71,23 +71,23 @@ class Project:
 
     @property
     def language(self) -> str:
-        """What a report calls it."""
+        """The project's name in a report."""
         return LANGUAGES.get(self.name, self.name)
 
     def tasks(self) -> list[tuple[File, Region]]:
-        """Every region with its file, in the order of the session."""
+        """Return every region with its file, in the order of the session."""
         found = [(file, region) for file in self.files for region in file.regions]
         return sorted(found, key=lambda task: task[1].number)
 
 
 def read(name: str) -> Project:
-    """A project of this folder."""
+    """Read a project of this folder."""
     texts = sorted((PROJECTS / name).glob("*.txt"))
     return Project(name, tuple(File(path.stem, parse(path.read_text(encoding="utf-8"))) for path in texts))
 
 
 def parse(text: str) -> tuple[str | Region, ...]:
-    """The pieces of a marked file."""
+    """Return the pieces of a marked file."""
     pieces: list[str | Region] = []
     end = 0
     for found in _REGION.finditer(text):

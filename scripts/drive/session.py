@@ -1,4 +1,4 @@
-"""A person's session: types the regions of a project, looks where they would look, takes what is right."""
+"""A user's session: types the regions of a project, looks where the user would look, takes what is right."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from scripts.drive.hands import Hands, State, Way
 from scripts.drive.judge import Judgement, judge, next_word
 from scripts.drive.script import File, Mark, Project, Region
 
-LOOK_S = 2.5  # a person looks this long at most
+LOOK_S = 2.5  # the longest time that the user looks
 SETTLED_S = 0.6  # a suggestion that has not changed for this long is read
-EMPTY_S = 1.2  # after this, an answer that holds nothing is believed
+EMPTY_S = 1.2  # after this, an empty answer is believed
 GAP_S, GAP_MIN_S, GAP_MAX_S = 0.14, 0.09, 0.3
 SETTLE_S = 4.0  # the editor's own time for a key, on a busy machine
 TAKE_S = 0.25  # between two words that are taken
-PAIRS = "([{\"'`*<>"  # after these an editor may have put something after the cursor
+PAIRS = "([{\"'`*<>"  # after these, an editor may have inserted something after the cursor
 CLOSERS = ")]}\"'`"
 MAX_WORDS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen at a pause."""
+    """What was shown at a pause."""
 
     project: str
     file: str
     region: int
     at: int  # of the region
     row: int  # from 1
-    line: str  # what stands before the cursor on its line
+    line: str  # the text before the cursor on its line
     shown: str
     follows: str
     judgement: Judgement
-    after_key_s: float | None  # to the first frame with text; 0.0 where it stood already
-    answered: bool  # whether the server had nothing more to say
-    trace: dict[str, Any]  # of the server's last request on this line; {} where that was elsewhere
+    after_key_s: float | None  # to the first frame with text; 0.0 if it was already shown
+    answered: bool  # whether the server had answered everything
+    trace: dict[str, Any]  # of the server's last request on this line; {} if that was on another line
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Opening:
 
 @dataclass(slots=True)
 class Record:
-    """Everything that a session saw."""
+    """Everything that a session recorded."""
 
     looks: list[Look] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
@@ -70,14 +70,14 @@ class Session:
         self, hands: Hands, project: Project, seed: int, trace: Callable[[], dict[str, Any]],
         say: Callable[[str], None], look_s: float = LOOK_S,
     ) -> None:  # fmt: skip
-        """``trace`` says what the server tells of its last request; ``look_s`` is the longest look."""
+        """``trace`` returns what the server reports about its last request; ``look_s`` is the longest look."""
         self.hands, self.project, self.trace, self.say = hands, project, trace, say
         self.look_s = look_s
         self.rng = random.Random(seed)  # noqa: S311 - the same typist each time
         self.record = Record()
         self.done: set[int] = set()
-        self.n = 0  # characters of the region that stand there
-        self.closers = ""  # what the editor put between the cursor and the text after the region
+        self.n = 0  # characters of the region that are there
+        self.closers = ""  # what the editor inserted between the cursor and the text after the region
         self.before = self.after = ""
         self.file, self.region = project.tasks()[0]
 
@@ -139,7 +139,7 @@ class Session:
             self._gap()
 
     def _stroke(self) -> None:
-        """The next character, or several that stand there already."""
+        """Type the next character, or move over several that are already there."""
         rest = self.region.text[self.n :]
         piece = _next_piece(self.closers)
         if piece and rest.startswith(piece) and piece[0] not in CLOSERS:
@@ -161,14 +161,14 @@ class Session:
                     self._sync()
 
     def _enter(self) -> None:
-        """A new line, with the indentation that is wanted."""
+        """Begin a new line with the right indentation."""
         text = self.region.text
         self.hands.enter()
         self.n += 1
         self.record.n_typed += 1
         self._gap()
         if text[self.n : self.n + 1] == "\n":
-            return  # a blank line: the editor takes its indentation away
+            return  # a blank line: the editor removes its indentation
         wanted = self.before + text[: self.n]
         state = self._settle(lambda state: state.left.startswith(wanted))
         if not state.left.startswith(wanted):
@@ -201,7 +201,7 @@ class Session:
         return self.before + self.region.text[: self.n]
 
     def _settle(self, true: Callable[[State], bool], patience_s: float = SETTLE_S) -> State:
-        """Wait for a state; the one that stands in the end."""
+        """Wait for a state; return the final one."""
         deadline = time.monotonic() + patience_s
         while True:
             state = self.hands.state()
@@ -213,7 +213,7 @@ class Session:
         return state.left == self._wanted and state.right.endswith(self.after)
 
     def _sync(self) -> None:
-        """Wait until the document is as wanted; learn what the editor closed by itself."""
+        """Wait until the document is right; note what the editor closed by itself."""
         state = self._settle(self._is_right)
         if self._is_right(state):
             self.closers = state.right.removesuffix(self.after) if self.after else state.right
@@ -238,7 +238,7 @@ class Session:
         self.closers = state.right.removesuffix(self.after) if self.after else state.right
 
     def _rested(self) -> State:
-        """The state once it stands still."""
+        """Return the state once it has stopped changing."""
         state = self.hands.state()
         for _ in range(40):
             self.hands.sleep(0.15)
@@ -269,7 +269,7 @@ class Session:
         self._mend()
 
     def _check(self, file: File) -> None:
-        """The file on disk is what was to be written."""
+        """Check that the file on disk is what was to be written."""
         wanted, text = file.text(self.done), self.hands.save(file.name)
         if text != wanted:
             n = max(0, n_shared(text, wanted) - 30)
@@ -308,7 +308,7 @@ class Session:
             self._take_words(shown)
 
     def _wait_for_text(self) -> str:
-        """Look until a suggestion is whole and stands still, or none will come, or the time of a look is over."""
+        """Look until a suggestion is complete and stops changing, or none will come, or the time of a look is over."""
         start = time.monotonic()
         last, since = "", start
         while (now := time.monotonic()) < start + self.look_s:
@@ -339,7 +339,7 @@ class Session:
             shown = self.hands.film().standing().text
 
     def _accept(self, way: Way) -> bool:
-        """Take it; what is wrong of it is deleted. Whether anything right came."""
+        """Take it, and delete its wrong part; return whether anything right came."""
         known, n = self.hands.state(), self.n
         self.hands.accept(way)
         self._settle(lambda state: state.text != known.text)
@@ -352,6 +352,6 @@ class Session:
 
 
 def _next_piece(closers: str) -> str:
-    """What an editor put there, up to the end of its first line that is not blank."""
+    """Return what an editor inserted, up to the end of its first line that is not blank."""
     head = closers[: len(closers) - len(closers.lstrip("\n"))]
     return head + closers[len(head) :].split("\n", 1)[0]

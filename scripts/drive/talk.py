@@ -1,4 +1,4 @@
-"""What an editor and the server say to each other: the documents as the server knows them, and what is not answered."""
+"""The messages between an editor and the server: the documents as the server knows them, and unanswered requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ASKED = ("midfill/inlineCompletion", "textDocument/inlineCompletion")
 
 
 class Talk:
-    """The messages of one editor, read from their log as that grows."""
+    """The messages of one editor, read from their log as it grows."""
 
     def __init__(self, log: Path) -> None:
         self._log, self._n_read = log, 0
@@ -19,12 +19,12 @@ class Talk:
         self._waiting: set[Any] = set()  # ids of requests
 
     def text(self, name: str) -> str:
-        """A document now; "" if it is not open."""
+        """Return a document's current text; "" if it is not open."""
         self._read()
         return self._texts.get(name, "")
 
     def is_answered(self) -> bool:
-        """Whether the server has answered every request for a suggestion."""
+        """Return whether the server has answered every request for a suggestion."""
         self._read()
         return not self._waiting
 
@@ -53,7 +53,7 @@ class Talk:
 
 
 def changed(text: str, change: Mapping[str, Any]) -> str:
-    """``text`` after one change of a didChange notification. Positions count UTF-16 units."""
+    """Return ``text`` after one change of a didChange notification. Positions count UTF-16 units."""
     if "range" not in change:
         return str(change["text"])
     start, end = (_offset(text, change["range"][side]) for side in ("start", "end"))

@@ -1,4 +1,4 @@
-"""The real VS Code, driven as a person does: keys, the explorer, what the window shows."""
+"""The real VS Code, driven as a user does: keys, the explorer, what the window shows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from scripts.drive.talk import Talk
 
 LOAD_S = 300.0  # the model may have to be prepared first
 TAB = 4
-# As the tests read ghost text, and two things more. Where it begins with a line break, its first line is empty. Where
-# it replaces a bracket that was closed by itself, VS Code draws it around that one: what is between belongs to it.
+# Like the tests' way of reading ghost text, with two additions. If the text begins with a line break, its first line is
+# empty. If it replaces a bracket that the editor closed by itself, VS Code draws the text around that bracket: what is
+# between belongs to it.
 LINES = (
     GHOST.replace(".filter(Boolean)", "")
     .replace("text(inline)", "text(spanned(inline))")
@@ -32,8 +33,8 @@ LINES = (
         1,
     )
 )
-# Frames and keys with the page's own clock, in seconds. A frame is looked at once it is painted, where anything
-# changed: looking at every one would take a third of a core from the engine.
+# Frames and keys with the page's own clock, in seconds. A frame is read after it is painted, and only if something
+# changed: reading every frame would take a third of a core from the engine.
 RECORD = f"""() => {{
   window.film = {{ frames: [], keys: [] }};
   const typed = event => event.key.length === 1 && !event.ctrlKey && !event.altKey && !event.metaKey ? event.key : '';
@@ -53,7 +54,7 @@ RECORD = f"""() => {{
   }}).observe(document.body, {{ subtree: true, childList: true, characterData: true, attributes: true }});
 }}"""
 DRAIN = "() => { const film = window.film; window.film = { frames: [], keys: [] }; return film; }"
-# The person's settings that differ from the defaults: their widget would take Tab and Enter, and tags be closed late.
+# User settings that differ from the defaults: otherwise a widget would take Tab and Enter, and tags be closed late.
 USER = {
     "editor.suggestOnTriggerCharacters": False,
     "javascript.autoClosingTags": False,
@@ -78,7 +79,7 @@ class VsCode:
         self._bench.wait_status("codicon-check", patience_s=LOAD_S)
 
     def open(self, name: str, offset: int) -> float:
-        """Open a file and put the cursor there, ready to type; when it was opened, on the film's clock."""
+        """Open a file and put the cursor there, ready to type; return when it was opened, on the film's clock."""
         at = float(self._bench.page.evaluate("() => performance.now() / 1000"))
         self._bench.page.locator(f'.explorer-folders-view .monaco-list-row[aria-label="{name}"]').dblclick()
         until(lambda: self._talk.text(name), bool, self._bench)
@@ -117,7 +118,7 @@ class VsCode:
         self._bench.press("Delete")
 
     def over(self, text: str) -> None:
-        """Move over ``text``, which stands after the cursor."""
+        """Move over ``text``, which is after the cursor."""
         for _ in range(text.count("\n")):
             self._bench.press("ArrowDown")
         if "\n" in text:
@@ -126,7 +127,7 @@ class VsCode:
             self._bench.press("ArrowRight")
 
     def begin_undoable(self) -> None:
-        """VS Code decides by itself what is undone at once."""
+        """Do nothing: VS Code decides by itself what one undo covers."""
 
     def undo(self, offset: int) -> None:
         """Undo once; the cursor goes where the change was."""
@@ -141,7 +142,7 @@ class VsCode:
         self._bench.press("Escape")
 
     def state(self) -> State:
-        """The document as the server was told of it, with the cursor of the status bar."""
+        """Return the document as the server knows it, with the cursor from the status bar."""
         text = self._talk.text(self._file)
         shown = self._bench.page.evaluate(
             "() => document.querySelector('.statusbar-item[id=\"status.editor.selection\"]')?.textContent ?? ''"
@@ -150,14 +151,14 @@ class VsCode:
         return State(text, offset(text, int(found[1]), int(found[2])) if found else -1)
 
     def film(self) -> Film:
-        """All frames and keys until now."""
+        """Return all frames and keys until now."""
         new = self._bench.page.evaluate(DRAIN)
         self._film.frames += [Frame(at, text) for at, text in new["frames"]]
         self._film.keys += [Key(at, text) for at, text in new["keys"]]
         return self._film
 
     def is_answered(self) -> bool:
-        """Whether the server has nothing more to say."""
+        """Return whether the server has answered everything."""
         return self._talk.is_answered()
 
     def sleep(self, seconds: float) -> None:
@@ -165,7 +166,7 @@ class VsCode:
         self._bench.page.wait_for_timeout(seconds * 1000)
 
     def save(self, name: str) -> str:
-        """Save; what stands in the file on disk."""
+        """Save; return what is in the file on disk."""
         file = self._bench.workspace / name
         wanted = self._talk.text(name)
         for _ in range(20):
@@ -177,7 +178,7 @@ class VsCode:
         return file.read_text(encoding="utf-8")
 
     def replace(self, name: str, text: str, offset: int) -> None:
-        """Put the file right by force, after a fault of the drive's."""
+        """Overwrite the file with the right text, after a fault of the drive."""
         self._bench.press("Escape")
         self.save(name)
         (self._bench.workspace / name).write_text(text, encoding="utf-8")
@@ -185,12 +186,12 @@ class VsCode:
         self._go_to(text, offset)
 
     def shot(self, file: Path) -> None:
-        """A picture of the window."""
+        """Take a picture of the window."""
         self._bench.page.screenshot(path=file)
 
 
 def offset(text: str, row: int, column: int) -> int:
-    """The offset of a row and a column as the status bar counts them: a tab goes on to the next stop."""
+    """Return the offset of a row and a column as the status bar counts them: a tab extends to the next stop."""
     lines = text.split("\n")
     if row > len(lines):
         return -1
@@ -204,7 +205,7 @@ def offset(text: str, row: int, column: int) -> int:
 
 @contextlib.contextmanager
 def window(folder: Path, files: Mapping[str, str], env: Mapping[str, str]) -> Iterator[VsCode]:
-    """A window on a project, with the extension that `make vsix` packed."""
+    """Yield a window on a project, with the extension that `make vsix` packed."""
     from playwright.sync_api import sync_playwright
 
     vsix = max((REPOSITORY / "dist").glob("midfill-*.vsix"), key=lambda file: file.stat().st_mtime)

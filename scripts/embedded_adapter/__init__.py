@@ -1,1 +1,1 @@
-"""The text the embedded adapter is trained on, and the text it is judged by: see README.md."""
+"""The text that the embedded adapter is trained on, and the text that it is judged by: see README.md."""

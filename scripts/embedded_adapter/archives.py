@@ -1,7 +1,7 @@
-"""What lies in an archive: plain files only, each with a path that stays inside and a bounded size.
+"""The content of an archive: only plain files, each with a path that stays inside and a bounded size.
 
-Nothing is unpacked to the disk here and nothing of a package is run. An archive that tries to write outside its folder
-is refused as a whole; links, devices and files that are too large are left out.
+Nothing is unpacked to the disk here, and nothing from a package is run. An archive that tries to write outside its
+folder is refused as a whole; links, devices and files that are too large are left out.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MAX_TOTAL = 1 << 30  # bytes, as the archive declares them
 
 
 class ArchiveError(Exception):
-    """An archive that is not to be trusted."""
+    """An archive that must not be trusted."""
 
 
 def plain_files(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Path ("/" separated) and content of each plain file of a zip (a wheel), a tar or a .deb."""
+    """Yield path ("/" separated) and content of each plain file of a zip (a wheel), a tar or a .deb."""
     try:
         if archive.suffix == ".deb":
             yield from _of_deb(archive)
@@ -38,7 +38,7 @@ def plain_files(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def safe_path(path: str) -> str:
-    """``path`` in its shortest form; refuses what would lead out of the folder it is put into."""
+    """Return ``path`` in its shortest form; refuse one that would lead out of the folder it is put into."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path or not path.isprintable():
         raise ArchiveError(f"a path that leads outside: {path!r}")
@@ -46,7 +46,7 @@ def safe_path(path: str) -> str:
 
 
 class _Budget:
-    """Bounds what an archive may hold, so that a small one cannot fill the disk or the day."""
+    """Limits what an archive may hold, so that a small one cannot fill the disk or take all day."""
 
     def __init__(self) -> None:
         self.n_members = 0
@@ -69,7 +69,7 @@ def _of_zip(archive: Path) -> Iterator[tuple[str, bytes]]:
             if info.is_dir() or kind not in (0, stat.S_IFREG) or info.file_size > MAX_FILE:
                 continue
             with opened.open(info) as member:
-                content = member.read(MAX_FILE + 1)  # the declared size may lie
+                content = member.read(MAX_FILE + 1)  # the declared size may be false
             if len(content) <= MAX_FILE:
                 yield path, content
 
@@ -87,7 +87,8 @@ def _of_tar(opened: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 
 
 def _of_deb(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Its files as a stream, so that a bomb ends with the budget; its scripts are in another member, left alone."""
+    """Yield its files as a stream, so that a bomb ends with the budget; its scripts are in another member, which is not
+    read."""
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE) as unpacker:  # noqa: S603, S607
         try:
             with tarfile.open(fileobj=unpacker.stdout, mode="r|") as opened:

@@ -26,17 +26,17 @@ from .wanted import choose, fingerprint, is_wanted_path, is_wanted_text
 
 @dataclass
 class Package:
-    """What an archive holds that matters here."""
+    """The relevant content of an archive."""
 
     source: Source
     texts: dict[str, str] = field(default_factory=dict)
     licence_files: dict[str, str] = field(default_factory=dict)
-    metadata: str = ""  # what it says of its licence
+    metadata: str = ""  # its statement about its licence
     debian: licences.DebianCopyright | None = None
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fetch, check, choose, write; the number of packages that failed."""
+    """Fetch, check, choose, write; return the number of packages that failed."""
     parser = argparse.ArgumentParser(prog="fetch", description="Fetches the text of the embedded adapter.")
     parser.add_argument("dir", type=Path, metavar="DIR")
     parser.add_argument("--sources", type=Path, default=SOURCES, help="another list than sources.toml")
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def read_package(source: Source, archives: list[Path]) -> Package:
-    """The wanted files of a package whose licence is what sources.toml says."""
+    """Return the wanted files of a package whose licence is what sources.toml says."""
     package = Package(source)
     for archive in archives:
         for path, content in plain_files(archive):
@@ -103,7 +103,7 @@ def _take(package: Package, path: str, text: str) -> None:
 
 
 def _inner(path: str, source: Source) -> str:
-    """The path below the archive's top folder, where it has one that says no more than the package's name."""
+    """Return the path below the archive's top folder, if it has one that only repeats the package's name."""
     if source.index in ("pypi", "debian") or path.startswith("debian/"):
         return path
     return "/".join(PurePosixPath(path).parts[1:])
@@ -114,7 +114,7 @@ def _is_inside(path: str, places: Iterable[str]) -> bool:
 
 
 def _drop_foreign(package: Package) -> None:
-    """Leave out what is under another licence: by the licence file of its folder, or by debian/copyright."""
+    """Leave out what is under another licence: according to the licence file of its folder, or to debian/copyright."""
     foreign = [
         str(PurePosixPath(path).parent) + "/"
         for path, text in package.licence_files.items()
@@ -128,7 +128,7 @@ def _drop_foreign(package: Package) -> None:
 
 
 def _lift(package: Package) -> None:
-    """Paths below the folder that all the code lies in: usr/share/… is Debian's, not the project's."""
+    """Make paths relative to the folder that contains all the code: usr/share/… is Debian's, not the project's."""
     top = os.path.commonpath([str(PurePosixPath(path).parent) for path in package.texts])
     package.texts = {path.removeprefix(top + "/"): text for path, text in package.texts.items()}
     package.licence_files = {
@@ -138,7 +138,7 @@ def _lift(package: Package) -> None:
 
 
 def _keep_near_licences(package: Package) -> None:
-    """The licence files of what is taken: those above the code, and those in a folder for them."""
+    """Keep the licence files of what is taken: those above the code, and those in a folder for them."""
     above = {parent for path in package.texts for parent in PurePosixPath(path).parents}
     package.licence_files = {
         path: text
@@ -148,7 +148,7 @@ def _keep_near_licences(package: Package) -> None:
 
 
 def write(folder: Path, packages: list[Package]) -> None:
-    """Both halves and SOURCES.md; the old ones go only when the new ones are complete."""
+    """Write both halves and SOURCES.md; the old ones are removed only when the new ones are complete."""
     building = folder / "building"
     shutil.rmtree(building, ignore_errors=True)
     seen: set[str] = set()

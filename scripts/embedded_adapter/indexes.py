@@ -16,7 +16,7 @@ APT_LISTS = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
 
 
 class DownloadError(Exception):
-    """A package that could not be had as sources.toml describes it."""
+    """A package that could not be downloaded as sources.toml describes it."""
 
 
 class Cache:
@@ -28,7 +28,7 @@ class Cache:
         self._apt: Path | None = None
 
     def archives(self, source: Source) -> list[Path]:
-        """The package's archive, checked; for Debian's sources followed by the one with debian/copyright."""
+        """Return the package's checked archive; for Debian's sources, followed by the one with debian/copyright."""
         place = self.folder / source.index / f"{source.label}-{source.version}"
         if not place.is_dir():
             self._download(source, place)
@@ -36,7 +36,7 @@ class Cache:
         try:
             self._check(source, archives[0])
         except DownloadError:
-            shutil.rmtree(place)  # the next run asks the index again
+            shutil.rmtree(place)  # so that the next run asks the index again
             raise
         return archives
 
@@ -59,7 +59,7 @@ class Cache:
         self._may_be_newer(message)
 
     def _deb(self, source: Source, folder: Path) -> None:
-        """A binary package: a tar of plain files. It is not installed, and its scripts are not read."""
+        """Download a binary package: a tar of plain files. It is not installed, and its scripts are not read."""
         exact = f"{source.name}={source.version}"
         try:
             self._apt_get(folder, "download", exact)
@@ -68,7 +68,7 @@ class Cache:
             self._apt_get(folder, "download", source.name)
 
     def _deb_source(self, source: Source, folder: Path) -> None:
-        """The archive as upstream made it, and Debian's own with its record of the licences."""
+        """Download upstream's original archive, and Debian's own with its record of the licences."""
         self._apt_get(folder, "source", "--download-only", source.name)
         for path in folder.iterdir():
             if not re.search(r"\.(?:orig|debian)\.tar\.[a-z0-9]+$", path.name):
@@ -91,7 +91,7 @@ class Cache:
 
 
 def _pip(source: Source, folder: Path) -> None:
-    """A wheel for any machine: a zip of plain files, which nothing builds."""
+    """Download a wheel for any machine: a zip of plain files that needs no building."""
     any_machine = ["--implementation", "py", "--abi", "none", "--platform", "any", "--python-version", "3.13"]
     options = ["--no-deps", "--only-binary", ":all:", *any_machine, "--dest", "."]
     _run([sys.executable, "-m", "pip", "download", "-q", *options, f"{source.name}=={source.version}"], folder)
@@ -111,7 +111,8 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def _prepare_apt(folder: Path) -> Path:
-    """A private state of apt with the packages and the sources of this machine's own Debian mirrors; needs no root."""
+    """Prepare a private apt state with the packages and the sources of this machine's own Debian mirrors; needs no
+    root."""
     for name in ("parts", "lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     lines = sorted({f"{kind} {rest}" for rest in _suites() for kind in ("deb", "deb-src")})
@@ -129,13 +130,13 @@ def _apt_options(folder: Path) -> list[str]:
         "Dir::Etc::SourceParts": folder / "parts",
         "Dir::State::Lists": folder / "lists",
         "Dir::Cache": folder / "cache",
-        "APT::Sandbox::User": "",  # the private folders need not be open to apt's own user
+        "APT::Sandbox::User": "",  # the private folders need not be readable by apt's own user
     }
     return [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
 
 
 def _suites() -> list[str]:
-    """The rest of a line of sources.list for every Debian suite that this machine takes packages from."""
+    """Return the rest of a line of sources.list for every Debian suite that this machine takes packages from."""
     files = [APT_LISTS[0], *(APT_LISTS[1].iterdir() if APT_LISTS[1].is_dir() else ())]
     lines = []
     for path in files:

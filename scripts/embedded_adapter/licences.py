@@ -1,4 +1,4 @@
-"""What a package says of its licence, and what its licence files say."""
+"""The licence of a package according to its metadata, and according to its licence files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
-# SPDX names that an entry of sources.toml may give, and the family whose wording they share.
+# SPDX names that an entry of sources.toml may have, and the family whose wording they share.
 ALLOWED = {
     "MIT": "MIT",
     "MIT-0": "MIT",
@@ -21,7 +21,7 @@ ALLOWED = {
     "Zlib": "Zlib",
     "MIT OR Apache-2.0": "MIT",
 }
-# Words of metadata: SPDX, the classifiers of Python packages, the short names of Debian.
+# Words in metadata: SPDX, the classifiers of Python packages, the short names of Debian.
 _SAID = {
     "MIT": re.compile(r"\bMIT\b|\bExpat\b|\bX11\b", re.IGNORECASE),
     "BSD": re.compile(r"\bBSD\b|\bBSD-?[23]|\b[23]-clause", re.IGNORECASE),
@@ -30,7 +30,7 @@ _SAID = {
     "PSF": re.compile(r"\bPSF|Python Software Foundation|\bPython-2", re.IGNORECASE),
     "Zlib": re.compile(r"\bzlib\b", re.IGNORECASE),
 }
-# The sentence by which a licence is known, in lower case with single spaces.
+# The sentence that identifies a licence, in lower case with single spaces.
 _WORDING = {
     "MIT": ("permission is hereby granted, free of charge, to any person obtaining a copy",),
     "BSD": ("redistribution and use in source and binary forms, with or without modification",),
@@ -55,29 +55,29 @@ _HEAD = 3000  # characters in which a file names its licence
 
 
 def is_licence_file(path: str) -> bool:
-    """Whether a file of this name states a licence."""
+    """Whether a file with this name states a licence."""
     name = PurePosixPath(path)
     return _FILE.fullmatch(name.name) is not None and name.suffix.lower() not in _CODE_SUFFIXES
 
 
 def families_of_text(text: str) -> set[str]:
-    """The families whose wording is in a licence file."""
+    """Return the families whose wording is in a licence file."""
     flat = re.sub(r"[\s*#/;\"]+", " ", text).lower()
     return {family for family, wordings in _WORDING.items() if any(wording in flat for wording in wordings)}
 
 
 def families_said(words: str) -> set[str]:
-    """The families that metadata name."""
+    """Return the families that metadata name."""
     return {family for family, pattern in _SAID.items() if pattern.search(words)}
 
 
 def names_copyleft(text: str) -> bool:
-    """Whether the head of a source file names a licence that asks for more than a notice."""
+    """Whether the head of a source file names a licence that requires more than a notice."""
     return _COPYLEFT.search(text[:_HEAD]) is not None
 
 
 def check(declared: str, metadata: str, licence_files: Mapping[str, str]) -> list[str]:
-    """Why a package is not what sources.toml says; empty if its metadata and its licence files agree with it."""
+    """Return why a package is not what sources.toml says; [] if its metadata and its licence files agree with it."""
     family = ALLOWED[declared]
     faults = []
     if family not in families_said(metadata):
@@ -88,7 +88,7 @@ def check(declared: str, metadata: str, licence_files: Mapping[str, str]) -> lis
 
 
 def of_python(metadata: str) -> str:
-    """What a wheel's METADATA says: the expression if there is one, else the old field and the classifiers."""
+    """Return what a wheel's METADATA says: the expression if there is one, else the old field and the classifiers."""
     head = metadata.split("\n\n", 1)[0]
     fields = re.findall(r"^(License-Expression|License|Classifier): (.*)$", head, re.MULTILINE)
     said = [value[:100] for key, value in fields if key != "Classifier" or value.startswith("License ::")]
@@ -96,13 +96,13 @@ def of_python(metadata: str) -> str:
 
 
 def of_npm(package_json: str) -> str:
-    """What a package.json says."""
+    """Return what a package.json says."""
     package = json.loads(package_json)
     return json.dumps(package.get("license") or package.get("licenses") or "")
 
 
 class DebianCopyright:
-    """debian/copyright in its machine-readable form: which files are under which licence, the last match decides."""
+    """debian/copyright in its machine-readable form: which files are under which licence; the last match decides."""
 
     def __init__(self, text: str) -> None:
         stanzas = [dict(_fields(stanza)) for stanza in re.split(r"\n\s*\n", text)]
@@ -113,7 +113,7 @@ class DebianCopyright:
         ]  # fmt: skip
 
     def of(self, path: str) -> str:
-        """The short name of the licence of a file, "" if none is given."""
+        """Return the short name of a file's licence, "" if none is given."""
         found = ""
         for patterns, licence in self._rules:
             if any(_matches(path, pattern.removeprefix("./")) for pattern in patterns):
@@ -121,13 +121,14 @@ class DebianCopyright:
         return found
 
     def is_permissive(self, path: str) -> bool:
-        """Whether a file may be taken: one of the licences it can be had under is permissive."""
+        """Whether a file may be taken: one of the licences that it is offered under is permissive."""
         choices = re.split(r"(?i)\s+or\s+", self.of(path))
         return any(_PERMISSIVE.search(choice) and not _COPYLEFT.search(choice) for choice in choices)
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """A binary package has its files elsewhere, so that the pattern may also match the end of the path."""
+    """Whether a path matches. A binary package has its files in another place, so the pattern may also match the path's
+    end."""
     return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, "*/" + pattern)
 
 

@@ -24,9 +24,9 @@ from .sources import read_sources
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "server" / "midfill" / "embedded_adapter"
 NAME = "midfill-embedded"
-# What midfill reads, and what tells where it comes from. The rest (a pickle among it) is for a trainer.
+# What midfill reads, and what shows its origin. The rest (including a pickle) is for a trainer.
 SHIPPED = ("adapter_model.safetensors", "adapter_config.json", "README.md", "midfill.json", "loss.svg")
-# What a step changes is smaller where most is learned already; a hole comes only once, so nothing is dropped out.
+# A step changes less if most is learned already; each hole comes only once, so there is no dropout.
 FRESH = ("--steps", "460", "--against", "none", "--prompt-share", "0", "--end-weight", "1")
 ON = ("--steps", "200", "--against", "embedded", "--rate", "2e-4", "--dropout", "0", "--seed", "2",
       "--prompt-share", "0", "--end-weight", "1")  # fmt: skip
@@ -34,7 +34,7 @@ HOLES = 240
 
 
 def main() -> int:
-    """Fetch, train, judge, and ship what is better; the exit status."""
+    """Fetch, train, judge, and ship what is better; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "embedded_adapter")
     parser.add_argument("--steps", type=int, default=0, help="(200, from nothing 460)")
@@ -58,14 +58,14 @@ def main() -> int:
 
 
 def _run(*arguments: str, env: dict[str, str] | None = None) -> None:
-    """Ends this program where that one fails, or says that the adapter is not better."""
+    """Run a program; exit if it fails, or if it says that the adapter is not better."""
     done = subprocess.run([sys.executable, *arguments], check=False, env=env, cwd=ROOT)  # noqa: S603 - our own words
     if done.returncode:
         sys.exit(done.returncode)
 
 
 def ship(adapter: Path) -> None:
-    """Copy a promoted adapter into the package: its weights in sixteen bits, which halves them."""
+    """Copy a promoted adapter into the package, with its weights in sixteen bits, which halves their size."""
     from safetensors.torch import load_file, save_file
 
     figures = json.loads((adapter / "midfill.json").read_text(encoding="utf-8"))

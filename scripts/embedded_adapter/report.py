@@ -1,6 +1,6 @@
-"""Tables: SOURCES.md says what was taken from where, the README's lists what sources.toml asks for.
+"""Tables: SOURCES.md says what was taken from which package, the README lists what sources.toml requests.
 
-``python -m scripts.embedded_adapter.report`` writes the README's anew.
+``python -m scripts.embedded_adapter.report`` rewrites the README's table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Row = tuple[Source, int, int]  # files, bytes
 
 
 def as_markdown(rows: Iterable[Row]) -> str:
-    """SOURCES.md."""
+    """Return SOURCES.md."""
     rows = sorted(rows, key=lambda row: _order(row[0]))
     blocks = [
         "# Sources\n",
@@ -37,7 +37,7 @@ def as_markdown(rows: Iterable[Row]) -> str:
 
 
 def sources_table(sources: Iterable[Source]) -> str:
-    """The README's list."""
+    """Return the README's list."""
     cells = [
         (source.use, source.language, source.name, source.version, source.index, source.licence, source.limit_kb)
         for source in sorted(sources, key=_order)

@@ -13,7 +13,7 @@ from .wanted import SUFFIXES
 SOURCES = Path(__file__).with_name("sources.toml")
 INDEXES = ("pypi", "npm", "debian", "debian-source")
 USES = ("train", "held-out")
-MAX_LIMIT_KB = 400  # no project prevails
+MAX_LIMIT_KB = 400  # so that no project dominates
 _NAME = re.compile(r"(?:@[a-z0-9][a-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._+-]*")
 _VERSION = re.compile(r"(?:[0-9]+:)?[0-9][A-Za-z0-9.+~-]*")
 
@@ -24,14 +24,14 @@ class Source:
 
     index: str
     name: str
-    version: str  # of Debian's source packages upstream's, without Debian's revision
+    version: str  # for Debian's source packages upstream's version, without Debian's revision
     sha256: str
     language: str
     licence: str
     use: str
     project: str  # packages of one project share it
     folders: tuple[str, ...] = ()  # only these, below the archive's own top folder; all if empty
-    without: tuple[str, ...] = ()  # these not: code that a project we measure on has as well
+    without: tuple[str, ...] = ()  # without these: code that is also in a project we measure on
     limit_kb: int = MAX_LIMIT_KB
 
     @property
@@ -41,7 +41,7 @@ class Source:
 
 
 def read_sources(path: Path = SOURCES) -> list[Source]:
-    """All entries, checked."""
+    """Return all entries, checked."""
     entries = tomllib.loads(path.read_text(encoding="utf-8"))["source"]
     known = {field.name for field in fields(Source)}
     sources = []
@@ -56,7 +56,7 @@ def read_sources(path: Path = SOURCES) -> list[Source]:
 
 
 def find_faults(sources: list[Source]) -> list[str]:
-    """What is wrong with the list, in words."""
+    """Return what is wrong with the list, in words."""
     faults = [f"{source.name}: {fault}" for source in sources for fault in _faults_of(source)]
     halves: dict[str, set[str]] = {}
     for source in sources:

@@ -1,1 +1,1 @@
-"""The projects that ``midfill eval languages`` is measured on: see README.md."""
+"""The projects that ``midfill eval languages`` measures on: see README.md."""

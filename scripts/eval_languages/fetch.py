@@ -1,4 +1,4 @@
-"""Fetches the projects that are measured on: ``python -m scripts.eval_languages.fetch DIR``.
+"""Fetches the projects to measure on: ``python -m scripts.eval_languages.fetch DIR``.
 
 Writes DIR/dev/<group>/<package>/… and DIR/test/<group>/<package>/…; the archives stay in DIR/cache. The same
 projects.toml gives the same files. See README.md.
@@ -20,12 +20,12 @@ from scripts.embedded_adapter.wanted import choose, fingerprint, is_wanted_text
 from .projects import HALVES, PROJECTS, Project, read_projects
 
 LIMIT = 120_000  # characters of one language of one project
-# Not the project's own code, or not what somebody would have typed.
+# Not the project's own code, or code that a person would not type.
 _FOLDERS = SKIPPED | {"debian", "locale", "locales", "i18n", "lang", "langs", "third_party", "migrations", "fixtures"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fetch, choose, write; 1 where a package failed."""
+    """Fetch, choose, write; return 1 if a package failed."""
     parser = argparse.ArgumentParser(prog="fetch", description="Fetches the projects of midfill eval languages.")
     parser.add_argument("dir", type=Path, metavar="DIR")
     parser.add_argument("--projects", type=Path, default=PROJECTS, help="another list than projects.toml")
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def read_project(project: Project, archives: list[Path]) -> dict[str, str]:
-    """The texts by path of one package in the languages of its group, bounded. Raises ArchiveError."""
+    """Return the texts by path of one package in the languages of its group, bounded. Raises ArchiveError."""
     found: dict[str, dict[str, str]] = {}
     for path, content in plain_files(archives[0]):
         inner = _inner(path, project)
@@ -66,7 +66,7 @@ def read_project(project: Project, archives: list[Path]) -> dict[str, str]:
 
 
 def _inner(path: str, project: Project) -> str:
-    """The path below the archive's top folder, where it has one that says no more than the package's name."""
+    """Return the path below the archive's top folder, if it has one that only repeats the package's name."""
     parts = PurePosixPath(path).parts
     return "/".join(parts if project.source.index in ("pypi", "debian") else parts[1:])
 
@@ -81,7 +81,7 @@ def _is_wanted_path(path: str, folders: tuple[str, ...]) -> bool:
 
 
 def write(folder: Path, projects: list[tuple[Project, dict[str, str]]]) -> None:
-    """Both halves, each text once; the old ones go only when the new ones are complete."""
+    """Write both halves, each text once; the old ones are removed only when the new ones are complete."""
     building = folder / "building"
     shutil.rmtree(building, ignore_errors=True)
     seen: set[str] = set()

@@ -17,7 +17,7 @@ _KEYS = frozenset({"group", "half", "index", "name", "version", "sha256", "folde
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One package of a group. ``source`` is what the indexes are asked for; its licence does not matter here."""
+    """One package of a group. ``source`` is the request to the indexes; its licence does not matter here."""
 
     group: str
     half: str
@@ -25,7 +25,7 @@ class Project:
 
 
 def read_projects(path: Path = PROJECTS) -> list[Project]:
-    """All entries, checked. Raises ValueError."""
+    """Return all entries, checked. Raises ValueError."""
     projects = [_project(entry) for entry in tomllib.loads(path.read_text(encoding="utf-8"))["project"]]
     if faults := find_faults(projects):
         raise ValueError(f"{path.name}: " + "; ".join(faults))
@@ -51,7 +51,7 @@ def _project(entry: dict[str, object]) -> Project:
 
 
 def find_faults(projects: list[Project]) -> list[str]:
-    """What is wrong with the list, in words."""
+    """Return what is wrong with the list, in words."""
     faults = []
     for project in projects:
         source = project.source

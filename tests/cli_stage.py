@@ -1,7 +1,7 @@
-"""Many commands in one set of surroundings, each in a fork of a process that has imported the command line once.
+"""Many commands in one environment, each in a fork of a process that has imported the command line once.
 
 ``python tests/cli_stage.py PLAN``: a JSON file with "commands" (name -> arguments), "before" (names of PREPARE) and
-"gone" (packages that are not installed). Prints JSON: name -> [exit status, what it said].
+"gone" (packages that are not installed). Prints JSON: name -> [exit status, output].
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ PREPARE: dict[str, Callable[[], None]] = {
 
 
 class Gone:
-    """Finds a package that is not installed: not."""
+    """Hides packages as if they were not installed."""
 
     def __init__(self, names: list[str]) -> None:
         self._names, self._real = names, importlib.util.find_spec
@@ -79,7 +79,7 @@ class Gone:
 
 
 def run(arguments: list[str], before: list[str]) -> tuple[int, str]:
-    """One command in a fork. Only in the parent does this return; the child leaves as a command leaves."""
+    """Run one command in a fork. Only the parent returns from this; the child exits as a command does."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -103,7 +103,7 @@ def run(arguments: list[str], before: list[str]) -> tuple[int, str]:
 
 
 def main() -> None:
-    """The whole plan."""
+    """Run the whole plan."""
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if plan["gone"]:
         gone = Gone(plan["gone"])
@@ -113,7 +113,7 @@ def main() -> None:
     for name in COMMANDS:
         with contextlib.suppress(ImportError):
             importlib.import_module(f"midfill.commands.{name}")
-    gc.freeze()  # else each fork ends by collecting, and so copying, all that was imported: 0.3 s of its 0.45 s
+    gc.freeze()  # else each fork ends by collecting, and so copying, everything that was imported: 0.3 s of its 0.45 s
     answers = {name: run(arguments, plan["before"]) for name, arguments in plan["commands"].items()}
     sys.stdout.write(json.dumps(answers))
     sys.stdout.flush()

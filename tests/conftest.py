@@ -1,4 +1,4 @@
-"""Folders of their own for every test; the prepared models are shared, since making one takes its time."""
+"""Every test has folders of its own; they share the prepared models, since preparing one takes time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from midfill.engine.record import Place
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Configuration, data, state and runtime of this test alone."""
+    """Configuration, data, state and runtime of this test only."""
     monkeypatch.delenv("MIDFILL_CONFIG", raising=False)
     for name in ("CONFIG", "DATA", "STATE", "RUNTIME"):
         monkeypatch.setenv(f"MIDFILL_{name}_DIR", str(tmp_path / f"midfill-{name.lower()}"))
@@ -27,7 +27,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def own_runtime(own_folders: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runtime folder whose path is short enough for a socket; every engine in it is ended."""
+    """A runtime folder whose path is short enough for a socket; every engine in it is stopped."""
     with tempfile.TemporaryDirectory(prefix="mf-", ignore_cleanup_errors=True) as folder:
         monkeypatch.setenv("MIDFILL_RUNTIME_DIR", folder)
         yield Path(folder)
@@ -40,7 +40,7 @@ def own_runtime(own_folders: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Qwen2 in float32 as transformers saves it, with a small tokenizer. Nobody writes into it."""
+    """A random Qwen2 in float32 as transformers saves it, with a small tokenizer. Tests must not write into it."""
     from tests.engine.made import save_tiny
 
     return save_tiny("qwen2", tmp_path_factory.mktemp("models") / "tiny-qwen")
@@ -48,8 +48,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def embedded_folder() -> Path:
-    """The prepared embedded model: made on the first run of a machine, found on the later ones. With floats, as tests
-    compare with transformers' own modules."""
+    """The prepared embedded model: made in the first run on a machine, found in later ones. It has floats, since tests
+    compare it with transformers' own modules."""
     from midfill.engine.local.store import models
 
     return models.prepare(models.resolve("embedded"), lambda stage, fraction: None, floats=True)
@@ -57,7 +57,7 @@ def embedded_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def gemma3_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Gemma 3 270M out of its packages, prepared: a second real architecture, with sliding windows."""
+    """Gemma 3 270M from its packages, prepared: a second real architecture, with sliding windows."""
     from midfill.engine.local.store import embedded, models
     from tests.engine.gemma3 import GEMMA3
 

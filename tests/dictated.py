@@ -1,4 +1,4 @@
-"""Engines that say what a test tells them, and requests as the language server follows them. ``‸`` is the cursor."""
+"""Engines that write what a test dictates, and requests as the language server follows them. ``‸`` is the cursor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def scripted(*chunks: str, others: Iterable[list[str]] = (), **options: Any) -> 
 
 
 class Dictated:
-    """An engine that says what it is told when it is told. ``None`` ends the middle, an error fails it."""
+    """An engine that writes what it is told, when it is told. ``None`` ends the middle, an error fails it."""
 
     def __init__(self) -> None:
         self.requests: list[GenerateRequest] = []
@@ -51,7 +51,7 @@ class Dictated:
         self.lines[request].put_nowait(text)
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 class Request:
@@ -80,7 +80,7 @@ class Request:
         return self.values[-1]
 
     def drop(self) -> None:
-        """As a newer request does: it begins to follow before this one ends."""
+        """Drop it as a newer request does: that begins to follow before this one ends."""
         asyncio.get_running_loop().call_soon(self._task.cancel)
 
 

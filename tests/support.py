@@ -1,4 +1,4 @@
-"""What tests share."""
+"""What several tests share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from midfill.types import Snapshot
 
 
 def at(buffer: str, *, path: str = "main.py", language: str = "python") -> Snapshot:
-    """A snapshot of ``buffer`` with the cursor at ``‸``."""
+    """Return a snapshot of ``buffer`` with the cursor at ``‸``."""
     cursor = buffer.index("‸")
     return Snapshot("file:///w/" + path, 1, language, buffer.replace("‸", ""), cursor, path=path)

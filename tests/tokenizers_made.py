@@ -1,4 +1,4 @@
-"""Small tokenizers with the control tokens, and in the manner, of the models whose templates midfill knows."""
+"""Small tokenizers with the control tokens, and in the style, of the models whose templates midfill knows."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ BYTE_LEVEL: dict[str, tuple[tuple[str, ...], bool]] = {
     ),
     "prefix": (("<|endoftext|>",), True),
 }
-# SentencePiece-like: (control tokens, how a space gets in front of a text, control tokens inside the base vocabulary).
+# SentencePiece-like: (control tokens, how a space gets before a text, control tokens inside the base vocabulary).
 PIECES: dict[str, tuple[tuple[str, ...], str, bool]] = {
     "codellama": (("<unk>", "<s>", "</s>", "▁<PRE>", "▁<MID>", "▁<SUF>", "▁<EOT>"), "prepend", False),
     "codellama, metaspace": (("<unk>", "<s>", "</s>", "▁<PRE>", "▁<MID>", "▁<SUF>", "▁<EOT>"), "metaspace", False),
@@ -76,12 +76,12 @@ NAMES = (*BYTE_LEVEL, *PIECES)
 
 @functools.cache
 def make(name: str) -> CodeTokenizer:
-    """The tokenizer called ``name``; what comes after a comma is a variant."""
+    """Return the tokenizer called ``name``; a part after a comma names a variant."""
     return CodeTokenizer(describe(name))
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Its tokenizer.json."""
+    """Return its tokenizer.json."""
     tokenizer = _byte_level(*BYTE_LEVEL[name]) if name in BYTE_LEVEL else _pieces(*PIECES[name])
     description: dict[str, Any] = json.loads(tokenizer.to_str())
     return description
@@ -134,7 +134,7 @@ def _pieces(controls: tuple[str, ...], space: str, inside: bool) -> Tokenizer:
     tokenizer.add_tokens(
         [AddedToken(control, special=not inside or len(control) < 6, normalized=False) for control in controls]
     )
-    if inside:  # as Gemma has them: runs of white space, and tags
+    if inside:  # as in Gemma: runs of white space, and tags
         tokenizer.add_tokens(
             [AddedToken(text, special=False, normalized=False) for text in ("\n\n", "\n\n\n", "<h1>", "</h1>")]
         )

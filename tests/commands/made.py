@@ -1,4 +1,4 @@
-"""What the commands are given."""
+"""Inputs for the commands."""
 
 from __future__ import annotations
 

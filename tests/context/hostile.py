@@ -1,7 +1,7 @@
-"""Texts that are hard to parse: for each grammar what opens without closing, nests, or may mean two things.
+"""Texts that are hard to parse: for each grammar, what opens without closing, nests, or is ambiguous.
 
-A text is a unit, repeated: on lines as long as a file that is read may have (``wide``), on one line each (``tall``), or
-all on a single line, which no file of a workspace may be but a document or another caller might.
+A text is a repeated unit: on lines as long as a file that is read may have (``wide``), each on its own line (``tall``),
+or all on a single line, which no file of a workspace may be, but a document or the text of another caller might.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from midfill.context.walk import MAX_BYTES, MAX_LINE
 from midfill.syntax import languages
 
-# Of every grammar: brackets, quotes, operators without an end.
+# For every grammar: brackets, quotes, operators without an end.
 ANY = (
     "(",
     "[",
@@ -86,14 +86,14 @@ HEADS = {"php": "<?php\n"}
 
 
 def units(language: str) -> tuple[str, ...]:
-    """What is repeated in texts of a language: that of its grammar and of those it is built on."""
+    """Return the units for texts of a language: those of its grammar and of the grammars it is built on."""
     own = OWN.get(language) or OWN[languages.of(language).grammar.replace("tsx", "typescript")]
     also = OWN["javascript"] if language.startswith("typescript") else OWN["c"] if language == "cpp" else ()
     return tuple(dict.fromkeys((*own, *also, *ANY)))
 
 
 def text(language: str, unit: str, shape: str, n_chars: int = MAX_BYTES - 1000) -> str:
-    """``unit`` over and over, as one file that the index would read (but for ``line``)."""
+    """Return ``unit`` over and over, as one file that the index would read (except for ``line``)."""
     head = HEADS.get(language, "")
     if shape == "tall":
         unit, n_chars = unit + "\n" * (not unit.endswith("\n")), min(n_chars, MAX_BYTES)
@@ -103,7 +103,7 @@ def text(language: str, unit: str, shape: str, n_chars: int = MAX_BYTES - 1000) 
 
 
 def every(language: str, n_chars: int = MAX_BYTES - 1000) -> Iterator[tuple[str, str, str]]:
-    """(unit, shape, text) of all hard texts of a language."""
+    """Yield (unit, shape, text) of all hard texts of a language."""
     for unit in units(language):
         for shape in ("tall", "wide", "line"):
             if shape == "line" or not (shape == "wide" and unit.endswith("\n")):
@@ -111,10 +111,10 @@ def every(language: str, n_chars: int = MAX_BYTES - 1000) -> Iterator[tuple[str,
 
 
 def workspace(root: Path, n: int = 6) -> Path:
-    """``root`` with what is known to be worst: a stall of seconds each, and memory without end.
+    """Fill ``root`` with the worst known files: a stall of seconds each, and unlimited memory.
 
-    They are read by their names in turns, so that each child that parses is at work for a while before one ends it,
-    however fast the machine is.
+    They are read by their names in turn, so that each child that parses works for a while before a file ends it, on
+    machines of any speed.
     """
     root.mkdir(parents=True, exist_ok=True)
     for at in range(n):

@@ -1,4 +1,4 @@
-"""Workspaces made of a dict: path to text. ``‸`` is the cursor."""
+"""Workspaces made from a dict: path to text. ``‸`` is the cursor."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def view_of(files: dict[str, str], visited: tuple[str, ...] = (), edits: tuple[E
 
 
 def found_by(source: str, view: View, focus: Focus) -> list[Found]:
-    """What one source finds, the best first."""
+    """Return what one source finds, the best first."""
     return sorted(SOURCES[source](view, focus), key=lambda found: -found.score)
 
 
 def names_of(found: list[Found]) -> list[str]:
-    """The definitions, each once."""
+    """Return the definitions, each once."""
     return list(dict.fromkeys(one.file.definitions[one.at].name for one in found if isinstance(one, Pick)))
 
 
@@ -169,7 +169,7 @@ LETTERS = string.ascii_letters + string.digits
 
 
 def drawn(n: int, chars: str = LETTERS) -> str:
-    """``n`` drawn characters, with a digit, a small and a capital letter as far as ``chars`` has them."""
+    """Return ``n`` drawn characters, with a digit, a small and a capital letter as far as ``chars`` has them."""
     while True:
         value = "".join(_rng.choices(chars, k=n))
         if all(any(map(is_kind, value)) for is_kind in (str.isdigit, str.islower, str.isupper)) or chars != LETTERS:
@@ -177,7 +177,7 @@ def drawn(n: int, chars: str = LETTERS) -> str:
 
 
 def digest(n_bytes: int) -> str:
-    """So many drawn bytes in hexadecimal."""
+    """Return this many drawn bytes in hexadecimal."""
     return _rng.randbytes(n_bytes).hex()
 
 
@@ -185,11 +185,11 @@ KEY = "q7Rt2Zk9Wq4Xv7LpB3nTd6ZcFh1JsGt5EuKw0iR2"
 
 
 def signed(body: bytes, **head: str) -> str:
-    """A JSON web token with this body."""
+    """Return a JSON web token with this body."""
     parts = (json.dumps({"alg": "RS256", **head}).encode(), body)
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "." + drawn(43)
 
 
 def token(algorithm: str, **claims: str | int) -> str:
-    """A JSON web token with these claims."""
+    """Return a JSON web token with these claims."""
     return signed(json.dumps(claims).encode(), alg=algorithm)

@@ -25,12 +25,12 @@ class Start(Protocol):
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of every process here; prepared models stay where they are."""
+    """The environment of every process here; prepared models stay in their usual place."""
     home = tmp_path_factory.mktemp("midfill")
     env = {f"MIDFILL_{name}_DIR": str(home / name) for name in ("CONFIG", "DATA", "STATE", "RUNTIME")}
     (home / "CONFIG").mkdir()
     (home / "CONFIG" / "config.toml").write_text(
-        # One request to the engine for one of the client's: tests that want more say so.
+        # One request to the engine for each of the client's: tests that need more set that.
         'model = "embedded"\nengine_idle_exit_s = 60\ncandidates = 1\nahead = false\n'
     )
     return {**env, "MIDFILL_DEBUG_METHODS": "1", "PYTHONPATH": str(REPOSITORY / "server")}
@@ -60,7 +60,7 @@ def _engine_ends(folders: dict[str, str]) -> Iterator[None]:
 
 
 def wait_ready(client: Client) -> dict[str, object]:
-    """Poll the status until the engine answers."""
+    """Poll the status until the engine answers; return the status."""
     deadline = time.monotonic() + LOAD_S
     while True:
         status: dict[str, object] = client.result("midfill/status")

@@ -1,4 +1,4 @@
-"""Pictures of a terminal's screen as SVG: one, or several that follow each other."""
+"""Pictures of a terminal's screen as SVG: one, or several in sequence."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-WIDTH, HEIGHT, SIZE = 8.4, 18, 14  # of a cell, and of the letters, in pixels
+WIDTH, HEIGHT, SIZE = 8.4, 18, 14  # of a cell and of the letters, in pixels
 PAPER, INK = "#14161b", "#e0e2ea"
-HARD_SPACE = "\u00a0"  # others are put together to one
+HARD_SPACE = "\u00a0"  # other spaces are merged into one
 FONT = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A screen as tmux gives it, its cursor, and how long it stands."""
+    """A screen as tmux returns it, its cursor, and how long it is shown."""
 
     styled: str
     cursor: tuple[int, int]  # column, row
@@ -29,12 +29,12 @@ class Frame:
 
 
 def still(frame: Frame, columns: int, rows: int) -> str:
-    """One screen."""
+    """Return one screen as SVG."""
     return film([frame], columns, rows)
 
 
 def film(frames: Sequence[Frame], columns: int, rows: int) -> str:
-    """One screen after the other, for ever. A line that stands in several frames is written once."""
+    """Return one screen after the other, repeated for ever. A line that is in several frames is written once."""
     width, height = columns * WIDTH + 20, rows * HEIGHT + 16
     lines: dict[str, str] = {}
     total, start = sum(frame.seconds for frame in frames), 0.0
@@ -73,7 +73,7 @@ def _screen(frame: Frame, rows: int, lines: dict[str, str]) -> str:
 
 
 def _line(line: Text) -> str:
-    """Runs of one style: what is behind them, and they themselves, as wide as their cells."""
+    """Return runs of one style: their background, and the text itself, as wide as its cells."""
     drawn, column = [], 0
     for segment in line.render(_CONSOLE):
         text = segment.text.rstrip("\n")
@@ -85,7 +85,7 @@ def _line(line: Text) -> str:
             ink, paper = paper, ink
         if paper != PAPER:
             drawn.append(f'<rect x="{x:g}" width="{width:g}" height="{HEIGHT}" fill="{paper}"/>')
-        if word := text.strip():  # the white space at its ends is drawn by where it begins
+        if word := text.strip():  # the white space at its ends is represented by its position
             x, width = x + WIDTH * (len(text) - len(text.lstrip())), len(word) * WIDTH
             look = ' font-weight="bold"' if style.bold else ""
             look += ' font-style="italic"' if style.italic else ""

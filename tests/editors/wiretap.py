@@ -1,7 +1,7 @@
-"""wiretap.py LOG COMMAND...: runs a language server and writes every message of both sides to LOG, one a line.
+"""wiretap.py LOG COMMAND...: runs a language server and writes every message of both sides to LOG, one on each line.
 
-Tests give it to an editor in the place of the server. Which server is said by whoever starts the editor, never by a
-file of the workspace.
+Tests give it to an editor in place of the server. The test that starts the editor chooses the server, never a file of
+the workspace.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LOCK = threading.Lock()
 
 
 def pass_on(source: IO[bytes], target: IO[bytes], log: Path, side: str) -> None:
-    """Every message of one side, until it ends."""
+    """Pass on and log every message of one side, until it ends."""
     while header := source.readline():
         length = 0
         head = header
@@ -38,10 +38,10 @@ def pass_on(source: IO[bytes], target: IO[bytes], log: Path, side: str) -> None:
 
 
 def main() -> int:
-    """Stand between standard input and output and the server's."""
+    """Run the server between standard input and output; return its exit status."""
     log, command = Path(sys.argv[1]), sys.argv[2:]
     if command[-1] != "--stdio":
-        return subprocess.call(command)  # another command than the language server
+        return subprocess.call(command)  # a command other than the language server
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdin is not None
     assert server.stdout is not None
@@ -56,4 +56,4 @@ def main() -> int:
 
 if __name__ == "__main__":
     status = main()
-    os._exit(status)  # the editor's side may still be read, and nothing is to wait for it
+    os._exit(status)  # the editor's side may still be read, and nothing must wait for it

@@ -1,6 +1,5 @@
-"""The fused step against the eager one. Run by test_triton_kernels.py, where Triton interprets it; on a GPU by
-tests/gpu.
-"""
+"""The fused step compared with the eager one. test_triton_kernels.py runs this with Triton's interpreter; tests/gpu
+runs it on a GPU."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 @pytest.mark.parametrize("kind", DECODERS)
 @pytest.mark.parametrize("length", [1, 20, 300])
 def test_the_same_logits(kind: str, length: int, tmp_path: Path) -> None:
-    """With the slot filled up to ``length``: three rows of the sequence and two that only fill the step up."""
+    """With the slot filled up to ``length``: three rows of the sequence and two padding rows."""
     folder = save_tiny(kind, tmp_path / kind)
     decoder = load(folder, kind, device=DEVICE, dtype="float32", progress=lambda *_: None).model
     assert isinstance(decoder, Decoder)

@@ -1,6 +1,5 @@
-"""Triton's kernels against torch's operations. Run by test_triton_kernels.py in a process of its own, where Triton
-interprets them; on a GPU by tests/gpu.
-"""
+"""Triton's kernels compared with torch's operations. test_triton_kernels.py runs this in a process of its own, with
+Triton's interpreter; tests/gpu runs it on a GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +12,8 @@ import torch
 from torch.nn import functional
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-# The interpreter computes with numpy, which has no bfloat16: there it cuts instead of rounding, and multiplies bits.
+# The interpreter computes with numpy, which has no bfloat16: there it truncates instead of rounding, and multiplies
+# bits.
 DTYPES = [torch.float32, torch.bfloat16 if DEVICE == "cuda" else torch.float16]
 
 
@@ -28,7 +28,7 @@ def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 
 def close(found: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype) -> None:
-    """To the last bit or two of ``dtype``."""
+    """Check for equality to the last bit or two of ``dtype``."""
     tolerance = 1e-5 if dtype == torch.float32 else 1e-2
     torch.testing.assert_close(found.float(), wanted.float(), atol=tolerance, rtol=tolerance)
 
@@ -62,7 +62,7 @@ def test_activations(kernels: Any, kind: str, inner: int) -> None:
 @pytest.mark.parametrize("with_norms", [False, True])
 @pytest.mark.parametrize(("n_heads", "n_kv", "dim"), [(4, 4, 16), (6, 2, 64)])
 def test_positions(kernels: Any, n_heads: int, n_kv: int, dim: int, *, with_norms: bool) -> None:
-    """Each row's keys and values go to its own place, and nothing else changes."""
+    """Each row's keys and values go to a position of their own, and nothing else changes."""
     from types import SimpleNamespace
 
     n, length = 3, 40
@@ -94,7 +94,7 @@ def test_positions(kernels: Any, n_heads: int, n_kv: int, dim: int, *, with_norm
 def test_attention_reads_up_to_each_row(
     kernels: Any, n_heads: int, n_kv: int, first: int, window: int | None, dtype: torch.dtype
 ) -> None:
-    """Five rows, three of the sequence and two behind the capacity; what stands behind the sequence is NaN."""
+    """Five rows, three of the sequence and two past the capacity; everything after the sequence is NaN."""
     dim, capacity, n = 16, 800, 3
     length = capacity + 17
     q = random(5, n_heads, dim, dtype=dtype) * 3

@@ -1,4 +1,4 @@
-"""Gemma 3 270M in four packages; like the embedded model's they are data and never imported."""
+"""Gemma 3 270M in four packages; like the embedded model's, they are data and never imported."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def slot_of(runner: Runner) -> Slot:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A base, and adapters of it by seed."""
+    """A function that returns a base, or adapters of it by seed."""
     base = save_tiny("qwen2", tmp_path_factory.mktemp("base") / "base")
 
     def make(seed: int | None = None, **settings: Any) -> Path:
@@ -80,7 +80,7 @@ class Pretended:
 
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> list[Pretended]:
-    """Graphs that are none; those of each decoder, without and with an adapter, in the order they were made."""
+    """Pretended graphs; those of each decoder, without and with an adapter, in the order in which they were made."""
     made_: list[Pretended] = []
 
     def make(*_: Any) -> Pretended:

@@ -1,4 +1,4 @@
-"""Tiny random models in float32, saved as transformers saves them, with a small tokenizer beside."""
+"""Tiny random models in float32, saved as transformers saves them, with a small tokenizer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def save_tiny(
     description = describe(tokenizer)
     config = CONFIGS[kind]()
     model = AutoModelForCausalLM.from_config(type(config)(**{**config.to_dict(), **changes}) if changes else config)
-    for parameter in model.parameters():  # larger than the usual start: so that tokens differ and ties do not happen
+    for parameter in model.parameters():  # larger initial values than usual: tokens differ and ties do not happen
         torch.nn.init.normal_(parameter, std=0.2)
     if not model.config.tie_word_embeddings:
         with torch.no_grad():  # never a control token, which would end an answer by chance
@@ -77,12 +77,12 @@ def load_tiny(folder: Path, dtype: str = "float32", *, modules: bool = False) ->
 
 
 def load_modules(folder: Path, dtype: str = "float32") -> Any:
-    """The same model as transformers computes it: what ours is compared with."""
+    """Return the same model as transformers computes it, which ours is compared with."""
     return load_tiny(folder, dtype, modules=True).model
 
 
 def load_foreign(folder: Path, dtype: str = "float32") -> Any:
-    """The same model as the engine would load one that is not read as a Decoder."""
+    """Return the same model as the engine would load one that it does not read as a Decoder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load_module, "architecture", lambda config: None)
         return load_tiny(folder, dtype).model
@@ -90,16 +90,17 @@ def load_foreign(folder: Path, dtype: str = "float32") -> Any:
 
 @dataclass(frozen=True)
 class Gptq:
-    """How ``save_gptq`` packs: rounded to the nearest level, as the layout knows nothing of how codes were found."""
+    """How ``save_gptq`` packs: rounded to the nearest level, since the layout does not depend on how codes were
+    found."""
 
     bits: int = 4
     group_size: int = 32  # -1: a row is one group
-    act_order: bool = False  # any inputs make up a group
-    version: int = 1  # zeros less one
+    act_order: bool = False  # a group may be made of any inputs
+    version: int = 1  # zeros minus one
     has_index: bool = True
 
     def parts(self, weight: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """The tensors of a layer with ``weight``, (out, in), and what they stand for."""
+        """Return the tensors of a layer with ``weight``, (out, in), and the floats that they represent."""
         n_in, levels = weight.shape[1], 2**self.bits - 1
         size = self.group_size if self.group_size > 0 else n_in
         group_of = np.arange(n_in) // size
@@ -126,13 +127,13 @@ class Gptq:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What config.json says of it."""
+        """Return the entry about it in config.json."""
         said = {"quant_method": "gptq", "bits": self.bits, "group_size": self.group_size, "desc_act": self.act_order}
         return said if self.version == 1 else {**said, "checkpoint_format": "gptq_v2"}
 
 
 def _packed(codes: Any, bits: int) -> torch.Tensor:
-    """Rows packed into int32, the first in the lowest bits."""
+    """Return rows packed into int32, the first in the lowest bits."""
     n = 32 // bits
     words = np.zeros((len(codes) // n, codes.shape[1]), np.uint32)
     for row in range(len(codes)):
@@ -141,8 +142,8 @@ def _packed(codes: Any, bits: int) -> torch.Tensor:
 
 
 def save_gptq(floats: Path, folder: Path, packing: Any) -> Path:
-    """The model in ``floats`` with the linear layers of its blocks packed by ``packing`` (a Gptq or the like). Those in
-    ``floats`` become what they stand for."""
+    """Save the model in ``floats`` with the linear layers of its blocks packed by ``packing`` (a Gptq or similar).
+    Those in ``floats`` are replaced by the floats that the codes represent."""
     state = load_file(floats / "model.safetensors")
     packed = dict[str, torch.Tensor]()
     for name, tensor in list(state.items()):

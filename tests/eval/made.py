@@ -18,7 +18,7 @@ PATIENT = Habits(waits=True)
 
 
 class Oracle:
-    """Says what a function makes of the text before the cursor."""
+    """Writes what a function makes of the text before the cursor."""
 
     def __init__(self, say: Callable[[str], str]) -> None:
         self._say = say
@@ -46,7 +46,7 @@ async def typed(engine: Any, text: str, habits: Habits = PATIENT) -> tuple[Tally
 
 
 def project(root: Path) -> Path:
-    """Two files that use each other; every line of them is the only one of its kind."""
+    """Write two files that use each other; each of their lines is unique."""
     root.mkdir()
     names = ("apple", "banana", "cherry", "damson", "elder", "fig", "grape", "hazel")
     made = "".join(f"def make_{name}(weight):\n    return weight * {7919 + n}\n\n\n" for n, name in enumerate(names))

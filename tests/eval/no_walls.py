@@ -1,4 +1,4 @@
-"""A sandbox without walls: it runs the program as it is."""
+"""A sandbox without walls: it runs the program unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows on a scripted engine that is a process of its own, and disks that are small."""
+"""Windows on a scripted engine that is a process of its own, and small disks."""
 
 from __future__ import annotations
 
@@ -45,38 +45,38 @@ class Window:
             self.results[message["id"]] = message.get("result", message.get("error"))
 
     def send(self, method: str, params: Any = None) -> str:
-        """A request's id."""
+        """Send a request; return its id."""
         self._n += 1
         self.wire.request(f"r{self._n}", method, params)
         return f"r{self._n}"
 
     def result(self, msg_id: str, timeout_s: float = 90.0) -> Any:
-        """Its answer."""
+        """Return the result of a request."""
         assert self.wire.wait(lambda: self.wire.answers[key(msg_id)] > 0, timeout_s), "no answer"
         return self.results[msg_id]
 
     def call(self, method: str, params: Any = None) -> Any:
-        """Ask and wait."""
+        """Send a request and return its result."""
         return self.result(self.send(method, params))
 
     def ask(self) -> str:
-        """A completion's id."""
+        """Request a completion; return the request's id."""
         at = {"textDocument": {"uri": "file:///a.py"}, "position": {"line": 0, "character": 14}}
         return self.send("textDocument/inlineCompletion", {**at, "context": {"triggerKind": 1}})
 
     def text(self) -> str:
-        """A suggestion, "" for none."""
+        """Return a suggestion, "" for none."""
         return "".join(item["insertText"] for item in (self.result(self.ask()) or {}).get("items", ()))
 
     @property
     def engine(self) -> int:
-        """The engine's process; 0 while there is none."""
+        """Return the engine's process; 0 if there is none."""
         return next(engines(self.runtime), 0)
 
 
 @pytest.fixture
 def runtime() -> Iterator[Path]:
-    """Short enough for a socket; its engines are ended."""
+    """Short enough for a socket; its engines are killed at the end."""
     with tempfile.TemporaryDirectory(prefix="mf-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
         for pid in engines(Path(folder)):
@@ -126,7 +126,7 @@ def fill(folder: Path) -> None:
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
-    """What a home's record says of the engine."""
+    """Return what the engine's record in a folder says."""
     (record,) = folder.glob("engine-*.json")
     found: dict[str, Any] = json.loads(record.read_text())
     return found

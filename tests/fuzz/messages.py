@@ -1,7 +1,7 @@
 """Messages from a language client that is sometimes wrong, in every way that a client can be.
 
-A message is drawn from what real clients send and then, now and then, damaged: a value replaced by an absurd one, a key
-removed or doubled, its JSON broken, its header wrong. What the server owes for it is known beforehand.
+A message is drawn from what real clients send and then sometimes damaged: a value replaced by an absurd one, a key
+removed or doubled, its JSON broken, its header wrong. What the server owes for it is known in advance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.fuzz.wire import Id, frame, key
 
-CANARY = "CANARY7f3a"  # stands in every document and file name: no log may hold it
+CANARY = "CANARY7f3a"  # in every document and file name: no log may contain it
 WORDS = ("def f(a):\n", "    return ", "x", " = ", "(", ")", "\n", "\r\n", "\r", "\f", "\u2028", "\x85", "é", "中",
          "😀", "\ud83d", "\ude00", "\ud800", "\x00", "\u202e", "<|fim_middle|>", "'''",
          "if ", ":", "\t", "}", "{", CANARY)  # fmt: skip
@@ -59,21 +59,21 @@ Message = dict[str, Any]
 
 @dataclass(slots=True)
 class Owed:
-    """What was asked: how often each id, how many messages that get an answer without an id."""
+    """What was requested: how often each id, and how many messages that get an answer without an id."""
 
     by_id: Counter[Id] = field(default_factory=Counter)
     n_nameless: int = 0
-    is_exact: bool = True  # False where the framing was damaged: then nobody can say how many messages that were
+    is_exact: bool = True  # False after damaged framing: then the number of messages is unknown
 
 
 class Client:
-    """Draws what it sends next, and keeps the books."""
+    """Draws what it sends next, and records what the server owes."""
 
     def __init__(self, seed: int, workspace: Path) -> None:
         self.rng = random.Random(seed)
         self.owed = Owed()
-        self.sent: dict[Id, Message] = {}  # since the last settling, to be told where something is wrong
-        self.raised: set[Id] = set()  # of debugRaise: the only ones that may be answered -32603
+        self.sent: dict[Id, Message] = {}  # since the last settling, to be reported if something is wrong
+        self.raised: set[Id] = set()  # of debugRaise: the only ones that may be answered with -32603
         self._workspace = workspace
         self._versions: dict[str, int] = {}
         self._recent: deque[Any] = deque(maxlen=40)
@@ -85,7 +85,7 @@ class Client:
         )  # fmt: skip
 
     def next(self) -> bytes:
-        """The bytes of one message."""
+        """Return the bytes of one message."""
         rng = self.rng
         (make,) = rng.choices([kind for _, kind in self._kinds], [weight for weight, _ in self._kinds])
         message = make()
@@ -101,14 +101,14 @@ class Client:
         return data
 
     def ping(self) -> tuple[bytes, Id]:
-        """A request whose answer says that all before it was read."""
+        """Return a request whose answer shows that everything before it was read."""
         self._n_ids += 1
         msg_id = f"ping-{self._n_ids}"
         self.owed.by_id[key(msg_id)] += 1
         return frame({"jsonrpc": "2.0", "id": msg_id, "method": "midfill/status"}), key(msg_id)
 
     def reset_damage(self) -> bytes:
-        """A message that a damaged header before it may swallow: nothing is owed for it."""
+        """Return a message that a damaged header before it may swallow: nothing is owed for it."""
         return frame({"jsonrpc": "2.0", "method": "$/nothing"})
 
     # -- what clients send ---------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Client:
         self._n_ids += 1
         msg_id: Any = self._n_ids if self.rng.random() < 0.8 else f"s{self._n_ids}"
         if self.rng.random() < 0.02 and self._recent:
-            msg_id = self.rng.choice(self._recent)  # in use, perhaps
+            msg_id = self.rng.choice(self._recent)  # perhaps still in use
         self._recent.append(msg_id)
         return {"jsonrpc": "2.0", "id": msg_id, "method": method, "params": params}
 
@@ -247,7 +247,7 @@ class Client:
         name = self.rng.choice(
             ("DocumentText", "Prompt", "Sleep", "SleepThread", "Block", "Raise", "RaiseBase", "Print")
         )
-        if name == "Print" and self.rng.random() < 0.95:  # each starts a process
+        if name == "Print" and self.rng.random() < 0.95:  # each one starts a process
             name = "DocumentText"
         seconds = self.rng.choice((0, 0.01, 0.05, -1, None))
         params = {"uri": self._uri(), "position": self._position(), "seconds": seconds, "text": "raised"}
@@ -265,7 +265,7 @@ class Client:
     # -- damage --------------------------------------------------------------------------------------------------------
 
     def _damaged(self, message: Message) -> Message:
-        """One or two places of the message are something else; the method stays one that does not end the session."""
+        """Return the message with one or two places changed; the method stays one that does not end the session."""
         message = json.loads(json.dumps(message))
         for _ in range(self.rng.choice((1, 1, 2))):
             holder: Any = message
@@ -288,7 +288,7 @@ class Client:
         return message
 
     def _broken(self, message: Message) -> bytes:
-        """Bytes that are no message, with a right header or a wrong one."""
+        """Return bytes that are not a message, with a right header or a wrong one."""
         body = json.dumps(message).encode()
         kind = self.rng.randrange(4)
         if kind == 0:  # right header, broken JSON: exactly one answer without an id
@@ -311,7 +311,7 @@ class Client:
         return odd + b"\r\n\r\n" + body
 
     def _book(self, message: Message) -> None:
-        """Write down what the server owes for it, by the rules of JSON-RPC."""
+        """Record what the server owes for it, by the rules of JSON-RPC."""
         msg_id, method = message.get("id"), message.get("method")
         usable = isinstance(msg_id, int | str) and not isinstance(msg_id, bool)
         well_formed = message.get("jsonrpc") == "2.0" and (

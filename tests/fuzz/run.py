@@ -1,4 +1,5 @@
-"""A fuzzed session with the real server over stdio: batches of messages, and after each that nothing is owed."""
+"""A fuzzed session with the real server over stdio: batches of messages, and after each a check that nothing is
+owed."""
 
 from __future__ import annotations
 
@@ -15,15 +16,13 @@ from tests.fuzz.messages import CANARY, Client
 from tests.fuzz.wire import Footprint, Wire, folders, key
 
 BATCH = 1000
-ERRORS = frozenset(
-    {-32700, -32600, -32601, -32602, -32800}
-)  # what a client's own mistakes and cancels are answered with
-WARM = 10  # batches until every module is loaded and every cache filled
+ERRORS = frozenset({-32700, -32600, -32601, -32602, -32800})  # the answers to a client's own mistakes and cancels
+WARM = 10  # batches until every module is loaded and every cache is full
 
 
 @dataclass(frozen=True, slots=True)
 class Fuzzed:
-    """What a session came to."""
+    """The result of a session."""
 
     n_messages: int
     n_requests: int
@@ -41,7 +40,7 @@ class Fuzzed:
 
 
 class Heard:
-    """Judges what the server says, as it comes."""
+    """Judges the server's messages as they come."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
@@ -70,7 +69,8 @@ class Heard:
 
 
 def fuzz(home: Path, n_messages: int, seed: int = 1, say: Callable[[str], None] = lambda _line: None) -> Fuzzed:
-    """Send ``n_messages`` in one session. Raises AssertionError where anything is left unanswered, doubled or told."""
+    """Send ``n_messages`` in one session. Raises AssertionError if anything is left unanswered, answered twice or
+    leaked."""
     workspace = home / "workspace"
     for name in ("f0", "f1", "f2"):
         (workspace / name).mkdir(parents=True)
@@ -123,7 +123,7 @@ def _session(
 
 
 def _settle(wire: Wire, client: Client, ping_key: tuple[str, Any]) -> tuple[int, int]:
-    """Wait for all that is owed; how much that was, and how many answers came."""
+    """Wait for everything that is owed; return how much that was, and how many answers came."""
     owed = client.owed
     assert wire.wait(lambda: wire.answers[ping_key] >= 1), "the server does not answer a ping"
     wire.wait(lambda: all(wire.answers[one] >= n for one, n in owed.by_id.items()))
@@ -153,7 +153,7 @@ def _leave(wire: Wire) -> None:
 
 
 def _nothing_told(home: Path) -> None:
-    """No source, no file name and no traceback on standard error or in a log."""
+    """Check that no source, no file name and no traceback is on standard error or in a log."""
     logs = [home / "stderr.txt", *(home / "STATE").rglob("*.log*")]
     assert len(logs) > 1
     for log in logs:

@@ -1,4 +1,4 @@
-"""A server process and a thread that counts what it says: cheap enough for a million messages."""
+"""A server process and a thread that counts its messages: cheap enough for a million messages."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from typing import IO, Any
 
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-P", "-m", "midfill", "lsp", "--stdio")
-PATIENCE_S = 60.0  # a machine that is busy with other things
+PATIENCE_S = 60.0  # a machine that is busy with other work
 
 Id = tuple[str, Any]  # the id's type and value: 5 and "5" are two ids
 OnMessage = Callable[[dict[str, Any]], None]
 
 
 def key(msg_id: Any) -> Id:
-    """An id as a key that keeps its type."""
+    """Return an id as a key that keeps its type."""
     return type(msg_id).__name__, msg_id
 
 
 def frame(message: Any) -> bytes:
-    """A message, or a body as it is, with its header."""
+    """Return a message, or an unchanged body, with its header."""
     body = message if isinstance(message, bytes) else json.dumps(message).encode()
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 def folders(home: Path, **settings: Any) -> dict[str, str]:
-    """The environment of a server whose own folders, and whose configuration, are below ``home``."""
+    """Return the environment of a server whose folders and configuration are below ``home``."""
     env = {f"MIDFILL_{name}_DIR": str(home / name) for name in ("CONFIG", "CACHE", "DATA", "STATE", "RUNTIME")}
     (home / "CONFIG").mkdir(parents=True, exist_ok=True)
     lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
@@ -45,7 +45,7 @@ def folders(home: Path, **settings: Any) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a process holds."""
+    """The resources of a process."""
 
     resident_kb: int
     n_descriptors: int
@@ -53,7 +53,7 @@ class Footprint:
 
     @classmethod
     def of(cls, pid: int) -> Footprint:
-        """Of a process of this machine (Linux). Raises OSError where it is gone."""
+        """Return those of a process of this machine (Linux). Raises OSError if it is gone."""
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
         values = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)
                   if name in ("VmRSS", "Threads")}  # fmt: skip
@@ -64,7 +64,7 @@ class Footprint:
 
 
 class Wire:
-    """Sends bytes, counts answers by id; ``on_message`` hears everything, in the reading thread."""
+    """Sends bytes, counts answers by id; ``on_message`` receives everything, in the reading thread."""
 
     def __init__(
         self, env: Mapping[str, str], cwd: Path, on_message: OnMessage | None = None, command: tuple[str, ...] = COMMAND
@@ -117,7 +117,7 @@ class Wire:
                 self._changed.notify_all()
 
     def send(self, data: bytes) -> None:
-        """Write exactly these bytes. Raises OSError where the server is gone."""
+        """Write exactly these bytes. Raises OSError if the server is gone."""
         assert self.process.stdin is not None
         view = memoryview(data)
         while view:
@@ -132,7 +132,8 @@ class Wire:
         self.send(frame({"jsonrpc": "2.0", "method": method, "params": params}))
 
     def wait(self, what: Callable[[], bool], timeout_s: float = PATIENCE_S) -> bool:
-        """Wait until ``what`` holds, asked anew at each answer; False when it takes longer or the server left."""
+        """Wait until ``what`` holds, checked again at each answer; return False if it takes longer or the server
+        left."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while not what():

@@ -16,7 +16,7 @@ SKIP = pytest.mark.skip(reason="no CUDA device (torch.cuda.is_available() is fal
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark them, and skip them where there is none."""
+    """Mark the tests, and skip them if there is no device."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.gpu)
@@ -26,7 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_graph_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Graphs of a decoder that nobody holds any more would be destroyed while those of the next test are captured."""
+    """Close every decoder after its test: otherwise the graphs of an unused one would be destroyed while those of the
+    next test are captured."""
     made: list[StaticDecoder] = []
     begin = StaticDecoder.__init__
 

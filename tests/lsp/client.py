@@ -1,4 +1,4 @@
-"""A raw client over stdio: exact control of the bytes, every frame that comes back is kept."""
+"""A raw client over stdio: it controls the exact bytes, and keeps every frame that comes back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-TIMEOUT_S = 20.0  # generous: a busy machine is no failure
+TIMEOUT_S = 20.0  # generous: a busy machine must not count as a failure
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -29,13 +29,13 @@ WITH_FAKES = [  # the same, with the link of fakes.py, which can do what no engi
 
 
 def frame(message: Any) -> bytes:
-    """A message with its header."""
+    """Return a message with its header."""
     body = message if isinstance(message, bytes) else json.dumps(message).encode()
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 class Client:
-    """One server process and what it said."""
+    """One server process and its output."""
 
     def __init__(self, env: Mapping[str, str], cwd: Path, args: list[str] | None = None, **popen: Any) -> None:
         self.started_at = time.monotonic()
@@ -50,7 +50,7 @@ class Client:
             **popen,
         )
         self.log: list[dict[str, Any]] = []  # everything received
-        self.garbage = b""  # bytes that are no frame
+        self.garbage = b""  # bytes that are not a frame
         self._unread: list[dict[str, Any]] = []
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._n_ids = 0
@@ -103,7 +103,7 @@ class Client:
         return msg_id
 
     def wait(self, wanted: Callable[[dict[str, Any]], bool], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-        """The next message that is wanted; the others stay for later."""
+        """Return the next message that is wanted; the others stay for later."""
         for message in self._unread:
             if wanted(message):
                 self._unread.remove(message)
@@ -122,7 +122,7 @@ class Client:
             self._unread.append(message_or_end)
 
     def response(self, msg_id: Any, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-        """The answer to a request."""
+        """Return the answer to a request."""
         return self.wait(lambda m: "method" not in m and m.get("id") == msg_id, timeout_s)
 
     def call(self, method: str, params: Any = None) -> dict[str, Any]:
@@ -130,13 +130,13 @@ class Client:
         return self.response(self.request(method, params))
 
     def result(self, method: str, params: Any = None) -> Any:
-        """The result of a request that succeeds."""
+        """Return the result of a request that succeeds."""
         answer = self.call(method, params)
         assert "result" in answer, answer
         return answer["result"]
 
     def initialize(self, **params: Any) -> dict[str, Any]:
-        """The handshake."""
+        """Do the handshake; return the server's answer."""
         answer = self.call("initialize", {"processId": None, "rootUri": None, "capabilities": {}, **params})
         self.notify("initialized", {})
         return answer
@@ -149,28 +149,28 @@ class Client:
             time.sleep(0.02)
 
     def open(self, text: str, uri: str = "file:///w/a.py", language: str = "python", version: int = 1) -> str:
-        """didOpen; the URI."""
+        """Send didOpen; return the URI."""
         item = {"uri": uri, "languageId": language, "version": version, "text": text}
         self.notify("textDocument/didOpen", {"textDocument": item})
         return uri
 
     def answers(self, msg_id: Any) -> list[dict[str, Any]]:
-        """All answers to a request so far."""
+        """Return all answers to a request so far."""
         return [m for m in self.log if "method" not in m and m.get("id") == msg_id]
 
     def ping(self) -> float:
-        """Seconds that a trivial request takes."""
+        """Return the seconds that a trivial request takes."""
         start = time.monotonic()
         self.call("midfill/status")
         return time.monotonic() - start
 
     def close_stdin(self) -> None:
-        """EOF."""
+        """Send the end of the input."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
     def exit_code(self, timeout_s: float = 5.0) -> int:
-        """Wait for the end."""
+        """Wait for the server's end; return its exit code."""
         return self.process.wait(timeout_s)
 
     def kill(self) -> None:
@@ -179,12 +179,12 @@ class Client:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self._reader.join(TIMEOUT_S)  # before its descriptor is closed, and is perhaps the next server's
+        self._reader.join(TIMEOUT_S)  # before its descriptor is closed, and perhaps reused for the next server
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()
 
 
 def at(uri: str, line: int, character: int, **more: Any) -> dict[str, Any]:
-    """Params of a request about a position."""
+    """Return the params of a request about a position."""
     return {"textDocument": {"uri": uri}, "position": {"line": line, "character": character}, **more}

@@ -13,7 +13,7 @@ from .client import REPOSITORY, WITH_FAKES, Client
 
 
 class Launch(Protocol):
-    """Start a server; with ``script`` one whose engine is fakes.py's."""
+    """Start a server; with ``script``, one with the engine of fakes.py."""
 
     def __call__(self, **options: Any) -> Client: ...
 
@@ -37,7 +37,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """One server for the tests of a module that leave it as it was."""
+    """One server for the tests of a module that leave it unchanged."""
     folder = tmp_path_factory.mktemp("shared")
     client = Client(private_environment(folder), folder)
     client.initialize()

@@ -1,4 +1,4 @@
-"""A link to an engine that replays a script. The tests of the front end need no more."""
+"""A link to an engine that replays a script: all that the tests of the front end need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Prompt:
 
 
 class FakeCompleter:
-    """Says what the script says."""
+    """Replays the script."""
 
     def __init__(self, script: dict[str, Any]) -> None:
         self.script = script
@@ -52,14 +52,14 @@ class FakeCompleter:
         return Facts(trigger, "script")
 
     def dismiss(self, snapshot: Snapshot, text: str) -> None:
-        """It says it again."""
+        """Do nothing: the text may be suggested again."""
 
     def rests(self, snapshot: Snapshot | None) -> None:
-        """Nothing is read ahead, but it is noted."""
+        """Read nothing ahead, but note the call."""
         self.rested.append(snapshot)
 
     def edited(self, uri: str, text_of: Callable[[], str | None]) -> None:
-        """It goes on."""
+        """Do nothing: generation continues."""
 
     async def prompt(self, snapshot: Snapshot) -> Prompt:
         return Prompt(snapshot.prefix + "‸" + snapshot.suffix)
@@ -79,7 +79,7 @@ class FakeLink:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def configure(self, config: Config) -> None:
-        """It has no settings."""
+        """Do nothing: it has no settings."""
 
     async def _run(self) -> None:
         ready_s = self.script.get("ready_s", 0.0)

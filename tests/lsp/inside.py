@@ -1,4 +1,4 @@
-"""The server in this process, asked message by message as `client.Client` asks one of its own; for long tables."""
+"""The server in this process, used message by message as `client.Client` uses one of its own; for long tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_S = 20.0
 
 
 class Inside:
-    """One session, and everything that the server said."""
+    """One session, and everything that the server sent."""
 
     def __init__(self, config: Config | None = Config(), script: dict[str, Any] | None = None) -> None:  # noqa: B008
         self.log: list[dict[str, Any]] = []
@@ -36,7 +36,7 @@ class Inside:
         return server
 
     def send(self, frame: bytes, *, droppable: bool = False) -> None:
-        """What the server writes."""
+        """Take what the server writes."""
         message = json.loads(frame.partition(b"\r\n\r\n")[2])
         self.log.append(message)
         self._unread.append(message)
@@ -52,11 +52,11 @@ class Inside:
         self._run(self._handle({"method": method, "params": params}))
 
     def answer(self, msg_id: Any, **body: Any) -> None:
-        """Answer what the server asked: ``result`` or ``error``."""
+        """Answer a request of the server: ``result`` or ``error``."""
         self._run(self._handle({"id": msg_id, **body}))
 
     def wait(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next message that is wanted; the others stay for later."""
+        """Return the next message that is wanted; the others stay for later."""
         deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
             for message in self._unread:
@@ -74,13 +74,13 @@ class Inside:
         return self.wait(lambda message: "method" not in message and message["id"] == msg_id)
 
     def result(self, method: str, params: Any = None) -> Any:
-        """The result of a request that succeeds."""
+        """Return the result of a request that succeeds."""
         answer = self.call(method, params)
         assert "result" in answer, answer
         return answer["result"]
 
     def initialize(self, **params: Any) -> None:
-        """The handshake."""
+        """Do the handshake."""
         self.call("initialize", {"processId": None, "rootUri": None, "capabilities": {}, **params})
         self.notify("initialized", {})
 
@@ -90,7 +90,7 @@ class Inside:
             self._run(asyncio.sleep(0.002))
 
     def status(self, status: EngineStatus) -> None:
-        """The engine's status is another."""
+        """Change the engine's status."""
 
         async def told() -> None:
             assert isinstance(self.server.session.engine.link, fakes.FakeLink)
@@ -100,13 +100,13 @@ class Inside:
         self._run(told())
 
     def open(self, text: str, uri: str = "file:///w/a.py", language: str = "python", version: int = 1) -> str:
-        """didOpen; the URI."""
+        """Send didOpen; return the URI."""
         item = {"uri": uri, "languageId": language, "version": version, "text": text}
         self.notify("textDocument/didOpen", {"textDocument": item})
         return uri
 
     def close(self) -> None:
-        """The client is gone."""
+        """Make the client leave."""
 
         async def leave() -> None:
             self.server.stopping()

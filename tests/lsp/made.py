@@ -45,7 +45,7 @@ POPUP = "textDocument/completion"
 
 
 def ready(launch: Launch, script: dict[str, Any], *, real: bool = False, **params: Any) -> Client:
-    """A server whose completer says what the script says; ``real``: only its engine does."""
+    """Return a server whose completer replays the script; ``real``: only its engine does."""
     client = launch(script=script, args=[*COMMAND, "--stdio"]) if real else launch(script=script)
     client.initialize(**params)
     if script.get("ready_s", 0) >= 0:
@@ -77,7 +77,7 @@ BYTES = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-l
 
 
 def offset(text: str, line: int, character: int, encoding: Encoding) -> int:
-    """A position as a code point of the text, counted the long way."""
+    """Return a position as a code point of the text, counted naively."""
     starts = [0] + [match.end() for match in re.finditer("\r\n|\r|\n", text)]
     if line >= len(starts):
         return len(text)

@@ -1,4 +1,4 @@
-"""A middle as an engine says it: character by character, until the judge ends it. ``‸`` is the cursor."""
+"""A middle as an engine writes it: character by character, until the post-processor ends it. ``‸`` is the cursor."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ def snapshot(language: str, buffer: str) -> Snapshot:
 
 
 def shown(language: str, buffer: str, said: str) -> str:
-    """What is shown in the end of what a model ``said``, once the laws hold that every middle has to keep."""
+    """Return what is finally shown of a model's text ``said``, after checking the laws that every middle has to
+    keep."""
     here = snapshot(language, buffer)
     keeps_the_laws(here, said)
     return heard(here, said)[0]
 
 
 def heard(here: Snapshot, said: str) -> tuple[str, int]:
-    """(what is shown, how many characters the engine said until it was stopped)."""
+    """Return (what is shown, how many characters the engine wrote before it was stopped)."""
     processor = PostProcessor(here)
     for n in range(1, len(said) + 1):
         if processor.ends(said[:n]):
@@ -30,8 +31,8 @@ def heard(here: Snapshot, said: str) -> tuple[str, int]:
 
 
 def keeps_the_laws(here: Snapshot, said: str) -> None:
-    """Once an end is decided, more text never moves it; a rule changes nothing that it made; no answer depends on how
-    far beyond its end the model went."""
+    """Check the laws: once an end is decided, more text never moves it; a rule changes nothing that it made; no answer
+    depends on how far past its end the model went."""
     place, decided = Place.of(here), None
     for n in range(len(said) + 1):
         end = stop_boundary(said[:n], place)

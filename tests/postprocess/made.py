@@ -15,5 +15,5 @@ LANGUAGES = st.sampled_from(("python", "javascript", "typescript", "go", "c", "j
 
 
 def at_cursor(prefix: str, suffix: str, language: str) -> Snapshot:
-    prefix, suffix = prefix.replace("\r", "\n"), suffix.replace("\r", "\n")  # as a snapshot has them
+    prefix, suffix = prefix.replace("\r", "\n"), suffix.replace("\r", "\n")  # as in a snapshot
     return Snapshot("file:///w/a", 1, language, prefix + suffix, len(prefix), path="a")

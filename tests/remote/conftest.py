@@ -32,7 +32,7 @@ def without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def model(tmp_path: Path) -> str:
-    """A folder with nothing but the tokenizer of the engines' model."""
+    """A folder with only the tokenizer of the engines' model."""
     folder = tmp_path / "made-coder"
     folder.mkdir()
     (folder / "tokenizer.json").write_text(json.dumps(describe("qwen2.5-coder")), encoding="utf-8")

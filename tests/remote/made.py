@@ -20,7 +20,7 @@ REQUEST = GenerateRequest(
 
 
 class Resident(FakeResident):
-    """Goes on with a fixed string for as long as it is asked to, and says "a + b" to everything else."""
+    """Continues a fixed string for as long as it is asked to, and writes "a + b" for everything else."""
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         self.asked.append(request)

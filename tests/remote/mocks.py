@@ -1,4 +1,5 @@
-"""Engines of others, answering as their sources do, over real sockets, with a model that says what it is told."""
+"""Mocks of other engines that answer as those engines' sources do, over real sockets, with a model that writes what it
+is told."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from tests.tokenizers_made import describe, make
 
 BASE = "Qwen/made-coder"
 EOS = "<|endoftext|>"
-# What their requests have, as far as it is of use to anybody here; anything else would be a warning, or refused.
+# The fields of their requests, as far as they are of use here; any other field would be a warning, or refused.
 OPENAI = frozenset({"model", "prompt", "max_tokens", "temperature", "stream", "stop"})
 BATCHING = OPENAI | {
     "stream_options", "logprobs", "stop_token_ids", "cache_salt", "priority", "return_token_ids", "ignore_eos", "n",
@@ -42,7 +43,7 @@ FORBIDDEN = frozenset({"suffix", "echo", "midfill", "load_inplace"})
 
 @dataclass
 class Mock:
-    """One engine. ``says`` by adapter ("" is the base); ``requests`` are the bodies of completions as they came."""
+    """One engine. ``says`` by adapter ("" is the base); ``requests`` are the received bodies of completions."""
 
     kind: str = "vllm"
     says: dict[str, str] = field(default_factory=lambda: {"": "a + b"})
@@ -53,12 +54,12 @@ class Mock:
     aliases: dict[str, str] = field(default_factory=dict)  # further models: name and root
     tokenize_route: bool = True
     metrics: bool = True
-    swallows: bool = False  # stands behind a proxy that keeps reading when its client has gone
+    swallows: bool = False  # is behind a proxy that keeps reading after its client has gone
     fault: Callable[[int], Response | None] = lambda _n: None
-    others: tuple[str, ...] = ()  # what it would say if its first token were another: the likeliest first
+    others: tuple[str, ...] = ()  # what it would write after another first token: the likeliest first
     delay_s: float = 0.0  # before the first token
     pace_s: float = 0.0  # between tokens
-    cut_after: int | None = None  # pieces, then the connection breaks
+    cut_after: int | None = None  # pieces, after which the connection breaks
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     n_running: int = 0
@@ -75,7 +76,7 @@ class Mock:
 
     @property
     def asked(self) -> list[dict[str, Any]]:
-        """The requests that were no probing."""
+        """The requests that were not probes."""
         return [body for body in self.requests if not str(_id(body)).startswith("midfill-probe")]
 
     # ---- routes ----------------------------------------------------------------------------------------------------
@@ -190,7 +191,8 @@ class Mock:
     # ---- what it says ----------------------------------------------------------------------------------------------
 
     def _answer(self, body: dict[str, Any], adapter: str) -> list[int]:
-        """The ids of the answer: a fixed string goes on for ever, anything else is answered with what was told."""
+        """Return the ids of the answer: a fixed string continues for ever, anything else is answered with what was
+        told."""
         prompt = body["prompt"]
         text = prompt if isinstance(prompt, str) else self.tokenizer.decode(prompt)
         limit = int(body.get("max_tokens", body.get("n_predict", 16)))
@@ -205,7 +207,8 @@ class Mock:
         return [*self.tokenizer.encode(self.says[adapter]), eos][:limit]
 
     def _likeliest(self, token: int, logprob: float, n: int) -> dict[str, float]:
-        """``token`` and, after it, the end of the middle and what else the answer may begin with; at most ``n``."""
+        """Return ``token``, then the end of the middle and the other possible beginnings of the answer; at most
+        ``n``."""
         eos = self.tokenizer.id_of([EOS])
         others = [eos, *(self.tokenizer.encode(text)[0] for text in self.others)]
         return {f"token_id:{one}": logprob - at for at, one in enumerate([token, *others][:n])}
@@ -268,7 +271,7 @@ class Mock:
 
 
 def _with_control(tokenizer: CodeTokenizer, text: str) -> list[int]:
-    """As a server tokenises text: what spells a control token becomes one."""
+    """Tokenise text as a server does: a spelled control token becomes one."""
     names = {tokenizer.decode([token]): token for token in tokenizer.control_ids}
     ids: list[int] = []
     for part in re.split("(" + "|".join(map(re.escape, names)) + ")", text):
@@ -277,7 +280,7 @@ def _with_control(tokenizer: CodeTokenizer, text: str) -> list[int]:
 
 
 def other_tokenizer() -> CodeTokenizer:
-    """The same pieces of text under other ids."""
+    """Return a tokenizer with the same pieces of text under other ids."""
     description = json.loads(json.dumps(describe("qwen2.5-coder")))
     control = {token["content"] for token in description["added_tokens"]}
     vocabulary = description["model"]["vocab"]
@@ -292,7 +295,7 @@ def _id(body: dict[str, Any]) -> object:
 
 
 async def _read_to_the_end(source: AsyncIterator[str]) -> AsyncIterator[str]:
-    """As a proxy does that does not pass on that its client has gone."""
+    """Read on, like a proxy that does not pass on that its client has gone."""
     queue: asyncio.Queue[str | None] = asyncio.Queue()
 
     async def read() -> None:
@@ -312,7 +315,7 @@ _BACKGROUND: set[asyncio.Task[None]] = set()
 
 @contextlib.asynccontextmanager
 async def running(*mocks: Mock) -> AsyncIterator[None]:
-    """Every one of ``mocks``, listening."""
+    """Run every one of ``mocks``, listening."""
     servers, tasks = [], []
     for mock in mocks:
         listener = socket.socket()

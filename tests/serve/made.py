@@ -19,11 +19,11 @@ from midfill.serve.team.listen import Listen, TeamServer
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 
-PATIENCE_S = 90.0  # a machine that is busy with other things
+PATIENCE_S = 90.0  # a machine that is busy with other work
 
 
 def config_of(model: Path, **settings: Any) -> Config:
-    whole = ("confidence", "first_unit")  # a tiny random model's text, to its last token
+    whole = ("confidence", "first_unit")  # so that a tiny random model's text is shown to its last token
     return Config(
         model=str(model), device="cpu", dtype="float32", max_tokens=8, rules_off=whole, ahead=False, **settings
     )
@@ -67,7 +67,7 @@ STATS = Stats(3, 1, 2, 0.0, 0.1, 0.2)
 
 
 class FakeResident:
-    """Says "a", "b"; may break in between, or wait for ever."""
+    """Writes "a", "b"; may break off in between, or wait for ever."""
 
     def __init__(self) -> None:
         self.status = EngineStatus("ready", model="m")
@@ -142,7 +142,7 @@ async def listening(engine: FakeResident, listen: Listen) -> AsyncIterator[TeamS
 
 
 def certified(folder: Path) -> tuple[Path, Path]:
-    """A certificate for the loopback, signed by itself, and its key."""
+    """Return a self-signed certificate for the loopback interface, and its key."""
     certificate, key = folder / "cert.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                "-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost",

@@ -1,4 +1,4 @@
-"""A resident engine without a model: it says which version of the buffer it was asked about."""
+"""A resident engine without a model: its answer says which version of the buffer the request was about."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ N_BEFORE_DEATH = 3  # words
 
 
 def _die(moment: str) -> None:
-    """End this process as TEST_DEATH says, at the ``moment`` of TEST_DEATH_AT: by a signal, a code, or a message."""
+    """Kill this process as TEST_DEATH says, at the ``moment`` of TEST_DEATH_AT: by a signal, a code, or a message."""
     how = os.environ.get("TEST_DEATH", "") if os.environ.get("TEST_DEATH_AT") == moment else ""
     if how.startswith("SIG"):
         os.kill(os.getpid(), signal.Signals[how])
@@ -40,7 +40,7 @@ def _die(moment: str) -> None:
 
 
 class EchoEngine:
-    """For a buffer that holds ``mark_12`` it writes ``x_12, y_12, z_12)``, a word at a time."""
+    """For a buffer that contains ``mark_12`` it writes ``x_12, y_12, z_12)``, one word at a time."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         file = paths.private_dir(paths.cache_dir()) / "soak-tokenizer.json"
@@ -56,19 +56,19 @@ class EchoEngine:
 
     @property
     def busy(self) -> bool:
-        """Whether somebody waits for a token; it always gets on, unless it is blocked."""
+        """Whether a request waits for a token; the engine always makes progress, unless it is blocked."""
         if not self._blocked:
             self.n_progress += 1
         return self.n_active > 0 or self._blocked
 
     def start(self) -> None:
-        """Nothing to load. TEST_STUCK_S: how long its worker may stand still."""
+        """Load nothing. TEST_STUCK_S: how long its worker may stand still."""
         _die("start")
         if value := os.environ.get("TEST_STUCK_S"):
             main.STUCK_S = int(value)
 
     def check(self, request: GenerateRequest) -> None:
-        """Every request can be answered."""
+        """Accept every request."""
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle."""
@@ -91,29 +91,29 @@ class EchoEngine:
             self.n_active -= 1
 
     async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
-        """None is known."""
+        """Refuse: no adapter is known."""
         raise EngineError("no adapters here")
 
     async def check_adapter(self, folder: Path) -> dict[str, Any]:
-        """None fits."""
+        """Refuse: no adapter fits."""
         raise EngineError("no adapters here")
 
     async def unload_adapter(self, name: str) -> None:
-        """Nothing to forget."""
+        """Do nothing: there is nothing to forget."""
 
     async def block(self, seconds: float) -> None:
-        """A worker that does not get on."""
+        """Stop the worker's progress for a while."""
         self._blocked = True
         await asyncio.sleep(seconds)
         self._blocked = False
 
     def adapters(self) -> list[dict[str, Any]]:
-        """None."""
+        """Return no adapters."""
         return []
 
     def figures(self) -> dict[str, Any]:
-        """Counters."""
+        """Return the counters."""
         return {"n_active": self.n_active, "totals": {"n_requests": self.n_requests}}
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""

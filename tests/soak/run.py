@@ -16,13 +16,13 @@ from pathlib import Path
 from tests.fuzz.wire import REPOSITORY, Footprint, folders
 from tests.soak.window import Say, Window
 
-WARM_SHARE = 0.2  # of the completions, until memory is compared
+WARM_SHARE = 0.2  # of the completions, before memory is compared
 READY_S = 300.0  # the real model may have to be prepared first
 
 
 @dataclass(frozen=True, slots=True)
 class Soaked:
-    """What a soak came to."""
+    """The result of a soak."""
 
     n_asked: int
     n_answered: int
@@ -51,7 +51,7 @@ def soak(
     home: Path, n_completions: int, *, n_windows: int = 4, n_kills: int = 20, real: bool = False,
     max_s: float = float("inf"), say: Say = lambda _line: None,
 ) -> Soaked:  # fmt: skip
-    """Ask for ``n_completions``, or as many as ``max_s`` seconds allow; the caller judges.
+    """Request ``n_completions``, or as many as ``max_s`` seconds allow; the caller judges.
 
     ``real``: the embedded model instead of the echo. The engine, and each window but the first, is killed ``n_kills``
     times, evenly spread over the completions.
@@ -80,7 +80,7 @@ def soak(
 
 
 def engines(runtime: Path) -> Iterator[int]:
-    """The recorded engines' processes that live: a record may be older than whoever has its number now."""
+    """Yield the recorded engines' processes that live: another process may have the number of an old record by now."""
     for record in runtime.glob("engine-*.json"):
         with contextlib.suppress(OSError, ValueError):
             pid = int(json.loads(record.read_text(encoding="utf-8"))["pid"])
@@ -131,11 +131,11 @@ class _Soak:
         return sum(window.counts.asked for window in self._windows)
 
     def _due(self, n_done: int, shift: float = 0.0) -> bool:
-        """Whether the next of the kills is due, by what was asked so far."""
+        """Whether the next kill is due, by the number of requests so far."""
         return self._n_asked() > self._n * (n_done + 0.5 + shift) / (self._n_kills + 1) and n_done < self._n_kills
 
     def _live(self, window: Window) -> None:
-        """A person at a window; all but the first are killed now and then, by their own thread."""
+        """Act as the user of a window; all but the first window are killed now and then, by their own thread."""
         shift = self._windows.index(window) / len(self._windows) / 2
         n_killed = 0
         while not self._over.is_set():
@@ -147,7 +147,8 @@ class _Soak:
                 window.start()
 
     def _disturb(self, start: float) -> Footprint:
-        """Kill the engine now and then, until enough was asked; the first window's footprint after the warm-up."""
+        """Kill the engine now and then, until there were enough requests; return the first window's footprint after the
+        warm-up."""
         warm: Footprint | None = None
         n_killed, said = 0, start
         while self._n_asked() < self._n and time.monotonic() < start + self._max_s:

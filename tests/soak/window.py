@@ -1,4 +1,4 @@
-"""One editor window of a soak: types, asks, cancels, and judges every answer."""
+"""One editor window of a soak: types, sends requests, cancels, and judges every answer."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 
 from tests.fuzz.wire import Footprint, Wire, key
 
-LINES = 40  # of the buffer, whose middle one changes
+LINES = 40  # of the buffer, whose middle line changes
 AT = LINES // 2
 URI = "file:///soak/window.py"
 METHODS = ("textDocument/inlineCompletion", "midfill/inlineCompletion", "textDocument/completion")
 MOST_OPEN = 8
-WAITS = 0.6  # of the questions, until the answer is there
+WAITS = 0.6  # share of the requests that are awaited
 NUMBER = re.compile(r"[xyz]_(\d+)")
 
 
 @dataclass(slots=True)
 class Counts:
-    """What a window saw, over all its lives."""
+    """The counts of a window, over all its lives."""
 
     asked: int = 0
     answered: int = 0
@@ -34,7 +34,7 @@ class Counts:
 
 
 class Window:
-    """A language server of its own. ``echoes``: the engine's words hold the number of the text they were made for."""
+    """A window with a language server of its own. ``echoes``: the engine's words contain the number of their text."""
 
     def __init__(self, name: int, env: dict[str, str], home: Path, echoes: bool) -> None:
         self.counts = Counts()
@@ -44,7 +44,7 @@ class Window:
         self._home = home / f"window-{name}"
         self._home.mkdir()
         self._lock = threading.Lock()
-        self._number = name * 10_000_000  # of the text; no two windows have one in common
+        self._number = name * 10_000_000  # of the text; no two windows share one
         self.wire: Wire | None = None
 
     def start(self) -> None:
@@ -52,7 +52,7 @@ class Window:
         with self._lock:
             self._asked: dict[str, int] = {}  # the number of the text that a request was sent for
             self._tokens: dict[str, int] = {}
-            self._seen = -1  # the server has read the text of this number for sure
+            self._seen = -1  # the server has surely read the text with this number
             self._pings: dict[str, int] = {}
             self._version = 1
         self.counts.lives += 1
@@ -65,14 +65,14 @@ class Window:
         self.wire.notify("textDocument/didOpen", {"textDocument": item})
 
     def kill(self) -> None:
-        """End it as a crash would; what it was asked has no answer."""
+        """Kill it as a crash would; its open requests have no answer."""
         assert self.wire is not None
         self._judge_counts()
         self.wire.close()
         self.counts.asked -= len(self._asked)
 
     def close(self) -> None:
-        """Wait for every answer, and end it as an editor does."""
+        """Wait for every answer, then close it as an editor does."""
         assert self.wire is not None
         with self._lock:
             left = list(self._asked)
@@ -87,18 +87,18 @@ class Window:
         wire.close()
 
     def is_shown_something(self) -> bool:
-        """Ask once; whether this window was ever shown a suggestion."""
+        """Send one request; return whether this window was ever shown a suggestion."""
         self._ask()
         self._rest()
         return self.counts.shown > 0
 
     def footprint(self) -> Footprint:
-        """Of its server."""
+        """Return the footprint of its server."""
         assert self.wire is not None
         return Footprint.of(self.wire.process.pid)
 
     def act(self) -> None:
-        """One thing that a person does."""
+        """Do one thing that a user does."""
         if self._rng.random() < 0.45:
             self._edit()
         else:
@@ -123,7 +123,7 @@ class Window:
             ping = f"ping-{self.counts.lives}-{self._version}"
             self._pings[ping] = self._number
         self.wire.notify("textDocument/didChange", change)
-        self.wire.request(ping, "midfill/status")  # when it is answered, the edit was read
+        self.wire.request(ping, "midfill/status")  # once it is answered, the edit was read
 
     def _ask(self) -> None:
         wire = self.wire
@@ -144,7 +144,7 @@ class Window:
         wire.request(msg_id, method, params)
 
     def _rest(self) -> None:
-        """Until everything is answered: the window reads what it is shown."""
+        """Wait until everything is answered: the window reads what it is shown."""
         assert self.wire is not None
         if not self.wire.wait(lambda: not self._asked) and not self.wire.ended:
             self._fault(f"unanswered for a minute: {list(self._asked)[:5]}")
@@ -160,7 +160,7 @@ class Window:
     # -- judging -------------------------------------------------------------------------------------------------------
 
     def _heard(self, message: dict[str, Any]) -> None:
-        """Called by the reading thread, in the order in which the server spoke."""
+        """Take a message, in the reading thread, in the order in which the server sent it."""
         with self._lock:
             if message.get("method") == "$/progress":
                 self._judge(message["params"]["token"], message["params"]["value"])
@@ -177,7 +177,8 @@ class Window:
                     self._fault(f"{msg_id}: {code}")
 
     def _judge(self, msg_id: str, result: Any) -> bool:
-        """Whether it shows something; a fault if that is of another text than the one that the server has read."""
+        """Return whether it shows something; that is a fault if it is for an older text than the one that the server
+        has read."""
         items = (result or {}).get("items") or []
         texts = [item.get("insertText") or item.get("textEdit", {}).get("newText", "") for item in items]
         if not any(texts):

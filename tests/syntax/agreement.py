@@ -1,6 +1,6 @@
-"""How far the reader and tree-sitter agree on a whole, sound file about what is string, comment and code.
+"""How far the reader and tree-sitter agree about what is string, comment and code in a complete, sound file.
 
-``python -m tests.syntax.agreement FOLDER ...`` prints a line for each language and where they differ.
+``python -m tests.syntax.agreement FOLDER ...`` prints a line for each language and the places where they differ.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ COMMENT = re.compile(r"comment|haddock|^pod$|shebang|hash_bang|eof_marker|data_s
 CODE = re.compile(
     r"interpolation|command_substitution|^expansion$|template_substitution|embedded|^interpolated|^splice|^ERROR$"
 )
-# So far from where something begins or ends the two need not agree.
+# This close to where something begins or ends, the two need not agree.
 EDGE = 3
 MAX_BYTES, MAX_FILES = 40_000, 12
 
 
 def kinds(text: str, language: str) -> str | None:
-    """For each byte ``s`` of a string, ``c`` of a comment, a dot of code; None where the file is not sound."""
+    """Return for each byte ``s`` of a string, ``c`` of a comment, a dot of code; None if the file is not sound."""
     parser = parser_for(language)
     if parser is None:
         return None
@@ -54,11 +54,11 @@ def _paint(root: Node, painted: bytearray) -> None:
         node = waiting.pop()
         start, end, said = node.start_byte, node.end_byte, node.type
         mark = b""
-        if said == "predefined_type":  # TypeScript's own type is called string
+        if said == "predefined_type":  # the name of TypeScript's own type is "string"
             continue
         if not node.is_named and len(said) < 4:
             pass
-        elif said == "heredoc_end":  # belongs to the text that it ends, as a closing quote does
+        elif said == "heredoc_end":  # it belongs to the text that it ends, as a closing quote does
             mark = b"s"
         elif COMMENT.search(said):
             mark = b"c"
@@ -74,7 +74,7 @@ def _paint(root: Node, painted: bytearray) -> None:
 
 
 def places(text: str) -> Iterator[tuple[int, int]]:
-    """(start of a line, place in it): three places of each line."""
+    """Yield (start of a line, place in it): three places in each line."""
     start = 0
     for line in text.split("\n"):
         for share in (1, 2, 3):
@@ -83,7 +83,7 @@ def places(text: str) -> Iterator[tuple[int, int]]:
 
 
 def read(text: str, language: str, scan: Callable[..., State] = scan) -> Iterator[tuple[int, str]]:
-    """What the reader says at each place, having read the file line by line."""
+    """Yield the reader's verdict at each place, having read the file line by line."""
     state: State = state_at("", "", language)
     at = 0
     for start, place in places(text):
@@ -95,7 +95,7 @@ def read(text: str, language: str, scan: Callable[..., State] = scan) -> Iterato
 
 
 def differences(text: str, language: str, scan: Callable[..., State] = scan) -> tuple[int, list[tuple[int, str, str]]]:
-    """(number of places compared, places where the two differ with what either says)."""
+    """Return (number of places compared, places where the two differ, with both verdicts)."""
     painted = kinds(text, language)
     if painted is None:
         return 0, []
@@ -115,7 +115,7 @@ def differences(text: str, language: str, scan: Callable[..., State] = scan) -> 
 
 
 def files(folders: list[Path]) -> Iterator[tuple[str, Path]]:
-    """Files of known languages."""
+    """Yield files of known languages."""
     counts: dict[str, int] = defaultdict(int)
     for folder in folders:
         for path in sorted(folder.rglob("*")):

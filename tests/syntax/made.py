@@ -1,8 +1,8 @@
-"""Code whose reading is known."""
+"""Code whose correct reading is known."""
 
 from __future__ import annotations
 
-# Places of code that stand behind something that looks like the beginning of a string or a comment.
+# Places of code after something that looks like the beginning of a string or a comment.
 CODE = [
     # shell
     ("shellscript", "if [ $# -lt 1 ]; then\n  ‸"),
@@ -66,7 +66,7 @@ CODE = [
     ("python", "a = f\"{b[\"c\"]} don't {d!r:>{w}} {{\"\n‸"),
     ("python", "a = rb'\\''; b = '''don't'''\n‸"),
     ("python", "a = f'''{b + \"'\"}'''\n‸"),
-    # C and its kind
+    # C and its relatives
     ("cpp", "auto a = R\"x(say \"hi\")\" (don't)x\";\nint b = 1'000'000;\n‸"),
     ("c", "#error don't\nchar a = '\"';\n‸"),
     ("go", "a := `C:\\`\nb := '\"'\nc := '\\''\n‸"),

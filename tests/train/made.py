@@ -10,7 +10,7 @@ WORDS = ("amount", "balance", "counter", "distance", "element", "fraction", "gra
 
 
 def python_file(n: int) -> str:
-    """A file of some functions, unlike the others."""
+    """Return a file of some functions, unlike the other files."""
     names = [WORDS[(n * 7 + i * 3) % len(WORDS)] for i in range(6)]
     parts = [f'"""Module {n} about {names[0]} and {names[1]}."""\n\nimport math\n']
     for i, name in enumerate(names):
@@ -25,7 +25,7 @@ def python_file(n: int) -> str:
 
 
 def write(root: Path, files: Mapping[str, str]) -> Path:
-    """``files`` under ``root``."""
+    """Write ``files`` under ``root``; return ``root``."""
     root.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def write(root: Path, files: Mapping[str, str]) -> Path:
 
 
 def repository(root: Path, files: Mapping[str, str]) -> Path:
-    """``files`` in a git repository, all tracked."""
+    """Write ``files`` into a git repository, all tracked; return ``root``."""
     write(root, files)
     for command in (["init", "-q"], ["add", "-A"]):
         subprocess.run(["git", "-C", str(root), *command], check=True, capture_output=True)
@@ -42,5 +42,5 @@ def repository(root: Path, files: Mapping[str, str]) -> Path:
 
 
 def project(root: Path, n: int = 16) -> Path:
-    """A folder of ``n`` Python files."""
+    """Write a folder of ``n`` Python files; return it."""
     return write(root, {f"package/module_{i}.py": python_file(i) for i in range(n)})

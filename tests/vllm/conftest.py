@@ -1,6 +1,6 @@
-"""Real vLLM on this machine's loopback, serving the embedded model with adapters that midfill trained.
+"""Real vLLM on this machine's loopback interface, serving the embedded model with adapters that midfill trained.
 
-``make test-vllm`` makes its environment; without one these tests are skipped, and say so.
+``make test-vllm`` makes its environment; without one, these tests are skipped, and say so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.vllm
 
 @dataclass
 class Vllm:
-    """One process."""
+    """One vLLM process."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -45,11 +45,11 @@ class Vllm:
         return self.url.partition("//")[2].removesuffix("/v1")
 
     def running(self) -> float:
-        """Requests that it works at now, by its own count."""
+        """The requests that it works on now, by its own count."""
         return self._metric("vllm:num_requests_running")
 
     def finished(self) -> float:
-        """Requests that it has answered to their end; those given up are not among them."""
+        """The requests that it has finished; cancelled ones are not among them."""
         return self._metric("vllm:request_success_total")
 
     def _metric(self, name: str) -> float:
@@ -60,7 +60,7 @@ class Vllm:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def kill(self) -> None:
-        """With its children: the engine is one of them, and holds the memory."""
+        """Kill it with its children: the engine is one of them, and holds the memory."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -83,7 +83,7 @@ def adapters(tmp_path_factory: pytest.TempPathFactory, embedded_folder: Path) ->
 
 
 def stronger(source: Path, target: Path, factor: float) -> Path:
-    """The adapter with another scale: other weights for whoever adds it to the base."""
+    """Write the adapter with another scale, and so other effective weights on the base; return its folder."""
     shutil.copytree(source, target, dirs_exist_ok=True)
     file = target / "adapter_config.json"
     content = json.loads(file.read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def stronger(source: Path, target: Path, factor: float) -> Path:
 
 
 def start(python: Path, model: Path, adapters: Path, log: Path) -> Vllm:
-    """vLLM as docs/team.md says, but small and in float32. Raises AssertionError with the end of its log."""
+    """Start vLLM as docs/team.md says, but small and in float32. Raises AssertionError with the end of its log."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -47,7 +47,7 @@ class Limit:
     unit: str
 
     def verdict(self, value: float | None) -> Verdict:
-        """Return whether ``value`` is within it."""
+        """Return the verdict on ``value``: whether it is within the limit."""
         wanted = f"<= {self.at_most:g} {self.unit}"
         if value is None:
             return Verdict(self.name, wanted, "not measured", None, None)

@@ -338,7 +338,7 @@ class Typist:
 
     def _pause(self, last: Completion) -> None:
         """The typist looks at what is shown, after ``last``."""
-        is_own = last.finished and last.raw and last.origin in ("engine", "cache")  # otherwise another origin gave it
+        is_own = last.finished and last.raw and last.origin in ("engine", "cache")  # otherwise it began elsewhere
         said = self._standing or (last.raw if is_own else None)
         self.tally.pauses.append(Pause(len(self._typed), self._standing, said, self._follows))
         follows, confidence = self._follows.split("\n", 1)[0], last.facts.confidence

@@ -118,7 +118,7 @@ class Reader:
             self._holder = self._traits.holder(code)
 
     def _undecided(self, line: Line) -> bool:
-        """Whether a line that still grows may turn out either way."""
+        """Whether a line that still grows may still turn out either way."""
         text = line.text.strip()
         if not text or (self._place.below or "").startswith(line.text):
             return True

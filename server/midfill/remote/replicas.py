@@ -48,8 +48,8 @@ class Breaker:
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """Block other requests from trying a replica that failed, until the block is left. Leaving without a verdict
-        decides nothing."""
+        """Inside the block, no other request tries a replica that failed. Leaving it without a verdict decides
+        nothing."""
         trying = bool(self._open_until)
         self._is_trying |= trying
         try:

@@ -1,4 +1,4 @@
-"""An editor a test."""
+"""An editor for each test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.editors.nvim.editor import Neovim
 
 
 class Start(Protocol):
-    """Start an editor whose engine says ``script``."""
+    """Start an editor whose engine replays ``script``."""
 
     def __call__(self, *chunks: str, delay_s: float = 0.0, setup: str = "", **more: Any) -> Neovim: ...
 

@@ -25,7 +25,7 @@ return table.concat(lines, '\\n')
 
 
 def settings(folder: Path, wire: Wire, setup: str = "") -> dict[str, str]:
-    """The environment of an editor."""
+    """Return the environment of an editor."""
     home = {f"XDG_{name}_HOME": str(folder / "home") for name in ("CONFIG", "DATA", "STATE", "CACHE")}
     test = {"TEST_PLUGIN": str(PLUGIN), "TEST_COMMAND": json.dumps(wire.command), "TEST_SETUP": setup}
     return {**os.environ, **home, **test}
@@ -38,7 +38,7 @@ class Neovim:
         self, folder: Path, script: dict[str, Any] | None, setup: str = "", server: list[str] | None = None,
         init: Path = HERE / "init.lua", **env: str,
     ) -> None:  # fmt: skip
-        """``server``: the command line of another one than midfill itself; ``init``: another configuration."""
+        """``server``: the command line of another server than midfill; ``init``: another configuration."""
         self.wire = Wire(folder / "wire.jsonl", server)
         self.folder, self.workspace = folder, folder / "workspace"
         self.workspace.mkdir()
@@ -53,7 +53,7 @@ class Neovim:
         )
 
     def call(self, method: str, *params: Any) -> Any:
-        """A function of Neovim's API."""
+        """Call a function of Neovim's API and return its result."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"method": method, "params": params}) + "\n")
@@ -67,7 +67,7 @@ class Neovim:
         return self.call("nvim_exec_lua", code, list(arguments))
 
     def command(self, command: str) -> str:
-        """An Ex command; what it said."""
+        """Run an Ex command; return its output."""
         return str(self.call("nvim_exec2", command, {"output": True}).get("output", ""))
 
     def keys(self, keys: str) -> None:
@@ -75,7 +75,7 @@ class Neovim:
         self.call("nvim_input", keys)
 
     def open(self, text: str, name: str = "main.py", patience_s: float = TIMEOUT_S) -> Path:
-        """Open a file with the cursor where ``‸`` stands, in insert mode, as soon as the server is ready."""
+        """Open a file with the cursor at ``‸``, in insert mode, as soon as the server is ready."""
         file = self.workspace / name
         before, _, after = text.partition("‸")
         file.write_text(before + after, encoding="utf-8")
@@ -93,19 +93,19 @@ class Neovim:
         until(lambda: self.lua(line), lambda said: said == "midfill", timeout_s=patience_s)
 
     def lines(self) -> str:
-        """The buffer."""
+        """Return the buffer."""
         return "\n".join(self.call("nvim_buf_get_lines", 0, 0, -1, False))
 
     def cursor(self) -> list[int]:
-        """Row from 1, column in bytes from 0."""
+        """Return the row from 1 and the column in bytes from 0."""
         return list(self.call("nvim_win_get_cursor", 0))
 
     def ghost(self) -> str:
-        """The ghost text that stands on the screen."""
+        """Return the ghost text on the screen."""
         return str(self.lua(GHOST))
 
     def frames(self) -> list[str]:
-        """All of it that ever stood there, '' where it was taken away."""
+        """Return all ghost text that was ever shown, '' where it was removed."""
         return list(self.lua("return _G.frames"))
 
     def wait(self, value: Callable[[], Any], wanted: Any) -> None:
@@ -121,14 +121,14 @@ class Neovim:
         self.wait(self.lines, text)
 
     def messages(self) -> str:
-        """What Neovim said to the person."""
+        """Return what Neovim told the user."""
         return self.command("messages")
 
     def close(self) -> None:
-        """End the editor, and with it the server."""
+        """Close the editor, and with it the server."""
         if self._process.poll() is None:
             assert self._process.stdin is not None
-            self._process.stdin.close()  # the bridge ends, and its editor with it
+            self._process.stdin.close()  # the bridge exits, and its editor with it
             try:
                 self._process.wait(10)
             except subprocess.TimeoutExpired:

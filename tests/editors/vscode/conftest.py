@@ -1,4 +1,4 @@
-"""One browser, one extension, and one window with a scripted engine for all tests that leave it as it was."""
+"""One browser, one extension, and one window with a scripted engine for all tests that leave it unchanged."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ NOTEBOOK = {
     "nbformat_minor": 5,
 }
 NUMBERS = itertools.count(1)
-# The scripted engine's, with nothing going on behind what a test looks at.
+# The scripted engine's settings: nothing runs in the background of what a test checks.
 SCRIPTED_SETTINGS = {"midfill.ahead": False, "midfill.maxDebounceS": 0, "editor.inlineSuggest.showToolbar": "never"}
 
 
 @pytest.fixture(scope="package", autouse=True)
 def tools() -> None:
-    """Without its tools a test is skipped where a person develops, and fails in CI."""
+    """Skip a test without its tools on a developer's machine, and fail it in CI."""
     if missing := missing_tool():
         text = f"{missing} is missing: make test-vscode installs it"
         pytest.fail(text) if os.environ.get("MIDFILL_REQUIRE_EDITORS") else pytest.skip(text)
@@ -42,7 +42,7 @@ def tools() -> None:
 
 @pytest.fixture(scope="package")
 def vsix(tools: None) -> Path:
-    """The extension as `make vsix` packs it."""
+    """Return the extension as `make vsix` packs it."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     command = ["make", "--no-print-directory", "vsix"]
     made = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True)
@@ -61,7 +61,7 @@ def browser(tools: None) -> Iterator[Browser]:
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """Folders of its own for midfill; the cache of prepared models is the machine's."""
+    """Return folders of its own for midfill; the cache of prepared models is the machine's."""
     folders = {
         f"MIDFILL_{name}_DIR": str(folder / f"m-{name.lower()}") for name in ("CONFIG", "DATA", "STATE", "RUNTIME")
     }
@@ -69,7 +69,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def scripted_program(folder: Path) -> Path:
-    """The program that stands for midfill (server.py), with its script and its log in ``folder``."""
+    """Write a program in place of midfill (server.py), with its script and its log in ``folder``; return its path."""
     program = folder / "midfill"
     server = Path(__file__).parent / "server.py"
     words = [sys.executable, "-P", str(server), str(folder / "script.json"), str(folder / "wire.jsonl")]
@@ -80,7 +80,7 @@ def scripted_program(folder: Path) -> Path:
 
 
 def install(project: Path) -> None:
-    """midfill in the workspace's virtual environment, where the extension looks first."""
+    """Put midfill into the workspace's virtual environment, where the extension looks first."""
     program = project / ".venv" / "bin" / "midfill"
     program.parent.mkdir(parents=True)
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -P -m midfill \"$@\"\n")
@@ -89,11 +89,11 @@ def install(project: Path) -> None:
 
 @pytest.fixture(scope="package")
 def window(browser: Browser, vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
-    """A window whose server has a scripted engine."""
+    """Yield a window whose server has a scripted engine."""
     folder = tmp_path_factory.mktemp("vscode")
     config = folder / "m-config" / "config.toml"
     config.parent.mkdir()
-    config.write_text('rules_off = ["confidence"]\n')  # the scripted engine is sure of nothing
+    config.write_text('rules_off = ["confidence"]\n')  # the scripted engine is never sure
     settings: dict[str, Any] = {**SCRIPTED_SETTINGS, "midfill.path": str(scripted_program(folder))}
     with opened(
         browser,
@@ -110,7 +110,7 @@ def window(browser: Browser, vsix: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def bench(window: Workbench, request: pytest.FixtureRequest) -> Iterator[Workbench]:
-    """The shared window with a file of one line, and a picture of it if the test fails."""
+    """Yield the shared window with a file of one line; take a picture of it if the test fails."""
     window.head = f"# case {next(NUMBERS)}\n"
     window.write("")
     yield window

@@ -1,4 +1,4 @@
-"""What a window of VS Code is asked, and what its server is told."""
+"""What a window of VS Code asks, and what its server is told."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ FILE = "a.py"
 
 
 def asked(bench: Workbench, character: int) -> list[dict[str, Any]]:
-    """This test's requests about a place in the line below the head."""
+    """Return this test's requests about a place in the line below the head."""
     place = {"line": 1, "character": character}
     return [message for message in bench.news(ASK) if message["params"]["position"] == place]
 
 
 def told(bench: Workbench, method: str) -> list[dict[str, Any]]:
-    """The params of this test's messages."""
+    """Return the params of this test's messages."""
     return [message["params"] for message in bench.news(method)]

@@ -1,6 +1,6 @@
-"""What the tests name as midfill: the real one, with a scripted engine, and a log of what it hears and says.
+"""The program that tests use as midfill: the real one, with a scripted engine, and a log of its messages.
 
-``python server.py SCRIPT WIRE lsp --stdio``. The script is read anew for every generation, so one server serves many
+``python server.py SCRIPT WIRE lsp --stdio``. The script is read again for every generation, so one server serves many
 tests. As long as it says ``"loading": true`` when the server starts, the engine loads. Everything but ``lsp`` is
 midfill itself.
 """
@@ -29,7 +29,7 @@ from midfill.types import EngineStatus
 
 
 class Dictated(ScriptedEngine):
-    """Says what the file says by then."""
+    """Replays the file's content at that time."""
 
     def __init__(self, file: Path) -> None:
         super().__init__([])
@@ -59,7 +59,7 @@ def make_link(file: Path) -> MakeLink:
             ready.set()
 
         async def wait_ready(timeout_s: float) -> Completer | None:
-            await asyncio.wait_for(ready.wait(), timeout_s)  # a TimeoutError is the server's to take
+            await asyncio.wait_for(ready.wait(), timeout_s)  # the server handles a TimeoutError
             return link.completer
 
         def begin() -> None:
@@ -78,7 +78,7 @@ def make_link(file: Path) -> MakeLink:
 
 
 def is_loading(script: Path) -> bool:
-    """Whether the engine is not there yet. A script that is no JSON is the link's to complain of."""
+    """Return whether the engine is not ready yet. The link reports a script that is not JSON."""
     try:
         return bool(json.loads(script.read_text(encoding="utf-8")).get("loading"))
     except ValueError:
@@ -86,7 +86,7 @@ def is_loading(script: Path) -> bool:
 
 
 def tap(wire: Path) -> None:
-    """Write each message to a file, a line of JSON with its time and direction."""
+    """Write each message to a file, as a line of JSON with its time and direction."""
     stream = wire.open("a", encoding="utf-8", buffering=1)
 
     def note(direction: str, message: Any) -> None:

@@ -1,4 +1,4 @@
-"""The real VS Code: its server out of code-server's package, its workbench in a headless Chromium."""
+"""The real VS Code: its server from code-server's package, its workbench in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[3]
 TOOLS = REPOSITORY / ".tools" / "vscode"
 NODE = TOOLS / "node_modules" / ".bin" / "node"
 CODE = TOOLS / "code"
-TIMEOUT_S = 30.0  # generous: a busy machine is no failure
+TIMEOUT_S = 30.0  # generous: a busy machine must not count as a failure
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]  # fmt: skip
 SETTINGS = {
@@ -49,7 +49,7 @@ SETTINGS = {
     "workbench.tips.enabled": False,
 }
 MACHINE = {"workbench.welcomePage.walkthroughs.openOnInstall": False}
-# Ghost text as a person reads it: each line once, without the real text around it.
+# Ghost text as a user reads it: each line once, without the real text around it.
 GHOST = """() => {
   const text = nodes => nodes.map(node => node.textContent).join('').replace(/\\u00a0/g, ' ');
   const all = selector => [...document.querySelectorAll('.monaco-editor ' + selector)]
@@ -77,12 +77,12 @@ class Workbench:
     def __init__(self, page: Page, workspace: Path, folder: Path) -> None:
         self.page, self.workspace, self.folder = page, workspace, folder
         self.begun = 0
-        self.head = ""  # the first line of what is written, its own in every test: the server knows old answers
+        self.head = ""  # the first line of the document, different in every test: the server knows old answers
 
     # ---- hands -----------------------------------------------------------------------------------------------------
 
     def focus(self) -> None:
-        """The cursor at the end of the document."""
+        """Put the cursor at the end of the document."""
         self.page.click(".editor-instance .monaco-editor .view-lines")
         self.press("Control+End")
 
@@ -104,14 +104,14 @@ class Workbench:
         box.wait_for(state="hidden")
 
     def pick(self, label: str) -> None:
-        """Take an entry of the quick pick that is open."""
+        """Choose an entry of the open quick pick."""
         row = self.page.locator(".quick-input-list .monaco-list-row", has_text=label).first
-        if not row.count():  # further down: a list holds only the rows in sight
+        if not row.count():  # further down: a list contains only the visible rows
             self.type(label)
         row.click()
 
     def write(self, text: str) -> None:
-        """Make the document that has the focus ``text``, below its head, and stand at its end."""
+        """Replace the focused document's text below its head with ``text``, and put the cursor at its end."""
         self.begun = len(self.wire())
         self.press("Escape", "Escape", "Control+a", "Delete")
         for number, line in enumerate((self.head + text).split("\n")):
@@ -125,7 +125,7 @@ class Workbench:
         return str(self.page.evaluate(GHOST))
 
     def seen(self) -> str:
-        """The ghost text, whoever draws it."""
+        """Return the ghost text, whether the editor or the extension draws it."""
         return "".join([self.ghost(), *self.page.evaluate(BESIDE)])
 
     def wait_seen(self, wanted: str) -> str:
@@ -138,12 +138,12 @@ class Workbench:
         return until(self.ghost, fulfils, self)
 
     def settled_ghost(self) -> str:
-        """The ghost text once nothing is generated any more."""
+        """Return the ghost text once nothing is being generated."""
         self.wait_status("codicon-check")
         return self.ghost()
 
     def status(self) -> str:
-        """The status bar item: its icon's name and its text."""
+        """Return the status bar item: its icon's name and its text."""
         item = self.page.locator(self.ITEM)
         icons = item.locator(".codicon").evaluate_all("nodes => nodes.map(node => node.className)")
         return " ".join([*icons, item.inner_text().strip()]) if item.count() else ""
@@ -152,9 +152,9 @@ class Workbench:
         return until(self.status, lambda status: all(word in status for word in words), self, patience_s)
 
     def record(self) -> None:
-        """Note from now on the ghost text of every frame in which it is another one.
+        """From now on, record the ghost text of every frame in which it changes.
 
-        A frame is looked at when it was painted: before that, the editor's own drawing may still be to come.
+        A frame is read after it was painted: before that, the editor's own drawing may not be finished.
         """
         self.page.evaluate(f"""() => {{ window.seen = []; window.looking = true; let last; (function look() {{
           const now = ({GHOST})(); if (now !== last) window.seen.push(last = now);
@@ -184,20 +184,21 @@ class Workbench:
         self.page.screenshot(path=folder / f"{name}.png")
 
     def wire(self, method: str = "", direction: str = "in") -> list[dict[str, Any]]:
-        """What went over the wire, by method; with method "" all of it."""
+        """Return the messages on the wire, by method; all of them if method is ""."""
         file = self.folder / "wire.jsonl"
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         messages = [{"n": n, **json.loads(line)} for n, line in enumerate(lines) if line.endswith("}")]
         return [m for m in messages if not method or (m["direction"] == direction and m.get("method") == method)]
 
     def news(self, method: str = "", direction: str = "in") -> list[dict[str, Any]]:
-        """The same, since something was written last."""
+        """Return those messages since the last call of ``write``."""
         return [m for m in self.wire(method, direction) if m["n"] >= self.begun]
 
     def script(
         self, *chunks: str, delay_s: float = 0.0, others: list[list[str]] | None = None, loading: bool = False
     ) -> None:
-        """What the scripted engine says from now on; ``loading``: one that starts loads until it is told otherwise."""
+        """Set what the scripted engine writes from now on; ``loading``: an engine that starts keeps loading until told
+        otherwise."""
         script = {"chunks": chunks, "delay_s": delay_s, "others": others or [], "loading": loading}
         part = self.folder / "script.json.part"
         part.write_text(json.dumps(script), encoding="utf-8")
@@ -210,7 +211,7 @@ def until(
     workbench: Workbench | None = None,
     patience_s: float = TIMEOUT_S,
 ) -> T:
-    """Wait for a state; what was read then."""
+    """Wait for a state; return what was read then."""
     deadline = time.monotonic() + patience_s
     while True:
         value = read()
@@ -222,7 +223,7 @@ def until(
 
 @contextlib.contextmanager
 def machine_setting(bench: Workbench, name: str, value: object) -> Iterator[None]:
-    """A setting of the machine's, while inside."""
+    """Set a setting of the machine inside the block."""
     file = bench.folder / "user" / "Machine" / "settings.json"
     before = file.read_text(encoding="utf-8")
     file.write_text(json.dumps({**json.loads(before), name: value}), encoding="utf-8")
@@ -238,14 +239,14 @@ def opened(
     settings: Mapping[str, Any], env: Mapping[str, str], open_file: str = "",
     *, user: Mapping[str, Any] | None = None, programs: Sequence[str] = (),
 ) -> Iterator[Workbench]:  # fmt: skip
-    """A window on a workspace of ``files``, with the extension installed. ``settings`` are the machine's."""
+    """Yield a window on a workspace of ``files``, with the extension installed. ``settings`` are the machine's."""
     workspace = folder / "project"
     for name, text in files.items():
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         (workspace / name).write_text(text, encoding="utf-8")
     for name in programs:
         (workspace / name).chmod(0o755)
-    # As on every remote machine: what is the machine's own to say is not taken from the person's settings.
+    # As on every remote machine: settings of machine scope are not taken from the user's settings.
     for scope, own in (("User", {**SETTINGS, **(user or {})}), ("Machine", {**MACHINE, **settings})):
         file = folder / "user" / scope / "settings.json"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -312,7 +313,7 @@ def _answers(port: int) -> bool:
 
 
 def missing_tool() -> str:
-    """What the tests need and this machine lacks; "" if it has everything."""
+    """Return what the tests need and this machine lacks; "" if it has everything."""
     try:
         import playwright.sync_api  # noqa: F401
     except ImportError:

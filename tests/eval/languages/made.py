@@ -1,8 +1,8 @@
-"""Labelled snippets: language, what stands before the cursor, what comes; and for wrong ones, which language it is."""
+"""Labelled snippets: language, the text before the cursor, what comes; and for wrong ones, which language it is."""
 
 from __future__ import annotations
 
-# Language, what stands before the cursor, what comes: all of it is right.
+# Language, the text before the cursor, what comes: all of it is right.
 RIGHT = [
     ("python", "", "import os\nimport sys\n\n\ndef main():\n    print(sys.argv)\n"),
     ("python", "", "from dataclasses import dataclass\n"),
@@ -21,7 +21,7 @@ RIGHT = [
     ("typescript", "", "import { Component } from '@angular/core';\n"),
     ("typescript", "class A {\n  ", "private readonly total: number;\n"),
     ("typescript", "type ", "Result<T> = { ok: true; value: T } | { ok: false };"),
-    # Lines of a list that is open above: Python reads them as a tuple.
+    # Lines of a list that was opened above: Python reads them as a tuple.
     ("typescript", "    ",
      "ServerError, TimeoutError, BadDataError, CancelledError,\n    NumericFaultError, InvalidArgument"),
     ("javascript", "    case 'a':\n", "      total = add(identifier);\n      break;\n    case 'b':\n      stop(1);"),
@@ -128,7 +128,7 @@ RIGHT = [
     ("markdown", "", "```javascript\nconst express = require('express');\n```\n\nThen run it."),
 ]  # fmt: skip
 
-# Language, what stands before the cursor, what comes, the language of what comes ("" where any other will do).
+# Language, the text before the cursor, what comes, the language of what comes ("" if any other language will do).
 WRONG = [
     ("rust", "// fibonacci numbers up to n\n\n", "function fibonacci(n) {\n  return n;\n}", "javascript"),
     ("cpp", "using ", "System.Collections.Generic;", "csharp"),

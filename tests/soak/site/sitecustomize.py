@@ -1,6 +1,6 @@
-"""In an engine's process that a soak's front end starts, the scripted engine stands where torch's would.
+"""In an engine's process that a soak's front end starts, this puts the scripted engine in place of torch's.
 
-Everything else of that process is the real one: its lock, its socket, its service, how it leaves.
+Everything else in that process is real: its lock, its socket, its service, how it exits.
 """
 
 import sys

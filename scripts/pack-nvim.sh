@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The Neovim plugin as a tarball: tar -xzf it in ~/.local/share/nvim/site/pack/midfill/start.
+# Packs the Neovim plugin as a tarball: tar -xzf it in ~/.local/share/nvim/site/pack/midfill/start.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the tests of Neovim, Emacs and Vim need: Neovim into .tools/nvim, the others by apt where this user may.
-# What is there is used again.
+# Installs what the tests of Neovim, Emacs and Vim need: Neovim into .tools/nvim, the others by apt if this user may
+# do that. Existing files are used again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 VERSION=0.11.4

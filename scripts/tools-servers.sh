@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The language servers that the tests of editors run beside midfill's, into .tools/servers: pyright, and TypeScript's.
-# What is there is used again. No package's install script is run.
+# Installs the language servers that the tests of editors run beside midfill's into .tools/servers: pyright, and
+# TypeScript's. Existing files are used again. No package's install script is run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYRIGHT=1.1.414 TYPESCRIPT=5.9.3 SERVER=6.0.2

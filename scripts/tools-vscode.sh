@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What building and testing editors/vscode needs, into .tools/vscode (or $1); what is there already is used again.
-# VS Code comes out of code-server's npm package: the real workbench, served to a browser. Of its own dependencies only
-# those are installed that editing and a terminal need (35 MB, not 404). No package's install script is run, nothing is
-# compiled: node-pty, which would have to be, is replaced by its prebuilt edition.
+# Installs what building and testing editors/vscode needs into .tools/vscode (or $1); existing files are used again.
+# VS Code comes from code-server's npm package: the real workbench, served to a browser. Only the dependencies that
+# editing and a terminal need are installed (35 MB, not 404). No package's install script is run and nothing is
+# compiled: the prebuilt edition of node-pty replaces the one that would need compiling.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 CODE_SERVER=4.139.1 NODE=24.21.0 VSCE=4.1.0 PTY=1.1.0

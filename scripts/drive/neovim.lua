@@ -1,4 +1,4 @@
--- What a person writes, and a record of what is painted and pressed, on one clock in seconds.
+-- The user's settings, and a record of painted frames and pressed keys, on one clock in seconds.
 vim.opt.runtimepath:prepend(vim.env.TEST_PLUGIN)
 vim.opt.swapfile, vim.opt.shadafile, vim.o.hidden = false, 'NONE', true
 vim.o.columns, vim.o.lines = 120, 40
@@ -42,7 +42,7 @@ vim.on_key(function(_, typed)
   end
 end)
 
---- Frames and keys since the last call.
+--- Return the frames and keys since the last call.
 function _G.drain()
   local new = { frames, keys }
   frames, keys = {}, {}

@@ -1,4 +1,4 @@
-"""Writes what other files say about the settings, from the table in ``midfill.config``: ``make settings``.
+"""Writes the parts of other files that repeat the settings, from the table in ``midfill.config``: ``make settings``.
 
 These are the block in docs/settings.md, the VS Code extension's manifest, the settings that it sends, and the server's
 numbers that both editors need before they redraw. A test compares them.

@@ -126,7 +126,7 @@ def weight_bytes(decoder: Decoder) -> int:
 
 def bandwidth(device: torch.device, *, tiny: bool) -> float:
     """Return the bytes read and written per second by copying, at its best. It is measured by the device's own clock,
-    and over so many bytes that starting and stopping do not matter."""
+    and over enough bytes that starting and stopping do not matter."""
     is_cuda = device.type == "cuda"
     n_bytes = 1 << 22 if tiny else min(8 * GIB, torch.cuda.mem_get_info(device)[0] // 3) if is_cuda else GIB
     source = torch.empty(n_bytes, dtype=torch.uint8, device=device).zero_()

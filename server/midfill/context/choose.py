@@ -216,12 +216,12 @@ def _ordered(snippets: Sequence[Snippet], before: Choice) -> tuple[Snippet, ...]
 
 
 def cost_of(snippet: Snippet) -> float:
-    """The tokens that a snippet takes at most."""
+    """Return the most tokens that a snippet can take."""
     return (len(snippet.text) + len(snippet.path)) / CHARS_PER_TOKEN + LINE_TOKENS + TOKENS_PER_FILE
 
 
 def last_within(snippets: Sequence[Snippet], budget: float) -> tuple[Snippet, ...]:
-    """The last of ``snippets``, which are the most useful, that have room."""
+    """Return the last of ``snippets``, which are the most useful, as far as there is room."""
     for n in range(len(snippets)):
         if sum(map(cost_of, snippets[n:])) <= budget:
             return tuple(snippets[n:])

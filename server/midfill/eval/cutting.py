@@ -171,7 +171,7 @@ def rest_of_line(code: Code) -> Iterator[Span]:
 
 
 def line(code: Code) -> Iterator[Span]:
-    """A line without its indentation, if it has more than one token and a name."""
+    """A line without its indentation, if it has more than one token and a name, and is not an import."""
     for row, tokens in code.rows.items():
         if len(tokens) > 1 and any(token.is_name for token in tokens) and not tokens[0].is_import:
             yield tokens[0].start, code.end_of(row)

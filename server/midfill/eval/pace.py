@@ -43,7 +43,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.answers: dict[Hashable, Answer] = {}
-        self.n_short = 0  # answers of which more was needed than a client had listened to
+        self.n_short = 0  # answers that were needed to a greater length than a client had listened to
 
 
 class Remembering:

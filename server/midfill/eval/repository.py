@@ -1,5 +1,4 @@
-"""Holes from any repository: cut in a copy of it, on disk too, so that whatever reads the copy does not see the cut
-text.
+"""Holes from any repository: cut in a copy of it, on disk too, so that no reader of the copy sees the cut text.
 
 The copy holds only source files. A file that occurs twice is copied once, and a hole is dropped if its lines are also
 in another file.

@@ -78,6 +78,6 @@ def _differences(kind: str, pairs: Sequence[tuple[Record, Record]]) -> list[Diff
 
 
 def _value(record: Record, metric: str) -> float | None:
-    """A metric, or what the answer cost; None where the record does not have it."""
+    """Return a metric, or what the answer cost; None if the record does not have it."""
     value = {**record["stats"], **record, **record["metrics"]}.get(metric)
     return float(value) if isinstance(value, int | float) else None

@@ -58,7 +58,7 @@ def lacks(middle: str, place: Place) -> bool:
 
 
 def awaits_body(place: Place) -> bool:
-    """Whether the cursor stands after a line that opens a block without a body below."""
+    """Whether the cursor is after a line that opens a block without a body below."""
     return place.kind == "line" and opens_block(place.before, place.language) and not _body_follows(place)
 
 
@@ -91,8 +91,8 @@ def _string_end(middle: str, place: Place) -> int | None:
 
 
 def _docstring_end(middle: str, place: Place) -> int | None:
-    """Return the end of a docstring: the closing quotes, a blank line, or the line that stands below; a line that was
-    begun ends with itself."""
+    """Return the end of a docstring: the closing quotes, a blank line, or the line below; a line that was begun ends
+    with itself."""
     closing = place.state.string or place.state.comment
     at = middle.find(closing)
     ends = [at + len(closing)] if at >= 0 else []
@@ -169,7 +169,7 @@ def _line_end(middle: str, place: Place) -> int | None:
 
 
 def _opening_end(line: str, place: Place, *, complete: bool) -> int | None:
-    """Return where the middle ends in the cursor's ``line``, whose content stands below."""
+    """Return where the middle ends in the cursor's ``line``, whose content is below."""
     content, n_before = place.content, len(place.before)
     assert content is not None
     if not content.is_open:
@@ -180,7 +180,7 @@ def _opening_end(line: str, place: Place, *, complete: bool) -> int | None:
 
 
 def _body_follows(place: Place) -> bool:
-    """Whether the body of the block that the cursor's line opens stands below it already."""
+    """Whether the body of the block that the cursor's line opens is below it already."""
     if place.below is None:
         return False
     if indent(place.below) > place.base:
@@ -190,7 +190,7 @@ def _body_follows(place: Place) -> bool:
 
 
 def _is_filled(closer: str, place: Place) -> bool:
-    """Whether lines that are not deeper stand below, up to one that begins with ``closer``."""
+    """Whether there are lines below that are not deeper, up to one that begins with ``closer``."""
     for number, line in enumerate(line for line in place.suffix.split("\n")[1:] if line.strip()):
         if indent(line) < place.base:
             return False

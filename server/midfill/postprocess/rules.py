@@ -87,7 +87,7 @@ PIPELINE: tuple[Rule, ...] = (
 )  # fmt: skip
 # For a finished middle.
 FINISH: tuple[Rule, ...] = (only_open, open_body, close_string, close_what_it_opened)
-# For a middle that has ended, for whatever reason.
+# For a middle that has ended for any reason.
 LAYOUT: tuple[Rule, ...] = (closer_line, own_line)
 NAMES = frozenset(rule.__name__ for rule in PIPELINE + FINISH + LAYOUT)
 

@@ -14,7 +14,7 @@ from midfill.postprocess.repeats import MAX_PERIOD, MIN_LINE, changes
 from midfill.syntax.lexical import OPENERS, scan
 from midfill.syntax.names import indent
 
-# Closers, and what may stand between them.
+# Closers, and what may be between them.
 _CLOSERS = re.compile(r"[)\]}>;,'\"`\s]+\Z")
 # Text that a model addresses to the user begins with words; a fence begins with its marks.
 _WORDS = re.compile(r"\s*[A-Z][\w']*(?:[,.!]? [\w']*){0,3}\Z")
@@ -63,7 +63,7 @@ def _is_code(place: Place) -> bool:
 
 
 def _may_open_content(line: str, place: Place) -> bool:
-    """Whether in the end only the opening of a first line may be shown, because its content stands below."""
+    """Whether in the end only the opening of a first line may be shown, because its content is below."""
     if place.content is None:
         return False
     return place.kind == "line" or (place.kind == "block" and indent(line) == place.content.depth)
@@ -157,7 +157,7 @@ def closed(middle: str, place: Place) -> str:
 
 
 def _comma(middle: str, place: Place) -> str:
-    """Return the comma after the last of several lines that end with one, if it may stand before a closer."""
+    """Return the comma after the last of several lines that end with one, if it may come before a closer."""
     lines = [line.rstrip() for line in middle.split("\n") if line.strip()]
     is_list = len(lines) > 1 and lines[-2].endswith(",") and not lines[-1].endswith((",", ";", "{", "(", "["))
     return "," if is_list and not place.traits.refuses_trailing_commas else ""

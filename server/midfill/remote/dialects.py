@@ -19,7 +19,7 @@ from midfill.types import Stats
 TYPED, AHEAD = 0, 10  # priorities: lower ones are served first
 MAX_STOPS = 4  # stop strings that OpenAI's completions take
 MAX_LOGPROBS = 20  # log probabilities that vLLM reports for a position
-ID_PREFIX = "token_id:"  # stands before a token's id when names are requested as ids
+ID_PREFIX = "token_id:"  # precedes a token's id when names are requested as ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The groups of languages, each of which has a row in a table, and the language of a file."""
+"""The groups of languages, with one row each in a table, and the language of a file."""
 
 from __future__ import annotations
 

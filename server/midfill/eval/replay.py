@@ -1,10 +1,8 @@
 """A typist types real files through the server: keystrokes saved, suggestions shown and taken, flicker, waste.
 
-The text to be typed is taken out of the file first. After every key the editor requests a suggestion; the typist sees
-it if it comes before the next key, otherwise the next key supersedes it. The typist knows what to write and takes a
-suggestion that matches it. In virtual time nothing sleeps: only the engine's own time passes, so a pause of a second
-costs none; what the server does during pauses is then left out. Waiting for the next key is not work either: it takes
-the typist's time, not ours.
+The text to be typed is taken out of the file first. After every key the editor requests a suggestion; the typist, who
+knows what to write, takes one that matches it, unless the next key comes first and supersedes it. In virtual time nothing
+sleeps: only the engine's own time passes, and what the server does during pauses is left out.
 """
 
 from __future__ import annotations

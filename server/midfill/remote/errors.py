@@ -48,7 +48,7 @@ def refused(host: str, status: int, body: bytes, headers: httpx.Headers, adapter
         return EngineError(f"{host} has no such route or model (HTTP 404)", "check engine: it ends in /v1")
     if status == 429 or (status == 503 and "retry-after" in headers):
         wait_s = _wait_s(headers.get("retry-after", ""))
-        return BusyError(f"{host} is busy (HTTP {status})", f"it midfill asks it again in {wait_s:.0f} s", wait_s)
+        return BusyError(f"{host} is busy (HTTP {status})", f"midfill asks it again in {wait_s:.0f} s", wait_s)
     if 300 <= status < 400:
         return EngineError(
             f"{host} redirects, which midfill does not follow (HTTP {status})",

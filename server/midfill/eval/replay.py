@@ -1,8 +1,8 @@
 """A typist types real files through the server: keystrokes saved, suggestions shown and taken, flicker, waste.
 
-The text to be typed is taken out of the file first. After every key the editor requests a suggestion; the typist, who
-knows what to write, takes one that matches it, unless the next key comes first and supersedes it. In virtual time nothing
-sleeps: only the engine's own time passes, and what the server does during pauses is left out.
+The text to be typed is taken out of the file first. After every key the editor requests a suggestion; the typist knows
+what to write, and takes one that matches it unless the next key comes first. In virtual time nothing sleeps: only the
+engine's own time passes, and what the server does during pauses is left out.
 """
 
 from __future__ import annotations
@@ -37,10 +37,7 @@ PRESS_S = 0.2  # one key press that takes or deletes
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """``text[start:end]`` is typed; the text before and after it is already there.
-
-    The file is at ``path`` of the project in ``folder``.
-    """
+    """``text[start:end]`` is typed; the rest is already there. The file is ``path`` of the project in ``folder``."""
 
     folder: Path
     path: str

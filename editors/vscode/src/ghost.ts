@@ -16,7 +16,7 @@ import { SELECTOR } from './client.ts';
 import { Dismissed } from './dismissed.ts';
 import { adds, leadsOn, same, textOf, texts, typedPiece, uncovered } from './growth.ts';
 import type { Live } from './live.ts';
-import { begun, fitted, isAlong, isInPlace, known } from './live.ts';
+import { begun, fitted, hasMoved, isAlong, isInPlace, known, placeOf } from './live.ts';
 import type { Outcomes } from './outcomes.ts';
 
 const METHOD = 'midfill/inlineCompletion';
@@ -47,6 +47,7 @@ export class GhostText implements vscode.Disposable {
   private isOffered = false;
   /** The last place without a suggestion, perhaps because there was no engine. */
   private missed: Pick<Live, 'document' | 'version' | 'position' | 'byHand'> | undefined;
+  private triggered: ReturnType<typeof placeOf>; // where VS Code was made to ask, until it has asked
   private readonly beside = new Beside();
   private readonly dismissed = new WeakMap<vscode.TextDocument, Dismissed>();
   private readonly listeners: vscode.Disposable[];
@@ -189,6 +190,9 @@ export class GhostText implements vscode.Disposable {
     token: vscode.CancellationToken,
   ): Promise<vscode.InlineCompletionItem[]> {
     const byHand = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
+    if (!byHand && hasMoved(this.triggered, document, position)) {
+      return [];
+    }
     const before = this.live;
     const isThere =
       before?.document === document && before.version === document.version && before.position.isEqual(position);
@@ -319,9 +323,11 @@ export class GhostText implements vscode.Disposable {
   }
 
   /** Make VS Code ask this provider: as after a key, or `explicit`, as if the user triggered it. */
-  private ask(explicit = false): Thenable<unknown> {
+  private async ask(explicit = false): Promise<void> {
+    const place = this.triggered = placeOf(vscode.window.activeTextEditor);
     const mine = { providerId: this.extensionId, explicit };
-    return vscode.commands.executeCommand('editor.action.inlineSuggest.trigger', mine);
+    await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger', mine);
+    this.triggered = this.triggered === place ? undefined : this.triggered;
   }
 
   private answer(live: Live, selected: vscode.SelectedCompletionInfo | undefined): vscode.InlineCompletionItem[] {

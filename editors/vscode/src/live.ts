@@ -41,12 +41,27 @@ export function begun(
   };
 }
 
+type Spot = Pick<Live, 'document' | 'version' | 'position'>;
+
 /** Whether the cursor of `editor` is still at the place of the request, and nothing has changed since. */
-export function isInPlace(live: Pick<Live, 'document' | 'version' | 'position'>, editor: vscode.TextEditor | undefined): boolean {
+export function isInPlace(live: Spot, editor: vscode.TextEditor | undefined): boolean {
   return (
     editor?.document === live.document && live.document.version === live.version &&
     editor.selection.isEmpty && editor.selection.active.isEqual(live.position)
   );
+}
+
+/** Return where the cursor of `editor` is, in the text as it is now. */
+export function placeOf(editor: vscode.TextEditor | undefined): Spot | undefined {
+  return editor && { document: editor.document, version: editor.document.version, position: editor.selection.active };
+}
+
+/**
+ * Whether VS Code, which was made to ask at `spot`, asks at another place of the same text: it knows before this process
+ * does that the cursor moved, and where a cursor only moves nothing is shown.
+ */
+export function hasMoved(spot: Spot | undefined, document: vscode.TextDocument, position: vscode.Position): boolean {
+  return spot?.document === document && spot.version === document.version && !spot.position.isEqual(position);
 }
 
 /** Return what is known of a request's suggestion. */

@@ -136,5 +136,5 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_such_suite() -> None:
-    with pytest.raises(MidfillError, match="no suite 'triple'"):
+    with pytest.raises(MidfillError, match="unknown suite 'triple'"):
         humaneval.holes([TASK], "triple")

@@ -275,7 +275,7 @@ def test_explain(launch: Launch) -> None:
     (item,) = client.result(INLINE, at(one, 0, 4, context=AUTOMATIC))["items"]
     assert client.result(INLINE, at(two, 0, 1, context=AUTOMATIC)) is None
     last = client.result("midfill/explain", {})
-    assert last["story"].startswith("Nothing was shown: the cursor stands in a word")
+    assert last["story"].startswith("Nothing was shown: the cursor is inside a word")
     assert (last["trace"]["refused"], last["trace"]["line"], last["trace"]["column"]) == ("inside_word", 1, 2)
     for params in ({"id": item["command"]["arguments"][0]}, {"textDocument": {"uri": one}}):
         found = client.result("midfill/explain", params)

@@ -7,9 +7,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import httpx
 import pytest
 
+from midfill.engine import unix_socket
 from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 
@@ -116,3 +118,22 @@ async def test_a_connection_is_used_again_unless_it_was_closed(tmp_path: Path) -
     connection.close()
     await engine.aclose()
     server.close()
+
+
+async def test_a_broken_connection_leaves_no_error_behind(tmp_path: Path) -> None:
+    """An engine that dies with a request unread resets the connection; the user reads one line, and no traceback that
+    asyncio prints at the end of a process because nothing asked for the error."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        stream = await unix_socket._Backend().connect_unix_socket(str(tmp_path / "s"))
+        assert isinstance(stream, unix_socket._Stream)
+        closed = stream._writer.transport.get_protocol()._closed  # type: ignore[attr-defined]
+        engine, _ = listener.accept()
+        await stream.write(b"a request that nobody reads")
+        engine.close()
+        with pytest.raises(httpcore.ReadError):
+            await stream.read(10)
+        await stream.aclose()
+    assert closed.done()
+    assert not closed._log_traceback

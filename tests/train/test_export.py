@@ -43,4 +43,4 @@ def test_as_peft_and_only_once(base: Path, tmp_path: Path, capsys: pytest.Captur
     for file in adapter.iterdir():
         assert (target / file.name).read_bytes() == file.read_bytes()
     assert cli.main(["adapters", "export", str(adapter), str(target)]) == 1
-    assert "there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err

@@ -382,7 +382,7 @@ def test_an_adapter_of_another_shape_cannot_be_gone_on_from(
     folder, _ = written(base, collection, tmp_path)
     model = loaded(base)
     start = read_adapter("first", folder, model.model, model.base_names)
-    with pytest.raises(MidfillError, match="cannot go on from the adapter first"):
+    with pytest.raises(MidfillError, match="cannot continue from the adapter first"):
         with_lora(model, lora, str(base), 1, start=start)
 
 

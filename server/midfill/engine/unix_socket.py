@@ -8,6 +8,7 @@ a stream is how a generation is cancelled, at every key. asyncio's streams first
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -64,7 +65,11 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     async def aclose(self) -> None:
         """Close the connection, even if bytes are still to be written."""
+        is_broken = self._writer.is_closing()
         self._writer.close()
+        if is_broken:  # asyncio keeps the error, and would print it if nothing asked for it
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
 
     def get_extra_info(self, info: str) -> Any:
         """Return what httpcore asks for: "socket", and whether an idle connection

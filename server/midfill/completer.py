@@ -298,7 +298,7 @@ class Completer:
         request = self._request_for(running, prompt, render_s, known)
         await self._stream_into(running, request)
         late = known_at(self.sources, snapshot)
-        if late.here != known.here and running.is_denied(late.complete):  # the model spelled a member without the list
+        if late.only != known.only and running.is_denied(late.complete):  # the model spelled a member without the list
             running.restart(self.knob, self.config.rules_off)
             known, request = late, self._request_for(running, prompt, render_s, late)
             await self._stream_into(running, request)

@@ -78,6 +78,15 @@ async def test_the_unit_ends_the_engine() -> None:
     assert (engine.n_chunks, engine.n_cancelled) == (2, 1)
 
 
+async def test_a_line_of_another_language_ends_the_engine() -> None:
+    subject, engine = completer(
+        "const x = 1;\n", "#include <stdio.h>\n", "int a;\n", "int b;\n", rules_off=("first_unit",)
+    )
+    last = (await values(subject, dataclasses.replace(at("‸"), language="zig")))[-1]
+    assert (last.text, last.finish_reason) == ("const x = 1;", "language")
+    assert (engine.n_chunks, engine.n_cancelled) == (2, 1)
+
+
 BLOCK = """def mean(values):
     total = 0
 ‸

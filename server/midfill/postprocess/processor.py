@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from midfill.postprocess.boundary import awaits_body, lacks, stop_boundary
 from midfill.postprocess.confidence import Gate, Lines, Thresholds
 from midfill.postprocess.invented import drop_invented
+from midfill.postprocess.other_language import drop_other_language
 from midfill.postprocess.place import Place
 from midfill.postprocess.repeats import run_end
 from midfill.postprocess.rule import Rule
@@ -55,14 +56,17 @@ class PostProcessor:
         self._lines.push(text, logprobs)
 
     def ends(self, raw: str) -> str:
-        """Return why nothing more would be shown: "unit", "run", "line", "invented", "weak"; "" if the model may
-        continue."""
+        """Return why nothing more would be shown: "unit", "run", "line", "invented", "language", "weak"; "" if the
+        model may continue."""
+        complete = raw[: raw.rfind("\n") + 1]  # a line that still grows may turn out to be right
         if "first_unit" not in self._off and stop_boundary(raw, self.place) is not None:
             return "unit"
-        if "end_run" not in self._off and run_end(raw[: raw.rfind("\n") + 1], self.place) is not None:
+        if "end_run" not in self._off and run_end(complete, self.place) is not None:
             return "run"
         if "drop_invented" not in self._off and drop_invented(raw, self.place) != raw:
             return "invented"
+        if "drop_other_language" not in self._off and drop_other_language(complete, self.place) != complete:
+            return "language"
         if self._one_line and "\n" in raw:
             return "line"
         return "weak" if self._lines.first_weak(self._thresholds, finished=False) is not None else ""

@@ -104,7 +104,7 @@ def _before(name: str) -> Callable[[Surroundings], object]:
 
 
 def _stale(there: Surroundings) -> None:
-    """A record of an engine that is gone, and its socket, for whatever model."""
+    """Leave the record and the socket of an engine that has ended, for every model."""
     where = there.folder("RUNTIME")
     where.mkdir(mode=0o700)
     left = socket.socket(socket.AF_UNIX)

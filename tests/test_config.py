@@ -1,4 +1,4 @@
-"""Layers of configuration, and what is wrong with one, in words that help."""
+"""Layers of configuration, and messages about mistakes in them that help."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_what_is_sound_holds(values: dict[str, Any], held: dict[str, Any], named
     ],
 )
 def test_a_name_that_is_not_known(values: dict[str, Any], message: str, remedy: str) -> None:
-    """It is told on one line with what is known, and every other name and setting holds."""
+    """One line names it and the known names, and every other name and setting is applied."""
     taken = config.take(DEFAULT, {**values, "candidates": 2}, "the options")
     [problem] = taken.problems
     assert problem.message.startswith(message)

@@ -1,4 +1,4 @@
-"""Escape lasts: what was dismissed stays away from its place until the line changes otherwise. ``‸`` is the cursor."""
+"""A dismissed suggestion stays away from its place until its line changes otherwise. ``‸`` is the cursor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCK = ("if a:", "    b", "c")  # lines
 
 
 async def asked(subject: Completer, snapshot: Snapshot, trigger: Trigger = "automatic") -> tuple[str, str]:
-    """What is shown, and the name of what refused it."""
+    """Return the shown text, and the name of the refusal."""
     completion = await subject.last(snapshot, trigger=trigger)
     return completion.text, completion.facts.refusal.name if completion.facts.refusal is not None else ""
 

@@ -1,4 +1,4 @@
-"""What midfill takes of a machine: what is measured of it, and when a goal is missed."""
+"""How midfill's use of a machine is measured, and when a goal is missed."""
 
 from __future__ import annotations
 

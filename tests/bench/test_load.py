@@ -1,4 +1,4 @@
-"""Who computes when."""
+"""Which processes compute, and when a turn begins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Li
 
 
 def busy(seconds: float) -> subprocess.Popen[bytes]:
-    """Computes for so long, by the processor's time, and then waits."""
+    """Start a process that computes for this many seconds of processor time, and then waits."""
     code = f"import time\nwhile time.process_time() < {seconds}: pass\ntime.sleep(60)"
     return subprocess.Popen([sys.executable, "-c", code])
 

@@ -14,7 +14,7 @@ from tests.eval.made import place
 
 
 class FakeClient:
-    """A language server that suggests what it is told to, by what stands before the cursor."""
+    """A language server whose suggestions a test dictates, by the text before the cursor."""
 
     def __init__(self, suggest: Callable[[int], list[str]], n_decoded: int) -> None:
         self.on_notification: dict[str, Callable[[Any], None]] = {}
@@ -35,7 +35,7 @@ class FakeClient:
         return 1, future
 
     def _answer(self, text: str) -> dict[str, Any]:
-        """A rest of what was suggested keeps its id, as with the real server."""
+        """The rest of an earlier suggestion keeps its id, as with the real server."""
         if text not in self._last and not text.startswith(self._last):
             self._number += 1
         self._last = text

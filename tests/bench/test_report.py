@@ -1,4 +1,4 @@
-"""What a run prints: a table, a plot, one line of JSON; and how it is asked for."""
+"""The output of a run: a table, a plot, one line of JSON; and the arguments of the command."""
 
 from __future__ import annotations
 

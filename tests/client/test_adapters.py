@@ -23,7 +23,7 @@ INFO = ModelInfo("m", "tokenizer.json", None, 1024, 2048, "cpu", "int8")
 
 
 async def loaded(config: Config, model: str = "m") -> tuple[Adapters, list[dict[str, str]]]:
-    """What ``config`` loads, and what was asked of the engine. Raises MidfillError."""
+    """Return the adapters that ``config`` loads, and the requests that the engine got. Raises MidfillError."""
     asked: list[dict[str, str]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -40,7 +40,7 @@ async def loaded(config: Config, model: str = "m") -> tuple[Adapters, list[dict[
 
 
 class TestAdapterNames:
-    """Which folder a setting means. What is asked of the engine is looked at, no engine is there."""
+    """Which folder a setting means. The tests look at the requests; there is no engine."""
 
     async def load(self, adapter: str) -> tuple[str | None, list[dict[str, str]]]:
         adapters, asked = await loaded(Config(adapter=adapter))

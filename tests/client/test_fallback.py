@@ -1,4 +1,5 @@
-"""The engine on this machine, while no replica answers: started when it is needed, and nobody waits for it."""
+"""The engine on this machine, used while no replica answers: it is started when it is needed, and no request waits for
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real engine processes that die or hang while they work: what is remembered, what is said, and what goes on."""
+"""Real engine processes that die or hang while they work: what midfill remembers and reports, and that work goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The whole language server against engines elsewhere. Nobody who types waits for what is wrong with them."""
+"""The whole language server with engines elsewhere. If something is wrong with an engine, the user does not wait for
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands over a scripted engine: what they print and write, and how they refuse."""
+"""The commands on a scripted engine: what they print and write, and how they refuse."""
 
 from __future__ import annotations
 

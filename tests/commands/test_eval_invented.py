@@ -31,7 +31,7 @@ def checker(tmp_path: Path) -> str:
 
 
 def answers(root: Path, **texts: str) -> Path:
-    """What each configuration showed at the hole of a repository, which is made."""
+    """The suggestions of each configuration at the hole of a made repository."""
     root.mkdir()
     (root / "a.py").write_text(TEXT)
     at = TEXT.index("lines")

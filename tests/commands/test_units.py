@@ -1,4 +1,4 @@
-"""What service managers are told: golden forms, and words that would be something else to them."""
+"""The files for service managers: expected texts, and words that have another meaning for a service manager."""
 
 from __future__ import annotations
 

@@ -168,7 +168,8 @@ def group(pid: int) -> list[int]:
 
 
 def until_gone(pid: int) -> None:
-    """What was killed needs a moment of processor time to be gone, which on a busy machine it waits for."""
+    """Wait until the killed processes are gone: on a busy machine it takes a while until they get processor time to
+    end."""
     deadline = time.monotonic() + PATIENCE_S
     while found := group(pid):
         assert time.monotonic() < deadline, found
@@ -221,7 +222,8 @@ def test_what_does_not_listen_is_ended(tmp_path: Path) -> None:
 
 
 def test_never_two_at_once(tmp_path: Path) -> None:
-    """Of whatever adapter and repository; nor beside a training that a person started."""
+    """Two nights never train at once, whatever their adapters; nor does a night beside a training that a person
+    started."""
     sleeps = (sys.executable, "-c", "import time; time.sleep(600)")
     first, second = Child(sleeps, tmp_path), Child(sleeps, tmp_path)
     with train_run.locked():
@@ -257,10 +259,11 @@ def test_a_second_night_of_the_same_adapter_leaves(tmp_path: Path, capsys: pytes
 
 
 class Evening:
-    """What happens by how far the training has come, and not by the time that this machine takes for it."""
+    """Decides what happens by how far the training is, and not by the clock of this machine."""
 
     def __init__(self, child: Child, comes_at: str = "", over_at: str = "") -> None:
-        """What its progress says when somebody comes back to work for a while, and when the budget is used."""
+        """The texts of the training's progress at which somebody comes back to work for a while, and at which the
+        budget is used up."""
         self._child, self._comes_at, self._over_at = child, comes_at, over_at
         self._n_left = 5  # looks at which somebody works
         self._clock = 0.0

@@ -1,4 +1,4 @@
-"""What a place in a text tells: the names around it, whose member is written, and of which class that is."""
+"""What a place in a text says: the names around it, whose member is being written, and the class of that receiver."""
 
 from __future__ import annotations
 

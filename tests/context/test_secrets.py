@@ -1,4 +1,5 @@
-"""What never enters: names of files, and texts that look like keys. The keys here are made up."""
+"""Which files and texts never enter the index: names of secret files, and texts that look like keys. The keys here are
+made up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What every project holds and is no secret, and beside each the key of the same form that is one. All are made up."""
+"""Texts that every project holds and that are no secrets, and beside each a key of the same form that is one. All are
+made up."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ BASE64 = LETTERS + "+/"
 
 
 def b64(n_bytes: int) -> str:
-    """So many drawn bytes in base 64."""
+    """Return this many random bytes in base 64."""
     return base64.b64encode(_rng.randbytes(n_bytes)).decode()
 
 

@@ -1,4 +1,4 @@
-"""What each source finds, and how findings become the snippets of a prompt."""
+"""What each context source finds, and how its findings become the snippets of a prompt."""
 
 from __future__ import annotations
 
@@ -119,7 +119,8 @@ def shown(choice: Choice) -> list[tuple[str, str]]:
 
 
 def test_the_order_stays_while_somebody_types() -> None:
-    """Character by character through a line: the front stays as it is, so the prompt keeps its head."""
+    """A line is typed character by character: the snippets in front stay as they are, so the beginning of the prompt
+    stays, too."""
     view = view_of(FILES)
     line = "c = C3(make_7(1))\n"
     before = choose(view, focus_at("p/a.py", BUFFER), 300)

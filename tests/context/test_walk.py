@@ -1,4 +1,4 @@
-"""What the indexer reads of a hostile folder, and what it leaves alone."""
+"""What the indexer reads from a hostile folder, and what it leaves out."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_two_sequences_in_one_step_are_two_steps(tmp_path: Path) -> None:
 
 @needs_compiled
 def test_a_gap_in_a_sequence_is_filled(tmp_path: Path) -> None:
-    """As after a keystroke: what stands before and behind is known."""
+    """As after a keystroke: the cache holds the tokens before the gap and those after it."""
     runner, ids = tiny("llama", tmp_path / "m"), [5 + i * 7 % 80 for i in range(50)]
     with torch.inference_mode():
         slot = Slot()

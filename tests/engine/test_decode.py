@@ -1,4 +1,4 @@
-"""The decode loop is transformers' own greedy search; what is kept, cut or cancelled changes its speed alone."""
+"""The decode loop is transformers' own greedy search; keeping, cutting and cancelling change its speed alone."""
 
 from __future__ import annotations
 

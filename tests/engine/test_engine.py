@@ -299,7 +299,7 @@ async def test_background_gives_way_between_two_layers_and_is_finished_afterward
 
 
 async def test_much_background_keeps_nobody_waiting(engine: LocalEngine) -> None:
-    """More than there are slots: none of them may hold one that a person needs."""
+    """There is more background work than slots: none of it may hold a slot that a user's request needs."""
     behind = [asked(seed, 600, 20, background=True, window=f"w{seed}") for seed in range(6)]
     alone = [await whole(engine, request) for request in behind]
     expected, _ = await whole(engine, asked(9))
@@ -443,7 +443,7 @@ def adapters(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
 
 
 async def test_adapters_without_a_restart(engine: LocalEngine, adapters: list[Path], tmp_path: Path) -> None:
-    """Each request has its own; what was computed with one is never used for another."""
+    """Each request names its adapter; the cache of one adapter is never used with another."""
     plain, _ = await whole(engine, asked())
     assert (await engine.load_adapter("a", adapters[0]))["rank"] == 4
     with_a, last = await whole(engine, asked(adapter="a"))
@@ -582,7 +582,8 @@ async def test_a_stale_suffix_is_read_again_when_nobody_asks(
 
 
 async def test_with_one_slot_background_work_gives_it_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU with little memory has one. A step for the background is stopped while somebody waits, so it would last."""
+    """A GPU with little memory has one slot. A background step stops while a user's request waits, so without this it
+    would wait until the background work is done."""
     monkeypatch.setattr(thread, "N_SLOTS", 1)
     async with running(str(folder), dtype="float32") as engine:
         background = asyncio.create_task(whole(engine, asked(seed=2, max_tokens=1500, background=True)))

@@ -130,7 +130,7 @@ def test_adapters_beside_them(form: str, build: Callable[[Path, str], LoadedMode
 
 
 class TestChoosing:
-    """What pick_format says of a CUDA device; no such device is asked."""
+    """What pick_format returns for a CUDA device; there is no such device here."""
 
     @pytest.mark.parametrize(("wanted", "index"), [("cuda:1", 1), ("cuda", 0), ("auto", 0)])
     def test_the_device_is_that_of_the_thread(self, monkeypatch: pytest.MonkeyPatch, wanted: str, index: int) -> None:

@@ -1,4 +1,4 @@
-"""The order of what is asked of CUDA around captures, with streams and graphs that only write down what is done."""
+"""The order of calls to CUDA around captures; the streams and graphs here only write down what is called."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEVICE = torch.device("cuda", 0)
 
 
 class Cuda:
-    """What torch.cuda is to Graphs. ``log``: what was done, ``stream``: the current one."""
+    """Takes the place of torch.cuda for Graphs. ``log``: the calls so far, ``stream``: the current one."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.log: list[str] = []

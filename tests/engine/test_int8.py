@@ -182,7 +182,7 @@ def test_drafts_change_not_a_bit(embedded_folder: Path) -> None:
 
 
 class Fixed(Drafter):
-    """Drafts what is known to come, with a wrong token now and then."""
+    """Drafts the tokens that will come, with a wrong one now and then."""
 
     def __init__(self, said: list[int], n_prompt: int) -> None:
         super().__init__()

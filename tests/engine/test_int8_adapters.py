@@ -92,7 +92,7 @@ def test_an_adapter_beside_the_embedded_model_in_int8(
 
 
 class _Added:
-    """What PEFT computes beside each layer, put on the quantised modules."""
+    """Adds to the quantised modules what PEFT computes beside each layer."""
 
     def __init__(self, adapter: Adapter) -> None:
         self._pairs = dict(adapter.pairs)  # as they are before they are laid out for the short way

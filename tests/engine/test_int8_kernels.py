@@ -62,7 +62,7 @@ def test_packed_weights_are_read_row_by_row() -> None:
 
 
 def test_signed_and_unsigned_activations_have_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What AMX reads and what VNNI reads: whole numbers both, so nothing is lost on the way."""
+    """AMX reads signed activations, VNNI unsigned ones: both are whole numbers, so nothing is lost."""
     weight, scale = int8.quantise(torch.randn(96, 640))
     rows = torch.randn(7, 640) * 30
     found = []

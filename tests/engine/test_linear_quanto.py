@@ -174,7 +174,7 @@ class TestProducts:
 
 
 class TestChoosing:
-    """What pick_format says of a device without kernels of ours."""
+    """What pick_format returns for a device without our kernels."""
 
     def test_each_can_be_had(self, form: str) -> None:
         assert load.pick_format(form, CPU) == form

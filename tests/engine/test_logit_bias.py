@@ -52,7 +52,7 @@ def test_it_is_over_after_the_first_word(chosen: list[str]) -> None:
 
 
 def only(names: list[str], *chosen: str, logits: dict[str, float] | None = None) -> set[str]:
-    """What may come next where there are no other names."""
+    """The tokens that may come next where there are no other names."""
     subject = LogitBias(names, Few(), only=True)  # type: ignore[arg-type]
     for text in chosen:
         subject.advance(TEXTS.index(text))

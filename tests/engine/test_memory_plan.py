@@ -1,4 +1,4 @@
-"""What fits beside the weights, by the arithmetic of CodeGemma-7B's shapes: no device is asked."""
+"""What fits beside the weights, computed with the shapes of CodeGemma-7B: no device is used."""
 
 from __future__ import annotations
 

@@ -313,7 +313,7 @@ class TestHub:
 
 @pytest.mark.model
 def test_the_embedded_model_is_ready(embedded_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its files are what the manifest says, and finding it converts nothing and asks nobody."""
+    """Its files are those of the manifest, and finding it converts nothing and uses no network."""
     monkeypatch.setattr(convert, "convert_gguf", _fail)
     monkeypatch.setattr(socket.socket, "connect", _fail)
     assert models.prepare(models.resolve("embedded"), no_progress) == embedded_folder

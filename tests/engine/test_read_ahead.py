@@ -106,7 +106,8 @@ def watched(engine: LocalEngine) -> list[int]:
 
 @pytest.mark.parametrize("same", [True, False])
 async def test_a_request_waits_for_no_more_than_a_layer(engine: LocalEngine, same: bool) -> None:
-    """It comes in the third piece. That one is not read to its end, and the request is what is read next."""
+    """The request comes during the third piece. The engine stops that piece before its end and reads the request
+    next."""
     ids, _ = prompt(200, 60)
     other = ids if same else prompt(40, 20, typed=30)[0][::-1]
     loop, forward = asyncio.get_running_loop(), engine.thread.runner.forward

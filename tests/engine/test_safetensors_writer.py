@@ -1,4 +1,5 @@
-"""safetensors written in pieces: what its own library reads, aligned, and never more or less than was announced."""
+"""safetensors files written in pieces: the safetensors library reads them, tensors are aligned, and a file never has
+more or less than its header announces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is next: windows in turn, the newest of each, nobody behind the background."""
+"""Which request is next: windows take turns, each with its newest request, and none waits for background work."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Office:
         return running
 
     def start(self, n_free: int, n_pending: int = 1) -> list[str]:
-        """Who is given a slot; it then runs."""
+        """Return the request that is given a slot; it then runs."""
         started = self.scheduler.start(n_free)
         for request in started:
             if not request.cancelled.is_set():
@@ -90,7 +90,7 @@ class Office:
         return name
 
     def name(self, one: Request | RunningRequest) -> str:
-        """What it is called here."""
+        """Return the name of a request in this file."""
         return self._names[id(one.request if isinstance(one, RunningRequest) else one)]
 
     def step(self) -> list[tuple[str, int, int]]:

@@ -1,4 +1,4 @@
-"""Memory that runs out: what the message says happens, for a minute; three times in a row is enough."""
+"""Memory that runs out: the message says what happens, for one minute; three failures in a row end the engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INFO = ModelInfo("m", "", None, 768, 2048, "cpu", "float32")
 
 
 def _torchs_own() -> RuntimeError:
-    """What torch raises where the machine's memory does not suffice."""
+    """The error that torch raises if the machine has too little memory."""
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60)
     return caught.value
@@ -179,7 +179,7 @@ async def test_a_request_that_breaks_before_its_first_step_fails_alone(
 
 
 async def test_progress_is_counted_by_layer(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long prompt on a slow machine gets on; a worker that hangs does not, whoever waits."""
+    """A long prompt on a slow machine counts as progress; a worker that hangs does not, even while requests wait."""
     before = engine.n_progress
     await whole(engine, tuple(range(1, 200)))
     assert engine.n_progress - before > 3 * 3  # layers, and steps

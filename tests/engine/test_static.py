@@ -174,7 +174,7 @@ def test_what_another_prompt_left_behind_is_not_seen(dynamic: Runner, runner: Ru
 
 
 def test_nan_that_was_left_behind_is_forgotten_with_the_request(dynamic: Runner, runner: Runner) -> None:
-    """What a mask hides is multiplied by nothing; NaN would stay NaN for every later prompt in the slot."""
+    """Masked positions are multiplied by zero, but NaN would stay NaN for every later prompt in the slot."""
     slot = slot_of(runner)
     answer(runner, slot, prompt(40))
     for buffer in (*slot.keys, *slot.values):

@@ -1,4 +1,4 @@
-"""The engine's socket: a read that is cancelled in the turn of the loop in which data comes harms nobody."""
+"""The engine's socket: a read that is cancelled in the same turn of the event loop in which data comes does no harm."""
 
 from __future__ import annotations
 

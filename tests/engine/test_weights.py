@@ -126,7 +126,7 @@ def test_tensors_are_private_memory(sound: Path) -> None:
 
 
 class TestModelFolders:
-    """What load.load says of a folder that is not sound."""
+    """What load.load says about a folder that is not sound."""
 
     @pytest.fixture
     def folder(self, tiny: Path, tmp_path: Path) -> Path:
@@ -237,7 +237,7 @@ def test_nothing_in_the_tree_can_run_what_it_loads(forbidden: str) -> None:
 
 
 class TestSmallFiles:
-    """What is loaded beside the weights is what was recorded."""
+    """The small files that are loaded beside the weights are those that the manifest records."""
 
     @pytest.fixture
     def prepared(self, tmp_path: Path) -> Path:

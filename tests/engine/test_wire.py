@@ -1,4 +1,4 @@
-"""What one end writes the other one reads: requests, pieces of an answer and errors."""
+"""One end of the wire reads what the other end writes: requests, pieces of an answer and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the real index knows of a repository's copy: the other files, and never the hole."""
+"""The real index of a repository's copy knows the other files, and never the hole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hole is: free of leaks, in one split for ever, drawn by a seed."""
+"""What a hole is: free of leaks, always in the same split, drawn by a seed."""
 
 from __future__ import annotations
 

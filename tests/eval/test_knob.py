@@ -1,4 +1,5 @@
-"""The knob's table: what a hasty typist takes, what is retained, what is seen in pauses. ``‸…‸`` is what is typed."""
+"""The knob's table: how much a hasty typist takes, how much is retained, what appears in pauses. ``‸…‸`` is the typed
+text."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ async def test_retained_is_looked_at_when_it_is_time(monkeypatch: pytest.MonkeyP
 async def test_waiting_for_the_next_key_costs_no_time(
     monkeypatch: pytest.MonkeyPatch, gap_s: float, n_superseded: int, n_asked_of_engine: int
 ) -> None:
-    """Quiet waits 0.3 s: more than some gaps, less than others. Nobody sleeps; the completer's clock is put back."""
+    """Quiet waits 0.3 s: longer than some gaps, shorter than others. The test does not sleep; the completer's clock is
+    put back."""
     monkeypatch.setattr(replay, "gaps", lambda keys, rng: [gap_s] * len(keys))
     asked: list[str] = []
 
@@ -86,7 +88,8 @@ def test_right(said: str, follows: str, right: bool) -> None:
 
 
 def test_what_is_seen_in_pauses() -> None:
-    """What a quiet run did not ask about is known from the others; where nobody knows it does not count."""
+    """If a quiet run did not ask at a place, the other runs say what would have come; a place that no run knows does
+    not count."""
     quiet = [Pause(1, "", None, "total"), Pause(2, "", "wrong", "total"), Pause(3, "total", "total", "total")]
     eager = [Pause(1, "wrong", "wrong", "total"), Pause(2, "wrong", "wrong", "total"), Pause(4, "", None, "total")]
     runs = {

@@ -1,4 +1,4 @@
-"""What each metric says of an answer. ``‸`` stands between prefix, middle and suffix."""
+"""What each metric says about an answer. ``‸`` is between prefix, middle and suffix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replay whatever the machine: reckoned time, one answer for every configuration."""
+"""A replay that does not depend on the machine: computed time, one answer for every configuration."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_when_it_comes(n_tokens: int, seconds: float) -> None:
 async def test_what_comes_before_the_next_key(
     monkeypatch: pytest.MonkeyPatch, gaps: list[float], n_asked_of_engine: int, n_shown: int, n_superseded: int
 ) -> None:
-    """Five tokens (characters here) take 0.4 s, whatever this machine does."""
+    """Five tokens (characters here) take 0.4 s, however fast this machine is."""
     monkeypatch.setattr(replay, "gaps", lambda keys, rng: gaps)
     asked: list[str] = []
 

@@ -1,4 +1,4 @@
-"""A typist before engines that say a known thing: every figure is exact. ``‸…‸`` is what is typed."""
+"""A typist with engines whose answers are known: every figure is exact. ``‸…‸`` is the typed text."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_the_next_key_supersedes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_what_is_superseded_was_decoded_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three keys cut three generations off, each after its first piece; whatever answers, the engine is given back."""
+    """Three keys cut off three generations, each after its first piece; each time the engine is given back."""
     monkeypatch.setattr(replay, "gaps", lambda keys, rng: [0.2] * len(keys))
 
     class Stalls(ScriptedEngine):

@@ -1,4 +1,4 @@
-"""The run: everybody answers every hole, and nobody always begins."""
+"""The run: each configuration answers every hole, and they take turns at beginning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program that a model wrote can do: compute. Each row tries something else for real."""
+"""A program that a model wrote can compute, and nothing else. Each row really tries something else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What records come to, and paired differences."""
+"""The summary of records, and paired differences."""
 
 from __future__ import annotations
 

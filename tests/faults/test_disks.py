@@ -20,7 +20,7 @@ PATIENCE_S = 120.0
 
 
 def test_records_and_logs_on_a_full_disk(window: Open, small_disk: Path) -> None:
-    """Suggestions come; nothing is recorded, and nobody is told in a popup."""
+    """Suggestions come; nothing is recorded, and no popup appears."""
     fill(small_disk)
     one = window(MIDFILL_STATE_DIR=str(small_disk))
     assert one.text().startswith("x_7")

@@ -60,7 +60,8 @@ def loaded_before(*command: str) -> frozenset[str]:
 
 
 def hostile(folder: Path, without: Sequence[str] = ()) -> Path:
-    """A workspace with a file, or a package, of every name that somebody could import; each says that it ran."""
+    """Make a workspace with a file or a package for every name that a program may import; each writes down that it
+    ran."""
     workspace = folder / "workspace"
     workspace.mkdir()
     for name in {*sys.stdlib_module_names, *PACKAGES} - set(without):

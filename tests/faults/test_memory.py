@@ -27,7 +27,7 @@ SHORT, LONG = (1, 2, 3), tuple((7 * k) % 300 + 1 for k in range(1500))
 
 
 def address_space(pid: int) -> int:
-    """What a process has of it, in bytes."""
+    """Return the address space of a process in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmSize"))
 
@@ -60,7 +60,7 @@ async def test_an_engine_that_gets_no_more_memory(tiny: Path) -> None:
 
 @pytest.mark.parametrize("mebibytes", [300, 500, None])
 def test_a_command_that_gets_too_little(tiny: Path, tmp_path: Path, own_runtime: Path, mebibytes: int | None) -> None:
-    """Whatever fails first, a library's file, its threads or the weights, the user reads that memory is short."""
+    """A library's file, its threads or the weights may fail first; in each case the user reads that memory is short."""
     import resource
 
     def limit() -> None:

@@ -1,4 +1,4 @@
-"""The trainer killed at every stage of saving: what is found afterwards is whole, and never a mixed pair."""
+"""The trainer is killed at every stage of saving: afterwards its files are whole, and never of two versions."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_a_finished_adapter(adapter: Adapter) -> None:
 
 
 def told(work: Callable[[], object]) -> str:
-    """What a person is told of it."""
+    """Return the message that a user gets."""
     try:
         work()
     except MidfillError as error:

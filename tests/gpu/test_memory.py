@@ -1,4 +1,4 @@
-"""On a GPU: what was planned is what is taken, and nothing grows with the number of graphs but the graphs."""
+"""On a GPU: the memory taken is the memory planned, and only the graphs grow with the number of graphs."""
 
 from __future__ import annotations
 

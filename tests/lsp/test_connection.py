@@ -41,11 +41,11 @@ class Window(Inside):
         return msg_id
 
     def answers(self, msg_id: int) -> list[Any]:
-        """What came for a request."""
+        """Return the results that came for a request."""
         return [m["result"] for m in self.log if "method" not in m and m["id"] == msg_id and "result" in m]
 
     def answer_of(self, msg_id: int) -> Any:
-        """The result, waited for."""
+        """Wait for the result of a request and return it."""
         return self.wait(lambda m: "method" not in m and m["id"] == msg_id)["result"]
 
     def engine(self, status: EngineStatus) -> None:

@@ -1,4 +1,4 @@
-"""What the language server tells the workspace. ``‸`` is where it says somebody typed."""
+"""What the language server passes on to the workspace. ``‸`` is where the user typed."""
 
 from __future__ import annotations
 

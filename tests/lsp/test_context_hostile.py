@@ -35,7 +35,7 @@ def parsing(client: Client) -> set[int]:
 
 
 def processor_s(pid: int) -> float:
-    """What a process has used; 0 for one that is gone."""
+    """Return the processor seconds that a process has used; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

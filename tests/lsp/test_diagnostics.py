@@ -1,4 +1,4 @@
-"""midfill/diagnostics: what other servers complain of stands in the prompt, where it is wanted."""
+"""midfill/diagnostics: complaints of other servers are in the prompt, if the setting wants them."""
 
 from __future__ import annotations
 

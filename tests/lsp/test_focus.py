@@ -49,7 +49,7 @@ def focused(window: Inside, uri: str, line: int = 1, character: int = 4) -> None
 
 
 def later(window: Inside) -> None:
-    """What a timer does is done."""
+    """Wait until the work of a timer is done."""
     window._run(asyncio.sleep(0.1))
 
 

@@ -22,7 +22,7 @@ GARBAGE = st.one_of(st.binary(max_size=80), st.lists(st.sampled_from(PIECES), ma
 
 
 def fed(data: bytes, cuts: list[int]) -> list[Event]:
-    """What a reader says of ``data`` that comes in pieces."""
+    """Return what a reader makes of ``data`` that comes in pieces."""
     reader = FrameReader()
     events: list[Event] = []
     bounds = [0, *sorted({cut % (len(data) + 1) for cut in cuts}), len(data)]

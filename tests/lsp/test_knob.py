@@ -1,4 +1,4 @@
-"""The knob while somebody works: snooze, eagerness for a session, a suggestion that is not wanted."""
+"""The knob while the user works: snooze, eagerness for a session, a suggestion that is not wanted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMAND = "workspace/executeCommand"
 
 
 class Clock:
-    """Time that passes when a test says so, with what is to be done then."""
+    """A clock that a test moves on; it then makes the calls that are due."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -238,7 +238,7 @@ def test_a_dismissal_that_means_nothing(inside: Inside, params: dict[str, Any]) 
 
 
 def test_what_was_hidden_says_how_to_see_more(launch: Launch) -> None:
-    """A script's tokens are of middling probability: what quiet hides balanced shows."""
+    """The probability of a scripted token is middling: quiet hides what balanced shows."""
     client = ready(launch, {"chunks": ["add(1)"]}, real=True, initializationOptions={"eagerness": "quiet"})
     uri = client.open("x = \n")
     for name, shown in (("quiet", False), ("balanced", True), ("quiet", False)):

@@ -1,4 +1,4 @@
-"""The models to choose from: prepared ones by their manifests, fetched ones by the hub's cache, what is offered."""
+"""The models to choose from: prepared ones by their manifests, fetched ones by the hub's cache, and those on offer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""midfill/names: what the editor's other language servers say holds the model to what exists."""
+"""midfill/names: the lists of the editor's other language servers keep the model to names that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of suggestions, and the answer to "why nothing?"; against a real completer over a scripted engine."""
+"""What becomes of suggestions, and the answer to "why nothing?", with a real completer on a scripted engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOW, PARTLY = "textDocument/didShowCompletion", "textDocument/didPartiallyAccep
 
 
 def kept_rows(tmp_path: Path) -> list[dict[str, Any]]:
-    """What the server's process has written so far."""
+    """Return the records that the server's process has written so far."""
     file = tmp_path / "STATE" / "records.sqlite3"
     if not file.exists():
         return []

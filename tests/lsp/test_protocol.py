@@ -1,4 +1,4 @@
-"""The protocol from outside: every request is answered exactly once, whatever it holds."""
+"""The protocol from outside: every request is answered exactly once, whatever is in it."""
 
 from __future__ import annotations
 

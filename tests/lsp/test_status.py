@@ -1,4 +1,4 @@
-"""What a person is told."""
+"""What the status tells the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Confidence: which lines are weak, what is learned, and the bound on what it hides."""
+"""Confidence: which lines are weak, what is learned from outcomes, and the bound on how much is hidden."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behind what is finished nothing is added. ``‸`` is the cursor."""
+"""Nothing is added after a statement that is finished. ``‸`` is the cursor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cursor before code on its own line: what is inserted leaves the document sound, or nothing is shown."""
+"""A cursor before code on its own line: the insertion leaves the document sound, or nothing is shown."""
 
 from __future__ import annotations
 

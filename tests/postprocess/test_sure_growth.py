@@ -1,4 +1,5 @@
-"""What is shown while a middle grows only ever gets longer, up to what is shown at its end. ``‸`` is the cursor."""
+"""While a middle grows, the shown text only gets longer, up to the text that is shown at its end. ``‸`` is the
+cursor."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ def grown(
     snapshot: Snapshot, pieces: Sequence[tuple[str, tuple[float, ...]]], reason: str, *,
     gate: Gate | None = None, off: tuple[str, ...] = (), max_tokens: int = 0,
 ) -> tuple[list[str], Candidate]:  # fmt: skip
-    """What was published after each piece, and the candidate at its end."""
+    """Return the text that was published after each piece, and the candidate at its end."""
     candidate, published = Candidate(PostProcessor(snapshot, off, gate), max_tokens), list[str]()
     for text, logprobs in pieces:
         candidate.push(Delta(text, logprobs=logprobs))

@@ -1,4 +1,5 @@
-"""The table of what an engine elsewhere can do, made by asking it, and what is refused while it is made."""
+"""The table of what an engine elsewhere can do: midfill makes it by asking the engine, and refuses some engines
+meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent to each kind of engine, and the middle that is made of its answer."""
+"""The request for each kind of engine, and the middle that midfill makes of the answer."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ async def test_what_takes_text_is_sent_text(connected: Connect) -> None:
     ["a + b", "größe = '名前'  # 🙂🙃\n", "e\u0301 \ufffd x", "if x:\n    pass\n", "", "\U0001f468\u200d\U0001f469"],
 )
 async def test_the_text_is_right(kind: str, answer: str, connected: Connect) -> None:
-    """Whatever tokens its characters fall apart into."""
+    """However the tokens divide its characters."""
     mock = Mock(kind, {"": answer})
     async with running(mock), connected(mock) as remote:
         deltas = [delta async for delta in remote.engine.stream(REQUEST)]
@@ -201,7 +201,7 @@ async def test_a_limit_is_a_limit(connected: Connect) -> None:
 
 
 async def test_a_beginning_stands_in_front_where_nothing_binds_to_it(connected: Connect) -> None:
-    """A middle that is asked to go on: what was said is not said again."""
+    """A middle that the engine is asked to continue: it does not repeat the text so far."""
     body = await sent(connected, Mock("vllm"), dataclasses.replace(REQUEST, forced_prefix="a = 1\n"))
     assert body["prompt"] == [*REQUEST.prompt, *TOKENIZER.encode("a = 1\n")]
 

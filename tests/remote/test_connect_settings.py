@@ -1,4 +1,4 @@
-"""Which addresses are asked, with which key, and what is never told."""
+"""Which addresses are asked, with which key, and what midfill never tells an engine."""
 
 from __future__ import annotations
 

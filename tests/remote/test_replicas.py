@@ -1,4 +1,4 @@
-"""Several replicas: who is asked, who is left alone, and what is never asked twice."""
+"""Several replicas: which one is asked, which one is left out, and that no request is sent twice."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_a_first_token_that_does_not_come_leaves_time_for_the_other() -> N
 
 
 async def test_the_deadline_cuts() -> None:
-    """What stands then is an answer that was cut short, not one that broke off."""
+    """The text so far is an answer that was cut short, not one that broke off."""
     deltas = await ask(pair(Said("ab", 60.0, "cd"), Said("ef"), deadline_s=0.3))
     assert [(delta.text, delta.finish_reason) for delta in deltas] == [("ab", None), ("", "length")]
 

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md names is there, and what is said twice is said alike."""
+"""The files that CONTRIBUTING.md names exist, and facts in two places are the same in both."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_the_proxy_passes_on_what_matters() -> None:
 
 
 def test_nobody_reaches_the_replicas_admin_routes() -> None:
-    """They are open, since a published adapter has to be loaded while they run."""
+    """The replicas' admin routes are open, because published adapters are loaded while they run."""
     compose = documents("compose.yaml")[0]
     for name in ("vllm-a", "vllm-b"):
         assert "ports" not in compose["services"][name]

@@ -1,4 +1,4 @@
-"""What is written from the table of settings is what the table says now."""
+"""The files that are written from the table of settings agree with the table."""
 
 from __future__ import annotations
 

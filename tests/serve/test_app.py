@@ -1,4 +1,4 @@
-"""The engine as a web service: who is let in, what is a sound request, and what comes back."""
+"""The engine as a web service: which clients are let in, which requests are sound, and the answers."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ async def test_a_request_of_no_page_may_say_so(client: httpx.AsyncClient, site: 
 
 @pytest.mark.parametrize("stream", ["true", "false"])
 async def test_lone_surrogates_come_back(client: httpx.AsyncClient, stream: str) -> None:
-    """Of whatever is echoed; UTF-8 has none, so they come as JSON's escapes."""
+    """In every field that is echoed. UTF-8 has no lone surrogates, so they come as JSON's escapes."""
     bad = chr(92) + "ud83d"
     for body, status in (
         (f'{{"prompt": [1], "request_id": "{bad}", "model": "{bad}", "stop": ["{bad}"], "stream": {stream}}}', 200),

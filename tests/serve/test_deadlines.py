@@ -94,7 +94,7 @@ async def test_a_body_without_end_is_answered_and_closed(port: int, monkeypatch:
 
 
 async def test_a_body_that_nobody_reads_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that was refused by its header, and its body drips on."""
+    """The server refuses a request by its header while its body is still dripping in."""
     monkeypatch.setattr(deadlines, "BODY_S", 0.3)
     head = HEAD.replace(TOKEN, "wrong")
     async with connected(port) as (reader, writer):
@@ -104,7 +104,8 @@ async def test_a_body_that_nobody_reads_is_not_waited_for(port: int, monkeypatch
 
 
 async def test_an_answer_may_take_its_time(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deadlines are the sender's: who has asked may wait, and ask again on the same connection."""
+    """The deadlines are for the sender of a request: a client may wait for its answer, and ask again on the same
+    connection."""
     monkeypatch.setattr(deadlines, "HEADER_S", 0.2)
     monkeypatch.setattr(deadlines, "BODY_S", 0.2)
     async with connected(port) as (reader, writer):

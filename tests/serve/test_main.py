@@ -1,4 +1,4 @@
-"""Real engine processes with a tiny model: found, shared, lost, started again, and gone when nobody needs them."""
+"""Real engine processes with a tiny model: found, shared, lost, started again, and gone when no client needs them."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_serve_says_why_it_leaves(tiny: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def pretending(own_runtime: Path, state: dict[str, Any]) -> AsyncIterator[tuple[Address, list[str]]]:
-    """Somebody who answers as an engine with ``state``; and what it was asked."""
+    """Answer as an engine with ``state``; yield its address and the requests that it got."""
     asked: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

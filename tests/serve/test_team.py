@@ -1,4 +1,5 @@
-"""An engine for several people: who is let in, what one may ask, what editors without our extension send."""
+"""An engine for several users: which ones are let in, how much each may ask, and what editors without our extension
+send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is open at the cursor, by each language's own rules. ``‸`` is the cursor."""
+"""The reader finds what is open at the cursor, by each language's own rules. ``‸`` is the cursor."""
 
 from __future__ import annotations
 

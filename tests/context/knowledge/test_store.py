@@ -129,7 +129,7 @@ def test_names_that_the_model_may_write_next(knowledge: Knowledge) -> None:
 
 
 def test_receivers_that_a_middle_names(knowledge: Knowledge) -> None:
-    """Their members are asked for while it grows, and kept beside what is known."""
+    """Their members are requested while the middle grows, and kept beside the other lists."""
     snapshot = at(f"{SHOP}        total = self.‸\n", uri="file:///g.py", language="python")
     ask(knowledge, snapshot)
     middle = "find().sku + derived.extra + self.find.sku\n        p = self.items\n        p.missing"
@@ -316,7 +316,7 @@ def test_each_source_can_be_switched_off(off: str) -> None:
 
 
 def test_looking_up_takes_no_time(knowledge: Knowledge) -> None:
-    """Nothing waits for the child, whatever it does."""
+    """A look-up never waits for the child, even if the child hangs."""
     over = threading.Event()
 
     def start() -> ChildProcess:

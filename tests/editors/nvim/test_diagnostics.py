@@ -1,4 +1,4 @@
-"""What other language servers complain of near the cursor reaches midfill's."""
+"""Diagnostics of other language servers near the cursor reach midfill's server."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_typing_along_never_flickers(start: Start) -> None:
 
 
 def test_keys_faster_than_the_screen(start: Start) -> None:
-    """A macro types on and presses Tab before anything is drawn: what is shown belongs to an older place."""
+    """A macro types on and presses Tab before anything is drawn: the ghost text still belongs to an earlier place."""
     editor = start(*ADD)
     editor.open("x =‸\n")
     editor.keys(" ")

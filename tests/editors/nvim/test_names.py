@@ -1,4 +1,5 @@
-"""What another language server of the buffer knows behind a dot reaches midfill's, and holds the model to it."""
+"""The members that another language server of the buffer lists after a dot reach midfill's server, and the model keeps
+to them."""
 
 from __future__ import annotations
 

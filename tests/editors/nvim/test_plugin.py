@@ -278,7 +278,7 @@ end
 
 @pytest.mark.parametrize("range_", ["{ start = { row = 0, col = 4 } }", "{ start_row = 0, start_col = 4 }", "nil"])
 def test_ghost_text_by_neovim_itself(start: Start, range_: str) -> None:
-    """Only our side of it: what is called, and what a piece is."""
+    """Only the plugin's side of it: which functions it calls, and what it takes for a piece."""
     editor = start("one", setup=BUILTIN)
     editor.open("x = ‸\n")
     editor.lua(

@@ -1,4 +1,4 @@
-"""Real language servers beside midfill's in one buffer: what only they know is what the embedded model may say."""
+"""Real language servers beside midfill's in one buffer: the embedded model writes a name that only they know."""
 
 from __future__ import annotations
 

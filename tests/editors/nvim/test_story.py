@@ -46,7 +46,7 @@ ENDS = ("return prices", ".splitlines()]")
 
 
 class Story:
-    """The terminal, what is asked of the editor in it, and the frames of the film."""
+    """The terminal, the questions to the editor in it, and the frames of the film."""
 
     def __init__(self, folder: Path) -> None:
         self.workspace = folder / "shop"

@@ -14,7 +14,7 @@ from .workbench import Workbench, machine_setting, until
 
 
 def dismissed(bench: Workbench) -> list[dict[str, Any]]:
-    """What the server was told of it below the head, without the document."""
+    """Return what the server was told about dismissals below the head, without the document."""
     params = [each for each in told(bench, "midfill/dismissed") if each["position"]["line"]]
     assert all(each["textDocument"]["version"] > 0 for each in params)
     return [{name: each[name] for name in ("position", "text")} for each in params]

@@ -1,4 +1,4 @@
-"""Ghost text with a scripted engine: what is seen frame by frame, on the wire, and in the file."""
+"""Ghost text with a scripted engine, as it appears frame by frame, on the wire, and in the file."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_typing_along_what_grows_keeps_it(bench: Workbench) -> None:
 
 
 def test_typing_along_brackets_keeps_it(bench: Workbench) -> None:
-    """VS Code closes what is opened, and lets the closer be typed over: the suggestion goes on all the same."""
+    """VS Code closes the bracket, and lets the user type over its closer: the suggestion stays all the same."""
     bench.script("add(", "1", ", [2])", " + mo", "re", " + and", " more\n", delay_s=0.4)
     bench.type("sums = ")
     bench.wait_ghost(lambda ghost: "[2]" in ghost)

@@ -1,4 +1,5 @@
-"""What another language server of VS Code's knows behind a dot reaches midfill's, and holds the model to it."""
+"""The members that another language server of VS Code lists after a dot reach midfill's server, and the model keeps to
+them."""
 
 from __future__ import annotations
 

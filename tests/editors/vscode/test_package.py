@@ -1,4 +1,4 @@
-"""What the package holds and says, and the extension's pure parts."""
+"""The files and the texts of the package, and the extension's pure parts."""
 
 from __future__ import annotations
 

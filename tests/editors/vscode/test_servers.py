@@ -1,4 +1,4 @@
-"""VS Code's own TypeScript server beside midfill's: what only it knows is what the embedded model may say."""
+"""VS Code's own TypeScript server beside midfill's: the embedded model writes a name that only that server knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Labelled snippets: what is the file's own language is never called another one, what is another one is found."""
+"""Labelled snippets: text in the file's own language is never taken for another one, and text in another language is
+found."""
 
 from __future__ import annotations
 

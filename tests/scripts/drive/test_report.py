@@ -1,4 +1,4 @@
-"""What a drive says at its end."""
+"""The report at the end of a drive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session in an editor that is made of a few lines: whatever it is shown, the files become what was to be written."""
+"""A session in an editor of a few lines: whatever it shows, the files get the text that was to be written."""
 
 from __future__ import annotations
 

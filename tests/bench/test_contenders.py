@@ -31,7 +31,7 @@ def test_timing() -> None:
 
 
 def streamed(asked: list[tuple[str, Event]], *events: Event, status: int = 200) -> httpx.AsyncClient:
-    """A server that answers everything with ``events`` and notes what it was asked."""
+    """Serve ``events`` as the answer to every request, and keep the requests."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append((request.url.path, json.loads(request.content)))

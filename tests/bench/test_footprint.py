@@ -37,7 +37,7 @@ def test_what_was_not_measured_is_not_missed() -> None:
 
 @needs_proc
 def test_memory_of_a_process_and_its_children(tmp_path: Path) -> None:
-    """Two generations; a child's large memory counts, also after it was given back."""
+    """Two generations of children; the peak of a child counts, even after it freed its memory."""
     inner = f"x = b'1' * {100 << 20}; del x; print('made', flush=True); input()"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     with subprocess.Popen([sys.executable, "-c", outer], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:

@@ -1,4 +1,4 @@
-"""A benchmark's own folders."""
+"""The folders that a benchmark makes for itself."""
 
 from __future__ import annotations
 

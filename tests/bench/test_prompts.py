@@ -1,4 +1,4 @@
-"""The prompts everyone is asked."""
+"""The prompts that every contender gets."""
 
 from __future__ import annotations
 

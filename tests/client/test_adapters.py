@@ -1,4 +1,4 @@
-"""Which adapter answers: by setting, by language, and the one that comes with the embedded model."""
+"""Which adapter is used: by setting, by language, and the one that comes with the embedded model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The engine's parent, with small programs in the engine's place: a bounded log, and how it ended."""
+"""The engine's parent process, with small programs in place of the engine: it bounds the log and records how the engine
+ended."""
 
 from __future__ import annotations
 
@@ -91,7 +92,7 @@ def test_how_it_ended(tmp_path: Path, program: str, code: int, message: str, rem
 
 
 def test_who_killed_it_is_not_forgotten(tmp_path: Path) -> None:
-    """A front end that ends a stuck engine says so before; the keeper does not take it for the system's doing."""
+    """A front end that ends a stuck engine records that first; the keeper does not say that the system killed it."""
     end = tmp_path / "end"
     program = (
         "import json, os, signal\n"
@@ -118,7 +119,7 @@ async def test_only_the_end_of_that_process_counts(tmp_path: Path, monkeypatch: 
 
 
 def test_a_keeper_outlives_a_signal_to_the_group(tmp_path: Path) -> None:
-    """It has the engine's last words to write down."""
+    """It still has to write down the engine's last words."""
     program = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); os.write(2, b'midfill: last\\n'); os._exit(9)"
     assert kept(tmp_path, program).returncode == 9
     end = ends.read(tmp_path / "end")

@@ -22,7 +22,7 @@ KILLED = "the engine was killed, probably by the system because memory ran out"
 
 
 async def test_a_prompt_that_killed_its_engine_is_not_sent_again(tiny: Path) -> None:
-    """By no window, and another engine does not evaluate it for any other client."""
+    """No window sends it again, and another engine does not evaluate it for any other client."""
     config = config_of(tiny)
     where = record.place(config)
     deadly = GenerateRequest((5, 6, 7), 1500)

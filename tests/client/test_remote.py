@@ -87,7 +87,7 @@ def test_the_same_session_against_each_engine(kind: str, start: Start) -> None:
 
 
 def test_a_begun_word_is_in_the_prompt(start: Start) -> None:
-    """A foreign engine cannot be bound to it, so without healing it would be written twice."""
+    """A foreign engine cannot be forced to begin with it, so without healing the word would be written twice."""
     mock = Mock("vllm", {"": "ue(1)"})
     with in_a_thread(mock):
         client = start(mock)
@@ -224,7 +224,7 @@ def test_the_doctor(model: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("heals", "prompt"), [(True, "total =<|fim_suffix|>"), (False, "total = val<|fim_suffix|>")])
 def test_our_own_engine_elsewhere(heals: bool, prompt: str, start: Start, tmp_path: Path) -> None:
-    """It can be bound to a begun word, so the prompt leaves the word to the middle."""
+    """It can be forced to begin with the begun word, so the prompt leaves the word to the middle."""
     served = tmp_path / "served"
     served.mkdir()
     (served / "tokenizer.json").write_text(json.dumps(describe("qwen2.5-coder")), encoding="utf-8")
@@ -256,7 +256,7 @@ def test_our_own_engine_elsewhere(heals: bool, prompt: str, start: Start, tmp_pa
 
 
 def test_an_adapter_is_replaced_while_it_serves(start: Start, tmp_path: Path) -> None:
-    """Also where its suggestion is known already: that was the old one's."""
+    """Even where a suggestion is in the cache: that one came from the old adapter."""
     folder, made = tmp_path / "shared", tmp_path / "made"
     made.mkdir()
     (made / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": BASE, "r": 4}))
@@ -284,7 +284,7 @@ def test_an_adapter_is_replaced_while_it_serves(start: Start, tmp_path: Path) ->
 
 @pytest.mark.parametrize("swallows", [True, False])
 def test_a_proxy_that_swallows_cancels_is_told(swallows: bool, start: Start) -> None:
-    """Found out once, in the background; the next window knows it."""
+    """midfill finds that out once, in the background; the next window knows it."""
     mock = Mock(says={"": "x"}, swallows=swallows, pace_s=0.02)
     with in_a_thread(mock):
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Prompts written in a process of their own are the prompts, and its death is survived. ``‸`` is the cursor."""
+"""A child process writes the same prompts, and the server survives its death. ``‸`` is the cursor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Failures are counted until an engine has done well for a minute; after eight nothing is started by itself."""
+"""Failures are counted until an engine has run well for a minute; after eight in a row no engine is started
+automatically."""
 
 from __future__ import annotations
 
@@ -67,7 +68,7 @@ def test_waits_grow_to_a_minute_and_then_it_is_over() -> None:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Engines that cannot be started; how often it was tried."""
+    """Engines that cannot be started, and the number of attempts."""
     tries: list[int] = []
 
     async def find_or_spawn(config: Config) -> Any:

@@ -1,4 +1,5 @@
-"""A report for an issue holds nothing of the user's: canaries everywhere that midfill looks, and none in it."""
+"""A report for an issue holds nothing of the user's: there are canaries everywhere that midfill looks, and none in the
+report."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ HOME = f"home-{CANARY}-é"
 
 
 def session(home: Path, env: dict[str, str]) -> None:
-    """A language server whose user's text, file names, settings and environment are all canaries."""
+    """A language server whose user has canaries in the text, the file names, the settings and the environment."""
     workspace = home / f"ws-{CANARY}"
     workspace.mkdir()
     (workspace / f"{CANARY}.py").write_text(f"def {CANARY}(): pass\n")

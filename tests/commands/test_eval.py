@@ -30,7 +30,7 @@ def tasks(tmp_path: Path) -> str:
 
 @pytest.fixture
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Runs a command over an engine that says "    return b" and more; the tables and the line of JSON."""
+    """Run a command on an engine that says " return b" and more; return the tables and the line of JSON."""
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"chunks": ["    return b", "\n", "\n", "\n", "more = 1", "\n"]}))
     monkeypatch.setenv("MIDFILL_SCRIPT", str(script))

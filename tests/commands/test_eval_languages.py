@@ -1,4 +1,4 @@
-"""The three steps over a scripted engine, and that an interrupted run goes on."""
+"""The three steps on a scripted engine; an interrupted run goes on where it was."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Ask = Callable[..., tuple[str, dict[str, Any]]]
 
 @pytest.fixture
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Runs a step over an engine that always says the same line of Python."""
+    """Run a step on an engine that always says the same line of Python."""
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"chunks": ["import os", "\n", "\n", "x = 1", "\n"]}))
     monkeypatch.setenv("MIDFILL_SCRIPT", str(script))
@@ -86,7 +86,7 @@ def test_three_steps(ask: Ask, projects: str, tmp_path: Path) -> None:
 
 
 def test_by_its_path(projects: str, tmp_path: Path, ask: Ask) -> None:
-    """As an older checkout is asked: by the file, without the command line."""
+    """The way to run an older checkout: by its file, without the command line."""
     holes, out = tmp_path / "holes.jsonl", tmp_path / "answers.jsonl"
     ask("cut", projects, "--per-group", "2", "--no-new-files", "--out", str(holes))
     done = subprocess.run(

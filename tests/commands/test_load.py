@@ -1,4 +1,4 @@
-"""Typists in number against an engine, and what may be asked so."""
+"""Many typists against one engine, and the arguments of the command."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_command(model: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class Asked:
-    """An engine that keeps what it is asked."""
+    """An engine that keeps the requests it gets."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -78,7 +78,7 @@ class Asked:
 
 
 async def test_each_typist_is_a_window_of_its_own(tmp_path: Path) -> None:
-    """An engine takes turns by window; as one, the newest request of all of them would go first."""
+    """An engine lets windows take turns; if all typists were one window, only the newest request of all would run."""
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"chunks": ["a", " + b"], "delay_s": 0.01}))
     completer = scripted(Config(max_debounce_s=0.0), script)
@@ -90,7 +90,7 @@ async def test_each_typist_is_a_window_of_its_own(tmp_path: Path) -> None:
 
 
 class Failing:
-    """An engine that has none to give."""
+    """An engine whose every request fails."""
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         raise EngineError("down", "start it")
@@ -101,7 +101,8 @@ class Failing:
 
 
 async def test_a_typist_goes_on_where_the_engine_fails(tmp_path: Path) -> None:
-    """As in an editor, which shows nothing then: one place is typed, not the beginnings of many."""
+    """An editor shows nothing then, and the user goes on: the typist types one place to its end, not the beginnings of
+    many."""
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"chunks": ["a"], "delay_s": 0.01}))
     completer = scripted(Config(max_debounce_s=0.0), script)

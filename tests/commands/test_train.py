@@ -32,7 +32,7 @@ def train(*arguments: str, model: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
-    """Trained, measured, shown, and registered: here by force, since a random model does not become better."""
+    """Train, measure, show and register: here by force, because a random model does not become better."""
     repo = project(tmp_path / "repo", 24)
     done = train(str(repo), "--name=mine", "--steps=4", "--holes=20", "--force", model=tiny)
     assert done.returncode == 0, done.stderr
@@ -96,7 +96,7 @@ def test_an_estimate_trains_nothing(tiny: Path, tmp_path: Path) -> None:
 def test_it_goes_on_from_the_adapter_that_is_set(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The first of one's own is a fresh one; the next goes on from it, unless another shape is asked for."""
+    """The user's first adapter is a fresh one; the next run continues from it, unless another shape is asked for."""
     repo = project(tmp_path / "repo", 24)
     given = ("--name=mine", "--holes=20", "--force", "--rank=2", "--alpha=8", "--targets=q_proj,v_proj")
     done = train(str(repo), "--steps=6", *given, model=tiny)
@@ -126,7 +126,8 @@ def test_what_is_not_better_is_not_registered(tiny: Path, tmp_path: Path) -> Non
 
 
 def test_killed_and_gone_on(tiny: Path, tmp_path: Path) -> None:
-    """Stopped by Ctrl-C, the same command continues from there; killed whole, its checkpoints stay."""
+    """After Ctrl-C the same command continues from the last step; if the whole group is killed, its checkpoints
+    stay."""
     repo = project(tmp_path / "repo", 24)
     arguments = (str(repo), "--name=mine", "--steps=400", "--no-gate")
     process = subprocess.Popen(

@@ -1,4 +1,5 @@
-"""``midfill train --when-idle``: installed as it was shown, and whole nights with real processes and a tiny model."""
+"""``midfill train --when-idle``: it installs the service that it showed, and whole nights run with real processes and a
+tiny model."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="systemd
 
 @pytest.fixture
 def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """A service manager that writes down what it is told; ``fails-on`` holds the word at which it fails."""
+    """A service manager that writes down its commands; it fails at a command that contains the word in ``fails-on``."""
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "systemctl"
@@ -157,7 +158,7 @@ def child_of(repo: Path, model: Path, *arguments: str) -> Child:
 
 
 def group(pid: int) -> list[int]:
-    """The processes of a process group."""
+    """Return the processes of a process group."""
     found = []
     for file in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
@@ -182,7 +183,7 @@ def checkpoints() -> list[Path]:
 
 @linux
 def test_stopped_it_is_gone_and_its_checkpoint_is_there(tiny: Path, tmp_path: Path) -> None:
-    """A real training: nothing of it is left when ``stop`` returns, and a step of it is saved."""
+    """A real training: when ``stop`` returns, its processes have ended, and one of its steps is saved."""
     child = child_of(project(tmp_path / "repo", 24), tiny, "--steps=100000")
     assert child.start()
     pid = child.pid

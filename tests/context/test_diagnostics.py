@@ -1,4 +1,4 @@
-"""Complaints of other language servers: which hold at a cursor, and what a prompt says of them."""
+"""Complaints of other language servers: which ones matter at a cursor, and how a prompt words them."""
 
 from __future__ import annotations
 

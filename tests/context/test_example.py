@@ -1,4 +1,4 @@
-"""Where what looks like a secret is more likely an example. `‸` is the place that is asked for."""
+"""Places where text that looks like a secret is more likely an example. `‸` is the place in question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files of a workspace an import means."""
+"""The files of a workspace that an import refers to."""
 
 from __future__ import annotations
 

@@ -143,7 +143,8 @@ def test_where_it_stands(path: str, text: str, is_secret: bool) -> None:
 
 
 def test_a_canary_is_in_0_of_1000_snippets() -> None:
-    """Keys planted in many forms, beside names that the file needs: the names come, the keys do not."""
+    """Keys are planted in many forms beside names that the file needs: the names are in the snippets, the keys are
+    not."""
     rng = random.Random(3)
     n_snippets = 0
     for _ in range(120):

@@ -91,7 +91,7 @@ def test_the_budget_is_kept_and_used(budget: int) -> None:
 
 
 def test_nothing_is_said_twice() -> None:
-    """Neither by two sources, nor what the file itself shows beside the cursor."""
+    """Two sources do not give the same text, and no source gives what the file itself shows beside the cursor."""
     files = {"b.py": CLIENT, "base.py": BASE}
     focus = focus_at(
         "a.py", "from b import Client, connect\nimport b\n\nclient = Client()\n# def connect(url)\nclient.‸"

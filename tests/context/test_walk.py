@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes
 
 
 def read_all(root: Path) -> dict[str, str]:
-    """Path to text of every file that is read."""
+    """Return the text of every file that is read, by path."""
     folder = Folder(root)
     found = [one for one in folder.walk() if isinstance(one, Found)]
     return {one.path: text for one in found if (text := folder.read(one)) is not None}
@@ -71,7 +71,7 @@ def endless_names(root: Path) -> None:
 
 
 def slow_rules(root: Path) -> None:
-    """A rule that is made to take for ever ignores everything in its folder."""
+    """A rule that is made to take for ever has the effect of ignoring everything in its folder."""
     write(root, {".git/HEAD": "", "slow/.gitignore": "*a*a*a*a*a*a*a*b\n", "slow/" + "a" * 60 + ".py": ""})
 
 
@@ -87,7 +87,7 @@ def test_only_plain_files_of_the_folder_are_read(tmp_path: Path, make: Callable[
 
 
 def test_rules_of_the_folders_above_count(tmp_path: Path) -> None:
-    """A folder of a repository is opened: the repository's rules hold in it."""
+    """The user opens a folder inside a repository: the repository's rules hold in it, too."""
     write(tmp_path / "repo", {".git/HEAD": "", ".gitignore": "app/gen.py\n*.log.py\n"})
     root = write(tmp_path / "repo" / "app", {"gen.py": "", "x.log.py": "", "a.py": "A = 1\n"})
     assert set(read_all(root)) == {"a.py"}

@@ -1,4 +1,4 @@
-"""The workspace behind the language server: fed and asked from memory, worked on by its thread."""
+"""The workspace of the language server: calls touch only memory, and its thread does the work."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_files_that_change_and_go_on_disk(project: Workspace, tmp_path: Path, mo
 
 
 def test_edits_elsewhere_come_in(tmp_path: Path, project: Workspace) -> None:
-    """Lines just written in another file, when another document is asked for."""
+    """Lines just written in one file are in the snippets of another document."""
     filler = "".join(f"value_{n} = {n}\n" for n in range(40))
     project.opened(document(tmp_path, "b.py", filler))
     assert project.settle(PATIENCE_S)
@@ -166,7 +166,7 @@ def test_sources_are_switched_off(tmp_path: Path, off: tuple[str, ...]) -> None:
 
 
 def test_a_keystroke_reads_no_disk(project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked while every way to the disk raises; the thread is away, so that only the asking is caught."""
+    """Every way to the disk raises an error; the workspace's thread is stopped, so only the caller can be caught."""
     root = write(tmp_path, {"client.py": CLIENT})
     project.set_folders([root])
     snapshot = snapshot_at(root, "main.py", USE)
@@ -229,7 +229,7 @@ def test_a_choice_is_not_made_again_for_every_key(
 
 
 def test_typing_through_a_file_keeps_the_head(project: Workspace, tmp_path: Path) -> None:
-    """Line by line through a function: of the snippets before, what stays is at the front and in the same order."""
+    """A function is typed line by line: snippets that stay are at the front and keep their order."""
     files = {f"m{n}.py": f"class C{n}:\n    def run_{n}(self, a): ...\n\ndef make_{n}(x): ...\n" for n in range(30)}
     project.budget = 150
     project.set_folders([write(tmp_path, files)])

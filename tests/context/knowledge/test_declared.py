@@ -1,4 +1,4 @@
-"""Members by what the workspace's own files declare: Go and TypeScript. ``‸`` stands behind the dot."""
+"""Members that the workspace's own files declare: Go and TypeScript. ``‸`` is after the dot."""
 
 from __future__ import annotations
 
@@ -388,7 +388,7 @@ def test_a_declaration_that_is_not_read_to_its_end_is_not_complete() -> None:
     ],
 )
 def test_what_is_hard_to_read_comes_to_an_end(text: str) -> None:
-    """No pattern takes the square of a text's length: minutes, with Python's lock held."""
+    """No pattern takes time by the square of the text's length: that would be minutes with Python's lock held."""
     use = "function f(x: Hard) {\n  " + "let a: " * 2_000 + "\n  " + "(" * 8_000 + "\n  x.‸\n}\n"
     known({"src/hard.ts": text}, "src/app.ts", 'import { Hard } from "./hard";\nimport * as all from "./hard";\n' + use)
     known({"src/hard.ts": text}, "src/app.ts", 'import * as all from "./hard";\n\nall.‸\n')

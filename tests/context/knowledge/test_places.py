@@ -1,4 +1,4 @@
-"""Where names are asked for."""
+"""The places at which names are requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members as jedi and the client tell them: in a real child process, and nothing of the workspace is run."""
+"""Members from jedi, in a real child process, and from the client; no code of the workspace runs."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_each_receiver_of_a_middle_is_asked_for_once() -> None:
 
 
 def test_what_a_person_wrote_is_there(knowledge: Knowledge) -> None:
-    """Set from elsewhere, which no reading of the class can know."""
+    """An attribute that is set from elsewhere, which cannot be read from the class."""
     text = f"{SHOP}        derived.set_from_outside = 1\n        derived.ex‸\n"
     known = ask(knowledge, at(text, uri="file:///u.py", language="python"))
     assert known.here is not None
@@ -258,7 +258,7 @@ FUNCTION = "function f(order) {\n  this.total += order.net;\n  ‸\n}\n"
 
 
 def told_at(knowledge: Knowledge, text: str, receiver: str, names: list[str]) -> Snapshot:
-    """Tell the names at the first use of a receiver; the snapshot at the cursor."""
+    """Send the names at the first use of a receiver; return the snapshot at the cursor."""
     snapshot = at(text, uri="file:///b.ts", language="typescript")
     use = dataclasses.replace(snapshot, cursor=snapshot.text.index(f"{receiver}.") + len(receiver) + 1)
     knowledge.told(use, names, is_complete=True)

@@ -20,14 +20,14 @@ HERE = Path(__file__).parent
 
 
 def documented(name: str) -> str:
-    """The block of the page that is marked for the test ``name``."""
+    """Return the block of the page that is marked for the test ``name``."""
     found = re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", CLIENTS.read_text(encoding="utf-8"), re.DOTALL)
     assert found is not None
     return found.group(1)
 
 
 def prepared(folder: Path, *chunks: str) -> dict[str, str]:
-    """The environment of an editor that has `midfill` on its PATH."""
+    """Return the environment of an editor that has `midfill` on its PATH."""
     launcher = folder / "bin/midfill"
     launcher.parent.mkdir()
     launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m midfill "$@"\n')
@@ -65,7 +65,7 @@ def test_emacs_eglot(tmp_path: Path, buffer: str, chunks: list[str], completed: 
 
 @pytest.fixture
 def vim(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Terminal]:
-    """Vim with ALE; the engine says what the test's parameter is."""
+    """Vim with ALE; the engine says the test's parameter."""
     ale = need("/usr/share/vim-ale/plugin/ale.vim", "ALE", "apt-get install vim-ale")
     (tmp_path / "vimrc").write_text(
         "set nocompatible noswapfile viminfo= hidden completeopt=menuone,noinsert\nfiletype plugin indent on\n"
@@ -80,7 +80,7 @@ def vim(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Terminal]:
 
 
 def write(vim: Terminal, file: Path) -> str:
-    """Save; what the file is then."""
+    """Save the file; return its text."""
     before = file.stat().st_mtime_ns
     vim.keys("Escape")
     vim.type(":w")

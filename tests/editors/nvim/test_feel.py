@@ -1,4 +1,5 @@
-"""Seconds around a suggestion: a dismissed one stays away, a resting cursor is told, a loading engine is waited for."""
+"""The seconds around a suggestion: a dismissed one stays away, the server hears where the cursor rests, and a request
+waits for a loading engine."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ LOADING_SERVER = Path(__file__).parents[1] / "vscode" / "server.py"
 
 
 def answered(editor: Neovim) -> list[Message]:
-    """The requests, all of them answered."""
+    """Return the requests once all of them are answered."""
     requests = editor.wire.messages(method=METHOD)
     for request in requests:
         editor.wire.answer(request)

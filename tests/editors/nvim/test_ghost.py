@@ -1,4 +1,4 @@
-"""Ghost text: growth, typing along, cancelling, taking, undo. A scripted engine, the real editor and server."""
+"""Ghost text: growth, typing along, cancelling, accepting, undo. A scripted engine, the real editor and server."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_one_undo_takes_back_what_was_taken(start: Start) -> None:
     ids=["none", "keys", "expr", "function", "remapped", "keys again", "itself", "of a script", "of the buffer"],
 )  # fmt: skip
 def test_tab_does_what_it_did_before(start: Start, setup: str, typed: str) -> None:
-    """Also Neovim's own map of it, which the first row has."""
+    """That includes Neovim's own map of Tab, which the first row has."""
     editor = start(setup=setup)
     editor.open("‸\n")
     editor.command("setlocal noexpandtab")
@@ -315,7 +315,7 @@ def test_whatever_is_pressed_both_have_the_same_text(start: Start, seed: int, mo
 
 
 def settle(editor: Neovim) -> None:
-    """All that was asked is answered."""
+    """Wait until every request is answered."""
     for request in editor.wire.messages(method=METHOD):
         editor.wire.answer(request)
 

@@ -67,7 +67,7 @@ def test_a_list_is_told_once_for_a_place(start: Start, items: str, names: list[s
 
 
 def test_what_is_in_scope_is_not_told(start: Start) -> None:
-    """As pyright answers behind a dot in a line that it reads in another way."""
+    """pyright lists what is in scope after a dot in a line that it reads in another way."""
     words = [{"label": f"word_{number}", "kind": 14} for number in range(6)]
     editor = start("uno due", setup=OTHER.replace("ITEMS", json.dumps([{"label": "len", "kind": 3}, *words])))
     editor.open("def f(order):\n    return ‸\n")

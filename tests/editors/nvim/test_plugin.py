@@ -49,7 +49,7 @@ def test_off_and_on(start: Start, scope: str) -> None:
 
 
 def off_for(editor: Neovim) -> list[list[str]]:
-    """The lists of languages that the server was told."""
+    """Return the lists of languages that the server got."""
     told = editor.wire.messages(method="workspace/didChangeConfiguration")
     return [one["params"]["settings"]["midfill"]["languagesOff"] for one in told]
 
@@ -322,7 +322,7 @@ def test_help_tags(tmp_path: Path) -> None:
 
 
 def test_a_workspace_names_no_program(tmp_path: Path) -> None:
-    """A repository may hold programs of that name, and a relative PATH."""
+    """A repository may hold a program called midfill, and the PATH may have a relative entry."""
     workspace, marker = tmp_path / "workspace", tmp_path / "ran"
     for folder in (workspace, workspace / ".venv/bin", workspace / "bin", workspace / "node_modules/.bin"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -345,7 +345,7 @@ def test_a_workspace_names_no_program(tmp_path: Path) -> None:
 
 
 def test_a_program_of_the_users_is_found(tmp_path: Path) -> None:
-    """Where pipx and uv put it, which is not always on the PATH of a Neovim with a window of its own."""
+    """pipx and uv put it into a folder that is not always on the PATH of a Neovim with its own window."""
     program = tmp_path / ".local/bin/midfill"
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\n")
@@ -360,7 +360,7 @@ def test_a_program_of_the_users_is_found(tmp_path: Path) -> None:
 
 
 def test_the_server_runs_at_home(start: Start) -> None:
-    """Not in the workspace, where Python may look for modules: as the processes of this machine say."""
+    """And not in the workspace, where Python may look for modules: the system's list of processes tells."""
     editor = start("one")
     editor.open("x =‸\n")
     mine = str(editor.wire.log).encode()

@@ -1,4 +1,4 @@
-"""The popup menu: vim.lsp.completion, by the plugin or by anybody else's configuration."""
+"""The popup menu: vim.lsp.completion, enabled by the plugin or by the user's own configuration."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def entries(editor: Neovim) -> list[str]:
 def test_the_whole_entry_is_put_in(
     start: Start, setup: str, buffer: str, keys: str, chunks: list[str], label: str, taken: str
 ) -> None:
-    """Neovim itself takes the first word of it only."""
+    """Neovim itself would insert only its first word."""
     editor = start(*chunks, setup=setup)
     editor.open(buffer)
     editor.keys(keys)

@@ -69,26 +69,26 @@ class Story:
         self._at = time.monotonic()
 
     def ask(self, expression: str) -> str:
-        """A value of the editor's, from outside."""
+        """Return a value that the editor computes."""
         command = [neovim(), "--server", self._socket, "--remote-expr", expression]
         return subprocess.run(command, check=True, capture_output=True, text=True, env=self.env).stdout.strip()
 
     def shoot(self, at_least_s: float = 0.08) -> picture.Frame:
-        """One more frame, if the screen is another."""
+        """Add a frame if the screen has changed."""
         frame = picture.Frame(self.terminal.styled(), self.terminal.cursor(), at_least_s)
         if not self.frames or (frame.styled, frame.cursor) != (self.frames[-1].styled, self.frames[-1].cursor):
             self.frames.append(frame)
         return frame
 
     def type(self, text: str) -> None:
-        """Key by key, as fingers do."""
+        """Type key by key, as a person does."""
         for char in text:
             self.terminal.type(char)
             until(lambda: self.ask("getline('.')").rstrip()[-1:], lambda last, c=char: last == c or c == " ")  # type: ignore[misc]
             self.shoot()
 
     def press(self, *keys: str) -> None:
-        """Keys with names."""
+        """Press keys by their names."""
         self.terminal.keys(*keys)
 
     def until(self, true: Callable[[str], object]) -> None:

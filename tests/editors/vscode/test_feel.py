@@ -1,4 +1,5 @@
-"""The seconds around a suggestion: dismissed ones stay away, a resting cursor is told, a loading engine waited for."""
+"""The seconds around a suggestion: a dismissed one stays away, the server hears where the cursor rests, and a request
+waits for a loading engine."""
 
 from __future__ import annotations
 
@@ -106,7 +107,7 @@ def test_the_active_document_is_told(bench: Workbench) -> None:
 
 @pytest.fixture
 def loading(bench: Workbench) -> Iterator[Workbench]:
-    """A window whose engine loads until the script says that it is there."""
+    """A window whose engine loads until the script says that it is ready."""
     bench.script("soon\n", loading=True)
     bench.command("midfill: Restart Language Server")
     bench.wait_status("codicon-loading", "%")

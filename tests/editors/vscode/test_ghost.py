@@ -18,7 +18,7 @@ ADDED = "a, b:\n    total = a + b\n    return total"  # as it is seen: the brack
 
 
 def answer(bench: Workbench, request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to a request, once it is there. Another session has the same ids."""
+    """Wait for the answer to a request and return it. Another session uses the same ids."""
 
     def answers() -> list[dict[str, Any]]:
         later = [m for m in bench.wire() if m["n"] > request["n"] and m["direction"] == "out" and "method" not in m]
@@ -90,7 +90,7 @@ def test_typing_along_brackets_keeps_it(bench: Workbench) -> None:
 
 
 def shown_first(bench: Workbench, request: dict[str, Any]) -> dict[str, Any]:
-    """The first item that a request got."""
+    """Return the first item of the answer to a request."""
     token = request["params"]["partialResultToken"]
     values = [m["params"]["value"] for m in bench.news("$/progress", "out") if m["params"]["token"] == token]
     item: dict[str, Any] = values[0]["items"][0]
@@ -199,7 +199,7 @@ def test_next_and_previous(bench: Workbench) -> None:
 
 
 def chosen(bench: Workbench) -> str:
-    """The entry that is selected in the suggest widget."""
+    """Return the entry that is selected in the suggest widget."""
     return str(bench.page.inner_text(".suggest-widget.visible .monaco-list-row.focused .label-name"))
 
 
@@ -242,7 +242,7 @@ def test_with_the_suggest_widget_open(with_widget: Workbench) -> None:
 
 
 def test_with_the_suggest_widget_open_it_grows(with_widget: Workbench) -> None:
-    """Also where it comes so late that VS Code has stopped to wait for it."""
+    """Even if it comes so late that VS Code has stopped waiting for it."""
     bench = with_widget
     bench.script(".st", "rip", "()", "\n", delay_s=0.9)
     bench.record()
@@ -256,7 +256,7 @@ def test_with_the_suggest_widget_open_it_grows(with_widget: Workbench) -> None:
 
 
 def test_the_suggest_widgets_entry_is_taken(bench: Workbench) -> None:
-    """Tab is the widget's as long as it is open, whichever entry it has; then midfill's."""
+    """While the widget is open, Tab belongs to it, whichever entry is selected; then Tab is midfill's."""
     bench.script("habet(1)", "\n")
     bench.write("alphabet = alphanumeric = 0\n")
     bench.type("alp")

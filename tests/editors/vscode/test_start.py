@@ -1,4 +1,4 @@
-"""How it starts: midfill missing and then installed, and a workspace that is not trusted."""
+"""The start: midfill is missing and then installed; a workspace that is not trusted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVIL = '#!/bin/sh\necho "$0" >> "{marker}"\n'
 
 
 def installed(folder: Path) -> None:
-    """As uv and pipx leave it."""
+    """Install it as uv and pipx do."""
     program = folder / ".local" / "bin" / "midfill"
     program.parent.mkdir(parents=True)
     program.symlink_to(scripted_program(folder))
@@ -57,7 +57,7 @@ def test_missing_then_installed(browser: Browser, vsix: Path, tmp_path: Path) ->
 
 
 def test_uv_installs_it_from_the_button(browser: Browser, vsix: Path, tmp_path: Path) -> None:
-    """uv is where its own installer puts it, which is not on the PATH of an editor without a shell."""
+    """uv is in the folder of its own installer, which is not on the PATH of an editor that no shell started."""
     uv = tmp_path / ".local" / "bin" / "uv"
     uv.parent.mkdir(parents=True)
     installs = f"ln -s '{scripted_program(tmp_path)}' '{uv.parent}/midfill'"

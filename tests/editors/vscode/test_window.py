@@ -1,4 +1,4 @@
-"""Around the ghost text: the status bar item and its menu, what they show and switch; notebooks."""
+"""The status bar item and its menu, what they show and switch; and notebooks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def menu(bench: Workbench) -> Iterator[Workbench]:
 
 
 def open_menu(bench: Workbench) -> list[str]:
-    """Click the status bar item; what the menu offers."""
+    """Click the status bar item; return the entries of the menu."""
     bench.page.click(bench.ITEM)
     bench.page.wait_for_selector(".quick-input-list .monaco-list-row")
     labels: list[str] = []
@@ -123,7 +123,7 @@ def test_the_adapter_is_chosen_by_name(bench: Workbench) -> None:
 
 
 def told(bench: Workbench, name: str) -> object:
-    """The value of a setting that the server was told last."""
+    """Return the value of a setting that the server got last."""
     settings = [m["params"]["settings"]["midfill"] for m in bench.news("workspace/didChangeConfiguration")]
     return settings[-1].get(name) if settings else None
 
@@ -182,7 +182,7 @@ def test_the_model_is_chosen(menu: Workbench) -> None:
 
 
 def test_not_growing_it_comes_whole(bench: Workbench) -> None:
-    """As in a VS Code that cannot show growth: one answer, and no values before it."""
+    """In a VS Code that cannot show growth there is one answer, and no value before it."""
     bench.script("one", " two", " three\n", delay_s=0.2)
     with machine_setting(bench, "midfill.grow", False):
         whole, n = "", 0

@@ -11,7 +11,7 @@ GREY = "\x1b[38;2;128;128;128m"
 
 
 def texts(svg: str) -> list[tuple[float, str, str]]:
-    """(left edge, colour, text) of each."""
+    """Return (left edge, colour, text) of each text."""
     return [
         (float(t.get("x", "")), t.get("fill", ""), (t.text or "").replace("\u00a0", " "))
         for t in ET.fromstring(svg).iter(SVG + "text")

@@ -47,7 +47,7 @@ def loaded(base_folder: Path) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def make_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """An adapter that PEFT made and saved, with a B that is not zero."""
+    """Return a function that makes an adapter as PEFT saves it, with a B that is not zero."""
 
     def make(seed: int = 0, **settings: Any) -> Path:
         folder = tmp_path_factory.mktemp("adapter")
@@ -68,7 +68,7 @@ def save_adapter(base: Any, folder: Path, seed: int = 0, **settings: Any) -> Non
 
 
 def peft_logits(base_folder: Path, folder: Path, ids: torch.Tensor = IDS, dtype: torch.dtype = torch.float32) -> Any:
-    """PEFT's own forward pass."""
+    """Return the logits of PEFT's own forward pass."""
     base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=dtype)
     model = PeftModel.from_pretrained(base, folder).eval()
     with torch.inference_mode():
@@ -82,7 +82,7 @@ def our_logits(
 
 
 def with_adapter(loaded: LoadedModel, adapter: Adapter | None, ids: torch.Tensor = IDS) -> torch.Tensor:
-    """(1, tokens, vocabulary)."""
+    """Return logits of shape (1, tokens, vocabulary)."""
     slot, listed = Slot(), ids[0].tolist()
     slot.begin(listed, None, None)
     with torch.inference_mode():
@@ -250,7 +250,7 @@ def _put(key: str, *shape: int, dtype: torch.dtype = torch.float32) -> Callable[
 
 
 def _pair(module: str) -> Callable[[dict[str, torch.Tensor]], object]:
-    """Both sides for ``module``."""
+    """Return A and B of ``module``."""
     keys = [f"base_model.model.{module}.lora_{side}.weight" for side in "AB"]
     return lambda tensors: tensors.update({key: torch.zeros(4, 4) for key in keys})
 
@@ -457,7 +457,7 @@ def test_targets_that_are(
 
 
 def test_targets_are_pefts_own() -> None:
-    """Row by row what PEFT's own function says of each module."""
+    """Row by row, they are those that PEFT's own function chooses."""
     from peft.tuners.tuners_utils import check_target_module_exists
 
     names = [f"model.layers.{i}.{block}" for i in range(12) for block in ("self_attn.q_proj", "mlp.up_proj", "mlp")]
@@ -491,8 +491,8 @@ def test_a_dot_in_a_rank_pattern_is_pefts(
 
 @pytest.mark.model
 def test_the_output_is_pefts_on_the_embedded_model(embedded_folder: Path, tmp_path: Path) -> None:
-    """Through transformers' modules: bfloat16 has eight bits, and it is the same operations in the same order, so
-    nearly always the same numbers."""
+    """Through transformers' modules. bfloat16 has eight bits, and the operations are the same in the same order, so
+    nearly all numbers are the same."""
     loaded = load_tiny(embedded_folder, "bfloat16")
     ids = torch.tensor([loaded.tokenizer.encode(CODE)])
     save_for(embedded_folder, tmp_path / "adapter")
@@ -506,7 +506,7 @@ def test_the_output_is_pefts_on_the_embedded_model(embedded_folder: Path, tmp_pa
 
 @pytest.mark.model
 def test_on_the_embedded_model_rounding_loses_no_more_than_pefts(embedded_folder: Path, tmp_path: Path) -> None:
-    """The decoder's pass rounds in other places; it is as near to PEFT in float32 as PEFT in bfloat16."""
+    """The decoder's pass rounds in other places; it is as close to PEFT in float32 as PEFT in bfloat16 is."""
     loaded = load_tiny(embedded_folder, "bfloat16")
     ids = torch.tensor([loaded.tokenizer.encode(CODE)])
     save_for(embedded_folder, tmp_path / "adapter")
@@ -526,6 +526,6 @@ CODE = "def add(a, b):\n    return a + b\n\n\nclass Thing:\n    def __init__("
 
 
 def save_for(base_folder: Path, folder: Path) -> None:
-    """A random adapter of the model in ``base_folder``."""
+    """Save a random adapter for the model in ``base_folder``."""
     base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.bfloat16)
     save_adapter(base, folder, base_model_name_or_path=str(base_folder))

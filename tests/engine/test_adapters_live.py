@@ -1,4 +1,4 @@
-"""Adapters while the engine serves: loaded beside it, noticed when their files change, and forgotten for room."""
+"""Adapters while the engine serves: it loads them, notices when their files change, and drops them to make room."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ async def test_bad_files_are_reported_once_and_tried_again_when_they_change(
 async def test_files_that_change_while_they_are_read_are_read_again(
     engine: LocalEngine, adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never the configuration of one adapter with the weights of another."""
+    """The engine never uses the configuration of one adapter with the weights of another."""
     folder = Path(shutil.copytree(adapters[0], tmp_path / "mine"))
     n_read = itertools.count()
 
@@ -255,7 +255,8 @@ async def test_one_in_use_does_not_make_room_before_it_is_done(engine: LocalEngi
 async def test_the_time_a_switch_takes(
     embedded_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """First token after a switch to another resident adapter, against the same one again; and what loading costs."""
+    """Print the time of the first token after a switch to another resident adapter, and without a switch; and the time
+    of loading one."""
     model = AutoModelForCausalLM.from_pretrained(embedded_folder, dtype=torch.bfloat16)
     for seed, name in enumerate("ab"):
         save_adapter(model, tmp_path / name, seed, r=16, base_model_name_or_path=str(embedded_folder))

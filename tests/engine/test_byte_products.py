@@ -1,4 +1,4 @@
-"""Products of prompts by AVX-512 VNNI: right, the same for a row alone and among others, and chosen by measuring."""
+"""Products of prompts by AVX-512 VNNI: right, the same for a row alone and among others, and chosen by measurement."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ needs_vnni = pytest.mark.skipif(not has_vnni(), reason="this CPU has no AVX-512 
 
 
 class Multiplied:
-    """A weight (outputs, depth) in panels, with what bytes need."""
+    """A weight (outputs, depth) in panels, with the rest that its products by bytes need."""
 
     def __init__(self, outputs: int, depth: int) -> None:
         chance = np.random.default_rng(outputs + depth)
@@ -55,7 +55,7 @@ class Multiplied:
 
 
 def quantised(rows: Array) -> Array:
-    """``rows`` with each group of inputs on its levels."""
+    """Return ``rows`` with each group of inputs rounded to its levels."""
     groups = rows.reshape(len(rows), -1, GROUP)
     largest = np.abs(groups).max(-1, keepdims=True)
     found: Array = (np.rint(groups * (np.float32(LEVELS) / largest)) * (largest / np.float32(LEVELS))).reshape(
@@ -76,7 +76,7 @@ def test_it_is_the_product_of_the_quantised_rows(n: int, outputs: int, depth: in
 
 @needs_vnni
 def test_a_few_large_activations_do_not_spoil_the_others() -> None:
-    """As models have them. One scale a row would leave next to nothing of the rest."""
+    """Models have such activations. One scale for a whole row would leave next to nothing of the rest."""
     product, rows = Multiplied(96, 896), np.random.default_rng(7).standard_normal((20, 896), np.float32)
     rows[:, 5] *= 1000
     rest = rows.copy()
@@ -117,7 +117,7 @@ def test_a_row_is_the_same_bit_for_bit_alone_and_among_others() -> None:
 def test_prompts_take_bytes_and_are_the_pass_with_more_bits(
     n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A token is the same whether it was drafted or decoded: steps of few rows are what they were."""
+    """A token is the same whether it was drafted or decoded: steps of few rows do not change."""
     monkeypatch.setitem(CONFIGS, "wide", lambda: Qwen2Config(**SIZES))
     save_tiny("wide", tmp_path / "m")
     ids, found, used = [5 + i * 7 % 80 for i in range(n)], [], []

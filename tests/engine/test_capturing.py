@@ -1,4 +1,4 @@
-"""Which graphs are made and dropped, and by which pass, with captures that are none (graphs_made.py)."""
+"""Which graphs are made and dropped, and by which pass, with captures that capture nothing (graphs_made.py)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _inference() -> object:
 
 
 class TestCapturing:
-    """Which graphs are made, with a capture that is none."""
+    """Which graphs are made, with a capture that captures nothing."""
 
     @pytest.fixture
     def runner(self, tmp_path: Path, pretended: list[Pretended]) -> Runner:
@@ -60,7 +60,7 @@ class TestCapturing:
     def test_the_engine_captures_while_nobody_asks(
         self, folders: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, pretended: list[Pretended]
     ) -> None:
-        """First completions before there is any graph, later ones by replaying, with adapters: the same text."""
+        """First completions without any graph, then others by replaying, with adapters: the same text."""
 
         def fixed(engine: EngineThread, loaded: LoadedModel, budget: int) -> tuple[KVSlots, int]:
             runner = engine.runner
@@ -127,7 +127,7 @@ def test_a_model_without_a_pass_of_ours_says_so(
 
 
 class Copied:
-    """A pass that is the eager one, or nearly."""
+    """A pass that computes the same as the eager one, or nearly."""
 
     def __init__(self, more: float = 0.0, error: Exception | None = None) -> None:
         self.more, self.error, self.n = more, error, 0
@@ -148,7 +148,7 @@ class TestChoosing:
 
     @pytest.fixture
     def steps(self, tmp_path: Path, pretended: list[Pretended], monkeypatch: pytest.MonkeyPatch) -> StaticDecoder:
-        """As on a GPU, where a step by the eager pass takes 2 ms and one by the other 1."""
+        """As on a GPU, where a step of the eager pass takes 2 ms and one of the other pass 1 ms."""
         loaded = load_tiny(save_tiny("llama", tmp_path / "llama"))
         found = static_decoder(Runner(loaded.model), 600, loaded.max_context, 2, free=PLENTY)
         monkeypatch.setattr(StaticDecoder, "_seconds", lambda self, key: 2e-3 if self._fused is None else self.fused_s)
@@ -156,7 +156,7 @@ class TestChoosing:
         return found
 
     def test_the_quicker_one_that_gives_the_same(self, steps: StaticDecoder) -> None:
-        """It reads the length on the device, so there is one graph for each number of rows."""
+        """It reads the length on the device, so one graph for each number of rows is enough."""
         other = Copied(more=0.01)
         steps.choose(other)
         assert steps._fused is other

@@ -1,4 +1,4 @@
-"""The compiled forward pass: the same as through torch, and the same for a row alone and among others."""
+"""The compiled forward pass gives the same as torch, and the same for a row alone and among others."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def prompt(slot: Slot, ids: list[int], n_logits: int = 1) -> Rows:
 
 
 def near(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Keys are rounded to eight bits of mantissa, and activations to eleven and more: in another order of sums."""
+    """Compare with a tolerance: keys are rounded to eight bits of mantissa, activations to eleven or more, and sums are
+    in another order."""
     return float((found - expected).norm()) < 0.01 * float(expected.norm())
 
 

@@ -25,7 +25,7 @@ EVENTS = (
 
 
 class _Engine:
-    """Answers every request at once, in three pieces; ``silent``: never. Counts its connections."""
+    """Answers every request at once, in three pieces; with ``silent`` never. Counts its connections."""
 
     def __init__(self) -> None:
         self.n_open = self.n_ever = 0

@@ -36,7 +36,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def modules(loaded: LoadedModel) -> Any:
-    """The same model as transformers computes it."""
+    """The same model, computed by transformers."""
     return load_modules(loaded.folder)
 
 
@@ -59,7 +59,7 @@ def run(
     runner: Runner, generation: Generation, n: int, max_drafts: int = 0, limit: int = 256,
     adapter: Adapter | None = None,
 ) -> list[int]:  # fmt: skip
-    """The next ``n`` tokens."""
+    """Return the next ``n`` tokens."""
     said: list[int] = []
     while len(said) < n:
         rows = generation.rows(limit, max_drafts)
@@ -72,7 +72,7 @@ def answer(
     runner: Runner, slot: Slot, ids: list[int], sampling: Sampling = GREEDY, n: int = N_NEW,
     adapter: Adapter | None = None,
 ) -> list[int]:  # fmt: skip
-    """The next ``n`` tokens after ``ids`` with what ``slot`` knows of them."""
+    """Return the next ``n`` tokens after ``ids``, using the cache of ``slot``."""
     slot.begin(ids, None, None)
     return run(runner, Generation(slot, sampling), n, adapter=adapter)
 
@@ -81,7 +81,7 @@ def evaluate(
     runner: Runner, ids: list[int], slot: Slot, nobody_waits: Callable[[], bool] | None = None,
     adapter: Adapter | None = None,
 ) -> torch.Tensor:  # fmt: skip
-    """The logits after ``ids``, which follow what ``slot`` holds."""
+    """Return the logits of ``ids``, which follow the contents of ``slot``."""
     positions = range(len(slot.ids), len(slot.ids) + len(ids))
     slot.ids += ids
     slot.known += bytes(len(ids))
@@ -105,7 +105,7 @@ def test_greedy_is_transformers_greedy(loaded: LoadedModel, modules: Any, runner
 
 
 def test_answers_differ(runner: Runner) -> None:
-    """Random models that always said the same would prove nothing here."""
+    """If the random models always gave the same answer, the tests here would prove nothing."""
     assert len({tuple(answer(runner, fresh(runner), prompt(20, seed))) for seed in range(4)}) >= 3
 
 
@@ -140,7 +140,7 @@ def test_a_long_prompt_grows_the_buffers(runner: Runner) -> None:
 @pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize("step", ["prefill", "decode"])
 def test_cancelled_between_layers(loaded: LoadedModel, runner: Runner, layer: int, step: str) -> None:
-    """Nothing has become known, and the next answer is right."""
+    """The slot holds nothing new, and the next answer is right."""
     slot, ids = fresh(runner), prompt(30)
     if step == "decode":
         answer(runner, slot, ids, n=3)
@@ -179,7 +179,7 @@ def test_a_step_that_fails_leaves_the_slot(runner: Runner, monkeypatch: pytest.M
 
 
 def test_a_batch_is_its_parts(runner: Runner) -> None:
-    """Two sequences, one with its prompt and one with its tokens, in the same steps."""
+    """Two sequences in the same steps, one with its prompt and one with its tokens."""
     prompts = [prompt(40, 1), prompt(70, 2), prompt(9, 3)]
     alone = [answer(runner, fresh(runner), ids) for ids in prompts]
     generations = []
@@ -413,7 +413,7 @@ def test_top_p_leaves_out_the_rest() -> None:
 
 
 class OnDevice(torch.Tensor):
-    """Logits that are not the CPU's: each reading of them waits for the device."""
+    """Logits that are not in the CPU's memory: each reading of them waits for the device."""
 
     is_cpu = False
     n_read = 0
@@ -426,11 +426,11 @@ class OnDevice(torch.Tensor):
 
 
 class TestOnADevice:
-    """Reading back waits for the device: once a step."""
+    """Reading back waits for the device: once per step."""
 
     @staticmethod
     def step(logits: torch.Tensor, drafts: list[int], **settings: Any) -> tuple[list[int], int]:
-        """The tokens that are decided behind a prompt of 5, and how often the device was waited for."""
+        """Return the tokens that follow a prompt of 5, and how often the step waited for the device."""
         slot = Slot()
         slot.begin([1, 2, 3, 4, 5], None, None)
         generation = Generation(slot, Sampling(), **settings)
@@ -466,7 +466,7 @@ class TestOnADevice:
 
 
 class TestSlots:
-    """Which slot a prompt takes."""
+    """Which slot a prompt gets."""
 
     @staticmethod
     def filled(*contents: tuple[list[int], str | None]) -> tuple[KVSlots, list[Slot]]:

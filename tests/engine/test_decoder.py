@@ -1,4 +1,4 @@
-"""A Decoder is the model that transformers computes, in every number format; all else is left to transformers."""
+"""A Decoder computes the same as transformers, in every number format; other architectures are left to transformers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ROPES: dict[str, dict[str, Any]] = {
 
 
 def logits(model: Any, ids: list[int] = IDS) -> torch.Tensor:
-    """Of every one of ``ids``, by the pass that the engine uses."""
+    """Return the logits of every one of ``ids``, by the pass that the engine uses."""
     slot = Slot()
     slot.begin(ids, None, None)
     with torch.inference_mode():
@@ -53,7 +53,7 @@ def logits(model: Any, ids: list[int] = IDS) -> torch.Tensor:
 
 
 def expected(folder: Path, dtype: str = "float32", ids: list[int] = IDS) -> torch.Tensor:
-    """As transformers computes them."""
+    """Return the logits that transformers computes."""
     with torch.inference_mode():
         return load_modules(folder, dtype)(torch.tensor([ids])).logits[0].float()  # type: ignore[no-any-return]
 
@@ -135,14 +135,14 @@ def test_what_families_may_have(kind: str, changes: dict[str, Any], tmp_path: Pa
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
-    """config.json with ``changes``; None takes a key away."""
+    """Write config.json with ``changes``; None removes a key."""
     config = json.loads((folder / "config.json").read_text()) | changes
     (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
 
 
 @pytest.mark.parametrize("kind", DECODERS)
 def test_what_a_configuration_leaves_out_is_transformers_default(kind: str, tmp_path: Path) -> None:
-    """A checkpoint with transformers' own default sizes, but for few layers of little width."""
+    """A checkpoint with transformers' default sizes, but with few and narrow layers."""
     named = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 32,
              "vocab_size": 120}  # fmt: skip
     theirs = modules.read_config(tmp_path, {"model_type": kind, **named})
@@ -235,7 +235,7 @@ def wanted(folder: Path) -> Architecture:
 
 
 class Counting(Float):
-    """Where weights go, and how much of them."""
+    """Keeps the linear layers that are made, on a device without memory."""
 
     def __init__(self) -> None:
         super().__init__(torch.bfloat16, torch.device("meta"))
@@ -247,7 +247,7 @@ class Counting(Float):
 
 
 def test_on_the_device_weights_are_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every byte that is made there: each weight's once, nothing that is copied together again."""
+    """Every byte that is allocated there: each weight once, and no copy of several weights together."""
     made = 0
     originals = {name: getattr(torch, name) for name in ("empty", "zeros", "cat", "stack")}
 
@@ -275,13 +275,13 @@ def test_on_the_device_weights_are_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_in_memory_a_file_is_never_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces that were packed are gone when the next ones are read."""
+    """Pieces that were packed are freed before the next ones are read."""
     monkeypatch.setattr(checkpoint_module, "CHUNK", 40_000)
     pieces, most = list[weakref.ref[bytearray]](), 0
     read = checkpoint_module._read
 
     class Piece(bytearray):
-        """One that can be referred to weakly."""
+        """A piece that a weak reference can point to."""
 
     def noted(stream: Any, n: int, file: Path) -> bytearray:
         nonlocal most

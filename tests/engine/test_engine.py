@@ -1,4 +1,4 @@
-"""The resident engine: requests take turns, end where they should, and never harm each other."""
+"""The resident engine: requests take turns, end where they should, and never disturb each other."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def engine(folder: Path) -> AsyncIterator[LocalEngine]:
 def asked(
     seed: int = 1, length: int = 20, max_tokens: int = 12, seed_: int | None = None, **settings: Any
 ) -> GenerateRequest:
-    """``seed`` chooses the prompt; ``seed_`` is the request's own."""
+    """Return a request. ``seed`` chooses the prompt; ``seed_`` is the request's own."""
     prompt = tuple((seed * 37 + i * i * 7) % 300 for i in range(length))
     return GenerateRequest(prompt, max_tokens, seed=seed_, **settings)
 
@@ -157,7 +157,7 @@ async def test_refused(engine: LocalEngine, request_: GenerateRequest, message: 
 
 
 async def test_interleaved_is_as_alone(engine: LocalEngine) -> None:
-    """More than there are slots, of different lengths, some sampled."""
+    """More requests than slots, of different lengths, some of them sampled."""
     requests = [asked(seed, 5 + 97 * seed, 3 + seed * 5, seed_=seed, temperature=0.8 * (seed % 2)) for seed in range(6)]
     alone = [await whole(engine, request) for request in requests]
     together = await asyncio.gather(*(whole(engine, request) for request in requests))
@@ -194,7 +194,7 @@ async def idle(engine: LocalEngine) -> None:
 
 
 async def candidates(engine: LocalEngine, request: GenerateRequest) -> tuple[list[str], list[list[float]], list[Delta]]:
-    """Text, log probabilities and last delta of each."""
+    """Return text, log probabilities and last delta of each candidate."""
     said = [""] * request.n
     logprobs: list[list[float]] = [[] for _ in said]
     last = [Delta("")] * request.n
@@ -240,7 +240,7 @@ async def test_log_probabilities_are_the_models(engine: LocalEngine, speculate: 
 
 
 async def test_the_beginning_is_said_but_not_told(engine: LocalEngine) -> None:
-    """Token healing: the tokens spell it in their own way, and the text comes without it."""
+    """Token healing: the model's tokens spell the beginning in their own way, and the text comes without it."""
     tokenizer = engine.thread.model.tokenizer if engine.thread.model is not None else None
     assert tokenizer is not None
     prompt = tuple(tokenizer.encode("def add(a, b):\n    "))
@@ -466,7 +466,7 @@ async def test_adapters_without_a_restart(engine: LocalEngine, adapters: list[Pa
 
 
 async def test_an_adapter_replaced_under_a_request(engine: LocalEngine, adapters: list[Path]) -> None:
-    """It ends with the one it began with, and its keys and values are not taken for the new one's."""
+    """The request ends with the adapter that it began with, and its keys and values are not used for the new one."""
     await engine.load_adapter("a", adapters[0])
     request = asked(adapter="a", max_tokens=60)
     expected, _ = await whole(engine, request)

@@ -55,7 +55,7 @@ def write(file: Path, architecture: str = "llama", tensors: dict[str, tuple[Any,
 
 
 def _random_blocks(chance: np.random.Generator, kind: gguf.GGMLQuantizationType) -> Any:
-    """The package cannot quantise these: bytes at will, but with a scale that is a number."""
+    """Return random bytes with a scale that is a number: the package cannot quantise these types."""
     _, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = chance.integers(0, 256, (3, 2, size), dtype=np.uint8)
     scale = np.frombuffer(np.float16(0.01).tobytes(), dtype=np.uint8)
@@ -147,7 +147,7 @@ def test_bits_flipped_anywhere_never_do_worse_than_a_refusal(sound: Path, data: 
 
 
 def tiny_gguf(file: Path, architecture: str) -> Path:
-    """A random model of two layers as llama.cpp names its parts."""
+    """Write a random model of two layers with llama.cpp's names of tensors."""
     chance = torch.Generator().manual_seed(1)
     hidden, heads, kv_heads, inner, size = 64, 4, 2, 96, 400
     vocabulary = sorted(describe("qwen2.5-coder")["model"]["vocab"].items(), key=lambda item: int(item[1]))
@@ -213,7 +213,7 @@ def test_conversion_gives_the_model_transformers_reads(tmp_path: Path, architect
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 def test_pieces_are_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str) -> None:
-    """A tensor that no architecture changes is never whole in memory, and its files are the same all the same."""
+    """A tensor that no architecture changes is never whole in memory, and the files are the same."""
     file = tiny_gguf(tmp_path / "tiny.gguf", architecture)
     monkeypatch.setattr(int8, "is_supported", lambda: True)
     whole, sizes = {}, list[int]()

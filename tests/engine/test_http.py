@@ -1,4 +1,4 @@
-"""The client against engines that misbehave, on real sockets."""
+"""The HTTP client with engines that misbehave, on real sockets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Talk = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def server(talk: Talk, seen: list[bytes] | None = None) -> AsyncIterator[HttpEngine]:
-    """One that reads a request and then does as ``talk`` does."""
+    """Start a server that reads a request and then calls ``talk``."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -55,7 +55,7 @@ def says(status: str, body: bytes = b"", headers: str = "") -> Talk:
 
 
 def events(*chunks: object, cut: bool = False) -> Talk:
-    """A stream of server-sent events; ``cut`` breaks it off without its end."""
+    """Return a stream of server-sent events; ``cut`` leaves out its end."""
 
     async def talk(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -124,7 +124,7 @@ CODE = Path(str(statistics.__file__)).read_text(encoding="utf-8")
 
 
 def perplexity(loaded: LoadedModel, n_tokens: int = 1200) -> float:
-    """On real code."""
+    """Return the perplexity on real code."""
     ids = loaded.tokenizer.encode(CODE)[5000 : 5000 + n_tokens]
     runner, slot, loss = Runner(loaded.model), Slot(), 0.0
     slot.begin(ids, None, None)
@@ -189,7 +189,7 @@ class Fixed(Drafter):
         self._said, self._n_prompt = said, n_prompt
 
     def draft(self, ids: Sequence[int], limit: int) -> list[int]:
-        """The next tokens, the seventh of all wrong."""
+        """Return the next tokens; the seventh of all is wrong."""
         at = len(ids) - self._n_prompt
         right = self._said[at : at + limit]
         return [token if at + i != 7 else token + 1 for i, token in enumerate(right)] if at > 0 else []

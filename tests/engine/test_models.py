@@ -1,4 +1,4 @@
-"""Which model is meant, and making it ready: once, whole, verified, or not at all."""
+"""Which model the setting means, and preparing it: once, whole, verified, or not at all."""
 
 from __future__ import annotations
 

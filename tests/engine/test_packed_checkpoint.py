@@ -1,4 +1,4 @@
-"""GPTQ and AWQ checkpoints: the same logits as the floats that they stand for."""
+"""GPTQ and AWQ checkpoints: the same logits as the floats that their codes represent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AWQ_PLACES = (0, 2, 4, 6, 1, 3, 5, 7)  # of eight outputs, which is in each plac
 
 @dataclass(frozen=True)
 class Awq:
-    """As made.Gptq, in AWQ's layout."""
+    """The same as made.Gptq, in AWQ's layout."""
 
     config: ClassVar = {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm"}
 

@@ -1,4 +1,4 @@
-"""The first start: children that make the model and the kernels ready, and leave nothing behind."""
+"""The first start: children prepare the model and the kernels, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_it_ends_when_nobody_wants_it_any_more(source: models.ModelSource) -> No
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
 def test_it_ends_with_the_process_that_started_it(source: models.ModelSource) -> None:
-    """Killed, so it cannot say goodbye."""
+    """That process is killed, so it cannot tell the child."""
     program = (
         "from midfill.engine.local.store import preparing\n"
         "with preparing._child('kernels', '') as child: print(child.pid, flush=True); child.wait()\n"

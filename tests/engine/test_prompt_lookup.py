@@ -1,4 +1,4 @@
-"""Which tokens are drafted: those that followed the longest run that was the same, the last time."""
+"""Which tokens are drafted: those that followed the longest equal run the last time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Prompts that are only read: the next request finds them read, and nothing waits for that. Counts, no times."""
+"""Prompts that the engine only reads: the next request finds them in the slot, and nothing waits for that. Counts, no
+times."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ async def engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 def prompt(n_prefix: int, n_suffix: int, *, typed: int = 0) -> tuple[tuple[int, ...], tuple[int, int]]:
-    """Ids of a prompt with text on both sides of the cursor, behind ``typed`` more tokens, and where the suffix is."""
+    """Return a prompt with text on both sides of the cursor, after ``typed`` more tokens, and the place of its
+    suffix."""
     prefix = [1 + i * i * 7 % 290 for i in range(n_prefix)] + [5 + i for i in range(typed)]
     suffix = [3 + i * 11 % 270 for i in range(n_suffix)]
     start = len(prefix) + 1

@@ -23,7 +23,7 @@ _times = itertools.count()
 
 
 class FakeGeneration:
-    """How much of the prompt is still to be read."""
+    """Holds how much of the prompt is still to be read."""
 
     def __init__(self, n_pending: int) -> None:
         self.n_pending = n_pending
@@ -45,7 +45,7 @@ class Office:
         self._names: dict[int, str] = {}
 
     def come(self, *names: str, n: int = 1, **settings: Any) -> list[Request]:
-        """Requests that wait from now on."""
+        """Add requests that wait from now on."""
         requests = []
         for name in names:
             window = "" if name[0] == "-" else name[0]
@@ -57,7 +57,7 @@ class Office:
         return requests
 
     def run(self, name: str, n_pending: int, adapter: str = "", **settings: Any) -> RunningRequest:
-        """One that runs."""
+        """Add a request that runs."""
         (request,) = self.come(name, **settings)
         self.scheduler.withdraw(request)
         if adapter:
@@ -80,12 +80,12 @@ class Office:
         return [self._names[id(request)] for request in started]
 
     def end(self, *names: str) -> None:
-        """They are done."""
+        """End these requests."""
         for running in [one for one in self.scheduler.running if self.name(one) in names]:
             self.scheduler.end(running)
 
     def read(self) -> str:
-        """Whose prompt is read next."""
+        """Return the request whose prompt is read next."""
         ((name, *_),) = self.step()
         return name
 
@@ -94,7 +94,7 @@ class Office:
         return self._names[id(one.request if isinstance(one, RunningRequest) else one)]
 
     def step(self) -> list[tuple[str, int, int]]:
-        """The next batch, evaluated."""
+        """Evaluate the next batch and return it."""
         batch = self.scheduler.batch()
         self.scheduler.turn([running for running, _, _ in batch])
         return [(self.name(running), limit, drafts) for running, limit, drafts in batch]
@@ -349,7 +349,7 @@ def test_given_up_as_soon_as_it_cannot_be_read_in_time(office: Office) -> None:
 
 
 def test_one_alone_is_never_given_up(office: Office) -> None:
-    """A slow machine needs longer than anybody waits, and what comes of it is found by the next request."""
+    """A slow machine may need longer than the user waits; its result is in the slot for the next request."""
     office.run("A1", 900, within_s=1.0)
     office.come("B1", background=True)
     (gone,) = office.come("C1", within_s=1.0)

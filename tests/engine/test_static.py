@@ -41,7 +41,7 @@ def dynamic(loaded: LoadedModel) -> Runner:
 
 @pytest.fixture(scope="module")
 def runner(loaded: LoadedModel, dynamic: Runner) -> Runner:
-    """The same model, with every step of fixed shape that can be."""
+    """Return a runner of the same model in which every step has a fixed shape if it can."""
     runner = Runner(loaded.model)
     runner.static = static_decoder(runner, 700, loaded.max_context, 2, free=PLENTY, graphs=False)
     return runner
@@ -66,7 +66,7 @@ def _inference() -> object:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[cuda.Key]:
-    """The steps of fixed shape that were computed."""
+    """Return the steps of fixed shape that were computed."""
     keys: list[cuda.Key] = []
     compute = StaticDecoder._compute
 

@@ -1,4 +1,4 @@
-"""Triton's kernels by Triton's interpreter, which has to be chosen before Triton is imported anywhere."""
+"""Triton's kernels in Triton's interpreter, which must be chosen before Triton is imported anywhere."""
 
 from __future__ import annotations
 

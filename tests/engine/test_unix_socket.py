@@ -24,7 +24,7 @@ def framed(data: bytes) -> bytes:
 
 
 class Server:
-    """A listening socket; the test says what comes when."""
+    """A listening socket; the test decides what comes when."""
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "s")
@@ -34,7 +34,7 @@ class Server:
         self._listener.setblocking(False)
 
     async def accept(self) -> socket.socket:
-        """A client that has sent its request."""
+        """Return the connection of a client that has sent its request."""
         connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
         await asyncio.get_running_loop().sock_recv(connection, 1 << 16)
         connection.setblocking(True)

@@ -71,7 +71,7 @@ def test_answers_about_another_folder(root: Path) -> None:
 
 
 def program(folder: Path, says: str) -> str:
-    """A program that prints ``says``, FOLDER in it being where it runs."""
+    """Write a program that prints ``says``; FOLDER in it is the folder in which it runs."""
     file = folder / "checker"
     file.write_text(f"#!/bin/sh\nsed \"s#FOLDER#$(pwd)#\" <<'EOF'\n{says}\nEOF\nexit 1\n")
     file.chmod(0o755)

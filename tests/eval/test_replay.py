@@ -63,7 +63,7 @@ async def test_an_engine_that_knows_nothing() -> None:
 
 
 async def test_typing_along_without_taking() -> None:
-    """A suggestion that is right but too short to be taken stands still: shown once, no flicker."""
+    """A suggestion that is right but too short to be accepted: it is shown once and does not flicker."""
     tally, _ = await typed(Oracle(lambda prefix: "wxyz"[len(prefix) - 1 :]), "‸vwxy‸ z\n", Habits(waits=True, least=9))
     assert (tally.n_pressed, tally.n_shown, tally.n_along, tally.n_flickers) == (4, 1, 2, 0)
     assert tally.n_cache == 2

@@ -21,7 +21,7 @@ Fails = Callable[..., tuple[str, str]]
 
 @pytest.fixture
 def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
-    """Runs a command that fails: its message and its remedy."""
+    """Run a command that fails; return its message and its remedy."""
 
     def run(*argv: str) -> tuple[str, str]:
         assert cli.main(argv) == 1
@@ -97,7 +97,7 @@ def test_checking_says_why_in_one_line(capsys: pytest.CaptureFixture[str], adapt
 
 
 def _adapter(folder: Path) -> Path:
-    """One that says of itself what PEFT's do."""
+    """Write an adapter whose configuration is one of PEFT's."""
     folder.mkdir(parents=True)
     config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": "Qwen/Qwen2.5-Coder-0.5B"}
     (folder / "adapter_config.json").write_text(json.dumps(config))

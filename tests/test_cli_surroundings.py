@@ -60,7 +60,7 @@ WITH_ENGINE: dict[str, list[str]] = {
 
 @dataclass
 class Surroundings:
-    """Where a command runs; broken by the rows below."""
+    """The environment of a command; the rows below break it."""
 
     home: Path
     env: dict[str, str]
@@ -167,7 +167,7 @@ SURROUNDINGS |= {name: _before(name) for name in PREPARE}
 
 
 def run(there: Surroundings, commands: dict[str, list[str]]) -> dict[str, tuple[int, str]]:
-    """Exit status of each command, and what it said."""
+    """Return the exit status and the output of each command."""
     plan = there.home / "plan.json"
     plan.write_text(json.dumps({"commands": commands, "before": there.before, "gone": there.gone}))
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The path of one keystroke over an engine that replays a script. ``‸`` is the cursor."""
+"""The path of one keystroke on an engine that replays a script. ``‸`` is the cursor."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_each_value_replaces_the_one_before() -> None:
 
 
 async def test_the_facts_tell_the_version_of_the_adapter() -> None:
-    """Of an answer out of the cache too."""
+    """Those of an answer from the cache, too."""
     subject, _ = completer("a", " + ", "b")
     subject.use_adapters("mine", {"go": None})
     subject.adapter_digests["mine"] = "0123"

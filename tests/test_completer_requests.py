@@ -233,7 +233,7 @@ async def test_an_empty_answer_from_before_the_names_is_not_the_answer_after_the
 
 
 class Follows(Names):
-    """It hears how a middle grows."""
+    """A source that hears how a middle grows."""
 
     def __init__(self) -> None:
         super().__init__()

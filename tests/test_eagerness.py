@@ -38,7 +38,7 @@ def test_the_positions_stand_in_order() -> None:
 
 
 class Sure(ScriptedEngine):
-    """An engine that says how sure it is of each token: a mean log probability."""
+    """An engine that gives each token this mean log probability."""
 
     logprob = -0.1
 

@@ -1,4 +1,4 @@
-"""What waits to be said is said once."""
+"""A message that waits for the user is given once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A place is read before it is asked for, and nothing that was asked for waits for that. ``‸`` is the cursor."""
+"""A place is read before a request for it, and no request waits for that. ``‸`` is the cursor."""
 
 from __future__ import annotations
 

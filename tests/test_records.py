@@ -1,4 +1,4 @@
-"""Records: what is kept of a suggestion, and that nothing else is."""
+"""Records: what is kept about a suggestion, and that nothing else is."""
 
 from __future__ import annotations
 

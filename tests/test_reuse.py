@@ -1,4 +1,4 @@
-"""A finished middle is found again where the user types along it, and nowhere else. ``‸`` is the cursor."""
+"""A finished middle is found again if the user types along it, and nowhere else. ``‸`` is the cursor."""
 
 from __future__ import annotations
 

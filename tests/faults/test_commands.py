@@ -1,4 +1,4 @@
-"""Commands whose engine dies while it works: one line, what can be done, and nothing of another engine's log."""
+"""Commands whose engine dies while it works: one line, a remedy, and nothing from another engine's log."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMMANDS = {
 
 
 def run(home: Path, runtime: Path, arguments: list[str], **env: str) -> subprocess.CompletedProcess[str]:
-    """``midfill`` on a scripted engine of its own, which dies as ``env`` says."""
+    """Run ``midfill`` on a scripted engine of its own, which dies as ``env`` says."""
     mine = folders(home, model=str(home / "echo"), adapter="none", candidates=1) | {"MIDFILL_RUNTIME_DIR": str(runtime)}
     (home / "a.py").write_text("mark_7 = call(\n")
     (home / "b.py").write_text("".join(f"def f{n}(a, b):\n    return a + b * {n}\n\n\n" for n in range(40)))
@@ -51,7 +51,7 @@ def run(home: Path, runtime: Path, arguments: list[str], **env: str) -> subproce
 
 
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """The lines of both outputs but the progress of loading; none is of a traceback."""
+    """Return the lines of both outputs without the progress of loading; there must be no traceback."""
     both = done.stdout + done.stderr
     assert "Traceback" not in both, both
     assert "of another" not in both, both
@@ -67,7 +67,7 @@ def test_the_control(tmp_path: Path, runtime: Path) -> None:
     ("death", "moment"), [*((death, "stream") for death in DEATHS), ("SIGKILL", "start"), ("no such device", "start")]
 )
 def test_the_engine_dies(tmp_path: Path, runtime: Path, death: str, moment: str) -> None:
-    """In the middle of its answer, after the first words, and while it loads."""
+    """In the middle of its answer, after the first words; and while it loads."""
     message, remedy = DEATHS[death]
     done = run(tmp_path, runtime, COMMANDS["complete"], TEST_DEATH=death, TEST_DEATH_AT=moment)
     assert (done.returncode, said(done)) == (1, [f"midfill: {message}", f"  -> {remedy}"])

@@ -29,7 +29,7 @@ def test_records_and_logs_on_a_full_disk(window: Open, small_disk: Path) -> None
 
 
 def test_a_runtime_folder_on_a_full_disk(window: Open, small_disk: Path) -> None:
-    """No engine can be found: one clear line in the status, and every request is answered."""
+    """No engine can be found: the status has one clear line, and every request is answered."""
     fill(small_disk)
     one = window({"first_answer_s": 2}, MIDFILL_RUNTIME_DIR=str(small_disk))
     assert one.text() == ""
@@ -94,7 +94,8 @@ def test_a_read_only_home(tmp_path: Path, small_disk: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="becoming another user needs root")
 def test_another_user_gets_nothing(window: Open) -> None:
-    """Neither the socket, nor the record with the token, nor the lock; and a folder of theirs is not taken for ours."""
+    """Another user can open neither the socket, nor the record with the token, nor the lock; and a folder of that user
+    is not taken for ours."""
     one = window()
     assert one.text().startswith("x_7")
     tries = "\n".join((
@@ -134,7 +135,7 @@ def test_a_runtime_folder_of_another_user_is_refused(tmp_path: Path) -> None:
 
 
 def test_few_descriptors(window: Open, tmp_path: Path) -> None:
-    """64 of them: it works."""
+    """64 file descriptors are enough."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

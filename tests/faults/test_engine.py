@@ -1,4 +1,4 @@
-"""An engine that stops without ending, that is stuck, whose clock jumps, and that is of another version."""
+"""An engine that is stopped without ending, one that is stuck, one whose clock jumps, and one of another version."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ def until(what: Callable[[], object]) -> None:
 
 
 def rewrite(one: Window, number: int) -> None:
-    """Another text, with its number as its version."""
+    """Send another text, with its number as its version."""
     changes = [{"text": f"mark_{number} = call(\n"}]
     change = {"textDocument": {"uri": "file:///a.py", "version": number}, "contentChanges": changes}
     one.wire.notify("textDocument/didChange", change)
 
 
 def test_a_stopped_engine_is_found_out_and_replaced(window: Open) -> None:
-    """SIGSTOP: its socket takes connections and is mute. Requests have their deadline, then another engine comes."""
+    """After SIGSTOP the socket takes connections and says nothing. Requests end at their deadline, then another engine
+    is started."""
     one = window({"first_answer_s": 1})
     until(lambda: one.text().startswith("x_7"))
     old = one.engine
@@ -91,7 +92,8 @@ def test_a_clock_that_jumps_changes_nothing(window: Open, tmp_path: Path) -> Non
 
 
 def test_two_versions_side_by_side(window: Open, tmp_path: Path) -> None:
-    """The engine of the other installation is asked to leave; it finishes what runs, and one of ours comes."""
+    """The engine of the other installation is asked to leave; it finishes the requests that run, and one of ours is
+    started."""
     other = tmp_path / "other"
     shutil.copytree(REPOSITORY / "server" / "midfill", other / "midfill", ignore=shutil.ignore_patterns("__pycache__"))
     about = other / "midfill" / "__init__.py"

@@ -47,7 +47,7 @@ _SAID = re.compile(r"(?:midfill|%e)[`'\"]?,? *[`'\"\[]*(lsp|serve)\b[`'\"]?,? *[
 
 @cache
 def loaded_before(*command: str) -> frozenset[str]:
-    """Names that Python imports before midfill's first line has run: nothing of ours can save those."""
+    """Return the names that Python imports before midfill's first line runs: midfill cannot protect those."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "probe.py").write_text("import sys; print(*{name.split('.')[0] for name in sys.modules})")
         said = subprocess.run([*command, "-m", "probe"], cwd=folder, capture_output=True, text=True, check=True).stdout
@@ -88,7 +88,7 @@ def env_of(folder: Path, **more: str) -> dict[str, str]:
 
 
 def launch(command: Sequence[str], workspace: Path, cwd: Path, env: dict[str, str]) -> None:
-    """Run a launch line until it has done what it is for."""
+    """Run a launch line until its purpose is fulfilled."""
     kind = command[-1]
     if "--tcp" in command:
         process = subprocess.Popen(command, cwd=cwd, env={**clean(), **env}, stderr=subprocess.PIPE, text=True)
@@ -111,7 +111,7 @@ def clean() -> dict[str, str]:
 
 
 def speak(command: Sequence[str], workspace: Path, cwd: Path, env: dict[str, str]) -> str:
-    """A short session; the text of a suggestion."""
+    """Hold a short session; return the text of a suggestion."""
     texts: list[str] = []
 
     def heard(message: dict[str, object]) -> None:
@@ -200,7 +200,7 @@ def test_what_python_itself_would_take_from_the_working_directory(
 
 
 def test_the_control_the_workspace_is_hostile(tmp_path: Path) -> None:
-    """Without -P and with the names that cannot be saved, its code does run: the tests above can fail."""
+    """Without -P and with the names that cannot be protected, its code does run: so the tests above can fail."""
     workspace = hostile(tmp_path)
     subprocess.run([*UNSAFE_MODULE, "--version"], cwd=workspace, env={**clean(), **env_of(tmp_path)}, check=False,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
@@ -208,7 +208,7 @@ def test_the_control_the_workspace_is_hostile(tmp_path: Path) -> None:
 
 
 def test_an_editor_that_starts_it_at_home(tmp_path: Path) -> None:
-    """As VS Code and Neovim do: then not even an empty entry of PYTHONPATH means the workspace."""
+    """VS Code and Neovim do so: then even an empty entry of PYTHONPATH does not mean the workspace."""
     workspace, home = hostile(tmp_path), tmp_path / "home"
     home.mkdir()
     env = env_of(tmp_path, PYTHONPATH=EMPTY_ENTRY)

@@ -33,7 +33,7 @@ def address_space(pid: int) -> int:
 
 
 async def test_an_engine_that_gets_no_more_memory(tiny: Path) -> None:
-    """A long prompt is refused and the limit told, short ones are answered as before, and it lives on."""
+    """It refuses a long prompt and reports the limit, answers short ones as before, and goes on."""
     import resource
 
     engine = await spawn.find_or_spawn(config_of(tiny))

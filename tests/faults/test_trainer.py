@@ -29,7 +29,8 @@ MOST = 80  # calls of one save, at least
 
 
 def killed_after(n_calls: int, work: Callable[[], object]) -> bool:
-    """Run ``work`` in a child that is killed before its ``n_calls``-th change of the disk; False: it got to its end."""
+    """Run ``work`` in a child that is killed before its ``n_calls``-th change of the disk; return False if the child
+    reached its end."""
     pid = os.fork()
     if pid == 0:
         left = [n_calls]
@@ -61,7 +62,7 @@ def killed_after(n_calls: int, work: Callable[[], object]) -> bool:
 
 
 def stages(work: Callable[[], object]) -> Iterator[int]:
-    """Kill at the first, second ... change of the disk, until one run gets to its end."""
+    """Kill at the first, second ... change of the disk, until a run reaches its end."""
     for n in range(1, MOST):
         was_killed = killed_after(n, work)
         yield n
@@ -93,7 +94,8 @@ def test_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_registering_an_adapter(tmp_path: Path) -> None:
-    """Under the name stands the old one or the new one, whole; for one moment none, and the old one is a version."""
+    """The name has the old adapter or the new one, whole; for one moment it has none, and the old one is among its
+    versions."""
     files = ("adapter_config.json", "adapter_model.safetensors")
     sources = []
     for name in ("old", "new"):
@@ -121,7 +123,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Adapter:
-    """A trained adapter whose first weight says which one it is, and how it is written."""
+    """A trained adapter whose weights all hold its number, and the way it is written."""
 
     def __init__(self, base: Path, folder: Path) -> None:
         self.folder, self._base = folder, base
@@ -129,7 +131,7 @@ class Adapter:
         self._model = with_lora(load_tiny(base, modules=True), Lora(rank=8), str(base), 1)
 
     def write(self, number: float) -> None:
-        """Put it where the run's result stands."""
+        """Write it into the folder of the run's result."""
         with torch.no_grad():
             for weight in self._model.parameters():
                 if weight.requires_grad:
@@ -138,7 +140,7 @@ class Adapter:
         write.write(self.folder, trained, Settings(), write.Base(self._base, "tiny"), Collection(), [], "mine")
 
     def found(self) -> float | None:
-        """Which one stands there, read as the engine reads it; None: there is not a folder."""
+        """Return the number of the adapter in that folder, read as the engine reads it; None if there is no folder."""
         if not self.folder.exists():
             return None
         adapter = read_adapter("mine", self.folder, self._reader.model, self._reader.base_names)
@@ -155,7 +157,7 @@ def adapter(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Adap
 
 
 def test_a_finished_adapter(adapter: Adapter) -> None:
-    """The first, and one that takes the place of another: there is one of them whole, or none."""
+    """The first adapter, and one that replaces another: a whole adapter is there, or none."""
     adapter.write(0.0)  # imports what every child would import again
     shutil.rmtree(adapter.folder)
     seen = [adapter.found() for _ in stages(lambda: adapter.write(1.0))]
@@ -184,7 +186,7 @@ def told(work: Callable[[], object]) -> str:
 
 
 def test_an_adapter_on_a_full_disk(base: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much is free, it is written whole, or a person is told and what stood there stays."""
+    """For every amount of free space the adapter is written whole, or the user is told and the earlier one stays."""
     monkeypatch.setattr(plot, "losses", lambda history, file: file.write_text("<svg/>"))
     adapter = Adapter(base, small_disk / "run" / "adapter")
     adapter.write(1.0)

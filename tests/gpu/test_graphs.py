@@ -1,4 +1,4 @@
-"""On a GPU: graphs say what steps without them say, while adapters change and slots move."""
+"""On a GPU: steps by graphs give the same as steps without, while adapters change and slots move."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def on_gpu(folder: Path, dtype: str = "float32") -> LoadedModel:
 
 
 def both_ways(loaded: LoadedModel) -> tuple[Runner, Runner]:
-    """(without graphs, with all of them)."""
+    """Return (without graphs, with all of them)."""
     plain, graphed = Runner(loaded.model), Runner(loaded.model)
     graphed.static = static_decoder(graphed, 600, loaded.max_context, 2)
     capture_all(graphed)
@@ -76,7 +76,7 @@ def test_the_same_tokens_with_graphs(folder: Path) -> None:
 
 
 def logits_by(runner: Runner, slot: Slot) -> list[torch.Tensor]:
-    """Those of a step of each number of rows behind a prompt of 60."""
+    """Return the logits of a step of each number of rows after a prompt of 60."""
     answer(runner, slot, prompt(60), n=1)
     found = []
     for n in range(1, 18):

@@ -33,7 +33,7 @@ def _inference() -> object:
 
 
 def large(tmp_path: Path, dtype: str = "bfloat16") -> LoadedModel:
-    """Some 200 MB, so that what a step takes is seen beside what the allocator rounds to."""
+    """A model of about 200 MB, so that the memory of a step is more than the allocator's rounding."""
     folder = save_tiny("llama", tmp_path / "large", hidden_size=1024, intermediate_size=8192, num_hidden_layers=4)
     return load.load(folder, "large", device="cuda", dtype=dtype, progress=lambda *_: None)
 
@@ -79,7 +79,7 @@ def test_a_share_of_the_card_is_what_is_planned_for(tmp_path: Path) -> None:
 
 
 def test_graphs_are_dropped_whole_and_captured_anew(tmp_path: Path) -> None:
-    """Three generations one after the other leave the memory of none behind."""
+    """Three generations, one after the other, leave no memory behind."""
     loaded = large(tmp_path)
     left = []
     for _ in range(3):
@@ -97,7 +97,7 @@ def test_graphs_are_dropped_whole_and_captured_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("checks", ["check_triton_kernels.py", "check_fused.py"])
 def test_kernels_by_triton(checks: str) -> None:
-    """Compiled: the checks that an interpreter runs elsewhere, in bfloat16."""
+    """Compiled, in bfloat16: the checks that run in an interpreter elsewhere."""
     pytest.importorskip("triton")
     command = [sys.executable, "-m", "pytest", str(ROOT / "tests" / "engine" / checks), "-q", *PLAIN]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)

@@ -1,4 +1,5 @@
-"""Closers that the editor put in by itself: known from its edits, left out of prompts, replaced and not doubled."""
+"""Closers that the editor inserted: midfill knows them from its edits, leaves them out of prompts, and replaces them
+instead of doubling them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""While the engine starts or was killed, an automatic request waits for it. Scripted engines, in this process."""
+"""While the engine starts, or after it was killed, an automatic request waits for it. Scripted engines, in this
+process."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ ABANDONED = EngineStatus("off", "the engine failed 8 times")
 
 
 class Window(Inside):
-    """An editor's window whose engine comes and goes as a test says."""
+    """An editor's window whose engine comes and goes as the test says."""
 
     def __init__(self) -> None:
         super().__init__(script={"chunks": ["a"], "ready_s": -0.001})
@@ -33,7 +34,7 @@ class Window(Inside):
         link._task.cancel()  # from here on the test tells what becomes of it
 
     def ask(self, method: str, uri: str) -> int:
-        """Send a request; its id."""
+        """Send a request; return its id."""
         self._n_ids += 1
         msg_id, params = self._n_ids, at(uri, 0, 1, context=AUTOMATIC)
         self._run(self._handle({"id": msg_id, "method": method, "params": params}))
@@ -49,7 +50,7 @@ class Window(Inside):
         return self.wait(lambda m: "method" not in m and m["id"] == msg_id)["result"]
 
     def engine(self, status: EngineStatus) -> None:
-        """The engine is there or not, and says ``status``."""
+        """Let the engine come or go, with this ``status``."""
         link = self.server.session.engine.link
         assert isinstance(link, fakes.FakeLink)
         link.completer = fakes.FakeCompleter(self.script) if status.state == "ready" else None

@@ -18,7 +18,7 @@ USE = "from client import Client\n\n\ndef work(client: Client):\n    client."
 
 
 async def shown(server: MidfillServer, uri: str, text: str) -> str:
-    """The context for the end of ``text``, once the workspace has come to rest."""
+    """Return the context for the end of ``text``, once the workspace has nothing left to do."""
     snapshot = Snapshot(uri, 1, "python", text, len(text), path=uri.rpartition("/")[2])
     assert await asyncio.to_thread(server.session.project.prepare, snapshot, 30.0)
     return "\n".join(snippet.text for snippet in gather([server.session.project], snapshot))

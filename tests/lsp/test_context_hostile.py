@@ -21,7 +21,7 @@ MAX_SERVER_KB = 250_000
 
 
 def parsing(client: Client) -> set[int]:
-    """The server's processes that parse."""
+    """Return the server's child processes that parse."""
     found = set()
     for file in Path(f"/proc/{client.process.pid}/task").glob("*/children"):
         for pid in file.read_text().split():
@@ -44,7 +44,7 @@ def processor_s(pid: int) -> float:
 
 
 def a_busy_child(client: Client) -> int:
-    """One that has been at work for longer than any file takes that a person wrote."""
+    """Wait for a child that has worked for longer than any file takes that a person wrote."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         for pid in parsing(client):

@@ -1,4 +1,4 @@
-"""Where the cursor rests is told to the completer, which reads that place. The server in this process."""
+"""The client says where the cursor rests, and the completer reads that place ahead. The server is in this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def window(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
 
 
 def rested(window: Inside) -> list[tuple[str, int] | None]:
-    """The places that were told, as (name, code points before the cursor)."""
+    """Return the places that the completer got, as (name, code points before the cursor)."""
     link = window.server.session.engine.link
     assert isinstance(link, fakes.FakeLink)
     assert link.completer is not None

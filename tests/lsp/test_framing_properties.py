@@ -1,4 +1,4 @@
-"""The wire reader: cut anywhere, with anything in between, announced wrongly."""
+"""The frame reader: bytes cut anywhere, with anything in between, with wrong lengths."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def command(inside: Inside, name: str, *arguments: Any) -> Any:
 
 
 def pushed(inside: Inside, key: str) -> list[Any]:
-    """The values of a key of the statuses that were pushed, without repetitions."""
+    """Return the values of a key in the statuses that the server sent, without repetitions."""
     values = [message["params"][key] for message in inside.log if message.get("method") == "midfill/status"]
     return [value for i, value in enumerate(values) if not i or value != values[i - 1]]
 
@@ -99,7 +99,7 @@ def test_any_number_of_minutes(minutes: list[float], seen: list[int]) -> None:
 
 
 def test_a_timer_that_comes_early_waits_again() -> None:
-    """As after a laptop's sleep: the clock on the wall counts."""
+    """As after a laptop's sleep: the time of day counts."""
     clock, told = Clock(), list[int]()
     snooze = Snooze(lambda: told.append(snooze.left_s), clock, clock.call_later)
     snooze.start(5)

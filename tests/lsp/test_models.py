@@ -19,7 +19,7 @@ FILES = {"config.json": {"size": 1000}, "int8.safetensors": {"size": 9000}}
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folders of this test for prepared models and for what the hub's client fetched."""
+    """Folders of this test for prepared models and for the hub's cache."""
     monkeypatch.setenv("MIDFILL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path

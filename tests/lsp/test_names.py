@@ -17,7 +17,7 @@ SAID = "order.prise + 1"
 
 @pytest.fixture
 def says(environment: dict[str, str]) -> None:
-    """The real completer over an engine that says SAID."""
+    """The real completer on an engine that says SAID."""
     script = {"chunks": ["order", ".", "prise", " + 1"]}
     Path(environment["MIDFILL_SCRIPT"]).write_text(json.dumps(script), encoding="utf-8")
 

@@ -39,7 +39,7 @@ def kept_rows(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def settled(client: Client, tmp_path: Path, n: int) -> list[dict[str, Any]]:
-    """The rows once the server has left, which writes everything."""
+    """Return the records after the server has left; it writes all of them first."""
     client.result("shutdown")
     deadline = time.monotonic() + 20
     while len(rows := kept_rows(tmp_path)) < n and time.monotonic() < deadline:

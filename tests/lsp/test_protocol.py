@@ -20,7 +20,7 @@ METHODS = [
 
 
 def code(answer: dict[str, Any]) -> int:
-    """An error's code; the error says nothing of the server's inside."""
+    """Return the code of an error; its message says nothing about the server's inside."""
     message = answer["error"]["message"]
     assert len(message) < 40
     assert "/" not in message

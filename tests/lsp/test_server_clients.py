@@ -1,4 +1,4 @@
-"""Clients as they differ: how they count versions, what they call languages and documents, how they keep settings."""
+"""How clients differ: how they count versions, what they call languages and documents, how they keep settings."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def start(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Itera
 
 @pytest.fixture
 def inside(start: Start) -> Inside:
-    """One that has its engine."""
+    """A session that has its engine."""
     session = start()
     session.ready()
     return session
 
 
 def shown(client: Client, uri: str = URI) -> bool:
-    """Whether a suggestion comes, asked for by hand."""
+    """Return whether a suggestion comes when the user asks for one."""
     return bool(client.result(INLINE, at(uri, 0, 1, context={"triggerKind": 1})))
 
 
 def change(client: Client, version: int | None, text: str = "y", line: int | None = 0, uri: str = URI) -> None:
-    """didChange: an insertion at a line's start, or the full text."""
+    """Send didChange: an insertion at a line's start, or the full text."""
     place = {"line": line, "character": 0}
     edit: dict[str, Any] = {"text": text} if line is None else {"text": text, "range": {"start": place, "end": place}}
     params = {"textDocument": {"uri": uri, "version": version}, "contentChanges": [edit]}
@@ -271,7 +271,7 @@ def test_another_servers_section_is_no_mistake(start: Start, settings: Any, wher
 
 
 def asked(client: Inside, method: str) -> dict[str, Any]:
-    """What the server asks the client."""
+    """Return the request that the server sent to the client."""
     return client.wait(lambda m: m.get("method") == method and "id" in m)
 
 

@@ -59,7 +59,7 @@ NOTIFICATIONS: dict[str, Any] = {
 
 
 def halved(value: Any) -> Iterator[Any]:
-    """``value`` with one of its strings after the other ending in halves of characters."""
+    """Yield ``value`` with one of its strings after the other ending in halves of characters."""
     if isinstance(value, str):
         yield value + HALF
         yield HALF
@@ -79,7 +79,7 @@ def rows(folder: Path) -> list[str]:
 
 
 def is_recording(client: Client, folder: Path) -> bool:
-    """Whether one more suggestion is written down."""
+    """Return whether one more suggestion is recorded."""
     n_before = len(rows(folder))
     uri = client.open("value = ", f"file:///w/{time.monotonic_ns()}.py")
     assert client.result("textDocument/inlineCompletion", at(uri, 0, 8, context={"triggerKind": 1}))["items"]

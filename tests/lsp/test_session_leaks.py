@@ -1,4 +1,4 @@
-"""The server in this process, so that its inside can be looked at."""
+"""The server in this process, so that a test can look inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suggestions from outside, against an engine that replays a script."""
+"""Suggestions from outside, with an engine that replays a script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Typing along a suggestion that still grows, accepting it, debounce: a session over stdio, a scripted engine."""
+"""Typing along a suggestion that still grows, accepting it, debounce: a session over stdio, with a scripted engine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def wait_for(true: Callable[[], object]) -> None:
 
 
 def grows(client: Client, token: str) -> bool:
-    """Whether something of it was shown."""
+    """Return whether a part of it was shown."""
     return bool(values(client, token))
 
 

@@ -1,4 +1,4 @@
-"""Our own engine as one elsewhere: over TLS, with a token, through the whole client."""
+"""Our own engine as a remote one: over TLS, with a token, through the whole client."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ async def test_what_vllm_is_sent(connected: Connect) -> None:
 
 
 async def candidates(connected: Connect, mock: Mock, request: GenerateRequest) -> dict[int, str]:
-    """By index, each one's text; every one has its end."""
+    """Return the text of each candidate by its index; each has its end."""
     texts: dict[int, str] = {}
     ended: list[int] = []
     async with running(mock), connected(mock) as remote:

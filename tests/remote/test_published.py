@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def adapter(tmp_path: Path, n: int, base: str = BASE) -> Path:
-    """The n-th of some adapters that differ in their weights."""
+    """Return the n-th of several adapters that differ in their weights."""
     made = tmp_path / f"made-{n}-{base.replace('/', '-')}"
     made.mkdir(exist_ok=True)
     (made / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, "r": 4, "lora_alpha": 8}))

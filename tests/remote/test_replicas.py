@@ -20,7 +20,7 @@ DOWN = EngineError("down", "start it")
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """Seconds that pass when the test says so."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -54,7 +54,7 @@ class Said:
 
 
 def pair(first: Said, second: Said, clock: Clock | None = None, **options: object) -> Replicas:
-    """Two replicas, ``first`` being asked first for REQUEST."""
+    """Return two replicas; ``first`` is asked first for REQUEST."""
     one, other = ranked(["a", "b"], REQUEST.session)
     clock = clock or Clock()
     return Replicas([Replica(one, first, clock), Replica(other, second, clock)], **options)  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ async def test_the_deadline_cuts() -> None:
 
 
 async def test_the_deadline_cuts_every_candidate() -> None:
-    """One that is broken off is none that is whole."""
+    """A candidate that broke off does not count as a whole one."""
     replicas = pair(Said("ab", 60.0, "cd"), Said("ef"), deadline_s=0.3)
     deltas = [delta async for delta in replicas.stream(dataclasses.replace(REQUEST, n=3))]
     assert [(delta.index, delta.finish_reason) for delta in deltas if delta.finish_reason] == [
@@ -238,7 +238,7 @@ async def test_the_local_engine_answers_where_no_replica_does(first: tuple[str, 
 
 
 def once_ready(answer: Response) -> Mock:
-    """Answers the probing, and nothing after it."""
+    """Answer the probing requests, and none after them."""
     mock = Mock()
     mock.fault = lambda _n: answer if mock.asked else None
     return mock

@@ -1,4 +1,4 @@
-"""The manifests say what vLLM must be told, the same in each, and open nothing else."""
+"""The manifests give vLLM the flags that it needs, the same in each, and open nothing else."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_gateway_leads_to_the_pool() -> None:
 
 
 def resources(*, of_gateway: bool) -> list[dict[str, Any]]:
-    """Every object of the manifests, of kinds that Kubernetes has or of those that the gateway's definitions add."""
+    """Return every object of the manifests whose kind belongs to Kubernetes or to the gateway's definitions."""
     names = sorted(file.name for file in (DEPLOY / "kubernetes").glob("*.yaml"))
     found = [one for name in names for one in documents(f"kubernetes/{name}")]
     return [one for one in found if (one["kind"] in GATEWAY_KINDS) == of_gateway]

@@ -1,4 +1,4 @@
-"""The archives of a release say nothing of when and by whom they were packed."""
+"""The archives of a release do not show when and by whom they were packed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of the tables names a test that is there."""
+"""Every row of the tables names a test that exists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMED = re.compile(r"`(?:tests/)?((?:\w+/)*test_\w+\.py)?(?:::([\w:]+))?`")
 
 
 def named(line: str) -> list[tuple[str, str]]:
-    """The files and tests that a row names; ``::test`` alone is of the file before it."""
+    """Return the files and tests that a row names; ``::test`` alone belongs to the file before it."""
     found, file = [], ""
     for match in _NAMED.finditer(line):
         file = match.group(1) or file

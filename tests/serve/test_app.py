@@ -79,7 +79,7 @@ async def test_hosts_of_this_machine(client: httpx.AsyncClient, host: str) -> No
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
 async def test_only_json_is_read(client: httpx.AsyncClient, kind: str) -> None:
-    """A web page can send the others without asking first."""
+    """A web page can send the other types without a preflight request."""
     answer = await client.post("/v1/completions", content=b'{"prompt": [1]}', headers={"Content-Type": kind})
     assert answer.status_code == 415
 
@@ -216,7 +216,7 @@ async def test_a_stream(client: httpx.AsyncClient) -> None:
 
 
 def engine_over(service: Service) -> HttpEngine:
-    """The client that front ends use, on the service itself."""
+    """Return the client that front ends use, connected to the service itself."""
     engine = HttpEngine("http://midfill", token=TOKEN)
     transport = httpx.ASGITransport(service.app())
     engine._client = httpx.AsyncClient(transport=transport, base_url="http://midfill", headers=engine._client.headers)
@@ -267,7 +267,7 @@ async def test_an_adapter_that_made_room_is_told_apart(service: Service, residen
 async def test_what_cannot_be_answered_has_its_own_status(
     client: httpx.AsyncClient, resident: FakeResident, refusal: EngineError, status: int, stream: bool
 ) -> None:
-    """Also where the answer would be streamed: none has begun."""
+    """Even if the answer would be streamed: no stream has begun."""
     resident.refusal = refusal
     answer = await client.post("/v1/completions", json={"prompt": [1], "stream": stream})
     assert (answer.status_code, answer.json()["error"]["message"]) == (status, refusal.message)
@@ -383,7 +383,7 @@ async def test_debug_routes_only_when_asked_for(
 
 
 async def test_events_follow_the_status(service: Service, resident: FakeResident) -> None:
-    """A watcher keeps the engine here; the last event says that it leaves."""
+    """A watcher keeps the engine running; the last event says that the engine leaves."""
     engine = engine_over(service)
 
     async def change() -> None:

@@ -1,4 +1,4 @@
-"""The service over a real socket: bodies that are announced as too large, and requests that never come to their end."""
+"""The service over a real socket: bodies that are announced as too large, and requests that never end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEAD = f"Host: midfill\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: applica
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    """Where a service listens as an engine's does."""
+    """Return the port of a service that listens as an engine does."""
     service = Service(FakeResident(), TOKEN, lambda: None)
     config = uvicorn.Config(service.app(), log_config=None, lifespan="off", http=DeadlineProtocol, ws="none")
     server = uvicorn.Server(config)
@@ -42,7 +42,7 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
-    """Until the connection ends."""
+    """Read until the connection ends."""
     async with asyncio.timeout(60):
         return await reader.read()
 
@@ -50,7 +50,7 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
 @pytest.mark.parametrize("length", [reading.MAX_BODY + 1, 10**12, int("9" * 19)])
 @pytest.mark.parametrize("route", ["/v1/completions", "/v1/load_lora_adapter"])
 async def test_a_body_announced_as_too_large_is_refused_at_once(port: int, route: str, length: int) -> None:
-    """Nothing of it was sent, and the answer is there."""
+    """The answer comes before any of the body is sent."""
     async with connected(port) as (reader, writer):
         writer.write(f"POST {route} HTTP/1.1\r\n{HEAD}Content-Length: {length}\r\n\r\n".encode())
         said = await answer(reader)

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("own_runtime")
 
 
 def engines_of(model: Path) -> list[int]:
-    """The processes that serve ``model``."""
+    """Return the processes that serve ``model``."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -189,7 +189,7 @@ async def test_only_an_engine_of_our_version_is_used(
 
 
 class TestRecords:
-    """Which addresses are believed."""
+    """Which records of an engine's address are believed."""
 
     def test_what_was_written_is_found(self) -> None:
         where, address = record.place(Config()), Address(1, "/s", 0, "t", "v")

@@ -69,7 +69,7 @@ async def test_before_the_model_is_there(engine: HttpEngine, resident: FakeResid
 
 
 class Panic(BaseException):
-    """As the tokenizer's library raises them: no Exception."""
+    """An error as the tokenizer's library raises it: it is no Exception."""
 
 
 async def test_what_the_tokenizer_does_ends_nothing_but_the_request(

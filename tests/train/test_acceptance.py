@@ -1,4 +1,4 @@
-"""After a week: an adapter whose suggestions are surely accepted less often goes back to the one before."""
+"""After a week, an adapter whose suggestions are surely accepted less often is replaced by the one before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 def version(name: str, folder: Path, number: int) -> str:
-    """Register an adapter unlike the others; its digest."""
+    """Register an adapter unlike the others; return its digest."""
     folder.mkdir(exist_ok=True)
     header = json.dumps({
         f"base_model.model.layers.0.q_proj.lora_{side}.weight": {

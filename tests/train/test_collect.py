@@ -1,4 +1,4 @@
-"""What may be learned from, and what must never be."""
+"""Which texts may be learned from, and which never."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an estimate goes by: words that prompts lack and other files have, lines that repeat."""
+"""The basis of an estimate: words that prompts lack and other files have, and lines that repeat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A merged adapter says what base and adapter say together."""
+"""A merged adapter gives the same as base and adapter together."""
 
 from __future__ import annotations
 

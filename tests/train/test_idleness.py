@@ -1,4 +1,4 @@
-"""Whether somebody works: what each system says, and what is made of it."""
+"""Whether somebody uses the computer: the answers of each system, and what midfill concludes."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_reasons(charge: float | None, unused: float | None, asked: bool, cores:
 
 
 def test_this_machine_answers() -> None:
-    """Whatever is here, asking does not fail."""
+    """On every machine, asking does not fail."""
     subject = Idleness()
     assert isinstance(subject.reason(), str)
     subject.close()

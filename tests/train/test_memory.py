@@ -1,4 +1,4 @@
-"""What training takes: the formula against counted bytes and known cards, and that a base in four bits stays small."""
+"""The memory of training: the formula against counted bytes and known cards; a base in four bits stays small."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def adapted(kind: str, hidden: int, inner: int, n_layers: int, *, copies: bool) 
 
 
 def kept_bytes(model: PeftModel, n_tokens: int, *, copies: bool) -> int:
-    """What the layers keep for the way back, weights left out."""
+    """Return the bytes that the layers keep for the backward pass, without weights."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 

@@ -1,4 +1,5 @@
-"""How likely two adapters find held-out middles: the same middles, the same numbers as training, honest intervals."""
+"""How likely held-out middles are with each of two adapters: the same middles, the same numbers as in training, honest
+intervals."""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def test_a_small_repository_gives_what_it_has_without_repeating_itself(collectio
 
 
 def test_the_process_that_scores_ends_with_whoever_started_it(tmp_path: Path) -> None:
-    """Killed, a command cannot say that nobody waits any more: the child's standard input is closed."""
+    """A killed command cannot tell its child; but the child's standard input closes."""
     root = project(tmp_path / "repo")
     job = ScoreJob(
         model=str(save_tiny("qwen2", tmp_path / "model")), device="cpu", dtype="float32", template="auto", order="psm",

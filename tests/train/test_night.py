@@ -1,4 +1,4 @@
-"""A night of training under a clock of the test's own: it waits, gives way, goes on, and keeps to its budget."""
+"""A night of training by a clock of the test: it waits, gives way, goes on, and keeps to its budget."""
 
 from __future__ import annotations
 

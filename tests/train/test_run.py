@@ -1,4 +1,4 @@
-"""Training itself, on tiny models: it learns, goes on where it was killed, and leaves what PEFT reads."""
+"""Training itself, on tiny models: it learns, continues after it was killed, and writes files that PEFT reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training waits while an engine works, and no longer."""
+"""Training waits while an engine works, and not longer."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_it_waits_between_layers_while_an_engine_works(engine: FakeEngine) -> No
 
 
 def test_requests_between_two_looks_are_seen(engine: FakeEngine) -> None:
-    """Most take less than the time between two looks."""
+    """Most requests take less than the time between two looks."""
     subject = Engines()
     assert [subject.were_asked, subject.were_asked] == [False, False]
     engine.n_requests = 3

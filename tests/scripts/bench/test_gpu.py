@@ -37,7 +37,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def report(module: str, *options: str) -> dict[str, Any]:
-    """The line of JSON that a bench ends with."""
+    """Return the line of JSON at the end of a bench."""
     done = run("-m", f"scripts.bench.{module}", "--tiny", "--device", "cpu", *options)
     assert done.returncode == 0, done.stderr[-2000:]
     line: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Which frames went back."""
+"""Which frames of a film went back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scripts.drive.film import Film, Frame, Key, went_back
 
 
 def film(*events: tuple[float, str, str]) -> Film:
-    """Of (time, "frame" or "key", text)."""
+    """Return a film of (time, "frame" or "key", text)."""
     return Film(
         [Frame(at, text) for at, kind, text in events if kind == "frame"],
         [Key(at, text) for at, kind, text in events if kind == "key"],

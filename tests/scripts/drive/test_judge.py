@@ -1,4 +1,4 @@
-"""The rule of judgement, a row a case."""
+"""The rules by which a drive is judged, one case per row."""
 
 from __future__ import annotations
 

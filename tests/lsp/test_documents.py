@@ -8,7 +8,7 @@ import re
 import pytest
 
 from midfill.lsp import documents
-from midfill.lsp.documents import Document, Documents, Edit, Span
+from midfill.lsp.documents import ContentChange, Document, Documents, Span
 from midfill.lsp.notebooks import Cell
 from midfill.lsp.positions import Encoding
 from tests.lsp.made import URI, offset
@@ -36,13 +36,13 @@ def test_random_edits_equal_the_model(encoding: Encoding, seed: int) -> None:
     for version in range(1, 5001):
         if len(text) > 300 or rng.random() < 0.002:
             text = random_text(rng, 60)
-            store.change(URI, version, [Edit(text)])
+            store.change(URI, version, [ContentChange(text)])
             continue
         n_lines = len(re.findall("\r\n|\r|\n", text))
         (start, end), new = (random_position(rng, n_lines), random_position(rng, n_lines)), random_text(rng, 6)
         if rng.random() < 0.7:  # mostly small edits, so that the text grows
             end = (start[0], start[1] + rng.randint(0, 2) if start[0] <= n_lines else 0)
-        store.change(URI, version, [Edit(new, Span(*start, *end))])
+        store.change(URI, version, [ContentChange(new, Span(*start, *end))])
         low, high = sorted((offset(text, *start, encoding), offset(text, *end, encoding)))
         text = text[:low] + new + text[high:]
         document = store.get(URI)
@@ -73,8 +73,8 @@ def test_edges(text: str, span: Span, new: str, expected: str) -> None:
     assert document.text == expected
 
 
-INSERT = Edit("x", Span(0, 0, 0, 0))
-FAR = Edit("x", Span(7, 0, 7, 0))
+INSERT = ContentChange("x", Span(0, 0, 0, 0))
+FAR = ContentChange("x", Span(7, 0, 7, 0))
 
 
 @pytest.mark.parametrize(
@@ -90,28 +90,30 @@ FAR = Edit("x", Span(7, 0, 7, 0))
         (4, [INSERT, INSERT], ""),
         (0, [INSERT], documents.FELL),
         (-1, [INSERT], documents.FELL),
-        (0, [INSERT, Edit("all")], ""),
-        (3, [Edit("x")], ""),
+        (0, [INSERT, ContentChange("all")], ""),
+        (3, [ContentChange("x")], ""),
         (2, None, documents.NOT_UNDERSTOOD),
         (1, None, documents.NOT_UNDERSTOOD),
-        (2, [Edit("x", Span(0, 99, 0, 99))], ""),  # past the end of a line means its end
-        (2, [Edit("x", Span(2, 0, 2, 0))], ""),  # one line past the last: the end
-        (2, [Edit("x", Span(0, 0, 2, 0))], ""),  # a whole document, as many clients write it
-        (2, [Edit("x", Span(0, 0, 2**31 - 1, 2**31 - 1))], ""),  # and as others do
-        (2, [Edit("x", Span(2**31 - 1, 0, 2**31 - 1, 0))], ""),
-        (2, [Edit("x", Span(2, 1, 2, 1))], documents.NO_SUCH_LINE),
-        (2, [Edit("x", Span(0, 0, 3, 0))], documents.NO_SUCH_LINE),
+        (2, [ContentChange("x", Span(0, 99, 0, 99))], ""),  # past the end of a line means its end
+        (2, [ContentChange("x", Span(2, 0, 2, 0))], ""),  # one line past the last: the end
+        (2, [ContentChange("x", Span(0, 0, 2, 0))], ""),  # a whole document, as many clients write it
+        (2, [ContentChange("x", Span(0, 0, 2**31 - 1, 2**31 - 1))], ""),  # and as others do
+        (2, [ContentChange("x", Span(2**31 - 1, 0, 2**31 - 1, 0))], ""),
+        (2, [ContentChange("x", Span(2, 1, 2, 1))], documents.NO_SUCH_LINE),
+        (2, [ContentChange("x", Span(0, 0, 3, 0))], documents.NO_SUCH_LINE),
         (2, [FAR], documents.NO_SUCH_LINE),
-        (2, [Edit("x\n" * 9, Span(0, 0, 0, 0)), FAR], ""),  # a line that the edit before it has made
-        (2, [Edit("", Span(0, 0, 1, 1)), Edit("x", Span(1, 0, 1, 0))], ""),
-        (2, [Edit("", Span(0, 0, 1, 1)), Edit("x", Span(2, 0, 2, 0))], documents.NO_SUCH_LINE),
+        (2, [ContentChange("x\n" * 9, Span(0, 0, 0, 0)), FAR], ""),  # a line that the edit before it has made
+        (2, [ContentChange("", Span(0, 0, 1, 1)), ContentChange("x", Span(1, 0, 1, 0))], ""),
+        (2, [ContentChange("", Span(0, 0, 1, 1)), ContentChange("x", Span(2, 0, 2, 0))], documents.NO_SUCH_LINE),
         (2, [FAR, INSERT], documents.NO_SUCH_LINE),
-        (2, [FAR, Edit("all")], ""),
-        (2, [FAR, Edit("all"), INSERT], ""),
+        (2, [FAR, ContentChange("all")], ""),
+        (2, [FAR, ContentChange("all"), INSERT], ""),
     ],
 )
 @pytest.mark.parametrize("heal", ["change", "everything", "open", "once more"])
-def test_what_shows_that_edits_were_lost(version: int | None, edits: list[Edit] | None, doubt: str, heal: str) -> None:
+def test_what_shows_that_edits_were_lost(
+    version: int | None, edits: list[ContentChange] | None, doubt: str, heal: str
+) -> None:
     store = Documents()
     store.open(URI, "python", 1, "a\nb")
     store.change(URI, version, edits)
@@ -128,7 +130,7 @@ def test_what_shows_that_edits_were_lost(version: int | None, edits: list[Edit] 
         store.open(URI, "python", 1, "full")
     else:
         span = Span(0, 0, 2**31 - 1, 0) if heal == "everything" else None
-        store.change(URI, 901, [Edit("full", span)])
+        store.change(URI, 901, [ContentChange("full", span)])
     assert store.doubted == []
     snapshot = store.snapshot(URI, 0, 0)
     assert snapshot is not None

@@ -7,7 +7,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midfill.lsp.documents import Documents, Edit, Span
+from midfill.lsp.documents import ContentChange, Documents, Span
 from midfill.lsp.positions import Encoding
 from tests.lsp.made import URI, offset
 
@@ -48,7 +48,9 @@ def test_any_edits_equal_the_reference(
         some = edits[at : at + n_at_once]
         version += 1
         store.change(
-            URI, version, [Edit(new, Span(*start, *end) if start and end else None) for new, start, end in some]
+            URI,
+            version,
+            [ContentChange(new, Span(*start, *end) if start and end else None) for new, start, end in some],
         )
         for new, start, end in some:
             if start and end:
@@ -59,7 +61,7 @@ def test_any_edits_equal_the_reference(
         document = store.get(URI)
         assert document is not None
         if document.stale:  # a range that is not there: nothing is known until the full text comes
-            store.change(URI, version + 1, [Edit(text)])
+            store.change(URI, version + 1, [ContentChange(text)])
             version += 1
         assert document.text == text
         assert document.n_chars == len(text)

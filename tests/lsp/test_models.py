@@ -50,9 +50,11 @@ def test_what_is_here_comes_first(cache: Path) -> None:
     prepare(cache, "b", {"name": "own", "source": source, "files": FILES, "parameters": 700})
     *here, offered = models.found()[:4]
     assert here == [
-        models.Model("embedded", "q", True, 10_000, 500 + models.OVERHEAD_BYTES),
-        models.Model(str(gguf), "own", True, 10_000, 700 + models.OVERHEAD_BYTES),
-        models.Model(fetched, fetched, True, models.OFFERED[-1][2], models.OFFERED[-1][1] + models.OVERHEAD_BYTES),
+        models.ModelChoice("embedded", "q", True, 10_000, 500 + models.OVERHEAD_BYTES),
+        models.ModelChoice(str(gguf), "own", True, 10_000, 700 + models.OVERHEAD_BYTES),
+        models.ModelChoice(
+            fetched, fetched, True, models.OFFERED[-1][2], models.OFFERED[-1][1] + models.OVERHEAD_BYTES
+        ),
     ]
     assert not offered.here
 

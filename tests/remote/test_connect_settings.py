@@ -11,7 +11,7 @@ import pytest
 from midfill import config, safe_path
 from midfill.addresses import leaving, read_address
 from midfill.config import Config
-from midfill.lsp.settings import Client, Settings
+from midfill.lsp.settings import Client, ConfigLayers
 from midfill.remote.credentials import make_client, read_key
 from midfill.types import MidfillError
 
@@ -68,7 +68,7 @@ def test_one_or_several(value: Any, held: tuple[str, ...]) -> None:
 
 
 def test_a_client_that_names_what_is_not_known() -> None:
-    settings = Settings(Config(), Client(options={"rulesOff": ["balance", "balanse"], "candidates": 2}))
+    settings = ConfigLayers(Config(), Client(options={"rulesOff": ["balance", "balanse"], "candidates": 2}))
     assert settings.config == Config(rules_off=("balance",), candidates=2)
     assert "'balanse' is not known" in str(settings.trouble)
     settings.tell({"rulesOff": ["balanse"]}, "didChangeConfiguration")
@@ -86,7 +86,7 @@ def test_too_many() -> None:
 def test_an_editor_may_not_say_where_code_goes(key: str) -> None:
     """Its settings hold those of the workspace; no client tells them apart."""
     value = {"engine": "https://evil.example", "engine_deadline_s": 3.0}.get(key, "x")
-    settings = Settings(Config(), Client(options={key: value}))
+    settings = ConfigLayers(Config(), Client(options={key: value}))
     assert settings.config == Config()
     assert "may not set" in str(settings.trouble)
     assert "config.toml" in str(settings.trouble)

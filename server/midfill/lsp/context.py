@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from midfill.context.keeper import Document as Shown
 from midfill.context.workspace import MAX_TEXT
-from midfill.lsp.documents import Document, Edit, unix
+from midfill.lsp.documents import ContentChange, Document, unix
 from midfill.lsp.session import Session
 from midfill.lsp.uris import folder_path
 
@@ -21,7 +21,7 @@ def opened(session: Session, uri: str) -> None:
         session.project.opened(_shown(session, document, unix(document.text)))
 
 
-def changed(session: Session, uri: str, edits: Sequence[Edit] | None) -> None:
+def changed(session: Session, uri: str, edits: Sequence[ContentChange] | None) -> None:
     """The client changed a document."""
     if (document := _known(session, uri)) is not None:
         text = unix(document.text)
@@ -47,7 +47,7 @@ def _shown(session: Session, document: Document, text: str) -> Shown:
     return Shown(document.uri, where, path, document.language, text.removeprefix("\ufeff"))
 
 
-def _cursor(document: Document, text: str, edits: Iterable[Edit]) -> int | None:
+def _cursor(document: Document, text: str, edits: Iterable[ContentChange]) -> int | None:
     """Return where the last edit ended, in code points of ``text``; None if the user did not type it."""
     edit = next((edit for edit in reversed(list(edits)) if edit.span is not None), None)
     if edit is None or edit.span is None:

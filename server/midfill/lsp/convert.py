@@ -9,7 +9,7 @@ from typing import Any
 from lsprotocol import types as lsp
 
 from midfill.lsp.closers import n_covered, steady
-from midfill.lsp.documents import Edit, Place, Span
+from midfill.lsp.documents import ContentChange, InsertionPoint, Span
 from midfill.lsp.notebooks import Cell
 from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import InvalidParams, Params
@@ -74,7 +74,7 @@ def read_version(value: Any) -> int | None:
     return value
 
 
-def read_edits(value: Any) -> list[Edit] | None:
+def read_edits(value: Any) -> list[ContentChange] | None:
     """Return ``contentChanges``, or None if they cannot be understood."""
     if not isinstance(value, list):
         return None
@@ -86,7 +86,7 @@ def read_edits(value: Any) -> list[Edit] | None:
             span = read_span(change["range"]) if change.get("range") is not None else None
         except InvalidParams:
             return None
-        edits.append(Edit(change["text"], span))
+        edits.append(ContentChange(change["text"], span))
     return edits
 
 
@@ -100,7 +100,9 @@ def read_cells(value: Any) -> list[Cell]:
     ]
 
 
-def inline_items(completion: Completion, place: Place, selected: tuple[Span, str] | None) -> lsp.InlineCompletionList:
+def inline_items(
+    completion: Completion, place: InsertionPoint, selected: tuple[Span, str] | None
+) -> lsp.InlineCompletionList:
     """Return the answer to inlineCompletion. The range is empty and at the cursor, or covers the closers that the text
     writes itself, or it is the popup's, with its text before ours."""
     here = lsp.Position(line=place.line, character=place.character)
@@ -123,7 +125,7 @@ def accepted_command(id: str, index: int) -> lsp.Command | None:
 
 
 def completion_item(
-    text: str, snapshot: Snapshot, place: Place, encoding: Encoding, *, as_is: bool, markdown: bool, sort: str
+    text: str, snapshot: Snapshot, place: InsertionPoint, encoding: Encoding, *, as_is: bool, markdown: bool, sort: str
 ) -> lsp.CompletionItem:
     """Return a popup entry. It replaces the word before the cursor, so that the client's own filter accepts it."""
     match = _WORD.search(place.before)

@@ -46,7 +46,7 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class ContentChange:
     """One change of a didChange. Without a span, ``text`` is the whole document."""
 
     text: str
@@ -54,7 +54,7 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class Keystroke:
     """A typed key: where the cursor stands after it, and when. It has no place in a text that was sent whole."""
 
     end: tuple[int, int] | None
@@ -74,7 +74,7 @@ class Document:
         self.lines: list[str] = [""]
         self.n_chars = 0
         self.closers = closers.NONE
-        self.key: Key | None = None  # the last change, if it looks like a key that no request has followed yet
+        self.key: Keystroke | None = None  # the last change, if it looks like a key that no request has followed yet
         self.replace(text)
         self.key = None
 
@@ -95,7 +95,7 @@ class Document:
         n_before = self.n_chars
         self.lines = [""] if self.stale else split_lines(join_surrogates(text))
         self.n_chars = sum(map(len, self.lines))
-        self.key = Key(None, time.monotonic()) if 0 < self.n_chars - n_before <= MAX_KEY else None
+        self.key = Keystroke(None, time.monotonic()) if 0 < self.n_chars - n_before <= MAX_KEY else None
 
     def edit(self, text: str, span: Span) -> None:
         """Replace what ``span`` covers by the text of the edit."""
@@ -104,7 +104,7 @@ class Document:
             start, end = end, start
         self.closers = self.closers.edited(start, end, text)
         is_key = 0 < len(text) <= MAX_KEY and split_lines(text)[-1] == text
-        self.key = Key((start[0], start[1] + len(text)), time.monotonic()) if is_key else None
+        self.key = Keystroke((start[0], start[1] + len(text)), time.monotonic()) if is_key else None
         (first, start_index), (last, end_index) = start, end
         changed = self.lines[first][:start_index] + text + self.lines[last][end_index:]
         if first > 0:  # the inserted text may end in a \r that now meets a \n
@@ -153,7 +153,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class InsertionPoint:
     """Where a completion goes, in the client's units."""
 
     line: int
@@ -197,7 +197,7 @@ class Documents:
         """didClose."""
         self._open.pop(uri, None)
 
-    def change(self, uri: str, version: int | None, edits: Sequence[Edit] | None) -> None:
+    def change(self, uri: str, version: int | None, edits: Sequence[ContentChange] | None) -> None:
         """didChange. ``edits`` is None if they could not be understood, ``version`` if the client does not count
         versions."""
         document = self._open.get(uri)
@@ -235,7 +235,7 @@ class Documents:
         """Return the path that the model sees."""
         return languages.shown_path(self.file_of(document.uri), document.language)
 
-    def place(self, uri: str, line: int, character: int) -> Place | None:
+    def place(self, uri: str, line: int, character: int) -> InsertionPoint | None:
         """Return where a position really is; None for a document that is unknown."""
         document = self._known(uri)
         if document is None:
@@ -244,7 +244,7 @@ class Documents:
         before, left_out = document.lines[row][:index], document.closers.at((row, index))
         if not left_out:
             document.closers = closers.NONE  # the cursor left them
-        return Place(row, to_character(before, document.encoding), before, left_out)
+        return InsertionPoint(row, to_character(before, document.encoding), before, left_out)
 
     def follows_key(self, uri: str, line: int, character: int) -> bool:
         """Whether a request at a position is the first one after a key that put the cursor there just now."""

@@ -20,13 +20,13 @@ ELSEWHERE_S = 0.6
 Position = tuple[int, int]  # line and character, as the client counts
 
 
-def did_focus(focus: Focus, params: Params) -> None:
+def did_focus(focus: FocusTracker, params: Params) -> None:
     """textDocument/didFocus. Raises InvalidParams."""
     uri, position = convert.read_uri(params), params.get("position")
     focus.moved(uri, None if position is None else convert.read_position(position))
 
 
-class Focus:
+class FocusTracker:
     """The document that the user looks at, and the position of the cursor as far as it is known."""
 
     def __init__(

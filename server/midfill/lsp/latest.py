@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from midfill.lsp.shapes import Family, Shape, Suggestion
+from midfill.lsp.shapes import Family, ResponseFormat, Suggestion
 
 
 class Latest:
     """The latest request by family of methods and document."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[Family, str], tuple[Suggestion, Shape]] = {}
+        self._running: dict[tuple[Family, str], tuple[Suggestion, ResponseFormat]] = {}
         self.counts = {"requests": 0, "answered": 0, "shown": 0, "cancelled": 0, "superseded": 0}
 
     def drop(self, family: Family, uri: str) -> None:
@@ -24,7 +24,7 @@ class Latest:
         asked.pending.resolve(shape.empty())
         asked.pending.stop()
 
-    def put(self, asked: Suggestion, shape: Shape) -> None:
+    def put(self, asked: Suggestion, shape: ResponseFormat) -> None:
         """Make this the latest request."""
         self._running[asked.family, asked.snapshot.uri] = (asked, shape)
 

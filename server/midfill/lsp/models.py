@@ -29,7 +29,7 @@ OFFERED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelChoice:
     """One choice for the setting ``model``. ``size``: bytes on disk; ``memory``: bytes in int8."""
 
     spec: str
@@ -44,7 +44,7 @@ async def models(chosen: str) -> dict[str, Any]:
     return {"model": chosen, "models": [asdict(model) for model in await asyncio.to_thread(found)]}
 
 
-def found() -> list[Model]:
+def found() -> list[ModelChoice]:
     """Return the models on this machine, then those that midfill would download."""
     here = [model for folder in sorted(paths.models_dir().glob("*/")) if (model := _prepared(folder)) is not None]
     hub = [_offered(*offer) for offer in OFFERED]
@@ -52,7 +52,7 @@ def found() -> list[Model]:
     return list({model.spec: model for model in reversed(every)}.values())[::-1]
 
 
-def _prepared(folder: Path) -> Model | None:
+def _prepared(folder: Path) -> ModelChoice | None:
     """What a prepared folder's manifest says; None where it says nothing that can be chosen."""
     manifest = _read(folder / "manifest.json")
     source, files = manifest.get("source"), manifest.get("files")
@@ -64,13 +64,15 @@ def _prepared(folder: Path) -> Model | None:
         return None
     sizes = [file.get("size") for file in files.values() if isinstance(file, dict)]
     n_parameters = n_parameters if isinstance(n_parameters, int) else 0
-    return Model(spec, name, True, sum(size for size in sizes if isinstance(size, int)), n_parameters + OVERHEAD_BYTES)
+    return ModelChoice(
+        spec, name, True, sum(size for size in sizes if isinstance(size, int)), n_parameters + OVERHEAD_BYTES
+    )
 
 
-def _offered(hub_id: str, n_parameters: int, size: int) -> Model:
+def _offered(hub_id: str, n_parameters: int, size: int) -> ModelChoice:
     folder = _hub_cache() / f"models--{hub_id.replace('/', '--')}" / "snapshots"
     here = any(folder.glob("*/*.safetensors"))
-    return Model(hub_id, hub_id, here, size, n_parameters + OVERHEAD_BYTES)
+    return ModelChoice(hub_id, hub_id, here, size, n_parameters + OVERHEAD_BYTES)
 
 
 def _hub_cache() -> Path:

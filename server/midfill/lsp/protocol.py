@@ -64,7 +64,7 @@ class Sender(Protocol):
     def send(self, frame: bytes, *, droppable: bool = False) -> None: ...  # noqa: D102
 
 
-class Host(Protocol):
+class ServerLifecycle(Protocol):
     """The server that the protocol belongs to."""
 
     commands: Sequence[str]
@@ -112,7 +112,7 @@ class MidfillProtocol(LanguageServerProtocol):
 
     def __init__(self, server: Any, converter: Any) -> None:
         super().__init__(server, converter)
-        self._host: Host = server
+        self._host: ServerLifecycle = server
         self.sender: Sender | None = None
         self.on_exit: Callable[[int], None] = lambda _code: None
         self.pending: dict[Id, Pending] = {}

@@ -18,12 +18,12 @@ from midfill.lsp import settings, transport
 from midfill.lsp.connection import Connection, MakeLink
 from midfill.lsp.documents import Documents
 from midfill.lsp.explain import Traces
-from midfill.lsp.focus import Focus
+from midfill.lsp.focus import FocusTracker
 from midfill.lsp.latest import Latest
 from midfill.lsp.outcomes import Outcomes
 from midfill.lsp.positions import Encoding
 from midfill.lsp.protocol import MidfillProtocol
-from midfill.lsp.settings import Client, Settings
+from midfill.lsp.settings import Client, ConfigLayers
 from midfill.lsp.snooze import Snooze
 from midfill.lsp.status import StageProgress, StatusBoard, Warnings
 from midfill.lsp.uris import folder_path
@@ -37,7 +37,7 @@ class Session:
         """If ``base`` is None, the user's file is read when the client initializes."""
         self.protocol = protocol
         self.client = Client()
-        self.settings = Settings(base or configuration.DEFAULT, self.client)
+        self.settings = ConfigLayers(base or configuration.DEFAULT, self.client)
         self.config = base or configuration.DEFAULT
         self.pulling: Future[Any] | None = None  # the pending request for the client's settings
         self.documents, self.project = Documents(), Workspace()
@@ -46,7 +46,7 @@ class Session:
         self.board = StatusBoard(protocol.notify, self._facts)
         self.snooze, self.warnings = Snooze(self.board.changed), Warnings(protocol.notify)
         self.outcomes = Outcomes(self.documents, lambda: self.config.records)
-        self.focus = Focus(self.documents, lambda: self.config.enabled, self._tell_rest)
+        self.focus = FocusTracker(self.documents, lambda: self.config.enabled, self._tell_rest)
         self.engine = Connection(protocol.notify, self.board, self.warnings, self.project, self.focus.read, make_link)
         self.on_process_id: Callable[[int], None] = lambda _pid: None
         self._base = base
@@ -61,7 +61,7 @@ class Session:
         self.client = settings.read_client(params)
         self.documents.encoding = self.client.encoding
         self.documents.folders = self.client.folders
-        self.settings = Settings(self._base, self.client)
+        self.settings = ConfigLayers(self._base, self.client)
         self.config, self.warnings.wanted = self.settings.config, not self.client.shows_status
         transport.set_log_level(self.config.log_level)
         self.on_process_id(self.client.process_id)

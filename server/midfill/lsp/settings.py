@@ -58,7 +58,7 @@ def read_client(params: Mapping[str, Any]) -> Client:
     )
 
 
-class Settings:
+class ConfigLayers:
     """The layers of the configuration: files, which are read once, and on top the client's values, key by key.
 
     A mistake is kept with its key until the client sends that key again; all valid values are applied.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from midfill.lsp import convert
-from midfill.lsp.documents import Document, Place, Span
+from midfill.lsp.documents import Document, InsertionPoint, Span
 from midfill.lsp.protocol import MidfillProtocol, Pending
 from midfill.lsp.settings import Client
 from midfill.trace import Trace
@@ -24,7 +24,7 @@ class Suggestion:
     family: Family
     document: Document
     snapshot: Snapshot
-    place: Place
+    place: InsertionPoint
     trigger: Trigger
     selected: tuple[Span, str] | None = None
     token: int | str | None = None
@@ -34,7 +34,7 @@ class Suggestion:
     arrived: float = field(default_factory=time.monotonic)
 
 
-class Shape(Protocol):
+class ResponseFormat(Protocol):
     """How one method shows completions."""
 
     def empty(self) -> Any: ...  # noqa: D102

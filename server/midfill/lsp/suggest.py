@@ -22,7 +22,7 @@ from midfill.lsp.documents import Span
 from midfill.lsp.protocol import InvalidParams, MidfillProtocol, Params
 from midfill.lsp.session import Session
 from midfill.lsp.settings import Client
-from midfill.lsp.shapes import Family, Inline, Popup, Shape, StreamingInline, Suggestion
+from midfill.lsp.shapes import Family, Inline, Popup, ResponseFormat, StreamingInline, Suggestion
 from midfill.postprocess import Place, closed
 from midfill.trace import Trace
 from midfill.types import Completion, Refusal, Trigger
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 # Longest time that an automatic request waits for a starting engine, which may have to prepare its model first.
 STARTING_S = 600.0
-ShapeOf = Callable[[MidfillProtocol, Client, Suggestion | None], Shape]
+ShapeOf = Callable[[MidfillProtocol, Client, Suggestion | None], ResponseFormat]
 NO_ENGINE = ("no_engine", "the engine is not ready yet")
 
 
@@ -138,7 +138,7 @@ def _read_selected(context: Params) -> tuple[Span, str] | None:
         return None
 
 
-async def _run(session: Session, asked: Suggestion, shape: Shape) -> None:
+async def _run(session: Session, asked: Suggestion, shape: ResponseFormat) -> None:
     """Generate until the end; answer then, or at the deadline with the text so far. The rest goes into the cache.
 
     An automatic request that finds no engine waits for one: its client asks again only at the next key. Whatever else
@@ -172,7 +172,7 @@ async def _run(session: Session, asked: Suggestion, shape: Shape) -> None:
     _answer(session, asked, shape)
 
 
-async def _generate(session: Session, asked: Suggestion, shape: Shape) -> None:
+async def _generate(session: Session, asked: Suggestion, shape: ResponseFormat) -> None:
     completer = session.completer
     if completer is None and asked.trigger == "invoked":
         completer = await session.engine.wait_ready(session.config.first_answer_s)
@@ -196,7 +196,7 @@ async def _generate(session: Session, asked: Suggestion, shape: Shape) -> None:
                 asked.trace.take(asked.last)
 
 
-def _answer(session: Session, asked: Suggestion, shape: Shape) -> None:
+def _answer(session: Session, asked: Suggestion, shape: ResponseFormat) -> None:
     """Answer with the text so far, if it fits the document as it is now."""
     if not asked.pending.open:
         return

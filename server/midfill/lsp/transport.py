@@ -36,7 +36,7 @@ LOG_BYTES = 2_500_000
 EOF_GRACE_S = 1.0
 
 
-class Server(Protocol):
+class Endpoint(Protocol):
     """What a transport feeds."""
 
     protocol: MidfillProtocol
@@ -50,13 +50,13 @@ class Server(Protocol):
         ...
 
 
-MakeServer = Callable[[], Server]
+MakeServer = Callable[[], Endpoint]
 
 
 class Feed:
     """Feeds one server with the bytes that one client sends. Lives in the event loop."""
 
-    def __init__(self, server: Server, *, strict: bool = False) -> None:
+    def __init__(self, server: Endpoint, *, strict: bool = False) -> None:
         self.server = server
         self._strict = strict  # a malformed header ends the session
         self._reader = FrameReader()
@@ -206,7 +206,7 @@ async def _run_tcp(make_server: MakeServer, host: str, port: int) -> None:
         await listener.serve_forever()
 
 
-async def _serve_connection(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve_connection(server: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     sender = SocketSender(writer)
     server.protocol.sender = sender
     server.protocol.on_exit = lambda _code: writer.close()

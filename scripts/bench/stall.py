@@ -28,7 +28,7 @@ from midfill.bench.footprint import descendants, resident
 from midfill.context.child import Ended
 from midfill.context.kinds import KINDS
 from midfill.context.parser import ParseProcess
-from midfill.demo.client import Client, OpenFile, ServerGone
+from midfill.demo.client import OpenFile, ServerGone, ServerProcess
 from midfill.eval.about import measured
 from midfill.eval.figures import percentile
 
@@ -68,11 +68,11 @@ async def measure(kind: str, n: int, seconds: float) -> dict[str, Any]:
             os.environ[f"MIDFILL_{one}_DIR"] = str(folder / one)
         (folder / "script.json").write_text(json.dumps({"chunks": ["a", " + b"], "delay_s": 0.01}), encoding="utf-8")
         os.environ["MIDFILL_SCRIPT"] = str(folder / "script.json")
-        async with Client.start() as client:
+        async with ServerProcess.start() as client:
             return await _measure(client, root, kind, seconds)
 
 
-async def _measure(client: Client, root: Path, kind: str, seconds: float) -> dict[str, Any]:
+async def _measure(client: ServerProcess, root: Path, kind: str, seconds: float) -> dict[str, Any]:
     await client.initialize(root.as_uri())
     typed = "def work(value):\n    "
     file = OpenFile(client, "untitled:typed.py", typed)

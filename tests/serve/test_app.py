@@ -14,7 +14,7 @@ import pytest
 from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.serve import reading
-from midfill.serve.app import Service
+from midfill.serve.app import EngineApi
 from midfill.types import EngineStatus, MidfillError
 from tests.serve.made import STATS, TOKEN, FakeResident
 
@@ -25,12 +25,12 @@ def resident() -> FakeResident:
 
 
 @pytest.fixture
-def service(resident: FakeResident) -> Service:
-    return Service(resident, TOKEN, lambda: None)
+def service(resident: FakeResident) -> EngineApi:
+    return EngineApi(resident, TOKEN, lambda: None)
 
 
 @pytest.fixture
-async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+async def client(service: EngineApi) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(service.app())
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://midfill", headers=headers) as client:
@@ -223,7 +223,7 @@ def engine_over(service: Service) -> HttpEngine:
     return engine
 
 
-async def test_the_client_reads_what_the_service_writes(service: Service) -> None:
+async def test_the_client_reads_what_the_service_writes(service: EngineApi) -> None:
     deltas = [delta async for delta in engine_over(service).stream(GenerateRequest((1, 2)))]
     assert deltas == [Delta("a", None, STATS), Delta("b", "stop", STATS)]
 
@@ -237,7 +237,7 @@ async def test_the_client_reads_what_the_service_writes(service: Service) -> Non
     ],
 )
 async def test_a_request_there_and_its_answer_back(
-    service: Service, resident: FakeResident, request_: GenerateRequest
+    service: EngineApi, resident: FakeResident, request_: GenerateRequest
 ) -> None:
     resident.logprobs = (-0.5, -1.25)
     told = resident.logprobs if request_.logprobs else ()
@@ -247,7 +247,7 @@ async def test_a_request_there_and_its_answer_back(
     assert deltas == [*others, Delta("a", None, STATS, 0, told), Delta("b", "stop", STATS, 0, told)]
 
 
-async def test_an_adapter_that_made_room_is_told_apart(service: Service, resident: FakeResident) -> None:
+async def test_an_adapter_that_made_room_is_told_apart(service: EngineApi, resident: FakeResident) -> None:
     resident.error = AdapterMissingError("adapter 'x' is not loaded", "load it first")
     with pytest.raises(AdapterMissingError, match="'x' is not loaded"):
         _ = [delta async for delta in engine_over(service).stream(GenerateRequest((1, 2)))]
@@ -299,7 +299,7 @@ async def test_lone_surrogates_come_back(client: httpx.AsyncClient, stream: str)
     assert answer.status_code in (200, 400)
 
 
-async def test_an_error_in_the_stream_reaches_the_client(service: Service, resident: FakeResident) -> None:
+async def test_an_error_in_the_stream_reaches_the_client(service: EngineApi, resident: FakeResident) -> None:
     resident.error = EngineError("out of memory", "a shorter prompt")
     stream = engine_over(service).stream(GenerateRequest((1, 2)))
     assert (await anext(stream)).text == "a"
@@ -310,7 +310,7 @@ async def test_an_error_in_the_stream_reaches_the_client(service: Service, resid
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_client_that_goes_away_ends_its_generation(
-    service: Service, resident: FakeResident, stream: bool
+    service: EngineApi, resident: FakeResident, stream: bool
 ) -> None:
     resident.waits = True
     body = json.dumps({"prompt": [1], "stream": stream}).encode()
@@ -361,7 +361,7 @@ async def test_adapters(client: httpx.AsyncClient, resident: FakeResident, tmp_p
     assert (await client.post("/v1/unload_lora_adapter", json={"lora_name": "x"})).status_code == 200
 
 
-async def test_who_leaves_takes_nothing_new(client: httpx.AsyncClient, service: Service) -> None:
+async def test_who_leaves_takes_nothing_new(client: httpx.AsyncClient, service: EngineApi) -> None:
     assert (await client.post("/midfill/shutdown", json={})).status_code == 200
     assert (await client.get("/midfill/status")).json()["draining"] is True
     answer = await client.post("/v1/completions", json={"prompt": [1]})
@@ -375,7 +375,7 @@ async def test_debug_routes_only_when_asked_for(
     monkeypatch.delenv("MIDFILL_DEBUG_METHODS", raising=False)
     if value is not None:
         monkeypatch.setenv("MIDFILL_DEBUG_METHODS", value)
-    transport = httpx.ASGITransport(Service(resident, TOKEN, lambda: None).app())
+    transport = httpx.ASGITransport(EngineApi(resident, TOKEN, lambda: None).app())
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://midfill", headers=headers) as client:
         answer = await client.post("/midfill/debug/block", json={"seconds": 0.5})

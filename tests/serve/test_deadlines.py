@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from midfill.serve import deadlines, reading
-from midfill.serve.app import Service
+from midfill.serve.app import EngineApi
 from midfill.serve.deadlines import DeadlineProtocol
 from tests.serve.made import TOKEN, FakeResident
 

@@ -15,7 +15,7 @@ from midfill.client.rendering import EngineRenderer
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.fim import FimRenderer
-from midfill.serve.app import Service
+from midfill.serve.app import EngineApi
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import ModelInfo, Snippet
 from tests.serve.made import FakeResident
@@ -38,7 +38,7 @@ async def engine(resident: FakeResident) -> AsyncIterator[HttpEngine]:
     engine = HttpEngine("http://midfill", token="secret")
     await engine._client.aclose()
     engine._client = httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=Service(resident, "secret", lambda: None).app()), base_url="http://midfill",
+        transport=httpx.ASGITransport(app=EngineApi(resident, "secret", lambda: None).app()), base_url="http://midfill",
         headers={"Authorization": "Bearer secret"},
     )  # fmt: skip
     yield engine

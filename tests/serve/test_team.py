@@ -16,7 +16,7 @@ from midfill.engine.base import GenerateRequest
 from midfill.fim import FimRenderer
 from midfill.serve.team import tokens
 from midfill.serve.team.app import TeamService, Terms
-from midfill.serve.team.limits import Limits, TooMany
+from midfill.serve.team.limits import RateLimiter, TooMany
 from midfill.serve.team.listen import Listen, TeamServer
 from midfill.serve.team.text import TextPrompts
 from midfill.serve.team.tokens import Tokens
@@ -198,7 +198,7 @@ class Clock:
 
 def test_a_rate_for_each_person() -> None:
     clock = Clock()
-    limits = Limits(per_minute=60, at_once=100, clock=clock)
+    limits = RateLimiter(per_minute=60, at_once=100, clock=clock)
     for _ in range(15):  # a burst of a quarter of a minute
         limits.begin("ada")()
     with pytest.raises(TooMany) as caught:
@@ -212,7 +212,7 @@ def test_a_rate_for_each_person() -> None:
 
 
 def test_so_many_at_once() -> None:
-    limits = Limits(per_minute=6000, at_once=2, clock=Clock())
+    limits = RateLimiter(per_minute=6000, at_once=2, clock=Clock())
     ends = [limits.begin("ada") for _ in range(2)]
     with pytest.raises(TooMany):
         limits.begin("ada")
@@ -222,7 +222,7 @@ def test_so_many_at_once() -> None:
 
 
 async def test_too_many_are_told_when_to_come_back(engine: FakeResident, file: Path) -> None:
-    service = TeamService(engine, Tokens(file), OPEN, Limits(per_minute=4))
+    service = TeamService(engine, Tokens(file), OPEN, RateLimiter(per_minute=4))
     async with client(service) as asking:
         answers = [await asking.post("/v1/completions", json=IDS) for _ in range(2)]
         figures = (await asking.get("/metrics")).text

@@ -25,7 +25,7 @@ from midfill.bench.holes import read_module
 from midfill.bench.own import move_data, started
 from midfill.config import Config
 from midfill.context.knowledge import store
-from midfill.demo.client import Client, OpenFile
+from midfill.demo.client import OpenFile, ServerProcess
 from midfill.engine import record
 
 N_STARTS = 3  # from the cache
@@ -116,7 +116,7 @@ async def _windows(folder: Path, say: Callable[[str], None]) -> tuple[list[float
     not report them."""
     text = read_module("argparse")[:20_000]
     async with contextlib.AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(Client.start()) for _ in range(N_WINDOWS)]
+        clients = [await stack.enter_async_context(ServerProcess.start()) for _ in range(N_WINDOWS)]
         for number, client in enumerate(clients):
             uri = (folder / f"window-{number}.py").as_uri()
             await client.initialize()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill.bench.holes import read_module
-from midfill.demo.client import Client, OpenFile, ServerGone, first_item
+from midfill.demo.client import OpenFile, ServerGone, ServerProcess, first_item
 from midfill.eval.figures import percentile
 from midfill.eval.keys import keys_of
 from midfill.eval.replay import Habits, Place, Typist
@@ -54,14 +54,14 @@ async def replay(n_keys: int, count_tokens: Callable[[str], int], seed: int = 1)
     text = before + typed + rest[1] + rest[2]
     place = Place(Path("/bench"), f"{MODULE}.py", "python", text, len(before), len(before) + len(typed))
     try:
-        async with Client.start() as client:
+        async with ServerProcess.start() as client:
             await _until_ready(client)
             return await type_at(place, client, count_tokens, seed)
     except (ServerGone, TimeoutError):
         raise MidfillError("the language server ended or did not become ready", "run: midfill doctor") from None
 
 
-async def _until_ready(client: Client) -> None:
+async def _until_ready(client: ServerProcess) -> None:
     ready = asyncio.Event()
     client.on_notification["midfill/status"] = lambda status: ready.set() if status["state"] == "ready" else None
     await client.initialize()
@@ -69,7 +69,7 @@ async def _until_ready(client: Client) -> None:
         await ready.wait()
 
 
-async def type_at(place: Place, client: Client, count_tokens: Callable[[str], int], seed: int = 1) -> Replay:
+async def type_at(place: Place, client: ServerProcess, count_tokens: Callable[[str], int], seed: int = 1) -> Replay:
     """Type all of ``place`` by hand, without accepting anything."""
     before = place.text[: place.start]
     uri = (place.folder / place.path).as_uri()
@@ -85,7 +85,7 @@ async def type_at(place: Place, client: Client, count_tokens: Callable[[str], in
 class Editor:
     """An editor's window with one file in front of the language server, for a typist to ask."""
 
-    def __init__(self, client: Client, first: Snapshot) -> None:
+    def __init__(self, client: ServerProcess, first: Snapshot) -> None:
         self._client, self._known = client, first.prefix
         self._file = OpenFile(client, first.uri, first.text)
         self.shown_s: list[float] = []

@@ -20,7 +20,7 @@ class ServerGone(Exception):  # noqa: N818 - says what happened
     """The server exited."""
 
 
-class Client:
+class ServerProcess:
     """One server process and the messages to and from it."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -37,7 +37,7 @@ class Client:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def start(cls) -> AsyncIterator[Client]:
+    async def start(cls) -> AsyncIterator[ServerProcess]:
         """Yield a running server; it is shut down properly at the end."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "midfill", "lsp", "--stdio",
@@ -110,7 +110,7 @@ class Client:
 class OpenFile:
     """A file that is open in the server and typed into. ``before`` is its text up to the cursor, which is ASCII."""
 
-    def __init__(self, client: Client, uri: str, text: str) -> None:
+    def __init__(self, client: ServerProcess, uri: str, text: str) -> None:
         self._client, self._uri, self._version = client, uri, 1
         document = {"uri": uri, "languageId": "python", "version": 1, "text": text}
         client.notify("textDocument/didOpen", {"textDocument": document})

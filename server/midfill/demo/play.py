@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from midfill import __version__
-from midfill.demo.client import Client, OpenFile, ServerGone, first_item
+from midfill.demo.client import OpenFile, ServerGone, ServerProcess, first_item
 from midfill.types import MidfillError
 
 FILE = "inventory.py"
@@ -103,10 +103,10 @@ def _highlighted(code: str) -> Text:
 OPTIONS = {"candidates": 1, "ahead": False, "records": False}
 
 
-class Session:
+class SimulatedEditor:
     """The typing: keeps the buffer, the server's copy of it, and the figures."""
 
-    def __init__(self, client: Client, screen: Screen, key_s: float) -> None:
+    def __init__(self, client: ServerProcess, screen: Screen, key_s: float) -> None:
         self._client, self._screen, self._key_s = client, screen, key_s
         screen.text = resources.files(__package__).joinpath(SOURCE).read_text(encoding="utf-8")
         self._file = OpenFile(client, "file:///demo/" + FILE, screen.text)
@@ -194,7 +194,7 @@ async def _play(*, fast: bool) -> int:
     version = importlib.metadata.version("midfill")
     console.print(f"\n[bold]midfill {version}[/]: a typing session with the real server\n")
     start = time.monotonic()
-    async with Client.start() as client:
+    async with ServerProcess.start() as client:
         status = _follow_status(client)
         await client.initialize(options=OPTIONS)
         console.print(f"  `midfill lsp --stdio` answered [bold]initialize[/] after {time.monotonic() - start:.2f} s")
@@ -202,7 +202,7 @@ async def _play(*, fast: bool) -> int:
         what = f"{final['model']} on {final['device']}, adapter {final['adapter']}"
         console.print(f"  ready after {time.monotonic() - start:.1f} s: {what}\n")
         with Live(console=console, auto_refresh=False, transient=False) as live:
-            session = Session(client, Screen(live if console.is_terminal else None), 0.0 if fast else 0.05)
+            session = SimulatedEditor(client, Screen(live if console.is_terminal else None), 0.0 if fast else 0.05)
             await _story(session)
         if not console.is_terminal:
             console.print(session._screen.frame())
@@ -211,7 +211,7 @@ async def _play(*, fast: bool) -> int:
     return 0
 
 
-def _follow_status(client: Client) -> asyncio.Queue[dict[str, Any]]:
+def _follow_status(client: ServerProcess) -> asyncio.Queue[dict[str, Any]]:
     states: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     client.on_notification["midfill/status"] = states.put_nowait
     return states
@@ -242,7 +242,7 @@ async def _wait_ready(console: Console, states: asyncio.Queue[dict[str, Any]]) -
     raise AssertionError("unreachable")
 
 
-async def _story(session: Session) -> None:
+async def _story(session: SimulatedEditor) -> None:
     screen = session._screen
     session.go_to("def total(self) -> float:")
     screen.says = "typing …"
@@ -280,7 +280,7 @@ async def _story(session: Session) -> None:
             session.figures.decode_s += entry["total_s"] - entry["ttft_s"]
 
 
-async def _last_cancelled(session: Session) -> dict[str, Any]:
+async def _last_cancelled(session: SimulatedEditor) -> dict[str, Any]:
     """Return the engine's record of the request that was just cancelled."""
     for _ in range(50):
         recent = (await session.engine()).get("recent") or []

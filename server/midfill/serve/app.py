@@ -102,7 +102,7 @@ class Resident(Engine, Protocol):
         ...
 
 
-class Answer(JSONResponse):
+class WireResponse(JSONResponse):
     """JSON in the form of the wire."""
 
     def render(self, content: Any) -> bytes:
@@ -117,7 +117,7 @@ class Guard:
         self._app, self._expected = app, f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass the request on."""
+        """WireResponse, or pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -125,13 +125,13 @@ class Guard:
         host = re.sub(r":\d+$", "", headers.get(b"host", b"").decode("latin-1"))
         refusal = None
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
-            refusal = Answer(error_body(MidfillError("missing or wrong bearer token")), 401)
+            refusal = WireResponse(error_body(MidfillError("missing or wrong bearer token")), 401)
         elif b"origin" in headers or host not in ALLOWED_HOSTS:
-            refusal = Answer(error_body(MidfillError("requests from web pages are refused")), 403)
+            refusal = WireResponse(error_body(MidfillError("requests from web pages are refused")), 403)
         elif headers.get(b"sec-fetch-site", b"none").strip().lower() not in SAME_SITE:
-            refusal = Answer(error_body(MidfillError("requests from other sites are refused")), 403)
+            refusal = WireResponse(error_body(MidfillError("requests from other sites are refused")), 403)
         elif scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
-            refusal = Answer(error_body(MidfillError("content type must be application/json")), 415)
+            refusal = WireResponse(error_body(MidfillError("content type must be application/json")), 415)
         await (refusal or self._app)(scope, receive, send)
 
 
@@ -156,7 +156,7 @@ class Clients:
         return 0.0 if self.n_watching or self.n_requests else time.monotonic() - self.last_seen
 
 
-class Service:
+class EngineApi:
     """The routes of one engine."""
 
     def __init__(self, engine: Resident, token: str, leave: Callable[[], None]) -> None:
@@ -201,27 +201,27 @@ class Service:
                 return await handler(request)
             except BadRequest as error:
                 closing = {"Connection": "close"} if error.status != 400 else None  # the body may still be coming
-                return Answer(error_body(MidfillError(str(error))), error.status, closing)
+                return WireResponse(error_body(MidfillError(str(error))), error.status, closing)
             except BadRequestError as error:
-                return Answer(error_body(error), 400)
+                return WireResponse(error_body(error), 400)
             except AdapterMissingError as error:
-                return Answer(error_body(error), 404)
+                return WireResponse(error_body(error), 404)
             except EngineError as error:
-                return Answer(error_body(error), 503)
+                return WireResponse(error_body(error), 503)
             except MidfillError as error:
-                return Answer(error_body(error), 400)
+                return WireResponse(error_body(error), 400)
             except ClientDisconnect:
                 return Response(status_code=499)
 
         return Route(path, guarded, methods=[method])
 
     async def health(self, _: Request) -> Response:
-        """Answer 200 when the engine can answer, else 503."""
+        """WireResponse 200 when the engine can answer, else 503."""
         return Response(status_code=200 if self.engine.info is not None else 503)
 
     async def status(self, _: Request) -> Response:
-        """Answer status, model and adapters as JSON."""
-        return Answer(self._snapshot())
+        """WireResponse status, model and adapters as JSON."""
+        return WireResponse(self._snapshot())
 
     def _snapshot(self) -> dict[str, Any]:
         engine = self.engine
@@ -255,15 +255,15 @@ class Service:
         return StreamingResponse(lines(), media_type="text/event-stream")
 
     async def models(self, _: Request) -> Response:
-        """Answer the base model and the adapters, as OpenAI lists models."""
+        """WireResponse the base model and the adapters, as OpenAI lists models."""
         info = self.engine.info
         names = ([info.name] if info else []) + [adapter["name"] for adapter in self.engine.adapters()]
         data = [{"id": name, "object": "model", "owned_by": "midfill"} for name in names]
-        return Answer({"object": "list", "data": data})
+        return WireResponse({"object": "list", "data": data})
 
     async def stats(self, _: Request) -> Response:
-        """Answer counters and the last requests."""
-        return Answer({**self.engine.figures(), "pid": os.getpid(), "clients": self.clients.n_watching})
+        """WireResponse counters and the last requests."""
+        return WireResponse({**self.engine.figures(), "pid": os.getpid(), "clients": self.clients.n_watching})
 
     async def load_adapter(self, request: Request) -> Response:
         """``{lora_name, lora_path}``: check the adapter and load it."""
@@ -271,34 +271,34 @@ class Service:
         name = body.get("lora_name")
         if not isinstance(name, str) or not re.fullmatch(ADAPTER_NAME, name):
             raise BadRequest("lora_name must be a plain name")
-        return Answer(await self.engine.load_adapter(name, read_folder(body)))
+        return WireResponse(await self.engine.load_adapter(name, read_folder(body)))
 
     async def check_adapter(self, request: Request) -> Response:
         """``{lora_path}``: check that it could be loaded."""
-        return Answer(await self.engine.check_adapter(read_folder(await read_body(request))))
+        return WireResponse(await self.engine.check_adapter(read_folder(await read_body(request))))
 
     async def unload_adapter(self, request: Request) -> Response:
         """``{lora_name}``."""
         body = await read_body(request)
         await self.engine.unload_adapter(str(body.get("lora_name")))
-        return Answer({})
+        return WireResponse({})
 
     async def render(self, request: Request) -> Response:
-        """Answer a prompt, for windows that have no tokenizer of their own."""
+        """WireResponse a prompt, for windows that have no tokenizer of their own."""
         body = await read_body(request)
-        return Answer(await self._rendering.answer(self.engine.tokenizer, self.engine.info, body))
+        return WireResponse(await self._rendering.answer(self.engine.tokenizer, self.engine.info, body))
 
     async def shutdown(self, _: Request) -> Response:
         """Finish running requests, take no new ones, exit."""
         self.draining = True
         self._leave()
-        return Answer({})
+        return WireResponse({})
 
     async def block(self, request: Request) -> Response:
         """Keep the worker busy; only with MIDFILL_DEBUG_METHODS=1."""
         body = await read_body(request)
         await self.engine.block(min(float(body.get("seconds", 0)), 60.0))
-        return Answer({})
+        return WireResponse({})
 
     async def completions(self, request: Request) -> Response:
         """OpenAI's completions; ``prompt`` must be a list of token ids, one choice."""
@@ -326,7 +326,7 @@ class Service:
             finally:
                 waiting.cancel()
                 await asyncio.wait([waiting])
-        return Answer(chunk_body(wanted, last))
+        return WireResponse(chunk_body(wanted, last))
 
     async def _counted(self, wanted: GenerateRequest) -> AsyncIterator[Delta]:
         self.clients.n_requests += 1

@@ -127,7 +127,7 @@ async def _serve(
     import uvicorn
 
     from midfill.engine.local.engine import LocalEngine
-    from midfill.serve.app import Service
+    from midfill.serve.app import EngineApi
     from midfill.serve.deadlines import DeadlineProtocol
 
     asyncio.get_running_loop().set_exception_handler(faults.loop_handler)
@@ -140,7 +140,7 @@ async def _serve(
     def leave() -> None:
         server.should_exit = True
 
-    service = Service(engine, address.token, leave)
+    service = EngineApi(engine, address.token, leave)
     server = uvicorn.Server(
         uvicorn.Config(
             service.app(), log_config=None, access_log=False, lifespan="off", http=DeadlineProtocol, ws="none",

@@ -21,9 +21,9 @@ from midfill import registry
 from midfill.engine.adapter_setting import folder_of
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.wire import error_body, events_of, read_request
-from midfill.serve.app import SAME_SITE, Answer, Resident, Service
+from midfill.serve.app import SAME_SITE, EngineApi, Resident, WireResponse
 from midfill.serve.reading import read_body
-from midfill.serve.team.limits import Limits, TooMany
+from midfill.serve.team.limits import RateLimiter, TooMany
 from midfill.serve.team.metrics import Metrics
 from midfill.serve.team.text import TextPrompts
 from midfill.serve.team.tokens import Tokens
@@ -50,7 +50,7 @@ class TeamGuard:
         self._app, self._tokens, self._terms = app, tokens, terms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass the request on with its sender."""
+        """WireResponse, or pass the request on with its sender."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -59,13 +59,13 @@ class TeamGuard:
         user = ANYBODY if scope["path"] in OPEN_ROUTES else self._user(headers)
         if user is None:
             error = MidfillError("missing or wrong token", "ask for one: midfill token add")
-            refusal = Answer(error_body(error), 401, {"WWW-Authenticate": "Bearer"})
+            refusal = WireResponse(error_body(error), 401, {"WWW-Authenticate": "Bearer"})
         elif b"origin" in headers or headers.get(b"sec-fetch-site", b"none").strip().lower() not in SAME_SITE:
-            refusal = Answer(error_body(MidfillError("requests from web pages are refused")), 403)
+            refusal = WireResponse(error_body(MidfillError("requests from web pages are refused")), 403)
         elif self._terms.is_open and _host(headers) not in LOCAL:
-            refusal = Answer(error_body(MidfillError("requests under other names are refused")), 403)
+            refusal = WireResponse(error_body(MidfillError("requests under other names are refused")), 403)
         elif scope["method"] == "POST" and b"json" not in headers.get(b"content-type", b""):
-            refusal = Answer(error_body(MidfillError("content type must be application/json")), 415)
+            refusal = WireResponse(error_body(MidfillError("content type must be application/json")), 415)
         scope["midfill.user"] = user
         await (refusal or self._app)(scope, receive, send)
 
@@ -80,15 +80,15 @@ def _host(headers: dict[bytes, bytes]) -> str:
     return re.sub(r":\d+$", "", headers.get(b"host", b"").decode("latin-1"))
 
 
-class TeamService(Service):
+class TeamService(EngineApi):
     """Completions, models, health and figures. No route changes anything or reveals other people's requests."""
 
     def __init__(
-        self, engine: Resident, tokens: Tokens, terms: Terms, limits: Limits | None = None,
+        self, engine: Resident, tokens: Tokens, terms: Terms, limits: RateLimiter | None = None,
         leave: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         super().__init__(engine, "", leave)
-        self._tokens, self._terms, self._limits = tokens, terms, limits or Limits()
+        self._tokens, self._terms, self._limits = tokens, terms, limits or RateLimiter()
         self.metrics = Metrics()
         self._text: TextPrompts | None = None
 
@@ -107,21 +107,21 @@ class TeamService(Service):
         return TeamGuard(Starlette(routes=routes), self._tokens, self._terms)
 
     async def health(self, request: Request) -> Response:
-        """Answer 200 while new requests are taken."""
+        """WireResponse 200 while new requests are taken."""
         return Response(status_code=503) if self.draining else await super().health(request)
 
     async def models(self, request: Request) -> Response:
-        """Answer the base model, and the adapters that are registered on this machine."""
+        """WireResponse the base model, and the adapters that are registered on this machine."""
         info = self.engine.info
         base = info.name if info else ""
         names = {adapter["name"] for adapter in self.engine.adapters()} | set(registry.names())
         data = [{"id": base, "object": "model", "owned_by": "midfill", "root": base, "parent": None,
                  "max_model_len": info.max_context if info else 0}]  # fmt: skip
         data += [{"id": n, "object": "model", "owned_by": "midfill", "parent": base} for n in sorted(names)]
-        return Answer({"object": "list", "data": data if base else []})
+        return WireResponse({"object": "list", "data": data if base else []})
 
     async def figures(self, _: Request) -> Response:
-        """Answer the figures in Prometheus' text format."""
+        """WireResponse the figures in Prometheus' text format."""
         n_waiting = self.engine.figures().get("n_waiting", 0)
         return PlainTextResponse(self.metrics.text(n_waiting), media_type="text/plain; version=0.0.4")
 
@@ -140,7 +140,7 @@ class TeamService(Service):
             return answer
         chunk = json.loads(bytes(answer.body))
         usage = chunk.get("usage", {})
-        return Answer({
+        return WireResponse({
             "content": chunk["choices"][0]["text"], "stop": True, "model": chunk["model"],
             "tokens_evaluated": usage.get("prompt_tokens", 0), "tokens_predicted": usage.get("completion_tokens", 0),
         })  # fmt: skip
@@ -150,7 +150,7 @@ class TeamService(Service):
     async def _limited(self, request: Request, body: dict[str, Any]) -> Response:
         user = str(request.scope.get("midfill.user") or ANYBODY)
         if self.draining:
-            return Answer(
+            return WireResponse(
                 error_body(EngineError("the engine is shutting down", "ask again")), 503, {"Retry-After": "2"}
             )
         wanted = read_request(body, self.engine.info.name if self.engine.info else None)
@@ -162,7 +162,9 @@ class TeamService(Service):
             counting = _Counting(self, user, self._limits.begin(user))
         except TooMany as error:
             self.metrics.ended(user, "limited", None)
-            return Answer(error_body(MidfillError(str(error))), 429, {"Retry-After": str(math.ceil(error.wait_s))})
+            return WireResponse(
+                error_body(MidfillError(str(error))), 429, {"Retry-After": str(math.ceil(error.wait_s))}
+            )
         if body.get("stream"):
             return _Streaming(events_of(counting.counted(wanted), wanted), counting)
         try:

@@ -29,7 +29,7 @@ class _Share:
 
 
 @dataclass(slots=True)
-class Limits:
+class RateLimiter:
     """Shares by person, each a bucket that fills with time."""
 
     per_minute: float = PER_MINUTE

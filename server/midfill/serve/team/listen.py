@@ -15,7 +15,7 @@ import uvicorn
 from midfill.serve.app import Resident
 from midfill.serve.deadlines import DeadlineProtocol
 from midfill.serve.team.app import TeamService, Terms
-from midfill.serve.team.limits import PER_MINUTE, Limits
+from midfill.serve.team.limits import PER_MINUTE, RateLimiter
 from midfill.serve.team.tokens import Tokens, default_file
 from midfill.types import MidfillError
 
@@ -103,7 +103,7 @@ class TeamServer:
         """Serve until ``drain``."""
         local = self._listen.is_loopback and not self._listen.behind_proxy
         terms = Terms(self.is_open, takes_text=local, adapter=adapter)
-        self.service = TeamService(engine, self._tokens, terms, Limits(self._listen.per_minute))
+        self.service = TeamService(engine, self._tokens, terms, RateLimiter(self._listen.per_minute))
         certificate, key = self._listen.certificate, self._listen.private_key
         self._server = _Server(
             uvicorn.Config(

@@ -23,7 +23,7 @@ MAX_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Credential:
     """One person's token. ``digest`` is the sha256 of 256 random bits, which needs no salt and no slow hash."""
 
     name: str
@@ -45,7 +45,7 @@ def add(name: str, file: Path) -> str:
         if any(entry.name == name for entry in entries):
             raise MidfillError(f"{name} already has a token", f"to revoke it: midfill token revoke {name}")
         token = PREFIX + secrets.token_urlsafe(32)
-        _write(file, [*entries, Entry(name, digest_of(token), time.time())])
+        _write(file, [*entries, Credential(name, digest_of(token), time.time())])
     return token
 
 
@@ -59,14 +59,14 @@ def revoke(name: str, file: Path) -> None:
         _write(file, left)
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[Credential]:
     """Return the entries of all tokens; none without a file. Raises MidfillError if it is damaged or open to others."""
     try:
         info = file.stat()
         if os.name == "posix" and info.st_mode & 0o077:
             raise MidfillError(f"{file} is open to others", f"run: chmod 600 {file}")
         content = json.loads(file.read_bytes()[:MAX_BYTES])
-        entries = [Entry(str(one["name"]), str(one["digest"]), float(one["created"])) for one in content]
+        entries = [Credential(str(one["name"]), str(one["digest"]), float(one["created"])) for one in content]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -85,7 +85,7 @@ class Tokens:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._seen: tuple[int, int, int] | None = None
-        self._entries: list[Entry] = []
+        self._entries: list[Credential] = []
         self._refresh()
 
     @property
@@ -120,7 +120,7 @@ def _locked(file: Path) -> FileLock:
     return FileLock(file.with_suffix(".lock"))
 
 
-def _write(file: Path, entries: list[Entry]) -> None:
+def _write(file: Path, entries: list[Credential]) -> None:
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

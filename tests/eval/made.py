@@ -10,7 +10,7 @@ from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.base import Delta, GenerateRequest
-from midfill.eval.replay import Habits, Place, Tally, Typist
+from midfill.eval.replay import Habits, Passage, Tally, Typist
 from midfill.types import ModelInfo, Stats
 
 INFO = ModelInfo("scripted", "", "qwen2.5-coder", 1024, 4096, "cpu", "float32")
@@ -32,9 +32,9 @@ class Oracle:
     async def aclose(self) -> None: ...
 
 
-def place(text: str) -> Place:
+def place(text: str) -> Passage:
     before, typed, after = text.split("‸")
-    return Place(Path("/w"), "a.py", "python", before + typed + after, len(before), len(before) + len(typed))
+    return Passage(Path("/w"), "a.py", "python", before + typed + after, len(before), len(before) + len(typed))
 
 
 async def typed(engine: Any, text: str, habits: Habits = PATIENT) -> tuple[Tally, list[dict[str, Any]]]:

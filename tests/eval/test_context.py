@@ -8,7 +8,7 @@ from midfill.client.scripted import CharRenderer
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.engine.scripted import ScriptedEngine
-from midfill.eval.ask import Server
+from midfill.eval.ask import EndToEnd
 from midfill.eval.context import ProjectContext
 from midfill.eval.repository import Cutter, copied
 from midfill.types import ModelInfo
@@ -21,7 +21,7 @@ async def test_the_index_sees_the_copy_with_the_hole(tmp_path: Path) -> None:
     completer = Completer(ScriptedEngine(["x"]), CharRenderer(), INFO, Config())
     with copied(project(tmp_path / "project")) as workspace:
         context = ProjectContext(completer, workspace.folder)
-        server = Server(completer, prepare=context.open)
+        server = EndToEnd(completer, prepare=context.open)
         holes = Cutter(workspace.texts).cut(12, ["cross-file", "line"])
         assert {hole.kind for hole in holes} == {"cross-file", "line"}
         n_known = 0

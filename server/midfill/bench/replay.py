@@ -15,7 +15,7 @@ from midfill.bench.holes import read_module
 from midfill.demo.client import OpenFile, ServerGone, ServerProcess, first_item
 from midfill.eval.figures import percentile
 from midfill.eval.keys import keys_of
-from midfill.eval.replay import Habits, Place, Typist
+from midfill.eval.replay import Habits, Passage, Typist
 from midfill.types import Completion, MidfillError, Snapshot
 
 MODULE = "textwrap"
@@ -52,7 +52,7 @@ async def replay(n_keys: int, count_tokens: Callable[[str], int], seed: int = 1)
     typed = "".join(keys_of(START + after)[:n_keys])
     rest = (START + after)[len(typed) :].partition("\n    def ")  # the method that is being typed is not there yet
     text = before + typed + rest[1] + rest[2]
-    place = Place(Path("/bench"), f"{MODULE}.py", "python", text, len(before), len(before) + len(typed))
+    place = Passage(Path("/bench"), f"{MODULE}.py", "python", text, len(before), len(before) + len(typed))
     try:
         async with ServerProcess.start() as client:
             await _until_ready(client)
@@ -69,7 +69,7 @@ async def _until_ready(client: ServerProcess) -> None:
         await ready.wait()
 
 
-async def type_at(place: Place, client: ServerProcess, count_tokens: Callable[[str], int], seed: int = 1) -> Replay:
+async def type_at(place: Passage, client: ServerProcess, count_tokens: Callable[[str], int], seed: int = 1) -> Replay:
     """Type all of ``place`` by hand, without accepting anything."""
     before = place.text[: place.start]
     uri = (place.folder / place.path).as_uri()

@@ -23,7 +23,7 @@ from midfill.commands.options import settings
 from midfill.commands.session import session
 from midfill.config import Config
 from midfill.eval.about import commit, rounded
-from midfill.eval.ask import Server
+from midfill.eval.ask import EndToEnd
 from midfill.types import MidfillError, Snapshot, Trigger
 
 SAY_EVERY = 10  # holes between two lines of progress
@@ -57,7 +57,7 @@ async def _answer(holes: Sequence[dict[str, Any]], out: Path, config: Config, tr
     _mend(out)
     start, version = time.monotonic(), commit()
     async with session(config) as completer:
-        server = Server(completer, trigger)
+        server = EndToEnd(completer, trigger)
         with out.open("a", encoding="utf-8") as written:
             for n, hole in enumerate(holes, 1):
                 limit = hole.get("max_tokens") or config.max_tokens

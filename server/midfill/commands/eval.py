@@ -24,7 +24,7 @@ from midfill.completer import Completer
 from midfill.config import Config
 from midfill.eval import humaneval, report, repository, sandbox, summary
 from midfill.eval.about import commit, need_matplotlib, rounded
-from midfill.eval.ask import Asker, Bare, Server, bare
+from midfill.eval.ask import Asker, Bare, EndToEnd, bare
 from midfill.eval.context import ProjectContext
 from midfill.eval.holes import Hole, chosen
 from midfill.eval.run import ByTests, Record, Scorer, See, evaluate, judge_text, read_records, writer
@@ -214,12 +214,12 @@ async def _evaluate(
         return runs, completer.info
 
 
-def _server(completer: Completer, suite: Suite, trigger: Trigger, stack: contextlib.AsyncExitStack) -> Server:
+def _server(completer: Completer, suite: Suite, trigger: Trigger, stack: contextlib.AsyncExitStack) -> EndToEnd:
     if suite.folder is None:
-        return Server(completer, trigger)
+        return EndToEnd(completer, trigger)
     context = ProjectContext(completer, suite.folder, suite.server)
     stack.callback(context.close)
-    return Server(completer, trigger, context.open)
+    return EndToEnd(completer, trigger, context.open)
 
 
 def _progress(n_holes: int, names: Sequence[str]) -> Callable[[Record], None]:

@@ -16,7 +16,7 @@ from midfill.commands.session import session
 from midfill.config import Config
 from midfill.eval import load
 from midfill.eval.about import rounded
-from midfill.eval.replay import Place, counter, places
+from midfill.eval.replay import Passage, counter, places
 from midfill.types import MidfillError
 
 MAX_TYPISTS, MAX_SECONDS = 10_000, 86_400
@@ -77,8 +77,8 @@ def _counts(text: str) -> list[int]:
     return counts
 
 
-def _places(files: Sequence[Path]) -> list[Place]:
-    found: list[Place] = []
+def _places(files: Sequence[Path]) -> list[Passage]:
+    found: list[Passage] = []
     for file in files:
         try:
             text = file.read_text(encoding="utf-8")
@@ -90,7 +90,7 @@ def _places(files: Sequence[Path]) -> list[Place]:
     return found
 
 
-async def _run(config: Config, found: Sequence[Place], counts: Sequence[int], seconds: float, seed: int) -> int:
+async def _run(config: Config, found: Sequence[Passage], counts: Sequence[int], seconds: float, seed: int) -> int:
     async with session(config) as completer:
         count = await asyncio.to_thread(counter, completer.info)
         for n_typists in counts:

@@ -25,7 +25,7 @@ from midfill.eval import knob, replay_report, report
 from midfill.eval.about import commit, need_matplotlib, rounded
 from midfill.eval.context import ProjectContext
 from midfill.eval.pace import Memory, Pace, Remembering
-from midfill.eval.replay import WAYS, Habits, Place, Tally, Typist, counter, places
+from midfill.eval.replay import WAYS, Habits, Passage, Tally, Typist, counter, places
 from midfill.eval.repository import read_text
 from midfill.syntax import languages
 from midfill.types import MidfillError, ModelInfo
@@ -38,7 +38,7 @@ class Run:
     """The results of one configuration, place by place."""
 
     config: Config
-    tallies: list[tuple[Place, Tally]] = field(default_factory=list)
+    tallies: list[tuple[Passage, Tally]] = field(default_factory=list)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,11 +136,11 @@ def _pace(text: str) -> Pace:
     return Pace(first_s, token_s)
 
 
-def _places(arguments: argparse.Namespace) -> list[Place]:
+def _places(arguments: argparse.Namespace) -> list[Passage]:
     """Return the places to type at. Raises MidfillError."""
     if len(arguments.files) > MAX_FILES:
         raise MidfillError(f"{len(arguments.files)} files are too many", f"name at most {MAX_FILES}")
-    found: list[Place] = []
+    found: list[Passage] = []
     for name in arguments.files:
         file = paths.expanded(name)
         if not (text := read_text(file)).strip():
@@ -151,7 +151,7 @@ def _places(arguments: argparse.Namespace) -> list[Place]:
     return found
 
 
-async def _type(runs: Mapping[str, Run], found: Sequence[Place], habits: Habits, out: TextIO | None) -> ModelInfo:
+async def _type(runs: Mapping[str, Run], found: Sequence[Passage], habits: Habits, out: TextIO | None) -> ModelInfo:
     """Type every place by every configuration in turn; each time another one begins."""
     async with AsyncExitStack() as stack:
         completers = {name: await stack.enter_async_context(session(one.config)) for name, one in runs.items()}
@@ -170,7 +170,7 @@ async def _type(runs: Mapping[str, Run], found: Sequence[Place], habits: Habits,
 
 
 async def _type_one(
-    completer: Completer, place: Place, habits: Habits, count: Callable[[str], int],
+    completer: Completer, place: Passage, habits: Habits, count: Callable[[str], int],
     on_event: Callable[[dict[str, Any]], None],
 ) -> Tally:  # fmt: skip
     """Type in a project that was read before the first key."""

@@ -52,7 +52,7 @@ def _nothing(snapshot: Snapshot) -> None:
     """Do nothing: there are no other files."""
 
 
-class Server:
+class EndToEnd:
     """Answers as the user would see it: context, prompt, engine, stopping, post-processing, as in an editor."""
 
     def __init__(self, completer: Completer, trigger: Trigger = "invoked", prepare: Prepare = _nothing) -> None:

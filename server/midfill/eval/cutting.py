@@ -38,7 +38,7 @@ _DEFINES = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class Leaf:
     """A leaf of the tree that is code. ``kind`` is the grammar's name for it."""
 
     start: int
@@ -59,7 +59,7 @@ class Code:
     """A file's tokens by row (only rows that are nothing but code), its blocks, its calls and what it defines."""
 
     text: str
-    rows: dict[int, list[Token]] = field(default_factory=dict)
+    rows: dict[int, list[Leaf]] = field(default_factory=dict)
     blocks: list[Span] = field(default_factory=list)
     arguments: list[Span] = field(default_factory=list)
     defined: set[str] = field(default_factory=set)
@@ -72,14 +72,14 @@ class Code:
         parser = parser_for(language)
         if parser is None:
             return None
-        return _Reader(cls(text)).read(parser.parse(text.encode("utf-8", "replace")).root_node)
+        return _TreeReader(cls(text)).read(parser.parse(text.encode("utf-8", "replace")).root_node)
 
     def end_of(self, row: int) -> int:
         """Return the position after the row's last token."""
         return self.rows[row][-1].end
 
 
-class _Reader:
+class _TreeReader:
     """Walks a tree once."""
 
     def __init__(self, code: Code) -> None:
@@ -113,7 +113,7 @@ class _Reader:
         text = self._code.text[start:end]
         if not text.strip() or "\n" in text:
             return
-        token = Token(start, end, first, node.type, text, is_import)
+        token = Leaf(start, end, first, node.type, text, is_import)
         self._code.rows.setdefault(first, []).append(token)
         if token.is_name and is_import:
             self._code.imported.add(text)

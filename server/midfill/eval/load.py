@@ -14,7 +14,7 @@ from typing import Any
 from midfill.completer import Completer
 from midfill.engine.base import Delta, Engine, EngineError, GenerateRequest
 from midfill.eval.figures import percentile
-from midfill.eval.replay import Habits, Place, Tally, Typist
+from midfill.eval.replay import Habits, Passage, Tally, Typist
 from midfill.remote.replicas import Replicas
 from midfill.types import Completion, Snapshot, Trigger
 
@@ -82,7 +82,7 @@ class FrontEnd(Completer):
 
 
 @dataclass(slots=True)
-class Load:
+class LoadResult:
     """The results of this many typists."""
 
     n_typists: int
@@ -120,9 +120,9 @@ def _share(part: int, whole: int) -> float | None:
 
 
 async def run(
-    completer: Completer, places: Sequence[Place], n_typists: int, seconds: float, count: Callable[[str], int],
+    completer: Completer, places: Sequence[Passage], n_typists: int, seconds: float, count: Callable[[str], int],
     *, n_replicas: int = 1, seed: int = 1,
-) -> Load:  # fmt: skip
+) -> LoadResult:  # fmt: skip
     """Let ``n_typists`` type at ``places`` for ``seconds`` of real time, each in its own order."""
     counts, total, start = Counts(), Tally(), time.perf_counter()
 
@@ -146,4 +146,4 @@ async def run(
             turn += n_typists
 
     await asyncio.gather(*(typist(number) for number in range(n_typists)))
-    return Load(n_typists, time.perf_counter() - start, total, counts, n_replicas)
+    return LoadResult(n_typists, time.perf_counter() - start, total, counts, n_replicas)

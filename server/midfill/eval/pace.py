@@ -31,7 +31,7 @@ class TooLateError(EngineError):
 
 
 @dataclass(slots=True)
-class Answer:
+class Recording:
     """What an engine answered, up to where a client stopped listening."""
 
     deltas: list[Delta] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Memory:
     """Answers by request."""
 
     def __init__(self) -> None:
-        self.answers: dict[Hashable, Answer] = {}
+        self.answers: dict[Hashable, Recording] = {}
         self.n_short = 0  # answers that were needed to a greater length than a client had listened to
 
 
@@ -73,7 +73,7 @@ class Remembering:
             yield Delta("", "length")
 
     async def _ask(self, key: Hashable, request: GenerateRequest) -> AsyncIterator[Delta]:
-        answer = Answer()
+        answer = Recording()
         async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
             self._memory.answers[key] = answer
             async for delta in deltas:

@@ -36,7 +36,7 @@ PRESS_S = 0.2  # one key press that takes or deletes
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Passage:
     """``text[start:end]`` is typed; the rest is already there. The file is ``path`` of the project in ``folder``."""
 
     folder: Path
@@ -62,7 +62,7 @@ class Habits:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Acceptance:
     """What is taken of a suggestion, and with how many key presses."""
 
     text: str
@@ -134,12 +134,12 @@ def _share(part: float, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def places(folder: Path, path: str, language: str, text: str, n_places: int, n_chars: int) -> list[Place]:
+def places(folder: Path, path: str, language: str, text: str, n_places: int, n_chars: int) -> list[Passage]:
     """Return ``n_places`` pieces of ``n_chars`` or a line more, evenly over the file; fewer if it is short.
 
     The pieces are whole lines: with part of a line right of the cursor, no automatic request would be answered.
     """
-    found: list[Place] = []
+    found: list[Passage] = []
     for number in range(n_places):
         wanted = number * len(text) // n_places
         start = text.rfind("\n", 0, wanted) + 1
@@ -152,7 +152,7 @@ def places(folder: Path, path: str, language: str, text: str, n_places: int, n_c
             end = start + n_chars
         if start >= end or (found and start < found[-1].end):
             break
-        found.append(Place(folder, path, language, text, start, end))
+        found.append(Passage(folder, path, language, text, start, end))
     return found
 
 
@@ -162,22 +162,22 @@ def counter(info: ModelInfo) -> Callable[[str], int]:
     return len if tokenizer is None else lambda text: len(tokenizer.encode(text))
 
 
-def taken(suggestion: str, follows: str, least: int, ways: Sequence[Way] = WAYS) -> Taken | None:
+def taken(suggestion: str, follows: str, least: int, ways: Sequence[Way] = WAYS) -> Acceptance | None:
     """Return what a typist who wants ``follows`` takes: all of it, else its right lines, else its right words."""
     n_right = n_shared(follows, suggestion)
     if "whole" in ways and least <= n_right == len(suggestion):
-        return Taken(suggestion, 1, "whole")
+        return Acceptance(suggestion, 1, "whole")
     end = suggestion.rfind("\n", 0, n_right)
     if "line" in ways and end >= least:
-        return Taken(suggestion[:end], suggestion.count("\n", 0, end) + 1, "line")
+        return Acceptance(suggestion[:end], suggestion.count("\n", 0, end) + 1, "line")
     if "word" in ways:
         ends = [word.end() for word in _WORD.finditer(suggestion) if word.end() <= n_right]
         if ends and ends[-1] >= least and len(ends) < len(keys_of(suggestion[: ends[-1]])):
-            return Taken(suggestion[: ends[-1]], len(ends), "word")
+            return Acceptance(suggestion[: ends[-1]], len(ends), "word")
     return None
 
 
-def glanced(suggestion: str, follows: str, least: int) -> Taken | None:
+def glanced(suggestion: str, follows: str, least: int) -> Acceptance | None:
     """Return what a typist takes who reads only the first line: a suggestion whose first line is right, or that is
     right for MOSTLY of its length. Its wrong end is deleted word by word on the first line, then line by line."""
     first = len(suggestion) - len(suggestion.lstrip("\n"))
@@ -188,7 +188,7 @@ def glanced(suggestion: str, follows: str, least: int) -> Taken | None:
     wrong = suggestion[n_right:]
     line, _, more = wrong.partition("\n")
     n_deleted = len(_WORD.findall(line)) + (more.count("\n") + 1 if more.strip() else 0)
-    return Taken(suggestion[:n_right], 1 + n_deleted, "whole", wrong)
+    return Acceptance(suggestion[:n_right], 1 + n_deleted, "whole", wrong)
 
 
 class Asks(Protocol):
@@ -203,7 +203,7 @@ class Typist:
     """An editor's window with one file, and a typist in front of it."""
 
     def __init__(
-        self, asked: Asks, place: Place, habits: Habits, count: Callable[[str], int],
+        self, asked: Asks, place: Passage, habits: Habits, count: Callable[[str], int],
         on_event: Callable[[dict[str, Any]], None] = lambda event: None,
         on_change: Callable[[Snapshot], None] = lambda snapshot: None,
     ) -> None:  # fmt: skip

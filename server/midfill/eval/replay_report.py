@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.table import Table
 
 from midfill.eval.figures import Difference, compared
-from midfill.eval.replay import Place, Tally
+from midfill.eval.replay import Passage, Tally
 from midfill.eval.report import COLOURS, beside, grid, ms, percent, picture
 from midfill.eval.summary import ALL
 
-Tallies = Sequence[tuple[Place, Tally]]
+Tallies = Sequence[tuple[Passage, Tally]]
 # Each share, and its name in a table.
 SHARES = {"saved": "keystrokes saved", "shown_acceptance": "shown acceptance", "flicker": "flicker", "wasted": "wasted"}
 

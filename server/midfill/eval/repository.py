@@ -39,7 +39,7 @@ _COMMON = frozenset(
 
 
 @dataclass(slots=True)
-class Workspace:
+class RepositoryCopy:
     """The copy, and its files' texts by path (``/`` separated) with ``\\n`` line ends."""
 
     folder: Path
@@ -59,7 +59,7 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def copied(root: Path) -> Iterator[Workspace]:
+def copied(root: Path) -> Iterator[RepositoryCopy]:
     """Yield a copy of the source files under ``root``, removed at the end. Raises MidfillError."""
     if not root.is_dir():
         raise MidfillError(f"{root} is not a folder", "name the folder of a repository")
@@ -71,7 +71,7 @@ def copied(root: Path) -> Iterator[Workspace]:
         for path, text in texts.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8", newline="")
-        yield Workspace(folder, texts)
+        yield RepositoryCopy(folder, texts)
 
 
 def read(root: Path) -> dict[str, str]:

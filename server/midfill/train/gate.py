@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from midfill.completer import Completer
-from midfill.eval.ask import Answer, Bare, Server
+from midfill.eval.ask import Answer, Bare, EndToEnd
 from midfill.eval.figures import Difference
 from midfill.eval.holes import Hole, is_leak_free
 from midfill.eval.metrics import judged
@@ -70,7 +70,7 @@ class Gate:
 
     def __init__(self, completer: Completer, bare: Completer) -> None:
         """``bare`` renders prompts as an endpoint would: it does not take a begun word off them."""
-        self._server, self._bare = Server(completer), Bare(bare)
+        self._server, self._bare = EndToEnd(completer), Bare(bare)
 
     async def answer(self, snapshot: Snapshot) -> Answer:
         """Return what is shown; ``why`` holds what the bare model did. Raises EngineError."""

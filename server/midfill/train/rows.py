@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from midfill.eval.cutting import Code, Token
+from midfill.eval.cutting import Code, Leaf
 from midfill.syntax import languages
 
 TAB = 4  # columns
@@ -89,7 +89,7 @@ def by_words(text: str) -> Code:
     code, start = Code(text), 0
     for row, line in enumerate(text.split("\n")):
         found = [
-            Token(start + one.start(), start + one.end(), row, "word" if one[0][0].isalpha() else "sign", one[0])
+            Leaf(start + one.start(), start + one.end(), row, "word" if one[0][0].isalpha() else "sign", one[0])
             for one in _TOKEN.finditer(line)
         ]
         if found:

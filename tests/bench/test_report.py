@@ -121,10 +121,10 @@ def test_absurd_settings(words: list[str], capsys: pytest.CaptureFixture[str]) -
 
 def test_where_the_plot_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run._plot_file(None, run.Settings()) is None
+    assert run._plot_file(None, run.Workload()) is None
     assert run._plot_file("a.svg", run.QUICK) == Path("a.svg")
     (tmp_path / "docs" / "images").mkdir(parents=True)
     (tmp_path / "server" / "midfill").mkdir(parents=True)
-    assert run._plot_file(None, run.Settings()) == Path("docs/images/bench.svg")
+    assert run._plot_file(None, run.Workload()) == Path("docs/images/bench.svg")
     assert run._plot_file(None, run.QUICK) is None
-    assert run._plot_file("none", run.Settings()) is None
+    assert run._plot_file("none", run.Workload()) is None

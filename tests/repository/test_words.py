@@ -16,9 +16,9 @@ SERVER = ROOT / "server" / "midfill"
 CLASS = re.compile(r"^[ \t]*class (\w+)", re.MULTILINE)
 # Names that several modules give to a class. To become shorter; nothing is added.
 SHARED = frozenset({
-    "Asked", "Document", "Ended", "Facts", "Gate", "Generation", "Job", "Line", "Middle", "Pace", "Place", "Plan",
-    "Reader", "Records", "Report", "Rows", "Run", "Settings", "Slot", "State", "Training", "Verdict",
-    "Vocabulary", "Window", "_Run",
+    "Asked", "Document", "Ended", "Facts", "Gate", "Generation", "Job", "Line", "Middle", "Pace", "Place",
+    "Reader", "Records", "Report", "Rows", "Settings", "Slot", "State", "Training", "Vocabulary", "Window",
+    "_Run",
 })  # fmt: skip
 # What was said before, and what is said now.
 OLD = {

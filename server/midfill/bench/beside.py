@@ -25,7 +25,7 @@ from pathlib import Path
 
 from midfill import config_files
 from midfill.bench.contenders import ask
-from midfill.bench.goals import Measured, Verdict
+from midfill.bench.goals import GoalResult, Measured
 from midfill.bench.holes import read_module
 from midfill.bench.own import move_data, started
 from midfill.bench.prompts import MODULES, Windows, continuation
@@ -133,7 +133,7 @@ async def overload(options: argparse.Namespace, folder: Path, say: Say) -> Measu
     fits = [0 if one is None else min(N_WINDOWS, int(DEADLINE_S / one)) for one in alone]
     missing = max(fit - n for n, fit in zip(answered, fits, strict=True))
     name = f"{N_WINDOWS} windows at once, within {DEADLINE_S:g} s"
-    verdict = Verdict(name, "as many as fit one by one", f"{answered}, {fits} fit", missing, missing <= 0)
+    verdict = GoalResult(name, "as many as fit one by one", f"{answered}, {fits} fit", missing, missing <= 0)
     return {"windows": N_WINDOWS, "deadline_s": DEADLINE_S, "alone_s": alone, "fits": fits, "answered": answered}, [
         verdict
     ]

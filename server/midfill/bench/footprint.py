@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill import config_files, paths
-from midfill.bench.goals import Measured, Verdict
+from midfill.bench.goals import GoalResult, Measured
 from midfill.bench.holes import read_module
 from midfill.bench.own import move_data, started
 from midfill.config import Config
@@ -46,12 +46,12 @@ class Limit:
     at_most: float
     unit: str
 
-    def verdict(self, value: float | None) -> Verdict:
+    def verdict(self, value: float | None) -> GoalResult:
         """Return the verdict on ``value``: whether it is within the limit."""
         wanted = f"<= {self.at_most:g} {self.unit}"
         if value is None:
-            return Verdict(self.name, wanted, "not measured", None, None)
-        return Verdict(self.name, wanted, f"{value:.2f} {self.unit}", value, value <= self.at_most)
+            return GoalResult(self.name, wanted, "not measured", None, None)
+        return GoalResult(self.name, wanted, f"{value:.2f} {self.unit}", value, value <= self.at_most)
 
 
 LIMITS = (
@@ -66,7 +66,7 @@ LIMITS = (
 )
 
 
-def judge(figures: Mapping[str, Any]) -> list[Verdict]:
+def judge(figures: Mapping[str, Any]) -> list[GoalResult]:
     """Return every limit's verdict."""
     return [limit.verdict(figures.get(limit.key)) for limit in LIMITS]
 

@@ -31,7 +31,7 @@ QUALITY = "first-line exact match no worse than the exact layout's"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GoalResult:
     """A goal and what was measured. ``passed`` is None if nothing was measured."""
 
     name: str
@@ -42,30 +42,30 @@ class Verdict:
 
 
 # The result of a bench: its figures, and its goals with their verdicts.
-Measured = tuple[dict[str, Any], list[Verdict]]
+Measured = tuple[dict[str, Any], list[GoalResult]]
 
 
-def judge(samples: Samples, quality: Difference | None) -> list[Verdict]:
+def judge(samples: Samples, quality: Difference | None) -> list[GoalResult]:
     """Return every goal's verdict."""
     return [*(_speed(goal, samples) for goal in GOALS), _quality(quality)]
 
 
-def exit_code(verdicts: Sequence[Verdict]) -> int:
+def exit_code(verdicts: Sequence[GoalResult]) -> int:
     """Return 1 if a goal is missed. What was not measured is neither missed nor reached."""
     return int(any(verdict.passed is False for verdict in verdicts))
 
 
-def _speed(goal: Goal, samples: Samples) -> Verdict:
+def _speed(goal: Goal, samples: Samples) -> GoalResult:
     ratio = samples.ratio(goal.metric, goal.rival)
     wanted = f"<= {goal.at_most:g} x {goal.rival}"
     if ratio is None:
-        return Verdict(goal.name, wanted, "not measured", None, None)
-    return Verdict(goal.name, wanted, f"{ratio:.3f} x", ratio, ratio <= goal.at_most)
+        return GoalResult(goal.name, wanted, "not measured", None, None)
+    return GoalResult(goal.name, wanted, f"{ratio:.3f} x", ratio, ratio <= goal.at_most)
 
 
-def _quality(quality: Difference | None) -> Verdict:
+def _quality(quality: Difference | None) -> GoalResult:
     wanted = "95 % interval of the difference reaches 0"
     if quality is None:
-        return Verdict(QUALITY, wanted, "not measured", None, None)
+        return GoalResult(QUALITY, wanted, "not measured", None, None)
     says = f"{quality.b:.0%} against {quality.a:.0%} of {quality.n}, interval {quality.low:+.2f} to {quality.high:+.2f}"
-    return Verdict(QUALITY, wanted, says, quality.difference, quality.high >= 0)
+    return GoalResult(QUALITY, wanted, says, quality.difference, quality.high >= 0)

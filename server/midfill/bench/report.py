@@ -21,7 +21,7 @@ from midfill.bench.figures import (
     Samples,
     prefill,
 )
-from midfill.bench.goals import Verdict
+from midfill.bench.goals import GoalResult
 from midfill.bench.load import BUSY
 from midfill.bench.replay import Replay
 from midfill.eval.about import commit, machine, need_matplotlib, versions
@@ -40,7 +40,7 @@ class Report:
     tokens_per_s: dict[str, float]
     quality: Difference | None
     replay: Replay | None
-    verdicts: Sequence[Verdict]
+    verdicts: Sequence[GoalResult]
     versions: dict[str, str] = field(default_factory=dict)
     n_tokens: dict[str, float] = field(default_factory=dict)
     load_average: dict[str, list[float]] = field(default_factory=dict)  # before the run, and at its end
@@ -131,7 +131,7 @@ def _replay(replay: Replay) -> Table:
     return table
 
 
-def goals(verdicts: Sequence[Verdict]) -> Table:
+def goals(verdicts: Sequence[GoalResult]) -> Table:
     """Return a table of the goals and what was measured."""
     says = {True: "[green]reached[/]", False: "[red]missed[/]", None: ""}
     rows = [(one.name, one.goal, one.measured, says[one.passed]) for one in verdicts]

@@ -49,7 +49,7 @@ N_WARM_UP = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Workload:
     """How much is measured."""
 
     rounds: int = 7
@@ -64,7 +64,7 @@ class Settings:
     quick: bool = False
 
 
-QUICK = Settings(
+QUICK = Workload(
     rounds=1, holes=2, sizes=(128,), context_tokens=256, answer_tokens=8, replay_keys=20, quick=True
 )  # fmt: skip
 
@@ -73,7 +73,7 @@ QUICK = Settings(
 class Turns:
     """The contenders, and their answers so far."""
 
-    settings: Settings
+    settings: Workload
     ours: Midfill
     contenders: list[Contender]
     tokenizer: CodeTokenizer
@@ -161,8 +161,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     return exit_code(verdicts)
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
-    settings = QUICK if arguments.quick else Settings()
+def _settings(arguments: argparse.Namespace) -> Workload:
+    settings = QUICK if arguments.quick else Workload()
     given = {name: value for name in ("rounds", "holes") if (value := getattr(arguments, name)) is not None}
     for name, value in given.items():
         if not 1 <= value <= 1000:
@@ -170,7 +170,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return dataclasses.replace(settings, **given)
 
 
-def _plot_file(given: str | None, settings: Settings) -> Path | None:
+def _plot_file(given: str | None, settings: Workload) -> Path | None:
     """Return the plot's file: by default, in a checkout of the project, among its documents."""
     if given is not None:
         return None if given == "none" else paths.expanded(given)
@@ -179,7 +179,7 @@ def _plot_file(given: str | None, settings: Settings) -> Path | None:
 
 
 async def _measure(
-    settings: Settings, arguments: argparse.Namespace, folder: Path, console: Console
+    settings: Workload, arguments: argparse.Namespace, folder: Path, console: Console
 ) -> reporting.Report:
     start, load_before = time.monotonic(), load_average()
 

@@ -250,11 +250,11 @@ def child(arguments: argparse.Namespace, config: Config) -> int:
     present = name if name in registry.names() else config.adapter
     config = dataclasses.replace(config, engine_idle_exit_s=ENGINE_IDLE_S)
     return train_run.once(
-        argparse.Namespace(**{**vars(arguments), "against": present}), config, _Run(name, config.model)
+        argparse.Namespace(**{**vars(arguments), "against": present}), config, _ResumableRun(name, config.model)
     )
 
 
-class _Run:
+class _ResumableRun:
     """One run, which may take several nights: it keeps its name while files change."""
 
     def __init__(self, name: str, model: str) -> None:

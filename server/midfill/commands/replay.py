@@ -34,7 +34,7 @@ MAX_FILES, MAX_CHARS, MAX_PLACES = 1000, 100_000, 1000
 
 
 @dataclass(slots=True)
-class Run:
+class ConfigResults:
     """The results of one configuration, place by place."""
 
     config: Config
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.plot is not None:
         need_matplotlib()
     habits, found = _habits(arguments), _places(arguments)
-    runs = {name: Run(one) for name, one in _configs(arguments, config).items()}
+    runs = {name: ConfigResults(one) for name, one in _configs(arguments, config).items()}
     start = time.monotonic()
     with opened(arguments.out) as out:
         info = asyncio.run(_type(runs, found, habits, out))
@@ -151,7 +151,9 @@ def _places(arguments: argparse.Namespace) -> list[Passage]:
     return found
 
 
-async def _type(runs: Mapping[str, Run], found: Sequence[Passage], habits: Habits, out: TextIO | None) -> ModelInfo:
+async def _type(
+    runs: Mapping[str, ConfigResults], found: Sequence[Passage], habits: Habits, out: TextIO | None
+) -> ModelInfo:
     """Type every place by every configuration in turn; each time another one begins."""
     async with AsyncExitStack() as stack:
         completers = {name: await stack.enter_async_context(session(one.config)) for name, one in runs.items()}
@@ -193,7 +195,7 @@ def _events(out: TextIO | None, who: str) -> Callable[[dict[str, Any]], None]:
 
 
 def _report(
-    arguments: argparse.Namespace, habits: Habits, runs: Mapping[str, Run], info: ModelInfo, seconds: float
+    arguments: argparse.Namespace, habits: Habits, runs: Mapping[str, ConfigResults], info: ModelInfo, seconds: float
 ) -> None:
     console = report.console()
     totals = {name: replay_report.total(one.tallies) for name, one in runs.items()}

@@ -180,26 +180,26 @@ def job_of(arguments: argparse.Namespace, config: Config) -> Job:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class _LoraShape:
     rank: int
     alpha: float
     targets: tuple[str, ...]  # none: every linear layer of the blocks
 
 
-def _shape(arguments: argparse.Namespace, config: Config) -> tuple[_Shape, tuple[str, Path] | None]:
+def _shape(arguments: argparse.Namespace, config: Config) -> tuple[_LoraShape, tuple[str, Path] | None]:
     """Return the adapter's shape, and what it continues from: what was learned there need not be learned again.
 
     That is the adapter it will be compared with, unless another shape is asked for. Raises MidfillError.
     """
     targets = tuple(target for target in (arguments.targets or "").split(",") if target)
     rank = RANK if arguments.rank is None else arguments.rank
-    wanted = _Shape(rank, ALPHA if arguments.alpha is None else arguments.alpha, targets)
+    wanted = _LoraShape(rank, ALPHA if arguments.alpha is None else arguments.alpha, targets)
     setting = arguments.start or arguments.against or config.adapter
     start = folder_of(setting, models.resolve(config.model).name)
     if start is None:
         return wanted, None
     facts = describe(start[1])
-    there = _Shape(facts.rank, facts.alpha, facts.targets)
+    there = _LoraShape(facts.rank, facts.alpha, facts.targets)
     same = (
         arguments.rank in (None, there.rank)
         and arguments.alpha in (None, there.alpha)

@@ -28,7 +28,7 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Installation:
     """Files with their content, the commands that install and remove the service, and a remark."""
 
     manager: str
@@ -39,7 +39,7 @@ class Plan:
     encoding: str = "utf-8"
 
 
-def systemd(service: Service, config_home: Path) -> Plan:
+def systemd(service: Service, config_home: Path) -> Installation:
     """Return a timer and a service of the user's own systemd."""
     unit = f"midfill-train-{service.name}"
     folder = config_home / "systemd" / "user"
@@ -72,7 +72,7 @@ def systemd(service: Service, config_home: Path) -> Plan:
         "",
     ]
     control = ("systemctl", "--user")
-    return Plan(
+    return Installation(
         "systemd",
         ((folder / f"{unit}.service", "\n".join(lines)), (folder / f"{unit}.timer", "\n".join(timer))),
         ((*control, "daemon-reload"), (*control, "enable", "--now", f"{unit}.timer")),
@@ -87,7 +87,7 @@ def _quoted(text: str) -> str:
     return '"' + "".join(escapes.get(char, char) for char in text) + '"'
 
 
-def launchd(service: Service, home: Path, uid: int) -> Plan:
+def launchd(service: Service, home: Path, uid: int) -> Installation:
     """Return an agent of macOS."""
     label = f"org.midfill.train.{service.name}"
     file = home / "Library" / "LaunchAgents" / f"{label}.plist"
@@ -100,7 +100,7 @@ def launchd(service: Service, home: Path, uid: int) -> Plan:
         "ExitTimeOut": STOP_S,
     }
     domain = f"gui/{uid}"
-    return Plan(
+    return Installation(
         "launchd",
         ((file, plistlib.dumps(content).decode("utf-8")),),
         (("launchctl", "bootstrap", domain, str(file)),),
@@ -109,7 +109,7 @@ def launchd(service: Service, home: Path, uid: int) -> Plan:
     )
 
 
-def task_scheduler(service: Service, folder: Path) -> Plan:
+def task_scheduler(service: Service, folder: Path) -> Installation:
     """Return a task of Windows. Its environment is the user's own."""
     task = f"midfill-train-{service.name}"
     program, *arguments = service.command
@@ -136,7 +136,7 @@ def task_scheduler(service: Service, folder: Path) -> Plan:
     ElementTree.indent(root)
     file = folder / f"{task}.xml"
     text = '<?xml version="1.0" encoding="UTF-16"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
-    return Plan(
+    return Installation(
         "the Task Scheduler",
         ((file, text),),
         (("schtasks", "/Create", "/F", "/TN", task, "/XML", str(file)),),

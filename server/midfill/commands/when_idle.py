@@ -17,7 +17,7 @@ from rich.console import Console
 from midfill import paths
 from midfill.commands import night, train_run, units
 from midfill.commands.training import check_installed, data_lines
-from midfill.commands.units import Plan, Service
+from midfill.commands.units import Installation, Service
 from midfill.config import Config
 from midfill.train import history
 from midfill.train.idleness import Idleness
@@ -97,7 +97,7 @@ def _forwarded(arguments: argparse.Namespace) -> list[str]:
     return found
 
 
-def plan_of(service: Service) -> Plan:
+def plan_of(service: Service) -> Installation:
     """Return the plan for this system."""
     if sys.platform == "darwin":
         return units.launchd(service, Path.home(), os.getuid())
@@ -140,7 +140,7 @@ def _install(arguments: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def _show(plan: Plan, budget: float) -> None:
+def _show(plan: Installation, budget: float) -> None:
     print(
         f"Every evening at {units.HOUR}:00 {plan.manager} starts a process that waits until the computer is idle\n"
         f"and on mains power. Then it trains for up to {budget:g} minutes, and stops as soon as you come back."
@@ -172,7 +172,7 @@ def _remove(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _take_away(plan: Plan) -> None:
+def _take_away(plan: Installation) -> None:
     for command in plan.end:
         _runs(command)
     try:

@@ -14,7 +14,7 @@ import pytest
 
 from midfill import paths
 from midfill.engine import record
-from midfill.engine.record import Place
+from midfill.engine.record import RuntimeFiles
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def own_runtime(own_folders: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         monkeypatch.setenv("MIDFILL_RUNTIME_DIR", folder)
         yield Path(folder)
         for lock in Path(folder).rglob("engine-*.lock"):
-            where = Place(lock.parent, lock.stem.removeprefix("engine-"))
+            where = RuntimeFiles(lock.parent, lock.stem.removeprefix("engine-"))
             if record.is_running(where) and (address := record.find(where)) is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(address.pid, signal.SIGKILL)

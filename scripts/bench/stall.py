@@ -25,7 +25,7 @@ from typing import Any
 from tests.context import hostile
 
 from midfill.bench.footprint import descendants, resident
-from midfill.context.child import Ended
+from midfill.context.child import ChildEndedError
 from midfill.context.kinds import KINDS
 from midfill.context.parser import ParseProcess
 from midfill.demo.client import OpenFile, ServerGone, ServerProcess
@@ -116,7 +116,7 @@ def grammars(n_chars: int, only: Sequence[str]) -> list[dict[str, Any]]:
             start = time.monotonic()
             try:
                 child.outline(language, text)
-            except Ended as error:
+            except ChildEndedError as error:
                 ended.append(f"{unit!r} {shape}: {error}")
                 child.end()
                 child = ParseProcess()

@@ -260,7 +260,7 @@ DEFAULT = Config()
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class CheckedConfig:
     """A configuration with a layer on top, and the problems of that layer; its valid settings are applied."""
 
     config: Config
@@ -273,7 +273,7 @@ class Taken:
         return self.config
 
 
-def take(config: Config, values: Mapping[str, Any], where: str) -> Taken:
+def take(config: Config, values: Mapping[str, Any], where: str) -> CheckedConfig:
     """Return ``config`` with ``values`` on top. ``where`` names their source in problems.
 
     Keys may be snake_case or camelCase (what LSP clients send). An invalid value leaves the old one in place.
@@ -289,7 +289,7 @@ def take(config: Config, values: Mapping[str, Any], where: str) -> Taken:
         if problem is not None:
             said = problem.message if where in problem.message else f"{problem.message} in {where}"
             problems.append(MidfillError(said, problem.remedy))
-    return Taken(config, tuple(problems))
+    return CheckedConfig(config, tuple(problems))
 
 
 def _with(config: Config, name: str, value: Any) -> tuple[Config, MidfillError | None]:

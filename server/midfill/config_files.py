@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill import paths
-from midfill.config import ADAPTER_NAME, DEFAULT, WORKSPACE_KEYS, Config, Taken, is_setting, snake, take
+from midfill.config import ADAPTER_NAME, DEFAULT, WORKSPACE_KEYS, CheckedConfig, Config, is_setting, snake, take
 from midfill.types import MidfillError
 
 WORKSPACE_FILE = ".midfill.toml"
@@ -19,12 +19,12 @@ WORKSPACE_FILE = ".midfill.toml"
 MAX_USER_BYTES, MAX_WORKSPACE_BYTES = 64 << 10, 8 << 10
 
 
-def take_user() -> Taken:
+def take_user() -> CheckedConfig:
     """Return the defaults with the user's file on top."""
     return _take_file(DEFAULT, paths.config_file(), MAX_USER_BYTES)
 
 
-def take_workspace(config: Config, root: Path) -> Taken:
+def take_workspace(config: Config, root: Path) -> CheckedConfig:
     """Return ``config`` with the workspace's harmless settings on top."""
     file = root / WORKSPACE_FILE
     return _take_file(config, file, MAX_WORKSPACE_BYTES, lambda key, value: _refuse_harmful(file, key, value))
@@ -37,13 +37,13 @@ def load_user() -> Config:
 
 def _take_file(
     config: Config, file: Path, limit: int, check: Callable[[str, Any], None] = lambda _key, _value: None
-) -> Taken:
+) -> CheckedConfig:
     """Return ``config`` with a TOML file on top, if it exists. ``check`` raises MidfillError for settings that the
     file may not change."""
     try:
         values = _read(file, limit)
     except MidfillError as error:
-        return Taken(config, (error,))
+        return CheckedConfig(config, (error,))
     problems, sound = [], {}
     for key, value in values.items():
         try:
@@ -52,7 +52,7 @@ def _take_file(
         except MidfillError as error:
             problems.append(error)
     taken = take(config, sound, str(file))
-    return Taken(taken.config, (*problems, *taken.problems))
+    return CheckedConfig(taken.config, (*problems, *taken.problems))
 
 
 def _refuse_harmful(file: Path, key: str, value: Any) -> None:

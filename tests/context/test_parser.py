@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from midfill.context import keeper, limits, parser
-from midfill.context.child import Ended
+from midfill.context.child import ChildEndedError
 from midfill.context.definition import Definition, from_json, to_json
 from midfill.context.kinds import KINDS
 from midfill.context.outline import outline
-from midfill.context.parser import COMMAND, Job, Parsed, ParseProcess, Parser
+from midfill.context.parser import COMMAND, Parsed, ParseJob, ParseProcess, Parser
 from midfill.context.workspace import Workspace
 from tests.context import hostile
 from tests.context.made import ROWS, snapshot_at, write
@@ -65,7 +65,7 @@ def test_the_child_reads_what_is_read_here(child: ParseProcess) -> None:
 def test_what_is_too_much_ends_the_child_alone(child: ParseProcess, language: str, text: str) -> None:
     """Nothing here asks how long it took: the child's own limits end it, and its memory never passed them."""
     assert child.outline(language, "") == ()
-    with pytest.raises(Ended) as caught:
+    with pytest.raises(ChildEndedError) as caught:
         child.outline(language, text)
     assert caught.value.ready
     assert is_gone(child.pid)
@@ -106,7 +106,7 @@ def test_a_child_that_does_not_answer(code: str, ready: bool, monkeypatch: pytes
     monkeypatch.setattr(parser, "ANSWER_S", 0.3 if code == STUCK else 60.0)
     process = ParseProcess((sys.executable, "-c", code))
     try:
-        with pytest.raises(Ended) as caught:
+        with pytest.raises(ChildEndedError) as caught:
             process.outline("python", "x = 1\n")
         assert caught.value.ready == ready
     finally:
@@ -125,7 +125,7 @@ def test_a_parser_goes_on_after_its_child_ended() -> None:
     subject = Parser(done.append)
     try:
         for key, language, text in (("a", "java", BOMB), ("b", "java", "class A {}"), ("c", "lua", "x = 1")):
-            subject.submit(Job(key, language, text))
+            subject.submit(ParseJob(key, language, text))
         assert settled(lambda: len(done) == 3)
     finally:
         subject.stop()
@@ -143,7 +143,7 @@ def test_pauses_grow_while_children_end_in_a_row() -> None:
     subject = Parser(lambda _parsed: None)
     pauses = []
     for _ in range(12):
-        subject._note_end(Ended("it ended", ready=True))
+        subject._note_end(ChildEndedError("it ended", ready=True))
         pauses.append(round(subject.pause_s, 2))
     assert pauses == sorted(pauses)
     assert 0 < pauses[0] <= parser.FIRST_PAUSE_S
@@ -162,7 +162,7 @@ def test_a_child_that_never_starts_costs_definitions_only(monkeypatch: pytest.Mo
     done: list[Parsed] = []
     subject = Parser(done.append, start)
     for key in "ab":
-        subject.submit(Job(key, "python", "def f(): ...\n"))
+        subject.submit(ParseJob(key, "python", "def f(): ...\n"))
     assert settled(lambda: len(done) == 2)
     subject.stop()
     assert [parsed.definitions for parsed in done] == [(), ()]
@@ -173,9 +173,9 @@ def test_a_child_without_work_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parser, "IDLE_S", 0.05)
     done: list[Parsed] = []
     subject = Parser(done.append)
-    subject.submit(Job("a", "python", "x = 1\n"))
+    subject.submit(ParseJob("a", "python", "x = 1\n"))
     assert settled(lambda: bool(done) and subject._child is None)
-    subject.submit(Job("a", "python", "x = 1\n"))
+    subject.submit(ParseJob("a", "python", "x = 1\n"))
     assert settled(lambda: len(done) == 2)
     assert [bool(parsed.definitions) for parsed in done] == [True, True]
     subject.stop()
@@ -255,7 +255,7 @@ def test_a_file_that_is_too_much_is_skipped_until_it_changes(
     asked: list[str] = []
     submit = project._parser.submit
 
-    def noted(job: Job) -> None:
+    def noted(job: ParseJob) -> None:
         asked.append(Path(job.key).name)
         submit(job)
 
@@ -297,14 +297,14 @@ def test_an_open_document_that_is_too_much_has_its_text_alone(
     project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "a.cpp"
-    document = keeper.Document(file.as_uri(), file, "a.cpp", "cpp", ENDLESS)
+    document = keeper.OpenDocument(file.as_uri(), file, "a.cpp", "cpp", ENDLESS)
     project.opened(document)
     assert project.settle(PATIENCE_S)
     (known,) = project._keeper.index.files.values()
     assert known.definitions == ()
-    asked: list[Job] = []
+    asked: list[ParseJob] = []
     monkeypatch.setattr(project._parser, "submit", asked.append)
-    project.changed(keeper.Document(file.as_uri(), file, "a.cpp", "cpp", ENDLESS + "int x;\n"))
+    project.changed(keeper.OpenDocument(file.as_uri(), file, "a.cpp", "cpp", ENDLESS + "int x;\n"))
     assert project.settle(PATIENCE_S)
     assert asked == []  # for a while
     (known,) = project._keeper.index.files.values()
@@ -318,7 +318,7 @@ def test_choices_are_made_while_a_text_is_parsed(
     project.set_folders([write(tmp_path / "w", {"client.py": GOOD})])
     assert project.settle(PATIENCE_S)
     monkeypatch.setattr(project._parser, "submit", lambda _job: None)
-    project.opened(keeper.Document("untitled:1", None, "x.py", "python", "x = 1\n"))
+    project.opened(keeper.OpenDocument("untitled:1", None, "x.py", "python", "x = 1\n"))
     assert settled(lambda: project._is_parsing)
     snapshot = snapshot_at(tmp_path / "w", "main.py", "from client import Client\nclient = Client()\nclient.‸\n")
     project.snippets(snapshot)
@@ -345,7 +345,7 @@ def test_every_grammar_with_hard_texts(language: str) -> None:
         process = process or ParseProcess((sys.executable, "-P", "-c", code))
         try:
             found = process.outline(language, text)
-        except Ended as error:
+        except ChildEndedError as error:
             blamed.append(error.ready)
             process.end()
             process = None

@@ -17,7 +17,7 @@ from midfill.context import keeper
 from midfill.context import workspace as module
 from midfill.context.choose import Choice
 from midfill.context.gather import gather
-from midfill.context.keeper import Document, edit_between
+from midfill.context.keeper import OpenDocument, edit_between
 from midfill.context.view import Edit
 from midfill.context.workspace import Workspace
 from midfill.types import Snapshot, Snippet
@@ -36,9 +36,9 @@ def project() -> Iterator[Workspace]:
     workspace.stop()
 
 
-def document(root: Path, path: str, text: str) -> Document:
+def document(root: Path, path: str, text: str) -> OpenDocument:
     file = root / path
-    return Document(file.as_uri(), file, path, "python", text)
+    return OpenDocument(file.as_uri(), file, path, "python", text)
 
 
 def texts(workspace: Workspace, snapshot: Snapshot) -> str:
@@ -70,7 +70,7 @@ def test_an_open_document_is_what_the_editor_has(project: Workspace, tmp_path: P
 
 def test_what_is_in_no_folder_is_known_while_it_is_open(project: Workspace, tmp_path: Path) -> None:
     snapshot = snapshot_at(tmp_path, "main.py", USE)
-    project.opened(Document("untitled:1", None, "client.py", "python", CLIENT))
+    project.opened(OpenDocument("untitled:1", None, "client.py", "python", CLIENT))
     assert "client.send(" in texts(project, snapshot)
     project.closed("untitled:1")
     assert texts(project, snapshot) == ""
@@ -378,7 +378,7 @@ def test_members_follow_what_is_typed_elsewhere(project: Workspace, tmp_path: Pa
     project.known(snapshot)
     file = root / "store/free.go"
     more = GO["store/free.go"] + "\nfunc (i *Item) Taken() int { return 0 }\n"
-    project.changed(Document(file.as_uri(), file, "store/free.go", "go", more))
+    project.changed(OpenDocument(file.as_uri(), file, "store/free.go", "go", more))
     assert project.settle(PATIENCE_S)
     project.known(snapshot)  # asks, and does not wait
     assert project.settle(PATIENCE_S)

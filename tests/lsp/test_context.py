@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from midfill.context.gather import gather
-from midfill.context.keeper import Document
+from midfill.context.keeper import OpenDocument
 from midfill.lsp.server import MidfillServer
 from midfill.types import Snapshot
 from tests.lsp.made import ask, notify, open_text, started
@@ -91,7 +91,7 @@ async def test_where_somebody_typed(
     text: str, start: tuple[int, int], end: tuple[int, int], insert: str, typed_at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = await started()
-    told: list[tuple[Document, int | None]] = []
+    told: list[tuple[OpenDocument, int | None]] = []
     monkeypatch.setattr(server.session.project, "changed", lambda document, cursor: told.append((document, cursor)))
     open_text(server, "file:///a.py", text)
     ends = [{"line": line, "character": character} for line, character in (start, end)]

@@ -74,7 +74,7 @@ async def started(config: Config) -> AsyncIterator[Started]:
         await end(where)
 
 
-async def end(where: record.Place) -> None:
+async def end(where: record.RuntimeFiles) -> None:
     """Stop the engine at ``where``, if one runs."""
     address = record.find(where)
     if address is None:

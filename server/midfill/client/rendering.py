@@ -23,7 +23,7 @@ from midfill.engine.http import HttpEngine
 from midfill.engine.render_wire import prompt_body, read_prompt, read_render, render_body
 from midfill.fim import FimRenderer, Prompt
 from midfill.remote import vocabulary
-from midfill.remote.vocabulary import Facts
+from midfill.remote.vocabulary import TokenizerFacts
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import Snapshot, Snippet
 
@@ -73,7 +73,7 @@ class RenderProcess:
         """Return the prompt as text. Raises EngineError."""
         return str((await self._ask({"spell": list(prompt.ids)}))["text"])
 
-    async def facts(self) -> Facts:
+    async def facts(self) -> TokenizerFacts:
         """Return the constants of the tokenizer and the template. Raises EngineError."""
         return vocabulary.from_json((await self._ask({"facts": True}))["facts"])
 

@@ -19,7 +19,7 @@ from midfill.config import Config
 from midfill.engine import environment
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
-from midfill.engine.record import Address, Place, find, is_running, model_of, place
+from midfill.engine.record import Address, RuntimeFiles, find, is_running, model_of, place
 from midfill.types import MidfillError
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ async def why(config: Config, pid: int) -> MidfillError | None:
     return ends.told(end) if end is not None else None
 
 
-async def _failed_start(where: Place, child: subprocess.Popen[bytes]) -> EngineError:
+async def _failed_start(where: RuntimeFiles, child: subprocess.Popen[bytes]) -> EngineError:
     """Return why ``child`` ended, only from its own record: all engines share the log."""
     if (end := await ends.of(where.end, child.pid)) is not None:
         error = ends.told(end)

@@ -15,7 +15,7 @@ from typing import Any
 from midfill.commands.options import configured, model_options
 from midfill.commands.session import session
 from midfill.config import Config
-from midfill.context.keeper import Document
+from midfill.context.keeper import OpenDocument
 from midfill.context.project import project_of
 from midfill.context.walk import printable
 from midfill.context.workspace import Workspace
@@ -106,7 +106,7 @@ def read_project(snapshot: Snapshot, file: Path, config: Config, budget: int) ->
     snapshot = dataclasses.replace(snapshot, path=printable(file.relative_to(root).as_posix()))
     workspace = Workspace(off=config.context_off, knowledge_off=config.knowledge_off, budget=budget)
     workspace.set_folders([root])
-    workspace.opened(Document(snapshot.uri, file, snapshot.path, snapshot.language, snapshot.text))
+    workspace.opened(OpenDocument(snapshot.uri, file, snapshot.path, snapshot.language, snapshot.text))
     workspace.prepare(snapshot, READ_S)
     return workspace, snapshot
 

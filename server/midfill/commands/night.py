@@ -27,7 +27,7 @@ from midfill.commands import train_run
 from midfill.commands.training import Training, watch
 from midfill.config import Config
 from midfill.engine.local.lora.files import describe
-from midfill.engine.record import Place, find, is_running
+from midfill.engine.record import RuntimeFiles, find, is_running
 from midfill.train import acceptance, history
 from midfill.train.history import Entry, State
 from midfill.train.job import ADAPTER, Job
@@ -236,7 +236,7 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
 def end_engines(runtime: Path) -> None:
     """End every engine in a night's own runtime folder."""
     for file in runtime.glob("engine-*.json"):
-        place = Place(runtime, file.stem.removeprefix("engine-"))
+        place = RuntimeFiles(runtime, file.stem.removeprefix("engine-"))
         if is_running(place) and (address := find(place)) is not None:
             with contextlib.suppress(OSError):
                 os.kill(address.pid, getattr(signal, "SIGKILL", signal.SIGTERM))

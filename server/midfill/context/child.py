@@ -20,7 +20,7 @@ LOOK_S = 0.05  # between two checks of the clock and the child's memory
 MAX_ANSWER = 8 << 20  # bytes
 
 
-class Ended(Exception):  # noqa: N818 - says what happened
+class ChildEndedError(Exception):
     """The child has ended. ``ready``: it had begun to work, so its last request is to blame."""
 
     def __init__(self, why: str, *, ready: bool) -> None:
@@ -68,9 +68,9 @@ class ChildProcess:
         try:
             found = json.loads(self._answer(self._answer_s))
         except (ValueError, RecursionError) as error:
-            raise Ended("it did not answer as it should", ready=True) from error
+            raise ChildEndedError("it did not answer as it should", ready=True) from error
         if not isinstance(found, dict):
-            raise Ended("it did not answer as it should", ready=True)
+            raise ChildEndedError("it did not answer as it should", ready=True)
         return found
 
     def kill(self) -> None:
@@ -92,12 +92,12 @@ class ChildProcess:
                 answer = self._answers.get(timeout=LOOK_S)
             except queue.Empty:
                 if time.monotonic() > deadline:
-                    raise Ended(f"no answer after {limit_s:.0f} s", ready=self._is_ready) from None
+                    raise ChildEndedError(f"no answer after {limit_s:.0f} s", ready=self._is_ready) from None
                 if self.resident > self._max_memory:
-                    raise Ended("too much memory", ready=self._is_ready) from None
+                    raise ChildEndedError("too much memory", ready=self._is_ready) from None
                 continue
             if not answer.endswith(b"\n"):
-                raise Ended("it ended", ready=self._is_ready)
+                raise ChildEndedError("it ended", ready=self._is_ready)
             return answer
 
     def _talk(self) -> None:

@@ -24,7 +24,7 @@ from midfill.context.knowledge.declared import lists_at
 from midfill.context.knowledge.homes import Sight
 from midfill.context.knowledge.names import KnownNames
 from midfill.context.knowledge.places import receiver_before
-from midfill.context.parser import Job, Parsed
+from midfill.context.parser import Parsed, ParseJob
 from midfill.context.project import go_module, outside, path_of
 from midfill.context.secrets import is_denied
 from midfill.context.sources import SOURCES
@@ -49,7 +49,7 @@ NEWS_S = 3.0  # what was learned about other files changes a choice after this l
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class OpenDocument:
     """An open document. ``where`` is its absolute path, None if it is not a file."""
 
     uri: str
@@ -60,7 +60,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _PendingParse:
     """A text that is being parsed: the file without its definitions, and where it comes from."""
 
     file: SourceFile
@@ -73,7 +73,7 @@ class Keeper:
 
     def __init__(self, off: Iterable[str] = ()) -> None:
         self.index = Index()
-        self._asked: _Asked | None = None
+        self._asked: _PendingParse | None = None
         self._again: deque[tuple[Folder, Found]] = deque()  # files of closed documents
         self._skipped: OrderedDict[str, tuple[int, int]] = OrderedDict()  # files too much to parse, with their stamps
         self._slow_until: dict[str, float] = {}  # the same of open documents, by URI
@@ -119,7 +119,7 @@ class Keeper:
         """Whether there are files to read."""
         return bool(self._walks or self._again)
 
-    def step(self) -> Job | None:
+    def step(self) -> ParseJob | None:
         """Read one more file of the folder that is being walked; return what to parse of it."""
         if self._again:
             folder, known = self._again.popleft()
@@ -154,11 +154,11 @@ class Keeper:
                 self._slow_until[asked.uri] = time.monotonic() + SLOW_S
             self._put(dataclasses.replace(asked.file, definitions=definitions or ()))
 
-    def _ask(self, asked: _Asked) -> Job | None:
+    def _ask(self, asked: _PendingParse) -> ParseJob | None:
         """Return what to parse of a file; None if it cannot be parsed, and is taken without definitions."""
         if asked.file.language in KINDS:
             self._asked = asked
-            return Job(asked.file.key, asked.file.language, asked.file.text)
+            return ParseJob(asked.file.key, asked.file.language, asked.file.text)
         if asked.uri:
             self._put(asked.file)
         else:
@@ -192,7 +192,7 @@ class Keeper:
             self._seen[folder.root], self._spent[folder.root], self._n_ended[folder.root] = set(), 0.0, 0
             self._walks.append((folder, folder.walk()))
 
-    def _read(self, folder: Folder, found: Found) -> Job | None:
+    def _read(self, folder: Folder, found: Found) -> ParseJob | None:
         known = self.index.files.get(found.key)
         if self._is_open(found.key) or (known is not None and known.stamp == found.stamp):
             return None
@@ -201,7 +201,7 @@ class Keeper:
             self.index.remove(found.key)
             return None
         file = SourceFile(found.key, found.path, languages.indexed(found.path), text, stamp=found.stamp)
-        return self._ask(_Asked(file, folder=folder))
+        return self._ask(_PendingParse(file, folder=folder))
 
     def _drop_missing(self, folder: Folder) -> None:
         """Forget what was there at the last walk and is gone now."""
@@ -219,7 +219,7 @@ class Keeper:
 
     # ---- documents ---------------------------------------------------------------------------------------------------
 
-    def take(self, document: Document) -> Job | None:
+    def take(self, document: OpenDocument) -> ParseJob | None:
         """Take the current text of a document; return what to parse of it."""
         key = self._key(document.uri, document.where)
         self._visit(document.uri)
@@ -235,7 +235,7 @@ class Keeper:
         if time.monotonic() < self._slow_until.get(document.uri, 0.0):
             self._put(file)
             return None
-        return self._ask(_Asked(file, uri=document.uri))
+        return self._ask(_PendingParse(file, uri=document.uri))
 
     def _put(self, file: SourceFile) -> None:
         """Take an open document; open documents matter more than others."""
@@ -281,7 +281,7 @@ class Keeper:
     def _is_open(self, key: str) -> bool:
         return key in self._keys.values()
 
-    def _may_show(self, key: str, document: Document) -> bool:
+    def _may_show(self, key: str, document: OpenDocument) -> bool:
         """Whether prompts of other files may hold parts of it: secret and ignored files never do."""
         if not is_handwritten(document.text):
             return False

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from midfill.context import limits
-from midfill.context.child import ChildProcess, Ended
+from midfill.context.child import ChildEndedError, ChildProcess
 from midfill.context.definition import Definition, from_json
 from midfill.context.kinds import KINDS
 from midfill.types import MidfillError
@@ -33,7 +33,7 @@ COMMAND = (sys.executable, "-P", "-m", "midfill.context.parsing")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ParseJob:
     """A text to parse."""
 
     key: str  # identifies the file
@@ -45,7 +45,7 @@ class Job:
 class Parsed:
     """The result of a job. ``definitions`` None: the text ended the child, and would do so again."""
 
-    job: Job
+    job: ParseJob
     definitions: tuple[Definition, ...] | None
     took_s: float
 
@@ -63,7 +63,7 @@ class ParseProcess(ChildProcess):
         try:
             return from_json(answer.get("definitions", []))
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise Ended("it did not answer as it should", ready=True) from error
+            raise ChildEndedError("it did not answer as it should", ready=True) from error
 
     @property
     def is_large(self) -> bool:
@@ -77,14 +77,14 @@ class Parser:
     def __init__(self, done: Callable[[Parsed], None], start: Callable[[], ParseProcess] = ParseProcess) -> None:
         """``done`` receives the result of each job, in that thread."""
         self._done, self._start = done, start
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[ParseJob | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._child: ParseProcess | None = None
         self._stopped = threading.Event()
         self._n_ended = 0  # consecutive children
         self._resume_at = self._off_until = 0.0
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: ParseJob) -> None:
         """Submit a job for parsing; returns at once."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="midfill-parser", daemon=True)
@@ -118,13 +118,13 @@ class Parser:
         finally:
             self._end_child()
 
-    def _definitions(self, job: Job) -> tuple[Definition, ...] | None:
+    def _definitions(self, job: ParseJob) -> tuple[Definition, ...] | None:
         if job.language not in KINDS:
             return ()
         while not self._stopped.is_set() and time.monotonic() >= self._off_until:
             try:
                 found = self._ask(job)
-            except Ended as error:
+            except ChildEndedError as error:
                 self._end_child()
                 if self._stopped.is_set():
                     break
@@ -137,20 +137,20 @@ class Parser:
                 return found
         return ()
 
-    def _ask(self, job: Job) -> tuple[Definition, ...]:
+    def _ask(self, job: ParseJob) -> tuple[Definition, ...]:
         if self._child is None:
             try:
                 self._child = self._start()
             except (OSError, MidfillError, ValueError) as error:
-                raise Ended(type(error).__name__, ready=False) from error
+                raise ChildEndedError(type(error).__name__, ready=False) from error
         if self._stopped.is_set():
-            raise Ended("it is not needed any more", ready=False)
+            raise ChildEndedError("it is not needed any more", ready=False)
         found = self._child.outline(job.language, job.text)
         if self._child.is_large:
             self._end_child()
         return found
 
-    def _note_end(self, error: Ended) -> None:
+    def _note_end(self, error: ChildEndedError) -> None:
         log.info("context: a process that parses was ended: %s", error)
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._n_ended, 10))
         self._n_ended += 1

@@ -20,12 +20,12 @@ from midfill.context.choose import Choice, cost_of, last_within
 from midfill.context.diagnostics import SOURCE as DIAGNOSTICS
 from midfill.context.diagnostics import Diagnostics
 from midfill.context.focus import receiver_in
-from midfill.context.keeper import Document, Keeper
+from midfill.context.keeper import Keeper, OpenDocument
 from midfill.context.knowledge.members import family_of
 from midfill.context.knowledge.names import INDEX, NOTHING, Known
 from midfill.context.knowledge.places import receiver_before
 from midfill.context.knowledge.store import Knowledge
-from midfill.context.parser import Job, Parsed, Parser
+from midfill.context.parser import Parsed, ParseJob, Parser
 from midfill.types import Snapshot, Snippet
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Workspace:
         self.budget = budget
         self._keeper = Keeper(off)
         self._changed = threading.Condition()
-        self._texts: OrderedDict[str, tuple[float, Document]] = OrderedDict()  # when it is due, and what
+        self._texts: OrderedDict[str, tuple[float, OpenDocument]] = OrderedDict()  # when it is due, and what
         self._places: OrderedDict[str, Snapshot] = OrderedDict()  # places to choose snippets for
         self._unnamed: OrderedDict[str, Snapshot] = OrderedDict()  # places to look up declared members for
         self._named: dict[str, tuple[int, str, int]] = {}  # line, receiver and state of the index at the last look
@@ -90,11 +90,11 @@ class Workspace:
         names = tuple(off)
         self._do(lambda: self._keeper.set_off(names))
 
-    def opened(self, document: Document) -> None:
+    def opened(self, document: OpenDocument) -> None:
         """The client opened a document."""
         self._take(document, 0.0)
 
-    def changed(self, document: Document, cursor: int | None = None) -> None:
+    def changed(self, document: OpenDocument, cursor: int | None = None) -> None:
         """The text of a document changed. ``cursor``: where the user is typing, in code points of it."""
         self._take(document, QUIET_S)
         if cursor is not None and len(document.text) <= MAX_TEXT:
@@ -176,7 +176,7 @@ class Workspace:
             self._calls.append(call)
             self._wake()
 
-    def _take(self, document: Document, delay_s: float) -> None:
+    def _take(self, document: OpenDocument, delay_s: float) -> None:
         with self._changed:
             if len(document.text) > MAX_TEXT:
                 self._texts.pop(document.uri, None)
@@ -260,7 +260,7 @@ class Workspace:
                 self._changed.wait(self._until_due())
         return None
 
-    def _due(self) -> Document | None:
+    def _due(self) -> OpenDocument | None:
         now = time.monotonic()
         uri = next((uri for uri, (due, _) in self._texts.items() if due <= now), None)
         return self._texts.pop(uri)[1] if uri is not None else None
@@ -283,7 +283,7 @@ class Workspace:
             if not (self._calls or self._unnamed or self._places or self._n_waiting or self._stopped):
                 self._changed.wait(min(worked_s, 0.25))
 
-    def _parse(self, job: Job | None) -> None:
+    def _parse(self, job: ParseJob | None) -> None:
         if job is not None:
             self._is_parsing = True
             self._parser.submit(job)

@@ -37,7 +37,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RuntimeFiles:
     """The files of one engine in the runtime folder."""
 
     folder: Path
@@ -74,11 +74,11 @@ class Place:
         return self.folder / f"engine-{self.key}.suspects"
 
 
-def place(config: Config) -> Place:
+def place(config: Config) -> RuntimeFiles:
     """Return the place for a model, device and number format: windows that want the same share one
     engine. Raises MidfillError."""
     identity = json.dumps([model_of(config), config.device, config.dtype, config.template])
-    return Place(paths.runtime_dir(), hashlib.sha256(identity.encode()).hexdigest()[:12])
+    return RuntimeFiles(paths.runtime_dir(), hashlib.sha256(identity.encode()).hexdigest()[:12])
 
 
 def model_of(config: Config) -> str:
@@ -88,7 +88,7 @@ def model_of(config: Config) -> str:
     return str(paths.expanded(config.model).absolute()) if is_path else config.model
 
 
-def find(where: Place) -> Address | None:
+def find(where: RuntimeFiles) -> Address | None:
     """Return the recorded address if it is ours to trust, else None. The engine may be gone
     all the same: connecting tells."""
     try:
@@ -100,7 +100,7 @@ def find(where: Place) -> Address | None:
         return None
 
 
-def is_running(where: Place) -> bool:
+def is_running(where: RuntimeFiles) -> bool:
     """Whether an engine holds the lock now."""
     lock = FileLock(where.lock)
     try:
@@ -111,7 +111,7 @@ def is_running(where: Place) -> bool:
     return False
 
 
-def write_record(where: Place, address: Address) -> None:
+def write_record(where: RuntimeFiles, address: Address) -> None:
     """Publish the address: private, as a whole or not at all."""
     temporary = where.record.with_suffix(f".{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

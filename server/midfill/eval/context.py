@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from midfill.completer import Completer
-from midfill.context.keeper import Document
+from midfill.context.keeper import OpenDocument
 from midfill.context.workspace import Workspace
 from midfill.eval.servers import LanguageServer
 from midfill.types import MidfillError, Snapshot
@@ -55,6 +55,6 @@ class ProjectContext:
         self._completer.sources = ()
         self._workspace.stop()
 
-    def _document(self, snapshot: Snapshot) -> Document:
+    def _document(self, snapshot: Snapshot) -> OpenDocument:
         where = self._folder / snapshot.path
-        return Document(snapshot.uri, where, snapshot.path, snapshot.language, snapshot.text)
+        return OpenDocument(snapshot.uri, where, snapshot.path, snapshot.language, snapshot.text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from midfill.context.keeper import Document as Shown
+from midfill.context.keeper import OpenDocument as Shown
 from midfill.context.workspace import MAX_TEXT
 from midfill.lsp.documents import ContentChange, Document, unix
 from midfill.lsp.session import Session

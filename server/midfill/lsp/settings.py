@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from midfill import config as configuration
 from midfill import config_files
-from midfill.config import Config, Taken
+from midfill.config import CheckedConfig, Config
 from midfill.lsp.positions import Encoding
 from midfill.lsp.uris import folder_path
 from midfill.types import MidfillError
@@ -65,7 +65,7 @@ class ConfigLayers:
     """
 
     def __init__(self, base: Config | None, client: Client) -> None:
-        taken = config_files.take_user() if base is None else Taken(base)
+        taken = config_files.take_user() if base is None else CheckedConfig(base)
         self._problems = list(taken.problems)
         if client.folders and (root := folder_path(client.folders[0])) is not None:
             taken = config_files.take_workspace(taken.config, root)

@@ -19,7 +19,7 @@ from midfill.remote.capabilities import Capabilities
 from midfill.remote.dialects import Piece
 from midfill.remote.errors import BrokenOffError, refused, unreachable
 from midfill.remote.several import First, OnFirst, merged
-from midfill.remote.vocabulary import Decoded, Facts, Vocabulary
+from midfill.remote.vocabulary import Decoded, TokenizerFacts, Vocabulary
 from midfill.types import Stats
 
 SESSION_HEADER = "X-Session-ID"  # balancers use it to keep a file's requests on one replica
@@ -33,7 +33,7 @@ class RemoteEngine:
     client: httpx.AsyncClient
     capabilities: Capabilities
     vocabulary: Vocabulary
-    facts: Facts
+    facts: TokenizerFacts
     salt: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)  # extra fields of the body, for experiments
 

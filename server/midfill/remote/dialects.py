@@ -13,7 +13,7 @@ from midfill.engine import wire
 from midfill.engine.base import EngineError, GenerateRequest
 from midfill.remote.capabilities import Capabilities
 from midfill.remote.several import First
-from midfill.remote.vocabulary import Facts
+from midfill.remote.vocabulary import TokenizerFacts
 from midfill.types import Stats
 
 TYPED, AHEAD = 0, 10  # priorities: lower ones are served first
@@ -41,7 +41,7 @@ def route(capabilities: Capabilities) -> str:
 
 
 def body(
-    request: GenerateRequest, prompt: list[int] | str, capabilities: Capabilities, facts: Facts, salt: str = ""
+    request: GenerateRequest, prompt: list[int] | str, capabilities: Capabilities, facts: TokenizerFacts, salt: str = ""
 ) -> dict[str, Any]:
     """Return the request as the engine takes it. ``prompt``: ids if it takes them, otherwise text with sentinels."""
     if capabilities.kind == "llama.cpp":

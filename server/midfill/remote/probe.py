@@ -18,7 +18,7 @@ from midfill.remote import dialects
 from midfill.remote.capabilities import Cancel, Capabilities, Kind, Served
 from midfill.remote.client import RemoteEngine
 from midfill.remote.errors import BrokenOffError, refused, unreachable
-from midfill.remote.vocabulary import Facts, Vocabulary
+from midfill.remote.vocabulary import TokenizerFacts, Vocabulary
 from midfill.types import MidfillError
 
 # Words, digits, indentation, several scripts and a character of four bytes, repeated again and again: any model
@@ -66,7 +66,7 @@ async def look(address: EngineAddress, client: httpx.AsyncClient, wanted: str = 
 
 
 async def complete(
-    address: EngineAddress, client: httpx.AsyncClient, seen: Capabilities, vocabulary: Vocabulary, facts: Facts
+    address: EngineAddress, client: httpx.AsyncClient, seen: Capabilities, vocabulary: Vocabulary, facts: TokenizerFacts
 ) -> Capabilities:
     """Return ``seen`` with what needs a tokenizer to find out. Raises EngineError if the engine's ids are not ours."""
     engine = RemoteEngine(address, client, seen, vocabulary, facts)

@@ -16,7 +16,7 @@ MAX_HELD = 3  # byte tokens of one incomplete character
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class TokenizerFacts:
     """What does not change about a tokenizer. ``stops`` are the names that end a middle, the likeliest first;
     ``sentinels`` are the template's control tokens, with their ids."""
 
@@ -29,7 +29,7 @@ class Facts:
 class Vocabulary(Protocol):
     """A tokenizer, in this process or another."""
 
-    async def facts(self) -> Facts:
+    async def facts(self) -> TokenizerFacts:
         """Return what does not change."""
         ...
 
@@ -52,7 +52,7 @@ class InlineVocabulary:
     def __init__(self, renderer: FimRenderer) -> None:
         self._renderer, self._tokenizer = renderer, renderer.tokenizer
 
-    async def facts(self) -> Facts:
+    async def facts(self) -> TokenizerFacts:
         """Return what does not change."""
         return facts_of(self._renderer)
 
@@ -69,7 +69,7 @@ class InlineVocabulary:
         return spelled_safely(self._tokenizer, ids)
 
 
-def facts_of(renderer: FimRenderer) -> Facts:
+def facts_of(renderer: FimRenderer) -> TokenizerFacts:
     """Return the facts of a renderer's template and tokenizer."""
     tokenizer, template = renderer.tokenizer, renderer.template
     control = tuple(sorted(tokenizer.control_ids))
@@ -79,7 +79,7 @@ def facts_of(renderer: FimRenderer) -> Facts:
     ids = (tokenizer.id_of(part.names) for part in template.parts if isinstance(part, Control))
     sentinels = {tokenizer.decode([token]): token for token in ids if token in tokenizer.control_ids}
     sentinels = {name: token for name, token in sentinels.items() if "▁" not in name}  # some servers read it as a space
-    return Facts(template.name, control, tuple(stops), tuple(sentinels.items()))
+    return TokenizerFacts(template.name, control, tuple(stops), tuple(sentinels.items()))
 
 
 def spelled_safely(tokenizer: CodeTokenizer, ids: Sequence[int]) -> str | None:
@@ -117,12 +117,12 @@ class Decoded:
         return text.rstrip("\N{REPLACEMENT CHARACTER}")
 
 
-def as_json(facts: Facts) -> dict[str, Any]:
+def as_json(facts: TokenizerFacts) -> dict[str, Any]:
     """Return the facts for a pipe."""
     return asdict(facts)
 
 
-def from_json(content: dict[str, Any]) -> Facts:
+def from_json(content: dict[str, Any]) -> TokenizerFacts:
     """Return the facts from a pipe."""
     sentinels = tuple((str(name), int(token)) for name, token in content["sentinels"])
-    return Facts(str(content["template"]), tuple(content["control_ids"]), tuple(content["stops"]), sentinels)
+    return TokenizerFacts(str(content["template"]), tuple(content["control_ids"]), tuple(content["stops"]), sentinels)

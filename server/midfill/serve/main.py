@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from midfill import __version__, faults
 from midfill.config import Config
 from midfill.engine import environment
-from midfill.engine.record import HAS_UNIX_SOCKETS, Address, Place, find, place, write_record
+from midfill.engine.record import HAS_UNIX_SOCKETS, Address, RuntimeFiles, find, place, write_record
 from midfill.engine.suspects import Suspects, WorkLog, unfinished
 from midfill.types import EngineStatus, MidfillError
 
@@ -85,7 +85,7 @@ def serve(
     return 0
 
 
-def _listen(where: Place, tcp: tuple[str, int] | None) -> socket.socket:
+def _listen(where: RuntimeFiles, tcp: tuple[str, int] | None) -> socket.socket:
     if tcp is None and HAS_UNIX_SOCKETS:
         where.socket.unlink(missing_ok=True)  # stale, because we hold the lock
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -117,7 +117,7 @@ def _log_to_stderr() -> None:
 
 
 async def _serve(
-    config: Config, where: Place, listener: socket.socket, address: Address, suspects: Suspects, work_log: WorkLog,
+    config: Config, where: RuntimeFiles, listener: socket.socket, address: Address, suspects: Suspects, work_log: WorkLog,
     team: TeamServer | None,
 ) -> EngineStatus:  # fmt: skip
     from midfill.engine.local.store import preparing

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from midfill import paths
-from midfill.engine.record import Address, Place, find
+from midfill.engine.record import Address, RuntimeFiles, find
 from midfill.types import MidfillError
 
 FIND_EVERY_S = 5.0  # engines come and go
@@ -62,7 +62,7 @@ def _addresses() -> Iterator[Address]:
     with contextlib.suppress(MidfillError, OSError):
         folder = paths.runtime_dir()
         for record in folder.glob("engine-*.json"):
-            if (address := find(Place(folder, record.stem.removeprefix("engine-")))) is not None:
+            if (address := find(RuntimeFiles(folder, record.stem.removeprefix("engine-")))) is not None:
                 yield address
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from midfill.context.child import ChildProcess, Ended
+from midfill.context.child import ChildEndedError, ChildProcess
 from midfill.context.knowledge.inferring import MAX_MEMORY
 from midfill.context.knowledge.names import CLIENT, INDEX, JEDI, NOTHING, Known, KnownNames
 from midfill.context.knowledge.places import (
@@ -262,7 +262,7 @@ class Knowledge:
                 "text": asked.text, "path": _path(snapshot.uri), "line": asked.row, "column": asked.column,
                 "receivers": asked.receivers, "here": asked.here, "folders": self._folders,
             })  # fmt: skip
-        except (Ended, OSError, MidfillError, ValueError) as error:
+        except (ChildEndedError, OSError, MidfillError, ValueError) as error:
             self._note_end(error)
             return None
         self._n_ended = 0
@@ -275,7 +275,9 @@ class Knowledge:
         self._end_child()
         if self._stopped:
             return
-        log.info("names: the process that infers was ended: %s", error if isinstance(error, Ended) else type(error))
+        log.info(
+            "names: the process that infers was ended: %s", error if isinstance(error, ChildEndedError) else type(error)
+        )
         self._n_ended += 1
         if self._n_ended == MAX_ENDED:
             self._n_ended, self._off_until = 0, time.monotonic() + OFF_S

@@ -27,9 +27,9 @@ def test_training(tmp_path: Path, quantise: bool) -> None:
         name="mine", roots=(str(repo),), held_out=(), folder=str(tmp_path / "run"), model=str(base), device="cuda",
         n_steps=30, n_tokens=1024, rate=1e-2, quantise=quantise, checkpointing=quantise,
     )  # fmt: skip
-    done = watch(job, Console(quiet=True))
-    assert describe(done.folder).rank == 4
-    loss = json.loads((done.folder / "midfill.json").read_text())["loss"]
+    trained = watch(job, Console(quiet=True))
+    assert describe(trained).rank == 4
+    loss = json.loads((trained / "midfill.json").read_text())["loss"]
     assert loss["held_out_after"] < loss["held_out_before"]
 
 

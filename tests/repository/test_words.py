@@ -17,7 +17,7 @@ CLASS = re.compile(r"^[ \t]*class (\w+)", re.MULTILINE)
 # Names that several modules give to a class. To become shorter; nothing is added.
 SHARED = frozenset({
     "Asked", "Facts", "Gate", "Generation", "Line", "Middle", "Pace", "Place", "Reader", "Records", "Report",
-    "Rows", "Settings", "Slot", "State", "Training", "Vocabulary", "Window", "_Run",
+    "Rows", "Settings", "Slot", "State", "Vocabulary", "Window", "_Run",
 })  # fmt: skip
 # What was said before, and what is said now.
 OLD = {

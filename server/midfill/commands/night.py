@@ -24,7 +24,7 @@ from rich.console import Console
 
 from midfill import news, paths, registry, safe_path
 from midfill.commands import train_run
-from midfill.commands.training import Training, watch
+from midfill.commands.training import watch
 from midfill.config import Config
 from midfill.engine.local.lora.files import describe
 from midfill.engine.record import RuntimeFiles, find, is_running
@@ -270,13 +270,13 @@ class _ResumableRun:
             self._keep(dataclasses.replace(self._state, run=self._of))
         return True
 
-    def trained(self, job: Job, console: Console) -> Training:
+    def trained(self, job: Job, console: Console) -> Path:
         folder = history.folder(self._name)
         of = f"{self._state.run} {self._model} {describe(Path(job.start)).digest if job.start else ''}"
         if self._state.trained != of or not (folder / ADAPTER).is_dir():
             watch(dataclasses.replace(job, folder=str(folder), run=self._state.run), console)
             self._keep(dataclasses.replace(self._state, trained=of))
-        return Training(folder / ADAPTER)
+        return folder / ADAPTER
 
     def judged(self) -> None:
         self._keep(State(done=self._of))

@@ -21,7 +21,7 @@ from rich.table import Table
 from midfill import paths, registry
 from midfill.commands import scoring
 from midfill.commands.session import session
-from midfill.commands.training import Training, clock, watch, watch_estimate
+from midfill.commands.training import clock, watch, watch_estimate
 from midfill.config import Config
 from midfill.engine.adapter_setting import folder_of
 from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, describe
@@ -66,38 +66,38 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
         if night is not None and not night.begin(collection.digest):
             print(json.dumps({"train": job.name, "unchanged": True}))
             return UNCHANGED
-    done = night.trained(job, console) if night is not None else watch(job, console)
-    figures = _figures(done)
+    trained = night.trained(job, console) if night is not None else watch(job, console)
+    figures = _figures(trained)
     if not arguments.gate:
-        console.print(f"trained, not measured and not registered: {done.folder}")
-        print(json.dumps({"train": job.name, "folder": str(done.folder), **figures}))
+        console.print(f"trained, not measured and not registered: {trained}")
+        print(json.dumps({"train": job.name, "folder": str(trained), **figures}))
         return 0
     present = dataclasses.replace(config, adapter=arguments.against or config.adapter)
     name, before = folder_of(present.adapter, models.resolve(present.model).name) or ("none", None)
     versions = {
-        "digest": describe(done.folder).digest, "against": name,
+        "digest": describe(trained).digest, "against": name,
         "replaced": describe(before).digest if before is not None else "",
     }  # fmt: skip
-    scored = scoring.job_of(present, before, done.folder, job.roots, job.held_out)
+    scored = scoring.job_of(present, before, trained, job.roots, job.held_out)
     likelihood = middles.table(scoring.watch(dataclasses.replace(scored, n=arguments.middles), console))
     console.print(scoring.shown(likelihood))
-    records, dtype = _judge(holes, done, present, console)
+    records, dtype = _judge(holes, trained, present, console)
     verdict = gate.decide(records, likelihood)
-    card.add_gate(done.folder, job.name, {**gate.as_figures(verdict), "dtype": dtype})
+    card.add_gate(trained, job.name, {**gate.as_figures(verdict), "dtype": dtype})
     console.print(_table(verdict))
     console.print(f"loss at held-out middles: {scoring.says(likelihood)}")
     promoted = verdict.promoted or arguments.force
     console.print(verdict.reason if verdict.promoted else f"not better: {verdict.reason}")
     if promoted:
-        registry.register(done.folder, job.name, FILES)
+        registry.register(trained, job.name, FILES)
         console.print(
             f'{job.name} is registered; running engines that serve it load the new version. Set adapter = "{job.name}"'
         )
     else:
-        console.print(f"not registered; the adapter is in {done.folder}")
+        console.print(f"not registered; the adapter is in {trained}")
     if night is not None:
         night.judged()
-    print(json.dumps({"train": job.name, "folder": str(done.folder), "promoted": promoted, **versions, **figures,
+    print(json.dumps({"train": job.name, "folder": str(trained), "promoted": promoted, **versions, **figures,
                       "gate": gate.as_figures(verdict)}))  # fmt: skip
     return 0 if promoted else NOT_PROMOTED
 
@@ -126,8 +126,8 @@ class Night(Protocol):
     def begin(self, digest: str) -> bool:
         """Begin with these texts; return False if they were judged before."""
 
-    def trained(self, job: Job, console: Console) -> Training:
-        """Train, or return what was trained and not judged yet."""
+    def trained(self, job: Job, console: Console) -> Path:
+        """Train, or find what was trained and not judged yet; return its folder."""
 
     def judged(self) -> None:
         """Record the verdict on what was trained."""
@@ -227,20 +227,20 @@ def _check_holes(holes: Sequence[Hole], held_out: Sequence[SourceText]) -> None:
         )
 
 
-def _figures(done: Training) -> dict[str, Any]:
-    content = json.loads((done.folder / "midfill.json").read_text(encoding="utf-8"))
+def _figures(trained: Path) -> dict[str, Any]:
+    content = json.loads((trained / "midfill.json").read_text(encoding="utf-8"))
     return {name: content[name] for name in ("base", "steps", "tokens", "examples", "seconds", "loss")}
 
 
-def _judge(holes: Sequence[Hole], done: Training, config: Config, console: Console) -> tuple[list[Record], str]:
+def _judge(holes: Sequence[Hole], trained: Path, config: Config, console: Console) -> tuple[list[Record], str]:
     """Return the records, and the number format of the base model they come from, which may differ from training's.
 
     ``config`` names the adapter that the new one has to improve on.
     """
     present = dataclasses.replace(config, adapter_by_language=(), records=False)
-    adapted = dataclasses.replace(present, adapter=str(done.folder))
+    adapted = dataclasses.replace(present, adapter=str(trained))
     records, dtype = asyncio.run(_answer(holes, {gate.BEFORE: present, gate.AFTER: adapted}, console))
-    (done.folder.parent / "gate.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+    (trained.parent / "gate.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
     return records, dtype
 
 

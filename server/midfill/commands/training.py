@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +28,13 @@ GO_ON = "run the same command again: it goes on from its checkpoint"
 KEEP_MEMORY = ":glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=17179869184"
 
 
-@dataclass(frozen=True, slots=True)
-class Training:
-    """What a finished run left."""
-
-    folder: Path  # of the adapter
-
-
-def watch(job: Job, console: Console) -> Training:
-    """Run the training process to its end. Raises MidfillError with its message, KeyboardInterrupt if stopped."""
-    done: Training | None = None
+def watch(job: Job, console: Console) -> Path:
+    """Run the training process to its end; return the adapter's folder. Raises MidfillError with its message, KeyboardInterrupt if stopped."""
+    done: Path | None = None
     with _Shown(console) as shown, worker("midfill.train.worker", dataclasses.asdict(job)) as lines:
         for message in lines:
             if message["kind"] == "done":
-                done = Training(Path(message["folder"]))
+                done = Path(message["folder"])
             elif message["kind"] == "interrupted":
                 console.print("stopped; the same command continues from here")
                 raise KeyboardInterrupt

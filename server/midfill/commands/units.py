@@ -1,6 +1,6 @@
 """What the system needs to start a night of training: for systemd, launchd, the Task Scheduler; or cron.
 
-Pure: a Plan says which files to write and which commands to run, and no shell reads any of it.
+Pure: an Installation says which files to write and which commands to run, and no shell reads any of it.
 """
 
 from __future__ import annotations

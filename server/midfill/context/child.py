@@ -60,7 +60,7 @@ class ChildProcess:
         return limits.resident(self.pid) or 0
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return its answer. Raises Ended."""
+        """Return its answer. Raises ChildEndedError."""
         if not self._is_ready:
             self._answer(START_S)
             self._is_ready = True
@@ -85,7 +85,7 @@ class ChildProcess:
         self._child.wait()
 
     def _answer(self, limit_s: float) -> bytes:
-        """Return the child's next line; kill a child that takes too long, or too much memory. Raises Ended."""
+        """Return the child's next line; kill a child that takes too long, or too much memory. Raises ChildEndedError."""
         deadline = time.monotonic() + limit_s
         while True:
             try:

@@ -58,7 +58,7 @@ class ParseProcess(ChildProcess):
         super().__init__(command, max_memory=limits.MAX_MEMORY + MAX_KEPT, answer_s=ANSWER_S)
 
     def outline(self, language: str, text: str) -> tuple[Definition, ...]:
-        """Return the definitions of ``text``; () if they could not be read. Raises Ended."""
+        """Return the definitions of ``text``; () if they could not be read. Raises ChildEndedError."""
         answer = self.ask({"language": language, "text": text})
         try:
             return from_json(answer.get("definitions", []))

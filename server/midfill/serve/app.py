@@ -216,11 +216,11 @@ class EngineApi:
         return Route(path, guarded, methods=[method])
 
     async def health(self, _: Request) -> Response:
-        """WireResponse 200 when the engine can answer, else 503."""
+        """Answer 200 when the engine can answer, else 503."""
         return Response(status_code=200 if self.engine.info is not None else 503)
 
     async def status(self, _: Request) -> Response:
-        """WireResponse status, model and adapters as JSON."""
+        """Answer status, model and adapters as JSON."""
         return WireResponse(self._snapshot())
 
     def _snapshot(self) -> dict[str, Any]:
@@ -255,14 +255,14 @@ class EngineApi:
         return StreamingResponse(lines(), media_type="text/event-stream")
 
     async def models(self, _: Request) -> Response:
-        """WireResponse the base model and the adapters, as OpenAI lists models."""
+        """Answer the base model and the adapters, as OpenAI lists models."""
         info = self.engine.info
         names = ([info.name] if info else []) + [adapter["name"] for adapter in self.engine.adapters()]
         data = [{"id": name, "object": "model", "owned_by": "midfill"} for name in names]
         return WireResponse({"object": "list", "data": data})
 
     async def stats(self, _: Request) -> Response:
-        """WireResponse counters and the last requests."""
+        """Answer counters and the last requests."""
         return WireResponse({**self.engine.figures(), "pid": os.getpid(), "clients": self.clients.n_watching})
 
     async def load_adapter(self, request: Request) -> Response:
@@ -284,7 +284,7 @@ class EngineApi:
         return WireResponse({})
 
     async def render(self, request: Request) -> Response:
-        """WireResponse a prompt, for windows that have no tokenizer of their own."""
+        """Answer a prompt, for windows that have no tokenizer of their own."""
         body = await read_body(request)
         return WireResponse(await self._rendering.answer(self.engine.tokenizer, self.engine.info, body))
 

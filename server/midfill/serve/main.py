@@ -117,8 +117,8 @@ def _log_to_stderr() -> None:
 
 
 async def _serve(
-    config: Config, where: RuntimeFiles, listener: socket.socket, address: Address, suspects: Suspects, work_log: WorkLog,
-    team: TeamServer | None,
+    config: Config, where: RuntimeFiles, listener: socket.socket, address: Address, suspects: Suspects,
+    work_log: WorkLog, team: TeamServer | None,
 ) -> EngineStatus:  # fmt: skip
     from midfill.engine.local.store import preparing
 

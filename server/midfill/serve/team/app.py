@@ -107,11 +107,11 @@ class TeamService(EngineApi):
         return TeamGuard(Starlette(routes=routes), self._tokens, self._terms)
 
     async def health(self, request: Request) -> Response:
-        """WireResponse 200 while new requests are taken."""
+        """Answer 200 while new requests are taken."""
         return Response(status_code=503) if self.draining else await super().health(request)
 
     async def models(self, request: Request) -> Response:
-        """WireResponse the base model, and the adapters that are registered on this machine."""
+        """Answer the base model, and the adapters that are registered on this machine."""
         info = self.engine.info
         base = info.name if info else ""
         names = {adapter["name"] for adapter in self.engine.adapters()} | set(registry.names())
@@ -121,7 +121,7 @@ class TeamService(EngineApi):
         return WireResponse({"object": "list", "data": data if base else []})
 
     async def figures(self, _: Request) -> Response:
-        """WireResponse the figures in Prometheus' text format."""
+        """Answer the figures in Prometheus' text format."""
         n_waiting = self.engine.figures().get("n_waiting", 0)
         return PlainTextResponse(self.metrics.text(n_waiting), media_type="text/plain; version=0.0.4")
 

@@ -272,7 +272,7 @@ def spelled_prefix(found: FimRenderer, prompt: fim.Prompt) -> str:
     """The prefix part of a prompt: the ids before the suffix sentinel, or the last ones in SPM."""
     control = [i for i, token in enumerate(prompt.ids) if token in found.tokenizer.control_ids]
     hole = [part for part in found._hole if not isinstance(part, str)]
-    end = len(prompt.ids) if hole[-1] is fim.Slot.PREFIX else control[-2]
+    end = len(prompt.ids) if hole[-1] is fim.Placeholder.PREFIX else control[-2]
     return found.tokenizer.decode(prompt.ids[end - prompt.n_prefix : end])
 
 

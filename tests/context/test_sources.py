@@ -8,7 +8,7 @@ from midfill.context.choose import CHARS_PER_TOKEN, Choice, choose
 from midfill.context.focus import Focus
 from midfill.context.index import SourceFile
 from midfill.context.sources import SOURCES
-from midfill.context.view import Edit, Window
+from midfill.context.view import Edit, Excerpt
 from midfill.syntax import languages
 from tests.context.made import focus_at, found_by, names_of, view_of
 
@@ -52,7 +52,7 @@ def test_an_import_that_is_not_used_yet_comes_first() -> None:
     focus = focus_at("p/a.py", "from .b import used, unused\n\nused()\n‸\n")
     found = found_by("imports", view_of(files), focus)
     assert names_of(found) == ["unused", "used"]
-    assert [one.text for one in found if isinstance(one, Window)] == ["\nx = unused()"]  # and how others call it
+    assert [one.text for one in found if isinstance(one, Excerpt)] == ["\nx = unused()"]  # and how others call it
 
 
 def test_documents_that_were_visited() -> None:
@@ -64,7 +64,7 @@ def test_edits_elsewhere() -> None:
     text = "".join(f"line_{n}\n" for n in range(50))
     edits = (Edit("a.py", 1, 2), Edit("b.py", 20, 21), Edit("gone.py", 1, 2), Edit("c.py", 0, 40))
     found = found_by("edits", view_of({"b.py": text, "c.py": text}, (), edits), focus_at("a.py", "‸"))
-    shown = [(one.file.path, one.start, one.end) for one in found if isinstance(one, Window)]
+    shown = [(one.file.path, one.start, one.end) for one in found if isinstance(one, Excerpt)]
     assert shown == [("b.py", 18, 23), ("c.py", 0, 16)]
 
 
@@ -74,7 +74,7 @@ def test_similar_code() -> None:
     focus = focus_at("a.py", "session = open_session(config)\nrows = ‸\n")
     found = found_by("similar", view_of(files), focus)
     assert [one.file.path for one in found] == ["b.py"]
-    assert isinstance(found[0], Window)
+    assert isinstance(found[0], Excerpt)
     assert "fetch_rows" in found[0].text
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tree_sitter import Node
 
 from midfill.syntax import languages
-from midfill.syntax.lexical import State, scan, state_at
+from midfill.syntax.lexical import LexerState, scan, state_at
 from midfill.syntax.parsers import parser_for
 
 STRING = re.compile(
@@ -82,9 +82,9 @@ def places(text: str) -> Iterator[tuple[int, int]]:
         start += len(line) + 1
 
 
-def read(text: str, language: str, scan: Callable[..., State] = scan) -> Iterator[tuple[int, str]]:
+def read(text: str, language: str, scan: Callable[..., LexerState] = scan) -> Iterator[tuple[int, str]]:
     """Yield the reader's verdict at each place, having read the file line by line."""
-    state: State = state_at("", "", language)
+    state: LexerState = state_at("", "", language)
     at = 0
     for start, place in places(text):
         if start > at:
@@ -94,7 +94,9 @@ def read(text: str, language: str, scan: Callable[..., State] = scan) -> Iterato
         yield place, "s" if here.string else "c" if here.comment else "."
 
 
-def differences(text: str, language: str, scan: Callable[..., State] = scan) -> tuple[int, list[tuple[int, str, str]]]:
+def differences(
+    text: str, language: str, scan: Callable[..., LexerState] = scan
+) -> tuple[int, list[tuple[int, str, str]]]:
     """Return (number of places compared, places where the two differ, with both verdicts)."""
     painted = kinds(text, language)
     if painted is None:

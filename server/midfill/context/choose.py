@@ -18,7 +18,7 @@ from midfill.context.index import SourceFile
 from midfill.context.secrets import has_secret
 from midfill.context.shared import shares_names
 from midfill.context.sources import SOURCES, imports
-from midfill.context.view import Found, Pick, Source, View, Window
+from midfill.context.view import Excerpt, Found, Pick, Source, View
 from midfill.types import Snippet
 
 CHARS_PER_TOKEN = 3.0  # of code, at least, so the budget is never exceeded
@@ -78,7 +78,7 @@ class _Basket:
         taken = self.of_file[found.file.key]
         if isinstance(found, Pick):
             line = found.file.definitions[found.at].line
-            return any(isinstance(one, Window) and one.start <= line < one.end for one in taken)
+            return any(isinstance(one, Excerpt) and one.start <= line < one.end for one in taken)
         lines = [one.file.definitions[one.at].line for one in taken if isinstance(one, Pick)]
         return sum(found.start <= line < found.end for line in lines) >= MAX_REPEATED
 
@@ -108,7 +108,7 @@ def choose(
 def _is_behind(key: Key, found: Mapping[Key, Found]) -> bool:
     """Whether it belongs to the line rather than to the file; the members of such a class go with the class."""
     one = found[key]
-    if isinstance(one, Window) or one.score >= URGENT:
+    if isinstance(one, Excerpt) or one.score >= URGENT:
         return True
     of_class = found.get((key[0], one.file.definitions[one.at].parent, -1))
     return of_class is not None and of_class.score >= URGENT
@@ -152,12 +152,12 @@ def _best(view: View, focus: Focus, sources: Mapping[str, Source]) -> dict[Key, 
 
 
 def _is_fit(found: Found, focus: Focus) -> bool:
-    text = found.text if isinstance(found, Window) else found.file.definitions[found.at].signature
+    text = found.text if isinstance(found, Excerpt) else found.file.definitions[found.at].signature
     return bool(text.strip()) and text not in focus.shown and not has_secret(text, found.file.path)
 
 
 def _cost(found: Found) -> float:
-    if isinstance(found, Window):
+    if isinstance(found, Excerpt):
         return len(found.text) / CHARS_PER_TOKEN + LINE_TOKENS + TOKENS_PER_FILE
     return len(found.file.definitions[found.at].signature) / CHARS_PER_TOKEN + LINE_TOKENS
 

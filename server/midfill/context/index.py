@@ -52,7 +52,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DefinitionRef:
     """A definition in its file."""
 
     file: SourceFile
@@ -113,10 +113,10 @@ class Index:
                 if not users:
                     del self._used[word]
 
-    def defining(self, name: str) -> list[Place]:
+    def defining(self, name: str) -> list[DefinitionRef]:
         """Return where ``name`` is defined, in any language."""
         found = self._defined.get(name, {})
-        return [Place(self.files[key], at) for key, places in found.items() for at in places]
+        return [DefinitionRef(self.files[key], at) for key, places in found.items() for at in places]
 
     def is_defined(self, name: str) -> bool:
         """Whether any file defines ``name``."""

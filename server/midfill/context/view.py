@@ -46,7 +46,7 @@ class Pick:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Excerpt:
     """Some lines, shown unchanged."""
 
     file: SourceFile
@@ -61,5 +61,5 @@ class Window:
         return "\n".join(self.file.lines[self.start : self.end]).rstrip()
 
 
-Found = Pick | Window
+Found = Pick | Excerpt
 Source = Callable[[View, Focus], Iterator[Found]]

@@ -10,7 +10,7 @@ from midfill.fim.templates import (
     Control,
     FimTemplate,
     Part,
-    Slot,
+    Placeholder,
     detect,
     find,
     why_not_filling,
@@ -18,6 +18,20 @@ from midfill.fim.templates import (
 from midfill.fim.window import CHARS_PER_TOKEN, MAX_STEP, head, tail, word_before
 
 __all__ = [
-    "CHARS_PER_TOKEN", "MAX_STEP", "PREFIX_ONLY", "TEMPLATES", "Control", "FimRenderer", "FimTemplate", "Part",
-    "Prompt", "Slot", "detect", "find", "head", "tail", "why_not_filling", "word_before",
+    "CHARS_PER_TOKEN",
+    "MAX_STEP",
+    "PREFIX_ONLY",
+    "TEMPLATES",
+    "Control",
+    "FimRenderer",
+    "FimTemplate",
+    "Part",
+    "Placeholder",
+    "Prompt",
+    "detect",
+    "find",
+    "head",
+    "tail",
+    "why_not_filling",
+    "word_before",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from midfill.fim.templates import Control, FimTemplate, Part, Slot
+from midfill.fim.templates import Control, FimTemplate, Part, Placeholder
 from midfill.fim.window import head, tail, word_before
 from midfill.syntax import languages
 from midfill.tokenizer import CodeTokenizer
@@ -30,7 +30,7 @@ class Prompt:
     forced_prefix: str = ""  # text before the cursor that is not in the prompt: the middle has to begin with it
 
 
-Values = Mapping[Slot, str]
+Values = Mapping[Placeholder, str]
 
 
 class FimRenderer:
@@ -84,12 +84,12 @@ class FimRenderer:
         files = self._files(snippets, int(budget * self.SNIPPET_SHARE) - len(repository))
         front = [*repository, *files, *here] if files or (self.template.path_needs_repo and title) else here
         budget -= len(front) - len(here)
-        n_suffix = int(budget * self.SUFFIX_SHARE) if Slot.SUFFIX in self._hole else 0
+        n_suffix = int(budget * self.SUFFIX_SHARE) if Placeholder.SUFFIX in self._hole else 0
         suffix = head(self.tokenizer, snapshot.suffix, n_suffix)
         forced_prefix = word_before(snapshot.prefix) if self._heal else ""
         before = snapshot.prefix.removesuffix(forced_prefix) if forced_prefix else snapshot.prefix
         if not snapshot.text.strip() and not title:  # a name alone leaves small models in doubt (docs/log.md)
-            before = values[Slot.COMMENT] + before
+            before = values[Placeholder.COMMENT] + before
         prefix = tail(self.tokenizer, before, budget - len(suffix))
         ids = self._assemble(front, title, prefix, suffix, values)
         n_control = sum(token in self.tokenizer.control_ids for token in ids)
@@ -105,13 +105,13 @@ class FimRenderer:
         A path that takes too much of the budget is cut to the file's own name, and then left out.
         """
         path = snapshot.path or languages.file_name(snapshot.language)
-        values: dict[Slot, str] = {}
+        values: dict[Placeholder, str] = {}
         for shown in (path[-MAX_PATH:], path.rpartition("/")[2][-MAX_PATH:], ""):
             values = {
-                Slot.PATH: shown,
-                Slot.REPO: repo,
-                Slot.LANGUAGE: languages.title(snapshot.language),
-                Slot.COMMENT: languages.comment(snapshot.language, shown),
+                Placeholder.PATH: shown,
+                Placeholder.REPO: repo,
+                Placeholder.LANGUAGE: languages.title(snapshot.language),
+                Placeholder.COMMENT: languages.comment(snapshot.language, shown),
             }
             here, title = (
                 (self._fill(self.template.here, values), self._fill(self.template.title, values))
@@ -124,10 +124,10 @@ class FimRenderer:
 
     def _pure(self, parts: Sequence[Part]) -> list[int]:
         """Return ``parts`` of a heading without a path: nothing, except what the template has there in any case."""
-        return [] if Slot.PATH in parts or Slot.COMMENT in parts else self._fill(parts, {})
+        return [] if Placeholder.PATH in parts or Placeholder.COMMENT in parts else self._fill(parts, {})
 
     def _n_in_hole(self, values: Values) -> int:
-        named = [part for part in self._hole if part in (Slot.PATH, Slot.LANGUAGE)]
+        named = [part for part in self._hole if part in (Placeholder.PATH, Placeholder.LANGUAGE)]
         return len(self._fill(named, values))
 
     def _suffix_bounds(self, n_before: int, n_suffix: int) -> tuple[int, int] | None:
@@ -137,11 +137,11 @@ class FimRenderer:
         keystroke.
         """
         hole = self._hole
-        if Slot.SUFFIX not in hole or hole.index(Slot.SUFFIX) < hole.index(Slot.PREFIX):
+        if Placeholder.SUFFIX not in hole or hole.index(Placeholder.SUFFIX) < hole.index(Placeholder.PREFIX):
             return None
         start = len(self._start) + n_before
-        for part in hole[: hole.index(Slot.SUFFIX)]:
-            start += len(self._fixed(part)) if not isinstance(part, Slot) else 0
+        for part in hole[: hole.index(Placeholder.SUFFIX)]:
+            start += len(self._fixed(part)) if not isinstance(part, Placeholder) else 0
         return start, start + n_suffix
 
     def spell(self, prompt: Prompt) -> str:
@@ -155,9 +155,9 @@ class FimRenderer:
         if not self.template.inside:
             ids += front
         for part in self._hole:
-            if part is Slot.PREFIX:
+            if part is Placeholder.PREFIX:
                 ids += [*front, *title, *prefix] if self.template.inside else title + prefix
-            elif part is Slot.SUFFIX:
+            elif part is Placeholder.SUFFIX:
                 ids += suffix
             else:
                 ids += self._fill((part,), values)
@@ -167,7 +167,9 @@ class FimRenderer:
         """Return the ids of those ``snippets`` that fit, each with its path."""
         ids: list[int] = []
         for snippet in snippets if self.template.file is not None else ():
-            piece = self._fill(self.template.file or (), {Slot.PATH: snippet.path, Slot.CODE: snippet.text})
+            piece = self._fill(
+                self.template.file or (), {Placeholder.PATH: snippet.path, Placeholder.CODE: snippet.text}
+            )
             if len(ids) + len(piece) <= budget:
                 ids += piece
         return ids
@@ -175,7 +177,7 @@ class FimRenderer:
     def _fill(self, parts: Sequence[Part], values: Values) -> list[int]:
         ids: list[int] = []
         for part in parts:
-            ids += self.tokenizer.encode(values[part]) if isinstance(part, Slot) else self._fixed(part)
+            ids += self.tokenizer.encode(values[part]) if isinstance(part, Placeholder) else self._fixed(part)
         return ids
 
     def _fixed(self, part: Part) -> list[int]:

@@ -14,7 +14,7 @@ from midfill.tokenizer import CodeTokenizer
 from midfill.types import MidfillError
 
 
-class Slot(Enum):
+class Placeholder(Enum):
     """What fills a part of a prompt."""
 
     PREFIX = "prefix"
@@ -38,7 +38,7 @@ class Control:
     or_nothing: bool = False
 
 
-Part = Slot | Control | str
+Part = Placeholder | Control | str
 
 
 def _control(*names: str) -> Control:
@@ -77,7 +77,7 @@ class FimTemplate:
         return (*hole, *self.start, *self.repo, *(self.file or ()), *self.here, *self.title)
 
 
-P, S = Slot.PREFIX, Slot.SUFFIX
+P, S = Placeholder.PREFIX, Placeholder.SUFFIX
 _PIPE_PRE, _PIPE_SUF, _PIPE_MID = _control("<|fim_prefix|>"), _control("<|fim_suffix|>"), _control("<|fim_middle|>")
 _STAR_PRE, _STAR_SUF, _STAR_MID = _control("<fim_prefix>"), _control("<fim_suffix>"), _control("<fim_middle>")
 _SANTA_PRE, _SANTA_SUF, _SANTA_MID = _control("<fim-prefix>"), _control("<fim-suffix>"), _control("<fim-middle>")
@@ -111,23 +111,23 @@ TEMPLATES = {
             psm=_PIPE_PSM,
             spm=_PIPE_SPM,
             start=(_optional("<bos>"),),
-            file=(Slot.CODE, _control("<|file_separator|>")),
-            title=(Slot.COMMENT,),
+            file=(Placeholder.CODE, _control("<|file_separator|>")),
+            title=(Placeholder.COMMENT,),
             stops=("<|file_separator|>", "<eos>", "<end_of_turn>"),
         ),
         FimTemplate(  # Qwen2.5-Coder technical report and README (Alibaba, 2024)
             "qwen2.5-coder",
             psm=_PIPE_PSM,
             spm=_PIPE_SPM,
-            repo=(_control("<|repo_name|>"), Slot.REPO, "\n"),
-            file=(_control("<|file_sep|>"), Slot.PATH, "\n", Slot.CODE, "\n"),
-            here=(_control("<|file_sep|>"), Slot.PATH, "\n"),
+            repo=(_control("<|repo_name|>"), Placeholder.REPO, "\n"),
+            file=(_control("<|file_sep|>"), Placeholder.PATH, "\n", Placeholder.CODE, "\n"),
+            here=(_control("<|file_sep|>"), Placeholder.PATH, "\n"),
             stops=("<|endoftext|>", "<|fim_pad|>", "<|file_sep|>", "<|repo_name|>", "<|im_end|>"),
         ),
         FimTemplate(  # CodeGeeX4 README, infilling (Zhipu, 2024)
             "codegeex4",
             spm=(
-                _control("<|user|>"), "\n###PATH:", Slot.PATH, "\n###LANGUAGE:", Slot.LANGUAGE, "\n###MODE:BLOCK\n",
+                _control("<|user|>"), "\n###PATH:", Placeholder.PATH, "\n###LANGUAGE:", Placeholder.LANGUAGE, "\n###MODE:BLOCK\n",
                 _GLM_SUF, S, _GLM_PRE, P, _GLM_MID, _control("<|assistant|>"), "\n",
             ),
             start=(_optional("[gMASK]"), _optional("<sop>")),
@@ -137,26 +137,26 @@ TEMPLATES = {
             "starcoder2",
             psm=_STAR_PSM,
             spm=_STAR_SPM,
-            repo=(_control("<repo_name>"), Slot.REPO),
-            file=(_control("<file_sep>"), Slot.PATH, "\n", Slot.CODE),
+            repo=(_control("<repo_name>"), Placeholder.REPO),
+            file=(_control("<file_sep>"), Placeholder.PATH, "\n", Placeholder.CODE),
             here=(_control("<file_sep>"),),
-            title=(Slot.PATH, "\n"),
+            title=(Placeholder.PATH, "\n"),
             path_needs_repo=True,
             stops=("<|endoftext|>", "<file_sep>", "<repo_name>"),
         ),
         FimTemplate(  # CodeQwen1.5 README, repository-level completion (Alibaba, 2024)
             "codeqwen1.5",
             psm=_STAR_PSM,
-            repo=(_control("<reponame>"), Slot.REPO, "\n"),
-            file=(_control("<file_sep>"), Slot.PATH, "\n", Slot.CODE, "\n"),
-            here=(_control("<file_sep>"), Slot.PATH, "\n"),
+            repo=(_control("<reponame>"), Placeholder.REPO, "\n"),
+            file=(_control("<file_sep>"), Placeholder.PATH, "\n", Placeholder.CODE, "\n"),
+            here=(_control("<file_sep>"), Placeholder.PATH, "\n"),
             stops=("<|endoftext|>", "<fim_pad>", "<file_sep>", "<reponame>", "<|im_end|>"),
         ),
         FimTemplate(  # Mellum-4b model card (JetBrains, 2025); its tokenizer looks like Granite's
             "mellum",
             spm=(_STAR_SUF, S, _STAR_PRE, P, _STAR_MID),
-            file=(_FILENAME, Slot.PATH, "\n", Slot.CODE),
-            here=(_FILENAME, Slot.PATH, "\n"),
+            file=(_FILENAME, Placeholder.PATH, "\n", Placeholder.CODE),
+            here=(_FILENAME, Placeholder.PATH, "\n"),
             stops=("<|endoftext|>", "<filename>", "<reponame>"),
             models=("mellum",),
         ),
@@ -164,9 +164,9 @@ TEMPLATES = {
             "granite",
             psm=_STAR_PSM,
             spm=_STAR_SPM,
-            repo=(_control("<reponame>"), Slot.REPO),
-            file=(_FILENAME, Slot.PATH, "\n", Slot.CODE),
-            here=(_FILENAME, Slot.PATH, "\n"),
+            repo=(_control("<reponame>"), Placeholder.REPO),
+            file=(_FILENAME, Placeholder.PATH, "\n", Placeholder.CODE),
+            here=(_FILENAME, Placeholder.PATH, "\n"),
             stops=("<|endoftext|>", "<filename>", "<reponame>"),
         ),
         FimTemplate(  # Code Llama paper (Meta, 2023); the spaces belong to the sentinels
@@ -174,7 +174,7 @@ TEMPLATES = {
             psm=(_LLAMA_PRE, " ", P, _LLAMA_SUF, S, _LLAMA_MID),
             spm=(_LLAMA_PRE, _LLAMA_SUF, S, _LLAMA_MID, " ", P),
             start=(_optional("<s>"),),
-            title=(Slot.COMMENT,),
+            title=(Placeholder.COMMENT,),
             stops=("▁<EOT>", "<EOT>", "</s>"),
             end=("▁<EOT>", "<EOT>"),
         ),
@@ -182,8 +182,8 @@ TEMPLATES = {
             "deepseek-coder",
             psm=(_DEEP_PRE, P, _DEEP_HOLE, S, _DEEP_END),
             start=(_optional("<｜begin▁of▁sentence｜>"),),
-            file=("#", Slot.PATH, "\n", Slot.CODE, "\n"),
-            here=("#", Slot.PATH, "\n"),
+            file=("#", Placeholder.PATH, "\n", Placeholder.CODE, "\n"),
+            here=("#", Placeholder.PATH, "\n"),
             inside=True,
             stops=("<｜end▁of▁sentence｜>", "<|EOT|>"),
         ),
@@ -191,8 +191,8 @@ TEMPLATES = {
             "codestral",
             spm=(_MISTRAL_SUF, S, _MISTRAL_PRE, P),
             start=(_optional("<s>"),),
-            file=("+++++ ", Slot.PATH, "\n", Slot.CODE, "\n"),
-            here=("+++++ ", Slot.PATH, "\n"),
+            file=("+++++ ", Placeholder.PATH, "\n", Placeholder.CODE, "\n"),
+            here=("+++++ ", Placeholder.PATH, "\n"),
             inside=True,
             stops=("[PREFIX]", "[SUFFIX]", "</s>"),
             end=("</s>",),
@@ -201,8 +201,8 @@ TEMPLATES = {
             "seed-coder",
             spm=(_SEED_SUF, S, _SEED_PRE, P, _SEED_MID),
             start=(_optional("<[begin▁of▁sentence]>"),),
-            file=(Control(("<filename>",), or_text=True), Slot.PATH, "\n", Slot.CODE, "\n"),
-            here=(Control(("<filename>",), or_text=True), Slot.PATH, "\n"),
+            file=(Control(("<filename>",), or_text=True), Placeholder.PATH, "\n", Placeholder.CODE, "\n"),
+            here=(Control(("<filename>",), or_text=True), Placeholder.PATH, "\n"),
             inside=True,
             stops=("<[end▁of▁sentence]>",),
         ),
@@ -210,14 +210,14 @@ TEMPLATES = {
             "santacoder",
             psm=(_SANTA_PRE, P, _SANTA_SUF, S, _SANTA_MID),
             spm=(_SANTA_PRE, _SANTA_SUF, S, _SANTA_MID, P),
-            title=(Slot.COMMENT,),
+            title=(Placeholder.COMMENT,),
             stops=("<|endoftext|>",),
         ),
         FimTemplate(  # Granite 4 documentation (IBM, 2025)
             "granite4",
             psm=_PIPE_PSM,
             spm=_PIPE_SPM,
-            title=(Slot.COMMENT,),
+            title=(Placeholder.COMMENT,),
             stops=("<|end_of_text|>", "<|fim_pad|>"),
         ),
     )
@@ -228,7 +228,7 @@ PREFIX_ONLY = FimTemplate(
     "prefix",
     psm=(P,),
     start=(_optional("<bos>", "<s>", "<|begin_of_text|>", "<｜begin▁of▁sentence｜>"),),
-    title=(Slot.COMMENT,),
+    title=(Placeholder.COMMENT,),
 )
 
 # Models that have a family's tokens but learned something else: parts of their names, and what they learned.

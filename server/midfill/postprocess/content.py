@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 
 from midfill.postprocess.traits import Traits, traits
-from midfill.syntax.lexical import CLOSERS, OPENERS, START, State, scan, unopened
+from midfill.syntax.lexical import CLOSERS, OPENERS, START, LexerState, scan, unopened
 from midfill.syntax.names import indent
 
 MAX_LINES = 400
@@ -79,7 +79,7 @@ class Content:
                 found.append(start)
         return found
 
-    def _fits(self, state: State) -> bool:
+    def _fits(self, state: LexerState) -> bool:
         """Whether what is open after a part of the line is what the closer's line closes, or the end of it."""
         n = len(state.brackets)
         return n > 0 and state.is_code and state.brackets == self.openers[-n:]
@@ -90,7 +90,7 @@ class Content:
         return f"</{self.tag}" not in line if self.tag else not line.rstrip().endswith(">")
 
 
-def content_below(prefix: str, suffix: str, state: State, language: str) -> Content | None:
+def content_below(prefix: str, suffix: str, state: LexerState, language: str) -> Content | None:
     """Return the content below the cursor that is deeper than its line, up to its closer; None if there is none, or if
     it was opened above."""
     line = prefix.rpartition("\n")[2]
@@ -146,7 +146,7 @@ def _opens(line: str, openers: tuple[str, ...], tag: str, language: str) -> bool
     return bool(brackets) and brackets == openers[-len(brackets) :]
 
 
-def _is_opened_above(prefix: str, state: State, language: str, openers: tuple[str, ...], depth: int) -> bool:
+def _is_opened_above(prefix: str, state: LexerState, language: str, openers: tuple[str, ...], depth: int) -> bool:
     """Whether the innermost open bracket is closed below, because its line and the closer's have the same
     indentation."""
     if not state.brackets or state.brackets[-1] != openers[-1]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from midfill.postprocess.content import Content, content_below
 from midfill.postprocess.traits import MARKUP, Traits, traits
-from midfill.syntax.lexical import OPENERS, START, State, scan, state_at, unopened
+from midfill.syntax.lexical import OPENERS, START, LexerState, scan, state_at, unopened
 from midfill.syntax.names import Names, indent, names_around
 from midfill.types import Snapshot
 
@@ -34,7 +34,7 @@ class Place:
     language: str
     before: str  # the cursor's line up to the cursor
     after: str  # and from the cursor on
-    state: State  # after the text before the cursor
+    state: LexerState  # after the text before the cursor
     above: str  # the last line above that is not blank
     below: str | None  # the first line below that is not blank
     step: int  # the file's indentation step
@@ -153,7 +153,7 @@ def opener_line(place: Place) -> str:
     return found
 
 
-def _kind(before: str, after: str, state: State, language: Traits) -> Kind:
+def _kind(before: str, after: str, state: LexerState, language: Traits) -> Kind:
     if state.comment:
         return "comment" if state.comment == "\n" or after.strip() else "docstring"
     if state.string:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from midfill.postprocess.place import Place, code_of, opens_block
-from midfill.syntax.lexical import OPENERS, START, State, scan, without_brackets
+from midfill.syntax.lexical import OPENERS, START, LexerState, scan, without_brackets
 from midfill.syntax.names import indent
 
 # A growing line is not judged before it has this many characters.
@@ -101,13 +101,13 @@ class Reader:
             return False
         return not "".join(self._place.suffix.split("\n", 2)[1:2]).strip()
 
-    def _after(self, line: Line, state: State) -> State:
+    def _after(self, line: Line, state: LexerState) -> LexerState:
         state = scan(line.text + "\n", self._place.language, state)
         if not self._traits.has_brackets:  # there, indentation shows what belongs together
             return replace(without_brackets(state), n_unopened=0)
         return START if state.is_code and state.depth <= 0 else state
 
-    def _hold(self, line: Line, state: State) -> None:
+    def _hold(self, line: Line, state: LexerState) -> None:
         """Note whether a line opens a block whose content need not be deeper, or closes it."""
         if indent(line.text) != self._base or not state.is_code or state.depth > 0:
             return
@@ -131,7 +131,7 @@ class Reader:
         block."""
         return self._after_line and not self._holder and self._n_read == 1
 
-    def _fell_out(self, line: Line, state: State) -> bool:
+    def _fell_out(self, line: Line, state: LexerState) -> bool:
         """Inside brackets that the middle opened: whether ``line`` cannot be in them, or closes what a line below
         closes."""
         text = line.text.strip()
@@ -141,7 +141,7 @@ class Reader:
             return self._after_line and indent(line.text) == self._base and self._closes_below(state)
         return line.complete and self._is_below(line.text)
 
-    def _closes_below(self, state: State) -> bool:
+    def _closes_below(self, state: LexerState) -> bool:
         """Whether the line below closes what the cursor's line opened, or what was opened after that was closed."""
         place, closer = self._place, (self._place.below or "").strip()[:1]
         if self._below != self._base or not state.brackets or closer != OPENERS[state.brackets[-1]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from midfill.context.imports import Import, imports_of, resolve
-from midfill.context.index import Index, Place, SourceFile
+from midfill.context.index import DefinitionRef, Index, SourceFile
 from midfill.context.knowledge.types import GO, Type, split
 
 MAX_BODY = 8000  # characters of a declaration
@@ -98,7 +98,7 @@ class Home:
         folder = self.sight.go_folder(self.key, one.paths[0])
         return self.sight.index.in_folder(folder) if folder is not None else []
 
-    def places(self, name: str, package: str = "") -> list[Place]:
+    def places(self, name: str, package: str = "") -> list[DefinitionRef]:
         """Return where ``name`` is defined, outside of any class, as this file would mean it."""
         places = [
             place for place in self.sight.index.defining(name)
@@ -127,7 +127,7 @@ def inherit(members: Members, kind: Type | None, home: Home, find: Find) -> None
     members.add(found if found is not None else Members(is_complete=False))
 
 
-def text_of(place: Place) -> str:
+def text_of(place: DefinitionRef) -> str:
     """Return a declaration as in its file, without comments."""
     one = place.definition
     return bare("\n".join(place.file.lines[one.line : one.end_line + 1])[:MAX_BODY])
@@ -138,7 +138,7 @@ def lines_of(body: str, ends: str) -> list[str]:
     return [line.strip() for line in split(bare(body), ends) if line.strip()]
 
 
-def is_cut(place: Place) -> bool:
+def is_cut(place: DefinitionRef) -> bool:
     """Whether ``text_of`` a declaration is only a part of it."""
     one = place.definition
     return sum(len(line) + 1 for line in place.file.lines[one.line : one.end_line + 1]) > MAX_BODY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from midfill.context.index import Place
+from midfill.context.index import DefinitionRef
 from midfill.context.knowledge.homes import MAX_MEMBER, Find, Home, Member, Members, inherit, lines_of, text_of
 from midfill.context.knowledge.types import GO, closing, read_type, results
 
@@ -13,7 +13,7 @@ _EMBEDDED = re.compile(r"^\*?(?:\w+\.)?\w+(?:\[[^\]]*\])?$")
 _METHOD = re.compile(r"^(\w+)\s*\(")
 
 
-def declared(place: Place, home: Home, find: Find) -> Members | None:
+def declared(place: DefinitionRef, home: Home, find: Find) -> Members | None:
     """Return those of one declaration; None if it has nothing that is read here."""
     name, text = place.definition.name, text_of(place)
     said = re.search(rf"\b{re.escape(name)}\b(?:\[[^\]]*\])?\s*(=?)\s*(.*)", text, re.DOTALL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from midfill.context.index import Place, SourceFile
+from midfill.context.index import DefinitionRef, SourceFile
 from midfill.context.knowledge.homes import (
     MAX_BODY,
     MAX_MEMBER,
@@ -66,7 +66,7 @@ def _exports(file: SourceFile, sight: Sight) -> Members:
     return members
 
 
-def _constants(place: Place, home: Home) -> Members | None:
+def _constants(place: DefinitionRef, home: Home) -> Members | None:
     """Return the members of an enum, or of an object literal."""
     text = text_of(place)
     head = text[_end_of_modifiers(text) :]
@@ -84,7 +84,7 @@ def _constants(place: Place, home: Home) -> Members | None:
     return members if members.found else None
 
 
-def declared(place: Place, home: Home, find: Find) -> Members | None:
+def declared(place: DefinitionRef, home: Home, find: Find) -> Members | None:
     """Return those of one declaration; None if it has nothing that is read here."""
     text = text_of(place)
     head = text[_end_of_modifiers(text) :]
@@ -121,7 +121,7 @@ def _with_bases(members: Members, bases: Iterable[str], home: Home, find: Find) 
     return members
 
 
-def _class(place: Place, home: Home) -> Members:
+def _class(place: DefinitionRef, home: Home) -> Members:
     members = Members()
     lines = place.file.lines
     for one in place.file.definitions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from midfill.context.focus import Focus
-from midfill.context.view import View, Window
+from midfill.context.view import Excerpt, View
 
 MARGIN = 2  # lines around an edit
 MAX_LINES = 16
@@ -14,7 +14,7 @@ FADE = 0.75  # for each earlier one
 NAME = "edits"
 
 
-def find(view: View, focus: Focus) -> Iterator[Window]:
+def find(view: View, focus: Focus) -> Iterator[Excerpt]:
     """Yield the latest edits in other files, with the lines around them."""
     score = LATEST
     for edit in view.edits:
@@ -22,5 +22,5 @@ def find(view: View, focus: Focus) -> Iterator[Window]:
         if file is None or edit.key == focus.key:
             continue
         start = max(0, edit.start - MARGIN)
-        yield Window(file, start, min(edit.end + MARGIN, start + MAX_LINES, len(file.lines)), score, NAME)
+        yield Excerpt(file, start, min(edit.end + MARGIN, start + MAX_LINES, len(file.lines)), score, NAME)
         score *= FADE

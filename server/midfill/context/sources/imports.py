@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from midfill.context.focus import Focus
 from midfill.context.imports import imports_of, resolve
-from midfill.context.index import Place, SourceFile
+from midfill.context.index import DefinitionRef, SourceFile
 from midfill.context.sources.members import whole
-from midfill.context.view import Found, Pick, View, Window
+from midfill.context.view import Excerpt, Found, Pick, View
 
 UNUSED = 1.1  # an imported name that occurs nowhere else
 NAMED = 0.15  # a name that is used somewhere; near the cursor it gets up to NEAR more
@@ -47,7 +47,7 @@ def is_unused(focus: Focus, name: str) -> bool:
     return focus.used[name] <= 1
 
 
-def _uses(view: View, focus: Focus, name: str, home: SourceFile) -> Iterator[Window]:
+def _uses(view: View, focus: Focus, name: str, home: SourceFile) -> Iterator[Excerpt]:
     """Yield lines of another file that use ``name``: a call shows best how it is called."""
     for key in sorted(view.index.users(name)):
         file = view.index.files[key]
@@ -60,14 +60,16 @@ def _uses(view: View, focus: Focus, name: str, home: SourceFile) -> Iterator[Win
                 and f"def {name}" not in line
                 and f"function {name}" not in line
             ):
-                yield Window(file, max(0, at - 1), at + 2, USE, NAME)
+                yield Excerpt(file, max(0, at - 1), at + 2, USE, NAME)
                 return
 
 
-def _places(view: View, focus: Focus, name: str, files: list[SourceFile]) -> list[Place]:
+def _places(view: View, focus: Focus, name: str, files: list[SourceFile]) -> list[DefinitionRef]:
     """Return where ``name`` is defined: in the module that it is imported from, or where that module has it from."""
     for file in files:
-        found = [Place(file, at) for at, one in enumerate(file.definitions) if one.name == name and not one.owner]
+        found = [
+            DefinitionRef(file, at) for at, one in enumerate(file.definitions) if one.name == name and not one.owner
+        ]
         if found:
             return found[:2]
     outer = files[0].folder

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from midfill.context.definition import Definition
 from midfill.context.focus import Focus
 from midfill.context.imports import common
-from midfill.context.index import WORD, Place
+from midfill.context.index import WORD, DefinitionRef
 from midfill.context.sources.members import whole
 from midfill.context.view import Pick, View
 
@@ -64,7 +64,7 @@ def _bases(
                     yield from _class(view, focus, base, score, MEMBERS, n_up)
 
 
-def _places(view: View, focus: Focus, name: str, *, of_class: bool = False) -> list[Place]:
+def _places(view: View, focus: Focus, name: str, *, of_class: bool = False) -> list[DefinitionRef]:
     """Return the definitions of ``name`` in other files, the nearest first; [] if there are too many."""
     if not view.index.is_defined(name):
         return []

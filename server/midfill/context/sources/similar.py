@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from midfill.context.focus import Focus
 from midfill.context.index import MIN_WORD, WORD, SourceFile
-from midfill.context.view import View, Window
+from midfill.context.view import Excerpt, View
 
 LINES_BEFORE, LINES_AFTER = 16, 6  # of the query
 WINDOW, STEP = 14, 7  # lines
@@ -37,7 +37,7 @@ NAME = "similar"
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
-def find(view: View, focus: Focus) -> Iterator[Window]:
+def find(view: View, focus: Focus) -> Iterator[Excerpt]:
     """Yield the windows most like the lines around the cursor, and the lines most like its own."""
     said = list(_lines(view, focus))
     yield from said
@@ -45,7 +45,7 @@ def find(view: View, focus: Focus) -> Iterator[Window]:
     weights = _weights(view, focus, query)
     windows = [window for file in _files(view, focus, weights) for window in _windows(view, file, weights)]
     windows.sort(key=lambda window: -window.score)
-    taken: list[Window] = []
+    taken: list[Excerpt] = []
     for window in windows:
         if len(taken) == MAX_WINDOWS or window.score < MIN_SCORE:
             break
@@ -54,14 +54,14 @@ def find(view: View, focus: Focus) -> Iterator[Window]:
     yield from taken
 
 
-def _overlap(window: Window, other: Window) -> bool:
+def _overlap(window: Excerpt, other: Excerpt) -> bool:
     return window.file is other.file and window.start < other.end and other.start < window.end
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------
 
 
-def _lines(view: View, focus: Focus) -> Iterator[Window]:
+def _lines(view: View, focus: Focus) -> Iterator[Excerpt]:
     """Yield lines that have the text before the cursor, the longest match first, each with another continuation."""
     line = focus.before[0][-300:]
     tokens = list(_TOKEN.finditer(line))[-MAX_SAME:]
@@ -78,7 +78,7 @@ def _lines(view: View, focus: Focus) -> Iterator[Window]:
             continuations.add(following[0])
             row = file.text.count("\n", 0, at)
             end = min(row + MARGIN + 1, len(file.lines))
-            yield Window(file, max(0, row - MARGIN), end, SAME[min(n, max(SAME))], NAME)
+            yield Excerpt(file, max(0, row - MARGIN), end, SAME[min(n, max(SAME))], NAME)
             if len(continuations) == MAX_LINES_SAID:
                 return
 
@@ -125,7 +125,7 @@ def _files(view: View, focus: Focus, weights: dict[str, float]) -> list[SourceFi
     return [file for file in files if file.family == focus.family][:MAX_FILES]
 
 
-def _windows(view: View, file: SourceFile, weights: dict[str, float]) -> Iterator[Window]:
+def _windows(view: View, file: SourceFile, weights: dict[str, float]) -> Iterator[Excerpt]:
     lines = file.lines[:MAX_LINES]
     words = [set(WORD.findall(line[:400])) & weights.keys() for line in lines]
     total = sum(weights.values())
@@ -135,7 +135,7 @@ def _windows(view: View, file: SourceFile, weights: dict[str, float]) -> Iterato
         shared = set().union(*words[start:end])
         if shared:
             score = BASE + bonus * sum(weights[word] for word in shared) / total
-            yield Window(file, start, end, min(MAX_SCORE, score), NAME)
+            yield Excerpt(file, start, end, min(MAX_SCORE, score), NAME)
 
 
 def _words(lines: list[str]) -> set[str]:

@@ -13,34 +13,34 @@ from collections.abc import Iterator
 
 from midfill.syntax.lexical.actions import heredoc
 from midfill.syntax.lexical.modes import Kind, verbatim
-from midfill.syntax.lexical.reader import Reader, without_brackets
+from midfill.syntax.lexical.reader import Lexer, without_brackets
 from midfill.syntax.lexical.recovery import state_at
 from midfill.syntax.lexical.rows import row
-from midfill.syntax.lexical.state import CLOSERS, OPENERS, START, Frame, State
+from midfill.syntax.lexical.state import CLOSERS, OPENERS, START, Frame, LexerState
 
 __all__ = [
-    "CLOSERS", "OPENERS", "START", "State", "code_only", "pieces", "scan", "state_at", "string_end", "unopened",
+    "CLOSERS", "OPENERS", "START", "LexerState", "code_only", "pieces", "scan", "state_at", "string_end", "unopened",
     "unopened_at", "without_brackets",
 ]  # fmt: skip
 
 
-def scan(text: str, language: str, state: State = START) -> State:
+def scan(text: str, language: str, state: LexerState = START) -> LexerState:
     """Return the state after ``text``, which begins in ``state``."""
-    reader = Reader(text, row(language), state)
+    reader = Lexer(text, row(language), state)
     reader.read()
     return reader.state()
 
 
-def unopened_at(text: str, language: str, state: State = START) -> int | None:
+def unopened_at(text: str, language: str, state: LexerState = START) -> int | None:
     """Return the position of the first closer in ``text`` that closes nothing opened in it."""
     known = row(language)
-    return Reader(text, known, without_brackets(state), bare=known.is_loose).read(to_unopened=True)
+    return Lexer(text, known, without_brackets(state), bare=known.is_loose).read(to_unopened=True)
 
 
 def unopened(text: str, language: str) -> str:
     """Return the closers in ``text`` that close nothing opened in it, in their order."""
     known = row(language)
-    reader = Reader(text, known, START, bare=known.is_loose)
+    reader = Lexer(text, known, START, bare=known.is_loose)
     reader.read()
     return "".join(text[at] for at in reader.unopened)
 
@@ -49,14 +49,14 @@ def string_end(text: str, language: str, quote: str) -> int | None:
     """Return where ``text``, which begins in a string that ``quote`` ends, leaves the string; None: nowhere."""
     known = row(language)
     mode = known.quotes.get(quote) or (heredoc(quote, "", indented=True) if quote.isidentifier() else verbatim(quote))
-    reader = Reader(text, known, State(mode=mode, within=(Frame(known.code, 0),)))
+    reader = Lexer(text, known, LexerState(mode=mode, within=(Frame(known.code, 0),)))
     end = reader.read(min_frames=1)
     return end + 1 if end is not None and reader.broke_off else end
 
 
-def pieces(text: str, language: str, state: State = START) -> Iterator[tuple[int, int, Kind]]:
+def pieces(text: str, language: str, state: LexerState = START) -> Iterator[tuple[int, int, Kind]]:
     """Yield the parts of ``text``: where code, prose, strings and comments begin and end."""
-    reader = Reader(text, row(language), state, marked=True)
+    reader = Lexer(text, row(language), state, marked=True)
     first = reader.mode.kind
     reader.read()
     start, kind = 0, first

@@ -18,7 +18,7 @@ from midfill.syntax.lexical.modes import (
     passed,
     verbatim,
 )
-from midfill.syntax.lexical.reader import Reader
+from midfill.syntax.lexical.reader import Lexer
 
 # Longest regular expression, and how far back a word is searched.
 MAX_REGEX, MAX_WORD = 500, 20
@@ -84,7 +84,7 @@ _REGEX_MODE = mode(
 )
 
 
-def expects_value(reader: Reader, at: int, *, by_space: bool = False) -> bool:
+def expects_value(reader: Lexer, at: int, *, by_space: bool = False) -> bool:
     """Whether a value follows the text before ``at``, not an operator. ``by_space``: a word with white space after it,
     and none after the character at ``at``, is a call with a value."""
     end = reader.before(at)
@@ -105,17 +105,17 @@ def expects_value(reader: Reader, at: int, *, by_space: bool = False) -> bool:
     return text[end - 2 : end] not in ("++", "--")
 
 
-def slash(reader: Reader, match: re.Match[str]) -> int:
+def slash(reader: Lexer, match: re.Match[str]) -> int:
     """Read a regular expression, or a division."""
     return _slash(reader, match.end() - 1, by_space=False)
 
 
-def slash_of_a_call(reader: Reader, match: re.Match[str]) -> int:
+def slash_of_a_call(reader: Lexer, match: re.Match[str]) -> int:
     """Do the same in languages whose calls need no parentheses."""
     return _slash(reader, match.end() - 1, by_space=True)
 
 
-def _slash(reader: Reader, at: int, *, by_space: bool) -> int:
+def _slash(reader: Lexer, at: int, *, by_space: bool) -> int:
     if not expects_value(reader, at, by_space=by_space):
         return at + 2 if reader.text[at + 1 : at + 2] == "/" else at + 1
     found = _REGEX.match(reader.text, at, min(reader.limit, at + MAX_REGEX))
@@ -144,7 +144,7 @@ def heredoc_rule(pattern: str, code: str = "", *, indented: bool = False, first:
     """Return the rule for a heredoc's beginning: ``pattern`` has a group ``tag``, ``quote`` if its quotes mean that it
     contains no code, and ``dash`` if its end may be indented."""
 
-    def begin(reader: Reader, match: re.Match[str]) -> int:
+    def begin(reader: Lexer, match: re.Match[str]) -> int:
         groups = match.groupdict()
         raw = (groups.get("quote") or "") == "'"
         any_indent = indented or "~" in (groups.get("dash") or "")
@@ -156,7 +156,7 @@ def heredoc_rule(pattern: str, code: str = "", *, indented: bool = False, first:
     return Rule(pattern, begin, first)
 
 
-def line_end(reader: Reader, match: re.Match[str]) -> int:
+def line_end(reader: Lexer, match: re.Match[str]) -> int:
     """End a line of code: an announced text begins, or code in a string of one line ends."""
     at = match.end() - 1
     mode_before, n_frames = reader.mode, len(reader.frames)
@@ -172,7 +172,7 @@ def _verbatim(end: str, *, is_block: bool) -> Mode:
 def until(end: Callable[[re.Match[str]], str], *, is_block: bool = False) -> Action:
     """Return the beginning of a string in which nothing has a meaning, up to the end that ``end`` returns."""
 
-    def begin(reader: Reader, match: re.Match[str]) -> int:
+    def begin(reader: Lexer, match: re.Match[str]) -> int:
         reader.enter(_verbatim(end(match), is_block=is_block), match.start(match.lastindex or 0))
         return match.end()
 
@@ -200,7 +200,7 @@ def delimited(start: str, end: str, code: str, *, parts: int = 1) -> Mode:
     return mode("string", rules, end)
 
 
-def _nest(reader: Reader, match: re.Match[str]) -> int:
+def _nest(reader: Lexer, match: re.Match[str]) -> int:
     end = reader.mode.end
     start = match.string[match.end() - 1]
     reader.enter(delimited(start, end, ""), match.end() - 1)
@@ -210,7 +210,7 @@ def _nest(reader: Reader, match: re.Match[str]) -> int:
 _NEXT_PART = re.compile(r"\s*(?P<d>[^\w\s])")
 
 
-def _second_part(reader: Reader, match: re.Match[str]) -> int:
+def _second_part(reader: Lexer, match: re.Match[str]) -> int:
     """End the first part of a substitution: if its delimiters are brackets, another pair follows."""
     end = reader.mode.end
     at = match.end()
@@ -231,7 +231,7 @@ def quote_like(code: str, *, raw: str = "") -> Action:
     """Return the beginning of a string that names its kind (group ``kind``) and its delimiter (group ``d``); the kinds
     in ``raw`` contain no code, and ``s``, ``tr`` and ``y`` have two parts."""
 
-    def begin(reader: Reader, match: re.Match[str]) -> int:
+    def begin(reader: Lexer, match: re.Match[str]) -> int:
         start, kind = match.group("d").strip(), match.group("kind")
         end = PAIRS.get(start, start)
         parts = 2 if kind in ("s", "tr", "y") else 1
@@ -245,7 +245,7 @@ _CASE_PATTERN = re.compile(r"[ \t]*\(?[^()#\n;&]*\Z")
 _BODY_FOLLOWS = re.compile(r"[^\n]*;;|[ \t]*(?:#[^\n]*)?\n[ \t]*\S")
 
 
-def shell_paren(reader: Reader, match: re.Match[str]) -> int:
+def shell_paren(reader: Lexer, match: re.Match[str]) -> int:
     """Read a closing parenthesis: it belongs to a pattern of ``case`` if none is open and the line begins with the
     pattern."""
     at, text, brackets = match.end() - 1, reader.text, reader.brackets
@@ -266,7 +266,7 @@ def value_quote(inner: Mode) -> Action:
     character."""
     begin = enter(inner)
 
-    def quote(reader: Reader, match: re.Match[str]) -> int:
+    def quote(reader: Lexer, match: re.Match[str]) -> int:
         return begin(reader, match) if value_begins(reader, match.end() - 1) else match.end()
 
     return quote
@@ -276,7 +276,7 @@ _TAGGED = re.compile(r"[:-][ \t]+[!&][\w!/.-]*\Z")  # before a value with its ty
 MAX_TAG = 60
 
 
-def value_begins(reader: Reader, at: int) -> bool:
+def value_begins(reader: Lexer, at: int) -> bool:
     """Whether a value of YAML begins at ``at``."""
     text, end = reader.text, at
     while end > 0 and text[end - 1] in " \t":

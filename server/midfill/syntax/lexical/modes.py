@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from midfill.syntax.lexical.reader import Reader
+    from midfill.syntax.lexical.reader import Lexer
 
 Kind = Literal["code", "text", "string", "comment"]
 # What a rule does; it returns the position where reading continues.
-Action = Callable[["Reader", "re.Match[str]"], int]
+Action = Callable[["Lexer", "re.Match[str]"], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,31 +97,31 @@ def first_of(rule: Rule) -> str:
     return pattern[0]
 
 
-def opened(reader: Reader, match: re.Match[str]) -> int:
+def opened(reader: Lexer, match: re.Match[str]) -> int:
     """Read an opening bracket."""
     reader.brackets.append(match.string[match.end() - 1])
     return match.end()
 
 
-def closed(reader: Reader, match: re.Match[str]) -> int:
+def closed(reader: Lexer, match: re.Match[str]) -> int:
     """Read a closing bracket."""
     reader.close(match.string[match.end() - 1], match.end())
     return match.end()
 
 
-def literal(reader: Reader, match: re.Match[str]) -> int:
+def literal(reader: Lexer, match: re.Match[str]) -> int:
     """Read a complete string, character or regular expression."""
     reader.passed("string", match.start(match.lastindex or 0), match.end())
     return match.end()
 
 
-def leave(reader: Reader, match: re.Match[str]) -> int:
+def leave(reader: Lexer, match: re.Match[str]) -> int:
     """End a string or a comment."""
     reader.leave(match.end())
     return match.end()
 
 
-def leave_at_line_end(reader: Reader, match: re.Match[str]) -> int:
+def leave_at_line_end(reader: Lexer, match: re.Match[str]) -> int:
     """End what a line's end closes; the line's end itself is left to the surrounding mode."""
     reader.broke_off = True
     reader.leave(match.end() - 1)
@@ -131,20 +131,20 @@ def leave_at_line_end(reader: Reader, match: re.Match[str]) -> int:
 def enter(inner: Mode) -> Action:
     """Return the beginning of a string or a comment."""
 
-    def begin(reader: Reader, match: re.Match[str]) -> int:
+    def begin(reader: Lexer, match: re.Match[str]) -> int:
         reader.enter(inner, match.start(match.lastindex or 0))
         return match.end()
 
     return begin
 
 
-def interpolate(reader: Reader, match: re.Match[str]) -> int:
+def interpolate(reader: Lexer, match: re.Match[str]) -> int:
     """Begin code in a string, up to the closing bracket."""
     reader.interpolate(match.string[match.end() - 1], match.end(), one_line=False)
     return match.end()
 
 
-def interpolate_in_line(reader: Reader, match: re.Match[str]) -> int:
+def interpolate_in_line(reader: Lexer, match: re.Match[str]) -> int:
     """Begin code in a string of one line: it ends with the line, too."""
     reader.interpolate(match.string[match.end() - 1], match.end(), one_line=True)
     return match.end()
@@ -173,7 +173,7 @@ def line_comment(mark: str, first: str = "", stop: str = "") -> Rule:
         rules.append(Rule(stop, _leave_before))
     inner = mode("comment", rules, "\n")
 
-    def comment(reader: Reader, match: re.Match[str]) -> int:
+    def comment(reader: Lexer, match: re.Match[str]) -> int:
         if match.end() < reader.limit:
             reader.passed("comment", match.start(match.lastindex or 0), match.end())
         else:
@@ -183,7 +183,7 @@ def line_comment(mark: str, first: str = "", stop: str = "") -> Rule:
     return Rule(mark + body, comment, first)
 
 
-def _leave_before(reader: Reader, match: re.Match[str]) -> int:
+def _leave_before(reader: Lexer, match: re.Match[str]) -> int:
     start = match.start(match.lastindex or 0)
     reader.leave(start)
     return start
@@ -195,7 +195,7 @@ def block_comment(start: str, end: str, *, nested: bool = False, first: str = ""
     rules = [Rule(re.escape(end), leave)]
     if nested:
 
-        def again(reader: Reader, match: re.Match[str]) -> int:
+        def again(reader: Lexer, match: re.Match[str]) -> int:
             reader.enter(reader.mode, match.start(match.lastindex or 0))
             return match.end()
 

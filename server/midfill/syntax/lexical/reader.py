@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from midfill.syntax.lexical.modes import CLOSED, OPENED, Kind, Mode
-from midfill.syntax.lexical.state import OPENERS, Frame, Row, State
+from midfill.syntax.lexical.state import OPENERS, Frame, LexerState, Row
 
 # This much text is kept for lookbehinds, and a closer is matched against this many brackets.
 MAX_TAIL, MAX_BRACKETS = 60, 40
@@ -14,10 +14,10 @@ MAX_TAIL, MAX_BRACKETS = 60, 40
 MAX_FRAMES = 200
 
 
-class Reader:
+class Lexer:
     """Reads a text once."""
 
-    def __init__(self, text: str, row: Row, state: State, *, marked: bool = False, bare: bool = False) -> None:
+    def __init__(self, text: str, row: Row, state: LexerState, *, marked: bool = False, bare: bool = False) -> None:
         """``marked``: what is read is noted in ``marks``; ``bare``: only brackets count."""
         self.text = state.tail + text
         self.n_tail = len(state.tail)
@@ -69,10 +69,10 @@ class Reader:
                 if len(self.frames) < min_frames:
                     return at - self.n_tail
 
-    def state(self) -> State:
+    def state(self) -> LexerState:
         """Return what is open now."""
         tail = self.text[-MAX_TAIL:]
-        return State(
+        return LexerState(
             tuple(self.brackets), self.n_unopened, self.mode, tuple(self.frames), tuple(self.pending), tail
         )  # fmt: skip
 
@@ -209,6 +209,6 @@ def _beginning(text: str, row: Row, *, bare: bool) -> Mode:
     return row.begins(text) if row.begins is not None else row.start
 
 
-def without_brackets(state: State) -> State:
+def without_brackets(state: LexerState) -> LexerState:
     """Return ``state`` without open brackets."""
     return replace(state, brackets=(), within=tuple(replace(frame, base=0) for frame in state.within))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from midfill.syntax.lexical.reader import Reader
+from midfill.syntax.lexical.reader import Lexer
 from midfill.syntax.lexical.rows import markup, row
-from midfill.syntax.lexical.state import START, Row, State
+from midfill.syntax.lexical.state import START, LexerState, Row
 
 # A string of more lines than this is doubted, at most this many times.
 LONG, MAX_DOUBTS = 20, 4
@@ -44,7 +44,7 @@ _DEFINITION = re.compile(
 )
 
 
-def state_at(prefix: str, suffix: str, language: str, *, is_start: bool = True) -> State:
+def state_at(prefix: str, suffix: str, language: str, *, is_start: bool = True) -> LexerState:
     """Return the state at the end of ``prefix``, followed by ``suffix``. ``is_start``: the text begins with ``prefix``;
     otherwise ``prefix`` is a window, which may begin in the middle of anything."""
     known = row(language)
@@ -60,24 +60,24 @@ def state_at(prefix: str, suffix: str, language: str, *, is_start: bool = True) 
     return _read(prefix[begin:], known, state).state()
 
 
-def _beginning(prefix: str, suffix: str, known: Row, *, is_start: bool) -> tuple[int, State]:
+def _beginning(prefix: str, suffix: str, known: Row, *, is_start: bool) -> tuple[int, LexerState]:
     """Return where reading begins, and in which state."""
     if is_start:
-        return 0, State(mode=known.start)
+        return 0, LexerState(mode=known.start)
     for start, end in (("/*", "*/"), ("<!--", "-->"), ("{-", "-}")):
         closing, opening = prefix.find(end), prefix.find(start)
         if closing >= 0 and (opening < 0 or closing < opening) and end in known.comment_ends:
             return closing + len(end), START
     if known.id in markup.ROWS and (inner := markup.element_around(prefix, suffix)):
-        reader = Reader("", known, State(mode=known.start))
+        reader = Lexer("", known, LexerState(mode=known.start))
         reader.enter_language(row(inner), markup.end_of("script" if inner == "javascript" else "style"), 0)
         return 0, reader.state()
     return 0, START
 
 
-def _read(text: str, known: Row, state: State) -> Reader:
+def _read(text: str, known: Row, state: LexerState) -> Lexer:
     """Read ``text``, but leave no parenthesis open at its last definition."""
-    reader = Reader(text, known, state, marked=True)
+    reader = Lexer(text, known, state, marked=True)
     at = 0 if known.is_loose else max((found.start() for found in _DEFINITION.finditer(text)), default=0)
     if at > 0:
         reader.read(until=at)
@@ -88,7 +88,7 @@ def _read(text: str, known: Row, state: State) -> Reader:
     return reader
 
 
-def _doubtful(reader: Reader, suffix: str) -> int | None:
+def _doubtful(reader: Lexer, suffix: str) -> int | None:
     """Return where the first wrongly read string begins, or the outermost string or comment that is open for too
     long."""
     for start, end in reader.spans or ():

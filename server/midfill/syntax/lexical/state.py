@@ -39,7 +39,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class LexerState:
     """What is open: brackets, innermost last, and at most one of a string and a comment."""
 
     brackets: tuple[str, ...] = ()
@@ -90,4 +90,4 @@ class State:
         return ""
 
 
-START = State()
+START = LexerState()

@@ -19,7 +19,7 @@ from midfill.syntax.lexical.modes import (
     string,
     whole,
 )
-from midfill.syntax.lexical.reader import Reader
+from midfill.syntax.lexical.reader import Lexer
 from midfill.syntax.lexical.rows.made import row
 from midfill.syntax.lexical.state import Row
 
@@ -121,25 +121,25 @@ def _javascript(id: str) -> Row:
     return row(id, rules, [] if id == "typescript" else [Rule(r"<(?=[A-Za-z>])", _element)])
 
 
-def _element(reader: Reader, match: re.Match[str]) -> int:
+def _element(reader: Lexer, match: re.Match[str]) -> int:
     at = match.end() - 1
     if expects_value(reader, at) and _GENERIC.match(reader.text, at) is None:
         reader.enter(_FRAGMENT if reader.text[at + 1 : at + 2] == ">" else _TAG, at)
     return at + 1
 
 
-def _child(reader: Reader, match: re.Match[str]) -> int:
+def _child(reader: Lexer, match: re.Match[str]) -> int:
     reader.enter(_FRAGMENT if match.group().endswith(">") else _TAG, match.end() - 1)
     return match.end() - (1 if match.group().endswith(">") else 0)
 
 
-def _children(reader: Reader, match: re.Match[str]) -> int:
+def _children(reader: Lexer, match: re.Match[str]) -> int:
     """End an opening tag: what follows is the element's content."""
     reader.become(_CHILDREN, match.end())
     return match.end()
 
 
-def _closing(reader: Reader, match: re.Match[str]) -> int:
+def _closing(reader: Lexer, match: re.Match[str]) -> int:
     reader.become(_CLOSING_TAG, match.end())
     return match.end()
 

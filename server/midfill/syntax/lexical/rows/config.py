@@ -19,7 +19,7 @@ from midfill.syntax.lexical.modes import (
     string,
     whole,
 )
-from midfill.syntax.lexical.reader import Reader
+from midfill.syntax.lexical.reader import Lexer
 from midfill.syntax.lexical.rows.made import BARE, code_mode, row
 from midfill.syntax.lexical.state import Row
 
@@ -44,13 +44,13 @@ def _yaml(id: str) -> Row:
     return Row(id, code, code, {'"': double, "'": single}, BARE, is_loose=True)
 
 
-def _flow(reader: Reader, match: re.Match[str]) -> int:
+def _flow(reader: Lexer, match: re.Match[str]) -> int:
     if reader.brackets or value_begins(reader, match.end() - 1):
         reader.brackets.append(match.string[match.end() - 1])
     return match.end()
 
 
-def _flow_end(reader: Reader, match: re.Match[str]) -> int:
+def _flow_end(reader: Lexer, match: re.Match[str]) -> int:
     if reader.brackets:
         reader.close(match.string[match.end() - 1], match.end())
     return match.end()
@@ -59,7 +59,7 @@ def _flow_end(reader: Reader, match: re.Match[str]) -> int:
 _KEY = re.compile(r"[ ]*(?P<dashes>(?:-[ ]+)*)(?P<key>[^|>]?)")
 
 
-def _scalar(reader: Reader, match: re.Match[str]) -> int:
+def _scalar(reader: Lexer, match: re.Match[str]) -> int:
     """Read text that continues as long as its lines are deeper than what it belongs to."""
     at = match.start(match.lastindex or 0)
     start = reader.text.rfind("\n", 0, at) + 1

@@ -20,7 +20,7 @@ from midfill.syntax.lexical.modes import (
     string,
     whole,
 )
-from midfill.syntax.lexical.reader import Reader
+from midfill.syntax.lexical.reader import Lexer
 from midfill.syntax.lexical.rows.made import row
 from midfill.syntax.lexical.state import Row
 
@@ -79,7 +79,7 @@ def _lua(id: str) -> Row:
 
 
 def _long_comment(group: str) -> Action:
-    def begin(reader: Reader, match: re.Match[str]) -> int:
+    def begin(reader: Lexer, match: re.Match[str]) -> int:
         reader.enter(comment_until(f"]{match.group(group)}]"), match.start(match.lastindex or 0))
         return match.end()
 
@@ -105,7 +105,7 @@ def _vim(id: str) -> Row:
     return row(id, Rule('"', _vim_quote), whole(r"'(?:[^'\n]|'')*'"), _VIM_BEGUN, passed("'"))
 
 
-def _vim_quote(reader: Reader, match: re.Match[str]) -> int:
+def _vim_quote(reader: Lexer, match: re.Match[str]) -> int:
     """Begin a comment if a command could be here, or if no other quote follows on the line; otherwise a string."""
     at = match.end() - 1
     start = reader.text.rfind("\n", 0, at) + 1

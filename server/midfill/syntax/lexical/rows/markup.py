@@ -22,7 +22,7 @@ from midfill.syntax.lexical.modes import (
     string,
     whole,
 )
-from midfill.syntax.lexical.reader import Reader
+from midfill.syntax.lexical.reader import Lexer
 from midfill.syntax.lexical.rows.made import BARE, code_mode, comment_ends, quotes
 from midfill.syntax.lexical.state import Row
 
@@ -40,7 +40,7 @@ def _html(id: str) -> Row:
     return Row(id, text, text, {}, BARE, is_loose=True, comment_ends=frozenset({"-->"}))
 
 
-def _script_code(reader: Reader, match: re.Match[str]) -> int:
+def _script_code(reader: Lexer, match: re.Match[str]) -> int:
     """Begin an expression in a page."""
     reader.interpolate("{", match.end(), one_line=False, code=rows.row("typescript").code)
     return match.end()
@@ -76,7 +76,7 @@ def end_of(element: str) -> re.Pattern[str]:
 def _content(usual: str, element: str) -> Action:
     """Return the end of a tag whose content is in another language, the usual one or the one that the tag names."""
 
-    def begin(reader: Reader, match: re.Match[str]) -> int:
+    def begin(reader: Lexer, match: re.Match[str]) -> int:
         at, start = match.end(), reader.opened_at[-1]
         named = _LANG.search(reader.text, max(start, at - 300), at) if start >= 0 else None
         reader.leave(at)
@@ -130,7 +130,7 @@ _PAGES: dict[Mode, Mode] = {}
 
 
 def _to_code(code: Mode) -> Action:
-    def begin(reader: Reader, match: re.Match[str]) -> int:
+    def begin(reader: Lexer, match: re.Match[str]) -> int:
         if reader.frames:
             reader.enter(code, match.start(match.lastindex or 0))
         else:
@@ -140,7 +140,7 @@ def _to_code(code: Mode) -> Action:
     return begin
 
 
-def _to_page(reader: Reader, match: re.Match[str]) -> int:
+def _to_page(reader: Lexer, match: re.Match[str]) -> int:
     if reader.frames and not reader.frames[-1].interpolates:
         reader.leave(match.end())
     elif not reader.frames:
@@ -166,7 +166,7 @@ def _markdown(id: str) -> Row:
 _BEFORE_FENCE = re.compile(r"[ \t>]*(?:(?:[-*+]|\d+[.)])[ \t]+)?")
 
 
-def _fence(reader: Reader, match: re.Match[str]) -> int:
+def _fence(reader: Lexer, match: re.Match[str]) -> int:
     """Begin code between fences, in the language that is named."""
     start = match.start("fence")
     line = reader.text.rfind("\n", 0, start) + 1

@@ -30,7 +30,7 @@ from midfill.syntax.lexical.modes import (
     string,
     whole,
 )
-from midfill.syntax.lexical.reader import Reader
+from midfill.syntax.lexical.reader import Lexer
 from midfill.syntax.lexical.rows.made import row
 from midfill.syntax.lexical.state import Row
 
@@ -82,7 +82,7 @@ def _double(in_line: bool) -> tuple[Rule, ...]:
     return (whole(r'"[^"\\$`\n]*+"'), Rule('"', enter(inner), opens=inner))
 
 
-def _parameter(reader: Reader, match: re.Match[str]) -> int:
+def _parameter(reader: Lexer, match: re.Match[str]) -> int:
     reader.interpolate("{", match.end(), one_line=False, code=_IN_PARAMETER)
     return match.end()
 
@@ -127,10 +127,10 @@ def _makefile(id: str) -> Row:
     )
 
 
-def _in_recipe(inner: Mode) -> Callable[[Reader, re.Match[str]], int]:
+def _in_recipe(inner: Mode) -> Callable[[Lexer, re.Match[str]], int]:
     begin = enter(inner)
 
-    def quote(reader: Reader, match: re.Match[str]) -> int:
+    def quote(reader: Lexer, match: re.Match[str]) -> int:
         start = reader.text.rfind("\n", 0, match.end()) + 1
         return begin(reader, match) if reader.text[start : start + 1] == "\t" else match.end()
 
@@ -168,7 +168,7 @@ def _powershell(id: str) -> Row:
 _PERCENT = r"%(?P<kind>[qQwWiIrsx]?)(?P<d>[(\[{<|!/^])"
 
 
-def _percent(reader: Reader, match: re.Match[str]) -> int:
+def _percent(reader: Lexer, match: re.Match[str]) -> int:
     """Read a literal of Ruby, or a remainder."""
     at, text = match.start("kind") - 1, reader.text
     end = reader.before(at)
@@ -236,7 +236,7 @@ def _julia(id: str) -> Row:
     )
 
 
-def _sigil(reader: Reader, match: re.Match[str]) -> int:
+def _sigil(reader: Lexer, match: re.Match[str]) -> int:
     start, code = match.group("d"), r"#\{" if match.group("kind").islower() else ""
     reader.enter(delimited(start, PAIRS.get(start, start), code), match.start("kind") - 1)
     return match.end()

@@ -8,7 +8,7 @@ import pytest
 
 from midfill import reuse
 from midfill.in_flight import InFlight
-from midfill.reuse import MAX_AHEAD, Asked, ContextOf, Middle, Reuse, is_along
+from midfill.reuse import MAX_AHEAD, ContextOf, Middle, Reuse, ReuseQuery, is_along
 from midfill.types import Snapshot
 from tests.support import at
 
@@ -23,7 +23,7 @@ def find(
     known: Reuse[InFlight], snapshot: Snapshot, answered_by: str = "model", *, n: int = 1, by_hand: bool = False,
     context_of: ContextOf | None = None,
 ) -> Middle | None:  # fmt: skip
-    found = known.find(Asked(snapshot, answered_by, n, by_hand), context_of)
+    found = known.find(ReuseQuery(snapshot, answered_by, n, by_hand), context_of)
     assert not isinstance(found, InFlight)
     return found
 

@@ -25,7 +25,7 @@ from midfill.in_flight import InFlight, candidates_of
 from midfill.postprocess import invents, is_whole_sentence
 from midfill.read_ahead import ReadAhead, accepted, entered
 from midfill.renderers import Renderer
-from midfill.reuse import Asked, Middle, Reuse, digest
+from midfill.reuse import Middle, Reuse, ReuseQuery, digest
 from midfill.triggers import Debounce, ScopeAt
 from midfill.types import (
     Completion,
@@ -46,10 +46,10 @@ IDLE_S = 0.15
 
 
 @dataclass(slots=True)
-class _Request:
+class _InProgress:
     """A request on its way: what it asks for, and the facts known so far."""
 
-    asked: Asked
+    asked: ReuseQuery
     facts: Facts
 
     def note(self, **facts: Any) -> None:
@@ -219,17 +219,17 @@ class Completer:
 
     # ---- refuse, find, wait ----------------------------------------------------------------------------------------
 
-    def _asked(self, snapshot: Snapshot, trigger: Trigger = "automatic", n: int = 1) -> Asked:
-        return Asked(snapshot, self._answered_by(snapshot), n, trigger == "invoked")
+    def _asked(self, snapshot: Snapshot, trigger: Trigger = "automatic", n: int = 1) -> ReuseQuery:
+        return ReuseQuery(snapshot, self._answered_by(snapshot), n, trigger == "invoked")
 
-    def _arrived(self, snapshot: Snapshot, trigger: Trigger, n: int) -> _Request:
+    def _arrived(self, snapshot: Snapshot, trigger: Trigger, n: int) -> _InProgress:
         self._not_idle()
         self._reading.stop()
         if trigger == "automatic":
             self.debounce.key(snapshot.uri, self.clock())
-        return _Request(self._asked(snapshot, trigger, n), self.facts(snapshot, trigger))
+        return _InProgress(self._asked(snapshot, trigger, n), self.facts(snapshot, trigger))
 
-    def _refuse(self, request: _Request) -> Refusal | None:
+    def _refuse(self, request: _InProgress) -> Refusal | None:
         """Return the setting that refuses an automatic request. A manual request brings back what was dismissed."""
         snapshot = request.asked.snapshot
         if not request.asked.by_hand:
@@ -240,7 +240,7 @@ class Completer:
     def _switched_off(self, snapshot: Snapshot) -> Refusal | None:
         return triggers.switched_off(snapshot, self.config.languages_off, self.config.globs_off)
 
-    def _find(self, request: _Request) -> Middle | InFlight | None:
+    def _find(self, request: _InProgress) -> Middle | InFlight | None:
         """Return the rest of a middle whose start was typed, unless it names a member that its receiver lacks."""
         snapshot = request.asked.snapshot
 
@@ -253,7 +253,7 @@ class Completer:
 
         return self.reuse.find(request.asked, context_of, usable)
 
-    def _refuse_place(self, request: _Request) -> Refusal | None:
+    def _refuse_place(self, request: _InProgress) -> Refusal | None:
         """Return why the cursor's place gets no automatic suggestion."""
 
         def scope_at(snapshot: Snapshot) -> str:
@@ -265,7 +265,7 @@ class Completer:
             return Refusal("whole_sentence", "the sentence before the cursor is complete")
         return odd
 
-    async def _wait(self, request: _Request) -> None:
+    async def _wait(self, request: _InProgress) -> None:
         """Wait for the next key, as long as one is likely to come."""
         request.note(debounce_s=(pause_s := self.knob.pause(self.debounce, request.asked.snapshot.uri)))
         if pause_s:
@@ -273,7 +273,7 @@ class Completer:
 
     # ---- begin, follow ---------------------------------------------------------------------------------------------
 
-    def _begin(self, asked: Asked, trigger: Trigger, *, background: bool = False) -> InFlight:
+    def _begin(self, asked: ReuseQuery, trigger: Trigger, *, background: bool = False) -> InFlight:
         """Generate. Stop generations without followers: the user did something else than they were for."""
         for old in self.reuse.running:
             if not old.n_followers:
@@ -346,14 +346,14 @@ class Completer:
 
     # ---- what is shown ---------------------------------------------------------------------------------------------
 
-    def _partial(self, running: InFlight, request: _Request, origin: Origin) -> Completion:
+    def _partial(self, running: InFlight, request: _InProgress, origin: Origin) -> Completion:
         request.note(prompt=running.facts)
         standing = running.standing(running.typed(request.asked.snapshot))[:1]
         text = "" if self._is_dismissed(standing, request) else "".join(standing)
         raw, facts = running.candidates[0].raw, request.facts
         return Completion(text, request.asked.snapshot, origin=origin, raw=raw, id=running.id, facts=facts)
 
-    def _final(self, middle: Middle, request: _Request, origin: Origin, stats: Stats | None = None) -> Completion:
+    def _final(self, middle: Middle, request: _InProgress, origin: Origin, stats: Stats | None = None) -> Completion:
         snapshot, hidden = request.asked.snapshot, ""
         if not middle.shown:
             hidden = self.knob.why_hidden(request.facts.trigger, dict(middle.rules), middle.confidence)
@@ -370,7 +370,7 @@ class Completer:
             self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._go_ahead, accepted(snapshot, text))
         return final
 
-    def _is_dismissed(self, texts: Sequence[str], request: _Request) -> bool:
+    def _is_dismissed(self, texts: Sequence[str], request: _InProgress) -> bool:
         snapshot = request.asked.snapshot
         return not request.asked.by_hand and any(self.dismissals.hides(snapshot, text) for text in texts)
 

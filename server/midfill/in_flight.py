@@ -17,7 +17,7 @@ from typing import Any
 from midfill.eagerness import Knob
 from midfill.engine.base import Delta
 from midfill.postprocess import PostProcessor
-from midfill.reuse import Middle, Place, is_along, place_of, rests
+from midfill.reuse import Middle, ReuseKey, is_along, place_of, rests
 from midfill.types import PromptFacts, Snapshot, Stats, Trigger
 
 # A model that stops before its middle is complete is asked to continue this often.
@@ -145,7 +145,7 @@ class InFlight:
         self.snapshot, self.answered_by, self.candidates, self.id = snapshot, answered_by, candidates, id
         self.trigger, self.background = trigger, background
         self.facts = facts  # of the prompt, once it is written
-        self.place: Place = place_of(snapshot, answered_by)
+        self.place: ReuseKey = place_of(snapshot, answered_by)
         self.n_prompt = 0  # tokens
         self.first_at = 0.0  # when its first piece came, on the monotonic clock
         self._best_ended = 0.0  # when its first candidate ended

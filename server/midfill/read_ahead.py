@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from midfill import power
 from midfill.engine.base import Delta, EngineError, GenerateRequest
-from midfill.reuse import WINDOW, Place, place_of
+from midfill.reuse import WINDOW, ReuseKey, place_of
 from midfill.types import MidfillError, Snapshot
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class ReadAhead:
         charge: Callable[[], float | None] = power.charge,
     ) -> None:  # fmt: skip
         self._prompt_of, self._stream, self._charge = prompt_of, stream, charge
-        self._place: Place | None = None
+        self._place: ReuseKey | None = None
         self._task: asyncio.Task[None] | None = None
         self.uri = ""  # of the document that is being read
 

@@ -59,7 +59,7 @@ class Middle:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReuseKey:
     """Everything that decides a middle except the context: adapter, template, language, file, and the text around the
     cursor."""
 
@@ -72,17 +72,17 @@ class Place:
     after: str
 
 
-def place_of(snapshot: Snapshot, answered_by: str, n_typed: int = 0) -> Place:
+def place_of(snapshot: Snapshot, answered_by: str, n_typed: int = 0) -> ReuseKey:
     """Return the place ``n_typed`` characters before the cursor, as it was before they were typed."""
     text, cursor = snapshot.text, snapshot.cursor - n_typed
     before = text[max(0, cursor - WINDOW) : cursor]
     after = text[snapshot.cursor : snapshot.cursor + WINDOW]
     n_after = len(text) - snapshot.cursor
-    return Place(answered_by, snapshot.language, snapshot.path, cursor, n_after, before, after)
+    return ReuseKey(answered_by, snapshot.language, snapshot.path, cursor, n_after, before, after)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReuseQuery:
     """What a request asks for. A generation with fewer candidates does not answer it, nor an automatic one an explicit
     request."""
 
@@ -92,11 +92,11 @@ class Asked:
     by_hand: bool = False
 
 
-class Generation(Protocol):
+class Reusable(Protocol):
     """What the search needs to know of a generation, finished or in flight."""
 
     @property
-    def place(self) -> Place: ...  # noqa: D102
+    def place(self) -> ReuseKey: ...  # noqa: D102
     @property
     def n_asked(self) -> int: ...  # noqa: D102
     @property
@@ -106,12 +106,12 @@ class Generation(Protocol):
     def is_along(self, typed: str) -> bool: ...  # noqa: D102
 
 
-AnyGeneration = TypeVar("AnyGeneration", bound=Generation)
+AnyGeneration = TypeVar("AnyGeneration", bound=Reusable)
 
 
 @dataclass(slots=True)
 class _Finished:
-    place: Place
+    place: ReuseKey
     middle: Middle
     context: str
     used_at: float
@@ -130,15 +130,15 @@ class _Finished:
 
 
 class Reuse(Generic[AnyGeneration]):
-    """Middles by ``Place``, least recently used first, each with its context; and the generations in flight."""
+    """Middles by ``ReuseKey``, least recently used first, each with its context; and the generations in flight."""
 
     def __init__(self, size: int = 128, clock: Callable[[], float] = time.monotonic) -> None:
         self._size, self._clock = size, clock
-        self._finished: OrderedDict[Place, _Finished] = OrderedDict()
+        self._finished: OrderedDict[ReuseKey, _Finished] = OrderedDict()
         self.running: list[AnyGeneration] = []  # the owner of a generation adds and removes it; the newest is last
 
     def find(
-        self, asked: Asked, context_of: ContextOf | None = None, usable: Callable[[Middle], bool] = lambda _: True
+        self, asked: ReuseQuery, context_of: ContextOf | None = None, usable: Callable[[Middle], bool] = lambda _: True
     ) -> Middle | AnyGeneration | None:
         """Return what is left of a finished middle that is ``usable``, else the generation in flight that leads on
         from here.
@@ -148,7 +148,7 @@ class Reuse(Generic[AnyGeneration]):
         middle = self.finished(asked, context_of)
         return middle if middle is not None and usable(middle) else self.in_flight(asked)
 
-    def finished(self, asked: Asked, context_of: ContextOf | None = None) -> Middle | None:
+    def finished(self, asked: ReuseQuery, context_of: ContextOf | None = None) -> Middle | None:
         """Return what is left of the nearest middle whose shown start was typed since it was made."""
         found = _nearest(self._finished.values(), asked)
         if found is None or not self._is_current(found, asked.snapshot, context_of):
@@ -158,7 +158,7 @@ class Reuse(Generic[AnyGeneration]):
         typed = asked.snapshot.text[found.place.cursor : asked.snapshot.cursor]
         return replace(found.middle, shown=rests(found.middle.shown, typed), n_typed=len(typed))
 
-    def in_flight(self, asked: Asked) -> AnyGeneration | None:
+    def in_flight(self, asked: ReuseQuery) -> AnyGeneration | None:
         """Return the nearest generation that still runs and leads on from here."""
         return _nearest(self.running, asked)
 
@@ -168,7 +168,7 @@ class Reuse(Generic[AnyGeneration]):
             return True
         return context_of(_rewound(snapshot, snapshot.cursor - found.place.cursor)) == found.context
 
-    def has(self, asked: Asked) -> bool:
+    def has(self, asked: ReuseQuery) -> bool:
         """Whether the middle at this very place is known, or a generation that leads on from here is in flight."""
         return place_of(asked.snapshot, asked.answered_by) in self._finished or self.in_flight(asked) is not None
 
@@ -185,7 +185,7 @@ class Reuse(Generic[AnyGeneration]):
         self._finished.clear()
 
 
-def _nearest(generations: Iterable[AnyGeneration], asked: Asked) -> AnyGeneration | None:
+def _nearest(generations: Iterable[AnyGeneration], asked: ReuseQuery) -> AnyGeneration | None:
     """Return the generation that answers ``asked`` with the fewest characters typed since its place."""
     best: AnyGeneration | None = None
     snapshot = asked.snapshot

@@ -29,7 +29,9 @@ KEEP_MEMORY = ":glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_thresho
 
 
 def watch(job: Job, console: Console) -> Path:
-    """Run the training process to its end; return the adapter's folder. Raises MidfillError with its message, KeyboardInterrupt if stopped."""
+    """Run the training process to its end and return the adapter's folder.
+
+    Raises MidfillError with the process's message, and KeyboardInterrupt if it was stopped."""
     done: Path | None = None
     with _Shown(console) as shown, worker("midfill.train.worker", dataclasses.asdict(job)) as lines:
         for message in lines:

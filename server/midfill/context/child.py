@@ -85,7 +85,7 @@ class ChildProcess:
         self._child.wait()
 
     def _answer(self, limit_s: float) -> bytes:
-        """Return the child's next line; kill a child that takes too long, or too much memory. Raises ChildEndedError."""
+        """Return the child's next line; kill a child that takes too much time or memory. Raises ChildEndedError."""
         deadline = time.monotonic() + limit_s
         while True:
             try:

@@ -127,8 +127,8 @@ TEMPLATES = {
         FimTemplate(  # CodeGeeX4 README, infilling (Zhipu, 2024)
             "codegeex4",
             spm=(
-                _control("<|user|>"), "\n###PATH:", Placeholder.PATH, "\n###LANGUAGE:", Placeholder.LANGUAGE, "\n###MODE:BLOCK\n",
-                _GLM_SUF, S, _GLM_PRE, P, _GLM_MID, _control("<|assistant|>"), "\n",
+                _control("<|user|>"), "\n###PATH:", Placeholder.PATH, "\n###LANGUAGE:", Placeholder.LANGUAGE,
+                "\n###MODE:BLOCK\n", _GLM_SUF, S, _GLM_PRE, P, _GLM_MID, _control("<|assistant|>"), "\n",
             ),
             start=(_optional("[gMASK]"), _optional("<sop>")),
             stops=("<|user|>", "<|endoftext|>", "<|observation|>", "<|assistant|>"),

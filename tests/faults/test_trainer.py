@@ -20,7 +20,7 @@ from midfill.engine.local.lora.adapter import read_adapter  # noqa: E402
 from midfill.train import checkpoint, plot, write  # noqa: E402
 from midfill.train.base import Lora, with_lora  # noqa: E402
 from midfill.train.collect import Collection  # noqa: E402
-from midfill.train.run import Settings, Trained  # noqa: E402
+from midfill.train.run import Hyperparameters, Trained  # noqa: E402
 from midfill.types import MidfillError  # noqa: E402
 from tests.engine.made import load_tiny, save_tiny  # noqa: E402
 
@@ -137,7 +137,7 @@ class Adapter:
                 if weight.requires_grad:
                     weight.fill_(number)
         trained = Trained(self._model, checkpoint.Progress("me", 3, 3), [2.0], [1.0])
-        write.write(self.folder, trained, Settings(), write.Base(self._base, "tiny"), Collection(), [], "mine")
+        write.write(self.folder, trained, Hyperparameters(), write.Base(self._base, "tiny"), Collection(), [], "mine")
 
     def found(self) -> float | None:
         """Return the number of the adapter in that folder, read as the engine reads it; None if there is no folder."""

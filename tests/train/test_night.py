@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from midfill.train import night
-from midfill.train.night import Ended, Limits, spend
+from midfill.train.night import Limits, NightOutcome, spend
 
 HOUR = 3600.0
 LIMITS = Limits(budget_s=HOUR, quiet_s=300.0, patience_s=12 * HOUR)
@@ -57,7 +57,7 @@ class World:
     def trained(self) -> float:
         return sum(end - start for start, end in self.runs)
 
-    def spend(self, limits: Limits = LIMITS) -> Ended:
+    def spend(self, limits: Limits = LIMITS) -> NightOutcome:
         return spend(self, self.reason, limits, clock=self.clock, sleep=self.sleep)
 
 

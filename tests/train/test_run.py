@@ -25,7 +25,7 @@ from midfill.train.base import Lora, with_lora
 from midfill.train.collect import Collection, collect, split
 from midfill.train.dropout import WindowDropout
 from midfill.train.examples import Batch, Loss, Maker, held_out
-from midfill.train.run import LOOK_SHARE, Interrupted, Report, Run, Settings, Trained
+from midfill.train.run import LOOK_SHARE, Hyperparameters, Interrupted, Run, StepReport, Trained
 from midfill.train.steps import DivergedError, Stepper, logits_of, loss_of
 from midfill.types import MidfillError
 from tests.engine.made import load_tiny, save_tiny
@@ -57,8 +57,8 @@ def makers(base: Path, collection: Collection) -> tuple[Maker, Maker]:
 
 
 def a_run(
-    base: Path, collection: Collection, folder: Path, settings: Settings, *,
-    on_step: Callable[[Report], None] = lambda report: None, is_stopped: Callable[[], bool] = lambda: False,
+    base: Path, collection: Collection, folder: Path, settings: Hyperparameters, *,
+    on_step: Callable[[StepReport], None] = lambda report: None, is_stopped: Callable[[], bool] = lambda: False,
 ) -> Run:  # fmt: skip
     train, unseen = makers(base, collection)
     model = loaded(base)
@@ -74,8 +74,8 @@ def weights(model: PeftModel) -> dict[str, torch.Tensor]:
 
 
 def test_it_learns(base: Path, collection: Collection, tmp_path: Path) -> None:
-    reports: list[Report] = []
-    settings = Settings(Lora(rank=16), n_steps=60, n_tokens=512, rate=2e-2)
+    reports: list[StepReport] = []
+    settings = Hyperparameters(Lora(rank=16), n_steps=60, n_tokens=512, rate=2e-2)
     run = a_run(base, collection, tmp_path, settings, on_step=reports.append)
     done = run.run()
     assert [report.step for report in reports] == list(range(1, 61))
@@ -85,7 +85,7 @@ def test_it_learns(base: Path, collection: Collection, tmp_path: Path) -> None:
 
 
 def test_nothing_but_the_adapter_changes(base: Path, collection: Collection, tmp_path: Path) -> None:
-    done = a_run(base, collection, tmp_path, Settings(n_steps=3)).run()
+    done = a_run(base, collection, tmp_path, Hyperparameters(n_steps=3)).run()
     fresh = dict(loaded(base).model.named_parameters())
     for name, weight in done.model.base_model.model.named_parameters():
         if "lora_" not in name:
@@ -95,7 +95,7 @@ def test_nothing_but_the_adapter_changes(base: Path, collection: Collection, tmp
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     base: Path, collection: Collection, tmp_path: Path
 ) -> None:
-    settings = Settings(n_steps=6, n_tokens=300, accumulate=2)
+    settings = Hyperparameters(n_steps=6, n_tokens=300, accumulate=2)
     whole = a_run(base, collection, tmp_path / "whole", settings).run()
     steps: list[int] = []
     with pytest.raises(Interrupted):
@@ -119,7 +119,7 @@ def test_a_run_that_was_stopped_in_a_step_goes_on_as_if_it_had_not_been(
     base: Path, collection: Collection, tmp_path: Path
 ) -> None:
     """On a CPU a step takes many seconds: what it has computed so far is dropped."""
-    settings = Settings(n_steps=4, n_tokens=300)
+    settings = Hyperparameters(n_steps=4, n_tokens=300)
     whole = a_run(base, collection, tmp_path / "whole", settings).run()
     n_asked, steps = 0, list[int]()
 
@@ -159,14 +159,16 @@ def test_it_stops_while_it_measures(base: Path, collection: Collection, tmp_path
         return True
 
     with pytest.raises(Interrupted):
-        a_run(base, collection, tmp_path, Settings(n_steps=2), is_stopped=at_once).run()
+        a_run(base, collection, tmp_path, Hyperparameters(n_steps=2), is_stopped=at_once).run()
     assert n_asked == 1  # and not after all that is held out
 
 
 def test_other_settings_or_data_begin_anew(base: Path, collection: Collection, tmp_path: Path) -> None:
-    a_run(base, collection, tmp_path, Settings(n_steps=2)).run()
+    a_run(base, collection, tmp_path, Hyperparameters(n_steps=2)).run()
     steps: list[int] = []
-    a_run(base, collection, tmp_path, Settings(n_steps=2, rate=1e-3), on_step=lambda r: steps.append(r.step)).run()
+    a_run(
+        base, collection, tmp_path, Hyperparameters(n_steps=2, rate=1e-3), on_step=lambda r: steps.append(r.step)
+    ).run()
     assert steps == [1, 2]
 
 
@@ -262,13 +264,13 @@ def test_a_full_disk_does_not_end_a_run(
 
     monkeypatch.setattr(checkpoint, "_write", full)
     monkeypatch.setattr("midfill.train.run.SAVE_EVERY_S", 0.0)
-    done = a_run(base, collection, tmp_path, Settings(n_steps=3)).run()
+    done = a_run(base, collection, tmp_path, Hyperparameters(n_steps=3)).run()
     assert done.progress.step == 3
     assert list(tmp_path.iterdir()) == []
 
 
 def written(base: Path, collection: Collection, tmp_path: Path) -> tuple[Path, Trained]:
-    settings = Settings(n_steps=12, rate=1e-2)
+    settings = Hyperparameters(n_steps=12, rate=1e-2)
     done = a_run(base, collection, tmp_path / "run", settings).run()
     folder = tmp_path / "adapter"
     upon = write.Base(base, str(base), "Apache-2.0", "starcoder2")
@@ -361,7 +363,7 @@ def test_it_goes_on_from_an_adapter(base: Path, collection: Collection, tmp_path
     folder, first = written(base, collection, tmp_path)
     model = loaded(base)
     start = read_adapter("first", folder, model.model, model.base_names)
-    settings = Settings(WITHOUT_DROPOUT, n_steps=3, start="first (1234)")
+    settings = Hyperparameters(WITHOUT_DROPOUT, n_steps=3, start="first (1234)")
     adapted = with_lora(model, settings.lora, str(base), 2, start=start)
     for name, weight in weights(first.model).items():
         assert torch.equal(weights(adapted)[name], weight), name

@@ -10,7 +10,7 @@ from midfill import fim
 from midfill.syntax import languages
 from midfill.train.collect import SourceText
 from midfill.train.examples import Maker
-from midfill.train.rows import Rows
+from midfill.train.rows import LineIndex
 from midfill.train.spans import MAX_LINES, NOTHING_BELOW, WEIGHTS, FileSpans
 from tests.tokenizers_made import make
 
@@ -141,7 +141,7 @@ def test_a_file_that_just_begins_has_nothing_below() -> None:
 
 
 def test_rows() -> None:
-    rows = Rows("def f():\n    a = 1\n\n\tb = 2\n\nc = 3  \n")
+    rows = LineIndex("def f():\n    a = 1\n\n\tb = 2\n\nc = 3  \n")
     assert rows.opens(0)
     assert not rows.opens(3)
     assert rows.last_deeper(0, 10) == 3

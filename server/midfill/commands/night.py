@@ -31,7 +31,7 @@ from midfill.engine.record import RuntimeFiles, find, is_running
 from midfill.train import acceptance, history
 from midfill.train.history import Entry, State
 from midfill.train.job import ADAPTER, Job
-from midfill.train.night import STOP_S, Ended, Limits, spend
+from midfill.train.night import STOP_S, Limits, NightOutcome, spend
 from midfill.train.priority import lower_priority
 from midfill.types import MidfillError, one_line
 
@@ -78,7 +78,7 @@ def say(line: str) -> None:
         print(f"midfill: {line}", file=sys.stderr, flush=True)
 
 
-def entry_of(name: str, ended: Ended, child: Child, now: float) -> Entry | None:
+def entry_of(name: str, ended: NightOutcome, child: Child, now: float) -> Entry | None:
     """Return the entry of a night; None if it did not train at all."""
     entry = Entry(now, "unfinished", minutes=round(ended.trained_s / 60, 1), n_stops=ended.n_stops)
     if ended.status is None:

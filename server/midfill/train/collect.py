@@ -110,7 +110,7 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class _PlausibleFile:
     """A file that may be learned from, judging by its path."""
 
     project: str
@@ -157,7 +157,7 @@ def _names(roots: Sequence[Path]) -> list[str]:
     return names
 
 
-def _of(project: str, root: Path, collection: Collection) -> Iterator[_Candidate]:
+def _of(project: str, root: Path, collection: Collection) -> Iterator[_PlausibleFile]:
     try:
         folder = Folder(root, language_by_name)
     except OSError as error:
@@ -172,10 +172,10 @@ def _of(project: str, root: Path, collection: Collection) -> Iterator[_Candidate
             if reason := by_name(found.path):
                 collection.left_out[reason] += 1
             else:
-                yield _Candidate(project, folder, found)
+                yield _PlausibleFile(project, folder, found)
 
 
-def _read(one: _Candidate, collection: Collection) -> SourceText | None:
+def _read(one: _PlausibleFile, collection: Collection) -> SourceText | None:
     """Return the text to learn from, or None and count the reason."""
     path, text = one.found.path, one.folder.read(one.found)
     language = language_of(path, text or "")

@@ -16,7 +16,7 @@ from midfill.fim import FimRenderer
 from midfill.train.collect import SourceText
 from midfill.train.examples import Loss, Maker, batch
 from midfill.train.memory import Need
-from midfill.train.middles import Middle, cut
+from midfill.train.middles import HeldOutMiddle, cut
 from midfill.train.steps import Stepper, losses
 
 N_MIDDLES = 200  # middles whose words are looked at
@@ -122,7 +122,7 @@ def estimate(
 
 
 def _read(
-    model: PeftModel, device: torch.device, middles: Sequence[Middle], is_stopped: Callable[[], bool]
+    model: PeftModel, device: torch.device, middles: Sequence[HeldOutMiddle], is_stopped: Callable[[], bool]
 ) -> tuple[float, float]:
     """Return the mean loss per token of some middles, in nats, and the seconds per middle."""
     total, n_tokens, n, began = 0.0, 0, 0, time.monotonic()

@@ -26,7 +26,7 @@ ALL, SEVERAL, ONE, END = "all tokens", "middles of several lines", "middles of o
 
 
 @dataclass(frozen=True, slots=True)
-class Middle:
+class HeldOutMiddle:
     """A held-out middle in its prompt."""
 
     file: str
@@ -85,13 +85,13 @@ class Likelihood:
         return (self.high - self.low) / 2
 
 
-def cut(files: Sequence[SourceText], renderer: FimRenderer, n: int = N_MIDDLES, seed: int = 1) -> list[Middle]:
+def cut(files: Sequence[SourceText], renderer: FimRenderer, n: int = N_MIDDLES, seed: int = 1) -> list[HeldOutMiddle]:
     """Return at most ``n`` middles: every file gives one in turn until there are enough. The same ones each time."""
     maker = Maker(files, renderer, seed)
     rng = random.Random(f"{seed}:middles")  # noqa: S311 - the same middles each time
     order = list(range(len(files)))
     rng.shuffle(order)
-    found: list[Middle] = []
+    found: list[HeldOutMiddle] = []
     seen: set[tuple[int, ...]] = set()
     for _ in range(N_TURNS):
         for at in order:
@@ -101,12 +101,16 @@ def cut(files: Sequence[SourceText], renderer: FimRenderer, n: int = N_MIDDLES, 
             if example is not None and example.ids not in seen:
                 seen.add(example.ids)
                 text = renderer.tokenizer.decode(example.ids[example.n_prompt : -1])
-                found.append(Middle(files[at].key, files[at].language, example, text.strip("\n").count("\n") + 1))
+                found.append(
+                    HeldOutMiddle(files[at].key, files[at].language, example, text.strip("\n").count("\n") + 1)
+                )
     return found
 
 
 def score(
-    middles: Iterable[Middle], before: Callable[[Example], Sequence[float]], after: Callable[[Example], Sequence[float]]
+    middles: Iterable[HeldOutMiddle],
+    before: Callable[[Example], Sequence[float]],
+    after: Callable[[Example], Sequence[float]],
 ) -> Iterator[Scored]:
     """Score each middle by both adapters, in turns."""
     for one in middles:

@@ -40,7 +40,7 @@ class Training(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class NightOutcome:
     """How the night ended. ``status``: the exit status of the training if it finished."""
 
     why: Literal["done", "budget", "patience"]
@@ -52,7 +52,7 @@ class Ended:
 def spend(
     training: Training, reason: Callable[[], str], limits: Limits, *, clock: Callable[[], float],
     sleep: Callable[[float], None], say: Callable[[str], None] = lambda line: None,
-) -> Ended:  # fmt: skip
+) -> NightOutcome:  # fmt: skip
     """Wait for idleness, train, give way, resume. ``reason`` returns why training has to wait, "" if it need not.
 
     When this returns or raises, no training runs any more.
@@ -70,7 +70,7 @@ def spend(
             why = reason() or ("the machine slept" if slept else "")
             if runs and (status := training.status()) is not None:
                 runs = False
-                return Ended("done", status, trained_s, n_stops)
+                return NightOutcome("done", status, trained_s, n_stops)
             if why != said:
                 said = why
                 say(why or "idle")
@@ -79,12 +79,12 @@ def spend(
                 if runs:
                     runs, n_stops, status = False, n_stops + 1, training.stop()
                     if status is not None:
-                        return Ended("done", status, trained_s, n_stops)
+                        return NightOutcome("done", status, trained_s, n_stops)
             elif not runs:
                 quiet_from = waited_s if quiet_from is None else quiet_from
                 runs = waited_s - quiet_from >= limits.quiet_s and training.start()
             sleep(LOOK_S if runs else WAIT_LOOK_S)
-        return Ended("budget" if trained_s >= limits.budget_s else "patience", None, trained_s, n_stops)
+        return NightOutcome("budget" if trained_s >= limits.budget_s else "patience", None, trained_s, n_stops)
     finally:
         if runs:
             training.stop()

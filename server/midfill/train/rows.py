@@ -15,7 +15,7 @@ BY_LINES = frozenset({
 _TOKEN = re.compile(r"\w+|[^\w\s]+")
 
 
-class Rows:
+class LineIndex:
     """The lines of a text by number, from 0. Places are code points of the text."""
 
     def __init__(self, text: str) -> None:

@@ -32,7 +32,7 @@ SMOOTHED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Hyperparameters:
     """How to train. ``n_tokens``: in one pass; ``accumulate``: passes per step. ``minutes`` bounds the steps."""
 
     lora: Lora = field(default_factory=Lora)
@@ -49,7 +49,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StepReport:
     """What the user sees after each step. Seconds are of the whole run, including the time before a kill."""
 
     step: int
@@ -79,8 +79,8 @@ class Run:
     """Trains ``model`` on what ``maker`` draws. All randomness comes from the seed and the step."""
 
     def __init__(
-        self, loaded: LoadedModel, model: PeftModel, maker: Maker, held_out: Sequence[Example], settings: Settings,
-        folder: Path, data: str, *, on_step: Callable[[Report], None], is_stopped: Callable[[], bool] = lambda: False,
+        self, loaded: LoadedModel, model: PeftModel, maker: Maker, held_out: Sequence[Example], settings: Hyperparameters,
+        folder: Path, data: str, *, on_step: Callable[[StepReport], None], is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         """``data`` identifies the texts; ``folder`` holds the checkpoints."""
         self._device, self._model, self._maker, self._held_out = loaded.device, model, maker, held_out
@@ -176,7 +176,7 @@ class Run:
         self._check()
         each = progress.seconds / progress.step
         self._on_step(
-            Report(
+            StepReport(
                 progress.step, progress.n_steps, loss, held_out, progress.n_tokens / progress.seconds,
                 (progress.n_steps - progress.step) * each, progress.seconds,
             )
@@ -195,7 +195,7 @@ class Run:
             log.warning("no checkpoint could be written (%s); training goes on", error.strerror or error)
 
 
-def identity(settings: Settings, base: str, data: str) -> str:
+def identity(settings: Hyperparameters, base: str, data: str) -> str:
     """Return a digest of what a resumed run must share with the one that wrote the checkpoint."""
     said = {**asdict(replace(settings, minutes=0.0)), "base": base, "data": data}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from midfill.eval.cutting import KINDS, Code, Span
-from midfill.train.rows import Rows, read_code
+from midfill.train.rows import LineIndex, read_code
 
 MAX_MIDDLE = 1000  # characters
 MAX_LINES = 10
@@ -70,7 +70,7 @@ def body(code: Code, rng: random.Random) -> list[Span]:
     The line that closes the body stays below. The depth is taken from indentation alone, so
     that it works in every language.
     """
-    rows, found = Rows(code.text), []
+    rows, found = LineIndex(code.text), []
     for header in code.rows:
         last = rows.last_deeper(header, MAX_LINES)
         if last is None:
@@ -84,7 +84,7 @@ def body(code: Code, rng: random.Random) -> list[Span]:
 def opening(code: Code, rng: random.Random) -> list[Span]:
     """Return spans of a line, or the rest of it, whose content follows below, deeper: a
     call's name and bracket, a header."""
-    rows, found = Rows(code.text), []
+    rows, found = LineIndex(code.text), []
     for row, tokens in code.rows.items():
         end = rows.end(row)
         is_bare = not any(map(str.isalnum, code.text[tokens[0].start : end]))  # a brace on a line of its own
@@ -99,7 +99,7 @@ def before_code(code: Code, rng: random.Random) -> list[Span]:
 
     The cursor is in the first column, or after the indentation if the line below has the same.
     """
-    rows, found = Rows(code.text), []
+    rows, found = LineIndex(code.text), []
     for row in code.rows:
         last = row + rng.choice((0, 0, 0, 1, 2, 3))
         if any(at not in code.rows for at in range(row, last + 2)):
@@ -117,7 +117,7 @@ def beginning(code: Code, rng: random.Random) -> list[Span]:
 
     The first lines may be a comment; often users have written only that when they want the rest.
     """
-    rows, found = Rows(code.text), []
+    rows, found = LineIndex(code.text), []
     for n_before in range(min(MAX_BEGINNING, rows.n - 2) + 1):
         first = n_before if rows.is_text(n_before) else rows.next(n_before)
         if first is None:

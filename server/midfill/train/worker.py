@@ -155,7 +155,7 @@ def _train(
     from midfill.train.examples import Loss, Maker
     from midfill.train.examples import held_out as held_out_examples
     from midfill.train.memory import check, need
-    from midfill.train.run import Interrupted, Run, Settings
+    from midfill.train.run import Hyperparameters, Interrupted, Run
     from midfill.train.throttle import Throttle
 
     device = pick_device(job.device)
@@ -170,7 +170,7 @@ def _train(
     base_name = name_of(source)
     start = read_adapter(job.start_name, Path(job.start), loaded.model, loaded.base_names) if job.start else None
     lora = Lora(job.rank, job.alpha, job.dropout, job.targets)
-    settings = Settings(
+    settings = Hyperparameters(
         lora, job.n_steps or n_steps, n_tokens, job.accumulate, job.rate, job.seed, job.minutes, job.computes_again,
         job.quantise, f"{start.name} ({start.digest[:12]})" if start is not None else "",
         Loss(job.prompt_share, job.end_weight),

@@ -18,7 +18,7 @@ from midfill import __version__
 from midfill.train import card, plot
 from midfill.train.checkpoint import Progress, sync
 from midfill.train.collect import Collection
-from midfill.train.run import Settings, Trained
+from midfill.train.run import Hyperparameters, Trained
 from midfill.types import MidfillError
 
 NEEDED = 64 << 20  # bytes besides the weights
@@ -52,7 +52,7 @@ def need_space(folder: Path, n_weights: int, n_checkpoints: int) -> None:
 
 
 def write(
-    folder: Path, trained: Trained, settings: Settings, base: Base, collection: Collection, held_out: Sequence[str],
+    folder: Path, trained: Trained, settings: Hyperparameters, base: Base, collection: Collection, held_out: Sequence[str],
     name: str,
 ) -> None:  # fmt: skip
     """Write everything into ``folder``, which is whole or absent at any moment; an earlier one is replaced.
@@ -105,7 +105,7 @@ def _remove(*folders: Path) -> None:
             shutil.rmtree(folder)
 
 
-def _write_trainer(folder: Path, progress: Progress, settings: Settings, *, in_bfloat16: bool) -> None:
+def _write_trainer(folder: Path, progress: Progress, settings: Hyperparameters, *, in_bfloat16: bool) -> None:
     """Write the formats of transformers' Trainer for other tools. The pickle is for them: midfill never loads one."""
     log = [{key: value for key, value in entry.items() if key != "seconds"} for entry in progress.history]
     for entry in log:
@@ -128,7 +128,7 @@ def _write_trainer(folder: Path, progress: Progress, settings: Settings, *, in_b
 
 
 def _figures(
-    trained: Trained, settings: Settings, base: Base, collection: Collection, held_out: Sequence[str]
+    trained: Trained, settings: Hyperparameters, base: Base, collection: Collection, held_out: Sequence[str]
 ) -> dict[str, Any]:
     progress = trained.progress
     return {

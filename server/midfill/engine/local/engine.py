@@ -14,7 +14,7 @@ from midfill.engine.local.lora.adapter import Adapter, read_adapter
 from midfill.engine.local.lora.loader import AdapterLoader
 from midfill.engine.local.request import Request
 from midfill.engine.local.store.preparing import Compiling
-from midfill.engine.local.thread import EngineThread, Settings
+from midfill.engine.local.thread import EngineThread, LoadOptions
 from midfill.engine.suspects import Suspects, WorkLog, refusal
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, MidfillError, ModelInfo
@@ -32,7 +32,7 @@ class LocalEngine:
         ``compiling``: the compilation of the kernels, if it has begun already."""
         self._suspects = suspects
         self._loader = AdapterLoader(self)
-        settings = Settings(spec, device, dtype, template, max_adapters)
+        settings = LoadOptions(spec, device, dtype, template, max_adapters)
         self.thread = EngineThread(settings, self._loader.close, work_log, compiling)
 
     def start(self) -> None:

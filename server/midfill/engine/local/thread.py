@@ -48,7 +48,7 @@ LEAVING = ("the engine is shutting down", "ask again")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class LoadOptions:
     """What to load and how; the names are those of the user's settings."""
 
     spec: str
@@ -63,7 +63,7 @@ class EngineThread(threading.Thread):
     and the methods of the first part. ``on_end`` is called when the thread ends."""
 
     def __init__(
-        self, settings: Settings, on_end: Callable[[], None], work_log: WorkLog | None,
+        self, settings: LoadOptions, on_end: Callable[[], None], work_log: WorkLog | None,
         compiling: preparing.Compiling | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name="midfill-engine", daemon=True)

@@ -23,7 +23,7 @@ from midfill.bench.prompts import shortened
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.model.load import LoadedModel, load
 from midfill.engine.local.sequence.generation import Generation, Sampling
-from midfill.engine.local.sequence.healing import ForcedPrefix, Vocabulary
+from midfill.engine.local.sequence.healing import ForcedPrefix, TokenIndex
 from midfill.engine.local.sequence.kv_cache import Rotate, Slot
 from midfill.engine.local.store import models
 from midfill.eval.about import measured
@@ -47,7 +47,7 @@ class Layouts:
         assert rotate is not None
         self.rotate: Rotate = rotate
         self.slot = Slot()
-        self.vocabulary = Vocabulary(self.loaded.tokenizer, self.loaded.vocabulary)
+        self.vocabulary = TokenIndex(self.loaded.tokenizer, self.loaded.vocabulary)
         template = fim.detect(self.loaded.tokenizer)
         self.renderers = {heal: fim.FimRenderer(template, self.loaded.tokenizer, heal=heal) for heal in (False, True)}
 

@@ -55,21 +55,21 @@ class Pretended:
     """Graphs for machines that have none: replaying one computes the step again."""
 
     def __init__(self) -> None:
-        self.steps: dict[cuda.Key, Callable[[], object]] = {}
-        self.replayed: list[cuda.Key] = []
+        self.steps: dict[cuda.GraphKey, Callable[[], object]] = {}
+        self.replayed: list[cuda.GraphKey] = []
         self.n_dropped = 0
 
     def __len__(self) -> int:
         return len(self.steps)
 
-    def __contains__(self, key: cuda.Key) -> bool:
+    def __contains__(self, key: cuda.GraphKey) -> bool:
         return key in self.steps
 
-    def capture(self, key: cuda.Key, compute: Callable[[], object]) -> None:
+    def capture(self, key: cuda.GraphKey, compute: Callable[[], object]) -> None:
         compute()
         self.steps[key] = compute
 
-    def replay(self, key: cuda.Key) -> None:
+    def replay(self, key: cuda.GraphKey) -> None:
         self.replayed.append(key)
         self.steps[key]()
 

@@ -49,7 +49,7 @@ class TestCapturing:
         plain = answer(runner, slot_of(runner), prompt(20), n=3)  # no graph yet: as elsewhere
         assert len(plain) == 3
         static_.capture_next()
-        assert list(pretended[0].steps) == [cuda.Key(0, 1, 512, False)]
+        assert list(pretended[0].steps) == [cuda.GraphKey(0, 1, 512, False)]
         while static_.pending:
             static_.capture_next()
         n_buckets = len(memory_plan.buckets(static_.capacity, 1024))
@@ -97,7 +97,7 @@ class TestCapturing:
         before = [t[:, :end].clone() for t in (*slot.keys, *slot.values)]
         decoder(runner).aim_behind_the_end()
         for n_rows in memory_plan.N_ROWS:
-            decoder(runner)._compute(cuda.Key(0, n_rows, 512, False))
+            decoder(runner)._compute(cuda.GraphKey(0, n_rows, 512, False))
         assert all(torch.equal(t[:, :end], was) for t, was in zip((*slot.keys, *slot.values), before, strict=True))
 
     def test_a_model_that_cannot_be_captured_runs_on(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.model.load import LoadedModel, load
 from midfill.engine.local.sequence import generation as decode
 from midfill.engine.local.sequence.generation import Generation, Sampling
-from midfill.engine.local.sequence.healing import ForcedPrefix, Vocabulary
+from midfill.engine.local.sequence.healing import ForcedPrefix, TokenIndex
 from midfill.engine.local.sequence.kv_cache import MAX_AGE, MIN_SUFFIX, KVSlots, Rotate, Slot
 from midfill.engine.local.sequence.prompt_lookup import Drafter
 from tests.engine.made import CONFIGS, DECODERS, VOCABULARY, load_modules, load_tiny, save_tiny
@@ -349,14 +349,14 @@ class TestSuffixShift:
 
 
 @pytest.fixture(scope="module")
-def vocabulary(loaded: LoadedModel) -> Vocabulary:
-    return Vocabulary(loaded.tokenizer, loaded.vocabulary)
+def vocabulary(loaded: LoadedModel) -> TokenIndex:
+    return TokenIndex(loaded.tokenizer, loaded.vocabulary)
 
 
 class TestHealing:
     """The middle begins with the part of the word that was taken off the prompt."""
 
-    def test_only_tokens_that_agree(self, vocabulary: Vocabulary) -> None:
+    def test_only_tokens_that_agree(self, vocabulary: TokenIndex) -> None:
         for forced_prefix in ("a", "ret", "x_"):
             ids = vocabulary.agreeing(forced_prefix)
             assert ids
@@ -367,7 +367,7 @@ class TestHealing:
 
     @pytest.mark.parametrize("max_drafts", [0, 8])
     def test_the_text_begins_so(
-        self, loaded: LoadedModel, runner: Runner, vocabulary: Vocabulary, max_drafts: int
+        self, loaded: LoadedModel, runner: Runner, vocabulary: TokenIndex, max_drafts: int
     ) -> None:
         for seed, forced_prefix in enumerate(("retu", "abc", "x")):
             slot = fresh(runner)
@@ -377,7 +377,7 @@ class TestHealing:
             assert loaded.tokenizer.decode(said).startswith(forced_prefix)
 
     def test_what_the_model_says_anyway_stays(
-        self, loaded: LoadedModel, runner: Runner, vocabulary: Vocabulary
+        self, loaded: LoadedModel, runner: Runner, vocabulary: TokenIndex
     ) -> None:
         ids = next(
             ids

@@ -48,7 +48,9 @@ def runner(loaded: LoadedModel, dynamic: Runner) -> Runner:
 
 
 @pytest.mark.parametrize("kind", ["gemma3", "starcoder2"])
-def test_transformers_modules_get_the_slots_and_no_more(kind: str, counted: list[cuda.Key], tmp_path: Path) -> None:
+def test_transformers_modules_get_the_slots_and_no_more(
+    kind: str, counted: list[cuda.GraphKey], tmp_path: Path
+) -> None:
     loaded = load_tiny(save_tiny(kind, tmp_path / kind))
     plain, fixed = Runner(loaded.model), Runner(loaded.model)
     fixed.static = static_decoder(fixed, 256, loaded.max_context, 2, free=PLENTY)
@@ -70,7 +72,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[cuda.Key]:
     keys: list[cuda.Key] = []
     compute = StaticDecoder._compute
 
-    def counting(self: StaticDecoder, key: cuda.Key) -> None:
+    def counting(self: StaticDecoder, key: cuda.GraphKey) -> None:
         keys.append(key)
         compute(self, key)
 
@@ -80,7 +82,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[cuda.Key]:
 
 @pytest.mark.parametrize("length", [1, 5, 40, 507])
 def test_the_same_tokens_across_a_bucket_border(
-    dynamic: Runner, runner: Runner, counted: list[cuda.Key], length: int
+    dynamic: Runner, runner: Runner, counted: list[cuda.GraphKey], length: int
 ) -> None:
     ids = prompt(length, seed=length)
     assert answer(runner, slot_of(runner), ids) == answer(dynamic, Slot(), ids)
@@ -107,7 +109,7 @@ def test_the_same_logits_whatever_fills_the_step_up(dynamic: Runner, runner: Run
         torch.testing.assert_close(keys[1], keys[0], atol=1e-4, rtol=1e-4)
 
 
-def test_drafts_are_judged_the_same(dynamic: Runner, runner: Runner, counted: list[cuda.Key]) -> None:
+def test_drafts_are_judged_the_same(dynamic: Runner, runner: Runner, counted: list[cuda.GraphKey]) -> None:
     ids = prompt(30)
     plain = answer(dynamic, Slot(), ids, n=30)
     slot = slot_of(runner)
@@ -133,7 +135,7 @@ def test_a_gap_in_the_middle_and_a_moved_suffix(dynamic: Runner, runner: Runner)
     assert said[0] == said[1]
 
 
-def test_prompts_and_several_slots_run_as_elsewhere(runner: Runner, counted: list[cuda.Key]) -> None:
+def test_prompts_and_several_slots_run_as_elsewhere(runner: Runner, counted: list[cuda.GraphKey]) -> None:
     slots = decoder(runner).slots
     for slot in slots:
         slot.truncate(0)
@@ -146,7 +148,7 @@ def test_prompts_and_several_slots_run_as_elsewhere(runner: Runner, counted: lis
     assert [[int(rows[-1].argmax())] for rows in logits] == alone
 
 
-def test_a_growing_slot_is_not_taken(runner: Runner, counted: list[cuda.Key]) -> None:
+def test_a_growing_slot_is_not_taken(runner: Runner, counted: list[cuda.GraphKey]) -> None:
     answer(runner, Slot(), prompt(10), n=3)
     assert not counted
 
@@ -212,7 +214,7 @@ class TestAdapters:
         self,
         folders: Callable[..., Path],
         pair: Pair,
-        counted: list[cuda.Key],
+        counted: list[cuda.GraphKey],
     ) -> None:
         loaded, residents, plain, fixed = pair
         ids = prompt(20)
@@ -248,7 +250,7 @@ class TestAdapters:
 
     def test_without_room_for_its_buffers_it_takes_the_usual_way(
         self, folders: Callable[..., Path], pair: Pair, monkeypatch: pytest.MonkeyPatch,
-        counted: list[cuda.Key],
+        counted: list[cuda.GraphKey],
     ) -> None:  # fmt: skip
         """The large adapter is answered all the same, tried once, and takes nothing from a smaller one."""
         loaded, residents, plain, fixed = pair
@@ -288,7 +290,7 @@ def test_python_does_not_run_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
             log.append(f"{Event.n} waits for {self.number}")
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    pace = cuda.Pace()
+    pace = cuda.Backpressure()
     for _ in range(6):
         pace()
     assert log == ["5 waits for 1", "6 waits for 2"]

@@ -24,11 +24,11 @@ from midfill.engine.local.model.load import LoadedModel, load, needs_floats
 from midfill.engine.local.request import Request, RunningRequest
 from midfill.engine.local.scheduler import Scheduler
 from midfill.engine.local.sequence.generation import Generation, Sampling
-from midfill.engine.local.sequence.healing import Vocabulary
+from midfill.engine.local.sequence.healing import TokenIndex
 from midfill.engine.local.sequence.kv_cache import KVSlots
 from midfill.engine.local.shortage import MAX_IN_ROW, Shortage, is_out_of_memory
 from midfill.engine.local.store import models, preparing
-from midfill.engine.local.worker import Records, Worker
+from midfill.engine.local.worker import RequestLog, Worker
 from midfill.engine.suspects import WorkLog
 from midfill.faults import described
 from midfill.types import EngineStatus, MidfillError, ModelInfo, Snapshot
@@ -69,7 +69,7 @@ class EngineThread(threading.Thread):
         super().__init__(name="midfill-engine", daemon=True)
         self._settings, self._on_end, self._work_log = settings, on_end, work_log
         self._compiling = compiling
-        self.scheduler, self.records, self.shortage = Scheduler(), Records(), Shortage()
+        self.scheduler, self.records, self.shortage = Scheduler(), RequestLog(), Shortage()
         self.model: LoadedModel | None = None
         self.runner: Runner  # set by loading, like the fields below
         self.slots: KVSlots
@@ -77,7 +77,7 @@ class EngineThread(threading.Thread):
         self.status = EngineStatus("starting", pid=os.getpid())
         self.n_progress = 0  # grows while work progresses; a watchdog reads it
         self._info: ModelInfo | None = None
-        self._vocabulary: Future[Vocabulary] = Future()
+        self._vocabulary: Future[TokenIndex] = Future()
         self._adapter_used: dict[str, int] = {}  # when each adapter was last asked for; the oldest makes room
         self._clock = itertools.count(1)
         self._calls: list[Callable[[], None]] = []
@@ -214,7 +214,7 @@ class EngineThread(threading.Thread):
         if source.kind == "embedded":
             self._self_test(template)
         pool = ThreadPoolExecutor(1)  # takes half a second; the first request that needs it waits for the rest of that
-        self._vocabulary = pool.submit(Vocabulary, loaded.tokenizer, loaded.vocabulary)
+        self._vocabulary = pool.submit(TokenIndex, loaded.tokenizer, loaded.vocabulary)
         pool.shutdown(wait=False)
         self._info = info = ModelInfo(
             name=source.name,

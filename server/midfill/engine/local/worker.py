@@ -20,7 +20,7 @@ from midfill.engine.local.lora.adapter import ResidentAdapters
 from midfill.engine.local.request import Output, Request, RunningRequest
 from midfill.engine.local.scheduler import SHARED_CHUNK, Scheduler
 from midfill.engine.local.sequence.generation import Generation, OverflowedError, Sampling, Token
-from midfill.engine.local.sequence.healing import ForcedPrefix, Vocabulary
+from midfill.engine.local.sequence.healing import ForcedPrefix, TokenIndex
 from midfill.engine.local.sequence.kv_cache import KVSlots, Rotate, Slot
 from midfill.engine.local.sequence.logit_bias import LogitBias
 from midfill.engine.local.sequence.prompt_lookup import Drafter
@@ -39,7 +39,7 @@ REFRESH_CHUNK = 64
 CAPTURE_AFTER_S = 0.02
 
 
-class Records:
+class RequestLog:
     """Counters since the start, and the last requests."""
 
     def __init__(self) -> None:
@@ -68,13 +68,13 @@ class Worker:
     ``on_end`` with each request that ended and why, ``on_shortage`` with the prompt's length when memory ran out."""
 
     tokenizer: CodeTokenizer
-    vocabulary: Future[Vocabulary]
+    vocabulary: Future[TokenIndex]
     runner: Runner
     slots: KVSlots
     residents: ResidentAdapters
     rotate: Rotate | None
     scheduler: Scheduler
-    records: Records
+    records: RequestLog
     on_progress: Callable[[], None]
     on_end: Callable[[Request, str], None]
     on_shortage: Callable[[int], None] = lambda n_prompt: None

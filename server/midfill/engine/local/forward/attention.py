@@ -47,7 +47,7 @@ class Attends(Protocol):
 
 
 @dataclass(slots=True)
-class _Run:
+class _ConsecutiveRows:
     """Rows at consecutive positions."""
 
     first: int  # row
@@ -60,7 +60,7 @@ class _Part:
     slot: Slot
     rows: slice
     positions: torch.Tensor
-    runs: list[_Run]
+    runs: list[_ConsecutiveRows]
     rowwise: bool
 
 
@@ -75,12 +75,12 @@ class Step:
         """Return the step that evaluates ``batch``, row after row."""
         step, at = cls(), 0
         for rows in batch:
-            runs: list[_Run] = []
+            runs: list[_ConsecutiveRows] = []
             for i, position in enumerate(rows.positions):
                 if runs and position == runs[-1].start + runs[-1].n:
                     runs[-1].n += 1
                 else:
-                    runs.append(_Run(at + i, position, 1))
+                    runs.append(_ConsecutiveRows(at + i, position, 1))
             n = len(rows.ids)
             positions = torch.tensor(rows.positions, device=device)
             # On a GPU, launching one kernel per row would take longer than their computation.

@@ -51,7 +51,7 @@ AGREE = 0.1
 N_TIMED = 20  # replays
 
 
-class Pace:
+class Backpressure:
     """Keeps Python near the device."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Pace:
             self._passed.popleft().synchronize()
 
 
-class Key(NamedTuple):
+class GraphKey(NamedTuple):
     """Identifies a graph."""
 
     slot: int
@@ -107,11 +107,11 @@ class StaticDecoder:
         self._logits = logits.new_zeros((ROWWISE, logits.shape[-1]))
         self.lora: StaticLora | None = None
         self._without_room: set[str] = set()  # digests of adapters that found no memory
-        self._graphs: dict[bool, Graphs[Key]] = {}  # key: whether they are adapted
+        self._graphs: dict[bool, Graphs[GraphKey]] = {}  # key: whether they are adapted
         if self._graphs_wanted:
             streams = Streams(device)
             self._graphs = {False: Graphs(streams, streams.plain), True: Graphs(streams, streams.adapted)}
-        self._missed: list[Key] = []
+        self._missed: list[GraphKey] = []
         self._fused: Fused | None = None
         self._usual, self._all_buckets = usual, buckets(self.capacity, usual)
         self._take(None)
@@ -125,7 +125,7 @@ class StaticDecoder:
         self._fused = fused
         self._buckets = (self.capacity,) if fused is not None else self._all_buckets  # it reads the length
         self._to_warm = [
-            Key(slot, n_rows, bucket, False)
+            GraphKey(slot, n_rows, bucket, False)
             for slot in range(len(self.slots)) for bucket in reversed(self._buckets) for n_rows in N_ROWS
         ]  # fmt: skip
 
@@ -167,9 +167,9 @@ class StaticDecoder:
             self._compute(key)
         return self._logits[n - rows.n_logits : n].clone()
 
-    def _key(self, rows: Rows, adapter: Adapter | None) -> Key:
+    def _key(self, rows: Rows, adapter: Adapter | None) -> GraphKey:
         n_rows, bucket = smallest(N_ROWS, len(rows.ids)), smallest(self._buckets, rows.positions[-1] + 1)
-        return Key(self._numbers[id(rows.slot)], n_rows, bucket, adapter is not None)
+        return GraphKey(self._numbers[id(rows.slot)], n_rows, bucket, adapter is not None)
 
     def _has_buffers(self, adapter: Adapter | None) -> bool:
         """Whether ``adapter``, if any, fits the buffers; they are made larger if there is memory for it."""
@@ -191,7 +191,7 @@ class StaticDecoder:
             return False
         return True
 
-    def _compute(self, key: Key) -> None:
+    def _compute(self, key: GraphKey) -> None:
         """Run one forward pass over the inputs; it leaves its results in ``_logits``."""
         ids, positions = self._inputs[:, : key.n_rows]
         assert self._decoder is not None
@@ -247,8 +247,8 @@ class StaticDecoder:
                 self._take(one)
                 self._outbox.send([1, 5, 2], range(start, start + 3))
                 bucket = smallest(self._buckets, start + 3)
-                self._compute(Key(0, 3, bucket, False))
-                found.append((self._logits[:3].float().clone(), self._seconds(Key(0, 1, bucket, False))))
+                self._compute(GraphKey(0, 3, bucket, False))
+                found.append((self._logits[:3].float().clone(), self._seconds(GraphKey(0, 1, bucket, False))))
             (expected, eager_s), (logits, fused_s) = found
             difference = float((logits - expected).norm() / expected.norm())
             log.info("kernels by Triton: %.3f ms instead of %.3f, logits differ by %.4f", fused_s * 1e3, eager_s * 1e3,
@@ -262,7 +262,7 @@ class StaticDecoder:
                 buffer.zero_()
         self._take(None)
 
-    def _seconds(self, key: Key) -> float:
+    def _seconds(self, key: GraphKey) -> float:
         """Return how many seconds the graph of a step takes on the device."""
         graphs = self._graphs[False]
         graphs.capture(key, functools.partial(self._compute, key))
@@ -282,13 +282,13 @@ class StaticDecoder:
             return
         self.aim_behind_the_end()
         try:
-            self._compute(Key(0, ROWWISE, self._buckets[-1], False))
+            self._compute(GraphKey(0, ROWWISE, self._buckets[-1], False))
         except Exception as error:
             if self._fused is None:
                 raise
             log.warning("no kernels by Triton after all: %s", str(error)[:200])
             self._take(None)
-            self._compute(Key(0, ROWWISE, self._buckets[-1], False))
+            self._compute(GraphKey(0, ROWWISE, self._buckets[-1], False))
 
     def close(self) -> None:
         """Destroy the graphs; from now on steps are launched kernel by kernel, by the usual pass."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from midfill.engine.local.forward import eager
 from midfill.engine.local.forward.attention import Attends, Rows, Step
-from midfill.engine.local.forward.cuda_graphs import Pace, StaticDecoder
+from midfill.engine.local.forward.cuda_graphs import Backpressure, StaticDecoder
 from midfill.engine.local.lora.adapter import Adapter
 from midfill.engine.local.model.decoder import HEAD, Decoder
 from midfill.engine.local.model.int8_kernels import OneDnn
@@ -70,7 +70,7 @@ class Runner:
             end += len(rows.ids)
             wanted += range(end - rows.n_logits, end)
         keep = torch.tensor(wanted, dtype=torch.long, device=self.device)
-        pace = Pace() if self.device.type == "cuda" and stop is not None else None
+        pace = Backpressure() if self.device.type == "cuda" and stop is not None else None
 
         def check() -> None:
             if pace is not None:

@@ -127,7 +127,7 @@ def _plain_name(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class AdapterSummary:
     """The facts in an adapter's files."""
 
     rank: int
@@ -140,7 +140,7 @@ class Facts:
     digest: str  # of config and weights, as the engine computes it
 
 
-def describe(folder: Path) -> Facts:
+def describe(folder: Path) -> AdapterSummary:
     """Return the facts of the adapter in ``folder``, for any model. Raises MidfillError."""
     raw, config = read_config(folder)
     size = check_regular(folder, WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
@@ -171,6 +171,6 @@ def describe(folder: Path) -> Facts:
         raise refusal(folder, f"{WEIGHTS_FILE} is not a valid safetensors file", "save it again with PEFT") from None
     targets = tuple(sorted({module.rpartition(".")[2] for module in modules}))
     base = str(config.get("base_model_name_or_path") or "")
-    return Facts(
+    return AdapterSummary(
         config["r"], float(config["lora_alpha"]), base, targets, len(modules), parameters, size, digest.hexdigest()
     )

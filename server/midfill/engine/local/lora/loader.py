@@ -26,7 +26,7 @@ LOOK_EVERY_S = 1.0
 N_TRIES = 3
 
 
-class Host(Protocol):
+class AdapterHost(Protocol):
     """What the loader needs of the engine. Called on the loader's thread."""
 
     def resident_adapters(self) -> Mapping[str, Adapter]:
@@ -50,7 +50,7 @@ class AdapterLoader:
     ``problems``; the adapter loaded before stays, and the files are tried again when they change.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: AdapterHost) -> None:
         self._host = host
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._files: dict[str, tuple[Signature, Signature]] = {}  # name -> (last tried, seen at the last look)

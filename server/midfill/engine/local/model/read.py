@@ -173,7 +173,7 @@ def read_decoder(
     Tensors are read, packed and placed one after another. Raises MidfillError if files are damaged, ValueError
     if ``form`` cannot hold them.
     """
-    reader = _Reader(wanted, form)
+    reader = _WeightCollector(wanted, form)
     for paths, found in checkpoint.groups(_groups(wanted, checkpoint), progress):
         reader.take(paths, found)
     return reader.decoder(), reader.parameters
@@ -193,7 +193,7 @@ def _groups(wanted: Architecture, checkpoint: Checkpoint) -> dict[str, tuple[str
     }
 
 
-class _Reader:
+class _WeightCollector:
     """Collects packed layers and norms by the paths they have in the files."""
 
     def __init__(self, wanted: Architecture, form: Format) -> None:

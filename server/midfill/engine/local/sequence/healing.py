@@ -16,7 +16,7 @@ from midfill.tokenizer import CodeTokenizer
 SPELLED = 256  # characters at a time: more than one step can verify
 
 
-class Vocabulary:
+class TokenIndex:
     """The texts of all tokens, sorted, to find those that agree with a beginning."""
 
     def __init__(self, tokenizer: CodeTokenizer, size: int) -> None:
@@ -50,7 +50,7 @@ class Vocabulary:
 class ForcedPrefix:
     """The text a middle must begin with, as far as it is not generated yet."""
 
-    def __init__(self, text: str, vocabulary: Vocabulary) -> None:
+    def __init__(self, text: str, vocabulary: TokenIndex) -> None:
         self._left, self._vocabulary = text, vocabulary
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from midfill.engine.local.sequence.healing import Vocabulary
+from midfill.engine.local.sequence.healing import TokenIndex
 
 # Added to the logits of a token with which a wanted name begins, and of one that continues it;
 # half of it for many names.
@@ -26,7 +26,7 @@ class LogitBias:
     """The bias while the first word of a middle is chosen."""
 
     def __init__(
-        self, names: Sequence[str], vocabulary: Vocabulary, said: str = "", *, only: bool = False
+        self, names: Sequence[str], vocabulary: TokenIndex, said: str = "", *, only: bool = False
     ) -> None:  # fmt: skip
         """``said``: the part of the word before the cursor, which is not generated again.
         ``only``: there are no other names."""

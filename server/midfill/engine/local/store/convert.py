@@ -48,7 +48,7 @@ def convert_gguf(file: Path, out: Path, progress: Progress, *, floats: bool = Fa
     Returns figures for the manifest. Raises MidfillError, and OSError if the disk cannot hold them.
     """
     with _readable(file, progress) as source:
-        model = _Model(source)
+        model = _GgufModel(source)
         in_int8 = int8.is_supported()
         model.write(out, progress, floats=floats or not in_int8, in_int8=in_int8)
         model.config.save_pretrained(out)
@@ -61,7 +61,7 @@ def convert_gguf(file: Path, out: Path, progress: Progress, *, floats: bool = Fa
 def write_floats(file: Path, out: Path, progress: Progress) -> None:
     """Write only the weights of ``file``, as floats, into the folder ``out``. Raises as convert_gguf."""
     with _readable(file, progress) as source:
-        _Model(source).write(out, progress, floats=True, in_int8=False)
+        _GgufModel(source).write(out, progress, floats=True, in_int8=False)
 
 
 @contextlib.contextmanager
@@ -83,7 +83,7 @@ def _readable(file: Path, progress: Progress) -> Iterator[GgufFile]:
         ) from error
 
 
-class _Model:
+class _GgufModel:
     """The content of a GGUF file, by transformers' names."""
 
     def __init__(self, source: GgufFile) -> None:

@@ -18,11 +18,11 @@ from midfill.engine.local.forward.compiled.tiles import (
     float_tile_6,
     transpose,
 )
-from midfill.engine.local.forward.compiled.work import Shape, Work
+from midfill.engine.local.forward.compiled.work import StepShape, Work
 
 
 @compiled
-def write_keys(shape: Shape, row: int, work: Work, place: Array) -> None:
+def write_keys(shape: StepShape, row: int, work: Work, place: Array) -> None:
     """Rotate a row's keys and store them and its values in its slot (RoPE, Su et al. 2021, arXiv:2104.09864)."""
     half, cos, sin = shape.dim // 2, work.cos[row], work.sin[row]
     for head in range(shape.kv_heads):
@@ -39,7 +39,7 @@ def write_keys(shape: Shape, row: int, work: Work, place: Array) -> None:
 
 
 @compiled
-def attend_block(shape: Shape, scale: float, unit: int, rows: int, work: Work, slots: Array) -> None:
+def attend_block(shape: StepShape, scale: float, unit: int, rows: int, work: Work, slots: Array) -> None:
     """Compute one part of a layer's attention: at most ``rows`` rows, one head of keys."""
     row, last = unit // shape.kv_heads * rows, min(len(work.x), (unit // shape.kv_heads + 1) * rows)
     while row < last:
@@ -51,7 +51,7 @@ def attend_block(shape: Shape, scale: float, unit: int, rows: int, work: Work, s
 
 
 @compiled
-def _attend(shape: Shape, scale: float, kv_head: int, first: int, last: int, work: Work, place: Array) -> None:
+def _attend(shape: StepShape, scale: float, kv_head: int, first: int, last: int, work: Work, place: Array) -> None:
     """Attend with the rows from ``first`` to ``last`` of one slot, for all heads that share ``kv_head``.
 
     Positions after a row's own get the weight zero, so it does not matter which rows are computed together.
@@ -76,7 +76,7 @@ def _attend(shape: Shape, scale: float, kv_head: int, first: int, last: int, wor
 
 
 @compiled
-def _rotated(shape: Shape, scale: float, work: Work, row: int, head: int, out: Array) -> None:
+def _rotated(shape: StepShape, scale: float, work: Work, row: int, head: int, out: Array) -> None:
     """Write a row's query of ``head`` to ``out``, rotated and scaled."""
     half, cos, sin = shape.dim // 2, work.cos[row], work.sin[row]
     mine = work.qkv[row, head * shape.dim :]

@@ -23,7 +23,7 @@ from midfill.engine.local.forward.compiled.intrinsics import address_of, pointer
 from midfill.engine.local.forward.compiled.products import chunk_of, levels_of, panels_between, quantise_row
 from midfill.engine.local.forward.compiled.sharing import LINE, take, wait
 from midfill.engine.local.forward.compiled.tiles import OUTPUTS
-from midfill.engine.local.forward.compiled.work import Shape, Work
+from midfill.engine.local.forward.compiled.work import StepShape, Work
 
 # The products of a layer. Each has four addresses: of weights, scales, biases (0: none) and the offsets for bytes
 # (byte_products.offsets_of; 0: none).
@@ -38,7 +38,7 @@ QUERIES = 24
 
 @compiled
 def step(
-    thread: int, shape: Shape, scale: float, eps: float, products: Array, norms: Array, lora: Array, slots: Array,
+    thread: int, shape: StepShape, scale: float, eps: float, products: Array, norms: Array, lora: Array, slots: Array,
     first: int, last: int, work: Work,
 ) -> None:  # fmt: skip
     """Run the layers from ``first`` to ``last`` over the rows ``work.x``, which they change;
@@ -120,7 +120,7 @@ def _norm(x: Array, weight: Array, eps: float, out: Array) -> None:
 
 
 @compiled
-def _quantise_rows(thread: int, shape: Shape, rows: Array, lora: Array, work: Work, in_bytes: int) -> None:
+def _quantise_rows(thread: int, shape: StepShape, rows: Array, lora: Array, work: Work, in_bytes: int) -> None:
     """Quantise this thread's part of ``rows`` (n, depth) for the next product, into ``work.quantised``.
 
     The product of the rows with an adapter's ``a`` is left in ``work.lora_a``.
@@ -146,7 +146,7 @@ def _chunk_of(panels: int, depth: int, threads: int, in_bytes: int) -> int:
 
 @compiled
 def _project(
-    product: Array, lora: Array, depth: int, out: Array, work: Work, counter: int, shape: Shape, in_bytes: int
+    product: Array, lora: Array, depth: int, out: Array, work: Work, counter: int, shape: StepShape, in_bytes: int
 ) -> None:  # fmt: skip
     """Write ``out`` = the product of the quantised rows; threads divide it."""
     panels = out.shape[1] // OUTPUTS
@@ -159,7 +159,7 @@ def _project(
 
 @compiled
 def _project_onto(
-    product: Array, lora: Array, depth: int, x: Array, work: Work, counter: int, shape: Shape
+    product: Array, lora: Array, depth: int, x: Array, work: Work, counter: int, shape: StepShape
 ) -> None:  # fmt: skip
     """Add the product of the quantised rows to ``x``."""
     panels = x.shape[1] // OUTPUTS
@@ -176,7 +176,7 @@ def _project_onto(
 
 
 @compiled
-def _project_gated(product: Array, lora: Array, work: Work, counter: int, shape: Shape) -> None:
+def _project_gated(product: Array, lora: Array, work: Work, counter: int, shape: StepShape) -> None:
     """Write ``work.inner`` = SiLU of the gate's outputs times the others."""
     out, gate_up = work.inner, work.gate_up
     panels = out.shape[1] // OUTPUTS

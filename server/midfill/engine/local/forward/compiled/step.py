@@ -21,7 +21,7 @@ from midfill.engine.local.forward.compiled.product import CompiledKernel
 from midfill.engine.local.forward.compiled.sharing import LINE
 from midfill.engine.local.forward.compiled.team import n_threads, team
 from midfill.engine.local.forward.compiled.tiles import COLUMNS, OUTPUTS
-from midfill.engine.local.forward.compiled.work import Shape, Work
+from midfill.engine.local.forward.compiled.work import StepShape, Work
 from midfill.engine.local.model.decoder import Decoder, Layer, Linear
 from midfill.engine.local.model.linear_int8 import Int8Linear
 
@@ -93,7 +93,7 @@ class CompiledStep:
             counters=self._counters,
             **self._room(n),
         )
-        shape = Shape(*self._sizes, threads, int(in_bytes))
+        shape = StepShape(*self._sizes, threads, int(in_bytes))
         stride = layers if n <= ROWWISE else 1
         for first in range(0, layers, stride):
             check()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from midfill.engine.local.forward.compiled.compiled import Array
 
 
-class Shape(NamedTuple):
+class StepShape(NamedTuple):
     """Numbers of a step; all but the last are counts."""
 
     layers: int

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from midfill.config import SCOPES, Config
 from midfill.postprocess import Place
-from midfill.postprocess.confidence import DEFAULTS, MAX_HIDDEN, Gate, Thresholds
+from midfill.postprocess.confidence import DEFAULTS, MAX_HIDDEN, AdaptiveThresholds, Thresholds
 from midfill.triggers import Debounce
 from midfill.types import Snapshot, Trigger
 
@@ -62,7 +62,7 @@ class Knob:
         ``most_tokens``: the most tokens that the engine generates."""
         self._config_of, self._outcomes, self._on_battery = config_of, outcomes, on_battery
         self._most_tokens = most_tokens
-        self._gates: dict[str, Gate] = {}  # by level; "" for explicit requests
+        self._gates: dict[str, AdaptiveThresholds] = {}  # by level; "" for explicit requests
 
     def __str__(self) -> str:
         """Return a text that differs for each way of choosing what is shown."""
@@ -103,14 +103,16 @@ class Knob:
         others."""
         return self._config_of().lines == "one" or (trigger == "automatic" and self.level.one_line)
 
-    def gate(self, trigger: Trigger) -> Gate:
+    def gate(self, trigger: Trigger) -> AdaptiveThresholds:
         """Return what decides whether a line is sure enough."""
         level = self.level
         name = level.name if trigger == "automatic" else ""
         if name not in self._gates:
             known = self._outcomes(trigger)
             automatic = (level.thresholds, level.max_hidden)
-            self._gates[name] = Gate(trigger, known, *automatic) if name else Gate(trigger, known)
+            self._gates[name] = (
+                AdaptiveThresholds(trigger, known, *automatic) if name else AdaptiveThresholds(trigger, known)
+            )
         return self._gates[name]
 
     def why_hidden(self, trigger: Trigger, rules: Collection[str], confidence: float | None) -> str:

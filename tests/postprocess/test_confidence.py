@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from midfill.postprocess import Gate, PostProcessor
+from midfill.postprocess import AdaptiveThresholds, PostProcessor
 from midfill.postprocess.confidence import DEFAULTS, MAX_HIDDEN, REACH, Lines, Thresholds, learn
 from tests.support import at
 
@@ -45,7 +45,7 @@ def test_confidence_is_that_of_the_first_line() -> None:
     assert lines([("a\n", (-1.0,)), ("b", (-9.0,))]).confidence == pytest.approx(math.exp(-1.0))
 
 
-class Fixed(Gate):
+class Fixed(AdaptiveThresholds):
     @property
     def thresholds(self) -> Thresholds:
         return LIMITS
@@ -91,7 +91,7 @@ def test_what_is_learned(outcomes: list[tuple[float, bool]], expected: float) ->
 
 
 def test_no_more_than_a_part_is_ever_hidden() -> None:
-    gate = Gate("automatic")
+    gate = AdaptiveThresholds("automatic")
     assert gate.thresholds == DEFAULTS["automatic"]
     values = [math.exp(-2 - i / 100) for i in range(100)]  # all of them weak by the default
     for value in values:

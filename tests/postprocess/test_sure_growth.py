@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from midfill.engine.base import Delta
 from midfill.in_flight import Candidate
-from midfill.postprocess import RULES, Gate, Place, PostProcessor, closed
+from midfill.postprocess import RULES, AdaptiveThresholds, Place, PostProcessor, closed
 from midfill.types import Snapshot
 from tests.postprocess.made import LANGUAGES, TEXTS, at_cursor
 from tests.support import at
@@ -23,7 +23,7 @@ _PIECE = re.compile(r" ?\w{1,4}|\n[ \t]*|[^\w\s]{1,2}|\s")
 
 def grown(
     snapshot: Snapshot, pieces: Sequence[tuple[str, tuple[float, ...]]], reason: str, *,
-    gate: Gate | None = None, off: tuple[str, ...] = (), max_tokens: int = 0,
+    gate: AdaptiveThresholds | None = None, off: tuple[str, ...] = (), max_tokens: int = 0,
 ) -> tuple[list[str], Candidate]:  # fmt: skip
     """Return the text that was published after each piece, and the candidate at its end."""
     candidate, published = Candidate(PostProcessor(snapshot, off, gate), max_tokens), list[str]()
@@ -60,7 +60,7 @@ def test_nothing_is_taken_back(
     pieces: list[tuple[str, tuple[float, ...]]] = [(piece, (next(likely),)) for piece in _PIECE.findall(raw)]
     snapshot = at_cursor(prefix, suffix, language)
     published, candidate = grown(
-        snapshot, pieces, reason, gate=Gate("automatic"), off=tuple(sorted(off)), max_tokens=limit
+        snapshot, pieces, reason, gate=AdaptiveThresholds("automatic"), off=tuple(sorted(off)), max_tokens=limit
     )
     for one, following in itertools.pairwise([*published, candidate.shown]):
         assert following.startswith(one), (one, following)
@@ -172,10 +172,10 @@ def test_broken_off_below_what_was_shown(buffer: str, language: str, middle: str
 def test_a_line_that_is_shown_is_not_judged_again() -> None:
     """It was strong enough when it came to be shown; one that was weak then is never shown."""
     weak = [("aaa", (-0.2,)), (" = ", (-0.2,)), ("b", (-0.2,)), (" + c + d + e + f", (-9.0,) * 9)]
-    published, candidate = grown(at("‸\n"), weak, "stop", gate=Gate("automatic"))
+    published, candidate = grown(at("‸\n"), weak, "stop", gate=AdaptiveThresholds("automatic"))
     assert published[2] == "aaa = b"
     assert candidate.shown.startswith("aaa = b")
-    published, candidate = grown(at("‸\n"), weak[::-1], "stop", gate=Gate("automatic"))
+    published, candidate = grown(at("‸\n"), weak[::-1], "stop", gate=AdaptiveThresholds("automatic"))
     assert (set(published), candidate.shown) in (({""}, ""), (set(), ""))
 
 

@@ -16,7 +16,7 @@ SERVER = ROOT / "server" / "midfill"
 CLASS = re.compile(r"^[ \t]*class (\w+)", re.MULTILINE)
 # Names that several modules give to a class. To become shorter; nothing is added.
 SHARED = frozenset({
-    "Gate", "Line",
+    ,
 })  # fmt: skip
 # What was said before, and what is said now.
 OLD = {

@@ -1,6 +1,6 @@
 """Turns what a model writes into what is shown: where its first unit ends, how sure it was, and rules over it."""
 
-from midfill.postprocess.confidence import Gate
+from midfill.postprocess.confidence import AdaptiveThresholds
 from midfill.postprocess.finished import is_whole_sentence
 from midfill.postprocess.invented import invents
 from midfill.postprocess.place import Place
@@ -8,4 +8,13 @@ from midfill.postprocess.processor import RULES, PostProcessor
 from midfill.postprocess.rules import PIPELINE
 from midfill.postprocess.sure import closed
 
-__all__ = ["PIPELINE", "RULES", "Gate", "Place", "PostProcessor", "closed", "invents", "is_whole_sentence"]
+__all__ = [
+    "PIPELINE",
+    "RULES",
+    "AdaptiveThresholds",
+    "Place",
+    "PostProcessor",
+    "closed",
+    "invents",
+    "is_whole_sentence",
+]

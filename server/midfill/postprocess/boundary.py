@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from midfill.postprocess.place import Place, code_of, opens_block
-from midfill.postprocess.reader import Reader
+from midfill.postprocess.reader import MiddleReader
 from midfill.syntax.lexical import scan, string_end, unopened_at
 from midfill.syntax.names import indent
 
@@ -165,7 +165,7 @@ def _line_end(middle: str, place: Place) -> int | None:
         return end
     if not is_open and place.traits.ends_statement(code_of(line, place.language)):
         return end
-    return Reader(middle, place, place.base, after_line=True).end()
+    return MiddleReader(middle, place, place.base, after_line=True).end()
 
 
 def _opening_end(line: str, place: Place, *, complete: bool) -> int | None:
@@ -212,8 +212,8 @@ def _block_end(middle: str, place: Place) -> int | None:
             return None
         if first < 0:  # it leaves the cursor's block: nothing fits here
             return 0
-        return Reader(middle, place, indent(middle[end + 1 : first]), after_line=False).end()
-    return Reader(middle, place, indent(place.before + middle[:line_end]), after_line=False).end()
+        return MiddleReader(middle, place, indent(middle[end + 1 : first]), after_line=False).end()
+    return MiddleReader(middle, place, indent(place.before + middle[:line_end]), after_line=False).end()
 
 
 def _after_one_blank(middle: str, blank: int) -> int | None:

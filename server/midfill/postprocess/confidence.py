@@ -39,7 +39,7 @@ FEW = 0.05  # if this few were accepted, hiding a suggestion loses nothing
 
 
 @dataclass(slots=True)
-class Line:
+class LineScore:
     """One line's tokens."""
 
     n: int = 0
@@ -55,7 +55,7 @@ class Line:
 class Lines:
     """The lines of a growing middle."""
 
-    lines: list[Line] = field(default_factory=lambda: [Line()])
+    lines: list[LineScore] = field(default_factory=lambda: [LineScore()])
     n_passed: int = 0  # strong lines that may have been shown: they are not judged again
 
     def push(self, text: str, logprobs: Sequence[float]) -> None:
@@ -64,7 +64,7 @@ class Lines:
         known = [value for value in logprobs if not math.isnan(value)]
         start, n = len(self.lines) - 1, len(known)
         for _ in range(text.count("\n")):
-            self.lines.append(Line())
+            self.lines.append(LineScore())
         for i, value in enumerate(known):
             line = self.lines[start + text.count("\n", 0, len(text) * i // n)]
             line.n, line.total = line.n + 1, line.total + value
@@ -127,7 +127,7 @@ def learn(outcomes: Sequence[tuple[float, bool]], default: float, max_hidden: fl
     return max(default - REACH, min(default + REACH, best))
 
 
-class Gate:
+class AdaptiveThresholds:
     """The thresholds of one kind of trigger, and the bound on what they hide."""
 
     def __init__(

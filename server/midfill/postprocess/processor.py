@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from midfill.postprocess.boundary import awaits_body, lacks, stop_boundary
-from midfill.postprocess.confidence import Gate, Lines, Thresholds
+from midfill.postprocess.confidence import AdaptiveThresholds, Lines, Thresholds
 from midfill.postprocess.invented import drop_invented
 from midfill.postprocess.other_language import drop_other_language
 from midfill.postprocess.place import Place
@@ -35,7 +35,12 @@ class PostProcessor:
     """Decides when a middle is complete, and what of it is shown."""
 
     def __init__(
-        self, snapshot: Snapshot, off: Collection[str] = (), gate: Gate | None = None, *, one_line: bool = False
+        self,
+        snapshot: Snapshot,
+        off: Collection[str] = (),
+        gate: AdaptiveThresholds | None = None,
+        *,
+        one_line: bool = False,
     ) -> None:
         """``off``: names of rules that are not applied; without a ``gate`` no line is too weak. ``one_line``: nothing
         is shown past the end of the cursor's own line."""

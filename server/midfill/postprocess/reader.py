@@ -26,7 +26,7 @@ class Line:
     text: str
 
 
-class Reader:
+class MiddleReader:
     """Follows a middle line by line, from a first line indented by ``base``."""
 
     def __init__(self, middle: str, place: Place, base: int, *, after_line: bool) -> None:

@@ -76,17 +76,17 @@ def drop_repeated_block(middle: str, place: Place) -> str:
 def end_run(middle: str, place: Place) -> str:
     """Of a run of lines that each repeat the previous one with a number or one word changed, keep two. The middle ends
     there, unless something that it opened still has to be closed."""
-    return _Run(middle, place).kept()
+    return _RepeatTrimmer(middle, place).kept()
 
 
 def run_end(middle: str, place: Place) -> int | None:
     """Return where the second line of such a run ends, and with it the middle; None while it may continue."""
-    run = _Run(middle, place)
+    run = _RepeatTrimmer(middle, place)
     kept = run.kept()
     return len(kept) if run.is_over else None
 
 
-class _Run:
+class _RepeatTrimmer:
     """Reads a middle for runs of such lines."""
 
     def __init__(self, middle: str, place: Place) -> None:

@@ -33,7 +33,7 @@ _KEYWORDS = frozenset({"import", "from", "return", "None", "True", "False", "in"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class MemberQuery:
     """The request for one place. ``here``: the first receiver is before the cursor, in the unchanged ``text``."""
 
     scope: str  # the line that opens the cursor's scope: what is known holds inside it
@@ -112,7 +112,7 @@ def _depth(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def asked_at(snapshot: Snapshot) -> Asked | None:
+def asked_at(snapshot: Snapshot) -> MemberQuery | None:
     """Return what to request for a cursor; None if there is nothing, or the text is too long."""
     if len(snapshot.text) > MAX_CHARS:
         return None
@@ -128,7 +128,7 @@ def asked_at(snapshot: Snapshot) -> Asked | None:
         n_word = len(before) - len(re.sub(r"\w*\Z", "", before))
         start = snapshot.cursor - n_word
         text, column = snapshot.text[:start] + snapshot.text[snapshot.cursor :], column - n_word
-    return Asked(scope_of(snapshot), row, text, column, tuple(receivers)[:MAX_RECEIVERS], bool(here))
+    return MemberQuery(scope_of(snapshot), row, text, column, tuple(receivers)[:MAX_RECEIVERS], bool(here))
 
 
 def written(snapshot: Snapshot, middle: str) -> list[str]:
@@ -146,12 +146,14 @@ def written(snapshot: Snapshot, middle: str) -> list[str]:
     return list(found)
 
 
-def asked_of(snapshot: Snapshot, receivers: Sequence[str]) -> Asked | None:
+def asked_of(snapshot: Snapshot, receivers: Sequence[str]) -> MemberQuery | None:
     """Return what to request for these receivers at a cursor; None if the text is too long."""
     if len(snapshot.text) > MAX_CHARS:
         return None
     row = snapshot.text.count("\n", 0, snapshot.cursor)
-    return Asked(scope_of(snapshot), row, snapshot.text, 0, tuple(receivers)[:MAX_RECEIVERS], here=False, is_more=True)
+    return MemberQuery(
+        scope_of(snapshot), row, snapshot.text, 0, tuple(receivers)[:MAX_RECEIVERS], here=False, is_more=True
+    )
 
 
 def _focus(snapshot: Snapshot) -> Focus:

@@ -21,7 +21,7 @@ from midfill.context.knowledge.inferring import MAX_MEMORY
 from midfill.context.knowledge.names import CLIENT, INDEX, JEDI, NOTHING, Known, KnownNames
 from midfill.context.knowledge.places import (
     OWN,
-    Asked,
+    MemberQuery,
     asked_at,
     asked_of,
     receiver_before,
@@ -53,7 +53,7 @@ COMMAND = (sys.executable, "-P", "-m", "midfill.context.knowledge.inferring")
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _ScopeLists:
     scope: str
     row: int
     lists: dict[str, KnownNames]
@@ -78,11 +78,13 @@ class Knowledge:
         self._start = start or (lambda: ChildProcess(COMMAND, max_memory=MAX_MEMORY, answer_s=ANSWER_S))
         self._folders: tuple[str, ...] = ()
         self._changed = threading.Condition()
-        self._waiting: OrderedDict[tuple[str, bool], tuple[Snapshot, Asked]] = OrderedDict()  # by document and is_more
+        self._waiting: OrderedDict[tuple[str, bool], tuple[Snapshot, MemberQuery]] = (
+            OrderedDict()
+        )  # by document and is_more
         self._written: OrderedDict[str, tuple[Snapshot, set[str]]] = OrderedDict()  # requested while a middle grew
-        self._inferred: OrderedDict[str, _Entry] = OrderedDict()
+        self._inferred: OrderedDict[str, _ScopeLists] = OrderedDict()
         self._told: OrderedDict[str, dict[str, _Told]] = OrderedDict()  # by document and receiver
-        self._declared: OrderedDict[str, _Entry] = OrderedDict()
+        self._declared: OrderedDict[str, _ScopeLists] = OrderedDict()
         self._last: dict[str, tuple[object, float]] = {}
         self._thread: threading.Thread | None = None
         self._child: ChildProcess | None = None
@@ -162,7 +164,7 @@ class Knowledge:
     def declared(self, snapshot: Snapshot, lists: Mapping[str, KnownNames]) -> None:
         """Take the names that the workspace's own files declare around ``snapshot``. The workspace's thread calls
         this."""
-        entry = _Entry(
+        entry = _ScopeLists(
             scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor),
             {name: _with_used(one, snapshot) for name, one in lists.items()},
         )  # fmt: skip
@@ -210,7 +212,7 @@ class Knowledge:
 
     # ---- the thread --------------------------------------------------------------------------------------------------
 
-    def _put(self, snapshot: Snapshot, asked: Asked) -> None:
+    def _put(self, snapshot: Snapshot, asked: MemberQuery) -> None:
         """Let the thread request it. The caller holds the lock."""
         key = (snapshot.uri, asked.is_more)
         if asked.is_more and (waiting := self._waiting.get(key)) is not None:
@@ -237,10 +239,10 @@ class Knowledge:
                     before = self._inferred.get(snapshot.uri)
                     if asked.is_more and before is not None and before.scope == asked.scope:
                         lists = before.lists | lists
-                    _keep(self._inferred, snapshot.uri, _Entry(asked.scope, asked.row, lists))
+                    _keep(self._inferred, snapshot.uri, _ScopeLists(asked.scope, asked.row, lists))
         self._end_child()
 
-    def _next(self) -> tuple[Snapshot, Asked] | None:
+    def _next(self) -> tuple[Snapshot, MemberQuery] | None:
         with self._changed:
             self._busy = False
             self._changed.notify_all()
@@ -252,7 +254,7 @@ class Knowledge:
                     self._end_child()
         return None
 
-    def _infer(self, snapshot: Snapshot, asked: Asked) -> dict[str, KnownNames] | None:
+    def _infer(self, snapshot: Snapshot, asked: MemberQuery) -> dict[str, KnownNames] | None:
         """Return the members by receiver; None: nothing could be requested."""
         if time.monotonic() < self._off_until:
             return None

@@ -33,7 +33,7 @@ def watch(job: Job, console: Console) -> Path:
 
     Raises MidfillError with the process's message, and KeyboardInterrupt if it was stopped."""
     done: Path | None = None
-    with _Shown(console) as shown, worker("midfill.train.worker", dataclasses.asdict(job)) as lines:
+    with _TrainingProgress(console) as shown, worker("midfill.train.worker", dataclasses.asdict(job)) as lines:
         for message in lines:
             if message["kind"] == "done":
                 done = Path(message["folder"])
@@ -49,7 +49,7 @@ def watch(job: Job, console: Console) -> Path:
 
 def watch_estimate(job: Job, console: Console) -> dict[str, Any]:
     """Run the training process for an estimate; return what it found. Raises MidfillError, KeyboardInterrupt."""
-    with _Shown(console) as shown, worker("midfill.train.worker", dataclasses.asdict(job)) as lines:
+    with _TrainingProgress(console) as shown, worker("midfill.train.worker", dataclasses.asdict(job)) as lines:
         for message in lines:
             if message["kind"] == "estimate":
                 return message
@@ -121,7 +121,7 @@ def _why(status: int) -> str:
     return f"status {status}"
 
 
-class _Shown:
+class _TrainingProgress:
     """A bar in a terminal, otherwise a line now and then."""
 
     def __init__(self, console: Console) -> None:
@@ -134,7 +134,7 @@ class _Shown:
         self._bar: TaskID | None = None
         self._stage, self._held_out = "", ""
 
-    def __enter__(self) -> _Shown:
+    def __enter__(self) -> _TrainingProgress:
         self._bars.start()
         return self
 

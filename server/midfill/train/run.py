@@ -79,8 +79,9 @@ class Run:
     """Trains ``model`` on what ``maker`` draws. All randomness comes from the seed and the step."""
 
     def __init__(
-        self, loaded: LoadedModel, model: PeftModel, maker: Maker, held_out: Sequence[Example], settings: Hyperparameters,
-        folder: Path, data: str, *, on_step: Callable[[StepReport], None], is_stopped: Callable[[], bool] = lambda: False,
+        self, loaded: LoadedModel, model: PeftModel, maker: Maker, held_out: Sequence[Example],
+        settings: Hyperparameters, folder: Path, data: str, *, on_step: Callable[[StepReport], None],
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         """``data`` identifies the texts; ``folder`` holds the checkpoints."""
         self._device, self._model, self._maker, self._held_out = loaded.device, model, maker, held_out

@@ -52,8 +52,8 @@ def need_space(folder: Path, n_weights: int, n_checkpoints: int) -> None:
 
 
 def write(
-    folder: Path, trained: Trained, settings: Hyperparameters, base: Base, collection: Collection, held_out: Sequence[str],
-    name: str,
+    folder: Path, trained: Trained, settings: Hyperparameters, base: Base, collection: Collection,
+    held_out: Sequence[str], name: str,
 ) -> None:  # fmt: skip
     """Write everything into ``folder``, which is whole or absent at any moment; an earlier one is replaced.
 

@@ -102,7 +102,7 @@ class StaticDecoder:
         device = logits.device
         self._inputs = torch.zeros((2, ROWWISE), dtype=torch.long, device=device)  # ids, positions
         self._rows = torch.arange(ROWWISE, device=device)
-        self._outbox = _Outbox(self._inputs)
+        self._outbox = _InputSender(self._inputs)
         # All steps and graphs leave their logits here: only one runs at a time.
         self._logits = logits.new_zeros((ROWWISE, logits.shape[-1]))
         self.lora: StaticLora | None = None
@@ -318,7 +318,7 @@ def _go_on() -> None:
     """Do nothing, as a step of fixed shape cannot be stopped."""
 
 
-class _Outbox:
+class _InputSender:
     """Sends a step's inputs to the device without waiting for it."""
 
     def __init__(self, inputs: torch.Tensor) -> None:

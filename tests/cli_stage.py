@@ -64,7 +64,7 @@ PREPARE: dict[str, Callable[[], None]] = {
 }
 
 
-class Gone:
+class HiddenPackages:
     """Hides packages as if they were not installed."""
 
     def __init__(self, names: list[str]) -> None:
@@ -106,7 +106,7 @@ def main() -> None:
     """Run the whole plan."""
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if plan["gone"]:
-        gone = Gone(plan["gone"])
+        gone = HiddenPackages(plan["gone"])
         importlib.util.find_spec = gone.asked
         sys.meta_path.insert(0, gone)
     importlib.import_module("midfill.cli")

@@ -9,7 +9,7 @@ EFFECT_S = 1.0  # a key shows its effect within this time, even on a busy machin
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class GhostText:
     """The ghost text from some time on."""
 
     at: float  # seconds of the editor's clock
@@ -28,12 +28,12 @@ class Key:
 class Film:
     """All frames and keys of a window."""
 
-    frames: list[Frame] = field(default_factory=list)
+    frames: list[GhostText] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
 
-    def standing(self) -> Frame:
+    def standing(self) -> GhostText:
         """Return the frame that is shown now."""
-        return self.frames[-1] if self.frames else Frame(0.0, "")
+        return self.frames[-1] if self.frames else GhostText(0.0, "")
 
     def after_last_key(self) -> float | None:
         """Return the seconds from the last key to the first frame with text; 0.0 if text was shown all the time, None

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.editors.nvim.editor import Neovim
 from tests.editors.wire import SERVER, until
 
-from scripts.drive.film import Film, Frame, Key
+from scripts.drive.film import Film, GhostText, Key
 from scripts.drive.hands import State, Way
 from scripts.drive.talk import Talk
 
@@ -102,7 +102,7 @@ class NeoVim:
     def film(self) -> Film:
         """Return all frames and keys until now."""
         frames, keys = self._editor.lua("return _G.drain()")
-        self._film.frames += [Frame(at, text) for at, text in frames]
+        self._film.frames += [GhostText(at, text) for at, text in frames]
         self._film.keys += [Key(at, text) for at, text in keys]
         return self._film
 

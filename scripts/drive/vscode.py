@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.editors.vscode.workbench import CHROMIUM, GHOST, REPOSITORY, Workbench, opened, until
 
 from scripts.drive import home
-from scripts.drive.film import Film, Frame, Key
+from scripts.drive.film import Film, GhostText, Key
 from scripts.drive.hands import State, Way
 from scripts.drive.talk import Talk
 
@@ -153,7 +153,7 @@ class VsCode:
     def film(self) -> Film:
         """Return all frames and keys until now."""
         new = self._bench.page.evaluate(DRAIN)
-        self._film.frames += [Frame(at, text) for at, text in new["frames"]]
+        self._film.frames += [GhostText(at, text) for at, text in new["frames"]]
         self._film.keys += [Key(at, text) for at, text in new["keys"]]
         return self._film
 

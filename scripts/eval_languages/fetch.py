@@ -17,7 +17,7 @@ from scripts.embedded_adapter.archives import ArchiveError, plain_files
 from scripts.embedded_adapter.indexes import Cache, DownloadError
 from scripts.embedded_adapter.wanted import choose, fingerprint, is_wanted_text
 
-from .projects import HALVES, PROJECTS, Project, read_projects
+from .projects import HALVES, PROJECTS, SamplePackage, read_projects
 
 LIMIT = 120_000  # characters of one language of one project
 # Not the project's own code, or code that a person would not type.
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     cache = Cache(options.cache or options.dir / "cache", allow_newer=options.allow_newer)
     projects, failures = read_projects(options.projects), 0
-    texts: list[tuple[Project, dict[str, str]]] = []
+    texts: list[tuple[SamplePackage, dict[str, str]]] = []
     for project in projects:
         try:
             texts.append((project, read_project(project, cache.archives(project.source))))
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def read_project(project: Project, archives: list[Path]) -> dict[str, str]:
+def read_project(project: SamplePackage, archives: list[Path]) -> dict[str, str]:
     """Return the texts by path of one package in the languages of its group, bounded. Raises ArchiveError."""
     found: dict[str, dict[str, str]] = {}
     for path, content in plain_files(archives[0]):
@@ -65,7 +65,7 @@ def read_project(project: Project, archives: list[Path]) -> dict[str, str]:
     return chosen
 
 
-def _inner(path: str, project: Project) -> str:
+def _inner(path: str, project: SamplePackage) -> str:
     """Return the path below the archive's top folder, if it has one that only repeats the package's name."""
     parts = PurePosixPath(path).parts
     return "/".join(parts if project.source.index in ("pypi", "debian") else parts[1:])
@@ -80,7 +80,7 @@ def _is_wanted_path(path: str, folders: tuple[str, ...]) -> bool:
     return not _FOLDERS & {part.lower() for part in pure.parts[:-1]}
 
 
-def write(folder: Path, projects: list[tuple[Project, dict[str, str]]]) -> None:
+def write(folder: Path, projects: list[tuple[SamplePackage, dict[str, str]]]) -> None:
     """Write both halves, each text once; the old ones are removed only when the new ones are complete."""
     building = folder / "building"
     shutil.rmtree(building, ignore_errors=True)

@@ -16,7 +16,7 @@ _KEYS = frozenset({"group", "half", "index", "name", "version", "sha256", "folde
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class SamplePackage:
     """One package of a group. ``source`` is the request to the indexes; its licence does not matter here."""
 
     group: str
@@ -24,7 +24,7 @@ class Project:
     source: Source
 
 
-def read_projects(path: Path = PROJECTS) -> list[Project]:
+def read_projects(path: Path = PROJECTS) -> list[SamplePackage]:
     """Return all entries, checked. Raises ValueError."""
     projects = [_project(entry) for entry in tomllib.loads(path.read_text(encoding="utf-8"))["project"]]
     if faults := find_faults(projects):
@@ -32,7 +32,7 @@ def read_projects(path: Path = PROJECTS) -> list[Project]:
     return projects
 
 
-def _project(entry: dict[str, object]) -> Project:
+def _project(entry: dict[str, object]) -> SamplePackage:
     if unknown := entry.keys() - _KEYS:
         raise ValueError(f"{entry.get('name')}: unknown keys {sorted(unknown)}")
     folders, name = entry.get("folders", []), str(entry["name"])
@@ -47,10 +47,10 @@ def _project(entry: dict[str, object]) -> Project:
         project=name,
         folders=tuple(folders) if isinstance(folders, list) else (),
     )
-    return Project(str(entry["group"]), str(entry["half"]), source)
+    return SamplePackage(str(entry["group"]), str(entry["half"]), source)
 
 
-def find_faults(projects: list[Project]) -> list[str]:
+def find_faults(projects: list[SamplePackage]) -> list[str]:
     """Return what is wrong with the list, in words."""
     faults = []
     for project in projects:

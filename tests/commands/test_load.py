@@ -82,7 +82,7 @@ async def test_each_typist_is_a_window_of_its_own(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"chunks": ["a", " + b"], "delay_s": 0.01}))
     completer = scripted(Config(max_debounce_s=0.0), script)
-    completer.engine = asked = Asked(completer.engine)
+    completer.engine = asked = RecordingEngine(completer.engine)
     found = places(tmp_path, "a.py", "python", "total = first + second\nother = first - second\n" * 20, 2, 200)
     await load.run(completer, found, 3, 2.0, len)
     await completer.aclose()

@@ -27,7 +27,7 @@ def until(value: Callable[[], T], wanted: Callable[[T], object] = bool, timeout_
     return last
 
 
-class Wire:
+class WireLog:
     """The messages of one session."""
 
     def __init__(self, log: Path, server: list[str] | None = None) -> None:

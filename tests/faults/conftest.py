@@ -18,10 +18,10 @@ from tests.fuzz.wire import REPOSITORY, Wire, folders, key
 from tests.soak.run import engines
 
 SITE = os.pathsep.join(map(str, (REPOSITORY / "tests/soak/site", REPOSITORY, REPOSITORY / "server")))
-Open = Callable[..., "Window"]
+Open = Callable[..., "FaultyWindow"]
 
 
-class Window:
+class FaultyWindow:
     """A language server with one document, on an engine of its own (tests/soak/resident.py)."""
 
     def __init__(self, home: Path, env: dict[str, str]) -> None:
@@ -87,14 +87,14 @@ def runtime() -> Iterator[Path]:
 @pytest.fixture
 def window(tmp_path: Path, runtime: Path) -> Iterator[Open]:
     """Open a window; ``env`` changes its environment."""
-    opened: list[Window] = []
+    opened: list[FaultyWindow] = []
 
-    def start(settings: dict[str, Any] | None = None, **env: str) -> Window:
+    def start(settings: dict[str, Any] | None = None, **env: str) -> FaultyWindow:
         chosen = {"model": str(tmp_path / "echo"), "adapter": "none", "candidates": 1, "ahead": False,
                   "first_answer_s": 30, **(settings or {})}  # fmt: skip
         mine = {**folders(tmp_path, **chosen), "PYTHONPATH": SITE, "MIDFILL_RUNTIME_DIR": str(runtime),
                 "MIDFILL_DEBUG_METHODS": "1", **env}  # fmt: skip
-        opened.append(Window(tmp_path, mine))
+        opened.append(FaultyWindow(tmp_path, mine))
         return opened[-1]
 
     yield start

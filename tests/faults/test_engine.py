@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from midfill import __version__
-from tests.faults.conftest import SITE, Open, Window, settings_of
+from tests.faults.conftest import SITE, FaultyWindow, Open, settings_of
 from tests.fuzz.wire import REPOSITORY
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux signals and /proc")

@@ -66,7 +66,7 @@ class Owed:
     is_exact: bool = True  # False after damaged framing: then the number of messages is unknown
 
 
-class Client:
+class Fuzzer:
     """Draws what it sends next, and records what the server owes."""
 
     def __init__(self, seed: int, workspace: Path) -> None:

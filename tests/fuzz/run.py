@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.messages import CANARY, Client
+from tests.fuzz.messages import CANARY, Fuzzer
 from tests.fuzz.wire import Footprint, Wire, folders, key
 
 BATCH = 1000
@@ -83,13 +83,13 @@ def fuzz(home: Path, n_messages: int, seed: int = 1, say: Callable[[str], None] 
     heard = Heard()
     wire = Wire(env, home, heard)
     try:
-        return _session(wire, Client(seed, workspace), heard, home, n_messages, say)
+        return _session(wire, Fuzzer(seed, workspace), heard, home, n_messages, say)
     finally:
         wire.close()
 
 
 def _session(
-    wire: Wire, client: Client, heard: Heard, home: Path, n_messages: int, say: Callable[[str], None]
+    wire: Wire, client: Fuzzer, heard: Heard, home: Path, n_messages: int, say: Callable[[str], None]
 ) -> Fuzzed:
     start = time.monotonic()
     capabilities = {"window": {"workDoneProgress": True}, "experimental": {"midfill": {"status": True}}}  # no popups
@@ -122,7 +122,7 @@ def _session(
     return Fuzzed(n_sent, n_requests, n_answers, dict(heard.codes), time.monotonic() - start, warm or end, end)
 
 
-def _settle(wire: Wire, client: Client, ping_key: tuple[str, Any]) -> tuple[int, int]:
+def _settle(wire: Wire, client: Fuzzer, ping_key: tuple[str, Any]) -> tuple[int, int]:
     """Wait for everything that is owed; return how much that was, and how many answers came."""
     owed = client.owed
     assert wire.wait(lambda: wire.answers[ping_key] >= 1), "the server does not answer a ping"

@@ -11,7 +11,7 @@ import pytest
 from scripts.embedded_adapter.archives import ArchiveError
 from scripts.embedded_adapter.sources import read_sources
 from scripts.eval_languages.fetch import LIMIT, read_project, write
-from scripts.eval_languages.projects import Project, find_faults, read_projects
+from scripts.eval_languages.projects import SamplePackage, find_faults, read_projects
 
 from midfill.eval.languages.groups import GROUPS
 
@@ -38,9 +38,11 @@ def made(tmp_path: Path, files: dict[str, str]) -> Path:
     return archive
 
 
-def project(group: str = "shell", index: str = "npm") -> Project:
+def project(group: str = "shell", index: str = "npm") -> SamplePackage:
     found = next(one for one in read_projects() if one.group == group)
-    return Project(group, "test", found.source.__class__(index, "shop", "1", "0" * 64, group, "", "held-out", "shop"))
+    return SamplePackage(
+        group, "test", found.source.__class__(index, "shop", "1", "0" * 64, group, "", "held-out", "shop")
+    )
 
 
 SHELL = "#!/bin/sh\n" + "".join(f"echo counting the files of folder number {n}\n" for n in range(20))
@@ -70,4 +72,4 @@ def test_faults() -> None:
     one = project()
     assert find_faults([one]) == []
     assert len(find_faults([one, one])) == 1
-    assert len(find_faults([Project("cobol", "train", one.source)])) == 2
+    assert len(find_faults([SamplePackage("cobol", "train", one.source)])) == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.editors.tools import REPOSITORY, neovim
-from tests.editors.wire import TIMEOUT_S, Wire, environment, until
+from tests.editors.wire import TIMEOUT_S, WireLog, environment, until
 
 HERE = Path(__file__).parent
 PLUGIN = REPOSITORY / "editors/neovim"
@@ -24,7 +24,7 @@ return table.concat(lines, '\\n')
 """
 
 
-def settings(folder: Path, wire: Wire, setup: str = "") -> dict[str, str]:
+def settings(folder: Path, wire: WireLog, setup: str = "") -> dict[str, str]:
     """Return the environment of an editor."""
     home = {f"XDG_{name}_HOME": str(folder / "home") for name in ("CONFIG", "DATA", "STATE", "CACHE")}
     test = {"TEST_PLUGIN": str(PLUGIN), "TEST_COMMAND": json.dumps(wire.command), "TEST_SETUP": setup}
@@ -39,7 +39,7 @@ class Neovim:
         init: Path = HERE / "init.lua", **env: str,
     ) -> None:  # fmt: skip
         """``server``: the command line of another server than midfill; ``init``: another configuration."""
-        self.wire = Wire(folder / "wire.jsonl", server)
+        self.wire = WireLog(folder / "wire.jsonl", server)
         self.folder, self.workspace = folder, folder / "workspace"
         self.workspace.mkdir()
         self.env = {**settings(folder, self.wire, setup), **environment(folder, script), **env}

@@ -28,7 +28,7 @@ from midfill.lsp.connection import MakeLink
 from midfill.types import EngineStatus
 
 
-class Dictated(ScriptedEngine):
+class FileReplay(ScriptedEngine):
     """Replays the file's content at that time."""
 
     def __init__(self, file: Path) -> None:
@@ -50,7 +50,7 @@ def make_link(file: Path) -> MakeLink:
         def dictated() -> None:
             start()
             if link.completer is not None:
-                link.completer.engine = Dictated(file)
+                link.completer.engine = FileReplay(file)
 
         async def load() -> None:
             while is_loading(file):

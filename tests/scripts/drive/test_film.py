@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from scripts.drive.film import Film, Frame, Key, went_back
+from scripts.drive.film import Film, GhostText, Key, went_back
 
 
 def film(*events: tuple[float, str, str]) -> Film:
     """Return a film of (time, "frame" or "key", text)."""
     return Film(
-        [Frame(at, text) for at, kind, text in events if kind == "frame"],
+        [GhostText(at, text) for at, kind, text in events if kind == "frame"],
         [Key(at, text) for at, kind, text in events if kind == "key"],
     )
 

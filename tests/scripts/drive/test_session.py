@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scripts.drive.film import Film, Frame, Key
+from scripts.drive.film import Film, GhostText, Key
 from scripts.drive.hands import State, Way
 from scripts.drive.script import LANGUAGES, Project, read
 from scripts.drive.session import Record, Session
@@ -44,7 +44,7 @@ class Paper:
         self.files[self.file] = left + right
         self.seen.keys.append(Key(self.clock, typed))
         self.ghost = self.suggest(State(left + right, len(left)))
-        self.seen.frames.append(Frame(self.clock, self.ghost))
+        self.seen.frames.append(GhostText(self.clock, self.ghost))
 
     def type(self, char: str) -> None:
         if self.helps and char in PAIRS.values() and self.right.startswith(char):
@@ -86,7 +86,7 @@ class Paper:
 
     def dismiss(self) -> None:
         self.ghost = ""
-        self.seen.frames.append(Frame(self.clock, ""))
+        self.seen.frames.append(GhostText(self.clock, ""))
 
     def state(self) -> State:
         return State(self.left + self.right, len(self.left))

@@ -9,3 +9,13 @@ def at(buffer: str, *, path: str = "main.py", language: str = "python") -> Snaps
     """Return a snapshot of ``buffer`` with the cursor at ``‸``."""
     cursor = buffer.index("‸")
     return Snapshot("file:///w/" + path, 1, language, buffer.replace("‸", ""), cursor, path=path)
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from midfill import starting
 from midfill.starting import _STAGES, StartProgress
+from tests.support import Clock
 
 FIRST = [
     ("", 2), ("starting", 4), ("assembling", 3), ("reading", 1), ("converting", 9), ("writing", 2), ("quantising", 4),
@@ -30,14 +31,6 @@ NEXT: list[tuple[str, float]] = [
 ]
 NAMES = st.sampled_from([stage for stage, _, _ in _STAGES] + ["fetching a/b", "made up", "merging"])
 FRACTIONS = st.one_of(st.none(), st.floats(-1, 2), st.just(float("nan")))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @given(st.lists(st.tuples(NAMES, FRACTIONS, st.floats(0, 100))), st.dictionaries(NAMES, st.floats(0, 3600)))

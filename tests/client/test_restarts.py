@@ -18,14 +18,7 @@ from midfill.config import Config
 from midfill.engine.base import EngineError, GenerateRequest
 from midfill.engine.suspects import MAX_SUSPECTS, SUSPECT_S, Suspects, WorkLog, digest, unfinished
 from midfill.types import EngineStatus
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support import Clock
 
 
 @pytest.mark.parametrize(

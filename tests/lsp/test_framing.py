@@ -9,6 +9,7 @@ import pytest
 
 from midfill.lsp.framing import MAX_HEADER, Bad, Event, FrameReader, Message
 from tests.lsp.made import PIECES, frame, shown
+from tests.support import Clock
 
 A, B, C = {"a": 1}, {"b": "\r\n\r\n"}, {"c": [1]}
 ROWS: dict[str, tuple[bytes, list[Any]]] = {
@@ -58,13 +59,6 @@ def test_a_refused_body_takes_no_memory() -> None:
         assert reader.feed(b"z" * 65536) == []
         assert reader.n_buffered <= MAX_HEADER + 65536
     assert shown(reader.feed(frame(A))) == [A]
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_silence() -> None:

@@ -11,6 +11,7 @@ import pytest
 from midfill.battery import Battery
 from midfill.lsp.snooze import MAX_SNOOZE_S, Snooze
 from tests.lsp.made import AUTOMATIC, INLINE, INVOKED, POPUP, change, ready
+from tests.support import Clock
 
 from .client import at
 from .conftest import Launch
@@ -23,13 +24,10 @@ class Clock:
     """A clock that a test moves on; it then makes the calls that are due."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        super().__init__()
         self.due: list[tuple[float, Callable[[], None]]] = []
 
-    def __call__(self) -> float:
-        return self.now
-
-    def call_later(self, after_s: float, call: Callable[[], None]) -> Clock:
+    def call_later(self, after_s: float, call: Callable[[], None]) -> Timers:
         self.due.append((self.now + after_s, call))
         return self
 
@@ -63,7 +61,7 @@ def pushed(inside: Inside, key: str) -> list[Any]:
 
 
 def test_a_snooze_counts_down_and_says_when_it_begins_and_ends() -> None:
-    clock, seen = Clock(), list[int]()
+    clock, seen = Timers(), list[int]()
     snooze = Snooze(lambda: seen.append(snooze.left_s), clock, clock.call_later)
     assert (snooze.left_s, snooze.refusal) == (0, None)
     snooze.start(5)
@@ -78,7 +76,7 @@ def test_a_snooze_counts_down_and_says_when_it_begins_and_ends() -> None:
 
 
 def test_without_a_snooze_nothing_is_refused() -> None:
-    clock = Clock()
+    clock = Timers()
     snooze = Snooze(lambda: None, clock, clock.call_later)
     for minutes, refused in ((0, False), (1, True), (0, False)):
         snooze.start(minutes)
@@ -90,7 +88,7 @@ def test_without_a_snooze_nothing_is_refused() -> None:
     [([5], [300]), ([5, 60], [300, 3600]), ([5, 0], [300, 0]), ([0], [0]), ([0.5], [30]), ([1e300], [MAX_SNOOZE_S])],
 )
 def test_any_number_of_minutes(minutes: list[float], seen: list[int]) -> None:
-    clock, told = Clock(), list[int]()
+    clock, told = Timers(), list[int]()
     snooze = Snooze(lambda: told.append(snooze.left_s), clock, clock.call_later)
     for each in minutes:
         snooze.start(each)
@@ -116,7 +114,7 @@ def test_a_timer_that_comes_early_waits_again() -> None:
 
 @pytest.mark.parametrize("method", [INLINE, POPUP])
 def test_nothing_comes_by_itself_while_it_lasts(inside: Inside, method: str) -> None:
-    clock = Clock()
+    clock = Timers()
     inside.server.session.snooze._clock, inside.server.session.snooze._call_later = clock, clock.call_later
     uri = inside.open("x = \n")
     automatic = {"triggerKind": 2, "triggerCharacter": " "}

@@ -14,6 +14,7 @@ from midfill.remote.errors import BadKeyError, BusyError
 from midfill.remote.replicas import LONGEST_PAUSE_S, MAX_FAILURES, Breaker, Replica, Replicas, ranked
 from tests.remote.conftest import Connect, text_of
 from tests.remote.mocks import Mock, running
+from tests.support import Clock
 
 REQUEST = GenerateRequest((1, 2, 3), 8, session="s")
 DOWN = EngineError("down", "start it")

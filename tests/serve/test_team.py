@@ -22,6 +22,7 @@ from midfill.serve.team.text import TextPrompts
 from midfill.serve.team.tokens import Tokens
 from midfill.types import MidfillError, ModelInfo
 from tests.serve.made import FakeResident, certified, listening
+from tests.support import Clock
 from tests.tokenizers_made import describe, make
 
 OPEN = Terms(is_open=True, takes_text=True, adapter="none")
@@ -186,14 +187,6 @@ async def test_what_runs_is_finished_and_nothing_new_is_taken(engine: FakeReside
 
 
 # ---- shares --------------------------------------------------------------------------------------------------------
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_rate_for_each_person() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill import dismissals, reuse
-from midfill.config import DEFAULT, MAX_GLOB_CHARS, MAX_GLOBS, ONE_OR_SEVERAL, SETTINGS, Config, Setting
+from midfill.config import DEFAULT, MAX_GLOB_CHARS, MAX_GLOBS, ONE_OR_SEVERAL, SETTINGS, Config, Setting, camel
 from midfill.context.knowledge import names
 from midfill.lsp import closers
 
@@ -23,12 +23,6 @@ ROOT = Path(__file__).parents[1]
 COLUMN = 30  # column where comments begin if the setting leaves room
 MAX_CHOICES = 6  # of a setting with more, the first three are named
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
-
-
-def camel(name: str) -> str:
-    """Return a setting's name as LSP clients write it."""
-    head, *rest = name.split("_")
-    return head + "".join(part.title() for part in rest)
 
 
 def page(text: str) -> str:
@@ -71,7 +65,7 @@ def property_of(name: str, order: int) -> dict[str, Any]:
     found: dict[str, Any] = {"type": "array" if isinstance(value, tuple) else KINDS[type(value)]}
     if isinstance(value, tuple):
         entries = {"enum": list(setting.choices)} if setting.choices else {}
-        bounds = {"maxLength": MAX_GLOB_CHARS} if name == "globs_off" else {}
+        bounds = {"maxLength": MAX_GLOB_CHARS} if name == "disabled_files" else {}
         found |= {"items": {"type": "string", **entries, **bounds}, "uniqueItems": True}
         if bounds:
             found["maxItems"] = MAX_GLOBS

@@ -31,7 +31,7 @@ async def values(subject: Completer, snapshot: Snapshot, **how: Any) -> list[Com
 
 
 async def test_each_value_replaces_the_one_before() -> None:
-    subject, engine = completer("a", " + ", "b", rules_off=("confidence",))
+    subject, engine = completer("a", " + ", "b", disabled_rules=("confidence",))
     found = await values(subject, at("return ‸"))
     assert [value.text for value in found] == ["a", "a +", "a + b"]
     assert [value.finished for value in found] == [False, False, True]
@@ -80,7 +80,7 @@ async def test_the_unit_ends_the_engine() -> None:
 
 async def test_a_line_of_another_language_ends_the_engine() -> None:
     subject, engine = completer(
-        "const x = 1;\n", "#include <stdio.h>\n", "int a;\n", "int b;\n", rules_off=("first_unit",)
+        "const x = 1;\n", "#include <stdio.h>\n", "int a;\n", "int b;\n", disabled_rules=("first_unit",)
     )
     last = (await values(subject, dataclasses.replace(at("‸"), language="zig")))[-1]
     assert (last.text, last.finish_reason) == ("const x = 1;", "language")
@@ -97,7 +97,7 @@ BLOCK = """def mean(values):
 async def test_a_model_that_stops_too_early_is_asked_to_go_on() -> None:
     """``count`` is read below and bound nowhere: it spells what it said again, and goes on in another line."""
     text = "    for value in values:\n        total += value\n    count = len(values)\n"
-    subject, engine = completer(text, rules_off=("confidence",))  # a script's probabilities are made up
+    subject, engine = completer(text, disabled_rules=("confidence",))  # a script's probabilities are made up
     engine.stops_at = [text.index("    count") - 1]
     found = await values(subject, at(BLOCK))
     assert found[-1].text == text.rstrip("\n")
@@ -126,7 +126,7 @@ async def test_one_that_has_no_more_is_not_asked_for_ever(text: str, n_requests:
     ("x = f()‸\n", "invoked", 1),
 ])  # fmt: skip
 async def test_who_asks_behind_a_header_gets_a_body(buffer: str, trigger: Trigger, n_requests: int) -> None:
-    subject, engine = completer("\n    pass", rules_off=("confidence",))
+    subject, engine = completer("\n    pass", disabled_rules=("confidence",))
     engine.stops_at = [0]
     found = await values(subject, at(buffer), trigger=trigger)
     assert engine.n_requests == n_requests
@@ -138,7 +138,7 @@ EARLY = TEXT.index("    count") - 1
 
 
 async def test_the_first_of_several_is_asked_to_go_on_while_the_others_have_their_ends() -> None:
-    subject, engine = completer(*TEXT.splitlines(keepends=True), rules_off=("confidence",))
+    subject, engine = completer(*TEXT.splitlines(keepends=True), disabled_rules=("confidence",))
     engine.others = [["    count = 1\n"], ["    total = 1"]]  # the last one stops early, and is left as it is
     engine.stops_at = [EARLY]
     last = (await values(subject, at(BLOCK), trigger="invoked", n=3))[-1]
@@ -148,7 +148,7 @@ async def test_the_first_of_several_is_asked_to_go_on_while_the_others_have_thei
 
 
 async def test_one_that_stopped_early_is_not_waited_for_by_slow_ones() -> None:
-    subject, engine = completer(*TEXT.splitlines(keepends=True), rules_off=("confidence",))
+    subject, engine = completer(*TEXT.splitlines(keepends=True), disabled_rules=("confidence",))
     engine.delay_s = 0.01
     engine.others = [["    x"] + [" + x"] * 400]
     engine.stops_at = [EARLY]
@@ -158,7 +158,7 @@ async def test_one_that_stopped_early_is_not_waited_for_by_slow_ones() -> None:
 
 
 async def test_what_stands_is_an_answer_though_going_on_fails() -> None:
-    subject, engine = completer(TEXT, "!error", rules_off=("confidence",))
+    subject, engine = completer(TEXT, "!error", disabled_rules=("confidence",))
     engine.chunks = [TEXT[:EARLY], "!error"]
     engine.stops_at = [EARLY]
     last = (await values(subject, at(BLOCK)))[-1]
@@ -168,7 +168,7 @@ async def test_what_stands_is_an_answer_though_going_on_fails() -> None:
 @pytest.mark.parametrize("stop", [0, 9])
 async def test_one_that_began_another_line_and_stopped_is_left_alone(stop: int) -> None:
     said = TEXT[:EARLY] + "\n" + " " * stop
-    subject, engine = completer(said, rules_off=("confidence",))
+    subject, engine = completer(said, disabled_rules=("confidence",))
     last = (await values(subject, at(BLOCK)))[-1]
     assert last.text == TEXT[:EARLY]
     assert engine.n_requests == 1

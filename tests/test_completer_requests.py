@@ -103,12 +103,12 @@ async def test_asking_for_several_does_not_follow_a_single_one() -> None:
     [
         ("na‸me", {}, "automatic", "inside_word"),
         ("na‸me", {}, "invoked", ""),
-        ("# ‸", {"scopes_off": ("comment",)}, "automatic", "scope_off"),
-        ("# ‸", {"scopes_off": ("comment",)}, "invoked", ""),
-        ("x = ‸", {"scopes_off": ("comment",)}, "automatic", ""),
-        ("x = ‸", {"globs_off": ("*.py",)}, "automatic", "glob_off"),
-        ("x = ‸", {"languages_off": ("python",)}, "automatic", "language_off"),
-        ("x = ‸", {"languages_off": ("python",)}, "invoked", ""),
+        ("# ‸", {"disabled_scopes": ("comment",)}, "automatic", "scope_off"),
+        ("# ‸", {"disabled_scopes": ("comment",)}, "invoked", ""),
+        ("x = ‸", {"disabled_scopes": ("comment",)}, "automatic", ""),
+        ("x = ‸", {"disabled_files": ("*.py",)}, "automatic", "file_off"),
+        ("x = ‸", {"disabled_languages": ("python",)}, "automatic", "language_off"),
+        ("x = ‸", {"disabled_languages": ("python",)}, "invoked", ""),
     ],
 )
 async def test_refusals(buffer: str, settings: dict[str, Any], trigger: Trigger, refused: str) -> None:
@@ -122,7 +122,7 @@ async def test_refusals(buffer: str, settings: dict[str, Any], trigger: Trigger,
 
 async def test_what_was_typed_along_is_shown_wherever_it_is() -> None:
     subject, engine = scripted("1  # one")
-    subject.config = Config(scopes_off=("comment",))
+    subject.config = Config(disabled_scopes=("comment",))
     subject.scope_at = lambda snapshot: "comment" if "#" in snapshot.prefix else "code"
     await subject.last(at("x = ‸"), trigger="automatic")
     assert (await subject.last(at("x = 1  #‸"), trigger="automatic")).text == " one"

@@ -40,18 +40,24 @@ def test_without_files_the_defaults_hold(user_file: Path, workspace: Path) -> No
 def test_later_layers_win(user_file: Path, workspace: Path) -> None:
     user_file.write_text('max_tokens = 10\nadapter = "a"\nmodel = "owner/name"\norder = "spm"\n')
     (workspace / config_files.WORKSPACE_FILE).write_text(
-        'adapter = "b"\nmax_tokens = 20\nlanguages_off = ["markdown"]\n'
+        'adapter = "b"\nmax_tokens = 20\ndisabled_languages = ["markdown"]\n'
     )
     found = layered(workspace, {"maxTokens": 30, "contextTokens": 500})
     assert (found.max_tokens, found.adapter, found.model, found.order) == (30, "b", "owner/name", "spm")
-    assert (found.languages_off, found.context_tokens) == (("markdown",), 500)
+    assert (found.disabled_languages, found.context_tokens) == (("markdown",), 500)
 
 
 def test_a_workspace_may_switch_off(user_file: Path, workspace: Path) -> None:
-    content = 'globs_off = ["gen/**"]\nscopes_off = ["comment"]\nlanguages_off = ["go"]\nenabled = false\n'
+    content = (
+        'disabled_files = ["gen/**"]\ndisabled_scopes = ["comment"]\ndisabled_languages = ["go"]\nenabled = false\n'
+    )
     (workspace / config_files.WORKSPACE_FILE).write_text(content)
     found = layered(workspace, {})
-    assert (found.globs_off, found.scopes_off, found.languages_off) == (("gen/**",), ("comment",), ("go",))
+    assert (found.disabled_files, found.disabled_scopes, found.disabled_languages) == (
+        ("gen/**",),
+        ("comment",),
+        ("go",),
+    )
     assert not found.enabled
 
 
@@ -96,14 +102,16 @@ def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> Non
     ("content", "message", "remedy"),
     [
         ("max_token = 1", "unknown setting 'max_token'", "did you mean max_tokens?"),
+        ("languages_off = []", "unknown setting 'languages_off'", "did you mean disabled_languages?"),
+        ("globsOff = []", "unknown setting 'globsOff'", "did you mean disabledFiles?"),
         ("zzz = 1", "unknown setting 'zzz'", "known: adapter"),
         ('max_tokens = "9"', "max_tokens in .* is not a whole number", "it is of type str"),
         ("max_tokens = true", "is not a whole number", "it is of type bool"),
         ("max_tokens = 1.5", "is not a whole number", "it is of type float"),
         ("enabled = 1", "is not true or false", "it is of type int"),
         ("adapter = []", "is not a string", "it is of type list"),
-        ("languages_off = 'go'", "is not a list of strings", 'write languages_off = ["..."]'),
-        ("languages_off = [1]", "is not a list of strings", ""),
+        ("disabled_languages = 'go'", "is not a list of strings", 'write disabled_languages = ["..."]'),
+        ("disabled_languages = [1]", "is not a list of strings", ""),
         ("first_answer_s = true", "is not a number", "it is of type bool"),
         (f"first_answer_s = {'9' * 400}", "is not a number", "it is of type int"),
         ("first_answer_s = nan", "out of range", "use 0.1 to 600"),
@@ -113,9 +121,9 @@ def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> Non
         ('order = "mps"', "order = 'mps' is not known", "use one of psm, spm"),
         ('dtype = "int3"', "is not known", "bfloat16"),
         ('log_level = "loud"', "is not known", "debug"),
-        ("scopes_off = ['strings']", "scopes_off: 'strings' is not known", "comment, string, docstring"),
-        (f"globs_off = ['{'*' * 201}']", "globs_off is too long", "at most 100 globs"),
-        (f"globs_off = {['*'] * 101}", "globs_off is too long", "at most 100 globs"),
+        ("disabled_scopes = ['strings']", "disabled_scopes: 'strings' is not known", "comment, string, docstring"),
+        (f"disabled_files = ['{'*' * 201}']", "disabled_files is too long", "at most 100 globs"),
+        (f"disabled_files = {['*'] * 101}", "disabled_files is too long", "at most 100 globs"),
         ("max_debounce_s = 6", "out of range", "use 0 to 5"),
         ('eagerness = "loud"', "eagerness = 'loud' is not known", "use one of quiet, balanced, eager"),
         ("eagerness = 1", "is not a string", "it is of type int"),
@@ -147,7 +155,11 @@ def test_wrong_content(user_file: Path, content: str, message: str, remedy: str)
         ({"modle": "x", "candidates": 2, "adaptr": "y"}, {"candidates": 2}, ["'modle'", "'adaptr'"]),
         ({"max_tokens": -1, "adapter": "a"}, {"adapter": "a"}, ["max_tokens = -1"]),
         ({"adapter": "a", "max_tokens": "many"}, {"adapter": "a"}, ["max_tokens in"]),
-        ({"languages_off": "go", "globs_off": ["x"], "order": "?"}, {"globs_off": ("x",)}, ["languages_off", "order"]),
+        (
+            {"disabled_languages": "go", "disabled_files": ["x"], "order": "?"},
+            {"disabled_files": ("x",)},
+            ["disabled_languages", "order"],
+        ),
         ({"enabled": False}, {"enabled": False}, []),
         ({}, {}, []),
     ],
@@ -165,17 +177,29 @@ def test_what_is_sound_holds(values: dict[str, Any], held: dict[str, Any], named
 @pytest.mark.parametrize(
     ("values", "message", "remedy"),
     [
-        ({"rules_off": ["balance", "balanse"]}, "rules_off: 'balanse' is not known", "use some of balance, close"),
-        ({"rulesOff": ["x", "balance", "y"]}, "rules_off: 'x', 'y' are not known", "drop_invented"),
-        ({"context_off": ["similar", "all"]}, "context_off: 'all' is not known", "use some of imports, names, similar"),
         (
-            {"knowledge_off": ["pyright", "jedi"]},
-            "knowledge_off: 'pyright' is",
+            {"disabled_rules": ["balance", "balanse"]},
+            "disabled_rules: 'balanse' is not known",
+            "use some of balance, close",
+        ),
+        ({"disabledRules": ["x", "balance", "y"]}, "disabled_rules: 'x', 'y' are not known", "drop_invented"),
+        (
+            {"disabled_context": ["similar", "all"]},
+            "disabled_context: 'all' is not known",
+            "use some of imports, names, similar",
+        ),
+        (
+            {"disabled_knowledge": ["pyright", "jedi"]},
+            "disabled_knowledge: 'pyright' is",
             "use some of jedi, client, index, diagnostics",
         ),
-        ({"scopes_off": ["comment", "code"]}, "scopes_off: 'code' is not known", "use some of comment, string, docs"),
+        (
+            {"disabled_scopes": ["comment", "code"]},
+            "disabled_scopes: 'code' is not known",
+            "use some of comment, string, docs",
+        ),
         ({"template": "starcoder"}, "template = 'starcoder' is not known", "use one of auto, prefix, codegemma"),
-        ({"rules_off": ["\n" * 90]}, "rules_off: '", "use some of"),
+        ({"disabled_rules": ["\n" * 90]}, "disabled_rules: '", "use some of"),
     ],
 )
 def test_a_name_that_is_not_known(values: dict[str, Any], message: str, remedy: str) -> None:
@@ -198,8 +222,8 @@ def test_a_name_that_is_not_known(values: dict[str, Any], message: str, remedy: 
 
 
 def test_a_list_of_unknown_names_leaves_what_was() -> None:
-    taken = config.take(Config(rules_off=("balance",)), {"rules_off": ["balanse"]}, "the options")
-    assert taken.config.rules_off == ("balance",)
+    taken = config.take(Config(disabled_rules=("balance",)), {"disabled_rules": ["balanse"]}, "the options")
+    assert taken.config.disabled_rules == ("balance",)
     assert len(taken.problems) == 1
 
 
@@ -228,10 +252,10 @@ def test_problems_are_told_together() -> None:
 
 def test_languages_are_known_by_any_name() -> None:
     found = Config(
-        languages_off=("js", "JavaScript", "c++", "sh", "objc", "unheard-of"),
+        disabled_languages=("js", "JavaScript", "c++", "sh", "objc", "unheard-of"),
         adapter_by_language=("golang=a", "tsx=./b=c", "x=y"),
     )
-    assert found.languages_off == ("javascript", "cpp", "shellscript", "objective-c", "unheard-of")
+    assert found.disabled_languages == ("javascript", "cpp", "shellscript", "objective-c", "unheard-of")
     assert found.adapter_by_language == ("go=a", "typescriptreact=./b=c", "x=y")
 
 
@@ -266,7 +290,7 @@ def test_numbers_and_keys_as_clients_write_them(key: str) -> None:
 
 
 def test_sources_of_context_are_switched_off_by_name(user_file: Path, workspace: Path) -> None:
-    (workspace / config_files.WORKSPACE_FILE).write_text('context_off = ["similar"]\n')
-    assert layered(workspace, {}).context_off == ("similar",)
+    (workspace / config_files.WORKSPACE_FILE).write_text('disabled_context = ["similar"]\n')
+    assert layered(workspace, {}).disabled_context == ("similar",)
     with pytest.raises(MidfillError, match="'everything'"):
-        layered(workspace, {"contextOff": ["everything"]})
+        layered(workspace, {"disabledContext": ["everything"]})

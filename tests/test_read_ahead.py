@@ -133,9 +133,9 @@ async def test_it_is_read_again_when_other_files_say_something_else() -> None:
         ({}, 0.9, 1),
         ({}, 0.3, 0),
         ({"ahead": False}, None, 0),
-        ({"languages_off": ("python",)}, None, 0),
-        ({"globs_off": ("main.py",)}, None, 0),
-        ({"languages_off": ("go",)}, None, 1),
+        ({"disabled_languages": ("python",)}, None, 0),
+        ({"disabled_files": ("main.py",)}, None, 0),
+        ({"disabled_languages": ("go",)}, None, 1),
     ],
 )
 async def test_when_it_is_not_wanted(options: dict[str, Any], charge: float | None, n_read: int) -> None:

@@ -93,7 +93,7 @@ def test_a_hostile_glob_comes_to_an_end(glob: str) -> None:
 
 @pytest.mark.parametrize(
     ("language", "path", "name"),
-    [("markdown", "a.py", "language_off"), ("python", "gen/a.py", "glob_off"), ("python", "a.py", "")],
+    [("markdown", "a.py", "language_off"), ("python", "gen/a.py", "file_off"), ("python", "a.py", "")],
 )
 def test_switches(language: str, path: str, name: str) -> None:
     refusal = switched_off(at("‸", path=path, language=language), ("markdown",), ("gen/**",))

@@ -238,7 +238,7 @@ class Completer:
         return None
 
     def _switched_off(self, snapshot: Snapshot) -> Refusal | None:
-        return triggers.switched_off(snapshot, self.config.languages_off, self.config.globs_off)
+        return triggers.switched_off(snapshot, self.config.disabled_languages, self.config.disabled_files)
 
     def _find(self, request: _InProgress) -> Middle | InFlight | None:
         """Return the rest of a middle whose start was typed, unless it names a member that its receiver lacks."""
@@ -260,7 +260,7 @@ class Completer:
             request.note(scope=self.scope_at(snapshot))
             return request.facts.scope
 
-        odd = triggers.out_of_place(request.asked.snapshot, self.knob.scopes_off, scope_at)
+        odd = triggers.out_of_place(request.asked.snapshot, self.knob.disabled_scopes, scope_at)
         if odd is None and is_whole_sentence(request.asked.snapshot):
             return Refusal("whole_sentence", "the sentence before the cursor is complete")
         return odd
@@ -281,7 +281,7 @@ class Completer:
         start = time.monotonic()
         snippets = gather(self.sources, asked.snapshot)
         facts = PromptFacts(tuple(snippets), context_s=time.monotonic() - start)
-        candidates = candidates_of(asked.snapshot, trigger, asked.n, self.knob, self.config.rules_off)
+        candidates = candidates_of(asked.snapshot, trigger, asked.n, self.knob, self.config.disabled_rules)
         running = InFlight(
             asked.snapshot, asked.answered_by, candidates, secrets.token_hex(8), trigger, facts, background=background
         )
@@ -299,7 +299,7 @@ class Completer:
         await self._stream_into(running, request)
         late = known_at(self.sources, snapshot)
         if late.only != known.only and running.is_denied(late.complete):  # the model spelled a member without the list
-            running.restart(self.knob, self.config.rules_off)
+            running.restart(self.knob, self.config.disabled_rules)
             known, request = late, self._request_for(running, prompt, render_s, late)
             await self._stream_into(running, request)
         while said := running.resume():

@@ -132,19 +132,19 @@ class Config:
     prompt_lookup: bool = _setting(
         True, "Draft tokens from the prompt and verify several at once (faster, same output)."
     )
-    languages_off: tuple[str, ...] = _setting(
+    disabled_languages: tuple[str, ...] = _setting(
         (), 'Languages without automatic suggestions, in any common spelling: "js", "c++", "sh".',
         scope="workspace", shown=True, live=True, more="You can still trigger one manually.",
     )  # fmt: skip
-    globs_off: tuple[str, ...] = _setting(
+    disabled_files: tuple[str, ...] = _setting(
         (), 'Files without automatic suggestions, by name ("*.md") or by path in the workspace ("secrets/**").',
         scope="workspace", shown=True, live=True,
     )  # fmt: skip
-    rules_off: tuple[str, ...] = _setting(
+    disabled_rules: tuple[str, ...] = _setting(
         (), "Post-processing rules to switch off, as `midfill explain` names them.",
         choices=sorted(RULES),
     )  # fmt: skip
-    scopes_off: tuple[str, ...] = _setting(
+    disabled_scopes: tuple[str, ...] = _setting(
         (), "No automatic suggestions inside these.", scope="workspace", choices=SCOPES, shown=True, live=True
     )
     max_debounce_s: float = _setting(
@@ -163,11 +163,11 @@ class Config:
         True, "Count what is shown and accepted, on this machine only and without source text.",
         shown=True, live=True, more='"Show Statistics" shows the counts; they never leave this machine.',
     )  # fmt: skip
-    context_off: tuple[str, ...] = _setting(
+    disabled_context: tuple[str, ...] = _setting(
         (), "Sources of cross-file context to leave out.",
         scope="workspace", choices=tuple(CONTEXT_SOURCES), shown=True, live=True,
     )  # fmt: skip
-    knowledge_off: tuple[str, ...] = _setting(
+    disabled_knowledge: tuple[str, ...] = _setting(
         (DIAGNOSTICS,), "What other tools say and is left out: member names after a dot, by who says them, and errors.",
         scope="workspace", choices=KNOWLEDGE_SOURCES, live=True,
     )  # fmt: skip
@@ -215,10 +215,14 @@ class Config:
         for entry in self.adapter_by_language:
             if not re.fullmatch(r"[\w.+#-]{1,40}=.{1,1000}", entry):
                 raise MidfillError(f"adapter_by_language: {entry[:60]!r}", 'write "language=adapter"')
-        object.__setattr__(self, "languages_off", tuple(dict.fromkeys(map(languages.canonical, self.languages_off))))
+        object.__setattr__(
+            self, "disabled_languages", tuple(dict.fromkeys(map(languages.canonical, self.disabled_languages)))
+        )
         object.__setattr__(self, "adapter_by_language", tuple(map(_of_language, self.adapter_by_language)))
-        if len(self.globs_off) > MAX_GLOBS or any(len(glob) > MAX_GLOB_CHARS for glob in self.globs_off):
-            raise MidfillError("globs_off is too long", f"use at most {MAX_GLOBS} globs of {MAX_GLOB_CHARS} characters")
+        if len(self.disabled_files) > MAX_GLOBS or any(len(glob) > MAX_GLOB_CHARS for glob in self.disabled_files):
+            raise MidfillError(
+                "disabled_files is too long", f"use at most {MAX_GLOBS} globs of {MAX_GLOB_CHARS} characters"
+            )
         if len(self.engine) > MAX_REPLICAS:
             raise MidfillError(f"engine names {len(self.engine)} replicas", f"use at most {MAX_REPLICAS}")
         for address in self.engine:
@@ -251,6 +255,15 @@ def _of_language(entry: str) -> str:
     return f"{languages.canonical(language)}={adapter}"
 
 
+# Earlier names, for the message about them; they are not read.
+FORMER_NAMES = {
+    "context_off": "disabled_context",
+    "globs_off": "disabled_files",
+    "knowledge_off": "disabled_knowledge",
+    "languages_off": "disabled_languages",
+    "rules_off": "disabled_rules",
+    "scopes_off": "disabled_scopes",
+}
 SETTINGS: dict[str, Setting] = {field.name: field.metadata["setting"] for field in dataclasses.fields(Config)}
 WORKSPACE_KEYS = frozenset(name for name, setting in SETTINGS.items() if setting.scope == "workspace")
 USER_ONLY = frozenset(name for name, setting in SETTINGS.items() if setting.scope == "user")
@@ -309,8 +322,9 @@ def named(key: str, where: str) -> str:
     name = snake(str(key))
     if name in _HINTS:
         return name
-    near = difflib.get_close_matches(name, _HINTS, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(_HINTS))}"
+    near = FORMER_NAMES.get(name) or next(iter(difflib.get_close_matches(name, _HINTS, n=1)), "")
+    spelled = camel(near) if any(map(str.isupper, str(key))) else near
+    remedy = f"did you mean {spelled}?" if near else f"known: {', '.join(sorted(_HINTS))}"
     raise MidfillError(f"unknown setting {str(key)[:60]!r} in {where}", remedy)
 
 
@@ -338,6 +352,12 @@ def combined(problems: Sequence[MidfillError]) -> MidfillError | None:
     remedies = list(dict.fromkeys(problem.remedy for problem in problems if problem.remedy))
     more = f" and {len(messages) - MAX_NAMED} more" if len(messages) > MAX_NAMED else ""
     return MidfillError("; ".join(messages[:MAX_NAMED]) + more, "; ".join(remedies[:MAX_NAMED]))
+
+
+def camel(name: str) -> str:
+    """Return a setting's name as LSP clients write it."""
+    head, *rest = name.split("_")
+    return head + "".join(part.title() for part in rest)
 
 
 def snake(key: str) -> str:

@@ -33,7 +33,7 @@ class Level:
     steady: bool  # every key waits that long, however long the answer takes
     length: float  # times ``max_tokens``
     one_line: bool
-    scopes_off: tuple[str, ...] = ()  # in addition to the setting of that name
+    disabled_scopes: tuple[str, ...] = ()  # in addition to the setting of that name
 
     @property
     def more(self) -> str:
@@ -89,9 +89,9 @@ class Knob:
         return longest_s if self.level.steady else debounce.pause(uri, longest_s)
 
     @property
-    def scopes_off(self) -> tuple[str, ...]:
+    def disabled_scopes(self) -> tuple[str, ...]:
         """The scopes without automatic suggestions."""
-        return (*self._config_of().scopes_off, *self.level.scopes_off)
+        return (*self._config_of().disabled_scopes, *self.level.disabled_scopes)
 
     def max_tokens(self, trigger: Trigger) -> int:
         """Return the longest middle in tokens."""

@@ -28,29 +28,31 @@ MIN_PAUSE_S = 0.02
 ScopeAt = Callable[[Snapshot], str]
 
 
-def switched_off(snapshot: Snapshot, languages_off: Sequence[str], globs_off: Sequence[str]) -> Refusal | None:
+def switched_off(
+    snapshot: Snapshot, disabled_languages: Sequence[str], disabled_files: Sequence[str]
+) -> Refusal | None:
     """Return the setting that switches automatic suggestions off in this file."""
-    if snapshot.language in languages_off:
-        return Refusal("language_off", f"automatic suggestions are off for {snapshot.language} (languages_off)")
-    if any(matches(snapshot.name or snapshot.path, glob) for glob in globs_off):
-        return Refusal("glob_off", "automatic suggestions are off for this file (globs_off)")
+    if snapshot.language in disabled_languages:
+        return Refusal("language_off", f"automatic suggestions are off for {snapshot.language} (disabled_languages)")
+    if any(matches(snapshot.name or snapshot.path, glob) for glob in disabled_files):
+        return Refusal("file_off", "automatic suggestions are off for this file (disabled_files)")
     return None
 
 
-def out_of_place(snapshot: Snapshot, scopes_off: Sequence[str], scope_at: ScopeAt) -> Refusal | None:
+def out_of_place(snapshot: Snapshot, disabled_scopes: Sequence[str], scope_at: ScopeAt) -> Refusal | None:
     """Return why the cursor's place gets no automatic suggestion."""
     right = snapshot.line_after
     if right and (right[0].isalnum() or right[0] == "_"):
         return Refusal("inside_word", "the cursor is inside a word or right before one")
     if sum(char not in CLOSERS for char in right) > MAX_RIGHT:
         return Refusal("text_right", "there is much text to the right of the cursor")
-    return scope_off(snapshot, scopes_off, scope_at)
+    return scope_off(snapshot, disabled_scopes, scope_at)
 
 
-def scope_off(snapshot: Snapshot, scopes_off: Sequence[str], scope_at: ScopeAt) -> Refusal | None:
+def scope_off(snapshot: Snapshot, disabled_scopes: Sequence[str], scope_at: ScopeAt) -> Refusal | None:
     """Return the setting that switches automatic suggestions off in the scope at the cursor."""
-    if scopes_off and (scope := scope_at(snapshot)) in scopes_off:
-        return Refusal("scope_off", f"automatic suggestions are off in a {scope} (scopes_off)")
+    if disabled_scopes and (scope := scope_at(snapshot)) in disabled_scopes:
+        return Refusal("scope_off", f"automatic suggestions are off in a {scope} (disabled_scopes)")
     return None
 
 

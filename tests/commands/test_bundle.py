@@ -56,8 +56,8 @@ def env(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     home.mkdir()
     script = home / f"script-{CANARY}.json"
     script.write_text(json.dumps({"chunks": [CANARY, " + b"]}))
-    settings = {"model": f"/models/{CANARY}", "adapter": CANARY, "globs_off": [CANARY], "languages_off": [CANARY],
-                "rules_off": ["balance"], "max_tokens": 77, "adapter_by_language": [f"go={CANARY}"]}  # fmt: skip
+    settings = {"model": f"/models/{CANARY}", "adapter": CANARY, "disabled_files": [CANARY],
+                "disabled_languages": [CANARY], "disabled_rules": ["balance"], "max_tokens": 77, "adapter_by_language": [f"go={CANARY}"]}  # fmt: skip
     env = {**folders(home, **settings), "MIDFILL_SCRIPT": str(script), "MIDFILL_DEBUG_METHODS": "1", "HOME": str(home),
            "HF_TOKEN": CANARY, f"MIDFILL_{CANARY}": CANARY, "USER": CANARY, "LOGNAME": CANARY}  # fmt: skip
     adapter = home / "DATA" / "adapters" / CANARY
@@ -89,7 +89,7 @@ def test_no_canary_is_in_it(env: tuple[Path, dict[str, str]]) -> None:
     assert str(home) not in said
     assert "/" not in said
     for expected in ("midfill 0.", "max_tokens = 77 (changed)", "model = a value of the user's (changed)",
-                     "rules_off = ['balance'] (changed)", "%s failed: %s [RuntimeError]", "1 x ValueError",
+                     "disabled_rules = ['balance'] (changed)", "%s failed: %s [RuntimeError]", "1 x ValueError",
                      "ERROR another message", "n_prompt: 3", "hit: cache", "suggestions in 7 days",
                      "ok: python"):  # fmt: skip
         assert expected in said, said

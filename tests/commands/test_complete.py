@@ -30,7 +30,7 @@ def test_the_projects_other_files_are_context(tmp_path: Path) -> None:
     file = write(tmp_path, files) / "p/main.py"
     snapshot = complete.read_snapshot(f"{file}:3:5")
     for off, expected in (((), ["def connect(url): ..."]), (("imports", "names", "similar", "siblings"), [])):
-        workspace, seen = complete.read_project(snapshot, file, Config(context_off=off), 400)
+        workspace, seen = complete.read_project(snapshot, file, Config(disabled_context=off), 400)
         assert (seen.path, seen.language) == ("p/main.py", "python")
         assert [snippet.text for snippet in workspace.snippets(seen)] == expected
         workspace.stop()

@@ -26,7 +26,9 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"chunks": ["import os", "\n", "\n", "x = 1", "\n"]}))
     monkeypatch.setenv("MIDFILL_SCRIPT", str(script))
-    (tmp_path / "config.toml").write_text('rules_off = ["drop_other_language"]\n')  # else it shows none to be found
+    (tmp_path / "config.toml").write_text(
+        'disabled_rules = ["drop_other_language"]\n'
+    )  # else it shows none to be found
     monkeypatch.setenv("MIDFILL_CONFIG", str(tmp_path / "config.toml"))
 
     def run(*argv: str) -> tuple[str, dict[str, Any]]:

@@ -154,12 +154,12 @@ def test_edits_elsewhere_come_in(tmp_path: Path, project: Workspace) -> None:
     "off", [("imports", "names", "similar"), ("imports", "names", "similar", "edits", "open", "siblings")]
 )
 def test_sources_are_switched_off(tmp_path: Path, off: tuple[str, ...]) -> None:
-    workspace = Workspace(off=off)
+    workspace = Workspace(disabled_context=off)
     try:
         workspace.set_folders([write(tmp_path, {"client.py": CLIENT})])
         snapshot = snapshot_at(tmp_path, "main.py", USE)
         assert "client.send(" not in texts(workspace, snapshot)
-        workspace.set_off(())
+        workspace.disable(())
         assert "client.send(" in texts(workspace, snapshot)
     finally:
         workspace.stop()
@@ -360,7 +360,7 @@ def test_members_are_not_complete_where_a_file_of_the_package_was_left_out(proje
 
 def test_declared_members_can_be_switched_off(tmp_path: Path) -> None:
     root = write(tmp_path, GO)
-    workspace = Workspace(knowledge_off=["index"])
+    workspace = Workspace(disabled_knowledge=["index"])
     try:
         workspace.set_folders([root])
         snapshot = snapshot_at(root, "main.go", GO_USE)

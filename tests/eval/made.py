@@ -40,7 +40,7 @@ def place(text: str) -> Passage:
 async def typed(engine: Any, text: str, habits: Habits = PATIENT) -> tuple[Tally, list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
     # Neither the gaps nor the probabilities are real here.
-    completer = Completer(engine, CharRenderer(), INFO, Config(max_debounce_s=0.0, rules_off=("confidence",)))
+    completer = Completer(engine, CharRenderer(), INFO, Config(max_debounce_s=0.0, disabled_rules=("confidence",)))
     tally = await Typist(completer, place(text), habits, len, events.append).type()
     return tally, events
 

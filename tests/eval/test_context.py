@@ -39,7 +39,7 @@ async def test_the_index_sees_the_copy_with_the_hole(tmp_path: Path) -> None:
 
 async def test_sources_that_are_off(tmp_path: Path) -> None:
     everything = ("imports", "names", "similar", "edits", "open", "siblings")
-    completer = Completer(ScriptedEngine(["x"]), CharRenderer(), INFO, Config(context_off=everything))
+    completer = Completer(ScriptedEngine(["x"]), CharRenderer(), INFO, Config(disabled_context=everything))
     with copied(project(tmp_path / "project")) as workspace:
         context = ProjectContext(completer, workspace.folder)
         snapshot = workspace.see(Cutter(workspace.texts).cut(1, ["cross-file"])[0])

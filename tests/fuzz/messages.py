@@ -27,9 +27,9 @@ ABSURD: tuple[Any, ...] = (None, True, False, "", "x", [], {}, [[]], [None], {"x
 LANGUAGES = ("python", "java", "go", "markdown", "no-such-language", "", "x" * 200, 5, None)
 SUGGESTS = ("textDocument/inlineCompletion", "midfill/inlineCompletion", "textDocument/completion")
 READS = ("midfill/status", "midfill/stats", "midfill/explain", "initialize", "no/such", "$/no/such", "__class__", "")
-SETTINGS = ("enabled", "max_tokens", "languages_off", "globs_off", "rules_off", "scopes_off", "candidates", "ahead",
-            "context_off", "log_level", "maxDebounceS", "adapter_by_language", "eagerness", "lines",
-            "quietOnBattery", "noSuchSetting")  # fmt: skip
+SETTINGS = ("enabled", "max_tokens", "disabled_languages", "disabled_files", "disabled_rules",
+            "disabled_scopes", "candidates", "ahead", "disabled_context", "log_level", "maxDebounceS",
+            "adapter_by_language", "eagerness", "lines", "quietOnBattery", "noSuchSetting")  # fmt: skip
 VALUES: tuple[Any, ...] = (
     True,
     True,

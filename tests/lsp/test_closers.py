@@ -86,7 +86,7 @@ def test_while_it_grows_a_covered_closer_stands_once(middle: str, closers: str, 
 
 
 ADD = {"chunks": ["a, b", "):", "\n    return a + b", "\n"]}
-OPTIONS = {"ahead": False, "rulesOff": ["confidence"]}
+OPTIONS = {"ahead": False, "disabledRules": ["confidence"]}
 HERE = {"line": 0, "character": 8}
 
 

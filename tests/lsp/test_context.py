@@ -47,11 +47,11 @@ async def test_documents_and_folders_reach_the_workspace(tmp_path: Path) -> None
 async def test_sources_are_switched_off_while_it_runs(tmp_path: Path) -> None:
     (tmp_path / "client.py").write_text(CLIENT)
     off = ["imports", "names", "similar", "siblings", "open", "edits"]
-    server = await started(tmp_path, context_off=tuple(off))
+    server = await started(tmp_path, disabled_context=tuple(off))
     uri = (tmp_path / "main.py").as_uri()
     assert await shown(server, uri, USE) == ""
     link = server.session.engine.link
-    notify(server, "workspace/didChangeConfiguration", {"settings": {"midfill": {"contextOff": []}}})
+    notify(server, "workspace/didChangeConfiguration", {"settings": {"midfill": {"disabledContext": []}}})
     assert "client.send(data)" in await shown(server, uri, USE)
     assert server.session.engine.link is link  # that needs no other engine
 

@@ -39,7 +39,7 @@ def snippets(server: MidfillServer) -> list[str]:
     (None, []),
 ])  # fmt: skip
 async def test_what_is_told(diagnostics: Any, expected: list[str]) -> None:
-    server = await started(knowledge_off=())
+    server = await started(disabled_knowledge=())
     open_text(server, URI, TEXT)
     tell(server, diagnostics)
     assert snippets(server) == expected
@@ -50,7 +50,7 @@ async def test_it_is_left_out_by_default_and_dropped_with_its_version_and_docume
     open_text(server, URI, TEXT)
     tell(server, [WRONG])
     assert snippets(server) == []
-    server = await started(knowledge_off=())
+    server = await started(disabled_knowledge=())
     open_text(server, URI, TEXT)
     tell(server, [WRONG], version=2)
     tell(server, [WRONG], uri="file:///w/none.py")

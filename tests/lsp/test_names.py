@@ -66,7 +66,7 @@ def test_a_list(client: Client, names: Any, options: dict[str, Any], expected: s
 
 def test_switched_off(says: None, launch: Launch) -> None:
     client = launch()
-    client.initialize(initializationOptions={"knowledge_off": ["client"]})
+    client.initialize(initializationOptions={"disabled_knowledge": ["client"]})
     client.ready()
     uri = client.open(TEXT, "file:///w/a.ts", "typescript")
     tell(client, uri, ["price"])
@@ -117,7 +117,7 @@ def test_where_a_client_asks(
 
 def test_nowhere_while_it_is_off(says: None, launch: Launch) -> None:
     client = launch()
-    client.initialize(initializationOptions={"knowledge_off": ["client"]})
+    client.initialize(initializationOptions={"disabled_knowledge": ["client"]})
     client.ready()
     assert places(client, client.open(TWO, "file:///w/a.ts", "typescript"), 2, 4) == []
 

@@ -290,7 +290,7 @@ def test_explain(launch: Launch) -> None:
     ("options", "what", "refused"),
     [
         ({}, "another document", "unknown_document"),
-        ({"globsOff": ["*.py"]}, "", "glob_off"),
+        ({"disabledFiles": ["*.py"]}, "", "file_off"),
         ({}, "edit", "outdated"),
         ({}, "cancel", "cancelled"),
         ({}, "close", "superseded"),

@@ -151,7 +151,7 @@ def test_a_line_that_does_not_exist_is_a_lost_edit(inside: Inside, heal: str) ->
 def test_a_language_has_one_name(inside: Inside, uri: str, said: str, text: str, language: str) -> None:
     inside.open(text, uri, said)
     told = inside.result("midfill/why", {"textDocument": {"uri": uri}})
-    assert told == {"off": "", "why": "", "language": language, "languagesOff": [], "hint": ""}
+    assert told == {"off": "", "why": "", "language": language, "disabledLanguages": [], "hint": ""}
 
 
 @pytest.mark.parametrize("close", [True, False])
@@ -171,15 +171,15 @@ def test_another_language_mode_holds_at_once(inside: Inside, close: bool) -> Non
 
 @pytest.mark.parametrize("off", [["js"], ["javascript"], ["JavaScript", "go"]])
 def test_languages_off_in_any_words(start: Start, off: list[str]) -> None:
-    client = start(initializationOptions={"languagesOff": off})
+    client = start(initializationOptions={"disabledLanguages": off})
     client.ready()
     script, other = client.open("x", "file:///w/a.js", "javascript"), client.open("x")
     told = client.result("midfill/why", {"textDocument": {"uri": script}})
     assert told["off"] == "language_off"
-    assert told["why"] == "automatic suggestions are off for javascript (languages_off)"
-    assert "javascript" in told["languagesOff"]
+    assert told["why"] == "automatic suggestions are off for javascript (disabled_languages)"
+    assert "javascript" in told["disabledLanguages"]
     assert client.result("midfill/why", {"textDocument": {"uri": other}})["off"] == ""
-    client.notify("workspace/didChangeConfiguration", {"settings": {"midfill": {"languagesOff": []}}})
+    client.notify("workspace/didChangeConfiguration", {"settings": {"midfill": {"disabledLanguages": []}}})
     assert client.result("midfill/why", {"textDocument": {"uri": script}})["off"] == ""
 
 
@@ -195,9 +195,9 @@ def test_why_a_document_is_off(inside: Inside) -> None:
     uri = client.open("x", "file:///w/gen/a.txt", "rust")
     assert why(uri) == why(None) == ""
     assert why("file:///w/other.py") == "unknown_document"
-    tell = {"settings": {"midfill": {"globsOff": ["*.txt"]}}}  # its own name, not the one a model is shown
+    tell = {"settings": {"midfill": {"disabledFiles": ["*.txt"]}}}  # its own name, not the one a model is shown
     client.notify("workspace/didChangeConfiguration", tell)
-    assert (why(uri), why(None)) == ("glob_off", "")
+    assert (why(uri), why(None)) == ("file_off", "")
     client.notify("workspace/didChangeConfiguration", {"settings": {"enabled": False}})
     assert why(uri) == why(None) == "disabled"
 
@@ -236,16 +236,16 @@ def test_a_bad_value_leaves_the_others_and_what_was(inside: Inside) -> None:
         client.notify("workspace/didChangeConfiguration", {"settings": {"midfill": settings}})
         return status(client)
 
-    assert tell(languagesOff=["go"], maxTokens=-1, candidates=2).startswith("max_tokens = -1 is out of range")
-    assert client.result("midfill/why")["languagesOff"] == ["go"]
-    assert "languages_off" in tell(languagesOff="go")
-    assert client.result("midfill/why")["languagesOff"] == ["go"]
-    assert "max_tokens" in tell(languagesOff=["rust"])  # that mistake is still there
+    assert tell(disabledLanguages=["go"], maxTokens=-1, candidates=2).startswith("max_tokens = -1 is out of range")
+    assert client.result("midfill/why")["disabledLanguages"] == ["go"]
+    assert "disabled_languages" in tell(disabledLanguages="go")
+    assert client.result("midfill/why")["disabledLanguages"] == ["go"]
+    assert "max_tokens" in tell(disabledLanguages=["rust"])  # that mistake is still there
     assert tell(max_tokens=32) == ""
-    assert tell(rulesOff=["balance", "balanse"]).startswith("rules_off: 'balanse' is not known")
-    assert tell(rulesOff=None) == ""
-    assert tell(languagesOff=None) == ""  # not set any more
-    assert client.result("midfill/why")["languagesOff"] == []
+    assert tell(disabledRules=["balance", "balanse"]).startswith("disabled_rules: 'balanse' is not known")
+    assert tell(disabledRules=None) == ""
+    assert tell(disabledLanguages=None) == ""  # not set any more
+    assert client.result("midfill/why")["disabledLanguages"] == []
 
 
 @pytest.mark.parametrize(
@@ -286,21 +286,21 @@ PULLS = {"workspace": {"configuration": True}}
 
 
 def test_settings_are_pulled(start: Start) -> None:
-    client = start(capabilities=PULLS, initializationOptions={"globsOff": ["x"]})
+    client = start(capabilities=PULLS, initializationOptions={"disabledFiles": ["x"]})
 
     def off() -> list[str]:
-        return list(client.result("midfill/why")["languagesOff"])
+        return list(client.result("midfill/why")["disabledLanguages"])
 
-    answer(client, [{"languagesOff": ["go"], "maxTokens": 32}])
+    answer(client, [{"disabledLanguages": ["go"], "maxTokens": 32}])
     client.ready()
     assert off() == ["go"]
     client.notify("workspace/didChangeConfiguration", {"settings": None})
-    answer(client, [{"languagesOff": ["rust"]}])
+    answer(client, [{"disabledLanguages": ["rust"]}])
     assert off() == ["rust"]
-    client.notify("workspace/didChangeConfiguration", {"settings": {"midfill": {"languagesOff": ["c"]}}})
+    client.notify("workspace/didChangeConfiguration", {"settings": {"midfill": {"disabledLanguages": ["c"]}}})
     assert off() == ["c"]
     client.notify("workspace/didChangeConfiguration", {"settings": {}})
-    answer(client, [{"languagesOff": ["rust"]}])  # nothing new: what was told since holds
+    answer(client, [{"disabledLanguages": ["rust"]}])  # nothing new: what was told since holds
     assert off() == ["c"]
     client.notify("workspace/didChangeConfiguration", {"settings": {"python": {}}})
     answer(client, [None])  # it is gone
@@ -320,10 +320,10 @@ def test_any_answer_to_the_pull_will_do(start: Start, result: Any) -> None:
     assert shown(client, client.open("x"))
     assert status(client) == ""
     client.notify("workspace/didChangeConfiguration", {"settings": None})
-    answer(client, [{"languagesOff": ["go"]}])
-    assert client.result("midfill/why")["languagesOff"] == ["go"]
-    client.answer(request["id"], result=[{"languagesOff": ["c"]}])  # to what was asked long ago
-    assert client.result("midfill/why")["languagesOff"] == ["go"]
+    answer(client, [{"disabledLanguages": ["go"]}])
+    assert client.result("midfill/why")["disabledLanguages"] == ["go"]
+    client.answer(request["id"], result=[{"disabledLanguages": ["c"]}])  # to what was asked long ago
+    assert client.result("midfill/why")["disabledLanguages"] == ["go"]
 
 
 @pytest.mark.parametrize(("pulls", "options"), [(True, {}), (False, {"section": "midfill"})])

@@ -51,7 +51,8 @@ NOTIFICATIONS: dict[str, Any] = {
         "notebookDocument": {"uri": NOTEBOOK["uri"]}, "cellTextDocuments": [{"uri": "cell:1"}]},
     "workspace/didChangeWorkspaceFolders": {"event": {"added": [{"uri": "file:///w", "name": "w"}], "removed": []}},
     "workspace/didChangeConfiguration": {"settings": {"midfill": {
-        "languagesOff": ["cobol"], "globsOff": ["*.x"], "contextOff": [], "logLevel": "info", "model": "auto"}}},
+        "disabledLanguages": ["cobol"], "disabledFiles": ["*.x"], "disabledContext": [],
+        "logLevel": "info", "model": "auto"}}},
     "$/setTrace": {"value": "off"},
     "$/cancelRequest": {"id": "some"},
     "no/such": {"a": "b"},
@@ -129,7 +130,9 @@ def test_in_the_handshake(launch: Launch, tmp_path: Path, where: str) -> None:
         "locale": {"locale": HALF},
         "clientInfo": {"clientInfo": {"name": HALF, "version": HALF}},
         "folder": {"workspaceFolders": [{"uri": "file:///w" + HALF, "name": HALF}]},
-        "settings": {"initializationOptions": {"midfill": {"languagesOff": [HALF], "globsOff": [HALF + "*"]}}},
+        "settings": {
+            "initializationOptions": {"midfill": {"disabledLanguages": [HALF], "disabledFiles": [HALF + "*"]}}
+        },
     }
     client = launch()
     client.initialize(**places[where])

@@ -187,7 +187,7 @@ def test_a_request_without_a_value_says_who_would_have_answered(launch: Launch) 
 
 
 def test_switched_off(launch: Launch) -> None:
-    client = ready(launch, {"chunks": ["a"]}, real=True, initializationOptions={"languagesOff": ["python"]})
+    client = ready(launch, {"chunks": ["a"]}, real=True, initializationOptions={"disabledLanguages": ["python"]})
     uri = client.open("x")
     assert client.result(INLINE, at(uri, 0, 1, context=AUTOMATIC)) is None
     assert client.result(INLINE, at(uri, 0, 1, context=INVOKED))["items"]
@@ -208,12 +208,12 @@ def typed(client: Client, uri: str, version: int, where: tuple[int, int], text: 
 @pytest.mark.parametrize(
     ("settings", "buffer", "is_off"),
     [
-        ({"languagesOff": ["python"]}, "x = ", True),
-        ({"languagesOff": ["go"]}, "x = ", False),
-        ({"globsOff": ["*.py"]}, "x = ", True),
-        ({"globsOff": ["*.go"]}, "x = ", False),
-        ({"scopesOff": ["comment"]}, "# = ", True),
-        ({"scopesOff": ["comment"]}, "x = ", False),
+        ({"disabledLanguages": ["python"]}, "x = ", True),
+        ({"disabledLanguages": ["go"]}, "x = ", False),
+        ({"disabledFiles": ["*.py"]}, "x = ", True),
+        ({"disabledFiles": ["*.go"]}, "x = ", False),
+        ({"disabledScopes": ["comment"]}, "# = ", True),
+        ({"disabledScopes": ["comment"]}, "x = ", False),
         ({}, "x = ", False),
     ],
 )

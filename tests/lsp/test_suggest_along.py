@@ -14,7 +14,7 @@ from .client import Client, at
 from .conftest import Launch
 
 SLOW = {"chunks": ["add(", "1, ", "2, ", "3)"], "delay_s": 0.15}
-GROWS = {"ahead": False, "rulesOff": ["confidence"]}  # a script's probabilities are made up: it shows what it says
+GROWS = {"ahead": False, "disabledRules": ["confidence"]}  # a script's probabilities are made up: it shows what it says
 
 
 def totals(client: Client) -> dict[str, int]:

@@ -105,7 +105,7 @@ def test_a_header_gets_its_block(language: str, header: str, block: str, more: s
 @pytest.mark.parametrize(("language", "header", "block", "more"), HEADERS)
 async def test_so_it_is_shown(language: str, header: str, block: str, more: str, trigger: Trigger) -> None:
     """Through the whole path of a request, whether the user asked or typed."""
-    subject, _ = scripted(*block, *more, rules_off=("confidence",))
+    subject, _ = scripted(*block, *more, disabled_rules=("confidence",))
     assert (await _last(subject, language, header + "‸\n", trigger)) == block
 
 

@@ -50,7 +50,7 @@ def test_whole_sentences(buffer: str, language: str, whole: bool) -> None:
 
 @pytest.mark.parametrize(("trigger", "shown"), [("automatic", ""), ("invoked", " and count them")])
 async def test_by_hand_something_may_come(trigger: str, shown: str) -> None:
-    subject, engine = scripted(" and count them", rules_off=("confidence",))
+    subject, engine = scripted(" and count them", disabled_rules=("confidence",))
     request = Request(subject, "# Read the files.‸\n", trigger)  # type: ignore[arg-type]
     assert (await request.end()).text == shown
     assert engine.n_requests == bool(shown)

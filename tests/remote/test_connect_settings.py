@@ -68,13 +68,13 @@ def test_one_or_several(value: Any, held: tuple[str, ...]) -> None:
 
 
 def test_a_client_that_names_what_is_not_known() -> None:
-    settings = ConfigLayers(Config(), Client(options={"rulesOff": ["balance", "balanse"], "candidates": 2}))
-    assert settings.config == Config(rules_off=("balance",), candidates=2)
+    settings = ConfigLayers(Config(), Client(options={"disabledRules": ["balance", "balanse"], "candidates": 2}))
+    assert settings.config == Config(disabled_rules=("balance",), candidates=2)
     assert "'balanse' is not known" in str(settings.trouble)
-    settings.tell({"rulesOff": ["balanse"]}, "didChangeConfiguration")
-    assert settings.config.rules_off == ("balance",)  # what was told before goes on
-    settings.tell({"rulesOff": ["only_open"]}, "didChangeConfiguration")
-    assert (settings.config.rules_off, settings.trouble) == (("only_open",), None)
+    settings.tell({"disabledRules": ["balanse"]}, "didChangeConfiguration")
+    assert settings.config.disabled_rules == ("balance",)  # what was told before goes on
+    settings.tell({"disabledRules": ["only_open"]}, "didChangeConfiguration")
+    assert (settings.config.disabled_rules, settings.trouble) == (("only_open",), None)
 
 
 def test_too_many() -> None:

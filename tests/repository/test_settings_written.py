@@ -36,8 +36,8 @@ def test_a_change_by_hand_is_found() -> None:
     ("name", "expected"),
     [
         ("candidates", {"type": "integer", "minimum": 1, "maximum": 8, "default": 3, "scope": "machine"}),
-        ("scopes_off", {"type": "array", "items": {"type": "string", "enum": ["comment", "string", "docstring"]}}),
-        ("globs_off", {"maxItems": 100, "items": {"type": "string", "maxLength": 200}, "default": []}),
+        ("disabled_scopes", {"type": "array", "items": {"type": "string", "enum": ["comment", "string", "docstring"]}}),
+        ("disabled_files", {"maxItems": 100, "items": {"type": "string", "maxLength": 200}, "default": []}),
         ("quiet_on_battery", {"type": "boolean", "default": True, "scope": "machine"}),
         ("max_debounce_s", {"type": "number", "default": 0.1}),
     ],

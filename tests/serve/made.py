@@ -25,7 +25,7 @@ PATIENCE_S = 90.0  # a machine that is busy with other work
 def config_of(model: Path, **settings: Any) -> Config:
     whole = ("confidence", "first_unit")  # so that a tiny random model's text is shown to its last token
     return Config(
-        model=str(model), device="cpu", dtype="float32", max_tokens=8, rules_off=whole, ahead=False, **settings
+        model=str(model), device="cpu", dtype="float32", max_tokens=8, disabled_rules=whole, ahead=False, **settings
     )
 
 

@@ -75,7 +75,7 @@ function switches(document: vscode.TextDocument | undefined, told: Told | undefi
     ...(document !== undefined && isOn
       ? [
         entry(!isOffInFile(document), 'in this file', 'midfill.toggleFile'),
-        ...(language ? [entry(!told!.languagesOff.includes(language), `for ${language}`, 'midfill.toggleLanguage')] : []),
+        ...(language ? [entry(!told!.disabledLanguages.includes(language), `for ${language}`, 'midfill.toggleLanguage')] : []),
       ]
       : []),
     ...(vscode.workspace.workspaceFolders?.length ? [entry(isOn, 'in this workspace', 'midfill.toggleWorkspace')] : []),

@@ -3,7 +3,8 @@
 /** The settings by the server's names. Those that a workspace may set do no harm; VS Code refuses it the others. */
 // Written by make settings.
 export const OF_THE_WORKSPACE = [
-  'enabled', 'eagerness', 'lines', 'adapter', 'maxTokens', 'languagesOff', 'globsOff', 'scopesOff', 'contextOff',
+  'enabled', 'eagerness', 'lines', 'adapter', 'maxTokens', 'disabledLanguages', 'disabledFiles', 'disabledScopes',
+  'disabledContext',
 ];
 export const OF_THE_PERSON = [
   'quietOnBattery', 'model', 'device', 'dtype', 'contextTokens', 'maxDebounceS', 'candidates', 'ahead', 'records',

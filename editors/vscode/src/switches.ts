@@ -33,9 +33,9 @@ export function isOffInFile(document: vscode.TextDocument): boolean {
   return filesOff().includes(document.uri.toString()) || isInGlobs(document);
 }
 
-/** Whether the setting globsOff names this file alone. */
+/** Whether the setting disabledFiles names this file alone. */
 function isInGlobs(document: vscode.TextDocument): boolean {
-  return settings().get<string[]>('globsOff', []).includes(globOf(document));
+  return settings().get<string[]>('disabledFiles', []).includes(globOf(document));
 }
 
 /** Return the glob for this file alone: its path in the workspace, or its name. */
@@ -55,8 +55,8 @@ export function toggleWorkspace(): Thenable<void> {
 }
 
 /** Switch a language. `told`: the server's name of it, and the languages that are off by any of its settings. */
-export function toggleLanguage(told: { language: string; languagesOff: string[] }): Thenable<void> {
-  return toggleIn('languagesOff', told.language, vscode.ConfigurationTarget.Global, told.languagesOff);
+export function toggleLanguage(told: { language: string; disabledLanguages: string[] }): Thenable<void> {
+  return toggleIn('disabledLanguages', told.language, vscode.ConfigurationTarget.Global, told.disabledLanguages);
 }
 
 /** Switch a file. Off is remembered here; on again also removes a setting that names the file. */
@@ -73,7 +73,7 @@ export async function toggleFile(document: vscode.TextDocument): Promise<void> {
 function toggleInGlobs(document: vscode.TextDocument): Thenable<void> {
   const { Global, Workspace } = vscode.ConfigurationTarget;
   const target = vscode.workspace.getWorkspaceFolder(document.uri) === undefined ? Global : Workspace;
-  return toggleIn('globsOff', globOf(document), target);
+  return toggleIn('disabledFiles', globOf(document), target);
 }
 
 /** Change a list where it is already set, because a workspace's list hides the user's. */

@@ -9,7 +9,7 @@ export interface Told {
   off: string;
   why: string;
   language: string;
-  languagesOff: string[];
+  disabledLanguages: string[];
 }
 
 export class Why implements vscode.Disposable {

@@ -104,7 +104,9 @@ def read_project(snapshot: Snapshot, file: Path, config: Config, budget: int) ->
     """Return the workspace around ``file``, with the snippets for ``snapshot`` chosen."""
     root = project_of(file)
     snapshot = dataclasses.replace(snapshot, path=printable(file.relative_to(root).as_posix()))
-    workspace = Workspace(off=config.context_off, knowledge_off=config.knowledge_off, budget=budget)
+    workspace = Workspace(
+        disabled_context=config.disabled_context, disabled_knowledge=config.disabled_knowledge, budget=budget
+    )
     workspace.set_folders([root])
     workspace.opened(OpenDocument(snapshot.uri, file, snapshot.path, snapshot.language, snapshot.text))
     workspace.prepare(snapshot, READ_S)

@@ -88,9 +88,9 @@ class Keeper:
         self._visited: OrderedDict[str, None] = OrderedDict()
         self._edits: deque[Edit] = deque(maxlen=MAX_EDITS)
         self._chosen_at: dict[str, tuple[int, float]] = {}  # generation and time of the last choice for a document
-        self.set_off(off)
+        self.disable(off)
 
-    def set_off(self, off: Iterable[str]) -> None:
+    def disable(self, off: Iterable[str]) -> None:
         """Set the sources that are switched off."""
         self._sources = {name: source for name, source in SOURCES.items() if name not in set(off)}
 

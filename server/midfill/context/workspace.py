@@ -55,12 +55,13 @@ class Workspace:
     """A context source (``gather.ContextSource``) over everything that is known of the workspace."""
 
     def __init__(
-        self, *, off: Iterable[str] = (), knowledge_off: Iterable[str] = (), budget: int = DEFAULT_BUDGET
-    ) -> None:
-        """``off`` and ``knowledge_off``: names of sources, of snippets and of names, that are switched off.
+        self, *, disabled_context: Iterable[str] = (), disabled_knowledge: Iterable[str] = (),
+        budget: int = DEFAULT_BUDGET,
+    ) -> None:  # fmt: skip
+        """``disabled_context``: sources of snippets, ``disabled_knowledge``: sources of names that are switched off.
         ``budget``: tokens for all snippets of a prompt."""
         self.budget = budget
-        self._keeper = Keeper(off)
+        self._keeper = Keeper(disabled_context)
         self._changed = threading.Condition()
         self._texts: OrderedDict[str, tuple[float, OpenDocument]] = OrderedDict()  # when it is due, and what
         self._places: OrderedDict[str, Snapshot] = OrderedDict()  # places to choose snippets for
@@ -71,7 +72,7 @@ class Workspace:
         self._chosen: dict[str, Choice] = {}
         self._thread: threading.Thread | None = None
         self._busy = self._stopped = False
-        self.knowledge = Knowledge(knowledge_off)
+        self.knowledge = Knowledge(disabled_knowledge)
         self.diagnostics = Diagnostics()
         self._parser = Parser(self._parsed)
         self._is_parsing = False
@@ -85,10 +86,10 @@ class Workspace:
         self.knowledge.set_folders(wanted)
         self._do(lambda: self._keeper.set_folders(wanted))
 
-    def set_off(self, off: Iterable[str]) -> None:
+    def disable(self, sources: Iterable[str]) -> None:
         """Set the sources that are switched off from now on."""
-        names = tuple(off)
-        self._do(lambda: self._keeper.set_off(names))
+        names = tuple(sources)
+        self._do(lambda: self._keeper.disable(names))
 
     def opened(self, document: OpenDocument) -> None:
         """The client opened a document."""

@@ -28,8 +28,8 @@ class ProjectContext:
         """Start again: read the project from disk, except this file, which is open. Raises MidfillError."""
         self.close()
         self._workspace = Workspace(
-            off=self._completer.config.context_off,
-            knowledge_off=self._completer.config.knowledge_off,
+            disabled_context=self._completer.config.disabled_context,
+            disabled_knowledge=self._completer.config.disabled_knowledge,
             budget=self._completer.snippet_budget,
         )
         self._workspace.opened(self._document(snapshot))  # first, so that its text on disk is never read

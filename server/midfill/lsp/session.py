@@ -72,8 +72,8 @@ class Session:
         if self.client.work_done:
             self.board.show_progress(StageProgress(self.protocol.notify, self.protocol.send_request))
         self.board.trouble(self.settings.trouble)
-        self.project.set_off(self.config.context_off)
-        self.project.knowledge.set_off(self.config.knowledge_off)
+        self.project.disable(self.config.disabled_context)
+        self.project.knowledge.disable(self.config.disabled_knowledge)
         if self.config.enabled:
             self.folders_changed()
         self.connect()
@@ -89,8 +89,8 @@ class Session:
         if self.config == old:
             return
         transport.set_log_level(self.config.log_level)
-        self.project.set_off(self.config.context_off)
-        self.project.knowledge.set_off(self.config.knowledge_off)
+        self.project.disable(self.config.disabled_context)
+        self.project.knowledge.disable(self.config.disabled_knowledge)
         self.board.changed()
         if self.config.enabled != old.enabled or settings.needs_new_link(old, self.config):
             self.connect()

@@ -97,7 +97,7 @@ def _check_engine(session: Session, asked: Suggestion) -> None:
 def _off_while_typing(session: Session, asked: Suggestion) -> Refusal | None:
     """Return the setting that suppresses a popup that came while typing, although its kind says invoked."""
     return why.off(session, asked.snapshot.uri) or triggers.scope_off(
-        asked.snapshot, session.config.scopes_off, scope_of
+        asked.snapshot, session.config.disabled_scopes, scope_of
     )
 
 

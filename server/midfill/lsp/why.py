@@ -28,7 +28,7 @@ def why(session: Session, params: Params) -> Any:
         "off": "" if refusal is None else refusal.name,
         "why": "" if refusal is None else refusal.why,
         "language": "" if document is None else document.language,
-        "languagesOff": list(session.config.languages_off),
+        "disabledLanguages": list(session.config.disabled_languages),
         "hint": "" if (trace := session.traces.find(None, known)) is None else trace.hidden,
     }
 
@@ -43,7 +43,7 @@ def off(session: Session, uri: str) -> Refusal | None:
     assert document is not None
     path, name = session.documents.shown_path(document), session.documents.name_of(uri)
     empty = Snapshot(uri, 0, document.language, "", 0, path=path, name=name)
-    return triggers.switched_off(empty, session.config.languages_off, session.config.globs_off)
+    return triggers.switched_off(empty, session.config.disabled_languages, session.config.disabled_files)
 
 
 def _everywhere(session: Session) -> Refusal | None:

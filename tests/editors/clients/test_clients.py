@@ -35,7 +35,7 @@ def prepared(folder: Path, *chunks: str) -> dict[str, str]:
     path = f"{launcher.parent}{os.pathsep}{os.environ['PATH']}"
     settings = folder / "config/config.toml"
     settings.parent.mkdir(mode=0o700)
-    settings.write_text('rules_off = ["confidence"]\nmax_debounce_s = 0\n')
+    settings.write_text('disabled_rules = ["confidence"]\nmax_debounce_s = 0\n')
     return {**os.environ, **environment(folder, {"chunks": chunks}), "PATH": path, "HOME": str(folder)}
 
 

@@ -3,7 +3,7 @@ vim.opt.runtimepath:prepend(vim.env.TEST_PLUGIN)
 vim.opt.swapfile, vim.opt.shadafile = false, 'NONE'
 vim.opt.completeopt = { 'menuone', 'noselect' }
 vim.lsp.config('midfill', { cmd = vim.json.decode(vim.env.TEST_COMMAND), init_options = {
-  maxDebounceS = 0, ahead = false, rulesOff = { 'confidence' }, -- a script's probabilities are made up
+  maxDebounceS = 0, ahead = false, disabledRules = { 'confidence' }, -- a script's probabilities are made up
 } })
 
 -- Every frame of ghost text: '' where it is taken away.

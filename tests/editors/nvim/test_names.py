@@ -94,7 +94,7 @@ def test_what_is_used_near_the_cursor_is_asked_for_too(start: Start) -> None:
 
 
 def test_nobody_is_asked_while_it_is_off(start: Start) -> None:
-    off = "vim.lsp.config('midfill', { init_options = { knowledgeOff = { 'client' } } })\n"
+    off = "vim.lsp.config('midfill', { init_options = { disabledKnowledge = { 'client' } } })\n"
     editor = start("uno due", setup=off + OTHER.replace("ITEMS", '[{"label": "price", "kind": 5}]'))
     editor.open("def f(order):\n    order.price\n    return ‸\n")
     editor.keys("order.")

@@ -51,17 +51,17 @@ def test_off_and_on(start: Start, scope: str) -> None:
 def off_for(editor: Neovim) -> list[list[str]]:
     """Return the lists of languages that the server got."""
     told = editor.wire.messages(method="workspace/didChangeConfiguration")
-    return [one["params"]["settings"]["midfill"]["languagesOff"] for one in told]
+    return [one["params"]["settings"]["midfill"]["disabledLanguages"] for one in told]
 
 
 def test_a_filetype_is_the_servers_language(start: Start) -> None:
-    editor = start("one", setup="vim.lsp.config('midfill', { init_options = { languagesOff = { 'js' } } })")
+    editor = start("one", setup="vim.lsp.config('midfill', { init_options = { disabledLanguages = { 'js' } } })")
     editor.open("x =‸\n", "main.sh")
     editor.keys("<Esc>:Midfill disable filetype<CR>")
     editor.wait(lambda: statusline(editor), "midfill: off")
     assert off_for(editor) == [["javascript", "shellscript"]]
     told = editor.command("Midfill")
-    assert "midfill: automatic suggestions are off for shellscript (languages_off); turn it back on with" in told
+    assert "midfill: automatic suggestions are off for shellscript (disabled_languages); turn it back on with" in told
     editor.keys("A <M-Bslash>")  # by hand it comes
     editor.wait_ghost("one")
     editor.keys("<Esc>:Midfill restart<CR>")
@@ -73,10 +73,10 @@ def test_a_filetype_is_the_servers_language(start: Start) -> None:
 
 
 def test_off_by_a_setting_of_the_servers(start: Start) -> None:
-    editor = start("one", setup="vim.lsp.config('midfill', { init_options = { globsOff = { '*.gen.py' } } })")
+    editor = start("one", setup="vim.lsp.config('midfill', { init_options = { disabledFiles = { '*.gen.py' } } })")
     editor.command(f"edit {editor.workspace / 'a.gen.py'}")
     editor.wait(lambda: statusline(editor), "midfill: off")
-    assert editor.command("Midfill") == "midfill: automatic suggestions are off for this file (globs_off)"
+    assert editor.command("Midfill") == "midfill: automatic suggestions are off for this file (disabled_files)"
 
 
 def test_off_for_a_filetype_leaves_the_others(start: Start) -> None:

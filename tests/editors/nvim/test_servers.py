@@ -26,7 +26,7 @@ vim.api.nvim_create_autocmd('FileType', { callback = function(args)
   config.root_dir = vim.fn.getcwd()
   vim.lsp.start(config, { bufnr = args.buf })
 end })
-vim.lsp.config('midfill', { init_options = { knowledgeOff = { 'jedi', 'index' } } })
+vim.lsp.config('midfill', { init_options = { disabledKnowledge = { 'jedi', 'index' } } })
 """
 
 

@@ -93,7 +93,7 @@ def window(browser: Browser, vsix: Path, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("vscode")
     config = folder / "m-config" / "config.toml"
     config.parent.mkdir()
-    config.write_text('rules_off = ["confidence"]\n')  # the scripted engine is never sure
+    config.write_text('disabled_rules = ["confidence"]\n')  # the scripted engine is never sure
     settings: dict[str, Any] = {**SCRIPTED_SETTINGS, "midfill.path": str(scripted_program(folder))}
     with opened(
         browser,

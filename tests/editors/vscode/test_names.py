@@ -68,7 +68,7 @@ def install_other(folder: Path) -> None:
 def test_what_another_extension_knows(browser: Browser, vsix: Path, tmp_path: Path) -> None:
     config = tmp_path / "m-config" / "config.toml"
     config.parent.mkdir()
-    config.write_text('rules_off = ["confidence"]\n')
+    config.write_text('disabled_rules = ["confidence"]\n')
     settings: dict[str, Any] = {**SCRIPTED_SETTINGS, "midfill.path": str(scripted_program(tmp_path))}
     install_other(tmp_path)
     with opened(browser, tmp_path, {"s.ts": TEXT}, vsix, settings, environment(tmp_path), "s.ts") as bench:

@@ -29,8 +29,8 @@ SETTINGS = """
 model = "embedded"
 adapter = "none"
 engine_idle_exit_s = 1.0
-knowledge_off = ["index"]
-rules_off = ["confidence"]
+disabled_knowledge = ["index"]
+disabled_rules = ["confidence"]
 """
 TEXT = """import { openBasket } from "shop";
 

@@ -51,7 +51,7 @@ def test_the_menu(menu: Workbench) -> None:
     ("where", "why"),
     [
         ("everywhere", "Midfill is turned off (enabled)"),
-        ("for python", "Automatic suggestions are off for python (languages_off)"),
+        ("for python", "Automatic suggestions are off for python (disabled_languages)"),
         ("in this file", "Turned off in this file; what you ask for comes"),
         ("in this workspace", "Midfill is turned off (enabled)"),
     ],
@@ -75,9 +75,9 @@ def test_off_and_on_again(menu: Workbench, where: str, why: str) -> None:
     menu.focus()
     menu.type("+ ")
     menu.wait_ghost("shown")
-    assert "languagesOff" not in user_settings(menu)
+    assert "disabledLanguages" not in user_settings(menu)
     project = menu.workspace / ".vscode" / "settings.json"
-    assert "globsOff" not in user_settings(menu) + (project.read_text() if project.is_file() else "")
+    assert "disabledFiles" not in user_settings(menu) + (project.read_text() if project.is_file() else "")
 
 
 def test_why_nothing(bench: Workbench) -> None:

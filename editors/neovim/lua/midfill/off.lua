@@ -12,7 +12,7 @@ local M = {}
 ---@field off string
 ---@field why string
 ---@field language string
----@field languagesOff string[]
+---@field disabledLanguages string[]
 
 --- How the user can undo each of the server's reasons here.
 local BACK = { language_off = 'filetype', disabled = 'everywhere' }
@@ -90,13 +90,13 @@ function M.again(client)
     ask(client, nil, function(told)
       local off = vim.tbl_filter(function(language)
         return chosen[language] ~= true
-      end, told.languagesOff)
+      end, told.disabledLanguages)
       for language, on in pairs(chosen) do
         if not on and not vim.list_contains(off, language) then
           off[#off + 1] = language
         end
       end
-      tell(client, { languagesOff = off })
+      tell(client, { disabledLanguages = off })
       M.refresh(client)
     end)
   end

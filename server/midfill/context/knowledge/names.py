@@ -11,7 +11,7 @@ from midfill.context import diagnostics
 
 # The sources: jedi, which reads the files; the editor's other language servers; the index of what files declare.
 JEDI, CLIENT, INDEX = "jedi", "client", "index"
-SOURCES = (JEDI, CLIENT, INDEX, diagnostics.SOURCE)  # by the names that the setting ``knowledge_off`` takes
+SOURCES = (JEDI, CLIENT, INDEX, diagnostics.SOURCE)  # by the names that the setting ``disabled_knowledge`` takes
 
 MAX_NAMES = 5000  # of a list that is read; a longer one does not count as complete
 # pyright, gopls and rust-analyzer call every list incomplete, so that they are asked again at the next key. Directly

@@ -91,7 +91,7 @@ class Knowledge:
         self._busy = self._stopped = False
         self._n_ended, self._off_until = 0, 0.0
 
-    def set_off(self, off: Iterable[str]) -> None:
+    def disable(self, off: Iterable[str]) -> None:
         """Set the sources that are switched off from now on, and whose names are not used."""
         self._off = frozenset(off)
 

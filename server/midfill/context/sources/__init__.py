@@ -5,7 +5,7 @@ from __future__ import annotations
 from midfill.context.sources import edits, imports, names, opened, siblings, similar
 from midfill.context.view import Source
 
-# By the names that the setting ``context_off`` takes.
+# By the names that the setting ``disabled_context`` takes.
 SOURCES: dict[str, Source] = {
     "imports": imports.find,
     "names": names.find,

@@ -79,8 +79,8 @@ async def test_how_sure_it_has_to_be(name: str, logprob: float, shown_by: tuple[
         more = {"quiet": '"balanced" shows more', "balanced": '"eager" shows more', "eager": "ask by hand"}[name]
         assert "not sure enough" in said
         assert more in said
-    by_hand, _ = await last(subject, "x = ‸\n", "invoked")
-    assert by_hand.text == "add(1)"  # what hides it holds only for what comes unasked
+    invoked, _ = await last(subject, "x = ‸\n", "invoked")
+    assert invoked.text == "add(1)"  # what hides it holds only for what comes unasked
 
 
 BODY = "for value in values:\n        total += value\n    return total\n"

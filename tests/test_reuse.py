@@ -20,10 +20,10 @@ def made(*shown: str, n_asked: int = 1) -> Middle:
 
 
 def find(
-    known: Reuse[InFlight], snapshot: Snapshot, answered_by: str = "model", *, n: int = 1, by_hand: bool = False,
+    known: Reuse[InFlight], snapshot: Snapshot, answered_by: str = "model", *, n: int = 1, invoked: bool = False,
     context_of: ContextOf | None = None,
 ) -> Middle | None:  # fmt: skip
-    found = known.find(ReuseQuery(snapshot, answered_by, n, by_hand), context_of)
+    found = known.find(ReuseQuery(snapshot, answered_by, n, invoked), context_of)
     assert not isinstance(found, InFlight)
     return found
 
@@ -131,13 +131,13 @@ def test_whoever_wants_several_is_not_answered_with_one() -> None:
     assert find(known, STORED, n=1) is not None
 
 
-@pytest.mark.parametrize(("made_by_hand", "by_hand", "is_found"), [(0, 0, 1), (1, 0, 1), (0, 1, 0), (1, 1, 1)])
-def test_whoever_asks_by_hand_is_not_answered_with_what_came_unasked(
-    made_by_hand: int, by_hand: int, is_found: int
+@pytest.mark.parametrize(("made_invoked", "invoked", "is_found"), [(0, 0, 1), (1, 0, 1), (0, 1, 0), (1, 1, 1)])
+def test_an_invoked_request_is_not_answered_with_an_automatic_middle(
+    made_invoked: int, invoked: int, is_found: int
 ) -> None:
     known = Reuse[InFlight]()
-    known.store(STORED, "model", dataclasses.replace(made("a"), by_hand=bool(made_by_hand)))
-    assert (find(known, STORED, by_hand=bool(by_hand)) is not None) is bool(is_found)
+    known.store(STORED, "model", dataclasses.replace(made("a"), invoked=bool(made_invoked)))
+    assert (find(known, STORED, invoked=bool(invoked)) is not None) is bool(is_found)
 
 
 def test_nothing_is_an_answer_at_its_own_place_only() -> None:

@@ -232,7 +232,7 @@ class Completer:
     def _refuse(self, request: _InProgress) -> Refusal | None:
         """Return the setting that refuses an automatic request. A manual request brings back what was dismissed."""
         snapshot = request.asked.snapshot
-        if not request.asked.by_hand:
+        if not request.asked.invoked:
             return self._switched_off(snapshot)
         self.dismissals.forget(snapshot)
         return None
@@ -372,7 +372,7 @@ class Completer:
 
     def _is_dismissed(self, texts: Sequence[str], request: _InProgress) -> bool:
         snapshot = request.asked.snapshot
-        return not request.asked.by_hand and any(self.dismissals.hides(snapshot, text) for text in texts)
+        return not request.asked.invoked and any(self.dismissals.hides(snapshot, text) for text in texts)
 
     # ---- ahead of a request ----------------------------------------------------------------------------------------
 

@@ -34,9 +34,9 @@ NO_FACTS = PromptFacts()
 class Candidate:
     """The text of one candidate as it grows."""
 
-    def __init__(self, processor: PostProcessor, max_tokens: int = 0, *, by_hand: bool = False) -> None:
-        """``max_tokens``: the limit after which it is broken off, if known; ``by_hand``: an explicit request."""
-        self.processor, self._max_tokens, self._by_hand = processor, max_tokens, by_hand
+    def __init__(self, processor: PostProcessor, max_tokens: int = 0, *, invoked: bool = False) -> None:
+        """``max_tokens``: the limit after which it is broken off, if known; ``invoked``: an explicit request."""
+        self.processor, self._max_tokens, self._by_hand = processor, max_tokens, invoked
         self.raw = self.reason = self._shown = ""
         self.published = ""  # what was shown while it grew: it only ever gets longer
         self._judged = ("", "")
@@ -125,7 +125,7 @@ def candidates_of(snapshot: Snapshot, trigger: Trigger, n: int, knob: Knob, off:
     """Return ``n`` empty candidates for the position of ``knob``; ``off``: names of rules that are not applied."""
     gate, one_line, max_tokens = knob.gate(trigger), knob.one_line(trigger), knob.max_tokens(trigger)
     processors = [PostProcessor(snapshot, off, gate, one_line=one_line) for _ in range(n)]
-    return [Candidate(processor, max_tokens, by_hand=trigger == "invoked") for processor in processors]
+    return [Candidate(processor, max_tokens, invoked=trigger == "invoked") for processor in processors]
 
 
 class InFlight:
@@ -221,7 +221,7 @@ class InFlight:
         self.candidates = [candidate for candidate in self.candidates if candidate.reason]
 
     @property
-    def by_hand(self) -> bool:
+    def invoked(self) -> bool:
         """Whether an explicit request began it."""
         return self.trigger == "invoked"
 
@@ -339,5 +339,5 @@ class InFlight:
             return None
         return Middle(
             best.raw, best.reason, left, self.id, self.n_asked, best.processor.confidence, best.rules,
-            len(typed), self.by_hand,
+            len(typed), self.invoked,
         )  # fmt: skip

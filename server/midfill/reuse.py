@@ -55,7 +55,7 @@ class Middle:
     confidence: float | None = None
     rules: tuple[tuple[str, int], ...] = ()
     n_typed: int = 0  # characters of it that stand before the cursor already
-    by_hand: bool = False  # made for an explicit request, which gets longer and less certain answers
+    invoked: bool = False  # made for an explicit request, which gets longer and less certain answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class ReuseQuery:
     snapshot: Snapshot
     answered_by: str
     n: int = 1
-    by_hand: bool = False
+    invoked: bool = False
 
 
 class Reusable(Protocol):
@@ -100,7 +100,7 @@ class Reusable(Protocol):
     @property
     def n_asked(self) -> int: ...  # noqa: D102
     @property
-    def by_hand(self) -> bool: ...  # noqa: D102
+    def invoked(self) -> bool: ...  # noqa: D102
     @property
     def is_over(self) -> bool: ...  # noqa: D102
     def is_along(self, typed: str) -> bool: ...  # noqa: D102
@@ -122,8 +122,8 @@ class _Finished:
         return self.middle.n_asked
 
     @property
-    def by_hand(self) -> bool:
-        return self.middle.by_hand
+    def invoked(self) -> bool:
+        return self.middle.invoked
 
     def is_along(self, typed: str) -> bool:
         return is_along(self.middle.shown, typed)
@@ -191,7 +191,7 @@ def _nearest(generations: Iterable[AnyGeneration], asked: ReuseQuery) -> AnyGene
     snapshot = asked.snapshot
     for each in generations:
         n_typed = snapshot.cursor - each.place.cursor
-        if not 0 <= n_typed <= MAX_TYPED or each.n_asked < asked.n or asked.by_hand > each.by_hand or each.is_over:
+        if not 0 <= n_typed <= MAX_TYPED or each.n_asked < asked.n or asked.invoked > each.invoked or each.is_over:
             continue
         if each.place.path != snapshot.path or (best is not None and best.place.cursor >= each.place.cursor):
             continue

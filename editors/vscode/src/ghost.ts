@@ -46,7 +46,7 @@ export class GhostText implements vscode.Disposable {
   private nRequests = 0;
   private isOffered = false;
   /** The last place without a suggestion, perhaps because there was no engine. */
-  private missed: Pick<Live, 'document' | 'version' | 'position' | 'byHand'> | undefined;
+  private missed: Pick<Live, 'document' | 'version' | 'position' | 'invoked'> | undefined;
   private triggered: ReturnType<typeof placeOf>; // where VS Code was made to ask, until it has asked
   private readonly beside = new Beside();
   private readonly dismissed = new WeakMap<vscode.TextDocument, Dismissed>();
@@ -92,7 +92,7 @@ export class GhostText implements vscode.Disposable {
     this.missed = undefined;
     if (missed !== undefined && isInPlace(missed, editor)) {
       this.register(); // VS Code asks each provider only once about a place
-      await this.ask(missed.byHand);
+      await this.ask(missed.invoked);
     }
   }
 
@@ -189,14 +189,14 @@ export class GhostText implements vscode.Disposable {
     document: vscode.TextDocument, position: vscode.Position, context: vscode.InlineCompletionContext,
     token: vscode.CancellationToken,
   ): Promise<vscode.InlineCompletionItem[]> {
-    const byHand = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
-    if (!byHand && hasMoved(this.triggered, document, position)) {
+    const invoked = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
+    if (!invoked && hasMoved(this.triggered, document, position)) {
       return [];
     }
     const before = this.live;
     const isThere =
       before?.document === document && before.version === document.version && before.position.isEqual(position);
-    if (isThere && !before.stop.token.isCancellationRequested && (before.byHand || !byHand)) {
+    if (isThere && !before.stop.token.isCancellationRequested && (before.invoked || !invoked)) {
       if (!before.answered) {
         return this.follows(before, context, token);
       }
@@ -204,19 +204,19 @@ export class GhostText implements vscode.Disposable {
         return this.answer(before, context.selectedCompletionInfo);
       }
     }
-    if (!byHand && (!this.asked.automatic(document) || this.isDismissed(document, position))) {
+    if (!invoked && (!this.asked.automatic(document) || this.isDismissed(document, position))) {
       this.drop();
       return [];
     }
-    if (byHand) {
+    if (invoked) {
       this.dismissed.get(document)?.forget(position.line);
     }
     this.follow();
     const isNext = before?.typed && isAlong(before, document, position);
-    const live = begun(document, position, byHand, isNext ? known(before).slice(before.typed.length) : '');
+    const live = begun(document, position, invoked, isNext ? known(before).slice(before.typed.length) : '');
     this.live = this.missed = live;
     const client = this.asked.client();
-    if (byHand) {
+    if (invoked) {
       this.showAwaited(live);
     }
     if (client === undefined) {

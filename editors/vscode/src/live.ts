@@ -11,7 +11,7 @@ export interface Live {
   readonly document: vscode.TextDocument;
   readonly version: number;
   readonly position: vscode.Position;
-  readonly byHand: boolean;
+  readonly invoked: boolean;
   /** The expected text, taken from the request that this one continues. */
   readonly expected: string;
   /** What the user has typed along it since. */
@@ -32,10 +32,10 @@ export interface Live {
 
 /** Return a new request. */
 export function begun(
-  document: vscode.TextDocument, position: vscode.Position, byHand: boolean, expected: string,
+  document: vscode.TextDocument, position: vscode.Position, invoked: boolean, expected: string,
 ): Live {
   return {
-    document, version: document.version, position, byHand, expected, typed: '',
+    document, version: document.version, position, invoked, expected, typed: '',
     stop: new vscode.CancellationTokenSource(), latest: NONE, shown: NONE,
     selected: undefined, first: Promise.resolve(), nWaiting: 0, answered: false, finished: false, isPumping: false,
   };

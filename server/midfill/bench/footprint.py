@@ -122,7 +122,7 @@ async def _windows(folder: Path, say: Callable[[str], None]) -> tuple[list[float
             await client.initialize()
             file = OpenFile(client, uri, text)
             async with asyncio.timeout(ANSWER_S):
-                await file.ask("\n" * (60 + number), lambda value: None, by_hand=True)
+                await file.ask("\n" * (60 + number), lambda value: None, invoked=True)
         await asyncio.sleep(SETTLE_S)
         working = [_with_children(client.pid) for client in clients]
         say(f"they rest for {REST_S:.0f} s")

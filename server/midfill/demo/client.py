@@ -123,7 +123,7 @@ class OpenFile:
         change = {"range": {"start": place, "end": place}, "text": text}
         self._client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
 
-    def ask(self, before: str, show: Callable[[Any], None], *, by_hand: bool = False) -> asyncio.Future[Any]:
+    def ask(self, before: str, show: Callable[[Any], None], *, invoked: bool = False) -> asyncio.Future[Any]:
         """Request a suggestion: ``show`` receives it as it grows, until the next request; the future returns the last
         one."""
         token = f"{self._uri}-{self._version}"
@@ -132,7 +132,7 @@ class OpenFile:
         )
         params = {
             "textDocument": {"uri": self._uri}, "position": _position(before),
-            "context": {"triggerKind": 1 if by_hand else 2}, "partialResultToken": token,
+            "context": {"triggerKind": 1 if invoked else 2}, "partialResultToken": token,
         }  # fmt: skip
         return self._client.send_request("midfill/inlineCompletion", params)[1]
 

@@ -146,7 +146,7 @@ class SimulatedEditor:
             if until is not None and len(self._screen.ghost) >= until:
                 grown.set()
 
-        answer = self._file.ask(self._screen.before, show, by_hand=True)
+        answer = self._file.ask(self._screen.before, show, invoked=True)
         if until is not None:
             waiting = asyncio.ensure_future(grown.wait())
             await asyncio.wait({waiting, answer}, return_when=asyncio.FIRST_COMPLETED)

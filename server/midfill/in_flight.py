@@ -36,7 +36,7 @@ class Candidate:
 
     def __init__(self, processor: PostProcessor, max_tokens: int = 0, *, invoked: bool = False) -> None:
         """``max_tokens``: the limit after which it is broken off, if known; ``invoked``: an explicit request."""
-        self.processor, self._max_tokens, self._by_hand = processor, max_tokens, invoked
+        self.processor, self._max_tokens, self._invoked = processor, max_tokens, invoked
         self.raw = self.reason = self._shown = ""
         self.published = ""  # what was shown while it grew: it only ever gets longer
         self._judged = ("", "")
@@ -79,7 +79,7 @@ class Candidate:
         if not has_more or len(self.resumed) == MAX_RESUMED or not self.raw.isascii():
             return False
         if not self.raw:  # an explicit request after something that opens a block wants its body
-            return self._by_hand and self.processor.awaits_body
+            return self._invoked and self.processor.awaits_body
         if not self.raw.rpartition("\n")[2].strip() or len(self.raw) >= MAX_AGAIN:
             return False  # it began a new line and stopped all the same, or would have too much to spell
         return self.processor.stopped_early(self.raw, self.stats.stop_logprob)

@@ -62,7 +62,7 @@ def test_the_command(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "typists: ghost text after" in out.err
 
 
-class Asked:
+class RecordingEngine:
     """An engine that keeps the requests it gets."""
 
     def __init__(self, engine: Engine) -> None:

@@ -67,9 +67,9 @@ def _inference() -> object:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[cuda.Key]:
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[cuda.GraphKey]:
     """Return the steps of fixed shape that were computed."""
-    keys: list[cuda.Key] = []
+    keys: list[cuda.GraphKey] = []
     compute = StaticDecoder._compute
 
     def counting(self: StaticDecoder, key: cuda.GraphKey) -> None:

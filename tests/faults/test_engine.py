@@ -27,7 +27,7 @@ def until(what: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def rewrite(one: Window, number: int) -> None:
+def rewrite(one: FaultyWindow, number: int) -> None:
     """Send another text, with its number as its version."""
     changes = [{"text": f"mark_{number} = call(\n"}]
     change = {"textDocument": {"uri": "file:///a.py", "version": number}, "contentChanges": changes}

@@ -20,7 +20,7 @@ from .inside import Inside
 COMMAND = "workspace/executeCommand"
 
 
-class Clock:
+class Timers(Clock):
     """A clock that a test moves on; it then makes the calls that are due."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ def test_any_number_of_minutes(minutes: list[float], seen: list[int]) -> None:
 
 def test_a_timer_that_comes_early_waits_again() -> None:
     """As after a laptop's sleep: the time of day counts."""
-    clock, told = Clock(), list[int]()
+    clock, told = Timers(), list[int]()
     snooze = Snooze(lambda: told.append(snooze.left_s), clock, clock.call_later)
     snooze.start(5)
     clock.now -= 100

@@ -20,16 +20,6 @@ REQUEST = GenerateRequest((1, 2, 3), 8, session="s")
 DOWN = EngineError("down", "start it")
 
 
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Said:
     """An engine that says ``steps`` in turn: a text, an error, or seconds of silence."""
 

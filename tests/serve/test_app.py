@@ -215,7 +215,7 @@ async def test_a_stream(client: httpx.AsyncClient) -> None:
     assert [(choice["text"], choice["finish_reason"]) for choice in choices] == [("a", None), ("b", "stop")]
 
 
-def engine_over(service: Service) -> HttpEngine:
+def engine_over(service: EngineApi) -> HttpEngine:
     """Return the client that front ends use, connected to the service itself."""
     engine = HttpEngine("http://midfill", token=TOKEN)
     transport = httpx.ASGITransport(service.app())
@@ -382,7 +382,7 @@ async def test_debug_routes_only_when_asked_for(
     assert (answer.status_code, resident.blocked_s) == ((200, 0.5) if there else (404, 0.0))
 
 
-async def test_events_follow_the_status(service: Service, resident: FakeResident) -> None:
+async def test_events_follow_the_status(service: EngineApi, resident: FakeResident) -> None:
     """A watcher keeps the engine running; the last event says that the engine leaves."""
     engine = engine_over(service)
 

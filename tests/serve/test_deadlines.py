@@ -22,7 +22,7 @@ HEAD = f"Host: midfill\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: applica
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     """Return the port of a service that listens as an engine does."""
-    service = Service(FakeResident(), TOKEN, lambda: None)
+    service = EngineApi(FakeResident(), TOKEN, lambda: None)
     config = uvicorn.Config(service.app(), log_config=None, lifespan="off", http=DeadlineProtocol, ws="none")
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))

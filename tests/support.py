@@ -14,8 +14,8 @@ def at(buffer: str, *, path: str = "main.py", language: str = "python") -> Snaps
 class Clock:
     """Seconds that pass only when a test says so."""
 
-    def __init__(self) -> None:
-        self.now = 1000.0
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
 
     def __call__(self) -> float:
         return self.now

@@ -35,7 +35,7 @@ FRACTIONS = st.one_of(st.none(), st.floats(-1, 2), st.just(float("nan")))
 
 @given(st.lists(st.tuples(NAMES, FRACTIONS, st.floats(0, 100))), st.dictionaries(NAMES, st.floats(0, 3600)))
 def test_it_never_falls(reports: list[tuple[str, float | None, float]], took: dict[str, float]) -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     subject, before = StartProgress(took, clock), 0.0
     for stage, fraction, seconds in reports:
         subject.report(stage, fraction)
@@ -53,7 +53,7 @@ def run(
     stages: Sequence[tuple[str, float]], took: dict[str, float], *, told: bool
 ) -> tuple[list[tuple[float, float]], dict[str, float]]:
     """(part of the time that is over, the fraction shown) at every quarter of a stage, and what was learned."""
-    clock, seen = Clock(), []
+    clock, seen = Clock(0.0), []
     subject, total = StartProgress(took, clock), sum(seconds for _, seconds in stages)
     for stage, seconds in stages:
         for quarter in range(4):
@@ -75,7 +75,7 @@ def test_it_moves_with_time(stages: Sequence[tuple[str, float]], near: float, to
 
 def test_it_stands_nowhere_for_long() -> None:
     """A stage that says nothing, and takes far longer than it should, gets on all the same."""
-    clock = Clock()
+    clock = Clock(0.0)
     subject = StartProgress({}, clock)
     subject.report("compiling", 0.0)
     shown = []
@@ -87,7 +87,7 @@ def test_it_stands_nowhere_for_long() -> None:
 
 def test_what_came_once_is_not_waited_for_again() -> None:
     _, took = run(FIRST, {}, told=False)
-    first, later = StartProgress({}, Clock()), StartProgress(took, Clock())
+    first, later = StartProgress({}, Clock(0.0)), StartProgress(took, Clock(0.0))
     assert first.left_s > 30
     assert later.left_s < 15
 

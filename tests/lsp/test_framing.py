@@ -62,7 +62,7 @@ def test_a_refused_body_takes_no_memory() -> None:
 
 
 def test_silence() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     reader = FrameReader(clock)
     assert reader.wait() is None
     reader.feed(frame(A, 500))

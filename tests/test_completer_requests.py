@@ -15,7 +15,8 @@ from midfill.config import Config
 from midfill.context.knowledge.names import Known, KnownNames
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
-from midfill.types import Snapshot, Snippet, Stats, Trigger
+from midfill.syntax.calls import Given, Parameter, Signature
+from midfill.types import NamesFacts, Snapshot, Snippet, Stats, Trigger
 from tests.dictated import INFO, Request, begun, dictated, scripted, until
 from tests.support import at
 
@@ -232,6 +233,53 @@ async def test_an_empty_answer_from_before_the_names_is_not_the_answer_after_the
     assert (await third.end()).text == "zorbulate()"
 
 
+class Callees(Names):
+    """A source that knows what is called at the cursor, once it is told."""
+
+    call: tuple[Signature, Given] | None = None
+
+    def known(self, _snapshot: Snapshot) -> Known:
+        return Known(calls={self.call[0].callee: self.call[0]}, call=self.call) if self.call else Known()
+
+
+LOAD = Signature("load", (Parameter("path"), Parameter("mode")), is_complete=True, source="jedi")
+
+
+@pytest.mark.parametrize(("given", "biased", "said", "text"), [
+    (Given(0, frozenset({"path"})), ("mode",), "mode=3, size=4", "mode=3"),
+    (Given(0), (), "a, b, c", "a, b"),
+])  # fmt: skip
+async def test_what_a_callee_takes(given: Given, biased: tuple[str, ...], said: str, text: str) -> None:
+    source = Callees()
+    source.call = (LOAD, given)
+    subject, engine = dictated(sources=[source])
+    request = Request(subject, f"load({'path=1, ' if given.names else ''}‸)\n")
+    await until(lambda: len(engine.requests) == 1)
+    assert (engine.requests[0].bias_names, engine.requests[0].bias_only) == (biased, False)
+    engine.say(said)
+    engine.say(None)
+    last = await request.end()
+    assert last.text == text
+    assert [name for name, _ in last.facts.rules] == ["drop_unfit_arguments"]
+    assert last.facts.prompt.names == NamesFacts("load", "jedi", 2, True, False, bool(biased), "parameters")
+
+
+async def test_an_answer_from_before_the_signature_is_not_shown_again() -> None:
+    source = Callees()
+    subject, engine = dictated(sources=[source])
+    request = Request(subject, "load(‸)\n")
+    await until(lambda: len(engine.requests) == 1)
+    engine.say("a, b, c")
+    engine.say(None)
+    assert (await request.end()).text == "a, b, c"
+    source.call = (LOAD, Given())
+    again = Request(subject, "load(‸)\n")
+    await until(lambda: len(engine.requests) == 2)
+    engine.say("a, b")
+    engine.say(None)
+    assert (await again.end()).text == "a, b"
+
+
 class Follows(Names):
     """A source that hears how a middle grows."""
 
@@ -248,8 +296,8 @@ async def test_sources_hear_how_a_middle_grows() -> None:
     subject, engine = dictated(sources=[source])
     first = Request(subject, "x = ‸\n")
     await until(lambda: len(engine.requests) == 1)
-    for piece in ("a", " + shop", ".", "total"):
+    for piece in ("a", " + shop", ".", "total", " + get", "("):
         engine.say(piece)
     engine.say(None)
     await first.end()
-    assert source.heard[:2] == ["a + shop.", "a + shop.total"]  # nothing without a dot
+    assert source.heard[:2] == ["a + shop.", "a + shop.total"]  # nothing without a dot or a call

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from midfill.trace import MAX_TEXT, Trace, from_plain, story, trace_of
-from midfill.types import Completion, Facts, PromptFacts, Snippet, Stats
+from midfill.types import Completion, Facts, NamesFacts, PromptFacts, Snippet, Stats
 from tests.support import at
 
 
@@ -72,6 +72,26 @@ def test_the_whole_story() -> None:
         "first token 200 ms", "7 decoded, 2 of 4 guessed", "abc",
     ):  # fmt: skip
         assert part in text
+
+
+@pytest.mark.parametrize(("names", "expected"), [
+    (NamesFacts("cart", "jedi", 3, True, True), "all 3 of cart, from jedi; one of them was chosen"),
+    (NamesFacts("cart", "client", 3, False, False), "3 of cart, from client; made likelier"),
+    (
+        NamesFacts("cart.add", "jedi", 2, True, False, True, "parameters"),
+        "all 2 parameters of cart.add, from jedi; made likelier",
+    ),
+    (
+        NamesFacts("add", "index", 2, False, False, False, "parameters"),
+        "2 parameters of add, from index; used to check the arguments",
+    ),
+])  # fmt: skip
+def test_what_was_known_of_the_names(names: NamesFacts, expected: str) -> None:
+    trace = traced()
+    trace.take(Completion("", at("‸"), facts=Facts("automatic", prompt=PromptFacts(names=names))))
+    assert expected in story(trace)
+    hidden = from_plain(json.loads(json.dumps(trace.without_text())))
+    assert names.receiver not in story(hidden).partition("names")[2]
 
 
 def test_what_may_lie_on_the_disk_holds_no_text_and_no_names() -> None:

@@ -38,11 +38,17 @@ def request_of(
 def prompt_facts(
     facts: PromptFacts, prompt: Prompt, budget: int, render_s: float, known: Known, request: GenerateRequest
 ) -> PromptFacts:
-    """Return ``facts`` with what is known once the prompt is written; ``known``: the names that may follow the dot."""
-    here = known.here
+    """Return ``facts`` with what is known once the prompt is written; ``known``: the names that may follow the dot, or
+    the parameters of the call."""
     names = None
-    if here is not None:
+    if (here := known.here) is not None:
         names = NamesFacts(here.receiver, here.source, len(here.names), here.is_complete, request.bias_only)
+    elif known.call is not None:
+        signature, _ = known.call
+        names = NamesFacts(
+            signature.callee, signature.source, len(signature.parameters), signature.is_complete, False,
+            bool(set(request.bias_names) & signature.names), "parameters",
+        )  # fmt: skip
     return replace(
         facts, n_prefix=prompt.n_prefix, n_suffix=prompt.n_suffix, n_snippets=prompt.n_snippets, budget=budget,
         render_s=render_s, names=names,

@@ -245,8 +245,8 @@ class Completer:
         snapshot = request.asked.snapshot
 
         def usable(middle: Middle) -> bool:
-            members = known_at(self.sources, snapshot).complete
-            return not (members and any(invents(text, snapshot, members) for text in middle.shown[:1]))
+            known = known_at(self.sources, snapshot).certain
+            return not (known and any(invents(text, snapshot, known) for text in middle.shown[:1]))
 
         def context_of(place: Snapshot) -> str:
             return digest(gather(self.sources, place), known_at(self.sources, place).only)
@@ -298,7 +298,7 @@ class Completer:
         request = self._request_for(running, prompt, render_s, known)
         await self._stream_into(running, request)
         late = known_at(self.sources, snapshot)
-        if late.only != known.only and running.is_denied(late.complete):  # the model spelled a member without the list
+        if late.only != known.only and running.is_denied(late.certain):  # the model spelled a member without the list
             running.restart(self.knob, self.config.disabled_rules)
             known, request = late, self._request_for(running, prompt, render_s, late)
             await self._stream_into(running, request)
@@ -321,7 +321,7 @@ class Completer:
         request = self._request(prompt, running.snapshot, running.trigger, running.facts.snippets, known)
         request = dataclasses.replace(request, n=len(running.candidates), background=running.background)
         running.facts = asking.prompt_facts(running.facts, prompt, self.budget, render_s, known, request)
-        running.know(known.complete)
+        running.know(known.certain)
         return request
 
     async def _stream_into(self, running: InFlight, request: GenerateRequest) -> None:
@@ -331,7 +331,7 @@ class Completer:
                     running.preempted = True
                     raise asyncio.CancelledError
                 if delta.finish_reason or not running.first_at:  # names that arrived meanwhile count
-                    running.know(known_at(self.sources, running.snapshot).complete)
+                    running.know(known_at(self.sources, running.snapshot).certain)
                 if running.push(delta):
                     break
                 follow(self.sources, running.snapshot, running.candidates[0].raw)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from midfill.eagerness import Knob
 from midfill.engine.base import Delta
 from midfill.postprocess import PostProcessor
 from midfill.reuse import Middle, ReuseKey, is_along, place_of, rests
+from midfill.syntax.calls import Certain
 from midfill.types import PromptFacts, Snapshot, Stats, Trigger
 
 # A model that stops before its middle is complete is asked to continue this often.
@@ -68,9 +69,9 @@ class Candidate:
         if sure.startswith(self.published):
             self.published = sure
 
-    def know(self, members: Mapping[str, frozenset[str]]) -> None:
-        """Take all members of the receivers near the cursor, as far as they are known by now."""
-        self.processor.know(members)
+    def know(self, known: Certain) -> None:
+        """Take what is known by now of the names near the cursor."""
+        self.processor.know(known)
         self._judged = ("", "")
 
     def _is_to_go_on(self) -> bool:
@@ -187,15 +188,15 @@ class InFlight:
         self._wake()
         return False
 
-    def know(self, members: Mapping[str, frozenset[str]]) -> None:
+    def know(self, known: Certain) -> None:
         """Check every candidate against the names known by now."""
         for candidate in self.candidates:
-            candidate.know(members)
+            candidate.know(known)
 
-    def is_denied(self, members: Mapping[str, frozenset[str]]) -> bool:
-        """Check every candidate against ``members``; return whether nothing was published and a candidate that names
-        none of them has nothing left to show."""
-        self.know(members)
+    def is_denied(self, known: Certain) -> bool:
+        """Check every candidate against what is ``known``; return whether nothing was published and a candidate that
+        names no member of its receiver has nothing left to show."""
+        self.know(known)
         shown = [candidate.published or candidate.shown for candidate in self.candidates]
         return not any(shown) and any(name == "drop_invented" for name, _ in self.candidates[0].rules)
 

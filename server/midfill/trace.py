@@ -32,7 +32,7 @@ class Trace:
     budget: int = 0
     names: dict[str, Any] = field(
         default_factory=dict
-    )  # names known after the dot: receiver, source, n, complete, only
+    )  # names known after the dot or in the call: receiver, source, n, complete, only, likelier, kind
     raw: str = ""
     n_raw: int = 0  # in characters
     rules: list[tuple[str, int]] = field(
@@ -190,8 +190,11 @@ def _prompt(trace: Trace) -> str:
 def _names(names: dict[str, Any]) -> str:
     if not names:
         return ""
-    what = f"{'all ' if names['complete'] else ''}{names['n']} of {names['receiver'] or 'the receiver'}"
-    return f"{what}, from {names['source']}; {'one of them was chosen' if names['only'] else 'made likelier'}"
+    is_call = names.get("kind") == "parameters"
+    whose = names["receiver"] or ("the callee" if is_call else "the receiver")
+    what = f"{'all ' if names['complete'] else ''}{names['n']} {'parameters ' if is_call else ''}of {whose}"
+    used = "made likelier" if names.get("likelier", True) else "used to check the arguments"
+    return f"{what}, from {names['source']}; {'one of them was chosen' if names['only'] else used}"
 
 
 def _snippet(snippet: dict[str, Any]) -> str:

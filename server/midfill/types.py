@@ -110,13 +110,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class NamesFacts:
-    """What was known about the names after the dot at the cursor when the prompt was sent."""
+    """What was known about the names at the cursor when the prompt was sent."""
 
     receiver: str
     source: str
     n: int
     complete: bool  # there are no others
     only: bool  # the model had to choose one of them
+    likelier: bool = True  # some of them were made likelier
+    kind: Literal["members", "parameters"] = "members"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from midfill.postprocess import PostProcessor
+from midfill.syntax.calls import Certain
 from tests.support import at
 
-KNOWN = {
+KNOWN = Certain({
     "warehouse": frozenset({"_products", "find", "items"}), "p": frozenset({"tags", "sku"}),
     "self.stock": frozenset({"take"}),
-}  # fmt: skip
+})  # fmt: skip
 
 
 @pytest.mark.parametrize(("buffer", "middle", "shown"), [
@@ -35,7 +36,7 @@ def test_cut_before_what_is_invented(buffer: str, middle: str, shown: str) -> No
     processor = PostProcessor(at(buffer, language="python"))
     processor.know(KNOWN)
     assert processor.shown(middle, finished=True) == shown
-    processor.know({})
+    processor.know(Certain())
     processor.shown(middle, finished=True)
     assert "drop_invented" not in [applied.rule for applied in processor.applied]
 

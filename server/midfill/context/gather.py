@@ -56,6 +56,6 @@ class FollowsGrowth(Protocol):
 
 def follow(sources: Sequence[ContextSource], snapshot: Snapshot, middle: str) -> None:
     """Pass a growing middle to every source that follows it."""
-    for source in sources if "." in middle else ():
+    for source in sources if "." in middle or "(" in middle else ():
         if isinstance(source, FollowsGrowth):
             source.grows(snapshot, middle)

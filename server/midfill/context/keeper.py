@@ -21,6 +21,7 @@ from midfill.context.focus import Focus
 from midfill.context.index import Index, SourceFile
 from midfill.context.kinds import KINDS
 from midfill.context.knowledge.declared import lists_at
+from midfill.context.knowledge.functions import signatures_at
 from midfill.context.knowledge.homes import Sight
 from midfill.context.knowledge.names import KnownNames
 from midfill.context.knowledge.places import receiver_before
@@ -31,6 +32,7 @@ from midfill.context.sources import SOURCES
 from midfill.context.view import NO_PROJECT, Edit, View
 from midfill.context.walk import MAX_FOLDER, Folder, Found, is_handwritten, printable
 from midfill.syntax import languages
+from midfill.syntax.calls import Signature
 from midfill.types import Snapshot
 
 log = logging.getLogger(__name__)
@@ -311,13 +313,14 @@ class Keeper:
         generation, at = self._chosen_at.get(uri, (-1, 0.0))
         return generation != self.index.generation and time.monotonic() - at > NEWS_S
 
-    def declared(self, snapshot: Snapshot) -> dict[str, KnownNames]:
-        """Return the members that the workspace's files declare for what is used at ``snapshot``, by receiver."""
+    def declared(self, snapshot: Snapshot) -> tuple[dict[str, KnownNames], dict[str, Signature]]:
+        """Return the members that the workspace's files declare for what is used at ``snapshot``, by receiver; and what
+        their functions take, by callee."""
         view, focus = self._seen_at(snapshot)
         sight = Sight(
             self.index, lambda key: view.may_show(key, focus), lru_cache(self._is_whole), lru_cache(self._go_folder)
         )  # fmt: skip
-        return lists_at(sight, focus, receiver_before(snapshot))
+        return lists_at(sight, focus, receiver_before(snapshot)), signatures_at(sight, focus)
 
     def _is_whole(self, file: SourceFile) -> bool:
         """Whether the index has every file with this one's ending in its folder: none too large, ignored

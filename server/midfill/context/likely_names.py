@@ -1,5 +1,5 @@
-"""Names with which the text at the cursor probably begins: imports that the file does not use yet, and after a dot the
-known members of the receiver."""
+"""Names with which the text at the cursor probably begins: imports that the file does not use yet, after a dot the
+known members of the receiver, and in a call the parameters that it has no argument for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from midfill.context.focus import receiver_in
 from midfill.context.imports import imports_of
 from midfill.context.kinds import family
 from midfill.context.knowledge.names import NOTHING, Known, KnownNames
+from midfill.syntax.calls import Given, Signature, missing
 from midfill.types import Snapshot, Snippet
 
 MAX_TEXT = 200_000
@@ -32,18 +33,35 @@ def likely_names(
 ) -> tuple[tuple[str, ...], bool]:
     """Return the names, and whether there are no others.
 
-    After a dot: what is ``known`` there, else the members in ``snippets`` and those that this file uses; elsewhere
-    unused imports.
+    After a dot: what is ``known`` there, else the members in ``snippets`` and those that this file uses. Where an
+    argument begins that has to be given by name: the names that are left. Elsewhere unused imports.
     """
     if known.here is not None and len(snapshot.text) <= MAX_TEXT:
         return _known(snapshot, known.here)
+    if known.call is not None and (names := _by_name(snapshot, *known.call)):
+        return names, False
     return _likely(snapshot, snippets), False
+
+
+def _by_name(snapshot: Snapshot, signature: Signature, before: Given) -> tuple[str, ...]:
+    """Return the parameters that are left, if the next argument is given by name (docs/log.md): one before it is, or
+    none can be given by position any more."""
+    n_taken = before.n_positions + sum(one.by_position and one.name in before.names for one in signature.parameters)
+    is_full = not signature.any_position and n_taken >= signature.n_positions
+    if not (before.names or is_full) or before.is_spread:
+        return ()
+    begun = _begun(snapshot)
+    return tuple(name for name in missing(signature, before) if name.startswith(begun))[:MAX_MEMBERS]
+
+
+def _begun(snapshot: Snapshot) -> str:
+    word = _BEGUN.search(snapshot.line_before)
+    return word[0] if word is not None else ""
 
 
 def _known(snapshot: Snapshot, here: KnownNames) -> tuple[tuple[str, ...], bool]:
     """Return those that continue the begun word; special ones only if a word is begun."""
-    word = _BEGUN.search(snapshot.line_before)
-    begun = word[0] if word is not None else ""
+    begun = _begun(snapshot)
     names = [name for name in here.names if name.startswith(begun) and (begun or not name.startswith("__"))]
     if not names:  # the user is writing a word that is none of them, and knows why
         return (), False

@@ -21,9 +21,10 @@ from midfill.context.diagnostics import SOURCE as DIAGNOSTICS
 from midfill.context.diagnostics import Diagnostics
 from midfill.context.focus import receiver_in
 from midfill.context.keeper import Keeper, OpenDocument
+from midfill.context.knowledge.functions import GUESSED
 from midfill.context.knowledge.members import family_of
 from midfill.context.knowledge.names import INDEX, NOTHING, Known
-from midfill.context.knowledge.places import receiver_before
+from midfill.context.knowledge.places import open_callee, receiver_before
 from midfill.context.knowledge.store import Knowledge
 from midfill.context.parser import Parsed, ParseJob, Parser
 from midfill.types import Snapshot, Snippet
@@ -208,10 +209,11 @@ class Workspace:
     def _look_for_names(self, snapshot: Snapshot) -> None:
         """Ask for the names that may follow at a place, unless they are known for the current state."""
         self.knowledge.look(snapshot)
-        if not family_of(snapshot.language) or not self.knowledge.is_asked(INDEX):
+        is_read = family_of(snapshot.language) or snapshot.language in GUESSED
+        if not is_read or not self.knowledge.is_asked(INDEX):
             return
         line = snapshot.text.count("\n", 0, snapshot.cursor)
-        mark = (line, receiver_before(snapshot), self._keeper.index.generation)
+        mark = (line, receiver_before(snapshot) or open_callee(snapshot), self._keeper.index.generation)
         with self._changed:
             if self._named.get(snapshot.uri) != mark:
                 self._named[snapshot.uri] = mark
@@ -247,7 +249,7 @@ class Workspace:
                     return self._calls.pop(0)
                 if self._unnamed:
                     uri, place = self._unnamed.popitem()
-                    return lambda: self.knowledge.declared(place, self._keeper.declared(place))
+                    return lambda: self.knowledge.declared(place, *self._keeper.declared(place))
                 if self._places:
                     uri, snapshot = self._places.popitem()
                     return lambda: self._choose(uri, snapshot)

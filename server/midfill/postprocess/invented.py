@@ -4,11 +4,12 @@ known."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 
+from midfill.postprocess.arguments import drop_unfit_arguments
 from midfill.postprocess.place import Place
 from midfill.postprocess.rule import not_in_prose, rule
+from midfill.syntax.calls import Certain
 from midfill.syntax.lexical import scan
 from midfill.types import Snapshot
 
@@ -23,7 +24,7 @@ _REBINDS = re.compile(r"^\s*(?:(?:async\s+)?for\s+)?([^\W\d]\w*)\s*(?:in\b|:?[^=
 @rule(not_in_prose)
 def drop_invented(middle: str, place: Place) -> str:
     """End before a member that its receiver does not have. A word at the end may still become one that it has."""
-    if not place.known or not middle:
+    if not place.known.members or not middle:
         return middle
     head = place.before[-HEAD:]
     text, n_head = head + middle, len(head)
@@ -34,7 +35,7 @@ def drop_invented(middle: str, place: Place) -> str:
             continue
         rebound.update(one[1] for one in _REBINDS.finditer(text[n_head : match.start()]))
         start = max(match.start(2), n_head)
-        names = place.known.get(receiver)
+        names = place.known.members.get(receiver)
         if names is None or receiver.split(".")[0] in rebound or _exists(name, names, at_end=match.end() == len(text)):
             continue
         if _BINDS.match(text, match.end()) and not text[: match.start()].rpartition("\n")[2].strip():
@@ -44,12 +45,14 @@ def drop_invented(middle: str, place: Place) -> str:
     return middle
 
 
-def invents(text: str, snapshot: Snapshot, members: Mapping[str, frozenset[str]]) -> bool:
-    """Whether ``text`` at the cursor names a member that its receiver lacks; ``members`` holds all members of the known
-    receivers."""
-    if not any(f"{receiver}." in snapshot.line_before[-HEAD:] + text for receiver in members):
+def invents(text: str, snapshot: Snapshot, known: Certain) -> bool:
+    """Whether ``text`` at the cursor names a member that its receiver lacks, or gives a callee what it does not
+    take."""
+    head = snapshot.line_before[-HEAD:] + text
+    if not (known.calls or any(f"{receiver}." in head for receiver in known.members)):
         return False
-    return drop_invented(text, replace(Place.of(snapshot), known=members)) != text
+    place = replace(Place.of(snapshot), known=known)
+    return drop_invented(text, place) != text or drop_unfit_arguments(text, place) != text
 
 
 def _exists(name: str, names: frozenset[str], *, at_end: bool) -> bool:

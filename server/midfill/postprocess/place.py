@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from midfill.postprocess.content import Content, content_below
 from midfill.postprocess.traits import MARKUP, Traits, traits
+from midfill.syntax.calls import Certain
 from midfill.syntax.lexical import OPENERS, START, LexerState, scan, state_at, unopened
 from midfill.syntax.names import Names, indent, names_around
 from midfill.types import Snapshot
@@ -18,6 +18,7 @@ from midfill.types import Snapshot
 # blank line, or one that is made by inserting a line end before the text right of the cursor.
 Kind = Literal["rest", "inside", "line", "block", "string", "comment", "docstring"]
 
+NOTHING = Certain()
 # This much text before the cursor is read for what is open and for its indentation.
 WINDOW = 20_000
 # What follows after more blank lines than this does not end what is written here.
@@ -45,7 +46,7 @@ class Place:
     is_indented: bool = True  # whether the text before the cursor shows how the file indents
     joint: str = ""  # what has to be inserted between a middle and the text right of the cursor
     content: Content | None = None  # below the cursor, of something that its line is to open
-    known: Mapping[str, frozenset[str]] = field(default_factory=dict)  # all members, by receiver near the cursor
+    known: Certain = NOTHING  # what is known of the names near the cursor
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Place:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from midfill.postprocess.arguments import drop_unfit_arguments
 from midfill.postprocess.boundary import awaits_body, lacks, stop_boundary
 from midfill.postprocess.confidence import AdaptiveThresholds, Lines, Thresholds
 from midfill.postprocess.invented import drop_invented
@@ -15,6 +16,7 @@ from midfill.postprocess.repeats import run_end
 from midfill.postprocess.rule import Rule
 from midfill.postprocess.rules import FINISH, LAYOUT, NAMES, PIPELINE, whole_lines
 from midfill.postprocess.sure import closed, common, sure, whole_arguments
+from midfill.syntax.calls import Certain
 from midfill.types import Snapshot
 
 # Log probability of the end token below which the model was not sure that the middle ends (docs/log.md).
@@ -51,10 +53,10 @@ class PostProcessor:
         self._gate = None if "confidence" in self._off else gate
         self._thresholds = self._gate.thresholds if self._gate is not None else Thresholds()
 
-    def know(self, members: Mapping[str, frozenset[str]]) -> None:
-        """Take all members of the receivers near the cursor, as far as they are known by now."""
-        if members != self.place.known:
-            self.place = replace(self.place, known=members)
+    def know(self, known: Certain) -> None:
+        """Take what is known by now of the names near the cursor."""
+        if known != self.place.known:
+            self.place = replace(self.place, known=known)
 
     def note(self, text: str, logprobs: Sequence[float]) -> None:
         """Take the next piece of the middle with its tokens' log probabilities, if the engine reports them."""
@@ -68,8 +70,9 @@ class PostProcessor:
             return "unit"
         if "end_run" not in self._off and run_end(complete, self.place) is not None:
             return "run"
-        if "drop_invented" not in self._off and drop_invented(raw, self.place) != raw:
-            return "invented"
+        for drop in (drop_invented, drop_unfit_arguments):
+            if drop.__name__ not in self._off and drop(raw, self.place) != raw:
+                return "invented"
         if "drop_other_language" not in self._off and drop_other_language(complete, self.place) != complete:
             return "language"
         if self._one_line and "\n" in raw:

@@ -5,6 +5,7 @@ Each rule can be switched off by its name, and names the languages it applies to
 
 from __future__ import annotations
 
+from midfill.postprocess.arguments import drop_unfit_arguments
 from midfill.postprocess.boundary import stop_boundary
 from midfill.postprocess.closing import (
     balance,
@@ -59,6 +60,7 @@ __all__ = [
     "drop_spelled_token",
     "drop_suffix_overlap",
     "drop_trailing_comma",
+    "drop_unfit_arguments",
     "drop_what_follows",
     "end_run",
     "first_unit",
@@ -81,8 +83,8 @@ def first_unit(middle: str, place: Place) -> str:
 
 PIPELINE: tuple[Rule, ...] = (
     drop_invisible, drop_markup, drop_spelled_token, drop_repeated_prefix, leave_finished_line, first_unit,
-    drop_invented, drop_other_language, drop_copyright, drop_repeated_line, drop_repeated_block, end_run,
-    drop_doubled_space, own_indentation, drop_suffix_overlap, drop_what_follows, balance, drop_second_closer,
+    drop_invented, drop_unfit_arguments, drop_other_language, drop_copyright, drop_repeated_line, drop_repeated_block,
+    end_run, drop_doubled_space, own_indentation, drop_suffix_overlap, drop_what_follows, balance, drop_second_closer,
     drop_trailing_comma, trim_end,
 )  # fmt: skip
 # For a finished middle.

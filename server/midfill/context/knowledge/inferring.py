@@ -16,6 +16,7 @@ from typing import Any
 
 from midfill import paths
 from midfill.context import limits
+from midfill.context.knowledge.callees import signature_at
 from midfill.context.lines import answer_lines
 
 MAX_MEMORY = 480 << 20  # bytes of data; the standard library's stubs take up to 150 MB
@@ -23,6 +24,8 @@ MAX_CPU_S = 12.0  # of a request; the very first one reads the stubs of the buil
 ENOUGH_S = 1.5  # of a request, after which its remaining expressions are left out
 MAX_NAMES = 400
 MAX_BASES = 40
+# A reader of broken code may fail.
+FAILURES = (RecursionError, AttributeError, KeyError, ValueError, TypeError, IndexError, NotImplementedError)
 _MADE_TO_BE_EXTENDED = re.compile(r"mixin|base|abstract|protocol|interface", re.IGNORECASE)
 
 
@@ -30,7 +33,8 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
     """Return the lists of a request, or the name of the error that it caused."""
     limits.limit_time(MAX_CPU_S)
     try:
-        return {"lists": list(_lists(message))}
+        began = time.process_time()
+        return {"lists": list(_lists(message, began)), "calls": list(_calls(message, began))}
     except MemoryError:
         raise  # what is left of the process is of no use
     except Exception as error:  # noqa: BLE001 - one bad text must not end the child
@@ -39,11 +43,10 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
         limits.limit_time(0.0)
 
 
-def _lists(message: dict[str, Any]) -> Any:
+def _lists(message: dict[str, Any], began: float) -> Any:
     """Yield the members of the expression before the cursor's dot, then those of each further expression in the
     cursor's scope."""
     text, line, column = message["text"], message["line"], message["column"]
-    began = time.process_time()
     for n, receiver in enumerate(message["receivers"]):
         if n and time.process_time() - began > ENOUGH_S:
             return
@@ -53,10 +56,32 @@ def _lists(message: dict[str, Any]) -> Any:
             code, at_line, at_column = _with_line(text, line, receiver)
         try:
             names, is_complete = _members(code, message["path"], tuple(message["folders"]), at_line, at_column)
-        except (RecursionError, AttributeError, KeyError, ValueError, TypeError, IndexError, NotImplementedError):
-            continue  # a reader of broken code may fail
+        except FAILURES:
+            continue
         if names:
             yield {"receiver": receiver, "names": names, "is_complete": is_complete}
+
+
+def _calls(message: dict[str, Any], began: float) -> Any:
+    """Yield what each callee takes."""
+    for n, callee in enumerate(message.get("callees", ())):
+        if n and time.process_time() - began > ENOUGH_S:
+            return
+        code, line, column = _with_line(message["text"], message["callee_line"], callee)
+        code = _with_call(code, line)
+        try:
+            found = signature_at(_script(code, message["path"], tuple(message["folders"])), line + 1, column - 1)
+        except FAILURES:
+            continue
+        if found is not None:
+            yield {"callee": callee, **found}
+
+
+def _with_call(code: str, line: int) -> str:
+    """Return ``code`` with parentheses in place of the dot at the end of ``line``."""
+    lines = code.split("\n")
+    lines[line] = lines[line][:-1] + "()"
+    return "\n".join(lines)
 
 
 def _with_line(text: str, line: int, receiver: str) -> tuple[str, int, int]:
@@ -69,9 +94,7 @@ def _with_line(text: str, line: int, receiver: str) -> tuple[str, int, int]:
 
 
 def _members(code: str, path: str, folders: tuple[str, ...], line: int, column: int) -> tuple[list[str], bool]:
-    import jedi
-
-    script = jedi.Script(code, path=path or None, project=_project(folders), environment=_environment())
+    script = _script(code, path, folders)
     found = script.complete(line + 1, column)
     names = list(dict.fromkeys(one.name for one in found))
     if not names:
@@ -79,6 +102,12 @@ def _members(code: str, path: str, folders: tuple[str, ...], line: int, column: 
     is_complete = len(names) < MAX_NAMES and _is_complete(script, line + 1, column - 2)
     names.sort(key=lambda name: (name.startswith("__"), name.startswith("_")))  # stable: otherwise in jedi's order
     return names[:MAX_NAMES], is_complete
+
+
+def _script(code: str, path: str, folders: tuple[str, ...]) -> Any:
+    import jedi
+
+    return jedi.Script(code, path=path or None, project=_project(folders), environment=_environment())
 
 
 def _is_complete(script: Any, line: int, column: int) -> bool:

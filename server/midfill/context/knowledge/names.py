@@ -1,4 +1,4 @@
-"""Names that may follow a dot."""
+"""Names that may follow a dot, and what callees take."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from midfill.context import diagnostics
+from midfill.syntax.calls import Certain, Given, Signature
 
 # The sources: jedi, which reads the files; the editor's other language servers; the index of what files declare.
 JEDI, CLIENT, INDEX = "jedi", "client", "index"
@@ -40,10 +41,16 @@ class KnownNames:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that is known at a cursor: ``here`` for what is before it, ``others`` for names near it, by receiver."""
+    """All that is known at a cursor: ``here`` for what is before it, ``others`` for names near it, by receiver.
+
+    ``calls``: what callees take, as they are written. ``call``: the one in whose parentheses an argument begins at the
+    cursor, and what it has already.
+    """
 
     here: KnownNames | None = None
     others: Mapping[str, KnownNames] = field(default_factory=lambda: MappingProxyType({}))
+    calls: Mapping[str, Signature] = field(default_factory=lambda: MappingProxyType({}))
+    call: tuple[Signature, Given] | None = None
 
     @property
     def only(self) -> tuple[str, ...]:
@@ -55,6 +62,11 @@ class Known:
         """Every receiver whose members are all known, and these members."""
         every = [*self.others.values(), *([self.here] if self.here is not None else [])]
         return {one.receiver: frozenset(one.names) for one in every if one.is_complete}
+
+    @property
+    def certain(self) -> Certain:
+        """What a middle may be held to."""
+        return Certain(self.complete, {callee: one for callee, one in self.calls.items() if one.is_complete})
 
 
 NOTHING = Known()

@@ -1,13 +1,15 @@
-"""For which places names are requested: what is before the cursor's dot, and what is used around it."""
+"""For which places names are requested: what is before the cursor's dot, what is used around it, and what is called at
+the cursor."""
 
 from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from midfill.context.focus import Focus
+from midfill.syntax.calls import Given, Signature, given, given_after, opened
 from midfill.syntax.lexical import pieces
 from midfill.syntax.names import opens_function
 from midfill.types import Snapshot
@@ -17,6 +19,8 @@ MAX_RECEIVERS = 8
 MAX_CHARS = 300_000
 MAX_LINE = 200  # characters of the line before the cursor
 MAX_BELOW = 20  # lines below the cursor
+MAX_CALLEES = 4
+MAX_CALL = 6_000  # characters before the cursor that are read for open calls
 MAX_CODE = 100_000  # characters before the cursor that are read for strings and comments
 _ACCESS = re.compile(r"(?<![\w.)\]\"'])([^\W\d]\w*(?:(?:\(\))?\.[^\W\d]\w*)*(?:\(\))?)\.\w*\Z")
 _ANY_ACCESS = re.compile(r"([\w)\]}\"'])\.\w*\Z")
@@ -28,6 +32,8 @@ _BOUND = re.compile(
 )
 _HEADER = re.compile(r"^\s*(?:async\s+)?def\s+\w+\s*\((.*)")
 _PARAMETER = re.compile(r"(?:\A|,)\s*\*{0,2}([^\W\d]\w*)")
+_CALLED = re.compile(r"(?<![\w.)\]\"'@])([^\W\d]\w*(?:\.[^\W\d]\w*){0,4})\(")
+_BEGINS = re.compile(r"[(,]\s*\w*\Z|^\s*\w*\Z|\n\s*\w*\Z")  # an argument, if a call is open
 OWN = ("this", "self")
 _KEYWORDS = frozenset({"import", "from", "return", "None", "True", "False", "in", "not", "and", "or", "is", "lambda"})
 
@@ -43,6 +49,8 @@ class MemberQuery:
     receivers: tuple[str, ...]
     here: bool
     is_more: bool = False  # in addition to what is known already
+    callees: tuple[str, ...] = ()  # of the calls around the cursor, the innermost first
+    callee_row: int = 0  # of the statement that they are in
 
 
 def receiver_before(snapshot: Snapshot) -> str:
@@ -121,14 +129,52 @@ def asked_at(snapshot: Snapshot) -> MemberQuery | None:
     focus = _focus(snapshot)
     receivers = dict.fromkeys([here] if here else [])
     receivers |= dict.fromkeys(_receivers(focus))
-    if not receivers:
+    callees, callee_row = calls_around(snapshot)
+    if not (receivers or callees):
         return None
     row, text, column = focus.line, snapshot.text, len(before)
     if here:  # without the begun word, which would filter the names
         n_word = len(before) - len(re.sub(r"\w*\Z", "", before))
         start = snapshot.cursor - n_word
         text, column = snapshot.text[:start] + snapshot.text[snapshot.cursor :], column - n_word
-    return MemberQuery(scope_of(snapshot), row, text, column, tuple(receivers)[:MAX_RECEIVERS], bool(here))
+    return MemberQuery(
+        scope_of(snapshot), row, text, column, tuple(receivers)[:MAX_RECEIVERS], bool(here),
+        callees=callees, callee_row=callee_row,
+    )  # fmt: skip
+
+
+def calls_around(snapshot: Snapshot) -> tuple[tuple[str, ...], int]:
+    """Return what is called around the cursor, the innermost first, and the row where the outermost bracket opens."""
+    stack = opened(snapshot.text[max(0, snapshot.cursor - MAX_CALL) : snapshot.cursor], snapshot.language)
+    callees = tuple(one.callee for one in reversed(stack) if one.callee)[:MAX_CALLEES]
+    n_lines = sum(text.count("\n") for one in stack for text in (*one.given, one.begun)) if callees else 0
+    return callees, snapshot.text.count("\n", 0, snapshot.cursor) - n_lines
+
+
+def open_callee(snapshot: Snapshot) -> str:
+    """Return what the innermost call around the cursor calls; "" for none."""
+    return next(iter(calls_around(snapshot)[0]), "")
+
+
+def call_at(snapshot: Snapshot, calls: Mapping[str, Signature]) -> tuple[Signature, Given] | None:
+    """Return what is called at a cursor where an argument begins, and what it has already; None if there is no such
+    call, or if nothing is known of it."""
+    before = snapshot.text[max(0, snapshot.cursor - MAX_CALL) : snapshot.cursor]
+    if not calls or not _BEGINS.search(before[-MAX_LINE:]):
+        return None
+    stack = opened(before, snapshot.language)
+    begun = stack[-1].begun.strip() if stack else ""
+    signature = calls.get(stack[-1].callee) if stack and (not begun or begun.isidentifier()) else None
+    if signature is None or not (has := given(stack[-1], snapshot.language)).is_sure:
+        return None
+    return signature, replace(has, later=given_after(snapshot.suffix, snapshot.language))
+
+
+def called(snapshot: Snapshot, middle: str) -> list[str]:
+    """Return what is called in a middle that is being written at the cursor."""
+    head = snapshot.line_before[-MAX_LINE:]
+    found = (one for one in _CALLED.finditer(head + middle) if one.end() > len(head))
+    return list(dict.fromkeys(one[1] for one in found if one[1].split(".")[0] not in _KEYWORDS))
 
 
 def written(snapshot: Snapshot, middle: str) -> list[str]:
@@ -146,14 +192,15 @@ def written(snapshot: Snapshot, middle: str) -> list[str]:
     return list(found)
 
 
-def asked_of(snapshot: Snapshot, receivers: Sequence[str]) -> MemberQuery | None:
-    """Return what to request for these receivers at a cursor; None if the text is too long."""
+def asked_of(snapshot: Snapshot, receivers: Sequence[str], callees: Sequence[str] = ()) -> MemberQuery | None:
+    """Return what to request for these receivers and callees at a cursor; None if the text is too long."""
     if len(snapshot.text) > MAX_CHARS:
         return None
     row = snapshot.text.count("\n", 0, snapshot.cursor)
     return MemberQuery(
-        scope_of(snapshot), row, snapshot.text, 0, tuple(receivers)[:MAX_RECEIVERS], here=False, is_more=True
-    )
+        scope_of(snapshot), row, snapshot.text, 0, tuple(receivers)[:MAX_RECEIVERS], here=False, is_more=True,
+        callees=tuple(callees)[:MAX_CALLEES], callee_row=calls_around(snapshot)[1],
+    )  # fmt: skip
 
 
 def _focus(snapshot: Snapshot) -> Focus:

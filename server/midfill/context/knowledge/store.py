@@ -9,7 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,11 +24,14 @@ from midfill.context.knowledge.places import (
     MemberQuery,
     asked_at,
     asked_of,
+    call_at,
+    called,
     receiver_before,
     scope_of,
     uses_near,
     written,
 )
+from midfill.syntax.calls import Parameter, Signature
 from midfill.types import MidfillError, Snapshot
 
 log = logging.getLogger(__name__)
@@ -57,6 +60,7 @@ class _ScopeLists:
     scope: str
     row: int
     lists: dict[str, KnownNames]
+    calls: Mapping[str, Signature] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ class Knowledge:
         """The user works at ``snapshot``: ask which names may follow there, unless that was asked just now."""
         if JEDI in self._off or snapshot.language not in LANGUAGES or (asked := asked_at(snapshot)) is None:
             return
-        mark = (asked.scope, asked.row, asked.receivers[0] if asked.here else "", asked.here)
+        mark = (asked.scope, asked.row, asked.receivers[0] if asked.here else "", asked.here, asked.callees)
         before, at = self._last.get(snapshot.uri, (None, 0.0))
         if mark == before and time.monotonic() - at < AGAIN_S:
             return
@@ -112,16 +116,18 @@ class Knowledge:
             self._put(snapshot, asked)
 
     def grows(self, snapshot: Snapshot, middle: str) -> None:
-        """A middle is growing at ``snapshot``: request the members of the receivers that it uses, once each."""
+        """A middle is growing at ``snapshot``: request the members of the receivers that it uses, and what its callees
+        take, once each."""
         if JEDI in self._off or snapshot.language not in LANGUAGES:
             return
         entry, before = self._inferred.get(snapshot.uri), self._written.get(snapshot.uri)
         had = before[1] if before is not None and before[0] is snapshot else set()
-        known = entry.lists.keys() if entry is not None else set()
-        new = [receiver for receiver in written(snapshot, middle) if receiver not in known and receiver not in had]
-        if not new or len(had) > MAX_WRITTEN or (asked := asked_of(snapshot, new)) is None:
+        known = {*entry.lists, *(f"{callee}(" for callee in entry.calls)} if entry is not None else set()
+        new = [receiver for receiver in written(snapshot, middle) if receiver not in known | had]
+        calls = [callee for callee in called(snapshot, middle) if f"{callee}(" not in known | had]
+        if not (new or calls) or len(had) > MAX_WRITTEN or (asked := asked_of(snapshot, new, calls)) is None:
             return
-        _keep(self._written, snapshot.uri, (snapshot, had | set(new)))
+        _keep(self._written, snapshot.uri, (snapshot, had | set(new) | {f"{callee}(" for callee in calls}))
         with self._changed:
             self._put(snapshot, asked)
 
@@ -161,12 +167,14 @@ class Knowledge:
         """Whether the names of a source are used."""
         return source not in self._off
 
-    def declared(self, snapshot: Snapshot, lists: Mapping[str, KnownNames]) -> None:
-        """Take the names that the workspace's own files declare around ``snapshot``. The workspace's thread calls
-        this."""
+    def declared(
+        self, snapshot: Snapshot, lists: Mapping[str, KnownNames], calls: Mapping[str, Signature] = MappingProxyType({})
+    ) -> None:
+        """Take the names that the workspace's own files declare around ``snapshot``, and what their functions take. The
+        workspace's thread calls this."""
         entry = _ScopeLists(
             scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor),
-            {name: _with_used(one, snapshot) for name, one in lists.items()},
+            {name: _with_used(one, snapshot) for name, one in lists.items()}, calls,
         )  # fmt: skip
         with self._changed:
             _keep(self._declared, snapshot.uri, entry)
@@ -180,14 +188,18 @@ class Knowledge:
             return NOTHING
         scope, row = scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor)
         lists: dict[str, KnownNames] = {}
+        calls: dict[str, Signature] = {}
         for source, entry in ((INDEX, declared), (JEDI, inferred)):
             if entry is not None and source not in self._off and entry.scope == scope:
                 lists |= entry.lists
+                calls |= entry.calls
         for receiver, one in (told or {}).items():
             if one.scope == scope and abs(one.row - row) <= reach(receiver):
                 lists[receiver] = one.names
         here = lists.pop(receiver_before(snapshot), None)
-        return Known(here, MappingProxyType(lists)) if here or lists else NOTHING
+        if not (here or lists or calls):
+            return NOTHING
+        return Known(here, MappingProxyType(lists), MappingProxyType(calls), call_at(snapshot, calls))
 
     def forget(self, uri: str) -> None:
         """Forget a document that was closed."""
@@ -231,15 +243,13 @@ class Knowledge:
     def _run(self) -> None:
         while (work := self._next()) is not None:
             snapshot, asked = work
-            lists = self._infer(snapshot, asked)
-            if lists is not None:  # here and not while the user types: it takes milliseconds
-                lists = {name: _with_used(one, snapshot) for name, one in lists.items()}
+            found = self._infer(snapshot, asked)
             with self._changed:
-                if lists is not None and (snapshot.uri in self._last or asked.is_more):
+                if found is not None and (snapshot.uri in self._last or asked.is_more):
                     before = self._inferred.get(snapshot.uri)
                     if asked.is_more and before is not None and before.scope == asked.scope:
-                        lists = before.lists | lists
-                    _keep(self._inferred, snapshot.uri, _ScopeLists(asked.scope, asked.row, lists))
+                        found = replace(found, lists=before.lists | found.lists, calls={**before.calls, **found.calls})
+                    _keep(self._inferred, snapshot.uri, found)
         self._end_child()
 
     def _next(self) -> tuple[Snapshot, MemberQuery] | None:
@@ -254,8 +264,8 @@ class Knowledge:
                     self._end_child()
         return None
 
-    def _infer(self, snapshot: Snapshot, asked: MemberQuery) -> dict[str, KnownNames] | None:
-        """Return the members by receiver; None: nothing could be requested."""
+    def _infer(self, snapshot: Snapshot, asked: MemberQuery) -> _ScopeLists | None:
+        """Return the members by receiver, and what callees take; None: nothing could be requested."""
         if time.monotonic() < self._off_until:
             return None
         try:
@@ -263,15 +273,20 @@ class Knowledge:
             answer = self._child.ask({
                 "text": asked.text, "path": _path(snapshot.uri), "line": asked.row, "column": asked.column,
                 "receivers": asked.receivers, "here": asked.here, "folders": self._folders,
+                "callees": asked.callees, "callee_line": asked.callee_row,
             })  # fmt: skip
         except (ChildEndedError, OSError, MidfillError, ValueError) as error:
             self._note_end(error)
             return None
         self._n_ended = 0
-        return {
+        lists = {
             one["receiver"]: KnownNames(one["receiver"], tuple(one["names"]), bool(one["is_complete"]), JEDI)
             for one in answer.get("lists", ())
         }
+        # here and not while the user types: it takes milliseconds
+        lists = {name: _with_used(one, snapshot) for name, one in lists.items()}
+        calls = {one["callee"]: _signature(one) for one in answer.get("calls", ())}
+        return _ScopeLists(asked.scope, asked.row, lists, calls)
 
     def _note_end(self, error: Exception) -> None:
         self._end_child()
@@ -288,6 +303,15 @@ class Knowledge:
         child, self._child = self._child, None
         if child is not None:
             child.end()
+
+
+def _signature(one: Mapping[str, Any]) -> Signature:
+    parameters = tuple(
+        Parameter(str(name), bool(by_position), bool(by_name)) for name, by_position, by_name in one["parameters"]
+    )
+    return Signature(
+        one["callee"], parameters, bool(one["any_position"]), bool(one["any_name"]), bool(one["is_complete"]), JEDI
+    )  # fmt: skip
 
 
 def _rows(snapshot: Snapshot, at: int) -> int:

@@ -1,0 +1,125 @@
+"""What Python functions and classes take, as jedi reads them. Runs in the child that infers (``inferring``)."""
+
+from __future__ import annotations
+
+import re
+from inspect import Parameter
+from typing import Any
+
+MAX_BASES = 40
+MAX_SIGNATURES = 12  # of one callee: overloads
+MAX_PARAMETERS = 60
+# Decorators after which a function still takes what its head says.
+_HARMLESS = frozenset({
+    "staticmethod", "classmethod", "abstractmethod", "abc.abstractmethod", "overload", "typing.overload", "override",
+    "typing.override", "final", "typing.final", "typing_extensions.override", "typing_extensions.overload",
+})  # fmt: skip
+_OVERLOADS = frozenset({"overload", "typing.overload", "typing_extensions.overload"})
+# Classes whose subclasses get their constructor from elsewhere.
+_MADE_OTHERWISE = frozenset({"NamedTuple", "TypedDict", "Enum", "IntEnum", "StrEnum", "Flag", "IntFlag", "Protocol"})
+_HARMLESS_METACLASSES = frozenset({"ABCMeta"})
+
+_SCOPES = ("classdef", "funcdef", "file_input", "lambdef")
+_ASSIGNED = re.compile(r"\b__init__\s*(?::[^=\n]*)?=(?!=)")
+
+
+def signature_at(script: Any, line: int, column: int) -> dict[str, Any] | None:
+    """Return what the callee takes whose name ends at ``column`` (from 0) and whose empty parentheses follow there;
+    ``line`` from 1. None if nothing is known."""
+    found = script.get_signatures(line, column + 1)[:MAX_SIGNATURES]
+    if not found:
+        return None
+    taken = [[(one.name, one.kind) for one in signature.params][:MAX_PARAMETERS] for signature in found]
+    longest = max(taken, key=lambda params: sum(_by_position(kind) for _, kind in params))
+    is_single = len(taken) == 1
+    parameters = [
+        [name, _by_position(kind), is_single and _by_name(name, kind)] for name, kind in longest
+        if _by_position(kind) or (is_single and _by_name(name, kind))
+    ]  # fmt: skip
+    if not is_single:  # a name may be at another position in another overload
+        names = dict.fromkeys(name for params in taken for name, kind in params if _by_name(name, kind))
+        parameters += [[name, False, True] for name in names]
+    kinds = {kind for params in taken for _, kind in params}
+    return {
+        "parameters": parameters,
+        "any_position": Parameter.VAR_POSITIONAL in kinds,
+        "any_name": Parameter.VAR_KEYWORD in kinds,
+        "is_complete": _is_complete(script, line, column, len(found)),
+    }
+
+
+def _by_position(kind: Any) -> bool:
+    return kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _by_name(name: str, kind: Any) -> bool:
+    is_private = name.startswith("__") and not name.endswith("__")  # by position only, in stubs
+    return kind in (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD) and not is_private
+
+
+def _is_complete(script: Any, line: int, column: int, n_found: int) -> bool:
+    """Whether the callee is a function or a class that its file defines once, and nothing between its head and the call
+    changes what it takes."""
+    names = script.goto(line, column - 1, follow_imports=True)
+    values = [value for one in names for value in one._name.infer()]  # there is no public way to decorators and bases
+    if not values or any(one.type not in ("function", "class") for one in names):
+        return False
+    if len(values) > 1 or n_found > 1:  # several functions of one name, unless they are overloads
+        return all(_is_plain_function(value) and _decorators(value.tree_node) & _OVERLOADS for value in values)
+    return all(map(_is_fixed, values))
+
+
+def _is_fixed(value: Any) -> bool:
+    if value.is_class():
+        return _is_plain_class(value)
+    return value.is_function() and _is_plain_function(value)
+
+
+def _is_plain_function(value: Any) -> bool:
+    node = getattr(value, "tree_node", None)
+    if node is None or node.type != "funcdef" or not _decorators(node) <= _HARMLESS:
+        return False
+    same = [one for one in node.search_ancestor(*_SCOPES).iter_funcdefs() if one.name.value == node.name.value]
+    return len(same) == 1 or bool(_decorators(node) & _OVERLOADS)
+
+
+def _decorators(node: Any) -> frozenset[str]:
+    """Return the decorators of a function's or class's node as they are written."""
+    return frozenset(one.children[1].get_code(include_prefix=False) for one in node.get_decorators())
+
+
+def _is_plain_class(cls: Any) -> bool:
+    """Whether calling ``cls`` calls an ``__init__`` that it or a base defines, and nothing else."""
+    waiting, n_seen, has_init = [cls], 0, False
+    while waiting:
+        one = waiting.pop(0)
+        n_seen += 1
+        if n_seen > MAX_BASES or not one.is_class() or getattr(one, "tree_node", None) is None:
+            return False
+        name = one.py__name__()
+        if name == "object":
+            continue
+        node = one.tree_node
+        if _decorators(node) or name in _MADE_OTHERWISE or not _is_metaclass_harmless(node):
+            return False
+        if "__new__" in (code := node.get_code()) or _ASSIGNED.search(code):
+            return False
+        made = [each for each in node.iter_funcdefs() if each.name.value == "__init__"]
+        if made and not has_init:
+            has_init = True
+            if len(made) != 1 or not _decorators(made[0]) <= _HARMLESS:
+                return False
+        for base in one.py__bases__():
+            bases = list(base.infer())
+            if len(bases) != 1:
+                return False
+            waiting += bases
+    return True
+
+
+def _is_metaclass_harmless(node: Any) -> bool:
+    given = node.get_super_arglist()
+    code = given.get_code() if given is not None else ""
+    if "metaclass" not in code:
+        return True
+    return any(f"metaclass={name}" in code.replace(" ", "").replace("abc.", "") for name in _HARMLESS_METACLASSES)

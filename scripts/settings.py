@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from midfill import dismissals, reuse
+from midfill import dismissals, reuse, starting
 from midfill.config import DEFAULT, MAX_GLOB_CHARS, MAX_GLOBS, ONE_OR_SEVERAL, SETTINGS, Config, Setting, camel
 from midfill.context.knowledge import names
 from midfill.lsp import closers
@@ -120,6 +120,7 @@ CONSTANTS: dict[str, int | tuple[str, ...]] = {
     "MAX_WHOLE": names.MAX_WHOLE,
     "MAX_KEYWORDS": names.MAX_KEYWORDS,
     "PAIRS": closers.PAIRS,
+    "EVERY_TIME": starting.EVERY_TIME,
 }
 
 

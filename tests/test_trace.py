@@ -29,12 +29,12 @@ def traced(**values: Any) -> Trace:
             traced(n_shown=5, n_candidates=1, hit="growing", answer_s=2.0),
             "Shown: 5 characters, from a generation that was still growing, after 2.0 s.",
         ),
-        (traced(), "Nothing was shown: the model said nothing here."),
-        (traced(finish_reason=""), "Nothing was shown: it ended before the model said anything."),
-        (traced(n_raw=3), "Nothing was shown: what the model said was white space."),
+        (traced(), "Nothing was shown: the model wrote nothing here."),
+        (traced(finish_reason=""), "Nothing was shown: it ended before the model wrote anything."),
+        (traced(n_raw=3), "Nothing was shown: the model wrote only white space."),
         (
             traced(n_raw=30, rules=[("trim_end", 2), ("drop_repeated_line", 28)]),
-            "Nothing was shown: the rule drop_repeated_line took 28 of the 30 characters that the model said.",
+            "Nothing was shown: the rule drop_repeated_line removed 28 of the 30 characters that the model wrote.",
         ),
         (
             traced(refused="text_right", why="there is much text to the right of the cursor"),
@@ -67,9 +67,9 @@ def test_the_whole_story() -> None:
     text = story(whole())
     for part in (
         "secret-name.py:2:10 python", "automatic, in code", "adapter mine", "100 tokens before the cursor, 50 after",
-        "20 of other files; 90 known already; budget 1024", "secret-b.py (imports 0.50, 90 characters)",
-        "'secret_value\\n'", "trim_end took 1 characters", "0.88", "waited for the next key 100 ms",
-        "first token 200 ms", "7 decoded, 2 of 4 guessed", "abc",
+        "20 of other files; 90 reused from the cache; budget 1024", "secret-b.py (imports 0.50, 90 characters)",
+        "'secret_value\\n'", "1 character (trim_end)", "end of the statement or block", "0.88",
+        "waited for the next key 100 ms", "first token 200 ms", "7 decoded, 2 of 4 guessed", "abc",
     ):  # fmt: skip
         assert part in text
 

@@ -35,6 +35,8 @@ _STAGES: tuple[tuple[str, float, bool], ...] = (
     ("loading the adapter", 1.0, False),
     ("connecting", 1.0, False),
 )
+# The stages of every start; the others prepare a model that is new on this machine.
+EVERY_TIME = tuple(stage for stage, _, is_once in _STAGES if not is_once)
 _ORDER = {stage: n for n, (stage, _, _) in enumerate(_STAGES)}
 UNKNOWN_S = 2.0  # seconds of a stage that is in no table
 MIN_S = 0.05

@@ -9,6 +9,13 @@ from typing import Any
 from midfill.types import Completion, PromptFacts, Snapshot, Stats, Trigger, one_line
 
 MAX_TEXT = 4000  # characters of the model's output that are kept
+REPLACED = "cancelled"  # ``refused`` of a request that the client gave up, as it does when a newer one follows
+# Where a middle stopped, for users.
+_STOPS = {
+    "stop": "the model ended it", "length": "the token limit", "unit": "end of the statement or block",
+    "run": "too many lines alike", "line": "end of the line", "invented": "a member that does not exist",
+    "language": "a line of another language", "weak": "a line that the model was not sure of",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -126,7 +133,7 @@ def from_plain(values: dict[str, Any]) -> Trace:
 def story(trace: Trace) -> str:
     """Return the story for users. The first line says what was shown, or why nothing was."""
     lines = [headline(trace), ""]
-    lines += [f"  {name:<11}{text}" for name, text in _facts(trace) if text]
+    lines += [f"  {name:<14}{text}" for name, text in _facts(trace) if text]
     return "\n".join(map(one_line, lines))
 
 
@@ -139,14 +146,14 @@ def headline(trace: Trace) -> str:
         origin = {"": "the model", "growing": "a generation that was still growing"}.get(trace.hit, "the cache")
         return f"Shown: {trace.n_shown} characters{more}, from {origin}, after {_seconds(trace.answer_s)}."
     if not trace.n_raw:
-        what = "the model said nothing here" if trace.finish_reason else "it ended before the model said anything"
+        what = "the model wrote nothing here" if trace.finish_reason else "it ended before the model wrote anything"
         return f"Nothing was shown: {what}."
     if trace.hidden:
         return f"Nothing was shown: {trace.hidden}."
     if trace.rules:
         name, n = max(trace.rules, key=lambda rule: rule[1])
-        return f"Nothing was shown: the rule {name} took {n} of the {trace.n_raw} characters that the model said."
-    return "Nothing was shown: what the model said was white space."
+        return f"Nothing was shown: the rule {name} removed {n} of the {trace.n_raw} characters that the model wrote."
+    return "Nothing was shown: the model wrote only white space."
 
 
 def _facts(trace: Trace) -> list[tuple[str, str]]:
@@ -162,10 +169,13 @@ def _facts(trace: Trace) -> list[tuple[str, str]]:
     facts += [("snippet", _snippet(snippet)) for snippet in trace.snippets]
     facts.append(("names", _names(trace.names)))
     facts += [
-        ("said", _quoted(trace.raw) if trace.raw else f"{trace.n_raw} characters" if trace.n_raw else ""),
-        ("ended by", trace.finish_reason),
+        ("model output", _quoted(trace.raw) if trace.raw else f"{trace.n_raw} characters" if trace.n_raw else ""),
+        ("stopped at", _STOPS.get(trace.finish_reason, trace.finish_reason)),
     ]
-    facts += [("rule", f"{name} {'took' if n >= 0 else 'added'} {abs(n)} characters") for name, n in trace.rules]
+    facts += [
+        ("trimmed" if n >= 0 else "added", f"{abs(n)} {'character' if abs(n) == 1 else 'characters'} ({name})")
+        for name, n in trace.rules
+    ]
     if trace.confidence is not None:
         facts.append(("confidence", f"{trace.confidence:.2f}"))
     facts += [
@@ -183,7 +193,7 @@ def _prompt(trace: Trace) -> str:
     n_cached = trace.stats.n_cached if trace.stats else 0
     return (
         f"{trace.n_prefix} tokens before the cursor, {trace.n_suffix} after, {trace.n_snippets} of other files; "
-        f"{n_cached} known already; budget {trace.budget}"
+        f"{n_cached} reused from the cache; budget {trace.budget}"
     )
 
 

@@ -10,6 +10,7 @@ import statistics
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
+from midfill.syntax import languages
 from midfill.types import Refusal, Snapshot
 
 # These may stand to the right of the cursor without being in the way: editors close brackets and quotes by themselves.
@@ -33,7 +34,8 @@ def switched_off(
 ) -> Refusal | None:
     """Return the setting that switches automatic suggestions off in this file."""
     if snapshot.language in disabled_languages:
-        return Refusal("language_off", f"automatic suggestions are off for {snapshot.language} (disabled_languages)")
+        name = languages.display_name(snapshot.language)
+        return Refusal("language_off", f"automatic suggestions are off for {name} (disabled_languages)")
     if any(matches(snapshot.name or snapshot.path, glob) for glob in disabled_files):
         return Refusal("file_off", "automatic suggestions are off for this file (disabled_files)")
     return None

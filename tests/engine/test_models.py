@@ -289,7 +289,7 @@ class TestHub:
 
         monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        with pytest.raises(MidfillError, match=r"cannot fetch nobody/absent-model \(ConnectionError\)") as caught:
+        with pytest.raises(MidfillError, match=r"download the model nobody/absent-model \(ConnectionError\)") as caught:
             models.prepare(models.resolve("nobody/absent-model"), no_progress)
         assert "embedded" in caught.value.remedy
 

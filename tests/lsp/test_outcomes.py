@@ -13,8 +13,10 @@ import pytest
 from midfill import records
 from midfill.client.scripted import ScriptedLink
 from midfill.config import Config
+from midfill.lsp.explain import Traces
 from midfill.lsp.server import MidfillServer
 from midfill.records import kept_share
+from midfill.trace import REPLACED, Trace
 from tests.lsp.made import AUTOMATIC, INLINE, INVOKED, POPUP, STREAMING, Sent, ask, change, notify, ready, span
 
 from .client import Client, at
@@ -284,6 +286,15 @@ def test_explain(launch: Launch) -> None:
         assert found["trace"]["stats"]["n_decoded"] == 2
     assert client.result("midfill/explain", {"id": "unknown"}) is None
     assert client.result("midfill/explain", {"id": 5, "textDocument": 5}) is not None
+
+
+def test_a_request_that_was_replaced_is_explained_only_if_there_is_no_other() -> None:
+    mine, traces, other = "file:///w/a.py", Traces(), Trace(uri="file:///w/b.py", refused=REPLACED)
+    answered, replaced = Trace(id="1", uri=mine), Trace(uri=mine, refused=REPLACED)
+    for trace in (other, answered, replaced):
+        traces.add(trace)
+    assert traces.find(None, None) is traces.find(None, mine) is answered
+    assert traces.find(None, other.uri) is other
 
 
 @pytest.mark.parametrize(

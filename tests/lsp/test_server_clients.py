@@ -133,25 +133,25 @@ def test_a_line_that_does_not_exist_is_a_lost_edit(inside: Inside, heal: str) ->
 
 
 @pytest.mark.parametrize(
-    ("uri", "said", "text", "language"),
+    ("uri", "said", "text", "language", "name"),
     [
-        ("untitled:Untitled-1", "rs", "", "rust"),
-        ("file:///w/a.js", "js", "", "javascript"),
-        ("file:///w/a.tsx", "typescript.tsx", "", "typescriptreact"),
-        ("file:///w/a.cpp", "c++", "", "cpp"),
-        ("file:///w/a.cs", "C#", "", "csharp"),
-        ("file:///w/run", "plaintext", "#!/bin/bash\nx", "shellscript"),
-        ("file:///w/a.m", "objc", "", "objective-c"),
-        ("file:///w/a.json", "jsonc", "", "jsonc"),
-        ("file:///w/a.rs", "TextMate", "", "rust"),
-        ("file:///w/a.kt", "", "", "kotlin"),
-        ("file:///w/a.zzz", "zzz", "", "zzz"),
+        ("untitled:Untitled-1", "rs", "", "rust", "Rust"),
+        ("file:///w/a.js", "js", "", "javascript", "JavaScript"),
+        ("file:///w/a.tsx", "typescript.tsx", "", "typescriptreact", "TypeScript JSX"),
+        ("file:///w/a.cpp", "c++", "", "cpp", "C++"),
+        ("file:///w/a.cs", "C#", "", "csharp", "C#"),
+        ("file:///w/run", "plaintext", "#!/bin/bash\nx", "shellscript", "Shell"),
+        ("file:///w/a.m", "objc", "", "objective-c", "Objective-C"),
+        ("file:///w/a.json", "jsonc", "", "jsonc", "Jsonc"),
+        ("file:///w/a.rs", "TextMate", "", "rust", "Rust"),
+        ("file:///w/a.kt", "", "", "kotlin", "Kotlin"),
+        ("file:///w/a.zzz", "zzz", "", "zzz", "Zzz"),
     ],
 )
-def test_a_language_has_one_name(inside: Inside, uri: str, said: str, text: str, language: str) -> None:
+def test_a_language_has_one_name(inside: Inside, uri: str, said: str, text: str, language: str, name: str) -> None:
     inside.open(text, uri, said)
     told = inside.result("midfill/why", {"textDocument": {"uri": uri}})
-    assert told == {"off": "", "why": "", "language": language, "disabledLanguages": [], "hint": ""}
+    assert told == {"off": "", "why": "", "language": language, "name": name, "disabledLanguages": [], "hint": ""}
 
 
 @pytest.mark.parametrize("close", [True, False])
@@ -176,7 +176,7 @@ def test_languages_off_in_any_words(start: Start, off: list[str]) -> None:
     script, other = client.open("x", "file:///w/a.js", "javascript"), client.open("x")
     told = client.result("midfill/why", {"textDocument": {"uri": script}})
     assert told["off"] == "language_off"
-    assert told["why"] == "automatic suggestions are off for javascript (disabled_languages)"
+    assert told["why"] == "automatic suggestions are off for JavaScript (disabled_languages)"
     assert "javascript" in told["disabledLanguages"]
     assert client.result("midfill/why", {"textDocument": {"uri": other}})["off"] == ""
     client.notify("workspace/didChangeConfiguration", {"settings": {"midfill": {"disabledLanguages": []}}})

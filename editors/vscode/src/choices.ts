@@ -9,8 +9,8 @@ const SNOOZES_MIN = [5, 15, 60];
 
 const KNOB: Record<string, Record<string, string>> = {
   eagerness: {
-    quiet: 'one line at a time, when your keys rest, where the model is sure',
-    balanced: 'as you type, lines and blocks, where the model is fairly sure',
+    quiet: 'one line at a time, when you stop typing and the model is sure',
+    balanced: 'lines and blocks as you type, where the model is fairly sure',
     eager: 'sooner, longer, and also where the model is less sure',
   },
   lines: { one: 'a suggestion ends with its line', auto: 'blocks too, where the code calls for one' },
@@ -34,7 +34,7 @@ export async function turn(session: Session, name: 'eagerness' | 'lines'): Promi
 export async function chooseModel(session: Session): Promise<void> {
   const told = await session.client()?.sendRequest<Models>('midfill/models').catch(() => undefined);
   if (told === undefined) {
-    void vscode.window.showInformationMessage('midfill is not running: it knows the models that are here.');
+    void vscode.window.showInformationMessage('midfill is not running, so the models cannot be listed.');
     return;
   }
   const auto = { label: 'auto', value: 'auto', detail: 'CodeGemma-7B where a GPU has room for it, else the embedded model' };
@@ -43,8 +43,8 @@ export async function chooseModel(session: Session): Promise<void> {
   }));
   const title = (label: string): Pick => ({ label, value: '', kind: vscode.QuickPickItemKind.Separator });
   const there = [{ ...auto, description: told.model === 'auto' ? 'chosen' : '' }, ...picks(true)];
-  const every = [title('on this machine'), ...there, title('on the hub: it is fetched once'), ...picks(false)];
-  await choose('model', every, 'The model that answers');
+  const every = [title('on this machine'), ...there, title('on the hub (downloaded once)'), ...picks(false)];
+  await choose('model', every, 'The model for suggestions');
 }
 
 /** The answer to `midfill/models`. */
@@ -54,7 +54,7 @@ interface Models {
 }
 
 function sizes({ here, size, memory }: Models['models'][number]): string {
-  return `${gigabytes(size)} ${here ? 'on the disk' : 'to fetch'}, needs about ${gigabytes(memory)} of memory`;
+  return `${gigabytes(size)} ${here ? 'on disk' : 'to download'}, needs about ${gigabytes(memory)} of memory`;
 }
 
 function gigabytes(bytes: number): string {
@@ -70,7 +70,7 @@ export async function chooseAdapter(reports: Reports): Promise<void> {
     label: value, value, description: value === current ? 'chosen' : '',
   }));
   const none = 'None is registered yet: midfill adapters add FOLDER --name NAME';
-  await choose('adapter', picks, names.length ? 'The adapter that answers' : none);
+  await choose('adapter', picks, names.length ? 'The adapter for suggestions' : none);
 }
 
 /** Pause automatic suggestions for some minutes; 0 ends the pause. Without a number, ask the user. */

@@ -5,3 +5,4 @@ export const MAX_NAMES = 5000;
 export const MAX_WHOLE = 49;
 export const MAX_KEYWORDS = 5;
 export const PAIRS = ['()', '[]', '{}', '""', "''", '``'];
+export const EVERY_TIME = ['', 'starting', 'building the model', 'loading', 'checking', 'loading the adapter', 'connecting'];

@@ -23,7 +23,7 @@ export async function install(): Promise<void> {
   const programs = new Map(WAYS.map(({ needs }) => [needs, installer(needs, folders(), MACHINE)]));
   const there = WAYS.filter(({ needs }) => programs.get(needs));
   const picks = (there.length ? there : WAYS).map(({ needs, command }) => ({
-    label: command(programs.get(needs) || needs), description: there.length ? '' : `needs ${needs}, which is not there`,
+    label: command(programs.get(needs) || needs), description: there.length ? '' : `needs ${needs}, which was not found`,
   }));
   const locate = { label: 'Already installed? Set its path…', description: 'the setting midfill.path' };
   const title = 'Install midfill with its embedded model (about 1 GB with PyTorch)';

@@ -16,7 +16,7 @@ export function entries(session: Session, document: vscode.TextDocument | undefi
   const separator = (label: string): Entry => ({ label, kind: vscode.QuickPickItemKind.Separator });
   if (session.missing) {
     return [
-      { label: '$(cloud-download) Install midfill...', description: session.missing, command: 'midfill.install' },
+      { label: '$(cloud-download) Install midfill…', description: session.missing, command: 'midfill.install' },
       { label: '$(refresh) Check again', command: 'midfill.restart' },
       { label: '$(gear) Settings', command: 'midfill.settings' },
       { label: '$(output) Log', command: 'midfill.showLog' },
@@ -35,15 +35,15 @@ export function entries(session: Session, document: vscode.TextDocument | undefi
     separator('suggestions'),
     ...switches(document, told),
     separator('how much'),
-    { label: '$(dashboard) Eagerness...', description: chosen(session, 'eagerness'), command: 'midfill.chooseEagerness' },
-    { label: '$(list-flat) Lines...', description: chosen(session, 'lines'), command: 'midfill.chooseLines' },
+    { label: '$(dashboard) Eagerness…', description: chosen(session, 'eagerness'), command: 'midfill.chooseEagerness' },
+    { label: '$(list-flat) Lines…', description: chosen(session, 'lines'), command: 'midfill.chooseLines' },
     ...snoozes(session),
-    separator('this one'),
+    separator('this suggestion'),
     { label: '$(question) Explain last suggestion', command: 'midfill.explain' },
     { label: '$(sparkle) Trigger suggestion', description: 'Alt+\\', command: 'midfill.trigger' },
     separator('midfill'),
-    { label: '$(chip) Model...', description: status.model || chosen(session, 'model'), command: 'midfill.chooseModel' },
-    { label: '$(layers) Adapter...', description: status.adapter || chosen(session, 'adapter'), command: 'midfill.chooseAdapter' },
+    { label: '$(chip) Choose model…', description: status.model || chosen(session, 'model'), command: 'midfill.chooseModel' },
+    { label: '$(layers) Choose adapter…', description: status.adapter || chosen(session, 'adapter'), command: 'midfill.chooseAdapter' },
     { label: '$(graph) Statistics', command: 'midfill.statistics' },
     { label: '$(output) Log', command: 'midfill.showLog' },
     { label: '$(gear) Settings', command: 'midfill.settings' },
@@ -60,7 +60,7 @@ function snoozes({ snoozedS }: Session): Entry[] {
   const left = Math.ceil(snoozedS / 60);
   return [
     ...(left ? [{ label: '$(bell) End the snooze', description: `${left} min left`, command: 'midfill.snooze', given: 0 }] : []),
-    { label: '$(bell-slash) Snooze...', description: '5, 15 or 60 minutes', command: 'midfill.snooze' },
+    { label: '$(bell-slash) Snooze…', description: '5, 15 or 60 minutes', command: 'midfill.snooze' },
   ];
 }
 
@@ -75,7 +75,7 @@ function switches(document: vscode.TextDocument | undefined, told: Told | undefi
     ...(document !== undefined && isOn
       ? [
         entry(!isOffInFile(document), 'in this file', 'midfill.toggleFile'),
-        ...(language ? [entry(!told!.disabledLanguages.includes(language), `for ${language}`, 'midfill.toggleLanguage')] : []),
+        ...(language ? [entry(!told!.disabledLanguages.includes(language), `for ${told!.name}`, 'midfill.toggleLanguage')] : []),
       ]
       : []),
     ...(vscode.workspace.workspaceFolders?.length ? [entry(isOn, 'in this workspace', 'midfill.toggleWorkspace')] : []),

@@ -61,7 +61,7 @@ function block(title: string, lines: readonly string[]): string {
 }
 
 function percent(share: number): string {
-  return `${Math.round(100 * share)} %`;
+  return `${Math.round(100 * share)}%`;
 }
 
 function milliseconds(seconds: number): string {
@@ -74,7 +74,7 @@ function milliseconds(seconds: number): string {
  */
 export function narrowed(story: string): string {
   return story.split('\n').map((line) => {
-    const [, name, text] = /^ {2}(\S.{0,9}?) {2,}(\S.*)$/.exec(line) ?? [];
+    const [, name, text] = /^ {2}(\S.{0,11}?) {2,}(\S.*)$/.exec(line) ?? [];
     return name === undefined ? line : `${name}\n  ${text}`;
   }).join('\n');
 }

@@ -1,5 +1,7 @@
 /** The text of the status bar item. */
 
+import { EVERY_TIME } from './constants.ts';
+
 /** `midfill/status`, as the server sends it. */
 export interface ServerStatus {
   state: 'starting' | 'ready' | 'generating' | 'off' | 'error';
@@ -68,12 +70,21 @@ export function view(status: ServerStatus, around: Around): View {
     return { text: '$(circle-slash) midfill', kind: 'plain', lines: ['Automatic suggestions are off', sentence(why)] };
   }
   if (status.state === 'starting') {
-    const percent = status.progress === null ? '' : ` ${Math.floor(status.progress * 100)} %`;
-    const stage = status.stage ? `${status.stage}${percent}` : 'connecting to the engine';
-    return { text: `$(loading~spin) midfill${percent}`, kind: 'plain', lines: ['midfill is starting…', sentence(stage), ...trouble] };
+    const percent = status.progress === null ? '' : ` ${Math.floor(status.progress * 100)}%`;
+    const lines = ['midfill is starting…', progress(status.stage, percent), ...trouble];
+    return { text: `$(loading~spin) midfill${percent}`, kind: 'plain', lines };
   }
   const icon = status.state === 'generating' ? '$(sync~spin)' : trouble.length ? '$(info)' : '$(check)';
   return { text: `${icon} midfill`, kind: 'plain', lines: ['midfill is ready', ...facts(status), ...trouble] };
+}
+
+/** Return what a start does at this stage, and how far the whole start is. */
+function progress(stage: string, percent: string): string {
+  if (!stage) {
+    return 'Connecting to the engine';
+  }
+  const is = stage.startsWith('fetching') ? 'Downloading' : EVERY_TIME.includes(stage) ? 'Loading' : 'Preparing';
+  return `${is} the model${is === 'Loading' ? '' : ' (first time only)'}${percent && `:${percent}`}`;
 }
 
 function facts(status: ServerStatus): string[] {
@@ -82,5 +93,8 @@ function facts(status: ServerStatus): string[] {
 }
 
 function sentence(text: string): string {
+  if (text.startsWith('midfill')) {
+    return text + (/[.!?]$/.test(text) ? '' : '.'); // a name that never has a capital
+  }
   return text ? text[0]!.toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.') : '';
 }

@@ -9,6 +9,8 @@ export interface Told {
   off: string;
   why: string;
   language: string;
+  /** The language's name for users. */
+  name: string;
   disabledLanguages: string[];
 }
 

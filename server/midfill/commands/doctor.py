@@ -110,7 +110,7 @@ def _configuration() -> Iterator[Finding]:
     taken, file = config_files.take_user(), paths.config_file()
     for problem in taken.problems:
         yield Finding("configuration", "warning", problem.message, problem.remedy)
-    says = f"{file}" if file.is_file() else f"defaults ({file} is not there)"
+    says = f"{file}" if file.is_file() else f"defaults (there is no {file})"
     yield Finding("configuration", "ok", f"{says}: model {taken.config.model}, adapter {taken.config.adapter}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from midfill.lsp import convert
 from midfill.lsp.protocol import Params
-from midfill.trace import Trace, story
+from midfill.trace import REPLACED, Trace, story
 
 MAX_TRACES = 50
 
@@ -23,11 +23,11 @@ class Traces:
         self._traces.append(trace)
 
     def find(self, id: str | None, uri: str | None) -> Trace | None:
-        """Return the last trace of a suggestion, of a document, or of all."""
-        for trace in reversed(self._traces):
-            if id in (None, trace.id) and uri in (None, trace.uri):
-                return trace
-        return None
+        """Return the last trace of a suggestion, of a document, or of all.
+
+        A request that a newer one replaced is returned only if there is no other: users ask about the newer one."""
+        found = [trace for trace in reversed(self._traces) if id in (None, trace.id) and uri in (None, trace.uri)]
+        return next((trace for trace in found if trace.refused != REPLACED), found[0] if found else None)
 
 
 def explain(traces: Traces, params: Params) -> Any:

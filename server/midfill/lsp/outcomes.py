@@ -18,7 +18,7 @@ from midfill.lsp import convert
 from midfill.lsp.documents import Documents
 from midfill.lsp.protocol import Params
 from midfill.records import KEPT_AFTER_S, Records, Shown, kept_share
-from midfill.trace import Trace
+from midfill.trace import REPLACED, Trace
 from midfill.types import Completion, Snapshot
 
 MAX_KNOWN = 200  # suggestions whose outcome is still open
@@ -79,8 +79,8 @@ class Outcomes:
         self._records.shown(_shown(family, completion, trace, seen=not self._client_tells))
 
     def traced(self, trace: Trace) -> None:
-        """A request has ended; `midfill explain` shows the last one, without its text."""
-        if self._on:
+        """A request has ended; `midfill explain` shows the last one that no newer one replaced, without its text."""
+        if self._on and trace.refused != REPLACED:
             self._records.trace(trace.without_text())
 
     def seen(self, id: str) -> None:

@@ -24,7 +24,7 @@ from midfill.lsp.session import Session
 from midfill.lsp.settings import Client
 from midfill.lsp.shapes import Family, Inline, Popup, ResponseFormat, StreamingInline, Suggestion
 from midfill.postprocess import Place, closed
-from midfill.trace import Trace
+from midfill.trace import REPLACED, Trace
 from midfill.types import Completion, Refusal, Trigger
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ async def _run(session: Session, asked: Suggestion, shape: ResponseFormat) -> No
         session.latest.done(asked)
         session.latest.counts["cancelled"] += asked.pending.cancelled
         if asked.pending.cancelled:
-            asked.trace.refuse("cancelled", "the editor cancelled the request")
+            asked.trace.refuse(REPLACED, "a newer request replaced it")
     _answer(session, asked, shape)
 
 

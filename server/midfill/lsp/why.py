@@ -8,6 +8,7 @@ from midfill import triggers
 from midfill.lsp import convert
 from midfill.lsp.protocol import Params
 from midfill.lsp.session import Session
+from midfill.syntax import languages
 from midfill.types import MidfillError, Refusal, Snapshot
 
 NOT_OPEN = "the document is not open"
@@ -28,6 +29,7 @@ def why(session: Session, params: Params) -> Any:
         "off": "" if refusal is None else refusal.name,
         "why": "" if refusal is None else refusal.why,
         "language": "" if document is None else document.language,
+        "name": "" if document is None else languages.display_name(document.language),
         "disabledLanguages": list(session.config.disabled_languages),
         "hint": "" if (trace := session.traces.find(None, known)) is None else trace.hidden,
     }

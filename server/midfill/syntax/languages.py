@@ -221,6 +221,11 @@ def title(language_id: str) -> str:
     return _TITLES.get(language_id) or language_id.replace("-", " ").title() or "Text"
 
 
+def display_name(language_id: str) -> str:
+    """Return the language's name as editors show it to users."""
+    return title(language_id) + (" JSX" if language_id in ("javascriptreact", "typescriptreact") else "")
+
+
 def shown_path(path: str, language_id: str) -> str:
     """Return ``path`` as the model sees it: its name shows the document's language, whatever the file is called.
 

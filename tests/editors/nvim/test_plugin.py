@@ -61,7 +61,7 @@ def test_a_filetype_is_the_servers_language(start: Start) -> None:
     editor.wait(lambda: statusline(editor), "midfill: off")
     assert off_for(editor) == [["javascript", "shellscript"]]
     told = editor.command("Midfill")
-    assert "midfill: automatic suggestions are off for shellscript (disabled_languages); turn it back on with" in told
+    assert "midfill: automatic suggestions are off for Shell (disabled_languages); turn it back on with" in told
     editor.keys("A <M-Bslash>")  # by hand it comes
     editor.wait_ghost("one")
     editor.keys("<Esc>:Midfill restart<CR>")
@@ -179,7 +179,7 @@ def test_the_model_is_chosen(start: Start) -> None:
     editor.command("Midfill model")
     (told,) = editor.wire.wait("workspace/didChangeConfiguration")
     offered = editor.lua("return _G.picked")
-    assert "Qwen/Qwen2.5-Coder-1.5B: 3.1 GB to fetch, needs about 2.1 GB of memory" in offered
+    assert "Qwen/Qwen2.5-Coder-1.5B: 3.1 GB to download, needs about 2.1 GB of memory" in offered
     assert offered[-1].startswith(told["params"]["settings"]["midfill"]["model"])
 
 
@@ -196,7 +196,7 @@ def test_reports_in_a_narrow_window(start: Start, columns: int) -> None:
     lines = editor.lua("return require('midfill.reports').statistics(...)", RECORDS)
     assert max(map(len, lines)) <= 30
     assert [" ".join(line.split()) for line in lines if line.startswith("  ")] == [
-        "shown 120", "accepted 30", "rate 28 %", "answer, p50 210 ms", "typescriptreact 80, 30 %",
+        "shown 120", "accepted 30", "rate 28%", "answer, p50 210 ms", "typescriptreact 80, 30%",
     ]  # fmt: skip
     assert "no such" in editor.lua("return require('midfill.reports').statistics(...)", "no such program")[-1]
     story = editor.lua("return require('midfill.reports').story(...)", STORY)

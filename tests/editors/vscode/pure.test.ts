@@ -153,12 +153,14 @@ test('a part that was taken', () => {
 });
 
 const VIEWS: [string, Partial<typeof STARTING>, { missing?: string; off?: string; snoozedS?: number }, string, string][] = [
-  ['starting', {}, {}, '$(loading~spin) midfill', 'Connecting to the engine.'],
-  ['starting with progress', { stage: 'loading', progress: 0.429 }, {}, '$(loading~spin) midfill 42 %', 'Loading 42 %.'],
+  ['starting', {}, {}, '$(loading~spin) midfill', 'Connecting to the engine'],
+  ['starting with progress', { stage: 'loading', progress: 0.429 }, {}, '$(loading~spin) midfill 42%', 'Loading the model: 42%'],
+  ['preparing', { stage: 'converting', progress: 0.1 }, {}, '$(loading~spin) midfill 10%', 'Preparing the model (first time only): 10%'],
+  ['fetching', { stage: 'fetching a/b', progress: null }, {}, '$(loading~spin) midfill', 'Downloading the model (first time only)'],
   ['ready', { state: 'ready', model: 'm', adapter: 'mine', device: 'cpu' }, {}, '$(check) midfill', 'Adapter: mine'],
   ['generating', { state: 'generating' }, {}, '$(sync~spin) midfill', 'No adapter'],
   ['ready, and a remark', { state: 'ready', message: 'odd', remedy: 'look' }, {}, '$(info) midfill', 'Look.'],
-  ['off', { state: 'off' }, {}, '$(circle-slash) midfill', 'Midfill is turned off.'],
+  ['off', { state: 'off' }, {}, '$(circle-slash) midfill', 'midfill is turned off.'],
   ['off here', { state: 'ready' }, { off: 'off for python' }, '$(circle-slash) midfill', 'Off for python.'],
   ['snoozed', { state: 'ready' }, { off: 'snoozed', snoozedS: 841 }, '$(bell-slash) midfill 15 min', 'Snoozed for another 15 minutes.'],
   ['nearly over', { state: 'ready' }, { snoozedS: 9 }, '$(bell-slash) midfill 1 min', 'Snoozed for another 1 minute.'],
@@ -245,7 +247,7 @@ const RECORDS = {
 test('statistics are read in a narrow column', () => {
   const text = counters({ requests: 7, engine: {} }) + week(JSON.stringify(RECORDS));
   assert.ok(text.split('\n').every((line) => line.length <= 30), text);
-  for (const line of ['requests 7', 'shown 120', 'rate 28 %', 'answer, p50 210 ms', 'typescriptreact 80, 30 %', 'unknown 2']) {
+  for (const line of ['requests 7', 'shown 120', 'rate 28%', 'answer, p50 210 ms', 'typescriptreact 80, 30%', 'unknown 2']) {
     assert.ok(text.replace(/ +/g, ' ').includes(` ${line}\n`), `${line} in ${text}`);
   }
   assert.ok(!text.includes('5 min'));

@@ -39,10 +39,10 @@ def test_the_menu(menu: Workbench) -> None:
     labels = [label.strip() for label in open_menu(menu)]
     menu.shot("menu")
     for wanted in (
-        "Turn off in this file", "Turn off for python", "Turn off in this workspace", "Turn off everywhere",
-        "Eagerness...", "Lines...", "Snooze...",
-        "Explain last suggestion", "Trigger suggestion", "Model...", "Adapter...", "Statistics", "Log", "Settings",
-        "Restart",
+        "Turn off in this file", "Turn off for Python", "Turn off in this workspace", "Turn off everywhere",
+        "Eagerness…", "Lines…", "Snooze…",
+        "Explain last suggestion", "Trigger suggestion", "Choose model…", "Choose adapter…", "Statistics", "Log",
+        "Settings", "Restart",
     ):  # fmt: skip
         assert wanted in labels, labels
 
@@ -50,10 +50,10 @@ def test_the_menu(menu: Workbench) -> None:
 @pytest.mark.parametrize(
     ("where", "why"),
     [
-        ("everywhere", "Midfill is turned off (enabled)"),
-        ("for python", "Automatic suggestions are off for python (disabled_languages)"),
+        ("everywhere", "midfill is turned off (enabled)"),
+        ("for Python", "Automatic suggestions are off for Python (disabled_languages)"),
         ("in this file", "Turned off in this file; what you ask for comes"),
-        ("in this workspace", "Midfill is turned off (enabled)"),
+        ("in this workspace", "midfill is turned off (enabled)"),
     ],
 )
 def test_off_and_on_again(menu: Workbench, where: str, why: str) -> None:
@@ -69,7 +69,7 @@ def test_off_and_on_again(menu: Workbench, where: str, why: str) -> None:
     n_started = len(menu.wire("initialize"))
     open_menu(menu)
     menu.pick(f"Turn on {where}")
-    if where == "for python":  # a setting that is no more: midfill's own file counts again
+    if where == "for Python":  # a setting that is no more: midfill's own file counts again
         until(lambda: len(menu.wire("initialize")), lambda n: n > n_started, menu)
     menu.wait_status("codicon-check")
     menu.focus()
@@ -130,7 +130,7 @@ def told(bench: Workbench, name: str) -> object:
 
 @pytest.mark.parametrize(
     ("entry", "name", "value", "usual"),
-    [("Eagerness...", "eagerness", "quiet", "balanced"), ("Lines...", "lines", "one", "auto")],
+    [("Eagerness…", "eagerness", "quiet", "balanced"), ("Lines…", "lines", "one", "auto")],
 )
 def test_the_knob_is_turned(menu: Workbench, entry: str, name: str, value: str, usual: str) -> None:
     for chosen in (value, usual):
@@ -148,7 +148,7 @@ def test_the_knob_is_turned(menu: Workbench, entry: str, name: str, value: str, 
 def test_a_snooze(menu: Workbench) -> None:
     menu.script("shown\n")
     open_menu(menu)
-    menu.pick("Snooze...")
+    menu.pick("Snooze…")
     menu.page.locator(".quick-input-list .monaco-list-row", has_text="60 minutes").wait_for()
     menu.pick("15 minutes")
     menu.wait_status("codicon-bell-slash", "15 min")
@@ -172,9 +172,9 @@ def test_the_model_is_chosen(menu: Workbench) -> None:
     model = "Qwen/Qwen2.5-Coder-1.5B"
     for name in (model, "auto"):
         open_menu(menu)
-        menu.pick("Model...")
+        menu.pick("Choose model…")
         row = menu.page.locator(".quick-input-list .monaco-list-row", has_text=model)
-        until(row.inner_text, lambda text: "3.1 GB to fetch, needs about 2.1 GB of memory" in text, menu)
+        until(row.inner_text, lambda text: "3.1 GB to download, needs about 2.1 GB of memory" in text, menu)
         menu.shot("model")
         menu.pick(name)
         until(lambda: told(menu, "model"), lambda told, name=name: told == name, menu)  # type: ignore[misc]

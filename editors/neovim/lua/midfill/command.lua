@@ -142,7 +142,7 @@ local LEVELS, LINES, MINUTES =
 local function snooze(minutes)
   local n = tonumber(minutes or '15')
   if not n or n < 0 then
-    return warn('say for how many minutes, such as 5, 15 or 60; 0 ends it')
+    return warn('expected a number of minutes, such as 5, 15 or 60 (0 ends the snooze)')
   end
   ask('workspace/executeCommand', { command = 'midfill.snooze', arguments = { n } }, function()
     vim.notify(n == 0 and 'midfill: the snooze is over' or ('midfill: snoozed for %d minutes'):format(n))
@@ -152,7 +152,7 @@ end
 ---@param model { name: string, here: boolean, size: integer, memory: integer }
 ---@return string
 local function described(model)
-  local where = model.here and 'here' or 'to fetch'
+  local where = model.here and 'on disk' or 'to download'
   return ('%s: %.1f GB %s, needs about %.1f GB of memory'):format(
     model.name,
     model.size / 1e9,

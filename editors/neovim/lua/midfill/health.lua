@@ -21,7 +21,7 @@ local function check_neovim()
   }
   local way = config.way()
   if way == 'builtin' and not vim.lsp.inline_completion then
-    return health.error('ghost text: this Neovim has no vim.lsp.inline_completion', "say ghost_text = 'plugin'")
+    return health.error('ghost text: this Neovim has no vim.lsp.inline_completion', "set ghost_text = 'plugin'")
   end
   health.info(way and ways[way] or 'ghost text: off (ghost_text = false)')
 end
@@ -45,7 +45,7 @@ local function check_program()
   if not version then
     health.error(path .. ' does not start', {
       "install it: pip install 'midfill[embedded]' (or uv tool install, or pipx install)",
-      "or say where it is: vim.lsp.config('midfill', { cmd = { '/path/to/midfill', 'lsp', '--stdio' } })",
+      "or set its path: vim.lsp.config('midfill', { cmd = { '/path/to/midfill', 'lsp', '--stdio' } })",
     })
     return false
   end

@@ -5,7 +5,7 @@ local M = {}
 ---@param share number
 ---@return string
 local function percent(share)
-  return ('%d %%'):format(share * 100 + 0.5)
+  return ('%d%%'):format(share * 100 + 0.5)
 end
 
 ---@param seconds number

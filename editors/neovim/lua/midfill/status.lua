@@ -94,10 +94,12 @@ end
 ---@return string[]
 function M.story(status)
   if not status then
-    return { 'midfill does not run in this buffer', "  :lua vim.lsp.enable('midfill'), or :checkhealth midfill" }
+    return { 'midfill is not running in this buffer', "  :lua vim.lsp.enable('midfill'), or :checkhealth midfill" }
   end
   local message = type(status.message) == 'string' and status.message or ''
-  local lines = { ('midfill: %s%s'):format(status.state, message ~= '' and ': ' .. message or '') }
+  local is_remark = status.state == 'ready' or status.state == 'generating' -- suggestions work all the same
+  local how = is_remark and ' (warning: %s)' or ': %s'
+  local lines = { ('midfill: %s%s'):format(status.state, message ~= '' and how:format(message) or '') }
   if status.remedy and status.remedy ~= '' then
     lines[#lines + 1] = '  ' .. status.remedy
   end

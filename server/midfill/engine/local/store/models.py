@@ -346,7 +346,7 @@ def _snapshot(hub_id: str, patterns: list[str]) -> Path:
         return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:  # the hub client raises many kinds; all mean the same here
         kind = type(error).__name__
-        remedy = 'check the network, or set model = "embedded"'
+        remedy = 'check its name and your connection, or set model = "embedded"'
         if "Gated" in kind:
             remedy = f'accept the licence of {hub_id} on its page and log in (hf auth login), or set model = "embedded"'
-        raise MidfillError(f"cannot fetch {hub_id} ({kind})", remedy) from error
+        raise MidfillError(f"couldn't download the model {hub_id} ({kind})", remedy) from error

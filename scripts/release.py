@@ -1,8 +1,8 @@
-"""Builds everything that a release consists of, into dist/: ``make release``.
+"""Build everything that a release consists of into dist/: ``make release``.
 
-The wheel and the source archive, the VS Code extension, the Neovim plugin, a CycloneDX file with what a user's
-installation consists of, and the checksums of all. Dates are those of the commit, so that the same commit gives the
-same bytes with the same tools.
+These are the wheel, the source archive, the VS Code extension, the Neovim plugin, a CycloneDX file that lists the
+packages of an installation, and the checksums of all. Dates in the files are those of the commit, so with the same
+tools the same commit gives the same bytes.
 """
 
 from __future__ import annotations

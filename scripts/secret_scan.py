@@ -1,12 +1,12 @@
-"""How well the secret scan tells keys from code: planted keys that it finds, and files that it suspects.
+"""Measure how well the secret scan tells keys from code: how many planted keys it finds, and which files it suspects.
 
     python scripts/secret_scan.py [--each 200] [--seed 1] [--all] [FOLDER...]
 
-Keys are made up by the form that a service gives them, thirty kinds and more (those of gitleaks' and detect-secrets'
-rules), and stand in lines as people write them. Each subfolder of a FOLDER is a package, as in ``site-packages`` or
-``node_modules``; of each the first 60 files in a language that context is gathered from, with ``--all`` every file of
-a known language. Prints a table, then the files that raise an alarm; ends with one line of JSON. A file that holds a
-whole private key, as tests of TLS do, is counted by itself: that is no false alarm.
+The planted keys are invented in the formats of more than thirty services (those of gitleaks' and detect-secrets'
+rules), on lines as people write them. Each subfolder of a FOLDER counts as a package, as in ``site-packages`` or
+``node_modules``. Of each package the first 60 files in a language that context is gathered from are scanned; with
+``--all``, every file in a known language. Prints a table, then the suspected files; the last line is JSON. Files that
+hold a whole private key, as tests of TLS do, are counted separately: they are no false alarms.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--each", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--all", action="store_true", help="every file of a known language")
+    parser.add_argument("--all", action="store_true", help="scan every file in a known language")
     options = parser.parse_args()
     shares = planted(options.each, options.seed)
     for kind, share in sorted(shares.items(), key=lambda pair: pair[1]):

@@ -1,2 +1,1 @@
-"""Measurements that are run by hand, with torch or hard texts: each module is a command, ``python -m
-scripts.bench.NAME``."""
+"""Measurements to run manually, because they take torch, a GPU or much time: ``python -m scripts.bench.NAME``."""

@@ -1,12 +1,13 @@
-"""Decoding on a GPU against its memory bandwidth, with CodeGemma-7B's shapes and random weights.
+"""Compare decoding on a GPU with its memory bandwidth, for random weights in the shapes of CodeGemma-7B.
 
     python -m scripts.bench.gpu [--dtype bfloat16] [--context 2048] [--tokens 64] [--eager]
     python -m scripts.bench.gpu --dtype int4 --pretend-memory 8    on a larger card, as if it had 8 GB
-    python -m scripts.bench.gpu --tiny --device cpu                does it run at all: no figure of it means anything
+    python -m scripts.bench.gpu --tiny --device cpu                only to see that it runs; its figures mean nothing
 
-Nothing is downloaded: speed does not depend on the values of the weights. A token needs every weight, every kept key
-and value and its adapter's weights once, so the least time of a step is their bytes divided by the bandwidth, which the
-same run measures by copying. Prints a table and finally one line of JSON; the exit status is 1 if a goal is missed.
+Nothing is downloaded, because speed does not depend on the values of the weights. To decode a token, the GPU reads
+each weight, each cached key and value, and the adapter's weights once. So a step takes at least their bytes divided by
+the bandwidth, which the same run measures by copying. Prints a table and then one line of JSON. The exit status is 1 if
+a goal is missed.
 """
 
 from __future__ import annotations

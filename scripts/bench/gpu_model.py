@@ -1,4 +1,4 @@
-"""For the benches of a GPU: a model with CodeGemma-7B's shapes and random weights, set up as in the engine."""
+"""What the GPU benches share: a model with CodeGemma-7B's shapes and random weights, set up as in the engine."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--eager", action="store_true", help="without Triton's kernels")
-    parser.add_argument("--pretend-memory", type=float, metavar="GB", help="as if the card had no more")
+    parser.add_argument("--pretend-memory", type=float, metavar="GB", help="use only this much of the GPU's memory")
     parser.add_argument("--tiny", action="store_true", help="a model of two small layers, and no goals")
     return parser
 

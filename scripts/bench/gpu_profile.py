@@ -1,10 +1,10 @@
-"""Which kernels a step of one token takes on a GPU, and a prompt: where gpu.py's milliseconds go.
+"""Show in which kernels a GPU spends the time of a prompt and of a decoding step: where gpu.py's milliseconds go.
 
     python -m scripts.bench.gpu_profile [--dtype bfloat16] [--context 2048] [--rows 30]
-    python -m scripts.bench.gpu_profile --tiny --device cpu       does it run at all
+    python -m scripts.bench.gpu_profile --tiny --device cpu       only to see that it runs
 
-The other options are those of gpu.py. Prints two tables of torch's profiler, kernels by their time, and under each what
-a step takes by the clock, the kernels' sum, and the difference, in which the device is idle.
+The other options are those of gpu.py. Prints two tables of torch's profiler with the kernels sorted by time. Below each
+table stand the time of a step by the clock, the sum of its kernels, and the difference, in which the device is idle.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def profiled(bench: Bench, action: Callable[[], object], n: int, n_rows: int) ->
 def main() -> int:
     """Profile a step of one token by its graph, and a prompt."""
     parser = arguments(__doc__.split("\n", 1)[0] if __doc__ else "")
-    parser.add_argument("--rows", type=int, default=30, help="kernels to print")
+    parser.add_argument("--rows", type=int, default=30, help="number of kernels to print")
     options = parser.parse_args()
     if (problem := why_not(options)) is not None:
         print(problem, file=sys.stderr)

@@ -1,11 +1,11 @@
-"""Loading and training on a GPU with CodeGemma-7B's shapes and random weights: seconds, and peaks of memory.
+"""Measure loading and training on a GPU, in seconds and peak memory, for random weights in the shapes of CodeGemma-7B.
 
     python -m scripts.bench.gpu_train [--tokens 512,1024,2048] [--folder /tmp/codegemma-7b-random]
-    python -m scripts.bench.gpu_train --tiny --device cpu        does it run at all: no figure of it means anything
+    python -m scripts.bench.gpu_train --tiny --device cpu        only to see that it runs; its figures mean nothing
 
-Weights are written once, 17 GB. Every format is loaded as the engine loads it, and the peak is given as a multiple of
-the memory that stays in use; then come QLoRA steps of each length, beside the memory that ``midfill train`` predicts
-for them. Prints a table and finally one line of JSON; the exit status is 1 if a goal is missed.
+The weights (17 GB) are written once. Each format is loaded as in the engine, and the peak is shown as a multiple of the
+memory that stays in use. Then QLoRA steps of each length are run, and their memory is shown beside what
+``midfill train`` predicts. Prints a table and then one line of JSON. The exit status is 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tokens", default="512,1024,2048", help="lengths of a training step")
     parser.add_argument("--formats", default="bfloat16,int8,int4")
-    parser.add_argument("--folder", type=Path, help="where the weights are written, and found again (temporary)")
+    parser.add_argument("--folder", type=Path, help="folder for the weights (default: a temporary one)")
     parser.add_argument("--tiny", action="store_true", help="a model of two small layers, and no goals")
     options = parser.parse_args()
     if (problem := why_not(options)) is not None:

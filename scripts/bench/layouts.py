@@ -1,10 +1,10 @@
-"""What suffix shift and token healing do to the answers: paired, over holes in the standard library.
+"""Measure how suffix shift and token healing change the answers, on holes in the standard library.
 
     python -m scripts.bench.layouts [--holes 160] [--seed 1] [--form int8]
 
-Each hole is answered in four ways: plain (exact layout, no healing), healed (exact layout), and healed after the suffix
-was kept while 8 and while 40 characters were typed before the cursor. The measure is exact match of the first line.
-Ends with one line of JSON.
+Each hole is answered in four ways: without both; with token healing only; and with token healing and a suffix that was
+kept in the cache while 8, or 40, characters were typed before the cursor. The score is whether the first line is right,
+character by character. The last line printed is JSON.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How long a forward pass of the embedded model takes, by number format and by adapter, and what else each one costs.
+"""Measure a forward pass of the embedded model: its time and other costs, by number format and by adapter.
 
     python -m scripts.bench.passes [--rounds 10] [--context 700] [--formats int8,int4,bfloat16] [--ranks 4,16,64]
 
-Adapters run unmerged, beside the weights of the first format; the output also says how long it takes to merge each into
-the float weights, with quantising and packing the sums, and how well each format predicts real code. The variants take
-turns within each round, so that any other load of the machine affects all of them: compare the ratios, which are
-relative to the first format. Ends with one line of JSON.
+Adapters run unmerged on the weights of the first format. The output also says how long it takes to merge an adapter
+into the float weights and to quantise and pack the result, and how well each format predicts real code. The variants
+take turns within each round, so other load on the machine affects all of them alike. Compare the ratios, which are
+relative to the first format. The last line printed is JSON.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--context", type=int, default=700)
     parser.add_argument("--formats", default="int8,int4,bfloat16")
-    parser.add_argument("--ranks", default="4,16,64", help="of adapters; an empty word: none")
+    parser.add_argument("--ranks", default="4,16,64", help="ranks of the adapters; an empty string for none")
     options = parser.parse_args()
     folder = models.prepare(models.resolve("embedded"), lambda stage, fraction: None)
     with torch.inference_mode():

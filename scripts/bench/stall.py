@@ -1,13 +1,14 @@
-"""How long the language server takes to answer while it indexes a workspace that is hard to parse.
+"""Measure how long the language server takes to answer while it indexes a workspace that is hard to parse.
 
     python -m scripts.bench.stall [--files 30] [--seconds 20] [--kinds plain,js,cpp,c,words,java] [--server FOLDER]
     python -m scripts.bench.stall --grammars [--only python,go] [--chars 199000]
 
-The real server over stdio, with a scripted engine. Files of each kind lie in a folder of their own, which is the
-workspace; a plain document is open, is typed into, and ``midfill/status`` is asked every 10 ms. Prints the times of the
-answers, and the most memory that the server and its children had, for each kind; ends with one line of JSON.
-``--server`` is the ``server`` folder of another commit, for a comparison. ``--grammars`` hands every hard text of every
-grammar to the process that parses, and prints how many ended it; that takes an hour.
+Runs the real server over stdio with a scripted engine. For each kind of file, the workspace is a folder with files of
+that kind. The bench opens a plain document, types into it and sends ``midfill/status`` every 10 ms. For each kind it
+prints the response times and the peak memory of the server and its children; the last line is JSON.
+
+``--server`` names the ``server`` folder of another commit, to compare with. ``--grammars`` gives each hard text to the
+parser process in every grammar and prints how many texts ended the process; this takes an hour.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def main() -> None:
     parser.add_argument("--kinds", default="plain,js,cpp,c,words,java")
     parser.add_argument("--server")
     parser.add_argument("--grammars", action="store_true")
-    parser.add_argument("--only", help="these grammars, with commas")
+    parser.add_argument("--only", help="only these grammars, separated by commas")
     parser.add_argument("--chars", type=int, default=199_000)
     options = parser.parse_args()
     if options.server:

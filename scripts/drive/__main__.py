@@ -1,4 +1,6 @@
-"""``python -m scripts.drive``: types small projects into the real editors and says what was seen (docs/drive.md)."""
+"""Type small projects into the real editors and report what a user would have seen: ``python -m scripts.drive``.
+
+docs/drive.md says what is judged, and how."""
 
 from __future__ import annotations
 
@@ -94,11 +96,16 @@ def _load() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.drive", description=__doc__)
     parser.add_argument("--editor", choices=[*EDITORS, "both"], default="both")
-    parser.add_argument("--project", choices=list(LANGUAGES), help="one of them; otherwise all")
-    parser.add_argument("--minutes", type=float, default=15.0, help="for all of it; 0: until everything is typed")
-    parser.add_argument("--seed", type=int, default=1, help="of the times between keys")
-    parser.add_argument("--look", type=float, default=LOOK_S, help="longest look in seconds; more on a busy machine")
-    parser.add_argument("--out", type=Path, default=Path("build/drive"), help="a folder for lines of JSON and pictures")
+    parser.add_argument("--project", choices=list(LANGUAGES), help="type only this project (default: all)")
+    parser.add_argument("--minutes", type=float, default=15.0, help="longest session (15); 0: type everything")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the times between keys")
+    parser.add_argument(
+        "--look",
+        type=float,
+        default=LOOK_S,
+        help="longest look in seconds; set more on a busy machine",
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/drive"), help="folder for the JSON lines and pictures")
     return parser
 
 

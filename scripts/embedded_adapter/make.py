@@ -1,10 +1,10 @@
-"""The embedded adapter: sources, training, the gate, and into the package if it passes.
+"""Train the adapter of the embedded model, and put it into the package if it passes the gate.
 
     python -m scripts.embedded_adapter.make [FOLDER] [--steps N] [--fresh]
 
-Training goes on from the adapter in the package, which the new one has to be better than; --fresh begins with a new
-one, which has to be better than none. FOLDER (build/embedded_adapter) gets the sources and keeps what was fetched. The
-same command goes on where a run ended.
+Training continues from the adapter in the package, and the new adapter must be better than that one. With --fresh it
+starts with a new adapter, which must be better than the model without any. The sources are downloaded into FOLDER
+(default: build/embedded_adapter) and kept there. If a run was interrupted, the same command continues it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def main() -> int:
     """Fetch, train, judge, and ship what is better; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "embedded_adapter")
-    parser.add_argument("--steps", type=int, default=0, help="(200, from nothing 460)")
-    parser.add_argument("--fresh", action="store_true", help="begin with a new adapter")
+    parser.add_argument("--steps", type=int, default=0, help="training steps (default: 200, or 460 with --fresh)")
+    parser.add_argument("--fresh", action="store_true", help="start with a new adapter")
     arguments = parser.parse_args()
     sources = arguments.folder / "sources"
     if not (sources / "SOURCES.md").is_file():

@@ -1,7 +1,7 @@
-"""Fetches the projects to measure on: ``python -m scripts.eval_languages.fetch DIR``.
+"""Download the projects that ``midfill eval languages`` measures on: ``python -m scripts.eval_languages.fetch DIR``.
 
-Writes DIR/dev/<group>/<package>/… and DIR/test/<group>/<package>/…; the archives stay in DIR/cache. The same
-projects.toml gives the same files. See README.md.
+Writes DIR/dev/<group>/<package>/… and DIR/test/<group>/<package>/…, and keeps the archives in DIR/cache. The same
+projects.toml always gives the same files. See README.md.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Fetch, choose, write; return 1 if a package failed."""
     parser = argparse.ArgumentParser(prog="fetch", description="Fetches the projects of midfill eval languages.")
     parser.add_argument("dir", type=Path, metavar="DIR")
-    parser.add_argument("--projects", type=Path, default=PROJECTS, help="another list than projects.toml")
-    parser.add_argument("--cache", type=Path, help="where the archives stay (DIR/cache)")
-    parser.add_argument("--allow-newer", action="store_true", help="take what Debian has now, without its hash")
+    parser.add_argument("--projects", type=Path, default=PROJECTS, help="list of projects (default: projects.toml)")
+    parser.add_argument("--cache", type=Path, help="folder for the archives (default: DIR/cache)")
+    parser.add_argument(
+        "--allow-newer", action="store_true", help="take Debian's current version without checking its hash"
+    )
     options = parser.parse_args(arguments)
     cache = Cache(options.cache or options.dir / "cache", allow_newer=options.allow_newer)
     projects, failures = read_projects(options.projects), 0

@@ -1,4 +1,4 @@
-"""projects.toml: which packages, in which version, for which group of languages and which half."""
+"""Read projects.toml: the packages with their version, group of languages, and half (dev or test)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products of prompts by AVX-512 VNNI: right, the same for a row alone and among others, and chosen by measurement."""
+"""Products of prompts by AVX-512 VNNI: correct, the same alone and in a batch, and chosen only if measured faster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory that really runs out: a limit on the address space of real processes with a tiny model.
+"""Memory that runs out: a limit on the address space of real processes with a tiny model.
 
 The limit makes the system refuse what torch, Python and the native libraries ask for, wherever they are just then.
 """

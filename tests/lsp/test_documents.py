@@ -1,4 +1,4 @@
-"""The text store against a model that is too simple to be wrong."""
+"""The text store compared with a reference that is too simple to be wrong."""
 
 from __future__ import annotations
 

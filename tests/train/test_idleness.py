@@ -1,4 +1,4 @@
-"""Whether somebody uses the computer: the answers of each system, and what midfill concludes."""
+"""Whether the user is at the computer: what each system reports, and what midfill concludes from it."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class Guard:
         self._app, self._expected = app, f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """WireResponse, or pass the request on."""
+        """Answer, or pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

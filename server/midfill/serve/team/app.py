@@ -50,7 +50,7 @@ class TeamGuard:
         self._app, self._tokens, self._terms = app, tokens, terms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """WireResponse, or pass the request on with its sender."""
+        """Answer, or pass the request on with its sender."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

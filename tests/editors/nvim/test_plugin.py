@@ -169,7 +169,7 @@ def test_a_snooze(start: Start) -> None:
     editor.ready()
     editor.keys("+ ")
     editor.wait_ghost("one")
-    assert "how many minutes" in editor.command("Midfill snooze soon")
+    assert "expected a number of minutes" in editor.command("Midfill snooze soon")
 
 
 def test_the_model_is_chosen(start: Start) -> None:

@@ -242,37 +242,35 @@ async def _wait_ready(console: Console, states: asyncio.Queue[dict[str, Any]]) -
     raise AssertionError("unreachable")
 
 
-async def _story(session: SimulatedEditor) -> None:
-    screen = session._screen
-    session.go_to("def total(self) -> float:")
-    screen.says = "typing …"
-    await session.type("\n        ")
-    screen.says = "[cyan]ghost text grows while the model streams[/]"
+async def _type_after(session: SimulatedEditor, mark: str, text: str) -> None:
+    session.go_to(mark)
+    session._screen.says = "typing …"
+    await session.type(text)
+
+
+async def _suggest_and_accept(session: SimulatedEditor, says: str) -> None:
+    session._screen.says = says
     await session.suggest()
-    screen.says = "[green]Tab: accepted[/]"
+    session._screen.says = "[green]Tab: accepted[/]"
     await session.accept()
+
+
+async def _story(session: SimulatedEditor) -> None:
+    grows = "[cyan]ghost text grows while the model streams[/]"
+    await _type_after(session, "def total(self) -> float:", "\n        ")
+    await _suggest_and_accept(session, grows)
     await session.type("")
 
-    session.go_to("for entry in json.loads(path.read_text()):")
-    screen.says = "typing …"
-    await session.type("\n        ")
-    screen.says = "[cyan]a suggestion grows …[/]"
+    await _type_after(session, "for entry in json.loads(path.read_text()):", "\n        ")
+    session._screen.says = "[cyan]a suggestion grows …[/]"
     await session.suggest(until=12)
-    screen.says = "[yellow]… but the typing goes on: the request is stale, the model stops[/]"
+    session._screen.says = "[yellow]… but the typing goes on: the request is stale, the model stops[/]"
     await session.type("item = ")
     session.figures.cancelled = await _last_cancelled(session)
-    screen.says = f"[yellow]{_stale(session.figures.cancelled)}[/]"
-    await session.suggest()
-    screen.says = "[green]Tab: accepted[/]"
-    await session.accept()
+    await _suggest_and_accept(session, f"[yellow]{_stale(session.figures.cancelled)}[/]")
 
-    session.go_to("return inventory")
-    screen.says = "typing …"
-    await session.type("\n\n\ndef cheapest(inventory: Inventory) -> Item:\n    ")
-    screen.says = "[cyan]ghost text grows while the model streams[/]"
-    await session.suggest()
-    screen.says = "[green]Tab: accepted[/]"
-    await session.accept()
+    await _type_after(session, "return inventory", "\n\n\ndef cheapest(inventory: Inventory) -> Item:\n    ")
+    await _suggest_and_accept(session, grows)
     totals = (await session.engine()).get("recent") or []
     for entry in totals:
         if entry["n_decoded"] > 1:

@@ -8,33 +8,21 @@ for itself, gives way to everything else, and ends with its parent.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from midfill.context import definition, limits
-from midfill.context.lines import answer_lines
+from midfill.context.lines import run_child
 from midfill.context.outline import outline
 
 
 def answer(message: dict[str, Any]) -> dict[str, Any]:
-    """Return the definitions of a text, or the name of the error that it caused."""
-    limits.limit_time(limits.MAX_CPU_S)
-    try:
-        return {"definitions": definition.to_json(outline(message["text"], message["language"]))}
-    except MemoryError:
-        raise  # what is left of the process is of no use
-    except Exception as error:  # noqa: BLE001 - one bad text must not end the child
-        return {"error": type(error).__name__}
-    finally:
-        limits.limit_time(0.0)
+    """Return the definitions of a text. May raise anything."""
+    return {"definitions": definition.to_json(outline(message["text"], message["language"]))}
 
 
 def main() -> None:
     """Run the child: it reads requests from its standard input until that ends."""
-    limits.take_least()
-    limits.end_with_parent(int(sys.argv[1]))
-    limits.limit_memory(limits.MAX_MEMORY)
-    answer_lines(answer)
+    run_child(answer, memory=limits.MAX_MEMORY, cpu_s=limits.MAX_CPU_S)
 
 
 if __name__ == "__main__":

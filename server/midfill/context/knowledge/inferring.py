@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from midfill import paths
-from midfill.context import limits
 from midfill.context.knowledge.callees import signature_at
-from midfill.context.lines import answer_lines
+from midfill.context.lines import run_child
 
 MAX_MEMORY = 480 << 20  # bytes of data; the standard library's stubs take up to 150 MB
 MAX_CPU_S = 12.0  # of a request; the very first one reads the stubs of the builtins
@@ -30,17 +29,9 @@ _MADE_TO_BE_EXTENDED = re.compile(r"mixin|base|abstract|protocol|interface", re.
 
 
 def answer(message: dict[str, Any]) -> dict[str, Any]:
-    """Return the lists of a request, or the name of the error that it caused."""
-    limits.limit_time(MAX_CPU_S)
-    try:
-        began = time.process_time()
-        return {"lists": list(_lists(message, began)), "calls": list(_calls(message, began))}
-    except MemoryError:
-        raise  # what is left of the process is of no use
-    except Exception as error:  # noqa: BLE001 - one bad text must not end the child
-        return {"error": type(error).__name__}
-    finally:
-        limits.limit_time(0.0)
+    """Return the lists of a request. May raise anything."""
+    began = time.process_time()
+    return {"lists": list(_lists(message, began)), "calls": list(_calls(message, began))}
 
 
 def _lists(message: dict[str, Any], began: float) -> Any:
@@ -196,12 +187,9 @@ def _keep_where_only_we_write() -> None:
 
 def main() -> None:
     """Run the child: it reads requests from its standard input until that ends."""
-    limits.take_least()
-    limits.end_with_parent(int(sys.argv[-1]))
-    limits.limit_memory(MAX_MEMORY)
     sys.setrecursionlimit(3000)
     _keep_where_only_we_write()
-    answer_lines(answer)
+    run_child(answer, memory=MAX_MEMORY, cpu_s=MAX_CPU_S)
 
 
 if __name__ == "__main__":

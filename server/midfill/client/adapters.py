@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,12 +53,17 @@ async def load_adapters(engine: HttpEngine, config: Config, info: ModelInfo) -> 
         folders[found[0]] = found[1]
         return found[0]
 
-    default = await load(config.adapter)
-    of_language = {}
-    for entry in config.adapter_by_language:
-        language, _, setting = entry.partition("=")
-        of_language[language] = await load(setting)
+    default, of_language = await each_of(config, load)
     return Adapters(default, of_language, folders), refusal
+
+
+async def each_of(
+    config: Config, find: Callable[[str], Awaitable[str | None]]
+) -> tuple[str | None, dict[str, str | None]]:
+    """Return what ``find`` returns for the setting ``adapter``, and by language for ``adapter_by_language``."""
+    default = await find(config.adapter)
+    entries = [entry.partition("=") for entry in config.adapter_by_language]
+    return default, {language: await find(setting) for language, _, setting in entries}
 
 
 async def check_adapter(engine: HttpEngine, folder: Path) -> None:

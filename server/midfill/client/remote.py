@@ -13,7 +13,7 @@ from typing import Any
 
 from midfill import fim
 from midfill.addresses import leaving, read_address
-from midfill.client.adapters import Adapters
+from midfill.client.adapters import Adapters, each_of
 from midfill.client.base import BackgroundLink, StatusHandler
 from midfill.client.fallback import LocalFallback
 from midfill.client.rendering import RenderProcess
@@ -225,12 +225,7 @@ async def usable(remote: Remote, config: Config) -> tuple[Adapters, MidfillError
                 return None
         return setting
 
-    default = await look(config.adapter)
-    of_language = {}
-    for entry in config.adapter_by_language:
-        language, _, setting = entry.partition("=")
-        of_language[language] = await look(setting)
-    return Adapters(default, of_language), refusal
+    return Adapters(*await each_of(config, look)), refusal
 
 
 async def _has(remote: Remote, name: str) -> None:

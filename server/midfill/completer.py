@@ -27,17 +27,7 @@ from midfill.read_ahead import ReadAhead, accepted, entered
 from midfill.renderers import Renderer
 from midfill.reuse import Middle, Reuse, ReuseQuery, digest
 from midfill.triggers import Debounce, ScopeAt
-from midfill.types import (
-    Completion,
-    Facts,
-    ModelInfo,
-    Origin,
-    PromptFacts,
-    Refusal,
-    Snapshot,
-    Stats,
-    Trigger,
-)
+from midfill.types import Completion, Facts, ModelInfo, Origin, PromptFacts, Refusal, Snapshot, Stats, Trigger
 
 # A client may cancel before it asks again: a generation waits this long for the next request, which may continue it.
 LINGER_S = 0.05

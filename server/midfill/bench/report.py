@@ -11,16 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from midfill.bench.figures import (
-    ANSWER,
-    COLD,
-    CONTENDERS,
-    KEY,
-    OURS,
-    TOKEN,
-    Samples,
-    prefill,
-)
+from midfill.bench.figures import ANSWER, COLD, CONTENDERS, KEY, OURS, TOKEN, Samples, prefill
 from midfill.bench.goals import GoalResult
 from midfill.bench.load import BUSY
 from midfill.bench.replay import Replay

@@ -62,8 +62,7 @@ def _last() -> Trace:
         raise MidfillError(f"{records.trace_file()} is damaged", "run: midfill stats --clear") from error
     if values is None:
         raise MidfillError(
-            "no request is recorded",
-            "midfill keeps the last one if records = true; or name FILE:LINE[:COL]",
+            "no request is recorded", "midfill keeps the last one if records = true; or name FILE:LINE[:COL]"
         )
     try:
         trace = from_plain(values)

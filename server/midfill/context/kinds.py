@@ -92,10 +92,7 @@ KINDS = {
         field="property_declaration field_declaration event_field_declaration enum_member_declaration",
     ),
     "ruby": _kinds(
-        "program body_statement module",
-        class_="class",
-        function="method singleton_method",
-        constant="assignment",
+        "program body_statement module", class_="class", function="method singleton_method", constant="assignment"
     ),
     "php": _kinds(
         "program namespace_definition compound_statement declaration_list enum_declaration_list",

@@ -96,11 +96,7 @@ def random_span(task: Task) -> Iterator[Hole]:
         yield _hole(task, "random", f"S{number}", start, end)
 
 
-KINDS: dict[str, Callable[[Task], Iterator[Hole]]] = {
-    "single": single_line,
-    "multi": multi_line,
-    "random": random_span,
-}
+KINDS: dict[str, Callable[[Task], Iterator[Hole]]] = {"single": single_line, "multi": multi_line, "random": random_span}
 
 
 def _lines(text: str) -> list[tuple[int, int]]:

@@ -90,10 +90,7 @@ def _share(row: Mapping[str, Any], metric: str, *, with_interval: bool) -> str:
 
 
 def differences(
-    names: Sequence[str],
-    found: Sequence[Difference],
-    metrics: Mapping[str, str],
-    kinds: Mapping[str, str] = NO_NAMES,
+    names: Sequence[str], found: Sequence[Difference], metrics: Mapping[str, str], kinds: Mapping[str, str] = NO_NAMES
 ) -> Table:
     """Return the paired comparison of the metrics and kinds named in ``metrics`` and ``kinds``; sure differences are
     marked."""

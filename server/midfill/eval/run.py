@@ -60,11 +60,7 @@ def program(task: Task, hole: Hole, middle: str) -> str:
 
 
 async def evaluate(
-    holes: Sequence[Hole],
-    askers: Mapping[str, Asker],
-    judge: Scorer,
-    see: See,
-    on_record: Callable[[Record], None],
+    holes: Sequence[Hole], askers: Mapping[str, Asker], judge: Scorer, see: See, on_record: Callable[[Record], None]
 ) -> list[Record]:
     """Let every configuration answer each hole in turn; a draw by the hole decides which is first. Raises EngineError.
 

@@ -273,7 +273,7 @@ class MidfillProtocol(LanguageServerProtocol):
         capabilities.notebook_document_sync = server.notebook_sync
         capabilities.execute_command_provider = lsp.ExecuteCommandOptions(commands=list(server.commands))
         capabilities.experimental = {
-            "midfill": {"inlineCompletion": True, "status": True, "explain": True, "names": True},
+            "midfill": {"inlineCompletion": True, "status": True, "explain": True, "names": True}
         }
         self.server_capabilities = capabilities
         self._initialized = True

@@ -26,14 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from midfill import __version__
 from midfill.config import ADAPTER_NAME
-from midfill.engine.base import (
-    AdapterMissingError,
-    BadRequestError,
-    Delta,
-    Engine,
-    EngineError,
-    GenerateRequest,
-)
+from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, Engine, EngineError, GenerateRequest
 from midfill.engine.wire import (
     ALIVE,
     BadRequest,

@@ -118,13 +118,7 @@ def _makefile(id: str) -> Row:
         )
         for quote in ('"', "'")
     ]
-    return row(
-        id,
-        passed(r"\\."),
-        line_comment(r"(?<![\w$({/&.'\"-])#", "#"),
-        quotes,
-        Rule(r"\)", shell_paren),
-    )
+    return row(id, passed(r"\\."), line_comment(r"(?<![\w$({/&.'\"-])#", "#"), quotes, Rule(r"\)", shell_paren))
 
 
 def _in_recipe(inner: Mode) -> Callable[[Lexer, re.Match[str]], int]:
@@ -138,15 +132,7 @@ def _in_recipe(inner: Mode) -> Callable[[Lexer, re.Match[str]], int]:
 
 
 def _dockerfile(id: str) -> Row:
-    return row(
-        id,
-        passed(r"\\."),
-        HASH_WORD,
-        heredocs(),
-        string('"'),
-        string("'", escape=""),
-        Rule(r"\)", shell_paren),
-    )
+    return row(id, passed(r"\\."), HASH_WORD, heredocs(), string('"'), string("'", escape=""), Rule(r"\)", shell_paren))
 
 
 def _fish(id: str) -> Row:

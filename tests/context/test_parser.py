@@ -1,4 +1,4 @@
-"""Texts are parsed by a child within limits: what is too much ends the child, never the process that asked."""
+"""A child parses texts within limits: a text that is too much ends the child, never the process that asked."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_child_reads_what_is_read_here(child: ParseProcess) -> None:
 @LINUX
 @pytest.mark.parametrize(("language", "text"), [("java", BOMB), ("cpp", ENDLESS)])
 def test_what_is_too_much_ends_the_child_alone(child: ParseProcess, language: str, text: str) -> None:
-    """Nothing here asks how long it took: the child's own limits end it, and its memory never passed them."""
+    """The test does not look at the time: the child's own limits end it, and its memory never passed them."""
     assert child.outline(language, "") == ()
     with pytest.raises(ChildEndedError) as caught:
         child.outline(language, text)
@@ -167,6 +167,19 @@ def test_a_child_that_never_starts_costs_definitions_only(monkeypatch: pytest.Mo
     subject.stop()
     assert [parsed.definitions for parsed in done] == [(), ()]
     assert n_started == parser.MAX_STARTS  # and not again for the second
+
+
+def test_without_a_folder_for_a_child_it_is_not_tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that reads a project would wait for three seconds of pauses."""
+    monkeypatch.setenv("MIDFILL_RUNTIME_DIR", "/proc/no/such/folder")
+    monkeypatch.setattr(parser, "FIRST_PAUSE_S", 2 * PATIENCE_S)
+    done: list[Parsed] = []
+    subject = Parser(done.append)
+    for key in "ab":
+        subject.submit(ParseJob(key, "python", "def f(): ...\n"))
+    assert settled(lambda: len(done) == 2)
+    subject.stop()
+    assert [parsed.definitions for parsed in done] == [(), ()]
 
 
 def test_a_child_without_work_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +327,7 @@ def test_an_open_document_that_is_too_much_has_its_text_alone(
 def test_choices_are_made_while_a_text_is_parsed(
     project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The parser never answers; what is known is chosen from all the same."""
+    """The parser never answers; snippets are chosen from what is in the index all the same."""
     project.set_folders([write(tmp_path / "w", {"client.py": GOOD})])
     assert project.settle(PATIENCE_S)
     monkeypatch.setattr(project._parser, "submit", lambda _job: None)

@@ -141,7 +141,10 @@ class Parser:
         if self._child is None:
             try:
                 self._child = self._start()
-            except (OSError, MidfillError, ValueError) as error:
+            except MidfillError as error:  # it has no folder, and the next one would have none either
+                self._switch_off(error.message)
+                return ()
+            except (OSError, ValueError) as error:
                 raise ChildEndedError(type(error).__name__, ready=False) from error
         if self._stopped.is_set():
             raise ChildEndedError("it is not needed any more", ready=False)
@@ -156,8 +159,11 @@ class Parser:
         self._n_ended += 1
         self._resume_at = time.monotonic() + pause_s
         if not error.ready and self._n_ended >= MAX_STARTS:
-            log.warning("context: nothing is parsed for a while, as the process for it does not start: %s", error)
-            self._n_ended, self._off_until = 0, time.monotonic() + OFF_S
+            self._switch_off(str(error))
+
+    def _switch_off(self, why: str) -> None:
+        log.warning("context: nothing is parsed for a while, as the process for it does not start: %s", why)
+        self._n_ended, self._off_until = 0, time.monotonic() + OFF_S
 
     def _end_child(self) -> None:
         child, self._child = self._child, None

@@ -116,7 +116,7 @@ def test_reference_solutions_pass() -> None:
     b"", b"no gzip", gzip.compress(b"{"), gzip.compress(b"[]"), gzip.compress(b'{"task_id": 1}'),
     gzip.compress(json.dumps(dict.fromkeys(
         ("task_id", "prompt", "canonical_solution", "test", "entry_point"), 1)).encode()),
-])  # fmt: skip
+], ids=["empty", "no gzip", "no JSON", "no object", "a key", "wrong values"])  # fmt: skip
 def test_a_file_that_is_none(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "tasks.jsonl.gz"
     file.write_bytes(content)

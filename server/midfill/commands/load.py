@@ -116,5 +116,5 @@ def _line(figures: dict[str, Any]) -> str:
         f"{figures['typists']:>5} typists: ghost text after "
         f"{ms(ghost['p50'])}/{ms(ghost['p90'])}/{ms(ghost['p99'])} ms (p50/p90/p99), "
         f"{percent('never_reached_the_engine')} never reached the engine, {percent('stale')} stale, "
-        f"{percent('decoded_for_nobody')} of the tokens for nobody, {figures['failed']} failed"
+        f"{percent('wasted_tokens')} of the tokens wasted, {figures['failed']} failed"
     )

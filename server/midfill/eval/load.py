@@ -105,7 +105,7 @@ class LoadResult:
             "never_reached_the_engine": _share(max(0, tally.n_asked - n_typed), tally.n_asked),
             "stale": _share(tally.n_superseded, tally.n_asked),
             "decoded": tally.n_decoded,
-            "decoded_for_nobody": _share(max(0, tally.n_decoded - tally.n_tokens_shown), tally.n_decoded),
+            "wasted_tokens": _share(max(0, tally.n_decoded - tally.n_tokens_shown), tally.n_decoded),
             "requests_per_s_and_replica": counts.n_requests / self.seconds / self.n_replicas if self.seconds else None,
             "people_a_replica": self.n_typists / self.n_replicas, "fast_enough": _is_fast(p50, p90),
         }  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from midfill.sizing import Card, Model, People, Requests, by_anchor, size, table
+from scripts.sizing import Card, Model, People, Requests, by_anchor, size, table
 
 # Qwen2.5-Coder-7B in bfloat16 on a card with 48 GB: 28 layers, 4 heads of keys and values, 128 wide.
 MODEL = Model(7.6e9, 28, 4, 128)
@@ -66,5 +66,5 @@ def test_the_anchor(users: int, cards: int) -> None:
 
 
 def test_the_page_shows_what_the_arithmetic_says() -> None:
-    page = (Path(__file__).parents[1] / "docs/team.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/team.md").read_text(encoding="utf-8")
     assert table() in page

@@ -1,5 +1,5 @@
 """How many GPUs a company needs, from its number of people to the memory of keys and values: arithmetic with named
-inputs.
+inputs. ``python -m scripts.sizing`` prints the table of docs/team.md.
 
 The anchor is what JetBrains says of its on-premises server: 5 requests per second and card (L40) at a median below 250
 ms and a 90th percentile below 1 s, and about 150 people per request per second.
@@ -136,3 +136,7 @@ def table() -> str:
         cells = " | ".join(str(one.gpus) for one in found)
         lines.append(f"| {users:,} | {found[0].requests_per_s:.1f} | {cells} | {by_anchor(users)} |")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

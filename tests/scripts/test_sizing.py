@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-
 from scripts.sizing import Card, Model, People, Requests, by_anchor, size, table
 
 # Qwen2.5-Coder-7B in bfloat16 on a card with 48 GB: 28 layers, 4 heads of keys and values, 128 wide.

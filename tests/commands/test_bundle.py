@@ -12,6 +12,7 @@ import pytest
 
 from midfill import records
 from midfill.commands import bundle
+from midfill.types import MidfillError
 from tests.fuzz.wire import Wire, folders, key
 
 CANARY = "CanaryError7q"
@@ -121,6 +122,20 @@ def test_it_is_written_to_a_file(env: tuple[Path, dict[str, str]]) -> None:
 )
 def test_a_line_is_told_by_its_kind(line: str, kind: str) -> None:
     assert bundle._kinds([f"2026-01-01 00:00:00,000 1 {line}"]) == [(kind, 1)]
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "report", lambda: pytest.fail("the report was made"))
+    with pytest.raises(MidfillError, match="cannot write the report: No such file or directory"):
+        bundle.run(str(tmp_path / "no" / "report.txt"))
+
+
+def test_an_earlier_report_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "report.txt"
+    file.write_text("an earlier and longer report\n")
+    monkeypatch.setattr(bundle, "report", lambda: iter(("a", "b")))
+    assert bundle.run(str(file)) == 0
+    assert file.read_text() == "a\nb\n"
 
 
 def test_a_broken_part_does_not_end_the_report(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,12 +45,14 @@ _ERROR = re.compile(r"([A-Z]\w+)(?::|$)")
 
 def run(file: str | None) -> int:
     """Print the report, or write it to ``file``; return 0. Raises MidfillError if it cannot be written."""
-    text = "\n".join(report()) + "\n"
     if file is None:
-        print(text, end="")
+        print("\n".join(report()))
         return 0
     try:
-        Path(file).write_text(text, encoding="utf-8")
+        with Path(file).open("a", encoding="utf-8") as stream:  # before the work, which takes seconds
+            text = "\n".join(report()) + "\n"
+            stream.truncate(0)
+            stream.write(text)
     except OSError as error:
         raise MidfillError(f"cannot write the report: {error.strerror}", "name another file") from error
     print("written: versions, settings, states and figures; no code, no paths. Read it before you send it.")

@@ -253,10 +253,20 @@ def test_problems_are_told_together() -> None:
 def test_languages_are_known_by_any_name() -> None:
     found = Config(
         disabled_languages=("js", "JavaScript", "c++", "sh", "objc", "unheard-of"),
-        adapter_by_language=("golang=a", "tsx=./b=c", "x=y"),
+        adapters=("golang=a", "tsx=./b=c", "x=y"),
     )
     assert found.disabled_languages == ("javascript", "cpp", "shellscript", "objective-c", "unheard-of")
-    assert found.adapter_by_language == ("go=a", "typescriptreact=./b=c", "x=y")
+    assert found.adapters == ("go=a", "typescriptreact=./b=c", "x=y")
+
+
+def test_a_table_of_adapters(user_file: Path, workspace: Path) -> None:
+    user_file.write_text('[adapters]\ngolang = "team+mine"\n"services/" = "svc"\n')
+    assert config_files.load_user().adapters == ("go=team+mine", "services/**=svc")
+    assert layered(workspace, {"adapters": {"python": "none"}}).adapters == ("python=none",)
+    with pytest.raises(MidfillError, match="adapters in initializationOptions is not a list of strings"):
+        layered(workspace, {"adapters": {"python": 7}})
+    with pytest.raises(MidfillError, match="adapters is too long"):
+        Config(adapters=tuple(f"folder{n}/*=x" for n in range(101)))
 
 
 def test_a_file_that_cannot_be_read(user_file: Path) -> None:

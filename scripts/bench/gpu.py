@@ -18,7 +18,6 @@ import statistics
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -153,7 +152,7 @@ def random_adapter(bench: Bench, name: str) -> Adapter:
             a = torch.randn(RANK, linear.in_features, device=bench.device) * 0.01
             b = torch.randn(n_out, RANK, device=bench.device) * 0.01
             pairs[path] = LoraPair(a, b, 2.0)
-    adapter = Adapter(name, Path(), "", RANK, 2.0 * RANK, name, pairs)
+    adapter = Adapter(name, (), "", RANK, 2.0 * RANK, name, pairs)
     bench.runner.make_ready(adapter)
     return adapter.to(bench.device, decoder.kv_dtype)
 

@@ -68,7 +68,7 @@ class Variant:
             for path, n_out in zip(linear.paths, linear.sizes, strict=True):
                 a = torch.randn(rank, linear.in_features) * linear.in_features**-0.5
                 pairs[path] = LoraPair(a, torch.randn(n_out, rank) * 0.01, 2.0)
-        adapter = Adapter(f"rank{rank}", Path(), "", rank, 2.0 * rank, f"rank{rank}", pairs)
+        adapter = Adapter(f"rank{rank}", (), "", rank, 2.0 * rank, f"rank{rank}", pairs)
         self.runner.make_ready(adapter)
         return Variant(self.loaded, self.runner, self.slot, adapter)
 

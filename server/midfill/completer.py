@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from midfill import asking, triggers
+from midfill.adapter_names import chosen
 from midfill.config import Config
 from midfill.context.gather import ContextSource, follow, gather, known_at
 from midfill.context.knowledge.names import Known
@@ -90,22 +91,22 @@ class Completer:
         self._reading = ReadAhead(self._prefill_of, lambda request: self.engine.stream(request))
         self._idle: asyncio.TimerHandle | None = None
 
-    def adapter_of(self, language: str) -> str | None:
-        """Return the adapter that answers in documents of an LSP language id; None: the base model."""
-        return self._adapters.get(language, self.adapter)
+    def adapter_of(self, snapshot: Snapshot) -> str | None:
+        """Return the adapter that answers in a document; None: the base model."""
+        return chosen(self.adapter, self._adapters, snapshot)
 
     def use_adapters(self, adapter: str | None, adapters: Mapping[str, str | None]) -> None:
-        """From now on use these adapters: one in general, and others for some languages."""
+        """From now on use these adapters: one in general, and others for some languages and folders."""
         self.adapter, self._adapters = adapter, adapters
 
     def _answered_by(self, snapshot: Snapshot) -> str:
-        adapter = self.adapter_of(snapshot.language)
+        adapter = self.adapter_of(snapshot)
         digest = self.adapter_digests.get(adapter or "", "")
         return f"{self.info.name}/{adapter}/{digest}/{self.info.template}/{self.config.order}/{self.knob}"
 
     def facts(self, snapshot: Snapshot, trigger: Trigger) -> Facts:
         """Return the facts of a request that are known before it is made."""
-        adapter = self.adapter_of(snapshot.language) or "none"
+        adapter = self.adapter_of(snapshot) or "none"
         return Facts(trigger, self.info.name, adapter, self.adapter_digests.get(adapter, ""))
 
     @property
@@ -331,7 +332,7 @@ class Completer:
         return LINGER_S if self.resident and self.reuse.running[-1:] == [running] else 0.0
 
     def _request(self, prompt: Prompt, snapshot: Snapshot, trigger: Trigger, *context: Any) -> GenerateRequest:
-        adapter, max_tokens = self.adapter_of(snapshot.language), self.knob.max_tokens(trigger)
+        adapter, max_tokens = self.adapter_of(snapshot), self.knob.max_tokens(trigger)
         return asking.request_of(prompt, snapshot, self.config, self.info, adapter, max_tokens, *context)
 
     # ---- what is shown ---------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from midfill import paths
+from midfill.adapter_names import MAX_PARTS, read_part
 from midfill.addresses import read_address
 from midfill.context.diagnostics import SOURCE as DIAGNOSTICS
 from midfill.context.knowledge.names import SOURCES as KNOWLEDGE_SOURCES
@@ -25,16 +26,13 @@ from midfill.postprocess import RULES
 from midfill.syntax import languages
 from midfill.types import MidfillError
 
-ADAPTER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"  # no leading dot: "." and ".." are folders
-
-NO_ADAPTER = ("", "none")
-RESERVED_ADAPTERS = (*NO_ADAPTER, "auto", "embedded")  # names that no adapter can have
 SCOPES = ("comment", "string", "docstring")
 MAX_NAMED = 5  # problems that one message names
 # Matched at every keystroke, and a workspace's file may set them.
 MAX_GLOBS, MAX_GLOB_CHARS = 100, 200
 MAX_REPLICAS = 32
 ONE_OR_SEVERAL = frozenset({"engine"})  # lists that may also be written as one string
+TABLES = frozenset({"adapters"})  # lists of "key=value" that may also be written as a table
 
 # Where a setting may be set. workspace: everywhere, also in a workspace's file. Workspaces are not trusted, so these
 # settings are harmless: never a model path, an engine address or a command. editor: in the user's file, in an editor
@@ -95,12 +93,14 @@ class Config:
         more="`auto` takes CodeGemma-7B where a GPU has room and the weights are there, else the embedded model.",
     )  # fmt: skip
     adapter: str = _setting(
-        "auto", "The LoRA adapter: auto (the embedded model's own), none, a registered name, or a path.",
-        scope="workspace", shown=True, more="A workspace may only name a registered one.",
+        "auto",
+        "The LoRA adapter: auto (the embedded model's own), none, a registered name, a path, or a sum (team+mine).",
+        scope="workspace", shown=True, more="A workspace may only name registered ones.",
     )  # fmt: skip
-    adapter_by_language: tuple[str, ...] = _setting(
-        (), 'Other adapters for some languages: "typescript=web", "go=none".', scope="workspace"
-    )
+    adapters: tuple[str, ...] = _setting(
+        (), 'Other adapters for some languages and folders, as a list or a table: "go=none", "services/**=svc".',
+        scope="workspace",
+    )  # fmt: skip
     device: str = _setting("auto", "Where the model runs: auto, cpu, cuda, cuda:1, mps or xpu.", shown=True)
     dtype: str = _setting(
         "auto", "Number format of the weights. int4 takes the least memory; float8: not on CUDA.", shown=True,
@@ -212,13 +212,12 @@ class Config:
     def __post_init__(self) -> None:
         for name, setting in SETTINGS.items():
             _check(name, getattr(self, name), setting)
-        for entry in self.adapter_by_language:
-            if not re.fullmatch(r"[\w.+#-]{1,40}=.{1,1000}", entry):
-                raise MidfillError(f"adapter_by_language: {entry[:60]!r}", 'write "language=adapter"')
         object.__setattr__(
             self, "disabled_languages", tuple(dict.fromkeys(map(languages.canonical, self.disabled_languages)))
         )
-        object.__setattr__(self, "adapter_by_language", tuple(map(_of_language, self.adapter_by_language)))
+        object.__setattr__(self, "adapters", tuple("=".join(read_part(entry)) for entry in self.adapters))
+        if len(self.adapters) > MAX_PARTS:
+            raise MidfillError("adapters is too long", f"use at most {MAX_PARTS} entries")
         if len(self.disabled_files) > MAX_GLOBS or any(len(glob) > MAX_GLOB_CHARS for glob in self.disabled_files):
             raise MidfillError(
                 "disabled_files is too long", f"use at most {MAX_GLOBS} globs of {MAX_GLOB_CHARS} characters"
@@ -250,13 +249,9 @@ def _named(unknown: Sequence[str]) -> str:
     return f"{names}{', ...' if len(unknown) > MAX_NAMED else ''} {'is' if len(unknown) == 1 else 'are'}"
 
 
-def _of_language(entry: str) -> str:
-    language, _, adapter = entry.partition("=")
-    return f"{languages.canonical(language)}={adapter}"
-
-
 # Earlier names, for the message about them; they are not read.
 FORMER_NAMES = {
+    "adapter_by_language": "adapters",
     "context_off": "disabled_context",
     "globs_off": "disabled_files",
     "knowledge_off": "disabled_knowledge",
@@ -372,6 +367,8 @@ def _typed(name: str, value: Any, where: str) -> Any:
     if isinstance(hint, types.GenericAlias):  # tuple[str, ...]
         if name in ONE_OR_SEVERAL and isinstance(value, str):
             value = (value,) if value else ()
+        if name in TABLES and isinstance(value, Mapping):
+            value = [f"{key}={one}" if isinstance(one, str) else one for key, one in value.items()]
         if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise MidfillError(f"{name} in {where} is not a list of strings", f'write {name} = ["..."]')

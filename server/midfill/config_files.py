@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from midfill import paths
-from midfill.config import ADAPTER_NAME, DEFAULT, WORKSPACE_KEYS, CheckedConfig, Config, is_setting, snake, take
+from midfill.adapter_names import names_registered_only
+from midfill.config import DEFAULT, WORKSPACE_KEYS, CheckedConfig, Config, is_setting, snake, take
 from midfill.types import MidfillError
 
 WORKSPACE_FILE = ".midfill.toml"
@@ -61,7 +61,7 @@ def _refuse_harmful(file: Path, key: str, value: Any) -> None:
             f"{file} may not set {key!r}",
             f"a workspace may set {', '.join(sorted(WORKSPACE_KEYS))}; put {key!r} into {paths.config_file()}",
         )
-    if any(not re.fullmatch(ADAPTER_NAME, adapter) for adapter in _adapters(snake(key), value)):
+    if not all(map(names_registered_only, _adapters(snake(key), value))):
         raise MidfillError(f"{file} may not name the path of an adapter", "name a registered adapter")
 
 
@@ -69,8 +69,10 @@ def _adapters(key: str, value: Any) -> list[str]:
     """Return the adapters that a setting names."""
     if key == "adapter" and isinstance(value, str):
         return [value]
-    if key == "adapter_by_language" and isinstance(value, list):
+    if key == "adapters" and isinstance(value, list):
         return [entry.partition("=")[2] for entry in value if isinstance(entry, str)]
+    if key == "adapters" and isinstance(value, dict):
+        return [adapter for adapter in value.values() if isinstance(adapter, str)]
     return []
 
 

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from midfill import paths
-from midfill.config import ADAPTER_NAME, RESERVED_ADAPTERS
+from midfill.adapter_names import ADAPTER_NAME, RESERVED_ADAPTERS
 from midfill.types import MidfillError
 
+MAX_FIGURES = 4 << 20  # bytes of midfill.json: it lists the files that were held out
+MAX_ON_TOP = 200
 KEPT = 8  # earlier versions of one adapter: a week of nights, and the one before
 VERSIONS = ".versions"  # names with a leading dot are not adapters
 
@@ -119,4 +121,15 @@ def _put(work: Path, target: Path) -> None:
 def facts(folder: Path) -> str:
     """Return rank, alpha and base in a few words. Raises OSError, ValueError, KeyError, TypeError if it is damaged."""
     content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    return f"rank {content['r']}, alpha {content['lora_alpha']}, base {content['base_model_name_or_path']}"
+    under = on_top_of(folder)
+    said = f"rank {content['r']}, alpha {content['lora_alpha']}, base {content['base_model_name_or_path']}"
+    return f"{said}, on top of {under}" if under else said
+
+
+def on_top_of(folder: Path) -> str:
+    """Return the name of the adapter that the one in ``folder`` was trained on top of; "" if there is none."""
+    try:
+        with (folder / "midfill.json").open("rb") as stream:
+            return str(json.loads(stream.read(MAX_FIGURES))["settings"]["on_top_of"])[:MAX_ON_TOP]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,14 +18,14 @@ from midfill.config import Config
 from midfill.engine import adapter_setting
 from midfill.engine.base import AdapterMissingError, Delta, GenerateRequest
 from midfill.engine.http import HttpEngine
-from midfill.types import MidfillError, ModelInfo
+from midfill.types import MidfillError, ModelInfo, Snapshot
 
 INFO = ModelInfo("m", "tokenizer.json", None, 1024, 2048, "cpu", "int8")
 
 
-async def loaded(config: Config, model: str = "m") -> tuple[Adapters, list[dict[str, str]]]:
+async def loaded(config: Config, model: str = "m") -> tuple[Adapters, list[dict[str, Any]]]:
     """Return the adapters that ``config`` loads, and the requests that the engine got. Raises MidfillError."""
-    asked: list[dict[str, str]] = []
+    asked: list[dict[str, Any]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(json.loads(request.content))
@@ -42,12 +43,33 @@ async def loaded(config: Config, model: str = "m") -> tuple[Adapters, list[dict[
 class TestAdapterNames:
     """Which folder a setting means. The tests look at the requests; there is no engine."""
 
-    async def load(self, adapter: str) -> tuple[str | None, list[dict[str, str]]]:
+    async def load(self, adapter: str) -> tuple[str | None, list[dict[str, Any]]]:
         adapters, asked = await loaded(Config(adapter=adapter))
         return adapters.default, asked
 
     async def test_none(self) -> None:
         assert await self.load("none") == await self.load("") == (None, [])
+
+    async def test_a_sum(self, tmp_path: Path) -> None:
+        for name in ("team", "mine"):
+            (paths.adapters_dir() / name).mkdir(parents=True)
+        (tmp_path / "c++").mkdir()
+        team, mine = (str(paths.adapters_dir() / name) for name in ("team", "mine"))
+        assert await self.load("team+mine") == ("team+mine", [{"lora_name": "team+mine", "lora_path": [team, mine]}])
+        assert await self.load("none+mine") == ("mine", [{"lora_name": "mine", "lora_path": mine}])
+        named, asked = await self.load(f"team + {tmp_path}/c++")
+        assert named is not None
+        assert named.startswith("team+c---")
+        assert asked[0]["lora_path"] == [team, str(tmp_path / "c++")]
+
+    @pytest.mark.parametrize(
+        ("setting", "message"), [("mine+mine", "adds mine twice"), ("a+b+c+d+mine", "adds 5 adapters")]
+    )
+    async def test_a_mistake_in_a_sum(self, setting: str, message: str) -> None:
+        for name in ("a", "b", "c", "d", "mine"):
+            (paths.adapters_dir() / name).mkdir(parents=True)
+        with pytest.raises(MidfillError, match=message):
+            await self.load(setting)
 
     async def test_registered_and_by_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (paths.adapters_dir() / "mine").mkdir(parents=True)
@@ -83,20 +105,49 @@ def registered() -> Path:
     return paths.adapters_dir()
 
 
+@pytest.mark.parametrize(
+    ("setting", "instead"), [("mine+gone", "mine"), ("mine+web+gone", "mine+web"), ("gone+mine", None), ("gone", None)]
+)
+async def test_of_a_sum_those_before_the_missing_one_answer(
+    registered: Path, setting: str, instead: str | None
+) -> None:
+    engine = HttpEngine("http://midfill")
+    engine._client = httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, json={})), base_url="http://midfill"
+    )
+    adapters, refusal = await load_adapters(engine, Config(adapter=setting, adapters=("go=web",)), INFO)
+    assert (adapters.default, adapters.instead, adapters.of_part) == (instead, instead, {"go": "web"})
+    assert refusal is not None
+    assert refusal.message == "no adapter named 'gone'"
+
+
+async def test_by_language_and_folder(registered: Path) -> None:
+    config = Config(adapter="mine", adapters=("services/**=web", "go=none"))
+    adapters, _ = await loaded(config)
+    assert str(adapters) == "mine; services/**: web; go: none"
+    completer = Completer(
+        None, None, INFO, config, adapter=adapters.default, adapters=adapters.of_part,  # type: ignore[arg-type]
+    )  # fmt: skip
+    places = [("go", "main.go"), ("go", "services/main.go"), ("python", "a.py")]
+    found = [completer.adapter_of(Snapshot(path, 0, language, "", 0, path=path)) for language, path in places]
+    assert found == [None, "web", "mine"]
+
+
 async def test_by_language(registered: Path) -> None:
-    config = Config(adapter="mine", adapter_by_language=("typescript=web", "go=none"))
+    config = Config(adapter="mine", adapters=("typescript=web", "go=none"))
     adapters, asked = await loaded(config)
     assert {one["lora_name"] for one in asked} == {"mine", "web"}
-    assert str(adapters) == "mine; go: none; typescript: web"
+    assert str(adapters) == "mine; typescript: web; go: none"
     completer = Completer(
-        None, None, INFO, config, adapter=adapters.default, adapters=adapters.of_language,  # type: ignore[arg-type]
+        None, None, INFO, config, adapter=adapters.default, adapters=adapters.of_part,  # type: ignore[arg-type]
     )  # fmt: skip
-    assert [completer.adapter_of(language) for language in ("python", "typescript", "go")] == ["mine", "web", None]
+    found = [completer.adapter_of(Snapshot("", 0, language, "", 0)) for language in ("python", "typescript", "go")]
+    assert found == ["mine", "web", None]
 
 
 async def test_one_that_is_missing_does_not_take_the_others_away(registered: Path) -> None:
     with pytest.raises(MidfillError, match="no adapter named 'gone'"):
-        await loaded(Config(adapter="mine", adapter_by_language=("go=gone",)))
+        await loaded(Config(adapter="mine", adapters=("go=gone",)))
 
 
 @pytest.mark.parametrize(
@@ -124,15 +175,25 @@ async def test_the_embedded_one_fits_its_own_model_only() -> None:
 
 @pytest.mark.parametrize("entry", ["python", "=mine", "py thon=mine", "python="])
 def test_a_mistake_in_the_languages(entry: str) -> None:
-    with pytest.raises(MidfillError, match="adapter_by_language"):
-        Config(adapter_by_language=(entry,))
+    with pytest.raises(MidfillError, match="adapters"):
+        Config(adapters=(entry,))
 
 
-@pytest.mark.parametrize(("value", "fits"), [('["go=mine"]', True), ('["go=../mine"]', False), ('["go=/x"]', False)])
+@pytest.mark.parametrize(
+    ("value", "fits"),
+    [
+        ('["go=mine"]', True),
+        ('{golang = "mine"}', True),
+        ('["go=../mine"]', False),
+        ('["go=/x"]', False),
+        ('{go = "./x"}', False),
+        ('["go=mine + ../x"]', False),
+    ],
+)
 def test_a_workspace_names_registered_ones_only(tmp_path: Path, value: str, fits: bool) -> None:
-    (tmp_path / ".midfill.toml").write_text(f"adapter_by_language = {value}\n")
+    (tmp_path / ".midfill.toml").write_text(f"adapters = {value}\n")
     if fits:
-        assert config_files.take_workspace(Config(), tmp_path).strict().adapter_by_language == ("go=mine",)
+        assert config_files.take_workspace(Config(), tmp_path).strict().adapters == ("go=mine",)
     else:
         with pytest.raises(MidfillError, match="path of an adapter"):
             config_files.take_workspace(Config(), tmp_path).strict()
@@ -149,19 +210,23 @@ class WithoutAdapter:
         yield Delta("")
 
 
-@pytest.mark.parametrize(("background", "n_loads"), [(True, 0), (False, 1)])
+@pytest.mark.parametrize(
+    ("background", "prefill_only", "n_loads"), [(True, False, 0), (True, True, 1), (False, False, 1)]
+)
 async def test_only_a_person_takes_another_adapter_out(
-    background: bool, n_loads: int, monkeypatch: pytest.MonkeyPatch
+    background: bool, prefill_only: bool, n_loads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By asking, or by putting the cursor into a document whose prompt is then read ahead."""
     loads: list[str] = []
 
-    async def load(_engine: object, name: str, _folder: Path) -> None:
+    async def load(_engine: object, name: str, _folders: tuple[Path, ...]) -> None:
         loads.append(name)
 
     monkeypatch.setattr(subject, "_load", load)
     engine = WithoutAdapter()
-    keeper = subject.AdapterKeeper(engine, {"mine": Path("/mine")})  # type: ignore[arg-type]
+    keeper = subject.AdapterKeeper(engine, {"mine": (Path("/mine"),)})  # type: ignore[arg-type]
+    request = GenerateRequest((1,), adapter="mine", background=background, prefill_only=prefill_only)
     with pytest.raises(AdapterMissingError):
-        async for _ in keeper.stream(GenerateRequest((1,), adapter="mine", background=background)):
+        async for _ in keeper.stream(request):
             pass
     assert (len(loads), engine.n_asked) == (n_loads, 1 + n_loads)

@@ -100,7 +100,7 @@ def test_a_begun_word_is_in_the_prompt(start: Start) -> None:
 def test_an_adapter_for_each_language(start: Start) -> None:
     mock = Mock("vllm", {"": "base", "py@0123456789ab": "py_adapter", "go@0123456789ab": "go_adapter"})
     with in_a_thread(mock):
-        client = start(mock, adapter="py@0123456789ab", adapter_by_language=["go=go@0123456789ab", "rust=none"])
+        client = start(mock, adapter="py@0123456789ab", adapters=["go=go@0123456789ab", "rust=none"])
         found = [suggested(client, language=language) for language in ("python", "go", "rust")]
         assert found == [["py_adapter"], ["go_adapter"], ["base"]]
 

@@ -59,7 +59,7 @@ def env(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     script.write_text(json.dumps({"chunks": [CANARY, " + b"]}))
     settings = {"model": f"/models/{CANARY}", "adapter": CANARY, "disabled_files": [CANARY],
                 "disabled_languages": [CANARY], "disabled_rules": ["balance"],
-                "max_tokens": 77, "adapter_by_language": [f"go={CANARY}"]}  # fmt: skip
+                "max_tokens": 77, "adapters": [f"go={CANARY}"]}  # fmt: skip
     env = {**folders(home, **settings), "MIDFILL_SCRIPT": str(script), "MIDFILL_DEBUG_METHODS": "1", "HOME": str(home),
            "HF_TOKEN": CANARY, f"MIDFILL_{CANARY}": CANARY, "USER": CANARY, "LOGNAME": CANARY}  # fmt: skip
     adapter = home / "DATA" / "adapters" / CANARY

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from midfill import cli, paths, registry
+from midfill.engine.local.lora.files import describe
 from tests.train.made import project, repository
 
 pytestmark = pytest.mark.usefixtures("own_runtime")
@@ -118,6 +119,37 @@ def test_it_goes_on_from_the_adapter_that_is_set(
     assert "starting with a fresh adapter" in done.stderr
 
 
+def test_on_top_of_another_for_a_part(tiny: Path, tmp_path: Path) -> None:
+    """Begins at the loss of the one below, which stays as it is; the sum is judged against that one alone."""
+    repo = project(tmp_path / "repo", 24)
+    given = ("--holes=20", "--force", "--rank=2", "--alpha=8", "--targets=q_proj,v_proj")
+    done = train(str(repo), "--name=team", "--steps=6", *given, model=tiny)
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout.splitlines()[-1])["loss"]
+    below = describe(registry.folder_of("team")).digest
+    given = ("--name=mine", "--steps=3", "--on-top-of=team", "--folder=package", "--language=py", "--holes=20")
+    done = train(str(repo), *given, "--force", model=tiny)
+    assert done.returncode == 0, done.stderr
+    assert 'Set adapters = ["package/**=team+mine"]' in done.stderr.replace("\n", " ")
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert line["loss"]["held_out_before"] == pytest.approx(first["held_out_after"], abs=1e-3)
+    assert (line["against"], line["replaced"]) == ("team", below)
+    assert describe(registry.folder_of("team")).digest == below
+    folder = registry.folder_of("mine")
+    assert f"on top of the adapter team ({below[:12]})" in (folder / "README.md").read_text()
+    assert registry.facts(folder).endswith(f"on top of team ({below[:12]})")
+    compared = subprocess.run(
+        [sys.executable, "-P", "-m", "midfill", "eval", "adapter", "team", "team+mine", f"--repo={repo}",
+         f"--model={tiny}", "--device=cpu", "--dtype=float32", "--middles=12", "--folder=package"],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert compared.returncode == 0, compared.stderr
+    (row, *_) = json.loads(compared.stdout.splitlines()[-1])["rows"]
+    assert row["before"] != row["after"]
+    (judged, *_) = line["gate"]["likelihood"]
+    assert judged["before"] != judged["after"]
+
+
 def test_what_is_not_better_is_not_registered(tiny: Path, tmp_path: Path) -> None:
     done = train(str(project(tmp_path / "repo", 24)), "--name=mine", "--steps=1", "--holes=20", model=tiny)
     assert done.returncode == 2, done.stderr
@@ -192,6 +224,10 @@ def _workers(parent: int) -> list[int]:
         (40, ("--held-out", "{empty}"), "no file is left to hold out"),
         (40, ("--holes=60",), "holes, too few to show a difference"),
         (40, ("--rank=0",), "out of range"),
+        (40, ("--on-top-of=none",), "--on-top-of none is no adapter"),
+        (40, ("--on-top-of=gone",), "no adapter named 'gone'"),
+        (40, ("--start=embedded+none",), "has no embedded adapter"),
+        (40, ("--language=rust",), "no file is rust"),
         (40, ("--tokens=10",), "use 256 or more"),
         (40, ("--name=../x",), "not a valid adapter name"),
         (40, ("--template=prefix", "--no-gate"), "no fill-in-the-middle tokens"),

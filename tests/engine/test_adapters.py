@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM
 
 from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.lora.adapter import Adapter, ResidentAdapters, read_adapter
-from midfill.engine.local.lora.files import describe
+from midfill.engine.local.lora.adapter import Adapter, ResidentAdapters, read_adapter, read_alone, summed
+from midfill.engine.local.lora.files import describe, digest_of
 from midfill.engine.local.lora.targets import targets
 from midfill.engine.local.model.load import LoadedModel
 from midfill.engine.local.sequence.kv_cache import Slot
@@ -148,6 +148,49 @@ def test_adapters_take_turns(make_adapter: Callable[..., Path], base_folder: Pat
         torch.testing.assert_close(our_logits(loaded, residents, name), wanted[name], atol=2e-4, rtol=1e-4)
     residents.remove("one")
     torch.testing.assert_close(our_logits(loaded, residents, "two"), wanted["two"], atol=2e-4, rtol=1e-4)
+
+
+SUMMANDS: list[dict[str, Any]] = [
+    {},
+    {"r": 2, "lora_alpha": 3, "target_modules": ["v_proj", "down_proj"]},
+    {"r": 24, "use_rslora": True, "target_modules": ["q_proj", "v_proj"]},
+]
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_sum_is_both_deltas_in_the_weights(
+    make_adapter: Callable[..., Path], base_folder: Path, loaded: LoadedModel, n: int
+) -> None:
+    """Ranks, scales and layers differ; one pass over the joined ranks gives what PEFT gives when it merges them."""
+    folders = [make_adapter(seed, **settings) for seed, settings in enumerate(SUMMANDS[:n])]
+    adapter = summed("team+mine", [read(loaded, folder, str(at)) for at, folder in enumerate(folders)])
+    model: Any = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
+    for folder in folders:
+        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+    with torch.inference_mode():
+        expected = model.eval()(input_ids=IDS).logits
+    ours = with_adapter(loaded, adapter)
+    torch.testing.assert_close(ours, expected, atol=3e-4, rtol=2e-4)
+    for part in folders:
+        assert (ours - with_adapter(loaded, read(loaded, part))).abs().max() > 0.05
+    assert (adapter.name, adapter.folders) == ("team+mine", tuple(folders))
+    assert adapter.rank == sum({0: 4, 1: 2, 2: 24}[at] for at in range(n))
+
+
+def test_a_sum_of_one_is_that_one_and_the_order_counts_in_the_digest(
+    make_adapter: Callable[..., Path], loaded: LoadedModel
+) -> None:
+    a, b = (read(loaded, make_adapter(seed)) for seed in (1, 2))
+    assert summed("x", [a]) is a
+    assert len({a.digest, b.digest, summed("x", [a, b]).digest, summed("x", [b, a]).digest}) == 4
+    assert summed("x", [a, b]).digest == digest_of([a.digest, b.digest]) == summed("y", [a, b]).digest
+
+
+def test_read_without_a_model_it_is_the_same(make_adapter: Callable[..., Path], loaded: LoadedModel) -> None:
+    folder = make_adapter(3, rank_pattern={"q_proj": 2}, use_rslora=True)
+    alone, beside = read_alone(folder), read(loaded, folder)
+    assert alone.digest == beside.digest
+    assert {path: pair.scale for path, pair in alone.pairs.items()} == {p: o.scale for p, o in beside.pairs.items()}
 
 
 def test_a_request_keeps_the_adapter_it_began_with(make_adapter: Callable[..., Path], loaded: LoadedModel) -> None:

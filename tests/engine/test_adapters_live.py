@@ -212,6 +212,28 @@ async def test_loaded_again_unchanged_nothing_is_read(
     assert await engine.load_adapter("a", adapters[0]) == first
 
 
+async def test_a_sum_is_loaded_checked_and_follows_the_files_of_each(
+    engine: LocalEngine, adapters: list[Path], tmp_path: Path
+) -> None:
+    team, mine = (Path(shutil.copytree(adapters[at], tmp_path / str(at))) for at in (0, 1))
+    alone = [await engine.load_adapter(name, folder) for name, folder in (("team", team), ("mine", mine))]
+    assert (await engine.check_adapter(team, mine))["rank"] == 8
+    facts = await engine.load_adapter("team+mine", team, mine)
+    assert facts["rank"] == sum(one["rank"] for one in alone)
+    assert len({facts["digest"], *(one["digest"] for one in alone)}) == 3
+    said = await text(engine, "team+mine")
+    assert names(engine) == ["mine", "team+mine"]  # it counts as one of the two that there is room for
+    assert said not in (await text(engine, "mine"), await text(engine, None))
+    copy_over(adapters[2], mine)
+    await until(lambda: engine.adapters()[-1]["digest"] != facts["digest"])
+    assert await text(engine, "team+mine") != said
+    with pytest.raises(MidfillError, match="is missing"):
+        await engine.load_adapter("team+gone", team, tmp_path / "gone")
+    _another_base(mine)
+    await until(lambda: engine.adapters()[-1]["problem"])
+    assert engine.adapters()[-1]["problem"]["message"].endswith("; the old version stays active")
+
+
 async def test_checked_is_not_resident(engine: LocalEngine, adapters: list[Path], tmp_path: Path) -> None:
     facts = await engine.check_adapter(adapters[0])
     assert (facts["rank"], facts["alpha"]) == (4, 16)

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,7 +60,7 @@ class Office:
         (request,) = self.come(name, **settings)
         self.scheduler.withdraw(request)
         if adapter:
-            wanted = Adapter(adapter, Path(), "", 1, 1.0, adapter, {})
+            wanted = Adapter(adapter, (), "", 1, 1.0, adapter, {})
             self._names[id(with_adapter := dataclasses.replace(request, adapter=wanted))] = name
             request = with_adapter
         return self._begin(request, n_pending)

@@ -106,15 +106,15 @@ class FakeResident:
         if self.refusal is not None:
             raise self.refusal
 
-    async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
+    async def load_adapter(self, name: str, *folders: Path) -> dict[str, Any]:
         if self.error is not None:
             raise self.error
-        return {"name": name, "folder": str(folder)}
+        return {"name": name, "folder": " + ".join(map(str, folders))}
 
-    async def check_adapter(self, folder: Path) -> dict[str, Any]:
+    async def check_adapter(self, *folders: Path) -> dict[str, Any]:
         if self.error is not None:
             raise self.error
-        return {"folder": str(folder)}
+        return {"folder": " + ".join(map(str, folders))}
 
     async def unload_adapter(self, name: str) -> None: ...
 

@@ -347,6 +347,12 @@ async def test_adapters(client: httpx.AsyncClient, resident: FakeResident, tmp_p
     for name in ("..", "a/b", "", ".x", "x" * 65, 7):
         answer = await client.post("/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(tmp_path)})
         assert answer.status_code == 400
+    several = [str(tmp_path / name) for name in "abcde"]
+    answer = await client.post("/v1/load_lora_adapter", json={"lora_name": "x+y", "lora_path": several[:2]})
+    assert answer.json() == {"name": "x+y", "folder": " + ".join(several[:2])}
+    for paths in ([], several, [several[0], "not/absolute"], [several]):
+        answer = await client.post("/v1/load_lora_adapter", json={"lora_name": "x", "lora_path": paths})
+        assert answer.status_code == 400
     resident.error = MidfillError("it does not fit", "train it again")
     answer = await client.post("/v1/load_lora_adapter", json={"lora_name": "x", "lora_path": str(tmp_path)})
     assert (answer.status_code, answer.json()["error"]["remedy"]) == (400, "train it again")

@@ -90,11 +90,11 @@ class EchoEngine:
         finally:
             self.n_active -= 1
 
-    async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
+    async def load_adapter(self, name: str, *folders: Path) -> dict[str, Any]:
         """Refuse: no adapter is known."""
         raise EngineError("no adapters here")
 
-    async def check_adapter(self, folder: Path) -> dict[str, Any]:
+    async def check_adapter(self, *folders: Path) -> dict[str, Any]:
         """Refuse: no adapter fits."""
         raise EngineError("no adapters here")
 

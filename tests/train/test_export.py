@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +24,7 @@ def base(tmp_path: Path) -> Path:
 
 
 def test_merged(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapters, "_check", lambda folder, config: None)
+    monkeypatch.setattr(adapters, "_check", lambda folders, config: None)
     adapter = tmp_path / "adapter"
     save_adapter(AutoModelForCausalLM.from_pretrained(str(base)), adapter)
     target = tmp_path / "merged"
@@ -34,6 +37,37 @@ def test_merged(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert float((merged - both).norm()) < 0.2 * float((alone - both).norm())  # it is stored in bfloat16
     assert (target / "tokenizer.json").is_file()
     assert not list(tmp_path.glob(".merged"))
+
+
+def test_a_sum_becomes_one_adapter(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """PEFT computes with it what it computes with both merged, though ranks, scales and layers differ."""
+    folders, target = [tmp_path / "team", tmp_path / "mine"], tmp_path / "both"
+    save_adapter(AutoModelForCausalLM.from_pretrained(str(base)), folders[0], 1)
+    other = {"r": 2, "lora_alpha": 6, "target_modules": ["v_proj", "down_proj"]}
+    save_adapter(AutoModelForCausalLM.from_pretrained(str(base)), folders[1], 2, **other)
+    setting = " + ".join(map(str, folders))
+    assert cli.main(["adapters", "export", setting, str(target)]) == 0
+    assert "the sum of 2" in capsys.readouterr().out
+    ids = torch.tensor([[5, 6, 7, 8]])
+    merged: Any = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32)
+    for folder in folders:
+        merged = PeftModel.from_pretrained(merged, str(folder)).merge_and_unload()
+    plain = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32)
+    one = PeftModel.from_pretrained(plain, str(target))
+    torch.testing.assert_close(one(ids).logits, merged(ids).logits, atol=2e-4, rtol=1e-4)
+    assert cli.main(["adapters", "info", str(target), "--no-check"]) == 0
+    assert "rank        6" in capsys.readouterr().out
+
+
+def test_a_sum_over_two_bases_is_refused(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_adapter(AutoModelForCausalLM.from_pretrained(str(base)), tmp_path / "team")
+    shutil.copytree(tmp_path / "team", tmp_path / "mine")
+    file = tmp_path / "mine" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": "google/codegemma-7b"}))
+    setting = f"{tmp_path / 'team'} + {tmp_path / 'mine'}"
+    assert cli.main(["adapters", "export", setting, str(tmp_path / "both")]) == 1
+    assert "mine on google/codegemma-7b" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*both"))
 
 
 def test_as_peft_and_only_once(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

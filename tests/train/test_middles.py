@@ -59,7 +59,7 @@ def test_the_process_that_scores_ends_with_whoever_started_it(tmp_path: Path) ->
     root = project(tmp_path / "repo")
     job = ScoreJob(
         model=str(save_tiny("qwen2", tmp_path / "model")), device="cpu", dtype="float32", template="auto", order="psm",
-        before="", after="", roots=(str(root),), held_out=(), n=4000,
+        before=(), after=(), roots=(str(root),), held_out=(), n=4000,
     )  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-P", "-m", "midfill.train.score"], input=json.dumps(dataclasses.asdict(job)) + "\n",
@@ -80,7 +80,7 @@ def test_the_engine_scores_as_training_does(kind: str, collection: Collection, t
                 weight.normal_(std=0.2, generator=torch.Generator().manual_seed(len(name)))
     adapted.save_pretrained(str(tmp_path / "adapter"))
     scorer = Scorer(str(folder), device="cpu", dtype="float32", progress=lambda stage, fraction: None)
-    adapter = scorer.read("a", tmp_path / "adapter")
+    adapter = scorer.read("a", [tmp_path / "adapter"])
     subject = fim.FimRenderer(fim.detect(model.tokenizer), model.tokenizer, heal=True)
     examples = [one.example for one in middles.cut(split(collection.files)[1], subject, n=6)]
     trained = list(losses(adapted, examples, CPU))

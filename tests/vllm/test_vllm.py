@@ -19,6 +19,7 @@ from midfill.remote import probe, published
 from midfill.remote.client import RemoteEngine
 from midfill.remote.published import publish, roll_back
 from midfill.remote.replicas import Replicas, ranked
+from midfill.types import Snapshot
 from tests.support import at
 from tests.vllm.conftest import KEY, Vllm, start, stronger
 
@@ -85,10 +86,14 @@ async def test_an_adapter_for_each_language(vllm: Vllm, embedded_folder: Path, a
     settings: dict[str, Any] = {
         "engine_adapters": str(adapters),
         "adapter": "mine",
-        "adapter_by_language": ("go=other", "rust=none"),
+        "adapters": ("go=other", "rust=none"),
     }
     async with asking(embedded_folder, vllm, **settings) as completer:
-        assert [completer.adapter_of(language) for language in ("python", "go", "rust")] == ["mine", "other", None]
+        assert [completer.adapter_of(Snapshot("", 0, language, "", 0)) for language in ("python", "go", "rust")] == [
+            "mine",
+            "other",
+            None,
+        ]
         listed = [await _text(completer, adapter) for adapter in ("mine", "other", None)]
     assert len(set(listed)) > 1
 

@@ -13,7 +13,7 @@ export const OF_THE_PERSON = [
 // End.
 export const SENT = [...OF_THE_WORKSPACE, ...OF_THE_PERSON];
 
-const ADAPTER_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;
+const ADAPTER_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/; // of each adapter in a sum
 
 /** What `WorkspaceConfiguration.inspect` returns for one setting. */
 export interface Inspected {
@@ -44,7 +44,7 @@ function valueOf(name: string, inspected: Inspected): unknown {
 }
 
 export function isAdapterName(value: unknown): boolean {
-  return typeof value === 'string' && ADAPTER_NAME.test(value);
+  return typeof value === 'string' && value.split('+').every((name) => ADAPTER_NAME.test(name.trim()));
 }
 
 /** Return what changed options need: nothing, a message, or a restart if the server must use its own value again. */

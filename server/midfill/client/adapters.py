@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from midfill.adapter_names import read_part, summands
 from midfill.config import Config
-from midfill.engine.adapter_setting import folder_of
+from midfill.engine.adapter_setting import folders_of
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.http import HttpEngine
 from midfill.engine.suspects import Suspects, refusal
@@ -22,8 +24,9 @@ class Adapters:
     """Names as the engine knows them; None is the base model."""
 
     default: str | None = None
-    of_language: Mapping[str, str | None] = field(default_factory=dict)
-    folders: Mapping[str, Path] = field(default_factory=dict)  # by name
+    of_part: Mapping[str, str | None] = field(default_factory=dict)  # by language or glob
+    folders: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # by name; several are added up
+    instead: str | None = None  # what answers in the place of the first that is missing or refused
 
     @property
     def names(self) -> frozenset[str]:
@@ -31,45 +34,51 @@ class Adapters:
         return frozenset(self.folders)
 
     def __str__(self) -> str:
-        others = [f"{language}: {name or 'none'}" for language, name in sorted(self.of_language.items())]
+        others = [f"{part}: {name or 'none'}" for part, name in self.of_part.items()]
         return "; ".join([self.default or "none", *others])
 
 
 async def load_adapters(engine: HttpEngine, config: Config, info: ModelInfo) -> tuple[Adapters, MidfillError | None]:
-    """Load the adapters that ``config`` names; invalid ones are left out, and the first reason is returned."""
-    refusal: MidfillError | None = None
-    folders: dict[str, Path] = {}
+    """Load the adapters that ``config`` names; invalid ones are left out, and the first reason is returned.
+
+    Of a sum, those before the first invalid one are used: they were trained without those behind them.
+    """
+    refused: list[tuple[MidfillError, str | None]] = []
+    folders: dict[str, tuple[Path, ...]] = {}
 
     async def load(setting: str) -> str | None:
-        nonlocal refusal
-        try:
-            found = folder_of(setting, info.name)
-            if found is None:
-                return None
-            await _load(engine, *found)
-        except MidfillError as error:
-            refusal = refusal or error
+        if (found := folders_of(setting, info.name)) is None:
             return None
+        await _load(engine, *found)
         folders[found[0]] = found[1]
         return found[0]
 
-    default, of_language = await each_of(config, load)
-    return Adapters(default, of_language, folders), refusal
+    async def load_some(setting: str) -> str | None:
+        try:
+            return await load(setting)
+        except MidfillError as error:
+            parts, place = summands(setting), len(refused)
+            rest = await load_some(" + ".join(parts[:-1])) if len(parts) > 1 else None
+            refused.insert(place, (error, rest))
+            return rest
+
+    default, of_part = await each_of(config, load_some)
+    reason, instead = refused[0] if refused else (None, None)
+    return Adapters(default, of_part, folders, instead), reason
 
 
 async def each_of(
     config: Config, find: Callable[[str], Awaitable[str | None]]
 ) -> tuple[str | None, dict[str, str | None]]:
-    """Return what ``find`` returns for the setting ``adapter``, and by language for ``adapter_by_language``."""
+    """Return what ``find`` returns for the setting ``adapter``, and by language or glob for ``adapters``."""
     default = await find(config.adapter)
-    entries = [entry.partition("=") for entry in config.adapter_by_language]
-    return default, {language: await find(setting) for language, _, setting in entries}
+    return default, {part: await find(setting) for part, setting in map(read_part, config.adapters)}
 
 
-async def check_adapter(engine: HttpEngine, folder: Path) -> None:
-    """Check whether the adapter in ``folder`` (absolute) fits the engine's model, without loading it. Raises
-    MidfillError."""
-    await _ask(engine, "/midfill/check_adapter", {"lora_path": str(folder)})
+async def check_adapter(engine: HttpEngine, *folders: Path) -> None:
+    """Check whether the adapter in a folder (absolute), or the sum of those in several, fits the engine's model. It is
+    not loaded. Raises MidfillError."""
+    await _ask(engine, "/midfill/check_adapter", {"lora_path": _as_wire(folders)})
 
 
 class Wary:
@@ -91,7 +100,7 @@ class Wary:
 class AdapterKeeper:
     """An engine whose adapters are loaded again if it dropped them to make room for others."""
 
-    def __init__(self, engine: HttpEngine | Wary, folders: Mapping[str, Path]) -> None:
+    def __init__(self, engine: HttpEngine | Wary, folders: Mapping[str, tuple[Path, ...]]) -> None:
         self._engine, self._folders = engine, folders
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
@@ -102,13 +111,14 @@ class AdapterKeeper:
                     yield delta
             return
         except AdapterMissingError as error:
-            # Nothing waits for a background request, and the adapter that it would replace is in use.
-            folder = self._folders.get(request.adapter or "")
-            if request.background or folder is None:
+            # Nothing waits for a background request, and the adapter that it would replace is in use. But the cursor
+            # is where a prompt is read ahead: the adapter is there before the first key.
+            folders = self._folders.get(request.adapter or "")
+            if folders is None or (request.background and not request.prefill_only):
                 raise
             missing = error
         try:
-            await _load(self._engine, str(request.adapter), folder)
+            await _load(self._engine, str(request.adapter), folders)
         except MidfillError as error:
             raise EngineError(error.message, error.remedy) from missing
         async with aclosing(self._engine.stream(request)) as deltas:  # type: ignore[type-var]
@@ -119,11 +129,16 @@ class AdapterKeeper:
         """Do nothing: the engine belongs to the caller."""
 
 
-async def _load(engine: HttpEngine | Wary, name: str, folder: Path) -> None:
-    await _ask(engine, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+async def _load(engine: HttpEngine | Wary, name: str, folders: Sequence[Path]) -> None:
+    await _ask(engine, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": _as_wire(folders)})
 
 
-async def _ask(engine: HttpEngine | Wary, route: str, body: dict[str, str]) -> None:
+def _as_wire(folders: Sequence[Path]) -> str | list[str]:
+    """Return one path as vLLM takes it, several as a list."""
+    return str(folders[0]) if len(folders) == 1 else [str(folder) for folder in folders]
+
+
+async def _ask(engine: HttpEngine | Wary, route: str, body: dict[str, Any]) -> None:
     try:
         answer = await engine.client.post(route, json=body, timeout=120)
         content = answer.json()

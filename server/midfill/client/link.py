@@ -143,7 +143,7 @@ class EngineLink(BackgroundLink):
         completer = self.completer
         if completer is not None and status.state == "ready":
             if (refusal := self._refusal) is not None:  # the base model answers: a warning
-                message = f"{refusal.message}; using the base model"
+                message = f"{refusal.message}; using {self._adapters.instead or 'the base model'}"
                 status = dataclasses.replace(status, message=message, remedy=refusal.remedy)
             for entry in (entry for entry in adapters if entry["name"] in self._adapters.names):
                 completer.adapter_digests[str(entry["name"])] = str(entry["digest"])
@@ -176,7 +176,7 @@ class EngineLink(BackgroundLink):
         where = record.place(self._config)
         self.completer = Completer(
             AdapterKeeper(Wary(engine, Suspects(where.suspects)), self._adapters.folders), renderer, info, self._config,
-            adapter=self._adapters.default, adapters=self._adapters.of_language, sources=self._sources,
+            adapter=self._adapters.default, adapters=self._adapters.of_part, sources=self._sources,
             outcomes=await asyncio.to_thread(_outcomes, self._config), resident=True,
             on_battery=lambda: BATTERY.in_use,
         )  # fmt: skip

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from midfill import fim
+from midfill.adapter_names import NO_ADAPTER, summands
 from midfill.addresses import leaving, read_address
 from midfill.client.adapters import Adapters, each_of
 from midfill.client.base import BackgroundLink, StatusHandler
 from midfill.client.fallback import LocalFallback
 from midfill.client.rendering import RenderProcess
 from midfill.completer import Completer
-from midfill.config import NO_ADAPTER, Config
+from midfill.config import Config
 from midfill.context.gather import ContextSource
 from midfill.engine.adapter_setting import AUTO, EMBEDDED
 from midfill.engine.base import AdapterMissingError, EngineError, GenerateRequest
@@ -114,7 +115,7 @@ class RemoteLink(BackgroundLink):
         renderer: Renderer = self._renderer
         self.completer = Completer(
             remote.engine, renderer, remote.info, self._config, adapter=adapters.default,
-            adapters=adapters.of_language, sources=self._sources,
+            adapters=adapters.of_part, sources=self._sources,
             outcomes=await asyncio.to_thread(self._outcomes, self._config), resident=True,
         )  # fmt: skip
         self._look_at_pointers(adapters)
@@ -171,14 +172,14 @@ class RemoteLink(BackgroundLink):
         assert self._remote is not None
         assert self.completer is not None
         self._adapters, self._refusal = await usable(self._remote, self._config)
-        self.completer.use_adapters(self._adapters.default, self._adapters.of_language)
+        self.completer.use_adapters(self._adapters.default, self._adapters.of_part)
         self._tell()
 
     def _look_at_pointers(self, adapters: Adapters) -> None:
         """Make sure that middles of a replaced adapter are not shown again."""
         if self._remote is None or self.completer is None:
             return
-        for name in {name for name in (adapters.default, *adapters.of_language.values()) if name}:
+        for name in {name for name in (adapters.default, *adapters.of_part.values()) if name}:
             with contextlib.suppress(EngineError):
                 self.completer.adapter_digests[name] = self._remote.pointers.resolve(name)
 
@@ -215,15 +216,19 @@ async def usable(remote: Remote, config: Config) -> tuple[Adapters, MidfillError
 
     async def look(setting: str) -> str | None:
         nonlocal refusal
-        if setting in (*NO_ADAPTER, AUTO, EMBEDDED):
+        names = [name for name in summands(setting) if name not in (*NO_ADAPTER, AUTO, EMBEDDED)]
+        if not names:
             return None
         try:
-            await _has(remote, setting)
+            await _has(remote, "+".join(names))
         except MidfillError as error:
             if isinstance(error, AdapterMissingError):
-                refusal = refusal or MidfillError(f"{error.message}; using the base model", error.remedy)
+                remedy = error.remedy
+                if len(names) > 1:  # only midfill's own engine adds adapters
+                    remedy = f"publish them as one: midfill adapters export {setting} FOLDER"
+                refusal = refusal or MidfillError(f"{error.message}; using the base model", remedy)
                 return None
-        return setting
+        return "+".join(names)
 
     return Adapters(*await each_of(config, look)), refusal
 
@@ -257,7 +262,7 @@ async def remote_session(config: Config) -> AsyncIterator[Completer]:
             made.append(FimRenderer(template, tokenizer, config.order, heal=True))
         completer = Completer(
             remote.engine, InlineRenderer(made[-1]), remote.info, config, adapter=adapters.default,
-            adapters=adapters.of_language,
+            adapters=adapters.of_part,
         )  # fmt: skip
         try:
             yield completer

@@ -8,16 +8,19 @@ import dataclasses
 import json
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from midfill import paths, registry
+from midfill.adapter_names import ADAPTER_NAME, NO_ADAPTER, summands
 from midfill.client.adapters import check_adapter
 from midfill.commands import publish
 from midfill.commands.options import configured
 from midfill.commands.progress import stages
 from midfill.commands.session import connected
-from midfill.config import ADAPTER_NAME, NO_ADAPTER, Config
-from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, describe
+from midfill.config import Config
+from midfill.engine.adapter_setting import EMBEDDED, embedded_folder
+from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, Facts, describe
 from midfill.train import history
 from midfill.types import MidfillError, one_line
 
@@ -43,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about.add_argument("--no-check", dest="check", action="store_false", help="do not ask the engine whether it fits")
     about.add_argument("--json", action="store_true", help="print JSON")
     for action in (check, about):
-        action.add_argument("adapter", help="a registered name or a folder")
+        action.add_argument("adapter", help="a registered name, a folder, or a sum: team+mine")
     for action in (add, check, about):
         action.add_argument("--model", help="the base model, if it is not the configured one")
     export = actions.add_parser(
         "export", help="copy an adapter for others, as PEFT reads it or merged into its base model"
     )
-    export.add_argument("adapter", help="a registered name or a folder")
+    export.add_argument("adapter", help="a registered name, a folder, or a sum, which becomes one adapter")
     export.add_argument("target", metavar="FOLDER", help="a new folder")
     export.add_argument("--merged", action="store_true", help="write a whole model, for servers without adapters")
     export.add_argument("--model", help="the base model, if it is not the configured one")
@@ -78,17 +81,17 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.kind == "add":
         return _add(_fetched(arguments.folder), arguments.name, config)
     if arguments.kind == "check":
-        _check(_folder(arguments.adapter), config)
+        _check(_folders(arguments.adapter), config)
         print(f"{arguments.adapter} fits {config.model}")
         return 0
     if arguments.kind == "info":
-        return _info(_folder(arguments.adapter), config if arguments.check else None, as_json=arguments.json)
+        return _info(_folders(arguments.adapter), config if arguments.check else None, as_json=arguments.json)
     if arguments.kind == "history":
         return _history(arguments)
     if arguments.kind == "rollback":
         return _rollback(arguments.name)
     if arguments.kind == "export":
-        return _export(_folder(arguments.adapter), paths.expanded(arguments.target), config, merged=arguments.merged)
+        return _export(_folders(arguments.adapter), paths.expanded(arguments.target), config, merged=arguments.merged)
     return _remove(arguments.name)
 
 
@@ -105,8 +108,15 @@ def _list() -> int:
     return 0
 
 
+def _folders(setting: str) -> list[Path]:
+    """Return the folders of what ``setting`` adds up. Raises MidfillError."""
+    return [_folder(adapter) for adapter in summands(setting)]
+
+
 def _folder(adapter: str) -> Path:
     """Return the folder of a registered name, or the folder itself. Raises MidfillError."""
+    if adapter == EMBEDDED and (own := embedded_folder()) is not None:
+        return own
     if adapter in NO_ADAPTER:
         raise MidfillError(f"{adapter!r} stands for no adapter", "give a registered name, or the path of a folder")
     if re.fullmatch(ADAPTER_NAME, adapter) and (paths.adapters_dir() / adapter).is_dir():
@@ -120,46 +130,62 @@ def _folder(adapter: str) -> Path:
     return folder.resolve()
 
 
-def _check(folder: Path, config: Config) -> None:
-    """Ask the engine to check it against the engine's own model. Raises MidfillError."""
+def _check(folders: Sequence[Path], config: Config) -> None:
+    """Ask the engine to check the adapter, or the sum, against the engine's own model. Raises MidfillError."""
 
     async def ask() -> None:
         async with connected(config, quiet=True) as (engine, _):
-            await check_adapter(engine, folder)
+            await check_adapter(engine, *folders)
 
     asyncio.run(ask())
 
 
-def _info(folder: Path, config: Config | None, *, as_json: bool) -> int:
-    """Print what it is; with ``config`` also whether it fits the configured model."""
-    facts = describe(folder)
+def _info(folders: Sequence[Path], config: Config | None, *, as_json: bool) -> int:
+    """Print what it is, one after another of a sum; with ``config`` also whether it fits the configured model."""
+    of_each = [describe(folder) for folder in folders]
     misfit: MidfillError | None = None
     if config is not None:
         try:
-            _check(folder, config)
+            _check(folders, config)
         except MidfillError as error:
             misfit = error
     if as_json:
         fits = {} if config is None else {"model": config.model, "fits": misfit is None, "reason": str(misfit or "")}
-        print(json.dumps({"folder": str(folder), **dataclasses.asdict(facts), **fits}, indent=2))
+        found = [
+            {"folder": str(folder), **dataclasses.asdict(facts), "on_top_of": registry.on_top_of(folder)}
+            for folder, facts in zip(folders, of_each, strict=True)
+        ]
+        print(json.dumps({**(found[0] if len(found) == 1 else {"sum": found}), **fits}, indent=2))
         return 0
-    rows = {
+    for folder, facts in zip(folders, of_each, strict=True):
+        _print_rows(_rows(folder, facts))
+        if len(folders) > 1:
+            print()
+    if config is not None:
+        _print_rows({"fits": f"{config.model}: yes" if misfit is None else f"{config.model}: no, {misfit}"})
+    return 0
+
+
+def _rows(folder: Path, facts: Facts) -> dict[str, object]:
+    under = registry.on_top_of(folder)
+    return {
         "folder": str(folder), "base": facts.base or "not recorded", "rank": facts.rank, "alpha": f"{facts.alpha:g}",
+        **({"on top of": under} if under else {}),
         "targets": f"{', '.join(facts.targets)} ({facts.n_layers} layers)", "parameters": f"{facts.parameters:,}",
         "size": f"{facts.size / 1e6:.1f} MB", "digest": facts.digest,
     }  # fmt: skip
-    if config is not None:
-        rows["fits"] = f"{config.model}: yes" if misfit is None else f"{config.model}: no, {misfit}"
+
+
+def _print_rows(rows: Mapping[str, object]) -> None:
     for name, value in rows.items():
         print(f"{name:<12}{one_line(str(value))}")
-    return 0
 
 
 def _add(folder: Path, name: str | None, config: Config) -> int:
     name = registry.check_name(name or folder.resolve().name)
     if not folder.is_dir():
         raise MidfillError(f"{folder} is not a folder", "give the folder that holds adapter_config.json")
-    _check(folder.resolve(), config)
+    _check([folder.resolve()], config)
     registry.register(folder, name, FILES)
     print(f'{name} is registered: set adapter = "{name}"')
     return 0
@@ -174,28 +200,33 @@ def _fetched(spec: str) -> Path:
     return fetch_adapter(spec)
 
 
-def _export(folder: Path, target: Path, config: Config, *, merged: bool) -> int:
-    """Write a copy for others: as PEFT reads it, or merged into the base model."""
+def _export(folders: Sequence[Path], target: Path, config: Config, *, merged: bool) -> int:
+    """Write a copy for others: as PEFT reads it, or merged into the base model. A sum becomes one adapter."""
     if target.exists():
         raise MidfillError(f"{target} already exists", "name a new folder")
+    if not merged and len(folders) > 1:
+        from midfill.train.export import join
+
+        print(f"{target} is a PEFT adapter of {join(folders, target)}, the sum of {len(folders)}")
+        return 0
     if not merged:
         try:
-            shutil.copytree(folder, target)
+            shutil.copytree(folders[0], target)
         except OSError as error:
             shutil.rmtree(target, ignore_errors=True)  # half an adapter is useless
             reason = error.strerror or "not every file could be copied"
             raise MidfillError(
                 f"cannot write {target}: {reason}", "name another folder, on a disk with space"
             ) from error
-        print(f"{target} is a PEFT adapter of {describe(folder).base}")
+        print(f"{target} is a PEFT adapter of {describe(folders[0]).base}")
         return 0
-    _check(folder, config)
+    _check(folders, config)
     from midfill.engine.local.store import models
     from midfill.train.export import merge
 
     source = models.resolve(config.model)
     with stages() as report:
-        merge(folder, models.prepare(source, report), source.name, target, report)
+        merge(folders, models.prepare(source, report), source.name, target, report)
     print(f"{target} is a complete model: set model to its path")
     return 0
 

@@ -20,6 +20,7 @@ from midfill.config import Config
 from midfill.engine import adapter_setting
 from midfill.engine.local.store import models
 from midfill.train.middles import ALL, Likelihood, Scored, ScoreJob, as_figures, table
+from midfill.train.part import Part
 from midfill.types import MidfillError
 
 SAY_EVERY = 25  # middles between two lines of progress, without a terminal
@@ -27,7 +28,7 @@ SAY_EVERY = 25  # middles between two lines of progress, without a terminal
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``midfill eval adapter``."""
-    parser.add_argument("a", metavar="A", help="a registered name, ./a/folder, embedded or none")
+    parser.add_argument("a", metavar="A", help="a registered name, a sum (team+mine), ./a/folder, embedded or none")
     parser.add_argument("b", metavar="B", help="the adapter to compare it with")
     parser.add_argument(
         "--repo", nargs="+", default=["."], metavar="DIR", help="repositories, read as training reads them (.)"
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all-files", action="store_true", help="measure on all files, not only on those that training holds out"
     )
+    part_options(parser, "measure")
     parser.add_argument("--middles", type=int, default=200, metavar="N", help="number of held-out middles (200)")
     parser.add_argument("--seed", type=int, default=1, help="(1)")
     parser.add_argument("--out", metavar="FILE", help="write every middle as a line of JSON")
@@ -45,11 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=configured(run))
 
 
+def part_options(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add the options that name a part of a repository."""
+    parser.add_argument("--language", default="", metavar="A,B", help=f"{verb} only files in these languages")
+    parser.add_argument(
+        "--folder", default="", metavar="GLOB", help=f"{verb} only files below this folder of DIR, or that match a glob"
+    )
+
+
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Compare two adapters on a repository's held-out files; return the exit code."""
     console = Console(file=sys.stderr, highlight=False)
-    before, after = (folder_of(setting, config) for setting in (arguments.a, arguments.b))
+    before, after = (folders_of(setting, config) for setting in (arguments.a, arguments.b))
     job = job_of(config, before, after, arguments.repo, arguments.held_out or ())
+    part = Part.of(arguments.language, arguments.folder)
+    job = dataclasses.replace(job, languages=part.languages, glob=part.glob)
     job = dataclasses.replace(job, all_files=arguments.all_files, n=arguments.middles, seed=arguments.seed)
     scored = watch(job, console)
     rows = table(scored)
@@ -62,19 +74,20 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def folder_of(setting: str, config: Config) -> Path | None:
-    """Return the folder of an adapter as settings name it; None: the base model alone. Raises MidfillError."""
-    found = adapter_setting.folder_of(setting, models.resolve(config.model).name)
-    return found[1] if found is not None else None
+def folders_of(setting: str, config: Config) -> tuple[Path, ...]:
+    """Return the folders of what settings name, several if it is a sum; none: the base model alone. Raises
+    MidfillError."""
+    found = adapter_setting.folders_of(setting, models.resolve(config.model).name)
+    return found[1] if found is not None else ()
 
 
 def job_of(
-    config: Config, before: Path | None, after: Path | None, roots: Sequence[str], held_out: Sequence[str]
+    config: Config, before: Sequence[Path], after: Sequence[Path], roots: Sequence[str], held_out: Sequence[str]
 ) -> ScoreJob:  # fmt: skip
     """Return the job for scoring: with the model, device and number format that serve."""
     return ScoreJob(
-        config.model, config.device, config.dtype, config.template, config.order, str(before or ""), str(after or ""),
-        _absolute(roots), _absolute(held_out),
+        config.model, config.device, config.dtype, config.template, config.order, tuple(map(str, before)),
+        tuple(map(str, after)), _absolute(roots), _absolute(held_out),
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ async def session(config: Config) -> AsyncIterator[Completer]:
         template = fim.find(info.template or fim.PREFIX_ONLY.name, tokenizer)
         renderer = InlineRenderer(fim.FimRenderer(template, tokenizer, config.order, heal=config.token_healing))
         keeper = AdapterKeeper(Wary(engine, Suspects(record.place(config).suspects)), adapters.folders)
-        completer = Completer(keeper, renderer, info, config, adapter=adapters.default, adapters=adapters.of_language)
+        completer = Completer(keeper, renderer, info, config, adapter=adapters.default, adapters=adapters.of_part)
         try:
             yield completer
         finally:

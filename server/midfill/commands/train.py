@@ -6,6 +6,7 @@ import argparse
 
 from midfill.commands import train_run
 from midfill.commands.options import configured, model_options
+from midfill.commands.scoring import part_options
 from midfill.config import Config
 
 RANK, ALPHA = 4, 16.0  # rank of the reference adapter
@@ -35,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start", metavar="ADAPTER", help="the adapter to continue from; none: a fresh one (the adapter of --against)"
     )
+    parser.add_argument(
+        "--on-top-of", metavar="ADAPTER", help="freeze this adapter in the base, and train one that is added to it"
+    )
+    part_options(parser, "learn from")
     parser.add_argument("--rate", type=float, default=3e-4, help="highest learning rate (0.0003)")
     parser.add_argument(
         "--prompt-share", type=float, default=0.5, metavar="P", help="share of the prompt's tokens to learn too (0.5)"

@@ -19,12 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 from midfill import paths, registry
+from midfill.adapter_names import MAX_SUMMED
 from midfill.commands import scoring
 from midfill.commands.session import session
 from midfill.commands.training import clock, watch, watch_estimate
 from midfill.config import Config
-from midfill.engine.adapter_setting import folder_of
-from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, describe
+from midfill.engine.adapter_setting import folders_of
+from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, describe, digest_of
 from midfill.engine.local.store import models
 from midfill.eval.ask import bare
 from midfill.eval.holes import Hole
@@ -32,6 +33,7 @@ from midfill.eval.run import Record, evaluate
 from midfill.train import card, gate, middles
 from midfill.train.collect import SourceText
 from midfill.train.job import Job
+from midfill.train.part import Part
 from midfill.train.worker import check_enough, gather
 from midfill.types import MidfillError
 
@@ -72,16 +74,18 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
         console.print(f"trained, not measured and not registered: {trained}")
         print(json.dumps({"train": job.name, "folder": str(trained), **figures}))
         return 0
-    present = dataclasses.replace(config, adapter=arguments.against or config.adapter)
-    name, before = folder_of(present.adapter, models.resolve(present.model).name) or ("none", None)
+    present = dataclasses.replace(config, adapter=arguments.against or arguments.on_top_of or config.adapter)
+    name, before = folders_of(present.adapter, models.resolve(present.model).name) or ("none", ())
     versions = {
         "digest": describe(trained).digest, "against": name,
-        "replaced": describe(before).digest if before is not None else "",
+        "replaced": digest_of(describe(folder).digest for folder in before) if before else "",
     }  # fmt: skip
-    scored = scoring.job_of(present, before, trained, job.roots, job.held_out)
+    after = (*map(Path, job.under), trained)
+    scored = scoring.job_of(present, before, after, job.roots, job.held_out)
+    scored = dataclasses.replace(scored, languages=job.languages, glob=job.glob)
     likelihood = middles.table(scoring.watch(dataclasses.replace(scored, n=arguments.middles), console))
     console.print(scoring.shown(likelihood))
-    records, dtype = _judge(holes, trained, present, console)
+    records, dtype = _judge(holes, trained, present, arguments.on_top_of, console)
     verdict = gate.decide(records, likelihood)
     card.add_gate(trained, job.name, {**gate.as_figures(verdict), "dtype": dtype})
     console.print(_table(verdict))
@@ -91,7 +95,7 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
     if promoted:
         registry.register(trained, job.name, FILES)
         console.print(
-            f'{job.name} is registered; running engines that serve it load the new version. Set adapter = "{job.name}"'
+            f"{job.name} is registered; running engines that serve it load the new version. {_how_to_use(job)}"
         )
     else:
         console.print(f"not registered; the adapter is in {trained}")
@@ -154,7 +158,8 @@ def name_of(arguments: argparse.Namespace) -> str:
 
 def job_of(arguments: argparse.Namespace, config: Config) -> Job:
     """Return the job to train. Raises MidfillError."""
-    name = name_of(arguments)
+    name, under = name_of(arguments), _under(arguments, config)
+    part = Part.of(arguments.language, arguments.folder)
     shape, start = _shape(arguments, config)
     if not 1 <= shape.rank <= 256 or not 0 < shape.alpha <= 1e4 or not 0 <= arguments.dropout < 1:
         raise MidfillError("--rank, --alpha or --dropout is out of range", "the defaults are 4, 16 and 0.1")
@@ -171,12 +176,27 @@ def job_of(arguments: argparse.Namespace, config: Config) -> Job:
         folder=str(paths.private_dir(paths.data_dir() / "training") / name),
         model=config.model, device=config.device, template=config.template, order=config.order,
         rank=shape.rank, alpha=shape.alpha, dropout=arguments.dropout, targets=shape.targets,
+        on_top_of=under[0], under=tuple(map(str, under[1])), languages=part.languages, glob=part.glob,
         start=str(start[1]) if start else "", start_name=start[0] if start else "",
         n_steps=arguments.steps, minutes=arguments.minutes, n_tokens=arguments.tokens, accumulate=arguments.accumulate,
         rate=arguments.rate, seed=arguments.seed, quantise=arguments.quantise, checkpointing=arguments.checkpointing,
         resume=not arguments.restart, throttled=arguments.priority == "idle",
         prompt_share=arguments.prompt_share, end_weight=arguments.end_weight,
     )  # fmt: skip
+
+
+def _under(arguments: argparse.Namespace, config: Config) -> tuple[str, tuple[Path, ...]]:
+    """Return the adapter to train on top of, and its folders; ("", ()) if there is none. Raises MidfillError."""
+    if not arguments.on_top_of:
+        return "", ()
+    found = folders_of(arguments.on_top_of, models.resolve(config.model).name)
+    if found is None:
+        raise MidfillError(
+            f"--on-top-of {arguments.on_top_of} is no adapter", "leave it out, or run: midfill adapters list"
+        )
+    if len(found[1]) >= MAX_SUMMED:
+        raise MidfillError(f"--on-top-of adds {len(found[1])} adapters already", f"add at most {MAX_SUMMED}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +214,16 @@ def _shape(arguments: argparse.Namespace, config: Config) -> tuple[_LoraShape, t
     targets = tuple(target for target in (arguments.targets or "").split(",") if target)
     rank = RANK if arguments.rank is None else arguments.rank
     wanted = _LoraShape(rank, ALPHA if arguments.alpha is None else arguments.alpha, targets)
-    setting = arguments.start or arguments.against or config.adapter
-    start = folder_of(setting, models.resolve(config.model).name)
-    if start is None:
+    # On top of another adapter, a fresh one begins: that it adds nothing yet is where the other one is.
+    setting = arguments.start or ("none" if arguments.on_top_of else arguments.against or config.adapter)
+    found = folders_of(setting, models.resolve(config.model).name)
+    if found is None:
         return wanted, None
+    if len(found[1]) > 1:
+        if not arguments.start:
+            return wanted, None
+        raise MidfillError(f"training cannot continue from a sum ({found[0]})", "use --on-top-of, or --start one of it")
+    start = found[0], found[1][0]
     facts = describe(start[1])
     there = _LoraShape(facts.rank, facts.alpha, facts.targets)
     same = (
@@ -232,13 +258,23 @@ def _figures(trained: Path) -> dict[str, Any]:
     return {name: content[name] for name in ("base", "steps", "tokens", "examples", "seconds", "loss")}
 
 
-def _judge(holes: Sequence[Hole], trained: Path, config: Config, console: Console) -> tuple[list[Record], str]:
+def _how_to_use(job: Job) -> str:
+    setting = f"{job.on_top_of}+{job.name}" if job.on_top_of else job.name
+    if not (parts := Part(job.languages, job.glob).settings):
+        return f'Set adapter = "{setting}"'
+    entries = ", ".join(f'"{part}={setting}"' for part in parts)
+    return f"Set adapters = [{entries}]"
+
+
+def _judge(
+    holes: Sequence[Hole], trained: Path, config: Config, on_top_of: str | None, console: Console
+) -> tuple[list[Record], str]:
     """Return the records, and the number format of the base model they come from, which may differ from training's.
 
-    ``config`` names the adapter that the new one has to improve on.
+    ``config`` names the adapter that the new one, or its sum with ``on_top_of``, has to improve on.
     """
-    present = dataclasses.replace(config, adapter_by_language=(), records=False)
-    adapted = dataclasses.replace(present, adapter=str(trained))
+    present = dataclasses.replace(config, adapters=(), records=False)
+    adapted = dataclasses.replace(present, adapter=" + ".join(filter(None, (on_top_of, str(trained)))))
     records, dtype = asyncio.run(_answer(holes, {gate.BEFORE: present, gate.AFTER: adapted}, console))
     (trained.parent / "gate.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
     return records, dtype

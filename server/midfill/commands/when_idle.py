@@ -27,7 +27,7 @@ from midfill.types import MidfillError
 
 # Options of `midfill train` that belong to this module, or to a single run.
 OWN = frozenset({"folders", "name", "budget", "when_idle", "yes", "night", "night_child", "run", "usual", "command"})
-NOT_AT_NIGHT = ("estimate", "start", "against", "gate", "force", "restart", "minutes", "priority")
+NOT_AT_NIGHT = ("estimate", "start", "on_top_of", "against", "gate", "force", "restart", "minutes", "priority")
 TRAINED_SHARE = 0.7  # of the budget; the rest is for reading, measuring and the gate
 CONTROL_S = 30.0  # seconds at most to wait for a service manager
 # The variables that move midfill's folders: a service manager does not know what a shell has set.
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.night_child:
         return night.child(arguments, config)
     if wrong := [name for name in NOT_AT_NIGHT if getattr(arguments, name) != arguments.usual[name]]:
-        option = "--no-gate" if wrong[0] == "gate" else "--" + wrong[0]
+        option = "--no-gate" if wrong[0] == "gate" else "--" + wrong[0].replace("_", "-")
         raise MidfillError(
             f"{option} cannot be used with --when-idle", "a night always continues from the adapter with the same name"
         )

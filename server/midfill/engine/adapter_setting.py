@@ -1,4 +1,4 @@
-"""The meaning of the setting ``adapter``: a name that the engine knows, and the folder that holds the adapter."""
+"""The meaning of the setting ``adapter``: a name that the engine knows, and the folders that hold what it adds up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import midfill
 from midfill import paths
-from midfill.config import ADAPTER_NAME, NO_ADAPTER
+from midfill.adapter_names import ADAPTER_NAME, MAX_SUMMED, NO_ADAPTER, summands
 from midfill.engine.local.store import embedded
 from midfill.types import MidfillError
 
@@ -23,11 +23,23 @@ def embedded_folder() -> Path | None:
     return folder if (folder / "adapter_config.json").is_file() else None
 
 
-def folder_of(adapter: str, model: str) -> tuple[str, Path] | None:
-    """Return what a setting means for the engine's ``model``: the name to use there and the folder; None: no adapter.
+def folders_of(setting: str, model: str) -> tuple[str, tuple[Path, ...]] | None:
+    """Return what a setting means for the engine's ``model``: the name to use there, and the folder, or those of a sum;
+    None: no adapter.
 
     Raises MidfillError.
     """
+    found = [one for adapter in summands(setting) if (one := _folder_of(adapter, model)) is not None]
+    names = [name for name, _ in found]
+    if len(names) > MAX_SUMMED:
+        raise MidfillError(f"{setting!r} adds {len(names)} adapters", f"add at most {MAX_SUMMED}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise MidfillError(f"{setting!r} adds {twice[0]} twice", "name each adapter once")
+    return ("+".join(names), tuple(folder for _, folder in found)) if found else None
+
+
+def _folder_of(adapter: str, model: str) -> tuple[str, Path] | None:
+    """Return the engine's name of one adapter and its folder; None: no adapter. Raises MidfillError."""
     if adapter in NO_ADAPTER:
         return None
     if adapter in (AUTO, EMBEDDED):

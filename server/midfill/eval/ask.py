@@ -82,7 +82,7 @@ class Bare:
         """Return the answer for the cursor's position. Raises EngineError."""
         completer, start = self.completer, time.perf_counter()
         prompt = await completer.renderer.render(snapshot, (), completer.budget)
-        adapter = completer.adapter_of(snapshot.language)
+        adapter = completer.adapter_of(snapshot)
         request = GenerateRequest(prompt.ids, completer.config.max_tokens, adapter=adapter, window="eval")
         text, reason, stats, first_s = "", "", NO_STATS, 0.0
         async with aclosing(completer.engine.stream(request)) as deltas:  # type: ignore[type-var]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill import paths
-from midfill.config import ADAPTER_NAME, RESERVED_ADAPTERS
+from midfill.adapter_names import ADAPTER_NAME, RESERVED_ADAPTERS
 from midfill.engine.base import AdapterMissingError
 from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE
 from midfill.types import MidfillError

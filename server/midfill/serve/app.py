@@ -25,7 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from midfill import __version__
-from midfill.config import ADAPTER_NAME
+from midfill.adapter_names import SUM_NAME
 from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, Engine, EngineError, GenerateRequest
 from midfill.engine.wire import (
     ALIVE,
@@ -38,7 +38,7 @@ from midfill.engine.wire import (
     events_of,
     read_request,
 )
-from midfill.serve.reading import read_body, read_folder
+from midfill.serve.reading import read_body, read_folders
 from midfill.serve.rendering import Rendering
 from midfill.tokenizer import CodeTokenizer
 from midfill.types import EngineStatus, MidfillError, ModelInfo
@@ -70,12 +70,12 @@ class Resident(Engine, Protocol):
         """Check that ``request`` can be answered now. Raises BadRequestError or another EngineError."""
         ...
 
-    async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
-        """Load the adapter in ``folder`` as ``name``. Raises MidfillError."""
+    async def load_adapter(self, name: str, *folders: Path) -> dict[str, Any]:
+        """Load the adapter in a folder, or the sum of those in several, as ``name``. Raises MidfillError."""
         ...
 
-    async def check_adapter(self, folder: Path) -> dict[str, Any]:
-        """Check that the adapter in ``folder`` could be loaded, and keep nothing of it. Raises MidfillError."""
+    async def check_adapter(self, *folders: Path) -> dict[str, Any]:
+        """Check that it could be loaded, and keep nothing of it. Raises MidfillError."""
         ...
 
     async def unload_adapter(self, name: str) -> None:
@@ -259,16 +259,16 @@ class EngineApi:
         return WireResponse({**self.engine.figures(), "pid": os.getpid(), "clients": self.clients.n_watching})
 
     async def load_adapter(self, request: Request) -> Response:
-        """``{lora_name, lora_path}``: check the adapter and load it."""
+        """``{lora_name, lora_path}``: check the adapter and load it; of a sum, ``lora_path`` is a list."""
         body = await read_body(request)
         name = body.get("lora_name")
-        if not isinstance(name, str) or not re.fullmatch(ADAPTER_NAME, name):
+        if not isinstance(name, str) or not re.fullmatch(SUM_NAME, name):
             raise BadRequest("lora_name must be a plain name")
-        return WireResponse(await self.engine.load_adapter(name, read_folder(body)))
+        return WireResponse(await self.engine.load_adapter(name, *read_folders(body)))
 
     async def check_adapter(self, request: Request) -> Response:
         """``{lora_path}``: check that it could be loaded."""
-        return WireResponse(await self.engine.check_adapter(read_folder(await read_body(request))))
+        return WireResponse(await self.engine.check_adapter(*read_folders(await read_body(request))))
 
     async def unload_adapter(self, request: Request) -> Response:
         """``{lora_name}``."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from midfill.adapter_names import MAX_SUMMED
 from midfill.engine.wire import BadRequest
 
 MAX_BODY = 4 << 20
@@ -40,9 +41,13 @@ async def read_body(request: Request) -> dict[str, Any]:
     return body
 
 
-def read_folder(body: dict[str, Any]) -> Path:
-    """Return the folder of an adapter. Raises BadRequest."""
-    path = body.get("lora_path")
-    if not isinstance(path, str) or "\0" in path or not Path(path).is_absolute():
+def read_folders(body: dict[str, Any]) -> list[Path]:
+    """Return the folder of an adapter, or those of a sum. Raises BadRequest."""
+    given = body.get("lora_path")
+    paths = given if isinstance(given, list) else [given]
+    if not 1 <= len(paths) <= MAX_SUMMED:
+        raise BadRequest(f"lora_path must name 1 to {MAX_SUMMED} folders")
+    found = [Path(path) for path in paths if isinstance(path, str) and "\0" not in path and Path(path).is_absolute()]
+    if len(found) < len(paths):
         raise BadRequest("lora_path must be a folder's absolute path")
-    return Path(path)
+    return found

@@ -10,7 +10,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from midfill.engine.local.lora.adapter import Adapter
+from midfill.engine.local.forward.foreign import adding
+from midfill.engine.local.lora.adapter import Adapter, LoraPair
 from midfill.engine.local.model.load import LoadedModel, load, pick_device, pick_floats, read_plain_config
 from midfill.engine.local.store.embedded import Progress
 from midfill.engine.local.store.models import ModelSource
@@ -127,6 +128,17 @@ def with_lora(
     if start is not None:
         _begin_from(adapted, start, lora)
     return adapted
+
+
+def freeze(model: Any, under: Adapter) -> None:
+    """Let ``model`` compute with ``under`` from now on, as if it were in its weights: it is not trained and not saved.
+
+    It is not merged into them, since bfloat16 and four bits would round it away, and an engine does not merge it.
+    """
+    modules = dict(model.named_modules())
+    for path, pair in under.pairs.items():
+        device = next(modules[path].parameters()).device
+        modules[path].register_forward_hook(adding(LoraPair(pair.a.to(device), pair.b.to(device), pair.scale)))
 
 
 def _begin_from(adapted: PeftModel, start: Adapter, lora: Lora) -> None:

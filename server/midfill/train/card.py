@@ -73,8 +73,9 @@ def text(name: str, figures: Mapping[str, Any]) -> str:
 
 
 def _begun(figures: Mapping[str, Any]) -> str:
-    start = figures["settings"].get("start")
-    return f"It went on from the adapter {start}: " if start else ""
+    start, under = figures["settings"].get("start"), figures["settings"].get("on_top_of")
+    above = f"It belongs on top of the adapter {under}, which was frozen in the base. " if under else ""
+    return above + (f"It went on from the adapter {start}: " if start else "")
 
 
 def _learned(settings: Mapping[str, Any]) -> str:

@@ -85,6 +85,7 @@ class Collection:
     secrets: list[str] = field(default_factory=list)  # files with lines left out that seem to hold a key or a password
     n_secret_lines: int = 0  # number of such lines, with those around them
     licences: dict[str, str] = field(default_factory=dict)  # by project
+    others: list[SourceText] = field(default_factory=list)  # files outside the part that is learned: only for context
 
     @property
     def n_chars(self) -> int:

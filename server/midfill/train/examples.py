@@ -94,8 +94,11 @@ class Batch:
 class Maker:
     """Draws examples from files. What is drawn depends only on the random generator."""
 
-    def __init__(self, files: Sequence[SourceText], renderer: FimRenderer, seed: int = 1) -> None:
-        """Raises MidfillError if the model has no fill-in-the-middle tokens."""
+    def __init__(
+        self, files: Sequence[SourceText], renderer: FimRenderer, seed: int = 1, others: Sequence[SourceText] = ()
+    ) -> None:
+        """``others``: files that prompts may show, and no example is cut from. Raises MidfillError if the model has no
+        fill-in-the-middle tokens."""
         end = renderer.end_id
         if end is None:
             raise MidfillError(
@@ -107,7 +110,7 @@ class Maker:
         self._weights = [max(200, min(len(file.text), 20_000)) ** 0.5 for file in files]
         self._indexes: dict[str, Index] = {}
         self._of_project: defaultdict[str, list[SourceText]] = defaultdict(list)
-        for file in files:
+        for file in (*files, *others):
             self._of_project[file.project].append(file)
         self._spans = lru_cache(MAX_PARSED)(self._read)
 

@@ -23,6 +23,10 @@ class Job:
     alpha: float = 16.0
     dropout: float = 0.1
     targets: tuple[str, ...] = ()
+    on_top_of: str = ""  # name of the adapter that is frozen in the base, and its folders; empty: none
+    under: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()  # only files of these, and only those that the glob matches, are learned from
+    glob: str = ""
     start: str = ""  # folder of the adapter to continue from, and its name; empty: a fresh one
     start_name: str = ""
     n_steps: int = 0  # 0: depends on the device

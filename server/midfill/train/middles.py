@@ -171,17 +171,19 @@ def as_figures(rows: Sequence[Likelihood]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class ScoreJob:
-    """What the process that scores is told; flat, because it is sent as JSON. Empty folders: the base alone."""
+    """What the process that scores is told; flat, because it is sent as JSON. No folders: the base alone."""
 
     model: str
     device: str
     dtype: str
     template: str
     order: str
-    before: str
-    after: str
+    before: tuple[str, ...]  # folders; those of a sum are added up
+    after: tuple[str, ...]
     roots: tuple[str, ...]
     held_out: tuple[str, ...]
+    languages: tuple[str, ...] = ()  # only files of these, and only those that the glob matches
+    glob: str = ""
     all_files: bool = False
     n: int = N_MIDDLES
     seed: int = 1
@@ -195,7 +197,6 @@ class ScoreJob:
         return cls(**named)
 
     @property
-    def folders(self) -> tuple[Path | None, Path | None]:
-        """The folders of the two adapters; None: the base alone."""
-        before, after = (Path(folder) if folder else None for folder in (self.before, self.after))
-        return before, after
+    def folders(self) -> tuple[list[Path], list[Path]]:
+        """The folders of the two adapters, several if it is a sum; none: the base alone."""
+        return [Path(folder) for folder in self.before], [Path(folder) for folder in self.after]

@@ -46,6 +46,7 @@ class Hyperparameters:
     quantise: bool = False
     start: str = ""  # the adapter to continue from, with the start of its digest
     loss: Loss = MIDDLE
+    on_top_of: str = ""  # the adapter that is frozen in the base, with the start of its digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from midfill.train.collect import SourceText, collect
 from midfill.train.examples import Example
 from midfill.train.job import Job
 from midfill.train.middles import ScoreJob, cut, score
+from midfill.train.part import Part
 from midfill.train.worker import INTERRUPTED, Tell, gather, teller
 from midfill.types import MidfillError
 
@@ -62,7 +63,9 @@ def run(job: ScoreJob, tell: Tell) -> None:
     middles = cut(files, fim.FimRenderer(template, scorer.tokenizer, job.order, heal=True), job.n, job.seed)
     if not middles:
         raise MidfillError("no middle could be cut from the held-out files", "name more folders, or others to hold out")
-    adapters = [scorer.read(name, folder) if folder else None for name, folder in zip("ab", job.folders, strict=True)]
+    adapters = [
+        scorer.read(name, folders) if folders else None for name, folders in zip("ab", job.folders, strict=True)
+    ]
     tell({"kind": "middles", "n": len(middles), "files": len({one.file for one in middles}),
           "number_format": scorer.number_format})  # fmt: skip
 
@@ -78,9 +81,12 @@ def _nats(scorer: Scorer, adapter: Adapter | None, example: Example) -> list[flo
 def held_out_files(job: ScoreJob) -> list[SourceText]:
     """Return the files that training on the same folders would hold out, or all of them."""
     if job.all_files:
-        return list(collect([Path(root) for root in job.roots]).files)
-    _, _, held_out = gather(Job(name="", roots=job.roots, held_out=job.held_out, folder="", model=job.model))
-    return held_out
+        return list(Part(job.languages, job.glob).limited(collect([Path(root) for root in job.roots])).files)
+    whole = Job(
+        name="", roots=job.roots, held_out=job.held_out, folder="", model=job.model, languages=job.languages,
+        glob=job.glob,
+    )  # fmt: skip
+    return gather(whole)[2]
 
 
 if __name__ == "__main__":

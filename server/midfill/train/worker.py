@@ -24,6 +24,7 @@ from midfill.faults import in_words
 from midfill.tokenizer import CodeTokenizer
 from midfill.train.collect import Collection, SourceText, collect, split
 from midfill.train.job import ADAPTER, Job
+from midfill.train.part import Part
 from midfill.train.priority import lower_priority
 from midfill.types import MidfillError, one_line
 
@@ -95,14 +96,16 @@ def work(job: Job, tell: Tell, is_stopped: Callable[[], bool]) -> int:
 
 def gather(job: Job) -> tuple[Collection, list[SourceText], list[SourceText]]:
     """Return all texts, those to train on, and those held out: never a text in both. Raises MidfillError."""
-    roots = [Path(root) for root in job.roots]
+    roots, part = [Path(root) for root in job.roots], Part(job.languages, job.glob)
     if not job.held_out:
         collection = collect(roots)
-        return collection, *split(collection.files)
+        train, held_out = split(collection.files)  # before the part is taken: a file stays on its side
+        limited = part.limited(collection)
+        return limited, list(filter(part.has, train)), list(filter(part.has, held_out))
     # Collected together, so that near duplicates are in one half only: the folders named later lose them.
     n = len(job.held_out)
     collection = collect([*(Path(root) for root in job.held_out), *roots])
-    others = set(list(collection.licences)[:n])
+    others, collection = set(list(collection.licences)[:n]), part.limited(collection)
     train = [file for file in collection.files if file.project not in others]
     return collection, train, [file for file in collection.files if file.project in others]
 
@@ -148,9 +151,10 @@ def _train(
     import torch
 
     from midfill.engine.local.lora.adapter import read_adapter
+    from midfill.engine.local.lora.files import digest_of
     from midfill.engine.local.model.load import pick_device
     from midfill.train import write
-    from midfill.train.base import Lora, load_base, name_of, with_lora
+    from midfill.train.base import Lora, freeze, load_base, name_of, with_lora
     from midfill.train.estimate import estimate
     from midfill.train.examples import Loss, Maker
     from midfill.train.examples import held_out as held_out_examples
@@ -163,18 +167,22 @@ def _train(
     n_tokens = job.n_tokens or n_tokens
     memory = need(base, device, n_tokens, quantised=job.quantise, checkpointing=job.computes_again)
     check(memory)
-    maker = Maker(train, renderer, job.seed)
+    maker = Maker(train, renderer, job.seed, collection.others)
     unseen = list(held_out_examples(Maker(held_out, renderer, job.seed), N_HELD_OUT, n_tokens))
     source = models.resolve(job.model)
     loaded = load_base(base, source.name, str(device), _staged(tell), quantise=job.quantise)
     base_name = name_of(source)
     start = read_adapter(job.start_name, Path(job.start), loaded.model, loaded.base_names) if job.start else None
+    under = [read_adapter(job.on_top_of, Path(each), loaded.model, loaded.base_names) for each in job.under]
     lora = Lora(job.rank, job.alpha, job.dropout, job.targets)
     settings = Hyperparameters(
         lora, job.n_steps or n_steps, n_tokens, job.accumulate, job.rate, job.seed, job.minutes, job.computes_again,
         job.quantise, f"{start.name} ({start.digest[:12]})" if start is not None else "",
         Loss(job.prompt_share, job.end_weight),
+        f"{job.on_top_of} ({digest_of(one.digest for one in under)[:12]})" if under else "",
     )  # fmt: skip
+    for one in under:
+        freeze(loaded.model, one)
     model = with_lora(loaded, lora, base_name, job.seed, checkpointing=job.computes_again, start=start)
     if job.estimate:
         tell({"kind": "stage", "stage": "measuring", "fraction": 0.0})

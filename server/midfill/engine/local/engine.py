@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from midfill.engine.base import AdapterMissingError, BadRequestError, Delta, EngineError, GenerateRequest
-from midfill.engine.local.lora.adapter import Adapter, read_adapter
+from midfill.engine.local.lora.adapter import Adapter, read_adapter, summed
 from midfill.engine.local.lora.loader import AdapterLoader
 from midfill.engine.local.request import Request
 from midfill.engine.local.store.preparing import Compiling
@@ -114,18 +114,18 @@ class LocalEngine:
         self.thread.used(request.adapter)
         return adapter
 
-    async def load_adapter(self, name: str, folder: Path) -> dict[str, Any]:
-        """Make the adapter in ``folder`` usable as ``name`` and return its facts. Raises
+    async def load_adapter(self, name: str, *folders: Path) -> dict[str, Any]:
+        """Make the adapter in a folder, or the sum of those in several, usable as ``name`` and return its facts. Raises
         MidfillError; the old adapter then stays.
 
         Generation continues meanwhile. The loader notices files that are replaced later (lora/loader.py).
         """
-        return _facts(await asyncio.wrap_future(self.thread.while_serving(lambda: self._loader.load(name, folder))))
+        return _facts(await asyncio.wrap_future(self.thread.while_serving(lambda: self._loader.load(name, folders))))
 
-    async def check_adapter(self, folder: Path) -> dict[str, Any]:
-        """Check that the adapter in ``folder`` could be loaded, keep nothing of it, and return
-        its facts. Raises MidfillError."""
-        return _facts(await asyncio.wrap_future(self.thread.while_serving(lambda: self._loader.check(folder))))
+    async def check_adapter(self, *folders: Path) -> dict[str, Any]:
+        """Check that the adapter in a folder, or the sum of those in several, could be loaded, keep nothing of it, and
+        return its facts. Raises MidfillError."""
+        return _facts(await asyncio.wrap_future(self.thread.while_serving(lambda: self._loader.check(folders))))
 
     async def unload_adapter(self, name: str) -> None:
         """Forget the adapter ``name``."""
@@ -145,8 +145,9 @@ class LocalEngine:
     def adapters(self) -> list[dict[str, Any]]:
         """Return the facts of each resident adapter."""
         return [
-            {"name": a.name, "folder": str(a.folder), "rank": a.rank, "alpha": a.alpha, "base": a.base,
-             "parameters": a.parameters, "digest": a.digest, "problem": _problem(self._loader.problems.get(a.name))}
+            {"name": a.name, "folder": " + ".join(map(str, a.folders)), "rank": a.rank, "alpha": a.alpha,
+             "base": a.base, "parameters": a.parameters, "digest": a.digest,
+             "problem": _problem(self._loader.problems.get(a.name))}
             for a in self.resident_adapters().values()
         ]  # fmt: skip
 
@@ -160,12 +161,12 @@ class LocalEngine:
         """The resident adapters by name; the mapping never changes once returned."""
         return self.thread.residents.adapters if self.thread.residents is not None else {}
 
-    def read_adapter(self, name: str, folder: Path) -> Adapter:
-        """Read and check the adapter in ``folder``, and lay it out for use. Raises MidfillError."""
+    def read_adapter(self, name: str, folders: Sequence[Path]) -> Adapter:
+        """Read and check the sum of the adapters in ``folders``, and lay it out for use. Raises MidfillError."""
         model = self.thread.model
         if self.info is None or model is None:
             raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
-        adapter = read_adapter(name, folder, model.model, model.base_names)
+        adapter = summed(name, [read_adapter(name, folder, model.model, model.base_names) for folder in folders])
         self.thread.runner.make_ready(adapter)
         return adapter
 

@@ -9,7 +9,7 @@ import torch
 
 from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
-from midfill.engine.local.lora.adapter import Adapter, ResidentAdapters, read_adapter
+from midfill.engine.local.lora.adapter import Adapter, ResidentAdapters, read_adapter, summed
 from midfill.engine.local.model.load import load
 from midfill.engine.local.sequence.generation import PREFILL_CHUNK
 from midfill.engine.local.sequence.kv_cache import Slot
@@ -39,9 +39,10 @@ class Scorer:
         """The number format of the weights: int8, bfloat16, ..."""
         return self._loaded.number_format
 
-    def read(self, name: str, folder: Path) -> Adapter:
-        """Return the adapter in ``folder``, ready for ``nats``. Raises MidfillError."""
-        adapter = read_adapter(name, folder, self._loaded.model, self._loaded.base_names)
+    def read(self, name: str, folders: Sequence[Path]) -> Adapter:
+        """Return the sum of the adapters in ``folders``, ready for ``nats``. Raises MidfillError."""
+        model, names = self._loaded.model, self._loaded.base_names
+        adapter = summed(name, [read_adapter(name, folder, model, names) for folder in folders])
         self._runner.make_ready(adapter)
         self._residents.add(adapter)
         return self._residents.adapters[name]

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from midfill import registry
-from midfill.engine.adapter_setting import folder_of
+from midfill.engine.adapter_setting import folders_of
 from midfill.engine.base import AdapterMissingError, Delta, EngineError, GenerateRequest
 from midfill.engine.wire import error_body, events_of, read_request
 from midfill.serve.app import SAME_SITE, EngineApi, Resident, WireResponse
@@ -178,7 +178,7 @@ class TeamService(EngineApi):
         if wanted.adapter is None or wanted.adapter in resident:
             return
         try:
-            await self.engine.load_adapter(wanted.adapter, registry.folder_of(wanted.adapter))
+            await self.engine.load_adapter(wanted.adapter, *map(registry.folder_of, wanted.adapter.split("+")))
         except MidfillError as error:
             raise AdapterMissingError(error.message, error.remedy) from error
 
@@ -198,11 +198,11 @@ class TeamService(EngineApi):
         assert info is not None
         if isinstance(model, str) and model in registry.names():
             return model
-        found = folder_of(self._terms.adapter, info.name)
+        found = folders_of(self._terms.adapter, info.name)
         if found is None:
             return None
         if found[0] not in {adapter["name"] for adapter in self.engine.adapters()}:
-            await self.engine.load_adapter(*found)
+            await self.engine.load_adapter(found[0], *found[1])
         return found[0]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -106,7 +105,7 @@ def measure(runner: Runs, context_tokens: int, chunk: int) -> tuple[Slot, torch.
 
 def null_adapter(decoder: Decoder) -> Adapter:
     """Return an adapter of rank RANK_STEP on every linear layer of the decoder's layers that changes nothing."""
-    adapter, like = Adapter("", Path(), "", RANK_STEP, 1.0, "", {}), torch.empty(0, dtype=decoder.kv_dtype)
+    adapter, like = Adapter("", (), "", RANK_STEP, 1.0, "", {}), torch.empty(0, dtype=decoder.kv_dtype)
     for linear in (linear for layer in decoder.layers for linear in layer.linears):
         for path, size in zip(linear.paths, linear.sizes, strict=True):
             a, b = like.new_zeros((RANK_STEP, linear.in_features)), like.new_zeros((size, RANK_STEP))

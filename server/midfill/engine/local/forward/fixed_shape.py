@@ -9,7 +9,6 @@ the tests run it without one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
 
@@ -112,7 +111,7 @@ class StaticLora:
             a, b, rank = like[path].a, like[path].b, ranks[path]
             return LoraPair(a.new_zeros((rank, a.shape[1])), b.new_zeros((len(b), rank)), 1.0)
 
-        self.buffers = Adapter("", Path(), "", 0, 0.0, "", {})
+        self.buffers = Adapter("", (), "", 0, 0.0, "", {})
         stacked: set[str] = set()
         for linear in linears:  # one after the other: the pairs become parts of the stack, and their memory is freed
             self.buffers.pairs.update((path, zeros(path)) for path in linear.paths if path in like)

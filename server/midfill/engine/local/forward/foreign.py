@@ -63,11 +63,11 @@ class Foreign:
             for layer in self._layers:
                 hooks.callback(layer.register_forward_pre_hook(lambda *_: check()).remove)
             for path, pair in adapter.pairs.items() if adapter is not None else ():
-                hooks.callback(self._modules[path].register_forward_hook(_adding(pair)).remove)
+                hooks.callback(self._modules[path].register_forward_hook(adding(pair)).remove)
             yield
 
 
-def _adding(pair: LoraPair) -> Any:
+def adding(pair: LoraPair) -> Any:
     """Return a hook that adds ``pair`` to a linear layer's output, in the layer's format."""
 
     def add(_module: nn.Module, inputs: tuple[torch.Tensor, ...], y: torch.Tensor) -> torch.Tensor:

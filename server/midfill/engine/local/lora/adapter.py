@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from midfill.engine.local.lora.files import (
     WEIGHTS_FILE,
     check_base,
     check_regular,
+    digest_of,
     read_config,
     refusal,
 )
@@ -98,7 +99,7 @@ class Adapter:
     """A checked adapter in memory. Later changes of its files do not affect it."""
 
     name: str
-    folder: Path
+    folders: tuple[Path, ...]  # several: it is the sum of what they hold
     base: str
     rank: int
     alpha: float
@@ -211,14 +212,58 @@ def read_adapter(name: str, folder: Path, model: Decoder | nn.Module, base_names
     config_bytes, config = read_config(folder)
     base = str(config.get("base_model_name_or_path") or "")
     check_base(folder, base, base_names)
+    tensors = _read_tensors(folder)
+    return _adapter(name, folder, config_bytes, config, tensors, Targets.of(model))
+
+
+def read_alone(folder: Path) -> Adapter:
+    """Read and check the adapter in ``folder`` without a model to compare it with. Raises MidfillError."""
+    config_bytes, config = read_config(folder)
+    tensors = _read_tensors(folder)
+    sizes: dict[str, dict[str, int]] = {}
+    for key, tensor in tensors.items():
+        if (match := KEY.fullmatch(key)) is not None and tensor.dim() == 2:
+            side = match["side"]
+            sizes.setdefault(match["module"], {})[side] = tensor.shape[0 if side == "B" else 1]
+    linears = {module: (size.get("B", 0), size.get("A", 0)) for module, size in sizes.items()}
+    return _adapter(folder.name, folder, config_bytes, config, tensors, Targets(list(linears), linears, ""))
+
+
+def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     check_regular(folder, WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
-    tensors = read_safetensors(folder / WEIGHTS_FILE)
-    pairs = _pair_up(folder, tensors, config, Targets.of(model))
+    return read_safetensors(folder / WEIGHTS_FILE)
+
+
+def _adapter(
+    name: str, folder: Path, config_bytes: bytes, config: dict[str, Any], tensors: dict[str, torch.Tensor],
+    model: Targets,
+) -> Adapter:  # fmt: skip
+    base = str(config.get("base_model_name_or_path") or "")
+    pairs = _pair_up(folder, tensors, config, model)
     digest = hashlib.sha256(config_bytes)
     for key in sorted(tensors):
         digest.update(key.encode())
         digest.update(tensors[key].contiguous().flatten().view(torch.uint8).numpy().data)
-    return Adapter(name, folder, base, int(config["r"]), float(config["lora_alpha"]), digest.hexdigest(), pairs)
+    return Adapter(name, (folder,), base, int(config["r"]), float(config["lora_alpha"]), digest.hexdigest(), pairs)
+
+
+def summed(name: str, parts: Sequence[Adapter]) -> Adapter:
+    """Return the adapter that adds what all of ``parts`` add.
+
+    Their low ranks stand one after another, so a sum is one adapter of a larger rank and costs one pass: B1 A1 x +
+    B2 A2 x = (B1 B2) (A1; A2) x. Ranks, scales and layers may differ; the scales are in B.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    paths = sorted({path for part in parts for path in part.pairs})
+    pairs = {path: _joined([part.pairs[path] for part in parts if path in part.pairs]) for path in paths}
+    folders = tuple(folder for part in parts for folder in part.folders)
+    rank = sum(part.rank for part in parts)
+    return Adapter(name, folders, parts[0].base, rank, float(rank), digest_of(part.digest for part in parts), pairs)
+
+
+def _joined(pairs: Sequence[LoraPair]) -> LoraPair:
+    return LoraPair(torch.cat([pair.a for pair in pairs]), torch.cat([pair.b * pair.scale for pair in pairs], 1), 1.0)
 
 
 def _pair_up(

@@ -25,10 +25,16 @@ _SUFFIXES = re.compile(r"-(instruct|base|it|gguf|awq|gptq|hf|q\d\w*)$")
 Signature = tuple[tuple[int, int, int, int] | None, ...]
 
 
-def signature(folder: Path) -> Signature:
-    """Return a value that changes as soon as one of the files is replaced or written to; costs
-    two calls to the file system."""
-    return tuple(_signature(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE))
+def signature(folders: Iterable[Path]) -> Signature:
+    """Return a value that changes as soon as one of the files in ``folders`` is replaced or written to; costs
+    two calls to the file system for each folder."""
+    return tuple(_signature(folder / name) for folder in folders for name in (CONFIG_FILE, WEIGHTS_FILE))
+
+
+def digest_of(digests: Iterable[str]) -> str:
+    """Return the digest of a sum of adapters, whose order counts; that of a single one is its own."""
+    several = list(digests)
+    return several[0] if len(several) == 1 else hashlib.sha256("+".join(several).encode()).hexdigest()
 
 
 def _signature(file: Path) -> tuple[int, int, int, int] | None:
@@ -105,6 +111,11 @@ def _parse_config(folder: Path, raw: bytes) -> dict[str, Any]:
             "save it with path_initial_model_for_weight_conversion, which makes a plain LoRA of it",
         )
     return config
+
+
+def is_same_base(a: str, b: str) -> bool:
+    """Whether two recorded names mean the same base; an adapter that records none fits any."""
+    return not a or not b or _plain_name(a) == _plain_name(b)
 
 
 def check_base(folder: Path, recorded: str, base_names: Iterable[str]) -> None:

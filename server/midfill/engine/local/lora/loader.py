@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
@@ -33,8 +33,8 @@ class AdapterHost(Protocol):
         """Return the resident adapters by name; the mapping never changes once returned."""
         ...
 
-    def read_adapter(self, name: str, folder: Path) -> Adapter:
-        """Read and check the adapter in ``folder``, and lay it out for use. Raises MidfillError."""
+    def read_adapter(self, name: str, folders: Sequence[Path]) -> Adapter:
+        """Read and check the sum of the adapters in ``folders``, and lay it out for use. Raises MidfillError."""
         ...
 
     def install_adapter(self, adapter: Adapter, *, replacing: Adapter | None) -> None:
@@ -65,13 +65,13 @@ class AdapterLoader:
         """End after the current work."""
         self._queue.put(None)
 
-    def load(self, name: str, folder: Path) -> Future[Adapter]:
-        """Make the adapter in ``folder`` usable as ``name``. The future raises MidfillError."""
-        return self._ask(lambda: self._load(name, folder))
+    def load(self, name: str, folders: tuple[Path, ...]) -> Future[Adapter]:
+        """Make the sum of the adapters in ``folders`` usable as ``name``. The future raises MidfillError."""
+        return self._ask(lambda: self._load(name, folders))
 
-    def check(self, folder: Path) -> Future[Adapter]:
-        """Only read and check the adapter in ``folder``. The future raises MidfillError."""
-        return self._ask(lambda: self._read("", folder)[0])
+    def check(self, folders: tuple[Path, ...]) -> Future[Adapter]:
+        """Only read and check the adapters in ``folders``. The future raises MidfillError."""
+        return self._ask(lambda: self._read("", folders)[0])
 
     def _ask(self, action: Callable[[], Adapter]) -> Future[Adapter]:
         future: Future[Adapter] = Future()
@@ -100,35 +100,35 @@ class AdapterLoader:
                 return
             work()
 
-    def _load(self, name: str, folder: Path) -> Adapter:
+    def _load(self, name: str, folders: tuple[Path, ...]) -> Adapter:
         present = self._host.resident_adapters().get(name)
         known = self._files[name][0] if name in self._files and name not in self.problems else None
-        if present is not None and present.folder == folder and known == signature(folder):
+        if present is not None and present.folders == folders and known == signature(folders):
             return present
-        adapter, files = self._read(name, folder)
+        adapter, files = self._read(name, folders)
         self._host.install_adapter(adapter, replacing=None)
         self._taken(name, files)
         return adapter
 
-    def _read(self, name: str, folder: Path) -> tuple[Adapter, Signature]:
+    def _read(self, name: str, folders: tuple[Path, ...]) -> tuple[Adapter, Signature]:
         """Return the adapter and the signature of the files it was read from, both of one
         moment. Raises MidfillError."""
         for _ in range(N_TRIES):
-            before = signature(folder)
+            before = signature(folders)
             try:
-                adapter, error = self._host.read_adapter(name, folder), None
+                adapter, error = self._host.read_adapter(name, folders), None
             except MidfillError as caught:
                 adapter, error = None, caught
             except Exception as caught:  # noqa: BLE001 - torch, memory: a file must not end this thread
                 log.debug("reading an adapter failed: %s", described(caught))
                 reason = f"it cannot be read ({type(caught).__name__})"
-                adapter, error = None, refusal(folder, reason, "save it again with PEFT")
-            if signature(folder) == before:
+                adapter, error = None, refusal(_as_one(folders), reason, "save it again with PEFT")
+            if signature(folders) == before:
                 if adapter is None:
                     assert error is not None
                     raise error
                 return adapter, before
-        raise refusal(folder, "its files change all the time", "try again when they are written")
+        raise refusal(_as_one(folders), "its files change all the time", "try again when they are written")
 
     def _taken(self, name: str, files: Signature) -> None:
         self._files[name] = files, files
@@ -142,14 +142,14 @@ class AdapterLoader:
             if name not in self._files:
                 continue
             tried, seen = self._files[name]
-            now = signature(adapter.folder)
+            now = signature(adapter.folders)
             self._files[name] = tried, now
             if now == seen != tried:
                 self._replace(name, adapter, now)
 
     def _replace(self, name: str, old: Adapter, files: Signature) -> None:
         try:
-            adapter, files = self._read(name, old.folder)
+            adapter, files = self._read(name, old.folders)
             if adapter.digest != old.digest:
                 self._host.install_adapter(adapter, replacing=old)
                 log.info("adapter %s was replaced", name)
@@ -162,3 +162,8 @@ class AdapterLoader:
             log.warning("%s", problem)
         else:
             self._taken(name, files)
+
+
+def _as_one(folders: Sequence[Path]) -> Path:
+    """Return a path whose name is that of all ``folders``, for messages."""
+    return Path("+".join(folder.name for folder in folders))

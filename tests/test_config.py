@@ -103,6 +103,7 @@ def test_a_workspace_may_not(user_file: Path, workspace: Path, line: str) -> Non
     [
         ("max_token = 1", "unknown setting 'max_token'", "did you mean max_tokens?"),
         ("languages_off = []", "unknown setting 'languages_off'", "did you mean disabled_languages?"),
+        ("adapter_by_language = []", "unknown setting 'adapter_by_language'", "did you mean adapters?"),
         ("globsOff = []", "unknown setting 'globsOff'", "did you mean disabledFiles?"),
         ("zzz = 1", "unknown setting 'zzz'", "known: adapter"),
         ('max_tokens = "9"', "max_tokens in .* is not a whole number", "it is of type str"),

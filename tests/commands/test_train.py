@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM
 
 from midfill import cli, paths, registry
 from midfill.engine.local.lora.files import describe
+from tests.engine.test_adapters import save_adapter
 from tests.train.made import project, repository
 
 pytestmark = pytest.mark.usefixtures("own_runtime")
@@ -120,34 +122,25 @@ def test_it_goes_on_from_the_adapter_that_is_set(
 
 
 def test_on_top_of_another_for_a_part(tiny: Path, tmp_path: Path) -> None:
-    """Begins at the loss of the one below, which stays as it is; the sum is judged against that one alone."""
+    """The adapter below stays as it is, and the sum is judged against it alone."""
     repo = project(tmp_path / "repo", 24)
-    given = ("--holes=20", "--force", "--rank=2", "--alpha=8", "--targets=q_proj,v_proj")
-    done = train(str(repo), "--name=team", "--steps=6", *given, model=tiny)
-    assert done.returncode == 0, done.stderr
-    first = json.loads(done.stdout.splitlines()[-1])["loss"]
+    save_adapter(AutoModelForCausalLM.from_pretrained(tiny), paths.adapters_dir() / "team", r=2)
     below = describe(registry.folder_of("team")).digest
-    given = ("--name=mine", "--steps=3", "--on-top-of=team", "--folder=package", "--language=py", "--holes=20")
-    done = train(str(repo), *given, "--force", model=tiny)
+    more = ("--name=mine", "--steps=2", "--on-top-of=team", "--folder=package", "--language=py", "--holes=20")
+    done = train(str(repo), *more, "--force", model=tiny)
     assert done.returncode == 0, done.stderr
-    assert 'Set adapters = ["package/**=team+mine"]' in done.stderr.replace("\n", " ")
+    assert 'Set adapters = ["package/**=team+mine"]' in " ".join(done.stderr.split())
     line = json.loads(done.stdout.splitlines()[-1])
-    assert line["loss"]["held_out_before"] == pytest.approx(first["held_out_after"], abs=1e-3)
     assert (line["against"], line["replaced"]) == ("team", below)
     assert describe(registry.folder_of("team")).digest == below
     folder = registry.folder_of("mine")
     assert f"on top of the adapter team ({below[:12]})" in (folder / "README.md").read_text()
     assert registry.facts(folder).endswith(f"on top of team ({below[:12]})")
-    compared = subprocess.run(
-        [sys.executable, "-P", "-m", "midfill", "eval", "adapter", "team", "team+mine", f"--repo={repo}",
-         f"--model={tiny}", "--device=cpu", "--dtype=float32", "--middles=12", "--folder=package"],
-        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
-    assert compared.returncode == 0, compared.stderr
-    (row, *_) = json.loads(compared.stdout.splitlines()[-1])["rows"]
-    assert row["before"] != row["after"]
     (judged, *_) = line["gate"]["likelihood"]
     assert judged["before"] != judged["after"]
+    assert judged["before"] == pytest.approx(
+        judged["after"], rel=0.05
+    )  # two steps; without the one below, it is far off
 
 
 def test_what_is_not_better_is_not_registered(tiny: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def resident(runtime: Path) -> list[str]:
     (file,) = runtime.glob("engine-*.json")
 
     async def ask() -> list[str]:
-        address = record.find(record.Place(runtime, file.stem.removeprefix("engine-")))
+        address = record.find(record.RuntimeFiles(runtime, file.stem.removeprefix("engine-")))
         assert address is not None
         engine = address.connect()
         try:

@@ -29,7 +29,7 @@ SUGGESTS = ("textDocument/inlineCompletion", "midfill/inlineCompletion", "textDo
 READS = ("midfill/status", "midfill/stats", "midfill/explain", "initialize", "no/such", "$/no/such", "__class__", "")
 SETTINGS = ("enabled", "max_tokens", "disabled_languages", "disabled_files", "disabled_rules",
             "disabled_scopes", "candidates", "ahead", "disabled_context", "log_level", "maxDebounceS",
-            "adapter_by_language", "eagerness", "lines", "quietOnBattery", "noSuchSetting")  # fmt: skip
+            "adapters", "eagerness", "lines", "quietOnBattery", "noSuchSetting")  # fmt: skip
 VALUES: tuple[Any, ...] = (
     True,
     True,

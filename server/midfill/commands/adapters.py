@@ -20,7 +20,7 @@ from midfill.commands.progress import stages
 from midfill.commands.session import connected
 from midfill.config import Config
 from midfill.engine.adapter_setting import EMBEDDED, embedded_folder
-from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, Facts, describe
+from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, AdapterSummary, describe
 from midfill.train import history
 from midfill.types import MidfillError, one_line
 
@@ -166,7 +166,7 @@ def _info(folders: Sequence[Path], config: Config | None, *, as_json: bool) -> i
     return 0
 
 
-def _rows(folder: Path, facts: Facts) -> dict[str, object]:
+def _rows(folder: Path, facts: AdapterSummary) -> dict[str, object]:
     under = registry.on_top_of(folder)
     return {
         "folder": str(folder), "base": facts.base or "not recorded", "rank": facts.rank, "alpha": f"{facts.alpha:g}",

@@ -95,7 +95,8 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
     if promoted:
         registry.register(trained, job.name, FILES)
         console.print(
-            f"{job.name} is registered; running engines that serve it load the new version. {_how_to_use(job)}"
+            f"{job.name} is registered; running engines that serve it load the new version. {_how_to_use(job)}",
+            markup=False,
         )
     else:
         console.print(f"not registered; the adapter is in {trained}")

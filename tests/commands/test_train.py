@@ -138,9 +138,7 @@ def test_on_top_of_another_for_a_part(tiny: Path, tmp_path: Path) -> None:
     assert registry.facts(folder).endswith(f"on top of team ({below[:12]})")
     (judged, *_) = line["gate"]["likelihood"]
     assert judged["before"] != judged["after"]
-    assert judged["before"] == pytest.approx(
-        judged["after"], rel=0.05
-    )  # two steps; without the one below, it is far off
+    assert judged["before"] == pytest.approx(judged["after"], rel=0.05)  # without the one below it is far off
 
 
 def test_what_is_not_better_is_not_registered(tiny: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from midfill.train.collect import Collection, SourceText, split
 from midfill.train.job import Job
-from midfill.train.part import Part
+from midfill.train.part import RepositoryPart
 from midfill.train.worker import gather
 from midfill.types import MidfillError
 from tests.train.made import python_file, write
@@ -19,30 +19,30 @@ GO = "package main\n\n" + "".join(f"func add{n}(a int, b int) int {{\n\treturn a
 @pytest.mark.parametrize(
     ("language", "folder", "part"),
     [
-        ("", "", Part()),
-        ("golang, py", "", Part(("go", "python"))),
-        ("", "services/api/", Part((), "services/api/**")),
-        ("go", "./services", Part(("go",), "services/**")),
-        ("", "services/*/src/**", Part((), "services/*/src/**")),
-        ("", "./", Part()),
+        ("", "", RepositoryPart()),
+        ("golang, py", "", RepositoryPart(("go", "python"))),
+        ("", "services/api/", RepositoryPart((), "services/api/**")),
+        ("go", "./services", RepositoryPart(("go",), "services/**")),
+        ("", "services/*/src/**", RepositoryPart((), "services/*/src/**")),
+        ("", "./", RepositoryPart()),
     ],
 )
-def test_named_by_users(language: str, folder: str, part: Part) -> None:
-    assert Part.of(language, folder) == part
+def test_named_by_users(language: str, folder: str, part: RepositoryPart) -> None:
+    assert RepositoryPart.of(language, folder) == part
 
 
 @pytest.mark.parametrize(
     ("part", "path", "language", "has"),
     [
-        (Part(), "a.py", "python", True),
-        (Part(("go",)), "a.py", "python", False),
-        (Part((), "services/**"), "services/x/a.py", "python", True),
-        (Part((), "services/**"), "other/services/a.py", "python", False),
-        (Part(("go",), "services/**"), "services/a.py", "python", False),
-        (Part(("go",), "services/**"), "services/a.go", "go", True),
+        (RepositoryPart(), "a.py", "python", True),
+        (RepositoryPart(("go",)), "a.py", "python", False),
+        (RepositoryPart((), "services/**"), "services/x/a.py", "python", True),
+        (RepositoryPart((), "services/**"), "other/services/a.py", "python", False),
+        (RepositoryPart(("go",), "services/**"), "services/a.py", "python", False),
+        (RepositoryPart(("go",), "services/**"), "services/a.go", "go", True),
     ],
 )
-def test_which_files(part: Part, path: str, language: str, has: bool) -> None:
+def test_which_files(part: RepositoryPart, path: str, language: str, has: bool) -> None:
     assert part.has(SourceText("repo", path, language, "")) is has
 
 
@@ -58,10 +58,10 @@ def test_files_stay_on_their_side_and_the_others_are_kept_for_context(tmp_path: 
     assert limited.digest != whole.digest
     assert split(whole.files) == (train, held_out)
     with pytest.raises(MidfillError, match="no file is rust in services") as caught:
-        Part(("rust",), "services/**").limited(whole)
+        RepositoryPart(("rust",), "services/**").limited(whole)
     assert "--language" in caught.value.remedy
 
 
 def test_no_part_is_the_whole() -> None:
     collection = Collection([SourceText("repo", "a.py", "python", "x")])
-    assert Part().limited(collection) is collection
+    assert RepositoryPart().limited(collection) is collection

@@ -20,7 +20,7 @@ from midfill.config import Config
 from midfill.engine import adapter_setting
 from midfill.engine.local.store import models
 from midfill.train.middles import ALL, Likelihood, Scored, ScoreJob, as_figures, table
-from midfill.train.part import Part
+from midfill.train.part import RepositoryPart
 from midfill.types import MidfillError
 
 SAY_EVERY = 25  # middles between two lines of progress, without a terminal
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     console = Console(file=sys.stderr, highlight=False)
     before, after = (folders_of(setting, config) for setting in (arguments.a, arguments.b))
     job = job_of(config, before, after, arguments.repo, arguments.held_out or ())
-    part = Part.of(arguments.language, arguments.folder)
+    part = RepositoryPart.of(arguments.language, arguments.folder)
     job = dataclasses.replace(job, languages=part.languages, glob=part.glob)
     job = dataclasses.replace(job, all_files=arguments.all_files, n=arguments.middles, seed=arguments.seed)
     scored = watch(job, console)

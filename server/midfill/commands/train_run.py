@@ -33,7 +33,7 @@ from midfill.eval.run import Record, evaluate
 from midfill.train import card, gate, middles
 from midfill.train.collect import SourceText
 from midfill.train.job import Job
-from midfill.train.part import Part
+from midfill.train.part import RepositoryPart
 from midfill.train.worker import check_enough, gather
 from midfill.types import MidfillError
 
@@ -160,7 +160,7 @@ def name_of(arguments: argparse.Namespace) -> str:
 def job_of(arguments: argparse.Namespace, config: Config) -> Job:
     """Return the job to train. Raises MidfillError."""
     name, under = name_of(arguments), _under(arguments, config)
-    part = Part.of(arguments.language, arguments.folder)
+    part = RepositoryPart.of(arguments.language, arguments.folder)
     shape, start = _shape(arguments, config)
     if not 1 <= shape.rank <= 256 or not 0 < shape.alpha <= 1e4 or not 0 <= arguments.dropout < 1:
         raise MidfillError("--rank, --alpha or --dropout is out of range", "the defaults are 4, 16 and 0.1")
@@ -261,7 +261,7 @@ def _figures(trained: Path) -> dict[str, Any]:
 
 def _how_to_use(job: Job) -> str:
     setting = f"{job.on_top_of}+{job.name}" if job.on_top_of else job.name
-    if not (parts := Part(job.languages, job.glob).settings):
+    if not (parts := RepositoryPart(job.languages, job.glob).settings):
         return f'Set adapter = "{setting}"'
     entries = ", ".join(f'"{part}={setting}"' for part in parts)
     return f"Set adapters = [{entries}]"

@@ -12,14 +12,14 @@ from midfill.types import MidfillError
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RepositoryPart:
     """``languages``: language ids, none: all. ``glob``: which paths, relative to their repository; "": all."""
 
     languages: tuple[str, ...] = ()
     glob: str = ""
 
     @classmethod
-    def of(cls, named: str, folder: str) -> Part:
+    def of(cls, named: str, folder: str) -> RepositoryPart:
         """Return the part that users name: languages in any spelling with commas between them, a folder or a glob."""
         found = tuple(languages.canonical(name.strip()) for name in named.split(",") if name.strip())
         if not folder or any(sign in folder for sign in "*?["):

@@ -24,7 +24,7 @@ from midfill.train.collect import SourceText, collect
 from midfill.train.examples import Example
 from midfill.train.job import Job
 from midfill.train.middles import ScoreJob, cut, score
-from midfill.train.part import Part
+from midfill.train.part import RepositoryPart
 from midfill.train.worker import INTERRUPTED, Tell, gather, teller
 from midfill.types import MidfillError
 
@@ -81,7 +81,7 @@ def _nats(scorer: Scorer, adapter: Adapter | None, example: Example) -> list[flo
 def held_out_files(job: ScoreJob) -> list[SourceText]:
     """Return the files that training on the same folders would hold out, or all of them."""
     if job.all_files:
-        return list(Part(job.languages, job.glob).limited(collect([Path(root) for root in job.roots])).files)
+        return list(RepositoryPart(job.languages, job.glob).limited(collect([Path(root) for root in job.roots])).files)
     whole = Job(
         name="", roots=job.roots, held_out=job.held_out, folder="", model=job.model, languages=job.languages,
         glob=job.glob,

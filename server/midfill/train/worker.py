@@ -24,7 +24,7 @@ from midfill.faults import in_words
 from midfill.tokenizer import CodeTokenizer
 from midfill.train.collect import Collection, SourceText, collect, split
 from midfill.train.job import ADAPTER, Job
-from midfill.train.part import Part
+from midfill.train.part import RepositoryPart
 from midfill.train.priority import lower_priority
 from midfill.types import MidfillError, one_line
 
@@ -96,7 +96,7 @@ def work(job: Job, tell: Tell, is_stopped: Callable[[], bool]) -> int:
 
 def gather(job: Job) -> tuple[Collection, list[SourceText], list[SourceText]]:
     """Return all texts, those to train on, and those held out: never a text in both. Raises MidfillError."""
-    roots, part = [Path(root) for root in job.roots], Part(job.languages, job.glob)
+    roots, part = [Path(root) for root in job.roots], RepositoryPart(job.languages, job.glob)
     if not job.held_out:
         collection = collect(roots)
         train, held_out = split(collection.files)  # before the part is taken: a file stays on its side

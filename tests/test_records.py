@@ -235,6 +235,36 @@ def test_stats(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1].startswith("30 characters accepted (15 of 20 stood after 30 s); ")
 
 
+def test_calibration(capsys: pytest.CaptureFixture[str]) -> None:
+    """From unsure to sure, points of equal size; what is too little for a point has none."""
+    subject = Records()
+    for n in range(100):
+        subject.shown(shown(str(n), confidence=n / 100))
+        subject.outcome(str(n), ("rejected", "typed", "accepted")[(n >= 50) + (n >= 75)])
+    for n in range(stats.MIN_OF_POINT - 1):
+        subject.shown(shown(f"invoked-{n}", trigger="invoked", confidence=0.5))
+        subject.outcome(f"invoked-{n}", "accepted")
+    subject.shown(shown("open", confidence=0.99))
+    subject.shown(shown("unknown", confidence=None))
+    subject.outcome("unknown", "accepted")
+    subject.close()
+    assert cli.main(["stats", "--json"]) == 0
+    curves = json.loads(capsys.readouterr().out)["calibration"]
+    assert curves["invoked"] == []
+    assert [(point["n"], point["confidence"], point["taken"]) for point in curves["automatic"]] == [
+        (20, 0.095, 0.0), (20, 0.295, 0.0), (20, 0.495, 0.5), (20, 0.695, 1.0), (20, 0.895, 1.0),
+    ]  # fmt: skip
+    assert cli.main(["stats", "--clear"]) == 0
+    assert stats.calibration(records.rows()) == {}
+
+
+def test_calibration_has_a_bounded_number_of_points() -> None:
+    rows = [{"trigger": "automatic", "outcome": "accepted", "confidence": n / 5000} for n in range(5003)]
+    (curve,) = stats.calibration(rows).values()
+    assert len(curve) == stats.MAX_POINTS
+    assert sum(point["n"] for point in curve) == len(rows)
+
+
 def test_nothing_yet_and_nothing_any_more(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["stats"]) == 0
     assert "nothing has been shown yet" in capsys.readouterr().out

@@ -210,6 +210,7 @@ def opened() -> Iterator[sqlite3.Connection]:
         if version not in (0, _SCHEMA):
             raise MidfillError(f"{file} was written by another version of midfill", "run: midfill stats --clear")
         with connection:
+            connection.execute("BEGIN IMMEDIATE")  # two windows may find the same column missing
             connection.execute(f"CREATE TABLE IF NOT EXISTS suggestions ({_COLUMNS})")
             known = {row[1] for row in connection.execute("PRAGMA table_info(suggestions)")}
             for name in _LATER.keys() - known:

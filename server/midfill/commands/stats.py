@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ Row = dict[str, Any]
 
 GROUPS = ("trigger", "language", "adapter")
 MAX_GROUPS = 8
+MAX_POINTS, MIN_OF_POINT = 10, 20  # of a calibration curve
 RETAINED = {"retained_30_chars": "30 s", "retained_300_chars": "5 min"}
 HEAD = ("", "shown", "accepted", "in part", "typed", "rejected", "rate", "kept 30 s", "kept 5 min", "p50 ms", "p95 ms")
 
@@ -34,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     rows = [row for row in records.rows(arguments.days) if row["seen"]]
     if arguments.json:
-        print(json.dumps({"all": summary(rows), **{by: _groups(rows, by) for by in GROUPS}}))
+        curves = {"calibration": calibration(rows)}
+        print(json.dumps({"all": summary(rows), **{by: _groups(rows, by) for by in GROUPS}, **curves}))
     elif not rows:
         print("nothing has been shown yet, or records = false")
     else:
@@ -64,6 +67,30 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         "decoded_tokens": sum(row["n_decoded"] for row in rows),
         "from_cache": sum(row["hit"] in ("cache", "typed through") for row in rows),
     }
+
+
+def calibration(rows: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:
+    """Return by trigger how the model's confidence and what users did agree, from unsure to sure.
+
+    Each point is the mean of as many suggestions as any other, MIN_OF_POINT or more: their confidence, 0 to 1, and the
+    share that was not rejected, which is what the thresholds of automatic suggestions learn from (records.outcomes).
+    """
+    curves = {}
+    for trigger in sorted({str(row["trigger"]) for row in rows}):
+        known = sorted(
+            (float(row["confidence"]), row["outcome"] != "rejected")
+            for row in rows
+            if row["trigger"] == trigger and row["outcome"] and row["confidence"] is not None
+        )
+        n_points = min(MAX_POINTS, len(known) // MIN_OF_POINT)
+        edges = [round(len(known) * at / n_points) for at in range(n_points + 1)] if n_points else []
+        curves[trigger] = [_point(known[start:end]) for start, end in itertools.pairwise(edges)]
+    return curves
+
+
+def _point(known: Sequence[tuple[float, bool]]) -> dict[str, Any]:
+    sure, taken = zip(*known, strict=True)
+    return {"n": len(known), "confidence": round(statistics.fmean(sure), 4), "taken": round(statistics.fmean(taken), 4)}
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -57,6 +57,10 @@ class Big(Item):
 
 class Shape(ABC):
     def __init__(self, sides): ...
+    def draw(self, pen): ...
+
+class Circle(Shape):
+    def draw(self, pen, fill=None): ...
 
 class Derived(Base):
     def __init__(self, a): ...
@@ -77,7 +81,7 @@ class Pair(typing.NamedTuple):
     a: int
     b: int
 
-def f(item: Item, untyped, callback=load):
+def f(item: Item, shape: Shape, untyped, callback=load):
 """
 
 
@@ -121,6 +125,7 @@ def ask(knowledge: Knowledge, snapshot: Snapshot) -> Known:
     ("Derived(‸", ["a"], ["a"], False),  # its base is not there
     ("Made(‸", None, None, False),
     ("Meta(‸", None, None, False),
+    ("shape.draw(‸", ["pen"], ["pen"], False),  # that of a subclass takes more
     ("Point(‸", ["x", "y"], ["x", "y"], False),  # made by a decorator
     ("Pair(‸", None, None, False),
 ])  # fmt: skip

@@ -79,8 +79,18 @@ def _is_plain_function(value: Any) -> bool:
     node = getattr(value, "tree_node", None)
     if node is None or node.type != "funcdef" or not _decorators(node) <= _HARMLESS:
         return False
-    same = [one for one in node.search_ancestor(*_SCOPES).iter_funcdefs() if one.name.value == node.name.value]
-    return len(same) == 1 or bool(_decorators(node) & _OVERLOADS)
+    scope = node.search_ancestor(*_SCOPES)
+    same = [one for one in scope.iter_funcdefs() if one.name.value == node.name.value]
+    if len(same) > 1:
+        return bool(_decorators(node) & _OVERLOADS)
+    return scope.type != "classdef" or not _is_overridden(node)
+
+
+def _is_overridden(node: Any) -> bool:
+    """Whether the method's file has another one of its name: that of a subclass, which may take more, may be
+    called."""
+    heads = re.findall(rf"\bdef[ \t]+{re.escape(node.name.value)}\b", node.get_root_node().get_code())
+    return len(heads) > 1
 
 
 def _decorators(node: Any) -> frozenset[str]:

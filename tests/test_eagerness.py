@@ -30,7 +30,10 @@ NAMES = ("quiet", "balanced", "eager")
 
 def test_the_positions_stand_in_order() -> None:
     assert tuple(LEVELS) == NAMES
-    rows = [(each.thresholds.first, each.thresholds.later, each.max_hidden, -each.length) for each in LEVELS.values()]
+    rows = [
+        (each.thresholds.first, each.thresholds.later, each.thresholds.total, each.max_hidden, -each.length)
+        for each in LEVELS.values()
+    ]
     for quieter, other in itertools.pairwise(rows):
         assert all(a > b for a, b in zip(quieter, other, strict=True))
     assert QUIET.debounce > BALANCED.debounce > EAGER.debounce

@@ -5,6 +5,7 @@ It applies to automatic suggestions. Explicit requests are the same in every pos
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,9 +42,9 @@ class Level:
         return {"quiet": "balanced", "balanced": "eager"}.get(self.name, "")
 
 
-QUIET = Level("quiet", Thresholds(-0.5, -0.5), 0.7, 3.0, True, 0.5, True, ("comment",))
+QUIET = Level("quiet", Thresholds(-0.5, -0.5, math.log(0.5)), 0.7, 3.0, True, 0.5, True, ("comment",))
 BALANCED = Level("balanced", DEFAULTS["automatic"], MAX_HIDDEN, 1.0, False, 1.0, False)
-EAGER = Level("eager", Thresholds(-2.5, -1.6), 0.15, 0.4, False, 2.0, False)
+EAGER = Level("eager", Thresholds(-2.5, -1.6, math.log(0.05)), 0.15, 0.4, False, 2.0, False)
 LEVELS: Mapping[str, Level] = MappingProxyType({level.name: level for level in (QUIET, BALANCED, EAGER)})
 
 

@@ -56,7 +56,7 @@ class Candidate:
         self.n_tokens += len(delta.logprobs)
         self._sum += sum(delta.logprobs)
         if delta.text or not self.resumed:  # what it only spells again was noted before
-            self.processor.note(delta.text, delta.logprobs)
+            self.processor.note(delta.text, delta.logprobs, delta.offsets)
         reason = delta.finish_reason or self.processor.ends(self.raw)
         if not (reason == "stop" and self._is_to_go_on()):
             self.end(reason)

@@ -39,6 +39,7 @@ def test_a_session_is_a_header_and_not_in_the_body() -> None:
     [
         Delta("a"), Delta("\ud83d"), Delta("", "stop", Stats(3, 1, 2, 0.5, 0.1, 0.2, 4, 3, -0.5)),
         Delta("b", index=2, logprobs=(-0.5, -1.0)),
+        Delta("ab", logprobs=(-0.5, -1.0), offsets=(0, 1)),
     ],
 )  # fmt: skip
 def test_pieces(delta: Delta) -> None:

@@ -75,6 +75,86 @@ def test_a_weak_line_ends_a_suggestion(pieces: Pieces, shown: str, reason: str) 
     assert off.shown(raw, finished=True) == raw.rstrip()
 
 
+HALF = math.log(0.5)
+SURE, UNSURE = -0.05, -1.0
+
+
+@pytest.mark.parametrize(
+    ("pieces", "doubt"),
+    [
+        ([("return", (SURE,)), (" a", (SURE,)), (" + b", (UNSURE,))], 8),
+        ([("return", (-0.3,)), (" a", (-0.3,)), (" + b", (-0.3,))], 8),  # the three together
+        ([("\n", (SURE,)), ("    return", (SURE,)), (" a", (UNSURE,))], 11),  # the first line that has text
+        ([("a\n", (SURE,)), ("b", (UNSURE,))], None),  # later lines are judged as wholes
+        ([("a", (SURE,)), ("\n", (UNSURE,))], 1),  # whether the line ends there
+        ([("a", (math.nan,)), (" b", (SURE,))], None),
+        ([("a", ())], None),
+    ],
+)
+def test_where_the_first_line_is_in_doubt(pieces: Pieces, doubt: int | None) -> None:
+    found = Lines()
+    for text, logprobs in pieces:
+        found.push(text, logprobs, least=HALF)
+    assert found.doubt == doubt
+
+
+def test_several_tokens_in_a_piece_have_their_own_places() -> None:
+    shared, told = Lines(), Lines()
+    shared.push("return a", (SURE, UNSURE), least=HALF)
+    told.push("return a", (SURE, UNSURE), (0, 6), least=HALF)
+    assert (shared.doubt, told.doubt) == (4, 6)
+    told.push("(b)", (SURE,), (0,), least=HALF)
+    assert told.doubt == 6  # the first one stays
+    assert told.confidence == pytest.approx(math.exp(SURE))  # of what is shown
+
+
+class Half(AdaptiveThresholds):
+    @property
+    def thresholds(self) -> Thresholds:
+        return Thresholds(-2.0, -2.0, HALF)
+
+
+@pytest.mark.parametrize(
+    ("buffer", "language", "sure", "doubtful", "shown"),
+    [
+        ("def f(a):\n    ‸\n", "python", "return a", " + b", "return a"),
+        ("def f(a):\n    ‸\n", "python", "return self.pro", "ducts", "return self."),  # whole words only
+        ("x = ‸\n", "python", "add(", "b)", "add("),  # not closed: the user goes on inside
+        ("x = ‸\n", "python", 'add(a, "the ', 'b")', "add(a,"),  # no half strings
+        ("x = ‸\n", "python", "add(a, f'{", "b}')", "add(a,"),
+        ("x = ‸\n", "python", "add(a, 'b')", ", c", "add(a, 'b')"),
+        ("x = ‸\n", "javascript", "a + `${", "b}`", "a +"),
+        ("x = 'one ‸'\n", "python", "two ", "three", "two"),  # in a string, its words
+        ("// one ‸\n", "go", "two", " three", "two"),
+        ("x = ‸\n", "python", "", "a", ""),
+        ("x = ‸\n", "python", "(", "a)", ""),  # no word
+        ("def f(xs):\n‸    for x in xs:\n        y\n", "python", "    total", " = 0", ""),  # before code: a whole line
+        ("print(‸)\n", "python", "a)", "\nb", "a"),  # past its end no doubt matters
+    ],
+)
+def test_a_doubt_ends_the_first_line(buffer: str, language: str, sure: str, doubtful: str, shown: str) -> None:
+    snapshot = at(buffer, language=language)
+    processor = PostProcessor(snapshot, gate=Half("automatic"))
+    if sure:
+        processor.note(sure, (SURE,))
+    processor.note(doubtful, (UNSURE,))
+    assert processor.ends(sure + doubtful)
+    assert processor.shown(sure + doubtful, finished=True) == shown
+    whole = PostProcessor(snapshot, ["confidence"], Half("automatic"))
+    whole.note(sure + doubtful, (SURE, UNSURE))
+    assert whole.shown(sure + doubtful, finished=True) != shown or doubtful.startswith("\n")
+
+
+def test_a_growing_word_waits_for_its_end() -> None:
+    processor = PostProcessor(at("x = ‸\n"), gate=Half("automatic"))
+    seen = list[str]()
+    for piece in ("ware", "house", ".pro", "ducts", "(", "'a", "'", ")"):
+        processor.note(piece, (SURE,))
+        seen.append(processor.sure("".join(("ware", "house", ".pro", "ducts", "(", "'a", "'", ")")[: len(seen) + 1])))
+    assert seen[:5] == ["", "", "warehouse.", "warehouse.", "warehouse.products("]
+    assert seen[5] == seen[4]  # not a half string
+
+
 @pytest.mark.parametrize(
     ("outcomes", "expected"),
     [

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from midfill.engine.base import Delta
 from midfill.in_flight import Candidate
 from midfill.postprocess import RULES, AdaptiveThresholds, Place, PostProcessor, closed
+from midfill.postprocess.confidence import Thresholds
 from midfill.types import Snapshot
 from tests.postprocess.made import LANGUAGES, TEXTS, at_cursor
 from tests.support import at
@@ -172,10 +173,11 @@ def test_broken_off_below_what_was_shown(buffer: str, language: str, middle: str
 def test_a_line_that_is_shown_is_not_judged_again() -> None:
     """It was strong enough when it came to be shown; one that was weak then is never shown."""
     weak = [("aaa", (-0.2,)), (" = ", (-0.2,)), ("b", (-0.2,)), (" + c + d + e + f", (-9.0,) * 9)]
-    published, candidate = grown(at("‸\n"), weak, "stop", gate=AdaptiveThresholds("automatic"))
+    gate = AdaptiveThresholds("automatic", default=Thresholds(-1.2, -0.9))
+    published, candidate = grown(at("‸\n"), weak, "stop", gate=gate)
     assert published[2] == "aaa = b"
     assert candidate.shown.startswith("aaa = b")
-    published, candidate = grown(at("‸\n"), weak[::-1], "stop", gate=AdaptiveThresholds("automatic"))
+    published, candidate = grown(at("‸\n"), weak[::-1], "stop", gate=gate)
     assert (set(published), candidate.shown) in (({""}, ""), (set(), ""))
 
 

@@ -191,7 +191,9 @@ async def test_whether_log_probabilities_are_wanted(
     answer = (await client.post("/v1/completions", json={"prompt": [1], "logprobs": given})).json()
     assert resident.asked[-1].logprobs is expected
     (choice,) = answer["choices"]
-    assert choice["logprobs"] == ({"token_logprobs": [-0.5, -1.25, -0.5, -1.25]} if expected else None)
+    assert choice["logprobs"] == (
+        {"token_logprobs": [-0.5, -1.25, -0.5, -1.25], "text_offset": []} if expected else None
+    )
 
 
 async def test_a_whole_answer(client: httpx.AsyncClient) -> None:

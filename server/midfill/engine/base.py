@@ -81,7 +81,8 @@ class Delta:
     """The next piece of text of candidate ``index``. Its last one carries ``finish_reason`` and ``stats``.
 
     ``logprobs``, if requested: natural logarithms of the probabilities of this piece's tokens under the model (of
-    tokens that spell the forced prefix, among those that agree with it).
+    tokens that spell the forced prefix, among those that agree with it). ``offsets``: where in ``text`` each of them
+    begins, in characters; empty if unknown.
     """
 
     text: str
@@ -89,6 +90,7 @@ class Delta:
     stats: Stats | None = None
     index: int = 0
     logprobs: tuple[float, ...] = ()
+    offsets: tuple[int, ...] = ()
 
 
 class Engine(Protocol):

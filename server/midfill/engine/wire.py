@@ -170,9 +170,19 @@ def read_delta(chunk: dict[str, Any]) -> Delta:
     if not isinstance(text, str | None) or not isinstance(reason, str | None) or "choices" not in chunk:
         raise garbage()
     index, logprobs = choice.get("index", 0), choice.get("logprobs")
-    told = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
-    numbers = tuple(float(value) for value in told or () if isinstance(value, int | float))
-    return Delta(text or "", reason or None, read_stats(chunk), index if type(index) is int else 0, numbers)
+    logprobs = logprobs if isinstance(logprobs, dict) else {}
+    numbers = tuple(float(value) for value in logprobs.get("token_logprobs") or () if isinstance(value, int | float))
+    return Delta(
+        text or "", reason or None, read_stats(chunk), index if type(index) is int else 0, numbers,
+        _offsets(logprobs.get("text_offset"), text or ""),
+    )  # fmt: skip
+
+
+def _offsets(told: Any, text: str) -> tuple[int, ...]:
+    """Return where the tokens of ``text`` begin; () if that is not told. Other engines count from elsewhere."""
+    if not isinstance(told, list) or not all(type(at) is int and 0 <= at <= len(text) for at in told):
+        return ()
+    return tuple(told)
 
 
 def read_stats(chunk: dict[str, Any]) -> Stats | None:
@@ -309,7 +319,9 @@ async def events_of(answer: AsyncIterator[Delta], wanted: GenerateRequest) -> As
 
 def chunk_body(wanted: GenerateRequest, delta: Delta) -> dict[str, Any]:
     """Return a piece of an answer in OpenAI's form, with our figures beside its usage."""
-    logprobs = {"token_logprobs": list(delta.logprobs)} if wanted.logprobs else None
+    logprobs = None
+    if wanted.logprobs:
+        logprobs = {"token_logprobs": list(delta.logprobs), "text_offset": list(delta.offsets)}
     chunk: dict[str, Any] = {
         "id": wanted.request_id,
         "object": "text_completion",

@@ -1,8 +1,12 @@
-"""How sure the model was of each line, and from which line on a suggestion is not worth reading.
+"""How sure the model was of each line, and where a suggestion is no longer worth reading.
 
-The measure is the mean log probability of a line's tokens. A weak first line hides the suggestion, a weak later one
-ends it. What counts as weak is learned from what was accepted and what was not, within bounds: at most a part of the
-model's output is ever hidden.
+The measure of a line is the mean log probability of its tokens. A weak first line hides the suggestion, a weak later
+one ends it. What counts as weak is learned from what was accepted and what was not, within bounds: at most a part of
+the model's output is ever hidden.
+
+The first line also ends where it has become improbable that all of it is right: where the product of its tokens'
+probabilities falls below a bound. The user accepts the words that the model is sure of, and the next suggestion begins
+at the doubt.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from midfill.types import Trigger
 
@@ -22,14 +26,19 @@ EARLY_TOKENS, EARLY_MARGIN = 3, 0.7
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Mean log probabilities (natural) below which a first and a later line are weak."""
+    """Mean log probabilities (natural) below which a first and a later line are weak; ``total``: the log probability
+    of the first line up to a token, below which the line ends before that token."""
 
     first: float = -math.inf
     later: float = -math.inf
+    total: float = -math.inf
 
 
 # Explicit requests show nearly everything; automatic suggestions have to be worth a look (docs/log.md).
-DEFAULTS: dict[Trigger, Thresholds] = {"automatic": Thresholds(-1.2, -0.9), "invoked": Thresholds(-3.5, -1.6)}
+DEFAULTS: dict[Trigger, Thresholds] = {
+    "automatic": Thresholds(-1.2, -0.9, math.log(0.2)),
+    "invoked": Thresholds(-3.5, -1.6),
+}
 # Learning moves a threshold at most this far from its default.
 REACH = 0.6
 # At most this part of the latest suggestions is hidden.
@@ -57,17 +66,36 @@ class Lines:
 
     lines: list[LineScore] = field(default_factory=lambda: [LineScore()])
     n_passed: int = 0  # strong lines that may have been shown: they are not judged again
+    text: str = ""
+    doubt: int | None = None  # where in the text the first token begins that `Thresholds.total` leaves out
+    _total: float = 0.0  # log probability of the first line so far
 
-    def push(self, text: str, logprobs: Sequence[float]) -> None:
-        """Take the next piece with its tokens' log probabilities. If several came at once, each counts for the line on
-        which its share of the characters begins."""
-        known = [value for value in logprobs if not math.isnan(value)]
-        start, n = len(self.lines) - 1, len(known)
+    def push(self, text: str, logprobs: Sequence[float], offsets: Sequence[int] = (), least: float = -math.inf) -> None:
+        """Take the next piece with its tokens' log probabilities.
+
+        ``offsets``: where in ``text`` each token begins; if unknown, each has an equal share of the characters.
+        ``least``: `Thresholds.total`. A token counts for the line on which it begins.
+        """
+        n = len(logprobs)
+        starts = offsets if len(offsets) == n else [len(text) * i // n for i in range(n)]
+        first = len(self.lines) - 1
         for _ in range(text.count("\n")):
             self.lines.append(LineScore())
-        for i, value in enumerate(known):
-            line = self.lines[start + text.count("\n", 0, len(text) * i // n)]
-            line.n, line.total = line.n + 1, line.total + value
+        for start, value in zip(starts, logprobs, strict=True):
+            if not math.isnan(value):
+                self._take(self.lines[first + text.count("\n", 0, start)], text[:start], value, least)
+        self.text += text
+
+    def _take(self, line: LineScore, before: str, value: float, least: float) -> None:
+        if self.doubt is None and "\n" not in (self.text + before).lstrip():
+            self._total += value
+            if self._total < least:
+                self.doubt = len(self.text) + len(before)
+                if line.n:
+                    return
+        elif self.doubt is not None:
+            return
+        line.n, line.total = line.n + 1, line.total + value
 
     def first_weak(self, thresholds: Thresholds, *, finished: bool) -> int | None:
         """Return the number of the first weak line. A growing line is judged once enough of it is there."""
@@ -79,7 +107,7 @@ class Lines:
             if i < self.n_passed:
                 seen_first = True
                 continue
-            is_whole = finished or i < len(self.lines) - 1 or line.n >= MIN_TOKENS
+            is_whole = finished or i < len(self.lines) - 1 or line.n >= MIN_TOKENS or self.doubt is not None
             if is_whole and line.mean < limit:
                 return i
             seen_first = True
@@ -96,10 +124,13 @@ class Lines:
         line, is_whole = self.lines[i], i < len(self.lines) - 1
         if not line.n:
             return is_whole
-        limit = thresholds.later if any(earlier.n for earlier in self.lines[:i]) else thresholds.first
+        is_later = any(earlier.n for earlier in self.lines[:i])
+        limit = thresholds.later if is_later else thresholds.first
         if line.mean < limit:
             return False
         is_early = line.n >= EARLY_TOKENS and line.mean >= limit + EARLY_MARGIN
+        # With one more token the line's mean is still above the limit, or the line ends before that token.
+        is_early |= not is_later and thresholds.total >= limit * (line.n + 1)
         return is_whole or line.n >= MIN_TOKENS or is_early or limit == -math.inf
 
     @property
@@ -140,7 +171,7 @@ class AdaptiveThresholds:
         """``default`` is where learning begins, the trigger's own if None; ``max_hidden`` 0 to 1."""
         default = default or DEFAULTS[trigger]
         self._max_hidden = max_hidden
-        self._learned = Thresholds(learn(outcomes, default.first, max_hidden), default.later)
+        self._learned = replace(default, first=learn(outcomes, default.first, max_hidden))
         self._latest: deque[float] = deque(maxlen=200)
 
     @property
@@ -149,7 +180,7 @@ class AdaptiveThresholds:
         if len(self._latest) < MIN_OUTCOMES:
             return self._learned
         bound = sorted(self._latest)[int(self._max_hidden * len(self._latest))]
-        return Thresholds(min(self._learned.first, bound), self._learned.later)
+        return replace(self._learned, first=min(self._learned.first, bound))
 
     def note(self, confidence: float | None) -> None:
         """Record that a suggestion's first line had ``confidence``, whether it was shown or not."""

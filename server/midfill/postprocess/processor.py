@@ -15,7 +15,7 @@ from midfill.postprocess.place import Place
 from midfill.postprocess.repeats import run_end
 from midfill.postprocess.rule import Rule
 from midfill.postprocess.rules import FINISH, LAYOUT, NAMES, PIPELINE, whole_lines
-from midfill.postprocess.sure import closed, common, sure, whole_arguments
+from midfill.postprocess.sure import closed, common, sure, whole_arguments, words
 from midfill.syntax.calls import Certain
 from midfill.types import Snapshot
 
@@ -58,9 +58,10 @@ class PostProcessor:
         if known != self.place.known:
             self.place = replace(self.place, known=known)
 
-    def note(self, text: str, logprobs: Sequence[float]) -> None:
-        """Take the next piece of the middle with its tokens' log probabilities, if the engine reports them."""
-        self._lines.push(text, logprobs)
+    def note(self, text: str, logprobs: Sequence[float], offsets: Sequence[int] = ()) -> None:
+        """Take the next piece of the middle with its tokens' log probabilities and beginnings, if the engine reports
+        them."""
+        self._lines.push(text, logprobs, offsets, self._thresholds.total)
 
     def ends(self, raw: str) -> str:
         """Return why nothing more would be shown: "unit", "run", "line", "invented", "language", "weak"; "" if the
@@ -77,14 +78,16 @@ class PostProcessor:
             return "language"
         if self._one_line and "\n" in raw:
             return "line"
-        return "weak" if self._lines.first_weak(self._thresholds, finished=False) is not None else ""
+        is_weak = self._lines.first_weak(self._thresholds, finished=False) is not None
+        return "weak" if is_weak or self._doubt(raw) is not None else ""
 
     def stopped_early(self, raw: str, stop_logprob: float) -> bool:
         """Whether ``raw``, at whose end the model stopped by itself, is incomplete: because something is missing, or
         because the model was not sure that it ends there (``stop_logprob``)."""
         if "first_unit" in self._off or self._one_line or self.place.kind != "block" or not raw.strip():
             return False
-        if self._lines.first_weak(self._thresholds, finished=True) is not None:  # it ends there anyway
+        is_weak = self._lines.first_weak(self._thresholds, finished=True) is not None
+        if is_weak or self._doubt(raw) is not None:  # it ends there anyway
             return False
         return stop_boundary(raw + "\n", self.place) is None and (stop_logprob < UNSURE or lacks(raw, self.place))
 
@@ -114,9 +117,10 @@ class PostProcessor:
         if cut_short and middle == raw and "whole_lines" not in self._off and stop_boundary(raw, self.place) is None:
             cut = whole_lines if "\n" in raw.strip("\n") else self._whole_arguments
             middle = self._note("whole_lines", middle, cut(middle, self.place))
-        if finished and not cut_short:
+        is_ended = finished and not cut_short and self._doubt(raw) is None
+        if is_ended:
             middle = self._note("first_unit", middle, self._ended(middle))
-        rules = PIPELINE + FINISH if finished and not cut_short else PIPELINE
+        rules = PIPELINE + FINISH if is_ended else PIPELINE
         for rule in rules + LAYOUT if is_over else rules:
             if rule.__name__ not in self._off:
                 middle = self._note(rule.__name__, middle, rule(middle, self.place))
@@ -134,6 +138,9 @@ class PostProcessor:
         if is_near_limit and grows:
             lines = whole_arguments(raw, self.place).split("\n") if len(lines) == 1 else lines[:-1]
         part = "\n".join(lines[:n_strong])
+        may_doubt = self._thresholds.total > -math.inf and self._lines.confidence is not None
+        if grows and may_doubt and "\n" not in part.lstrip():
+            part = words(part, self.place)  # a doubt would take back the rest
         as_it_stands, as_it_would_end = (self._ruled(text, PIPELINE) for text in (part, self._ended(part)))
         return sure(common(as_it_stands, as_it_would_end), self.place, grows=grows)
 
@@ -155,12 +162,20 @@ class PostProcessor:
 
     def _strong(self, raw: str, *, finished: bool) -> str:
         weak = self._lines.first_weak(self._thresholds, finished=finished)
+        if weak is None and (at := self._doubt(raw)) is not None:  # before code, a part of a line is none
+            return "" if self.place.joint else words(raw[:at], self.place, raw[at : at + 1])
         if weak is None:
             return raw
         kept = "\n".join(raw.split("\n")[:weak])
         if kept.strip() and stop_boundary(raw, self.place) is None:
             return whole_lines(kept + "\n", self.place)
         return kept
+
+    def _doubt(self, raw: str) -> int | None:
+        """Return where the first line is no longer sure, if the middle does not end before that."""
+        at = self._lines.doubt
+        end = stop_boundary(raw, self.place) if at is not None and "first_unit" not in self._off else None
+        return None if at is None or (end is not None and end <= at) else at
 
     def _ended(self, raw: str) -> str:
         """Return ``raw`` without a last line that, now that it is complete, is past the stop boundary."""

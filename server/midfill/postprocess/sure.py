@@ -19,6 +19,8 @@ _CLOSERS = re.compile(r"[)\]}>;,'\"`\s]+\Z")
 # Text that a model addresses to the user begins with words; a fence begins with its marks.
 _WORDS = re.compile(r"\s*[A-Z][\w']*(?:[,.!]? [\w']*){0,3}\Z")
 _FENCE = re.compile(r"\s*(?:`{1,3}|~{1,3})[^\n]*\Z|\n[ \t]*`{1,2}\Z")
+_WORD, _WORD_END = re.compile(r"\w"), re.compile(r"\w+\Z")
+_QUOTE = re.compile(r"\w*[\"'`/]")
 _MARKS = (
     "copyright",
     "(c)",
@@ -172,6 +174,23 @@ def _opener_line(middle: str, place: Place) -> str | None:
         if len(scan(head, place.language, place.state).brackets) < depth:
             return (place.before if n == 1 else "") + lines[n - 1]
     return None
+
+
+def words(line: str, place: Place, after: str = "") -> str:
+    """Return a first ``line``, before which the middle may end, up to the end of a word; outside of strings that it
+    opens. "" if that has no word. ``after``: the next character; without it, the last word may continue."""
+    found = _WORD_END.sub("", line) if not after or _WORD.match(after) else line
+    if _in_string(found, place):
+        quotes = reversed(list(_QUOTE.finditer(found)))
+        found = next((head for quote in quotes if not _in_string(head := found[: quote.start()], place)), "")
+    return found.rstrip() if _WORD.search(found) else ""
+
+
+def _in_string(line: str, place: Place) -> bool:
+    """Whether a string that ``line`` opens is open at its end, also around code inside of it."""
+    state = scan(line, place.language, place.state)
+    around = [frame.mode for frame in state.within[len(place.state.within) :]]
+    return place.state.is_code and any(mode is not None and mode.kind == "string" for mode in (state.mode, *around))
 
 
 def whole_arguments(middle: str, place: Place) -> str:

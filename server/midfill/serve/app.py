@@ -336,7 +336,9 @@ async def _collect(deltas: AsyncIterator[Delta]) -> Delta:
     """Join all of them."""
     text, last = "", Delta("")
     logprobs: tuple[float, ...] = ()
+    offsets: tuple[int, ...] = ()
     async for last in deltas:
+        offsets += tuple(len(text) + at for at in last.offsets)
         text += last.text
         logprobs += last.logprobs
-    return replace(last, text=text, logprobs=logprobs)
+    return replace(last, text=text, logprobs=logprobs, offsets=offsets)

@@ -200,6 +200,7 @@ class Worker:
         request, asked = running.request, running.asked
         text, reason = "", ""
         logprobs: list[float] = []
+        offsets: list[int] = []
         is_first = bool(tokens) and not running.first_token
         if is_first:
             running.first_token = time.monotonic()
@@ -208,26 +209,28 @@ class Worker:
             if piece and logprobs and not text and asked.logprobs:  # the tokens so far only spelled the forced prefix
                 stats = running.stats() if is_first else None
                 request.send(Delta("", None, stats, request.index, tuple(logprobs)))
-                is_first, logprobs = False, []
-            text += piece
+                is_first, logprobs, offsets = False, [], []
             if token.id in self.tokenizer.control_ids:
                 running.stop_logprob = token.logprob if asked.logprobs else 0.0
             else:
                 running.n_decoded += 1
                 logprobs.append(token.logprob)
+                offsets.append(len(text))
+            text += piece
             if reason:
                 break
-        told = tuple(logprobs) if asked.logprobs else ()
+        told = (tuple(logprobs), tuple(offsets)) if asked.logprobs else ((), ())
         if reason:
-            self._finish(running, reason, text, told)
-        elif text or is_first or told:
-            request.send(Delta(text, None, running.stats() if is_first else None, request.index, told))
+            self._finish(running, reason, text, *told)
+        elif text or is_first or told[0]:
+            request.send(Delta(text, None, running.stats() if is_first else None, request.index, *told))
 
     def _finish(
-        self, ended: Request | RunningRequest, reason: str, text: str = "", logprobs: tuple[float, ...] = ()
+        self, ended: Request | RunningRequest, reason: str, text: str = "", logprobs: tuple[float, ...] = (),
+        offsets: tuple[int, ...] = (),
     ) -> None:  # fmt: skip
         request = self._end(ended, reason)
-        request.send(Delta(text, reason, ended.stats(), request.index, logprobs))
+        request.send(Delta(text, reason, ended.stats(), request.index, logprobs, offsets))
 
     def fail(self, failed: Request | RunningRequest, error: EngineError) -> None:
         """End ``failed`` with ``error``; the content of its slot is not trusted."""

@@ -81,7 +81,7 @@ async def test_slow_candidates_are_not_waited_for(
 async def test_the_confidence_is_known_of_a_single_one_too() -> None:
     subject, _ = scripted("a", "b")
     last = await subject.last(at("x = ‸"))
-    assert last.facts.confidence == pytest.approx(0.3679, abs=1e-3)
+    assert last.facts.confidence == pytest.approx(0.999, abs=1e-3)
 
 
 async def test_asking_for_several_does_not_follow_a_single_one() -> None:

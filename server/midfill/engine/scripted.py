@@ -68,7 +68,7 @@ class ScriptedEngine:
                 first = first or time.monotonic()
                 n += 1
                 self.n_chunks += 1
-                yield Delta(chunk, index=index, logprobs=(-1.0 - index,) if request.logprobs else ())
+                yield Delta(chunk, index=index, logprobs=(-0.001 - index,) if request.logprobs else ())
         finally:
             self.n_cancelled += n_running > 0
 

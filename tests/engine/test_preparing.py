@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 import pytest
 
 from midfill import paths
+from midfill.engine.local.engine import LocalEngine
 from midfill.engine.local.model import int8
 from midfill.engine.local.store import models, preparing
 from midfill.engine.local.store.manifest import INT8, MANIFEST, read_manifest, weight_files
@@ -126,6 +128,19 @@ class TestKernels:
         ):
             monkeypatch.setattr(preparing, "_mark", lambda error=error: (_ for _ in ()).throw(error))
             preparing.Compiling().wait()
+
+    async def test_they_are_not_compiled_on_where_no_model_can_be_loaded(
+        self, source: models.ModelSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(preparing, "_is_compiled", lambda: False)
+        compiling = preparing.Compiling()
+        child = compiling._child
+        assert child is not None
+        engine = LocalEngine(f"{source.path}-not-there", device="cpu", compiling=compiling)
+        engine.start()
+        await asyncio.to_thread(engine.thread.join)
+        assert engine.status.state == "error"
+        assert child.poll() is not None
 
     @pytest.mark.parametrize(
         ("device", "dtype", "gpu", "early"),

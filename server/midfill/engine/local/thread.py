@@ -174,6 +174,8 @@ class EngineThread(threading.Thread):
         self.status = EngineStatus("error", error.message, error.remedy, pid=os.getpid())
         with self._wake:
             self._closing = True
+        if self._compiling is not None:
+            self._compiling.end()  # the process stays a moment, so that its clients learn why
 
     def _progress(self, stage: str, fraction: float) -> None:
         self.n_progress += 1
@@ -186,9 +188,8 @@ class EngineThread(threading.Thread):
         settings = self._settings
         source = models.resolve(settings.spec)
         floats = needs_floats(settings.device, settings.dtype)
-        compiling, self._compiling = self._compiling, None
-        if compiling is None and not floats:
-            compiling = preparing.Compiling()
+        if self._compiling is None and not floats:
+            self._compiling = preparing.Compiling()
         try:
             folder = preparing.prepare(source, self._progress, floats=floats)
         except MidfillError:
@@ -203,9 +204,11 @@ class EngineThread(threading.Thread):
         self.runner = Runner(loaded.model)
         if self.runner.compiled is not None:
             self._progress("compiling", 0.0)  # compiles the first time on this machine; later starts read the cache
-            if compiling is not None:
-                compiling.wait()
+            if self._compiling is not None:
+                self._compiling.wait()
             self.runner.warm_up()
+        elif self._compiling is not None:
+            self._compiling.end()
         rotate = self.runner.find_rotation()
         budget = min(CONTEXT_TOKENS.get(loaded.device.type, CONTEXT_TOKENS["cpu"]), loaded.max_context // 2)
         self.slots, max_context = self._make_slots(loaded, budget)

@@ -71,6 +71,10 @@ class Compiling:
             self._child.wait()
         self._end.close()
 
+    def end(self) -> None:
+        """End it before it is done; what is compiled so far is kept."""
+        self._end.close()
+
 
 def compile_early(device: str, dtype: str) -> Compiling | None:
     """Return the compilation for an engine with these settings, begun before torch is imported, which takes seconds.

@@ -75,8 +75,8 @@ def test_a_read_only_home(tmp_path: Path, small_disk: Path) -> None:
     script.write_text(json.dumps({"chunks": ["a", " + b"]}))
     code = (
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "from pathlib import Path; from tests.faults.conftest import Window; import os\n"
-        f"one = Window(Path({str(tmp_path)!r}), dict(os.environ))\n"
+        "from pathlib import Path; from tests.faults.conftest import FaultyWindow; import os\n"
+        f"one = FaultyWindow(Path({str(tmp_path)!r}), dict(os.environ))\n"
         "assert one.text() == 'a + b', one.states\n"
         "assert not one.popups\n"
         "one.wire.close()\n"

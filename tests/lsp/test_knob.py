@@ -236,8 +236,9 @@ def test_a_dismissal_that_means_nothing(inside: Inside, params: dict[str, Any]) 
 
 
 def test_what_was_hidden_says_how_to_see_more(launch: Launch) -> None:
-    """The probability of a scripted token is middling: quiet hides what balanced shows."""
-    client = ready(launch, {"chunks": ["add(1)"]}, real=True, initializationOptions={"eagerness": "quiet"})
+    """The model is not very sure: quiet hides what balanced shows."""
+    script = {"chunks": ["add(1)"], "logprob": -1.0}
+    client = ready(launch, script, real=True, initializationOptions={"eagerness": "quiet"})
     uri = client.open("x = \n")
     for name, shown in (("quiet", False), ("balanced", True), ("quiet", False)):
         client.result(COMMAND, {"command": "midfill.setEagerness", "arguments": [name]})

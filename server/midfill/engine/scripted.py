@@ -2,7 +2,7 @@
 
 Script: ``{"chunks": ["a", " + b"], "delay_s": 0.05}``, the same for every request; ``"others": [["c"], ["d"]]`` are the
 chunks of the second, third ... candidate, for requests that want several; ``"read_s"`` is the time that a request takes
-which only reads its prompt.
+which only reads its prompt; ``"logprob"`` is the log probability of each chunk.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class ScriptedEngine:
         self.stops_at: list[int] = []  # characters after which the first, the second ... request stops
         self.n_requests = self.n_background = self.n_cancelled = self.n_chunks = 0
         self.read_s = 0.0  # seconds that reading a prompt takes
+        self.logprob = -0.001  # of each chunk of the first candidate
         self.read: list[tuple[int, ...]] = []  # prompts of requests that only read
         self.n_read = self.n_unread = 0  # of these: read to the end, stopped before it
 
@@ -37,12 +38,13 @@ class ScriptedEngine:
             others = [[str(chunk) for chunk in chunks] for chunks in script.get("others", ())]
             engine = cls([str(chunk) for chunk in script["chunks"]], float(script.get("delay_s", 0)), others)
             engine.read_s = float(script.get("read_s", 0))
+            engine.logprob = float(script.get("logprob", engine.logprob))
             return engine
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MidfillError(f"cannot read the script {file}", '{"chunks": ["..."], "delay_s": 0.05}') from error
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        """Yield the chunks. "!error" raises EngineError. The n-th candidate has log probabilities of -n."""
+        """Yield the chunks. "!error" raises EngineError. Each candidate is less sure by 1 than the one before."""
         if request.prefill_only:
             yield await self._read(request)
             return
@@ -68,7 +70,7 @@ class ScriptedEngine:
                 first = first or time.monotonic()
                 n += 1
                 self.n_chunks += 1
-                yield Delta(chunk, index=index, logprobs=(-0.001 - index,) if request.logprobs else ())
+                yield Delta(chunk, index=index, logprobs=(self.logprob - index,) if request.logprobs else ())
         finally:
             self.n_cancelled += n_running > 0
 

@@ -42,7 +42,7 @@ def client(tiny: Path, workspace: Path, own_runtime: Path) -> Iterator[Client]:
         initializationOptions={
             "model": str(tiny), "device": "cpu", "dtype": "float32", "maxTokens": 8, "adapter": "team+mine",
             "adapters": {"services/**": "svc", "go": "none"}, "maxAdapters": 1, "candidates": 1,
-            "rulesOff": ["confidence", "first_unit"],
+            "disabledRules": ["confidence", "first_unit"],
         },
     )  # fmt: skip
     client.notify("initialized", {})

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from midfill.engine.local.model.decoder import Embedding, Linear, Norm
 
+CPU = torch.device("cpu")
+Biases = Sequence[torch.Tensor | None]
 
 class Stored(NamedTuple):
     """A weight as it comes from a file: floats, or int8 with one scale per row (int8.quantise)."""
@@ -33,9 +35,7 @@ class Format(Protocol):
     kv_dtype: torch.dtype
     device: torch.device
 
-    def linear(
-        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None]
-    ) -> Linear:  # fmt: skip
+    def linear(self, paths: Sequence[str], weights: Sequence[Stored], biases: Biases) -> Linear:
         """Return the layers ``paths`` as one Linear. Copies or packs: it does not keep its
         arguments. Raises ValueError."""
         ...
@@ -46,19 +46,25 @@ class Format(Protocol):
 
 
 class Packed:
-    """The common part of packings; subclasses multiply."""
+    """The common part of packings; subclasses pack and multiply."""
 
     def __init__(
-        self, paths: Sequence[str], sizes: list[int], in_features: int, biases: Sequence[torch.Tensor | None],
-        dtype: torch.dtype, device: torch.device,
+        self, paths: Sequence[str], weights: Sequence[Stored], biases: Biases, dtype: torch.dtype = torch.float32,
+        device: torch.device = CPU,
     ) -> None:  # fmt: skip
-        self.paths, self.sizes, self.in_features = tuple(paths), sizes, in_features
+        """``dtype``: of activations. Raises ValueError if the packing cannot hold the weights."""
+        self.paths, self.sizes = tuple(paths), [len(weight.values) for weight in weights]
+        self.in_features: int = weights[0].values.shape[1]
         self.bias: torch.Tensor | None = None
         if any(bias is not None for bias in biases):
-            self.bias = torch.zeros(sum(sizes), dtype=dtype, device=device)
-            for part, bias in zip(torch.split(self.bias, sizes), biases, strict=True):
+            self.bias = torch.zeros(sum(self.sizes), dtype=dtype, device=device)
+            for part, bias in zip(torch.split(self.bias, self.sizes), biases, strict=True):
                 if bias is not None:
                     part.copy_(bias)
+        self._pack(weights, dtype, device)
+
+    def _pack(self, weights: Sequence[Stored], dtype: torch.dtype, device: torch.device) -> None:
+        raise NotImplementedError
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x: (rows, in) -> (rows, out_1 + out_2 + ...)."""
@@ -88,11 +94,9 @@ class Float(Format):
         self.dtype = self.kv_dtype = dtype
         self.device = device
 
-    def linear(
-        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None]
-    ) -> FloatLinear:  # fmt: skip
+    def linear(self, paths: Sequence[str], weights: Sequence[Stored], biases: Biases) -> FloatLinear:
         """See Format."""
-        return FloatLinear(paths, [weight.floats() for weight in weights], biases, self.dtype, self.device)
+        return FloatLinear(paths, weights, biases, self.dtype, self.device)
 
     def embedding(self, weight: Stored, factor: float, head: Linear | None) -> FloatEmbedding:
         """See Format."""
@@ -104,15 +108,10 @@ class Float(Format):
 class FloatLinear(Packed):
     """Unchanged weights, stacked: each is copied once, to its place on the device."""
 
-    def __init__(
-        self, paths: Sequence[str], weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor | None],
-        dtype: torch.dtype, device: torch.device,
-    ) -> None:  # fmt: skip
-        sizes = [len(weight) for weight in weights]
-        super().__init__(paths, sizes, weights[0].shape[1], biases, dtype, device)
-        self.weight = torch.empty((sum(sizes), self.in_features), dtype=dtype, device=device)
-        for part, weight in zip(torch.split(self.weight, sizes), weights, strict=True):
-            part.copy_(weight)
+    def _pack(self, weights: Sequence[Stored], dtype: torch.dtype, device: torch.device) -> None:
+        self.weight = torch.empty((sum(self.sizes), self.in_features), dtype=dtype, device=device)
+        for part, weight in zip(torch.split(self.weight, self.sizes), weights, strict=True):
+            part.copy_(weight.floats())
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See Packed."""

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from midfill.engine.local.model.decoder import HEAD, Embedding, Linear
-from midfill.engine.local.model.formats import Format, Int8Rows, Packed, Stored
+from midfill.engine.local.model.formats import Biases, Format, Int8Rows, Packed, Stored
 from midfill.engine.local.model.int8 import quantise
 from midfill.engine.local.model.int8_kernels import LEVELS
 from midfill.types import MidfillError
@@ -63,9 +63,7 @@ class CudaQuantised(Format):
         self._form, self.device = form, device
         self.dtype = self.kv_dtype = dtype
 
-    def linear(
-        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None]
-    ) -> CudaInt8Linear | Nf4Linear:  # fmt: skip
+    def linear(self, paths: Sequence[str], weights: Sequence[Stored], biases: Biases) -> Packed:
         """See Format."""
         in_features = weights[0].values.shape[1]
         if self._form == "int4" and tuple(paths) != (HEAD,) and in_features % NF4_BLOCK == 0:
@@ -83,15 +81,10 @@ class CudaQuantised(Format):
 class CudaInt8Linear(Packed):
     """Eight-bit weights, one scale per row, times eight-bit activations, one scale per token."""
 
-    def __init__(
-        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
-        dtype: torch.dtype, device: torch.device,
-    ) -> None:  # fmt: skip
-        sizes = [len(weight.values) for weight in weights]
-        super().__init__(paths, sizes, weights[0].values.shape[1], biases, dtype, device)
+    def _pack(self, weights: Sequence[Stored], dtype: torch.dtype, device: torch.device) -> None:
         if self.in_features % MULTIPLE:
             raise ValueError(f"int8 rows of {self.in_features} weights are no multiple of {MULTIPLE}")
-        n = sum(sizes)
+        n = sum(self.sizes)
         self.weight = torch.zeros((n + -n % MULTIPLE, self.in_features), dtype=torch.int8, device=device)
         self.scale = torch.empty((1, n), device=device)  # value of one level of a product, (1, out)
         at = 0
@@ -114,14 +107,9 @@ class CudaInt8Linear(Packed):
 class Nf4Linear(Packed):
     """Four-bit weights times unchanged activations."""
 
-    def __init__(
-        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
-        dtype: torch.dtype, device: torch.device,
-    ) -> None:  # fmt: skip
-        sizes = [len(weight.values) for weight in weights]
-        super().__init__(paths, sizes, weights[0].values.shape[1], biases, dtype, device)
+    def _pack(self, weights: Sequence[Stored], dtype: torch.dtype, device: torch.device) -> None:
         library = _bitsandbytes()
-        self._matmul, n = library.matmul_4bit, sum(sizes) * self.in_features
+        self._matmul, n = library.matmul_4bit, sum(self.sizes) * self.in_features
         self.weight = torch.empty((n // 2, 1), dtype=torch.uint8, device=device)  # two weights per byte
         self.scale = torch.empty(n // NF4_BLOCK, device=device)  # one for each block
         at = 0
@@ -131,7 +119,7 @@ class Nf4Linear(Packed):
             self.scale[at // NF4_BLOCK : at // NF4_BLOCK + len(absmax)] = absmax
             at += 2 * len(packed)
         self._state = library.functional.QuantState(
-            absmax=self.scale, shape=torch.Size((sum(sizes), self.in_features)), blocksize=NF4_BLOCK,
+            absmax=self.scale, shape=torch.Size((sum(self.sizes), self.in_features)), blocksize=NF4_BLOCK,
             quant_type="nf4", code=library.functional.get_4bit_type("nf4", device=device), dtype=dtype,
         )  # fmt: skip
         self._dtype = dtype

@@ -15,10 +15,8 @@ import torch
 
 from midfill.engine.local.model import int8_kernels
 from midfill.engine.local.model.decoder import Linear, Norm
-from midfill.engine.local.model.formats import Format, Packed, Stored
+from midfill.engine.local.model.formats import CPU, Biases, Format, Packed, Stored
 from midfill.engine.local.model.int8 import quantise
-
-CPU = torch.device("cpu")
 
 
 class Int8(Format):
@@ -27,9 +25,7 @@ class Int8(Format):
 
     dtype, kv_dtype, device = torch.float32, torch.bfloat16, CPU
 
-    def linear(
-        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None]
-    ) -> Int8Linear:  # fmt: skip
+    def linear(self, paths: Sequence[str], weights: Sequence[Stored], biases: Biases) -> Int8Linear:
         """See Format."""
         return Int8Linear(paths, weights, biases)
 
@@ -41,11 +37,7 @@ class Int8(Format):
 class Int8Linear(Packed):
     """Eight-bit weights, one scale per row, times rounded activations, one scale per token."""
 
-    def __init__(
-        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None]
-    ) -> None:  # fmt: skip
-        sizes = [len(weight.values) for weight in weights]
-        super().__init__(paths, sizes, weights[0].values.shape[1], biases, torch.float32, CPU)
+    def _pack(self, weights: Sequence[Stored], dtype: torch.dtype, device: torch.device) -> None:
         pairs = [_quantised(weight) for weight in weights]
         values = pairs[0][0] if len(pairs) == 1 else torch.cat([part for part, _ in pairs])  # kernels copy it
         kernel = int8_kernels.best()

@@ -23,7 +23,7 @@ import torch
 from torch.nn import functional
 
 from midfill.engine.local.model.decoder import HEAD, Embedding, Linear
-from midfill.engine.local.model.formats import Format, Int8Rows, Packed, Stored
+from midfill.engine.local.model.formats import Biases, Format, Int8Rows, Packed, Stored
 from midfill.engine.local.model.int8 import is_supported
 from midfill.engine.local.model.linear_int8 import Int8, Int8Linear
 from midfill.types import MidfillError
@@ -80,9 +80,7 @@ class Quanto(Format):
         self._ours = Int8() if device.type == "cpu" and dtype == Int8.dtype and is_supported() else None
         self.dtype = self.kv_dtype = dtype
 
-    def linear(
-        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None]
-    ) -> Int8Linear | EightBitLinear | Int4Linear | CpuInt4Linear:  # fmt: skip
+    def linear(self, paths: Sequence[str], weights: Sequence[Stored], biases: Biases) -> Packed:
         """See Format."""
         in_features = weights[0].values.shape[1]
         form = "int8" if tuple(paths) == (HEAD,) else self._form
@@ -90,10 +88,10 @@ class Quanto(Format):
             form = "int8"
         if form == "int8" and self._ours is not None:
             return self._ours.linear(paths, weights, biases)
-        if form != "int4":
-            return EightBitLinear(form, paths, weights, biases, self.dtype, self.device)
         on_cpu = self.device.type == "cpu" and sum(len(one.values) for one in weights) % CPU_MULTIPLE == 0
-        kind = CpuInt4Linear if on_cpu else Int4Linear
+        kind: type[Packed] = CpuInt4Linear if on_cpu else Int4Linear
+        if form != "int4":
+            kind = EightBitLinear if form == "int8" else Float8Linear
         return kind(paths, weights, biases, self.dtype, self.device)
 
     def embedding(self, weight: Stored, factor: float, head: Linear | None) -> Embedding:
@@ -107,15 +105,12 @@ class Quanto(Format):
 
 
 class EightBitLinear(Packed):
-    """Int8 or float8 weights, one scale per row, times unchanged activations."""
+    """Int8 weights, one scale per row, times unchanged activations."""
 
-    def __init__(
-        self, form: str, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
-        dtype: torch.dtype, device: torch.device,
-    ) -> None:  # fmt: skip
-        sizes = [len(weight.values) for weight in weights]
-        super().__init__(paths, sizes, weights[0].values.shape[1], biases, dtype, device)
-        pairs = [_eight_bits(form, weight, dtype, device) for weight in weights]
+    form = "int8"
+
+    def _pack(self, weights: Sequence[Stored], dtype: torch.dtype, device: torch.device) -> None:
+        pairs = [_eight_bits(self.form, weight, dtype, device) for weight in weights]
         self.weight = torch.cat([values for values, _ in pairs])
         self.scale = torch.cat([scale for _, scale in pairs])  # (out, 1)
 
@@ -124,15 +119,16 @@ class EightBitLinear(Packed):
         return y
 
 
+class Float8Linear(EightBitLinear):
+    """The same in float8."""
+
+    form = "float8"
+
+
 class Int4Linear(Packed):
     """Four-bit weights in groups, widened at each product."""
 
-    def __init__(
-        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
-        dtype: torch.dtype, device: torch.device,
-    ) -> None:  # fmt: skip
-        sizes = [len(weight.values) for weight in weights]
-        super().__init__(paths, sizes, weights[0].values.shape[1], biases, dtype, device)
+    def _pack(self, weights: Sequence[Stored], dtype: torch.dtype, device: torch.device) -> None:
         codes, self.scale, self.shift = _stacked(weights, dtype, device)
         self.weight = codes[:, : GROUP // 2] + codes[:, GROUP // 2 :] * 16  # two per byte; MPS has had no shifts
 
@@ -145,16 +141,11 @@ class Int4Linear(Packed):
 class CpuInt4Linear(Packed):
     """The same on a CPU, by torch's kernel, which reads and writes bfloat16."""
 
-    def __init__(
-        self, paths: Sequence[str], weights: Sequence[Stored], biases: Sequence[torch.Tensor | None],
-        dtype: torch.dtype, device: torch.device,
-    ) -> None:  # fmt: skip
-        sizes = [len(weight.values) for weight in weights]
-        super().__init__(paths, sizes, weights[0].values.shape[1], biases, dtype, device)
+    def _pack(self, weights: Sequence[Stored], dtype: torch.dtype, device: torch.device) -> None:
         from optimum import quanto
         from optimum.quanto.tensor.weights.tinygemm import TinyGemmWeightQBitsTensor
 
-        shape = torch.Size((sum(sizes), self.in_features))
+        shape = torch.Size((sum(self.sizes), self.in_features))
         codes, scale, shift = _stacked(weights, torch.float32, device)
         packed = TinyGemmWeightQBitsTensor(
             quanto.qint4, 0, GROUP, shape, (self.in_features, 1), codes, (scale.bfloat16(), shift.bfloat16())

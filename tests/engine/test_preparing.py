@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -16,11 +15,12 @@ import pytest
 
 from midfill import paths
 from midfill.engine.local.engine import LocalEngine
-from midfill.engine.local.model import int8
+from midfill.engine.local.forward.runner import Runner
+from midfill.engine.local.model import int8, int8_kernels
+from midfill.engine.local.model.linear_int8 import Int8Linear
 from midfill.engine.local.store import models, preparing
 from midfill.engine.local.store.manifest import INT8, MANIFEST, read_manifest, weight_files
 from midfill.types import MidfillError
-from tests.engine.made import load_tiny
 from tests.engine.test_gguf import tiny_gguf
 
 
@@ -158,11 +158,11 @@ class TestKernels:
         assert (preparing.compile_early(device, dtype) is not None) == early
 
     @pytest.mark.skipif(not int8.is_supported(), reason="no kernels for this CPU")
-    def test_the_tiny_model_is_one_that_the_engine_computes(self, tmp_path: Path) -> None:
+    def test_the_tiny_model_takes_a_compiled_step(self) -> None:
         """So its step needs all that a real model's does."""
-        preparing._write_tiny(tmp_path)
-        loaded = load_tiny(tmp_path, "int8")
-        assert loaded.vocabulary == json.loads((tmp_path / "config.json").read_text())["vocab_size"]
+        decoder, best = preparing.tiny(), int8_kernels.best()
+        assert all(isinstance(linear, Int8Linear) for linear in decoder.linears)
+        assert (Runner(decoder).compiled is not None) == (best is not None and best is not int8_kernels.OneDnn)
 
 
 class TestFloats:

@@ -112,6 +112,17 @@ class Checkpoint:
             )
 
 
+class Zeros(Checkpoint):
+    """A checkpoint of zeros in these shapes, without files."""
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        self.shapes = shapes
+
+    def tensors(self, progress: Progress) -> Iterator[tuple[str, torch.Tensor]]:
+        """See Checkpoint."""
+        return ((name, torch.zeros(shape)) for name, shape in self.shapes.items())
+
+
 def _recorded_digest(file: Path) -> str | None:
     """Return the sha256 of ``file`` in the manifest beside it, or None."""
     entry: dict[str, Any] = (read_manifest(file.parent) or {}).get("files", {}).get(file.name, {})

@@ -15,19 +15,20 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from midfill import paths, safe_path
 from midfill.engine.local.store import models
 from midfill.engine.local.store.embedded import Progress
-from midfill.engine.local.store.manifest import INT8
 from midfill.engine.local.store.models import ModelSource
 from midfill.faults import described
 from midfill.types import MidfillError
+
+if TYPE_CHECKING:
+    from midfill.engine.local.model.decoder import Decoder
 
 log = logging.getLogger(__name__)
 GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # CUDA, ROCm, and a GPU seen from WSL
@@ -126,52 +127,26 @@ def _mark() -> Path:
 
 
 def compile_kernels() -> None:
-    """Compile and keep every kernel of a step, by running a step of a model of one layer. Raises as load does."""
+    """Compile and keep every kernel of a step, by running one. Raises ValueError if this CPU has no int8 products."""
     from midfill.engine.local.forward.runner import Runner
-    from midfill.engine.local.model.load import load
 
     mark = _mark()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _write_tiny(folder)
-        loaded = load(folder, "tiny", device="cpu", dtype="int8", progress=lambda stage, fraction: None)
-        Runner(loaded.model).warm_up()
+    Runner(tiny()).warm_up()
     mark.touch()
 
 
-def _write_tiny(folder: Path) -> None:
-    """Write a Qwen2 of one layer that fills the kernels' tiles, of zeros."""
-    import torch
+def tiny() -> Decoder:
+    """Return a Qwen2 of one layer that fills the kernels' tiles, of zeros."""
+    from midfill.engine.local.model.linear_int8 import Int8
+    from midfill.engine.local.model.read import architecture, read_decoder
+    from midfill.engine.local.store.checkpoint import Zeros
 
-    from midfill.engine.local.model.int8 import SCALE_SUFFIX
-    from midfill.engine.local.store.safetensors_writer import SafetensorsWriter
-
-    hidden, inner, vocabulary, kv = 128, 256, 256, 64
-    config = {
-        "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_size": hidden, "intermediate_size": inner,
-        "vocab_size": vocabulary, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
-        "tie_word_embeddings": True, "max_position_embeddings": 64,
-    }  # fmt: skip
-    matrices: dict[str, tuple[int, ...]] = {
-        "self_attn.q_proj": (hidden, hidden), "self_attn.k_proj": (kv, hidden), "self_attn.v_proj": (kv, hidden),
-        "self_attn.o_proj": (hidden, hidden), "mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden),
-        "mlp.down_proj": (hidden, inner),
-    }  # fmt: skip
-    layout: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {"model.norm.weight": (torch.float32, (hidden,))}
-    for name in ("input_layernorm", "post_attention_layernorm"):
-        layout[f"model.layers.0.{name}.weight"] = (torch.float32, (hidden,))
-    for name in ("q_proj", "k_proj", "v_proj"):
-        layout[f"model.layers.0.self_attn.{name}.bias"] = (torch.float32, matrices[f"self_attn.{name}"][:1])
-    every = {f"model.layers.0.{name}": shape for name, shape in matrices.items()}
-    for name, shape in {**every, "model.embed_tokens": (vocabulary, hidden)}.items():
-        layout[f"{name}.weight"] = (torch.int8, shape)
-        layout[f"{name}.weight{SCALE_SUFFIX}"] = (torch.float32, shape[:1])
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with SafetensorsWriter(folder / INT8, layout) as writer:
-        for name, (dtype, shape) in layout.items():
-            writer.add(name, torch.zeros(shape, dtype=dtype))
-    tokenizer = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    wanted = architecture({
+        "model_type": "qwen2", "hidden_size": 128, "intermediate_size": 256, "vocab_size": 256, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "tie_word_embeddings": True, "max_position_embeddings": 64,
+    })  # fmt: skip
+    assert wanted is not None
+    return read_decoder(wanted, Zeros(wanted.shapes()), Int8(), lambda stage, fraction: None)[0]
 
 
 # ---- the child -----------------------------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ from midfill.engine.local.model.load import LoadedModel, load
 from midfill.engine.local.sequence.generation import PREFILL_CHUNK, Generation, Sampling
 from midfill.engine.local.sequence.kv_cache import Slot
 from midfill.engine.local.store import models
+from midfill.engine.local.store.checkpoint import read_tensors
 from midfill.engine.local.store.manifest import weight_files
-from midfill.engine.local.store.safetensors_reader import read_safetensors
 from midfill.eval.about import measured
 
 SIZES = (1, 2, 4, 8, 16, 64, 256)
@@ -109,7 +109,7 @@ def merge_s(folder: Path, adapter: Adapter) -> dict[str, float]:
 
     weights: dict[str, torch.Tensor] = {}
     for file in weight_files(folder):
-        weights |= read_safetensors(file)
+        weights |= read_tensors(file)
     lap("read")
     for path, pair in adapter.pairs.items():
         merged = weights.pop(f"{path}.weight").float().addmm_(pair.b, pair.a, alpha=pair.scale)

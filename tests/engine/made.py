@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     Gemma3TextConfig,
     GemmaConfig,
@@ -23,8 +24,10 @@ from transformers import (
     Starcoder2Config,
 )
 
+from midfill.engine.local.model import int8
 from midfill.engine.local.model import load as load_module
 from midfill.engine.local.model.load import LoadedModel, load
+from midfill.engine.local.store.manifest import INT8
 from tests.tokenizers_made import describe
 
 VOCABULARY = 352
@@ -86,6 +89,23 @@ def load_foreign(folder: Path, dtype: str = "float32") -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load_module, "architecture", lambda config: None)
         return load_tiny(folder, dtype).model
+
+
+def save_int8(folder: Path) -> dict[str, torch.Tensor]:
+    """Write the weights of the model in ``folder`` in int8 beside its floats, and return them: those of linear layers
+    and of a plain embedding, the others in float32."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    kinds = (torch.nn.Linear, torch.nn.Embedding)
+    names = {f"{path}.weight" for path, module in model.named_modules() if type(module) in kinds}
+    state: dict[str, torch.Tensor] = {}
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        if name in names:
+            state[name], state[name + int8.SCALE_SUFFIX] = int8.quantise(tensor)
+        else:
+            state[name] = tensor.float()
+    save_file(state, folder / INT8)
+    return state
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Runner
@@ -22,9 +23,9 @@ from midfill.engine.local.model.read import Architecture, architecture, fits, re
 from midfill.engine.local.sequence.kv_cache import Slot
 from midfill.engine.local.store import checkpoint as checkpoint_module
 from midfill.engine.local.store.checkpoint import Checkpoint
-from midfill.engine.local.store.manifest import INT8, read_manifest, weight_files, write_manifest
+from midfill.engine.local.store.manifest import read_manifest, weight_files, write_manifest
 from midfill.types import MidfillError
-from tests.engine.made import DECODERS, load_foreign, load_modules, load_tiny, save_tiny
+from tests.engine.made import DECODERS, load_foreign, load_modules, load_tiny, save_int8, save_tiny
 
 needs_int8 = pytest.mark.skipif(not int8.is_supported(), reason="this CPU has no int8 products")
 IDS = [5 + i * 7 % 300 for i in range(60)]
@@ -148,7 +149,8 @@ def test_what_a_configuration_leaves_out_is_transformers_default(kind: str, tmp_
     theirs = modules.read_config(tmp_path, {"model_type": kind, **named})
     ours = architecture({"model_type": kind, **named})
     assert ours is not None
-    state = modules.skeleton(theirs).state_dict()
+    with torch.device("meta"):
+        state = AutoModelForCausalLM.from_config(theirs).state_dict()
     if theirs.tie_word_embeddings:
         state.pop("lm_head.weight")
     assert ours.shapes() == {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -316,9 +318,7 @@ def test_a_norm_is_not_rounded_where_that_loses_something() -> None:
 def test_a_prepared_int8_file_gives_the_same(kind: str, tmp_path: Path) -> None:
     folder = save_tiny(kind, tmp_path / kind)
     direct = logits(decoder_of(folder, "int8"))
-    state = load_file(folder / "model.safetensors")
-    config = modules.read_config(folder, json.loads((folder / "config.json").read_text()))
-    save_file(int8.quantise_state(state, modules.skeleton(config)), folder / INT8)
+    save_int8(folder)
     (folder / "model.safetensors").unlink()
     assert torch.equal(logits(decoder_of(folder, "int8")), direct)
 

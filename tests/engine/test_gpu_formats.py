@@ -10,22 +10,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
 from midfill.engine.local.forward.cuda_setup import static_decoder
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.lora.adapter import read_adapter
-from midfill.engine.local.model import int8, load, modules
+from midfill.engine.local.model import int8, load
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.model.formats import Stored
 from midfill.engine.local.model.linear_cuda import CudaInt8Linear, CudaQuantised, Nf4Linear
 from midfill.engine.local.model.load import LoadedModel
 from midfill.engine.local.sequence.kv_cache import Slot
-from midfill.engine.local.store.manifest import INT8
 from midfill.types import MidfillError
-from tests.engine.made import CONFIGS, DECODERS, load_tiny, save_tiny
+from tests.engine.made import CONFIGS, DECODERS, load_tiny, save_int8, save_tiny
 from tests.engine.test_adapters import save_adapter, with_adapter
 from tests.engine.test_decode import answer, prompt
 
@@ -104,9 +102,7 @@ def test_an_int8_product_whatever_its_rows(n: int) -> None:
 def test_a_prepared_file_serves_as_well(build: Callable[[Path, str], LoadedModel], tmp_path: Path) -> None:
     folder = save_tiny("gemma", tmp_path / "base")
     direct = build(folder, "int8")
-    config = modules.read_config(folder, load.read_plain_config(folder))
-    state = int8.quantise_state(load_file(folder / "model.safetensors"), modules.skeleton(config))
-    save_file(state, folder / INT8)
+    save_int8(folder)
     ids = torch.arange(5, 40)[None]
     assert torch.equal(with_adapter(direct, None, ids), with_adapter(build(folder, "int8"), None, ids))
 

@@ -7,21 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.lora.adapter import read_adapter
-from midfill.engine.local.model import int8, linear_quanto, load, modules
+from midfill.engine.local.model import int8, linear_quanto, load
 from midfill.engine.local.model.decoder import HEAD, Decoder
 from midfill.engine.local.model.formats import Int8Rows, Stored
 from midfill.engine.local.model.linear_int8 import Int8Linear
 from midfill.engine.local.model.linear_quanto import GROUP, CpuInt4Linear, EightBitLinear, Int4Linear, Quanto
 from midfill.engine.local.model.load import LoadedModel
 from midfill.engine.local.sequence.kv_cache import Slot
-from midfill.engine.local.store.manifest import INT8
 from midfill.types import MidfillError
-from tests.engine.made import CONFIGS, load_tiny, save_tiny
+from tests.engine.made import CONFIGS, load_tiny, save_int8, save_tiny
 from tests.engine.test_adapters import save_adapter, with_adapter
 from tests.engine.test_decode import answer, prompt
 
@@ -32,7 +30,7 @@ CPU, MPS = torch.device("cpu"), torch.device("mps")
 FAR = {"int8": 0.06, "float8": 0.25, "int4": 0.5}
 
 
-@pytest.fixture(params=linear_quanto.FORMS)
+@pytest.fixture(params=list(FAR))
 def form(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -87,9 +85,7 @@ def test_a_prepared_file_serves_as_well(tmp_path: Path) -> None:
     folder = save_tiny("llama", tmp_path / "base")
     ids = torch.arange(5, 40)[None]
     direct = with_adapter(load_tiny(folder, "int8"), None, ids)
-    config = modules.read_config(folder, load.read_plain_config(folder))
-    state = int8.quantise_state(load_file(folder / "model.safetensors"), modules.skeleton(config))
-    save_file(state, folder / INT8)
+    state = save_int8(folder)
     (folder / "model.safetensors").unlink()
     loaded = load_tiny(folder, "int8")
     assert isinstance(loaded.model, Decoder)

@@ -32,7 +32,7 @@ from midfill.engine.local.lora.files import (
 )
 from midfill.engine.local.lora.targets import targets
 from midfill.engine.local.model.decoder import HEAD, Decoder
-from midfill.engine.local.store.safetensors_reader import read_safetensors
+from midfill.engine.local.store.checkpoint import read_tensors
 
 MAX_STACKED_RANK = 16  # measured in docs/log.md
 
@@ -231,7 +231,7 @@ def read_alone(folder: Path) -> Adapter:
 
 def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     check_regular(folder, WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
-    return read_safetensors(folder / WEIGHTS_FILE)
+    return read_tensors(folder / WEIGHTS_FILE)
 
 
 def _adapter(

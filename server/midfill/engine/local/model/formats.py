@@ -13,6 +13,7 @@ from midfill.engine.local.model.decoder import Embedding, Linear, Norm
 CPU = torch.device("cpu")
 Biases = Sequence[torch.Tensor | None]
 
+
 class Stored(NamedTuple):
     """A weight as it comes from a file: floats, or int8 with one scale per row (int8.quantise)."""
 

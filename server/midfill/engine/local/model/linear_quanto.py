@@ -25,10 +25,9 @@ from torch.nn import functional
 from midfill.engine.local.model.decoder import HEAD, Embedding, Linear
 from midfill.engine.local.model.formats import Biases, Format, Int8Rows, Packed, Stored
 from midfill.engine.local.model.int8 import is_supported
-from midfill.engine.local.model.linear_int8 import Int8, Int8Linear
+from midfill.engine.local.model.linear_int8 import Int8
 from midfill.types import MidfillError
 
-FORMS = ("int8", "int4", "float8")
 GROUP = 32  # weights that share a scale: 128 lose more than twice as much (docs/log.md)
 CHUNK = 8192  # rows quantised at once: as floats they take memory besides the model
 MIN_SCALE = 1e-9  # least scale: rows and groups of zeros have one, too

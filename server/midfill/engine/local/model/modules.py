@@ -77,14 +77,6 @@ def read_config(folder: Path, content: dict[str, Any]) -> Any:
         ) from error
 
 
-def skeleton(config: Any) -> nn.Module:
-    """Return the modules without weights."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    assert isinstance(model, nn.Module)
-    return model
-
-
 def build(
     config: Any, checkpoint: Checkpoint, form: Format, attention: str, progress: Progress
 ) -> tuple[PreTrainedModel, int]:  # fmt: skip

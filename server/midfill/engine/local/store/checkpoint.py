@@ -1,7 +1,10 @@
 """A model's safetensors files read tensor by tensor, verified.
 
 A tensor that was read stays in memory only while something refers to it, so a model is never there twice: each tensor
-is packed and placed on its device before the next ones are read. Memory is private, as in safetensors_reader.py.
+is packed and placed on its device before the next ones are read.
+
+Memory is private rather than a map of the file: a file that is truncated or changed under a running engine must not be
+able to kill it (SIGBUS) or change its answers. The hash is computed on the bytes that are used, while they are read.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ import numpy as np
 import torch
 
 from midfill.engine.local.store.manifest import read_manifest
-from midfill.engine.local.store.safetensors_reader import CHUNK, MAX_HEADER, Progress, read_header, tensor_in
+from midfill.engine.local.store.safetensors_reader import MAX_HEADER, Progress, read_header, tensor_in
 from midfill.types import MidfillError
 
 K = TypeVar("K")
+# Bytes read and hashed at once: after each chunk the thread asks for Python's lock, which the parallel reading of the
+# tokenizer holds for most of a second (docs/log.md).
+CHUNK = 256 << 20
 
 
 class Checkpoint:
@@ -121,6 +127,11 @@ class Zeros(Checkpoint):
     def tensors(self, progress: Progress) -> Iterator[tuple[str, torch.Tensor]]:
         """See Checkpoint."""
         return ((name, torch.zeros(shape)) for name, shape in self.shapes.items())
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """Return every tensor of one ``file``. Raises MidfillError, naming it, if it is missing, unsound or damaged."""
+    return dict(Checkpoint(file.parent, [file]).tensors(lambda stage, fraction: None))
 
 
 def _recorded_digest(file: Path) -> str | None:

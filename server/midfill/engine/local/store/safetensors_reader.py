@@ -1,8 +1,4 @@
-"""Reading safetensors files whole, verified, into private memory.
-
-Private memory rather than a memory map: a file that is truncated or changed under a running engine must not be able to
-kill it (SIGBUS) or change its answers. The hash is computed on the bytes that are used, while they are read.
-"""
+"""The headers and tensors of safetensors files, checked; and the small files beside them."""
 
 from __future__ import annotations
 
@@ -27,9 +23,6 @@ _DTYPES = {
     "BOOL": torch.bool,
 }  # fmt: skip
 MAX_HEADER = 100_000_000
-# Bytes read and hashed at once: after each chunk the thread asks for Python's lock, which the parallel reading of the
-# tokenizer holds for most of a second (docs/log.md).
-CHUNK = 256 << 20
 
 
 def check_small_files(folder: Path) -> None:
@@ -44,57 +37,19 @@ def check_small_files(folder: Path) -> None:
             raise MidfillError(problem, "run: midfill model prepare --force")
 
 
-def compare(
-    folder: Path, name: str, recorded: dict[str, Any], on_bytes: Callable[[int], None] = lambda n: None
-) -> str | None:
-    """Return what is wrong with the file ``name`` of ``folder``, None: nothing. ``on_bytes``
-    gets the bytes of each read."""
-    file, digest = folder / name, hashlib.sha256()
+def compare(folder: Path, name: str, recorded: dict[str, Any]) -> str | None:
+    """Return what is wrong with the file ``name`` of ``folder``, None: nothing."""
+    file = folder / name
     try:
         if file.stat().st_size != recorded.get("size"):
             return f"{file} is truncated or another file: its size is not the recorded one"
         with file.open("rb") as stream:
-            while chunk := stream.read(8 << 20):
-                digest.update(chunk)
-                on_bytes(len(chunk))
+            digest = hashlib.file_digest(stream, "sha256")
     except OSError as error:
         return f"cannot read {file}: {error.strerror}"
     if digest.hexdigest() != recorded.get("sha256"):
         return f"{file} is damaged: its sha256 is not the recorded one"
     return None
-
-
-def read_safetensors(
-    file: Path, *, sha256: str | None = None, on_bytes: Callable[[int], None] = lambda n: None
-) -> dict[str, torch.Tensor]:
-    """Return every tensor of ``file``. ``on_bytes`` gets the number of bytes of each read.
-
-    Raises MidfillError, naming the file, if it is missing, truncated, malformed or has another sha256.
-    """
-    try:
-        size = file.stat().st_size
-        data = bytearray(size)
-        digest = hashlib.sha256()
-        view, at = memoryview(data), 0
-        with file.open("rb", buffering=0) as stream:
-            while at < size and (n := stream.readinto(view[at : at + CHUNK])):
-                if sha256 is not None:
-                    digest.update(view[at : at + n])
-                at += n
-                on_bytes(n)
-    except OSError as error:
-        raise MidfillError(f"cannot read {file}: {error.strerror}", "prepare the model again") from error
-    if sha256 is not None and digest.hexdigest() != sha256:
-        raise MidfillError(
-            f"{file} is damaged: its sha256 is not the recorded one", "run: midfill model prepare --force"
-        )
-    return parse_safetensors(data, file)
-
-
-def parse_safetensors(data: bytearray, file: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors in ``data``, whose memory they share. ``file`` is named in errors."""
-    header, base = read_header(data, file)
-    return {name: tensor_in(data, entry, base) for name, entry in header.items()}
 
 
 def tensor_in(data: bytearray | memoryview, entry: dict[str, Any], base: int) -> torch.Tensor:

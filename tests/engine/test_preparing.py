@@ -21,6 +21,7 @@ from midfill.engine.local.model.linear_int8 import Int8Linear
 from midfill.engine.local.store import models, preparing
 from midfill.engine.local.store.manifest import INT8, MANIFEST, read_manifest, weight_files
 from midfill.types import MidfillError
+from tests.engine.made import load_tiny
 from tests.engine.test_gguf import tiny_gguf
 
 

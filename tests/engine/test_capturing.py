@@ -132,7 +132,7 @@ class Copied:
     def __init__(self, more: float = 0.0, error: Exception | None = None) -> None:
         self.more, self.error, self.n = more, error, 0
 
-    def forward(
+    def __call__(
         self, decoder: Any, ids: torch.Tensor, positions: torch.Tensor, slot: Slot, adapter: Any
     ) -> torch.Tensor:
         self.n += 1

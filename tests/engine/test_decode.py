@@ -505,7 +505,7 @@ class TestSlots:
         assert slots.take([1, 2, 3, 4], None) == (first, 3)
         assert slots.take([1, 2, 3, 5], None) == (second, 3)
         assert (first.ids, second.ids) == ([1, 2, 3, 4], [1, 2, 3, 5])
-        assert slots.n_free == 0
+        assert all(slot.busy for slot in slots.slots)
 
 
 def test_a_copied_beginning_is_the_same(runner: Runner) -> None:

@@ -27,16 +27,15 @@ def favoured(subject: LogitBias) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("said", "chosen", "expected"),
+    ("chosen", "expected"),
     [
-        ("", [], {"S": BEGIN, "Sa": BEGIN, "Save": BEGIN, " Sa": BEGIN}),
-        ("", ["Sa"], {"ve": GO_ON, "v": GO_ON}),
-        ("", [" Sa"], {"ve": GO_ON, "v": GO_ON}),
-        ("Sa", [], {"ve": GO_ON, "v": GO_ON}),
+        ([], {"S": BEGIN, "Sa": BEGIN, "Save": BEGIN, " Sa": BEGIN}),
+        (["Sa"], {"ve": GO_ON, "v": GO_ON}),
+        ([" Sa"], {"ve": GO_ON, "v": GO_ON}),
     ],
 )
-def test_tokens_that_spell_a_name(said: str, chosen: list[str], expected: dict[str, float]) -> None:
-    subject = LogitBias(["Save"], Few(), said)  # type: ignore[arg-type]
+def test_tokens_that_spell_a_name(chosen: list[str], expected: dict[str, float]) -> None:
+    subject = LogitBias(["Save"], Few())  # type: ignore[arg-type]
     for text in chosen:
         subject.advance(TEXTS.index(text))
     assert favoured(subject) == expected

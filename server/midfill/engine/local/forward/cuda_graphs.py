@@ -23,7 +23,7 @@ import collections
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 
@@ -31,11 +31,7 @@ from midfill.engine.local.forward import eager
 from midfill.engine.local.forward.attention import ROWWISE, Rows
 from midfill.engine.local.forward.fixed_shape import StaticLora, StaticStep
 from midfill.engine.local.forward.graphs import Graphs, Streams
-from midfill.engine.local.forward.memory_plan import (
-    N_ROWS,
-    buckets,
-    smallest,
-)
+from midfill.engine.local.forward.memory_plan import N_ROWS, buckets, smallest
 from midfill.engine.local.lora.adapter import Adapter
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.sequence.kv_cache import Slot
@@ -64,6 +60,10 @@ class Backpressure:
         self._passed.append(event)
         if len(self._passed) > LAYERS_AHEAD:
             self._passed.popleft().synchronize()
+
+
+# forward of forward/fused.py: (decoder, ids, positions, slot, adapter) -> the logits of every row, (rows, vocabulary).
+Fused = Callable[[Decoder, torch.Tensor, torch.Tensor, Slot, Adapter | None], torch.Tensor]
 
 
 class GraphKey(NamedTuple):
@@ -198,7 +198,7 @@ class StaticDecoder:
         step, keep = StaticStep(self.slots[key.slot], positions, key.bucket), self._rows[: key.n_rows]
         buffers = self.lora.buffers if key.adapted and self.lora is not None else None
         if self._fused is not None:
-            logits = self._fused.forward(self._decoder, ids, positions, self.slots[key.slot], buffers)
+            logits = self._fused(self._decoder, ids, positions, self.slots[key.slot], buffers)
         else:
             logits = eager.forward(self._decoder, ids, positions, keep, step, buffers, _go_on)
         self._logits[: key.n_rows] = logits
@@ -302,16 +302,6 @@ class StaticDecoder:
         """Set inputs with which a step changes nothing that a slot holds: every row writes after the last position."""
         self._inputs[0] = 0
         self._inputs[1] = self.capacity + self._rows
-
-
-class Fused(Protocol):
-    """The functions that StaticDecoder needs from forward/fused.py."""
-
-    def forward(
-        self, decoder: Decoder, ids: torch.Tensor, positions: torch.Tensor, slot: Slot, adapter: Adapter | None
-    ) -> torch.Tensor:
-        """Return the logits of every row: (rows, vocabulary)."""
-        ...
 
 
 def _go_on() -> None:

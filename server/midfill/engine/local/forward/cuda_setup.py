@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Protocol
 
 import torch
 
@@ -13,6 +11,7 @@ from midfill.engine.local.forward.cuda_graphs import Fused, StaticDecoder
 from midfill.engine.local.forward.fixed_shape import RANK_STEP, bytes_per_token, make_slots
 from midfill.engine.local.forward.kernel_guard import guarded
 from midfill.engine.local.forward.memory_plan import Demand, chunks, memory, peak_of, plan, usual_length
+from midfill.engine.local.forward.runner import Runner
 from midfill.engine.local.lora.adapter import Adapter, LoraPair
 from midfill.engine.local.model.decoder import Decoder
 from midfill.engine.local.sequence.kv_cache import Slot
@@ -23,19 +22,8 @@ log = logging.getLogger(__name__)
 NO_ROOM = 'choose a smaller model, dtype = "int4" or device = "cpu"'
 
 
-class Runs(Protocol):
-    """The part of forward/runner.py that this module needs."""
-
-    model: Any
-    device: torch.device
-
-    def forward(self, batch: Sequence[Rows], adapter: Adapter | None) -> list[torch.Tensor]:
-        """Evaluate ``batch``."""
-        ...
-
-
 def static_decoder(
-    runner: Runs, context_tokens: int, max_context: int, n_slots: int, *, free: int | None = None,
+    runner: Runner, context_tokens: int, max_context: int, n_slots: int, *, free: int | None = None,
     graphs: bool = True, fused: bool = True,
 ) -> StaticDecoder:  # fmt: skip
     """Return the decoder for ``runner`` with slots for prompts of ``context_tokens`` in ``free`` bytes (default: the
@@ -75,7 +63,7 @@ def static_decoder(
     return decoder
 
 
-def measure(runner: Runs, context_tokens: int, chunk: int) -> tuple[Slot, torch.Tensor, Demand]:
+def measure(runner: Runner, context_tokens: int, chunk: int) -> tuple[Slot, torch.Tensor, Demand]:
     """Return a slot that was written to (emptied), logits (1, vocabulary), and the memory the
     model needs besides its weights.
 
@@ -121,4 +109,4 @@ def fused_pass(decoder: Decoder) -> Fused | None:
     except Exception as error:  # noqa: BLE001 - besides ImportError, what Triton raises if it finds no driver
         log.info("no kernels by Triton: %s", str(error)[:200])
         return None
-    return fused if fused.is_possible(decoder) else None
+    return fused.forward if fused.is_possible(decoder) else None

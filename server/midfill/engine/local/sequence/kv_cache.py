@@ -211,11 +211,6 @@ class KVSlots:
         self.slots = list(slots) if slots is not None else [Slot() for _ in range(n_slots)]
         self._clock = itertools.count(1)
 
-    @property
-    def n_free(self) -> int:
-        """The number of slots without a running generation."""
-        return sum(not slot.busy for slot in self.slots)
-
     def take(
         self, prompt: Sequence[int], adapter: str | None, suffix: tuple[int, int] | None = None,
         rotate: Rotate | None = None,

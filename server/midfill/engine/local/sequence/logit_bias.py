@@ -25,13 +25,10 @@ SURE = 0.9
 class LogitBias:
     """The bias while the first word of a middle is chosen."""
 
-    def __init__(
-        self, names: Sequence[str], vocabulary: TokenIndex, said: str = "", *, only: bool = False
-    ) -> None:  # fmt: skip
-        """``said``: the part of the word before the cursor, which is not generated again.
-        ``only``: there are no other names."""
+    def __init__(self, names: Sequence[str], vocabulary: TokenIndex, *, only: bool = False) -> None:
+        """``only``: there are no other names."""
         self._only, self._is_whole = only, False
-        self._names, self._vocabulary, self._word = list(names), vocabulary, said
+        self._names, self._vocabulary, self._word = list(names), vocabulary, ""
         self._weight = 0.5 if len(names) >= MANY else 1.0
 
     @property

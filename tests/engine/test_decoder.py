@@ -9,6 +9,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -279,24 +280,37 @@ def test_on_the_device_weights_are_once(tmp_path: Path, monkeypatch: pytest.Monk
 def test_in_memory_a_file_is_never_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces that were packed are freed before the next ones are read."""
     monkeypatch.setattr(checkpoint_module, "CHUNK", 40_000)
-    pieces, most = list[weakref.ref[bytearray]](), 0
+    pieces, most, places = list[weakref.ref[memoryview]](), 0, set[int]()
     read = checkpoint_module._read
 
-    class Piece(bytearray):
-        """A piece that a weak reference can point to."""
-
-    def noted(stream: Any, n: int, file: Path) -> bytearray:
+    def noted(stream: Any, data: memoryview, file: Path) -> memoryview:
         nonlocal most
-        data = Piece(read(stream, n, file))
-        pieces.append(weakref.ref(data))
-        most = max(most, sum(len(piece) for ref in pieces if (piece := ref()) is not None))
-        return data
+        if isinstance(data.obj, np.ndarray):  # not the header
+            pieces.append(weakref.ref(data))
+            most = max(most, sum(len(piece) for ref in pieces if (piece := ref()) is not None))
+            places.add(id(data.obj))
+        return read(stream, data, file)
 
     monkeypatch.setattr(checkpoint_module, "_read", noted)
     folder = save_tiny("llama", tmp_path / "m")
     decoder_of(folder)
     assert len(pieces) > 5
+    assert len(places) < len(pieces) / 2  # memory is used again
     assert most < (folder / "model.safetensors").stat().st_size / 2
+
+
+def test_memory_is_used_again_once_no_tensor_refers_to_it() -> None:
+    buffers = checkpoint_module._Buffers()
+    tensor = torch.frombuffer(buffers.take(100), dtype=torch.uint8).fill_(1)
+    part, other = tensor[:8].view(torch.int64), buffers.take(50)
+    del tensor
+    third = buffers.take(100)
+    assert len({id(view.obj) for view in (other, third)}) == 2
+    other[:], third[:] = bytes(50), bytes(100)
+    assert part.item() == 0x0101010101010101
+    place = part.data_ptr()
+    del part
+    assert torch.frombuffer(buffers.take(8), dtype=torch.int64).data_ptr() == place
 
 
 def test_a_norm_is_not_rounded_where_that_loses_something() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,9 +25,9 @@ from midfill.engine.local.store.safetensors_reader import MAX_HEADER, Progress, 
 from midfill.types import MidfillError
 
 K = TypeVar("K")
-# Bytes read and hashed at once: after each chunk the thread asks for Python's lock, which the parallel reading of the
-# tokenizer holds for most of a second (docs/log.md).
-CHUNK = 256 << 20
+# Bytes read and hashed at once. Reading into memory that was never used takes three times as long as into used memory
+# (docs/log.md).
+CHUNK = 8 << 20
 
 
 class Checkpoint:
@@ -94,12 +95,12 @@ class Checkpoint:
         digest = hashlib.sha256(head) if self._digests[file] else None
         try:
             with file.open("rb", buffering=0) as stream:
-                if bytes(_read(stream, len(head), file)) != head:
+                if bytes(_read(stream, memoryview(bytearray(len(head))), file)) != head:
                     raise _unsound(file, "it changed while it was read")
-                at = 0  # in the data
+                at, buffers = 0, _Buffers()  # ``at``: in the data
                 for piece in _pieces(entries, file):
                     end = max(entry["data_offsets"][1] for _, entry in piece)
-                    data = _read(stream, end - at, file)
+                    data = _read(stream, buffers.take(end - at), file)
                     if digest is not None:
                         digest.update(data)
                     n_bytes = end - at
@@ -151,10 +152,26 @@ def _read_head(file: Path) -> bytearray:
         raise MidfillError(f"cannot read {file}: {error.strerror}", "prepare the model again") from error
 
 
-def _read(stream: BinaryIO, n: int, file: Path) -> memoryview:
-    """Return the next ``n`` bytes."""
-    data = np.empty(n, np.uint8).data  # a bytearray would be written twice
-    at = 0
+class _Buffers:
+    """Memory for the pieces of a file. That of a small piece is used again once no tensor refers to it any more."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Any, weakref.ref[memoryview]]] = []  # array, and what was handed out of it
+
+    def take(self, n: int) -> memoryview:
+        """Return ``n`` bytes."""
+        if n > CHUNK:
+            return np.empty(n, np.uint8).data  # a bytearray would be written twice
+        free = next((i for i, (_, used) in enumerate(self._kept) if used() is None), None)
+        array = np.empty(CHUNK, np.uint8) if free is None else self._kept.pop(free)[0]
+        data: memoryview = array.data[:n]  # torch.frombuffer refers to this very object
+        self._kept.append((array, weakref.ref(data)))
+        return data
+
+
+def _read(stream: BinaryIO, data: memoryview, file: Path) -> memoryview:
+    """Fill ``data`` with the next bytes and return it."""
+    at, n = 0, len(data)
     while at < n and (got := stream.readinto(data[at : at + CHUNK])):  # type: ignore[attr-defined]
         at += got
     if at < n:

@@ -9,12 +9,15 @@ import socket
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from midfill import paths
 from midfill.config import Config
-from midfill.engine.http import HttpEngine
+
+if TYPE_CHECKING:
+    from midfill.engine.http import HttpEngine
 
 HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
 
@@ -31,6 +34,8 @@ class Address:
 
     def connect(self) -> HttpEngine:
         """Return a client for this address."""
+        from midfill.engine.http import HttpEngine  # httpx takes a tenth of a second, and an engine does without
+
         if self.socket:
             return HttpEngine("http://midfill", token=self.token, uds=self.socket)
         return HttpEngine(f"http://127.0.0.1:{self.port}", token=self.token)

@@ -15,7 +15,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from midfill import cli, paths, registry
-from midfill.engine.local.lora.files import describe
+from midfill.engine.local.lora.files import describe, digest_of
 from tests.engine.test_adapters import save_adapter
 from tests.train.made import project, repository
 
@@ -131,7 +131,8 @@ def test_on_top_of_another_for_a_part(tiny: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert 'Set adapters = ["package/**=team+mine"]' in " ".join(done.stderr.split())
     line = json.loads(done.stdout.splitlines()[-1])
-    assert (line["against"], line["replaced"]) == ("team", below)
+    assert (line["against"], line["replaced"], line["served_before"]) == ("team", below, below)
+    assert line["served"] == digest_of([below, line["digest"]])
     assert describe(registry.folder_of("team")).digest == below
     folder = registry.folder_of("mine")
     assert f"on top of the adapter team ({below[:12]})" in (folder / "README.md").read_text()

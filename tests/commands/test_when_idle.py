@@ -3,6 +3,7 @@ tiny model."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
 import os
@@ -17,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from midfill import cli, news, paths, registry
-from midfill.commands import train_run
+from midfill.commands import night, train_run
 from midfill.commands.night import Child, go
+from midfill.config import Config
 from midfill.engine.local.lora.files import describe
 from midfill.train import history
 from midfill.train.history import Entry
@@ -297,6 +299,28 @@ def spend_a_night(child: Child, **happens: str) -> tuple[Entry, Evening]:
     entry = go("mine", child, evening.reason, limits, clock=evening.clock, sleep=lambda _: time.sleep(0.2))
     assert entry is not None
     return entry, evening
+
+
+@pytest.mark.parametrize(
+    ("top", "is_there", "against", "start"),
+    [
+        (None, False, "auto", None),
+        (None, True, "mine", None),
+        ("team", False, "team", None),
+        ("team", True, "team + mine", "mine"),
+    ],
+)
+def test_a_night_goes_on_from_the_adapter_of_its_name(
+    top: str | None, is_there: bool, against: str, start: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On top of another one, the sum of both is what the new sum has to improve on."""
+    seen: list[argparse.Namespace] = []
+    monkeypatch.setattr(train_run, "once", lambda arguments, *_: seen.append(arguments))
+    if is_there:
+        (paths.adapters_dir() / "mine").mkdir(parents=True)
+    given = argparse.Namespace(priority="normal", name="mine", folders=["."], on_top_of=top, start=None, against=None)
+    night.child(given, Config())
+    assert (seen[0].against, seen[0].start, seen[0].on_top_of) == (against, start, top)
 
 
 @linux

@@ -67,6 +67,26 @@ def test_back_if_it_is_surely_worse(before: float, after: float, kind: str, tmp_
     assert judge("mine", T + 2 * WEEK_S, lambda: []) is None  # said once
 
 
+@pytest.mark.parametrize("against", ["team+mine", "mine", "team"])
+def test_a_sum_is_judged_by_its_own_digest_and_only_ones_own_goes_back(against: str, tmp_path: Path) -> None:
+    old, new = (version("mine", tmp_path / "a", number) for number in (1, 2))
+    first = Entry(
+        T, "promoted", digest=new, replaced=old, against=against, served="team+new", served_before="team+old"
+    )  # fmt: skip
+    history.add("mine", first)
+    alone = [*rows(old, 200, 0.9, T - WEEK_S), *rows(new, 200, 0.9, T)]  # without the team's adapter: not counted
+    found = judge(
+        "mine", T + WEEK_S, lambda: [*rows("team+old", 200, 0.4, T - WEEK_S), *rows("team+new", 200, 0.2, T), *alone]
+    )
+    assert found is not None
+    assert "20% of 200 suggestions accepted, before 40% of 200" in found.reason
+    if against == "team":
+        assert (found.kind, found.reason.endswith('to go back, set adapter = "team"')) == ("worse", True)
+    else:
+        assert (found.kind, found.digest) == ("rolled back", old)
+    assert describe(registry.folder_of("mine")).digest == (new if against == "team" else old)
+
+
 def test_not_before_the_week_is_over_nor_by_too_few(tmp_path: Path) -> None:
     old, new = (version("mine", tmp_path / "a", number) for number in (1, 2))
     history.add("mine", promoted(new, old))

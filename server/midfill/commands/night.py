@@ -99,6 +99,7 @@ def entry_of(name: str, ended: NightOutcome, child: Child, now: float) -> Entry 
             entry, kind="promoted" if figures["promoted"] else "refused", reason=gate["verdict"].partition(": ")[2],
             steps=figures["steps"], before=loss["before"], after=loss["after"], digest=figures["digest"],
             against=figures["against"], replaced=figures["replaced"],
+            served=figures.get("served", ""), served_before=figures.get("served_before", ""),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return dataclasses.replace(entry, kind="failed", reason="the figures of the training could not be read")
@@ -243,15 +244,18 @@ def end_engines(runtime: Path) -> None:
 
 
 def child(arguments: argparse.Namespace, config: Config) -> int:
-    """Run `midfill train`, continuing from the adapter of its own name and from the interrupted run."""
+    """Run `midfill train`, continuing from the adapter of its own name, perhaps on top of another, and from the
+    interrupted run."""
     if arguments.priority == "idle":
         lower_priority()
     name = train_run.name_of(arguments)
-    present = name if name in registry.names() else config.adapter
+    top, is_there = arguments.on_top_of, name in registry.names()
+    present = name if is_there else config.adapter
+    if top:
+        present = f"{top} + {name}" if is_there else top
     config = dataclasses.replace(config, engine_idle_exit_s=ENGINE_IDLE_S)
-    return train_run.once(
-        argparse.Namespace(**{**vars(arguments), "against": present}), config, _ResumableRun(name, config.model)
-    )
+    as_night = {**vars(arguments), "against": present, "start": name if top and is_there else None}
+    return train_run.once(argparse.Namespace(**as_night), config, _ResumableRun(name, config.model))
 
 
 class _ResumableRun:
@@ -272,7 +276,8 @@ class _ResumableRun:
 
     def trained(self, job: Job, console: Console) -> Path:
         folder = history.folder(self._name)
-        of = f"{self._state.run} {self._model} {describe(Path(job.start)).digest if job.start else ''}"
+        below = "+".join(describe(Path(folder)).digest for folder in (*job.under, *filter(None, [job.start])))
+        of = f"{self._state.run} {self._model} {below}"
         if self._state.trained != of or not (folder / ADAPTER).is_dir():
             watch(dataclasses.replace(job, folder=str(folder), run=self._state.run), console)
             self._keep(dataclasses.replace(self._state, trained=of))

@@ -78,7 +78,8 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
     name, before = folders_of(present.adapter, models.resolve(present.model).name) or ("none", ())
     versions = {
         "digest": describe(trained).digest, "against": name,
-        "replaced": digest_of(describe(folder).digest for folder in before) if before else "",
+        "replaced": describe(before[-1]).digest if before else "",
+        **(_as_served(before, (*map(Path, job.under), trained)) if job.under else {}),
     }  # fmt: skip
     after = (*map(Path, job.under), trained)
     scored = scoring.job_of(present, before, after, job.roots, job.held_out)
@@ -257,6 +258,12 @@ def _check_holes(holes: Sequence[Hole], held_out: Sequence[SourceText]) -> None:
 def _figures(trained: Path) -> dict[str, Any]:
     content = json.loads((trained / "midfill.json").read_text(encoding="utf-8"))
     return {name: content[name] for name in ("base", "steps", "tokens", "examples", "seconds", "loss")}
+
+
+def _as_served(before: Sequence[Path], after: Sequence[Path]) -> dict[str, str]:
+    """Return the digests of two sums as engines report them."""
+    found = [digest_of(describe(folder).digest for folder in folders) for folders in (before, after)]
+    return dict(zip(("served_before", "served"), found, strict=True))
 
 
 def _how_to_use(job: Job) -> str:

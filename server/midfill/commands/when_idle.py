@@ -27,7 +27,7 @@ from midfill.types import MidfillError
 
 # Options of `midfill train` that belong to this module, or to a single run.
 OWN = frozenset({"folders", "name", "budget", "when_idle", "yes", "night", "night_child", "run", "usual", "command"})
-NOT_AT_NIGHT = ("estimate", "start", "on_top_of", "against", "gate", "force", "restart", "minutes", "priority")
+NOT_AT_NIGHT = ("estimate", "start", "against", "gate", "force", "restart", "minutes", "priority")
 TRAINED_SHARE = 0.7  # of the budget; the rest is for reading, measuring and the gate
 CONTROL_S = 30.0  # seconds at most to wait for a service manager
 # The variables that move midfill's folders: a service manager does not know what a shell has set.

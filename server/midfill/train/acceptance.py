@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from midfill import records, registry
+from midfill.adapter_names import summands
 from midfill.engine.local.lora.files import describe
 from midfill.train import history
 from midfill.train.history import Entry
@@ -73,6 +74,7 @@ class Probation:
 
     promoted: Entry
     digests: tuple[str, ...]
+    served: tuple[str, ...]  # their digests in the records
 
 
 def probation(entries: Sequence[Entry], now: float) -> Probation | None:
@@ -82,7 +84,9 @@ def probation(entries: Sequence[Entry], now: float) -> Probation | None:
     if not promoted or now - promoted[0].at < WEEK_S:
         return None
     first = promoted[0]
-    return Probation(first, tuple(entry.digest for entry in promoted if entry.at < first.at + WEEK_S))
+    since = [entry for entry in promoted if entry.at < first.at + WEEK_S]
+    served = tuple(entry.served or entry.digest for entry in since)
+    return Probation(first, tuple(entry.digest for entry in since), served)
 
 
 def judge(name: str, now: float, rows: Callable[[], Sequence[Row]] = records.rows) -> Entry | None:
@@ -95,7 +99,7 @@ def judge(name: str, now: float, rows: Callable[[], Sequence[Row]] = records.row
         return None
     first = found.promoted
     seen = [row for row in rows() if row["seen"] and row["outcome"] and first.at - TOO_OLD_S <= row["at"]]
-    after = shares([row for row in seen if row["adapter_digest"] in found.digests and row["at"] < first.at + WEEK_S])
+    after = shares([row for row in seen if row["adapter_digest"] in found.served and row["at"] < first.at + WEEK_S])
     before = shares([row for row in seen if _is_of(row, first)])
     if min(after.n, before.n) < MIN_SHOWN:
         if now - first.at < TOO_OLD_S:
@@ -114,8 +118,8 @@ def judge(name: str, now: float, rows: Callable[[], Sequence[Row]] = records.row
 def _is_of(row: Row, promoted: Entry) -> bool:
     """Whether the row came from what ``promoted`` replaced: a version of the same name, or
     at first the adapter set then."""
-    if promoted.replaced:
-        return bool(row["adapter_digest"] == promoted.replaced)
+    if before := promoted.served_before or promoted.replaced:
+        return bool(row["adapter_digest"] == before)
     return bool(row["adapter"] == (promoted.against or "none") and row["at"] < promoted.at)
 
 
@@ -124,7 +128,7 @@ def _rolled_back(name: str, found: Probation, words: str, now: float) -> Entry:
     promoted = tuple(entry.digest for entry in history.read(name) if entry.kind == "promoted")
     if _digest(name) not in promoted:
         return Entry(now, "kept", f"{words}; but another adapter has its name now", judged=found.digests)
-    if found.promoted.against != name or not registry.versions(name):
+    if summands(found.promoted.against)[-1] != name or not registry.versions(name):
         setting = found.promoted.against or "none"
         return Entry(now, "worse", f'{words}; to go back, set adapter = "{setting}"', judged=found.digests)
     while registry.versions(name):

@@ -39,6 +39,8 @@ class Entry:
     digest: str = ""  # of the new adapter
     against: str = ""  # name of the adapter it was compared with; ``replaced`` is its digest
     replaced: str = ""
+    served: str = ""  # digest of the new adapter on top of the one it was trained on, as the records have it
+    served_before: str = ""  # the same of what it was compared with; empty for an adapter that stands alone
     judged: tuple[str, ...] = ()  # digests of promoted adapters, for the kinds of JUDGED
 
 

@@ -186,10 +186,10 @@ async def test_figures(kind: str, connected: Connect) -> None:
     async with running(mock), connected(mock) as remote:
         deltas = [delta async for delta in remote.engine.stream(REQUEST)]
     n = len(TOKENIZER.encode("a + b"))
-    assert [number for delta in deltas for number in delta.logprobs] == [-0.125 * at for at in range(1, n + 1)]
+    assert [number for delta in deltas for number in delta.logprobs] == [-at / 1024 for at in range(1, n + 1)]
     stats = deltas[-1].stats
     assert stats is not None
-    assert stats.stop_logprob == -0.125 * (n + 1)  # of the token that ends it, which the post-processing asks for
+    assert stats.stop_logprob == -(n + 1) / 1024  # of the token that ends it, which the post-processing asks for
     assert (stats.n_prompt, stats.n_decoded) == (len(REQUEST.prompt), n + 1)
 
 

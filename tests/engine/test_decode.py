@@ -209,6 +209,34 @@ def test_log_probabilities(modules: Any, runner: Runner) -> None:
         assert token.logprob == pytest.approx(float(whole[len(ids) + i - 1, token.id]), abs=1e-3)
 
 
+class _OnlyThree:
+    """A bias for a list of names that is complete: nothing but three tokens may come."""
+
+    over, ids = False, (5, 6, 7)
+
+    def favour(self, logits: torch.Tensor) -> torch.Tensor:
+        kept = torch.full_like(logits, -torch.inf)
+        kept[list(self.ids)] = logits[list(self.ids)]
+        return kept
+
+    def advance(self, token: int) -> None:
+        assert token in self.ids
+
+
+def test_log_probabilities_among_known_names(runner: Runner) -> None:
+    """A name is no less sure because the model alone would rather have invented one."""
+    slot = fresh(runner)
+    slot.begin(prompt(20), None, None)
+    generation = Generation(slot, GREEDY, bias=_OnlyThree(), logprobs=True)  # type: ignore[arg-type]
+    tokens: list[decode.Token] = []
+    while not tokens:
+        rows = generation.rows()
+        (logits,) = runner.forward([rows])
+        tokens += generation.take(rows, logits)
+    among = logits[0][list(_OnlyThree.ids)].float().log_softmax(-1)
+    assert tokens[0].logprob == pytest.approx(float(among.max()), abs=1e-4)
+
+
 class TestPromptLookup:
     """Drafts change the number of steps, never the answer."""
 

@@ -81,8 +81,8 @@ class Delta:
     """The next piece of text of candidate ``index``. Its last one carries ``finish_reason`` and ``stats``.
 
     ``logprobs``, if requested: natural logarithms of the probabilities of this piece's tokens under the model (of
-    tokens that spell the forced prefix, among those that agree with it). ``offsets``: where in ``text`` each of them
-    begins, in characters; empty if unknown.
+    tokens that spell the forced prefix, among those that agree with it; of tokens that may spell one of ``bias_names``,
+    with their advantage). ``offsets``: where in ``text`` each of them begins, in characters; empty if unknown.
     """
 
     text: str

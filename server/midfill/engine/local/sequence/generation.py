@@ -44,7 +44,7 @@ class Sampling:
 @dataclass(frozen=True, slots=True)
 class Token:
     """A generated token and, if asked for (else NaN), its log probability before temperature; while a forced prefix is
-    spelled, among the tokens that agree with it."""
+    spelled, among the tokens that agree with it, and while a name may be, with the advantage of names."""
 
     id: int
     logprob: float
@@ -141,8 +141,9 @@ class Generation:
             self._forced_prefix.advance(token)
         if not self._logprobs:
             return Token(token, math.nan)
-        possible = (logits if allowed is None else logits[allowed]).float()
-        return Token(token, float(logits[token].float() - possible.logsumexp(-1)))
+        # With the advantage of names: what is known to be possible is more probable than the model alone says.
+        possible = (favoured if allowed is None else favoured[allowed]).float()
+        return Token(token, float(favoured[token].float() - possible.logsumexp(-1)))
 
 
 def most_likely(logits: torch.Tensor) -> list[int]:

@@ -19,8 +19,9 @@ _CLOSERS = re.compile(r"[)\]}>;,'\"`\s]+\Z")
 # Text that a model addresses to the user begins with words; a fence begins with its marks.
 _WORDS = re.compile(r"\s*[A-Z][\w']*(?:[,.!]? [\w']*){0,3}\Z")
 _FENCE = re.compile(r"\s*(?:`{1,3}|~{1,3})[^\n]*\Z|\n[ \t]*`{1,2}\Z")
-_WORD, _WORD_END = re.compile(r"\w"), re.compile(r"\w+\Z")
-_QUOTE = re.compile(r"\w*[\"'`/]")
+# The last two are linear in a long word: they begin where it does, and take all of it.
+_WORD, _WORD_END = re.compile(r"\w"), re.compile(r"(?<!\w)\w++\Z")
+_QUOTE = re.compile(r"(?<!\w)\w*+[\"'`/]")
 _MARKS = (
     "copyright",
     "(c)",

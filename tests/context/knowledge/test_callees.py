@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import pytest
 
-from midfill.context.knowledge.names import Known
 from midfill.context.knowledge.store import Knowledge
 from midfill.context.likely_names import likely_names
 from midfill.types import Snapshot
 from tests import support
+from tests.context.knowledge.made import PATIENCE_S, ask
 
-PATIENCE_S = 120.0
 SHOP = """import functools
 import json
 import typing
@@ -87,19 +85,6 @@ def f(item: Item, shape: Shape, untyped, callback=load):
 
 def at(line: str) -> Snapshot:
     return dataclasses.replace(support.at(f"{SHOP}    {line}\n", language="python"), uri="file:///shop.py")
-
-
-@pytest.fixture(scope="module")
-def knowledge() -> Iterator[Knowledge]:
-    subject = Knowledge()
-    yield subject
-    subject.stop()
-
-
-def ask(knowledge: Knowledge, snapshot: Snapshot) -> Known:
-    knowledge.look(snapshot)
-    assert knowledge.settle(PATIENCE_S)
-    return knowledge.at(snapshot)
 
 
 @pytest.mark.parametrize(("call", "by_position", "by_name", "is_complete"), [

@@ -7,7 +7,6 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ import pytest
 from midfill.context import limits
 from midfill.context.child import ChildProcess
 from midfill.context.knowledge import inferring, store
-from midfill.context.knowledge.names import CLIENT, JEDI, NOTHING, Known
+from midfill.context.knowledge.names import CLIENT, JEDI, NOTHING
 from midfill.context.knowledge.store import Knowledge
 from midfill.types import Snapshot
 from tests import support
-
-PATIENCE_S = 120.0
+from tests.context.knowledge.made import PATIENCE_S, ask
 
 
 def at(buffer: str, *, uri: str, language: str) -> Snapshot:
@@ -74,19 +72,6 @@ class Warehouse:
     def made(self): ...
     def run(self, odd: Odd, dynamic: Dynamic, derived: Derived, anything: Any, untyped, loader: LoaderMixin):
 """
-
-
-@pytest.fixture(scope="module")
-def knowledge() -> Iterator[Knowledge]:
-    subject = Knowledge()
-    yield subject
-    subject.stop()
-
-
-def ask(knowledge: Knowledge, snapshot: Snapshot) -> Known:
-    knowledge.look(snapshot)
-    assert knowledge.settle(PATIENCE_S)
-    return knowledge.at(snapshot)
 
 
 @pytest.mark.parametrize(("line", "names", "is_complete"), [

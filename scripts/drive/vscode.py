@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.editors.vscode.workbench import CHROMIUM, GHOST, REPOSITORY, Workbench, opened, until
+from tests.editors.vscode.workbench import BEFORE_PAINT, CHROMIUM, GHOST, REPOSITORY, Workbench, opened, until
 
 from scripts.drive import home
 from scripts.drive.film import Film, GhostText, Key
@@ -33,8 +33,8 @@ LINES = (
         1,
     )
 )
-# Frames and keys with the page's own clock, in seconds. A frame is read after it is painted, and only if something
-# changed: reading every frame would take a third of a core from the engine.
+# Frames and keys with the page's own clock, in seconds. A frame is read only if something changed: reading every frame
+# would take a third of a core from the engine.
 RECORD = f"""() => {{
   window.film = {{ frames: [], keys: [] }};
   const typed = event => event.key.length === 1 && !event.ctrlKey && !event.altKey && !event.metaKey ? event.key : '';
@@ -42,16 +42,11 @@ RECORD = f"""() => {{
     const isKey = !['Shift', 'Control', 'Alt'].includes(event.key);
     if (isKey) window.film.keys.push([performance.now() / 1000, typed(event)]);
   }}, true);
-  let last = '', isComing = false;
-  const look = () => {{
-    isComing = false;
+  let last = '';
+  ({BEFORE_PAINT})(() => {{
     const now = ({LINES})();
     if (now !== last) window.film.frames.push([performance.now() / 1000, last = now]);
-  }};
-  new MutationObserver(() => {{
-    if (!isComing) requestAnimationFrame(() => setTimeout(look));
-    isComing = true;
-  }}).observe(document.body, {{ subtree: true, childList: true, characterData: true, attributes: true }});
+  }});
 }}"""
 DRAIN = "() => { const film = window.film; window.film = { frames: [], keys: [] }; return film; }"
 # User settings that differ from the defaults: otherwise a widget would take Tab and Enter, and tags be closed late.

@@ -67,6 +67,20 @@ GHOST = """() => {
 BESIDE = """() => [...document.querySelectorAll('.monaco-editor .view-line span')]
   .map(node => getComputedStyle(node, '::after').content)
   .filter(text => text.startsWith('"') && text !== '""').map(text => text.slice(1, -1).replace(/\\u00a0/g, ' '))"""
+# Calls `look` before each paint of a changed page, after the frame's other work and layout. In a task after the paint,
+# as before the next frame, the editor may have taken a zone away that it draws again in that frame: nobody sees that.
+BEFORE_PAINT = """look => {
+  const probe = document.documentElement.appendChild(document.createElement('i'));
+  let n = 0;
+  const resize = () => { probe.style.width = `${n = n % 999 + 1}px`; };
+  probe.style.cssText = 'position: fixed; visibility: hidden; height: 1px';
+  new ResizeObserver(look).observe(probe);
+  const observer = new MutationObserver(resize);
+  for (const part of [document.head, document.body]) {
+    observer.observe(part, { subtree: true, childList: true, characterData: true, attributes: true });
+  }
+  resize();
+}"""
 
 
 class Workbench:
@@ -152,13 +166,13 @@ class Workbench:
         return until(self.status, lambda status: all(word in status for word in words), self, patience_s)
 
     def record(self) -> None:
-        """From now on, record the ghost text of every frame in which it changes.
-
-        A frame is read after it was painted: before that, the editor's own drawing may not be finished.
-        """
-        self.page.evaluate(f"""() => {{ window.seen = []; window.looking = true; let last; (function look() {{
-          const now = ({GHOST})(); if (now !== last) window.seen.push(last = now);
-          if (window.looking) requestAnimationFrame(() => setTimeout(look)); }})() }}""")
+        """From now on, record the ghost text of every painted frame in which it changes."""
+        self.page.evaluate(f"""() => new Promise(begun => {{
+          const seen = window.seen = []; window.looking = true;
+          ({BEFORE_PAINT})(() => {{
+            begun();
+            if (!window.looking || window.seen !== seen) return;
+            const now = ({GHOST})(); if (now !== seen.at(-1)) seen.push(now); }}) }})""")
 
     def frames(self) -> list[str]:
         return list(self.page.evaluate("() => window.seen"))

@@ -300,3 +300,18 @@ def test_every_command_says_what_it_can_be_told() -> None:
     for name in cli.COMMANDS:
         assert f"usage: midfill {name}" in run.stdout
         assert f"\n{name} 0\n" in run.stdout
+
+
+@pytest.mark.parametrize(("command", "collects"), [("lsp", True), ("serve", False)])
+def test_no_collection_looks_at_what_imports_left(command: str, collects: bool) -> None:
+    """An engine has more to import; it does the same once its model is loaded."""
+    code = f"""import gc, sys, types
+from midfill import cli
+probe = sys.modules["probe"] = types.ModuleType("probe")
+probe.say = lambda _: print(gc.isenabled(), gc.get_freeze_count() > 1000) or 0
+probe.add_arguments = lambda parser: parser.set_defaults(run=probe.say)
+cli.COMMANDS["{command}"] = ("probe", "")
+sys.argv = ["midfill", "{command}"]
+cli.main()"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == [str(collects)] * 2

@@ -7,6 +7,7 @@ the default ``run``, which takes the parsed arguments and returns the exit statu
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -38,7 +39,10 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code. Every error is printed as one line that says what to do."""
+    is_process = argv is None
     words = sys.argv[1:] if argv is None else list(argv)
+    if is_process:
+        gc.disable()  # what imports create stays to the end: no collection needs to look at it, now or later
     command = next((word for word in words if word in COMMANDS), "")
     arguments = argparse.Namespace()
     try:
@@ -48,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
     if code:
         return code
+    if is_process and command != "serve":  # the engine has more to import
+        gc.freeze()
+        gc.enable()
     one_line = getattr(arguments, "one_line", False)
     if command not in ("lsp", "serve"):
         _say_news()

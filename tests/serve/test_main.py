@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -26,6 +28,8 @@ from midfill.config import Config
 from midfill.engine import record
 from midfill.engine.http import HttpEngine
 from midfill.engine.record import Address
+from midfill.serve import main
+from midfill.types import EngineStatus
 from tests.engine.test_adapters import save_adapter
 from tests.serve.made import PATIENCE_S, config_of, followed, ready, text_of, until
 from tests.support import at
@@ -320,3 +324,21 @@ def test_the_front_end_imports_no_torch() -> None:
     )
     said = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+async def test_an_engine_collects_once_its_model_is_loaded() -> None:
+    """And does not look at what was there by then: torch's objects alone take a tenth of a second."""
+    engine = SimpleNamespace(status=EngineStatus("starting"))
+    service: Any = SimpleNamespace(clients=SimpleNamespace(idle_s=lambda: 0.0))
+    gc.disable()
+    work = asyncio.create_task(main._housekeeping(service, engine, 0.04, lambda: None))
+    try:
+        await asyncio.sleep(0.1)
+        assert not gc.isenabled()
+        engine.status = EngineStatus("ready")
+        await until(gc.isenabled)
+        assert gc.get_freeze_count() > 1000
+    finally:
+        work.cancel()
+        gc.unfreeze()
+        gc.enable()

@@ -14,18 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from .forked import ForkedServer
+
 TIMEOUT_S = 20.0  # generous: a busy machine must not count as a failure
 REPOSITORY = Path(__file__).parents[2]
 
 
 COMMAND = [sys.executable, "-P", "-m", "midfill", "lsp"]  # as an editor starts it
-WITH_FAKES = [  # the same, with the link of fakes.py, which can do what no engine would
-    sys.executable,
-    "-P",
-    "-c",
-    f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import fakes; from midfill.lsp import server, "
-    "transport; transport.serve_stdio(lambda: server.MidfillServer(None, fakes.make_link))",
-]
 
 
 def frame(message: Any) -> bytes:
@@ -35,20 +30,23 @@ def frame(message: Any) -> bytes:
 
 
 class Client:
-    """One server process and its output."""
+    """One server process and its output. It is forked; given ``args`` or options of ``Popen``, an editor's start."""
 
-    def __init__(self, env: Mapping[str, str], cwd: Path, args: list[str] | None = None, **popen: Any) -> None:
+    def __init__(
+        self, env: Mapping[str, str], cwd: Path, args: list[str] | None = None, *, with_fakes: bool = False,
+        **popen: Any,
+    ) -> None:  # fmt: skip
+        """``with_fakes``: the link of fakes.py, which can do what no engine would."""
         self.started_at = time.monotonic()
-        self.process = subprocess.Popen(
-            args or [*COMMAND, "--stdio"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=popen.pop("stderr", subprocess.DEVNULL),
-            env={**os.environ, **env},
-            cwd=cwd,
-            bufsize=0,
-            **popen,
-        )
+        env = {**os.environ, **env}
+        self.process: ForkedServer | subprocess.Popen[bytes]
+        if args is None and not popen:
+            self.process = ForkedServer(env, cwd, with_fakes=with_fakes)
+        else:
+            self.process = subprocess.Popen(
+                args or [*COMMAND, "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=env,
+                cwd=cwd, **{"stderr": subprocess.DEVNULL, **popen},
+            )  # fmt: skip
         self.log: list[dict[str, Any]] = []  # everything received
         self.garbage = b""  # bytes that are not a frame
         self._unread: list[dict[str, Any]] = []

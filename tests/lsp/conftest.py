@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from .client import REPOSITORY, WITH_FAKES, Client
+from .client import REPOSITORY, Client
 
 
 class Launch(Protocol):
@@ -53,7 +53,7 @@ def launch(environment: dict[str, str], tmp_path: Path) -> Iterator[Launch]:
     def start(**options: Any) -> Client:
         script = options.pop("script", None)
         if script is not None:
-            options.setdefault("args", WITH_FAKES)
+            options.setdefault("with_fakes", True)
             Path(environment["MIDFILL_SCRIPT"]).write_text(json.dumps(script))
         cwd = options.pop("cwd", tmp_path)
         client = Client({**environment, **options.pop("env", {})}, cwd, **options)

@@ -13,7 +13,7 @@ from midfill.lsp.framing import Event, Message
 from midfill.lsp.positions import Encoding
 from midfill.lsp.server import MidfillServer
 from tests.lsp import fakes
-from tests.lsp.client import COMMAND, Client
+from tests.lsp.client import Client
 from tests.lsp.conftest import Launch
 
 
@@ -46,7 +46,7 @@ POPUP = "textDocument/completion"
 
 def ready(launch: Launch, script: dict[str, Any], *, real: bool = False, **params: Any) -> Client:
     """Return a server whose completer replays the script; ``real``: only its engine does."""
-    client = launch(script=script, args=[*COMMAND, "--stdio"]) if real else launch(script=script)
+    client = launch(script=script, with_fakes=not real)
     client.initialize(**params)
     if script.get("ready_s", 0) >= 0:
         client.ready()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -11,10 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from .client import Client, at, frame
+from .client import COMMAND, Client, at, frame
 from .conftest import Launch
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes and signals")
+
+
+@pytest.fixture
+def launch(launch: Launch) -> Launch:
+    """Start a server as an editor does."""
+    return functools.partial(launch, args=[*COMMAND, "--stdio"])
 
 
 def left(client: Client, what: str) -> int:

@@ -58,7 +58,7 @@ def advance(bench: Bench, generation: Generation) -> list[int]:
 def read(bench: Bench, slot: Slot, ids: list[int], **kept: Any) -> Generation:
     """Read ``ids`` up to the first token of the answer."""
     slot.begin(ids, kept.get("suffix"), kept.get("rotate"))
-    generation = Generation(slot, Sampling())
+    generation = Generation(slot, Sampling(), logprobs=True)  # as every editor asks
     while not advance(bench, generation):
         pass
     return generation
@@ -164,7 +164,7 @@ def cancel(bench: Bench, n_context: int, rounds: int, *, while_reading: bool) ->
         for slot in bench.slots.slots:
             slot.truncate(0)
         slot, _ = bench.slots.take(bench.prompt(n_context if while_reading else 20, seed), None)
-        generation = Generation(slot, Sampling())
+        generation = Generation(slot, Sampling(), logprobs=True)  # as every editor asks
         flag, asked = threading.Event(), [0.0]
 
         def ask(flag: threading.Event = flag, asked: list[float] = asked) -> None:

@@ -457,11 +457,13 @@ class TestOnADevice:
     """Reading back waits for the device: once per step."""
 
     @staticmethod
-    def step(logits: torch.Tensor, drafts: list[int], **settings: Any) -> tuple[list[int], int]:
+    def step(
+        logits: torch.Tensor, drafts: list[int], sampling: Sampling | None = None, *, logprobs: bool = False
+    ) -> tuple[list[int], int]:
         """Return the tokens that follow a prompt of 5, and how often the step waited for the device."""
         slot = Slot()
         slot.begin([1, 2, 3, 4, 5], None, None)
-        generation = Generation(slot, Sampling(), **settings)
+        generation = Generation(slot, sampling or Sampling(), logprobs=logprobs)
         slot.known[:] = b"\1" * 5
         slot.ids += drafts
         slot.known += bytes(len(drafts))
@@ -470,16 +472,31 @@ class TestOnADevice:
         tokens = generation.take(rows, logits.as_subclass(OnDevice))
         return [token.id for token in tokens], OnDevice.n_read
 
-    def test_one_reading_for_all_drafts(self) -> None:
+    @pytest.mark.parametrize("logprobs", [False, True])
+    def test_one_reading_for_all_drafts(self, logprobs: bool) -> None:
         logits = torch.randn(14, 50, generator=torch.Generator().manual_seed(0))
         best = logits.argmax(-1).tolist()
-        assert self.step(logits, best[:13]) == (best, 1)
-        assert self.step(logits, [*best[:5], best[5] ^ 1, *best[6:13]]) == (best[:6], 1)
+        assert self.step(logits, best[:13], logprobs=logprobs) == (best, 1)
+        assert self.step(logits, [*best[:5], best[5] ^ 1, *best[6:13]], logprobs=logprobs) == (best[:6], 1)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_the_same_tokens_as_one_by_one(self, dtype: torch.dtype) -> None:
+        logits = torch.randn(9, 300, generator=torch.Generator().manual_seed(0)).to(dtype)
+        together = decode.most_likely(logits, logprobs=True)
+        alone = [Generation(Slot(), Sampling(), logprobs=True)._pick(row, is_first=False) for row in logits]
+        assert [token.id for token in together] == [token.id for token in alone]
+        assert [token.logprob for token in together] == pytest.approx([token.logprob for token in alone], abs=1e-6)
+        assert math.isnan(decode.most_likely(logits, logprobs=False)[0].logprob)
+
+    def test_the_last_token_of_a_large_vocabulary(self) -> None:
+        logits = torch.zeros(1, 262_145)
+        logits[0, -1] = 1.0
+        assert decode.most_likely(logits, logprobs=True)[0].id == 262_144
 
     def test_what_needs_more_is_chosen_as_before(self) -> None:
         logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
         best = logits.argmax(-1).tolist()
-        tokens, n_read = self.step(logits, best[:2], logprobs=True)
+        tokens, n_read = self.step(logits, best[:2], Sampling(1.0, 1e-6, 1))
         assert tokens == best
         assert n_read > 1
 

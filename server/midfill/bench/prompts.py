@@ -66,7 +66,9 @@ class Layouts:
         healed."""
         prompt = _whole(self._healed, snapshot)
         suffix = prompt.suffix if self._keeps_suffix else None
-        return GenerateRequest(prompt.ids, n_tokens, suffix=suffix, forced_prefix=prompt.forced_prefix, window=WINDOW)
+        return GenerateRequest(
+            prompt.ids, n_tokens, suffix=suffix, forced_prefix=prompt.forced_prefix, window=WINDOW, logprobs=True
+        )
 
     def exact(self, snapshot: Snapshot, n_tokens: int) -> GenerateRequest:
         """Return a request without either."""

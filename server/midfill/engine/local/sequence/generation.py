@@ -96,12 +96,10 @@ class Generation:
         n_kept = len(slot.ids) - len(drafts)
         tokens: list[Token] = []
         is_first = n_kept == self._n_prompt
-        best = most_likely(logits) if not logits.is_cpu and self._is_plain(is_first=is_first) else None
+        together = not logits.is_cpu and self._is_plain(is_first=is_first)
+        best = most_likely(logits, logprobs=self._logprobs) if together else None
         for i in range(rows.n_logits):
-            if best is not None:
-                token = Token(best[i], math.nan)
-            else:
-                token = self._pick(logits[i], is_first=is_first and i == 0)
+            token = best[i] if best is not None else self._pick(logits[i], is_first=is_first and i == 0)
             tokens.append(token)
             if i < len(drafts) and drafts[i] != token.id:
                 break
@@ -120,11 +118,11 @@ class Generation:
             self._slot.truncate(len(self._slot.ids) - rows.n_logits + 1)
 
     def _is_plain(self, *, is_first: bool) -> bool:
-        """Whether the next tokens are simply the most likely ones, without log probabilities or other demands."""
+        """Whether the next tokens are simply the most likely ones."""
         is_met = self._forced_prefix is None or self._forced_prefix.met
         is_over = self._bias is None or self._bias.over
         ranked = is_first and self._sampling.rank > 0
-        return is_met and is_over and self._random is None and not self._logprobs and not ranked
+        return is_met and is_over and self._random is None and not ranked
 
     def _pick(self, logits: torch.Tensor, *, is_first: bool) -> Token:
         allowed = (
@@ -146,16 +144,21 @@ class Generation:
         return Token(token, float(favoured[token].float() - possible.logsumexp(-1)))
 
 
-def most_likely(logits: torch.Tensor) -> list[int]:
-    """Return the most likely id of each row of (n, vocabulary), all read back together: each read waits for the device.
+def most_likely(logits: torch.Tensor, *, logprobs: bool) -> list[Token]:
+    """Return the most likely token of each row of (n, vocabulary), all read back together: each read waits for the
+    device.
 
     It is launched after the step while the device is busy, so a graph need not hold it. Raises OverflowedError.
     """
     largest, ids = logits.max(dim=-1)  # NaN counts as the largest
-    found: list[int] = torch.where(largest.isfinite(), ids, -1).tolist()
-    if min(found) < 0:
+    found = [torch.where(largest.isfinite(), ids, -1).float()]  # exact: no vocabulary has 2**24 tokens
+    if logprobs:
+        found.append(largest.float() - logits.float().logsumexp(-1))
+    chosen, *told = torch.stack(found).tolist()
+    if min(chosen) < 0:
         raise OverflowedError
-    return found
+    values = told[0] if told else [math.nan] * len(chosen)
+    return [Token(int(token), value) for token, value in zip(chosen, values, strict=True)]
 
 
 def _random(sampling: Sampling) -> torch.Generator | None:

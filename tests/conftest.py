@@ -15,9 +15,9 @@ import pytest
 from midfill import paths
 from midfill.engine import record
 from midfill.engine.record import RuntimeFiles
-from tests.groups import pytest_collection_modifyitems, pytest_xdist_make_scheduler
+from tests.groups import pytest_collection_modifyitems, pytest_configure, pytest_xdist_make_scheduler
 
-__all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
+__all__ = ["pytest_collection_modifyitems", "pytest_configure", "pytest_xdist_make_scheduler"]
 
 
 @pytest.fixture(autouse=True)

@@ -41,6 +41,14 @@ def _rank(group: str) -> int:
     return FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """In one of several processes: one thread for torch, as two that share every product would wait for a core each."""
+    if hasattr(config, "workerinput"):
+        import torch
+
+        torch.set_num_threads(1)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In one of several processes: put the groups in the order in which they begin."""
     if hasattr(config, "workerinput"):

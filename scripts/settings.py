@@ -16,7 +16,7 @@ from typing import Any
 
 from midfill import dismissals, reuse, starting
 from midfill.config import DEFAULT, MAX_GLOB_CHARS, MAX_GLOBS, ONE_OR_SEVERAL, SETTINGS, Config, Setting, camel
-from midfill.context.knowledge import names
+from midfill.context.knowledge import labels, names
 from midfill.lsp import closers
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +119,7 @@ CONSTANTS: dict[str, int | tuple[str, ...]] = {
     "MAX_NAMES": names.MAX_NAMES,
     "MAX_WHOLE": names.MAX_WHOLE,
     "MAX_KEYWORDS": names.MAX_KEYWORDS,
+    "MAX_SIGNATURES": labels.MAX_SIGNATURES,
     "PAIRS": closers.PAIRS,
     "EVERY_TIME": starting.EVERY_TIME,
 }

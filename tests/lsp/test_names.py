@@ -1,4 +1,5 @@
-"""midfill/names: the lists of the editor's other language servers keep the model to names that exist."""
+"""midfill/names and midfill/signatures: what the editor's other language servers know keeps the model to names that
+exist, and to arguments that a callee takes."""
 
 from __future__ import annotations
 
@@ -98,6 +99,7 @@ def places(client: Client, uri: str, line: int, character: int, version: int = 1
     params = at(uri, line, character)
     params["textDocument"]["version"] = version
     answer = client.result("midfill/places", params)
+    assert answer["call"] is None
     return [(place["line"], place["character"]) for place in answer["places"]]
 
 
@@ -124,3 +126,86 @@ def test_nowhere_while_it_is_off(says: None, launch: Launch) -> None:
 
 def test_a_document_that_is_not_open(client: Client) -> None:
     assert places(client, "file:///w/none.ts", 0, 0) == []
+
+
+CALL = "function f(order, é) {\n  é.find(1, [\n\n}\n"
+ONE = {"label": "find(at: number): void", "parameters": [{"label": "at: number"}]}
+TWO_NUMBERS = {"label": "find(a: number, b: number): void", "parameters": [{"label": [5, 14]}, {"label": "b: number"}]}
+
+
+def tell_call(client: Client, uri: str, signatures: Any, *, version: int = 1, line: int = 1) -> None:
+    params = at(uri, line, 11, signatures=signatures)
+    params["textDocument"]["version"] = version
+    client.notify("midfill/signatures", params)
+
+
+def arguments_of_find(client: Client, uri: str) -> str:
+    answer = client.result("textDocument/inlineCompletion", at(uri, 1, 11, context={"triggerKind": 1}))
+    return "".join(item["insertText"] for item in answer["items"][:1])
+
+
+@pytest.fixture
+def calls(environment: dict[str, str], launch: Launch) -> Client:
+    """A client of the real completer on an engine that gives a call of ``find`` two arguments."""
+    script = {"chunks": ["1", ", 2", ")"]}
+    Path(environment["MIDFILL_SCRIPT"]).write_text(json.dumps(script), encoding="utf-8")
+    client = launch()
+    client.initialize()
+    client.ready()
+    return client
+
+
+def wanted_call(client: Client, uri: str, line: int, character: int) -> dict[str, int] | None:
+    answer = client.result("midfill/places", {**at(uri, line, character), "textDocument": {"uri": uri, "version": 1}})
+    call: dict[str, int] | None = answer["call"]
+    return call
+
+
+@pytest.mark.parametrize(("signatures", "options", "expected"), [
+    ([ONE], {}, "1"),
+    ([TWO_NUMBERS], {}, "1, 2)"),
+    ([ONE, TWO_NUMBERS], {}, "1, 2)"),
+    ([ONE], {"version": 7}, "1, 2)"),  # of another text
+    ([ONE], {"line": 99}, "1, 2)"),  # of no call
+    ([{"label": "find(at)", "parameters": [{"label": "elsewhere"}]}], {}, "1, 2)"),
+    ([ONE, None], {}, "1, 2)"),
+    ([], {}, "1, 2)"),
+    ("find(at)", {}, "1, 2)"),
+    ([ONE] * 50_000, {}, "1, 2)"),  # too many to be all
+])  # fmt: skip
+def test_what_a_callee_takes(calls: Client, signatures: Any, options: dict[str, Any], expected: str) -> None:
+    uri = calls.open("function f(o) {\n    o.find(\n}\n", "file:///w/a.ts", "typescript")
+    tell_call(calls, uri, signatures, **options)
+    assert arguments_of_find(calls, uri) == expected
+
+
+@pytest.mark.parametrize("params", [
+    {}, {"textDocument": 3}, {"textDocument": {"uri": "file:///w/a.ts", "version": 1}, "signatures": [ONE]},
+    {"textDocument": {"uri": "file:///w/none.ts", "version": 1}, "position": {"line": 0, "character": 0},
+     "signatures": []},
+])  # fmt: skip
+def test_what_is_no_signature_costs_nothing(client: Client, params: dict[str, Any]) -> None:
+    uri = client.open(TEXT, "file:///w/a.ts", "typescript")
+    client.notify("midfill/signatures", params)
+    assert suggestion(client, uri) == SAID
+
+
+@pytest.mark.parametrize(("character", "expected"), [(13, {"line": 1, "character": 9}), (4, None)])
+def test_in_which_call_a_client_asks(client: Client, character: int, expected: dict[str, int] | None) -> None:
+    uri = client.open(CALL, "file:///w/a.ts", "typescript")
+    assert wanted_call(client, uri, 1, character) == expected
+
+
+def test_a_call_is_asked_about_once(client: Client) -> None:
+    uri = client.open(CALL, "file:///w/a.ts", "typescript")
+    params = at(uri, 1, 13, signatures=[ONE])
+    params["textDocument"]["version"] = 1
+    client.notify("midfill/signatures", params)
+    assert wanted_call(client, uri, 1, 13) is None
+
+
+def test_in_no_call_while_it_is_off(says: None, launch: Launch) -> None:
+    client = launch()
+    client.initialize(initializationOptions={"disabled_knowledge": ["client"]})
+    client.ready()
+    assert wanted_call(client, client.open(CALL, "file:///w/a.ts", "typescript"), 1, 13) is None

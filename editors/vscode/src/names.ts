@@ -1,17 +1,23 @@
-/** Asks other language servers which names may follow a dot, and passes them on to midfill. No request waits for it. */
+/**
+ * Asks other language servers which names may follow a dot and what a callee takes, and passes that on to midfill. No
+ * request waits for it.
+ */
 
 import * as vscode from 'vscode';
 import type { BaseLanguageClient } from 'vscode-languageclient/node';
 import { SELECTOR } from './client.ts';
-import { MAX_KEYWORDS, MAX_NAMES, MAX_WHOLE } from './constants.ts';
+import { MAX_KEYWORDS, MAX_NAMES, MAX_SIGNATURES, MAX_WHOLE } from './constants.ts';
 
 const METHOD = 'midfill/names';
+const SIGNATURES = 'midfill/signatures';
 const PLACES = 'midfill/places'; // the server's answer says where to ask
 const REST_MS = 150;
 const BEHIND_ACCESS = /(?:\.|::|->)[$\w]*$/u;
+const NOW = /(?:\.|::|->|\(\)?)$/u; // typed, with the closer that VS Code adds: other servers are asked at once
 
 type Kind = vscode.CompletionItemKind;
 type Position = { line: number; character: number };
+type Places = { places: Position[]; call?: Position | null };
 
 const { Text, Keyword, Snippet, File, Folder } = vscode.CompletionItemKind;
 // Kinds of entries that are not names: words of the text, keywords, snippets, files and folders.
@@ -43,7 +49,7 @@ export class Names implements vscode.Disposable {
     this.listeners = [
       vscode.workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
         if (document === vscode.window.activeTextEditor?.document && contentChanges.length > 0) {
-          this.soon(/(?:\.|::|->)$/u.test(contentChanges[contentChanges.length - 1]?.text ?? '') ? 0 : REST_MS);
+          this.soon(NOW.test(contentChanges[contentChanges.length - 1]?.text ?? '') ? 0 : REST_MS);
         }
       }),
       vscode.window.onDidChangeTextEditorSelection(() => this.soon(REST_MS)),
@@ -60,7 +66,10 @@ export class Names implements vscode.Disposable {
     this.timer = setTimeout(() => void this.ask(), ms);
   }
 
-  /** Ask once for each place after a dot, and for the other places in the cursor's function that the server names. */
+  /**
+   * Ask once for each place after a dot, for the other places in the cursor's function that the server names, and what
+   * the call at the cursor takes.
+   */
   private async ask(): Promise<void> {
     const [editor, client] = [vscode.window.activeTextEditor, this.client()];
     if (editor === undefined || client === undefined || !vscode.languages.match(SELECTOR, editor.document)) {
@@ -71,11 +80,20 @@ export class Names implements vscode.Disposable {
     const { asUri, asPosition } = client.code2ProtocolConverter;
     const textDocument = { uri: asUri(document.uri), version };
     const isCurrent = (): boolean => document.version === version && !document.isClosed;
-    let places: Position[] = [];
+    const here = { textDocument, position: asPosition(active) };
+    let wanted: Places;
     try {
-      ({ places } = await client.sendRequest<{ places: Position[] }>(PLACES, { textDocument, position: asPosition(active) }));
+      wanted = await client.sendRequest<Places>(PLACES, here);
     } catch {
       return; // the server is stopping, or has another version
+    }
+    const { places, call } = wanted;
+    if (call && isCurrent()) {
+      void signaturesAt(document.uri, new vscode.Position(call.line, call.character)).then((signatures) => {
+        if (signatures.length > 0 && isCurrent()) {
+          void client.sendNotification(SIGNATURES, { ...here, signatures }).catch(() => undefined);
+        }
+      });
     }
     for (const { line, character } of places) {
       if (!isCurrent()) {
@@ -106,5 +124,16 @@ async function listAt(uri: vscode.Uri, at: vscode.Position): Promise<vscode.Comp
     return await vscode.commands.executeCommand('vscode.executeCompletionItemProvider', uri, at);
   } catch {
     return undefined; // an error in another extension
+  }
+}
+
+async function signaturesAt(uri: vscode.Uri, at: vscode.Position): Promise<{ label: string; parameters: object[] }[]> {
+  try {
+    const help: vscode.SignatureHelp | undefined =
+      await vscode.commands.executeCommand('vscode.executeSignatureHelpProvider', uri, at);
+    const found = (help?.signatures ?? []).slice(0, MAX_SIGNATURES + 1); // one more says that these are not all
+    return found.map(({ label, parameters }) => ({ label, parameters: parameters.map((one) => ({ label: one.label })) }));
+  } catch {
+    return []; // an error in another extension
   }
 }

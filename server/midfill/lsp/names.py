@@ -1,10 +1,12 @@
-"""midfill/names: what the editor's other language servers know of the names after a dot. Nothing waits for them.
+"""midfill/names and midfill/signatures: what the editor's other language servers know of the names after a dot, and of
+what a callee takes. Nothing waits for them.
 
 midfill/places: where they should be asked.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from midfill.context.knowledge.names import KEYWORD, MAX_KEYWORDS, MAX_NAMES, name_of
@@ -18,10 +20,8 @@ from midfill.types import Snapshot
 
 def names(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
     """Keep a list for the place it was made for; drop it if it was made for another version of the document."""
-    document = documents.get(convert.read_uri(params))
-    version = convert.read_object(params, "textDocument").get("version")
-    told = params.get("names")
-    if document is None or document.stale or document.version != version or not isinstance(told, list):
+    document, told = _current(documents, params), params.get("names")
+    if document is None or not isinstance(told, list):
         return
     if sum(isinstance(one, dict) and one.get("kind") == KEYWORD for one in told[:MAX_NAMES]) > MAX_KEYWORDS:
         return
@@ -32,23 +32,41 @@ def names(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
         knowledge.told(snapshot, list(dict.fromkeys(found)), is_complete=is_complete)
 
 
+def signatures(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
+    """Keep what the innermost call at a place takes; drop it if it was said for another version of the document."""
+    document, told = _current(documents, params), params.get("signatures")
+    if document is None or not isinstance(told, list):
+        return
+    snapshot = documents.snapshot(document.uri, *convert.read_position(params.get("position")))
+    if snapshot is not None:
+        knowledge.told_call(snapshot, told)
+
+
 def places(documents: Documents, knowledge: Knowledge, params: Params) -> Any:
-    """midfill/places: where the client should ask its other language servers now, the cursor first if after a dot.
-    No places for another version of the text, or if midfill does not need the names."""
+    """midfill/places: where the client should ask its other language servers now, the cursor first if after a dot, and
+    in which call. Nowhere for another version of the text, or if midfill does not need the answers."""
     line, character = convert.read_position(params.get("position"))
+    document = _current(documents, params)
+    snapshot = documents.snapshot(document.uri, line, character) if document is not None else None
+    if document is None or snapshot is None:
+        return {"places": [], "call": None}
+    position = partial(_position, document, snapshot, document.locate(line, character)[0])
+    found, call = knowledge.wanted(snapshot), knowledge.wanted_call(snapshot)
+    return {
+        "places": [one for at in found if (one := position(at)) is not None],
+        "call": position(call) if call is not None else None,
+    }
+
+
+def _current(documents: Documents, params: Params) -> Document | None:
+    """Return the document, if it is open in the version that the client means."""
     document = documents.get(convert.read_uri(params))
     version = convert.read_object(params, "textDocument").get("version")
-    if document is None or document.stale or document.version != version:
-        return {"places": []}
-    snapshot = documents.snapshot(document.uri, line, character)
-    found = knowledge.wanted(snapshot) if snapshot is not None else ()
-    cursor = document.locate(line, character)[0]
-    return {"places": [one for at in found if (one := _position(document, snapshot, cursor, at)) is not None]}
+    return document if document is not None and not document.stale and document.version == version else None
 
 
-def _position(document: Document, snapshot: Snapshot | None, row: int, at: int) -> dict[str, int] | None:
+def _position(document: Document, snapshot: Snapshot, row: int, at: int) -> dict[str, int] | None:
     """Return a place of the snapshot in the document; None if it is in another cell of the notebook."""
-    assert snapshot is not None
     low, high = sorted((at, snapshot.cursor))
     n_lines = snapshot.text.count("\n", low, high)
     row += n_lines if at > snapshot.cursor else -n_lines

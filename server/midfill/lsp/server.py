@@ -139,6 +139,7 @@ def _features(session: Session) -> list[tuple[str, Handler, Any]]:
         ("midfill/explain", partial(explain.explain, session.traces), None),
         ("midfill/why", of(why.why), None),
         ("midfill/names", partial(names.names, session.documents, session.project.knowledge), None),
+        ("midfill/signatures", partial(names.signatures, session.documents, session.project.knowledge), None),
         ("midfill/diagnostics", partial(diagnostics.diagnostics, session.documents, session.project.diagnostics), None),
         ("midfill/places", partial(names.places, session.documents, session.project.knowledge), None),
         ("midfill/models", lambda _params: models.models(session.config.model), None),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
@@ -74,6 +74,19 @@ class Signature:
         return frozenset(one.name for one in self.parameters if one.by_name)
 
 
+def of_overloads(overloads: Sequence[Sequence[Parameter]]) -> tuple[Parameter, ...]:
+    """Return what a callee takes that takes each of these: as many arguments by position as the longest, and every
+    name, but by name only, as it may be at another position in another overload."""
+    longest = max(overloads, key=lambda taken: sum(one.by_position for one in taken), default=())
+    if len(overloads) <= 1:
+        return tuple(longest)
+    names = dict.fromkeys(one.name for taken in overloads for one in taken if one.by_name)
+    return (
+        *(replace(one, by_name=False) for one in longest if one.by_position),
+        *(Parameter(name, by_position=False) for name in names),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Certain:
     """What is known for sure around a cursor: all members, by receiver, and what callees take."""
@@ -93,6 +106,11 @@ class Open:
     callee: str = ""
     given: tuple[str, ...] = ()  # whole arguments, with blank strings
     begun: str = ""  # the beginning of the next one
+
+    @property
+    def n_inside(self) -> int:
+        """The number of characters after the bracket."""
+        return sum(len(text) + 1 for text in self.given) + len(self.begun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +204,8 @@ def _callee(text: str, begun: str, language: str) -> str:
     found = _CALLEE.search(line)
     if found is None or found[1] in _NO_CALLEES or _DEFINES.search(line[: found.start()]):
         return ""
-    if language in _DEFINE_BY_NAME and (not line[: found.start()].strip() or line.lstrip().startswith("func")):
+    is_first = not line[: found.start()].strip() and "." not in found[1]
+    if language in _DEFINE_BY_NAME and (is_first or line.lstrip().startswith("func")):
         return ""  # may be a method that is defined here
     return found[1]
 

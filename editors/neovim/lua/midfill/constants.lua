@@ -5,4 +5,5 @@ return {
   MAX_NAMES = 5000,
   MAX_WHOLE = 49,
   MAX_KEYWORDS = 5,
+  MAX_SIGNATURES = 40,
 }

@@ -1,13 +1,16 @@
---- Asks other language servers which names may follow a dot, and passes them on to midfill. No request waits for it.
+--- Asks other language servers which names may follow a dot and what a callee takes, and passes that on to midfill. No
+--- request waits for it.
 
 local api = vim.api
 
 local M = {}
 local METHOD = 'midfill/names'
+local SIGNATURES = 'midfill/signatures'
 local PLACES = 'midfill/places' -- the server's answer says where to ask
 local REST_MS = 150
 local constants = require('midfill.constants')
 local MAX_NAMES, MAX_WHOLE, MAX_KEYWORDS = constants.MAX_NAMES, constants.MAX_WHOLE, constants.MAX_KEYWORDS
+local MAX_SIGNATURES = constants.MAX_SIGNATURES
 -- Kinds of entries that are not names: Text (words of the text), Keyword, Snippet, File, Folder.
 local NO_NAMES = { [1] = true, [14] = true, [15] = true, [17] = true, [19] = true }
 
@@ -61,37 +64,67 @@ local function tell(client, buf, names, complete, version, position)
   end
 end
 
---- Ask the other servers of a buffer about one place, in midfill's units. `done` learns whether no answer came in time.
+--- Ask the other servers of a buffer about one place, in midfill's units. `done` gets each answer, and nil for one that
+--- came too late.
 ---@param client vim.lsp.Client midfill's
 ---@param buf integer
+---@param method string
 ---@param position lsp.Position
----@param is_begun boolean whether the beginning of a name is there
----@param done fun(is_late: boolean)
-local function ask_others(client, buf, position, is_begun, done)
+---@param done fun(result: table?, version: integer)
+local function ask_others(client, buf, method, position, done)
   local version = vim.lsp.util.buf_versions[buf]
   local line = api.nvim_buf_get_lines(buf, position.line, position.line + 1, false)[1] or ''
   local ok, byte = pcall(vim.str_byteindex, line, client.offset_encoding, position.character, false)
-  for _, other in ipairs(ok and vim.lsp.get_clients({ bufnr = buf, method = 'textDocument/completion' }) or {}) do
+  for _, other in ipairs(ok and vim.lsp.get_clients({ bufnr = buf, method = method }) or {}) do
     if not require('midfill.attach').is_ours(other) then
       local character = vim.str_utfindex(line, other.offset_encoding, byte, false)
       local params = {
         textDocument = { uri = vim.uri_from_bufnr(buf) },
         position = { line = position.line, character = character },
       }
-      other:request('textDocument/completion', params, function(err, result)
-        if err or not result or not api.nvim_buf_is_valid(buf) then
-          return
-        elseif vim.lsp.util.buf_versions[buf] ~= version then
-          return done(true)
+      other:request(method, params, function(err, result)
+        if not err and result and api.nvim_buf_is_valid(buf) then
+          done(vim.lsp.util.buf_versions[buf] == version and result or nil, version)
         end
-        local names, complete = M.read(result, is_begun)
-        tell(client, buf, names, complete, version, position)
       end, buf)
     end
   end
 end
 
---- Ask once for each place after a dot, and for the other places in the cursor's function that the server names.
+--- Ask which names may follow at a place. `late` is called if an answer came too late.
+---@param client vim.lsp.Client midfill's
+---@param buf integer
+---@param position lsp.Position
+---@param is_begun boolean whether the beginning of a name is there
+---@param late fun()
+local function ask_names(client, buf, position, is_begun, late)
+  ask_others(client, buf, 'textDocument/completion', position, function(result, version)
+    if result == nil then
+      return late()
+    end
+    local names, complete = M.read(result, is_begun)
+    tell(client, buf, names, complete, version, position)
+  end)
+end
+
+--- Ask what the call takes whose parentheses open before `call`; `params` are those of midfill/places.
+---@param client vim.lsp.Client midfill's
+---@param buf integer
+---@param call lsp.Position
+---@param params table
+local function ask_call(client, buf, call, params)
+  ask_others(client, buf, 'textDocument/signatureHelp', call, function(result)
+    local found = vim.tbl_map(function(one)
+      return { label = one.label, parameters = one.parameters }
+    end, vim.list_slice(result and result.signatures or {}, 1, MAX_SIGNATURES + 1)) -- one more: these are not all
+    if #found > 0 and not client:is_stopped() then
+      client:notify(SIGNATURES, vim.tbl_extend('force', params, { signatures = found }))
+    end
+  end)
+end
+
+--- Ask once for each place after a dot, for the other places in the cursor's function that the server names, and what
+--- the call at the cursor takes.
 ---@param client vim.lsp.Client
 ---@param buf integer
 local function ask(client, buf)
@@ -109,13 +142,16 @@ local function ask(client, buf)
     if err or not result or vim.lsp.util.buf_versions[buf] ~= version or not api.nvim_buf_is_valid(buf) then
       return
     end
+    if type(result.call) == 'table' then
+      ask_call(client, buf, result.call, params)
+    end
     for _, position in ipairs(result.places) do
       if not vim.deep_equal(position, params.position) then
-        ask_others(client, buf, position, false, function() end)
+        ask_names(client, buf, position, false, function() end)
       elseif place ~= last then
         last = place
-        ask_others(client, buf, position, #stem < #before, function(is_late)
-          last = is_late and '' or last -- the next key asks again
+        ask_names(client, buf, position, #stem < #before, function()
+          last = '' -- the next key asks again
         end)
       end
     end
@@ -133,7 +169,7 @@ function M.attach(client, buf)
       timer = timer or assert(vim.uv.new_timer())
       timer:stop()
       local _, col = unpack(api.nvim_win_get_cursor(0))
-      local is_access = api.nvim_get_current_line():sub(1, col):find('[%.>:]$')
+      local is_access = api.nvim_get_current_line():sub(1, col):find('[%.>:(]$')
       timer:start(
         is_access and 0 or REST_MS,
         0,

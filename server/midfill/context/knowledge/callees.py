@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from inspect import Parameter
+from inspect import Parameter as _Jedi
 from typing import Any
+
+from midfill.syntax.calls import Parameter, of_overloads
 
 MAX_BASES = 40
 MAX_SIGNATURES = 12  # of one callee: overloads
@@ -19,6 +21,8 @@ _OVERLOADS = frozenset({"overload", "typing.overload", "typing_extensions.overlo
 _MADE_OTHERWISE = frozenset({"NamedTuple", "TypedDict", "Enum", "IntEnum", "StrEnum", "Flag", "IntFlag", "Protocol"})
 _HARMLESS_METACLASSES = frozenset({"ABCMeta"})
 
+_BY_POSITION = frozenset({_Jedi.POSITIONAL_ONLY, _Jedi.POSITIONAL_OR_KEYWORD})
+_BY_NAME = frozenset({_Jedi.KEYWORD_ONLY, _Jedi.POSITIONAL_OR_KEYWORD})
 _SCOPES = ("classdef", "funcdef", "file_input", "lambdef")
 _ASSIGNED = re.compile(r"\b__init__\s*(?::[^=\n]*)?=(?!=)")
 
@@ -30,31 +34,23 @@ def signature_at(script: Any, line: int, column: int) -> dict[str, Any] | None:
     if not found:
         return None
     taken = [[(one.name, one.kind) for one in signature.params][:MAX_PARAMETERS] for signature in found]
-    longest = max(taken, key=lambda params: sum(_by_position(kind) for _, kind in params))
-    is_single = len(taken) == 1
-    parameters = [
-        [name, _by_position(kind), is_single and _by_name(name, kind)] for name, kind in longest
-        if _by_position(kind) or (is_single and _by_name(name, kind))
+    overloads = [
+        [Parameter(name, by_position, by_name) for name, kind in params
+         if (by_position := kind in _BY_POSITION) | (by_name := kind in _BY_NAME and not is_private(name))]
+        for params in taken
     ]  # fmt: skip
-    if not is_single:  # a name may be at another position in another overload
-        names = dict.fromkeys(name for params in taken for name, kind in params if _by_name(name, kind))
-        parameters += [[name, False, True] for name in names]
     kinds = {kind for params in taken for _, kind in params}
     return {
-        "parameters": parameters,
-        "any_position": Parameter.VAR_POSITIONAL in kinds,
-        "any_name": Parameter.VAR_KEYWORD in kinds,
+        "parameters": [[one.name, one.by_position, one.by_name] for one in of_overloads(overloads)],
+        "any_position": _Jedi.VAR_POSITIONAL in kinds,
+        "any_name": _Jedi.VAR_KEYWORD in kinds,
         "is_complete": _is_complete(script, line, column, len(found)),
     }
 
 
-def _by_position(kind: Any) -> bool:
-    return kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-
-
-def _by_name(name: str, kind: Any) -> bool:
-    is_private = name.startswith("__") and not name.endswith("__")  # by position only, in stubs
-    return kind in (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD) and not is_private
+def is_private(name: str) -> bool:
+    """Whether a parameter of this name is given by position only, in stubs."""
+    return name.startswith("__") and not name.endswith("__")
 
 
 def _is_complete(script: Any, line: int, column: int, n_found: int) -> bool:

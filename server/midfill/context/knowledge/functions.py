@@ -7,7 +7,8 @@ the only function of that name in the workspace, which may be another one than i
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from midfill.context.focus import Focus
 from midfill.context.index import DefinitionRef
@@ -101,13 +102,18 @@ def signature_of(place: DefinitionRef, callee: str, *, is_complete: bool) -> Sig
     if re.search(r"[<>]", re.sub(r"<-|=>|->|<[\w\s,.|\[\]]*>", "", head[at.end() : end])):
         return None  # a comparison, or types inside of types, whose commas may be misread
     parts = [part.strip() for part in split(head[at.end() : end], ",")]
+    return replace(taken(parts, language), callee=callee, is_complete=is_complete, source=INDEX)
+
+
+def taken(parts: Sequence[str], language: str) -> Signature:
+    """Return what a callee takes whose head has ``parts`` between its parentheses."""
     parts = [part for part in parts if part and part not in ("/", "*")]
     if any(re.match(r"this\b", part) for part in parts[:1]):
         parts = parts[1:]  # an extension method, or TypeScript's type of ``this``
     is_rest = any("..." in part or part.startswith(("*", "vararg ", "params ")) for part in parts)
     has_more = any(part.startswith("**") for part in parts)
     parameters = [found for part in parts if (found := _parameter(part, language)) is not None]
-    return Signature(callee, tuple(parameters), is_rest, has_more, is_complete, INDEX)
+    return Signature("", tuple(parameters), is_rest, has_more)
 
 
 def _parameter(part: str, language: str) -> Parameter | None:

@@ -18,6 +18,7 @@ from urllib.request import url2pathname
 
 from midfill.context.child import ChildEndedError, ChildProcess
 from midfill.context.knowledge.inferring import MAX_MEMORY
+from midfill.context.knowledge.labels import signature_in
 from midfill.context.knowledge.names import CLIENT, INDEX, JEDI, NOTHING, Known, KnownNames
 from midfill.context.knowledge.places import (
     OWN,
@@ -25,7 +26,9 @@ from midfill.context.knowledge.places import (
     asked_at,
     asked_of,
     call_at,
+    call_inside,
     called,
+    open_callee,
     receiver_before,
     scope_of,
     uses_near,
@@ -65,12 +68,12 @@ class _ScopeLists:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """A client's list, and where and when the client sent it."""
+    """What a client said of a receiver or a callee, and where and when."""
 
     scope: str
     row: int
     at: float
-    names: KnownNames
+    what: KnownNames | Signature
 
 
 class Knowledge:
@@ -87,7 +90,7 @@ class Knowledge:
         )  # by document and is_more
         self._written: OrderedDict[str, tuple[Snapshot, set[str]]] = OrderedDict()  # requested while a middle grew
         self._inferred: OrderedDict[str, _ScopeLists] = OrderedDict()
-        self._told: OrderedDict[str, dict[str, _Told]] = OrderedDict()  # by document and receiver
+        self._told: OrderedDict[str, dict[str, _Told]] = OrderedDict()  # by document, and receiver or callee with "("
         self._declared: OrderedDict[str, _ScopeLists] = OrderedDict()
         self._last: dict[str, tuple[object, float]] = {}
         self._thread: threading.Thread | None = None
@@ -140,28 +143,46 @@ class Knowledge:
         if stands is not None and _ACCESS.search(snapshot.line_before) and stands[0] not in names:
             is_complete = False  # the server read the broken text differently
         known = _with_used(KnownNames(receiver, tuple(names), is_complete, CLIENT), snapshot)
+        self._keep_told(snapshot, receiver, known)
+
+    def told_call(self, snapshot: Snapshot, signatures: Sequence[Any]) -> None:
+        """Take what the client's other language servers say the innermost call at ``snapshot`` takes: their
+        SignatureInformation values."""
+        callee = open_callee(snapshot)
+        if callee and (known := signature_in(signatures, callee, snapshot.language)) is not None:
+            self._keep_told(snapshot, f"{callee}(", known)
+
+    def _keep_told(self, snapshot: Snapshot, key: str, what: KnownNames | Signature) -> None:
         scope, row = scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor)
         table = self._told.get(snapshot.uri, {})
-        before = [(name, one) for name, one in table.items() if name != receiver][-MAX_TOLD + 1 :]
-        told = {**dict(before), receiver: _Told(scope, row, time.monotonic(), known)}
-        _keep(self._told, snapshot.uri, told)
+        before = [(name, one) for name, one in table.items() if name != key][-MAX_TOLD + 1 :]
+        _keep(self._told, snapshot.uri, {**dict(before), key: _Told(scope, row, time.monotonic(), what)})
 
     def wanted(self, snapshot: Snapshot) -> tuple[int, ...]:
         """Return where the client should ask its other language servers: at the cursor, if it is after a dot, then
         after the dots of receivers near it about which nothing is known yet."""
         if CLIENT in self._off:
             return ()
-        known, now, scope = self.at(snapshot).complete, time.monotonic(), scope_of(snapshot)
-        fresh = {
-            receiver for receiver, one in self._told.get(snapshot.uri, {}).items()
-            if one.scope == scope and now - one.at < FRESH_S
-        }  # fmt: skip
+        known, fresh = self.at(snapshot).complete, self._fresh(snapshot)
         receiver = receiver_before(snapshot)
         uses = [
             at for name, at in uses_near(snapshot).items()
             if name not in fresh and name not in known and name != receiver and _rows(snapshot, at) <= reach(name)
         ]  # fmt: skip
         return (*([snapshot.cursor] if receiver else []), *uses[:MAX_USES])
+
+    def wanted_call(self, snapshot: Snapshot) -> int | None:
+        """Return where the client should ask its other language servers for signature help: after the opening
+        parenthesis of the innermost call around the cursor, if it is not known yet what that takes."""
+        call = call_inside(snapshot) if CLIENT not in self._off else None
+        if call is None or f"{call[0]}(" in self._fresh(snapshot) or call[0] in self.at(snapshot).certain.calls:
+            return None
+        return call[1]
+
+    def _fresh(self, snapshot: Snapshot) -> frozenset[str]:
+        """Return the receivers and callees of which the client said something in the cursor's scope just now."""
+        told, now, scope = self._told.get(snapshot.uri, {}), time.monotonic(), scope_of(snapshot)
+        return frozenset(key for key, one in told.items() if one.scope == scope and now - one.at < FRESH_S)
 
     def is_asked(self, source: str) -> bool:
         """Whether the names of a source are used."""
@@ -193,9 +214,13 @@ class Knowledge:
             if entry is not None and source not in self._off and entry.scope == scope:
                 lists |= entry.lists
                 calls |= entry.calls
-        for receiver, one in (told or {}).items():
-            if one.scope == scope and abs(one.row - row) <= reach(receiver):
-                lists[receiver] = one.names
+        for key, one in (told or {}).items():
+            if one.scope != scope or abs(one.row - row) > reach(key):
+                continue
+            if isinstance(one.what, Signature):
+                calls[one.what.callee] = one.what
+            else:
+                lists[one.what.receiver] = one.what
         here = lists.pop(receiver_before(snapshot), None)
         if not (here or lists or calls):
             return NOTHING
@@ -319,9 +344,9 @@ def _rows(snapshot: Snapshot, at: int) -> int:
     return snapshot.text.count("\n", *sorted((at, snapshot.cursor)))
 
 
-def reach(receiver: str) -> int:
-    """Return how many rows from a client's place the members of ``receiver`` hold."""
-    return NEAR_OWN_ROWS if receiver.split(".")[0] in OWN else NEAR_ROWS
+def reach(name: str) -> int:
+    """Return how many rows from a client's place what it said of a receiver or a callee holds."""
+    return NEAR_OWN_ROWS if name.split(".")[0] in OWN else NEAR_ROWS
 
 
 def _with_used(known: KnownNames, snapshot: Snapshot) -> KnownNames:

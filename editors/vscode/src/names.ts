@@ -43,6 +43,7 @@ export function read(list: vscode.CompletionList, isBegun: boolean): { names: st
 export class Names implements vscode.Disposable {
   private timer: NodeJS.Timeout | undefined;
   private last = '';
+  private lastCall = '';
   private readonly listeners: vscode.Disposable[];
 
   constructor(private readonly client: () => BaseLanguageClient | undefined) {
@@ -88,7 +89,10 @@ export class Names implements vscode.Disposable {
       return; // the server is stopping, or has another version
     }
     const { places, call } = wanted;
-    if (call && isCurrent()) {
+    const callNow = call ? `${textDocument.uri}:${version}:${call.line}:${call.character}` : '';
+    const isNew = callNow !== this.lastCall; // once for a version
+    this.lastCall = callNow;
+    if (call && isNew && isCurrent()) {
       void signaturesAt(document.uri, new vscode.Position(call.line, call.character)).then((signatures) => {
         if (signatures.length > 0 && isCurrent()) {
           void client.sendNotification(SIGNATURES, { ...here, signatures }).catch(() => undefined);

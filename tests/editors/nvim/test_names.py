@@ -1,5 +1,5 @@
-"""The members that another language server of the buffer lists after a dot reach midfill's server, and the model keeps
-to them."""
+"""The members that another language server of the buffer lists after a dot, and the parameters that it knows, reach
+midfill's server, and the model keeps to them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from midfill.context.knowledge.labels import MAX_SIGNATURES
 from tests.editors.nvim.conftest import Start
 from tests.editors.nvim.editor import Neovim
 from tests.editors.wire import until
@@ -20,10 +21,16 @@ vim.api.nvim_create_autocmd('FileType', { callback = function(args)
     return {
       request = function(method, params, callback)
         if method == 'initialize' then
-          callback(nil, { capabilities = { completionProvider = { triggerCharacters = { '.' } } } })
+          local completion = { triggerCharacters = { '.' } }
+          callback(nil, { capabilities = { completionProvider = completion, signatureHelpProvider = {} } })
         elseif method == 'textDocument/completion' and not vim.g.silent then
           vim.g.n_asked = (vim.g.n_asked or 0) + 1
           callback(nil, vim.json.decode([=[ITEMS]=]))
+        elseif method == 'textDocument/signatureHelp' and vim.g.signatures then
+          vim.g.n_asked = (vim.g.n_asked or 0) + 1
+          vim.g.asked_at = params.position
+          local respond = function() callback(nil, { signatures = vim.g.signatures }) end
+          if vim.g.late then vim.defer_fn(respond, vim.g.late) else respond() end
         elseif method == 'shutdown' then
           callback(nil, vim.NIL)
         end
@@ -102,3 +109,50 @@ def test_nobody_is_asked_while_it_is_off(start: Start) -> None:
     until(lambda: editor.wire.messages(method="midfill/places"), bool)
     assert told(editor) == []
     assert editor.lua("return vim.g.n_asked") in (None, 0)
+
+
+ONE = "{ label = '(é: int) -> None', parameters = { { label = { 1, 7 } } } }"
+CALL = "def f(o, é):\n    x = é + o.find‸\n"
+
+
+def told_calls(editor: Neovim) -> list[dict[str, Any]]:
+    return [message["params"] for message in editor.wire.messages(method="midfill/signatures")]
+
+
+def test_an_argument_too_many_is_not_suggested(start: Start) -> None:
+    editor = start("1", ", 2", setup=f"vim.g.signatures = {{ {ONE} }}\n" + OTHER.replace("ITEMS", "[]"))
+    editor.open(CALL)
+    editor.keys("(")
+    (said, *_) = until(lambda: told_calls(editor), bool)
+    assert said["position"] == {"line": 1, "character": 19}
+    assert said["signatures"] == [{"label": "(é: int) -> None", "parameters": [{"label": [1, 7]}]}]
+    assert editor.lua("return vim.g.asked_at") == {"line": 1, "character": 19}
+    editor.keys(" ")
+    editor.wait_ghost("1")
+    assert len(told_calls(editor)) == 1  # once for a call
+
+
+@pytest.mark.parametrize("setup", [
+    "vim.g.signatures = nil", "vim.g.signatures = {}", "vim.g.signatures = vim.NIL",
+    f"vim.g.late = 400\nvim.g.signatures = {{ {ONE} }}",  # for another version
+    f"vim.g.signatures = {{ {ONE} }}\n"
+    "vim.lsp.config('midfill', { init_options = { disabledKnowledge = { 'client', 'jedi' } } })",
+])  # fmt: skip
+def test_a_server_that_says_nothing_of_a_call_costs_nothing(start: Start, setup: str) -> None:
+    editor = start("1", ", 2", setup=setup + "\n" + OTHER.replace("ITEMS", "[]"))
+    editor.open(CALL)
+    editor.keys("(")
+    until(lambda: editor.wire.messages(method="midfill/places"), bool)
+    editor.keys(" ")
+    editor.wait_ghost("1, 2")
+    assert told_calls(editor) == []
+
+
+def test_of_very_many_signatures_so_many_are_told_that_they_are_not_all(start: Start) -> None:
+    many = f"vim.g.signatures = vim.tbl_map(function() return {ONE} end, vim.fn.range(50000))\n"
+    editor = start("1", ", 2", setup=many + OTHER.replace("ITEMS", "[]"))
+    editor.open(CALL)
+    editor.keys("(")
+    (said, *_) = until(lambda: told_calls(editor), bool)
+    assert len(said["signatures"]) == MAX_SIGNATURES + 1
+    editor.wait_ghost("1, 2")

@@ -1,4 +1,4 @@
-"""Real language servers beside midfill's in one buffer: the embedded model writes a name that only they know."""
+"""Real language servers beside midfill's in one buffer: the model writes a name that only they know."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.editors import engine
+from tests.editors.nvim.conftest import Start
 from tests.editors.nvim.editor import Neovim
 from tests.editors.tools import node, server
 from tests.editors.wire import until
-
-pytestmark = pytest.mark.model
 
 # What no index of midfill's reads: a library outside of the workspace, and one below node_modules. Nobody would guess
 # the member's name.
@@ -66,6 +65,36 @@ def type_behind_a_dot(editor: Neovim, name: str, text: str) -> str:
     return until(editor.ghost, lambda ghost: ghost.startswith(MEMBER), timeout_s=engine.ANSWER_S)
 
 
+# What pyright alone knows, again: that the constructor takes one thing, which has to be given by name.
+TAKES = "class Basket:\n    def __init__(self, *, zorbulate_quux: int) -> None: ...\n"
+
+
+def test_pyright_knows_what_a_library_takes(tmp_path: Path, start: Start) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "shop.pyi").write_text(TAKES)
+    command = [node(), server("pyright/langserver.index.js"), "--stdio"]
+    settings = f"{{ python = {{ analysis = {{ extraPaths = {{ '{library}' }} }} }} }}"
+    editor = start(f"{MEMBER}=3", ", tax=4", setup=setup(command, settings))
+    text = "from shop import Basket\n\n\ndef total():\n    basket = Basket‸\n"
+    editor.open(text, "main.py")
+    until(lambda: editor.lua("return #vim.lsp.get_clients({ name = 'other', bufnr = 0 })"), lambda n: n == 1)
+    for _ in range(20):  # a server that still reads its libraries says nothing
+        editor.keys("(")
+        with contextlib.suppress(AssertionError):
+            until(lambda: editor.wire.messages(method="midfill/signatures"), bool, timeout_s=5)
+            break
+        editor.keys("<BS>")
+    (said, *_) = editor.wire.messages(method="midfill/signatures")
+    assert MEMBER in said["params"]["signatures"][0]["label"]
+    editor.keys(" ")
+    editor.wait_ghost(f"{MEMBER}=3")  # without the argument that nothing takes
+    story = editor.lua("return vim.lsp.get_clients({ name = 'midfill' })[1]:request_sync('midfill/explain', {}).result")
+    assert story["trace"]["names"] | {"n": 1, "source": "client", "likelier": True} == story["trace"]["names"]
+    assert "drop_unfit_arguments" in [rule for rule, _ in story["trace"]["rules"]]
+
+
+@pytest.mark.model
 def test_pyright_knows_a_library_outside_of_the_workspace(tmp_path: Path, editors: list[Neovim]) -> None:
     library = tmp_path / "library"
     library.mkdir()
@@ -77,6 +106,7 @@ def test_pyright_knows_a_library_outside_of_the_workspace(tmp_path: Path, editor
     assert type_behind_a_dot(editors[0], "main.py", text)
 
 
+@pytest.mark.model
 def test_typescripts_own_server_knows_a_package(tmp_path: Path, editors: list[Neovim]) -> None:
     tsserver = server("typescript/lib/tsserver.js")
     command = [node(), server("typescript-language-server/lib/cli.mjs"), "--stdio"]

@@ -1,5 +1,5 @@
-"""The members that another language server of VS Code lists after a dot reach midfill's server, and the model keeps to
-them."""
+"""The members that another language server of VS Code lists after a dot, and the parameters that it knows, reach
+midfill's server, and the model keeps to them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ exports.activate = ({ subscriptions }) => {
       .forEach(({ uri }) => wrong.set(uri, found));
   };
   setInterval(show, 2000);
+  const signature = new vscode.SignatureInformation("find(at: number): void");
+  signature.parameters = [new vscode.ParameterInformation([5, 15])];
+  const provideSignatureHelp = () => ({ signatures: [signature], activeSignature: 0, activeParameter: 0 });
   subscriptions.push(wrong);
+  subscriptions.push(vscode.languages.registerSignatureHelpProvider("typescript", { provideSignatureHelp }, "("));
   subscriptions.push(vscode.languages.registerCompletionItemProvider("typescript", { provideCompletionItems }, "."));
 };
 """
@@ -99,3 +103,13 @@ def test_what_another_extension_knows(browser: Browser, vsix: Path, tmp_path: Pa
             assert bench.seen() == shown
             bench.press("Escape", "Backspace", "Escape")
         assert len(told()) == 1  # once for a place
+
+        bench.script("3", ", 4")
+        bench.press("Escape", "Backspace", "Escape")
+        bench.type(".find(")
+
+        (call, *_) = until(lambda: [one["params"] for one in bench.wire("midfill/signatures")], bool)
+        assert call["signatures"] == [{"label": "find(at: number): void", "parameters": [{"label": [5, 15]}]}]
+        assert call["position"] == {"line": 1, "character": 19}
+        bench.type(" ")
+        bench.wait_seen("3")  # not the fourth, which it does not take

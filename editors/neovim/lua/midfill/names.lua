@@ -16,7 +16,7 @@ local NO_NAMES = { [1] = true, [14] = true, [15] = true, [17] = true, [19] = tru
 
 ---@type uv.uv_timer_t?
 local timer
-local last = ''
+local last, last_call = '', ''
 
 --- Return the names of a result, and whether the list is complete. A short list is complete even if its server says
 --- otherwise (server/midfill/lsp/names.py), unless the beginning of a name was typed, which may have filtered it.
@@ -142,9 +142,11 @@ local function ask(client, buf)
     if err or not result or vim.lsp.util.buf_versions[buf] ~= version or not api.nvim_buf_is_valid(buf) then
       return
     end
-    if type(result.call) == 'table' then
+    local call = type(result.call) == 'table' and table.concat({ buf, version, result.call.character }, ':') or ''
+    if call ~= '' and call ~= last_call then -- once for a version
       ask_call(client, buf, result.call, params)
     end
+    last_call = call
     for _, position in ipairs(result.places) do
       if not vim.deep_equal(position, params.position) then
         ask_names(client, buf, position, false, function() end)

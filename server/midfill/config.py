@@ -21,6 +21,7 @@ from midfill.addresses import read_address
 from midfill.context.diagnostics import SOURCE as DIAGNOSTICS
 from midfill.context.knowledge.names import SOURCES as KNOWLEDGE_SOURCES
 from midfill.context.sources import SOURCES as CONTEXT_SOURCES
+from midfill.context.sources.definitions import NAME as DEFINITIONS
 from midfill.fim import PREFIX_ONLY, TEMPLATES
 from midfill.postprocess import RULES
 from midfill.syntax import languages
@@ -164,7 +165,7 @@ class Config:
         shown=True, live=True, more='"Show Statistics" shows the counts; they never leave this machine.',
     )  # fmt: skip
     disabled_context: tuple[str, ...] = _setting(
-        (), "Sources of cross-file context to leave out.",
+        (DEFINITIONS,), "Sources of cross-file context to leave out.",
         scope="workspace", choices=tuple(CONTEXT_SOURCES), shown=True, live=True,
     )  # fmt: skip
     disabled_knowledge: tuple[str, ...] = _setting(

@@ -100,6 +100,7 @@ def places(client: Client, uri: str, line: int, character: int, version: int = 1
     params["textDocument"]["version"] = version
     answer = client.result("midfill/places", params)
     assert answer["call"] is None
+    assert answer["names"] == []  # by default nothing is asked of definitions
     return [(place["line"], place["character"]) for place in answer["places"]]
 
 

@@ -7,9 +7,11 @@ import * as vscode from 'vscode';
 import type { BaseLanguageClient } from 'vscode-languageclient/node';
 import { SELECTOR } from './client.ts';
 import { MAX_KEYWORDS, MAX_NAMES, MAX_SIGNATURES, MAX_WHOLE } from './constants.ts';
+import { definitionAt } from './definitions.ts';
 
 const METHOD = 'midfill/names';
 const SIGNATURES = 'midfill/signatures';
+const DEFINITIONS = 'midfill/definitions';
 const PLACES = 'midfill/places'; // the server's answer says where to ask
 const REST_MS = 150;
 const BEHIND_ACCESS = /(?:\.|::|->)[$\w]*$/u;
@@ -17,7 +19,8 @@ const NOW = /(?:\.|::|->|\(\)?)$/u; // typed, with the closer that VS Code adds:
 
 type Kind = vscode.CompletionItemKind;
 type Position = { line: number; character: number };
-type Places = { places: Position[]; call?: Position | null };
+type Name = { position: Position; type: boolean };
+type Places = { places: Position[]; call?: Position | null; names?: Name[] };
 
 const { Text, Keyword, Snippet, File, Folder } = vscode.CompletionItemKind;
 // Kinds of entries that are not names: words of the text, keywords, snippets, files and folders.
@@ -43,7 +46,7 @@ export function read(list: vscode.CompletionList, isBegun: boolean): { names: st
 export class Names implements vscode.Disposable {
   private timer: NodeJS.Timeout | undefined;
   private last = '';
-  private lastCall = '';
+  private lastAsked = '';
   private readonly listeners: vscode.Disposable[];
 
   constructor(private readonly client: () => BaseLanguageClient | undefined) {
@@ -68,8 +71,8 @@ export class Names implements vscode.Disposable {
   }
 
   /**
-   * Ask once for each place after a dot, for the other places in the cursor's function that the server names, and what
-   * the call at the cursor takes.
+   * Ask once for each place after a dot, for the other places in the cursor's function that the server names, what the
+   * call at the cursor takes, and what the names near it are.
    */
   private async ask(): Promise<void> {
     const [editor, client] = [vscode.window.activeTextEditor, this.client()];
@@ -78,7 +81,7 @@ export class Names implements vscode.Disposable {
     }
     const { document, selection: { active } } = editor;
     const { version } = document;
-    const { asUri, asPosition } = client.code2ProtocolConverter;
+    const { asUri, asPosition, asRange } = client.code2ProtocolConverter;
     const textDocument = { uri: asUri(document.uri), version };
     const isCurrent = (): boolean => document.version === version && !document.isClosed;
     const here = { textDocument, position: asPosition(active) };
@@ -88,10 +91,19 @@ export class Names implements vscode.Disposable {
     } catch {
       return; // the server is stopping, or has another version
     }
-    const { places, call } = wanted;
-    const callNow = call ? `${textDocument.uri}:${version}:${call.line}:${call.character}` : '';
-    const isNew = callNow !== this.lastCall; // once for a version
-    this.lastCall = callNow;
+    const { places, call, names = [] } = wanted;
+    const asked = JSON.stringify([textDocument, call, names]);
+    const isNew = asked !== this.lastAsked; // once for a version
+    this.lastAsked = asked;
+    for (const { position, type } of isNew && isCurrent() ? names : []) {
+      void definitionAt(document.uri, new vscode.Position(position.line, position.character), type).then((found) => {
+        if (found.targets.length > 0 && isCurrent()) {
+          const targets = found.targets.map(({ uri, range }) => ({ uri: asUri(uri), range: asRange(range) }));
+          const params = { textDocument, position, targets, hover: found.hover };
+          void client.sendNotification(DEFINITIONS, params).catch(() => undefined);
+        }
+      });
+    }
     if (call && isNew && isCurrent()) {
       void signaturesAt(document.uri, new vscode.Position(call.line, call.character)).then((signatures) => {
         if (signatures.length > 0 && isCurrent()) {

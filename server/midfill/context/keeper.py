@@ -10,13 +10,14 @@ import logging
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
 from midfill.context.choose import Choice, choose
+from midfill.context.definitions import Resolved, with_keys
 from midfill.context.focus import Focus
 from midfill.context.index import Index, SourceFile
 from midfill.context.kinds import KINDS
@@ -345,13 +346,27 @@ class Keeper:
         paths = (folder.relative(where) for folder in self._folders.values())
         return next((path.removeprefix(".") for path in paths if path is not None), None)
 
-    def choose(self, snapshot: Snapshot, budget: int, before: Choice | None) -> Choice:
-        """Return the snippets for the place of ``snapshot``."""
+    def uses(self, source: str) -> bool:
+        """Whether a source of snippets is switched on. Any thread may call it."""
+        return source in self._sources
+
+    def choose(
+        self, snapshot: Snapshot, budget: int, before: Choice | None, resolved: Sequence[Resolved] = ()
+    ) -> Choice:
+        """Return the snippets for the place of ``snapshot``; ``resolved``: what names near it are."""
         self._walk_again()
         self._visit(snapshot.uri)
         view, focus = self._seen_at(snapshot)
         self._chosen_at[snapshot.uri] = (self.index.generation, time.monotonic())
+        view = dataclasses.replace(view, resolved=with_keys(resolved, self._key_of))
         return choose(view, focus, budget, before, self._sources)
+
+    def _key_of(self, path: str) -> str:
+        """Return the index's key of a file by its path in a folder that may be a link. Does not touch the disk."""
+        for given, folder in self._folders.items():
+            if Path(path).is_relative_to(given):
+                return str(folder.root / Path(path).relative_to(given))
+        return path
 
     def _seen_at(self, snapshot: Snapshot) -> tuple[View, Focus]:
         key = self._keys.get(snapshot.uri, snapshot.uri)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from midfill.context.definitions import Resolved
 from midfill.context.focus import Focus
 from midfill.context.index import Index, SourceFile
 
 NO_PROJECT = "*"  # of a document that was never saved
+SAID = "said:"  # begins the key of what is no file: another language server said it of a document
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,12 @@ class View:
     visited: tuple[str, ...] = ()  # keys of documents, the latest first
     edits: tuple[Edit, ...] = ()  # the latest first
     projects: Mapping[str, str] = field(default_factory=dict)  # by key, of files outside of the workspace's folders
+    resolved: tuple[Resolved, ...] = ()  # what other language servers say names near the cursor are
 
     def may_show(self, key: str, focus: Focus) -> bool:
         """Whether the prompts of ``focus`` may contain parts of a file: it is of the same project, or of none."""
+        if key.startswith(SAID):
+            return True
         project = self.projects.get(key, "")
         return project == NO_PROJECT or project == self.projects.get(focus.key, "").removeprefix(NO_PROJECT)
 

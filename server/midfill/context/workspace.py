@@ -12,21 +12,23 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from midfill.context.choose import Choice, cost_of, last_within
+from midfill.context.definitions import Definitions, NameQuery, Target
 from midfill.context.diagnostics import SOURCE as DIAGNOSTICS
 from midfill.context.diagnostics import Diagnostics
 from midfill.context.focus import receiver_in
 from midfill.context.keeper import Keeper, OpenDocument
 from midfill.context.knowledge.functions import GUESSED
 from midfill.context.knowledge.members import family_of
-from midfill.context.knowledge.names import INDEX, NOTHING, Known
+from midfill.context.knowledge.names import CLIENT, INDEX, NOTHING, Known
 from midfill.context.knowledge.places import open_callee, receiver_before
 from midfill.context.knowledge.store import Knowledge
 from midfill.context.parser import Parsed, ParseJob, Parser
+from midfill.context.sources.definitions import NAME as DEFINITIONS
 from midfill.types import Snapshot, Snippet
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class Workspace:
         self._busy = self._stopped = False
         self.knowledge = Knowledge(disabled_knowledge)
         self.diagnostics = Diagnostics()
+        self._definitions = Definitions()
         self._parser = Parser(self._parsed)
         self._is_parsing = False
         self._n_waiting = 0
@@ -115,6 +118,7 @@ class Workspace:
             self._named.pop(uri, None)
         self.knowledge.forget(uri)
         self.diagnostics.forget(uri)
+        self._definitions.forget(uri)
         self._do(lambda: self._keeper.forget(uri))
 
     def snippets(self, snapshot: Snapshot) -> tuple[Snippet, ...]:
@@ -127,6 +131,21 @@ class Workspace:
         if not self.knowledge.is_asked(DIAGNOSTICS) or (wrong := self.diagnostics.snippet(snapshot)) is None:
             return snippets
         return (*last_within(snippets, self.budget - cost_of(wrong)), wrong)
+
+    def unresolved(self, snapshot: Snapshot) -> tuple[NameQuery, ...]:
+        """Return the names near ``snapshot`` of which the client should ask what they are."""
+        if len(snapshot.text) > MAX_TEXT or not (self._keeper.uses(DEFINITIONS) and self.knowledge.is_asked(CLIENT)):
+            return ()
+        return self._definitions.wanted(snapshot)
+
+    def resolved(self, snapshot: Snapshot, targets: Sequence[Target], hover: str) -> None:
+        """Take what the client's other language servers say of the name at ``snapshot``: the snippets for this
+        document are chosen again."""
+        if not (self._keeper.uses(DEFINITIONS) and self.knowledge.is_asked(CLIENT)):
+            return
+        if len(snapshot.text) <= MAX_TEXT and self._definitions.told(snapshot, targets, hover):
+            with self._changed:
+                self._marks.pop(snapshot.uri, None)
 
     def known(self, snapshot: Snapshot) -> Known:
         """Return the names that may follow at ``snapshot``, as far as they are known by now."""
@@ -302,7 +321,8 @@ class Workspace:
         self._do(take)
 
     def _choose(self, uri: str, snapshot: Snapshot) -> None:
-        choice = self._keeper.choose(snapshot, self.budget, self._chosen.get(uri))
+        resolved = self._definitions.at(snapshot)
+        choice = self._keeper.choose(snapshot, self.budget, self._chosen.get(uri), resolved)
         with self._changed:
             if uri in self._marks:  # still open
                 self._chosen[uri] = choice

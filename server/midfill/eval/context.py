@@ -45,6 +45,13 @@ class ProjectContext:
                 names, is_complete = self._server.names(snapshot, at, SERVER_S if at == snapshot.cursor else 0.0)
                 place = dataclasses.replace(snapshot, cursor=at)
                 self._workspace.knowledge.told(place, names, is_complete=is_complete)
+            if (call := self._workspace.knowledge.wanted_call(snapshot)) is not None:
+                self._workspace.knowledge.told_call(snapshot, self._server.signatures(snapshot, call))
+            if unresolved := self._workspace.unresolved(snapshot):
+                for one in unresolved:
+                    targets, hover = self._server.definition(snapshot, one.at, of_type=one.of_type)
+                    self._workspace.resolved(dataclasses.replace(snapshot, cursor=one.at), targets, hover)
+                self._workspace.prepare(snapshot, READ_S)
 
     def changed(self, snapshot: Snapshot) -> None:
         """The user typed. Does not wait."""

@@ -15,7 +15,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+from midfill.context.definitions import Target
 from midfill.context.knowledge.names import KEYWORD, MAX_KEYWORDS, is_whole, name_of
 from midfill.types import MidfillError, Snapshot
 
@@ -40,7 +43,9 @@ class LanguageServer:
         self._n_asked, self._version, self._open = 0, 0, ("", "")  # the document's URI and text
         threading.Thread(target=self._read, name="midfill-eval-server", daemon=True).start()
         uri = folder.as_uri()
-        capabilities = {"textDocument": {"completion": {"completionItem": {"snippetSupport": False}}}}
+        capabilities = {"textDocument": {
+            "completion": {"completionItem": {"snippetSupport": False}}, "hover": {"contentFormat": ["markdown"]},
+        }}  # fmt: skip
         self._ask("initialize", {
             "processId": None, "rootUri": uri, "capabilities": capabilities,
             "workspaceFolders": [{"uri": uri, "name": folder.name}],
@@ -73,14 +78,36 @@ class LanguageServer:
         return found
 
     def _names(self, snapshot: Snapshot, at: int) -> tuple[list[str], bool]:
+        said = self._ask_at("completion", snapshot, at)
+        return read(said, is_begun=not snapshot.text[:at].endswith((".", "::", "->")))
+
+    def signatures(self, snapshot: Snapshot, at: int) -> list[Any]:
+        """Return what the call around a position takes: SignatureInformation values."""
+        said = self._ask_at("signatureHelp", snapshot, at)
+        found = said.get("signatures") if isinstance(said, dict) else None
+        return found if isinstance(found, list) else []
+
+    def definition(self, snapshot: Snapshot, at: int, *, of_type: bool) -> tuple[list[Target], str]:
+        """Return where the name at a position, or its class, is defined, and the hover's text."""
+        said = self._ask_at("typeDefinition" if of_type else "definition", snapshot, at)
+        places = [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, dict)]
+        targets = [
+            Target(url2pathname(urlsplit(str(one.get("uri") or one["targetUri"])).path), span["start"]["line"])
+            for one in places if (span := one.get("range") or one.get("targetSelectionRange"))
+        ]  # fmt: skip
+        hover = self._ask_at("hover", snapshot, at)
+        contents = hover.get("contents") if isinstance(hover, dict) else None
+        text = contents.get("value", "") if isinstance(contents, dict) else ""
+        return targets, str(text)
+
+    def _ask_at(self, what: str, snapshot: Snapshot, at: int) -> Any:
         head = snapshot.text[:at].rpartition("\n")[2]
         position = {
             "line": snapshot.text.count("\n", 0, at),
             "character": len(head.encode("utf-16-le", "surrogatepass")) // 2,
         }
         params = {"textDocument": {"uri": snapshot.uri}, "position": position}
-        said = self._ask("textDocument/completion", params, ANSWER_S)
-        return read(said, is_begun=not head.endswith((".", "::", "->")))
+        return self._ask(f"textDocument/{what}", params, ANSWER_S)
 
     def stop(self) -> None:
         """Kill the server."""

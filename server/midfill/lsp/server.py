@@ -16,6 +16,7 @@ from midfill.engine.base import EngineError
 from midfill.lsp import (
     configure,
     debug,
+    definitions,
     diagnostics,
     explain,
     focus,
@@ -140,8 +141,9 @@ def _features(session: Session) -> list[tuple[str, Handler, Any]]:
         ("midfill/why", of(why.why), None),
         ("midfill/names", partial(names.names, session.documents, session.project.knowledge), None),
         ("midfill/signatures", partial(names.signatures, session.documents, session.project.knowledge), None),
+        ("midfill/definitions", partial(definitions.definitions, session.documents, session.project), None),
         ("midfill/diagnostics", partial(diagnostics.diagnostics, session.documents, session.project.diagnostics), None),
-        ("midfill/places", partial(names.places, session.documents, session.project.knowledge), None),
+        ("midfill/places", partial(names.places, session.documents, session.project), None),
         ("midfill/models", lambda _params: models.models(session.config.model), None),
         (lsp.WORKSPACE_EXECUTE_COMMAND, of(knob.execute_command), None),
         ("midfill/dismissed", of(knob.dismissed), None),

@@ -22,10 +22,14 @@ vim.api.nvim_create_autocmd('FileType', { callback = function(args)
       request = function(method, params, callback)
         if method == 'initialize' then
           local completion = { triggerCharacters = { '.' } }
-          callback(nil, { capabilities = { completionProvider = completion, signatureHelpProvider = {} } })
+          local capabilities = { completionProvider = completion, signatureHelpProvider = {} }
+          capabilities.typeDefinitionProvider, capabilities.hoverProvider = true, true
+          callback(nil, { capabilities = capabilities })
         elseif method == 'textDocument/completion' and not vim.g.silent then
           vim.g.n_asked = (vim.g.n_asked or 0) + 1
           callback(nil, vim.json.decode([=[ITEMS]=]))
+        elseif vim.g.resolved and vim.g.resolved[method] then
+          callback(nil, vim.g.resolved[method])
         elseif method == 'textDocument/signatureHelp' and vim.g.signatures then
           vim.g.n_asked = (vim.g.n_asked or 0) + 1
           vim.g.asked_at = params.position
@@ -156,3 +160,48 @@ def test_of_very_many_signatures_so_many_are_told_that_they_are_not_all(start: S
     (said, *_) = until(lambda: told_calls(editor), bool)
     assert len(said["signatures"]) == MAX_SIGNATURES + 1
     editor.wait_ghost("1, 2")
+
+
+RESOLVED = """
+local place = { line = 3, character = 6 }
+local range = { start = place, ['end'] = { line = 3, character = 12 } }
+vim.g.resolved = {
+  ['textDocument/typeDefinition'] = { { targetUri = 'file:///lib/shop.pyi', targetRange = range,
+    targetSelectionRange = range } },
+  ['textDocument/hover'] = { contents = { language = 'python', value = 'class Basket(a: int)' } },
+}
+"""
+
+
+def told_definitions(editor: Neovim) -> list[dict[str, Any]]:
+    return [message["params"] for message in editor.wire.messages(method="midfill/definitions")]
+
+
+def test_what_a_name_is_reaches_the_prompt(start: Start) -> None:
+    on = "vim.lsp.config('midfill', { init_options = { disabledContext = {} } })\n"
+    editor = start("x", setup=on + RESOLVED + OTHER.replace("ITEMS", "[]"))
+    editor.open("def f(é, order):\n    return ‸\n")
+    editor.keys("order.")
+    until(lambda: told_definitions(editor), lambda found: len(found) == 2)
+    first, second = told_definitions(editor)
+    span = {"start": {"line": 3, "character": 6}, "end": {"line": 3, "character": 12}}
+    assert first["targets"] == second["targets"] == [{"uri": "file:///lib/shop.pyi", "range": span}]
+    assert first["position"] == second["position"] == {"line": 1, "character": 11}
+    assert (first["hover"], second["hover"]) == ("", "```python\nclass Basket(a: int)\n```")
+
+    def sources() -> list[str]:
+        """Ask for a suggestion at another place, and return what its prompt has."""
+        editor.keys(" ")
+        ask = "return vim.lsp.get_clients({ name = 'midfill' })[1]:request_sync('midfill/explain', {}).result"
+        return [one["source"] for one in editor.lua(ask)["trace"]["snippets"]]
+
+    assert until(sources, bool) == ["definitions"]
+
+
+def test_nobody_is_asked_what_a_name_is_by_default(start: Start) -> None:
+    editor = start("uno due", setup=RESOLVED + OTHER.replace("ITEMS", "[]"))
+    editor.open("def f(order):\n    return ‸\n")
+    editor.keys("order.")
+    editor.wait_ghost("uno due")
+    until(lambda: editor.wire.messages(method="midfill/places"), bool)
+    assert told_definitions(editor) == []

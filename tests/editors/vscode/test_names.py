@@ -40,7 +40,11 @@ exports.activate = ({ subscriptions }) => {
   const signature = new vscode.SignatureInformation("find(at: number): void");
   signature.parameters = [new vscode.ParameterInformation([5, 15])];
   const provideSignatureHelp = () => ({ signatures: [signature], activeSignature: 0, activeParameter: 0 });
+  const provideTypeDefinition = ({ uri }) => new vscode.Location(uri.with({ path: '/lib/shop.ts' }), range);
+  const provideHover = () => new vscode.Hover(new vscode.MarkdownString('```typescript\\nclass Shop(a)\\n```'));
   subscriptions.push(wrong);
+  subscriptions.push(vscode.languages.registerTypeDefinitionProvider("typescript", { provideTypeDefinition }));
+  subscriptions.push(vscode.languages.registerHoverProvider("typescript", { provideHover }));
   subscriptions.push(vscode.languages.registerSignatureHelpProvider("typescript", { provideSignatureHelp }, "("));
   subscriptions.push(vscode.languages.registerCompletionItemProvider("typescript", { provideCompletionItems }, "."));
 };
@@ -72,7 +76,7 @@ def install_other(folder: Path) -> None:
 def test_what_another_extension_knows(browser: Browser, vsix: Path, tmp_path: Path) -> None:
     config = tmp_path / "m-config" / "config.toml"
     config.parent.mkdir()
-    config.write_text('disabled_rules = ["confidence"]\n')
+    config.write_text('disabled_rules = ["confidence"]\ndisabled_context = []\n')
     settings: dict[str, Any] = {**SCRIPTED_SETTINGS, "midfill.path": str(scripted_program(tmp_path))}
     install_other(tmp_path)
     with opened(browser, tmp_path, {"s.ts": TEXT}, vsix, settings, environment(tmp_path), "s.ts") as bench:
@@ -94,6 +98,12 @@ def test_what_another_extension_knows(browser: Browser, vsix: Path, tmp_path: Pa
         assert "if" not in list_of_names["names"]
         assert list_of_names["position"] == {"line": 1, "character": 14}
         assert list_of_names["complete"] is True
+        (name, *_) = until(lambda: [one["params"] for one in bench.wire("midfill/definitions")], bool)
+        assert name["position"] == {"line": 1, "character": 9}
+        assert [(one["uri"].rpartition("/")[2], one["range"]["start"]["line"]) for one in name["targets"]] == [
+            ("shop.ts", 1)
+        ]
+        assert "class Shop(a)" in name["hover"]
         # Typed on: the member that the model spells is none of these; then one that is.
         for said, letter, shown in (("rise()", "p", ""), ("ines", "l", "ines")):
             bench.script(said)

@@ -16,7 +16,7 @@ local NO_NAMES = { [1] = true, [14] = true, [15] = true, [17] = true, [19] = tru
 
 ---@type uv.uv_timer_t?
 local timer
-local last, last_call = '', ''
+local last, last_asked = '', ''
 
 --- Return the names of a result, and whether the list is complete. A short list is complete even if its server says
 --- otherwise (server/midfill/lsp/names.py), unless the beginning of a name was typed, which may have filtered it.
@@ -123,8 +123,8 @@ local function ask_call(client, buf, call, params)
   end)
 end
 
---- Ask once for each place after a dot, for the other places in the cursor's function that the server names, and what
---- the call at the cursor takes.
+--- Ask once for each place after a dot, for the other places in the cursor's function that the server names, what the
+--- call at the cursor takes, and what the names near it are.
 ---@param client vim.lsp.Client
 ---@param buf integer
 local function ask(client, buf)
@@ -142,11 +142,19 @@ local function ask(client, buf)
     if err or not result or vim.lsp.util.buf_versions[buf] ~= version or not api.nvim_buf_is_valid(buf) then
       return
     end
-    local call = type(result.call) == 'table' and table.concat({ buf, version, result.call.character }, ':') or ''
-    if call ~= '' and call ~= last_call then -- once for a version
-      ask_call(client, buf, result.call, params)
+    local asked = vim.inspect({ buf, version, result.call, result.names })
+    if asked ~= last_asked then -- once for a version
+      last_asked = asked
+      if type(result.call) == 'table' then
+        ask_call(client, buf, result.call, params)
+      end
+      local function ask_one(method, position, done)
+        ask_others(client, buf, method, position, done)
+      end
+      for _, wanted in ipairs(result.names or {}) do
+        require('midfill.definitions').tell(client, ask_one, wanted, params.textDocument)
+      end
     end
-    last_call = call
     for _, position in ipairs(result.places) do
       if not vim.deep_equal(position, params.position) then
         ask_names(client, buf, position, false, function() end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from midfill.context.sources import edits, imports, names, opened, siblings, similar
+from midfill.context.sources import definitions, edits, imports, names, opened, siblings, similar
 from midfill.context.view import Source
 
 # By the names that the setting ``disabled_context`` takes.
@@ -11,6 +11,7 @@ SOURCES: dict[str, Source] = {
     "names": names.find,
     "similar": similar.find,
     "edits": edits.find,
+    "definitions": definitions.find,
     "open": opened.find,
     "siblings": siblings.find,
 }

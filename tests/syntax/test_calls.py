@@ -23,6 +23,8 @@ def innermost(buffer: str, language: str = "python") -> tuple[str, int, set[str]
     ("python", "f('a, b)', {1: 2, 3: 4}, # c, d\n  e", ("f", 2, set(), "       \n  e")),
     ("python", "f(lambda a, b: a, ", ("f", 1, set(), " ")),
     ("python", "f([lambda a, b: a, ", ("", 1, set(), " ")),
+    ("python", "f(n for n, (a, b), ", ("f", 0, set(), "n for n, (a, b), ")),
+    ("python", "f(form, n for n, m in x if n, ", ("f", 2, set(), " ")),
     ("python", "def f(a, ", ("", 1, set(), " ")),
     ("python", "class A(B, ", ("", 1, set(), " ")),
     ("python", "if (a, ", ("", 1, set(), " ")),

@@ -39,6 +39,8 @@ _DEFINES = re.compile(
     r"|get|set|override|abstract|readonly)\s+\Z"
 )
 _LAMBDA = re.compile(r"\blambda\b[^:]*\Z")
+# ``f(key for key, value``: a comprehension's names
+_TARGETS = re.compile(r"\bfor\s(?:(?!\bin\b)[\w\s.,*()\[\]])*\Z")
 _SPREAD = re.compile(r"\s*(?:\*|\.\.\.|&)")
 _WORD = re.compile(r"\s*(\w*)\s*\Z")
 
@@ -176,7 +178,7 @@ def _read(text: str, before: tuple[Open, ...], head: str, language: str) -> tupl
             continue
         one = stack[-1]
         argument = one.begun + text[starts[-1] : at]
-        if char == "," and language == "python" and _LAMBDA.search(argument[:MAX_LINE]):
+        if char == "," and language == "python" and _has_names_at_end(argument):
             continue
         if char == ",":
             if one.callee:
@@ -196,6 +198,11 @@ def _read(text: str, before: tuple[Open, ...], head: str, language: str) -> tupl
         for one, cut in zip(reversed(stack), reversed(cuts), strict=True) if one.callee
     ]  # fmt: skip
     return found, tuple(stack)
+
+
+def _has_names_at_end(argument: str) -> bool:
+    """Whether a comma behind the beginning of an argument separates the names of a lambda or a comprehension."""
+    return bool(_LAMBDA.search(argument[:MAX_LINE]) or _TARGETS.search(argument[-MAX_LINE:]))
 
 
 def _callee(text: str, begun: str, language: str) -> str:

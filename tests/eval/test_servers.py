@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from midfill.context.definitions import Target
 from midfill.eval.servers import LanguageServer, read
 from midfill.types import MidfillError
 from tests.support import at
@@ -35,6 +36,14 @@ while line := stdin.readline():
         texts[params["textDocument"]["uri"]] = len(params["contentChanges"][0]["text"])
     elif method == "textDocument/didClose":
         del texts[params["textDocument"]["uri"]]
+    elif method == "textDocument/signatureHelp":
+        send({"id": message["id"], "result": {"signatures": [{"label": "f(a)", "parameters": [{"label": "a"}]}]}})
+    elif method in ("textDocument/definition", "textDocument/typeDefinition"):
+        span = {"start": {"line": 3, "character": 0}, "end": {"line": 3, "character": 1}}
+        link = {"targetUri": "file:///w/a%20b.py", "targetRange": span, "targetSelectionRange": span}
+        send({"id": message["id"], "result": [link] if "type" in method else {"uri": "file:///w/a.py", "range": span}})
+    elif method == "textDocument/hover":
+        send({"id": message["id"], "result": {"contents": {"kind": "markdown", "value": "a hover"}}})
     elif method == "textDocument/completion":
         n_asked += 1
         names = [f"n{length}" for length in texts.values()] + [f"c{params['position']['character']}"]
@@ -72,6 +81,14 @@ def test_a_server_that_still_reads_is_asked_again(server: LanguageServer) -> Non
     server.show(snapshot)
     assert server.names(snapshot, snapshot.cursor) == ([], False)
     assert server.names(snapshot, snapshot.cursor, 1.0) == (["n2", "c2"], True)
+
+
+def test_what_a_call_takes_and_what_a_name_is(server: LanguageServer) -> None:
+    snapshot = at("f(‸")
+    server.show(snapshot)
+    assert [one["label"] for one in server.signatures(snapshot, snapshot.cursor)] == ["f(a)"]
+    assert server.definition(snapshot, 0, of_type=False) == ([Target("/w/a.py", 3)], "a hover")
+    assert server.definition(snapshot, 0, of_type=True) == ([Target("/w/a b.py", 3)], "a hover")
 
 
 def test_no_such_program(tmp_path: Path) -> None:

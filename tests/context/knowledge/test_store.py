@@ -317,3 +317,43 @@ def test_looking_up_takes_no_time(knowledge: Knowledge) -> None:
     finally:
         subject.stop()
         over.set()
+
+
+TAKES = [{"label": "(a: int, *, key: str)", "parameters": [{"label": one} for one in ("a: int", "*", "key: str")]}]
+
+
+@pytest.mark.parametrize("buffer", [
+    "def f(o):\n    o.find(1, ‸\n",
+    "def f(o):\n    o.find(\n        1,\n        [x for x in ‸\n",
+    "o.find(\n    1,\n    ‸\n)\n",
+])  # fmt: skip
+def test_what_the_client_says_of_a_call(buffer: str) -> None:
+    knowledge, snapshot = Knowledge(off=[JEDI]), at(buffer, uri="file:///a.py", language="python")
+    place = knowledge.wanted_call(snapshot)
+    assert place is not None
+    assert snapshot.text[:place].endswith("o.find(")
+    knowledge.told_call(snapshot, TAKES)
+    signature = knowledge.at(snapshot).calls["o.find"]
+    assert (signature.source, signature.is_complete) == (CLIENT, True)
+    assert signature.names == {"a", "key"}
+    assert knowledge.wanted_call(snapshot) is None  # it is known now
+    knowledge.disable([CLIENT, JEDI])
+    assert knowledge.at(snapshot) == NOTHING
+    assert knowledge.wanted_call(snapshot) is None
+
+
+def test_what_the_client_says_of_a_call_holds_near_it_and_in_its_function() -> None:
+    knowledge = Knowledge(off=[JEDI])
+    knowledge.told_call(at("def f(o):\n    o.find(‸\n", uri="file:///a.py", language="python"), TAKES)
+    for head, holds in (("def f(o):\n", True), ("def f(o):\n" + "    o\n" * 20, False), ("def g(o):\n", False)):
+        again = at(f"{head}    o.find(‸\n", uri="file:///a.py", language="python")
+        assert ("o.find" in knowledge.at(again).calls) == holds
+        assert (knowledge.wanted_call(again) is None) == (head.startswith("def f"))
+
+
+@pytest.mark.parametrize("buffer", ["x = ‸\n", "def f(‸\n", "x = a()(‸\n", "x = [‸\n"])
+def test_no_call_to_ask_about(buffer: str) -> None:
+    knowledge, snapshot = Knowledge(off=[JEDI]), at(buffer, uri="file:///a.py", language="python")
+    assert knowledge.wanted_call(snapshot) is None
+    knowledge.told_call(snapshot, TAKES)
+    assert knowledge.at(snapshot) == NOTHING

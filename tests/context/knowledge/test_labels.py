@@ -32,7 +32,8 @@ def shape(found: Signature | None) -> str:
     ("python", "(a, b: int = ..., ..., key: str = ...) -> None", ["a", "b: int = ...", "...", "key: str = ..."],
      "a b key *|a b key **"),
     ("python", "(**P@gen) -> R@gen", ["**P@gen"], "*|**"),
-    ("python", "(__x: int, y) -> None", ["__x: int", "y"], "__x y|y"),
+    ("python", "(__x: int, y) -> None", ["__x: int", "y"], "__x y|y **"),
+    ("python", "(_path: Path, name: str) -> Version", ["_path: Path", "name: str"], "_path name|_path name **"),
     ("python", "() -> None", [], "|"),
     # jedi: ``/`` and ``*`` are only in the head
     ("python", "load(a, /, mode='r', *, strict=False)", ["a", "mode='r'", "strict=False"], "a mode|mode strict"),

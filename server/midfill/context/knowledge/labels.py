@@ -93,6 +93,7 @@ def _python(parts: Sequence[str]) -> Signature | None:
             by_position, any_position = False, True
         elif (name := _NAME.match(part)) is not None:
             found.append(Parameter(name[1], by_position, by_name=not (by_position and is_private(name[1]))))
+            any_name |= name[1].startswith("_")  # attrs names it without, and pyright does not know
         else:
             return None
     return Signature("", tuple(found), any_position, any_name)

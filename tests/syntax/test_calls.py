@@ -41,6 +41,8 @@ def innermost(buffer: str, language: str = "python") -> tuple[str, int, set[str]
     ("typescript", "  return load(a, ", ("load", 1, set(), " ")),
     ("typescript", "  load(a, ", ("", 1, set(), " ")),  # may be a method that is defined here
     ("typescript", "  o.load(a, ", ("o.load", 1, set(), " ")),
+    ("typescript", "  const a = new Map<K, V>(b, ", ("", 1, set(), " ")),
+    ("typescript", "  new Store(a, ", ("new Store", 1, set(), " ")),
     ("javascript", "x = f(", None),  # surplus arguments are no error there
 ])  # fmt: skip
 def test_what_is_open(language: str, buffer: str, expected: tuple[str, int, set[str], str] | None) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from midfill.context.knowledge.places import OWN, call_inside, receiver_before, scope_of, uses_near
 from midfill.context.secrets import is_denied
+from midfill.syntax.calls import CONSTRUCTS
 from midfill.types import Snapshot
 
 MAX_ASKED = 4  # names that a client is asked about at once
@@ -114,7 +115,7 @@ class Definitions:
 def _names(snapshot: Snapshot) -> list[NameQuery]:
     found: list[NameQuery] = []
     if (call := call_inside(snapshot)) is not None:
-        found.append(_last_part(call[0], call[1] - 1, of_type=False))
+        found.append(_last_part(call[0].removeprefix(CONSTRUCTS), call[1] - 1, of_type=False))
     receiver = receiver_before(snapshot)
     if re.fullmatch(r"[\w.]+", receiver):
         begun = re.search(r"\.\w*\Z", snapshot.line_before)

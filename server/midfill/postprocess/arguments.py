@@ -8,7 +8,7 @@ import re
 from midfill.postprocess.place import Place
 from midfill.postprocess.rule import rule
 from midfill.postprocess.traits import Traits
-from midfill.syntax.calls import READ, arguments, is_unfit, opened
+from midfill.syntax.calls import CONSTRUCTS, READ, arguments, is_unfit, opened
 
 
 def where_calls_are_read(language: Traits) -> bool:
@@ -33,5 +33,5 @@ def drop_unfit_arguments(middle: str, place: Place) -> str:
 
 def _is_bound(callee: str, text: str) -> bool:
     """Whether ``text`` may give the name another meaning: it says the name other than to call it or a member of it."""
-    name = re.escape(callee.partition(".")[0])
+    name = re.escape(callee.removeprefix(CONSTRUCTS).partition(".")[0])
     return re.search(rf"(?<![\w.]){name}\b(?!\s*[.(])|\b(?:def|class)\s+{name}\b", text) is not None

@@ -27,6 +27,9 @@ READ = frozenset({*_MARKS, "go", "typescript", "typescriptreact"})
 _HAS_TYPES = READ - {"python", "ruby", "php"}
 # In these the head of a method looks like a call at the beginning of its line.
 _DEFINE_BY_NAME = frozenset({"go", "typescript", "typescriptreact"})
+# In these a constructor may take other arguments than a function of its name: ``new Date(1)`` and ``Date()``.
+_CONSTRUCTED = frozenset({"typescript", "typescriptreact"})
+CONSTRUCTS = "new "  # before its name, with one space
 _KEYWORDS = """
     and as assert async await case catch class def del do elif else except exec fn for foreach from fun func function
     go if import in is lambda let match new not or return sizeof switch throw try typeof until unless using var when
@@ -38,6 +41,7 @@ _DEFINES = re.compile(
     r"\b(?:def|class|func|fun|fn|function|interface|struct|record|new|object|init|async|static|public|private|protected"
     r"|get|set|override|abstract|readonly)\s+\Z"
 )
+_NEW = re.compile(r"\bnew\s+\Z")
 _LAMBDA = re.compile(r"\blambda\b[^:]*\Z")
 # ``f(key for key, value``: a comprehension's names
 _TARGETS = re.compile(r"\bfor\s(?:(?!\bin\b)[\w\s.,*()\[\]])*\Z")
@@ -206,10 +210,15 @@ def _has_names_at_end(argument: str) -> bool:
 
 
 def _callee(text: str, begun: str, language: str) -> str:
-    """Return the dotted name at the end of ``text``, before which is ``begun``, if a parenthesis after it is a call."""
+    """Return the dotted name at the end of ``text``, before which is ``begun``, if a parenthesis after it is a call:
+    with CONSTRUCTS before it for a constructor."""
     line = (text if "\n" in text else begun + text).rpartition("\n")[2][-MAX_LINE:]
     found = _CALLEE.search(line)
-    if found is None or found[1] in _NO_CALLEES or _DEFINES.search(line[: found.start()]):
+    if found is None or found[1] in _NO_CALLEES:
+        return ""
+    if language in _CONSTRUCTED and _NEW.search(line[: found.start()]):
+        return f"{CONSTRUCTS}{found[1]}"
+    if _DEFINES.search(line[: found.start()]):
         return ""
     is_first = not line[: found.start()].strip() and "." not in found[1]
     if language in _DEFINE_BY_NAME and (is_first or line.lstrip().startswith("func")):

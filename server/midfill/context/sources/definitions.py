@@ -11,7 +11,7 @@ from midfill.context.index import SourceFile
 from midfill.context.sources.members import whole
 from midfill.context.view import SAID, Excerpt, Found, View
 from midfill.context.walk import printable
-from midfill.syntax.calls import opened
+from midfill.syntax.calls import CONSTRUCTS, opened
 
 RECEIVER, CALLEE, NEAR = 1.25, 1.2, 0.9
 MEMBERS = 0.92  # of the class whose member is being written
@@ -50,4 +50,4 @@ def _outside(one: Resolved, focus: Focus, score: float) -> Excerpt:
 
 def _callee(focus: Focus) -> str:
     stack = opened(focus.text[max(0, focus.cursor - MAX_CALL) : focus.cursor], focus.language)
-    return next((one.callee.rpartition(".")[2] for one in reversed(stack) if one.callee), "")
+    return next((one.callee.removeprefix(CONSTRUCTS).rpartition(".")[2] for one in reversed(stack) if one.callee), "")

@@ -8,6 +8,7 @@ from midfill.commands import train_run
 from midfill.commands.options import configured, model_options
 from midfill.commands.scoring import part_options
 from midfill.config import Config
+from midfill.train.weights import DRAWS
 
 RANK, ALPHA = 4, 16.0  # rank of the reference adapter
 
@@ -47,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--end-weight", type=float, default=3.0, metavar="W", help="weight of the token that ends a middle (3)"
     )
+    parser.add_argument(
+        "--draw", choices=DRAWS, default=DRAWS[0],
+        help="own: more middles with names that the repository defines, more of newer files, fewer that repeat (even)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="(1)")
     parser.add_argument(
         "--quantise",

@@ -183,7 +183,7 @@ def job_of(arguments: argparse.Namespace, config: Config) -> Job:
         n_steps=arguments.steps, minutes=arguments.minutes, n_tokens=arguments.tokens, accumulate=arguments.accumulate,
         rate=arguments.rate, seed=arguments.seed, quantise=arguments.quantise, checkpointing=arguments.checkpointing,
         resume=not arguments.restart, throttled=arguments.priority == "idle",
-        prompt_share=arguments.prompt_share, end_weight=arguments.end_weight,
+        prompt_share=arguments.prompt_share, end_weight=arguments.end_weight, draw=arguments.draw,
     )  # fmt: skip
 
 

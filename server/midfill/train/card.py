@@ -82,7 +82,8 @@ def _learned(settings: Mapping[str, Any]) -> str:
     loss = settings.get("loss") or {"prompt": 0.0, "end": 1.0}  # the values of runs before this setting existed
     more = f", and on {loss['prompt']:.0%} of the prompt's tokens" if loss["prompt"] else " only"
     end = f", which weighs {loss['end']:g} times as much" if loss["end"] != 1.0 else ""
-    return f"Loss on the middle and on the token that ends it{end}{more}."
+    drawn = " Middles with the repository's own names came more often." if settings.get("draw") == "own" else ""
+    return f"Loss on the middle and on the token that ends it{end}{more}.{drawn}"
 
 
 def _gate(figures: Mapping[str, Any]) -> list[str]:

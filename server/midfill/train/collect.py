@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from pathlib import Path
 from midfill.context.secrets import is_denied, without_secrets
 from midfill.context.walk import Folder, Found, printable
 from midfill.syntax import languages
+from midfill.train import git
 from midfill.types import MidfillError
 
 # A run of some hundred steps reads a few thousand holes, so no more than this is read of a larger collection.
@@ -23,7 +22,6 @@ MIN_LINES, MIN_CHARS = 8, 200
 MIN_LETTERS = 0.4  # of the characters that are not white space; tables of numbers have less
 HELD_OUT_SHARE = 0.12  # of the files
 MAX_HELD_OUT = 400
-GIT_S = 120.0
 
 # Of the languages that midfill knows and has a grammar for: those that are data rather than written code, and the prose
 # that is read all the same, because every repository has it.
@@ -86,6 +84,7 @@ class Collection:
     n_secret_lines: int = 0  # number of such lines, with those around them
     licences: dict[str, str] = field(default_factory=dict)  # by project
     others: list[SourceText] = field(default_factory=list)  # files outside the part that is learned: only for context
+    folders: dict[str, Path] = field(default_factory=dict)  # by project: its real path
 
     @property
     def n_chars(self) -> int:
@@ -99,6 +98,14 @@ class Collection:
         for file in self.files:
             counted[file.language] += len(file.text)
         return counted
+
+    def commits_ago(self) -> dict[str, int]:
+        """Return how many commits ago each file was changed last, by its key; files that git knows nothing about, or
+        only old commits, are left out."""
+        return {
+            f"{project}/{printable(path)}": ago
+            for project, folder in self.folders.items() for path, ago in git.commits_ago(folder).items()
+        }  # fmt: skip
 
     @property
     def digest(self) -> str:
@@ -167,7 +174,7 @@ def _of(project: str, root: Path, collection: Collection) -> Iterator[_Plausible
         raise MidfillError(f"{root} is not a folder", "name the folder of a repository")
     if folder.is_too_wide:
         raise MidfillError(f"{root} is a home folder or contains one, not a project", "name the folder of a repository")
-    collection.licences[project] = licence_of(folder.root)
+    collection.licences[project], collection.folders[project] = licence_of(folder.root), folder.root
     for found in _found(folder):
         if language_by_name(found.path):
             if reason := by_name(found.path):
@@ -200,28 +207,10 @@ def _read(one: _PlausibleFile, collection: Collection) -> SourceText | None:
 
 def _found(folder: Folder) -> Iterable[Found]:
     """Return the files that git tracks; without a git repository, those that git's ignore rules would leave."""
-    tracked = _tracked(folder.root)
+    tracked = git.tracked(folder.root)
     if tracked is None:
         return (found for found in folder.walk() if found is not None)
     return (Found(str(folder.root / path), printable(path), (0, 0)) for path in sorted(tracked))
-
-
-def _tracked(root: Path) -> list[str] | None:
-    """Return the files that git tracks in ``root``; None if it is no repository (or another user's), or git is missing.
-
-    The repository's own settings must not start programs: fsmonitor, the one that ``ls-files`` would start, is off.
-    """
-    command = ["git", "-c", "core.fsmonitor=false", "-C", str(root), "ls-files", "-z", "--cached"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    try:
-        done = subprocess.run(  # noqa: S603 - fixed words and a folder
-            command, capture_output=True, timeout=GIT_S, check=False, env={**environment, "GIT_OPTIONAL_LOCKS": "0"}
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode != 0:
-        return None
-    return [path for path in os.fsdecode(done.stdout).split("\0") if path]
 
 
 def language_by_name(path: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import exp, log
+from typing import NamedTuple
 
 from midfill.context.choose import choose
 from midfill.context.focus import Focus
@@ -17,12 +18,15 @@ from midfill.context.view import View
 from midfill.fim import FimRenderer
 from midfill.train.collect import SourceText
 from midfill.train.spans import NOTHING_BELOW, FileSpans, draw_kind
+from midfill.train.weights import N_DRAWN, MiddleWeights
 from midfill.types import MidfillError, Snapshot, Snippet
 
 MIN_PROMPT = 64  # tokens
 CONTEXT_SHARE = 0.6  # share of the examples that show snippets of other files, in a project of several files
 MAX_PARSED = 512  # files whose spans are kept
 N_TRIES = 50  # failed draws in a row before giving up
+# How often a draw gives a certain text that the user accepted and kept, and at most any of them.
+ACCEPTED_EACH, ACCEPTED_SHARE = 0.002, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +95,25 @@ class Batch:
         return cls(tuple(ids), tuple(positions), tuple(predicts), labels, tuple(weights), len(examples))
 
 
+class DrawnPlace(NamedTuple):
+    """A middle of the file number ``at``, in code points of its text."""
+
+    at: int
+    kind: str
+    start: int
+    end: int
+
+
 class Maker:
     """Draws examples from files. What is drawn depends only on the random generator."""
 
     def __init__(
-        self, files: Sequence[SourceText], renderer: FimRenderer, seed: int = 1, others: Sequence[SourceText] = ()
-    ) -> None:
-        """``others``: files that prompts may show, and no example is cut from. Raises MidfillError if the model has no
-        fill-in-the-middle tokens."""
+        self, files: Sequence[SourceText], renderer: FimRenderer, seed: int = 1, others: Sequence[SourceText] = (),
+        ages: Mapping[str, int] | None = None, accepted: Sequence[DrawnPlace] = (),
+    ) -> None:  # fmt: skip
+        """``others``: files that prompts may show, and no example is cut from. ``ages``: draw by MiddleWeights; None:
+        evenly. ``accepted``: middles that come besides. Raises MidfillError if the model has no fill-in-the-middle
+        tokens."""
         end = renderer.end_id
         if end is None:
             raise MidfillError(
@@ -107,7 +122,9 @@ class Maker:
             )
         self._end, self._renderer, self._files, self._seed = end, renderer, files, seed
         self.control = renderer.tokenizer.control_ids  # never learned from a prompt
-        self._weights = [max(200, min(len(file.text), 20_000)) ** 0.5 for file in files]
+        self._sizes = [max(200, min(len(file.text), 20_000)) ** 0.5 for file in files]
+        self._weights = None if ages is None else MiddleWeights(files, self._definers, ages)
+        self._accepted = accepted
         self._indexes: dict[str, Index] = {}
         self._of_project: defaultdict[str, list[SourceText]] = defaultdict(list)
         for file in (*files, *others):
@@ -117,18 +134,41 @@ class Maker:
     def draw(self, rng: random.Random, max_tokens: int) -> Example:
         """Return an example of at most ``max_tokens``. Raises MidfillError if N_TRIES draws give none."""
         for _ in range(N_TRIES):
-            at = rng.choices(range(len(self._files)), self._weights)[0]
-            if (example := self.draw_from(at, rng, max_tokens)) is not None:
+            place = self._draw_place(rng)
+            if place is not None and (example := self._cut(place, rng, max_tokens)) is not None:
                 return example
         raise MidfillError("there is too little code to cut examples from", "add folders with more source files")
 
     def draw_from(self, at: int, rng: random.Random, max_tokens: int) -> Example | None:
         """Return an example from the file number ``at``; None if what was drawn does not fit."""
-        file, kind = self._files[at], draw_kind(rng)
+        place = self._span_in(at, draw_kind(rng), rng)
+        return self._cut(place, rng, max_tokens) if place is not None else None
+
+    def _draw_place(self, rng: random.Random) -> DrawnPlace | None:
+        if self._accepted and rng.random() < min(ACCEPTED_SHARE, ACCEPTED_EACH * len(self._accepted)):
+            return rng.choice(self._accepted)
+        files = range(len(self._files))
+        if self._weights is None:
+            at = rng.choices(files, self._sizes)[0]
+            return self._span_in(at, draw_kind(rng), rng)
+        kind = draw_kind(rng)
+        drawn = [self._span_in(at, kind, rng) for at in rng.choices(files, self._sizes, k=N_DRAWN)]
+        found = [place for place in drawn if place is not None]
+        return rng.choices(found, [self._weight(place) for place in found])[0] if found else None
+
+    def _span_in(self, at: int, kind: str, rng: random.Random) -> DrawnPlace | None:
         span = self._spans(at).draw(kind, rng)
-        if span is None:
-            return None
-        start, end = span
+        return DrawnPlace(at, kind, *span) if span is not None else None
+
+    def _weight(self, place: DrawnPlace) -> float:
+        assert self._weights is not None
+        file = self._files[place.at]
+        imports = self._spans(place.at).imports(place.start, place.end)
+        return self._weights.of(file, file.text[place.start : place.end], imports)
+
+    def _cut(self, place: DrawnPlace, rng: random.Random, max_tokens: int) -> Example | None:
+        """Return the example of a place; None if it does not fit."""
+        file, kind, start, end = self._files[place.at], place.kind, place.start, place.end
         budget = round(exp(rng.uniform(log(MIN_PROMPT * 2), log(max_tokens))))
         below = "" if rng.random() < NOTHING_BELOW.get(kind, 0.0) else file.text[end:]
         text = file.text[:start] + below
@@ -161,6 +201,9 @@ class Maker:
             return choose(View(index), focus, int(budget * self._renderer.SNIPPET_SHARE)).snippets
         finally:
             index.put(whole)
+
+    def _definers(self, project: str, name: str) -> set[str]:
+        return {found.file.key for found in self._index(project).defining(name)}
 
     def _index(self, project: str) -> Index:
         if project not in self._indexes:

@@ -47,6 +47,7 @@ class Hyperparameters:
     start: str = ""  # the adapter to continue from, with the start of its digest
     loss: Loss = MIDDLE
     on_top_of: str = ""  # the adapter that is frozen in the base, with the start of its digest
+    draw: str = "even"  # one of weights.DRAWS
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,11 +160,21 @@ class FileSpans:
             found = self._of_kind[kind] = self._find(kind)
         return rng.choice(found) if found else None
 
-    def _find(self, kind: str) -> Sequence[Span]:
+    def imports(self, start: int, end: int) -> float:
+        """Return the share of a span's lines that are import statements, 0 to 1."""
+        first = self._text.count("\n", 0, start)
+        rows = range(first, first + 1 + self._text.count("\n", start, end))
+        return sum(any(leaf.is_import for leaf in self._read.rows.get(row, ())) for row in rows) / len(rows)
+
+    @property
+    def _read(self) -> Code:
         if self._code is None:
             self._code = read_code(self._text, self._language)
+        return self._code
+
+    def _find(self, kind: str) -> Sequence[Span]:
         rng = random.Random(f"{self._seed}:{kind}")  # noqa: S311 - the same spans, independent of earlier calls
-        found = _RANDOM[kind](self._code, rng) if kind in _RANDOM else KINDS[kind](self._code)
+        found = _RANDOM[kind](self._read, rng) if kind in _RANDOM else KINDS[kind](self._read)
         spans = [(start, end) for start, end in found if self._is_sound(start, end, kind)]
         return spans if len(spans) <= MAX_OF_KIND else rng.sample(spans, MAX_OF_KIND)
 

@@ -167,7 +167,8 @@ def _train(
     n_tokens = job.n_tokens or n_tokens
     memory = need(base, device, n_tokens, quantised=job.quantise, checkpointing=job.computes_again)
     check(memory)
-    maker = Maker(train, renderer, job.seed, collection.others)
+    ages = collection.commits_ago() if job.draw == "own" else None
+    maker = Maker(train, renderer, job.seed, collection.others, ages)
     unseen = list(held_out_examples(Maker(held_out, renderer, job.seed), N_HELD_OUT, n_tokens))
     source = models.resolve(job.model)
     loaded = load_base(base, source.name, str(device), _staged(tell), quantise=job.quantise)
@@ -179,7 +180,7 @@ def _train(
         lora, job.n_steps or n_steps, n_tokens, job.accumulate, job.rate, job.seed, job.minutes, job.computes_again,
         job.quantise, f"{start.name} ({start.digest[:12]})" if start is not None else "",
         Loss(job.prompt_share, job.end_weight),
-        f"{job.on_top_of} ({digest_of(one.digest for one in under)[:12]})" if under else "",
+        f"{job.on_top_of} ({digest_of(one.digest for one in under)[:12]})" if under else "", job.draw,
     )  # fmt: skip
     for one in under:
         freeze(loaded.model, one)

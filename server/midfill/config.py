@@ -164,6 +164,10 @@ class Config:
         True, "Count what is shown and accepted, on this machine only and without source text.",
         shown=True, live=True, more='"Show Statistics" shows the counts; they never leave this machine.',
     )  # fmt: skip
+    learn_from_accepted: bool = _setting(
+        False, "Keep the suggestions that you accept and leave in your code, with 200 characters on each side, on this "
+        "machine, so that midfill train learns them more often.", scope="user",
+    )  # fmt: skip
     disabled_context: tuple[str, ...] = _setting(
         (DEFINITIONS,), "Sources of cross-file context to leave out.",
         scope="workspace", choices=tuple(CONTEXT_SOURCES), shown=True, live=True,

@@ -118,6 +118,10 @@ class Records:
         if not was_waiting and not self._do(lambda _connection: self._write_trace()):
             self._trace = None
 
+    def also(self, work: Callable[[], None]) -> None:
+        """Do ``work`` in the thread that writes, after what waits."""
+        self._do(lambda _connection: work())
+
     def close(self) -> None:
         """Write what waits. May take a moment: call it from a thread."""
         if self._thread is not None:
@@ -201,11 +205,7 @@ def _storable(value: object) -> object:
 def opened() -> Iterator[sqlite3.Connection]:
     """Return the open database, created if missing. Raises sqlite3.Error, OSError, MidfillError."""
     file = records_file()
-    paths.private_dir(file.parent)
-    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its journal the same mode
-    file.chmod(0o600)
-    connection = sqlite3.connect(file, timeout=5.0)
-    try:
+    with connected(file) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version not in (0, _SCHEMA):
             raise MidfillError(f"{file} was written by another version of midfill", "run: midfill stats --clear")
@@ -217,8 +217,17 @@ def opened() -> Iterator[sqlite3.Connection]:
                 connection.execute(f"ALTER TABLE suggestions ADD COLUMN {name} {_LATER[name]}")
             connection.execute(f"PRAGMA user_version = {_SCHEMA}")
         yield connection
-    finally:
-        connection.close()
+
+
+@contextlib.contextmanager
+def connected(file: Path) -> Iterator[sqlite3.Connection]:
+    """Return an open database in the state folder that only the user can read. Raises sqlite3.Error, OSError,
+    MidfillError."""
+    paths.private_dir(file.parent)
+    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its journal the same mode
+    file.chmod(0o600)
+    with contextlib.closing(sqlite3.connect(file, timeout=5.0)) as connection:
+        yield connection
 
 
 def rows(days: float | None = None) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from midfill import __version__, config, config_files, paths
+from midfill import __version__, accepted, config, config_files, paths
 from midfill.addresses import leaving
 from midfill.client.remote import renderer_of
 from midfill.commands.model import check_whole
@@ -112,6 +112,11 @@ def _configuration() -> Iterator[Finding]:
         yield Finding("configuration", "warning", problem.message, problem.remedy)
     says = f"{file}" if file.is_file() else f"defaults (there is no {file})"
     yield Finding("configuration", "ok", f"{says}: model {taken.config.model}, adapter {taken.config.adapter}")
+    n_texts = len(accepted.texts())
+    if taken.config.learn_from_accepted or n_texts:
+        state = "on" if taken.config.learn_from_accepted else "off"
+        says = f"learn_from_accepted is {state}; {n_texts} accepted texts in {accepted.accepted_file()}"
+        yield Finding("privacy", "ok", f"{says}; midfill stats --clear deletes them")
 
 
 def _folders() -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from midfill import records
+from midfill import accepted, records
 
 Row = dict[str, Any]
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``midfill stats``."""
     parser.add_argument("--days", type=float, metavar="N", help="count the last N days only")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    parser.add_argument("--clear", action="store_true", help="delete all records")
+    parser.add_argument("--clear", action="store_true", help="delete all records and accepted texts")
     parser.set_defaults(run=run)
 
 
@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table, or with ``--json`` one line; with ``--clear`` delete everything."""
     if arguments.clear:
         records.clear()
-        print("all records are deleted")
+        accepted.clear()
+        print("all records and accepted texts are deleted")
         return 0
     rows = [row for row in records.rows(arguments.days) if row["seen"]]
     if arguments.json:

@@ -184,6 +184,7 @@ def job_of(arguments: argparse.Namespace, config: Config) -> Job:
         rate=arguments.rate, seed=arguments.seed, quantise=arguments.quantise, checkpointing=arguments.checkpointing,
         resume=not arguments.restart, throttled=arguments.priority == "idle",
         prompt_share=arguments.prompt_share, end_weight=arguments.end_weight, draw=arguments.draw,
+        learn_from_accepted=config.learn_from_accepted,
     )  # fmt: skip
 
 

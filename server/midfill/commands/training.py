@@ -146,6 +146,8 @@ class _TrainingProgress:
         if message["kind"] == "data":
             for line in data_lines(message):
                 self._console.print(line)
+        elif message["kind"] == "accepted":
+            self._console.print(f"{message['n']:,} texts that you accepted and kept come more often")
         elif message["kind"] == "stage":
             if message["stage"] != self._stage:
                 self._stage = message["stage"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from midfill.lsp import closers
 from midfill.lsp.notebooks import Notebooks
 from midfill.lsp.positions import Encoding, content, join_surrogates, split_lines, to_character, to_index
-from midfill.lsp.uris import display_path, file_path
+from midfill.lsp.uris import display_path, file_path, folder_path
 from midfill.syntax import languages
 from midfill.types import Snapshot
 
@@ -225,6 +226,14 @@ class Documents:
     def file_of(self, uri: str) -> str:
         """Return the path in the workspace of the file that holds a document; "" if there is none."""
         return file_path(self.notebooks.notebook_of(uri) or uri, self.folders)
+
+    def file_in_folder(self, uri: str) -> tuple[Path, Path] | None:
+        """Return the workspace folder that holds a document's file, and the file, as the client names them; None for
+        cells of notebooks and for other documents."""
+        path = None if self.notebooks.notebook_of(uri) else folder_path(uri)
+        folders = [folder for one in self.folders if (folder := folder_path(one)) is not None]
+        found = [folder for folder in folders if path is not None and path.is_relative_to(folder)]
+        return (max(found, key=lambda folder: len(folder.parts)), path) if path is not None and found else None
 
     def name_of(self, uri: str) -> str:
         """Return the same path as the editor shows it, even for texts that are not files: users and their globs mean

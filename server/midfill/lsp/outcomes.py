@@ -12,8 +12,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from midfill import accepted
+from midfill.accepted import AcceptedText
 from midfill.lsp import convert
 from midfill.lsp.documents import Documents
 from midfill.lsp.protocol import Params
@@ -25,7 +28,7 @@ MAX_KNOWN = 200  # suggestions whose outcome is still open
 MAX_CHECKS = 100  # accepted texts to look for again later
 MAX_ID = 64
 NEAR_CHARS = 200  # characters of text before a place: enough to recognise it
-NEAR_LINES = 300  # an accepted text is looked for within this many characters of its place
+NEAR_LINES = 300  # an accepted text is looked for within this many lines of its place
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class Offer:
     cursor: int
     line: int  # from 0, in the client's document
     before: str
+    after: str = ""
     settled: bool = False
 
     def stands_in(self, snapshot: Snapshot) -> bool:
@@ -50,9 +54,12 @@ class Offer:
 class Outcomes:
     """The offers of one session, until their outcome is known."""
 
-    def __init__(self, documents: Documents, recording: Callable[[], bool]) -> None:
-        """``recording`` returns whether the user lets midfill keep records."""
-        self._documents, self._recording = documents, recording
+    def __init__(
+        self, documents: Documents, recording: Callable[[], bool], learning: Callable[[str], bool] = lambda _uri: False
+    ) -> None:
+        """``recording`` returns whether the user lets midfill keep records, ``learning`` whether also the texts that
+        are accepted in a document."""
+        self._documents, self._recording, self._learning = documents, recording, learning
         self._records = Records()
         self._offers: OrderedDict[str, Offer] = OrderedDict()
         self._last: dict[tuple[str, str], Offer] = {}  # by family and document
@@ -72,7 +79,8 @@ class Outcomes:
         if completion.id in self._offers:
             return
         before = snapshot.text[max(0, snapshot.cursor - NEAR_CHARS) : snapshot.cursor]
-        offer = Offer(completion.id, snapshot.uri, completion.texts, snapshot.cursor, line, before)
+        after = snapshot.text[snapshot.cursor : snapshot.cursor + NEAR_CHARS]
+        offer = Offer(completion.id, snapshot.uri, completion.texts, snapshot.cursor, line, before, after)
         self._offers[offer.id] = self._last[family, snapshot.uri] = offer
         while len(self._offers) > MAX_KNOWN:
             self._offers.popitem(last=False)
@@ -151,10 +159,23 @@ class Outcomes:
             document = self._documents.get(offer.uri)
             if document is not None and not document.stale:
                 near = document.lines[max(0, offer.line - NEAR_LINES) : offer.line + NEAR_LINES]
-                self._records.kept(offer.id, after_s, kept_share(text, near))
+                share = kept_share(text, near)
+                self._records.kept(offer.id, after_s, share)
+                self._learn(offer, text, share)
 
         timer = asyncio.get_running_loop().call_later(after_s, check)
         self._checks.add(timer)
+
+    def _learn(self, offer: Offer, text: str, share: float) -> None:
+        """Keep an accepted text as long as all of it is there, if the user wants that."""
+        if not self._learning(offer.uri):
+            return
+        if share < 1.0:
+            self._records.also(partial(accepted.forget, offer.id))
+        elif (place := self._documents.file_in_folder(offer.uri)) is not None:
+            folder, path = place
+            found = AcceptedText(offer.id, time.time(), str(path), offer.before, text, offer.after)
+            self._records.also(partial(accepted.keep, folder, found))
 
 
 def _shown(family: str, completion: Completion, trace: Trace, *, seen: bool) -> Shown:

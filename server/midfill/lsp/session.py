@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from midfill import config as configuration
+from midfill import triggers
 from midfill.battery import BATTERY, Battery
 from midfill.client.base import Completes
 from midfill.config import Config
@@ -45,7 +46,7 @@ class Session:
         self.battery: Battery = BATTERY
         self.board = StatusBoard(protocol.notify, self._facts)
         self.snooze, self.warnings = Snooze(self.board.changed), Warnings(protocol.notify)
-        self.outcomes = Outcomes(self.documents, lambda: self.config.records)
+        self.outcomes = Outcomes(self.documents, lambda: self.config.records, self._may_learn)
         self.focus = FocusTracker(self.documents, lambda: self.config.enabled, self._tell_rest)
         self.engine = Connection(protocol.notify, self.board, self.warnings, self.project, self.focus.read, make_link)
         self.on_process_id: Callable[[int], None] = lambda _pid: None
@@ -126,7 +127,15 @@ class Session:
             "lines": self.config.lines,
             "on_battery": knob.on_battery,
             "snoozed_s": self.snooze.left_s,
+            **({"learns_from_accepted": True} if self.config.learn_from_accepted and self.config.records else {}),
         }
+
+    def _may_learn(self, uri: str) -> bool:
+        """Whether the user lets midfill keep texts that were accepted in a document."""
+        if not self.config.learn_from_accepted or (document := self.documents.get(uri)) is None:
+            return False
+        place = Snapshot(uri, 0, document.language, "", 0, name=self.documents.name_of(uri))
+        return triggers.switched_off(place, self.config.disabled_languages, self.config.disabled_files) is None
 
     def _tell_rest(self, snapshot: Snapshot | None) -> None:
         if self.completer is not None:

@@ -38,6 +38,7 @@ class Job:
     prompt_share: float = 0.5  # share of the prompt's tokens that are learned from besides the middle
     end_weight: float = 3.0  # weight of the token that ends a middle
     draw: str = "even"  # how middles are drawn: one of weights.DRAWS
+    learn_from_accepted: bool = False  # texts that the user accepted and kept come more often
     quantise: bool = False
     checkpointing: bool = False
     resume: bool = True

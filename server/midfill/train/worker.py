@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from midfill import fim
+from midfill import accepted, fim
 from midfill.engine.local.store import models
 from midfill.faults import in_words
 from midfill.tokenizer import CodeTokenizer
@@ -158,6 +158,7 @@ def _train(
     from midfill.train.estimate import estimate
     from midfill.train.examples import Loss, Maker
     from midfill.train.examples import held_out as held_out_examples
+    from midfill.train.kept import accepted_places
     from midfill.train.memory import check, need
     from midfill.train.run import Hyperparameters, Interrupted, Run
     from midfill.train.throttle import Throttle
@@ -168,7 +169,8 @@ def _train(
     memory = need(base, device, n_tokens, quantised=job.quantise, checkpointing=job.computes_again)
     check(memory)
     ages = collection.commits_ago() if job.draw == "own" else None
-    maker = Maker(train, renderer, job.seed, collection.others, ages)
+    kept = accepted_places(train, collection.folders, accepted.texts()) if job.learn_from_accepted else []
+    maker = Maker(train, renderer, job.seed, collection.others, ages, kept)
     unseen = list(held_out_examples(Maker(held_out, renderer, job.seed), N_HELD_OUT, n_tokens))
     source = models.resolve(job.model)
     loaded = load_base(base, source.name, str(device), _staged(tell), quantise=job.quantise)
@@ -197,6 +199,8 @@ def _train(
     folder = Path(job.folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write.need_space(folder, n_weights, n_checkpoints=2)
+    if kept:
+        tell({"kind": "accepted", "n": len(kept)})
     tell({"kind": "stage", "stage": "measuring the base", "fraction": 0.0})
     throttle = Throttle()
     if job.throttled and device.type == "cuda":  # a CPU's idle class gives way by itself

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
-from midfill import cli, paths, registry
+from midfill import accepted, cli, paths, registry
+from midfill.accepted import AcceptedText
 from midfill.engine.local.lora.files import describe, digest_of
 from tests.engine.test_adapters import save_adapter
 from tests.train.made import project, repository
@@ -37,10 +38,18 @@ def train(*arguments: str, model: Path) -> subprocess.CompletedProcess[str]:
 def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
     """Train, measure, show and register: here by force, because a random model does not become better."""
     repo = project(tmp_path / "repo", 24)
-    done = train(str(repo), "--name=mine", "--steps=4", "--holes=20", "--force", model=tiny)
+    text = (repo / "package" / "module_0.py").read_text()
+    start = text.index("math.floor(")
+    path = str((repo / "package" / "module_0.py").resolve())
+    accepted.keep(repo, AcceptedText("a", time.time(), path, text[start - 40 : start], "math.floor(", ""))
+    paths.config_file().parent.mkdir(parents=True, exist_ok=True)
+    paths.config_file().write_text("learn_from_accepted = true\n")
+    done = train(str(repo), "--name=mine", "--steps=4", "--holes=20", "--force", "--draw=own", model=tiny)
     assert done.returncode == 0, done.stderr
     for said in (
         "files held out",
+        "1 texts that you accepted and kept come more often",
+        "Answers that follow the repository's style",
         "measuring the base",
         "step 4 of 4",
         "Before and after",
@@ -64,6 +73,8 @@ def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
     }
     card = (folder / "README.md").read_text()
     assert "Verdict: not promoted" in card
+    assert "Middles with the repository's own names came more often." in card
+    assert {row["name"]: row["style"] for row in line["gate"]["style"]}["names of several words"] == "snake_case"
     assert re.search(r"Judged with the base in (int8|bfloat16|float32)\.$", card, re.M)
     compared = subprocess.run(
         [sys.executable, "-P", "-m", "midfill", "eval", "adapter", "none", "mine", f"--repo={repo}", f"--model={tiny}",

@@ -30,7 +30,7 @@ from midfill.engine.local.store import models
 from midfill.eval.ask import bare
 from midfill.eval.holes import Hole
 from midfill.eval.run import Record, evaluate
-from midfill.train import card, gate, middles
+from midfill.train import card, gate, middles, style
 from midfill.train.collect import SourceText
 from midfill.train.job import Job
 from midfill.train.part import RepositoryPart
@@ -88,8 +88,12 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
     console.print(scoring.shown(likelihood))
     records, dtype = _judge(holes, trained, present, arguments.on_top_of, console)
     verdict = gate.decide(records, likelihood)
-    card.add_gate(trained, job.name, {**gate.as_figures(verdict), "dtype": dtype})
+    styles = style.probe(train, *([one for one in records if one["who"] == who] for who in (gate.BEFORE, gate.AFTER)))
+    gate_figures = {**gate.as_figures(verdict), "style": style.as_figures(styles)}
+    card.add_gate(trained, job.name, {**gate_figures, "dtype": dtype})
     console.print(_table(verdict))
+    if styles:
+        console.print(_style_table(styles))
     console.print(f"loss at held-out middles: {scoring.says(likelihood)}")
     promoted = verdict.promoted or arguments.force
     console.print(verdict.reason if verdict.promoted else f"not better: {verdict.reason}")
@@ -104,7 +108,7 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
     if night is not None:
         night.judged()
     print(json.dumps({"train": job.name, "folder": str(trained), "promoted": promoted, **versions, **figures,
-                      "gate": gate.as_figures(verdict)}))  # fmt: skip
+                      "gate": gate_figures}))  # fmt: skip
     return 0 if promoted else NOT_PROMOTED
 
 
@@ -322,4 +326,14 @@ def _table(verdict: gate.Verdict) -> Table:
         )
         style = "bold" if one.is_sure else ""
         table.add_row(gate.name_of(one), str(one.n), a, b, d, f"{low} to {high}", style=style)
+    return table
+
+
+def _style_table(rows: Sequence[style.StyleRow]) -> Table:
+    table = Table(title="Answers that follow the repository's style (decides nothing)", title_justify="left")
+    for column in ("", "the repository", "before", "after", "its own text there"):
+        table.add_column(column, justify="right" if column in ("before", "after", "its own text there") else "left")
+    for row in rows:
+        counts = (f"{n_follow} of {n}" for n_follow, n in (row.before, row.after, row.original))
+        table.add_row(row.name, row.style, *counts)
     return table

@@ -105,8 +105,19 @@ def _gate(figures: Mapping[str, Any]) -> list[str]:
     found += _table(("measure", "holes", "before", "after", "95 % interval of the difference"), rows)
     if gate is None:
         return found
+    styles = [
+        (one["name"], one["style"], *(_share(one, key) for key in ("before", "after", "original")))
+        for one in gate.get("style", ())
+    ]
+    if styles:
+        found += ["", "Answers that follow the repository's style (this decides nothing):", ""]
+        found += _table(("", "the repository", "before", "after", "its own text there"), styles)
     judged = f" Judged with the base in {gate['dtype']}." if gate.get("dtype") else ""
     return [*found, "", f"Verdict: {gate['verdict']}.{judged}"]
+
+
+def _share(row: Mapping[str, Any], key: str) -> str:
+    return f"{row[key]:.0%} of {row[f'n_{key}']}" if row[key] is not None else "-"
 
 
 def _table(names: tuple[str, ...], rows: Any) -> list[str]:

@@ -18,6 +18,7 @@ from midfill.config import Config
 from midfill.eagerness import BALANCED, EAGER, LEVELS, QUIET, Knob
 from midfill.engine.base import Delta, GenerateRequest
 from midfill.engine.scripted import ScriptedEngine
+from midfill.postprocess import AcceptanceHabits
 from midfill.postprocess.confidence import DEFAULTS
 from midfill.trace import Trace, headline, trace_of
 from midfill.triggers import Debounce
@@ -189,7 +190,7 @@ EVERYBODY = [(math.exp(-0.9), True)] * 200
 def test_what_was_learned_moves_every_position_and_keeps_their_order(outcomes: list[tuple[float, bool]]) -> None:
     first = []
     for name in NAMES:
-        gate = Knob(lambda: Config(eagerness=name), lambda _trigger: outcomes).gate("automatic")  # noqa: B023
+        gate = Knob(lambda: Config(eagerness=name), lambda _trigger: AcceptanceHabits(outcomes)).gate("automatic")  # noqa: B023
         first.append(gate.thresholds.first)
     assert first == sorted(first, reverse=True)
     assert first[0] > first[-1]

@@ -15,6 +15,7 @@ import pytest
 
 from midfill import cli, records
 from midfill.commands import stats
+from midfill.postprocess import AcceptanceHabits
 from midfill.records import Outcome, Records, Shown
 from midfill.types import MidfillError
 
@@ -69,7 +70,7 @@ def test_what_is_kept() -> None:
 
 def test_a_file_from_before_a_column_came(tmp_path: Path) -> None:
     """It gets the column, and an earlier version that writes to it at the same time is not disturbed."""
-    old = {name: value for name, value in dataclasses.asdict(shown()).items() if name != "adapter_digest"}
+    old = {name: value for name, value in dataclasses.asdict(shown()).items() if name not in records._LATER}
     columns, marks = ", ".join(old), ", ".join("?" * len(old))
     write = f"INSERT INTO suggestions ({columns}) VALUES ({marks})"
     records.records_file().parent.mkdir(parents=True)
@@ -79,10 +80,11 @@ def test_a_file_from_before_a_column_came(tmp_path: Path) -> None:
         earlier.execute(write, tuple(old.values()))
         earlier.commit()
         subject = Records()
-        subject.shown(shown("b", adapter_digest="0123"))
+        subject.shown(shown("b", adapter_digest="0123", scope="comment"))
         subject.close()
         earlier.execute(write, (*({**old, "id": "c"}).values(),))
-    assert [(row["id"], row["adapter_digest"]) for row in records.rows()] == [("a", ""), ("b", "0123"), ("c", "")]
+    found = [(row["id"], row["adapter_digest"], row["scope"]) for row in records.rows()]
+    assert found == [("a", "", ""), ("b", "0123", "comment"), ("c", "", "")]
 
 
 def test_only_the_user_can_read_them() -> None:
@@ -193,9 +195,9 @@ def test_outcomes_to_learn_from() -> None:
         if outcome is not None:
             subject.outcome(str(n), outcome)  # type: ignore[arg-type]
     subject.close()
-    assert records.outcomes("automatic") == [(0.5, False), (0.9, True), (0.8, True)]
-    assert records.outcomes("automatic", limit=1) == [(0.8, True)]
-    assert records.outcomes("invoked") == [(0.1, True)]
+    assert AcceptanceHabits.of(records.settled("automatic")).outcomes == [(0.5, False), (0.9, True), (0.8, True)]
+    assert AcceptanceHabits.of(records.settled("automatic", limit=1)).outcomes == [(0.8, True)]
+    assert AcceptanceHabits.of(records.settled("invoked")).outcomes == [(0.1, True)]
 
 
 # ---- midfill stats ---------------------------------------------------------------------------------------------------
@@ -256,6 +258,21 @@ def test_calibration(capsys: pytest.CaptureFixture[str]) -> None:
     ]  # fmt: skip
     assert cli.main(["stats", "--clear"]) == 0
     assert stats.calibration(records.rows()) == {}
+
+
+def test_shifts(capsys: pytest.CaptureFixture[str]) -> None:
+    """The figures say where the thresholds are moved, by the same records that move them."""
+    subject = Records()
+    for n in range(400):
+        is_comment = n % 2 == 0
+        confidence = 0.2 + (n * 7 % 80) / 100
+        subject.shown(shown(str(n), confidence=confidence, scope="comment" if is_comment else "code"))
+        subject.outcome(str(n), "typed" if confidence > (0.85 if is_comment else 0.3) else "rejected")
+    subject.close()
+    assert cli.main(["stats", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["shifts"]
+    assert found["scope comment"] > 0 > found["scope code"]
+    assert found == AcceptanceHabits.of(records.settled("automatic")).shifts
 
 
 def test_calibration_has_a_bounded_number_of_points() -> None:

@@ -19,11 +19,11 @@ from midfill.config import Config
 from midfill.context.gather import ContextSource, follow, gather, known_at
 from midfill.context.knowledge.names import Known
 from midfill.dismissals import DISMISSED, Dismissals
-from midfill.eagerness import Knob, Outcomes, scope_of
+from midfill.eagerness import Knob, scope_of
 from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
 from midfill.in_flight import InFlight, candidates_of
-from midfill.postprocess import invents, is_whole_sentence
+from midfill.postprocess import AcceptanceHabits, invents, is_whole_sentence
 from midfill.read_ahead import ReadAhead, accepted, entered
 from midfill.renderers import Renderer
 from midfill.reuse import Middle, Reuse, ReuseQuery, digest
@@ -71,7 +71,7 @@ class Completer:
         adapter: str | None = None,
         adapters: Mapping[str, str | None] = MappingProxyType({}),
         sources: Sequence[ContextSource] = (),
-        outcomes: Callable[[Trigger], Outcomes] = lambda _trigger: (),
+        habits: Callable[[Trigger], AcceptanceHabits] = lambda _trigger: AcceptanceHabits(),
         scope_at: ScopeAt = scope_of,
         resident: bool = False,
         on_battery: Callable[[], bool] = lambda: False,
@@ -79,7 +79,7 @@ class Completer:
         self.engine, self.renderer, self.info, self.config = engine, renderer, info, config
         self.adapter, self._adapters = adapter, adapters
         self.sources, self.scope_at, self.resident = sources, scope_at, resident
-        self.knob = Knob(lambda: self.config, outcomes, on_battery, MAX_TOKENS)
+        self.knob = Knob(lambda: self.config, habits, on_battery, MAX_TOKENS)
         self.reuse, self.debounce, self.dismissals = Reuse[InFlight](), Debounce(), Dismissals()
         # The clock of the keys; a replay has its own.
         self.clock: Callable[[], float] = time.monotonic

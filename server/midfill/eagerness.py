@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from midfill.config import SCOPES, Config
-from midfill.postprocess import Place
+from midfill.postprocess import AcceptanceHabits, Place
 from midfill.postprocess.confidence import DEFAULTS, MAX_HIDDEN, AdaptiveThresholds, Thresholds
 from midfill.triggers import Debounce
 from midfill.types import Snapshot, Trigger
-
-Outcomes = Sequence[tuple[float, bool]]  # confidence of what was shown, and whether it was accepted
 
 # Explicit requests may generate this many times ``max_tokens``: a block, not only a line.
 INVOKED = 3
@@ -55,13 +53,13 @@ class Knob:
     def __init__(
         self,
         config_of: Callable[[], Config],
-        outcomes: Callable[[Trigger], Outcomes] = lambda _trigger: (),
+        habits: Callable[[Trigger], AcceptanceHabits] = lambda _trigger: AcceptanceHabits(),
         on_battery: Callable[[], bool] = lambda: False,
         most_tokens: int = sys.maxsize,
     ) -> None:
-        """``outcomes``: what became of earlier suggestions; ``on_battery``: whether the machine runs on its battery;
+        """``habits``: what became of earlier suggestions; ``on_battery``: whether the machine runs on its battery;
         ``most_tokens``: the most tokens that the engine generates."""
-        self._config_of, self._outcomes, self._on_battery = config_of, outcomes, on_battery
+        self._config_of, self._habits, self._on_battery = config_of, habits, on_battery
         self._most_tokens = most_tokens
         self._gates: dict[str, AdaptiveThresholds] = {}  # by level; "" for explicit requests
 
@@ -109,11 +107,9 @@ class Knob:
         level = self.level
         name = level.name if trigger == "automatic" else ""
         if name not in self._gates:
-            known = self._outcomes(trigger)
-            automatic = (level.thresholds, level.max_hidden)
-            self._gates[name] = (
-                AdaptiveThresholds(trigger, known, *automatic) if name else AdaptiveThresholds(trigger, known)
-            )
+            known = self._habits(trigger)
+            automatic = (level.thresholds, level.max_hidden, known.shifts) if name else ()
+            self._gates[name] = AdaptiveThresholds(trigger, known.outcomes, *automatic)
         return self._gates[name]
 
     def why_hidden(self, trigger: Trigger, rules: Collection[str], confidence: float | None) -> str:

@@ -40,7 +40,7 @@ _COLUMNS = """
 """
 _SCHEMA = 1
 # Columns that later versions added. Nothing else changes by them, so versions with and without them may share one file.
-_LATER = {"adapter_digest": "TEXT NOT NULL DEFAULT ''"}
+_LATER = {"adapter_digest": "TEXT NOT NULL DEFAULT ''", "scope": "TEXT NOT NULL DEFAULT ''"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class Shown:
     n_decoded: int
     seen: bool  # False if the client reports what it really shows, and has not done so yet
     adapter_digest: str = ""  # the version of the adapter; "" if the engine does not report it
+    scope: str = ""  # the kind of place: "code", "comment", "string" or "docstring"
 
 
 def records_file() -> Path:
@@ -244,14 +245,12 @@ def rows(days: float | None = None) -> list[dict[str, Any]]:
         raise MidfillError(f"cannot read {records_file()}: {error}", "run: midfill stats --clear") from error
 
 
-def outcomes(trigger: str, limit: int = 500) -> list[tuple[float, bool]]:
-    """Return (confidence, whether it was accepted) of the last suggestions with an outcome. Raises MidfillError."""
-    known = [
-        (float(row["confidence"]), row["outcome"] != "rejected")
-        for row in rows()
+def settled(trigger: str, limit: int = 500) -> list[dict[str, Any]]:
+    """Return the last suggestions with an outcome and a confidence, the oldest first. Raises MidfillError."""
+    return [
+        row for row in rows()
         if row["trigger"] == trigger and row["seen"] and row["outcome"] and row["confidence"] is not None
-    ]
-    return known[-limit:]
+    ][-limit:]  # fmt: skip
 
 
 def kept_share(text: str, lines: Sequence[str]) -> float:

@@ -67,6 +67,15 @@ def test_items_tell_when_they_are_taken(launch: Launch, tmp_path: Path) -> None:
     assert (row["n_chars"], row["n_lines"], row["n_candidates"], row["seen"]) == (6, 1, 1, 1)
     assert row["latency_s"] > 0
     assert row["n_decoded"] == 2
+    assert row["scope"] == "code"
+
+
+def test_records_know_the_kind_of_place(launch: Launch, tmp_path: Path) -> None:
+    client = ready(launch, {"chunks": ["add"]}, real=True, initializationOptions={"ahead": False})
+    uri = client.open("# sum \nx = 'a \n")
+    for line, column in ((0, 6), (1, 7)):
+        client.result(INLINE, at(uri, line, column, context=INVOKED))
+    assert [row["scope"] for row in settled(client, tmp_path, 2)] == ["comment", "string"]
 
 
 def test_typing_along_is_the_same_suggestion(launch: Launch, tmp_path: Path) -> None:

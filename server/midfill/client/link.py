@@ -27,12 +27,12 @@ from midfill.client.scripted import ScriptedLink
 from midfill.completer import Completer
 from midfill.config import Config
 from midfill.context.gather import ContextSource
-from midfill.eagerness import Outcomes
 from midfill.engine import record
 from midfill.engine.base import EngineError
 from midfill.engine.http import HttpEngine
 from midfill.engine.suspects import Suspects
 from midfill.engine.wire import EngineState
+from midfill.postprocess import AcceptanceHabits
 from midfill.types import EngineStatus, MidfillError, ModelInfo, State, Trigger
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def make_link(config: Config, on_status: StatusHandler, sources: Sequence[Contex
     if script := os.environ.get("MIDFILL_SCRIPT"):
         return ScriptedLink(config, on_status, Path(script), sources)
     if config.engine:
-        return RemoteLink(config, on_status, sources, _outcomes)
+        return RemoteLink(config, on_status, sources, _habits)
     return EngineLink(config, on_status, sources)
 
 
@@ -177,7 +177,7 @@ class EngineLink(BackgroundLink):
         self.completer = Completer(
             AdapterKeeper(Wary(engine, Suspects(where.suspects)), self._adapters.folders), renderer, info, self._config,
             adapter=self._adapters.default, adapters=self._adapters.of_part, sources=self._sources,
-            outcomes=await asyncio.to_thread(_outcomes, self._config), resident=True,
+            habits=await asyncio.to_thread(_habits, self._config), resident=True,
             on_battery=lambda: BATTERY.in_use,
         )  # fmt: skip
         return EngineStatus(
@@ -200,9 +200,10 @@ class EngineLink(BackgroundLink):
             self._engine = None
 
 
-def _outcomes(config: Config) -> Callable[[Trigger], Outcomes]:
-    """Return what became of earlier suggestions, if that is recorded."""
-    found: dict[Trigger, Outcomes] = {}
+def _habits(config: Config) -> Callable[[Trigger], AcceptanceHabits]:
+    """Return what became of earlier suggestions, if that is recorded. Takes a moment: call it from a thread."""
+    found: dict[Trigger, AcceptanceHabits] = {}
     with contextlib.suppress(MidfillError):
-        found = {trigger: records.outcomes(trigger) for trigger in ("automatic", "invoked")} if config.records else {}
-    return lambda trigger: found.get(trigger, ())
+        triggers: tuple[Trigger, ...] = ("automatic", "invoked") if config.records else ()
+        found = {trigger: AcceptanceHabits.of(records.settled(trigger)) for trigger in triggers}
+    return lambda trigger: found.get(trigger, AcceptanceHabits())

@@ -25,6 +25,7 @@ from midfill.engine.adapter_setting import AUTO, EMBEDDED
 from midfill.engine.base import AdapterMissingError, EngineError, GenerateRequest
 from midfill.faults import in_words
 from midfill.fim import FimRenderer
+from midfill.postprocess import AcceptanceHabits
 from midfill.remote import cancels
 from midfill.remote.client import RemoteEngine
 from midfill.remote.connect import Remote, connect, told_to_people
@@ -39,7 +40,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0  # seconds until it connects again
 LOOK_S = 2.0  # seconds between two looks at pointers and at replicas that did not answer
 N_PROBE_TOKENS = 1
 
-MakeOutcomes = Callable[[Config], Callable[[Trigger], Sequence[tuple[float, bool]]]]  # of earlier suggestions
+MakeHabits = Callable[[Config], Callable[[Trigger], AcceptanceHabits]]  # what became of earlier suggestions
 
 
 class RemoteLink(BackgroundLink):
@@ -50,11 +51,11 @@ class RemoteLink(BackgroundLink):
         config: Config,
         on_status: StatusHandler,
         sources: Sequence[ContextSource] = (),
-        outcomes: MakeOutcomes = lambda _config: lambda _trigger: (),
+        habits: MakeHabits = lambda _config: lambda _trigger: AcceptanceHabits(),
     ) -> None:
         status = EngineStatus("starting", leaving(config.engine), model=config.model)
         super().__init__(config, on_status, sources, status)
-        self._outcomes = outcomes
+        self._habits = habits
         self._remote: Remote | None = None
         self._renderer: RenderProcess | None = None
         self._adapters = Adapters()
@@ -116,7 +117,7 @@ class RemoteLink(BackgroundLink):
         self.completer = Completer(
             remote.engine, renderer, remote.info, self._config, adapter=adapters.default,
             adapters=adapters.of_part, sources=self._sources,
-            outcomes=await asyncio.to_thread(self._outcomes, self._config), resident=True,
+            habits=await asyncio.to_thread(self._habits, self._config), resident=True,
         )  # fmt: skip
         self._look_at_pointers(adapters)
         self._adapters = adapters

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from midfill import accepted, records
+from midfill.postprocess.habits import learn_shifts
 
 Row = dict[str, Any]
 
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     rows = [row for row in records.rows(arguments.days) if row["seen"]]
     if arguments.json:
-        curves = {"calibration": calibration(rows)}
+        curves = {"calibration": calibration(rows), "shifts": learn_shifts(records.settled("automatic"))}
         print(json.dumps({"all": summary(rows), **{by: _groups(rows, by) for by in GROUPS}, **curves}))
     elif not rows:
         print("nothing has been shown yet, or records = false")
@@ -74,7 +75,7 @@ def calibration(rows: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:
     """Return by trigger how the model's confidence and what users did agree, from unsure to sure.
 
     Each point is the mean of as many suggestions as any other, MIN_OF_POINT or more: their confidence, 0 to 1, and the
-    share that was not rejected, which is what the thresholds of automatic suggestions learn from (records.outcomes).
+    share that was not rejected, which is what the thresholds of automatic suggestions learn from (postprocess.habits).
     """
     curves = {}
     for trigger in sorted({str(row["trigger"]) for row in rows}):

@@ -17,6 +17,7 @@ from typing import Any
 
 from midfill import accepted
 from midfill.accepted import AcceptedText
+from midfill.eagerness import scope_of
 from midfill.lsp import convert
 from midfill.lsp.documents import Documents
 from midfill.lsp.protocol import Params
@@ -185,7 +186,7 @@ def _shown(family: str, completion: Completion, trace: Trace, *, seen: bool) -> 
         trace.hit, completion.finish_reason, ",".join(name for name, _ in trace.rules), len(completion.texts),
         len(completion.texts[0]), completion.texts[0].count("\n") + 1, trace.confidence, trace.answer_s,
         stats.ttft_s if stats else None, stats.n_prompt if stats else 0, stats.n_cached if stats else 0,
-        stats.n_decoded if stats else 0, seen, trace.adapter_digest,
+        stats.n_decoded if stats else 0, seen, trace.adapter_digest, scope_of(completion.snapshot),
     )  # fmt: skip
 
 

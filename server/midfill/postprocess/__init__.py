@@ -2,6 +2,7 @@
 
 from midfill.postprocess.confidence import AdaptiveThresholds
 from midfill.postprocess.finished import is_whole_sentence
+from midfill.postprocess.habits import AcceptanceHabits
 from midfill.postprocess.invented import invents
 from midfill.postprocess.place import Place
 from midfill.postprocess.processor import RULES, PostProcessor
@@ -11,6 +12,7 @@ from midfill.postprocess.sure import closed
 __all__ = [
     "PIPELINE",
     "RULES",
+    "AcceptanceHabits",
     "AdaptiveThresholds",
     "Place",
     "PostProcessor",

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from midfill.postprocess.habits import NO_SHIFTS, groups_of
 from midfill.types import Trigger
 
 # A growing line is not judged before it has this many tokens.
@@ -167,20 +168,33 @@ class AdaptiveThresholds:
         outcomes: Sequence[tuple[float, bool]] = (),
         default: Thresholds | None = None,
         max_hidden: float = MAX_HIDDEN,
+        shifts: Mapping[str, float] = NO_SHIFTS,
     ) -> None:
-        """``default`` is where learning begins, the trigger's own if None; ``max_hidden`` 0 to 1."""
+        """``default`` is where learning begins, the trigger's own if None; ``max_hidden`` 0 to 1; ``shifts``: those of
+        ``habits.AcceptanceHabits``."""
         default = default or DEFAULTS[trigger]
-        self._max_hidden = max_hidden
+        self._max_hidden, self._shifts, self._default = max_hidden, shifts, default.first
         self._learned = replace(default, first=learn(outcomes, default.first, max_hidden))
         self._latest: deque[float] = deque(maxlen=200)
 
     @property
     def thresholds(self) -> Thresholds:
-        """The thresholds in effect."""
+        """The thresholds in effect, on the average of all places."""
+        return self._bounded(self._learned)
+
+    def at(self, language: str, scope: str) -> Thresholds:
+        """Return the thresholds in effect at a place: within the same bounds, shifted by what the user takes there."""
+        shift = sum(self._shifts.get(group, 0.0) for group in groups_of(language, scope))
+        if not shift:
+            return self.thresholds
+        first = max(self._default - REACH, min(self._default + REACH, self._learned.first + shift))
+        return self._bounded(replace(self._learned, first=first))
+
+    def _bounded(self, thresholds: Thresholds) -> Thresholds:
         if len(self._latest) < MIN_OUTCOMES:
-            return self._learned
+            return thresholds
         bound = sorted(self._latest)[int(self._max_hidden * len(self._latest))]
-        return replace(self._learned, first=min(self._learned.first, bound))
+        return replace(thresholds, first=min(thresholds.first, bound))
 
     def note(self, confidence: float | None) -> None:
         """Record that a suggestion's first line had ``confidence``, whether it was shown or not."""

@@ -51,7 +51,7 @@ class PostProcessor:
         self._off, self._one_line = frozenset(off), one_line
         self._lines = Lines()
         self._gate = None if "confidence" in self._off else gate
-        self._thresholds = self._gate.thresholds if self._gate is not None else Thresholds()
+        self._thresholds = self._gate.at(snapshot.language, self.place.kind) if self._gate is not None else Thresholds()
 
     def know(self, known: Certain) -> None:
         """Take what is known by now of the names near the cursor."""

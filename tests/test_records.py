@@ -263,7 +263,7 @@ def test_calibration(capsys: pytest.CaptureFixture[str]) -> None:
 def test_shifts(capsys: pytest.CaptureFixture[str]) -> None:
     """The figures say where the thresholds are moved, by the same records that move them."""
     subject = Records()
-    for n in range(400):
+    for n in range(600):
         is_comment = n % 2 == 0
         confidence = 0.2 + (n * 7 % 80) / 100
         subject.shown(shown(str(n), confidence=confidence, scope="comment" if is_comment else "code"))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-MIN_SETTLED = 200  # suggestions with a known outcome
+MIN_SETTLED = 500  # suggestions with a known outcome: with 200, chance shifted one user in ten (docs/log.md)
 MIN_OF_GROUP = 25  # of a language or place, and of all others
 NEWEST = 0.2  # share of the suggestions that decides whether the groups foretell anything
 MIN_GAIN = 0.01  # nats per suggestion that they must be better by

@@ -104,6 +104,29 @@ def codegemma(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
+    ("chosen", "tied", "least", "most"),
+    # Peaks with the embedded model were 5.5 and 3.6 GB (docs/log.md, 2026-12-01).
+    [("float32", True, 5.5, 6.5), ("int8", True, 3.6, 5.0), ("int8", False, 4.0, 5.4)],
+)
+def test_a_cpu(
+    chosen: str, tied: bool, least: float, most: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {
+        "model_type": "qwen2", "vocab_size": 151_936, "hidden_size": 896, "intermediate_size": 4864,
+        "num_hidden_layers": 24, "tie_word_embeddings": tied,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(2 * (494_032_768 + (not tied) * 151_936 * 896))
+    monkeypatch.setattr(memory, "number_format", lambda folder, device: chosen)
+    found = need(tmp_path, CPU, 512, quantised=False)
+    assert least * GB < found.total < most * GB
+    again = need(tmp_path, CPU, 512, quantised=False, checkpointing=True)
+    assert again.weights == found.weights
+    assert again.work < found.work - GB
+
+
+@pytest.mark.parametrize(
     ("n_tokens", "quantised", "checkpointing", "least", "most", "fits"),
     [
         # By hand, GB: layers 6.97e9 weights x 0.516 = 4.0 and the embedding 1.57; of a layer and a token 36 x 4096 +

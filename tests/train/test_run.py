@@ -193,12 +193,13 @@ def test_the_loss_is_that_of_the_whole_sequence_behind_the_prompt(base: Path, co
     assert loss_of(adapted, Batch.of([example]), CPU).item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["qwen2", "gemma"])
+@pytest.mark.parametrize(("kind", "targets"), [("qwen2", ()), ("gemma", ()), ("qwen2", ("v_proj", "lm_head"))])
 def test_the_head_in_pieces_gives_the_same_gradients(
-    kind: str, collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, targets: tuple[str, ...], collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also with an adapter on the head."""
     model = load_tiny(save_tiny(kind, tmp_path / kind), modules=True)
-    adapted = with_lora(model, WITHOUT_DROPOUT, "x", 1)
+    adapted = with_lora(model, Lora(dropout=0.0, targets=targets), "x", 1)
     renderer = fim.FimRenderer(fim.detect(model.tokenizer), model.tokenizer, heal=True)
     examples = [Maker(split(collection.files)[0], renderer).draw(random.Random(i), 260) for i in range(2)]
     one = Batch.of(examples, Loss(prompt=1.0, end=3.0), random.Random(1), renderer.tokenizer.control_ids)

@@ -12,7 +12,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from midfill.engine.local.forward.foreign import adding
 from midfill.engine.local.lora.adapter import Adapter, LoraPair
+from midfill.engine.local.model import int8_kernels
 from midfill.engine.local.model.load import LoadedModel, load, pick_device, pick_floats, read_plain_config
+from midfill.engine.local.model.read import architecture
 from midfill.engine.local.store.embedded import Progress
 from midfill.engine.local.store.models import ModelSource
 from midfill.engine.local.store.packed_checkpoint import packing_of
@@ -45,12 +47,29 @@ def name_of(source: ModelSource) -> str:
 
 
 def load_base(folder: Path, name: str, device: str, progress: Progress, *, quantise: bool = False) -> LoadedModel:
-    """Return the frozen base in ``folder``, in the device's fastest floats or (on a GPU) in
+    """Return the frozen base in ``folder``, in the ``number_format`` for the device or (on a GPU) in
     four bits. Raises MidfillError."""
     target = pick_device(device)
     if quantise:
         return _load_quantised(folder, name, target, progress)
-    return load(folder, name, device=str(target), dtype=pick_floats(target), progress=progress, modules=True)
+    chosen = number_format(folder, target)
+    loaded = load(folder, name, device=str(target), dtype=chosen, progress=progress, modules=True)
+    if chosen == "int8":
+        from midfill.train.int8_linear import pass_gradients  # needs numba
+
+        pass_gradients(loaded.model)
+    return loaded
+
+
+def number_format(folder: Path, device: torch.device) -> str:
+    """Return the format of the weights that are trained upon: floats, or int8 where our own products were measured to
+    be faster (docs/log.md, 2026-12-01): on CPUs with AVX2 and without AVX-512, for models that the engine reads itself.
+    Raises MidfillError."""
+    floats = pick_floats(device)
+    if device.type != "cpu" or floats != "float32" or torch.backends.cpu.get_cpu_capability() != "AVX2":
+        return floats
+    is_ours = int8_kernels.best() not in (None, int8_kernels.OneDnn)
+    return "int8" if is_ours and architecture(read_plain_config(folder)) is not None else floats
 
 
 def _load_quantised(folder: Path, name: str, device: torch.device, progress: Progress) -> LoadedModel:
@@ -119,6 +138,10 @@ def with_lora(
     adapted = get_peft_model(model, config)
     if loaded.device.type == "cpu":
         use_windows(adapted)
+    if loaded.number_format == "int8":
+        from midfill.train.int8_linear import compute_beside
+
+        compute_beside(adapted)
     if computes_in_sixteen_bits(model, loaded.device):
         for module in adapted.modules():
             if isinstance(module, BaseTunerLayer):
@@ -137,7 +160,7 @@ def freeze(model: Any, under: Adapter) -> None:
     """
     modules = dict(model.named_modules())
     for path, pair in under.pairs.items():
-        device = next(modules[path].parameters()).device
+        device = modules[path].weight.device
         modules[path].register_forward_hook(adding(LoraPair(pair.a.to(device), pair.b.to(device), pair.scale)))
 
 

@@ -27,9 +27,16 @@ class WindowDropout(nn.Module):
         """Return ``x`` with about a share ``p`` of it zero and the rest scaled up while training; else ``x`` itself."""
         if not self.training or not self.p:
             return x
-        pool = _pool(self.p, 1 << (POOL * x.numel() - 1).bit_length())
-        at = int(torch.randint(pool.numel() - x.numel(), ()))
-        return x * pool[at : at + x.numel()].view(x.shape).to(x.dtype)
+        return x * window(self.p, x.shape).to(x.dtype)
+
+
+def window(p: float, shape: torch.Size) -> torch.Tensor:
+    """Return a mask of ``shape``, zero at about a share ``p`` of its places and 1 / (1 - p) elsewhere: float32, not to
+    be written to."""
+    n = shape.numel()
+    pool = _pool(p, 1 << (POOL * n - 1).bit_length())
+    at = int(torch.randint(pool.numel() - n, ()))
+    return pool[at : at + n].view(shape)
 
 
 @functools.cache

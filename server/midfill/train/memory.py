@@ -12,6 +12,7 @@ import torch
 
 from midfill.engine.local.model.load import pick_floats
 from midfill.engine.local.store.models import float_bytes
+from midfill.train.base import number_format
 from midfill.train.steps import BEHIND_HEAD, PIECE
 from midfill.types import MidfillError
 
@@ -50,7 +51,8 @@ def need(folder: Path, device: torch.device, n_tokens: int, *, quantised: bool, 
     except (OSError, ValueError) as error:
         raise MidfillError(f"{folder} is not a model folder", "check the setting model") from error
     if device.type == "cpu":
-        weights, work = _on_cpu(config, n_weights, n_tokens, checkpointing=checkpointing)
+        chosen = number_format(folder, device)
+        weights, work = _on_cpu(config, n_weights, n_tokens, chosen, checkpointing=checkpointing)
     else:
         floats = pick_floats(device)
         weights, work = _on_gpu(config, n_weights, n_tokens, floats, quantised=quantised, checkpointing=checkpointing)
@@ -64,15 +66,24 @@ def _sizes(config: dict[str, Any]) -> tuple[int, int, int, int]:
     return hidden, inner, int(config.get("num_hidden_layers", 24)), int(config.get("vocab_size", 32_000))
 
 
-def _on_cpu(config: dict[str, Any], n_weights: int, n_tokens: int, *, checkpointing: bool) -> tuple[int, int]:
+def _tied(config: dict[str, Any]) -> bool:
+    """Whether the head has the embedding's weights."""
+    return bool(config.get("tie_word_embeddings", config.get("model_type") == "gemma"))
+
+
+def _on_cpu(
+    config: dict[str, Any], n_weights: int, n_tokens: int, chosen: str, *, checkpointing: bool
+) -> tuple[int, int]:  # fmt: skip
     """Return (weights, work) in bytes. Measured: memory that is freed stays with the process."""
     hidden, inner, layers, vocabulary = _sizes(config)
-    wide = 4 if pick_floats(torch.device("cpu")) == "float32" else 2
+    # Int8 weights are in memory twice, for both ways, and an embedding that is not the head's once more.
+    wide, more = 4 if chosen == "float32" else 2, 0 if chosen != "int8" or _tied(config) else vocabulary * hidden
     # For each token and layer about twelve vectors of the width and five of the inner width, in float32, in
-    # which the adapter computes.
-    each = n_tokens * (12 * hidden + 5 * inner) * 4
-    kept = each + n_tokens * layers * hidden * wide if checkpointing else each * layers
-    return n_weights * wide, kept + n_tokens // 4 * vocabulary * 10 + (2 << 30)
+    # which the adapter computes; with int8 weights ten and four.
+    of_width, of_inner = (10, 4) if chosen == "int8" else (12, 5)
+    each = n_tokens * (of_width * hidden + of_inner * inner) * 4
+    kept = each + n_tokens * layers * hidden * (2 if chosen == "bfloat16" else 4) if checkpointing else each * layers
+    return n_weights * wide + more, kept + n_tokens // 4 * vocabulary * 10 + (2 << 30)
 
 
 def _on_gpu(
@@ -80,8 +91,7 @@ def _on_gpu(
 ) -> tuple[int, int]:
     """Return (weights, work) in bytes."""
     hidden, inner, layers, vocabulary = _sizes(config)
-    tied = bool(config.get("tie_word_embeddings", config.get("model_type") == "gemma"))
-    n_whole = min(n_weights, vocabulary * hidden * (1 if tied else 2))  # embedding and head are not quantised
+    n_whole = min(n_weights, vocabulary * hidden * (1 if _tied(config) else 2))  # embedding and head are not quantised
     weights = int((n_weights - n_whole) * QUANTISED + n_whole * 2) if quantised else n_weights * 2
     heads = int(config.get("num_attention_heads", 1)) * int(config.get("head_dim") or 0)
     by_width, by_inner = KEPT if floats == "bfloat16" else KEPT_WITH_COPIES

@@ -48,6 +48,7 @@ class Hyperparameters:
     loss: Loss = MIDDLE
     on_top_of: str = ""  # the adapter that is frozen in the base, with the start of its digest
     draw: str = "even"  # one of weights.DRAWS
+    number_format: str = ""  # of the base's weights in training: float32, bfloat16, int8, nf4; empty: not known
 
 
 @dataclass(frozen=True, slots=True)

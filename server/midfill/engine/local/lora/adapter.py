@@ -195,11 +195,10 @@ class Targets:
         modules = dict(model.named_modules())
         head_of = getattr(model, "get_output_embeddings", None)
         head = head_of() if callable(head_of) else None
-        # Our modules hold packed weights; transformers' are linear layers.
         linears = {
-            path: (int(module.out_features), int(module.in_features))
+            path: (module.out_features, module.in_features)
             for path, module in modules.items()
-            if isinstance(module, nn.Linear) or hasattr(module, "linear")
+            if isinstance(module, nn.Linear)
         }
         return cls(list(modules), linears, next((path for path, module in modules.items() if module is head), ""))
 

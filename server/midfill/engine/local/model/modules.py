@@ -27,15 +27,20 @@ from midfill.types import MidfillError
 FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(nn.Linear):
     """A linear layer whose packing may be shared with its neighbours: the first one
-    called with an input computes all."""
+    called with an input computes all.
+
+    It takes nothing from nn.Linear but the name, by which peft knows a layer that it can adapt.
+    """
 
     def __init__(self, linear: Linear, index: int, dtype: torch.dtype, device: torch.device) -> None:
-        super().__init__()
-        self.linear, self._index = linear, index
+        nn.Module.__init__(self)
+        self.linear, self.index = linear, index
         self.in_features, self.out_features = linear.in_features, linear.sizes[index]
-        self.weight = torch.empty(0, dtype=dtype, device=device)  # for code that asks for its dtype or device
+        # For code that asks for its dtype or device.
+        self.weight: Any = torch.empty(0, dtype=dtype, device=device)
+        self.bias: Any = None
         self._shared: dict[str, Any] = {"input": None} if index == 0 else {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -44,8 +49,8 @@ class PackedLinear(nn.Module):
         if shared.get("input") is not x:
             y = self.linear(x.reshape(-1, x.shape[-1])).to(x.dtype).view(*x.shape[:-1], -1)
             shared["input"], shared["parts"] = x, torch.split(y, self.linear.sizes, dim=-1)
-        part: torch.Tensor = shared["parts"][self._index]
-        if self._index == len(self.linear.sizes) - 1:
+        part: torch.Tensor = shared["parts"][self.index]
+        if self.index == len(self.linear.sizes) - 1:
             shared.clear()
         return part
 

@@ -75,6 +75,7 @@ def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
     assert "Verdict: not promoted" in card
     assert "Middles with the repository's own names came more often." in card
     assert {row["name"]: row["style"] for row in line["gate"]["style"]}["names of several words"] == "snake_case"
+    assert re.search(r"The base's weights were in (int8|bfloat16|float32)\.", card)
     assert re.search(r"Judged with the base in (int8|bfloat16|float32)\.$", card, re.M)
     compared = subprocess.run(
         [sys.executable, "-P", "-m", "midfill", "eval", "adapter", "none", "mine", f"--repo={repo}", f"--model={tiny}",

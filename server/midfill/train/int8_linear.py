@@ -53,7 +53,7 @@ class Int8WithGradient(Int8Linear):
                 mask = window(dropout.p, x.shape)  # the same for all layers that read x
         a = [layer.lora_A[ADAPTER].weight for layer in layers]
         b = [layer.lora_B[ADAPTER].weight for layer in layers]
-        y: torch.Tensor = _Product.apply(x, self, at, scale, mask, *a, *b)  # type: ignore[no-untyped-call]
+        y: torch.Tensor = _AdaptedLinear.apply(x, self, at, scale, mask, *a, *b)  # type: ignore[no-untyped-call]
         return y
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
@@ -70,7 +70,7 @@ class Int8WithGradient(Int8Linear):
         return total
 
 
-class _Product(torch.autograd.Function):
+class _AdaptedLinear(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, linear: Int8WithGradient, at: Sequence[int], scale: float, mask: torch.Tensor | None,

@@ -182,7 +182,8 @@ def _train(
         lora, job.n_steps or n_steps, n_tokens, job.accumulate, job.rate, job.seed, job.minutes, job.computes_again,
         job.quantise, f"{start.name} ({start.digest[:12]})" if start is not None else "",
         Loss(job.prompt_share, job.end_weight),
-        f"{job.on_top_of} ({digest_of(one.digest for one in under)[:12]})" if under else "", job.draw, loaded.number_format,
+        f"{job.on_top_of} ({digest_of(one.digest for one in under)[:12]})" if under else "", job.draw,
+        loaded.number_format,
     )  # fmt: skip
     for one in under:
         freeze(loaded.model, one)

@@ -23,7 +23,7 @@ _PYTHON = frozenset({"python"})
 # Strings without any quote inside, where either kind would do.
 _STRING = re.compile(r"(?<![\w\"'`])[bfruBFRU]{0,2}(?:'[^'\"\n]*'|\"[^'\"\n]*\")(?![\"'])")
 _NAME = re.compile(r"(?<![\w.])[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b|(?<![\w.])[a-z][a-z0-9]*(?:[A-Z][a-z0-9]*)+\b")
-_LAST_OF_SEVERAL = re.compile(r"(,?)[ \t]*\n[ \t]*[)\]}]")
+_LAST_OF_SEVERAL = re.compile(r"(?<![ \t])(,?)[ \t]*\n[ \t]*[)\]}]")  # begins once in a run of spaces
 _STATEMENT_END = re.compile(r"[\w)\]\"'`](;?)[ \t]*$", re.MULTILINE)
 _DEF = re.compile(r"^[ \t]*(?:async )?def \w+\([^()\n]*\)[ \t]*(->[^\n]*)?:[ \t]*\n[ \t]*(\"\"\"|''')?", re.MULTILINE)
 _TEST = re.compile(r"^[ \t]*(?:(assert\b)|(self\.assert\w+\())", re.MULTILINE)

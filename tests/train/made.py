@@ -1,10 +1,13 @@
-"""Small repositories to learn from."""
+"""Small repositories to learn from, and a renderer of prompts."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+
+from midfill import fim
+from tests.tokenizers_made import make
 
 WORDS = ("amount", "balance", "counter", "distance", "element", "fraction", "gravity", "height", "index", "journey")
 
@@ -44,3 +47,9 @@ def repository(root: Path, files: Mapping[str, str]) -> Path:
 def project(root: Path, n: int = 16) -> Path:
     """Write a folder of ``n`` Python files; return it."""
     return write(root, {f"package/module_{i}.py": python_file(i) for i in range(n)})
+
+
+def renderer(name: str = "qwen2.5-coder") -> fim.FimRenderer:
+    """Return a renderer with the template of a family and a small tokenizer."""
+    tokenizer = make(name)
+    return fim.FimRenderer(fim.detect(tokenizer), tokenizer, heal=True)

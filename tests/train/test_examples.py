@@ -14,14 +14,9 @@ from midfill.train.spans import WEIGHTS, FileSpans
 from midfill.types import MidfillError
 from tests.support import at
 from tests.tokenizers_made import NAMES, make
-from tests.train.made import project, python_file, write
+from tests.train.made import project, python_file, renderer, write
 
 KEY = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2"
-
-
-def renderer(name: str = "qwen2.5-coder") -> fim.FimRenderer:
-    tokenizer = make(name)
-    return fim.FimRenderer(fim.detect(tokenizer), tokenizer, heal=True)
 
 
 @pytest.fixture

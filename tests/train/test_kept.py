@@ -9,8 +9,7 @@ from midfill.accepted import AcceptedText
 from midfill.train.collect import collect, split
 from midfill.train.examples import Maker
 from midfill.train.kept import ACCEPTED, accepted_places
-from tests.train.made import python_file, write
-from tests.train.test_examples import renderer
+from tests.train.made import python_file, renderer, write
 
 KEY = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2"
 

@@ -13,8 +13,7 @@ from midfill.train.collect import SourceText, collect
 from midfill.train.examples import ACCEPTED_EACH, ACCEPTED_SHARE, DrawnPlace, Maker, batch
 from midfill.train.spans import WEIGHTS
 from midfill.train.weights import HARD, IMPORTS, MAX_COUNTED, OWN, RECENT, MiddleWeights
-from tests.train.made import python_file, write
-from tests.train.test_examples import renderer
+from tests.train.made import python_file, renderer, write
 
 HERE = SourceText(
     "p", "here.py", "python", "import os\n\ndef used_here(x):\n    return os.sep\n\nused_here(far_away)\n"

@@ -1,5 +1,5 @@
 # make demo   a typing session with the real server and the real model, in this terminal
-# make test   everything CI runs (JOBS=2: in two processes; TESTS=tests/lsp: some of the tests)
+# make test   everything CI runs, in two processes (JOBS=1: in one; TESTS=tests/lsp: some of the tests, in one)
 # make bench  the engine beside transformers' generate(), and beside llama.cpp: make bench LLAMA_SERVER=/path/to/llama-server
 # make vsix   the VS Code extension, dist/midfill-VERSION.vsix
 # make nvim   the Neovim plugin, dist/midfill.nvim-VERSION.tar.gz, to be unpacked into pack/*/start
@@ -28,8 +28,8 @@ FUZZ   ?=
 SOAK   ?=
 LOCK   ?=
 DRIVE  ?=
-JOBS   ?=
 TESTS  ?=
+JOBS   ?= $(if $(TESTS),1,2)
 BIN    := $(VENV)/bin
 VSIX   := dist/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
 VSCODE := .tools/vscode/node_modules/.bin
@@ -76,15 +76,15 @@ lock: $(VENV)/.dev
 	sed -i -E '/^(torch|triton|nvidia-|cuda-)/d' constraints-dev.txt
 
 # Compiled first: where PYTHONDONTWRITEBYTECODE is set, each of the processes that tests start would compile midfill
-# again, a quarter of a second. A folder of its own for two processes (JOBS=2): theirs is one deeper, and the path of a
-# Unix socket must stay short.
+# again, a quarter of a second. A folder of its own for several processes: theirs is one deeper, and the path of a Unix
+# socket must stay short.
 unit: $(VENV)/.dev
 	@$(BIN)/python -m compileall -qq server/midfill
-ifdef JOBS
+ifeq ($(JOBS),1)
+	$(BIN)/python -m pytest $(TESTS)
+else
 	@folder=$$(mktemp -d /tmp/mf.XXXXXX); $(BIN)/python -m pytest -n $(JOBS) --basetemp=$$folder $(TESTS); \
 	  status=$$?; rm -rf $$folder; exit $$status
-else
-	$(BIN)/python -m pytest $(TESTS)
 endif
 
 fuzz: $(VENV)/.dev

@@ -1,4 +1,4 @@
-"""Which tests never run beside each other if two processes divide them (`make test JOBS=2`).
+"""Which tests never run beside each other if two processes divide them (`make test`).
 
 The tests of a group run in one process, one after the other. xdist's own groups, by marks, do nothing with the ids of
 pytest 9.2.

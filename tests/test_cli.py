@@ -302,16 +302,16 @@ def test_every_command_says_what_it_can_be_told() -> None:
         assert f"\n{name} 0\n" in run.stdout
 
 
-@pytest.mark.parametrize(("command", "collects"), [("lsp", True), ("serve", False)])
-def test_no_collection_looks_at_what_imports_left(command: str, collects: bool) -> None:
+@pytest.mark.parametrize(("command", "settled"), [("lsp", True), ("serve", False)])
+def test_no_full_collection_looks_at_what_imports_left(command: str, settled: bool) -> None:
     """An engine has more to import; it does the same once its model is loaded."""
     code = f"""import gc, sys, types
-from midfill import cli
+from midfill import cli, garbage
 probe = sys.modules["probe"] = types.ModuleType("probe")
-probe.say = lambda _: print(gc.isenabled(), gc.get_freeze_count() > 1000) or 0
+probe.say = lambda _: print(not garbage.is_deferred(), gc.get_freeze_count() > 1000, gc.isenabled()) or 0
 probe.add_arguments = lambda parser: parser.set_defaults(run=probe.say)
 cli.COMMANDS["{command}"] = ("probe", "")
 sys.argv = ["midfill", "{command}"]
 cli.main()"""
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.split() == [str(collects)] * 2
+    assert said.split() == [str(settled), str(settled), "True"]

@@ -7,12 +7,11 @@ the default ``run``, which takes the parsed arguments and returns the exit statu
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import sys
 from collections.abc import Sequence
 
-from midfill import __version__
+from midfill import __version__, garbage
 from midfill.commands import edge
 
 # By name: the module, and the line in `midfill --help`.
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     is_process = argv is None
     words = sys.argv[1:] if argv is None else list(argv)
     if is_process:
-        gc.disable()  # what imports create stays to the end: no collection needs to look at it, now or later
+        garbage.defer()
     command = next((word for word in words if word in COMMANDS), "")
     arguments = argparse.Namespace()
     try:
@@ -53,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if code:
         return code
     if is_process and command != "serve":  # the engine has more to import
-        gc.freeze()
-        gc.enable()
+        garbage.settle()
     one_line = getattr(arguments, "one_line", False)
     if command not in ("lsp", "serve"):
         _say_news()

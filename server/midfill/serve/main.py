@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import math
 import os
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from midfill import __version__, faults
+from midfill import __version__, faults, garbage
 from midfill.config import Config
 from midfill.engine import environment
 from midfill.engine.record import HAS_UNIX_SOCKETS, Address, RuntimeFiles, find, place, write_record
@@ -170,9 +169,8 @@ async def _housekeeping(service: Any, engine: Any, idle_exit_s: float, leave: An
     failed_at: float | None = None
     while True:
         await asyncio.sleep(min(1.0, idle_exit_s / 4))
-        if not gc.isenabled() and engine.status.state != "starting":
-            gc.freeze()  # torch's 200,000 objects, at which each full collection would hold up a step for 0.1 s
-            gc.enable()
+        if garbage.is_deferred() and engine.status.state != "starting":
+            garbage.settle()
         if engine.status.state == "error":
             failed_at = failed_at or time.monotonic()
             if time.monotonic() - failed_at > ERROR_LINGER_S:

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,8 @@ N_STARTS = 3  # from the cache
 N_WINDOWS = 10
 LOOK_S = 0.05
 SETTLE_S = 2.0
-REST_S = store.IDLE_S + 10.0  # after which every child has exited
+# After which every child has exited, unless it still works on a busy machine; then it is waited for a while longer.
+REST_S, MAX_REST_S = store.IDLE_S + 10.0, 3 * store.IDLE_S
 ANSWER_S = 120.0
 GB = 1e9
 
@@ -125,8 +127,11 @@ async def _windows(folder: Path, say: Callable[[str], None]) -> tuple[list[float
                 await file.ask("\n" * (60 + number), lambda value: None, invoked=True)
         await asyncio.sleep(SETTLE_S)
         working = [_with_children(client.pid) for client in clients]
-        say(f"they rest for {REST_S:.0f} s")
+        say(f"they rest for {REST_S:.0f} s, {MAX_REST_S:.0f} at the most")
+        began = time.monotonic()
         await asyncio.sleep(REST_S)
+        while any(any(descendants(client.pid)) for client in clients) and time.monotonic() < began + MAX_REST_S:
+            await asyncio.sleep(SETTLE_S)
         resting = [_with_children(client.pid) for client in clients]
     return [each for each in working if each], [each for each in resting if each]
 

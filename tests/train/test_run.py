@@ -302,6 +302,20 @@ def test_what_is_written_and_that_the_reference_snippet_runs(
         assert torch.allclose(model(ids).logits, done.model(ids).logits, atol=1e-5)
 
 
+def test_no_hub_is_asked(
+    base: Path, collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    asked: list[str] = []
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda name, _: asked.append(name))
+    done = a_run(base, collection, tmp_path / "run", Hyperparameters(n_steps=1)).run()
+    done.model.peft_config["default"].base_model_name_or_path = "owner/name"
+    upon = write.Base(base, "owner/name", "Apache-2.0", "starcoder2")
+    write.write(tmp_path / "adapter", done, Hyperparameters(n_steps=1), upon, collection, ["p/a.py"], "mine")
+    assert asked == []
+    done.model.save_pretrained(str(tmp_path / "as peft does"))
+    assert asked == ["owner/name"]
+
+
 def test_the_card_says_in_which_format_it_was_judged(base: Path, collection: Collection, tmp_path: Path) -> None:
     """A base trained on in four bits, or in floats, may be served in another format."""
     folder, _ = written(base, collection, tmp_path)

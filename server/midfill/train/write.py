@@ -63,7 +63,8 @@ def write(
     try:
         _remove(work, old)
         work.mkdir(mode=0o700, parents=True)
-        trained.model.save_pretrained(str(work), safe_serialization=True)
+        # Embeddings are never trained. Left to itself, peft asks the hub for the base's vocabulary.
+        trained.model.save_pretrained(str(work), safe_serialization=True, save_embedding_layers=False)
         shutil.copyfile(base.folder / "tokenizer.json", work / "tokenizer.json")
         halves = settings.quantise or trained.model.get_base_model().dtype == torch.bfloat16
         _write_trainer(work, trained.progress, settings, in_bfloat16=halves)

@@ -114,7 +114,7 @@ class Definitions:
 
 def _names(snapshot: Snapshot) -> list[NameQuery]:
     found: list[NameQuery] = []
-    if (call := call_inside(snapshot)) is not None:
+    if (call := call_inside(snapshot.text, snapshot.cursor, snapshot.language)) is not None:
         found.append(_last_part(call[0].removeprefix(CONSTRUCTS), call[1] - 1, of_type=False))
     receiver = receiver_before(snapshot)
     if re.fullmatch(r"[\w.]+", receiver):

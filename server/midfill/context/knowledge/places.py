@@ -151,11 +151,11 @@ def calls_around(snapshot: Snapshot) -> tuple[tuple[str, ...], int]:
     return callees, snapshot.text.count("\n", 0, snapshot.cursor) - n_lines
 
 
-def call_inside(snapshot: Snapshot) -> tuple[str, int] | None:
+def call_inside(text: str, cursor: int, language: str) -> tuple[str, int] | None:
     """Return what the innermost call around the cursor calls, and the position after its opening parenthesis."""
-    stack = opened(snapshot.text[max(0, snapshot.cursor - MAX_CALL) : snapshot.cursor], snapshot.language)
+    stack = opened(text[max(0, cursor - MAX_CALL) : cursor], language)
     call = next((one for one in reversed(stack) if one.callee), None)
-    return (call.callee, snapshot.cursor - call.n_inside) if call is not None else None
+    return (call.callee, cursor - call.n_inside) if call is not None else None
 
 
 def open_callee(snapshot: Snapshot) -> str:

@@ -174,7 +174,7 @@ class Knowledge:
     def wanted_call(self, snapshot: Snapshot) -> int | None:
         """Return where the client should ask its other language servers for signature help: after the opening
         parenthesis of the innermost call around the cursor, if it is not known yet what that takes."""
-        call = call_inside(snapshot) if CLIENT not in self._off else None
+        call = call_inside(snapshot.text, snapshot.cursor, snapshot.language) if CLIENT not in self._off else None
         if call is None or f"{call[0]}(" in self._fresh(snapshot) or call[0] in self.at(snapshot).certain.calls:
             return None
         return call[1]

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from midfill.context.definitions import Resolved
 from midfill.context.focus import Focus
 from midfill.context.index import SourceFile
+from midfill.context.knowledge.places import call_inside
 from midfill.context.sources.members import whole
 from midfill.context.view import SAID, Excerpt, Found, View
 from midfill.context.walk import printable
-from midfill.syntax.calls import CONSTRUCTS, opened
+from midfill.syntax.calls import CONSTRUCTS
 
 RECEIVER, CALLEE, NEAR = 1.25, 1.2, 0.9
 MEMBERS = 0.92  # of the class whose member is being written
-MAX_CALL = 6000
 NAME = "definitions"
 
 
@@ -49,5 +49,5 @@ def _outside(one: Resolved, focus: Focus, score: float) -> Excerpt:
 
 
 def _callee(focus: Focus) -> str:
-    stack = opened(focus.text[max(0, focus.cursor - MAX_CALL) : focus.cursor], focus.language)
-    return next((one.callee.removeprefix(CONSTRUCTS).rpartition(".")[2] for one in reversed(stack) if one.callee), "")
+    call = call_inside(focus.text, focus.cursor, focus.language)
+    return call[0].removeprefix(CONSTRUCTS).rpartition(".")[2] if call is not None else ""

@@ -18,6 +18,7 @@ from midfill.engine.local.model.read import architecture
 from midfill.engine.local.store.embedded import Progress
 from midfill.engine.local.store.models import ModelSource
 from midfill.engine.local.store.packed_checkpoint import packing_of
+from midfill.train.adapted_linear import compute_beside, stack
 from midfill.train.dropout import use_windows
 from midfill.train.steps import computes_in_sixteen_bits
 from midfill.types import MidfillError
@@ -58,6 +59,8 @@ def load_base(folder: Path, name: str, device: str, progress: Progress, *, quant
         from midfill.train.int8_linear import pass_gradients  # needs numba
 
         pass_gradients(loaded.model)
+    elif target.type == "cpu":
+        stack(loaded.model)
     return loaded
 
 
@@ -138,9 +141,6 @@ def with_lora(
     adapted = get_peft_model(model, config)
     if loaded.device.type == "cpu":
         use_windows(adapted)
-    if loaded.number_format == "int8":
-        from midfill.train.int8_linear import compute_beside
-
         compute_beside(adapted)
     if computes_in_sixteen_bits(model, loaded.device):
         for module in adapted.modules():

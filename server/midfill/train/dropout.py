@@ -27,22 +27,22 @@ class WindowDropout(nn.Module):
         """Return ``x`` with about a share ``p`` of it zero and the rest scaled up while training; else ``x`` itself."""
         if not self.training or not self.p:
             return x
-        return x * window(self.p, x.shape).to(x.dtype)
+        return x * window(self.p, x.shape, x.dtype)
 
 
-def window(p: float, shape: torch.Size) -> torch.Tensor:
-    """Return a mask of ``shape``, zero at about a share ``p`` of its places and 1 / (1 - p) elsewhere: float32, not to
-    be written to."""
+def window(p: float, shape: torch.Size, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return a mask of ``shape``, zero at about a share ``p`` of its places and 1 / (1 - p) elsewhere: not to be
+    written to."""
     n = shape.numel()
-    pool = _pool(p, 1 << (POOL * n - 1).bit_length())
+    pool = _pool(p, 1 << (POOL * n - 1).bit_length(), dtype)
     at = int(torch.randint(pool.numel() - n, ()))
     return pool[at : at + n].view(shape)
 
 
 @functools.cache
-def _pool(p: float, size: int) -> torch.Tensor:
+def _pool(p: float, size: int, dtype: torch.dtype) -> torch.Tensor:
     generator = torch.Generator().manual_seed(size)
-    return torch.bernoulli(torch.full((size,), 1 - p), generator=generator).div_(1 - p)
+    return torch.bernoulli(torch.full((size,), 1 - p), generator=generator).div_(1 - p).to(dtype)
 
 
 def use_windows(model: PeftModel) -> None:

@@ -43,6 +43,10 @@ class PackedLinear(nn.Linear):
         self.bias: Any = None
         self._shared: dict[str, Any] = {"input": None} if index == 0 else {}
 
+    def share(self, first: PackedLinear) -> None:
+        """Take what ``first``, the first layer of the same packing, computes for all of them."""
+        self._shared = first._shared
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (..., in_features) -> (..., out_features)."""
         shared = self._shared
@@ -240,7 +244,7 @@ def _check_shapes(paths: tuple[str, ...], weights: list[Stored], modules: dict[s
 def _put(model: nn.Module, paths: tuple[str, ...], linear: Linear, form: Format) -> None:
     layers = [PackedLinear(linear, index, form.dtype, form.device) for index in range(len(paths))]
     for path, layer in zip(paths, layers, strict=True):
-        layer._shared = layers[0]._shared
+        layer.share(layers[0])
         _replace(model, path, layer)
 
 

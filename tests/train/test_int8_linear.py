@@ -29,7 +29,8 @@ pytest.importorskip("numba")
 
 from midfill.engine.local.forward.compiled.product import CompiledKernel
 from midfill.train import int8_linear
-from midfill.train.int8_linear import Int8WithGradient, pass_gradients
+from midfill.train.adapted_linear import AdaptedLinear
+from midfill.train.int8_linear import FrozenInt8, pass_gradients
 
 CPU = torch.device("cpu")
 NEAR = 2e-3  # relative: rows of 16 bits, through three layers and back
@@ -120,11 +121,11 @@ def test_gradients_are_those_of_the_same_weights_in_floats(
 def test_a_wrong_way_back_would_be_seen(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_tiny("qwen2", tmp_path / "base")
     expected = gradients(started(in_floats(folder)))
-    right = Int8WithGradient.gradient
+    right = FrozenInt8.gradient
 
-    def wrong(self: Int8WithGradient, of_y: torch.Tensor) -> torch.Tensor:
+    def wrong(self: FrozenInt8, of_y: torch.Tensor) -> torch.Tensor:
         if mistake == "not transposed" and of_y.shape[1] == self.in_features:
-            return self.kernel(of_y)
+            return self.linear.kernel(of_y)
         return right(self, of_y / self._scale[: of_y.shape[1]] * self._scale.mean())
 
     model = started(in_int8(folder))
@@ -133,14 +134,15 @@ def test_a_wrong_way_back_would_be_seen(mistake: str, tmp_path: Path, monkeypatc
         with pytest.raises(AssertionError):
             apart(gradients(model), expected)
         return
-    monkeypatch.setattr(Int8WithGradient, "gradient", wrong)
+    monkeypatch.setattr(FrozenInt8, "gradient", wrong)
     assert apart(gradients(model), expected) > 5 * NEAR
 
 
 def test_one_mask_for_the_layers_that_read_the_same_input() -> None:
     torch.manual_seed(2)
     weights, bias = [int8.quantise(torch.randn(n, 64)) for n in (64, 32, 32)], torch.randn(128)
-    layer = Int8WithGradient(Int8Linear("qkv", [Stored(*one) for one in weights], torch.split(bias, [64, 32, 32])))
+    frozen = FrozenInt8(Int8Linear("qkv", [Stored(*one) for one in weights], torch.split(bias, [64, 32, 32])))
+    layer = AdaptedLinear(frozen)
     floats = torch.cat([values.float() * scale[:, None] for values, scale in weights])
     pairs = [(torch.randn(4, 64).requires_grad_(), torch.randn(n, 4).requires_grad_()) for n in (64, 32)]
     layer.loras = [Lone(*pairs[0]), None, Lone(*pairs[1])]
@@ -245,7 +247,7 @@ def test_every_layer_passes_gradients_once(tmp_path: Path) -> None:
     pass_gradients(loaded.model)
     layer = loaded.model.model.layers[0]
     q, k, up = layer.self_attn.q_proj, layer.self_attn.k_proj, layer.mlp.up_proj
-    assert isinstance(q.linear, Int8WithGradient)
+    assert isinstance(q.linear.frozen, FrozenInt8)
     assert q.linear is k.linear
     assert q.linear is not up.linear
-    assert isinstance(loaded.model.lm_head.linear, Int8WithGradient)
+    assert isinstance(loaded.model.lm_head.linear.frozen, FrozenInt8)

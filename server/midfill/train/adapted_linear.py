@@ -103,7 +103,8 @@ class _Adapted(torch.autograd.Function):
         n, parts = len(ctx.at), _parts(of_y, ctx)
         of_low = torch.cat([part @ b for part, b in zip(parts, weights[n:], strict=True)], 1).mul_(ctx.scale)
         of_a = (of_low.T @ (x if ctx.mask is None else x * ctx.mask)).float().chunk(n)
-        of_b = [(part.T @ its_low).float().mul_(ctx.scale) for part, its_low in zip(parts, low.chunk(n, 1), strict=True)]
+        lows = low.chunk(n, 1)
+        of_b = [(part.T @ its_low).float().mul_(ctx.scale) for part, its_low in zip(parts, lows, strict=True)]
         if of_x is not None:
             added = of_low @ torch.cat(weights[:n])
             of_x = of_x.add_(added) if ctx.mask is None else of_x.addcmul_(added, ctx.mask)
@@ -116,19 +117,19 @@ def _parts(y: torch.Tensor, ctx: Any) -> list[torch.Tensor]:
 
 
 def stack(model: nn.Module) -> None:
-    """Replace the frozen float layers of ``model`` by stacked ones, but for the head, whose weights may be the
-    embedding's. Its weights are then in the stacks only."""
+    """Replace the frozen float layers of ``model`` by stacks, which then hold their weights. The head stays, as its
+    weights may be the embedding's."""
     head = model.get_output_embeddings()  # type: ignore[operator]
     for parent in list(model.modules()):
         linears = {name: child for name, child in parent.named_children() if type(child) is nn.Linear}
         linears = {name: child for name, child in linears.items() if child is not head}
-        groups = [group for group in FUSED if linears.keys() >= set(group)]
+        groups: list[tuple[str, ...]] = [group for group in FUSED if linears.keys() >= set(group)]
         groups += [(name,) for name in linears if not any(name in group for group in groups)]
         for group in groups:
             layers = [linears[name] for name in group]
             weight, biases = layers[0].weight, [layer.bias for layer in layers]
             floats = FloatLinear(group, [Stored(one.weight) for one in layers], biases, weight.dtype, weight.device)
-            adapted = AdaptedLinear(FrozenFloats(floats))
+            adapted: Any = AdaptedLinear(FrozenFloats(floats))
             packed = [PackedLinear(adapted, index, weight.dtype, weight.device) for index in range(len(group))]
             for name, layer in zip(group, packed, strict=True):
                 layer.share(packed[0])

@@ -53,7 +53,7 @@ class FrozenInt8:
 
 def pass_gradients(model: torch.nn.Module) -> None:
     """Let gradients pass through the int8 layers of ``model`` (modules.build), which have our own kernels."""
-    made: dict[Int8Linear, AdaptedLinear] = {}  # layers that read the same input share one
+    made: dict[Int8Linear, Any] = {}  # layers that read the same input share one
     for module in model.modules():
         if isinstance(module, PackedLinear):
             old: Any = module.linear

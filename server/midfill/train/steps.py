@@ -79,9 +79,8 @@ def loss_of(model: PeftModel, batch: Batch, device: torch.device) -> torch.Tenso
 
 
 class _AtOnce(torch.autograd.Function):
-    """The weighted sum of the cross entropies of ``head(rows)``, the gradient of each piece made right after its loss:
-    no piece is computed twice, and its logits become their gradient where they are (as Liger Kernel's fused cross
-    entropy does, Hsu et al. 2024, arXiv:2410.10989)."""
+    """The weighted sum of the cross entropies of ``head(rows)``; the gradient of each piece is made right after its
+    loss, so that no piece is computed twice (as in Liger Kernel, Hsu et al. 2024, arXiv:2410.10989)."""
 
     @staticmethod
     def forward(
@@ -89,16 +88,20 @@ class _AtOnce(torch.autograd.Function):
     ) -> torch.Tensor:  # fmt: skip
         """rows: (labels, width); labels, weights: (labels,)."""
         total, gradients, needed = torch.zeros(()), [], ctx.needs_input_grad[0]
-        for part, its_labels, its_weights in zip(*(torch.split(x, PIECE) for x in (rows, labels, weights)), strict=True):
+        pieces = (torch.split(one, PIECE) for one in (rows, labels, weights))
+        for part, its_labels, its_weights in zip(*pieces, strict=True):
             with torch.set_grad_enabled(needed):
                 its = part.detach().requires_grad_(needed)
                 logits = head(its)
+            of_logits = torch.empty_like(logits)
             # A few rows at a time stay in the cache between these operations.
             for at in range(0, len(part), N_CACHED):
                 few = slice(at, at + N_CACHED)
-                total += become_gradient(logits.detach()[few], its_labels[few], its_weights[few])
+                nats, of_few = with_gradient(logits.detach()[few], its_labels[few], its_weights[few])
+                total += nats
+                of_logits[few] = of_few
             if needed:
-                gradients += torch.autograd.grad(logits, its, logits.detach())
+                gradients += torch.autograd.grad(logits, its, of_logits)
         ctx.gradients = gradients
         return total
 
@@ -108,17 +111,16 @@ class _AtOnce(torch.autograd.Function):
         return torch.cat(ctx.gradients) * gradient, None, None, None
 
 
-def become_gradient(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return the weighted sum of the cross entropies of ``logits``, (rows, vocabulary), which become its gradient."""
-    values = logits.float() if logits.dtype != torch.float32 else logits
-    highest = values.amax(-1, keepdim=True)
-    right = values.gather(-1, labels[:, None])
+def with_gradient(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Return the weighted sum of the cross entropies of ``logits``, (rows, vocabulary), and its gradient in float32."""
+    highest, right = logits.amax(-1, keepdim=True).float(), logits.gather(-1, labels[:, None]).float()
+    values = logits.to(torch.float32, copy=True)
     sums = values.sub_(highest).exp_().sum(-1, keepdim=True)
     nats = (sums.log() + highest - right)[:, 0]
     values.mul_(weights[:, None] / sums).scatter_add_(-1, labels[:, None], -weights[:, None])
-    if values is not logits:
-        logits.copy_(values)
-    return (nats * weights).sum()
+    return (nats * weights).sum(), values
 
 
 def _inputs(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:

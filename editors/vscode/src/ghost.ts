@@ -72,18 +72,18 @@ export class GhostText implements vscode.Disposable {
   /** Hide the suggestion, stop its request, and keep it away while the user only types along it. */
   async dismiss(): Promise<void> {
     const [live, editor] = [this.live, vscode.window.activeTextEditor];
+    const position = editor?.selection.active;
+    // Now: the next keys may change the document before VS Code has hidden the suggestion.
+    if (live !== undefined && position !== undefined && isAlong(live, editor!.document, position)) {
+      const text = known(live).slice(live.typed.length);
+      if (text) {
+        const content = live.document.lineAt(position.line).text;
+        this.dismissedIn(live.document).add(position.line, content, position.character, text);
+        this.outcomes.dismissed(live.document, position, text);
+      }
+    }
     this.drop();
     await vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
-    const position = editor?.selection.active;
-    if (live === undefined || position === undefined || !isAlong(live, editor!.document, position)) {
-      return;
-    }
-    const text = known(live).slice(live.typed.length);
-    if (text) {
-      const content = live.document.lineAt(position.line).text;
-      this.dismissedIn(live.document).add(position.line, content, position.character, text);
-      this.outcomes.dismissed(live.document, position, text);
-    }
   }
 
   /** The engine is ready: ask again where it could not answer, if the cursor is still there. */

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,6 +256,34 @@ def test_with_the_suggest_widget_open_it_grows(with_widget: Workbench) -> None:
     bench.press("Escape")
     bench.wait_ghost(".strip()")
     assert bench.stop_recording() == ["", ".strip()"]
+
+
+def test_a_dismissal_is_of_the_place_where_escape_was_pressed(bench: Workbench) -> None:
+    """Not of the place that the next keys had reached when a busy machine came to it."""
+    bench.script("one two", "\n")
+    bench.type("long_name = ")
+    bench.wait_ghost("one two")
+    (host,) = extension_hosts(bench)
+    os.kill(host, signal.SIGSTOP)
+    bench.press("Escape", "Shift+Home", "Delete")
+    bench.type("q")
+    os.kill(host, signal.SIGCONT)
+    bench.wait_ghost("one two")
+    *_, dismissed = told(bench, "midfill/dismissed")
+    assert dismissed["position"]["character"] == len("long_name = ")
+
+
+def extension_hosts(bench: Workbench) -> list[int]:
+    """Return the processes that run extensions in this window: children of its server."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            above = Path("/proc", parent, "cmdline").read_bytes().decode().split("\0")
+            if "--type=extensionHost" in words and str(bench.folder / "data") in above:
+                found.append(int(process.name))
+    return found
 
 
 def test_the_suggest_widgets_entry_is_taken(bench: Workbench) -> None:

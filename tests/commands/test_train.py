@@ -79,14 +79,18 @@ def test_the_whole_way(tiny: Path, tmp_path: Path) -> None:
     assert re.search(r"Judged with the base in (int8|bfloat16|float32)\.$", card, re.M)
     compared = subprocess.run(
         [sys.executable, "-P", "-m", "midfill", "eval", "adapter", "none", "mine", f"--repo={repo}", f"--model={tiny}",
-         "--device=cpu", "--dtype=float32", "--middles=30"],
+         "--device=cpu", "--dtype=float32", "--middles=30", "--holes=20"],
         capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert compared.returncode == 0, compared.stderr
-    (row, *_) = json.loads(compared.stdout.splitlines()[-1])["rows"]
+    said = json.loads(compared.stdout.splitlines()[-1])
+    (row, *_) = said["rows"]
     assert row["n"] == 30
     assert row["before"] != row["after"]
     assert "30 middles of" in compared.stderr
+    assert {one["metric"] for one in said["answers"]} == all_holes.keys() | {"first_line"}
+    assert {one["n"] for one in said["answers"] if one["metric"] != "first_line"} == {20}
+    assert "better by the gate's rules:" in compared.stderr
     check = subprocess.run(
         [sys.executable, "-P", "-m", "midfill", "adapters", "check", "mine", f"--model={tiny}"],
         capture_output=True, text=True, timeout=PATIENCE_S, check=False,

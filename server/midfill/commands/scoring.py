@@ -1,4 +1,5 @@
-"""``midfill eval adapter``, and the same in ``midfill train``: how likely two adapters find held-out middles."""
+"""``midfill eval adapter``, and the same in ``midfill train``: how likely two adapters find held-out middles, and what
+they answer at held-out holes."""
 
 from __future__ import annotations
 
@@ -14,13 +15,16 @@ from rich.console import Console
 from rich.table import Table
 
 from midfill import paths
+from midfill.commands import before_after
 from midfill.commands.options import configured, model_options
 from midfill.commands.training import worker
 from midfill.config import Config
 from midfill.engine import adapter_setting
 from midfill.engine.local.store import models
+from midfill.train import gate
 from midfill.train.middles import ALL, Likelihood, Scored, ScoreJob, as_figures, table
 from midfill.train.part import RepositoryPart
+from midfill.train.worker import held_out_files
 from midfill.types import MidfillError
 
 SAY_EVERY = 25  # middles between two lines of progress, without a terminal
@@ -41,8 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     part_options(parser, "measure")
     parser.add_argument("--middles", type=int, default=200, metavar="N", help="number of held-out middles (200)")
+    parser.add_argument(
+        "--holes", type=int, default=60, metavar="N",
+        help="number of holes that both adapters answer as users would see it; 0: only the loss (60)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="(1)")
-    parser.add_argument("--out", metavar="FILE", help="write every middle as a line of JSON")
+    parser.add_argument("--out", metavar="FILE", help="write every middle, and every answer, as a line of JSON")
     model_options(parser)
     parser.set_defaults(run=configured(run))
 
@@ -58,19 +66,30 @@ def part_options(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Compare two adapters on a repository's held-out files; return the exit code."""
     console = Console(file=sys.stderr, highlight=False)
-    before, after = (folders_of(setting, config) for setting in (arguments.a, arguments.b))
-    job = job_of(config, before, after, arguments.repo, arguments.held_out or ())
+    folders = [folders_of(setting, config) for setting in (arguments.a, arguments.b)]
+    job = job_of(config, folders[0], folders[1], arguments.repo, arguments.held_out or ())
     part = RepositoryPart.of(arguments.language, arguments.folder)
     job = dataclasses.replace(job, languages=part.languages, glob=part.glob)
     job = dataclasses.replace(job, all_files=arguments.all_files, n=arguments.middles, seed=arguments.seed)
     scored = watch(job, console)
-    rows = table(scored)
-    console.print(shown(rows, (arguments.a, arguments.b)))
+    rows, names = table(scored), (arguments.a, arguments.b)
+    console.print(shown(rows, names))
     console.print(says(rows))
+    said = {"eval": "adapter", "a": arguments.a, "b": arguments.b, "rows": as_figures(rows)}
+    lines = [dataclasses.asdict(one) for one in scored]
+    if arguments.holes:
+        before, after = (dataclasses.replace(config, adapter=name, adapters=(), records=False) for name in names)
+        holes = gate.holes(held_out_files(job), arguments.holes, arguments.seed)
+        records, _ = before_after.answered(holes, before, after, console)
+        verdict = gate.decide(records, rows)
+        console.print(before_after.shown(verdict.differences, names))
+        console.print(f"{'better' if verdict.promoted else 'not better'} by the gate's rules: {verdict.reason}")
+        said |= {"answers": gate.as_figures(verdict)["rows"], "better": verdict.promoted}
+        lines += records
     if arguments.out:
-        lines = (json.dumps(dataclasses.asdict(one)) + "\n" for one in scored)
-        paths.expanded(arguments.out).write_text("".join(lines), encoding="utf-8")
-    print(json.dumps({"eval": "adapter", "a": arguments.a, "b": arguments.b, "rows": as_figures(rows)}))
+        text = "".join(json.dumps(one) + "\n" for one in lines)
+        paths.expanded(arguments.out).write_text(text, encoding="utf-8")
+    print(json.dumps(said))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import dataclasses
 import json
@@ -20,16 +19,14 @@ from rich.table import Table
 
 from midfill import paths, registry
 from midfill.adapter_names import MAX_SUMMED
-from midfill.commands import scoring
-from midfill.commands.session import session
+from midfill.commands import before_after, scoring
 from midfill.commands.training import clock, watch, watch_estimate
 from midfill.config import Config
 from midfill.engine.adapter_setting import folders_of
 from midfill.engine.local.lora.files import CONFIG_FILE, WEIGHTS_FILE, describe, digest_of
 from midfill.engine.local.store import models
-from midfill.eval.ask import bare
 from midfill.eval.holes import Hole
-from midfill.eval.run import Record, evaluate
+from midfill.eval.run import Record
 from midfill.train import card, gate, middles, style
 from midfill.train.collect import SourceText
 from midfill.train.job import Job
@@ -91,7 +88,7 @@ def once(arguments: argparse.Namespace, config: Config, night: Night | None = No
     styles = style.probe(train, *([one for one in records if one["who"] == who] for who in (gate.BEFORE, gate.AFTER)))
     gate_figures = {**gate.as_figures(verdict), "style": style.as_figures(styles)}
     card.add_gate(trained, job.name, {**gate_figures, "dtype": dtype})
-    console.print(_table(verdict))
+    console.print(before_after.shown(verdict.differences))
     if styles:
         console.print(_style_table(styles))
     console.print(f"loss at held-out middles: {scoring.says(likelihood)}")
@@ -288,45 +285,9 @@ def _judge(
     """
     present = dataclasses.replace(config, adapters=(), records=False)
     adapted = dataclasses.replace(present, adapter=" + ".join(filter(None, (on_top_of, str(trained)))))
-    records, dtype = asyncio.run(_answer(holes, {gate.BEFORE: present, gate.AFTER: adapted}, console))
+    records, dtype = before_after.answered(holes, present, adapted, console)
     (trained.parent / "gate.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
     return records, dtype
-
-
-async def _answer(
-    holes: Sequence[Hole], configs: Mapping[str, Config], console: Console
-) -> tuple[list[Record], str]:  # fmt: skip
-    """Return both configurations' answers, asked in turns of the engine that would serve them, and its
-    number format."""
-    seen: set[str] = set()
-    async with contextlib.AsyncExitStack() as stack:
-        askers = {}
-        for name, config in configs.items():
-            plain = dataclasses.replace(bare(config), max_tokens=gate.MAX_TOKENS)
-            completers = [await stack.enter_async_context(session(one)) for one in (config, plain)]
-            askers[name] = gate.Gate(*completers)
-        with console.status("") as status:
-
-            def on_record(record: Record) -> None:
-                seen.add(record["id"])
-                status.update(f"before and after: hole {len(seen)} of {len(holes)}")
-
-            return await evaluate(holes, askers, gate.judge, gate.see, on_record), completers[0].info.dtype
-
-
-def _table(verdict: gate.Verdict) -> Table:
-    table = Table(title="Before and after, on files that were held out", title_justify="left")
-    for column in ("measure", "holes", "before", "after", "difference", "95 % interval"):
-        table.add_column(column, justify="left" if column == "measure" else "right")
-    for one in verdict.differences:
-        is_share = one.metric in gate.DECIDING
-        a, b, d, low, high = (
-            f"{value * 100:{sign}.1f} %" if is_share else f"{value:{sign}.1f}"
-            for value, sign in ((one.a, ""), (one.b, ""), (one.difference, "+"), (one.low, "+"), (one.high, "+"))
-        )
-        style = "bold" if one.is_sure else ""
-        table.add_row(gate.name_of(one), str(one.n), a, b, d, f"{low} to {high}", style=style)
-    return table
 
 
 def _style_table(rows: Sequence[style.StyleRow]) -> Table:

@@ -14,18 +14,14 @@ import os
 import sys
 import threading
 from functools import partial
-from pathlib import Path
 
 from midfill import fim
 from midfill.engine.local.lora.adapter import Adapter
 from midfill.engine.local.scoring import Scorer
 from midfill.faults import in_words
-from midfill.train.collect import SourceText, collect
 from midfill.train.examples import Example
-from midfill.train.job import Job
 from midfill.train.middles import ScoreJob, cut, score
-from midfill.train.part import RepositoryPart
-from midfill.train.worker import INTERRUPTED, Tell, gather, teller
+from midfill.train.worker import INTERRUPTED, Tell, held_out_files, teller
 from midfill.types import MidfillError
 
 
@@ -76,17 +72,6 @@ def run(job: ScoreJob, tell: Tell) -> None:
 
 def _nats(scorer: Scorer, adapter: Adapter | None, example: Example) -> list[float]:
     return scorer.nats(example.ids, example.n_prompt, adapter)
-
-
-def held_out_files(job: ScoreJob) -> list[SourceText]:
-    """Return the files that training on the same folders would hold out, or all of them."""
-    if job.all_files:
-        return list(RepositoryPart(job.languages, job.glob).limited(collect([Path(root) for root in job.roots])).files)
-    whole = Job(
-        name="", roots=job.roots, held_out=job.held_out, folder="", model=job.model, languages=job.languages,
-        glob=job.glob,
-    )  # fmt: skip
-    return gather(whole)[2]
 
 
 if __name__ == "__main__":

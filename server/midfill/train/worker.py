@@ -24,6 +24,7 @@ from midfill.faults import in_words
 from midfill.tokenizer import CodeTokenizer
 from midfill.train.collect import Collection, SourceText, collect, split
 from midfill.train.job import ADAPTER, Job
+from midfill.train.middles import ScoreJob
 from midfill.train.part import RepositoryPart
 from midfill.train.priority import lower_priority
 from midfill.types import MidfillError, one_line
@@ -108,6 +109,17 @@ def gather(job: Job) -> tuple[Collection, list[SourceText], list[SourceText]]:
     others, collection = set(list(collection.licences)[:n]), part.limited(collection)
     train = [file for file in collection.files if file.project not in others]
     return collection, train, [file for file in collection.files if file.project in others]
+
+
+def held_out_files(job: ScoreJob) -> list[SourceText]:
+    """Return the files that training on the same folders would hold out, or all of them."""
+    if job.all_files:
+        return list(RepositoryPart(job.languages, job.glob).limited(collect([Path(root) for root in job.roots])).files)
+    whole = Job(
+        name="", roots=job.roots, held_out=job.held_out, folder="", model=job.model, languages=job.languages,
+        glob=job.glob,
+    )  # fmt: skip
+    return gather(whole)[2]
 
 
 def check_enough(collection: Collection, train: Sequence[SourceText], held_out: Sequence[SourceText]) -> None:

@@ -130,6 +130,9 @@ def test_it_goes_on_from_the_adapter_that_is_set(
     card = (Path(line["folder"]) / "README.md").read_text()
     assert "It went on from the adapter mine (" in card
     assert "rank 2, alpha 8" in card
+    assert "averaged with those of the start, which count 50%" in card
+    assert cli.main(["train", str(repo), "--name=x", "--no-gate", f"--model={tiny}", "--start-share=1"]) == 1
+    assert "--start-share is out of range" in capsys.readouterr().err
     arguments = ["train", str(repo), "--name=x", "--no-gate", f"--model={tiny}", "--device=cpu", "--rank=4"]
     assert cli.main([*arguments, "--start=mine"]) == 1
     assert "mine has rank 2, alpha 8, on q_proj, v_proj" in capsys.readouterr().err

@@ -139,6 +139,30 @@ def test_a_run_that_was_stopped_in_a_step_goes_on_as_if_it_had_not_been(
     assert parts.before == whole.before
 
 
+def test_the_weights_at_the_end_are_averaged_with_the_start(base: Path, collection: Collection, tmp_path: Path) -> None:
+    """Also if the run was stopped on the way; its checkpoints hold what was trained."""
+    begun = weights(with_lora(loaded(base), Lora(), str(base), 1))
+    plain = a_run(base, collection, tmp_path / "plain", Hyperparameters(n_steps=4)).run()
+    settings = Hyperparameters(n_steps=4, start_share=0.25)
+    averaged = a_run(base, collection, tmp_path / "whole", settings).run()
+    steps: list[int] = []
+    with pytest.raises(Interrupted):
+        a_run(
+            base, collection, tmp_path / "parts", settings, on_step=lambda done: steps.append(done.step),
+            is_stopped=lambda: len(steps) == 2,
+        ).run()  # fmt: skip
+    resumed = a_run(base, collection, tmp_path / "parts", settings).run()
+    again = a_run(base, collection, tmp_path / "parts", settings).run()  # its last checkpoint is the end
+    for name, weight in weights(plain.model).items():
+        expected = 0.25 * begun[name] + 0.75 * weight
+        assert not torch.equal(weight, begun[name]), name
+        torch.testing.assert_close(weights(averaged.model)[name], expected, msg=name)
+        assert torch.equal(weights(resumed.model)[name], weights(averaged.model)[name]), name
+        assert torch.equal(weights(again.model)[name], weights(averaged.model)[name]), name
+    assert averaged.after != plain.after  # measured on what is written
+    assert averaged.before == plain.before
+
+
 def test_what_another_run_left_does_not_push_a_checkpoint_out(tmp_path: Path) -> None:
     """A run that begins has lower numbers than the one before it."""
     tensors = {"a": torch.zeros(1)}

@@ -54,7 +54,7 @@ async def _answered(
 
 def shown(differences: Sequence[Difference], names: tuple[str, str] = ("before", "after")) -> Table:
     """Return the table for users."""
-    table = Table(title="Answers at holes in files that were held out", title_justify="left")
+    table = Table(title="Before and after, on files that were held out", title_justify="left")
     for column in ("measure", "holes", *names, "difference", "95 % interval"):
         table.add_column(column, justify="left" if column == "measure" else "right")
     for one in differences:

@@ -49,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--end-weight", type=float, default=3.0, metavar="W", help="weight of the token that ends a middle (3)"
     )
     parser.add_argument(
+        "--start-share", type=float, default=0.5, metavar="P",
+        help="share of the adapter that it continues from in the average of the weights at the end (0.5)",
+    )  # fmt: skip
+    parser.add_argument(
         "--draw", choices=DRAWS, default=DRAWS[0],
         help="own: more middles with names that the repository defines, more of newer files, fewer that repeat (even)",
     )  # fmt: skip

@@ -168,8 +168,10 @@ def job_of(arguments: argparse.Namespace, config: Config) -> Job:
         raise MidfillError("--rank, --alpha or --dropout is out of range", "the defaults are 4, 16 and 0.1")
     if arguments.steps < 0 or arguments.minutes < 0 or arguments.accumulate < 1 or not 0 < arguments.rate < 1:
         raise MidfillError("--steps, --minutes, --accumulate or --rate is out of range", "leave them out")
-    if not 0 <= arguments.prompt_share <= 1 or not 0 < arguments.end_weight <= 100:
-        raise MidfillError("--prompt-share or --end-weight is out of range", "leave them out")
+    if not 0 <= arguments.prompt_share <= 1 or not 0 <= arguments.start_share < 1:
+        raise MidfillError("--prompt-share or --start-share is out of range", "leave them out")
+    if not 0 < arguments.end_weight <= 100:
+        raise MidfillError("--end-weight is out of range", "leave it out")
     if arguments.tokens and arguments.tokens < 256:
         raise MidfillError(f"--tokens {arguments.tokens} is too few", "use 256 or more")
     return Job(
@@ -184,8 +186,8 @@ def job_of(arguments: argparse.Namespace, config: Config) -> Job:
         n_steps=arguments.steps, minutes=arguments.minutes, n_tokens=arguments.tokens, accumulate=arguments.accumulate,
         rate=arguments.rate, seed=arguments.seed, quantise=arguments.quantise, checkpointing=arguments.checkpointing,
         resume=not arguments.restart, throttled=arguments.priority == "idle",
-        prompt_share=arguments.prompt_share, end_weight=arguments.end_weight, draw=arguments.draw,
-        learn_from_accepted=config.learn_from_accepted,
+        prompt_share=arguments.prompt_share, end_weight=arguments.end_weight, start_share=arguments.start_share,
+        draw=arguments.draw, learn_from_accepted=config.learn_from_accepted,
     )  # fmt: skip
 
 

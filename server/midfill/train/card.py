@@ -83,8 +83,10 @@ def _learned(settings: Mapping[str, Any]) -> str:
     more = f", and on {loss['prompt']:.0%} of the prompt's tokens" if loss["prompt"] else " only"
     end = f", which weighs {loss['end']:g} times as much" if loss["end"] != 1.0 else ""
     drawn = " Middles with the repository's own names came more often." if settings.get("draw") == "own" else ""
+    share = settings.get("start_share", 0.0)
+    mixed = f" At the end the weights were averaged with those of the start, which count {share:.0%}." if share else ""
     form = f" The base's weights were in {settings['number_format']}." if settings.get("number_format") else ""
-    return f"Loss on the middle and on the token that ends it{end}{more}.{drawn}{form}"
+    return f"Loss on the middle and on the token that ends it{end}{more}.{drawn}{mixed}{form}"
 
 
 def _gate(figures: Mapping[str, Any]) -> list[str]:

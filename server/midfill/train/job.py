@@ -37,6 +37,7 @@ class Job:
     seed: int = 1
     prompt_share: float = 0.5  # share of the prompt's tokens that are learned from besides the middle
     end_weight: float = 3.0  # weight of the token that ends a middle
+    start_share: float = 0.5  # of the adapter that training starts from, in the average of the weights at the end
     draw: str = "even"  # how middles are drawn: one of weights.DRAWS
     learn_from_accepted: bool = False  # texts that the user accepted and kept come more often
     quantise: bool = False

@@ -48,6 +48,7 @@ class Hyperparameters:
     loss: Loss = MIDDLE
     on_top_of: str = ""  # the adapter that is frozen in the base, with the start of its digest
     draw: str = "even"  # one of weights.DRAWS
+    start_share: float = 0.0  # of the start in the average of the weights at the end
     number_format: str = ""  # of the base's weights in training: float32, bfloat16, int8, nf4; empty: not known
 
 
@@ -91,6 +92,8 @@ class Run:
         self._settings, self._folder = settings, folder
         self._on_step, self._is_stopped = on_step, is_stopped
         before_each(model, self._stop_here)
+        weights = ((name, one) for name, one in model.named_parameters() if one.requires_grad)
+        self._start = {name: one.detach().clone() for name, one in weights} if settings.start_share else {}
         self._progress = Progress(identity(settings, loaded.name, data), n_steps=settings.n_steps)
         self._saved_s = 0.0
 
@@ -130,8 +133,19 @@ class Run:
                 self._save(stepper)
                 self._saved_s = time.monotonic() - start
         self._save(stepper)
+        self._average(stepper)
         after = self._measured()
         return Trained(self._model, progress, progress.before, after)
+
+    def _average(self, stepper: Stepper) -> None:
+        """Move the weights back towards where they began (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
+
+        Training on one repository goes too far: it learns the names, and uses the suffix less. Half of the way has most
+        of the gain and none of the loss (docs/log.md, 2026-12-01).
+        """
+        with torch.no_grad():
+            for name, start in self._start.items():
+                stepper.weights[name].lerp_(start, self._settings.start_share)
 
     def _stop_here(self) -> None:
         """Raise Interrupted as soon as the user asks to stop."""

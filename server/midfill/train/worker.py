@@ -195,7 +195,7 @@ def _train(
         job.quantise, f"{start.name} ({start.digest[:12]})" if start is not None else "",
         Loss(job.prompt_share, job.end_weight),
         f"{job.on_top_of} ({digest_of(one.digest for one in under)[:12]})" if under else "", job.draw,
-        loaded.number_format,
+        job.start_share if start is not None or under else 0.0, loaded.number_format,
     )  # fmt: skip
     for one in under:
         freeze(loaded.model, one)

@@ -27,6 +27,7 @@ from midfill.train.part import RepositoryPart
 from midfill.train.worker import held_out_files
 from midfill.types import MidfillError
 
+WIDTH = 110  # columns without a terminal
 SAY_EVERY = 25  # middles between two lines of progress, without a terminal
 
 
@@ -66,6 +67,8 @@ def part_options(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Compare two adapters on a repository's held-out files; return the exit code."""
     console = Console(file=sys.stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
     folders = [folders_of(setting, config) for setting in (arguments.a, arguments.b)]
     job = job_of(config, folders[0], folders[1], arguments.repo, arguments.held_out or ())
     part = RepositoryPart.of(arguments.language, arguments.folder)
@@ -83,7 +86,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         records, _ = before_after.answered(holes, before, after, console)
         verdict = gate.decide(records, rows)
         console.print(before_after.shown(verdict.differences, names))
-        console.print(f"{'better' if verdict.promoted else 'not better'} by the gate's rules: {verdict.reason}")
+        console.print(f"by the gate's rules {'' if verdict.promoted else 'not better: '}{verdict.reason}")
         said |= {"answers": gate.as_figures(verdict)["rows"], "better": verdict.promoted}
         lines += records
     if arguments.out:

@@ -40,14 +40,13 @@ FILES = (
 )  # fmt: skip
 NOT_PROMOTED, UNCHANGED = 2, 4  # exit statuses
 RANK, ALPHA = 4, 16.0  # alpha of the reference adapter
-WIDTH = 110  # width without a terminal
 
 
 def once(arguments: argparse.Namespace, config: Config, night: Night | None = None) -> int:
     """Train, measure, promote; return the exit status. ``night``: what it continues."""
     console = Console(file=sys.stderr, highlight=False)
     if not console.is_terminal:
-        console.width = WIDTH
+        console.width = scoring.WIDTH
     job = job_of(arguments, config)
     console.print(f"continuing from the adapter {job.start_name}" if job.start else "starting with a fresh adapter")
     if arguments.estimate:

@@ -7,6 +7,7 @@ extension module is loaded, and jedi's files on disk are in a folder that only t
 
 from __future__ import annotations
 
+import pickle
 import re
 import sys
 import time
@@ -30,6 +31,28 @@ _MADE_TO_BE_EXTENDED = re.compile(r"mixin|base|abstract|protocol|interface", re.
 
 def answer(message: dict[str, Any]) -> dict[str, Any]:
     """Return the lists of a request. May raise anything."""
+    try:
+        return _answer(message)
+    except (EOFError, pickle.UnpicklingError):  # a child was ended while it wrote that file
+        _remove_cut_off()
+        return _answer(message)
+
+
+def _remove_cut_off() -> None:
+    """Remove those of jedi's files that are cut off: it would fail at them for good."""
+    import jedi
+
+    for file in Path(jedi.settings.cache_directory).rglob("*.pkl"):
+        try:
+            with file.open("rb") as opened:
+                pickle.load(opened)  # noqa: S301 - only this user can write there
+        except (EOFError, pickle.UnpicklingError):
+            file.unlink(missing_ok=True)
+        except OSError:
+            continue
+
+
+def _answer(message: dict[str, Any]) -> dict[str, Any]:
     began = time.process_time()
     return {"lists": list(_lists(message, began)), "calls": list(_calls(message, began))}
 

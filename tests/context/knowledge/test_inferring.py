@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,5 +46,3 @@ def test_files_that_a_child_left_cut_off_are_written_anew(
     for file in files:
         file.write_bytes(file.read_bytes()[:size])
     assert ask(knowledge, snapshot(1)).here == before
-    for file in (cache / "jedi").rglob("*.pkl"):
-        pickle.loads(file.read_bytes())

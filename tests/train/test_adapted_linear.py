@@ -26,8 +26,14 @@ NEAR = 1e-4  # relative
 
 
 def loaded_as(folder: Path, dtype: str, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
+    """Return it as training loads it on a CPU that multiplies ``dtype``, stacked in either case."""
     monkeypatch.setattr(base, "number_format", lambda folder, device: dtype)
-    return load_base(folder, folder.name, "cpu", lambda *_: None)
+    loaded = load_base(folder, folder.name, "cpu", lambda *_: None)
+    is_stacked = any(isinstance(getattr(one, "linear", None), AdaptedLinear) for one in loaded.model.modules())
+    assert is_stacked == (dtype == "bfloat16")  # where it was measured
+    if not is_stacked:
+        stack(loaded.model)
+    return loaded
 
 
 def started(loaded: LoadedModel, lora: Lora = WITHOUT_DROPOUT) -> PeftModel:

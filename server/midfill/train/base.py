@@ -59,7 +59,7 @@ def load_base(folder: Path, name: str, device: str, progress: Progress, *, quant
         from midfill.train.int8_linear import pass_gradients  # needs numba
 
         pass_gradients(loaded.model)
-    elif target.type == "cpu":
+    elif target.type == "cpu" and chosen == "bfloat16":  # float32 was not measured
         stack(loaded.model)
     return loaded
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from midfill.engine.local.model.load import LoadedModel
 from midfill.train import base
 from midfill.train.adapted_linear import AdaptedLinear, stack
-from midfill.train.base import Lora, load_base, with_lora
-from midfill.train.examples import Batch, Example, Loss
-from midfill.train.steps import loss_of, with_gradient
+from midfill.train.base import Lora, load_base
+from midfill.train.steps import with_gradient
 from tests.engine.made import load_tiny, save_tiny
+from tests.train.gradients_made import apart, gradients, started
 
 CPU = torch.device("cpu")
-WITHOUT_DROPOUT = Lora(rank=3, dropout=0.0)
 NEAR = 1e-4  # relative
 
 
@@ -34,34 +31,6 @@ def loaded_as(folder: Path, dtype: str, monkeypatch: pytest.MonkeyPatch) -> Load
     if not is_stacked:
         stack(loaded.model)
     return loaded
-
-
-def started(loaded: LoadedModel, lora: Lora = WITHOUT_DROPOUT) -> PeftModel:
-    """Return it with an adapter whose b are not zero, so that a has a gradient, the same ones each time."""
-    adapted = with_lora(loaded, lora, "x", 1)
-    chance = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for name, weight in adapted.named_parameters():
-            if "lora_" in name:
-                weight.copy_(torch.randn(weight.shape, generator=chance) * 0.05)
-    return adapted.train()
-
-
-def gradients(model: PeftModel) -> dict[str, torch.Tensor]:
-    chance = torch.Generator().manual_seed(3)
-    rows = torch.randint(5, 300, (3, 70), generator=chance).tolist()
-    batch = Batch.of([Example(tuple(row), 20, "line") for row in rows], Loss(0.5, 3.0), random.Random(1))
-    loss = loss_of(model, batch, CPU)
-    loss.backward()  # type: ignore[no-untyped-call]
-    found = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
-    assert all(one.dtype == torch.float32 for one in found.values())
-    return found | {"loss": loss.detach().reshape(1)}
-
-
-def apart(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
-    """Return the largest relative difference."""
-    assert found.keys() == expected.keys()
-    return max(float((found[name] - one).norm() / one.norm()) for name, one in expected.items())
 
 
 KINDS = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from midfill.engine.local.model.formats import Stored
 from midfill.engine.local.model.linear_int8 import Int8Linear
 from midfill.engine.local.model.load import LoadedModel
 from midfill.train import base
-from midfill.train.base import Lora, freeze, load_base, number_format, with_lora
+from midfill.train.base import Lora, freeze, load_base, number_format
 from midfill.train.dropout import window
-from midfill.train.examples import Batch, Example, Loss
 from midfill.train.steps import Stepper, loss_of
 from tests.engine.made import load_tiny, save_tiny
 from tests.engine.test_adapters import save_adapter
+from tests.train.gradients_made import a_batch, apart, gradients, started
 
 pytest.importorskip("numba")
 
@@ -34,7 +33,6 @@ from midfill.train.int8_linear import FrozenInt8, pass_gradients
 
 CPU = torch.device("cpu")
 NEAR = 2e-3  # relative: rows of 16 bits, through three layers and back
-WITHOUT_DROPOUT = Lora(rank=3, dropout=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -63,36 +61,6 @@ def in_floats(folder: Path) -> LoadedModel:
 def is_tied(loaded: LoadedModel, module: nn.Module) -> bool:
     embedding = loaded.model.get_input_embeddings()
     return bool(module.weight is embedding.weight)  # changed once, as the embedding
-
-
-def a_batch() -> Batch:
-    chance = torch.Generator().manual_seed(3)
-    rows = torch.randint(5, 300, (3, 70), generator=chance).tolist()
-    return Batch.of([Example(tuple(row), 20, "line") for row in rows], Loss(0.5, 3.0), random.Random(1))
-
-
-def started(loaded: LoadedModel, lora: Lora = WITHOUT_DROPOUT) -> PeftModel:
-    """Return it with an adapter whose b are not zero, so that a has a gradient, the same ones each time."""
-    adapted = with_lora(loaded, lora, "x", 1)
-    chance = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for name, weight in adapted.named_parameters():
-            if "lora_" in name:
-                weight.copy_(torch.randn(weight.shape, generator=chance) * 0.05)
-    return adapted.train()
-
-
-def gradients(model: PeftModel) -> dict[str, torch.Tensor]:
-    loss = loss_of(model, a_batch(), CPU)
-    loss.backward()  # type: ignore[no-untyped-call]
-    found = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
-    return found | {"loss": loss.detach().reshape(1)}
-
-
-def apart(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
-    """Return the largest relative difference."""
-    assert found.keys() == expected.keys()
-    return max(float((found[name] - one).norm() / one.norm()) for name, one in expected.items())
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ extension module is loaded, and jedi's files on disk are in a folder that only t
 
 from __future__ import annotations
 
-import pickle
 import re
+import shutil
 import sys
 import time
 from functools import lru_cache
@@ -33,23 +33,24 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
     """Return the lists of a request. May raise anything."""
     try:
         return _answer(message)
-    except (EOFError, pickle.UnpicklingError):  # a child was ended while it wrote that file
-        _remove_cut_off()
+    except Exception as error:
+        if not _means_a_cut_off_file(error):
+            raise
+        _remove_files()
         return _answer(message)
 
 
-def _remove_cut_off() -> None:
-    """Remove those of jedi's files that are cut off: it would fail at them for good."""
+def _means_a_cut_off_file(error: Exception) -> bool:
+    """Say whether ``error`` is of a file of jedi's whose writer was ended while it wrote: jedi would fail at it for
+    good."""
+    return isinstance(error, EOFError) or type(error).__name__ == "UnpicklingError"
+
+
+def _remove_files() -> None:
+    """Remove all of jedi's files: which one is cut off is not said, and they are soon written again."""
     import jedi
 
-    for file in Path(jedi.settings.cache_directory).rglob("*.pkl"):
-        try:
-            with file.open("rb") as opened:
-                pickle.load(opened)  # noqa: S301 - only this user can write there
-        except (EOFError, pickle.UnpicklingError):
-            file.unlink(missing_ok=True)
-        except OSError:
-            continue
+    shutil.rmtree(jedi.settings.cache_directory, ignore_errors=True)
 
 
 def _answer(message: dict[str, Any]) -> dict[str, Any]:

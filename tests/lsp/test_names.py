@@ -4,16 +4,20 @@ exist, and to arguments that a callee takes."""
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from midfill.context.knowledge.store import SETTLE_S
 
 from .client import Client, at
 from .conftest import Launch
 
 TEXT = "function f(order) {\n  order.\n  const x = \n}\n"
 SAID = "order.prise + 1"
+URI = "file:///w/a.cs"  # not TypeScript's: what its server says at first is not all
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def suggestion(client: Client, uri: str) -> str:
     ([f"n{i}" for i in range(6000)], {}, SAID),  # too many to be all
 ])  # fmt: skip
 def test_a_list(client: Client, names: Any, options: dict[str, Any], expected: str) -> None:
-    uri = client.open(TEXT, "file:///w/a.ts", "typescript")
+    uri = client.open(TEXT, URI, "csharp")
     tell(client, uri, names, **options)
     assert suggestion(client, uri) == expected
 
@@ -85,10 +89,22 @@ def test_what_is_no_list_costs_nothing(client: Client, params: dict[str, Any]) -
 
 
 def test_an_answer_from_before_the_list_is_not_shown_again(client: Client) -> None:
-    uri = client.open(TEXT, "file:///w/a.ts", "typescript")
+    uri = client.open(TEXT, URI, "csharp")
     assert suggestion(client, uri) == SAID
     assert suggestion(client, uri) == SAID  # from the cache
     tell(client, uri, ["price"])
+    assert suggestion(client, uri) == "order."
+
+
+def test_what_typescripts_server_says_at_first_is_not_all(client: Client) -> None:
+    """It answers from the open document alone until it has read the project."""
+    uri = client.open(TEXT.replace("order.\n", "order.prize;\n"), "file:///w/a.ts", "typescript")
+    tell(client, uri, ["price", "prize"])
+    assert suggestion(client, uri) == SAID
+    assert places(client, uri, 2, 12) == [(1, 8)]  # so it is asked again
+    time.sleep(SETTLE_S)
+    tell(client, uri, ["price", "prize"])
+    assert places(client, uri, 2, 12) == []
     assert suggestion(client, uri) == "order."
 
 

@@ -32,6 +32,7 @@ class ProjectContext:
             disabled_knowledge=self._completer.config.disabled_knowledge,
             budget=self._completer.snippet_budget,
         )
+        self._workspace.knowledge.settle_s = 0.0  # the server was asked until its answers were steady
         self._workspace.opened(self._document(snapshot))  # first, so that its text on disk is never read
         self._workspace.set_folders([self._folder])
         if not self._workspace.prepare(snapshot, READ_S):

@@ -23,6 +23,9 @@ from midfill.context.knowledge.names import KEYWORD, MAX_KEYWORDS, is_whole, nam
 from midfill.types import MidfillError, Snapshot
 
 START_S, ANSWER_S, LOOK_S = 60.0, 20.0, 0.5
+# A document that was just opened is asked about until two answers this far apart are the same: TypeScript's server
+# answers from the document alone until it has read the project.
+STEADY_S, MAX_LOOKS = 1.5, 6
 TEXT = 1  # CompletionItemKind: a word of the text, from a server that knows nothing better
 NO_NAMES = frozenset({TEXT, KEYWORD, 15, 17, 19})  # and Snippet, File, Folder
 
@@ -41,6 +44,7 @@ class LanguageServer:
         )  # fmt: skip
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._n_asked, self._version, self._open = 0, 0, ("", "")  # the document's URI and text
+        self._is_new = False  # whether the document was just opened
         threading.Thread(target=self._read, name="midfill-eval-server", daemon=True).start()
         uri = folder.as_uri()
         capabilities = {"textDocument": {
@@ -64,6 +68,7 @@ class LanguageServer:
             changes = [{"text": snapshot.text}]
             self._notify("textDocument/didChange", {"textDocument": document, "contentChanges": changes})
             return
+        self._is_new = True
         document |= {"languageId": snapshot.language, "text": snapshot.text}
         self._notify("textDocument/didOpen", {"textDocument": document})
         if before[0]:
@@ -75,6 +80,12 @@ class LanguageServer:
         end = time.monotonic() + patience_s
         while not (found := self._names(snapshot, at))[0] and time.monotonic() < end:
             time.sleep(LOOK_S)
+        looks, self._is_new = MAX_LOOKS if self._is_new and found[0] else 0, self._is_new and not found[0]
+        for _ in range(looks):
+            before = found
+            time.sleep(STEADY_S)
+            if (found := self._names(snapshot, at)) == before:
+                break
         return found
 
     def _names(self, snapshot: Snapshot, at: int) -> tuple[list[str], bool]:

@@ -12,5 +12,6 @@ from midfill.context.knowledge.store import Knowledge
 @pytest.fixture(scope="module")
 def knowledge() -> Iterator[Knowledge]:
     subject = Knowledge()
+    subject.settle_s = 0.0  # no document was just opened
     yield subject
     subject.stop()

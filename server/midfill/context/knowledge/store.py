@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 import threading
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from midfill.context.child import ChildEndedError, ChildProcess
+from midfill.context.knowledge.doubts import SCRIPT, is_misread, may_have_more
 from midfill.context.knowledge.inferring import MAX_MEMORY
 from midfill.context.knowledge.labels import signature_in
 from midfill.context.knowledge.names import CLIENT, INDEX, JEDI, NOTHING, Known, KnownNames
@@ -51,6 +53,9 @@ NEAR_OWN_ROWS = 60  # the same for ``this`` and ``self``, which do not change wi
 MAX_TOLD = 24  # lists of a client that are kept for a document, the latest
 MAX_USES = 5  # receivers besides the one before the cursor that a client is asked about at once
 MAX_WRITTEN = 16  # receivers that are requested while one middle grows
+# TypeScript's server answers from the open document alone until it has read the project. What a client says of a
+# document in these first seconds is not all, and is asked again.
+SETTLE_S = 4.0
 FRESH_S = 45.0  # a client's list for another receiver in the function is requested again after this long
 AROUND = 20_000  # characters of the text that are searched for what is used
 _WORD = re.compile(r"[^\W\d]\w*")
@@ -83,6 +88,7 @@ class Knowledge:
         """``off``: names of sources that are switched off."""
         self._off = frozenset(off)
         self._start = start or (lambda: ChildProcess(COMMAND, max_memory=MAX_MEMORY, answer_s=ANSWER_S))
+        self.settle_s = SETTLE_S
         self._folders: tuple[str, ...] = ()
         self._changed = threading.Condition()
         self._waiting: OrderedDict[tuple[str, bool], tuple[Snapshot, MemberQuery]] = (
@@ -93,6 +99,7 @@ class Knowledge:
         self._told: OrderedDict[str, dict[str, _Told]] = OrderedDict()  # by document, and receiver or callee with "("
         self._declared: OrderedDict[str, _ScopeLists] = OrderedDict()
         self._last: dict[str, tuple[object, float]] = {}
+        self._since: dict[str, float] = {}  # when a client first said something of each document
         self._thread: threading.Thread | None = None
         self._child: ChildProcess | None = None
         self._busy = self._stopped = False
@@ -137,13 +144,20 @@ class Knowledge:
     def told(self, snapshot: Snapshot, names: Sequence[str], *, is_complete: bool) -> None:
         """Take the names that the client's other language servers return at ``snapshot``."""
         receiver = receiver_before(snapshot)
-        if not receiver or not names:
+        if not receiver or not names or is_misread(snapshot, names):
             return
+        is_settled = snapshot.language not in SCRIPT or self._is_settled(snapshot.uri)
+        is_complete = is_complete and is_settled and not may_have_more(snapshot.language, receiver, names)
         stands = _WORD.match(snapshot.text, snapshot.cursor)
         if stands is not None and _ACCESS.search(snapshot.line_before) and stands[0] not in names:
             is_complete = False  # the server read the broken text differently
         known = _with_used(KnownNames(receiver, tuple(names), is_complete, CLIENT), snapshot)
-        self._keep_told(snapshot, receiver, known)
+        self._keep_told(snapshot, receiver, known, is_fresh=is_settled)
+
+    def _is_settled(self, uri: str) -> bool:
+        """Whether a client has said something of a document for a while."""
+        now = time.monotonic()
+        return now - self._since.setdefault(uri, now) >= self.settle_s
 
     def told_call(self, snapshot: Snapshot, signatures: Sequence[Any]) -> None:
         """Take what the client's other language servers say the innermost call at ``snapshot`` takes: their
@@ -152,11 +166,13 @@ class Knowledge:
         if callee and (known := signature_in(signatures, callee, snapshot.language)) is not None:
             self._keep_told(snapshot, f"{callee}(", known)
 
-    def _keep_told(self, snapshot: Snapshot, key: str, what: KnownNames | Signature) -> None:
+    def _keep_told(
+        self, snapshot: Snapshot, key: str, what: KnownNames | Signature, *, is_fresh: bool = True
+    ) -> None:  # fmt: skip
         scope, row = scope_of(snapshot), snapshot.text.count("\n", 0, snapshot.cursor)
-        table = self._told.get(snapshot.uri, {})
+        table, at = self._told.get(snapshot.uri, {}), time.monotonic() if is_fresh else -math.inf
         before = [(name, one) for name, one in table.items() if name != key][-MAX_TOLD + 1 :]
-        _keep(self._told, snapshot.uri, {**dict(before), key: _Told(scope, row, time.monotonic(), what)})
+        _keep(self._told, snapshot.uri, {**dict(before), key: _Told(scope, row, at, what)})
 
     def wanted(self, snapshot: Snapshot) -> tuple[int, ...]:
         """Return where the client should ask its other language servers: at the cursor, if it is after a dot, then
@@ -231,7 +247,7 @@ class Knowledge:
         with self._changed:
             for is_more in (False, True):
                 self._waiting.pop((uri, is_more), None)
-            for table in (self._inferred, self._told, self._declared, self._last, self._written):
+            for table in (self._inferred, self._told, self._declared, self._last, self._since, self._written):
                 table.pop(uri, None)
 
     def stop(self) -> None:

@@ -153,6 +153,11 @@ def test_prompt(name: str, order: str, others: tuple[Snippet, ...], golden: tupl
         wanted += tokenizer.encode(text) if control is None else [control]
     assert list(prompt.ids) == wanted
     assert prompt.n_control == sum(piece in tokenizer._ids for piece in golden)
+    is_first = "S" in golden and golden.index("P") < golden.index("S")
+    assert (prompt.prefix_end > 0) is (prompt.suffix is not None) is is_first
+    if is_first:
+        prefix = prompt.ids[prompt.prefix_end - prompt.n_prefix : prompt.prefix_end]
+        assert prefix[-len(tokenizer.encode(BUFFER.prefix)) :] == tuple(tokenizer.encode(BUFFER.prefix))
 
 
 def test_every_family_has_a_golden_prompt() -> None:

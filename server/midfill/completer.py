@@ -22,6 +22,7 @@ from midfill.dismissals import DISMISSED, Dismissals
 from midfill.eagerness import Knob, scope_of
 from midfill.engine.base import MAX_TOKENS, Engine, EngineError, GenerateRequest
 from midfill.fim import FimRenderer, Prompt
+from midfill.going_on import go_on
 from midfill.in_flight import InFlight, candidates_of
 from midfill.postprocess import AcceptanceHabits, invents, is_whole_sentence
 from midfill.read_ahead import ReadAhead, accepted, entered
@@ -299,6 +300,8 @@ class Completer:
             except EngineError:  # the text so far is an answer
                 break
         running.end()
+        if self.info.scores and running.invoked:
+            await go_on(running, self.engine, self.renderer.encode, prompt, request)
         if not running.background:
             self.debounce.answered(running.first_at - start)
         middle = running.middle("")

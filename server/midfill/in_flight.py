@@ -16,7 +16,7 @@ from typing import Any
 
 from midfill.eagerness import Knob
 from midfill.engine.base import Delta
-from midfill.postprocess import PostProcessor
+from midfill.postprocess import GO_ON, PostProcessor
 from midfill.reuse import Middle, ReuseKey, is_along, place_of, rests
 from midfill.syntax.calls import Certain
 from midfill.types import PromptFacts, Snapshot, Stats, Trigger
@@ -38,7 +38,7 @@ class Candidate:
     def __init__(self, processor: PostProcessor, max_tokens: int = 0, *, invoked: bool = False) -> None:
         """``max_tokens``: the limit after which it is broken off, if known; ``invoked``: an explicit request."""
         self.processor, self._max_tokens, self._invoked = processor, max_tokens, invoked
-        self.raw = self.reason = self._shown = ""
+        self.raw = self.reason = self._shown = self._longer = ""
         self.published = ""  # what was shown while it grew: it only ever gets longer
         self._judged = ("", "")
         self.resumed: list[str] = []  # where the model stopped and was asked to continue
@@ -100,9 +100,17 @@ class Candidate:
             self.reason = reason
             self.processor.over()
 
+    def go_on(self, longer: str) -> None:
+        """Show ``longer``, which begins with what is shown, in its place, as far as the rules allow."""
+        allowed = self.processor.longer(longer)
+        if len(allowed) > len(self.shown) and allowed.startswith(self.shown):
+            self._longer = allowed
+
     @property
     def shown(self) -> str:
         """Return what is shown of it now; at its end this begins with everything published so far."""
+        if self._longer:
+            return self._longer
         if (key := (self.raw, self.reason)) != self._judged:
             cut_short = self.reason == "length"
             processed = self.processor.shown(self.raw, cut_short=cut_short, finished=bool(self.reason))
@@ -114,7 +122,8 @@ class Candidate:
     @property
     def rules(self) -> tuple[tuple[str, int], ...]:
         """Return the rules that made `shown` of it, and how many characters each removed."""
-        return tuple((applied.rule, applied.n_removed) for applied in self.processor.applied)
+        went_on = ((GO_ON, len(self._shown) - len(self._longer)),) if self._longer else ()
+        return tuple((applied.rule, applied.n_removed) for applied in self.processor.applied) + went_on
 
     @property
     def probability(self) -> float | None:
@@ -187,6 +196,11 @@ class InFlight:
             return True
         self._wake()
         return False
+
+    def publish(self) -> None:
+        """Show all that the first candidate has, while it may yet grow."""
+        self.candidates[0].published = self.candidates[0].shown
+        self._wake()
 
     def know(self, known: Certain) -> None:
         """Check every candidate against the names known by now."""

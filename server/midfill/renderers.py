@@ -20,6 +20,10 @@ class Renderer(Protocol):
         """Return the prompt as text."""
         ...
 
+    async def encode(self, text: str) -> list[int]:
+        """Return the ids of ``text`` as plain text."""
+        ...
+
 
 class InlineRenderer:
     """Renders in the calling thread."""
@@ -34,3 +38,7 @@ class InlineRenderer:
     async def spell(self, prompt: Prompt) -> str:
         """Return the prompt as text."""
         return self._renderer.spell(prompt)
+
+    async def encode(self, text: str) -> list[int]:
+        """Return the ids of ``text`` as plain text."""
+        return self._renderer.tokenizer.encode(text)

@@ -207,4 +207,5 @@ class ModelInfo:
     dtype: str
     parameters: int = 0
     suffix_shift: bool = False  # whether keeping the suffix's keys and values pays here; it is approximate
+    scores: bool = False  # whether it gives the log probabilities of given tokens
     most_tokens: int = 0  # while memory is short, the longest prompt; 0: no limit but max_context

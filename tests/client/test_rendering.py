@@ -36,6 +36,7 @@ async def test_the_same_prompts(child: RenderProcess) -> None:
     prompts = await asyncio.gather(*(child.render(snapshot, others, 200) for snapshot in buffers))
     assert prompts == [here.render(snapshot, others, 200) for snapshot in buffers]
     assert await child.spell(prompts[0]) == here.spell(prompts[0])
+    assert await child.encode("é") == tokenizer.encode("é")
 
 
 async def test_a_lone_surrogate(child: RenderProcess) -> None:

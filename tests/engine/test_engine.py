@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -145,6 +146,7 @@ async def test_a_control_token_ends_it(engine: LocalEngine, monkeypatch: pytest.
         (GenerateRequest((-1,)), "outside the vocabulary"),
         (GenerateRequest((VOCABULARY,)), "outside the vocabulary"),
         (GenerateRequest((10**30,)), "outside the vocabulary"),
+        (GenerateRequest((1,), given=(1, VOCABULARY)), "outside the vocabulary"),
         (GenerateRequest((1,) * 2040, 9), "the prompt of 2040 tokens leaves no room for an answer"),
         (GenerateRequest((1,), adapter="x"), "adapter 'x' is not loaded"),
     ],
@@ -241,6 +243,35 @@ async def test_log_probabilities_are_the_models(engine: LocalEngine, speculate: 
     expected = [float(wanted[at - 1, ids[at]]) for at in range(30, 42)]
     assert logprobs == pytest.approx(expected, abs=1e-3)
     assert all(not delta.logprobs for delta in [item async for item in engine.stream(asked(length=30))])
+
+
+async def test_a_given_answer_is_scored_in_one_step(engine: LocalEngine) -> None:
+    assert engine.thread.model is not None
+    given = tuple((7 * i + 3) % 300 for i in range(24))
+    request = asked(length=30, max_tokens=len(given), logprobs=True, given=given)
+    with torch.inference_mode():
+        wanted = load_modules(engine.thread.model.folder)(torch.tensor([[*request.prompt, *given]])).logits[0]
+    expected = [float(wanted[29 + n].log_softmax(-1)[token]) for n, token in enumerate(given)]
+    for _ in range(2):  # the second time, its prompt is known
+        _, (logprobs,), last = await candidates(engine, request)
+        assert logprobs == pytest.approx(expected, abs=1e-3)
+        assert last[0].finish_reason == "length"
+        assert stats_of(last[0]).n_accepted == len(given) - 1
+
+
+async def test_control_tokens_that_do_not_end_it(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = asked(max_tokens=6)
+    await whole(engine, request)
+    assert engine.thread.model is not None
+    (said,) = [slot.ids[20:] for slot in engine.thread.slots.slots if slot.ids[:20] == list(request.prompt)]
+    tokenizer = engine.thread.model.tokenizer
+    monkeypatch.setattr(tokenizer, "control_ids", tokenizer.control_ids | {said[3]})
+    _, last = await whole(engine, dataclasses.replace(request, ignore_eos=True))
+    assert (last.finish_reason, stats_of(last).n_decoded) == ("length", 6)
+    (wrote,) = [slot.ids[20:] for slot in engine.thread.slots.slots if slot.ids[:20] == list(request.prompt)]
+    line_end = tokenizer.encode("\n")
+    assert wrote[:4] == [*said[:3], *line_end]  # where it would have ended, the line ends
+    assert not tokenizer.control_ids & set(wrote)
 
 
 async def test_the_beginning_is_said_but_not_told(engine: LocalEngine) -> None:

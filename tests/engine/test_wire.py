@@ -21,6 +21,7 @@ PLAIN = GenerateRequest((1, 2, 3))
         PLAIN,
         replace(PLAIN, max_tokens=7, stop=("\n", "x"), adapter="mine", temperature=0.5, top_p=0.9, seed=-1, n=3),
         replace(PLAIN, request_id="7-1", logprobs=True, suffix=(1, 3), forced_prefix="na\ud800me", speculate=False),
+        replace(PLAIN, given=(5, 6), ignore_eos=True),
         replace(PLAIN, window="7", background=True, bias_names=("größe", "b")),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from midfill.context.definitions import Target
+from midfill.eval import servers
 from midfill.eval.servers import LanguageServer, read
 from midfill.types import MidfillError
 from tests.support import at
@@ -47,6 +48,7 @@ while line := stdin.readline():
     elif method == "textDocument/completion":
         n_asked += 1
         names = [f"n{length}" for length in texts.values()] + [f"c{params['position']['character']}"]
+        names = names[: n_asked] if PARTIAL else names
         items = [{"label": name, "kind": 5} for name in names] if n_asked > MUTE else []
         send({"id": message["id"], "result": items})
 """
@@ -58,9 +60,15 @@ def mute() -> int:
 
 
 @pytest.fixture
-def server(tmp_path: Path, mute: int) -> Iterator[LanguageServer]:
+def partial() -> bool:
+    """Whether the first answer has only one name."""
+    return False
+
+
+@pytest.fixture
+def server(tmp_path: Path, mute: int, partial: bool) -> Iterator[LanguageServer]:
     file = tmp_path / "other.py"
-    file.write_text(PROGRAM.replace("MUTE", str(mute)))
+    file.write_text(PROGRAM.replace("MUTE", str(mute)).replace("PARTIAL", str(partial)))
     subject = LanguageServer([sys.executable, str(file)], tmp_path)
     yield subject
     subject.stop()
@@ -81,6 +89,16 @@ def test_a_server_that_still_reads_is_asked_again(server: LanguageServer) -> Non
     server.show(snapshot)
     assert server.names(snapshot, snapshot.cursor) == ([], False)
     assert server.names(snapshot, snapshot.cursor, 1.0) == (["n2", "c2"], True)
+
+
+@pytest.mark.parametrize("partial", [True])
+def test_a_server_that_knows_only_the_document_at_first_is_asked_again(
+    server: LanguageServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "STEADY_S", 0.0)
+    snapshot = at("a.‸")
+    server.show(snapshot)
+    assert server.names(snapshot, snapshot.cursor) == (["n2", "c2"], True)
 
 
 def test_what_a_call_takes_and_what_a_name_is(server: LanguageServer) -> None:

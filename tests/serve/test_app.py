@@ -115,10 +115,12 @@ BAD_BODIES: dict[str, list[Any]] = {
     ],
     "window a text": [{"prompt": [1], "midfill": {"window": window}} for window in _LISTS[1:]],
     "must be true or false": [
-        {"prompt": [1], "midfill": {key: value}} for key in ("speculate", "background", "bias_only", "prefill_only")
+        {"prompt": [1], "midfill": {key: value}}
+        for key in ("speculate", "background", "bias_only", "prefill_only", "ignore_eos")
         for value in (*_LISTS[:3], "no")
     ],
-    "prefill_only must be": [{"prompt": [1], "midfill": {"prefill_only": value}} for value in (*_LISTS[:3], "no")],
+    "given must be": [{"prompt": [1], "midfill": {"given": value}} for value in (3, "x", ["x"], [1.5], [1] * 1025)],
+    "prefill_only": [{"prompt": [1], "midfill": {"prefill_only": value}} for value in (*_LISTS[:3], "no")],
     "within_s must be": [{"prompt": [1], "midfill": {"within_s": value}} for value in ("1", -1, True, 1e9)],
     "stop must be": [{"prompt": [1], "stop": stop} for stop in (3, [3], ["x"] * 17)],
 }  # fmt: skip

@@ -54,6 +54,7 @@ async def test_the_same_prompts(engine: HttpEngine, resident: FakeResident, orde
     prompts = await asyncio.gather(*(there.render(snapshot, OTHERS, 200) for snapshot in buffers))
     assert prompts == [here.render(snapshot, OTHERS, 200) for snapshot in buffers]
     assert await there.spell(prompts[0]) == here.spell(prompts[0])
+    assert await there.encode("é <|fim_middle|>") == here.tokenizer.encode("é <|fim_middle|>")
 
 
 async def test_a_lone_surrogate(engine: HttpEngine) -> None:
@@ -123,6 +124,7 @@ _PLACE = ["a", "b", "a.py", "python"]
         ({"snapshot": _PLACE, "snippets": [], "budget": 9, "order": "msp"}, "order must be"),
         ({"snapshot": _PLACE, "snippets": [], "budget": 9, "heal": 1}, "order must be"),
         *(({"spell": ids}, "spell must be") for ids in (7, ["a"], [-1], [True])),
+        *(({"encode": text}, "encode must be") for text in (None, 7, ["a"], "x" * 200_001)),
     ],
 )
 async def test_bad_bodies(engine: HttpEngine, body: dict[str, Any], message: str) -> None:

@@ -46,6 +46,13 @@ class EngineRenderer:
         """Return the prompt as text. Raises EngineError."""
         return str((await self._ask({"spell": list(prompt.ids)})).get("text"))
 
+    async def encode(self, text: str) -> list[int]:
+        """Return the ids of ``text`` as plain text. Raises EngineError."""
+        try:
+            return [int(token) for token in (await self._ask({"encode": text}))["ids"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise EngineError("the engine's answer holds no ids", "run: midfill doctor") from error
+
     async def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
         return await self._engine.ask("/midfill/render", body)
 

@@ -73,7 +73,14 @@ class CharRenderer:
         half = budget // 2
         prefix, suffix = snapshot.prefix[-half:], snapshot.suffix[:half]
         ids = (self.PRE, *map(ord, prefix), self.SUF, *map(ord, suffix), self.MID)
-        return Prompt(ids, 3, len(prefix), len(suffix), 0)
+        start = len(prefix) + 2
+        return Prompt(
+            ids, 3, len(prefix), len(suffix), 0, suffix=(start, start + len(suffix)), prefix_end=start - 1
+        )  # fmt: skip
+
+    async def encode(self, text: str) -> list[int]:
+        """Return the ids of ``text``."""
+        return list(map(ord, text))
 
     async def spell(self, prompt: Prompt) -> str:
         """Return the prompt as text."""

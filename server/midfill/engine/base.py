@@ -51,6 +51,9 @@ class GenerateRequest:
     - ``person``: who asks, if several people share an engine. People take turns; windows of one person are answered
       newest first.
     - ``session``: a digest of the file, for balancers that keep a file's requests on one replica.
+    - ``given``: the ids of the answer, whatever the model would say: for their log probabilities. ``max_tokens`` is
+      their number.
+    - ``ignore_eos``: control tokens do not end the text: within a line, the line ends instead.
     """
 
     prompt: tuple[int, ...]
@@ -74,6 +77,8 @@ class GenerateRequest:
     within_s: float | None = None
     person: str = ""
     session: str = ""
+    given: tuple[int, ...] = ()
+    ignore_eos: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,13 @@ def read_ids(ids: Any) -> list[int]:
     return ids
 
 
+def read_text(text: Any) -> str:
+    """Return the text whose ids are asked for. Raises BadRequest."""
+    if not isinstance(text, str) or len(text) > MAX_PROMPT_IDS:
+        raise BadRequest(f"encode must be a text of up to {MAX_PROMPT_IDS} characters")
+    return text
+
+
 def prompt_body(prompt: Prompt) -> dict[str, Any]:
     """Return the answer with ``prompt``."""
     return {"prompt": dataclasses.asdict(prompt)}

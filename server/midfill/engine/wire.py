@@ -28,6 +28,7 @@ MAX_BIAS_NAMES = 256
 MAX_NAME = 256
 MAX_FORCED_PREFIX = 8192  # a begun word, or a middle to continue
 MAX_WITHIN_S = 86_400.0
+MAX_GIVEN = 1024  # tokens of an answer that is only scored
 MAX_LOGPROBS = 5
 END_S = 0.1  # seconds from the mark at the end to the end of the body
 ALIVE = ": alive\n\n"  # a comment, so that a client knows that the engine is there
@@ -77,6 +78,7 @@ def request_body(request: GenerateRequest, model: str = "") -> bytes:
             "suffix": request.suffix, "forced_prefix": request.forced_prefix, "bias_names": request.bias_names,
             "bias_only": request.bias_only, "speculate": request.speculate, "window": request.window,
             "background": request.background, "prefill_only": request.prefill_only, "within_s": request.within_s,
+            "given": request.given, "ignore_eos": request.ignore_eos,
         },
     }  # fmt: skip
     return json.dumps(body).encode("ascii")
@@ -264,14 +266,18 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     names = own.get("bias_names", [])
     if not isinstance(names, list) or len(names) > MAX_BIAS_NAMES or not all(_is_name(name) for name in names):
         raise BadRequest(f"bias_names must be up to {MAX_BIAS_NAMES} names")
-    only, prefill_only = own.get("bias_only", False), own.get("prefill_only", False)
-    if not all(isinstance(value, bool) for value in (speculate, background, only, prefill_only)):
-        raise BadRequest("speculate, background, bias_only and prefill_only must be true or false")
+    given = own.get("given", [])
+    if not isinstance(given, list) or len(given) > MAX_GIVEN or not all(type(token) is int for token in given):
+        raise BadRequest(f"given must be up to {MAX_GIVEN} token ids")
+    only, prefill_only, ignore_eos = (own.get(key, False) for key in ("bias_only", "prefill_only", "ignore_eos"))
+    if not all(isinstance(value, bool) for value in (speculate, background, only, prefill_only, ignore_eos)):
+        raise BadRequest("speculate, background, bias_only, prefill_only and ignore_eos must be true or false")
     within_s = _number(own, "within_s", None, 0.0, MAX_WITHIN_S, float) if "within_s" in own else None
     return {
         "suffix": tuple(suffix) if suffix else None, "forced_prefix": forced_prefix, "window": window[:64],
         "speculate": speculate, "background": background, "bias_names": tuple(names),
         "bias_only": only, "prefill_only": prefill_only, "within_s": within_s,
+        "given": tuple(given), "ignore_eos": ignore_eos,
     }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ class Prompt:
     n_snippets: int  # tokens of other files
     text: str = ""
     suffix: tuple[int, int] | None = None  # where the text after the cursor is, if it comes after the prefix
+    prefix_end: int = 0  # where the text before the cursor ends in the prompt, if the suffix comes after it
     forced_prefix: str = ""  # text before the cursor that is not in the prompt: the middle has to begin with it
 
 
@@ -95,7 +96,8 @@ class FimRenderer:
         n_control = sum(token in self.tokenizer.control_ids for token in ids)
         bounds = self._suffix_bounds(len(front) + len(title) + len(prefix), len(suffix))
         return Prompt(
-            tuple(ids), n_control, len(prefix), len(suffix), len(files), suffix=bounds, forced_prefix=forced_prefix
+            tuple(ids), n_control, len(prefix), len(suffix), len(files), suffix=bounds,
+            prefix_end=bounds[0] - self._n_between() if bounds else 0, forced_prefix=forced_prefix,
         )  # fmt: skip
 
     def _name(self, snapshot: Snapshot, repo: str, budget: int) -> tuple[Values, list[int], list[int]]:
@@ -143,6 +145,12 @@ class FimRenderer:
         for part in hole[: hole.index(Placeholder.SUFFIX)]:
             start += len(self._fixed(part)) if not isinstance(part, Placeholder) else 0
         return start, start + n_suffix
+
+    def _n_between(self) -> int:
+        """Return how many sentinels are between the prefix and the suffix behind it."""
+        hole = self._hole
+        between = hole[hole.index(Placeholder.PREFIX) + 1 : hole.index(Placeholder.SUFFIX)]
+        return sum(len(self._fixed(part)) for part in between if not isinstance(part, Placeholder))
 
     def spell(self, prompt: Prompt) -> str:
         """Return the prompt as text, for a human reader."""

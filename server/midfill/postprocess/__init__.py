@@ -5,11 +5,12 @@ from midfill.postprocess.finished import is_whole_sentence
 from midfill.postprocess.habits import AcceptanceHabits
 from midfill.postprocess.invented import invents
 from midfill.postprocess.place import Place
-from midfill.postprocess.processor import RULES, PostProcessor
+from midfill.postprocess.processor import GO_ON, RULES, PostProcessor
 from midfill.postprocess.rules import PIPELINE
 from midfill.postprocess.sure import closed
 
 __all__ = [
+    "GO_ON",
     "PIPELINE",
     "RULES",
     "AcceptanceHabits",

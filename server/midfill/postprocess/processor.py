@@ -14,15 +14,16 @@ from midfill.postprocess.other_language import drop_other_language
 from midfill.postprocess.place import Place
 from midfill.postprocess.repeats import run_end
 from midfill.postprocess.rule import Rule
-from midfill.postprocess.rules import FINISH, LAYOUT, NAMES, PIPELINE, whole_lines
+from midfill.postprocess.rules import FINISH, LAYOUT, NAMES, PIPELINE, end_run, first_unit, whole_lines
 from midfill.postprocess.sure import closed, common, sure, whole_arguments, words
 from midfill.syntax.calls import Certain
 from midfill.types import Snapshot
 
 # Log probability of the end token below which the model was not sure that the middle ends (docs/log.md).
 UNSURE = math.log(0.9)
+GO_ON = "go_on"  # a middle by hand goes on until the text below follows (going_on.py)
 # Everything that can be switched off.
-RULES = NAMES | {"whole_lines", "confidence"}
+RULES = NAMES | {"whole_lines", "confidence", GO_ON}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,15 @@ class PostProcessor:
         """Return a suggestion that still begins with what was ``shown`` of it, though the rules would now take that
         back."""
         return closed(shown, self.place) if cut_short and "balance" not in self._off else shown
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a middle may go on past its end."""
+        return not self._one_line and not {GO_ON, "first_unit"} & self._off
+
+    def longer(self, middle: str) -> str:
+        """Return what is shown of a finished ``middle`` that goes on past its end because the text below follows."""
+        return self._ruled(middle, [rule for rule in PIPELINE if rule not in (first_unit, end_run)])
 
     def _whole_arguments(self, middle: str, place: Place) -> str:
         cut = whole_arguments(middle, place)

@@ -8,7 +8,7 @@ from typing import Any
 
 from midfill import fim
 from midfill.engine.base import EngineError
-from midfill.engine.render_wire import prompt_body, read_ids, read_layout, read_render
+from midfill.engine.render_wire import prompt_body, read_ids, read_layout, read_render, read_text
 from midfill.engine.wire import BadRequest
 from midfill.fim import FimRenderer
 from midfill.tokenizer import CodeTokenizer
@@ -25,7 +25,7 @@ class Rendering:
     async def answer(
         self, tokenizer: CodeTokenizer | None, info: ModelInfo | None, body: dict[str, Any]
     ) -> dict[str, Any]:
-        """Return what ``body`` asks for: a prompt, or ids spelled out. Raises BadRequest and EngineError."""
+        """Return what ``body`` asks for: a prompt, ids as text, or a text as ids. Raises BadRequest and EngineError."""
         if tokenizer is None or info is None:
             raise EngineError("the engine is not ready", "wait until the model is loaded")
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, tokenizer, info, body)
@@ -43,6 +43,8 @@ class Rendering:
     def _rendered(self, tokenizer: CodeTokenizer, info: ModelInfo, body: dict[str, Any]) -> dict[str, Any]:
         if "spell" in body:
             return {"text": tokenizer.decode(read_ids(body["spell"]))}
+        if "encode" in body:
+            return {"ids": tokenizer.encode(read_text(body["encode"]))}
         order, heal = read_layout(body)
         snapshot, snippets, budget = read_render(body)
         key = id(tokenizer), order, heal

@@ -92,7 +92,8 @@ class LocalEngine:
         if info is None or model is None or residents is None:
             raise EngineError("the engine is not ready", self.status.remedy or "wait until the model is loaded")
         n_prompt = len(request.prompt)
-        if not request.prompt or min(request.prompt) < 0 or max(request.prompt) >= model.vocabulary:
+        ids = (*request.prompt, *request.given)
+        if not request.prompt or min(ids) < 0 or max(ids) >= model.vocabulary:
             raise BadRequestError(
                 "the prompt is empty or holds ids outside the vocabulary", "render the prompt for this model"
             )

@@ -229,6 +229,7 @@ class EngineThread(threading.Thread):
             dtype=loaded.number_format,
             parameters=loaded.parameters,
             suffix_shift=loaded.device.type == "cpu" and rotate is not None,
+            scores=True,
         )
         why = fim.why_not_filling(called) or "the model has no FIM tokens"
         says = "" if info.template else f"{why}: it completes from the text before the cursor only"

@@ -20,7 +20,7 @@ from midfill.engine.local.lora.adapter import ResidentAdapters
 from midfill.engine.local.request import Output, Request, RunningRequest
 from midfill.engine.local.scheduler import SHARED_CHUNK, Scheduler
 from midfill.engine.local.sequence.generation import Generation, OverflowedError, Sampling, Token
-from midfill.engine.local.sequence.healing import ForcedPrefix, TokenIndex
+from midfill.engine.local.sequence.healing import Endless, ForcedPrefix, GivenAnswer, TokenIndex
 from midfill.engine.local.sequence.kv_cache import KVSlots, Rotate, Slot
 from midfill.engine.local.sequence.logit_bias import LogitBias
 from midfill.engine.local.sequence.prompt_lookup import Drafter
@@ -109,13 +109,16 @@ class Worker:
     def _generation(self, request: Request, slot: Slot) -> Generation:
         asked = request.asked
         forced_prefix = self._forced_prefix(asked.forced_prefix) if asked.forced_prefix else None
+        given = GivenAnswer(asked.given) if asked.given else None
+        endless = Endless(self.vocabulary.result(), self.tokenizer.control_ids) if asked.ignore_eos else None
         bias = LogitBias(asked.bias_names, self.vocabulary.result(), only=asked.bias_only) if asked.bias_names else None
         drafter = Drafter([one.completion for one in [slot, *self.slots.slots]]) if asked.speculate else None
         rank = request.index if asked.temperature == 0 else 0
         seed = asked.seed + request.index if asked.seed is not None else None
         sampling = Sampling(asked.temperature, asked.top_p, seed, rank)
         return Generation(
-            slot, sampling, forced_prefix=forced_prefix, drafter=drafter, bias=bias, logprobs=asked.logprobs
+            slot, sampling, forced_prefix=given or forced_prefix, drafter=drafter, bias=bias,
+            logprobs=asked.logprobs, endless=endless,
         )  # fmt: skip
 
     def _forced_prefix(self, text: str) -> ForcedPrefix:

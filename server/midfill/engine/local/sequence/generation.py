@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from midfill.engine.local.forward.attention import ROWWISE, Rows
-from midfill.engine.local.sequence.healing import ForcedPrefix
+from midfill.engine.local.sequence.healing import Endless, ForcedPrefix, GivenAnswer
 from midfill.engine.local.sequence.kv_cache import Slot
 from midfill.engine.local.sequence.logit_bias import LogitBias
 from midfill.engine.local.sequence.prompt_lookup import Drafter
@@ -54,12 +54,13 @@ class Generation:
     """One answer being generated: the prompt in ``slot``, then token after token without end; the caller stops."""
 
     def __init__(
-        self, slot: Slot, sampling: Sampling, *, forced_prefix: ForcedPrefix | None = None,
+        self, slot: Slot, sampling: Sampling, *, forced_prefix: ForcedPrefix | GivenAnswer | None = None,
         drafter: Drafter | None = None, bias: LogitBias | None = None, logprobs: bool = False,
+        endless: Endless | None = None,
     ) -> None:  # fmt: skip
         self._slot, self._sampling, self._forced_prefix, self._drafter = slot, sampling, forced_prefix, drafter
         self._n_prompt = len(slot.ids)
-        self._random, self._logprobs, self._bias = _random(sampling), logprobs, bias
+        self._random, self._logprobs, self._bias, self._endless = _random(sampling), logprobs, bias, endless
         self.n_drafted = self.n_accepted = 0
 
     @property
@@ -74,13 +75,16 @@ class Generation:
         unknown = slot.unknown()
         positions = list(itertools.islice(unknown, limit))
         is_last = next(unknown, None) is None
-        drafts = self._drafts(min(max_drafts, ROWWISE - len(positions))) if is_last else []
+        drafts = self._next(min(max_drafts, ROWWISE - len(positions))) if is_last else []
         positions += range(len(slot.ids), len(slot.ids) + len(drafts))
         slot.ids += drafts
         slot.known += bytes(len(drafts))
         return Rows(slot, [slot.ids[at] for at in positions], positions, len(drafts) + 1 if is_last else 0)
 
-    def _drafts(self, limit: int) -> list[int]:
+    def _next(self, limit: int) -> list[int]:
+        """Return tokens to evaluate with the last one: a given answer at once, else at most ``limit`` drafts."""
+        if isinstance(self._forced_prefix, GivenAnswer):
+            return self._forced_prefix.spelled()[:-1]
         if limit <= 0:
             return []
         if self._forced_prefix is not None and not self._forced_prefix.met:
@@ -122,7 +126,7 @@ class Generation:
         is_met = self._forced_prefix is None or self._forced_prefix.met
         is_over = self._bias is None or self._bias.over
         ranked = is_first and self._sampling.rank > 0
-        return is_met and is_over and self._random is None and not ranked
+        return is_met and is_over and self._random is None and not ranked and self._endless is None
 
     def _pick(self, logits: torch.Tensor, *, is_first: bool) -> Token:
         allowed = (
@@ -132,15 +136,19 @@ class Generation:
         favoured = self._bias.favour(logits) if self._bias is not None and not self._bias.over else logits
         if allowed is not None and float(favoured[allowed].max()) == -math.inf:  # no name continues as the word began
             favoured = logits
-        token = pick(favoured, self._sampling, self._random, allowed, rank)
+        choice = favoured if self._endless is None else self._endless.without_end(favoured)
+        token = pick(choice, self._sampling, self._random, allowed, rank)
         if self._bias is not None and not self._bias.over:
             self._bias.advance(token)
         if self._forced_prefix is not None:
             self._forced_prefix.advance(token)
+        if self._endless is not None:
+            self._endless.advance(token)
         if not self._logprobs:
             return Token(token, math.nan)
         # With the advantage of names: what is known to be possible is more probable than the model alone says.
-        possible = (favoured if allowed is None else favoured[allowed]).float()
+        is_free = allowed is None or isinstance(self._forced_prefix, GivenAnswer)
+        possible = (favoured if is_free else favoured[allowed]).float()
         return Token(token, float(favoured[token].float() - possible.logsumexp(-1)))
 
 

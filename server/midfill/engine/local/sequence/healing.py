@@ -8,6 +8,7 @@ Design: Prompt Boundaries and Token Healing").
 from __future__ import annotations
 
 import bisect
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -45,6 +46,52 @@ class TokenIndex:
                 ids.append(self._ids[at])
                 at += 1
         return ids
+
+
+class Endless:
+    """Text that control tokens do not end: where the model would end it within a line, the line ends."""
+
+    def __init__(self, vocabulary: TokenIndex, control: Collection[int]) -> None:
+        self._vocabulary, self._control = vocabulary, sorted(control)
+        line_end = vocabulary.tokenizer.encode("\n")
+        self._line_end = line_end[0] if len(line_end) == 1 else None
+        self._in_line = False
+
+    def without_end(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return ``logits`` (vocabulary,) without the tokens that would end the text."""
+        control = torch.tensor(self._control, device=logits.device)
+        if self._in_line and self._line_end is not None and bool((control == logits.argmax()).any()):
+            control = torch.arange(len(logits), device=logits.device)
+            control = control[control != self._line_end]
+        return logits.index_fill(0, control, -torch.inf)
+
+    def advance(self, token: int) -> None:
+        """Record that ``token`` was chosen."""
+        self._in_line = not self._vocabulary.text_of[token].endswith("\n")
+
+
+class GivenAnswer:
+    """The ids of an answer that is not chosen, only scored."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self._left = list(ids)
+
+    @property
+    def met(self) -> bool:
+        """Whether all of it is there."""
+        return not self._left
+
+    def allowed(self) -> torch.Tensor | None:
+        """Return the id that comes next."""
+        return torch.tensor(self._left[:1])
+
+    def advance(self, token: int) -> None:
+        """Record that ``token``, the next one, is there."""
+        del self._left[:1]
+
+    def spelled(self) -> list[int]:
+        """Return the ids that are left."""
+        return self._left
 
 
 class ForcedPrefix:

@@ -28,7 +28,7 @@ from midfill.syntax.names import indent
 N_BELOW, LEAST_BELOW = 12, 4
 MARGIN = 3.0  # nats by which a later end must be better
 LINE = 1.0  # nats that a line more costs
-PATIENCE = 4  # lines without a better end after which the model stops writing
+PATIENCE = 6  # lines without a better end after which the model stops writing
 MAX_LINES, MAX_TOKENS = 24, 300  # that it writes on
 
 Encode = Callable[[str], Awaitable[list[int]]]

@@ -21,7 +21,7 @@ BUFFER = "def f(self):\n    a = 1\n    ‸\n    return a + b + c\n"
 SAID, BEYOND = "b = 2", ["    c = 3", "    d = 4", "    e = 5", "    f = 6", "    g = 7", "    h = 8", "    i = 9"]
 
 
-class Judge:
+class Dictating:
     """Writes SAID and stops; asked to go on, it writes ``beyond``. ``likes``: how likely the text below is after a text
     that ends with one of these, in nats; 30 less after any other."""
 
@@ -59,14 +59,14 @@ class Judge:
 
 
 async def shown(
-    engine: Judge, buffer: str = BUFFER, trigger: Trigger = "invoked", info: ModelInfo = INFO, **settings: Any
+    engine: Dictating, buffer: str = BUFFER, trigger: Trigger = "invoked", info: ModelInfo = INFO, **settings: Any
 ) -> list[Completion]:
     subject = Completer(engine, CharRenderer(), info, Config(**settings))
     return [value async for value in subject.stream(at(buffer), trigger=trigger)]
 
 
 async def test_it_ends_where_the_text_below_follows() -> None:
-    engine = Judge(BEYOND, {"c = 3": 5.0, "d = 4": 5.5})
+    engine = Dictating(BEYOND, {"c = 3": 5.0, "d = 4": 5.5})
     values = await shown(engine)
     assert values[-1].text == "b = 2\n    c = 3"
     assert ("go_on", -len("\n    c = 3")) in values[-1].facts.rules
@@ -75,7 +75,7 @@ async def test_it_ends_where_the_text_below_follows() -> None:
 
 
 async def test_a_line_is_written_before_the_one_that_fits() -> None:
-    assert (await shown(Judge(BEYOND, {"e = 5": 5.0})))[-1].text == "b = 2\n    c = 3\n    d = 4\n    e = 5"
+    assert (await shown(Dictating(BEYOND, {"e = 5": 5.0})))[-1].text == "b = 2\n    c = 3\n    d = 4\n    e = 5"
 
 
 @pytest.mark.parametrize(("likes", "n_scored"), [
@@ -84,31 +84,31 @@ async def test_a_line_is_written_before_the_one_that_fits() -> None:
     ({"i = 9": 0.0}, 7),  # too far away
 ])  # fmt: skip
 async def test_it_ends_where_the_model_stopped(likes: dict[str, float], n_scored: int) -> None:
-    engine = Judge(BEYOND, likes)
+    engine = Dictating(BEYOND, likes)
     assert (await shown(engine))[-1].text == SAID
     assert engine.n_scored == n_scored
 
 
 async def test_it_ends_with_no_line_that_opens_a_block() -> None:
-    engine = Judge(["    if c:", "        d = 4"], {"if c:": 0.0})
+    engine = Dictating(["    if c:", "        d = 4"], {"if c:": 0.0})
     assert (await shown(engine))[-1].text == SAID
     assert engine.n_scored == 2
 
 
 async def test_it_ends_with_the_line_that_opens_what_stands_below() -> None:
-    engine = Judge(["    if c:", "        d = 4"], {"if c:": 0.0})
+    engine = Dictating(["    if c:", "        d = 4"], {"if c:": 0.0})
     values = await shown(engine, BUFFER.replace("    return", "        return"))
     assert values[-1].text == "b = 2\n    if c:"
 
 
 async def test_where_the_text_below_follows_already_nothing_is_written() -> None:
-    engine = Judge(BEYOND, {SAID: 2.5, "c = 3": 0.0})
+    engine = Dictating(BEYOND, {SAID: 2.5, "c = 3": 0.0})
     assert (await shown(engine))[-1].text == SAID
     assert engine.n_scored == 1
 
 
 async def test_it_does_not_leave_the_function() -> None:
-    engine = Judge(["    c = 3", "def g(self):", "    pass"], {"pass": 0.0})
+    engine = Dictating(["    c = 3", "def g(self):", "    pass"], {"pass": 0.0})
     assert (await shown(engine))[-1].text == SAID
     assert engine.n_scored == 2
 
@@ -124,17 +124,17 @@ async def test_it_does_not_leave_the_function() -> None:
     {"buffer": "def f(self):\n    x = ‸\n    return a + b + c\n"},  # the rest of a line
 ])  # fmt: skip
 async def test_nothing_is_scored(change: dict[str, Any]) -> None:
-    engine = Judge(BEYOND, {"c = 3": 0.0})
+    engine = Dictating(BEYOND, {"c = 3": 0.0})
     await shown(engine, **change)
     assert engine.n_scored == 0
 
 
 async def test_an_engine_that_fails_meanwhile_costs_nothing() -> None:
-    engine = Judge(BEYOND, {"c = 3": 0.0})
+    engine = Dictating(BEYOND, {"c = 3": 0.0})
     engine.fails = True
     assert (await shown(engine))[-1].text == SAID
 
 
 async def test_the_rules_hold_for_what_is_added() -> None:
-    engine = Judge(["    c = 3", "    return a + b + c"], {"c": 0.0})
+    engine = Dictating(["    c = 3", "    return a + b + c"], {"c": 0.0})
     assert (await shown(engine))[-1].text == "b = 2\n    c = 3"  # what stands below is not said twice

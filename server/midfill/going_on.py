@@ -25,7 +25,7 @@ from midfill.postprocess.place import opens_block
 from midfill.syntax.names import indent
 
 # The text below counts by its first tokens; fewer than the least say too little.
-N_BELOW, LEAST_BELOW = 12, 4
+N_BELOW, MIN_BELOW = 12, 4
 MARGIN = 3.0  # nats by which a later end must be better
 LINE = 1.0  # nats that a line more costs
 PATIENCE = 6  # lines without a better end after which the model stops writing
@@ -61,7 +61,7 @@ async def _longer(
     """Return the text with which the middle that begins with ``said`` ends best; ``said`` itself if that is as good.
     Raises EngineError."""
     below = prompt.ids[prompt.suffix[0] : prompt.suffix[1]][:N_BELOW] if prompt.suffix else ()
-    if len(below) < LEAST_BELOW or not prompt.prefix_end:
+    if len(below) < MIN_BELOW or not prompt.prefix_end:
         return said
     request = replace(request, n=1, bias_names=(), bias_only=False, within_s=None)
 

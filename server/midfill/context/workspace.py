@@ -97,6 +97,7 @@ class Workspace:
 
     def opened(self, document: OpenDocument) -> None:
         """The client opened a document."""
+        self.knowledge.opened(document.uri)
         self._take(document, 0.0)
 
     def changed(self, document: OpenDocument, cursor: int | None = None) -> None:

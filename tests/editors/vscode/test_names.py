@@ -12,6 +12,8 @@ from typing import Any
 
 from playwright.sync_api import Browser
 
+from midfill.context.knowledge.store import SETTLE_S
+
 from .conftest import SCRIPTED_SETTINGS, environment, scripted_program
 from .workbench import CODE, NODE, opened, until
 
@@ -85,6 +87,7 @@ def test_what_another_extension_knows(browser: Browser, vsix: Path, tmp_path: Pa
         wrong = {(one["message"], one["severity"], one["range"]["start"]["line"]) for one in told_wrong[-1]}
         assert ("no such shop", 1, 1) in wrong
         assert "a hint" not in {message for message, _, _ in wrong}
+        bench.page.wait_for_timeout(1000 * SETTLE_S)  # what is said of a document just opened is not all
         bench.focus()
         bench.press("ArrowUp", "ArrowUp", "End")
         bench.script("prise()")  # what the class lacks

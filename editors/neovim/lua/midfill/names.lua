@@ -25,6 +25,7 @@ local last, last_asked = '', ''
 ---@return string[], boolean
 function M.read(result, is_begun)
   local items = result.items or result
+  items = type(items) == 'table' and items or {} -- JSON's null is no table
   local names, seen, n_plain, n_keywords, complete = {}, {}, 0, 0, true
   for _, item in ipairs(items) do
     local name = item.filterText or item.label
@@ -114,9 +115,11 @@ end
 ---@param params table
 local function ask_call(client, buf, call, params)
   ask_others(client, buf, 'textDocument/signatureHelp', call, function(result)
+    local told = result and result.signatures
+    told = type(told) == 'table' and told or {} -- JSON's null is no table
     local found = vim.tbl_map(function(one)
       return { label = one.label, parameters = one.parameters }
-    end, vim.list_slice(result and result.signatures or {}, 1, MAX_SIGNATURES + 1)) -- one more: these are not all
+    end, vim.list_slice(told, 1, MAX_SIGNATURES + 1)) -- one more: these are not all
     if #found > 0 and not client:is_stopped() then
       client:notify(SIGNATURES, vim.tbl_extend('force', params, { signatures = found }))
     end

@@ -54,7 +54,7 @@ MAX_TOLD = 24  # lists of a client that are kept for a document, the latest
 MAX_USES = 5  # receivers besides the one before the cursor that a client is asked about at once
 MAX_WRITTEN = 16  # receivers that are requested while one middle grows
 # TypeScript's server answers from the open document alone until it has read the project. What a client says of a
-# document in these first seconds is not all, and is asked again.
+# document in the first seconds after it was opened is not all, and is asked again.
 SETTLE_S = 4.0
 FRESH_S = 45.0  # a client's list for another receiver in the function is requested again after this long
 AROUND = 20_000  # characters of the text that are searched for what is used
@@ -99,7 +99,7 @@ class Knowledge:
         self._told: OrderedDict[str, dict[str, _Told]] = OrderedDict()  # by document, and receiver or callee with "("
         self._declared: OrderedDict[str, _ScopeLists] = OrderedDict()
         self._last: dict[str, tuple[object, float]] = {}
-        self._since: dict[str, float] = {}  # when a client first said something of each document
+        self._since: dict[str, float] = {}  # when each document was opened
         self._thread: threading.Thread | None = None
         self._child: ChildProcess | None = None
         self._busy = self._stopped = False
@@ -154,8 +154,12 @@ class Knowledge:
         known = _with_used(KnownNames(receiver, tuple(names), is_complete, CLIENT), snapshot)
         self._keep_told(snapshot, receiver, known, is_fresh=is_settled)
 
+    def opened(self, uri: str) -> None:
+        """A document was opened."""
+        self._since.setdefault(uri, time.monotonic())
+
     def _is_settled(self, uri: str) -> bool:
-        """Whether a client has said something of a document for a while."""
+        """Whether a document has been open for a while."""
         now = time.monotonic()
         return now - self._since.setdefault(uri, now) >= self.settle_s
 

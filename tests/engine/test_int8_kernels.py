@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -119,18 +120,26 @@ class Missing(Plain):
         raise RuntimeError("didn't find engine for operation")
 
 
-@pytest.mark.parametrize(("ours", "theirs", "fast"), [(0.05, 0.3, True), (90.0, 0.3, False)])
+@pytest.mark.parametrize(("ours", "theirs", "fast", "n_looks"), [
+    ([0.05], [0.3], True, 1),
+    ([90.0] * 6, [0.3] * 6, False, 6),
+    ([9.0, 9.0, 0.05], [0.3, 4.0, 0.4], True, 3),  # a busy machine, for a moment
+])  # fmt: skip
 def test_a_product_that_falls_back_to_slow_loops_is_not_used(
-    ours: float, theirs: float, fast: bool, monkeypatch: pytest.MonkeyPatch
+    ours: list[float], theirs: list[float], fast: bool, n_looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken = iter((ours, theirs))
+    taken = itertools.chain.from_iterable(zip(ours, theirs, strict=True))
+    n_timed = 0
 
     def shortest_s(call: Callable[[], object]) -> float:
+        nonlocal n_timed
+        n_timed += 1
         call()
         return next(taken)
 
     monkeypatch.setattr(int8_kernels, "shortest_s", shortest_s)
     assert int8_kernels.works(Plain) is fast
+    assert n_timed == 2 * n_looks
 
 
 @pytest.mark.parametrize("kernel", [Missing, Wrong])

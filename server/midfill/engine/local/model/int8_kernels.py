@@ -28,6 +28,7 @@ _LEVELS = torch.tensor(
 )  # a tensor, as torch would make one of a Python number at every call, which takes longer than dividing
 MIN_ROWS = 4  # rows: VNNI's kernels read the weights faster for four than for one (docs/log.md)
 SLOW = 20  # times float32: oneDNN's reference loops take some 500 times as long
+MUCH_SLOWER = 100
 LOOKS, LOOK_AGAIN_S = 6, 0.02
 WRONG = 0.02  # relative error of a product that rounding cannot explain
 _MIDDLE = torch.tensor(128.0)
@@ -143,14 +144,19 @@ def works(kernel: type[Kernel]) -> bool:
 
 
 def _is_fast(call: Callable[[], object], other: Callable[[], object]) -> bool:
-    """Whether ``call`` takes at most SLOW times as long as ``other``. On a busy machine a few calls may all be slow, and
-    the answer decides for as long as the engine lives: so it is no only after several looks."""
+    """Whether ``call`` takes at most SLOW times as long as ``other``.
+
+    The answer decides for as long as the engine lives, and on a busy machine a few calls may all be slow: so it is no
+    only after several looks, or two if ``call`` takes much longer.
+    """
     taken = others = math.inf
     for look in range(LOOKS):
         time.sleep(LOOK_AGAIN_S if look else 0)
         taken, others = min(taken, shortest_s(call)), min(others, shortest_s(other))
         if taken < SLOW * others:
             return True
+        if look and taken > MUCH_SLOWER * others:
+            return False
     return False
 
 

@@ -56,3 +56,42 @@ def test_from_an_empty_line_to_the_saved_file(
     add = made["add"]
     assert callable(add)
     assert add(2, 3) == 5
+
+
+LETTERS = """def letter(score):
+    if score < 10:
+        return "A"
+    elif score < 20:
+        return "B"
+    ‸
+        return "F"
+    elif score < 70:
+        return "G"
+    return "Z"
+"""
+
+
+@pytest.mark.model
+def test_by_hand_it_goes_on_up_to_the_text_below(
+    browser: Browser, vsix: Path, tmp_path: Path, embedded_folder: Path
+) -> None:
+    env = environment(tmp_path, MIDFILL_CACHE_DIR=str(paths.cache_dir()))
+    config = Path(env["MIDFILL_CONFIG_DIR"]) / "config.toml"
+    config.parent.mkdir()
+    config.write_text('model = "embedded"\nengine_idle_exit_s = 1.0\n')
+    install(tmp_path / "project")
+    with opened(browser, tmp_path, {"letters.py": LETTERS.replace("‸", "")}, vsix, {}, env, "letters.py") as bench:
+        bench.wait_status("codicon-check", patience_s=180)
+        bench.focus()
+        bench.press(*["ArrowUp"] * 5, "End", "Alt+\\")
+        bench.wait_ghost(lambda ghost: ghost.startswith("elif"))
+        bench.wait_ghost(lambda ghost: 'return "E"' in ghost)
+        bench.settled_ghost()
+        bench.shot("story-going-on")
+        bench.press("Tab")
+        text = bench.saved("letters.py", lambda text: 'return "E"' in text)
+    made: dict[str, object] = {}
+    exec(compile(ast.parse(text), "letters.py", "exec"), made)
+    letter = made["letter"]
+    assert callable(letter)
+    assert [letter(score) for score in (5, 15, 25, 35, 45, 55, 65, 75)] == [*"ABCDEFGZ"]

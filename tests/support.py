@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from midfill.types import Snapshot
 
+# What is missing at the cursor shows in what stands below it: three branches, and the head of a fourth.
+LETTERS = """def letter(score):
+    if score < 10:
+        return "A"
+    elif score < 20:
+        return "B"
+    ‸
+        return "F"
+    elif score < 70:
+        return "G"
+    return "Z"
+"""
+
 
 def at(buffer: str, *, path: str = "main.py", language: str = "python") -> Snapshot:
     """Return a snapshot of ``buffer`` with the cursor at ``‸``."""

@@ -29,6 +29,7 @@ class Dictating:
         self._said, self._beyond, self._likes = said, beyond, likes
         self.requests: list[GenerateRequest] = []
         self.fails = False
+        self.breaks_off = 0  # tokens that are not scored
 
     @property
     def n_scored(self) -> int:
@@ -44,7 +45,8 @@ class Dictating:
             nats = next((nats for end, nats in self._likes.items() if text.endswith(end)), 30.0)
             assert len(request.given) == 12
             assert "".join(map(chr, request.given)).startswith("\n    ")
-            yield Delta("", "length", Stats(), logprobs=(-nats / 2, -nats / 2))
+            n = len(request.given) - self.breaks_off
+            yield Delta("", "length", Stats(), logprobs=(-nats / 12,) * n)
         elif request.ignore_eos:
             assert request.forced_prefix == f"{self._said}\n"
             for line in self._beyond:
@@ -132,6 +134,12 @@ async def test_nothing_is_scored(change: dict[str, Any]) -> None:
 async def test_an_engine_that_fails_meanwhile_costs_nothing() -> None:
     engine = Dictating(BEYOND, {"c = 3": 0.0})
     engine.fails = True
+    assert (await shown(engine))[-1].text == SAID
+
+
+async def test_a_score_of_a_part_is_none() -> None:
+    engine = Dictating(BEYOND, {"c = 3": 0.0})
+    engine.breaks_off = 1
     assert (await shown(engine))[-1].text == SAID
 
 

@@ -113,12 +113,15 @@ async def _written(engine: Engine, request: GenerateRequest, least: int) -> Asyn
 
 
 async def _logprob(engine: Engine, request: GenerateRequest) -> float:
-    """Return the log probability of the given answer of ``request``."""
-    total = 0.0
+    """Return the log probability of the given answer of ``request``. Raises EngineError if not all of it was scored,
+    which would look likely."""
+    found: list[float] = []
     async with aclosing(engine.stream(request)) as deltas:  # type: ignore[type-var]
         async for delta in deltas:
-            total += sum(delta.logprobs)
-    return total
+            found += delta.logprobs
+    if len(found) != len(request.given):
+        raise EngineError("the engine scored only a part of the text", "ask again")
+    return sum(found)
 
 
 def _least(said: str, place: Place) -> int:

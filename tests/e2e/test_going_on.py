@@ -6,21 +6,10 @@ import pytest
 
 from midfill.commands.session import session
 from midfill.config import Config
-from tests.support import at
+from tests.support import LETTERS, at
 
 pytestmark = pytest.mark.usefixtures("own_runtime")
 
-PYTHON = """def letter(score):
-    if score < 10:
-        return "A"
-    elif score < 20:
-        return "B"
-    ‸
-        return "F"
-    elif score < 70:
-        return "G"
-    return "Z"
-"""
 GO = """package shop
 
 func word(n int) string {
@@ -41,7 +30,7 @@ func word(n int) string {
 
 @pytest.mark.model
 @pytest.mark.parametrize(("language", "buffer", "missing", "last"), [
-    ("python", PYTHON, ("C", "D", "E"), "60:"),
+    ("python", LETTERS, ("C", "D", "E"), "60:"),
     ("go", GO, ("three", "four", "five"), "6:"),
 ])  # fmt: skip
 async def test_what_is_missing_up_to_the_text_below(

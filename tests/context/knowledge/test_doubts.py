@@ -36,6 +36,8 @@ def test_pyright_took_the_name_behind_the_cursor_for_the_member(buffer: str) -> 
     "v.‸\nv.qy()\n",  # statements
     "def f(v):\n    v.‸\n\ndef g(): ...\n",
     "v.‸find()\n",  # the begun word
+    "x = v.qx.‸ if other else 1\n",
+    "g(\n    v.qx.‸\n    for a in other)\n",
     "v.‸",
 ])  # fmt: skip
 def test_pyright_understood(buffer: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from midfill import paths
+from tests.support import LETTERS
 
 from .conftest import environment, install
 from .workbench import opened, until
@@ -56,19 +57,6 @@ def test_from_an_empty_line_to_the_saved_file(
     add = made["add"]
     assert callable(add)
     assert add(2, 3) == 5
-
-
-LETTERS = """def letter(score):
-    if score < 10:
-        return "A"
-    elif score < 20:
-        return "B"
-    ‸
-        return "F"
-    elif score < 70:
-        return "G"
-    return "Z"
-"""
 
 
 @pytest.mark.model

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from keyword import iskeyword
 
 from midfill.syntax.calls import opened
 from midfill.types import Snapshot
@@ -33,14 +34,15 @@ _SPACE = re.compile(r"\s+")
 def is_misread(snapshot: Snapshot, names: Collection[str]) -> bool:
     """Whether ``names`` may belong to something else than the receiver before the cursor.
 
-    In Python, where a name follows the cursor in the same expression, pyright returns the members of the receiver's own
-    receiver: those of ``self`` for ``self.reader.‸`` above ``self.reader.read,``. Line ends in brackets are spaces.
+    In Python, where a name follows the cursor in the same expression, pyright takes it for the member and returns the
+    members of the receiver's own receiver: those of ``self`` for ``self.reader.‸`` above ``self.reader.read,``. Line
+    ends in brackets are spaces.
     """
     if snapshot.language != "python":
         return False
     behind = snapshot.text[snapshot.cursor : snapshot.cursor + MAX_BEHIND]
     follows = _NEXT_NAME.match(behind)
-    if follows is None or follows[1] in names or not _SPACE.match(behind):
+    if follows is None or follows[1] in names or iskeyword(follows[1]) or not _SPACE.match(behind):
         return False
     return "\n" not in behind[: follows.start(1)] or bool(opened(snapshot.text[: snapshot.cursor], "python"))
 

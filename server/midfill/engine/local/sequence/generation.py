@@ -70,7 +70,7 @@ class Generation:
 
     def rows(self, limit: int = PREFILL_CHUNK, max_drafts: int = 0) -> Rows:
         """Return what to evaluate next: at most ``limit`` prompt tokens, or the last token and
-        at most ``max_drafts`` drafts."""
+        at most ``max_drafts`` drafts, or all of a given answer."""
         slot = self._slot
         unknown = slot.unknown()
         positions = list(itertools.islice(unknown, limit))

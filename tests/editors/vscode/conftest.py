@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from midfill import paths
+
 from .workbench import CHROMIUM, REPOSITORY, Workbench, missing_tool, opened
 
 if TYPE_CHECKING:
@@ -66,6 +68,17 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
         f"MIDFILL_{name}_DIR": str(folder / f"m-{name.lower()}") for name in ("CONFIG", "DATA", "STATE", "RUNTIME")
     }
     return {**folders, "HOME": str(folder), "PYTHONPATH": str(REPOSITORY / "server"), **more}
+
+
+def with_embedded_model(folder: Path, settings: str) -> dict[str, str]:
+    """Install midfill into the project in ``folder`` with ``settings``; return an environment with the prepared
+    embedded model. The engine leaves with the window."""
+    env = environment(folder, MIDFILL_CACHE_DIR=str(paths.cache_dir()))
+    config = Path(env["MIDFILL_CONFIG_DIR"]) / "config.toml"
+    config.parent.mkdir()
+    config.write_text(f'model = "embedded"\nengine_idle_exit_s = 1.0\n{settings}')
+    install(folder / "project")
+    return env
 
 
 def scripted_program(folder: Path) -> Path:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from midfill import paths
 from tests.editors import engine
 from tests.editors.tools import server
 
-from .conftest import SCRIPTED_SETTINGS, environment, install, scripted_program
+from .conftest import SCRIPTED_SETTINGS, environment, scripted_program, with_embedded_model
 from .workbench import opened, until
 
 if TYPE_CHECKING:
@@ -27,9 +26,7 @@ PACKAGE = {
     "export function openBasket(): Basket;\nexport function weigh(basket: Basket): number;\n",
 }
 SETTINGS = """
-model = "embedded"
 adapter = "none"
-engine_idle_exit_s = 1.0
 disabled_knowledge = ["index"]
 disabled_rules = ["confidence"]
 """
@@ -76,11 +73,7 @@ def test_typescripts_server_knows_what_a_package_takes(browser: Browser, vsix: P
 def test_typescripts_server_knows_a_package(
     browser: Browser, vsix: Path, tmp_path: Path, embedded_folder: Path
 ) -> None:
-    env = environment(tmp_path, MIDFILL_CACHE_DIR=str(paths.cache_dir()))
-    config = Path(env["MIDFILL_CONFIG_DIR"]) / "config.toml"
-    config.parent.mkdir()
-    config.write_text(SETTINGS)
-    install(tmp_path / "project")
+    env = with_embedded_model(tmp_path, SETTINGS)
     files = {**PACKAGE, "s.ts": TEXT}
     settings, user = {**SCRIPTED_SETTINGS, **tsdk()}, {**USER, **tsdk()}
     with opened(browser, tmp_path, files, vsix, settings, env, "s.ts", user=user) as bench:

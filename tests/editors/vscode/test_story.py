@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from midfill import paths
 from tests.support import LETTERS
 
-from .conftest import environment, install
+from .conftest import with_embedded_model
 from .workbench import opened, until
 
 if TYPE_CHECKING:
@@ -32,11 +31,7 @@ TYPED = "def add(a, b):\n    return "
 def test_from_an_empty_line_to_the_saved_file(
     browser: Browser, vsix: Path, tmp_path: Path, embedded_folder: Path
 ) -> None:
-    env = environment(tmp_path, MIDFILL_CACHE_DIR=str(paths.cache_dir()))
-    config = Path(env["MIDFILL_CONFIG_DIR"]) / "config.toml"
-    config.parent.mkdir()
-    config.write_text('model = "embedded"\nengine_idle_exit_s = 1.0\n')  # the engine leaves with the window
-    install(tmp_path / "project")
+    env = with_embedded_model(tmp_path, "")
     with opened(browser, tmp_path, {"sums.py": BEFORE}, vsix, {}, env, "sums.py") as bench:
         until(bench.status, lambda status: "loading" in status or "check" in status, bench)
         bench.shot("story-starting")
@@ -63,11 +58,7 @@ def test_from_an_empty_line_to_the_saved_file(
 def test_by_hand_it_goes_on_up_to_the_text_below(
     browser: Browser, vsix: Path, tmp_path: Path, embedded_folder: Path
 ) -> None:
-    env = environment(tmp_path, MIDFILL_CACHE_DIR=str(paths.cache_dir()))
-    config = Path(env["MIDFILL_CONFIG_DIR"]) / "config.toml"
-    config.parent.mkdir()
-    config.write_text('model = "embedded"\nengine_idle_exit_s = 1.0\n')
-    install(tmp_path / "project")
+    env = with_embedded_model(tmp_path, "")
     with opened(browser, tmp_path, {"letters.py": LETTERS.replace("‸", "")}, vsix, {}, env, "letters.py") as bench:
         bench.wait_status("codicon-check", patience_s=180)
         bench.focus()

@@ -275,6 +275,14 @@ function _G.present(item)
   _G.item = item
   vim.api.nvim_buf_set_extmark(0, namespace, 0, 0, { virt_text = { { 'ghost' } } })
 end
+function _G.draw(row, col, lines)
+  local first, rest = { { lines[1], 'ComplHint' } }, {}
+  for i = 2, #lines do
+    rest[i - 1] = { { lines[i], 'ComplHint' } }
+  end
+  table.insert(#rest > 0 and rest[#rest] or first, { ' (1/2)', 'ComplHintMore' })
+  vim.api.nvim_buf_set_extmark(0, namespace, row, col, { virt_text = first, virt_lines = rest })
+end
 """
 
 
@@ -295,6 +303,27 @@ def test_ghost_text_by_neovim_itself(start: Start, range_: str) -> None:
     called = [["enable", True, 1], ["select", 1], ["enable", False, 1], ["enable", True, 1], ["get", 1], ["get", 1]]
     editor.wait(lambda: editor.lua("return _G.calls"), called)
     assert not editor.wire.messages(method=METHOD)
+
+
+def test_what_neovim_shows_is_dismissed(start: Start) -> None:
+    """By its key and by Escape, not by CTRL-O; also where it left out what stands behind the cursor."""
+    editor = start("one", setup=BUILTIN)
+    editor.open("é = ‸()\n")
+
+    def told() -> list[object]:
+        messages = editor.wire.messages(method="midfill/dismissed")
+        return [(one["params"]["position"]["character"], one["params"]["text"]) for one in messages]
+
+    editor.lua("_G.draw(0, 5, { 'one', '  two' })")
+    editor.keys("<C-]>")
+    editor.wait(told, [(4, "one\n  two")])
+    editor.lua("vim.api.nvim_buf_clear_namespace(0, -1, 0, -1)")
+    editor.lua("_G.draw(0, 6, { 'three)' })")
+    editor.keys("<C-o>")
+    editor.keys("l")
+    editor.keys("<Left>")
+    editor.keys("<Esc>")
+    editor.wait(told, [(4, "one\n  two"), (4, "(three)")])
 
 
 def test_own_keys(start: Start) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from midfill.config import Config
@@ -16,6 +17,7 @@ from midfill.fim import Prompt
 from midfill.types import ModelInfo, NamesFacts, PromptFacts, Snapshot, Snippet
 
 _numbers = itertools.count(1)
+MAX_ADVANTAGE = 4.0  # nats that usage gives a name over names that are not listed
 
 
 def request_of(
@@ -24,15 +26,27 @@ def request_of(
 ) -> GenerateRequest:  # fmt: skip
     """Return the request for ``prompt``, which holds ``snippets``: one candidate with at most ``max_tokens`` tokens."""
     likely, only = likely_names(snapshot, snippets, known) if config.favour_names else ((), False)
+    told = known.here.advantages if known.here is not None else {}
     shift = config.suffix_shift
     keeps_suffix = info.suffix_shift if shift == "auto" else shift == "on"
     return GenerateRequest(
         prompt.ids, max_tokens, adapter=adapter, request_id=_new_id(), logprobs=True,
         suffix=prompt.suffix if keeps_suffix else None, forced_prefix=prompt.forced_prefix,
-        bias_names=likely, bias_only=only,
+        bias_names=likely, bias_only=only, bias_advantages=_advantages(likely, told, only=only) if told else (),
         speculate=config.prompt_lookup, window=str(os.getpid()),
         within_s=config.first_answer_s, session=_session(adapter, snapshot.uri),
     )  # fmt: skip
+
+
+def _advantages(names: Sequence[str], told: Mapping[str, float], *, only: bool) -> tuple[float, ...]:
+    """Return the additional advantage of each of ``names`` by its usage. If there are others (not ``only``), no name
+    gets less than those have."""
+    least = min(told.values())
+    values = [told.get(name, least) for name in names]
+    if only:
+        return tuple(round(value, 3) for value in values)
+    middle = statistics.fmean(values) if values else 0.0
+    return tuple(round(min(max(0.0, value - middle), MAX_ADVANTAGE), 3) for value in values)
 
 
 def prompt_facts(
@@ -42,7 +56,10 @@ def prompt_facts(
     the parameters of the call."""
     names = None
     if (here := known.here) is not None:
-        names = NamesFacts(here.receiver, here.source, len(here.names), here.is_complete, request.bias_only)
+        names = NamesFacts(
+            here.receiver, here.source, len(here.names), here.is_complete, request.bias_only,
+            by_usage=bool(request.bias_advantages),
+        )  # fmt: skip
     elif known.call is not None:
         signature, _ = known.call
         names = NamesFacts(
@@ -61,7 +78,7 @@ def again(request: GenerateRequest, forced_prefix: str) -> GenerateRequest:
     A model that has learned to stop sometimes stops too early. Here it has to spell its output again, which the engine
     verifies in one pass, and a new line; then it continues.
     """
-    return replace(request, request_id=_new_id(), n=1, forced_prefix=forced_prefix, bias_names=(), bias_only=False)
+    return replace(request.without_bias(), request_id=_new_id(), n=1, forced_prefix=forced_prefix)
 
 
 def prefill_only(request: GenerateRequest) -> GenerateRequest:

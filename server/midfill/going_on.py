@@ -63,7 +63,7 @@ async def _longer(
     below = prompt.ids[prompt.suffix[0] : prompt.suffix[1]][:N_BELOW] if prompt.suffix else ()
     if len(below) < MIN_BELOW or not prompt.prefix_end:
         return said
-    request = replace(request, n=1, bias_names=(), bias_only=False, within_s=None)
+    request = replace(request.without_bias(), n=1, within_s=None)
 
     async def score(text: str, n_lines: int) -> float:
         ids = await encode(prompt.forced_prefix + text)

@@ -204,7 +204,8 @@ def _names(names: dict[str, Any]) -> str:
     whose = names["receiver"] or ("the callee" if is_call else "the receiver")
     what = f"{'all ' if names['complete'] else ''}{names['n']} {'parameters ' if is_call else ''}of {whose}"
     used = "made likelier" if names.get("likelier", True) else "used to check the arguments"
-    return f"{what}, from {names['source']}; {'one of them was chosen' if names['only'] else used}"
+    by = ", with their use in other files" if names.get("by_usage") else ""
+    return f"{what}, from {names['source']}; {'one of them was chosen' if names['only'] else used}{by}"
 
 
 def _snippet(snippet: dict[str, Any]) -> str:

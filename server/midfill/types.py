@@ -119,6 +119,7 @@ class NamesFacts:
     only: bool  # the model had to choose one of them
     likelier: bool = True  # some of them were made likelier
     kind: Literal["members", "parameters"] = "members"
+    by_usage: bool = False  # other files told which are likely
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ Only the workspace's one thread changes and reads it.
 from __future__ import annotations
 
 import re
+from array import array
 from collections import defaultdict
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +22,7 @@ MAX_FILE_WORDS = 3000  # distinct words of one file that are indexed
 MIN_WORD = 3
 
 WORD = re.compile(r"[^\W\d]\w*")
+_ACCESSED = re.compile(r"(?:\.|->|::)([^\W\d]\w*)")
 _NOBODY: frozenset[str] = frozenset()
 
 
@@ -39,6 +41,14 @@ class SourceFile:
     def lines(self) -> list[str]:
         """The text's lines, kept because they are needed again and again."""
         return self.text.split("\n")
+
+    @cached_property
+    def accesses(self) -> Mapping[str, Sequence[int]]:
+        """Where each name stands behind a dot, kept because it is needed again and again."""
+        found: defaultdict[str, array[int]] = defaultdict(lambda: array("I"))
+        for one in _ACCESSED.finditer(self.text):
+            found[one[1]].append(one.start(1))
+        return dict(found)
 
     @property
     def folder(self) -> str:

@@ -317,7 +317,7 @@ class Keeper:
     def declared(self, snapshot: Snapshot) -> tuple[dict[str, KnownNames], dict[str, Signature]]:
         """Return the members that the workspace's files declare for what is used at ``snapshot``, by receiver; and what
         their functions take, by callee."""
-        view, focus = self._seen_at(snapshot)
+        view, focus = self.seen_at(snapshot)
         sight = Sight(
             self.index, lambda key: view.may_show(key, focus), lru_cache(self._is_whole), lru_cache(self._go_folder)
         )  # fmt: skip
@@ -356,7 +356,7 @@ class Keeper:
         """Return the snippets for the place of ``snapshot``; ``resolved``: what names near it are."""
         self._walk_again()
         self._visit(snapshot.uri)
-        view, focus = self._seen_at(snapshot)
+        view, focus = self.seen_at(snapshot)
         self._chosen_at[snapshot.uri] = (self.index.generation, time.monotonic())
         view = dataclasses.replace(view, resolved=with_keys(resolved, self._key_of))
         return choose(view, focus, budget, before, self._sources)
@@ -368,7 +368,8 @@ class Keeper:
                 return str(folder.root / Path(path).relative_to(given))
         return path
 
-    def _seen_at(self, snapshot: Snapshot) -> tuple[View, Focus]:
+    def seen_at(self, snapshot: Snapshot) -> tuple[View, Focus]:
+        """Return what the sources see at a cursor."""
         key = self._keys.get(snapshot.uri, snapshot.uri)
         projects = self._projects
         if snapshot.uri not in self._keys and (project := self._project(snapshot.uri, key)):

@@ -65,8 +65,8 @@ def _known(snapshot: Snapshot, here: KnownNames) -> tuple[tuple[str, ...], bool]
     names = [name for name in here.names if name.startswith(begun) and (begun or not name.startswith("__"))]
     if not names:  # the user is writing a word that is none of them, and knows why
         return (), False
-    used = Counter(_WORD.findall(snapshot.text))
-    names.sort(key=lambda name: -used[name])  # stable: otherwise in their order
+    used, told = Counter(_WORD.findall(snapshot.text)), here.advantages
+    names.sort(key=lambda name: (-told.get(name, 0.0), -used[name]))  # stable: otherwise in their order
     only = here.is_complete and len(names) <= MAX_ONLY
     return tuple(names[: MAX_ONLY if only else MAX_MEMBERS]), only
 

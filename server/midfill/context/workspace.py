@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from midfill.context.choose import Choice, cost_of, last_within
@@ -24,9 +24,10 @@ from midfill.context.focus import receiver_in
 from midfill.context.keeper import Keeper, OpenDocument
 from midfill.context.knowledge.functions import GUESSED
 from midfill.context.knowledge.members import family_of
-from midfill.context.knowledge.names import CLIENT, INDEX, NOTHING, Known
+from midfill.context.knowledge.names import CLIENT, INDEX, NOTHING, USAGE, Known, KnownNames
 from midfill.context.knowledge.places import open_callee, receiver_before
 from midfill.context.knowledge.store import Knowledge
+from midfill.context.knowledge.usage import Usage
 from midfill.context.parser import Parsed, ParseJob, Parser
 from midfill.context.sources.definitions import NAME as DEFINITIONS
 from midfill.types import Snapshot, Snippet
@@ -69,6 +70,7 @@ class Workspace:
         self._texts: OrderedDict[str, tuple[float, OpenDocument]] = OrderedDict()  # when it is due, and what
         self._places: OrderedDict[str, Snapshot] = OrderedDict()  # places to choose snippets for
         self._unnamed: OrderedDict[str, Snapshot] = OrderedDict()  # places to look up declared members for
+        self._listed: OrderedDict[str, tuple[Snapshot, KnownNames]] = OrderedDict()  # places to look up usage for
         self._named: dict[str, tuple[int, str, int]] = {}  # line, receiver and state of the index at the last look
         self._calls: list[Callable[[], None]] = []  # to be done first
         self._marks: OrderedDict[str, _Mark] = OrderedDict()
@@ -76,6 +78,8 @@ class Workspace:
         self._thread: threading.Thread | None = None
         self._busy = self._stopped = False
         self.knowledge = Knowledge(disabled_knowledge)
+        self.knowledge.on_names = self._weighed
+        self._usage = Usage()
         self.diagnostics = Diagnostics()
         self._definitions = Definitions()
         self._parser = Parser(self._parsed)
@@ -116,8 +120,10 @@ class Workspace:
             self._marks.pop(uri, None)
             self._chosen.pop(uri, None)
             self._unnamed.pop(uri, None)
+            self._listed.pop(uri, None)
             self._named.pop(uri, None)
         self.knowledge.forget(uri)
+        self._usage.forget(uri)
         self.diagnostics.forget(uri)
         self._definitions.forget(uri)
         self._do(lambda: self._keeper.forget(uri))
@@ -153,7 +159,20 @@ class Workspace:
         if len(snapshot.text) > MAX_TEXT:
             return NOTHING
         self._look_for_names(snapshot)
-        return self.knowledge.at(snapshot)
+        return self._weighed(snapshot)
+
+    def _weighed(self, snapshot: Snapshot) -> Known:
+        """Return what is known at ``snapshot``, with what the usage of the names tells if that is known by now; it is
+        looked up otherwise."""
+        known = self.knowledge.at(snapshot)
+        if known.here is None or len(snapshot.text) > MAX_TEXT or not self.knowledge.is_asked(USAGE):
+            return known
+        found = self._usage.at(snapshot, known.here)
+        if found is None:
+            with self._changed:
+                self._listed[snapshot.uri] = (snapshot, known.here)
+                self._wake()
+        return replace(known, here=replace(known.here, advantages=found)) if found else known
 
     def grows(self, snapshot: Snapshot, middle: str) -> None:
         """A middle is growing: look up meanwhile which members its receivers have."""
@@ -189,7 +208,7 @@ class Workspace:
         self._marks.pop(snapshot.uri, None)
         self._look(snapshot)
         self._look_for_names(snapshot)
-        return self.settle(timeout_s) and self.knowledge.settle(timeout_s)
+        return self.settle(timeout_s) and self.knowledge.settle(timeout_s) and self.settle(timeout_s)
 
     # ---- handing over ------------------------------------------------------------------------------------------------
 
@@ -269,7 +288,10 @@ class Workspace:
                     return self._calls.pop(0)
                 if self._unnamed:
                     uri, place = self._unnamed.popitem()
-                    return lambda: self.knowledge.declared(place, *self._keeper.declared(place))
+                    return lambda: self._declare(place)
+                if self._listed:
+                    _, (place, here) = self._listed.popitem()
+                    return lambda: self._usage.find(place, here, *self._keeper.seen_at(place))
                 if self._places:
                     uri, snapshot = self._places.popitem()
                     return lambda: self._choose(uri, snapshot)
@@ -282,6 +304,10 @@ class Workspace:
                 self._changed.notify_all()
                 self._changed.wait(self._until_due())
         return None
+
+    def _declare(self, place: Snapshot) -> None:
+        self.knowledge.declared(place, *self._keeper.declared(place))
+        self._weighed(place)
 
     def _due(self) -> OpenDocument | None:
         now = time.monotonic()
@@ -296,14 +322,13 @@ class Workspace:
         return max(0.01, due, self._parser.pause_s)
 
     def _has_work(self) -> bool:
-        return bool(
-            self._calls or self._unnamed or self._places or self._texts or self._keeper.has_steps or self._is_parsing
-        )
+        wanted = self._calls or self._unnamed or self._listed or self._places or self._texts
+        return bool(wanted or self._keeper.has_steps or self._is_parsing)
 
     def _rest(self, worked_s: float) -> None:
         """Leave the processor to others for as long as it was used; a waiting choice ends the rest."""
         with self._changed:
-            if not (self._calls or self._unnamed or self._places or self._n_waiting or self._stopped):
+            if not (self._calls or self._unnamed or self._listed or self._places or self._n_waiting or self._stopped):
                 self._changed.wait(min(worked_s, 0.25))
 
     def _parse(self, job: ParseJob | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from midfill.types import MidfillError, Stats
@@ -43,7 +43,8 @@ class GenerateRequest:
     - ``window``: the window that asks; windows take turns, and the newest request of a window goes first.
     - ``background``: runs only while no other request waits.
     - ``bias_names``: names with which the text probably begins; they get a small advantage. ``bias_only``: there are
-      no other names, so another word comes only if the model is sure of it.
+      no other names, so another word comes only if the model is sure of it. ``bias_advantages``: for each of them, what
+      it gets in addition, in nats (empty: nothing).
     - ``prefill_only``: read the prompt and generate nothing, so that a later request finds it read. Every other
       request goes first. Meant for background requests, with ``max_tokens`` 1 for engines that ignore this.
     - ``within_s``: after this many seconds without any text, an answer is useless; the engine drops early what it
@@ -73,12 +74,17 @@ class GenerateRequest:
     background: bool = False
     bias_names: tuple[str, ...] = ()
     bias_only: bool = False
+    bias_advantages: tuple[float, ...] = ()
     prefill_only: bool = False
     within_s: float | None = None
     person: str = ""
     session: str = ""
     given: tuple[int, ...] = ()
     ignore_eos: bool = False
+
+    def without_bias(self) -> GenerateRequest:
+        """Return the request for text that begins with no name in particular."""
+        return replace(self, bias_names=(), bias_only=False, bias_advantages=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from midfill.types import EngineStatus, MidfillError, ModelInfo, Stats
 MAX_PROMPT_IDS = 200_000
 MAX_CANDIDATES = 8
 MAX_BIAS_NAMES = 256
+MAX_ADVANTAGE = 100.0  # nats
 MAX_NAME = 256
 MAX_FORCED_PREFIX = 8192  # a begun word, or a middle to continue
 MAX_WITHIN_S = 86_400.0
@@ -78,7 +79,7 @@ def request_body(request: GenerateRequest, model: str = "") -> bytes:
             "suffix": request.suffix, "forced_prefix": request.forced_prefix, "bias_names": request.bias_names,
             "bias_only": request.bias_only, "speculate": request.speculate, "window": request.window,
             "background": request.background, "prefill_only": request.prefill_only, "within_s": request.within_s,
-            "given": request.given, "ignore_eos": request.ignore_eos,
+            "bias_advantages": request.bias_advantages, "given": request.given, "ignore_eos": request.ignore_eos,
         },
     }  # fmt: skip
     return json.dumps(body).encode("ascii")
@@ -266,6 +267,11 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     names = own.get("bias_names", [])
     if not isinstance(names, list) or len(names) > MAX_BIAS_NAMES or not all(_is_name(name) for name in names):
         raise BadRequest(f"bias_names must be up to {MAX_BIAS_NAMES} names")
+    advantages = own.get("bias_advantages", [])
+    if not isinstance(advantages, list) or len(advantages) not in (0, len(names)):
+        raise BadRequest("bias_advantages must have a number for each of bias_names")
+    if not all(type(one) in (int, float) and abs(one) <= MAX_ADVANTAGE for one in advantages):
+        raise BadRequest(f"bias_advantages must be numbers from -{MAX_ADVANTAGE:.0f} to {MAX_ADVANTAGE:.0f}")
     given = own.get("given", [])
     if not isinstance(given, list) or len(given) > MAX_GIVEN or not all(type(token) is int for token in given):
         raise BadRequest(f"given must be up to {MAX_GIVEN} token ids")
@@ -276,7 +282,8 @@ def _extension(body: dict[str, Any], n_prompt: int) -> dict[str, Any]:
     return {
         "suffix": tuple(suffix) if suffix else None, "forced_prefix": forced_prefix, "window": window[:64],
         "speculate": speculate, "background": background, "bias_names": tuple(names),
-        "bias_only": only, "prefill_only": prefill_only, "within_s": within_s,
+        "bias_only": only, "bias_advantages": tuple(map(float, advantages)),
+        "prefill_only": prefill_only, "within_s": within_s,
         "given": tuple(given), "ignore_eos": ignore_eos,
     }  # fmt: skip
 

@@ -53,6 +53,7 @@ class ProjectContext:
                     targets, hover = self._server.definition(snapshot, one.at, of_type=one.of_type)
                     self._workspace.resolved(dataclasses.replace(snapshot, cursor=one.at), targets, hover)
                 self._workspace.prepare(snapshot, READ_S)
+            self._workspace.settle(READ_S)
 
     def changed(self, snapshot: Snapshot) -> None:
         """The user typed. Does not wait."""

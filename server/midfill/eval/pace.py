@@ -54,7 +54,8 @@ class Remembering:
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Yield the middle piece by piece. Raises EngineError."""
-        key = (request.prompt, request.forced_prefix, request.adapter, request.n, request.bias_names)
+        bias = (request.bias_names, request.bias_advantages)
+        key = (request.prompt, request.forced_prefix, request.adapter, request.n, bias)
         known = self._memory.answers.get(key)
         if known is None:
             async with aclosing(self._ask(key, request)) as asked:  # type: ignore[type-var]

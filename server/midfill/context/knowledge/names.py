@@ -12,7 +12,9 @@ from midfill.syntax.calls import Certain, Given, Signature
 
 # The sources: jedi, which reads the files; the editor's other language servers; the index of what files declare.
 JEDI, CLIENT, INDEX = "jedi", "client", "index"
-SOURCES = (JEDI, CLIENT, INDEX, diagnostics.SOURCE)  # by the names that the setting ``disabled_knowledge`` takes
+USAGE = "usage"  # returns no names, but tells which of them are likely
+# By the names that the setting ``disabled_knowledge`` takes.
+SOURCES = (JEDI, CLIENT, INDEX, USAGE, diagnostics.SOURCE)
 
 MAX_NAMES = 5000  # of a list that is read; a longer one does not count as complete
 # pyright, gopls and rust-analyzer call every list incomplete, so that they are asked again at the next key. Directly
@@ -37,6 +39,7 @@ class KnownNames:
     names: tuple[str, ...]  # the most frequently written first
     is_complete: bool
     source: str  # which source returned them
+    advantages: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))  # by usage, in nats
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from midfill.engine.base import Delta, EngineError
+from midfill.engine.base import Delta, EngineError, GenerateRequest
 from midfill.engine.local.forward.attention import Rows
 from midfill.engine.local.forward.runner import Cancelled, Runner
 from midfill.engine.local.lora.adapter import ResidentAdapters
@@ -111,7 +111,7 @@ class Worker:
         forced_prefix = self._forced_prefix(asked.forced_prefix) if asked.forced_prefix else None
         given = GivenAnswer(asked.given) if asked.given else None
         endless = Endless(self.vocabulary.result(), self.tokenizer.control_ids) if asked.ignore_eos else None
-        bias = LogitBias(asked.bias_names, self.vocabulary.result(), only=asked.bias_only) if asked.bias_names else None
+        bias = self._bias(asked) if asked.bias_names else None
         drafter = Drafter([one.completion for one in [slot, *self.slots.slots]]) if asked.speculate else None
         rank = request.index if asked.temperature == 0 else 0
         seed = asked.seed + request.index if asked.seed is not None else None
@@ -120,6 +120,10 @@ class Worker:
             slot, sampling, forced_prefix=given or forced_prefix, drafter=drafter, bias=bias,
             logprobs=asked.logprobs, endless=endless,
         )  # fmt: skip
+
+    def _bias(self, asked: GenerateRequest) -> LogitBias:
+        names, advantages = asked.bias_names, asked.bias_advantages
+        return LogitBias(names, self.vocabulary.result(), only=asked.bias_only, advantages=advantages)
 
     def _forced_prefix(self, text: str) -> ForcedPrefix:
         return ForcedPrefix(text, self.vocabulary.result())

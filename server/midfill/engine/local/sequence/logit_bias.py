@@ -25,11 +25,16 @@ SURE = 0.9
 class LogitBias:
     """The bias while the first word of a middle is chosen."""
 
-    def __init__(self, names: Sequence[str], vocabulary: TokenIndex, *, only: bool = False) -> None:
-        """``only``: there are no other names."""
+    def __init__(
+        self, names: Sequence[str], vocabulary: TokenIndex, *, only: bool = False, advantages: Sequence[float] = ()
+    ) -> None:
+        """``only``: there are no other names. ``advantages``: what each name gets in addition, in nats; none if
+        empty."""
         self._only, self._is_whole = only, False
-        self._names, self._vocabulary, self._word = list(names), vocabulary, ""
+        self._names = dict(zip(names, advantages or [0.0] * len(names), strict=True))
+        self._vocabulary, self._word = vocabulary, ""
         self._weight = 0.5 if len(names) >= MANY else 1.0
+        self._given = 0.0  # of the additional advantages, by the tokens so far
 
     @property
     def over(self) -> bool:
@@ -38,29 +43,39 @@ class LogitBias:
 
     def favour(self, logits: torch.Tensor) -> torch.Tensor:
         """Return ``logits`` (vocabulary,) with the advantage added."""
-        ids = [token for rest in self._rests() for token in self._vocabulary.leading_to(rest)]
-        if not ids or (self._only and self._is_whole):  # a whole name may end here, even if another one continues
+        best = self._best()
+        may_end = self._only and self._is_whole  # a whole name may end here, even if another one continues
+        if not best or (may_end and not any(self._names.values()) and not self._given):
             return logits
-        chosen = torch.tensor(sorted(set(ids)), device=logits.device)
-        if self._only:
-            return self._restricted(logits, chosen)
+        chosen = torch.tensor(sorted(best), device=logits.device)
+        more = torch.tensor([best[token] - self._given for token in sorted(best)], device=logits.device)
+        more = more.to(logits.dtype)
+        if self._only and not may_end:
+            return self._restricted(logits, chosen, more)
         favoured = logits.clone()
-        favoured[chosen] += self._weight * (GO_ON if self._word.strip() else BEGIN)
+        favoured[chosen] += more if may_end else more + self._weight * (GO_ON if self._word.strip() else BEGIN)
         return favoured
 
-    def _restricted(self, logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """Return ``logits`` with only tokens that spell one of the names, unless the model is sure of another one."""
+    def _restricted(self, logits: torch.Tensor, chosen: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+        """Return ``logits`` with only tokens that spell one of the names, unless the model is sure already."""
         top = int(logits.argmax())
         if float(logits[top].float() - logits.float().logsumexp(-1)) > math.log(SURE):
             return logits
         kept = torch.full_like(logits, -torch.inf)
-        kept[chosen] = logits[chosen]
+        kept[chosen] = logits[chosen] + more
         return kept
 
-    def _rests(self) -> list[str]:
-        """Return the rest of each name; at the start of a word also with a space in front."""
-        rests = [name[len(self._word.strip()) :] for name in self._names]
-        return rests + [" " + rest for rest in rests] if not (self._word or self._only) else rests
+    def _best(self) -> dict[int, float]:
+        """Return the tokens that spell the rest of a name, each with the greatest additional advantage of the names
+        that it leads to."""
+        best: dict[int, float] = {}
+        n_written = len(self._word.strip())
+        for name, advantage in self._names.items():
+            rest = name[n_written:]
+            rests = (rest, " " + rest) if not (self._word or self._only) else (rest,)
+            for token in (token for one in rests for token in self._vocabulary.leading_to(one)):
+                best[token] = max(advantage, best.get(token, -math.inf))
+        return best
 
     def advance(self, token: int) -> None:
         """Record that ``token`` was chosen."""
@@ -68,4 +83,8 @@ class LogitBias:
         self._word = (self._word + text) if self._word else text.removeprefix(" ") or " "
         word = self._word.strip()
         self._is_whole = word in self._names
-        self._names = [name for name in self._names if name != word and name.startswith(word)]
+        going_on = {name: one for name, one in self._names.items() if name.startswith(word)}
+        # What the token got is what its best name has: the rest of that name gets no more, the others less. A name that
+        # is whole has its own, so that ending and going on are compared by what each of them deserves.
+        self._given = self._names[word] if self._is_whole else max(going_on.values(), default=0.0)
+        self._names = {name: one for name, one in going_on.items() if name != word}

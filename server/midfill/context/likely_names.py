@@ -6,11 +6,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from midfill.context.focus import receiver_in
 from midfill.context.imports import imports_of
 from midfill.context.kinds import family
-from midfill.context.knowledge.names import NOTHING, Known, KnownNames
+from midfill.context.knowledge.names import NOTHING, USAGE, Known, KnownNames
 from midfill.syntax.calls import Given, Signature, missing
 from midfill.types import Snapshot, Snippet
 
@@ -37,7 +38,10 @@ def likely_names(
     argument begins that has to be given by name: the names that are left. Elsewhere unused imports.
     """
     if known.here is not None and len(snapshot.text) <= MAX_TEXT:
-        return _known(snapshot, known.here)
+        here = known.here
+        if here.source == USAGE:  # guessed: what this file and the snippets say comes first
+            here = replace(here, names=tuple(dict.fromkeys((*_members(snapshot, snippets), *here.names))))
+        return _known(snapshot, here)
     if known.call is not None and (names := _by_name(snapshot, *known.call)):
         return names, False
     return _likely(snapshot, snippets), False

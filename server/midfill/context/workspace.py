@@ -27,7 +27,7 @@ from midfill.context.knowledge.members import family_of
 from midfill.context.knowledge.names import CLIENT, INDEX, NOTHING, USAGE, Known, KnownNames
 from midfill.context.knowledge.places import open_callee, receiver_before
 from midfill.context.knowledge.store import Knowledge
-from midfill.context.knowledge.usage import Usage
+from midfill.context.knowledge.usage import Usage, unknown
 from midfill.context.parser import Parsed, ParseJob, Parser
 from midfill.context.sources.definitions import NAME as DEFINITIONS
 from midfill.types import Snapshot, Snippet
@@ -70,6 +70,7 @@ class Workspace:
         self._texts: OrderedDict[str, tuple[float, OpenDocument]] = OrderedDict()  # when it is due, and what
         self._places: OrderedDict[str, Snapshot] = OrderedDict()  # places to choose snippets for
         self._unnamed: OrderedDict[str, Snapshot] = OrderedDict()  # places to look up declared members for
+        self._latest: dict[str, Snapshot] = {}  # the latest place in each document for which names were looked up
         self._listed: OrderedDict[str, tuple[Snapshot, KnownNames]] = OrderedDict()  # places to look up usage for
         self._named: dict[str, tuple[int, str, int]] = {}  # line, receiver and state of the index at the last look
         self._calls: list[Callable[[], None]] = []  # to be done first
@@ -78,7 +79,7 @@ class Workspace:
         self._thread: threading.Thread | None = None
         self._busy = self._stopped = False
         self.knowledge = Knowledge(disabled_knowledge)
-        self.knowledge.on_names = self._weighed
+        self.knowledge.on_names = self._weigh_latest
         self._usage = Usage()
         self.diagnostics = Diagnostics()
         self._definitions = Definitions()
@@ -121,6 +122,7 @@ class Workspace:
             self._chosen.pop(uri, None)
             self._unnamed.pop(uri, None)
             self._listed.pop(uri, None)
+            self._latest.pop(uri, None)
             self._named.pop(uri, None)
         self.knowledge.forget(uri)
         self._usage.forget(uri)
@@ -161,18 +163,26 @@ class Workspace:
         self._look_for_names(snapshot)
         return self._weighed(snapshot)
 
+    def _weigh_latest(self, uri: str) -> None:
+        """More names are known in a document: look up the usage of those at its latest place."""
+        if (latest := self._latest.get(uri)) is not None:
+            self._weighed(latest)
+
     def _weighed(self, snapshot: Snapshot) -> Known:
         """Return what is known at ``snapshot``, with what the usage of the names tells if that is known by now; it is
         looked up otherwise."""
         known = self.knowledge.at(snapshot)
-        if known.here is None or len(snapshot.text) > MAX_TEXT or not self.knowledge.is_asked(USAGE):
+        if len(snapshot.text) > MAX_TEXT or not self.knowledge.is_asked(USAGE):
             return known
-        found = self._usage.at(snapshot, known.here)
+        here = known.here or unknown(snapshot)
+        if here is None:
+            return known
+        found = self._usage.at(snapshot, here)
         if found is None:
             with self._changed:
-                self._listed[snapshot.uri] = (snapshot, known.here)
+                self._listed[snapshot.uri] = (snapshot, here)
                 self._wake()
-        return replace(known, here=replace(known.here, advantages=found)) if found else known
+        return replace(known, here=found) if found is not None and found.names else known
 
     def grows(self, snapshot: Snapshot, middle: str) -> None:
         """A middle is growing: look up meanwhile which members its receivers have."""
@@ -242,11 +252,13 @@ class Workspace:
                 old, _ = self._marks.popitem(last=False)
                 self._chosen.pop(old, None)
                 self._named.pop(old, None)
+                self._latest.pop(old, None)
             self._places[snapshot.uri] = snapshot
             self._wake()
 
     def _look_for_names(self, snapshot: Snapshot) -> None:
         """Ask for the names that may follow at a place, unless they are known for the current state."""
+        self._latest[snapshot.uri] = snapshot
         self.knowledge.look(snapshot)
         is_read = family_of(snapshot.language) or snapshot.language in GUESSED
         if not is_read or not self.knowledge.is_asked(INDEX):

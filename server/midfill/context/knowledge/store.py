@@ -89,7 +89,7 @@ class Knowledge:
         self._off = frozenset(off)
         self._start = start or (lambda: ChildProcess(COMMAND, max_memory=MAX_MEMORY, answer_s=ANSWER_S))
         self.settle_s = SETTLE_S
-        self.on_names: Callable[[Snapshot], object] = lambda snapshot: None  # called when more is known, by any thread
+        self.on_names: Callable[[str], None] = lambda uri: None  # called when more is known, by any thread
         self._folders: tuple[str, ...] = ()
         self._changed = threading.Condition()
         self._waiting: OrderedDict[tuple[str, bool], tuple[Snapshot, MemberQuery]] = (
@@ -154,7 +154,7 @@ class Knowledge:
             is_complete = False  # the server read the broken text differently
         known = _with_used(KnownNames(receiver, tuple(names), is_complete, CLIENT), snapshot)
         self._keep_told(snapshot, receiver, known, is_fresh=is_settled)
-        self.on_names(snapshot)
+        self.on_names(snapshot.uri)
 
     def opened(self, uri: str) -> None:
         """A document was opened."""
@@ -297,7 +297,7 @@ class Knowledge:
                     if asked.is_more and before is not None and before.scope == asked.scope:
                         found = replace(found, lists=before.lists | found.lists, calls={**before.calls, **found.calls})
                     _keep(self._inferred, snapshot.uri, found)
-            self.on_names(snapshot)
+            self.on_names(snapshot.uri)
         self._end_child()
 
     def _next(self) -> tuple[Snapshot, MemberQuery] | None:

@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from midfill.context.focus import Focus
 from midfill.context.index import MIN_WORD, Index, SourceFile
-from midfill.context.knowledge.names import KnownNames
+from midfill.context.knowledge.names import USAGE, KnownNames
+from midfill.context.knowledge.places import OWN, receiver_before
 from midfill.context.view import View
 from midfill.types import Snapshot
 
 # In nats: what full similarity is worth; and what each e-fold more places cost, as the best of many is more similar by
 # chance.
-SIMILAR, OFTEN = 12.0, 0.6
+SIMILAR, OFTEN = 18.0, 0.9
 DECAY = 20.0  # words from the dot after which a word counts a third
 N_BEFORE, N_AFTER = 40, 16  # words around a place that are compared
 BEFORE, AFTER = 480, 160  # characters in which they are found
@@ -36,9 +37,11 @@ MAX_NAMES = 250
 MAX_PLACES = 40  # of one name that are compared, those of the most similar files
 MAX_ALL_PLACES = 800  # of all names
 N_RARE = 24  # words around the cursor by which files are ranked
+MAX_FILES, MAX_GUESSED = 200, 60  # files in which names are looked for where no list is known, and names
 MAX_DOCUMENTS = 100  # that are remembered
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _BEGUN = re.compile(r"\w*\Z")
+_NAMED = re.compile(r"([^\W\d]\w{2,})(?:\(\))?\??(?:\.|->|::)\w*\Z")  # what is before the cursor's dot
 
 Words = dict[tuple[bool, str], float]  # weights of words before (True) and after a place
 
@@ -66,7 +69,22 @@ def advantages(names: Sequence[str], view: View, focus: Focus) -> dict[str, floa
         found[name] = best, n
     if not any(n for _, n in found.values()):
         return {}
-    return {name: SIMILAR * best - OFTEN * math.log(n + 0.5) for name, (best, n) in found.items()}
+    return {name: SIMILAR * best - OFTEN * math.log(n + 2.5) for name, (best, n) in found.items()}
+
+
+def guessed(view: View, focus: Focus) -> dict[str, float]:
+    """Return the same for the members that other files use behind what is named like the value before the cursor's dot,
+    where nobody knows its members."""
+    receiver = _NAMED.search(focus.before[0])
+    if receiver is None or receiver[1] in OWN:  # every class has its own
+        return {}
+    used = re.compile(rf"(?<!\w){receiver[1]}(?:\(\))?\??(?:\.|->|::)([^\W\d]\w*)")
+    names: Counter[str] = Counter()
+    for key in sorted(view.index.users(receiver[1]))[:MAX_FILES]:
+        file = view.index.files[key]
+        if key != focus.key and file.family == focus.family and view.may_show(key, focus):
+            names.update(used.findall(file.text))
+    return advantages([name for name, _ in names.most_common(MAX_GUESSED)], view, focus)
 
 
 def _places(name: str, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, int]]:
@@ -131,21 +149,31 @@ class _Place:
         return cls(here.names, _BEGUN.sub("", snapshot.text[start : snapshot.cursor])[-BEFORE // 2 :])
 
 
+def unknown(snapshot: Snapshot) -> KnownNames | None:
+    """Return an empty list for the value before the cursor's dot; None if there is no dot."""
+    receiver = receiver_before(snapshot)
+    return KnownNames(receiver, (), False, USAGE) if receiver else None
+
+
 class Usage:
     """What was found for the latest place of each document. One thread finds, any may look."""
 
     def __init__(self) -> None:
         self._found: OrderedDict[str, tuple[_Place, Mapping[str, float]]] = OrderedDict()
 
-    def at(self, snapshot: Snapshot, here: KnownNames) -> Mapping[str, float] | None:
-        """Return the advantages of the names ``here``; None if they were not looked for."""
+    def at(self, snapshot: Snapshot, here: KnownNames) -> KnownNames | None:
+        """Return the names ``here`` with their advantages; None if they were not looked for."""
         place, found = self._found.get(snapshot.uri, (None, {}))
-        return found if place == _Place.of(snapshot, here) else None
+        if place != _Place.of(snapshot, here):
+            return None
+        names = here.names or tuple(sorted(found, key=lambda name: -found[name]))
+        return replace(here, names=names, advantages=found)
 
     def find(self, snapshot: Snapshot, here: KnownNames, view: View, focus: Focus) -> None:
         """Look for the advantages of the names ``here``, if that was not done."""
         if self.at(snapshot, here) is None:
-            found = advantages([name for name in here.names if not name.startswith("__")], view, focus)
+            names = [name for name in here.names if not name.startswith("__")]
+            found = advantages(names, view, focus) if here.names else guessed(view, focus)
             self._found[snapshot.uri] = (_Place.of(snapshot, here), found)
             self._found.move_to_end(snapshot.uri)
             while len(self._found) > MAX_DOCUMENTS:

@@ -233,6 +233,24 @@ async def test_an_empty_answer_from_before_the_names_is_not_the_answer_after_the
     assert (await third.end()).text == "zorbulate()"
 
 
+@pytest.mark.parametrize(("is_complete", "advantages"), [(True, (20.0, 4.0, -1.0)), (False, (4.0, 0.0, 0.0))])
+async def test_what_the_usage_of_names_tells(is_complete: bool, advantages: tuple[float, ...]) -> None:
+    """All of it counts among all names there are; where there may be others, it lifts the likely ones a little."""
+    names = Names()
+    names.here = KnownNames("basket", ("a", "b", "c"), is_complete, "client", {"a": -1.0, "b": 4.0, "c": 20.0})
+    subject, engine = dictated(sources=[names])
+    request = Request(subject, "basket.‸\n")
+    await until(lambda: len(engine.requests) == 1)
+    asked = engine.requests[0]
+    assert (asked.bias_names, asked.bias_advantages, asked.bias_only) == (("c", "b", "a"), advantages, is_complete)
+    engine.say("c")
+    engine.say(None)
+    await request.end()
+    told = request.values[-1].facts.prompt.names
+    assert told is not None
+    assert told.by_usage
+
+
 class Callees(Names):
     """A source that knows what is called at the cursor, once it is told."""
 

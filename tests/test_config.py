@@ -192,7 +192,7 @@ def test_what_is_sound_holds(values: dict[str, Any], held: dict[str, Any], named
         (
             {"disabled_knowledge": ["pyright", "jedi"]},
             "disabled_knowledge: 'pyright' is",
-            "use some of jedi, client, index, diagnostics",
+            "use some of jedi, client, index, usage, diagnostics",
         ),
         (
             {"disabled_scopes": ["comment", "code"]},

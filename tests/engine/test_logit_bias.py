@@ -73,6 +73,46 @@ def test_a_choice_among_all_there_are(names: list[str], chosen: list[str], expec
     assert only(names, *chosen) == expected
 
 
+def chosen_name(names: dict[str, float], logits: dict[str, float], *, only: bool) -> str:
+    """Spell greedily what comes, up to the first word's end."""
+    subject = LogitBias(list(names), Few(), only=only, advantages=list(names.values()))  # type: ignore[arg-type]
+    word = ""
+    while not subject.over:
+        values = torch.tensor([logits.get(text, 0.0) for text in TEXTS])
+        token = int(subject.favour(values).argmax())
+        if TEXTS[token] == "(":
+            break
+        subject.advance(token)
+        word += TEXTS[token]
+    return word
+
+
+@pytest.mark.parametrize("only", [True, False])
+@pytest.mark.parametrize(("names", "logits", "expected"), [
+    ({"Save": 0.0, "Load": 0.0}, {"Save": 1.5}, "Save"),
+    ({"Save": 0.0, "Load": 3.0}, {"Save": 1.5}, "Load"),
+    ({"Save": 3.0, "Load": 0.0}, {"Save": 1.5, "Load": 4.0}, "Save"),
+    # A whole name that another one continues: ending and going on by what each of them has.
+    ({"Save": 4.0, "Saver": 0.0}, {"Save": 2.0, "(": 3.0}, "Save"),
+])  # fmt: skip
+def test_additional_advantages(
+    names: dict[str, float], logits: dict[str, float], expected: str, *, only: bool
+) -> None:  # fmt: skip
+    assert chosen_name(names, logits, only=only) == expected
+
+
+@pytest.mark.parametrize("tokens", [["Save"], ["Sa", "ve"], ["S", "Sa"]])
+def test_an_advantage_is_given_once(tokens: list[str]) -> None:
+    """However many tokens a name takes, together they get what the name has."""
+    names = {"Save": 5.0, "SSav": 5.0, "Load": 1.0}
+    subject = LogitBias(list(names), Few(), only=True, advantages=list(names.values()))  # type: ignore[arg-type]
+    got = 0.0
+    for text in tokens:
+        got += float(subject.favour(torch.zeros(len(TEXTS)))[TEXTS.index(text)])
+        subject.advance(TEXTS.index(text))
+    assert got == 5.0
+
+
 @pytest.mark.parametrize(("logit", "is_free"), [(20.0, True), (2.0, False)])
 def test_a_model_that_is_sure_may_write_another_word(logit: float, is_free: bool) -> None:
     assert ("x" in only(["Save"], logits={"x": logit})) is is_free

@@ -23,6 +23,7 @@ PLAIN = GenerateRequest((1, 2, 3))
         replace(PLAIN, request_id="7-1", logprobs=True, suffix=(1, 3), forced_prefix="na\ud800me", speculate=False),
         replace(PLAIN, given=(5, 6), ignore_eos=True),
         replace(PLAIN, window="7", background=True, bias_names=("größe", "b")),
+        replace(PLAIN, bias_names=("a", "b"), bias_only=True, bias_advantages=(1.5, -0.25)),
     ],
 )
 def test_requests(request_: GenerateRequest) -> None:

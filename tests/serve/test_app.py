@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,10 @@ BAD_BODIES: dict[str, list[Any]] = {
         for value in (*_LISTS[:3], "no")
     ],
     "given must be": [{"prompt": [1], "midfill": {"given": value}} for value in (3, "x", ["x"], [1.5], [1] * 1025)],
+    "bias_advantages must": [
+        {"prompt": [1], "midfill": {"bias_names": ["a", "b"], "bias_advantages": value}}
+        for value in (3, [1.0], [1.0, 2.0, 3.0], ["1", "2"], [1.0, True], [1.0, 1e9], [math.nan, 1.0], [-math.inf, 1.0])
+    ],
     "prefill_only": [{"prompt": [1], "midfill": {"prefill_only": value}} for value in (*_LISTS[:3], "no")],
     "within_s must be": [{"prompt": [1], "midfill": {"within_s": value}} for value in ("1", -1, True, 1e9)],
     "stop must be": [{"prompt": [1], "stop": stop} for stop in (3, [3], ["x"] * 17)],

@@ -74,13 +74,13 @@ class GenerateRequest:
     background: bool = False
     bias_names: tuple[str, ...] = ()
     bias_only: bool = False
-    bias_advantages: tuple[float, ...] = ()
     prefill_only: bool = False
     within_s: float | None = None
     person: str = ""
     session: str = ""
     given: tuple[int, ...] = ()
     ignore_eos: bool = False
+    bias_advantages: tuple[float, ...] = ()
 
     def without_bias(self) -> GenerateRequest:
         """Return the request for text that begins with no name in particular."""

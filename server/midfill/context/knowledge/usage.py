@@ -137,14 +137,14 @@ def _similarity(one: Words, other: Words) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Access:
     """A dot and the names that may follow it. Typing on the member does not change it."""
 
     names: tuple[str, ...]
     before: str  # the text up to the dot
 
     @classmethod
-    def of(cls, snapshot: Snapshot, here: KnownNames) -> _Place:
+    def of(cls, snapshot: Snapshot, here: KnownNames) -> _Access:
         start = max(0, snapshot.cursor - BEFORE)
         return cls(here.names, _BEGUN.sub("", snapshot.text[start : snapshot.cursor])[-BEFORE // 2 :])
 
@@ -159,12 +159,12 @@ class Usage:
     """What was found for the latest place of each document. One thread finds, any may look."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[str, tuple[_Place, Mapping[str, float]]] = OrderedDict()
+        self._found: OrderedDict[str, tuple[_Access, Mapping[str, float]]] = OrderedDict()
 
     def at(self, snapshot: Snapshot, here: KnownNames) -> KnownNames | None:
         """Return the names ``here`` with their advantages; None if they were not looked for."""
         place, found = self._found.get(snapshot.uri, (None, {}))
-        if place != _Place.of(snapshot, here):
+        if place != _Access.of(snapshot, here):
             return None
         names = here.names or tuple(sorted(found, key=lambda name: -found[name]))
         return replace(here, names=names, advantages=found)
@@ -174,7 +174,7 @@ class Usage:
         if self.at(snapshot, here) is None:
             names = [name for name in here.names if not name.startswith("__")]
             found = advantages(names, view, focus) if here.names else guessed(view, focus)
-            self._found[snapshot.uri] = (_Place.of(snapshot, here), found)
+            self._found[snapshot.uri] = (_Access.of(snapshot, here), found)
             self._found.move_to_end(snapshot.uri)
             while len(self._found) > MAX_DOCUMENTS:
                 self._found.popitem(last=False)

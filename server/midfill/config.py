@@ -173,7 +173,7 @@ class Config:
         scope="workspace", choices=tuple(CONTEXT_SOURCES), shown=True, live=True,
     )  # fmt: skip
     disabled_knowledge: tuple[str, ...] = _setting(
-        (DIAGNOSTICS,), "What is left out: names after a dot, by who says them; their use in your files (usage); errors.",
+        (DIAGNOSTICS,), "Left out: names after a dot, by who says them; their use in your files (usage); errors.",
         scope="workspace", choices=KNOWLEDGE_SOURCES, live=True,
     )  # fmt: skip
     first_answer_s: float = _setting(

@@ -78,6 +78,11 @@ def test_the_whole_story() -> None:
     (NamesFacts("cart", "jedi", 3, True, True), "all 3 of cart, from jedi; one of them was chosen"),
     (NamesFacts("cart", "client", 3, False, False), "3 of cart, from client; made likelier"),
     (
+        NamesFacts("cart", "client", 3, True, True, by_usage=True),
+        "all 3 of cart, from client; one of them was chosen, those first that other files use in similar code",
+    ),
+    (NamesFacts("cart", "usage", 3, False, False, by_usage=True), "3 of cart, as other files use them; made likelier"),
+    (
         NamesFacts("cart.add", "jedi", 2, True, False, True, "parameters"),
         "all 2 parameters of cart.add, from jedi; made likelier",
     ),

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from midfill.context.knowledge.names import USAGE
 from midfill.types import Completion, PromptFacts, Snapshot, Stats, Trigger, one_line
 
 MAX_TEXT = 4000  # characters of the model's output that are kept
@@ -204,8 +205,11 @@ def _names(names: dict[str, Any]) -> str:
     whose = names["receiver"] or ("the callee" if is_call else "the receiver")
     what = f"{'all ' if names['complete'] else ''}{names['n']} {'parameters ' if is_call else ''}of {whose}"
     used = "made likelier" if names.get("likelier", True) else "used to check the arguments"
-    by = ", with their use in other files" if names.get("by_usage") else ""
-    return f"{what}, from {names['source']}; {'one of them was chosen' if names['only'] else used}{by}"
+    done = "one of them was chosen" if names["only"] else used
+    if names["source"] == USAGE:  # a guess: other files use them behind such a name
+        return f"{what}, as other files use them; {done}"
+    by = ", those first that other files use in similar code" if names.get("by_usage") else ""
+    return f"{what}, from {names['source']}; {done}{by}"
 
 
 def _snippet(snippet: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from midfill.engine.local.sequence.logit_bias import BEGIN, GO_ON, LogitBias
 
-TEXTS = ["S", "Sa", "Save", " Sa", "ve", "v", "x", "(", "Saver", "Load"]
+TEXTS = ["S", "Sa", "Save", " Sa", "ve", "v", "x", "(", "Saver", "Load", "\n"]
 
 
 class Few:
@@ -113,6 +113,7 @@ def test_an_advantage_is_given_once(tokens: list[str]) -> None:
     assert got == 5.0
 
 
-@pytest.mark.parametrize(("logit", "is_free"), [(20.0, True), (2.0, False)])
-def test_a_model_that_is_sure_may_write_another_word(logit: float, is_free: bool) -> None:
-    assert ("x" in only(["Save"], logits={"x": logit})) is is_free
+@pytest.mark.parametrize(("text", "logit", "is_free"), [("x", 20.0, True), ("x", 2.0, False), ("\n", 20.0, False)])
+def test_a_model_that_is_sure_may_write_another_word(text: str, logit: float, is_free: bool) -> None:
+    """But no end of the text where a name is missing."""
+    assert (text in only(["Save"], logits={text: logit})) is is_free

@@ -57,9 +57,11 @@ class LogitBias:
         return favoured
 
     def _restricted(self, logits: torch.Tensor, chosen: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
-        """Return ``logits`` with only tokens that spell one of the names, unless the model is sure already."""
+        """Return ``logits`` with only tokens that spell one of the names, unless the model is sure already. It is not
+        asked whether the text ends before it begins: a name is missing there."""
         top = int(logits.argmax())
-        if float(logits[top].float() - logits.float().logsumexp(-1)) > math.log(SURE):
+        begins = bool(self._word or self._vocabulary.text_of[top].strip())
+        if begins and float(logits[top].float() - logits.float().logsumexp(-1)) > math.log(SURE):
             return logits
         kept = torch.full_like(logits, -torch.inf)
         kept[chosen] = logits[chosen] + more

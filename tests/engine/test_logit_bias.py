@@ -91,7 +91,8 @@ def chosen_name(names: dict[str, float], logits: dict[str, float], *, only: bool
 @pytest.mark.parametrize(("names", "logits", "expected"), [
     ({"Save": 0.0, "Load": 0.0}, {"Save": 1.5}, "Save"),
     ({"Save": 0.0, "Load": 3.0}, {"Save": 1.5}, "Load"),
-    ({"Save": 3.0, "Load": 0.0}, {"Save": 1.5, "Load": 4.0}, "Save"),
+    ({"Save": 3.0, "Load": 0.0}, {"Save": 2.5, "Load": 3.0}, "Save"),
+    ({"Save": 3.0, "Load": 0.0}, {"Load": 5.0}, "Load"),  # where the model knows, little is added
     # A whole name that another one continues: ending and going on by what each of them has.
     ({"Save": 4.0, "Saver": 0.0}, {"Save": 2.0, "(": 3.0}, "Save"),
 ])  # fmt: skip
@@ -110,7 +111,7 @@ def test_an_advantage_is_given_once(tokens: list[str]) -> None:
     for text in tokens:
         got += float(subject.favour(torch.zeros(len(TEXTS)))[TEXTS.index(text)])
         subject.advance(TEXTS.index(text))
-    assert got == 5.0
+    assert got == pytest.approx(5.0 * math.sqrt(3 / 4))  # the first token is one of four
 
 
 @pytest.mark.parametrize(("text", "logit", "is_free"), [("x", 20.0, True), ("x", 2.0, False), ("\n", 20.0, False)])

@@ -44,7 +44,7 @@ class GenerateRequest:
     - ``background``: runs only while no other request waits.
     - ``bias_names``: names with which the text probably begins; they get a small advantage. ``bias_only``: there are
       no other names, so another word comes only if the model is sure of it. ``bias_advantages``: for each of them, what
-      it gets in addition, in nats (empty: nothing).
+      it gets in addition, in nats, as far as the model is in doubt (empty: nothing).
     - ``prefill_only``: read the prompt and generate nothing, so that a later request finds it read. Every other
       request goes first. Meant for background requests, with ``max_tokens`` 1 for engines that ignore this.
     - ``within_s``: after this many seconds without any text, an answer is useless; the engine drops early what it

@@ -28,13 +28,14 @@ class LogitBias:
     def __init__(
         self, names: Sequence[str], vocabulary: TokenIndex, *, only: bool = False, advantages: Sequence[float] = ()
     ) -> None:
-        """``only``: there are no other names. ``advantages``: what each name gets in addition, in nats; none if
-        empty."""
+        """``only``: there are no other names. ``advantages``: what each name gets in addition, in nats, if the model
+        has no idea; none if empty."""
         self._only, self._is_whole = only, False
         self._names = dict(zip(names, advantages or [0.0] * len(names), strict=True))
         self._vocabulary, self._word = vocabulary, ""
         self._weight = 0.5 if len(names) >= MANY else 1.0
         self._given = 0.0  # of the additional advantages, by the tokens so far
+        self._doubt = 1.0  # the share of them that counts
 
     @property
     def over(self) -> bool:
@@ -49,7 +50,9 @@ class LogitBias:
             return logits
         chosen = torch.tensor(sorted(best), device=logits.device)
         more = torch.tensor([best[token] - self._given for token in sorted(best)], device=logits.device)
-        more = more.to(logits.dtype)
+        if not self._word:
+            self._doubt = _doubt(logits[chosen] if self._only else logits)
+        more = (more * self._doubt).to(logits.dtype)
         if self._only and not may_end:
             return self._restricted(logits, chosen, more)
         favoured = logits.clone()
@@ -90,3 +93,10 @@ class LogitBias:
         # is whole has its own, so that ending and going on are compared by what each of them deserves.
         self._given = self._names[word] if self._is_whole else max(going_on.values(), default=0.0)
         self._names = {name: one for name, one in going_on.items() if name != word}
+
+
+def _doubt(logits: torch.Tensor) -> float:
+    """Return how little the model knows which of some tokens comes, from 0 to 1: what other code tells counts where it
+    does not know (docs/log.md)."""
+    most = torch.softmax(logits.float(), dim=-1).max()
+    return math.sqrt(max(0.0, 1.0 - float(most)))

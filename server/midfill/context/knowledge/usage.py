@@ -24,8 +24,8 @@ from midfill.context.knowledge.places import OWN, receiver_before
 from midfill.context.view import View
 from midfill.types import Snapshot
 
-# In nats, where the model has no idea: what full similarity is worth; and what each e-fold more places cost, as the best
-# of many is more similar by chance.
+# In nats, where the model has no idea: what full similarity is worth; and what each e-fold more places cost, as the
+# best of many is more similar by chance.
 SIMILAR, OFTEN = 27.0, 1.35
 DECAY = 20.0  # words from the dot after which a word counts a third
 N_BEFORE, N_AFTER = 40, 16  # words around a place that are compared

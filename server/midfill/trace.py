@@ -6,8 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from midfill.context.knowledge.names import USAGE
-from midfill.types import Completion, PromptFacts, Snapshot, Stats, Trigger, one_line
+from midfill.types import USAGE, Completion, PromptFacts, Snapshot, Stats, Trigger, one_line
 
 MAX_TEXT = 4000  # characters of the model's output that are kept
 REPLACED = "cancelled"  # ``refused`` of a request that the client gave up, as it does when a newer one follows

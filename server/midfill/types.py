@@ -108,6 +108,9 @@ class Refusal:
     why: str  # for users: the rest of "Nothing was shown: ..."
 
 
+USAGE = "usage"  # a source of names: the other files use them like that
+
+
 @dataclass(frozen=True, slots=True)
 class NamesFacts:
     """What was known about the names at the cursor when the prompt was sent."""

@@ -11,9 +11,9 @@ from dataclasses import replace
 from midfill.context.focus import receiver_in
 from midfill.context.imports import imports_of
 from midfill.context.kinds import family
-from midfill.context.knowledge.names import NOTHING, USAGE, Known, KnownNames
+from midfill.context.knowledge.names import NOTHING, Known, KnownNames
 from midfill.syntax.calls import Given, Signature, missing
-from midfill.types import Snapshot, Snippet
+from midfill.types import USAGE, Snapshot, Snippet
 
 MAX_TEXT = 200_000
 # A file with more of them collects names for other files (``__init__.py``), and none is more likely than the rest.

@@ -24,13 +24,13 @@ from midfill.context.focus import receiver_in
 from midfill.context.keeper import Keeper, OpenDocument
 from midfill.context.knowledge.functions import GUESSED
 from midfill.context.knowledge.members import family_of
-from midfill.context.knowledge.names import CLIENT, INDEX, NOTHING, USAGE, Known, KnownNames
+from midfill.context.knowledge.names import CLIENT, INDEX, NOTHING, Known, KnownNames
 from midfill.context.knowledge.places import open_callee, receiver_before
 from midfill.context.knowledge.store import Knowledge
 from midfill.context.knowledge.usage import Usage, unknown
 from midfill.context.parser import Parsed, ParseJob, Parser
 from midfill.context.sources.definitions import NAME as DEFINITIONS
-from midfill.types import Snapshot, Snippet
+from midfill.types import USAGE, Snapshot, Snippet
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from midfill.context import diagnostics
 from midfill.syntax.calls import Certain, Given, Signature
+from midfill.types import USAGE
 
 # The sources: jedi, which reads the files; the editor's other language servers; the index of what files declare.
 JEDI, CLIENT, INDEX = "jedi", "client", "index"
-USAGE = "usage"  # returns no names, but tells which of them are likely
 # By the names that the setting ``disabled_knowledge`` takes.
 SOURCES = (JEDI, CLIENT, INDEX, USAGE, diagnostics.SOURCE)
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 
 from midfill.context.focus import Focus
 from midfill.context.index import MIN_WORD, Index, SourceFile
-from midfill.context.knowledge.names import USAGE, KnownNames
+from midfill.context.knowledge.names import KnownNames
 from midfill.context.knowledge.places import OWN, receiver_before
 from midfill.context.view import View
-from midfill.types import Snapshot
+from midfill.types import USAGE, Snapshot
 
 # In nats, where the model has no idea: what full similarity is worth; and what each e-fold more places cost, as the
 # best of many is more similar by chance.

@@ -228,6 +228,37 @@ def test_the_engine_on_a_gpu(tmp_path: Path) -> None:
         asyncio.run(through())
 
 
+def test_what_only_our_engine_does_is_the_same_on_both_devices(tmp_path: Path) -> None:
+    """Scores of a given answer, text that does not end, and names that are likely to different degrees."""
+    folder = save_tiny("qwen2", tmp_path / "tiny")
+    given = tuple((7 * i + 3) % 300 for i in range(24))
+    requests = [
+        asked(1, length=30, max_tokens=len(given), logprobs=True, given=given),
+        asked(2, logprobs=True, ignore_eos=True),
+        asked(3, logprobs=True, bias_names=("return", "range"), bias_only=True, bias_advantages=(1.0, 4.0)),
+    ]
+
+    async def answers(device: str) -> list[tuple[str, list[float]]]:
+        engine = LocalEngine(str(folder), device=device, dtype="float32")
+        engine.start()
+        while engine.status.state == "starting":
+            await asyncio.sleep(0.01)
+        assert engine.status.state == "ready", engine.status
+        found = []
+        for request in requests:
+            deltas = [delta async for delta in engine.stream(request)]
+            found.append(("".join(one.text for one in deltas), [value for one in deltas for value in one.logprobs]))
+        await engine.aclose()
+        await asyncio.to_thread(engine.thread.join)
+        return found
+
+    with torch.inference_mode(False):
+        on_cpu, on_gpu_ = asyncio.run(answers("cpu")), asyncio.run(answers("cuda"))
+    for (text, values), (other, others) in zip(on_cpu, on_gpu_, strict=True):
+        assert other == text
+        assert others == pytest.approx(values, abs=1e-3)
+
+
 def test_bench_gpu_runs_in_small() -> None:
     command = [sys.executable, "-m", "scripts.bench.gpu", "--tiny", "--tokens", "4", "--rounds", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)

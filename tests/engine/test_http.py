@@ -112,6 +112,7 @@ async def test_our_own_engine_reads_every_field_as_it_was_meant() -> None:
         2.5,
         given=(4, 5),
         ignore_eos=True,
+        bias_advantages=(1.5,),
     )
     # The session is for balancers, which we have none of; who asks is told by the token.
     said = [each for each in dataclasses.fields(asked) if each.name not in ("session", "person")]

@@ -1,5 +1,5 @@
 # make demo   a typing session with the real server and the real model, in this terminal
-# make test   everything CI runs, in three processes (JOBS=1: in one; TESTS=tests/lsp: some of the tests, in one)
+# make test   everything CI runs, in two processes (JOBS=1: in one; TESTS=tests/lsp: some of the tests, in one)
 # make bench  the engine beside transformers' generate(), and beside llama.cpp: make bench LLAMA_SERVER=/path/to/llama-server
 # make vsix   the VS Code extension, dist/midfill-VERSION.vsix
 # make nvim   the Neovim plugin, dist/midfill.nvim-VERSION.tar.gz, to be unpacked into pack/*/start
@@ -29,7 +29,7 @@ SOAK   ?=
 LOCK   ?=
 DRIVE  ?=
 TESTS  ?=
-JOBS   ?= $(if $(TESTS),1,3)
+JOBS   ?= $(if $(TESTS),1,2)
 BIN    := $(VENV)/bin
 VSIX   := dist/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
 VSCODE := .tools/vscode/node_modules/.bin

@@ -1,4 +1,4 @@
-"""Which tests never run beside each other if several processes divide them (`make test`).
+"""Which tests never run beside each other if two processes divide them (`make test`).
 
 The tests of a group run in one process, one after the other. xdist's own groups, by marks, do nothing with the ids of
 pytest 9.2.
@@ -15,19 +15,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 REAL_MODELS = ("embedded_folder", "gemma3_folder")  # fixtures
 # Groups and folders with long tests begin first, so that no long one is left at the end.
-FIRST = ("vscode", "nvim", "models", "commands", "train", "soak", "fuzz", "engine", "faults")
+FIRST = ("editors", "models", "commands", "train", "soak", "fuzz", "engine", "faults")
 
 
 @cache
 def group_of(file: str) -> str:
     """Return the group of the tests in a file.
 
-    Two windows of one editor at once disturb each other, and two real models need the memory of two; any other file is
-    a group.
+    Two editors at once disturb each other, and two real models need the memory of two; any other file is a group.
     """
     folder = file.split("/")[1]
     if folder == "editors":
-        return "nvim" if "/nvim/" in file else "vscode"
+        return folder
     if folder == "e2e" or any(name in (ROOT / file).read_text(encoding="utf-8") for name in REAL_MODELS):
         return "models"
     return file.removeprefix("tests/")

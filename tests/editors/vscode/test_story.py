@@ -64,7 +64,7 @@ def test_by_hand_it_goes_on_up_to_the_text_below(
         bench.focus()
         bench.press(*["ArrowUp"] * 5, "End", "Alt+\\")
         bench.wait_ghost(lambda ghost: ghost.startswith("elif"))
-        bench.wait_ghost(lambda ghost: 'return "E"' in ghost)
+        bench.wait_ghost(lambda ghost: 'return "E"' in ghost, patience_s=120)  # a whole page, by a real model
         bench.settled_ghost()
         bench.shot("story-going-on")
         bench.press("Tab")

@@ -146,10 +146,10 @@ class Workbench:
         """Wait until that is ``wanted``."""
         return until(self.seen, lambda seen: seen == wanted, self)
 
-    def wait_ghost(self, wanted: str | Callable[[str], object]) -> str:
+    def wait_ghost(self, wanted: str | Callable[[str], object], patience_s: float = TIMEOUT_S) -> str:
         """Wait until the ghost text is, or fulfils, ``wanted``."""
         fulfils = wanted if callable(wanted) else lambda ghost: ghost == wanted
-        return until(self.ghost, fulfils, self)
+        return until(self.ghost, fulfils, self, patience_s)
 
     def settled_ghost(self) -> str:
         """Return the ghost text once nothing is being generated."""

@@ -43,6 +43,7 @@ def test_there_are_enough() -> None:
     ("language", "buffer", "middle", "shown"),
     [
         ("zig", "‸", ZIG, ZIG.partition("    println")[0][:-1]),
+        ("javascript", "‸", "if a:)", ""),  # what is left when the closer goes
         ("rust", "fn main() {\n    ‸\n}\n", 'println!("hi");', 'println!("hi");'),
         (
             "zig",

@@ -17,7 +17,7 @@ from midfill.fim import Prompt
 from midfill.types import ModelInfo, NamesFacts, PromptFacts, Snapshot, Snippet
 
 _numbers = itertools.count(1)
-MAX_ADVANTAGE = 4.0  # nats that usage gives a name over names that are not listed
+MAX_LIFT = 4.0  # nats that usage gives a name over names that are not listed
 
 
 def request_of(
@@ -46,7 +46,7 @@ def _advantages(names: Sequence[str], told: Mapping[str, float], *, only: bool) 
     if only:
         return tuple(round(value, 3) for value in values)
     middle = statistics.fmean(values) if values else 0.0
-    return tuple(round(min(max(0.0, value - middle), MAX_ADVANTAGE), 3) for value in values)
+    return tuple(round(min(max(0.0, value - middle), MAX_LIFT), 3) for value in values)
 
 
 def prompt_facts(
